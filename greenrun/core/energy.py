@@ -1,0 +1,100 @@
+"""Energy as meters tell it: cumulative readings per device, cut into slices that belong to one run or to none."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Quality(StrEnum):
+    """How far to trust an energy figure, best first."""
+
+    MEASURED = "measured"  # a hardware counter (or, said to be emulated, an emulated one)
+    INTEGRATED = "integrated"  # power samples, integrated
+    ESTIMATED = "estimated"  # a model or a configured constant
+    BRIDGED = "bridged"  # the total over a gap in sampling, split by expectation
+    UNKNOWN = "unknown"
+
+
+class Component(StrEnum):
+    """What used the energy."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+    DRAM = "dram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Something that uses energy and, when it is a GPU, can be leased.
+
+    `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that tells of it;
+    an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
+    under load in watts, None when unknown.
+    """
+
+    id: str
+    index: int
+    model: str
+    source: str
+    kind: Component = Component.GPU
+    memory_bytes: int | None = None
+    power_w: float | None = None
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A device's cumulative energy in joules at an instant.
+
+    `counter` names the base it counts from (boot, driver): readings of one base may be subtracted. `session` names
+    the sampler process that read it: between two sessions nobody sampled, so the energy between them is bridged.
+    """
+
+    device: str
+    at: datetime
+    energy_j: float
+    quality: Quality
+    counter: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A run's hold of a device over `[start, end)`; `end` is None while it holds it."""
+
+    run_id: int
+    device: str
+    start: datetime
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Energy of one device over `[start, end)`, all of it one run's or (run_id None) nobody's.
+
+    `energy_j` is None when it is unknown (`quality` is then UNKNOWN): the device could not be read and no counter bridges it.
+    """
+
+    device: str
+    component: Component
+    run_id: int | None
+    start: datetime
+    end: datetime
+    energy_j: float | None
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """How far a device's energy has been booked: everything before `at` is in slices, `energy_j` is its counter there.
+
+    `held_w` and `idle_w` are the last powers seen while held and while free, in watts; they split a bridged gap.
+    """
+
+    device: str
+    at: datetime
+    energy_j: float
+    counter: str
+    session: str
+    held_w: float | None = None
+    idle_w: float | None = None

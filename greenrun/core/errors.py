@@ -1,0 +1,90 @@
+"""The exception tree: each message is one sentence a person can act on.
+
+Foreign exceptions are translated once, in the adapter that meets them, with `raise ... from exc`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class GreenrunError(Exception):
+    """Anything greenrun refuses or cannot do, said in one sentence that a user can act on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with an input: `field` is a key path (`planner.tick`) or option name, "" for the whole."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class ConfigError(GreenrunError):
+    """The settings cannot be used; carries all problems of the file at once."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class JobError(GreenrunError):
+    """A job cannot be accepted, found or changed."""
+
+
+class JobNotFound(JobError):
+    """There is no such job."""
+
+
+class InvalidJob(JobError):
+    """The job as stated cannot be run; says the smallest change that would do."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class InvalidTransition(JobError):
+    """A move that is not in TRANSITIONS (a programming error), or a request that the job's state forbids."""
+
+
+class NotPermitted(JobError):
+    """The caller may not touch this job."""
+
+
+class ProviderError(GreenrunError):
+    """A carbon-intensity source gave no usable answer."""
+
+
+class ProviderUnavailable(ProviderError):
+    """The source cannot be reached or says "later": try again."""
+
+
+class ProviderRefused(ProviderError):
+    """The source will not serve this (key, zone, plan): tell the operator, do not retry."""
+
+
+class ProviderGarbage(ProviderError):
+    """The source answered something that is not a valid series; `payload` keeps the start of it."""
+
+    def __init__(self, message: str, payload: str = "") -> None:
+        super().__init__(message)
+        self.payload = payload[:2000]
+
+
+class MeterError(GreenrunError):
+    """A reading is missing; it is never taken for zero."""
+
+
+class ExecutorError(GreenrunError):
+    """A run could not be started or cannot be reached. Unreachable never means relaunch."""
+
+
+class StoreError(GreenrunError):
+    """The database is locked too long, unreadable, or of a newer schema than this program."""
+
+
+class StorageFull(StoreError):
+    """There is no room to store this durably, so nothing was accepted."""

@@ -1,0 +1,86 @@
+"""Why a job waits, starts, ended or was refused: a code for programs and one sentence for people."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ReasonCode(StrEnum):
+    """Stable codes; metrics count them, `explain` prints the sentence."""
+
+    CLEANEST_WINDOW = "cleanest_window"
+    NOW_IS_CLEANEST = "now_is_cleanest"
+    CLEAN_ENOUGH = "clean_enough"
+    NOT_WORTH_WAITING = "not_worth_waiting"
+    ASKED_NOW = "asked_now"
+    DUE = "due"
+    DEADLINE = "deadline"
+    NO_FORECAST = "no_forecast"
+    FORECAST_TOO_SHORT = "forecast_too_short"
+    NO_LIMIT_LEFT = "no_limit_left"
+    GPUS_BUSY = "gpus_busy"
+    GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
+    TOO_FEW_GPUS = "too_few_gpus"
+    HELD = "held"
+    DRAINING = "draining"
+    CANCEL_REQUESTED = "cancel_requested"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    EXIT_CODE = "exit_code"
+    SIGNALLED = "signalled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED_TO_START = "failed_to_start"
+    RETRYING = "retrying"
+    UNREACHABLE = "unreachable"
+
+
+SENTENCES: dict[ReasonCode, str] = {
+    ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window} g/kWh, {below}",
+    ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window} g/kWh",
+    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough for it: {window} g/kWh is not above its run-below of {limit} g/kWh",
+    ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
+    ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
+    ReasonCode.DUE: "its planned time has come",
+    ReasonCode.DEADLINE: "its latest start of {latest} cannot be met any more, so it starts as soon as GPUs are free",
+    ReasonCode.NO_FORECAST: "there is no carbon-intensity forecast, so it starts as soon as GPUs are free",
+    ReasonCode.FORECAST_TOO_SHORT: (
+        "the forecast covers no window of {duration} before its latest start, so it starts as soon as GPUs are free"
+    ),
+    ReasonCode.NO_LIMIT_LEFT: "it has waited until its latest start of {latest}, so it starts now",
+    ReasonCode.GPUS_BUSY: "waits for {gpus} free GPU(s); the next are expected at {at}",
+    ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPU(s) that are held outside this daemon: {who}",
+    ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
+    ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
+    ReasonCode.DRAINING: "the daemon is stopping and starts nothing new",
+    ReasonCode.CANCEL_REQUESTED: "is being cancelled by {who}",
+    ReasonCode.STARTING: "is being started on {devices}",
+    ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",
+    ReasonCode.SUCCEEDED: "finished with exit code 0",
+    ReasonCode.EXIT_CODE: "its command ended with exit code {code}",
+    ReasonCode.SIGNALLED: "its command was ended by signal {signal}",
+    ReasonCode.TIMED_OUT: "reached its time limit of {limit} and was stopped",
+    ReasonCode.LOST: "its supervisor died, so its processes were killed and its exit code is unknown; it is not run again",
+    ReasonCode.INTERRUPTED: "the machine restarted while it ran",
+    ReasonCode.CANCELLED: "cancelled by {who}",
+    ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
+    ReasonCode.FAILED_TO_START: "could not be started: {why}",
+    ReasonCode.RETRYING: "run {number} failed ({why}); {left} retries are left",
+    ReasonCode.UNREACHABLE: "its executor cannot be reached ({why}); greenrun waits and starts nothing in its place",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A code and the sentence that goes with it."""
+
+    code: ReasonCode
+    text: str
+
+
+def because(code: ReasonCode, **details: object) -> Reason:
+    """Return the reason with its sentence filled in; a missing detail is a KeyError, found by the tests."""
+    return Reason(code, SENTENCES[code].format(**details))

@@ -1,0 +1,20 @@
+"""The only unit conversions of the program; every other module multiplies by nothing."""
+
+from datetime import datetime, timedelta
+
+J_PER_KWH = 3_600_000.0
+
+
+def emissions_g(energy_j: float, intensity_g_per_kwh: float, pue: float = 1.0) -> float:
+    """Return grams CO2e for `energy_j` joules of IT energy at a mean intensity; `pue` scales it to the facility's energy."""
+    return energy_j / J_PER_KWH * intensity_g_per_kwh * pue
+
+
+def energy_j(power_w: float, duration: timedelta) -> float:
+    """Return the joules that a constant power of `power_w` watts uses over `duration`."""
+    return power_w * duration.total_seconds()
+
+
+def to_epoch_s(instant: datetime) -> float:
+    """Return seconds since 1970-01-01T00:00Z of an aware instant."""
+    return instant.timestamp()

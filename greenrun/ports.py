@@ -1,0 +1,229 @@
+"""The five small ports through which the engine meets the world, on one page.
+
+They are structural: an adapter matches by its methods. Every write of the store is one short transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from greenrun.core.energy import Device, Mark, Reading, Slice
+from greenrun.core.intensity import Forecast, Series, SeriesId
+from greenrun.core.job import Job, JobSpec, Outcome, Run, State
+from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.reasons import Reason
+
+
+class ForecastProvider(Protocol):
+    """Tells of the hours to come. `refresh_every` is how often asking again can bring news."""
+
+    name: str
+    refresh_every: timedelta
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the forecast known at `now`, its slots in time order; raise ProviderError."""
+
+
+class HistoryProvider(Protocol):
+    """Tells what the intensity was. A value counts as final `settle_after` past its slot's end."""
+
+    name: str
+    settle_after: timedelta
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return the measured slots inside `[start, end)` that are published at `now`; raise ProviderError."""
+
+
+class Phase(StrEnum):
+    """What an executor knows of a run."""
+
+    ABSENT = "absent"  # no trace of it: it was never spawned, or has not got that far yet
+    BARRED = "barred"  # it was never started, and can no longer be
+    RUNNING = "running"
+    EXITED = "exited"  # with its own exit record
+    LOST = "lost"  # its supervisor died without a record; nothing of it is left alive
+    INTERRUPTED = "interrupted"  # the machine restarted under it
+    UNKNOWN = "unknown"  # cannot be told now: wait, never relaunch
+
+
+class EndedBy(StrEnum):
+    """What made a run's command end."""
+
+    ITSELF = "itself"
+    TIME_LIMIT = "time_limit"
+    STOP = "stop"
+    NOT_STARTED = "not_started"  # the command could not be executed at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N."""
+
+    phase: Phase
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    ended_by: EndedBy = EndedBy.ITSELF
+    detail: str = ""
+
+
+class Executor(Protocol):
+    """Starts runs and tells of them; works after a restart of either side."""
+
+    def start(self, run: Run, job: Job) -> None:
+        """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned."""
+
+    def poll(self, run: Run) -> RunStatus:
+        """Tell what is known of the run now. LOST is said only after its whole tree is gone."""
+
+    def bar(self, run: Run) -> bool:
+        """Make sure an ABSENT run can never start; return False when it did start after all."""
+
+    def stop(self, run: Run, by: str) -> None:
+        """Ask for TERM, the job's grace, then KILL; idempotent. `by` says who asked."""
+
+    def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
+        """Return those devices that somebody outside this store holds, with who."""
+
+
+class Meter(Protocol):
+    """Tells the devices of this host and their cumulative energy; a missed read loses nothing."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices it can tell of, in index order."""
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return the readings after `since[device]` (all it still has, for a device not in it), in time order.
+
+        The last reading of each device is as fresh as it can be had at once; the call never waits for a hung driver.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change, with who and when. `detail` holds short facts, never secrets."""
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    job_id: int | None
+    run_id: int | None
+    detail: Mapping[str, object]
+
+
+class Store(Protocol):
+    """The only truth. Acknowledged means durable; a move that lost its race returns False or None."""
+
+    # jobs
+    def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+        """Store a queued job; return it and whether it is new (this user's known `unique_key` gives the old one)."""
+
+    def job(self, job_id: int) -> Job:
+        """Return one job; raise JobNotFound."""
+
+    def jobs(
+        self,
+        states: Sequence[State] = (),
+        *,
+        project: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Sequence[Job]:
+        """Return jobs in these states (all when empty), by id; the newest first on request."""
+
+    def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
+        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
+
+    def set_reason(self, reasons: Mapping[int, Reason]) -> None:
+        """Keep the latest reason of waiting jobs; an event is written for a job whose reason's code changed."""
+
+    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
+        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
+
+    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+
+    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Turn a queued job into one that starts as soon as GPUs are free; raise InvalidTransition."""
+
+    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
+        """Return events in order, the latest `limit` of them."""
+
+    # runs
+    def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
+        """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost."""
+
+    def confirm(self, run_id: int, *, started_at: datetime, log: str | None, now: datetime) -> bool:
+        """Move starting to running: the executor has it since `started_at`."""
+
+    def close_run(
+        self,
+        run_id: int,
+        *,
+        outcome: Outcome,
+        exit_code: int | None,
+        started_at: datetime | None,
+        ended_at: datetime,
+        job_state: State,
+        reason: Reason,
+        now: datetime,
+    ) -> bool:
+        """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already."""
+
+    def live_runs(self) -> Sequence[Run]:
+        """Return the runs without an outcome, by id."""
+
+    def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+
+    def holds(self, since: datetime) -> Sequence[Run]:
+        """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+
+    # grid
+    def save_forecast(self, forecast: Forecast) -> bool:
+        """Keep a forecast as issued; False when it says just what the last one of its series said."""
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        """Return the last forecast saved for a zone."""
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+
+    def intensities(self, series_id: SeriesId, start: datetime, end: datetime) -> Series:
+        """Return the latest revision of the measured slots that touch `[start, end)`."""
+
+    # books
+    def marks(self) -> Mapping[str, Mark]:
+        """Return how far each device's energy is booked."""
+
+    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+        """Book slices with the price known now, move the marks and count the totals, all or nothing."""
+
+    def unsettled(self, before: datetime, limit: int = 5000) -> Sequence[tuple[int, Slice]]:
+        """Return slices (with their ids) that ended by `before` and are not settled, oldest first."""
+
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
+        """Book the settled price of each slice id once; return how many were new."""
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return each run's energy and emissions as the books have them now."""
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them."""
+
+    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Return the persisted monotonic totals by metric name and sorted labels."""
+
+    # planner and replay
+    def save_prices(self, prices: Mapping[datetime, float], *, now: datetime) -> None:
+        """Keep the planner's price per GPU for each slot start, in place of the last ones."""
+
+    def prices(self) -> Mapping[datetime, float]:
+        """Return the last saved prices."""
+
+    def anchor(self, key: str, now: datetime) -> datetime:
+        """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""
