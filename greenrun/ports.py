@@ -6,7 +6,6 @@ They are structural: an adapter matches by its methods. Every write of the store
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Protocol
 
 from greenrun.core.energy import Device, Mark, Reading, Slice
@@ -14,6 +13,9 @@ from greenrun.core.intensity import Forecast, Series, SeriesId
 from greenrun.core.job import Job, JobSpec, Outcome, Run, State
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.reasons import Reason
+from greenrun.core.status import EndedBy as EndedBy
+from greenrun.core.status import Phase as Phase
+from greenrun.core.status import RunStatus as RunStatus
 
 
 class ForecastProvider(Protocol):
@@ -34,39 +36,6 @@ class HistoryProvider(Protocol):
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Return the measured slots inside `[start, end)` that are published at `now`; raise ProviderError."""
-
-
-class Phase(StrEnum):
-    """What an executor knows of a run."""
-
-    ABSENT = "absent"  # no trace of it: it was never spawned, or has not got that far yet
-    BARRED = "barred"  # it was never started, and can no longer be
-    RUNNING = "running"
-    EXITED = "exited"  # with its own exit record
-    LOST = "lost"  # its supervisor died without a record; nothing of it is left alive
-    INTERRUPTED = "interrupted"  # the machine restarted under it
-    UNKNOWN = "unknown"  # cannot be told now: wait, never relaunch
-
-
-class EndedBy(StrEnum):
-    """What made a run's command end."""
-
-    ITSELF = "itself"
-    TIME_LIMIT = "time_limit"
-    STOP = "stop"
-    NOT_STARTED = "not_started"  # the command could not be executed at all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStatus:
-    """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N."""
-
-    phase: Phase
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    exit_code: int | None = None
-    ended_by: EndedBy = EndedBy.ITSELF
-    detail: str = ""
 
 
 class Executor(Protocol):

@@ -72,7 +72,7 @@ class Hold:
 class Slice:
     """Energy of one device over `[start, end)`, all of it one run's or (run_id None) nobody's.
 
-    `energy_j` is None when it is unknown (`quality` is then UNKNOWN): the device could not be read and no counter bridges it.
+    `energy_j` is None when it is unknown (`quality` is then UNKNOWN): not read, and no counter bridges it.
     """
 
     device: str

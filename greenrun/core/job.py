@@ -118,7 +118,7 @@ class Job:
         return max(self.submitted_at, self.spec.start_after or self.submitted_at)
 
     def latest_start(self, default_max_delay: timedelta) -> datetime:
-        """The last instant at which it should start: its tightest own limit, or `default_max_delay` when it has none."""
+        """The last instant at which it should start: its tightest limit, else `default_max_delay` from its earliest."""
         if self.spec.start_now:
             return self.earliest_start
         limits = []
@@ -132,6 +132,12 @@ class Job:
     def has_limit(self) -> bool:
         """Whether the user set a limit (the default delay is greenrun's own, not a promise that can be missed)."""
         return self.spec.finish_by is not None or self.spec.max_delay is not None
+
+    def misses_limit(self, start: datetime, end: datetime) -> bool:
+        """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack."""
+        slack = timedelta(seconds=1)
+        too_late = self.spec.max_delay is not None and start > self.submitted_at + self.spec.max_delay + slack
+        return too_late or (self.spec.finish_by is not None and end > self.spec.finish_by + slack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """Sums over entries. `energy_j` adds what is known; `quality` is the worst of its parts (UNKNOWN when a part is missing).
+    """Sums over entries. `energy_j` adds what is known; `quality` is the worst of its parts (a missing one: UNKNOWN).
 
     `emissions_g` and `settled_g` are None as long as any part of the energy has no such price.
     """

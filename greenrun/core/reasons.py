@@ -13,6 +13,7 @@ class ReasonCode(StrEnum):
     NOT_WORTH_WAITING = "not_worth_waiting"
     ASKED_NOW = "asked_now"
     DUE = "due"
+    SOONEST = "soonest"
     DEADLINE = "deadline"
     NO_FORECAST = "no_forecast"
     FORECAST_TOO_SHORT = "forecast_too_short"
@@ -41,31 +42,34 @@ class ReasonCode(StrEnum):
 SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window} g/kWh, {below}",
     ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window} g/kWh",
-    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough for it: {window} g/kWh is not above its run-below of {limit} g/kWh",
+    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} g/kWh is not above its run-below of {limit} g/kWh",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
     ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
-    ReasonCode.DUE: "its planned time has come",
+    ReasonCode.DUE: "its planned window has come: {window} g/kWh, {below}",
+    ReasonCode.SOONEST: "starts as soon as GPUs are free, so that every limit in the queue can be met",
     ReasonCode.DEADLINE: "its latest start of {latest} cannot be met any more, so it starts as soon as GPUs are free",
     ReasonCode.NO_FORECAST: "there is no carbon-intensity forecast, so it starts as soon as GPUs are free",
     ReasonCode.FORECAST_TOO_SHORT: (
         "the forecast covers no window of {duration} before its latest start, so it starts as soon as GPUs are free"
     ),
-    ReasonCode.NO_LIMIT_LEFT: "it has waited until its latest start of {latest}, so it starts now",
-    ReasonCode.GPUS_BUSY: "waits for {gpus} free GPU(s); the next are expected at {at}",
+    ReasonCode.NO_LIMIT_LEFT: (
+        "it has waited as long as a job without limits may, until {latest}, so it starts as soon as GPUs are free"
+    ),
+    ReasonCode.GPUS_BUSY: "waits for {gpus} free GPU(s), expected at {at}: {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPU(s) that are held outside this daemon: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
     ReasonCode.DRAINING: "the daemon is stopping and starts nothing new",
-    ReasonCode.CANCEL_REQUESTED: "is being cancelled by {who}",
+    ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
     ReasonCode.STARTING: "is being started on {devices}",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",
     ReasonCode.SUCCEEDED: "finished with exit code 0",
     ReasonCode.EXIT_CODE: "its command ended with exit code {code}",
     ReasonCode.SIGNALLED: "its command was ended by signal {signal}",
     ReasonCode.TIMED_OUT: "reached its time limit of {limit} and was stopped",
-    ReasonCode.LOST: "its supervisor died, so its processes were killed and its exit code is unknown; it is not run again",
+    ReasonCode.LOST: "its supervisor died and its processes were killed; its exit code is unknown, it is not run again",
     ReasonCode.INTERRUPTED: "the machine restarted while it ran",
-    ReasonCode.CANCELLED: "cancelled by {who}",
+    ReasonCode.CANCELLED: "cancelled on request",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",
     ReasonCode.RETRYING: "run {number} failed ({why}); {left} retries are left",
@@ -81,6 +85,6 @@ class Reason:
     text: str
 
 
-def because(code: ReasonCode, **details: object) -> Reason:
+def because(code: ReasonCode, /, **details: object) -> Reason:
     """Return the reason with its sentence filled in; a missing detail is a KeyError, found by the tests."""
     return Reason(code, SENTENCES[code].format(**details))

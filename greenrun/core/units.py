@@ -6,7 +6,7 @@ J_PER_KWH = 3_600_000.0
 
 
 def emissions_g(energy_j: float, intensity_g_per_kwh: float, pue: float = 1.0) -> float:
-    """Return grams CO2e for `energy_j` joules of IT energy at a mean intensity; `pue` scales it to the facility's energy."""
+    """Return grams CO2e of `energy_j` joules of IT energy; `pue` scales them to the facility's energy."""
     return energy_j / J_PER_KWH * intensity_g_per_kwh * pue
 
 

@@ -1,0 +1,85 @@
+"""Put a placement's grounds into words, and its expected emissions into grams."""
+
+from datetime import datetime, timedelta
+
+from greenrun.core.job import Job
+from greenrun.core.plan import Options, Situation
+from greenrun.core.reasons import Reason, ReasonCode, because
+from greenrun.core.units import emissions_g, energy_j
+
+_STARTS_WHEN_FREE = frozenset(
+    {ReasonCode.ASKED_NOW, ReasonCode.DEADLINE, ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT}
+    | {ReasonCode.DUE, ReasonCode.SOONEST, ReasonCode.NO_LIMIT_LEFT, ReasonCode.CLEAN_ENOUGH}
+)
+
+
+def placement_reason(
+    job: Job, situation: Situation, code: ReasonCode, start: datetime, window: float | None, at_once: float | None
+) -> Reason:
+    """Return why `job` is placed at `start`; the means over its window and over one from now on are in g/kWh."""
+    options = situation.options
+    own = because(
+        code,
+        window=grams_text(window),
+        below=below_text(window, at_once),
+        limit=_limit_text(job, code, options),
+        saving=percent_text(window, at_once),
+        latest=time_text(job.latest_start(options.default_max_delay)),
+        duration=duration_text(job.spec.duration),
+    )
+    if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
+        return own
+    if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
+        return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
+    return because(ReasonCode.GPUS_BUSY, gpus=max(1, job.spec.gpus), at=time_text(start), why=own.text)
+
+
+def expected_g(job: Job, intensity_g_per_kwh: float | None, options: Options) -> float | None:
+    """Return the grams the job would emit at a mean intensity; None when its power or the intensity is unknown."""
+    power_w = job.spec.power_w
+    if power_w is None and options.gpu_power_w is not None and job.spec.gpus:
+        power_w = options.gpu_power_w * job.spec.gpus
+    if power_w is None or intensity_g_per_kwh is None:
+        return None
+    return emissions_g(energy_j(power_w, job.spec.duration), intensity_g_per_kwh, options.pue)
+
+
+def below_text(window: float | None, at_once: float | None) -> str:
+    """`41 % below now`, `3 % above now`, or that it cannot be told."""
+    if window is None or not at_once:
+        return "the intensity now is unknown"
+    change = window / at_once - 1
+    return f"{abs(change):.0%} {'above' if change > 0 else 'below'} now".replace("%", " %")
+
+
+def percent_text(window: float | None, at_once: float | None) -> str:
+    """The saving of a window against starting now, in per cent."""
+    return "an unknown share" if window is None or not at_once else f"{1 - window / at_once:.1%}".replace("%", " %")
+
+
+def grams_text(intensity_g_per_kwh: float | None) -> str:
+    """An intensity as people read it, without its unit."""
+    return "unknown" if intensity_g_per_kwh is None else f"{intensity_g_per_kwh:.0f}"
+
+
+def time_text(instant: datetime) -> str:
+    """An instant as UTC text; interfaces that know the reader's zone print their own."""
+    return instant.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def duration_text(duration: timedelta) -> str:
+    """`6h`, `1h30m`, `45s`: the form that settings and options take."""
+    seconds = round(duration.total_seconds())
+    parts = [(seconds // 86400, "d"), (seconds % 86400 // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s")]
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or f"{duration.total_seconds():g}s"
+
+
+def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
+    if code is ReasonCode.CLEAN_ENOUGH:
+        return grams_text(job.spec.run_below_g_per_kwh or options.run_below_g_per_kwh)
+    ratio = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
+    return f"{ratio:.1%}".replace("%", " %")
+
+
+def _holders(situation: Situation) -> str:
+    return "; ".join(f"{device} by {who}" for device, who in sorted(situation.elsewhere.items()))

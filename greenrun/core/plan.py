@@ -1,0 +1,97 @@
+"""What a plan depends on and what it says: the values that go into the planner and come out of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from greenrun.core.intensity import Series
+from greenrun.core.job import Job
+from greenrun.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start."""
+
+    default_max_delay: timedelta = timedelta(hours=24)
+    due_grace: timedelta = timedelta(seconds=5)
+    min_saving: float = 0.0
+    run_below_g_per_kwh: float = 0.0
+    pue: float = 1.0
+    gpu_power_w: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """When a job is meant to run, and why then. `due`: the planned instant of a start that only waits for GPUs."""
+
+    job_id: int
+    start: datetime
+    end: datetime
+    gpus: int
+    reason: Reason
+    intensity_g_per_kwh: float | None = None
+    start_now_g_per_kwh: float | None = None
+    expected_g: float | None = None
+    start_now_g: float | None = None
+    late: bool = False
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A job that has no place in the plan, and why."""
+
+    job_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Placements in order of start. Sums are in g CO2e and None unless known for every placement."""
+
+    made_at: datetime
+    horizon_end: datetime | None = None
+    placements: tuple[Placement, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    expected_g: float | None = None
+    start_at_once_g: float | None = None
+    bound_g: float | None = None
+    prices: Mapping[datetime, float] = field(default_factory=dict)
+
+    def placement(self, job_id: int) -> Placement | None:
+        """Return the job's placement, if it has one."""
+        return next((placement for placement in self.placements if placement.job_id == job_id), None)
+
+    def reason(self, job_id: int) -> Reason | None:
+        """Return why the job is placed where it is, or why it waits."""
+        rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
+        return next((row.reason for row in rows if row.job_id == job_id), None)
+
+    @property
+    def gap_ratio(self) -> float | None:
+        """How far the plan may be above the best possible, as a share of the bound; None when either is unknown."""
+        if self.expected_g is None or not self.bound_g:
+            return None
+        return max(0.0, self.expected_g / self.bound_g - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a plan depends on.
+
+    `busy` maps each device in use to when it is expected back; `cpu_busy` holds the expected ends of jobs without GPUs.
+    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well.
+    """
+
+    now: datetime
+    jobs: tuple[Job, ...]
+    devices: tuple[str, ...] = ()
+    busy: Mapping[str, datetime] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    cpu_slots: int = 2
+    cpu_busy: tuple[datetime, ...] = ()
+    forecast: Series | None = None
+    options: Options = field(default_factory=Options)
+    last: Plan | None = None
+    prices: Mapping[datetime, float] = field(default_factory=dict)

@@ -1,0 +1,38 @@
+"""What an executor can tell of a run, whichever executor it is."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """What an executor knows of a run."""
+
+    ABSENT = "absent"  # no trace of it: it was never spawned, or has not got that far yet
+    BARRED = "barred"  # it was never started, and can no longer be
+    RUNNING = "running"
+    EXITED = "exited"  # with its own exit record
+    LOST = "lost"  # its supervisor died without a record; nothing of it is left alive
+    INTERRUPTED = "interrupted"  # the machine restarted under it
+    UNKNOWN = "unknown"  # cannot be told now: wait, never relaunch
+
+
+class EndedBy(StrEnum):
+    """What made a run's command end."""
+
+    ITSELF = "itself"
+    TIME_LIMIT = "time_limit"
+    STOP = "stop"
+    NOT_STARTED = "not_started"  # the command could not be executed at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N."""
+
+    phase: Phase
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    ended_by: EndedBy = EndedBy.ITSELF
+    detail: str = ""
