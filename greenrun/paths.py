@@ -1,29 +1,34 @@
 """Where greenrun's files are by convention; standard library only, because the CLI needs it before anything else."""
 
 import os
+import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 DEFAULT_STATE = "~/.local/state/greenrun"
 DEFAULT_SOCKET = "$XDG_RUNTIME_DIR/greenrun/greenrun.sock"
 SYSTEM_CONFIG = Path("/etc/greenrun/greenrun.toml")
+SYSTEM_LOCKS = Path("/run/lock/greenrun")
+FALLBACK_LOCKS = Path("/tmp/greenrun-locks")
 
 
-def find_config(given: str | Path | None = None) -> Path | None:
-    """Return the settings file: `given`, then GREENRUN_CONFIG, then the user's, then the system's; None when there is none.
+def find_config(given: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the settings file: `given`, GREENRUN_CONFIG, the user's, the system's; None when there is none.
 
     A file that was named is returned even when it does not exist, so that its absence can be reported.
     """
-    named = given or os.environ.get("GREENRUN_CONFIG")
+    environ = os.environ if environ is None else environ
+    named = given or environ.get("GREENRUN_CONFIG")
     if named:
         return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    base = environ.get("XDG_CONFIG_HOME") or "~/.config"
     candidates = (Path(base).expanduser() / "greenrun" / "greenrun.toml", SYSTEM_CONFIG)
     return next((path for path in candidates if path.is_file()), None)
 
 
 def expand(path: str) -> Path:
-    """Expand `~` and variables; an unset XDG_RUNTIME_DIR becomes /run/user/UID where that exists, else a folder in /tmp."""
+    """Expand `~` and variables; an unset XDG_RUNTIME_DIR becomes /run/user/UID if there is one, else in /tmp."""
     if "$XDG_RUNTIME_DIR" in path and not os.environ.get("XDG_RUNTIME_DIR"):
         runtime = Path(f"/run/user/{os.getuid()}")
         fallback = runtime if runtime.is_dir() else Path(f"/tmp/greenrun-{os.getuid()}")
@@ -31,22 +36,42 @@ def expand(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
+def rooted(path: str, folder: Path) -> Path:
+    """Expand a path that a settings file in `folder` states: a relative one is meant from that folder."""
+    return folder.absolute() / expand(path)
+
+
+def find_locks() -> Path:
+    """Return the folder of host-wide device locks: it depends on modes, not on who asks, so all users get the same."""
+    usable = any(_open_to_all(folder) for folder in (SYSTEM_LOCKS, SYSTEM_LOCKS.parent))
+    return SYSTEM_LOCKS if usable else FALLBACK_LOCKS
+
+
 def find_socket(given: str | None = None, config: str | Path | None = None) -> Path:
-    """Return the daemon's socket: `given`, GREENRUN_SOCKET, `[api] socket` of the settings (environment first), default."""
+    """Return the daemon's socket: `given`, GREENRUN_SOCKET, `[api] socket` (environment first), or the default."""
     named = given or os.environ.get("GREENRUN_SOCKET") or os.environ.get("GREENRUN_API__SOCKET")
-    return expand(named or _setting(config, "api", "socket") or DEFAULT_SOCKET)
+    return expand(named) if named else _stated(config, "api", "socket") or expand(DEFAULT_SOCKET)
 
 
 def find_state(config: str | Path | None = None) -> Path:
     """Return the state folder that the settings name (environment first), or the default."""
-    return expand(os.environ.get("GREENRUN_PATHS__STATE") or _setting(config, "paths", "state") or DEFAULT_STATE)
+    named = os.environ.get("GREENRUN_PATHS__STATE")
+    return expand(named) if named else _stated(config, "paths", "state") or expand(DEFAULT_STATE)
 
 
-def _setting(config: str | Path | None, section: str, key: str) -> str | None:
+def _stated(config: str | Path | None, section: str, key: str) -> Path | None:
     path = find_config(config)
     try:
         text = path.read_text(encoding="utf-8") if path else ""
         value = tomllib.loads(text).get(section, {}).get(key)
-    except (OSError, tomllib.TOMLDecodeError, AttributeError):
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError):
         return None
-    return value if isinstance(value, str) else None
+    return rooted(value, path.parent) if path and isinstance(value, str) else None
+
+
+def _open_to_all(folder: Path) -> bool:
+    try:
+        mode = folder.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) and bool(mode & stat.S_IWOTH)

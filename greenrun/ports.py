@@ -137,6 +137,7 @@ class Store(Protocol):
         exit_code: int | None,
         started_at: datetime | None,
         ended_at: datetime,
+        log: str | None,
         job_state: State,
         reason: Reason,
         now: datetime,
@@ -158,6 +159,9 @@ class Store(Protocol):
 
     def latest_forecast(self, zone: str) -> Forecast | None:
         """Return the last forecast saved for a zone."""
+
+    def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
+        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""

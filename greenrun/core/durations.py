@@ -27,16 +27,16 @@ def parse_duration(value: object) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest exact form with one unit, such as "90s", "10m", "6h" or "2d"."""
+    """Return the exact form with one unit, such as "90s", "10m", "48h" or "7d" (days from three on)."""
     seconds = duration.total_seconds()
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNITS_S[unit] == 0:
+    for unit, least in (("d", 3), ("h", 1), ("m", 2)):
+        if seconds >= least * _UNITS_S[unit] and seconds % _UNITS_S[unit] == 0:
             return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def parse_instant(value: object) -> datetime:
-    """Return the instant that ISO 8601 text (or an aware datetime) states, in UTC; raise ValueError when it has no zone."""
+    """Return the instant that ISO 8601 text (or a datetime) states, in UTC; raise ValueError when it has no zone."""
     try:
         instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
     except ValueError as exc:

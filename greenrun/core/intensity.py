@@ -182,6 +182,23 @@ class Series:
         kinds = tuple(kind for kind, kept in zip(self.kinds, keep, strict=True) if kept)
         return Series(self.id, self.starts_s[keep], self.ends_s[keep], self.values[keep], kinds)
 
+    def followed_by(self, later: "Series") -> "Series":
+        """These slots up to where `later` begins, then `later`'s own; raise ValueError when they differ in identity."""
+        if self.id != later.id:
+            raise ValueError(f"series of {self.id} and {later.id} are never spliced")
+        if not len(self) or not len(later):
+            return later if len(later) else self
+        keep = self.starts_s < later.starts_s[0]
+        kinds = tuple(kind for kind, kept in zip(self.kinds, keep, strict=True) if kept) + later.kinds
+        ends_s = np.minimum(self.ends_s[keep], later.starts_s[0])
+        return Series(
+            self.id,
+            np.concatenate([self.starts_s[keep], later.starts_s]),
+            np.concatenate([ends_s, later.ends_s]),
+            np.concatenate([self.values[keep], later.values]),
+            kinds,
+        )
+
     def holes(self) -> list[tuple[datetime, datetime]]:
         """The uncovered intervals between the first start and the last end."""
         gaps = np.flatnonzero(self.starts_s[1:] > self.ends_s[:-1] + 1e-5)

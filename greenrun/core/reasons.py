@@ -45,7 +45,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} g/kWh is not above its run-below of {limit} g/kWh",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
     ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
-    ReasonCode.DUE: "its planned window has come: {window} g/kWh, {below}",
+    ReasonCode.DUE: "its planned window has come: {window} g/kWh",
     ReasonCode.SOONEST: "starts as soon as GPUs are free, so that every limit in the queue can be met",
     ReasonCode.DEADLINE: "its latest start of {latest} cannot be met any more, so it starts as soon as GPUs are free",
     ReasonCode.NO_FORECAST: "there is no carbon-intensity forecast, so it starts as soon as GPUs are free",

@@ -35,4 +35,5 @@ class RunStatus:
     ended_at: datetime | None = None
     exit_code: int | None = None
     ended_by: EndedBy = EndedBy.ITSELF
+    log: str | None = None
     detail: str = ""

@@ -1,0 +1,63 @@
+"""Time the command line from a cold start, beside bare Python on the same machine in the same minute.
+
+    python benchmarks/cli.py                      # greenrun --help
+    python benchmarks/cli.py --socket PATH        # also list and submit, against the daemon there (it gets real jobs)
+
+The rounds of all commands are interleaved, so that a busy moment hits them alike; the ratios are what to compare.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PYTHON = sys.executable
+GREENRUN = str(Path(sys.executable).parent / "greenrun")
+LIMITS_MS = {"greenrun --help": 150, "greenrun submit": 250}
+
+
+def commands(socket: str | None) -> dict[str, list[str]]:
+    """Return what is timed, by name."""
+    timed = {
+        "python": [PYTHON, "-c", "pass"],
+        "import typer": [PYTHON, "-c", "import typer"],
+        "greenrun --help": [GREENRUN, "--help"],
+    }
+    if socket:
+        timed["greenrun list"] = [GREENRUN, "list", "--socket", socket]
+        timed["greenrun submit"] = [GREENRUN, "submit", "--socket", socket, "--gpus", "0", "--duration", "1s", "true"]
+    return timed
+
+
+def wall_ms(command: Sequence[str]) -> float:
+    """Run a command once and return the milliseconds it took; a failure ends the benchmark."""
+    begun = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return (time.perf_counter() - begun) * 1000
+
+
+def main() -> None:
+    """Time everything and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--socket", help="the socket of a running daemon")
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    timed = commands(options.socket)
+    times: dict[str, list[float]] = {name: [] for name in timed}
+    for command in timed.values():
+        wall_ms(command)  # once unmeasured, so that files are cached and compiled
+    for _ in range(options.rounds):
+        for name, command in timed.items():
+            times[name].append(wall_ms(command))
+    bare = statistics.median(times["python"])
+    print(f"{'':<16}  {'min ms':>7}  {'median':>7}  {'x python':>8}  {'limit':>6}")
+    for name, took in times.items():
+        median = statistics.median(took)
+        print(f"{name:<16}  {min(took):7.0f}  {median:7.0f}  {median / bare:8.1f}  {LIMITS_MS.get(name, ''):>6}")
+
+
+if __name__ == "__main__":
+    main()

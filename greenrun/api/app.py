@@ -1,0 +1,61 @@
+"""Put the routes together: everything for the unix socket, and only what may be public for TCP loopback."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from greenrun.api import grid, jobs, problems, status
+from greenrun.api.limits import AccessLog, BodyLimit
+from greenrun.api.service import ApiSettings, Scheduler, Service
+from greenrun.clock import utc_now
+from greenrun.ports import Store
+
+Refusals = dict[int | str, dict[str, Any]]
+
+
+def create_app(
+    store: Store,
+    scheduler: Scheduler,
+    settings: ApiSettings,
+    metrics: CollectorRegistry,
+    now: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """Return the whole API. Serve it with PeerProtocol on a unix socket: who asks is what the kernel says."""
+    refusals: Refusals = {code: {"model": problems.ProblemOut} for code in (403, 404, 409, 413, 422, 503)}
+    app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
+    app.include_router(jobs.router, responses={**refusals, 507: {"model": problems.ProblemOut}})
+    app.include_router(grid.router, responses=refusals)
+    app.include_router(status.readiness)
+    return app
+
+
+def create_metrics_app(
+    store: Store,
+    scheduler: Scheduler,
+    settings: ApiSettings,
+    metrics: CollectorRegistry,
+    now: Callable[[], datetime] = utc_now,
+) -> FastAPI:
+    """Return the app with /metrics and /healthz only, which tell nothing that needs an identity."""
+    return _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, None)
+
+
+def _app(service: Service, metrics: CollectorRegistry, openapi_url: str | None) -> FastAPI:
+    app = FastAPI(
+        title="greenrun",
+        version=service.settings.version,
+        openapi_url=openapi_url,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.state.metrics = metrics
+    app.add_middleware(BodyLimit, limit_bytes=service.settings.body_limit_bytes)
+    app.add_middleware(AccessLog)
+    problems.install(app)
+    app.include_router(status.router)
+    return app

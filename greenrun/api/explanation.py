@@ -1,0 +1,61 @@
+"""Say in sentences why a job is where it is, from what is stored and planned."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from greenrun.api.schemas import JobOut, PlannedOut, RunOut
+from greenrun.core.explain import duration_text, grams_text, time_text
+from greenrun.core.job import DurationSource, Job, State
+
+_DURATION = {
+    DurationSource.GIVEN: "as its user said",
+    DurationSource.LEARNED: "learned from its finished runs",
+    DurationSource.DEFAULT: "the configured default, because none was given",
+}
+
+
+def sentences(job: Job, view: JobOut, default_max_delay: timedelta) -> list[str]:
+    """Return what there is to say, the most important first."""
+    return [
+        f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
+        *([_as_sentence(view.reason.text)] if view.reason else []),
+        *([_planned(view.planned)] if view.planned else []),
+        *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
+        f"It is expected to run for {duration_text(job.spec.duration)} ({_DURATION[job.spec.duration_source]}).",
+        *(_run(job.id, run) for run in view.runs),
+        *([_code(job)] if job.state is State.QUEUED else []),
+    ]
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _planned(planned: PlannedOut) -> str:
+    grams = "" if planned.expected_g is None else f", expected {planned.expected_g:.0f} g CO2e"
+    against = "" if planned.start_now_g is None else f" ({planned.start_now_g:.0f} g if it started now)"
+    times = f"{time_text(planned.start)} to {time_text(planned.end)}"
+    return f"Planned from {times} at {grams_text(planned.g_per_kwh)} g/kWh{grams}{against if grams else ''}."
+
+
+def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
+    if job.spec.finish_by is not None:
+        yield f"It must end by {time_text(job.spec.finish_by)}."
+    latest = time_text(job.latest_start(default_max_delay))
+    whose = "by its own limits" if job.has_limit or job.spec.start_now else "by the configured longest delay"
+    yield f"It may start from {time_text(job.earliest_start)} and should start by {latest}, {whose}."
+
+
+def _run(job_id: int, run: RunOut) -> str:
+    label = f"Run {job_id}.{run.number}"
+    began = f"started {time_text(run.started_at)}" if run.started_at else "is being started"
+    if run.outcome is None:
+        return f"{label} {began} on {', '.join(run.devices) or 'no GPU'}."
+    code = "" if run.exit_code is None else f" with exit code {run.exit_code}"
+    ended = f" {began} and ended {time_text(run.ended_at)}" if run.started_at and run.ended_at else ""
+    return f"{label}{ended}: {run.outcome.replace('_', ' ')}{code}."
+
+
+def _code(job: Job) -> str:
+    commit = f", which was at commit {job.spec.git_commit[:12]} when it was submitted" if job.spec.git_commit else ""
+    return f"It will run what it finds in {job.spec.workdir} when it starts{commit}."

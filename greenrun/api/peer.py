@@ -1,0 +1,67 @@
+"""Who is asking, as the kernel tells it of the socket's peer; nothing in a request can claim to be somebody."""
+
+import asyncio
+import os
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from greenrun.core.errors import NotPermitted
+from greenrun.core.job import Job
+
+_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+_PREFIX = "uid:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The user at the other end of the socket."""
+
+    uid: int
+    name: str
+
+    def may_touch(self, job: Job) -> bool:
+        """Whether this user may change the job or read its log: its submitter, root and the daemon's own user may."""
+        return self.uid in (job.uid, 0, os.getuid())
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP/1.1 whose client address is the peer's user id and process id; uvicorn itself hides the socket."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Ask the kernel who connected, once per connection."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family == socket.AF_UNIX:
+            pid, uid, _ = _UCRED.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            self.client = (f"{_PREFIX}{uid}", pid)
+
+
+def _caller(request: Request) -> Identity:
+    host = request.client.host if request.client else ""
+    if not host.startswith(_PREFIX):
+        raise NotPermitted("This address tells nobody's identity, so it serves no jobs: use greenrun's unix socket.")
+    uid = int(host.removeprefix(_PREFIX))
+    return Identity(uid=uid, name=_user_name(uid))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+Caller = Annotated[Identity, Depends(_caller)]
+
+
+def require_touch(caller: Identity, job: Job) -> Job:
+    """Return the job; raise NotPermitted when the caller may not change it."""
+    if not caller.may_touch(job):
+        raise NotPermitted(f"Job {job.id} belongs to {job.user}: {caller.name} may look at it but not touch it.")
+    return job

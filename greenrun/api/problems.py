@@ -1,0 +1,125 @@
+"""Every refusal leaves as one RFC 9457 problem document, whatever raised it."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from greenrun.core.errors import (
+    GreenrunError,
+    InvalidJob,
+    InvalidTransition,
+    JobNotFound,
+    NotPermitted,
+    Problem,
+    ProviderError,
+    StorageFull,
+    StoreError,
+)
+
+_STATUS: dict[type[GreenrunError], tuple[int, str]] = {
+    InvalidJob: (422, "invalid job"),
+    JobNotFound: (404, "job not found"),
+    NotPermitted: (403, "not permitted"),
+    InvalidTransition: (409, "not possible in this state"),
+    StorageFull: (507, "storage full"),
+    StoreError: (503, "store not available"),
+    ProviderError: (502, "carbon-intensity source not usable"),
+    GreenrunError: (500, "internal error"),
+}
+_LEVELS = frozenset({"body", "query", "path", "header", "one", "many"})  # where FastAPI found a field: not its name
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of a job",
+    "json_invalid": "the body is not JSON",
+    "model_attributes_type": "is not a job: send a JSON object with content-type application/json",
+}
+_log = structlog.get_logger("greenrun.api")
+
+
+class ProblemField(BaseModel):
+    """One field that is wrong."""
+
+    field: str
+    message: str
+
+
+class ProblemOut(BaseModel):
+    """A refusal: `title` is the same for all of its kind, `detail` says what happened and what can be done."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemField]
+
+
+def problem(status: int, title: str, detail: str, problems: Sequence[Problem] = ()) -> JSONResponse:
+    """Return a problem+json response."""
+    body = {
+        "type": f"urn:greenrun:problem:{title.replace(' ', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": row.field, "message": row.message} for row in problems],
+    }
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer every error with a problem document."""
+    app.add_exception_handler(GreenrunError, _greenrun)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _greenrun(request: Request, exc: Exception) -> JSONResponse:
+    status, title = next(_STATUS[kind] for kind in type(exc).__mro__ if kind in _STATUS)
+    return problem(status, title, str(exc), getattr(exc, "problems", ()))
+
+
+def _validation(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)
+    problems = [_field_problem(error) for error in exc.errors()]
+    return problem(422, "invalid request", "; ".join(map(str, problems)), problems)
+
+
+def _field_problem(error: dict[str, Any]) -> Problem:
+    kind, location = error["type"], tuple(error["loc"])
+    if kind == "json_invalid":
+        return Problem(field="", message=f"{_WORDS[kind]}: {error.get('ctx', {}).get('error', '')}")
+    message = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return Problem(field=_field_name(location), message=message)
+
+
+def _field_name(location: tuple[str | int, ...]) -> str:
+    """`("body", "many", 2, "command", 0)` is `[2].command[0]`; `("body", "one", "gpus")` is `gpus`."""
+    while location and location[0] in _LEVELS:
+        location = location[1:]
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _http(request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, HTTPException)
+    title = HTTPStatus(exc.status_code).phrase.lower()
+    detail = {
+        404: f"There is nothing at {request.url.path}; /openapi.json lists what there is.",
+        405: f"{request.method} is not possible at {request.url.path}; /openapi.json lists what is.",
+    }
+    said = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else detail.get(exc.status_code, exc.detail)
+    response = problem(exc.status_code, title, said)
+    response.headers.update(exc.headers or {})
+    return response
+
+
+def _unexpected(request: Request, exc: Exception) -> JSONResponse:
+    _log.error("request failed", method=request.method, path=request.url.path, exc_info=exc)
+    return problem(500, "internal error", "greenrun could not answer for a fault of its own; its log has the details.")

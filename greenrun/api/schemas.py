@@ -1,0 +1,233 @@
+"""The JSON that the API answers with: units in names, instants in UTC with Z, null for unknown and never NaN."""
+
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, PlainSerializer
+
+from greenrun.core.energy import Component, Quality
+from greenrun.core.intensity import Accounting, Basis, Kind, Rung, Signal
+from greenrun.core.job import DurationSource, Outcome, State
+from greenrun.core.reasons import ReasonCode
+
+
+def instant_text(instant: datetime) -> str:
+    """Return an aware instant as ISO 8601 in UTC with Z."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str, when_used="json")]
+Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
+
+
+class ReasonOut(BaseModel):
+    """Why something is as it is: a stable code, and a sentence for people."""
+
+    code: ReasonCode
+    text: str
+
+
+class PlannedOut(BaseModel):
+    """When a job is planned to run; `start_now_g` is what it would emit if it started at once."""
+
+    start: Instant
+    end: Instant
+    g_per_kwh: Number
+    start_now_g_per_kwh: Number
+    expected_g: Number
+    start_now_g: Number
+
+
+class RunOut(BaseModel):
+    """One execution of a job, with what the books know of it now."""
+
+    id: int
+    number: int
+    started_at: Instant | None
+    ended_at: Instant | None
+    outcome: Outcome | None
+    exit_code: int | None
+    devices: list[str]
+    energy_j: Number
+    energy_quality: Quality
+    emissions_g: Number
+    emissions_settled_g: Number
+    log: str | None
+
+
+class JobOut(BaseModel):
+    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told."""
+
+    id: int | None
+    name: str
+    project: str
+    user: str
+    state: State
+    reason: ReasonOut | None
+    command: list[str]
+    gpus: int
+    duration_s: float
+    duration_source: DurationSource
+    time_limit_s: float | None
+    finish_by: Instant | None
+    max_delay_s: float | None
+    start_after: Instant | None
+    start_now: bool
+    expire: bool
+    priority: int
+    power_w: float | None
+    min_saving: float | None
+    run_below_g_per_kwh: float | None
+    retries: int
+    grace_s: float
+    held: bool
+    cancel_requested: bool
+    submitted_at: Instant
+    finished_at: Instant | None
+    planned: PlannedOut | None
+    runs: list[RunOut]
+    labels: dict[str, str]
+    env_names: list[str]
+    env_file: str | None
+    log: str | None
+    workdir: str
+    unique_key: str | None
+    git_commit: str | None
+
+
+class ExplainOut(BaseModel):
+    """Why a job is where it is, in codes and in sentences."""
+
+    job: int
+    state: State
+    reason: ReasonOut | None
+    sentences: list[str]
+    planned: PlannedOut | None
+    duration_s: float
+    duration_source: DurationSource
+    earliest_start: Instant
+    latest_start: Instant
+
+
+class EventOut(BaseModel):
+    """One change of a job."""
+
+    id: int
+    at: Instant
+    actor: str
+    kind: str
+    job: int | None
+    run: int | None
+    detail: dict[str, Any]
+
+
+class PlacementOut(PlannedOut):
+    """A job's place in the plan."""
+
+    job: int
+    gpus: int
+    late: bool
+    reason: ReasonOut
+
+
+class WaitingOut(BaseModel):
+    """A job without a place in the plan."""
+
+    job: int
+    reason: ReasonOut
+
+
+class PlanOut(BaseModel):
+    """The latest plan, its bound, and what starting everything at once would emit."""
+
+    made_at: Instant
+    horizon_end: Instant | None
+    gap_ratio: Number
+    bound_g: Number
+    expected_g: Number
+    start_at_once_g: Number
+    placements: list[PlacementOut]
+    waiting: list[WaitingOut]
+
+
+class SlotOut(BaseModel):
+    """The mean intensity over `[start, end)`."""
+
+    start: Instant
+    end: Instant
+    g_per_kwh: float
+    kind: Kind
+
+
+class ForecastOut(BaseModel):
+    """The forecast in use, from now on; with rung `none` there is none and the other fields are null."""
+
+    zone: str
+    provider: str | None = None
+    signal: Signal | None = None
+    accounting: Accounting | None = None
+    basis: Basis | None = None
+    issued_at: Instant | None = None
+    fetched_at: Instant | None = None
+    step_s: Number = None
+    rung: Rung = Rung.NONE
+    slots: list[SlotOut] = []
+
+
+class DeviceOut(BaseModel):
+    """A device of this host, and who has it: a run of this daemon, or somebody outside it."""
+
+    id: str
+    index: int
+    model: str
+    kind: Component
+    source: str
+    emulated: bool
+    memory_bytes: int | None
+    leased_by_job: int | None
+    leased_by_run: str | None
+    held_elsewhere: str | None
+
+
+class PricedOut(BaseModel):
+    """An intensity and the grams that follow from it."""
+
+    g_per_kwh: Number
+    emissions_g: Number
+    kind: Kind | None
+    provider: str | None
+
+
+class EntryOut(BaseModel):
+    """A slice of energy in the books."""
+
+    id: int | None
+    job: int | None
+    run: int | None
+    project: str | None
+    device: str
+    component: Component
+    start: Instant
+    end: Instant
+    energy_j: Number
+    quality: Quality
+    pue: float
+    booked: PricedOut
+    settled: PricedOut | None
+
+
+class HealthOut(BaseModel):
+    """Whether the daemon does its work; `reasons` is empty when it does."""
+
+    status: str
+    reasons: list[str]
+    version: str
+    started_at: Instant
+    last_tick_at: Instant | None
+    last_sample_at: Instant | None
+    forecast_fetched_at: Instant | None

@@ -1,0 +1,78 @@
+"""What is wrong with a job that is well formed: contradictions, and things this machine does not have."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from greenrun.core.errors import Problem
+from greenrun.core.explain import duration_text, time_text
+from greenrun.core.job import DurationSource, JobSpec
+
+_ROUNDING = timedelta(minutes=1)  # advice is rounded so that it still holds by the time it is followed
+
+
+def problems_of(spec: JobSpec, now: datetime) -> list[Problem]:
+    """Return all problems that show without planning; each says the smallest change that would do."""
+    return [*_here(spec), *_limits(spec, now)]
+
+
+def _here(spec: JobSpec) -> Iterator[Problem]:
+    if not _seen(Path(spec.workdir).is_dir):
+        yield Problem(field="workdir", message=f"{spec.workdir} is not a folder on this machine")
+        return
+    if not _can_be_run(spec):
+        yield Problem(field="command", message=_not_found(spec))
+    if spec.env_file is not None and not _seen(Path(spec.env_file).is_file):
+        yield Problem(field="env_file", message=f"{spec.env_file} is not a file on this machine")
+
+
+def _can_be_run(spec: JobSpec) -> bool:
+    program = spec.command[0]
+    folders = [""] if "/" in program else os.get_exec_path(dict(spec.env))
+    return any(shutil.which(str(Path(spec.workdir, folder, program))) for folder in folders)
+
+
+def _seen(check: Callable[[], bool]) -> bool:
+    """Whether a path passes; one that cannot be looked at (too long, no permission) does not."""
+    try:
+        return check()
+    except OSError:
+        return False
+
+
+def _not_found(spec: JobSpec) -> str:
+    program = spec.command[0]
+    if "/" in program:
+        return f"{program} is not an executable file (seen from {spec.workdir})"
+    return f"{program} is not found on the job's PATH; give its path, or the PATH it is on"
+
+
+def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
+    earliest = max(now, spec.start_after or now)
+    if spec.time_limit is not None and spec.duration > spec.time_limit:
+        limit = duration_text(spec.duration)
+        yield Problem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
+    if spec.max_delay is not None and earliest > now + spec.max_delay:
+        least = duration_text(earliest - now + _ROUNDING)
+        yield Problem(field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier")
+    if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
+        yield Problem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
+    if spec.expire and spec.finish_by is None and spec.max_delay is None:
+        yield Problem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
+
+
+def _too_early(spec: JobSpec, earliest: datetime, finish_by: datetime) -> str:
+    source = " (the configured default)" if spec.duration_source is DurationSource.DEFAULT else ""
+    ends = earliest + spec.duration
+    duration = f"{duration_text(spec.duration)}{source}"
+    said = f"a job of {duration} that starts at {time_text(earliest)} ends at {time_text(ends)}"
+    room = finish_by - earliest
+    shorter = f", or duration_s to {int(room.total_seconds())} or less" if room >= timedelta(seconds=1) else ""
+    return f"{said}: move finish_by to {time_text(_ceil_minute(ends))} or later{shorter}"
+
+
+def _ceil_minute(instant: datetime) -> datetime:
+    whole = instant.replace(second=0, microsecond=0)
+    return whole + (2 if instant - whole > timedelta(seconds=30) else 1) * _ROUNDING

@@ -1,0 +1,181 @@
+"""Bind the sockets and serve both apps from one thread with one event loop."""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from greenrun.api.peer import PeerProtocol
+from greenrun.core.errors import ConfigError, GreenrunError
+
+_STOP_S = 5.0
+_START_S = 10.0
+_BACKLOG = 128
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_log = structlog.get_logger("greenrun.api")
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Return a listening unix socket of mode 0600, its folder made with 0700; raise GreenrunError when a daemon has it.
+
+    A socket that nobody answers is what a killed daemon left, and is replaced.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_stale(path)
+        os.fchmod(listener.fileno(), 0o600)  # the bound file inherits it, so that it is never open to others
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise ConfigError(f"The socket {path} cannot be made ({exc}): set [api] socket to a path that can.") from exc
+    except GreenrunError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(
+            f"{path} exists and is not a socket, so greenrun leaves it alone: set [api] socket to another."
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except (BlockingIOError, TimeoutError):
+            raise _taken(path) from None  # its queue of callers is full: busy, but there
+        else:
+            raise _taken(path)
+
+
+def _taken(path: Path) -> GreenrunError:
+    return GreenrunError(f"Another daemon answers at {path}: use it, stop it, or set [api] socket to another path.")
+
+
+def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
+    """Return a listening socket at `HOST:PORT` (port 0: any free one); raise ConfigError when it cannot be had."""
+    host, port = _split(address)
+    if loopback_only and host not in _LOOPBACK:
+        raise ConfigError(
+            f"{address} is not a loopback address, and metrics are served there only: use 127.0.0.1:{port}."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        why = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be had ({exc})"
+        raise ConfigError(f"{address} {why}: set [api] metrics to another address, or to an empty one.") from exc
+    return listener
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"{address!r} is not an address: write it as 127.0.0.1:9753.")
+    return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerHandle:
+    """The running servers. `tcp_port` is the port of the metrics, None when they are off."""
+
+    tcp_port: int | None
+    _servers: tuple[uvicorn.Server, ...]
+    _thread: threading.Thread
+    _path: Path
+
+    def is_alive(self) -> bool:
+        """Whether the serving thread still runs."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Stop accepting, let answers finish for some seconds, and remove the unix socket."""
+        self._path.unlink(missing_ok=True)
+        for server in self._servers:
+            server.should_exit = True
+        self._thread.join(2 * _STOP_S)
+
+
+def serve_in_thread(
+    app: FastAPI, uds_socket: socket.socket, metrics_app: FastAPI, tcp_socket: socket.socket | None
+) -> ServerHandle:
+    """Serve `app` on the unix socket and `metrics_app` on the TCP socket; return once both answer.
+
+    Both sockets are listening ones, and are closed when the server stops.
+    """
+    pairs = [(_Server(_config(app, PeerProtocol)), uds_socket)]
+    if tcp_socket is not None:
+        pairs.append((_Server(_config(metrics_app, H11Protocol)), tcp_socket))
+    port = tcp_socket.getsockname()[1] if tcp_socket else None
+    path = Path(uds_socket.getsockname())
+    thread = threading.Thread(target=_run, args=(pairs,), name="greenrun-api", daemon=True)
+    thread.start()
+    for server, _ in pairs:
+        if not server.answers.wait(_START_S):
+            raise GreenrunError("The API did not start; the log has the reason.")
+    return ServerHandle(tcp_port=port, _servers=tuple(server for server, _ in pairs), _thread=thread, _path=path)
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it answers. (Signals are the daemon's: outside the main thread it sets none.)"""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
+
+def _config(app: FastAPI, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # a header must never say who asks
+        server_header=False,
+        limit_concurrency=256,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(_STOP_S),
+    )
+
+
+def _run(pairs: list[tuple[_Server, socket.socket]]) -> None:
+    async def serve() -> None:
+        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in pairs))
+
+    try:
+        asyncio.run(serve())
+    except Exception:  # noqa: BLE001 - a thread's top: without this line nobody would hear of it
+        _log.exception("the API stopped; jobs go on, but nobody can ask for them: restart the daemon")
+    finally:
+        for _, listener in pairs:
+            with suppress(OSError):
+                listener.close()

@@ -1,0 +1,84 @@
+"""What the routes need of the rest of the daemon: the store, the scheduler, a few settings and the clock."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+
+from greenrun import __version__
+from greenrun.core.energy import Device
+from greenrun.core.job import JobSpec
+from greenrun.core.plan import Placement, Plan, Waiting
+from greenrun.core.reasons import Reason
+from greenrun.metrics import Health
+from greenrun.ports import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """Where a job that is not stored yet would be placed, or why it would wait; one of the two is set."""
+
+    placement: Placement | None = None
+    waiting: Waiting | None = None
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it would start when it would, or why it would wait."""
+        row = self.placement or self.waiting
+        return row.reason if row else None
+
+
+class Scheduler(Protocol):
+    """The part of the daemon that plans; every method answers from memory or within one planning run."""
+
+    def preview(self, spec: JobSpec, *, user: str, now: datetime) -> Preview:
+        """Plan the queue with this job added, storing nothing; raise InvalidJob when it cannot be run as stated."""
+
+    def plan(self) -> Plan:
+        """Return the latest plan."""
+
+    def wake(self) -> None:
+        """Ask for a tick soon: something was submitted or an intent changed."""
+
+    def health(self) -> Health:
+        """Return when the daemon's parts last did something."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices of this host, in index order."""
+
+    def held_elsewhere(self) -> Mapping[str, str]:
+        """Return the devices that somebody outside this daemon holds, with who."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """What the API takes from the settings. `stale_after` is None where a forecast cannot age (a replayed one)."""
+
+    zone: str
+    default_duration: timedelta = timedelta(hours=4)
+    default_max_delay: timedelta = timedelta(hours=24)
+    max_queued: int = 10_000
+    stale_after: timedelta | None = timedelta(hours=2)
+    stalled_after: timedelta = timedelta(seconds=60)
+    body_limit_bytes: int = 1 << 20
+    version: str = __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """The rest of the daemon, as the routes see it."""
+
+    store: Store
+    scheduler: Scheduler
+    settings: ApiSettings
+    now: Callable[[], datetime]
+
+
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
+
+
+Daemon = Annotated[Service, Depends(_service)]

@@ -1,0 +1,59 @@
+"""The routes that machines ask: is it healthy, is it ready, and its metrics."""
+
+from datetime import datetime, timedelta
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
+
+from greenrun.api.schemas import HealthOut
+from greenrun.api.service import Daemon, Service
+from greenrun.metrics import Health
+
+router = APIRouter(tags=["status"])
+readiness = APIRouter(tags=["status"])
+
+
+@router.get("/healthz")
+def get_health(daemon: Daemon, response: Response) -> HealthOut:
+    """Tell whether the daemon does its work: 200, or 503 with the reasons."""
+    health = daemon.scheduler.health()
+    return _answer(daemon, response, health, _stalled(health, daemon.now(), daemon.settings.stalled_after))
+
+
+@readiness.get("/readyz")
+def get_readiness(daemon: Daemon, response: Response) -> HealthOut:
+    """Tell whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
+    health = daemon.scheduler.health()
+    reasons = ["has not finished its first tick yet"] if health.last_tick_at is None else []
+    reasons += ["is stopping and starts nothing new"] if health.draining else []
+    return _answer(daemon, response, health, reasons)
+
+
+@router.get("/metrics")
+def get_metrics(request: Request) -> Response:
+    """Return the metrics as Prometheus text, or as OpenMetrics for those who accept it."""
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(request.app.state.metrics), media_type=media_type)
+
+
+def _stalled(health: Health, now: datetime, limit: timedelta) -> list[str]:
+    seconds = f"{limit.total_seconds():g} s"
+    reasons = []
+    if now - (health.last_tick_at or health.started_at) > limit:
+        reasons.append(f"the last tick is older than {seconds}")
+    if health.last_sample_at is not None and now - health.last_sample_at > limit:
+        reasons.append(f"the last meter sample is older than {seconds}")
+    return reasons
+
+
+def _answer(daemon: Service, response: Response, health: Health, reasons: list[str]) -> HealthOut:
+    response.status_code = 503 if reasons else 200
+    return HealthOut(
+        status="failing" if reasons else "ok",
+        reasons=reasons,
+        version=daemon.settings.version,
+        started_at=health.started_at,
+        last_tick_at=health.last_tick_at,
+        last_sample_at=health.last_sample_at,
+        forecast_fetched_at=health.forecast_fetched_at,
+    )

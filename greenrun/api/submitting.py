@@ -1,0 +1,84 @@
+"""Accept jobs, or only try them: everything that can be refused is refused before anything is stored."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from greenrun.api.peer import Identity
+from greenrun.api.schemas import JobOut
+from greenrun.api.sense import problems_of
+from greenrun.api.service import Preview, Service
+from greenrun.api.submission import JobIn, to_spec
+from greenrun.api.views import job_views, tried_view
+from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.job import Job, JobSpec, State
+
+
+def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+    """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none."""
+    now = daemon.now()
+    specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
+    try:
+        previews = _checked(daemon, caller, specs, now)
+    except InvalidJob:
+        known = _known(daemon, caller, specs)
+        if known is None:
+            raise
+        return job_views(known, daemon.store, daemon.scheduler.plan()), False
+    views, fresh = [], False
+    for spec, preview in zip(specs, previews, strict=True):
+        job, new = daemon.store.add_job(spec, user=caller.name, uid=caller.uid, now=now)
+        views.append(_new_view(job, preview) if new else job_views([job], daemon.store, daemon.scheduler.plan())[0])
+        fresh = fresh or new
+    if fresh:
+        daemon.scheduler.wake()
+    return views, fresh
+
+
+def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+    """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
+    now = daemon.now()
+    specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
+    previews = _checked(daemon, caller, specs, now)
+    views = [_new_view(_unstored(spec, caller, now), preview) for spec, preview in zip(specs, previews, strict=True)]
+    return [view.model_copy(update={"id": None}) for view in views], False
+
+
+def _checked(daemon: Service, caller: Identity, specs: Sequence[JobSpec], now: datetime) -> list[Preview]:
+    """Return where the jobs would be placed; raise InvalidJob with the problems of all of them."""
+    problems = [row for index, spec in enumerate(specs) for row in _prefixed(problems_of(spec, now), index, specs)]
+    if problems:
+        raise InvalidJob("; ".join(map(str, problems)), problems)
+    _require_room(daemon, len(specs))
+    return [daemon.scheduler.preview(spec, user=caller.name, now=now) for spec in specs]
+
+
+def _prefixed(problems: Sequence[Problem], index: int, specs: Sequence[JobSpec]) -> list[Problem]:
+    prefix = f"[{index}]." if len(specs) > 1 else ""
+    return [Problem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
+
+
+def _require_room(daemon: Service, more: int) -> None:
+    limit = daemon.settings.max_queued
+    queued = len(daemon.store.jobs((State.QUEUED,), limit=limit))
+    if queued + more > limit:
+        raise InvalidJob(
+            f"{queued} jobs are queued and no more than {limit} may be, so nothing was accepted: "
+            "wait until some have started, or cancel some."
+        )
+
+
+def _known(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[Job] | None:
+    """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
+    if not all(spec.unique_key for spec in specs):
+        return None
+    jobs = {job.spec.unique_key: job for job in daemon.store.jobs(user=caller.name)}
+    found = [jobs[spec.unique_key] for spec in specs if spec.unique_key in jobs]
+    return found if len(found) == len(specs) else None
+
+
+def _unstored(spec: JobSpec, caller: Identity, now: datetime) -> Job:
+    return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
+
+
+def _new_view(job: Job, preview: Preview) -> JobOut:
+    return tried_view(job, preview.placement, preview.reason)

@@ -1,0 +1,246 @@
+"""Turn the core's values into the JSON of schemas.py."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from greenrun.api.schemas import (
+    DeviceOut,
+    EntryOut,
+    EventOut,
+    ForecastOut,
+    JobOut,
+    PlacementOut,
+    PlannedOut,
+    PlanOut,
+    PricedOut,
+    ReasonOut,
+    RunOut,
+    SlotOut,
+    WaitingOut,
+)
+from greenrun.core.energy import Device, Quality
+from greenrun.core.intensity import Forecast, Rung
+from greenrun.core.job import Job, Run, State
+from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.plan import Placement, Plan
+from greenrun.core.reasons import Reason
+from greenrun.ports import Event, Store
+
+
+def job_views(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:
+    """Return jobs with their runs as the books have them now, and the plan for those that wait."""
+    runs = store.runs([job.id for job in jobs])
+    totals = store.run_totals([run.id for rows in runs.values() for run in rows])
+    return [job_view(job, runs.get(job.id, ()), totals, plan) for job in jobs]
+
+
+def job_view(job: Job, runs: Sequence[Run], totals: Mapping[int, Total], plan: Plan) -> JobOut:
+    """Return one job; a waiting one carries the plan's reason rather than the stored one."""
+    waits = job.state is State.QUEUED
+    placement = plan.placement(job.id) if waits else None
+    reason = (plan.reason(job.id) if waits else None) or job.reason
+    return _job_out(job, [run_view(run, totals.get(run.id)) for run in runs], placement, reason)
+
+
+def tried_view(job: Job, placement: Placement | None, reason: Reason | None) -> JobOut:
+    """Return a job that has just been submitted, or only tried, with where it would be placed."""
+    return _job_out(job, [], placement, reason or job.reason)
+
+
+def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: Reason | None) -> JobOut:
+    spec = job.spec
+    return JobOut(
+        id=job.id,
+        name=job.name,
+        project=spec.project,
+        user=job.user,
+        state=job.state,
+        reason=reason_view(reason),
+        command=list(spec.command),
+        gpus=spec.gpus,
+        duration_s=spec.duration.total_seconds(),
+        duration_source=spec.duration_source,
+        time_limit_s=_seconds(spec.time_limit),
+        finish_by=spec.finish_by,
+        max_delay_s=_seconds(spec.max_delay),
+        start_after=spec.start_after,
+        start_now=spec.start_now,
+        expire=spec.expire,
+        priority=spec.priority,
+        power_w=spec.power_w,
+        min_saving=spec.min_saving,
+        run_below_g_per_kwh=spec.run_below_g_per_kwh,
+        retries=spec.retries,
+        grace_s=spec.grace.total_seconds(),
+        held=job.held,
+        cancel_requested=job.cancel_requested,
+        submitted_at=job.submitted_at,
+        finished_at=job.finished_at,
+        planned=planned_view(placement),
+        runs=runs,
+        labels=dict(spec.labels),
+        env_names=sorted(spec.env),
+        env_file=spec.env_file,
+        log=spec.log,
+        workdir=spec.workdir,
+        unique_key=spec.unique_key,
+        git_commit=spec.git_commit,
+    )
+
+
+def run_view(run: Run, total: Total | None) -> RunOut:
+    """Return a run; without a total in the books its energy is unknown."""
+    return RunOut(
+        id=run.id,
+        number=run.number,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        outcome=run.outcome,
+        exit_code=run.exit_code,
+        devices=list(run.devices),
+        energy_j=total.energy_j if total else None,
+        energy_quality=total.quality if total else Quality.UNKNOWN,
+        emissions_g=total.emissions_g if total else None,
+        emissions_settled_g=total.settled_g if total else None,
+        log=run.log,
+    )
+
+
+def reason_view(reason: Reason | None) -> ReasonOut | None:
+    """Return a reason, if there is one."""
+    return ReasonOut(code=reason.code, text=reason.text) if reason else None
+
+
+def planned_view(placement: Placement | None) -> PlannedOut | None:
+    """Return when a job is planned to run, if it has a place in the plan."""
+    if placement is None:
+        return None
+    return PlannedOut(
+        start=placement.start,
+        end=placement.end,
+        g_per_kwh=placement.intensity_g_per_kwh,
+        start_now_g_per_kwh=placement.start_now_g_per_kwh,
+        expected_g=placement.expected_g,
+        start_now_g=placement.start_now_g,
+    )
+
+
+def plan_view(plan: Plan) -> PlanOut:
+    """Return the plan."""
+    return PlanOut(
+        made_at=plan.made_at,
+        horizon_end=plan.horizon_end,
+        gap_ratio=plan.gap_ratio,
+        bound_g=plan.bound_g,
+        expected_g=plan.expected_g,
+        start_at_once_g=plan.start_at_once_g,
+        placements=[_placement_view(row) for row in plan.placements],
+        waiting=[WaitingOut(job=row.job_id, reason=_reason(row.reason)) for row in plan.waiting],
+    )
+
+
+def _placement_view(row: Placement) -> PlacementOut:
+    return PlacementOut(
+        job=row.job_id,
+        start=row.start,
+        end=row.end,
+        gpus=row.gpus,
+        g_per_kwh=row.intensity_g_per_kwh,
+        start_now_g_per_kwh=row.start_now_g_per_kwh,
+        expected_g=row.expected_g,
+        start_now_g=row.start_now_g,
+        late=row.late,
+        reason=_reason(row.reason),
+    )
+
+
+def forecast_view(forecast: Forecast, fetched_at: datetime, rung: Rung, start: datetime, end: datetime) -> ForecastOut:
+    """Return the slots that touch `[start, end)`; `fetched_at` is when the source last said it."""
+    series = forecast.series
+    return ForecastOut(
+        zone=series.id.zone,
+        provider=series.id.provider,
+        signal=series.id.signal,
+        accounting=series.id.accounting,
+        basis=series.id.basis,
+        issued_at=forecast.issued_at,
+        fetched_at=fetched_at,
+        step_s=_seconds(series.step),
+        rung=rung,
+        slots=[
+            SlotOut(start=slot.start, end=slot.end, g_per_kwh=slot.intensity_g_per_kwh, kind=slot.kind)
+            for slot in series
+            if slot.end > start and slot.start < end
+        ],
+    )
+
+
+def device_views(devices: Iterable[Device], live: Sequence[Run], elsewhere: Mapping[str, str]) -> list[DeviceOut]:
+    """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
+    holders = {device: run for run in live for device in run.devices}
+    return [_device_view(device, holders.get(device.id), elsewhere.get(device.id)) for device in devices]
+
+
+def _device_view(device: Device, holder: Run | None, elsewhere: str | None) -> DeviceOut:
+    return DeviceOut(
+        id=device.id,
+        index=device.index,
+        model=device.model,
+        kind=device.kind,
+        source=device.source,
+        emulated=device.emulated,
+        memory_bytes=device.memory_bytes,
+        leased_by_job=holder.job_id if holder else None,
+        leased_by_run=holder.label if holder else None,
+        held_elsewhere=elsewhere,
+    )
+
+
+def entry_view(entry: Entry) -> EntryOut:
+    """Return a slice of energy as it is in the books."""
+    piece = entry.slice
+    return EntryOut(
+        id=entry.id,
+        job=entry.job_id,
+        run=piece.run_id,
+        project=entry.project,
+        device=piece.device,
+        component=piece.component,
+        start=piece.start,
+        end=piece.end,
+        energy_j=piece.energy_j,
+        quality=piece.quality,
+        pue=entry.pue,
+        booked=_priced_view(entry.booked),
+        settled=_priced_view(entry.settled) if entry.settled else None,
+    )
+
+
+def _priced_view(priced: Priced) -> PricedOut:
+    return PricedOut(
+        g_per_kwh=priced.intensity_g_per_kwh,
+        emissions_g=priced.emissions_g,
+        kind=priced.kind,
+        provider=priced.series.provider if priced.series else None,
+    )
+
+
+def event_view(event: Event) -> EventOut:
+    """Return one change of a job."""
+    return EventOut(
+        id=event.id,
+        at=event.at,
+        actor=event.actor,
+        kind=event.kind,
+        job=event.job_id,
+        run=event.run_id,
+        detail=dict(event.detail),
+    )
+
+
+def _reason(reason: Reason) -> ReasonOut:
+    return ReasonOut(code=reason.code, text=reason.text)
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return span.total_seconds() if span is not None else None

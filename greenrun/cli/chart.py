@@ -1,0 +1,80 @@
+"""Draw intensities and plans with characters; pure functions from numbers to lines."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_LEVELS = "▁▂▃▄▅▆▇█"
+_MAX_ROWS = 48
+
+
+class Step(NamedTuple):
+    """A mean intensity in g/kWh over `[start, end)`."""
+
+    start: datetime
+    end: datetime
+    g_per_kwh: float
+
+
+class Bar(NamedTuple):
+    """A labelled interval."""
+
+    label: str
+    start: datetime
+    end: datetime
+
+
+def merged(steps: Sequence[Step], limit: int = _MAX_ROWS) -> list[Step]:
+    """Return at most `limit` steps: neighbours merged evenly, each with the mean of its parts weighted by time."""
+    size = max(1, -(-len(steps) // limit))
+    return [_mean(steps[at : at + size]) for at in range(0, len(steps), size)]
+
+
+def forecast_lines(steps: Sequence[Step], width: int, zone: tzinfo | None = None) -> list[str]:
+    """Return one line per step: local time, g/kWh, a bar `width` columns at most, and a mark at the cleanest."""
+    if not steps:
+        return []
+    top = max(max(step.g_per_kwh for step in steps), 1)
+    cleanest = min(steps, key=lambda step: step.g_per_kwh)
+    form = "%a %H:%M:%S" if steps[0].end - steps[0].start < timedelta(minutes=1) else "%a %H:%M"
+    return [
+        f"{step.start.astimezone(zone):{form}}  {step.g_per_kwh:>5.0f}  {_bar(step.g_per_kwh / top, width)}"
+        + ("  ◀ cleanest" if step is cleanest else "")
+        for step in steps
+    ]
+
+
+def strip(steps: Sequence[Step], start: datetime, end: datetime, width: int) -> str:
+    """Return one character per column of `[start, end)`, higher for dirtier hours, blank where nothing is known."""
+    values = [_at(steps, start + (end - start) * (column + 0.5) / width) for column in range(width)]
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0), max(known, default=0)
+    spread = (high - low) or 1
+    return "".join(" " if value is None else _LEVELS[round((value - low) / spread * 7)] for value in values)
+
+
+def gantt_lines(bars: Sequence[Bar], start: datetime, end: datetime, width: int) -> list[str]:
+    """Return one line per bar on the axis `[start, end)`; however short, a bar has one column."""
+    column_of = width / max((end - start).total_seconds(), 1e-9)
+    lines = []
+    for bar in bars:
+        first = min(width - 1, max(0, int((bar.start - start).total_seconds() * column_of)))
+        last = min(width, max(first + 1, round((bar.end - start).total_seconds() * column_of)))
+        lines.append(f"{bar.label}  {' ' * first}{'█' * (last - first)}".rstrip())
+    return lines
+
+
+def _mean(steps: Sequence[Step]) -> Step:
+    seconds = [(step.end - step.start).total_seconds() for step in steps]
+    weighted = sum(step.g_per_kwh * length for step, length in zip(steps, seconds, strict=True))
+    return Step(steps[0].start, steps[-1].end, weighted / sum(seconds))
+
+
+def _bar(share: float, width: int) -> str:
+    eighths = round(max(0.0, share) * width * 8)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _at(steps: Sequence[Step], at: datetime) -> float | None:
+    return next((step.g_per_kwh for step in steps if step.start <= at < step.end), None)

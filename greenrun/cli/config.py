@@ -1,0 +1,77 @@
+"""`greenrun config`: check, show and find the settings."""
+
+import json
+
+import typer
+
+from greenrun.cli.options import AsJson, Config, config_path, print_json
+from greenrun.cli.verb import Group, Verb
+from greenrun.paths import find_config, find_socket, find_state
+
+app = typer.Typer(
+    name="config",
+    cls=Group,
+    help="Check, show and find the settings.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("check", cls=Verb, short_help="Tell every problem of the settings.")
+def check(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+    """Read the settings as the daemon would, and tell every problem at once (exit code 78).
+
+    \b
+    greenrun config check --config ./greenrun.toml
+    """
+    from greenrun.config import load_config
+
+    found = load_config(config_path(ctx, config)).read_from
+    if as_json:
+        print_json({"config": str(found) if found else None, "problems": []})
+    else:
+        print(f"{found or 'no settings file, so the defaults'}: good")
+
+
+@app.command("show", cls=Verb, short_help="Show the settings in effect.")
+def show(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+    """Show the settings in effect: the file's, the environment's and the defaults.
+
+    \b
+    greenrun config show --json
+    """
+    from greenrun.config import load_config
+
+    effective = load_config(config_path(ctx, config)).effective()
+    if as_json:
+        print_json({key: {"value": setting.value, "origin": setting.origin} for key, setting in effective.items()})
+        return
+    for key, setting in effective.items():
+        print(f"{key} = {_shown(setting.value)}" + ("" if setting.origin == "default" else f"   # {setting.origin}"))
+
+
+@app.command("path", cls=Verb, short_help="Show where settings, socket and state are.")
+def path(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+    """Show where the settings, the socket and the state are.
+
+    \b
+    greenrun config path
+    """
+    named = config_path(ctx, config)
+    found = find_config(named)
+    places = {
+        "config": str(found) if found else None,
+        "socket": str(find_socket(None, named)),
+        "state": str(find_state(named)),
+    }
+    if as_json:
+        print_json(places)
+        return
+    for name, place in places.items():
+        print(f"{name + ':':<8} {place or 'none found, so the defaults'}")
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,178 @@
+"""`greenrun wait`, `cancel`, `hold`, `release` and `start-now`: act on jobs, several at a time."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from greenrun.cli.options import AsJson, Config, JobIds, Socket, connect, job_id, print_json
+from greenrun.cli.text import reason_text
+from greenrun.cli.times import parse_duration
+from greenrun.cli.verb import FAILED, OK, USAGE, LocalError, WaitTimedOut, tell
+from greenrun.core.errors import GreenrunError
+from greenrun.core.job import FINISHED, State
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer, Client
+
+_LOOK_EVERY_S = (0.1, 1.0)  # soon at first, then at this pace
+_PATIENCE_S = 60.0  # a daemon that restarts while we wait is back well within this
+
+
+def cancel(
+    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
+) -> None:
+    """Cancel jobs: a waiting one leaves the queue, a running one gets TERM, its grace, then KILL.
+
+    With --json, one object per line.
+
+    \b
+    greenrun cancel 12 13
+    """
+    client = connect(ctx, socket, config)
+    _each(jobs, client.cancel, as_json)
+
+
+def hold(
+    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
+) -> None:
+    """Keep waiting jobs from starting until they are released.
+
+    With --json, one object per line.
+
+    \b
+    greenrun hold 12
+    """
+    client = connect(ctx, socket, config)
+    _each(jobs, client.hold, as_json)
+
+
+def release(
+    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
+) -> None:
+    """Let held jobs go: they are planned again.
+
+    With --json, one object per line.
+
+    \b
+    greenrun release 12
+    """
+    client = connect(ctx, socket, config)
+    _each(jobs, client.release, as_json)
+
+
+def start_now(
+    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
+) -> None:
+    """Start waiting jobs as soon as GPUs are free, whatever the grid does; they are still measured.
+
+    With --json, one object per line.
+
+    \b
+    greenrun start-now 12
+    """
+    client = connect(ctx, socket, config)
+    _each(jobs, client.start_now, as_json)
+
+
+def _each(jobs: Sequence[str], order: "Callable[[int], Answer]", as_json: bool) -> None:
+    """Give the order for each job; leave with the first failure's exit code, but try them all."""
+    codes = [_one(job, order, as_json) for job in [job_id(text) for text in jobs]]
+    raise typer.Exit(next((code for code in codes if code), OK))
+
+
+def _one(job: int, order: "Callable[[int], Answer]", as_json: bool) -> int:
+    try:
+        answer = order(job)
+    except GreenrunError as error:
+        return tell(error, as_json=as_json)
+    print_json(answer) if as_json else print(_line(answer))
+    return OK
+
+
+def _line(job: "Answer") -> str:
+    reason = reason_text(job)
+    return f"job {job['id']} {job['state']}: {reason}" if reason else f"job {job['id']} {job['state']}"
+
+
+def wait(
+    ctx: typer.Context,
+    jobs: JobIds,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="D", help="Give up after this long, with exit code 6.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Wait until jobs are finished, and exit with their exit code.
+
+    For several jobs that is the first exit code that is not 0, in the order given; a job that ended without one (lost,
+    cancelled, expired) counts as 1. A daemon that restarts meanwhile is waited for. With --json, one object per line.
+
+    \b
+    greenrun wait 12 && ./publish.sh
+    greenrun wait 12 13 14 --timeout 2h
+    """
+    limit_s = _seconds(timeout)
+    client = connect(ctx, socket, config)
+    ids = [job_id(text) for text in jobs]
+    for job in ids:
+        client.job(job)  # a wrong number is told at once, not after the others have finished
+    until_s = None if limit_s is None else time.monotonic() + limit_s
+    codes = []
+    for job in ids:
+        answer = _finished(client, job, until_s)
+        print_json(answer) if as_json else print(_line(answer), flush=True)
+        codes.append(job_exit_code(answer))
+    raise typer.Exit(next((code for code in codes if code), OK))
+
+
+def _seconds(timeout: str | None) -> float | None:
+    try:
+        return parse_duration(timeout).total_seconds() if timeout else None
+    except ValueError as exc:
+        raise LocalError(f"--timeout: {exc}", USAGE) from exc
+
+
+def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
+    pause_s, most_s = _LOOK_EVERY_S
+    patient = Patience(client)
+    while (answer := patient.job(job))["state"] not in FINISHED:
+        left_s = pause_s if until_s is None else until_s - time.monotonic()
+        if left_s <= 0:
+            raise WaitTimedOut(f"job {job} is still {answer['state']}; it goes on, only the waiting ended")
+        threading.Event().wait(min(pause_s, left_s))
+        pause_s = min(most_s, pause_s * 1.5)
+    return answer
+
+
+class Patience:
+    """Asks for a job, and bears with a daemon that is away for a while once it has answered."""
+
+    def __init__(self, client: "Client", limit_s: float = _PATIENCE_S) -> None:
+        self._client = client
+        self._limit_s = limit_s
+        self._last: Any = None
+        self._answered_s = time.monotonic()
+
+    def job(self, job: int) -> "Answer":
+        """Return the job; what it was last while the daemon is away, for `limit_s` seconds at most."""
+        from greenrun.client import NotReachable
+
+        try:
+            self._last, self._answered_s = self._client.job(job), time.monotonic()
+        except NotReachable:
+            if self._last is None or time.monotonic() - self._answered_s > self._limit_s:
+                raise
+        return cast("Answer", self._last)
+
+
+def job_exit_code(job: "Answer") -> int:
+    """Return the exit code that a finished job gives to `wait`: its own, 1 when it has none or failed with 0."""
+    own = job["runs"][-1]["exit_code"] if job["runs"] else None
+    if job["state"] == State.SUCCEEDED:
+        return own or OK
+    return own or FAILED

@@ -1,0 +1,216 @@
+"""`greenrun list`, `show` and `explain`: look at jobs."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenrun.cli import text
+from greenrun.cli.options import AsJson, Config, JobId, Socket, connect, job_id, print_json, whole
+from greenrun.cli.tables import print_table
+from greenrun.clock import utc_now
+from greenrun.core.job import FINISHED, State
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer, Client
+
+_LAST_FINISHED = 10
+_COLUMNS = ("id", "state", "name", "project", "user", "gpus", "when", "duration", "energy", "CO2e")
+_DURATION_SOURCES = {
+    "given": "as given",
+    "learned": "learned from earlier runs",
+    "default": "the default: none was given",
+}
+
+
+def list_jobs(
+    ctx: typer.Context,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All jobs, not only the last 10 finished.")] = False,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="Only jobs in this state; may be repeated.")
+    ] = None,
+    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="Only this project's.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only this user's.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", metavar="N", help="At most the latest N.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """List jobs: those that wait or run, and the last 10 that finished.
+
+    \b
+    greenrun list
+    greenrun list --state failed --project vision
+    greenrun list --all --json | jq '.[].id'
+    """
+    client = connect(ctx, socket, config)
+    most = whole(limit, "a number of jobs") if limit else None
+    if everything or state:
+        jobs = client.jobs(state or (), project, user, most)
+    else:
+        jobs = _recent(client, project, user)[-(most or 0) :]
+    if as_json:
+        print_json(jobs)
+    elif jobs:
+        now = utc_now()
+        print_table(_COLUMNS, [_row(job, now) for job in jobs], right=("id", "gpus", "energy", "CO2e"))
+    else:
+        print("no jobs" if everything or not (state or project or user) else "no such jobs")
+
+
+def _recent(client: "Client", project: str | None, user: str | None) -> "list[Answer]":
+    unfinished = client.jobs([state for state in State if state not in FINISHED], project, user)
+    finished = client.jobs(sorted(FINISHED), project, user, _LAST_FINISHED)
+    by_id = {job["id"]: job for job in (*unfinished, *finished)}
+    return [by_id[key] for key in sorted(by_id)]
+
+
+def _row(job: Mapping[str, Any], now: datetime) -> list[str]:
+    runs = job["runs"]
+    return [
+        str(job["id"]),
+        "held" if job.get("held") and job["state"] == "queued" else job["state"],
+        text.printable(job["name"]),
+        job["project"],
+        job["user"],
+        str(job["gpus"]),
+        _when(job, now),
+        text.duration_text(job["duration_s"]),
+        text.energy_text(text.summed(run["energy_j"] for run in runs)) if runs else "",
+        text.grams_text(text.summed(run["emissions_g"] for run in runs)) if runs else "",
+    ]
+
+
+def _when(job: Mapping[str, Any], now: datetime) -> str:
+    planned, started = job.get("planned"), next((run["started_at"] for run in reversed(job["runs"])), None)
+    if job["state"] == "queued":
+        return text.planned_text(planned, now).partition(" (")[0] if planned else ""
+    if not started:
+        return ""
+    ended = job["runs"][-1]["ended_at"]
+    if not ended:
+        return f"since {text.clock_text(text.instant(started), now)}"
+    return text.span_text(text.instant(started), text.instant(ended), now)
+
+
+def show(ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
+    """Show everything about one job: what it is, why it is where it is, and what its runs used.
+
+    \b
+    greenrun show 12
+    """
+    client = connect(ctx, socket, config)
+    answer = client.job(job_id(job))
+    if as_json:
+        print_json(answer)
+        return
+    emulated = _emulated(client) if answer["runs"] else frozenset()
+    for line in card_lines(answer, emulated, utc_now()):
+        print(line)
+
+
+def explain(
+    ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket = None, config: Config = None
+) -> None:
+    """Say in sentences why a job waits, runs or ended, and what its limits are.
+
+    \b
+    greenrun explain 12
+    """
+    answer = connect(ctx, socket, config).explain(job_id(job))
+    if as_json:
+        print_json(answer)
+        return
+    for sentence in answer["sentences"]:
+        print(text.printable(sentence))
+
+
+def _emulated(client: "Client") -> frozenset[str]:
+    return frozenset(device["id"] for device in client.devices() if device.get("emulated"))
+
+
+def card_lines(job: Mapping[str, Any], emulated: frozenset[str], now: datetime) -> list[str]:
+    """Return the card of a job; devices in `emulated` are said to be emulated."""
+    facts = [(label, value) for label, value in _facts(job, now) if value]
+    lines = [f"job {job['id']}  {text.printable(job['name'])}  ({job['state']})"]
+    lines += [f"  {label + ':':<11} {value}" for label, value in facts]
+    for run in job["runs"]:
+        lines += _run_lines(job, run, emulated, now)
+    return lines
+
+
+def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
+    source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
+    commit = job.get("git_commit")
+    yield "why", text.printable(text.reason_text(job))
+    if job.get("planned"):
+        yield "planned", text.planned_text(job["planned"], now).removeprefix("planned ")
+    yield "command", text.printable(shlex.join(job["command"]))
+    yield "folder", text.printable(job.get("workdir") or "") + (f" (at commit {commit[:12]})" if commit else "")
+    yield "project", job["project"]
+    yield "user", job["user"]
+    yield "labels", " ".join(f"{key}={value}" for key, value in job["labels"].items())
+    yield "gpus", str(job["gpus"])
+    yield "duration", f"{text.duration_text(job['duration_s'])} ({source})"
+    yield "limits", ", ".join(_limits(job, now))
+    yield "submitted", text.clock_text(text.instant(job["submitted_at"]), now, seconds=True)
+
+
+def _limits(job: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    if job.get("time_limit_s") is not None:
+        yield f"stopped after {text.duration_text(job['time_limit_s'])}"
+    if job.get("finish_by"):
+        yield f"must end by {text.clock_text(text.instant(job['finish_by']), now)}"
+    if job.get("max_delay_s") is not None:
+        yield f"starts at most {text.duration_text(job['max_delay_s'])} after submission"
+    if job.get("start_after"):
+        yield f"not before {text.clock_text(text.instant(job['start_after']), now)}"
+
+
+def _run_lines(
+    job: Mapping[str, Any], run: Mapping[str, Any], emulated: frozenset[str], now: datetime
+) -> Iterator[str]:
+    code = "" if run["exit_code"] is None else f", exit code {run['exit_code']}"
+    ended = f"{(run['outcome'] or 'running').replace('_', ' ')}{code}"
+    yield f"run {job['id']}.{run['number']}  {ended}"
+    yield f"  {'when:':<11} {_run_when(run, now)}"
+    yield f"  {'devices:':<11} {', '.join(_device(device, emulated) for device in run['devices']) or 'no GPU'}"
+    yield f"  {'energy:':<11} {_energy(run)}"
+    yield f"  {'emissions:':<11} {_emissions(run)}"
+    if run["log"]:
+        yield f"  {'log:':<11} {text.printable(run['log'])}"
+
+
+def _run_when(run: Mapping[str, Any], now: datetime) -> str:
+    if not run["started_at"]:
+        return "did not start" if run["outcome"] else "is being started"
+    started = text.instant(run["started_at"])
+    if not run["ended_at"]:
+        return f"since {text.clock_text(started, now, seconds=True)}"
+    ended = text.instant(run["ended_at"])
+    length = text.duration_text((ended - started).total_seconds())
+    return f"{text.clock_text(started, now, seconds=True)} to {text.clock_text(ended, now, seconds=True)} ({length})"
+
+
+def _device(device: str, emulated: Sequence[str] | frozenset[str]) -> str:
+    return f"{device} (emulated)" if device in emulated else device
+
+
+def _energy(run: Mapping[str, Any]) -> str:
+    if run["energy_j"] is None:
+        return "unknown: " + ("nothing is booked yet" if not run["outcome"] else "no meter could tell")
+    so_far = "" if run["outcome"] else " so far"
+    return f"{text.energy_text(run['energy_j'])}{so_far} ({run['energy_quality']})"
+
+
+def _emissions(run: Mapping[str, Any]) -> str:
+    booked, settled = run["emissions_g"], run["emissions_settled_g"]
+    if booked is None:
+        why = "its energy is unknown" if run["energy_j"] is None else "part of its energy has no known intensity"
+        first = f"unknown, because {why}"
+    else:
+        first = f"{text.grams_text(booked)} CO2e booked"
+    later = "not settled yet" if settled is None else f"{text.grams_text(settled)} CO2e settled with measured intensity"
+    return f"{first}; {later}"

@@ -1,0 +1,155 @@
+"""`greenrun logs`: read a run's log file itself, so that it works with the daemon down."""
+
+import shutil
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
+
+import typer
+
+from greenrun.cli.options import Config, JobId, Socket, chosen, connect, job_id, whole
+from greenrun.cli.verb import FAILED, NOT_FOUND, NOT_PERMITTED, LocalError
+from greenrun.core.job import FINISHED
+from greenrun.paths import find_state
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer, Client
+
+_LOOK_EVERY_S = 0.2
+_ASK_EVERY = 5  # looks at the file between two questions to the daemon
+
+
+class Log(NamedTuple):
+    """A run's log file, the folder where its exit is recorded, and which run it is of (`12.1`)."""
+
+    path: Path
+    folder: Path
+    label: str
+
+
+def logs(
+    ctx: typer.Context,
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="N", help="The job's run number N, not its latest.")
+    ] = None,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Print what a job has written. The log is a file, read as it is: the daemon need not be up.
+
+    With --follow a job that has not started is waited for.
+
+    \b
+    greenrun logs 12
+    greenrun logs -f 12
+    greenrun logs 12 --run 1 | grep loss
+    """
+    number = whole(run, "a run's number; `greenrun show` lists them") if run else None
+    finder = Finder(connect(ctx, socket, config), find_state(chosen(ctx, "config", config)), job_id(job), number)
+    log = finder.wait() if follow else finder.find()
+    with _opened(log.path) as file:
+        _copy(file)
+        if follow:
+            _follow(file, ended=lambda turn: _has_exited(log) or (turn % _ASK_EVERY == 0 and finder.has_ended(log)))
+
+
+class Finder:
+    """Finds the log of a job's run: from the daemon when it answers, else from the run folders."""
+
+    def __init__(self, client: "Client", state: Path, job: int, number: int | None) -> None:
+        self._client = client
+        self._runs_folder = state / "runs"
+        self._job = job
+        self._number = number
+
+    def find(self) -> Log:
+        """Return the log; raise LocalError saying why there is none."""
+        answer = self._ask()
+        found = self._on_disk() if answer is None else self._told(answer)
+        if found is None:
+            raise LocalError(*self._none(answer))
+        return found
+
+    def wait(self) -> Log:
+        """Return the log as soon as there is one; raise LocalError when the job can have none any more."""
+        while True:
+            answer = self._ask()
+            found = self._on_disk() if answer is None else self._told(answer)
+            if found is not None and found.path.exists():
+                return found
+            if answer is None or answer["state"] in FINISHED:
+                raise LocalError(*self._none(answer))
+            threading.Event().wait(_LOOK_EVERY_S)
+
+    def has_ended(self, log: Log) -> bool:
+        """Tell whether the daemon says that this run has ended; no answer is no."""
+        answer = self._ask()
+        runs = answer["runs"] if answer else ()
+        return any(_label(self._job, run) == log.label and run["outcome"] for run in runs)
+
+    def _ask(self) -> "Answer | None":
+        from greenrun.client import NotReachable
+
+        try:
+            return self._client.job(self._job)
+        except NotReachable:
+            return None
+
+    def _told(self, answer: "Answer") -> Log | None:
+        runs = [run for run in answer["runs"] if run["log"] and self._number in (None, run["number"])]
+        if not runs:
+            return None
+        path, label = Path(runs[-1]["log"]), _label(self._job, runs[-1])
+        return Log(path, path.parent if path.parent.name == label else self._runs_folder / label, label)
+
+    def _on_disk(self) -> Log | None:
+        folders = [
+            folder for folder in self._runs_folder.glob(f"{self._job}.*") if folder.name.split(".")[-1].isdigit()
+        ]
+        by_number = {int(folder.name.split(".")[-1]): folder for folder in folders}
+        folder = by_number.get(self._number or max(by_number, default=0))
+        return Log(folder / "log", folder, folder.name) if folder else None
+
+    def _none(self, answer: "Answer | None") -> tuple[str, int]:
+        which = f"job {self._job}" if self._number is None else f"run {self._job}.{self._number}"
+        if answer is None:
+            return f"there is no log of {which} in {self._runs_folder}, and the daemon does not answer", NOT_FOUND
+        return f"{which} has no log: job {self._job} is {answer['state']} (see greenrun explain {self._job})", FAILED
+
+
+def _label(job: int, run: Any) -> str:
+    return f"{job}.{run['number']}"
+
+
+def _has_exited(log: Log) -> bool:
+    return (log.folder / "exit.json").exists() and (log.folder / "exit.json").stat().st_size > 0
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except PermissionError as exc:
+        raise LocalError(f"you may not read {path}; ask the user whose job it is", NOT_PERMITTED) from exc
+    except OSError as exc:
+        raise LocalError(f"cannot read the log {path}: {exc.strerror}; it may have been removed", NOT_FOUND) from exc
+
+
+def _copy(file: BinaryIO) -> None:
+    sys.stdout.flush()
+    shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def _follow(file: BinaryIO, ended: Callable[[int], bool]) -> None:
+    """Print what comes; the end is looked for before each read, so that nothing written before it is left out."""
+    pause, turn, is_over = threading.Event(), 0, False
+    while not is_over:
+        turn += 1
+        is_over = ended(turn)
+        _copy(file)
+        if not is_over:
+            pause.wait(_LOOK_EVERY_S)

@@ -1,0 +1,61 @@
+"""The options that many commands share, and what they lead to: a client, printed JSON, a job's id."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenrun.cli.verb import USAGE, LocalError
+from greenrun.paths import find_socket
+
+if TYPE_CHECKING:
+    from greenrun.client import Client
+
+Socket = Annotated[
+    str | None,
+    typer.Option("--socket", metavar="PATH", help="The daemon's socket (else GREENRUN_SOCKET, the settings)."),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="The settings file (else GREENRUN_CONFIG, the usual places)."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, just as the API gives it.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", hidden=True)]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID", hidden=True)]
+
+
+def chosen(ctx: typer.Context, name: str, given: str | None) -> str | None:
+    """Return a global option: as given after the verb, else as given before it."""
+    before = ctx.find_root().params.get(name)
+    return given or (str(before) if before else None)
+
+
+def connect(ctx: typer.Context, socket: str | None, config: str | None) -> "Client":
+    """Return a client of the daemon that these options and the environment name."""
+    from greenrun.client import Client
+
+    return Client(find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
+
+
+def config_path(ctx: typer.Context, config: str | None) -> Path | None:
+    """Return the settings file that was named, if one was."""
+    named = chosen(ctx, "config", config)
+    return Path(named).expanduser() if named else None
+
+
+def print_json(answer: Any) -> None:
+    """Print an answer of the API unchanged, on one line."""
+    print(json.dumps(answer, ensure_ascii=False))
+
+
+def job_id(text: str) -> int:
+    """Read a job's number; raise LocalError when it is none."""
+    return whole(text, "a job's number; `greenrun list` shows them")
+
+
+def whole(text: str, what: str) -> int:
+    """Read a number from 1 up; raise LocalError naming what was expected."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise LocalError(f"'{text}' is not {what}", USAGE)
+    return int(text)

@@ -1,0 +1,19 @@
+"""`greenrun serve`: the only command that loads the daemon."""
+
+import typer
+
+from greenrun.cli.options import Config, config_path
+
+
+def serve(ctx: typer.Context, config: Config = None) -> None:
+    """Run the daemon in the foreground; it logs to stderr and tells systemd when it is ready.
+
+    TERM or Ctrl-C ends it; jobs that run go on and are found again at the next start.
+
+    \b
+    greenrun serve
+    greenrun serve --config ./greenrun.toml
+    """
+    from greenrun import daemon
+
+    raise typer.Exit(daemon.serve(config_path(ctx, config)))

@@ -1,0 +1,195 @@
+"""Turn a job as a person states it into the API's job: one table serves the command line, scripts and job files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from greenrun.cli import surroundings
+from greenrun.cli.times import parse_duration, parse_instant
+from greenrun.core.errors import InvalidJob, Problem
+
+_NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """What a statement is read against: the present, the local zone (found when needed), folder and environment."""
+
+    now: datetime
+    zone: Callable[[], tzinfo]
+    folder: Path
+    environ: Mapping[str, str]
+
+
+class Value(NamedTuple):
+    """What was given for an option (several texts where it may be repeated) and where, for messages."""
+
+    texts: Sequence[str]
+    where: str
+
+
+class Option(NamedTuple):
+    """A job option: the API's field, how its text is read, and whether it is a flag or may be repeated."""
+
+    field: str
+    read: Callable[[str, Here], Any]
+    is_flag: bool = False
+    repeats: bool = False
+
+
+def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) -> dict[str, Any]:
+    """Return the API's job for these options (by long name); raise InvalidJob with every problem at once."""
+    problems: list[Problem] = []
+    job: dict[str, Any] = {"command": list(command), "gpus": 1, "workdir": str(here.folder)}
+    for name, value in given.items():
+        try:
+            job[OPTIONS[name].field] = _read(OPTIONS[name], value, here)
+        except ValueError as exc:
+            problems.append(Problem(field=value.where, message=str(exc)))
+    job["env"] = {**surroundings.kept(here.environ), **job.get("env", {})}
+    workdir = Path(job["workdir"])
+    problems += _missing(command, workdir, job["env"].get("PATH", ""))
+    if problems:
+        raise refused(problems)
+    return job | {"git_commit": surroundings.git_commit(workdir)}
+
+
+def refused(problems: Sequence[Problem]) -> InvalidJob:
+    """Return the error that tells these problems and that nothing was submitted."""
+    told = str(problems[0]) if len(problems) == 1 else "these are wrong"
+    return InvalidJob(f"nothing was submitted: {told}", problems)
+
+
+def _read(option: Option, value: Value, here: Here) -> Any:
+    if option.is_flag:
+        return True
+    read = [option.read(text, here) for text in value.texts]
+    return dict(read) if option.repeats else read[-1]
+
+
+def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem]:
+    if not command:
+        return [Problem(field="", message=_NO_COMMAND)]
+    why = surroundings.why_not_runnable(command[0], workdir, search)
+    return [Problem(field="COMMAND", message=why)] if why else []
+
+
+def _text(text: str, here: Here) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    return text
+
+
+def _duration_s(text: str, here: Here) -> float:
+    seconds = parse_duration(text) / timedelta(seconds=1)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def _instant(text: str, here: Here) -> str:
+    instant = parse_instant(text, now=here.now, zone=here.zone())
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _count(text: str, here: Here) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"'{text}' is not a whole number from 0 up")
+    return int(text)
+
+
+def _integer(text: str, here: Here) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is not a whole number") from None
+
+
+def _number(text: str, unit: str, example: str) -> float:
+    try:
+        number = float(text.strip().lower().removesuffix(unit))
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1e9:
+        raise ValueError(f"'{text}' is not a number from 0 up; write it like {example}")
+    return number
+
+
+def _power_w(text: str, here: Here) -> float:
+    if text.strip().lower().endswith("kw"):
+        return _number(text, "kw", "1.2kW") * 1000
+    return _number(text, "w", "350 or 350W")
+
+
+def _g_per_kwh(text: str, here: Here) -> float:
+    return _number(text, "g", "80 (g/kWh)")
+
+
+def _ratio(text: str, here: Here) -> float:
+    is_percent = text.strip().endswith("%")
+    number = _number(text, "%", "5% or 0.05") / (100 if is_percent else 1)
+    if number > 1:
+        raise ValueError(f"'{text}' is more than all of it; write it like 5% or 0.05")
+    return round(number, 12)
+
+
+def _path(text: str, here: Here) -> str:
+    return str(here.folder / Path(_text(text, here)).expanduser())
+
+
+def _folder(text: str, here: Here) -> str:
+    path = Path(_path(text, here))
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
+    return str(path.resolve())
+
+
+def _file(text: str, here: Here) -> str:
+    path = Path(_path(text, here))
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return str(path)
+
+
+def _pair(text: str, here: Here) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ValueError(f"'{text}' is not a label; write it like team=vision")
+    return key.strip(), value.strip()
+
+
+def _variable(text: str, here: Here) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or any(sign.isspace() for sign in name):
+        raise ValueError(f"'{text}' is not a variable; write it like NAME or NAME=value")
+    if equals:
+        return name, value
+    if name not in here.environ:
+        raise ValueError(f"{name} is not set here; set it, or write {name}=value")
+    return name, here.environ[name]
+
+
+OPTIONS: dict[str, Option] = {
+    "gpus": Option("gpus", _count),
+    "duration": Option("duration_s", _duration_s),
+    "time-limit": Option("time_limit_s", _duration_s),
+    "finish-by": Option("finish_by", _instant),
+    "max-delay": Option("max_delay_s", _duration_s),
+    "start-after": Option("start_after", _instant),
+    "now": Option("start_now", _text, is_flag=True),
+    "expire": Option("expire", _text, is_flag=True),
+    "project": Option("project", _text),
+    "name": Option("name", _text),
+    "label": Option("labels", _pair, repeats=True),
+    "priority": Option("priority", _integer),
+    "unique": Option("unique_key", _text),
+    "power": Option("power_w", _power_w),
+    "min-saving": Option("min_saving", _ratio),
+    "run-below": Option("run_below_g_per_kwh", _g_per_kwh),
+    "retries": Option("retries", _count),
+    "grace": Option("grace_s", _duration_s),
+    "workdir": Option("workdir", _folder),
+    "env": Option("env", _variable, repeats=True),
+    "env-file": Option("env_file", _file),
+    "log": Option("log", _path),
+}

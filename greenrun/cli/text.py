@@ -1,0 +1,117 @@
+"""How times, amounts and jobs read to people; missing is unknown, never 0. Pure: `now` and zone are given."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+from greenrun.core.units import J_PER_KWH
+
+Job = Mapping[str, Any]
+_AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
+_SHORT = timedelta(minutes=5)  # spans below this need seconds to mean anything
+
+
+def instant(text: str) -> datetime:
+    """Read an instant of the API's JSON."""
+    return datetime.fromisoformat(text)
+
+
+def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
+    """Return a local time such as `18:30`, with the date before it when that is not today's."""
+    local, today = at.astimezone(zone), now.astimezone(zone).date()
+    form = "%H:%M:%S" if seconds else "%H:%M"
+    return local.strftime(form if local.date() == today else f"%Y-%m-%d {form}")
+
+
+def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return `02:30-08:30` in local time: dated when it does not start today, with seconds when it is short."""
+    short = end - start < _SHORT
+    last = end.astimezone(zone).strftime("%H:%M:%S" if short else "%H:%M")
+    return f"{clock_text(start, now, zone, seconds=short)}-{last}"
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return `6h`, `1h30m`, `45s`; at most two units, so that long ones stay readable."""
+    if seconds is None:
+        return "unknown"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{figure(seconds)}s" if seconds < 10 and seconds != whole else f"{whole}s"
+    counts = [(whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
+    first = next(index for index, (count, _) in enumerate(counts) if count)
+    return "".join(f"{count}{unit}" for count, unit in counts[first : first + 2] if count)
+
+
+def figure(value: float) -> str:
+    """Return a number with about three significant digits."""
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+
+
+def energy_text(energy_j: float | None) -> str:
+    """Return joules as Wh or kWh."""
+    if energy_j is None:
+        return "unknown"
+    kwh = energy_j / J_PER_KWH
+    return f"{figure(kwh)} kWh" if kwh >= 1 else f"{figure(kwh * 1000)} Wh"
+
+
+def grams_text(grams: float | None) -> str:
+    """Return grams CO2e as g or kg."""
+    if grams is None:
+        return "unknown"
+    return f"{figure(grams / 1000)} kg" if abs(grams) >= 1000 else f"{figure(grams)} g"
+
+
+def intensity_text(g_per_kwh: float | None) -> str:
+    """Return an intensity, or that emissions cannot be told."""
+    return "emissions unknown: no forecast" if g_per_kwh is None else f"{g_per_kwh:.0f} g/kWh"
+
+
+def below_text(planned: Mapping[str, Any]) -> str:
+    """Return `41 % below now`, `3 % above now`, `as now`, or "" where it is unknown."""
+    pairs = (("expected_g", "start_now_g"), ("g_per_kwh", "start_now_g_per_kwh"))
+    for ours, theirs in pairs:
+        if planned.get(ours) is not None and planned.get(theirs):
+            percent = round((planned[ours] / planned[theirs] - 1) * 100)
+            return f"{abs(percent)} % {'above' if percent > 0 else 'below'} now" if percent else "as now"
+    return ""
+
+
+def planned_text(planned: Mapping[str, Any], now: datetime, zone: tzinfo | None = None) -> str:
+    """Return `planned 02:30-08:30 (93 g/kWh, 41 % below now)`, or `starts now (131 g/kWh)`."""
+    start, grams = instant(planned["start"]), intensity_text(planned.get("g_per_kwh"))
+    if start <= now + _AT_ONCE:
+        return f"starts now ({grams})"
+    grounds = ", ".join(part for part in (grams, below_text(planned)) if part)
+    return f"planned {span_text(start, instant(planned['end']), now, zone)} ({grounds})"
+
+
+def submitted_text(job: Job, now: datetime, zone: tzinfo | None = None, *, new: bool = True) -> str:
+    """Return the one line that answers a submission."""
+    head = "dry run, nothing submitted:" if job["id"] is None else f"job {job['id']} {job['state']},"
+    if not new and job["id"] is not None:
+        head = f"job {job['id']} was submitted before with this key; it is {job['state']},"
+    planned, reason = job.get("planned"), reason_text(job)
+    if planned is None:
+        return f"{head[:-1]}: {reason}" if reason else head[:-1]
+    said = planned_text(planned, now, zone)
+    return f"{head} {said}: {reason}" if said.startswith("starts now") and reason else f"{head} {said}"
+
+
+def reason_text(job: Job) -> str:
+    """Return the sentence of a job's (or placement's) reason, "" when it has none."""
+    reason = job.get("reason") or {}
+    return str(reason.get("text") or "")
+
+
+def summed(values: Iterable[float | None]) -> float | None:
+    """Return the sum, None when there is nothing or any part is unknown."""
+    parts = list(values)
+    known = [part for part in parts if part is not None]
+    return sum(known) if parts and len(known) == len(parts) else None
+
+
+def printable(text: str) -> str:
+    """Return text whose control characters are shown escaped, so that it cannot command a terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

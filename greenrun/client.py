@@ -1,0 +1,248 @@
+"""The Python client of the daemon's API: standard library only, so that the command line starts fast.
+
+    client = Client(find_socket())
+    job = client.submit({"command": ["python", "train.py"], "workdir": "/home/ada/model", "duration_s": 3600})
+
+Answers are the API's own JSON objects (dicts), unchanged.
+"""
+
+import json
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from greenrun.core.errors import GreenrunError, Problem
+
+Answer = dict[str, Any]
+
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class ClientError(GreenrunError):
+    """The daemon refused, failed or cannot be reached; carries what its problem+json says."""
+
+    def __init__(
+        self, detail: str, *, title: str = "", status: int | None = None, errors: Sequence[Problem] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.title = title
+        self.status = status
+        self.errors = tuple(errors)
+
+
+class NotReachable(ClientError):
+    """No daemon answers on the socket."""
+
+
+class RequestRefused(ClientError):
+    """The request cannot be accepted as it is (400, 409, 413, 422)."""
+
+
+class Forbidden(ClientError):
+    """The caller may not do this (403)."""
+
+
+class NotFound(ClientError):
+    """There is no such thing (404)."""
+
+
+class OutOfStorage(ClientError):
+    """The daemon has no room to store it durably (507); nothing was accepted."""
+
+
+class BadAnswer(ClientError):
+    """What answered on the socket does not speak greenrun's API."""
+
+
+_BY_STATUS: dict[int, type[ClientError]] = {
+    **dict.fromkeys((400, 409, 413, 422), RequestRefused),
+    403: Forbidden,
+    404: NotFound,
+    507: OutOfStorage,
+}
+
+
+class Client:
+    """Talks to one daemon over its unix socket, one short connection per request.
+
+    Every method raises a ClientError: NotReachable when no daemon answers within `timeout_s` seconds, else the
+    subclass that the status stands for.
+    """
+
+    def __init__(self, socket: Path, timeout_s: float = 10) -> None:
+        self.socket = socket
+        self.timeout_s = timeout_s
+
+    def submit(self, job: Mapping[str, object], dry_run: bool = False) -> Answer:
+        """Submit one job and return it; a known `unique_key` returns the job that has it. Dry runs have the id null."""
+        return self.offer(job, dry_run=dry_run)[0]
+
+    def offer(self, job: Mapping[str, object], dry_run: bool = False) -> tuple[Answer, bool]:
+        """Submit one job; return it and whether it is new (False: its `unique_key` was known, or a dry run)."""
+        status, answer = self._request("POST", "/v1/jobs", query=_dry(dry_run), body=dict(job))
+        return cast(Answer, answer), status == 201
+
+    def submit_many(self, jobs: Iterable[Mapping[str, object]], dry_run: bool = False) -> list[Answer]:
+        """Submit several jobs, all or none, and return them in the same order."""
+        body = [dict(job) for job in jobs]
+        return cast(list[Answer], self._request("POST", "/v1/jobs", query=_dry(dry_run), body=body)[1])
+
+    def jobs(
+        self,
+        states: Sequence[str] = (),
+        project: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+    ) -> list[Answer]:
+        """Return the jobs in these states (all when empty), the latest `limit` of them."""
+        query = {"state": list(states), "project": project, "user": user, "limit": limit}
+        return cast(list[Answer], self._get("/v1/jobs", query))
+
+    def job(self, job_id: int) -> Answer:
+        """Return one job with its runs."""
+        return cast(Answer, self._get(f"/v1/jobs/{job_id}"))
+
+    def explain(self, job_id: int) -> Answer:
+        """Return why the job is where it is, as sentences and numbers."""
+        return cast(Answer, self._get(f"/v1/jobs/{job_id}/explain"))
+
+    def events(self, job_id: int) -> list[Answer]:
+        """Return what happened to the job, in order."""
+        return cast(list[Answer], self._get(f"/v1/jobs/{job_id}/events"))
+
+    def cancel(self, job_id: int) -> Answer:
+        """Ask to cancel a job, waiting or running; return it."""
+        return self._order(job_id, "cancel")
+
+    def hold(self, job_id: int) -> Answer:
+        """Keep a waiting job from starting; return it."""
+        return self._order(job_id, "hold")
+
+    def release(self, job_id: int) -> Answer:
+        """Let a held job go; return it."""
+        return self._order(job_id, "release")
+
+    def start_now(self, job_id: int) -> Answer:
+        """Let a waiting job start as soon as GPUs are free; return it."""
+        return self._order(job_id, "start-now")
+
+    def plan(self) -> Answer:
+        """Return the present plan."""
+        return cast(Answer, self._get("/v1/plan"))
+
+    def forecast(self, zone: str | None = None, hours: float | None = None) -> Answer:
+        """Return the forecast for a zone (the configured one when None), `hours` ahead."""
+        return cast(Answer, self._get("/v1/forecast", {"zone": zone, "hours": hours}))
+
+    def devices(self) -> list[Answer]:
+        """Return the devices that the daemon knows."""
+        return cast(list[Answer], self._get("/v1/devices"))
+
+    def ledger(self, job_id: int | None = None, limit: int | None = None) -> list[Answer]:
+        """Return the latest `limit` ledger entries, of one job or of all."""
+        return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))
+
+    def health(self) -> Answer:
+        """Return what the daemon says of itself, be it `ok` or `failing`."""
+        return cast(Answer, self._request("GET", "/healthz", accept=503)[1])
+
+    def _order(self, job_id: int, order: str) -> Answer:
+        return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/{order}")[1])
+
+    def _get(self, path: str, query: Mapping[str, object] | None = None) -> object:
+        return self._request("GET", path, query=query)[1]
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        accept: int = 200,
+    ) -> tuple[int, object]:
+        target = path + _query_text(query or {})
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if content else {}
+        status, raw = self._exchange(method, target, content, headers)
+        answer = _decoded(raw, status, self.socket)
+        if status >= 400 and status != accept:
+            raise _error(status, answer)
+        return status, answer
+
+    def _exchange(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        connection = _UnixConnection(self.socket, self.timeout_s)
+        try:
+            connection.request(method, target, body=content, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MAX_ANSWER_BYTES)
+        except TimeoutError as exc:
+            raise _silent(self.socket, self.timeout_s, may_have_acted=method == "POST") from exc
+        except OSError as exc:
+            raise _unreachable(self.socket, exc) from exc
+        except HTTPException as exc:
+            raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc!r})") from exc
+        finally:
+            connection.close()
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _dry(dry_run: bool) -> dict[str, object]:
+    return {"dry_run": "true"} if dry_run else {}
+
+
+def _query_text(query: Mapping[str, object]) -> str:
+    given = {key: value for key, value in query.items() if value is not None and value != []}
+    return "?" + urlencode(given, doseq=True) if given else ""
+
+
+def _decoded(raw: bytes, status: int, path: Path) -> object:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError as exc:
+        raise BadAnswer(f"the answer from {path} is not JSON (status {status}): {raw[:80]!r}", status=status) from exc
+
+
+def _error(status: int, answer: object) -> ClientError:
+    problem = answer if isinstance(answer, dict) else {}
+    title = str(problem.get("title") or f"the daemon answered with status {status}")
+    errors = [
+        Problem(field=str(item.get("field") or ""), message=str(item.get("message") or ""))
+        for item in problem.get("errors") or ()
+        if isinstance(item, dict)
+    ]
+    kind = _BY_STATUS.get(status, ClientError)
+    return kind(str(problem.get("detail") or title), title=title, status=status, errors=errors)
+
+
+def _unreachable(path: Path, why: OSError) -> NotReachable:
+    said = why.strerror or str(why)
+    advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve`"
+    return NotReachable(
+        f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket",
+        title="the daemon is not reachable",
+    )
+
+
+def _silent(path: Path, timeout_s: float, *, may_have_acted: bool) -> NotReachable:
+    doubt = "; it may still have acted: look with `greenrun list` before you repeat it" if may_have_acted else ""
+    return NotReachable(
+        f"the greenrun daemon at {path} did not answer within {timeout_s:g} s{doubt}",
+        title="the daemon does not answer",
+    )

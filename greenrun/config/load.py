@@ -1,0 +1,142 @@
+"""Reads greenrun.toml and GREENRUN_SECTION__KEY variables into a Config, or says all that is wrong at once."""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, SettingsError
+
+from greenrun.config.models import Config, Origin, flatten
+from greenrun.config.problems import meant, reference_problems, table, value_problems
+from greenrun.core.errors import ConfigError, Problem
+from greenrun.paths import find_config, rooted
+from greenrun.providers import SOURCES
+from greenrun.providers.settings import ProviderSettings
+
+PREFIX = "GREENRUN_"
+SIZE_CAP_BYTES = 1024 * 1024
+
+_FILE_PATHS = ("paths.state", "paths.locks", "api.socket")  # and provider.*.path
+
+_Tables = dict[str, Any]
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the settings of `path` (None: where paths.find_config finds them) with the environment over them.
+
+    Without any file the defaults hold. Raise ConfigError with every problem; its message lists them by key path.
+    """
+    file = find_config(path, environ)
+    problems: list[Problem] = []
+    written = _rooted(_read(file), file.parent) if file else {}
+    stated = _environment(environ, problems)
+    tables = _merge(written, stated)
+    problems += reference_problems(tables)
+    if "provider" in tables and isinstance(tables["provider"], dict):
+        tables["provider"] = _providers(tables["provider"], problems)
+    config = _validated(tables, problems)
+    if config is None or problems:
+        raise _error(file, problems)
+    config._read_from = file
+    config._origins = _origins(written, "file") | _origins(stated, "environment")
+    return config
+
+
+def _read(file: Path) -> _Tables:
+    try:
+        if not file.is_file():
+            raise _error(file, [Problem(field="", message="there is no such file; write it or name another one")])
+        raw = file.read_bytes()[: SIZE_CAP_BYTES + 1]
+    except OSError as exc:
+        raise _error(file, [Problem(field="", message=f"the file cannot be read ({exc.strerror})")]) from exc
+    if len(raw) > SIZE_CAP_BYTES:
+        raise _error(file, [Problem(field="", message="the file is larger than 1 MiB, so it cannot be settings")])
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise _error(file, [Problem(field="", message=f"line {line} is not UTF-8 text")]) from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise _error(file, [Problem(field="", message=f"it is not TOML: {exc}")]) from exc
+
+
+def _environment(environ: Mapping[str, str], problems: list[Problem]) -> _Tables:
+    """The tables that GREENRUN_SECTION__KEY variables state; others (GREENRUN_CONFIG, a job's own) are left alone."""
+    named = {name: value for name, value in environ.items() if name.startswith(PREFIX) and "__" in name}
+    for name in named:
+        section = name.removeprefix(PREFIX).split("__")[0].lower()
+        if section not in Config.model_fields:
+            problems.append(
+                Problem(field=name, message=f"unknown section; {meant(section, list(Config.model_fields))}")
+            )
+    source = EnvSettingsSource(Config)
+    source.env_vars = {name.lower(): value for name, value in named.items()}
+    try:
+        return source()
+    except SettingsError as exc:
+        problems.append(Problem(field="environment", message=f"{exc}; a table is written as JSON"))
+        return {}
+
+
+def _providers(raw: _Tables, problems: list[Problem]) -> dict[str, ProviderSettings]:
+    """The providers by name; each is validated by the model of its kind."""
+    valid = {}
+    for name in raw:
+        settings, field = dict(table(raw, name)), f"provider.{name}"
+        kind = settings.get("kind")
+        if kind is None:
+            problems.append(Problem(field=f"{field}.kind", message=f"is required; known are {', '.join(SOURCES)}"))
+        elif not isinstance(kind, str) or kind not in SOURCES:
+            message = f"unknown kind {kind!r}; known are {', '.join(SOURCES)}"
+            problems.append(Problem(field=f"{field}.kind", message=message))
+        else:
+            model = SOURCES[kind].settings
+            try:
+                valid[name] = model.model_validate(settings)
+            except ValidationError as exc:
+                problems += value_problems(exc, model, field)
+    return valid
+
+
+def _validated(tables: _Tables, problems: list[Problem]) -> Config | None:
+    try:
+        return Config(**tables)
+    except ValidationError as exc:
+        problems += value_problems(exc, Config)
+        return None
+
+
+def _rooted(tables: _Tables, folder: Path) -> _Tables:
+    """The same tables with paths that are relative in the file made absolute from its folder."""
+    for key in _FILE_PATHS:
+        section, name = key.split(".")
+        _change_text(table(tables, section), name, lambda text: str(rooted(text, folder)))
+    for provider in table(tables, "provider").values():
+        _change_text(provider, "path", lambda text: str(rooted(text, folder)))
+    return tables
+
+
+def _change_text(section: object, key: str, change: Callable[[str], str]) -> None:
+    if isinstance(section, dict) and isinstance(section.get(key), str):
+        section[key] = change(section[key])
+
+
+def _merge(under: _Tables, over: _Tables) -> _Tables:
+    merged = dict(under)
+    for key, value in over.items():
+        known = merged.get(key)
+        merged[key] = _merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _origins(tables: _Tables, origin: Origin) -> dict[str, Origin]:
+    return dict.fromkeys(flatten(tables), origin)
+
+
+def _error(file: Path | None, problems: list[Problem]) -> ConfigError:
+    where = f"the settings in {file}" if file else "the settings in the environment"
+    listed = "\n".join(f"  {problem}" for problem in problems)
+    return ConfigError(f"greenrun cannot use {where}, so it does nothing; correct this:\n{listed}", problems)

@@ -1,0 +1,210 @@
+"""The sections of greenrun.toml as frozen models; config/greenrun.toml explains every key to its reader."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
+from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, find_locks
+from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
+
+MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
+Origin = Literal["default", "file", "environment"]
+
+Count = Annotated[int, Field(ge=0, le=4096)]
+Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+JOB_ENVIRONMENT = tuple(
+    "PATH HOME USER LOGNAME SHELL LANG LC_* TZ VIRTUAL_ENV CONDA_* PYTHONPATH LD_LIBRARY_PATH".split()  # noqa: SIM905
+)
+
+
+class PathsSettings(Section):
+    """[paths]"""
+
+    state: ExpandedPath = Path(DEFAULT_STATE)
+    locks: ExpandedPath = Field(default_factory=find_locks)
+
+
+class GridSettings(Section):
+    """[grid]; without a zone energy is recorded and emissions are unknown."""
+
+    zone: OptionalText = None
+    provider: Names = ()
+    history_provider: Names = ()
+    settle_after: Duration = timedelta(hours=24)
+    forecast_retention: PositiveDuration = timedelta(days=400)
+    history_retention: PositiveDuration = timedelta(days=400)
+
+    @property
+    def history_names(self) -> tuple[str, ...]:
+        """The providers of measured values: those named for it, or else those of the forecast."""
+        return self.history_provider or self.provider
+
+
+class PowerSettings(Section):
+    """So many GPUs that draw so many watts each."""
+
+    gpus: Count
+    watts_idle: Watts
+    watts_busy: Watts
+
+    @model_validator(mode="after")
+    def _busy_uses_more(self) -> Self:
+        if self.watts_busy < self.watts_idle:
+            raise ValueError("watts_busy must not be below watts_idle")
+        return self
+
+
+class EmulatedSettings(PowerSettings):
+    """[devices.emulated]"""
+
+    gpus: Count = 2
+    watts_idle: Watts = 60.0
+    watts_busy: Watts = 350.0
+
+
+class ConstantSettings(PowerSettings):
+    """[devices.constant]; its watts have no default, because greenrun invents none."""
+
+    gpus: Count = 0
+
+
+class DevicesSettings(Section):
+    """[devices]"""
+
+    meter: Annotated[tuple[MeterName, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)] = ("none",)
+    include: Names = ()
+    cpu_slots: Count = 2
+    pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
+    emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
+    constant: ConstantSettings | None = None
+
+    @model_validator(mode="after")
+    def _constant_has_watts(self) -> Self:
+        if "constant" in self.meter and self.constant is None:
+            raise ValueError("meter 'constant' needs [devices.constant] with watts_idle and watts_busy")
+        return self
+
+
+class PlannerSettings(Section):
+    """[planner]; `run_below` is in g/kWh, 0 means never."""
+
+    tick: PositiveDuration = timedelta(seconds=5)
+    horizon: PositiveDuration = timedelta(hours=48)
+    default_duration: PositiveDuration = timedelta(hours=4)
+    default_max_delay: Duration = timedelta(hours=24)
+    min_saving: Ratio = 0.0
+    run_below: Annotated[float, Field(ge=0, le=5_000, allow_inf_nan=False)] = 0.0
+
+
+class JobsSettings(Section):
+    """[jobs]; `env` names variables that a job gets from its submitter, `*` stands for any ending."""
+
+    env: Names = JOB_ENVIRONMENT
+    log_cap: Bytes = 2**30
+    max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
+def _on_this_machine(address: Address | None) -> Address | None:
+    if address is not None and not address.is_loopback:
+        raise ValueError(
+            f"other machines can reach {address}, and metrics ask for no token; listen on 127.0.0.1:{address.port}"
+        )
+    return address
+
+
+class ApiSettings(Section):
+    """[api]"""
+
+    socket: ExpandedPath = Path(DEFAULT_SOCKET)
+    metrics: Annotated[OptionalAddress, AfterValidator(_on_this_machine)] = Address("127.0.0.1", 9753)
+    tcp: OptionalAddress = None
+
+    @field_validator("tcp")
+    @classmethod
+    def _needs_tokens(cls, address: Address | None) -> Address | None:
+        if address is not None:
+            raise ValueError('the API over TCP needs tokens, which this version does not have yet; leave it ""')
+        return address
+
+
+class LogSettings(Section):
+    """[log]"""
+
+    format: Literal["console", "json"] = "console"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A value in force, as it would be written, and where it comes from."""
+
+    value: object
+    origin: Origin
+
+
+class Config(BaseSettings):
+    """All settings, valid together. Get one from `load_config`; made without arguments it holds the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GREENRUN_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    paths: PathsSettings = Field(default_factory=PathsSettings)
+    grid: GridSettings = Field(default_factory=GridSettings)
+    provider: dict[str, SerializeAsAny[ProviderSettings]] = Field(default_factory=dict)
+    devices: DevicesSettings = Field(default_factory=DevicesSettings)
+    planner: PlannerSettings = Field(default_factory=PlannerSettings)
+    jobs: JobsSettings = Field(default_factory=JobsSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    _read_from: Path | None = PrivateAttr(default=None)
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    @property
+    def read_from(self) -> Path | None:
+        """The file that was read, None when there was none."""
+        return self._read_from
+
+    def effective(self) -> dict[str, Setting]:
+        """Return every setting in force by key path (`planner.tick`), with where it comes from."""
+        values = flatten(self.model_dump(mode="json"))
+        return {key: Setting(value=value, origin=self._origins.get(key, "default")) for key, value in values.items()}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load_config` gathered from file and environment, and nothing behind its back."""
+        return (init_settings,)
+
+
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """Return the values of nested tables by key path; an empty table is a value."""
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        flat.update(
+            flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        )
+    return flat

@@ -1,0 +1,105 @@
+"""Says in sentences, with key paths, what is wrong with settings: values by themselves, and against each other."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from greenrun.config.values import parse_names
+from greenrun.core.errors import Problem
+from greenrun.core.zones import FORMS, is_zone, nearest_zone
+
+_TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
+
+
+def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[Problem]:
+    """Yield what pydantic found wrong with values of `model`, which stands at key path `prefix`."""
+    for detail in error.errors(include_url=False):
+        field = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+        yield Problem(field=field.lstrip("."), message=_sentence(detail, model))
+
+
+def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong between the grid and its providers, in settings that need not be valid otherwise."""
+    grid, providers = table(raw, "grid"), table(raw, "provider")
+    zone = grid.get("zone") or None
+    if isinstance(zone, str):
+        yield from _zone_problems(zone, providers, _names(grid.get("provider")))
+    for key in ("provider", "history_provider"):
+        for name in _names(grid.get(key)):
+            if name not in providers:
+                yield Problem(field=f"grid.{key}", message=f"there is no [provider.{name}]; {_listed(providers)}")
+    named = _names(grid.get("provider")) or _names(grid.get("history_provider"))
+    if zone and not named:
+        yield Problem(
+            field="grid.provider",
+            message=f"zone {zone!r} has no source; name one here, or remove grid.zone (emissions are then unknown)",
+        )
+    if named and not zone:
+        yield Problem(
+            field="grid.zone", message=f"is required with a provider, because greenrun guesses no place; use {FORMS}"
+        )
+
+
+def table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the table at `key`, empty when there is none or something else stands there."""
+    found = raw.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def meant(word: str, known: list[str]) -> str:
+    """Return what to write instead of an unknown word."""
+    near = get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+
+
+def _zone_problems(zone: str, providers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Problem]:
+    stated = {name: table(providers, name).get("zone") for name in providers}
+    if not is_zone(zone) and zone not in stated.values():
+        nearest = nearest_zone(zone)
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        yield Problem(field="grid.zone", message=f"unknown zone {zone!r}; use {FORMS}{hint}")
+    others = [stated.get(name) for name in names]
+    if others and all(other and other != zone for other in others):
+        served = ", ".join(f"{name!r} serves {stated[name]!r}" for name in names)
+        yield Problem(field="grid.zone", message=f"no provider serves zone {zone!r}: {served}; make them agree")
+
+
+def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, given = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key; {meant(str(detail['loc'][-1]), _known_keys(model, detail['loc'][:-1]))}"
+    if kind == "missing":
+        return "is required and not there"
+    if kind in _TABLE_ERRORS:
+        return f"must be a table of settings, not {given!r:.60}"
+    if kind == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    return f"{detail['msg'].replace('Input should be', 'must be')}, not {given!r:.60}"
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(str(part))
+        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    try:
+        return parse_names(value or ())
+    except ValueError:
+        return ()
+
+
+def _listed(providers: Mapping[str, Any]) -> str:
+    return f"there are {', '.join(map(repr, providers))}" if providers else "no provider is set up"

@@ -1,0 +1,193 @@
+"""The loop: one tick observes, accounts, reaps, plans and carries out; the clock that calls it is somebody else's.
+
+Every step is a short transaction with a compare-and-set, so a crash between any two of them is mended by the next tick.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from greenrun.accounting import Books, Observed
+from greenrun.core.admission import admit
+from greenrun.core.decisions import decide, expected_end
+from greenrun.core.errors import MeterError
+from greenrun.core.intensity import Forecast
+from greenrun.core.job import LIVE, Job, JobSpec, Run, State
+from greenrun.core.plan import Options, Placement, Plan, Situation, Waiting
+from greenrun.core.planner import plan
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.grid import Grid, News
+from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
+from greenrun.supervision import Supervision
+
+log = structlog.get_logger("greenrun.engine")
+
+SCHEDULER = "scheduler"
+ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions."""
+
+    zone: str | None = None
+    tick: timedelta = timedelta(seconds=5)
+    cpu_slots: int = 2
+    launch_timeout: timedelta = timedelta(seconds=10)
+    options: Options = field(default_factory=Options)
+
+
+class Engine:
+    """Drives the world through the five ports. One call at a time, but for `fetch`: its caller sees to that."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        meter: Meter,
+        forecasts: Sequence[ForecastProvider] = (),
+        histories: Sequence[HistoryProvider] = (),
+        settings: EngineSettings | None = None,
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self._store = store
+        self._meter = meter
+        self._books = Books(store, meter, pue=self.settings.options.pue)
+        self._grid = Grid(store, self._books, self.settings.zone, forecasts, histories)
+        self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
+        self._remembered = False
+        self.plan = Plan(made_at=datetime.min.replace(tzinfo=UTC), prices=store.prices())
+        self.draining = False
+        self.meter_failures: Counter[str] = Counter()
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """The latest forecast of this host's zone."""
+        return self._grid.forecast
+
+    def tick(self, now: datetime) -> datetime:
+        """Bring the world up to `now`; return when to tick next at the latest."""
+        self._remember(now)
+        observed = self._supervision.observe()
+        self._account(observed, now)
+        self._supervision.reap(observed, now)
+        self._clear_queue(now)
+        situation = self._situation(now)
+        self._publish(plan(situation), situation.jobs)
+        self._carry_out(situation, now)
+        return self._next_tick(now)
+
+    def refresh(self, now: datetime) -> None:
+        """Ask the providers for news of the grid and keep it."""
+        self.take(self.fetch(now), now)
+
+    def fetch(self, now: datetime) -> News:
+        """Ask the providers; the only call that may run beside a tick, because it may take its time."""
+        return self._grid.fetch(now)
+
+    def take(self, news: News, now: datetime) -> None:
+        """Keep what was fetched."""
+        self._remember(now)
+        self._grid.take(news)
+
+    def preview(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> Placement | Waiting:
+        """Say where a job would be placed; raise InvalidJob when its limits cannot be met. Stores nothing."""
+        situation = self._situation(now)
+        new_id = max((job.id for job in situation.jobs), default=0) + 1  # sorts last, as the next id will
+        job = Job(id=new_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+        return admit(situation, job)[1]
+
+    def replan(self, now: datetime) -> Plan:
+        """Plan the queue as it stands and publish the plan; start nothing."""
+        situation = self._situation(now)
+        self._publish(plan(situation), situation.jobs)
+        return self.plan
+
+    def _remember(self, now: datetime) -> None:
+        if not self._remembered:
+            self._grid.remember(now)
+            self._remembered = True
+
+    def _account(self, observed: Sequence[Observed], now: datetime) -> None:
+        """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""
+        try:
+            self._books.account(observed, now)
+        except MeterError as exc:
+            self.meter_failures["read"] += 1
+            log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
+        if self._grid.settle_after is not None:
+            self._books.settle(self._grid.settle_after, now)
+
+    def _clear_queue(self, now: datetime) -> None:
+        """Cancel queued jobs whose users asked for it, and expire those that asked not to start late."""
+        for job in self._store.jobs([State.QUEUED]):
+            latest = job.latest_start(self.settings.options.default_max_delay)
+            if job.cancel_requested:
+                self._end_queued(job, State.CANCELLED, ReasonCode.CANCELLED, latest, now)
+            elif job.spec.expire and not job.spec.start_now and now > latest + self.settings.options.due_grace:
+                self._end_queued(job, State.EXPIRED, ReasonCode.EXPIRED, latest, now)
+
+    def _end_queued(self, job: Job, state: State, code: ReasonCode, latest: datetime, now: datetime) -> None:
+        reason = because(code, latest=latest.isoformat())
+        if self._store.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
+            log.info("ended", job=job.id, outcome=state.value)
+
+    def _situation(self, now: datetime) -> Situation:
+        """Everything the plan depends on, as it is now."""
+        devices = tuple(device.id for device in self._meter.devices())
+        jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
+        live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
+        busy = {device: expected_end(run, job, now) for run, job in live for device in run.devices}
+        elsewhere = self._supervision.held_elsewhere([device for device in devices if device not in busy])
+        busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
+        return Situation(
+            now=now,
+            jobs=tuple(job for job in jobs.values() if job.state is State.QUEUED),
+            devices=devices,
+            busy=busy,
+            elsewhere=elsewhere,
+            cpu_slots=self.settings.cpu_slots,
+            cpu_busy=tuple(expected_end(run, job, now) for run, job in live if not run.devices),
+            forecast=self._grid.forecast.series if self._grid.forecast else None,
+            options=self.settings.options,
+            last=self.plan,
+            prices=self.plan.prices,
+        )
+
+    def _publish(self, made: Plan, jobs: Sequence[Job]) -> None:
+        """Make a plan the current one; a job whose reason has another code than before gets it written down."""
+        if made.prices != self.plan.prices:
+            self._store.save_prices(made.prices, now=made.made_at)
+        self.plan = made
+        reasons = {job.id: made.reason(job.id) for job in jobs}
+        changed = {
+            job.id: reason
+            for job in jobs
+            if (reason := reasons[job.id]) and (job.reason is None or job.reason.code is not reason.code)
+        }
+        if changed:
+            self._store.set_reason(changed)
+
+    def _carry_out(self, situation: Situation, now: datetime) -> None:
+        if self.draining:
+            return
+        free = [device for device in situation.devices if device not in situation.busy]
+        cpu_free = situation.cpu_slots - len(situation.cpu_busy)
+        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free):
+            self._supervision.start(start, now)
+
+    def _next_tick(self, now: datetime) -> datetime:
+        """The soonest of: the regular tick, the next slot edge, the next planned start, the next known end of a run."""
+        at = now + self.settings.tick
+        moments = [placement.start for placement in self.plan.placements]
+        moments += [self._expected_end(run, now) for run in self._store.live_runs()]
+        if self._grid.forecast is not None:
+            moments += self._grid.forecast.series.edges(now, at)[:1]
+        return min(moment for moment in (at, *moments) if moment > now)
+
+    def _expected_end(self, run: Run, now: datetime) -> datetime:
+        return expected_end(run, self._store.job(run.job_id), now)

@@ -1,0 +1,179 @@
+"""Execute runs on this machine, each beside a shim that outlives the daemon."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from signal import SIGTERM
+
+from greenrun.core.errors import ExecutorError
+from greenrun.core.job import Job, Run
+from greenrun.core.status import Phase, RunStatus
+from greenrun.executors import run_folder
+from greenrun.executors.locks import DeviceBusy, DeviceLocks, is_locked
+from greenrun.executors.proc import start_ticks
+from greenrun.executors.processes import Identity, send, this_boot
+from greenrun.executors.run_folder import BARRED, LOCK, STOP, TEMPORARY, VERSION, write_record
+from greenrun.executors.spawn import shim_spec, spawn_shim
+from greenrun.executors.status import own_record, status_of
+from greenrun.executors.watcher import Watcher
+
+LOG_CAP_BYTES = 1 << 30
+
+
+class LocalExecutor:
+    """The Executor of one machine and one user.
+
+    Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders `runs_dir/../checkpoints/JOB`.
+    Devices are locked in `locks_dir`, which all daemons of the host must share. `on_change` is called from another
+    thread, some milliseconds after a run has started or ended; it must not block or raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs_dir: Path,
+        locks_dir: Path,
+        on_change: Callable[[], None] | None = None,
+        log_cap_bytes: int = LOG_CAP_BYTES,
+    ) -> None:
+        """Make `runs_dir` where it is missing; raise ExecutorError when it cannot be had."""
+        self._runs_dir = runs_dir.absolute()
+        self._locks = DeviceLocks(locks_dir.absolute())
+        self._log_cap_bytes = log_cap_bytes
+        try:
+            self._runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._inode = self._runs_dir.stat().st_ino
+        except OSError as exc:
+            raise ExecutorError(
+                f"the folder for runs cannot be had ({exc}); correct it and start greenrun again"
+            ) from exc
+        self._watcher = Watcher(on_change or (lambda: None))
+
+    def close(self) -> None:
+        """Stop watching; runs go on."""
+        self._watcher.close()
+
+    def start(self, run: Run, job: Job) -> None:
+        """Spawn the run's shim, which starts the command once; starting the run again does nothing.
+
+        Raise ExecutorError when nothing was spawned: a device is locked, or the run's folder cannot be had.
+        """
+        try:
+            self._check_reachable()
+            if not self._is_in_place(run):
+                self._start(run, job)
+        except DeviceBusy as busy:
+            if not self._is_own(self._locks.signature(busy.device), run):
+                raise
+        except OSError as exc:
+            raise ExecutorError(f"run {run.label} was not started, because its supervisor could not be: {exc}") from exc
+
+    def poll(self, run: Run) -> RunStatus:
+        """Tell what is known of the run now: RUNNING from the start of its command on, ABSENT before."""
+        try:
+            self._check_reachable()
+            return status_of(self._folder(run), run, self._watcher.follow, self._watcher.complaint(run.label))
+        except OSError as exc:
+            return RunStatus(phase=Phase.UNKNOWN, detail=f"its run folder cannot be read: {exc}")
+
+    def bar(self, run: Run) -> bool:
+        """Put a tombstone where the run's folder would be, so that it cannot start; False when its folder is there.
+
+        A folder of another run in that place bars it as well. Raise ExecutorError when it cannot be told now.
+        """
+        tombstone = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
+        try:
+            self._check_reachable()
+            tombstone.mkdir(mode=0o700, exist_ok=True)
+            write_record(str(tombstone), BARRED, {"version": VERSION, "token": run.token}, sync=True)
+            return self._take_place(tombstone, run) or own_record(self._folder(run), run) is None
+        except OSError as exc:
+            raise ExecutorError(f"whether run {run.label} has started cannot be told ({exc}); greenrun waits") from exc
+        finally:
+            run_folder.discard(str(tombstone))
+
+    def stop(self, run: Run, by: str) -> None:
+        """Have the shim send TERM, wait the job's grace and KILL. A run without a live shim is left as it is."""
+        folder = self._folder(run)
+        try:
+            self._check_reachable()
+            shim = Identity.from_record(own_record(folder, run) or {})
+            if shim is None or not shim.is_alive():
+                return
+            if not (folder / STOP).exists():
+                write_record(str(folder), STOP, {"version": VERSION, "by": by}, sync=False)
+            send(shim, SIGTERM)
+        except OSError as exc:
+            raise ExecutorError(f"run {run.label} could not be stopped ({exc}); greenrun tries again") from exc
+
+    def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
+        """Return those devices whose host-wide lock somebody holds, with who; raise ExecutorError."""
+        try:
+            return self._locks.held_by_others(devices)
+        except OSError as exc:
+            raise ExecutorError(
+                f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
+            ) from exc
+
+    def prune(self, keep: set[str], before: datetime) -> int:
+        """Delete the folders that changed last before `before`, but for the labels in `keep`; return how many.
+
+        `keep` must hold the label of every live run. A folder whose lock is held is never touched.
+        """
+        try:
+            old = [
+                folder for folder in self._runs_dir.iterdir() if folder.name not in keep and _is_over(folder, before)
+            ]
+        except OSError as exc:
+            raise ExecutorError(f"old run folders could not be listed ({exc}); they stay") from exc
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(old)
+
+    def _folder(self, run: Run) -> Path:
+        return self._runs_dir / run.label
+
+    def _check_reachable(self) -> None:
+        """Raise OSError unless `runs_dir` is the folder it was: an empty mount point never means "never started"."""
+        if self._runs_dir.stat().st_ino != self._inode:
+            raise OSError(f"{self._runs_dir} is not the folder it was when greenrun started")
+
+    def _is_in_place(self, run: Run) -> bool:
+        folder = self._folder(run)
+        if folder.exists() and own_record(folder, run) is None:
+            raise ExecutorError(f"{folder} is there already and not of this run, so nothing was started; move it away")
+        return folder.exists()
+
+    def _start(self, run: Run, job: Job) -> None:
+        checkpoints = self._runs_dir.parent / "checkpoints" / str(job.id)
+        checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cap = self._log_cap_bytes
+        spec = shim_spec(run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=cap)
+        signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
+        with self._locks.held(run.devices, signature) as locks:
+            pid, ready = spawn_shim(spec, locks, run.label)
+        self._watcher.expect_ready(ready, run.label)
+        self._watcher.follow(Identity(boot_id=this_boot(), pid=pid, start_ticks=start_ticks(pid)))
+
+    def _is_own(self, signature: Mapping[str, object], run: Run) -> bool:
+        return (signature.get("run"), signature.get("runs_dir")) == (run.label, str(self._runs_dir))
+
+    def _take_place(self, tombstone: Path, run: Run) -> bool:
+        """Rename a tombstone to where the run's folder would be; False when that place is taken."""
+        try:
+            tombstone.rename(self._folder(run))
+        except OSError:
+            if not self._folder(run).exists():
+                raise
+            return False
+        run_folder.sync_folder(str(self._runs_dir))
+        return True
+
+
+def _is_over(folder: Path, before: datetime) -> bool:
+    try:
+        return folder.stat().st_mtime < before.timestamp() and not is_locked(folder / LOCK)
+    except OSError:
+        return False

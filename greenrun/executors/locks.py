@@ -1,0 +1,134 @@
+"""Lock devices host-wide, so that two daemons of one machine, of whatever user, cannot lease the same GPU."""
+
+import fcntl
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from greenrun.core.errors import ExecutorError
+
+TRIES = 5
+TRY_EVERY_S = 0.02
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class DeviceBusy(ExecutorError):
+    """Somebody holds the lock of `device`."""
+
+    def __init__(self, message: str, device: str) -> None:
+        super().__init__(message)
+        self.device = device
+
+
+class DeviceLocks:
+    """One lock file per device in a folder that all users of the host share (sticky, as /tmp is).
+
+    A lock is a flock that belongs to the open descriptor: passed on to a run, it is held until the last process of the
+    run that kept it has ended, whatever becomes of the daemon. Lock files stay; deleting one that is held would let a
+    second holder in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def held(self, devices: Sequence[str], holder: Mapping[str, object]) -> Iterator[Sequence[int]]:
+        """Lock all devices for the block and give their descriptors; raise DeviceBusy naming who holds one.
+
+        Descriptors passed on to a child inside the block keep the locks after it. `holder` is written where others can
+        read it, for explanations only.
+        """
+        descriptors: list[int] = []
+        try:
+            for device in devices:
+                descriptors.append(self._lock(device))
+                self._sign(device, holder)
+            yield descriptors
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def held_by_others(self, devices: Sequence[str]) -> dict[str, str]:
+        """Return those devices whose lock somebody holds, with who; nothing is kept locked."""
+        return {device: self.holder(device) for device in devices if is_locked(self._path(device))}
+
+    def holder(self, device: str) -> str:
+        """Return who signed a device's lock file last, for people.
+
+        A user who locks a file that another user's daemon made cannot sign it, so this may name an earlier holder.
+        """
+        signed = self.signature(device)
+        run, uid, runs_dir = signed.get("run"), signed.get("uid"), signed.get("runs_dir")
+        return f"run {run} of user {uid} in {runs_dir}" if run else f"somebody who locked {self._path(device)}"
+
+    def signature(self, device: str) -> dict[str, object]:
+        """Return what the last holder wrote; empty when there is nothing to be read."""
+        with suppress(OSError, ValueError):
+            descriptor = os.open(self._path(device), os.O_RDONLY | OPEN_FLAGS)
+            with os.fdopen(descriptor, encoding="utf-8") as file:
+                signed = json.loads(file.read(4096))
+            return signed if isinstance(signed, dict) else {}
+        return {}
+
+    def _lock(self, device: str) -> int:
+        descriptor = self._open(device)
+        for _ in range(TRIES):  # somebody's `held_by_others` may hold it for an instant
+            if _try_lock(descriptor, fcntl.LOCK_EX):
+                return descriptor
+            threading.Event().wait(TRY_EVERY_S)
+        os.close(descriptor)
+        busy = f"device {device} is locked by {self.holder(device)}, so nothing was started; try again once it is free"
+        raise DeviceBusy(busy, device)
+
+    def _open(self, device: str) -> int:
+        """Open a device's lock file, made by the first user who needs it and readable for all."""
+        path = self._path(device)
+        self._make_folder()
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o644)
+            os.fchmod(descriptor, 0o644)  # whatever the umask: other users must be able to lock it
+        except FileExistsError:  # no O_CREAT: in a sticky folder the kernel refuses it for other users' files
+            descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ExecutorError(f"{path} is not a lock file, so nothing was started; delete it and submit again")
+        return descriptor
+
+    def _make_folder(self) -> None:
+        with suppress(FileExistsError):
+            self._folder.mkdir(parents=True)
+            self._folder.chmod(0o1777)
+
+    def _sign(self, device: str, holder: Mapping[str, object]) -> None:
+        with suppress(OSError):
+            descriptor = os.open(self._path(device), os.O_WRONLY | os.O_TRUNC | OPEN_FLAGS)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(dict(holder), file)
+
+    def _path(self, device: str) -> Path:
+        return self._folder / f"{quote(device, safe='')}.lock"
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether anybody holds the lock of a file; one that does not exist is not held. Raise OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

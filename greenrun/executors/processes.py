@@ -1,0 +1,157 @@
+"""Name processes so that a reused pid is never mistaken for them, and signal, find and kill what belongs to a run."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from greenrun.executors import proc
+
+
+@cache
+def this_boot() -> str:
+    """Return the id of this boot of the machine; raise OSError without /proc."""
+    return proc.boot_id()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A process beyond doubt: pids are reused, but not within one boot at one start time."""
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, object], boot: str | None = None) -> "Identity | None":
+        """Return the process that a record of a run's folder names, or None when it names none."""
+        boot_id, pid, ticks = boot or record.get("boot_id"), record.get("pid"), record.get("start_ticks")
+        if isinstance(boot_id, str) and isinstance(pid, int) and isinstance(ticks, int) and pid > 0:
+            return cls(boot_id=boot_id, pid=pid, start_ticks=ticks)
+        return None
+
+    def is_alive(self) -> bool:
+        """Tell whether it still runs; a zombie does not."""
+        found = proc.process_stat(self.pid)
+        return (
+            self.boot_id == this_boot() and found is not None and found[0] not in "ZX" and found[4] == self.start_ticks
+        )
+
+
+def open_pidfd(process: Identity) -> int | None:
+    """Return a pidfd certain to be of this live process, None when it has ended; raise OSError without pidfds."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    if process.is_alive():
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def send(process: Identity, number: int) -> bool:
+    """Signal this process and no other; return False when it has ended; raise PermissionError for another user's."""
+    try:
+        descriptor = open_pidfd(process)
+    except OSError:  # a kernel or sandbox without pidfds: the identity is checked, a moment earlier
+        return process.is_alive() and _kill(process.pid, number)
+    if descriptor is None:
+        return False
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _kill(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """What marks the processes of one run whose shim is gone; any one mark is enough.
+
+    `leaders` are the shim and the command: processes in the session or group of one are the run's, unless the leader's
+    pid has been given to another process, which the kernel does only once session and group are empty.
+    """
+
+    lock: Path
+    token: str
+    leaders: Sequence[Identity] = ()
+
+    def find(self) -> list[Identity]:
+        """Return this user's live processes that bear a mark, without the caller itself."""
+        groups = {leader.pid for leader in self.leaders if not _is_reused(leader)}
+        inode = _inode(self.lock)
+        pids = [pid for pid in proc.all_pids() if pid != os.getpid()]
+        return [found for pid in pids if (found := self._member(pid, groups, inode))]
+
+    def _member(self, pid: int, groups: set[int], inode: tuple[int, int] | None) -> Identity | None:
+        found = proc.process_stat(pid)
+        if found is None or found[0] in "ZX":
+            return None
+        with suppress(OSError):  # it has just ended, or is another user's
+            if Path(f"/proc/{pid}").stat().st_uid != os.getuid():
+                return None
+            marked = not groups.isdisjoint((found[2], found[3])) or _has_token(pid, self.token) or _holds(pid, inode)
+            return Identity(boot_id=this_boot(), pid=pid, start_ticks=found[4]) if marked else None
+        return None
+
+
+def _is_reused(leader: Identity) -> bool:
+    found = proc.process_stat(leader.pid)
+    return leader.boot_id != this_boot() or (found is not None and found[4] != leader.start_ticks)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _has_token(pid: int, token: str) -> bool:
+    return f"GREENRUN_RUN_TOKEN={token}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def _holds(pid: int, inode: tuple[int, int] | None) -> bool:
+    return inode is not None and any(_inode(link) == inode for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def kill_all(find: Callable[[], Sequence[Identity]], limit_s: float) -> bool:
+    """Kill what `find` returns until it returns nothing; return False when some are left after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while found := find():
+        if time.monotonic() >= deadline:
+            return False
+        for process in found:
+            with suppress(PermissionError):
+                send(process, signal.SIGKILL)
+        _wait_for_end(found, deadline)
+    return True
+
+
+def _wait_for_end(processes: Sequence[Identity], deadline: float) -> None:
+    """Wait until the first of them ends, or 50 ms: killing one may set others free to end."""
+    poller, descriptors = select.poll(), []
+    with suppress(OSError):
+        descriptors = [found for process in processes if (found := open_pidfd(process)) is not None]
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    poller.poll(max(0.0, min(deadline - time.monotonic(), 0.05)) * 1000)
+    for descriptor in descriptors:
+        os.close(descriptor)

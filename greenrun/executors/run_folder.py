@@ -1,0 +1,123 @@
+"""The format of a run's folder, which the shim writes and every later daemon must be able to read.
+
+A folder is complete when it appears under its final name `JOB.NUMBER`, and only then is the command started:
+
+    lock          flock held by the shim and by everything of the run that kept the descriptor
+    run.json      whose folder it is, and the shim's identity (boot id, pid, start time)
+    log           output of the command (unless the job names a log of its own) and complaints of the shim
+    started.json  written just before the command is executed: when, and the command's identity
+    stop.json     written by the daemon before it signals the shim: who asked
+    exit.json     how it ended, written when nothing of the run's tree is left
+
+Instants in the records are epoch seconds. A folder that holds barred.json is a tombstone: that run can never start.
+"""
+
+# ruff: noqa: PTH104, PTH106, PTH108, PTH123, PTH208
+# No pathlib: it would cost every shim a third of its start.
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+
+VERSION = 1
+LOCK, LOG = "lock", "log"
+RUN, STARTED, STOP, EXIT, BARRED = "run.json", "started.json", "stop.json", "exit.json", "barred.json"
+TEMPORARY = ".tmp-"
+RECORD_BYTES = 4096
+
+
+class Log:
+    """An append-only log file, bounded in size."""
+
+    def __init__(self, path: str, cap_bytes: int) -> None:
+        """Open it for appending; raise OSError (also for a pipe that nobody reads, rather than wait for a reader)."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
+        self.path, self.cap_bytes = path, cap_bytes
+        self.descriptor = os.open(path, flags, 0o600)
+        os.set_blocking(self.descriptor, True)
+
+    def say(self, text: str) -> None:
+        """Append a line in greenrun's name, if there is room for it."""
+        with contextlib.suppress(OSError):
+            os.write(self.descriptor, f"greenrun: {text}\n".encode(errors="replace"))
+
+    def bound(self) -> None:
+        """Once it has passed its cap, copy its last `cap_bytes` over PATH.1 and begin it anew.
+
+        So at most two caps stay, and what is written between two looks. The command keeps its descriptor: what it
+        writes between the copy and the cut is lost. Without room for the copy the log is cut all the same.
+        """
+        found = os.fstat(self.descriptor)
+        if found.st_size <= self.cap_bytes or not stat.S_ISREG(found.st_mode):
+            return
+        kept = f"what came before is in {self.path}.1"
+        try:
+            copy_tail(self.path, f"{self.path}.1", found.st_size - self.cap_bytes)
+        except OSError as error:
+            kept = f"what came before could not be kept: {error}"
+        os.ftruncate(self.descriptor, 0)
+        self.say(f"this log passed its limit of {self.cap_bytes} bytes; {kept}")
+
+
+def copy_tail(path: str, target: str, offset: int) -> None:
+    """Copy a file from `offset` on over another."""
+    with open(path, "rb") as source, open(target, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
+        while sent := os.sendfile(copy.fileno(), source.fileno(), offset, 1 << 24):
+            offset += sent
+
+
+def write_record(folder: str, name: str, record: Mapping[str, object], *, sync: bool) -> None:
+    """Write a record so that it is there whole or not at all; `sync` makes it outlive a power cut."""
+    write(f"{folder}/{name}.new", json.dumps(record).encode(), sync=sync)
+    os.rename(f"{folder}/{name}.new", f"{folder}/{name}")
+    if sync:
+        sync_folder(folder)
+
+
+def reserve_record(folder: str, name: str) -> None:
+    """Take the room on the disk for a record to come, should the disk fill up meanwhile."""
+    write(f"{folder}/{name}.new", b"", sync=False)
+
+
+def write(path: str, data: bytes, *, sync: bool) -> None:
+    """Write data, padded to RECORD_BYTES, over what is there (not anew, which would give reserved room back)."""
+    data = data.ljust(RECORD_BYTES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(f"there is no room to write {path}")
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_record(folder: str, name: str) -> dict[str, object] | None:
+    """Return a record, None when there is none, {} when it is not one; raise OSError when that cannot be told."""
+    try:
+        with open(f"{folder}/{name}", "rb") as file:
+            record = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def discard(folder: str) -> None:
+    """Delete a folder of files, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            os.unlink(f"{folder}/{name}")
+        os.rmdir(folder)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,304 @@
+"""Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
+
+One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the two
+light modules `run_folder` (which says what it leaves behind) and `proc` alone.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import time
+
+from greenrun.executors import run_folder
+from greenrun.executors.proc import boot_id, has_children, live_children, reap, signal_one, start_ticks
+from greenrun.executors.run_folder import VERSION, Log, write_record
+
+RECORD_TRIES = 3600
+LEFTOVER_GRACE_S = 5.0
+LOOK_EVERY_S = 5.0
+FOREVER = float("inf")
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PR_SET_CHILD_SUBREAPER = 36
+ITSELF, TIME_LIMIT, STOPPED, NOT_STARTED = "itself", "time_limit", "stop", "not_started"
+
+
+class Spec:
+    """What the daemon hands over as JSON on standard input: an environment may hold secrets, so it touches no file."""
+
+    token: str
+    job: int
+    number: int
+    devices: list[str]
+    runs_dir: str
+    folder: str
+    command: list[str]
+    workdir: str
+    env: dict[str, str]
+    env_file: str | None
+    own_env: dict[str, str]
+    log: str | None
+    log_cap_bytes: int
+    time_limit_s: float | None
+    grace_s: float
+    gpu_locks: list[int]
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        self.__dict__.update(fields)
+
+
+class NotStarted(Exception):
+    """The command could not be executed; `exit_code` is the one a shell would give."""
+
+    def __init__(self, detail: str, exit_code: int) -> None:
+        super().__init__(detail)
+        self.exit_code = exit_code
+
+
+class Ending:
+    """Why a run is being ended and when it gets its KILL; the first cause stays."""
+
+    def __init__(self) -> None:
+        self.cause = ITSELF
+        self.kill_at = FOREVER
+
+    def begin(self, cause: str, command: int, grace_s: float) -> None:
+        """Send TERM to the command and set the instant of KILL, once."""
+        if self.cause == ITSELF:
+            self.cause, self.kill_at = cause, time.monotonic() + grace_s
+            signal_command(command, signal.SIGTERM)
+
+
+def main() -> int:
+    """Supervise the run that standard input describes; return 0 when its end is on record, else 3."""
+    with open(0, encoding="utf-8", closefd=False) as stream:
+        spec = Spec(json.load(stream))
+    try:
+        ready = settle_in(spec)
+        lock, log = take_folder(spec)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # a daemon that listens may have gone
+            os.write(2, f"nothing was started, because the run's folder could not be put in place: {error}".encode())
+        return 3
+    os.dup2(log.descriptor, 1)
+    os.dup2(log.descriptor, 2)
+    end = run(spec, [lock, *spec.gpu_locks], log, ready)
+    for descriptor in spec.gpu_locks:  # the tree is gone: who reads the exit record must find the GPUs free
+        os.close(descriptor)
+    record_exit(spec.folder, {"version": VERSION, "token": spec.token, **end})
+    return 0
+
+
+def settle_in(spec: Spec) -> int:
+    """Become independent of who spawned this process; return the descriptor that says "ready" by being closed."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    low = 3
+    for kept in sorted(spec.gpu_locks):
+        os.closerange(low, kept)
+        low = kept + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    os.chdir("/")
+    signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError("this kernel does not let a supervisor inherit orphans")
+    return os.dup(2)
+
+
+def take_folder(spec: Spec) -> tuple[int, Log]:
+    """Put the run's folder in place; return its held lock and its log. Raise OSError when it is taken or barred."""
+    temporary = f"{spec.runs_dir}/{run_folder.TEMPORARY}{spec.token}-{os.getpid()}"
+    os.mkdir(temporary, 0o700)
+    try:
+        lock = os.open(f"{temporary}/{run_folder.LOCK}", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        log = Log(f"{temporary}/{run_folder.LOG}", spec.log_cap_bytes)
+        log.path = f"{spec.folder}/{run_folder.LOG}"
+        run_folder.reserve_record(temporary, run_folder.EXIT)
+        write_record(temporary, run_folder.RUN, facts(spec), sync=True)
+        os.rename(temporary, spec.folder)
+    except OSError:
+        run_folder.discard(temporary)
+        raise
+    run_folder.sync_folder(spec.runs_dir)
+    return lock, log
+
+
+def facts(spec: Spec) -> dict[str, object]:
+    """Return what run.json says; nothing of the environment."""
+    whose = {"version": VERSION, "token": spec.token, "job": spec.job, "number": spec.number, "devices": spec.devices}
+    shim = {"boot_id": boot_id(), "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
+    return {**whose, **shim, "log": log_path(spec), "at": time.time()}
+
+
+def log_path(spec: Spec) -> str:
+    """Return where the command's output goes."""
+    return os.path.join(spec.workdir, spec.log) if spec.log else f"{spec.folder}/{run_folder.LOG}"
+
+
+def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
+    """Start the command and stay until its whole tree is gone; return how it ended."""
+    end = Ending()
+    try:
+        output = Log(log_path(spec), spec.log_cap_bytes) if spec.log else log
+        command, started_at = launch(spec, kept, output.descriptor, environment(spec))
+    except (NotStarted, OSError) as error:
+        log.say(f"the command was not started: {error}")
+        return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, str(error)[:1000])
+    os.close(ready)
+    status = supervise(spec, command, end, output)
+    sweep(command, end, min(spec.grace_s, LEFTOVER_GRACE_S))
+    detail = asked_by(spec.folder) if end.cause == STOPPED else ""
+    return outcome(os.waitstatus_to_exitcode(status), started_at, end.cause, detail)
+
+
+def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dict[str, object]:
+    """Return the facts of an end now; `code` is -N for signal N. A clock set back never ends a run before its start."""
+    return {
+        "exit_code": code if code >= 0 else 128 - code,
+        "signal": -code if code < 0 else None,
+        "started_at": started_at,
+        "ended_at": max(time.time(), started_at or 0.0),
+        "ended_by": cause,
+        "detail": detail,
+    }
+
+
+def environment(spec: Spec) -> dict[str, str]:
+    """Return the command's whole environment: the job's, then the KEY=VALUE lines of its file, then greenrun's own."""
+    from_file: dict[str, str] = {}
+    if spec.env_file:
+        with open(os.path.join(spec.workdir, spec.env_file), encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                key, equals, value = line.strip().removeprefix("export ").partition("=")
+                if equals and not key.startswith("#"):
+                    from_file[key.strip()] = unquote(value.strip())
+    return {**spec.env, **from_file, **spec.own_env}
+
+
+def unquote(value: str) -> str:
+    """Return the value without the pair of quotes around it, if there is one."""
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tuple[int, float]:
+    """Execute the command, its start on record before; return its pid and that instant. Raise NotStarted or OSError."""
+    go, release = os.pipe()
+    failure, fail = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(release)
+        become_command(spec, kept, output, env, go, fail)
+    os.close(fail)
+    try:
+        os.setpgid(pid, pid)
+        started_at = time.time()
+        record = {"version": VERSION, "pid": pid, "start_ticks": start_ticks(pid), "started_at": started_at}
+        write_record(spec.folder, run_folder.STARTED, record, sync=False)
+        os.write(release, b"!")
+    finally:
+        os.close(release)  # a child that was not released ends without executing anything
+    problem = os.read(failure, run_folder.RECORD_BYTES).decode(errors="replace")
+    if problem:
+        os.waitpid(pid, 0)
+        raise NotStarted(problem[4:], int(problem[:3]))
+    return pid, started_at
+
+
+def become_command(spec: Spec, kept: list[int], output: int, env: dict[str, str], go: int, fail: int) -> None:
+    """Turn this forked child into the command: default signals, nothing open but output and locks. No return."""
+    doing = f"change to its working folder {spec.workdir}"
+    try:
+        if os.read(go, 1):
+            os.chdir(spec.workdir)
+            doing = f"execute {spec.command[0]!r}"
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            for descriptor in kept:
+                os.set_inheritable(descriptor, True)
+            restore_signals()
+            os.execvpe(spec.command[0], spec.command, env)
+    except (OSError, ValueError) as error:
+        code = 127 if isinstance(error, FileNotFoundError | NotADirectoryError) else 126
+        os.write(fail, f"{code} cannot {doing}: {error}".encode(errors="replace")[: run_folder.RECORD_BYTES])
+    finally:
+        os._exit(126)
+
+
+def restore_signals() -> None:
+    """Give every signal its default disposition and block none."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def supervise(spec: Spec, command: int, end: Ending, log: Log) -> int:
+    """Wait for the command, enforcing its time limit, a stop and the cap of its log; return its wait status."""
+    limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
+    while (status := reap().get(command)) is None:
+        if time.monotonic() >= limit:
+            end.begin(TIME_LIMIT, command, spec.grace_s)
+        if time.monotonic() >= end.kill_at:
+            signal_command(command, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            log.bound()
+        if wait_signal(limit, end.kill_at) == signal.SIGTERM:
+            end.begin(STOPPED, command, spec.grace_s)
+    return status
+
+
+def sweep(group: int, end: Ending, grace_s: float) -> None:
+    """End what the command left behind: TERM, a grace, KILL, until nothing is left.
+
+    Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so none but the
+    run's own is hit. What already got TERM with the command's group gets no second one, and all of the job's grace.
+    """
+    kill_at = end.kill_at if end.cause != ITSELF else time.monotonic() + grace_s
+    told: set[int] = set()
+    while has_children():
+        number = signal.SIGKILL if time.monotonic() >= kill_at else signal.SIGTERM
+        for pid in live_children(os.getpid()):
+            told_before = pid in told or (end.cause != ITSELF and os.getpgid(pid) == group)
+            if number == signal.SIGKILL or not told_before:
+                signal_one(pid, number)
+                told.add(pid)
+        wait_signal(kill_at, time.monotonic() + 0.5)
+        told -= reap().keys()
+
+
+def signal_command(command: int, number: int) -> None:
+    """Signal the command's group, and the command itself where it left that group; it is not reaped yet."""
+    with contextlib.suppress(OSError):
+        os.killpg(command, number)
+    if os.getpgid(command) != command:
+        signal_one(command, number)
+
+
+def wait_signal(*instants: float) -> int:
+    """Wait for a signal until the next of these instants that is ahead, at most LOOK_EVERY_S; return it, or 0."""
+    now = time.monotonic()
+    found = signal.sigtimedwait(SIGNALS, min([LOOK_EVERY_S, *(instant - now for instant in instants if instant > now)]))
+    return found.si_signo if found else 0
+
+
+def asked_by(folder: str) -> str:
+    """Return who asked for the stop, as far as is known."""
+    by: object = "a TERM signal to its supervisor"
+    with contextlib.suppress(OSError):
+        by = (run_folder.read_record(folder, run_folder.STOP) or {}).get("by", by)
+    return f"stopped by {by}"
+
+
+def record_exit(folder: str, record: dict[str, object]) -> None:
+    """Record the end; on a full or failing disk try again every second for an hour, unless the folder was removed."""
+    for _ in range(RECORD_TRIES):
+        try:
+            return write_record(folder, run_folder.EXIT, record, sync=True)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            wait_signal(time.monotonic() + 1.0)
+    return None

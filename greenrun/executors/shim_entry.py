@@ -1,0 +1,9 @@
+"""What is spawned beside each job: lets a bare interpreter (-I -S) find the shim's few light modules, and runs it."""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.append(__file__.rpartition("/greenrun/executors/")[0])
+    from greenrun.executors.shim import main
+
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Spawn a shim that owes nothing to the daemon but its spec and the locked devices it is handed."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from pathlib import Path
+
+from greenrun.core.job import Job, Run
+from greenrun.executors import shim_entry
+
+
+def shim_spec(run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_bytes: int) -> dict[str, object]:
+    """Return what the shim must know (`shim.Spec`) but for its locks; never write it down: it holds the environment."""
+    return {
+        "token": run.token,
+        "job": run.job_id,
+        "number": run.number,
+        "devices": run.devices,
+        "runs_dir": str(folder.parent),
+        "folder": str(folder),
+        "command": job.spec.command,
+        "workdir": job.spec.workdir,
+        "env": dict(job.spec.env),
+        "env_file": job.spec.env_file,
+        "own_env": own_environment(run, job, checkpoints),
+        "log": job.spec.log,
+        "log_cap_bytes": log_cap_bytes,
+        "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),
+        "grace_s": job.spec.grace.total_seconds(),
+    }
+
+
+def own_environment(run: Run, job: Job, checkpoints: Path) -> dict[str, str]:
+    """Return the variables that greenrun itself gives to a run; they win over the job's."""
+    variables = {
+        "CUDA_VISIBLE_DEVICES": ",".join(run.devices),
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "GREENRUN_JOB_ID": str(run.job_id),
+        "GREENRUN_RUN": run.label,
+        "GREENRUN_ATTEMPT": str(run.number),
+        "GREENRUN_RUN_TOKEN": run.token,
+        "GREENRUN_CHECKPOINT_DIR": str(checkpoints),
+    }
+    if job.spec.finish_by is not None:
+        variables["GREENRUN_FINISH_BY"] = job.spec.finish_by.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return variables
+
+
+def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> tuple[int, int]:
+    """Spawn a shim in a session of its own; return its pid and the pipe that it closes when its command runs.
+
+    The spec goes through anonymous memory, so it is whole even if this process dies here. Raise OSError.
+    """
+    said, saying = os.pipe()
+    memory = os.memfd_create("greenrun-spec")
+    try:
+        high = max([memory, saying, *locks]) + 1
+        passed = {lock: high + index for index, lock in enumerate(locks)}  # only a duplicate survives the exec for sure
+        with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
+            json.dump({**spec, "gpu_locks": list(passed.values())}, file)
+        os.lseek(memory, 0, os.SEEK_SET)
+        actions = [(os.POSIX_SPAWN_DUP2, lock, copy) for lock, copy in passed.items()]
+        return _spawn([*actions, (os.POSIX_SPAWN_DUP2, memory, 0), (os.POSIX_SPAWN_DUP2, saying, 2)], label), said
+    except OSError:
+        os.close(said)
+        raise
+    finally:
+        os.close(memory)
+        os.close(saying)
+
+
+def _spawn(actions: Sequence[tuple[int, int, int]], label: str) -> int:
+    quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+    command = [sys.executable, "-I", "-S", "-X", "utf8", shim_entry.__file__, label]
+    env = {
+        name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ
+    }  # where Python itself needs it
+    return os.posix_spawn(sys.executable, command, env, file_actions=[*actions, quiet], setsid=True)

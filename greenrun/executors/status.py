@@ -1,0 +1,128 @@
+"""Tell from a run's folder and the processes of this machine how the run is, and clear away what outlived its shim."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from greenrun.clock import utc_now
+from greenrun.core.job import Run
+from greenrun.core.status import EndedBy, Phase, RunStatus
+from greenrun.executors.locks import is_locked
+from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
+from greenrun.executors.run_folder import BARRED, EXIT, LOCK, RUN, STARTED, VERSION, read_record
+
+KILL_LIMIT_S = 2.0
+
+
+def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], complaint: str) -> RunStatus:
+    """Return the status of a run; raise OSError when it cannot be told.
+
+    `follow` is called with the shim while it lives; `complaint` is what a shim said that could not take its folder.
+    """
+    if not _exists(folder):
+        return _without_folder(folder, run, complaint)
+    if read_record(str(folder), BARRED) is not None:
+        return RunStatus(phase=Phase.BARRED, detail="it was barred before it could start")
+    record = read_record(str(folder), RUN) or {}
+    if record and record.get("token") != run.token:
+        if run.started_at is not None:
+            return _without_folder(folder, run, complaint)
+        # The name is taken for good, so this run's shim can never win it: as sure as a tombstone.
+        return RunStatus(phase=Phase.BARRED, detail=f"{folder} belongs to a run of another database; move it away")
+    if isinstance(version := record.get("version"), int) and version > VERSION:
+        return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
+    found = _exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
+    return replace(found, log=log) if isinstance(log := record.get("log"), str) else found
+
+
+def own_record(folder: Path, run: Run) -> dict[str, object] | None:
+    """Return run.json where the folder is this run's, else None; raise OSError when that cannot be told."""
+    record = read_record(str(folder), RUN)
+    if record is not None and "token" not in record:
+        raise OSError(f"{folder / RUN} is damaged")
+    return record if record and record["token"] == run.token else None
+
+
+def _exists(folder: Path) -> bool:
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _without_folder(folder: Path, run: Run, complaint: str) -> RunStatus:
+    if run.started_at is None:
+        return RunStatus(phase=Phase.ABSENT, detail=complaint)
+    if Tree(lock=folder / LOCK, token=run.token).find():
+        return RunStatus(phase=Phase.UNKNOWN, detail=f"it is alive, but somebody removed {folder}")
+    gone = f"somebody removed {folder}, and nothing of the run is alive"
+    return RunStatus(phase=Phase.LOST, started_at=run.started_at, ended_at=utc_now(), detail=gone)
+
+
+def _exited(folder: Path, run: Run) -> RunStatus | None:
+    """Return what the exit record says; None when there is none, or none that can be believed."""
+    record = read_record(str(folder), EXIT)
+    if not record or record.get("token") != run.token:
+        return None
+    code, ended_at = record.get("exit_code"), _instant(record.get("ended_at"))
+    if not isinstance(code, int) or ended_at is None or record.get("ended_by") not in list(EndedBy):
+        return None
+    return RunStatus(
+        phase=Phase.EXITED,
+        started_at=_instant(record.get("started_at")),
+        ended_at=ended_at,
+        exit_code=code,
+        ended_by=EndedBy(str(record["ended_by"])),
+        detail=str(record.get("detail") or ""),
+    )
+
+
+def _unended(folder: Path, run: Run, shim: Identity | None, follow: Callable[[Identity], None]) -> RunStatus:
+    if shim is not None and shim.boot_id != this_boot():
+        return _interrupted(folder)
+    if shim is not None and shim.is_alive():
+        follow(shim)
+        started_at, _ = _start(folder)
+        if started_at is None:
+            return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
+        return RunStatus(phase=Phase.RUNNING, started_at=started_at)
+    return _exited(folder, run) or _orphaned(folder, run, shim)  # it may have written its record and ended just now
+
+
+def _interrupted(folder: Path) -> RunStatus:
+    if is_locked(folder / LOCK):
+        return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} is of another boot, yet somebody holds its lock")
+    started_at, _ = _start(folder)
+    last_sign = max((path.stat().st_mtime for path in folder.iterdir()), default=None)
+    detail = "the machine restarted; it ended at its last sign of life or later"
+    return RunStatus(phase=Phase.INTERRUPTED, started_at=started_at, ended_at=_instant(last_sign), detail=detail)
+
+
+def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
+    """Kill what a dead shim left; say LOST only when nothing of it is left, neither process nor lock."""
+    started_at, command = _start(folder)
+    tree = Tree(lock=folder / LOCK, token=run.token, leaders=[leader for leader in (shim, command) if leader])
+    if not kill_all(tree.find, KILL_LIMIT_S) or is_locked(folder / LOCK):
+        return RunStatus(
+            phase=Phase.UNKNOWN, started_at=started_at, detail="its supervisor died and its tree is not gone yet"
+        )
+    if started_at is None and shim is not None:  # a command is released only after its start is on record
+        return RunStatus(phase=Phase.BARRED, detail="its supervisor died before it started the command")
+    damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
+    detail = f"its supervisor died without recording its end{damaged}"
+    return RunStatus(phase=Phase.LOST, started_at=started_at, ended_at=utc_now(), detail=detail)
+
+
+def _start(folder: Path) -> tuple[datetime | None, Identity | None]:
+    record = read_record(str(folder), STARTED) or {}
+    return _instant(record.get("started_at")), Identity.from_record(record, boot=this_boot())
+
+
+def _instant(value: object) -> datetime | None:
+    if isinstance(value, int | float):
+        with suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(value, UTC)
+    return None

@@ -1,0 +1,139 @@
+"""Tell the daemon within milliseconds that a run has started or ended, instead of at its next tick."""
+
+import os
+import selectors
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from greenrun.executors.processes import Identity, open_pidfd
+
+POLL_S = 0.2
+MESSAGE_BYTES = 4096
+MESSAGES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Watched:
+    """A descriptor to watch: a shim's pidfd, or the pipe that it closes when its command runs."""
+
+    descriptor: int
+    label: str = ""
+    shim: Identity | None = None
+
+
+class Watcher:
+    """A thread that waits for shims to get ready or end, collects those that are its children, and calls `on_change`.
+
+    `on_change` is called in that thread and must not block or raise. Closing the watcher touches no shim.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._arrivals: deque[_Watched | Identity] = deque()
+        self._followed: set[Identity] = set()
+        self._messages: dict[str, str] = {}
+        self._without_pidfd: set[Identity] = set()
+        self._closing = False
+        self._wake_up, self._bell = os.pipe()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_up, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._watch, name="greenrun-watcher", daemon=True)
+        self._thread.start()
+
+    def follow(self, shim: Identity) -> None:
+        """Watch a live shim until it ends, whoever spawned it; following one again does nothing."""
+        if self._closing or shim in self._followed:
+            return
+        try:
+            descriptor = open_pidfd(shim)
+        except OSError:
+            self._add(shim)
+            return
+        if descriptor is None:
+            _collect(os.P_PID, shim.pid)
+        else:
+            self._add(_Watched(descriptor=descriptor, shim=shim))
+
+    def expect_ready(self, pipe: int, label: str) -> None:
+        """Watch a pipe, from now on the watcher's own, that a shim closes when it is ready or says why it is not."""
+        self._messages.pop(label, None)
+        self._add(_Watched(descriptor=pipe, label=label))
+
+    def complaint(self, label: str) -> str:
+        """Return what the shim of a run said before it ended without getting ready, or nothing."""
+        return self._messages.get(label, "")
+
+    def close(self) -> None:
+        """Stop watching."""
+        if not self._closing:
+            self._closing = True
+            os.write(self._bell, b"!")
+            self._thread.join(timeout=5)
+
+    def _add(self, arrival: _Watched | Identity) -> None:
+        shim = arrival if isinstance(arrival, Identity) else arrival.shim
+        if shim:
+            self._followed.add(shim)
+        self._arrivals.append(arrival)
+        os.write(self._bell, b"!")
+
+    def _watch(self) -> None:
+        while not self._closing:
+            events = self._selector.select(POLL_S if self._without_pidfd else None)
+            changes = [self._happened(key.data) for key, _ in events if key.data]
+            changes.append(self._look_without_pidfd())
+            if any(key.fd == self._wake_up for key, _ in events):
+                self._admit()
+            if any(changes):
+                self._on_change()
+        self._release()
+
+    def _admit(self) -> None:
+        os.read(self._wake_up, MESSAGE_BYTES)
+        while self._arrivals:
+            arrival = self._arrivals.popleft()
+            if isinstance(arrival, Identity):
+                self._without_pidfd.add(arrival)
+            else:
+                self._selector.register(arrival.descriptor, selectors.EVENT_READ, arrival)
+
+    def _happened(self, watched: _Watched) -> bool:
+        """Handle a readable descriptor; return whether the run it belongs to has changed."""
+        if watched.shim is None and (said := os.read(watched.descriptor, MESSAGE_BYTES)):
+            self._keep_message(watched.label, said.decode(errors="replace"))
+            return False
+        if watched.shim is not None:
+            _collect(os.P_PIDFD, watched.descriptor)
+            self._followed.discard(watched.shim)
+        self._selector.unregister(watched.descriptor)
+        os.close(watched.descriptor)
+        return True
+
+    def _keep_message(self, label: str, said: str) -> None:
+        if len(self._messages) >= MESSAGES:
+            self._messages.pop(next(iter(self._messages)))
+        self._messages[label] = (self._messages.get(label, "") + said)[-MESSAGE_BYTES:]
+
+    def _look_without_pidfd(self) -> bool:
+        ended = {shim for shim in self._without_pidfd if not shim.is_alive()}
+        for shim in ended:
+            _collect(os.P_PID, shim.pid)
+        self._without_pidfd -= ended
+        self._followed -= ended
+        return bool(ended)
+
+    def _release(self) -> None:
+        descriptors = [int(key.fd) for key in self._selector.get_map().values()]
+        self._selector.close()
+        left = [arrival.descriptor for arrival in self._arrivals if isinstance(arrival, _Watched)]
+        for descriptor in {*descriptors, *left, self._bell}:
+            os.close(descriptor)
+
+
+def _collect(how: int, which: int) -> None:
+    """Let the kernel forget an ended child; one of another process is not ours to collect."""
+    with suppress(ChildProcessError):
+        os.waitid(how, which, os.WEXITED | os.WNOHANG)

@@ -1,0 +1,33 @@
+"""The readings of the last minutes, kept so that the engine may read them again until they are booked."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from greenrun.core.energy import Reading
+
+READINGS_KEPT = 1200  # per device: ten minutes at one a second, and as many again for pokes and changes of load
+
+
+class History:
+    """A bounded record of readings per device, oldest dropped first. Not safe for use by several threads at once."""
+
+    def __init__(self) -> None:
+        self._readings: dict[str, deque[Reading]] = {}
+
+    def add(self, readings: Iterable[Reading]) -> None:
+        """Keep readings; one whose time is not after its device's last (the clock was set back) is dropped."""
+        for reading in readings:
+            kept = self._readings.setdefault(reading.device, deque(maxlen=READINGS_KEPT))
+            if not kept or reading.at > kept[-1].at:
+                kept.append(reading)
+
+    def since(self, since: Mapping[str, datetime]) -> list[Reading]:
+        """Return each device's readings after `since[device]` (all that are kept, without one), in time order."""
+        found = [
+            reading
+            for device, kept in self._readings.items()
+            for reading in kept
+            if device not in since or reading.at > since[device]
+        ]
+        return sorted(found, key=lambda reading: reading.at)

@@ -1,0 +1,35 @@
+"""No meter: jobs run and nothing is known of their energy, which is said so and never taken for zero."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from greenrun.core.energy import Device, Reading
+
+
+class NoMeter:
+    """A meter without devices."""
+
+    def __init__(self, refusals: Sequence[str] = ()) -> None:
+        self.refusals = tuple(refusals)
+        self.restarts = 0
+
+    @property
+    def last_sample_at(self) -> datetime | None:
+        """Never: nothing is sampled."""
+        return None
+
+    @property
+    def lag_s(self) -> float | None:
+        """Nothing can lag."""
+        return None
+
+    def devices(self) -> Sequence[Device]:
+        """Return none."""
+        return ()
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return none."""
+        return ()
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""

@@ -1,0 +1,89 @@
+"""The lines that a sampler process and its parent exchange: one JSON object each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from greenrun.core.energy import Component, Device, Quality, Reading
+from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a sampler process is to read, given to it as its only argument."""
+
+    kind: str
+    settings: MeterSettings
+    runs_dir: Path
+    state_dir: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a sampler process says: its devices (once, first), a refusal (instead), or what it read.
+
+    `poke` is the last poke that the readings are later than; `trouble` says why there are no readings.
+    """
+
+    devices: tuple[Device, ...] | None = None
+    refusal: str | None = None
+    readings: tuple[Reading, ...] = ()
+    poke: int = 0
+    trouble: str | None = None
+
+
+def pack_request(request: Request) -> str:
+    """Return a request as JSON."""
+    return json.dumps(asdict(request), default=str)
+
+
+def unpack_request(text: str) -> Request:
+    """Return the request that `pack_request` packed."""
+    fields = json.loads(text)
+    settings = fields["settings"]
+    constant = settings["constant"]
+    return Request(
+        kind=fields["kind"],
+        settings=MeterSettings(
+            kinds=tuple(settings["kinds"]),
+            include=tuple(settings["include"]),
+            emulated=EmulatedSettings(**settings["emulated"]),
+            constant=ConstantSettings(**constant) if constant else None,
+        ),
+        runs_dir=Path(fields["runs_dir"]),
+        state_dir=Path(fields["state_dir"]),
+    )
+
+
+def pack(message: Message) -> bytes:
+    """Return a message as one line."""
+    return json.dumps(asdict(message), default=datetime.isoformat).encode() + b"\n"
+
+
+def unpack(line: bytes) -> Message:
+    """Return the message of one line; raise ValueError for anything else."""
+    try:
+        fields: Mapping[str, Any] = json.loads(line)
+        devices = fields["devices"]
+        return Message(
+            devices=None if devices is None else tuple(_device(each) for each in devices),
+            refusal=fields["refusal"],
+            readings=_readings(fields["readings"]),
+            poke=fields["poke"],
+            trouble=fields["trouble"],
+        )
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc
+
+
+def _device(fields: Mapping[str, Any]) -> Device:
+    return Device(**{**fields, "kind": Component(fields["kind"])})
+
+
+def _readings(rows: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(**{**row, "at": datetime.fromisoformat(row["at"]), "quality": Quality(row["quality"])}) for row in rows
+    )

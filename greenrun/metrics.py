@@ -1,0 +1,290 @@
+"""What Prometheus scrapes: computed at each scrape from the store and the daemon's memory, never kept twice.
+
+Totals come from the store, which persists them, so a restart continues them. What is not known is absent, never 0.
+"""
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from greenrun import __version__
+from greenrun.core.energy import Component, Device
+from greenrun.core.intensity import Forecast, SeriesId, Signal
+from greenrun.core.job import FINISHED, Job, Outcome, State
+from greenrun.core.plan import Plan
+from greenrun.ports import Store
+
+MAX_PROJECTS = 50
+MAX_RUNNING_JOBS = 50
+OTHER = "other"
+LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
+HORIZONS_H = (1, 6, 12, 24)
+
+FINISHED_AS = (*(row.value for row in Outcome if row is not Outcome.CHECKPOINTED), State.EXPIRED.value)
+
+TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "greenrun_energy_joules_total": ("Energy used by the metered devices (IT energy).", ("component", "quality")),
+    "greenrun_energy_gap_seconds_total": ("Time over which a device could not be sampled.", ("component",)),
+    "greenrun_job_energy_joules_total": ("Energy used by jobs (IT energy).", ("project",)),
+    "greenrun_unattributed_energy_joules_total": ("Energy used by devices while no job held them.", ("component",)),
+    "greenrun_emissions_grams_total": (
+        "CO2e of jobs, location-based average, PUE included, booked with the best intensity known at the time.",
+        ("project",),
+    ),
+    "greenrun_settled_emissions_grams_total": (
+        "CO2e of jobs, location-based average, PUE included, booked once with the measured intensity; lags.",
+        ("project",),
+    ),
+    "greenrun_unattributed_emissions_grams_total": (
+        "CO2e of devices while no job held them, booked as greenrun_emissions_grams_total is.",
+        ("component",),
+    ),
+    "greenrun_unattributed_settled_emissions_grams_total": (
+        "CO2e of devices while no job held them, booked as greenrun_settled_emissions_grams_total is.",
+        ("component",),
+    ),
+    "greenrun_jobs_submitted_total": ("Jobs accepted.", ()),
+    "greenrun_jobs_finished_total": ("Jobs that ended, by how they did.", ("outcome",)),
+    "greenrun_deadlines_missed_total": ("Jobs that did not keep a limit their user had set.", ()),
+}
+_FROM_ZERO: Mapping[str, Sequence[str]] = {
+    "component": tuple(Component),
+    "outcome": FINISHED_AS,
+    "project": ("default",),
+}
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """When the daemon's parts last did something; None: not yet, or there is no such part."""
+
+    started_at: datetime
+    last_tick_at: datetime | None = None
+    last_sample_at: datetime | None = None
+    forecast_fetched_at: datetime | None = None
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveState:
+    """What only the running daemon knows, as functions that answer from memory."""
+
+    now: Callable[[], datetime]
+    plan: Callable[[], Plan]
+    health: Callable[[], Health]
+    forecast: Callable[[], Forecast | None]
+    devices: Callable[[], Sequence[Device]]
+    pue: float = 1.0
+    version: str = __version__
+    revision: str = "unknown"
+
+
+def registry_of(collector: Collector) -> CollectorRegistry:
+    """Return a registry of its own for a collector: nothing of the process or the platform is added."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
+
+
+class MetricsCollector(Collector):
+    """Answers a scrape. Safe to call from several threads; raises StoreError, which fails the scrape."""
+
+    def __init__(self, store: Store, state: LiveState) -> None:
+        self._store = store
+        self._state = state
+        self._projects: list[str] = ["default"]
+        self._shown: dict[int, datetime] = {}
+        self._finished: tuple[float, Counter[State]] | None = None
+        self._lock = Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every family as it is now."""
+        with self._lock:
+            totals = self._store.counters()
+            return [
+                *self._about(),
+                *self._totals(totals),
+                *_grid(self._state),
+                *self._jobs(totals),
+                *self._running(),
+                *_liveness(self._state),
+            ]
+
+    def _about(self) -> Iterator[Metric]:
+        state = self._state
+        about = {"version": state.version, "revision": state.revision, "python_version": platform.python_version()}
+        build = InfoMetricFamily("greenrun_build", "What this daemon was built from.")
+        build.add_metric((), about)
+        gpus = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
+        leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=("gpu_uuid",))
+        held = {device for run in self._store.live_runs() for device in run.devices}
+        for device in state.devices():
+            if device.kind is Component.GPU:
+                gpus.add_metric((), _gpu_labels(device))
+                leased.add_metric((device.id,), float(device.id in held))
+        yield from (build, gpus, leased)
+        yield _gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
+
+    def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
+        sums = {name: dict.fromkeys(_from_zero(labels), 0.0) for name, (_, labels) in TOTALS.items()}
+        for (name, pairs), value in totals.items():
+            if name in TOTALS:
+                key = self._key(TOTALS[name][1], dict(pairs))
+                sums[name][key] = sums[name].get(key, 0.0) + value
+        for name, (text, labels) in TOTALS.items():
+            family = CounterMetricFamily(name, text, labels=labels)
+            for key, value in sums[name].items():
+                family.add_metric(key, value)
+            yield family
+
+    def _key(self, labels: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(self._label(label, values.get(label, "")) for label in labels)
+
+    def _label(self, label: str, value: str) -> str:
+        """Return the label's value, or `other` for a project beyond the first MAX_PROJECTS seen."""
+        if label != "project" or value in self._projects:
+            return value
+        if len(self._projects) >= MAX_PROJECTS:
+            return OTHER
+        self._projects.append(value)
+        return value
+
+    def _jobs(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
+        unfinished = self._store.jobs(tuple(state for state in State if state not in FINISHED))
+        counts = self._finished_jobs(totals) + Counter(job.state for job in unfinished)
+        jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
+        for state in State:
+            jobs.add_metric((state.value,), counts[state])
+        plan = self._state.plan()
+        reasons = [plan.reason(job.id) or job.reason for job in unfinished if job.state is State.QUEUED]
+        waiting = GaugeMetricFamily("greenrun_jobs_waiting", "Queued jobs, by why they wait.", labels=("reason",))
+        for code, count in Counter(reason.code for reason in reasons if reason).items():
+            waiting.add_metric((code.value,), count)
+        yield from (jobs, waiting)
+        yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
+
+    def _finished_jobs(self, totals: Mapping[tuple[str, Labels], float]) -> Counter[State]:
+        """Count the finished jobs, which is slow for many, only when one more has finished."""
+        ended = sum(value for (name, _), value in totals.items() if name == "greenrun_jobs_finished_total")
+        if self._finished is None or self._finished[0] != ended:
+            self._finished = (ended, Counter(job.state for job in self._store.jobs(tuple(FINISHED))))
+        return self._finished[1]
+
+    def _running(self) -> Iterator[Metric]:
+        jobs, dropped = self._jobs_to_show()
+        runs = {job_id: rows[-1].id for job_id, rows in self._store.runs([job.id for job in jobs]).items() if rows}
+        totals = self._store.run_totals(list(runs.values()))
+        info = InfoMetricFamily("greenrun_running_job", "A job that runs, or ended in the last minutes.")
+        energy = _by_job("greenrun_running_job_energy_joules", "Energy of a running job's present run so far.")
+        grams = _by_job("greenrun_running_job_emissions_grams", "CO2e of a running job's present run so far.")
+        for job in jobs:
+            info.add_metric((), _job_labels(job))
+            total = totals.get(runs.get(job.id, 0))
+            if total and total.energy_j is not None:
+                energy.add_metric((str(job.id),), total.energy_j)
+            if total and total.emissions_g is not None:
+                grams.add_metric((str(job.id),), total.emissions_g)
+        yield from (info, energy, grams)
+        text = "Running jobs that are left out of greenrun_running_job_*, which shows a bounded number."
+        yield _gauge("greenrun_running_job_series_dropped", text, dropped)
+
+    def _jobs_to_show(self) -> tuple[list[Job], int]:
+        """Return at most MAX_RUNNING_JOBS that run or ran within LINGER, and how many running ones are left out."""
+        now, running = self._state.now(), list(self._store.jobs((State.RUNNING,)))
+        shown = running[:MAX_RUNNING_JOBS]
+        self._shown |= {job.id: now for job in shown}
+        self._shown = {job_id: seen for job_id, seen in self._shown.items() if now - seen <= LINGER}
+        ids = {job.id for job in running}
+        lately = [job_id for job_id in self._shown if job_id not in ids][: MAX_RUNNING_JOBS - len(shown)]
+        return [*shown, *(self._store.job(job_id) for job_id in lately)], len(running) - len(shown)
+
+
+def _grid(state: LiveState) -> Iterator[Metric]:
+    forecast, now = state.forecast(), state.now()
+    if forecast is None:
+        return
+    series = forecast.series
+    zone, origin = series.id.zone, (series.id.provider, series.id.zone)
+    current = GaugeMetricFamily(
+        "greenrun_grid_carbon_intensity_grams_per_kwh",
+        "Carbon intensity of the present slot, in g CO2e per kWh.",
+        labels=("grid_zone", "signal"),
+    )
+    if (value := series.at(now)) is not None:
+        current.add_metric((zone, _signal(series.id)), value)
+    ahead = GaugeMetricFamily(
+        "greenrun_grid_forecast_intensity_grams_per_kwh",
+        "Forecast carbon intensity that far ahead, in g CO2e per kWh.",
+        labels=("grid_zone", "horizon"),
+    )
+    for hours in HORIZONS_H:
+        if (value := series.at(now + timedelta(hours=hours))) is not None:
+            ahead.add_metric((zone, f"{hours}h"), value)
+    fetched_at = max(forecast.fetched_at, state.health().forecast_fetched_at or forecast.fetched_at)
+    success = GaugeMetricFamily(
+        "greenrun_grid_forecast_last_success_timestamp_seconds",
+        "When the source last gave a usable forecast.",
+        labels=("provider", "grid_zone"),
+    )
+    success.add_metric(origin, fetched_at.timestamp())
+    reach = GaugeMetricFamily(
+        "greenrun_grid_forecast_horizon_seconds",
+        "How far ahead the forecast reaches.",
+        labels=("provider", "grid_zone"),
+    )
+    if series.end is not None:
+        reach.add_metric(origin, max(0.0, (series.end - now).total_seconds()))
+    yield from (current, ahead, success, reach)
+
+
+def _liveness(state: LiveState) -> Iterator[Metric]:
+    health = state.health()
+    for name, text, at in (
+        ("greenrun_scheduler_last_tick_timestamp_seconds", "When the scheduler last ticked.", health.last_tick_at),
+        ("greenrun_sampler_last_sample_timestamp_seconds", "When a meter was last read.", health.last_sample_at),
+    ):
+        yield from _known(name, text, at.timestamp() if at else None)
+
+
+def _from_zero(labels: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the label sets that exist before anything happened, so that the first event is an increase from 0."""
+    if not labels:
+        return [()]
+    return [(value,) for value in _FROM_ZERO[labels[0]]] if len(labels) == 1 else []
+
+
+def _signal(series: SeriesId) -> str:
+    is_plain = series.signal is not Signal.AVERAGE or series.basis is None
+    return series.signal.value if is_plain else f"{series.signal.value}_{series.basis}"
+
+
+def _gpu_labels(device: Device) -> dict[str, str]:
+    source = "emulated" if device.emulated else device.source
+    return {"gpu": str(device.index), "gpu_uuid": device.id, "model": device.model, "energy_source": source}
+
+
+def _job_labels(job: Job) -> dict[str, str]:
+    return {"job_id": str(job.id), "job_name": job.name, "project": job.spec.project, "user": job.user}
+
+
+def _by_job(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=("job_id",))
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _known(name: str, text: str, value: float | None) -> Iterator[Metric]:
+    if value is not None:
+        yield _gauge(name, text, value)

@@ -1,0 +1,158 @@
+"""A carbon-intensity source that is a CSV file: read as it is, or replayed on the wall clock as if it came true now."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from greenrun.core.errors import ProviderRefused, ProviderUnavailable
+from greenrun.core.intensity import Forecast, Kind, Series, SeriesId
+from greenrun.providers.settings import FileSettings, ReplaySettings
+from greenrun.providers.timetable import Mapping, Timetable
+from greenrun.providers.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
+
+Anchor = Callable[[str], datetime]
+
+REREAD_EVERY = timedelta(minutes=5)
+FASTEST_REFRESH = timedelta(seconds=1)
+SHORTEST_SLOT = timedelta(milliseconds=1)
+
+_Signature = tuple[int, int, int]
+
+
+class FileProvider:
+    """Serves one zone from one CSV file, as forecast and as history; rereads the file when it changes.
+
+    Opening reads the whole file, so that a bad one is told before anything relies on it; a bad change later raises from
+    the next call. `anchor(key)` must return the same instant for the same key for ever, so that a restart does not
+    rewind a replay. A replay's values are final at their slot's end; others count as final after `settle_after`.
+    """
+
+    def __init__(self, name: str, settings: FileSettings, anchor: Anchor, settle_after: timedelta) -> None:
+        self.name = name
+        self.label = settings.label
+        self.attribution = settings.attribution
+        self.settle_after = timedelta(0) if settings.replay else settle_after
+        self._settings = settings
+        self._signature, trace = _load(settings)
+        self._mapping = _mapping(settings.path, settings.replay, anchor)
+        self._issues = _lay_out(trace, self._mapping, settings.path)
+        replayed_step = max(FASTEST_REFRESH, self._mapping.step(trace))
+        self.refresh_every = replayed_step if settings.replay else REREAD_EVERY
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the slots from the one that holds `now`, as far as known; raise ProviderError.
+
+        A file that does not tell when it was issued has no `issued_at`, but in a replay it is the start of that slot.
+        """
+        self._refuse_other(zone)
+        now_us = to_us(now)
+        issue = self._newest(now_us)
+        first = issue.ended_by(now_us)
+        if first == len(issue):
+            raise ProviderUnavailable(self._ended(issue))
+        begin_us = issue.slot_begin_us(now_us)
+        last = self._last(issue, begin_us)
+        if first >= last:
+            raise ProviderUnavailable(self._not_begun(issue, first))
+        series = issue.series(self._series_id(zone), first, last, Kind.FORECAST)
+        return Forecast(series=series, fetched_at=now, issued_at=self._issued_at(issue, begin_us))
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return the slots that touch `[start, end)` and had ended at `now`, as measured; raise ProviderError."""
+        self._refuse_other(zone)
+        measured = self._current()[0]
+        if measured.issued_us is not None:
+            raise ProviderRefused(
+                f"{self._settings.path} holds issued forecasts, which are not measurements, so greenrun settles nothing"
+                " with it; name a history_provider in [grid] that has measured values"
+            )
+        first = measured.ended_by(to_us(start))
+        last = min(measured.begun_before(to_us(end)), measured.ended_by(to_us(now)))
+        return measured.series(self._series_id(zone), first, last, Kind.MEASURED)
+
+    def _series_id(self, zone: str) -> SeriesId:
+        stated = self._settings
+        return SeriesId(
+            provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting, basis=stated.basis
+        )
+
+    def _refuse_other(self, zone: str) -> None:
+        own = self._settings.zone
+        if own is not None and own != zone:
+            raise ProviderRefused(
+                f"provider {self.name!r} serves zone {own!r}, not {zone!r}; change grid.zone or name another provider"
+            )
+
+    def _newest(self, now_us: int) -> Timetable:
+        issues = self._current()
+        known = [issue for issue in issues if issue.issued_us is None or issue.issued_us <= now_us]
+        if not known:
+            at = from_us(issues[0].issued_us or 0).isoformat()
+            raise ProviderUnavailable(f"{self._settings.path} has no forecast yet: its first is issued at {at}")
+        return known[-1]
+
+    def _last(self, issue: Timetable, begin_us: int) -> int:
+        replay = self._settings.replay
+        return issue.within(begin_us, replay.horizon) if replay else len(issue)
+
+    def _issued_at(self, issue: Timetable, begin_us: int) -> datetime | None:
+        if issue.issued_us is not None:
+            return from_us(issue.issued_us)
+        return from_us(self._mapping.one_to_wall(begin_us)) if self._settings.replay else None
+
+    def _ended(self, issue: Timetable) -> str:
+        ended = from_us(int(issue.ends_us[-1])).isoformat()
+        return f"{self._settings.path} ended at {ended}, so it forecasts nothing any more; give it newer values"
+
+    def _not_begun(self, issue: Timetable, first: int) -> str:
+        start = from_us(int(issue.starts_us[first])).isoformat()
+        return f"{self._settings.path} has no slot before {start}, which is beyond its horizon; ask again then"
+
+    def _current(self) -> tuple[Timetable, ...]:
+        if _signature(self._settings.path) != self._signature:
+            signature, trace = _load(self._settings)
+            self._issues = _lay_out(trace, self._mapping, self._settings.path)
+            self._signature = signature
+        return self._issues
+
+
+def _load(settings: FileSettings) -> tuple[_Signature, Trace]:
+    signature = _signature(settings.path)
+    return signature, parse_trace(_read(settings.path), str(settings.path), keep_holes=settings.holes == "keep")
+
+
+def _mapping(path: Path, replay: ReplaySettings | None, anchor: Anchor) -> Mapping:
+    if replay is None:
+        return Mapping()
+    stated = f"{path.absolute()}|{replay.at.isoformat()}|{replay.speed!r}"
+    began = anchor(f"replay-{sha256(stated.encode(errors='surrogateescape')).hexdigest()[:16]}")
+    return Mapping(at_us=to_us(replay.at), anchor_us=to_us(began), speed=replay.speed)
+
+
+def _lay_out(trace: Trace, mapping: Mapping, path: Path) -> tuple[Timetable, ...]:
+    if mapping.step(trace) < SHORTEST_SLOT:
+        raise ProviderRefused(f"at this speed a slot of {path} lasts less than a millisecond; replay it slower")
+    return tuple(Timetable.of(issue, trace.step_us, mapping) for issue in trace.issues)
+
+
+def _signature(path: Path) -> _Signature:
+    try:
+        found = path.stat()
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ProviderRefused(f"{path} is not a file; name a CSV file")
+    try:
+        with path.open("rb") as file:
+            return file.read(SIZE_CAP_BYTES + 1)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def _unreadable(path: Path, exc: OSError) -> ProviderRefused:
+    return ProviderRefused(f"{path} cannot be read ({exc.strerror}); correct its path or its permissions")

@@ -1,0 +1,39 @@
+"""The store: SQLite is the only truth, and nothing outside this folder knows SQL."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from greenrun.store.books import Books
+from greenrun.store.grid import Grid
+from greenrun.store.jobs import Jobs
+from greenrun.store.migrate import migrate
+from greenrun.store.runs import Runs
+
+if TYPE_CHECKING:
+    from greenrun import ports
+
+__all__ = ["Store"]
+
+
+class Store(Jobs, Runs, Grid, Books):
+    """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database; create it (0600, its folder 0700) or bring it up to date first; raise StoreError."""
+        migrate(path)
+        super().__init__(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+if TYPE_CHECKING:
+
+    def _satisfies_the_port(store: Store) -> ports.Store:
+        return store

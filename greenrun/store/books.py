@@ -1,0 +1,229 @@
+"""The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.intensity import Kind, SeriesId
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, worst
+from greenrun.store import tallies
+from greenrun.store.columns import among
+from greenrun.store.database import Database
+from greenrun.store.grid import series_ids, series_key
+from greenrun.store.journal import CounterKey, count
+from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
+
+BOOKED, SETTLED = "booked", "settled"  # the stages of a price
+
+
+class Books(Database):
+    """The part of the store that `greenrun.ports.Store` lists under books."""
+
+    def marks(self) -> Mapping[str, Mark]:
+        """Return how far each device's energy is booked."""
+        with self._read() as connection:
+            return {row.device: Mark(**row._mapping) for row in connection.execute(select(MARKS))}
+
+    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+        """Book slices with the price known now, move the marks and count the totals, all or nothing.
+
+        A slice that is in the books already is a StoreError: energy is never booked twice.
+        """
+        with self._write() as connection:
+            if entries:
+                ids = _insert_slices(connection, entries)
+                _insert_prices(connection, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
+                added = _entries(connection, list(ids))
+                count(connection, tallies.booked(added))
+            _upsert_marks(connection, marks)
+
+    def unsettled(self, before: datetime, limit: int = 5000) -> Sequence[tuple[int, Slice]]:
+        """Return slices (with their ids) that ended by `before` and are not settled, oldest first."""
+        query = (
+            select(SLICES)
+            .join(UNSETTLED)
+            .where(UNSETTLED.c.ended_at <= before)
+            .order_by(UNSETTLED.c.ended_at, UNSETTLED.c.slice_id)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return [(row.id, _slice_of(row)) for row in connection.execute(query)]
+
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
+        """Book the settled price of each slice id once; return how many were new."""
+        with self._write() as connection:
+            waiting = connection.scalars(select(UNSETTLED.c.slice_id).where(among(UNSETTLED.c.slice_id, prices))).all()
+            if not waiting:
+                return 0
+            _insert_prices(connection, {key: prices[key] for key in waiting}, SETTLED, now)
+            connection.execute(delete(UNSETTLED).where(among(UNSETTLED.c.slice_id, waiting)))
+            count(connection, tallies.settled(_entries(connection, waiting)))
+        return len(waiting)
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return each run's energy and emissions as the books have them now."""
+        parts: dict[int, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
+        with self._read() as connection:
+            for row in connection.execute(_sums_by_quality(run_ids)):
+                parts[row.run_id].append(row)
+        return {run_id: _total(rows) for run_id, rows in parts.items()}
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them."""
+        query = select(SLICES.c.id).order_by(SLICES.c.started_at.desc(), SLICES.c.id.desc()).limit(limit)
+        if job_id is not None:
+            query = query.where(SLICES.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.job_id == job_id)))
+        with self._read() as connection:
+            return _entries(connection, connection.scalars(query).all())
+
+    def counters(self) -> Mapping[CounterKey, float]:
+        """Return the persisted monotonic totals by metric name and sorted labels."""
+        with self._read() as connection:
+            rows = connection.execute(select(COUNTERS))
+            return {(row.name, tuple(sorted(row.labels.items()))): row.value for row in rows}
+
+
+def _insert_slices(connection: Connection, entries: Sequence[Entry]) -> dict[int, Entry]:
+    """Insert and return them by id; ids are given here, where nobody else can write, which saves asking for each."""
+    first = (connection.scalar(select(func.max(SLICES.c.id))) or 0) + 1
+    ids = dict(enumerate(entries, start=first))
+    connection.execute(insert(SLICES), [_slice_columns(key, entry) for key, entry in ids.items()])
+    waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in ids.items()]
+    connection.execute(insert(UNSETTLED), waiting)
+    return ids
+
+
+def _insert_prices(connection: Connection, prices: Mapping[int, Priced], stage: str, now: datetime) -> None:
+    series = {price.series for price in prices.values() if price.series is not None}
+    keys: dict[SeriesId | None, int | None] = {each: series_key(connection, each) for each in series}
+    rows = [
+        {
+            "slice_id": slice_id,
+            "stage": stage,
+            "at": now,
+            "intensity_g_per_kwh": price.intensity_g_per_kwh,
+            "emissions_g": price.emissions_g,
+            "intensity_kind": price.kind,
+            "series_id": keys.get(price.series),
+        }
+        for slice_id, price in prices.items()
+    ]
+    connection.execute(insert(LEDGER), rows)
+
+
+def _upsert_marks(connection: Connection, marks: Sequence[Mark]) -> None:
+    columns = [column.name for column in MARKS.columns]
+    statement = upsert(MARKS)
+    changed = {name: statement.excluded[name] for name in columns if name != "device"}
+    moved = statement.on_conflict_do_update(index_elements=[MARKS.c.device], set_=changed)
+    if marks:
+        connection.execute(moved, [{name: getattr(mark, name) for name in columns} for mark in marks])
+
+
+def _entries(connection: Connection, slice_ids: Sequence[int]) -> list[Entry]:
+    """Return the entries of these slices in time order, with their job and project."""
+    query = (
+        select(SLICES, RUNS.c.job_id, JOBS.c.project)
+        .select_from(SLICES.outerjoin(RUNS).outerjoin(JOBS))
+        .where(among(SLICES.c.id, slice_ids))
+        .order_by(SLICES.c.started_at, SLICES.c.id)
+    )
+    prices = _prices(connection, slice_ids)
+    return [
+        Entry(
+            slice=_slice_of(row),
+            pue=row.pue,
+            booked=prices.get((row.id, BOOKED), UNPRICED),
+            settled=prices.get((row.id, SETTLED)),
+            id=row.id,
+            job_id=row.job_id,
+            project=row.project,
+        )
+        for row in connection.execute(query).all()
+    ]
+
+
+def _prices(connection: Connection, slice_ids: Sequence[int]) -> dict[tuple[int, str], Priced]:
+    series = series_ids(connection)
+    rows = connection.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)))
+    return {(row.slice_id, row.stage): _priced_of(row, series) for row in rows}
+
+
+def _priced_of(row: Row[Any], series: Mapping[int, SeriesId]) -> Priced:
+    return Priced(
+        intensity_g_per_kwh=row.intensity_g_per_kwh,
+        emissions_g=row.emissions_g,
+        kind=Kind(row.intensity_kind) if row.intensity_kind else None,
+        series=None if row.series_id is None else series[row.series_id],
+    )
+
+
+def _slice_of(row: Row[Any]) -> Slice:
+    return Slice(
+        device=row.device,
+        component=Component(row.component),
+        run_id=row.run_id,
+        start=row.started_at,
+        end=row.ended_at,
+        energy_j=row.energy_j,
+        quality=Quality(row.quality),
+    )
+
+
+def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
+    piece = entry.slice
+    return {
+        "id": key,
+        "device": piece.device,
+        "component": piece.component,
+        "run_id": piece.run_id,
+        "started_at": piece.start,
+        "ended_at": piece.end,
+        "energy_j": piece.energy_j,
+        "quality": piece.quality,
+        "pue": entry.pue,
+    }
+
+
+def _sums_by_quality(run_ids: Sequence[int]) -> Any:
+    """Return the query for one row per run and grade: sums, and how many of its slices have each price."""
+    booked, settled = LEDGER.alias(BOOKED), LEDGER.alias(SETTLED)
+    return (
+        select(
+            SLICES.c.run_id,
+            SLICES.c.quality,
+            func.count().label("slices"),
+            func.sum(SLICES.c.energy_j).label("energy_j"),
+            func.count(booked.c.emissions_g).label("priced"),
+            func.sum(booked.c.emissions_g).label("emissions_g"),
+            func.count(settled.c.emissions_g).label("settled"),
+            func.sum(settled.c.emissions_g).label("settled_g"),
+        )
+        .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == BOOKED))
+        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
+        .where(among(SLICES.c.run_id, run_ids))
+        .group_by(SLICES.c.run_id, SLICES.c.quality)
+    )
+
+
+def _total(parts: Sequence[Row[Any]]) -> Total:
+    """Sum a run's grades as `greenrun.core.ledger.total` sums its entries."""
+    energies = [part.energy_j for part in parts if part.energy_j is not None]
+    return Total(
+        energy_j=sum(energies) if energies else None,
+        quality=worst(Quality(part.quality) for part in parts),
+        emissions_g=_complete_sum((part.slices, part.priced, part.emissions_g) for part in parts),
+        settled_g=_complete_sum((part.slices, part.settled, part.settled_g) for part in parts),
+    )
+
+
+def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | None:
+    """Sum `(slices, slices with a price, their sum)`; None when a slice has no price, or for none at all."""
+    rows = list(parts)
+    if not rows or any(priced < slices for slices, priced, _ in rows):
+        return None
+    return sum(grams for _, _, grams in rows if grams is not None)

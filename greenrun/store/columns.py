@@ -1,0 +1,52 @@
+"""How values that SQLite has no type for are kept: instants as sortable text, structures as canonical JSON."""
+
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, Text, TypeDecorator, func, select
+from sqlalchemy.engine import Dialect
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant as `2026-11-23T03:00:00.123456Z`: fixed width, so that text order is time order."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Return the text to store; refuse an instant without a zone."""
+        return None if value is None else to_text(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """Return the stored instant, aware, in UTC."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A structure as compact JSON with sorted keys: equal structures are equal texts."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return the text to store; escaping keeps file names that are not valid Unicode."""
+        return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Return the stored structure."""
+        return None if value is None else json.loads(value)
+
+
+def to_text(instant: datetime) -> str:
+    """Return the stored form of an aware instant; raise ValueError for a naive one."""
+    if instant.tzinfo is None:
+        raise ValueError(f"the instant {instant.isoformat()} has no time zone")
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def among(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of `values`, however many: one parameter, so no limit is met."""
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))

@@ -1,0 +1,135 @@
+"""The SQLite file: how it is opened, what a transaction is, and its errors in greenrun's words."""
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+
+from greenrun.core.errors import StorageFull, StoreError
+
+BUSY_S = 5.0  # how long a transaction waits for another one's lock
+POOL_SIZE = 8
+POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
+NO_ROOM_BYTES = 1 << 20  # below this, a failed write is put down to the full disk
+
+
+class Database:
+    """Transactions over one SQLite file; safe to use from many threads.
+
+    A write is BEGIN IMMEDIATE: a deferred one that reads first fails at once under WAL when another wrote meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = connect(path)
+        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._one_writer = Lock()  # hands over at once within this process, where SQLite would sleep and retry
+
+    def close(self) -> None:
+        """Close all connections; the store cannot be used after that."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        """Give one consistent view; raise StoreError."""
+        with translated(self.path), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
+        if not self._one_writer.acquire(timeout=BUSY_S):
+            raise StoreError(_locked(self.path))
+        try:
+            with translated(self.path), self._writer.begin() as connection:
+                yield connection
+        finally:
+            self._one_writer.release()
+
+
+def connect(path: Path, *, foreign_keys: bool = True) -> Engine:
+    """Return an engine on the file; its transactions are begun here, because the driver would begin them too late."""
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"isolation_level": None, "timeout": BUSY_S, "check_same_thread": False},
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=BUSY_S,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def create(path: Path) -> None:
+    """Make the folder (0700) and the file (0600) where they are missing, and turn WAL on; raise StoreError."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as exc:
+        kind = StorageFull if exc.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+        raise kind(f"the database {path} cannot be opened ({exc.strerror}); greenrun does not start") from exc
+    with translated(path), closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the driver's and SQLAlchemy's errors into StoreError or StorageFull, each one sentence."""
+    try:
+        yield
+    except DBAPIError as exc:
+        raise _from_sqlite(path, exc.orig) from exc
+    except sqlite3.Error as exc:
+        raise _from_sqlite(path, exc) from exc
+    except StatementError as exc:
+        raise StoreError(f"nothing was stored: {exc.orig}") from exc
+    except SQLAlchemyError as exc:
+        raise StoreError(f"the database {path} cannot be used now ({exc}); nothing was stored") from exc
+
+
+def _from_sqlite(path: Path, error: BaseException | None) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    primary = code & 0xFF  # an extended code keeps the plain one in its low byte
+    if _is_full(path, code):
+        return StorageFull(f"there is no room left for {path}; nothing was stored: free some space, then try again")
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(_locked(path))
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreError(
+            f"the database {path} is damaged or not a database ({error}); greenrun leaves it as it is: "
+            "move it away, or put a backup in its place"
+        )
+    return StoreError(f"the database {path} refused ({error}); nothing was stored")
+
+
+def _is_full(path: Path, code: int) -> bool:
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):  # the latter is how a quota shows
+        return True
+    if code & 0xFF not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) or not path.parent.is_dir():
+        return False
+    return shutil.disk_usage(path.parent).free < NO_ROOM_BYTES
+
+
+def _locked(path: Path) -> str:
+    return (
+        f"the database {path} was locked for more than {BUSY_S:g} s; nothing was stored: "
+        "try again, and look for another program that keeps it open"
+    )

@@ -1,0 +1,201 @@
+"""What the providers said: forecasts as issued, and measured intensities with their revisions."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.store.database import Database
+from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, PRICES, SERIES
+
+
+class Grid(Database):
+    """The part of the store that `greenrun.ports.Store` lists under grid, planner and replay."""
+
+    def save_forecast(self, forecast: Forecast) -> bool:
+        """Keep a forecast as issued; False when it says just what the last one of its series said.
+
+        A forecast that only repeats the last one still moves the instant at which that was known to hold.
+        """
+        slots = _slots_text(forecast.series)
+        digest = sha256(slots.encode()).hexdigest()
+        with self._write() as connection:
+            series = series_key(connection, forecast.series.id)
+            last = _last_forecast(connection, series)
+            if last is not None and (last.digest, last.issued_at) == (digest, forecast.issued_at):
+                confirmed = {"confirmed_at": forecast.fetched_at, "rung": forecast.rung}
+                connection.execute(update(FORECASTS).where(FORECASTS.c.id == last.id).values(**confirmed))
+                return False
+            connection.execute(
+                insert(FORECASTS).values(
+                    series_id=series,
+                    issued_at=forecast.issued_at,
+                    fetched_at=forecast.fetched_at,
+                    confirmed_at=forecast.fetched_at,
+                    rung=forecast.rung,
+                    digest=digest,
+                    slots=slots,
+                )
+            )
+        return True
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        """Return the last forecast saved for a zone; it was fetched when it was last found unchanged."""
+        with self._read() as connection:
+            return next(iter(_forecasts(connection, _of_zone(zone).limit(1))), None)
+
+    def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
+        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
+        fetched_at = FORECASTS.c.confirmed_at
+        with self._read() as connection:
+            later = _forecasts(connection, _of_zone(zone).where(fetched_at >= since))
+            before = _forecasts(connection, _of_zone(zone).where(fetched_at < since).limit(1))
+        return [*later, *before][::-1]
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+        if series.start is None or series.end is None:
+            return 0
+        with self._write() as connection:
+            key = series_key(connection, series.id)
+            known = {_slot_of(row) for row in _latest_revisions(connection, key, series.start, series.end)}
+            new = [slot for slot in series if slot not in known]
+            if new:
+                connection.execute(insert(INTENSITIES), [_intensity_columns(key, slot, fetched_at) for slot in new])
+        return len(new)
+
+    def intensities(self, series_id: SeriesId, start: datetime, end: datetime) -> Series:
+        """Return the latest revision of the measured slots that touch `[start, end)`."""
+        with self._read() as connection:
+            key = next((key for key, known in series_ids(connection).items() if known == series_id), None)
+            rows = [] if key is None else _latest_revisions(connection, key, start, end)
+        return Series.of(series_id, [_slot_of(row) for row in rows])
+
+    def save_prices(self, prices: Mapping[datetime, float], *, now: datetime) -> None:
+        """Keep the planner's price per GPU for each slot start, in place of the last ones."""
+        with self._write() as connection:
+            connection.execute(delete(PRICES))
+            if prices:
+                rows = [{"slot_start": start, "price": price, "saved_at": now} for start, price in prices.items()]
+                connection.execute(insert(PRICES), rows)
+
+    def prices(self) -> Mapping[datetime, float]:
+        """Return the last saved prices, in time order."""
+        with self._read() as connection:
+            rows = connection.execute(select(PRICES).order_by(PRICES.c.slot_start))
+            return {row.slot_start: row.price for row in rows}
+
+    def anchor(self, key: str, now: datetime) -> datetime:
+        """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""
+        with self._write() as connection:
+            connection.execute(upsert(ANCHORS).values(key=key, at=now).on_conflict_do_nothing())
+            anchored: datetime = connection.execute(select(ANCHORS.c.at).where(ANCHORS.c.key == key)).scalar_one()
+        return anchored
+
+    def prune(self, before: datetime) -> int:
+        """Delete forecasts last seen, and measured slots that ended, before this instant; return how many rows went.
+
+        The ledger stays: its entries carry their own intensity. What is to be settled must be settled first.
+        """
+        with self._write() as connection:
+            forecasts = connection.execute(delete(FORECASTS).where(FORECASTS.c.confirmed_at < before))
+            intensities = connection.execute(delete(INTENSITIES).where(INTENSITIES.c.ended_at < before))
+            return forecasts.rowcount + intensities.rowcount
+
+
+def series_key(connection: Connection, series: SeriesId) -> int:
+    """Return the row id of a series, adding it when it is new."""
+    values = {
+        "provider": series.provider,
+        "zone": series.zone,
+        "signal": series.signal,
+        "accounting": series.accounting or "",
+        "basis": series.basis or "",
+    }
+    connection.execute(upsert(SERIES).values(**values).on_conflict_do_nothing())
+    key: int = connection.execute(select(SERIES.c.id).filter_by(**values)).scalar_one()
+    return key
+
+
+def series_ids(connection: Connection) -> dict[int, SeriesId]:
+    """Return every known series by its row id (there are few: one per provider, zone and kind of number)."""
+    return {row.id: _series_of(row) for row in connection.execute(select(SERIES))}
+
+
+def _series_of(row: Row[Any]) -> SeriesId:
+    return SeriesId(
+        provider=row.provider,
+        zone=row.zone,
+        signal=Signal(row.signal),
+        accounting=Accounting(row.accounting) if row.accounting else None,
+        basis=Basis(row.basis) if row.basis else None,
+    )
+
+
+def _of_zone(zone: str) -> Select[Any]:
+    newest_first = (FORECASTS.c.confirmed_at.desc(), FORECASTS.c.id.desc())
+    return select(FORECASTS).join(SERIES).where(SERIES.c.zone == zone).order_by(*newest_first)
+
+
+def _forecasts(connection: Connection, query: Select[Any]) -> list[Forecast]:
+    series = series_ids(connection)
+    return [_forecast_of(row, series[row.series_id]) for row in connection.execute(query)]
+
+
+def _last_forecast(connection: Connection, series: int) -> Row[Any] | None:
+    query = select(FORECASTS).where(FORECASTS.c.series_id == series).order_by(FORECASTS.c.id.desc()).limit(1)
+    return connection.execute(query).first()
+
+
+def _slots_text(series: Series) -> str:
+    columns = (series.starts_s.tolist(), series.ends_s.tolist(), series.values.tolist(), series.kinds)
+    return json.dumps(list(zip(*columns, strict=True)), separators=(",", ":"))
+
+
+def _forecast_of(row: Row[Any], series_id: SeriesId) -> Forecast:
+    slots = json.loads(row.slots)
+    columns = np.array([slot[:3] for slot in slots], dtype=np.float64).reshape(-1, 3)
+    series = Series(series_id, columns[:, 0], columns[:, 1], columns[:, 2], tuple(Kind(slot[3]) for slot in slots))
+    return Forecast(series=series, fetched_at=row.confirmed_at, issued_at=row.issued_at, rung=Rung(row.rung))
+
+
+def _slot_of(row: Row[Any]) -> Slot:
+    return Slot(row.started_at, row.ended_at, row.intensity_g_per_kwh, Kind(row.kind))
+
+
+def _intensity_columns(key: int, slot: Slot, fetched_at: datetime) -> dict[str, Any]:
+    return {
+        "series_id": key,
+        "started_at": slot.start,
+        "ended_at": slot.end,
+        "intensity_g_per_kwh": slot.intensity_g_per_kwh,
+        "kind": slot.kind,
+        "fetched_at": fetched_at,
+    }
+
+
+def _latest_revisions(connection: Connection, key: int, start: datetime, end: datetime) -> list[Row[Any]]:
+    table = INTENSITIES.c
+    query = select(INTENSITIES).where(table.series_id == key, table.ended_at > start, table.started_at < end)
+    return _newest(connection.execute(query.order_by(table.started_at, table.fetched_at, table.id)))
+
+
+def _newest(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
+    """Where rows (by start) overlap, keep those fetched last: a revision may cut the time differently."""
+    kept: list[Row[Any]] = []
+    for row in rows:
+        while kept and row.started_at < kept[-1].ended_at and _age(row) > _age(kept[-1]):
+            kept.pop()
+        if not kept or row.started_at >= kept[-1].ended_at:
+            kept.append(row)
+    return kept
+
+
+def _age(row: Row[Any]) -> tuple[datetime, int]:
+    return row.fetched_at, row.id

@@ -1,0 +1,73 @@
+"""Brings a database to this program's schema at start, in one transaction, after making a copy of an older one."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
+from greenrun.core.errors import StoreError
+from greenrun.store.database import connect, create, translated
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def migrate(path: Path, scripts: Path = SCRIPTS) -> None:
+    """Create the database or bring it to the newest revision of `scripts`; raise StoreError when it cannot be used."""
+    create(path)
+    engine = connect(path, foreign_keys=False)  # rebuilding a table under enforcement would delete what refers to it
+    try:
+        with translated(path), engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+            _upgrade(path, connection, scripts)
+    finally:
+        engine.dispose()
+
+
+def backup_path(path: Path, revision: str) -> Path:
+    """Return where the copy of a database of an older revision is kept."""
+    return path.with_name(f"{path.name}.{revision}.backup")
+
+
+def _upgrade(path: Path, connection: Connection, scripts: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    directory = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current == directory.get_current_head():
+        return
+    _refuse_unknown(path, connection, current, directory)
+    if current is not None:
+        _back_up(path, backup_path(path, current))
+    command.upgrade(config, "head")
+    _check_references(path, connection)
+
+
+def _refuse_unknown(path: Path, connection: Connection, current: str | None, known: ScriptDirectory) -> None:
+    if current is None and inspect(connection).get_table_names():
+        raise StoreError(
+            f"{path} is a database of another program; greenrun leaves it as it is: choose another [paths] state"
+        )
+    if current is not None and current not in {script.revision for script in known.walk_revisions()}:
+        raise StoreError(
+            f"the database {path} was written by a newer greenrun (its schema is {current}); greenrun does not start "
+            "and leaves it as it is: install that version again, or restore the backup that lies beside the database"
+        )
+
+
+def _back_up(path: Path, copy: Path) -> None:
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(unfinished)) as target:
+        source.backup(target)
+    unfinished.replace(copy)
+
+
+def _check_references(path: Path, connection: Connection) -> None:
+    if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+        raise StoreError(f"the database {path} has rows that refer to nothing; greenrun leaves it as it is")

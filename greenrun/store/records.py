@@ -1,0 +1,87 @@
+"""Rows of the job tables as values of the core, and back."""
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from greenrun.core.job import DurationSource, Job, JobSpec, Outcome, Run, State
+from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.ports import Event
+
+_DURATIONS = ("duration", "time_limit", "max_delay", "grace")  # kept as seconds, in columns that end in _s
+_PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
+
+
+def spec_columns(spec: JobSpec) -> dict[str, Any]:
+    """Return what the columns of `jobs` hold of a spec."""
+    values = {name: getattr(spec, name) for name in _PLAIN}
+    values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
+    return values | {"env": dict(spec.env), "labels": dict(spec.labels)}
+
+
+def job_of(row: Row[Any]) -> Job:
+    """Return the job in a row of `jobs`."""
+    return Job(
+        id=row.id,
+        spec=_spec_of(row),
+        user=row.user,
+        uid=row.uid,
+        state=State(row.state),
+        submitted_at=row.submitted_at,
+        held=row.held,
+        cancel_requested=row.cancel_requested,
+        finished_at=row.finished_at,
+        reason=Reason(ReasonCode(row.reason_code), row.reason_text) if row.reason_code else None,
+    )
+
+
+def run_of(row: Row[Any]) -> Run:
+    """Return the run in a row of `runs`."""
+    return Run(
+        id=row.id,
+        job_id=row.job_id,
+        number=row.number,
+        token=row.token,
+        devices=tuple(row.devices),
+        claimed_at=row.claimed_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        exit_code=row.exit_code,
+        log=row.log,
+    )
+
+
+def event_of(row: Row[Any]) -> Event:
+    """Return the event in a row of `events`."""
+    return Event(
+        id=row.id,
+        at=row.at,
+        actor=row.actor,
+        kind=row.kind,
+        job_id=row.job_id,
+        run_id=row.run_id,
+        detail=row.detail,
+    )
+
+
+def reason_columns(reason: Reason) -> dict[str, Any]:
+    """Return what the columns of `jobs` hold of a reason."""
+    return {"reason_code": reason.code, "reason_text": reason.text}
+
+
+def _spec_of(row: Row[Any]) -> JobSpec:
+    values: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
+    values |= {name: _duration(getattr(row, f"{name}_s")) for name in _DURATIONS}
+    values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}
+    return JobSpec(**values)
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
+def _duration(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,275 @@
+"""The tables, as SQLModel classes; the modules beside this one query them through the Core tables at its end.
+
+Units are last in names, durations are seconds, enums are their lower-case values.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import CheckConstraint, Index, MetaData, Text, text
+from sqlmodel import Field, SQLModel
+
+from greenrun.store.columns import Instant, Json
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class Record(SQLModel):
+    """Gives every table of greenrun its own metadata, apart from anybody else's SQLModel tables."""
+
+    metadata: ClassVar[MetaData] = METADATA
+
+
+class JobRecord(Record, table=True):
+    """A job; `deadline_missed` makes sure that a missed limit is counted once."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_state", "state"),
+        Index("ux_jobs_user_unique_key", "user", "unique_key", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    user: str
+    uid: int
+    state: str
+    held: bool
+    cancel_requested: bool
+    deadline_missed: bool
+    submitted_at: datetime = Field(sa_type=Instant)
+    finished_at: datetime | None = Field(default=None, sa_type=Instant)
+    reason_code: str | None = None
+    reason_text: str | None = None
+    command: list[str] = Field(sa_type=Json)
+    workdir: str
+    name: str
+    project: str
+    gpus: int
+    duration_s: float
+    duration_source: str
+    time_limit_s: float | None = None
+    finish_by: datetime | None = Field(default=None, sa_type=Instant)
+    max_delay_s: float | None = None
+    start_after: datetime | None = Field(default=None, sa_type=Instant)
+    start_now: bool
+    expire: bool
+    priority: int
+    power_w: float | None = None
+    min_saving: float | None = None
+    run_below_g_per_kwh: float | None = None
+    retries: int
+    grace_s: float
+    env: dict[str, str] = Field(sa_type=Json)
+    env_file: str | None = None
+    log: str | None = None
+    unique_key: str | None = None
+    labels: dict[str, str] = Field(sa_type=Json)
+    git_commit: str | None = None
+
+
+class RunRecord(Record, table=True):
+    """One execution of a job; a job has at most one without an outcome."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("ux_runs_job_id_number", "job_id", "number", unique=True),
+        Index("ux_runs_live", "job_id", unique=True, sqlite_where=text("outcome IS NULL")),
+        Index("ix_runs_ended_at", "ended_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: int = Field(foreign_key="jobs.id")
+    number: int
+    token: str
+    devices: list[str] = Field(sa_type=Json)
+    claimed_at: datetime = Field(sa_type=Instant)
+    started_at: datetime | None = Field(default=None, sa_type=Instant)
+    ended_at: datetime | None = Field(default=None, sa_type=Instant)
+    outcome: str | None = None
+    exit_code: int | None = None
+    log: str | None = None
+
+
+class LeaseRecord(Record, table=True):
+    """A device that a live run holds; the key keeps two runs from holding one device."""
+
+    __tablename__ = "leases"
+
+    device: str = Field(primary_key=True)
+    run_id: int = Field(foreign_key="runs.id", index=True)
+
+
+class EventRecord(Record, table=True):
+    """One change, with who and when; rows are only added."""
+
+    __tablename__ = "events"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+    actor: str
+    kind: str
+    job_id: int | None = Field(default=None, foreign_key="jobs.id", index=True)
+    run_id: int | None = Field(default=None, foreign_key="runs.id")
+    detail: dict[str, Any] = Field(sa_type=Json)
+
+
+class SeriesRecord(Record, table=True):
+    """Where intensities come from; "" is "not stated", because NULLs would not be unique."""
+
+    __tablename__ = "series"
+    __table_args__ = (Index("ux_series", "provider", "zone", "signal", "accounting", "basis", unique=True),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    provider: str
+    zone: str
+    signal: str
+    accounting: str
+    basis: str
+
+
+class ForecastRecord(Record, table=True):
+    """A forecast as issued, last found unchanged at `confirmed_at`; its slots are `[start_s, end_s, g/kWh, kind]`."""
+
+    __tablename__ = "forecasts"
+
+    id: int | None = Field(default=None, primary_key=True)
+    series_id: int = Field(foreign_key="series.id", index=True)
+    issued_at: datetime | None = Field(default=None, sa_type=Instant)
+    fetched_at: datetime = Field(sa_type=Instant)
+    confirmed_at: datetime = Field(sa_type=Instant, index=True)
+    rung: str
+    digest: str
+    slots: str = Field(sa_type=Text)
+
+
+class IntensityRecord(Record, table=True):
+    """One revision of a measured slot; the one fetched last holds."""
+
+    __tablename__ = "intensities"
+    __table_args__ = (Index("ix_intensities_series_id_ended_at", "series_id", "ended_at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    series_id: int = Field(foreign_key="series.id")
+    started_at: datetime = Field(sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant)
+    intensity_g_per_kwh: float
+    kind: str
+    fetched_at: datetime = Field(sa_type=Instant)
+
+
+class SliceRecord(Record, table=True):
+    """Energy of one device over an interval; the unique index keeps it from being booked twice."""
+
+    __tablename__ = "slices"
+    __table_args__ = (
+        Index("ux_slices_device_started_at", "device", "started_at", unique=True),
+        CheckConstraint("ended_at > started_at", name="interval"),
+        CheckConstraint("energy_j IS NOT NULL OR quality = 'unknown'", name="energy"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    device: str
+    component: str
+    run_id: int | None = Field(default=None, foreign_key="runs.id", index=True)
+    started_at: datetime = Field(sa_type=Instant, index=True)
+    ended_at: datetime = Field(sa_type=Instant)
+    energy_j: float | None = None
+    quality: str
+    pue: float
+
+
+class LedgerRecord(Record, table=True):
+    """A price of a slice, booked or settled, each once; rows are only added."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        Index("ux_ledger_slice_id_stage", "slice_id", "stage", unique=True),
+        CheckConstraint("stage IN ('booked', 'settled')", name="stage"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    slice_id: int = Field(foreign_key="slices.id")
+    stage: str
+    at: datetime = Field(sa_type=Instant)
+    intensity_g_per_kwh: float | None = None
+    emissions_g: float | None = None
+    intensity_kind: str | None = None
+    series_id: int | None = Field(default=None, foreign_key="series.id")
+
+
+class UnsettledRecord(Record, table=True):
+    """The slices that wait for their settled price, so that finding them does not mean reading the whole ledger."""
+
+    __tablename__ = "unsettled"
+
+    slice_id: int = Field(primary_key=True, foreign_key="slices.id")
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class MarkRecord(Record, table=True):
+    """How far a device's energy is booked."""
+
+    __tablename__ = "device_marks"
+
+    device: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+    energy_j: float
+    counter: str
+    session: str
+    held_w: float | None = None
+    idle_w: float | None = None
+
+
+class CounterRecord(Record, table=True):
+    """A monotonic total that outlives restarts."""
+
+    __tablename__ = "counters"
+
+    name: str = Field(primary_key=True)
+    labels: dict[str, str] = Field(primary_key=True, sa_type=Json)
+    value: float
+
+
+class PriceRecord(Record, table=True):
+    """The planner's last price per GPU of a slot."""
+
+    __tablename__ = "prices"
+
+    slot_start: datetime = Field(primary_key=True, sa_type=Instant)
+    price: float
+    saved_at: datetime = Field(sa_type=Instant)
+
+
+class AnchorRecord(Record, table=True):
+    """An instant that must not change once it is known (a replay's beginning)."""
+
+    __tablename__ = "anchors"
+
+    key: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+
+
+JOBS = METADATA.tables["jobs"]
+RUNS = METADATA.tables["runs"]
+LEASES = METADATA.tables["leases"]
+EVENTS = METADATA.tables["events"]
+SERIES = METADATA.tables["series"]
+FORECASTS = METADATA.tables["forecasts"]
+INTENSITIES = METADATA.tables["intensities"]
+SLICES = METADATA.tables["slices"]
+LEDGER = METADATA.tables["ledger"]
+UNSETTLED = METADATA.tables["unsettled"]
+MARKS = METADATA.tables["device_marks"]
+COUNTERS = METADATA.tables["counters"]
+PRICES = METADATA.tables["prices"]
+ANCHORS = METADATA.tables["anchors"]

@@ -1,0 +1,154 @@
+"""Follow every run from claim to verdict: start, confirm, stop, close it, or take back a claim that never spawned."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from greenrun.accounting import Observed
+from greenrun.core.decisions import Start, verdict
+from greenrun.core.errors import ExecutorError
+from greenrun.core.job import Job, Outcome, Run, State
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.status import Phase, RunStatus
+from greenrun.ports import Executor, Store
+
+log = structlog.get_logger("greenrun.supervision")
+
+MAX_LAUNCHES = 3  # claims of one job that were proved never to have spawned, before it is given up
+
+
+class Supervision:
+    """The engine's hand on the executor; every decision it records is one compare-and-set of the store."""
+
+    def __init__(self, store: Store, executor: Executor, *, launch_timeout: timedelta) -> None:
+        self._store = store
+        self._executor = executor
+        self._launch_timeout = launch_timeout
+        self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
+        self.failures: Counter[str] = Counter()
+
+    def observe(self) -> list[Observed]:
+        """Ask what became of every live run; unreachable is an answer, not an end."""
+        return [Observed(run=run, status=self._poll(run)) for run in self._store.live_runs()]
+
+    def reap(self, observed: Sequence[Observed], now: datetime) -> None:
+        """Confirm what runs, close what ended, and take back what never spawned."""
+        for row in observed:
+            job = self._store.job(row.run.job_id)
+            match row.status.phase:
+                case Phase.RUNNING:
+                    self._confirm(row, job, now)
+                case Phase.EXITED | Phase.LOST | Phase.INTERRUPTED:
+                    self._close(row, job, now)
+                case Phase.ABSENT | Phase.BARRED:
+                    self._take_back(row.run, now)
+                case Phase.UNKNOWN:
+                    self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)})
+
+    def start(self, start: Start, now: datetime) -> None:
+        """Claim the job, durably, and only then spawn its run."""
+        placement = start.placement
+        run = self._store.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
+        if run is None:
+            return  # cancelled, held or claimed meanwhile
+        self._launched[run.id] = now
+        try:
+            self._executor.start(run, self._store.job(placement.job_id))
+        except ExecutorError as exc:
+            self.failures["start"] += 1
+            self._unclaim(run, str(exc), now)
+            return
+        log.info(
+            "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
+            g_per_kwh=placement.intensity_g_per_kwh, devices=run.devices,
+        )  # fmt: skip
+
+    def held_elsewhere(self, devices: Sequence[str]) -> dict[str, str]:
+        """Return those free devices that somebody outside this store holds, with who."""
+        try:
+            return dict(self._executor.held_elsewhere(devices))
+        except ExecutorError as exc:
+            self.failures["held_elsewhere"] += 1
+            log.warning("cannot tell who holds the GPUs, so none is leased", error=str(exc))
+            return dict.fromkeys(devices, f"unknown: {exc}")
+
+    def _poll(self, run: Run) -> RunStatus:
+        try:
+            return self._executor.poll(run)
+        except ExecutorError as exc:
+            self.failures["poll"] += 1
+            return RunStatus(phase=Phase.UNKNOWN, detail=str(exc))
+
+    def _confirm(self, row: Observed, job: Job, now: datetime) -> None:
+        if job.state is State.STARTING and row.status.started_at is not None:
+            self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
+            self._launched.pop(row.run.id, None)
+            log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
+        if job.cancel_requested:
+            self._stop(row.run)
+
+    def _stop(self, run: Run) -> None:
+        try:
+            self._executor.stop(run, by="cancel")
+        except ExecutorError as exc:
+            self.failures["stop"] += 1
+            log.warning("stop failed, will be tried again", run=run.label, error=str(exc))
+
+    def _close(self, row: Observed, job: Job, now: datetime) -> None:
+        judged = verdict(row.status, job, self._store.runs([job.id])[job.id], row.run)
+        closed = self._store.close_run(
+            row.run.id,
+            outcome=judged.outcome,
+            exit_code=row.status.exit_code,
+            started_at=row.status.started_at,
+            ended_at=row.status.ended_at or now,
+            log=row.status.log,
+            job_state=judged.job_state,
+            reason=judged.reason,
+            now=now,
+        )
+        self._launched.pop(row.run.id, None)
+        if closed:
+            log.info("ended", job=job.id, run=row.run.label, outcome=judged.outcome.value, code=row.status.exit_code)
+
+    def _take_back(self, run: Run, now: datetime) -> None:
+        """Requeue a job whose claim never spawned, once it is certain that it never will."""
+        spawned = self._launched.get(run.id)
+        if spawned is not None and now - spawned < self._launch_timeout:
+            return
+        try:
+            barred = self._executor.bar(run)
+        except ExecutorError as exc:
+            self.failures["bar"] += 1
+            log.warning(
+                "cannot tell whether a run was started, so it is not started again", run=run.label, error=str(exc)
+            )
+            return
+        if barred:
+            self._unclaim(run, "its supervisor did not come up", now)
+
+    def _unclaim(self, run: Run, why: str, now: datetime) -> None:
+        earlier = self._store.runs([run.job_id])[run.job_id]
+        launches = sum(other.outcome is Outcome.FAILED_TO_START for other in earlier) + 1
+        self._launched.pop(run.id, None)
+        job = self._store.job(run.job_id)
+        self._store.close_run(
+            run.id,
+            outcome=Outcome.FAILED_TO_START,
+            exit_code=None,
+            started_at=None,
+            ended_at=now,
+            log=None,
+            job_state=_state_after_unclaim(job, launches),
+            reason=because(ReasonCode.FAILED_TO_START, why=why),
+            now=now,
+        )
+        log.warning("not started", job=run.job_id, run=run.label, why=why)
+
+
+def _state_after_unclaim(job: Job, launches: int) -> State:
+    if job.cancel_requested:
+        return State.CANCELLED
+    return State.QUEUED if launches < MAX_LAUNCHES else State.FAILED

@@ -1,0 +1,210 @@
+"""A store in memory and a scheduler that answers what it is told, so that the API is tested by itself."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from greenrun.api.app import create_app
+from greenrun.api.service import ApiSettings, Preview
+from greenrun.core.energy import Component, Device
+from greenrun.core.errors import InvalidTransition, JobNotFound
+from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.job import Job, JobSpec, Run, State
+from greenrun.core.ledger import Entry, Total
+from greenrun.core.plan import Placement, Plan
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
+from greenrun.ports import Event
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+ADA, BOB, ROOT = "uid:41001", "uid:41002", "uid:0"
+GPU = Device(id="GPU-1", index=0, model="Emulated GPU", source="emulated", emulated=True, memory_bytes=1 << 30)
+CPU = Device(id="cpu-0", index=0, model="a CPU", source="constant", kind=Component.CPU)
+CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window=93, below="41 % below now")
+
+
+def spec(**own: Any) -> JobSpec:
+    """A job's spec of one GPU for an hour, with any part of it changed."""
+    return JobSpec(**{"command": ("/bin/true",), "workdir": "/", "duration": HOUR, **own})
+
+
+def stored(job_id: int, state: State = State.QUEUED, *, uid: int = 41001, user: str = "ada", **own: Any) -> Job:
+    """A stored job of ada."""
+    parts = {key: own.pop(key) for key in ("held", "reason", "finished_at") if key in own}
+    return Job(id=job_id, spec=spec(**own), user=user, uid=uid, state=state, submitted_at=NOW - HOUR, **parts)
+
+
+def placed(job_id: int, **own: Any) -> Placement:
+    """A placement of an hour that begins in two hours."""
+    parts = {"start": NOW + 2 * HOUR, "end": NOW + 3 * HOUR, "gpus": 1, "reason": CLEANEST, "expected_g": 400.0}
+    return Placement(job_id=job_id, **{**parts, "intensity_g_per_kwh": 93.0, "start_now_g": 700.0, **own})
+
+
+def forecast(values: Sequence[float] = (200.0, 100.0, 50.0), *, fetched_at: datetime = NOW) -> Forecast:
+    """A forecast of half hours from `NOW` on."""
+    step = timedelta(minutes=30)
+    starts = [NOW + index * step for index in range(len(values))]
+    series_id = SeriesId(provider="test", zone="GB", basis=Basis.LIFECYCLE)
+    return Forecast(series=Series.of(series_id, slots_of(starts, values, step, Kind.FORECAST)), fetched_at=fetched_at)
+
+
+@dataclass
+class FakeStore:
+    """What the API and the metrics need of a store, in memory."""
+
+    kept: dict[int, Job] = field(default_factory=dict)
+    job_runs: dict[int, list[Run]] = field(default_factory=dict)
+    totals: dict[int, Total] = field(default_factory=dict)
+    log: list[Event] = field(default_factory=list)
+    books: list[Entry] = field(default_factory=list)
+    counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
+    saved: Forecast | None = None
+    fault: Exception | None = None
+
+    def keep(self, *jobs: Job) -> None:
+        self.kept |= {job.id: job for job in jobs}
+
+    def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+        if self.fault:
+            raise self.fault
+        for job in self.kept.values():
+            if spec.unique_key and (job.user, job.spec.unique_key) == (user, spec.unique_key):
+                return job, False
+        job = Job(id=len(self.kept) + 1, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+        self.keep(job)
+        return job, True
+
+    def job(self, job_id: int) -> Job:
+        if self.fault:
+            raise self.fault
+        if job_id not in self.kept:
+            raise JobNotFound(f"There is no job {job_id}.")
+        return self.kept[job_id]
+
+    def jobs(
+        self,
+        states: Sequence[State] = (),
+        *,
+        project: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Sequence[Job]:
+        found = [
+            job
+            for _, job in sorted(self.kept.items(), reverse=newest_first)
+            if (not states or job.state in states) and project in (None, job.spec.project) and user in (None, job.user)
+        ]
+        return found[:limit]
+
+    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
+        return self._change(job_id, actor, now, "held", held=held)
+
+    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        return self._change(job_id, actor, now, "cancel_requested", cancel_requested=True)
+
+    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        changed = replace(self.job(job_id).spec, start_now=True)
+        return self._change(job_id, actor, now, "start_now_requested", spec=changed)
+
+    def _change(self, job_id: int, actor: str, now: datetime, kind: str, **parts: Any) -> Job:
+        if self.job(job_id).state is not State.QUEUED:
+            raise InvalidTransition(f"Job {job_id} is {self.job(job_id).state}.")
+        self.keep(replace(self.job(job_id), **parts))
+        event = Event(id=len(self.log) + 1, at=now, actor=actor, kind=kind, job_id=job_id, run_id=None, detail={})
+        self.log.append(event)
+        return self.job(job_id)
+
+    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
+        return [event for event in self.log if job_id in (None, event.job_id)][-limit:]
+
+    def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
+
+    def live_runs(self) -> Sequence[Run]:
+        return [run for runs in self.job_runs.values() for run in runs if run.outcome is None]
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        return {run_id: self.totals[run_id] for run_id in run_ids if run_id in self.totals}
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        return self.saved
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        return [entry for entry in self.books if job_id in (None, entry.job_id)][-limit:]
+
+    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return self.counted
+
+
+@dataclass
+class FakeScheduler:
+    """A scheduler that answers what its fields say and counts what it is asked."""
+
+    latest: Plan = field(default_factory=lambda: Plan(made_at=NOW))
+    tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
+    lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW))
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    wakes: int = 0
+
+    def preview(self, spec: JobSpec, *, user: str, now: datetime) -> Preview:
+        if isinstance(self.tried, Exception):
+            raise self.tried
+        return self.tried
+
+    def plan(self) -> Plan:
+        return self.latest
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def health(self) -> Health:
+        return self.lives
+
+    def devices(self) -> Sequence[Device]:
+        return [GPU, CPU]
+
+    def held_elsewhere(self) -> Mapping[str, str]:
+        return self.elsewhere
+
+
+class World:
+    """An API over fakes, and a way to ask it as somebody."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.store, self.scheduler = FakeStore(), FakeScheduler()
+        self.settings = ApiSettings(zone="GB", **settings)
+        self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
+        self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)
+
+    def ask(self, method: str, path: str, *, who: str = ADA, app: FastAPI | None = None, **more: Any) -> httpx.Response:
+        """Send one request as the user `who` and return the answer."""
+
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(app=app or self.app, client=(who, 1), raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://greenrun") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(send())
+
+    def submit(self, query: str = "", **parts: Any) -> httpx.Response:
+        """Submit one job as ada."""
+        return self.ask("POST", f"/v1/jobs{query}", json={"command": ["/bin/true"], "workdir": "/", **parts})
+
+
+def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
+    """What the metrics need of the daemon, from the fakes."""
+    return LiveState(
+        now=lambda: NOW,
+        plan=scheduler.plan,
+        health=scheduler.health,
+        forecast=lambda: store.saved,
+        devices=scheduler.devices,
+        version="1.2.3",
+    )

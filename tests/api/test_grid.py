@@ -1,0 +1,232 @@
+"""What the API tells of the plan, the forecast, the devices, the books and itself."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from greenrun.api.app import create_metrics_app
+from greenrun.core.energy import Component, Quality, Slice
+from greenrun.core.intensity import Kind, SeriesId
+from greenrun.core.job import Run
+from greenrun.core.ledger import Entry, Priced
+from greenrun.core.plan import Plan, Waiting
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.metrics import Health
+from tests.api.fakes import CLEANEST, HOUR, NOW, World, forecast, placed
+
+
+def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> None:
+    why = because(ReasonCode.TOO_FEW_GPUS, gpus=4, have=1)
+    world.scheduler.latest = Plan(
+        made_at=NOW,
+        horizon_end=NOW + 48 * HOUR,
+        placements=(placed(1),),
+        waiting=(Waiting(job_id=2, reason=why),),
+        expected_g=400.0,
+        bound_g=320.0,
+    )
+    assert world.ask("GET", "/v1/plan").json() == {
+        "made_at": "2026-03-02T12:00:00Z",
+        "horizon_end": "2026-03-04T12:00:00Z",
+        "gap_ratio": 0.25,
+        "bound_g": 320.0,
+        "expected_g": 400.0,
+        "start_at_once_g": None,
+        "placements": [
+            {
+                "job": 1,
+                "start": "2026-03-02T14:00:00Z",
+                "end": "2026-03-02T15:00:00Z",
+                "gpus": 1,
+                "late": False,
+                "g_per_kwh": 93.0,
+                "start_now_g_per_kwh": None,
+                "expected_g": 400.0,
+                "start_now_g": 700.0,
+                "reason": {"code": "cleanest_window", "text": CLEANEST.text},
+            }
+        ],
+        "waiting": [{"job": 2, "reason": {"code": "too_few_gpus", "text": why.text}}],
+    }
+
+
+def test_a_forecast_is_told_with_its_source_and_its_slots(world: World) -> None:
+    world.store.saved = forecast()
+    told = world.ask("GET", "/v1/forecast?zone=GB").json()
+    slots = told.pop("slots")
+    assert told == {
+        "zone": "GB",
+        "provider": "test",
+        "signal": "average",
+        "accounting": None,
+        "basis": "lifecycle",
+        "issued_at": None,
+        "fetched_at": "2026-03-02T12:00:00Z",
+        "step_s": 1800.0,
+        "rung": "fresh",
+    }
+    assert slots[0] == {
+        "start": "2026-03-02T12:00:00Z",
+        "end": "2026-03-02T12:30:00Z",
+        "g_per_kwh": 200.0,
+        "kind": "forecast",
+    }
+
+
+@pytest.mark.parametrize(("query", "count"), [("", 3), ("?hours=0.5", 1), ("?hours=0.6", 2), ("?hours=100", 3)])
+def test_a_forecast_is_cut_to_the_hours_asked_for(world: World, query: str, count: int) -> None:
+    world.store.saved = forecast()
+    assert len(world.ask("GET", f"/v1/forecast{query}").json()["slots"]) == count
+
+
+def test_without_a_forecast_everything_of_it_is_null(world: World) -> None:
+    told = world.ask("GET", "/v1/forecast").json()
+    assert (told.pop("zone"), told.pop("rung"), told.pop("slots")) == ("GB", "none", [])
+    assert set(told.values()) == {None}
+
+
+def test_another_zone_is_not_found_and_the_known_one_named(world: World) -> None:
+    answer = world.ask("GET", "/v1/forecast?zone=FR")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "This daemon knows the zone GB only, not FR.")
+
+
+def test_an_old_forecast_is_stale_unless_its_source_said_the_same_lately_or_it_is_replayed() -> None:
+    def rung(fetched_lately: bool, stale_after: timedelta | None) -> str:
+        world = World(stale_after=stale_after)
+        world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
+        lately = NOW - HOUR if fetched_lately else None
+        world.scheduler.lives = Health(started_at=NOW, forecast_fetched_at=lately)
+        return str(world.ask("GET", "/v1/forecast").json()["rung"])
+
+    assert [rung(False, 2 * HOUR), rung(True, 2 * HOUR), rung(False, None)] == ["stale", "fresh", "fresh"]
+
+
+def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> None:
+    world.store.job_runs[3] = [
+        Run(id=9, job_id=3, number=2, token="t", devices=("GPU-1",), claimed_at=NOW, started_at=NOW)
+    ]
+    world.scheduler.elsewhere = {"cpu-0": "another daemon (pid 4)"}
+    gpu, cpu = world.ask("GET", "/v1/devices").json()
+    assert gpu == {
+        "id": "GPU-1",
+        "index": 0,
+        "model": "Emulated GPU",
+        "kind": "gpu",
+        "source": "emulated",
+        "emulated": True,
+        "memory_bytes": 1 << 30,
+        "leased_by_job": 3,
+        "leased_by_run": "3.2",
+        "held_elsewhere": None,
+    }
+    assert (cpu["leased_by_run"], cpu["held_elsewhere"]) == (None, "another daemon (pid 4)")
+
+
+def test_the_ledger_tells_its_slices_booked_and_settled(world: World) -> None:
+    piece = Slice(
+        device="GPU-1",
+        component=Component.GPU,
+        run_id=9,
+        start=NOW - HOUR,
+        end=NOW,
+        energy_j=3.6e6,
+        quality=Quality.MEASURED,
+    )
+    booked = Priced(
+        intensity_g_per_kwh=200.0, emissions_g=240.0, kind=Kind.FORECAST, series=SeriesId(provider="uk", zone="GB")
+    )
+    entry = Entry(slice=piece, pue=1.2, booked=booked, id=1, job_id=3, project="p")
+    world.store.books = [entry, replace(entry, id=2, job_id=4, settled=replace(booked, kind=Kind.MEASURED))]
+    first, second = world.ask("GET", "/v1/ledger").json()
+    assert first == {
+        "id": 1,
+        "job": 3,
+        "run": 9,
+        "project": "p",
+        "device": "GPU-1",
+        "component": "gpu",
+        "start": "2026-03-02T11:00:00Z",
+        "end": "2026-03-02T12:00:00Z",
+        "energy_j": 3.6e6,
+        "quality": "measured",
+        "pue": 1.2,
+        "booked": {"g_per_kwh": 200.0, "emissions_g": 240.0, "kind": "forecast", "provider": "uk"},
+        "settled": None,
+    }
+    assert second["settled"]["kind"] == "measured"
+    assert [row["id"] for row in world.ask("GET", "/v1/ledger?job=4").json()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("health", "status", "reasons"),
+    [
+        (Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW), 200, []),
+        (Health(started_at=NOW), 200, []),
+        (Health(started_at=NOW - HOUR), 503, ["the last tick is older than 60 s"]),
+        (
+            Health(started_at=NOW - HOUR, last_tick_at=NOW - HOUR, last_sample_at=NOW - HOUR),
+            503,
+            ["the last tick is older than 60 s", "the last meter sample is older than 60 s"],
+        ),
+    ],
+)
+def test_health_is_whether_the_daemon_still_works(
+    world: World, health: Health, status: int, reasons: list[str]
+) -> None:
+    world.scheduler.lives = health
+    answer = world.ask("GET", "/healthz", who="127.0.0.1")
+    assert (answer.status_code, answer.json()["reasons"]) == (status, reasons)
+
+
+@pytest.mark.parametrize(
+    ("health", "status"),
+    [
+        (Health(started_at=NOW, last_tick_at=NOW), 200),
+        (Health(started_at=NOW), 503),
+        (Health(started_at=NOW, last_tick_at=NOW, draining=True), 503),
+    ],
+)
+def test_ready_is_whether_the_daemon_starts_jobs(world: World, health: Health, status: int) -> None:
+    world.scheduler.lives = health
+    assert world.ask("GET", "/readyz").status_code == status
+
+
+def test_metrics_are_text_or_openmetrics_as_asked(world: World) -> None:
+    plain = world.ask("GET", "/metrics")
+    openmetrics = world.ask("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.text.endswith("# EOF\n")
+
+
+def test_the_public_app_serves_metrics_and_health_and_nothing_else(world: World) -> None:
+    app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    paths = ("/metrics", "/healthz", "/readyz", "/v1/jobs", "/v1/plan", "/openapi.json", "/docs", "/")
+    answers = [world.ask("GET", path, app=app, who="127.0.0.1").status_code for path in paths]
+    assert answers == [200, 200, 404, 404, 404, 404, 404, 404]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/v1/jobs", 405)])
+def test_what_is_not_there_is_a_problem_document_too(world: World, method: str, path: str, status: int) -> None:
+    answer = world.ask(method, path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert path in answer.json()["detail"]
+
+
+def test_a_fault_of_greenruns_own_tells_nothing_of_its_inside(world: World) -> None:
+    world.store.fault = RuntimeError("a secret")
+    with capture_logs() as logged:
+        answer = world.ask("GET", "/v1/jobs/1")
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["request failed"]
+    assert (answer.status_code, "secret" in answer.text, answer.json()["title"]) == (500, False, "internal error")
+
+
+def test_openapi_names_every_path_of_the_interface(world: World) -> None:
+    paths = world.ask("GET", "/openapi.json").json()["paths"]
+    jobs = {
+        f"/v1/jobs/{{job_id}}{rest}" for rest in ("", "/explain", "/events", "/logs", "/cancel", "/hold", "/release")
+    }
+    others = {"/v1/jobs", "/v1/jobs/{job_id}/start-now", "/v1/plan", "/v1/forecast", "/v1/devices", "/v1/ledger"}
+    assert set(paths) == jobs | others | {"/healthz", "/readyz", "/metrics"}

@@ -1,0 +1,100 @@
+"""The API and the metrics over the real store: what one writes the other tells."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.api.app import create_app
+from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.job import Outcome, State
+from greenrun.core.ledger import Entry, Priced
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.metrics import TOTALS, MetricsCollector, registry_of
+from greenrun.store import Store, journal, tallies
+from tests.api.fakes import GPU, NOW, World, live_state
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A new database."""
+    with Store(tmp_path / "greenrun.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def lasting(store: Store) -> World:
+    """An API over the real store, and its metrics."""
+    world = World()
+    world.metrics = registry_of(MetricsCollector(store, live_state(world.store, world.scheduler)))
+    world.app = create_app(store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    return world
+
+
+def run_job(store: Store) -> None:
+    """Run job 1 for ten minutes and book what it used."""
+    run = store.claim(1, [GPU.id], reason=because(ReasonCode.ASKED_NOW), now=NOW)
+    assert run is not None
+    store.confirm(run.id, started_at=NOW, log="/tmp/log", now=NOW)
+    end = NOW + timedelta(minutes=10)
+    piece = Slice(
+        device=GPU.id,
+        component=Component.GPU,
+        run_id=run.id,
+        start=NOW,
+        end=end,
+        energy_j=1 / 3,
+        quality=Quality.MEASURED,
+    )
+    entry = Entry(slice=piece, pue=1.0, booked=Priced(intensity_g_per_kwh=100.0, emissions_g=0.1 + 0.2))
+    mark = Mark(device=GPU.id, at=end, energy_j=1 / 3, counter="c", session="s")
+    store.append_slices([entry], [mark], now=end)
+    store.close_run(
+        run.id,
+        outcome=Outcome.SUCCEEDED,
+        exit_code=0,
+        started_at=NOW,
+        ended_at=end,
+        log="/tmp/log",
+        job_state=State.SUCCEEDED,
+        reason=because(ReasonCode.SUCCEEDED),
+        now=end,
+    )
+
+
+def test_a_job_is_submitted_held_released_and_cancelled(lasting: World, store: Store) -> None:
+    assert lasting.submit(unique_key="k", env={"A": "b"}, max_delay_s=60).status_code == 201
+    assert lasting.submit(unique_key="k").status_code == 200
+    flags = [lasting.ask("POST", f"/v1/jobs/1/{verb}").json() for verb in ("hold", "release", "cancel")]
+    assert [(row["held"], row["cancel_requested"]) for row in flags] == [(True, False), (False, False), (False, True)]
+    events = [row["kind"] for row in lasting.ask("GET", "/v1/jobs/1/events").json()]
+    assert events == ["submitted", "held", "released", "cancel_requested"]
+    assert store.job(1).spec.env == {"A": "b"}
+
+
+def test_what_the_books_have_of_a_run_is_told_by_the_job_the_ledger_and_the_metrics(
+    lasting: World, store: Store
+) -> None:
+    lasting.submit(project="vision")
+    run_job(store)
+    job = lasting.ask("GET", "/v1/jobs/1").json()
+    [run], [entry] = job["runs"], lasting.ask("GET", "/v1/ledger?job=1").json()
+    assert (job["state"], run["outcome"], run["energy_j"], run["emissions_g"]) == (
+        "succeeded",
+        "succeeded",
+        1 / 3,
+        0.1 + 0.2,
+    )
+    assert (entry["job"], entry["run"], entry["project"], entry["energy_j"]) == (1, run["id"], "vision", 1 / 3)
+    value = lasting.metrics.get_sample_value
+    assert value("greenrun_emissions_grams_total", {"project": "vision"}) == 0.1 + 0.2
+    assert value("greenrun_jobs_finished_total", {"outcome": "succeeded"}) == 1
+    assert value("greenrun_jobs", {"state": "succeeded"}) == 1
+
+
+def test_every_total_that_the_store_keeps_is_exported() -> None:
+    kept = {
+        value for module in (journal, tallies) for value in vars(module).values() if str(value).startswith("greenrun_")
+    }
+    assert kept == set(TOTALS)

@@ -1,0 +1,94 @@
+"""The command line as a whole: quick to load, helpful when misused, quiet when interrupted."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import greenrun
+from greenrun.cli.app import VERBS
+from greenrun.cli.verb import load
+from tests.cli.conftest import Run
+from tests.cli.examples import job
+from tests.fake_api import FakeApi
+
+HEAVY = "sqlmodel sqlalchemy fastapi starlette numpy httpx pydantic pydantic_core uvicorn rich alembic structlog"
+PROBE = f"""
+import sys
+from greenrun.cli import main
+code = main(sys.argv[1:])
+print(code, sorted(set({HEAVY.split()!r}) & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"], ["submit", "--help"], ["submit", "--finish-by", "tomorrow 18:00", "--", "true"], ["list"],
+        ["explain", "12"], ["show", "12"], ["cancel", "12"], ["wait", "12"], ["config", "path"],
+    ],
+)  # fmt: skip
+def test_no_database_web_number_or_table_library_is_loaded(api: FakeApi, words: list[str]) -> None:
+    api.post("/v1/jobs", job(), 201)
+    api.get("/v1/jobs", [job()])
+    api.get("/v1/jobs/12", job(state="succeeded"))
+    api.get("/v1/jobs/12/explain", {"sentences": ["It waits."]})
+    api.post("/v1/jobs/12/cancel", job())
+    done = subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_command_explains_itself(run: Run, name: str) -> None:
+    ran = run(name, "--help")
+    assert ran.code == 0
+    assert f"Usage: greenrun {name}" in ran.out
+    assert load(VERBS[name][0], name).help
+
+
+def test_the_commands_and_exit_codes_are_listed(run: Run) -> None:
+    ran = run("--help")
+    assert ran.code == 0
+    assert [line.split()[0] for line in ran.out.split("Commands:\n")[1].splitlines()[: len(VERBS)]] == list(VERBS)
+    assert "7 storage full" in ran.out
+
+
+def test_the_version_is_printed(run: Run) -> None:
+    assert run("--version").out == f"greenrun {greenrun.__version__}\n"
+
+
+def test_a_misspelt_command_is_usage_and_gets_a_suggestion(run: Run) -> None:
+    ran = run("submti")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Did you mean 'submit'?" in ran.err
+
+
+def test_an_unknown_option_is_usage(run: Run) -> None:
+    assert run("list", "--frobnicate").code == 2
+
+
+def test_a_number_that_is_none_is_usage(run: Run) -> None:
+    ran = run("show", "twelve")
+    assert (ran.code, ran.err) == (2, "error: 'twelve' is not a job's number; `greenrun list` shows them\n")
+
+
+def test_an_interrupt_ends_quietly_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("greenrun.client.Client.plan", interrupted)
+    ran = run("plan", "--socket", "/nowhere")
+    assert (ran.code, ran.out, ran.err) == (130, "", "")
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(api: FakeApi) -> None:
+    api.get("/v1/jobs", [job(number) for number in range(1, 3000)])
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())", "list", "--all"]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -1,0 +1,98 @@
+"""Orders go to each job, and `wait` gives the job's own exit code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.cli.control import Patience, job_exit_code
+from greenrun.client import Client, NotReachable
+from tests.cli.conftest import Run
+from tests.cli.examples import job, run_of
+from tests.fake_api import FakeApi, problem
+
+
+def ended(id: int = 12, state: str = "succeeded", **own: Any) -> dict[str, Any]:
+    reason = {"code": state, "text": "it ended"}
+    return job(id, state=state, planned=None, reason=reason, runs=[run_of(**own)] if own else [])
+
+
+@pytest.mark.parametrize("verb", ["cancel", "hold", "release", "start-now"])
+def test_an_order_goes_to_every_job(api: FakeApi, run: Run, verb: str) -> None:
+    for id in (1, 2):
+        api.post(f"/v1/jobs/{id}/{verb}", ended(id, "cancelled"))
+    ran = run(verb, "1", "2")
+    assert (ran.code, ran.out) == (0, "job 1 cancelled: it ended\njob 2 cancelled: it ended\n")
+    lines = run(verb, "1", "2", "--json").out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [1, 2]
+
+
+def test_a_refused_order_does_not_keep_the_others_from_it(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs/1/cancel", problem(409, "not possible", "Job 1 is finished."), 409)
+    api.post("/v1/jobs/2/cancel", problem(403, "not permitted", "Job 2 is bob's."), 403)
+    api.post("/v1/jobs/3/cancel", ended(3, "cancelled"))
+    ran = run("cancel", "1", "2", "3")
+    assert (ran.code, ran.out) == (2, "job 3 cancelled: it ended\n")
+    assert ran.err == "error: Job 1 is finished.\nerror: Job 2 is bob's.\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (ended(state="succeeded", exit_code=0), 0),
+        (ended(state="failed", exit_code=7, outcome="failed"), 7),
+        (ended(state="failed", exit_code=0, outcome="timed_out"), 1),
+        (ended(state="failed", exit_code=None, outcome="lost"), 1),
+        (ended(state="cancelled", exit_code=143, outcome="cancelled"), 143),
+        (ended(state="cancelled"), 1),
+        (ended(state="expired"), 1),
+    ],
+)
+def test_the_exit_code_is_the_jobs_own_when_there_is_one(answer: dict[str, Any], code: int) -> None:
+    assert job_exit_code(answer) == code
+
+
+def test_wait_looks_until_the_job_is_finished(api: FakeApi, run: Run) -> None:
+    answers: Iterator[dict[str, Any]] = iter([job(), job(state="running"), ended(state="failed", exit_code=7)])
+    api.answers["GET", "/v1/jobs/12"] = lambda _: (200, next(answers))
+    ran = run("wait", "12")
+    assert (ran.code, ran.out) == (7, "job 12 failed: it ended\n")
+
+
+def test_the_first_code_that_is_not_0_counts_for_several_jobs(api: FakeApi, run: Run) -> None:
+    for id, code in ((1, 0), (2, 5), (3, 9)):
+        api.get(f"/v1/jobs/{id}", ended(id, "failed" if code else "succeeded", exit_code=code))
+    ran = run("wait", "1", "2", "3", "--json")
+    assert (ran.code, [json.loads(line)["id"] for line in ran.out.splitlines()]) == (5, [1, 2, 3])
+
+
+def test_waiting_ends_with_6_when_its_time_is_over(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/12", job(state="running"))
+    ran = run("wait", "12", "--timeout", "50ms")
+    assert (ran.code, ran.err) == (6, "error: job 12 is still running; it goes on, only the waiting ended\n")
+
+
+def test_a_time_out_that_is_none_is_usage(run: Run) -> None:
+    assert run("wait", "12", "--timeout", "5").code == 2
+
+
+def test_a_job_that_is_not_there_is_told_at_once(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/12", job())
+    assert run("wait", "12", "99").code == 3
+
+
+def test_a_daemon_that_is_away_for_a_while_is_borne_with(api: FakeApi, tmp_path: Path) -> None:
+    api.get("/v1/jobs/12", job(state="running"))
+    client = Client(api.socket)
+    patient, hasty = Patience(client), Patience(client, limit_s=-1)
+    seen = [patient.job(12), hasty.job(12)]
+    client.socket = tmp_path / "away"
+    assert patient.job(12) == seen[0]
+    with pytest.raises(NotReachable):
+        hasty.job(12)
+
+
+def test_a_daemon_that_was_never_there_is_exit_code_5(run: Run, tmp_path: Path) -> None:
+    assert run("wait", "12", "--socket", str(tmp_path / "none")).code == 5

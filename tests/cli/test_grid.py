@@ -1,0 +1,85 @@
+"""`plan` and `forecast` show what is to come, unchanged as JSON and drawn otherwise."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.examples import at, planned
+from tests.fake_api import FakeApi
+
+
+def a_forecast(**own: Any) -> dict[str, Any]:
+    slots = [
+        {"start": at(hours=hour), "end": at(hours=hour + 1), "g_per_kwh": value, "kind": "forecast"}
+        for hour, value in enumerate([200.0, 50.0, 100.0])
+    ]
+    base = {"zone": "GB", "provider": "uk", "issued_at": at(), "rung": "fresh", "slots": slots}
+    return {**base, **own}
+
+
+def a_plan(**own: Any) -> dict[str, Any]:
+    reason = {"code": "cleanest_window", "text": "waits for the cleanest free window"}
+    first = planned(job=12, gpus=2, late=False, reason=reason)
+    second = planned(job=13, gpus=1, late=True, g_per_kwh=None, expected_g=None, reason=reason)
+    base = {"made_at": at(), "expected_g": 590.0, "start_at_once_g": 1000.0, "placements": [first, second]}
+    return {**base, "waiting": [{"job": 14, "reason": {"code": "held", "text": "held by ada"}}], **own}
+
+
+def test_a_forecast_is_drawn_with_its_cleanest_hour(api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast", a_forecast())
+    lines = run("forecast", "--hours", "12h", "--zone", "GB").out.splitlines()
+    assert api.asked[0].query == {"zone": ["GB"], "hours": ["12.0"]}
+    assert lines[0].startswith("GB: forecast by uk, issued ")
+    assert [line.split()[2] for line in lines[1:]] == ["200", "50", "100"]
+    assert [line.endswith("◀ cleanest") for line in lines[1:]] == [False, True, False]
+
+
+def test_a_forecast_as_json_is_the_api_s_own(api: FakeApi, run: Run) -> None:
+    answer = a_forecast()
+    api.get("/v1/forecast", answer)
+    assert json.loads(run("forecast", "--json").out) == answer
+
+
+def test_no_forecast_is_said_with_what_follows(api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast", {"zone": "GB", "provider": None, "rung": "none", "slots": []})
+    assert run("forecast").out == "there is no forecast for GB now: jobs start as soon as GPUs are free\n"
+
+
+def test_a_stale_forecast_says_so(api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast", a_forecast(rung="stale"))
+    assert "It is stale" in run("forecast").out
+
+
+@pytest.mark.parametrize("hours", ["x", "0", "-3", "nan"])
+def test_hours_that_are_none_are_usage(run: Run, hours: str) -> None:
+    assert run("forecast", f"--hours={hours}").code == 2
+
+
+def test_a_plan_is_drawn_and_told(api: FakeApi, run: Run) -> None:
+    api.get("/v1/plan", a_plan())
+    api.get("/v1/forecast", a_forecast())
+    out = run("plan").out
+    assert " g/kWh  " in out
+    assert "    12  " in out
+    assert "waits for the cleanest free window\n" in out
+    assert " late " in out
+    assert "unknown  unknown  waits" in out
+    assert "expected 590 g CO2e; started at once 1 kg CO2e (41 % below that)\n" in out
+    assert out.endswith("job 14 waits without a place in the plan: held by ada\n")
+
+
+def test_a_plan_without_a_forecast_is_drawn_without_its_strip(api: FakeApi, run: Run) -> None:
+    api.get("/v1/plan", a_plan(expected_g=None, start_at_once_g=None, waiting=[]))
+    api.get("/v1/forecast", {"zone": "GB", "provider": None, "rung": "none", "slots": []})
+    out = run("plan").out
+    assert " g/kWh  " not in out.split("JOB")[0]
+    assert out.endswith("expected unknown CO2e; started at once unknown CO2e\n")
+
+
+def test_a_plan_as_json_is_the_api_s_own_and_an_empty_one_a_sentence(api: FakeApi, run: Run) -> None:
+    answer = a_plan(placements=[], waiting=[])
+    api.get("/v1/plan", answer)
+    assert json.loads(run("plan", "--json").out) == answer
+    assert run("plan").out == "nothing waits to be started\n"

@@ -1,0 +1,110 @@
+"""`list`, `show` and `explain` tell what the API says, unchanged as JSON and readable otherwise."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.examples import at, job, planned, run_of
+from tests.fake_api import Asked, FakeApi, problem
+
+
+def test_the_default_list_is_what_is_unfinished_and_the_last_ten_finished(api: FakeApi, run: Run) -> None:
+    def answer(asked: Asked) -> tuple[int, object]:
+        finished = "succeeded" in asked.query["state"]
+        return 200, [job(3, state="failed")] if finished else [job(2), job(4)]
+
+    api.answers["GET", "/v1/jobs"] = answer
+    listed = json.loads(run("list", "--project", "x", "--json").out)
+    assert [entry["id"] for entry in listed] == [2, 3, 4]
+    unfinished, finished = [asked.query for asked in api.asked]
+    assert unfinished == {"state": ["queued", "starting", "running"], "project": ["x"]}
+    assert (sorted(finished["state"]), finished["limit"]) == (["cancelled", "expired", "failed", "succeeded"], ["10"])
+
+
+def test_states_and_all_are_passed_on(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs", [])
+    run("list", "--state", "failed", "--state", "expired", "--limit", "5", "--user", "ada")
+    assert run("list", "--all").out == "no jobs\n"
+    queries = [asked.query for asked in api.asked]
+    assert queries == [{"state": ["failed", "expired"], "limit": ["5"], "user": ["ada"]}, {}]
+
+
+def test_a_list_in_a_pipe_is_plain_aligned_columns(api: FakeApi, run: Run) -> None:
+    done = job(1, name="a[b]", state="succeeded", planned=None, runs=[run_of()])
+    unknown = job(2, state="failed", planned=None, runs=[run_of(energy_j=None, emissions_g=None)])
+    api.get("/v1/jobs", [done, unknown, job(13, held=True)])
+    lines = run("list", "--all").out.splitlines()
+    assert lines[0].split() == ["ID", "STATE", "NAME", "PROJECT", "USER", "GPUS", "WHEN", "DURATION", "ENERGY", "CO2E"]
+    assert lines[1].startswith(" 1  succeeded  a[b] ")
+    assert lines[1].endswith("2 kWh    186 g")
+    assert lines[2].endswith("unknown  unknown")
+    assert (lines[3].split()[:2], "planned" in lines[3]) == (["13", "held"], True)
+
+
+def test_on_a_terminal_the_list_is_a_table_that_honours_no_color(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.get("/v1/jobs", [job(1, name="a[red]b", state="running", runs=[run_of(ended_at=None, outcome=None)])])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    for name, value in (("NO_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "160")):
+        monkeypatch.setenv(name, value)
+    plain = run("list", "--all").out
+    assert "a[red]b" in plain
+    assert "\x1b[32m" not in plain
+
+
+def test_show_prints_the_api_s_json_unchanged(api: FakeApi, run: Run) -> None:
+    answer = job(runs=[run_of()])
+    api.get("/v1/jobs/12", answer)
+    assert json.loads(run("show", "12", "--json").out) == answer
+
+
+def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> None:
+    runs = [
+        run_of(1, outcome="failed", exit_code=3, emissions_settled_g=190.0, log="/state/runs/12.1/log"),
+        run_of(2, ended_at=None, outcome=None, exit_code=None, energy_j=None, emissions_g=None, devices=["GPU-2"]),
+    ]
+    limits = {"time_limit_s": 7200, "finish_by": at(days=2), "max_delay_s": 3600, "start_after": at(hours=1)}
+    api.get("/v1/jobs/12", job(state="running", runs=runs, labels={"a": "1"}, git_commit="c" * 40, **limits))
+    api.get("/v1/devices", [{"id": "GPU-1", "emulated": True}, {"id": "GPU-2", "emulated": False}])
+    out = run("show", "12").out
+    for expected in (
+        "job 12  train  (running)",
+        "  command:    python train.py",
+        "  folder:     /home/ada (at commit cccccccccccc)",
+        "  labels:     a=1",
+        "  duration:   6h (as given)",
+        "stopped after 2h, must end by ",
+        "run 12.1  failed, exit code 3",
+        "  devices:    GPU-1 (emulated)\n",
+        "  energy:     2 kWh (measured)",
+        "  emissions:  186 g CO2e booked; 190 g CO2e settled with measured intensity",
+        "  log:        /state/runs/12.1/log",
+        "run 12.2  running\n",
+        "  devices:    GPU-2\n",
+        "  energy:     unknown: nothing is booked yet",
+        "  emissions:  unknown, because its energy is unknown; not settled yet",
+    ):
+        assert expected in out
+
+
+def test_a_waiting_job_shows_its_plan(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/12", job(planned=planned(g_per_kwh=None, expected_g=None, start_now_g_per_kwh=None)))
+    out = run("show", "12").out
+    assert "  why:        waits for the cleanest free window\n" in out
+    assert "(emissions unknown: no forecast)\n" in out
+
+
+def test_explain_prints_the_sentences(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/12/explain", {"job": 12, "sentences": ["Job 12 waits.", "It may."], "reason": None})
+    assert run("explain", "12").out == "Job 12 waits.\nIt may.\n"
+    assert json.loads(run("explain", "12", "--json").out)["job"] == 12
+
+
+@pytest.mark.parametrize("verb", ["show", "explain"])
+def test_a_job_that_is_not_there_is_exit_code_3(api: FakeApi, run: Run, verb: str) -> None:
+    for path in ("/v1/jobs/99", "/v1/jobs/99/explain"):
+        api.get(path, problem(404, "job not found", "There is no job 99."), 404)
+    ran = run(verb, "99")
+    assert (ran.code, ran.out, ran.err) == (3, "", "error: There is no job 99.\n")

@@ -1,0 +1,222 @@
+"""`greenrun submit` sends exactly what was stated, or nothing and every problem."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.examples import at, job, planned
+from tests.fake_api import FakeApi, problem
+
+
+@pytest.fixture(autouse=True)
+def accepting(api: FakeApi) -> None:
+    api.post("/v1/jobs", job(), 201)
+
+
+def test_a_bare_command_is_sent_with_the_folder_and_few_variables(
+    api: FakeApi, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("CONDA_PREFIX", "/opt/conda")
+    assert run("submit", "sh", "-c", "true").code == 0
+    sent = api.asked[0].body
+    env = sent.pop("env")
+    assert sent == {"command": ["sh", "-c", "true"], "gpus": 1, "workdir": str(tmp_path), "git_commit": None}
+    assert "SECRET_TOKEN" not in env
+    assert (env["PATH"], env["LC_ALL"], env["CONDA_PREFIX"]) == (os.environ["PATH"], "C.UTF-8", "/opt/conda")
+
+
+def test_every_option_reaches_its_field(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "vars").touch()
+    words = "-g 2 --duration 6h --time-limit 8h --max-delay 12h --project vision --name big --priority -3 --unique k1"
+    words += " --power 700W --min-saving 5% --run-below 80 --retries 2 --grace 2m"
+    words += " --workdir . --env-file vars --log out.txt"
+    words += " --finish-by 2026-12-01T09:00Z --start-after 2026-11-30T09:00Z --now --expire --label a=1 --label b=2"
+    assert run("submit", *words.split(), "--env", "X=1 2", "--", "true").code == 0
+    sent = api.asked[0].body
+    del sent["env"]["PATH"]
+    assert sent["env"]["X"] == "1 2"
+    assert {key: value for key, value in sent.items() if key not in ("env", "git_commit")} == {
+        "command": ["true"], "gpus": 2, "duration_s": 21600, "time_limit_s": 28800, "max_delay_s": 43200,
+        "project": "vision", "name": "big", "priority": -3, "unique_key": "k1", "power_w": 700.0, "min_saving": 0.05,
+        "run_below_g_per_kwh": 80.0, "retries": 2, "grace_s": 120, "workdir": str(tmp_path),
+        "env_file": str(tmp_path / "vars"), "log": str(tmp_path / "out.txt"), "finish_by": "2026-12-01T09:00:00Z",
+        "start_after": "2026-11-30T09:00:00Z", "start_now": True, "expire": True, "labels": {"a": "1", "b": "2"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [(), ("--",), ("--gpus", "1"), ("--gpus", "1", "--")])
+def test_everything_after_the_first_word_is_the_commands_own(api: FakeApi, run: Run, before: tuple[str, ...]) -> None:
+    assert run("submit", *before, "echo", "--help", "--gpus", "x").code == 0
+    assert api.asked[0].body["command"] == ["echo", "--help", "--gpus", "x"]
+
+
+def test_json_words_of_the_command_do_not_change_the_output(run: Run) -> None:
+    assert run("submit", "echo", "--json", "--quiet").out.startswith("job 12 queued, planned ")
+
+
+def test_a_variable_can_be_taken_from_here_by_name(api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run("submit", "--env", "WANDB_MODE", "true").code == 0
+    assert api.asked[0].body["env"]["WANDB_MODE"] == "offline"
+
+
+def test_no_command_is_a_clear_sentence_and_nothing_is_sent(api: FakeApi, run: Run) -> None:
+    ran = run("submit", "--gpus", "2")
+    assert (ran.code, ran.out, api.asked) == (2, "", [])
+    assert ran.err == (
+        "error: nothing was submitted: there is no command to run; "
+        "name it last, like: greenrun submit --duration 6h -- python train.py\n"
+    )
+
+
+def test_all_problems_are_told_at_once_and_nothing_is_sent(api: FakeApi, run: Run) -> None:
+    words = "--gpus two --duration 6 --finish-by 25:00 --min-saving 5 --label x --env NOT_SET_HERE"
+    words += " --env-file no --workdir no"
+    ran = run("submit", *words.split(), "--", "no-such-program")
+    assert (ran.code, api.asked) == (2, [])
+    fields = [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]]
+    assert fields == [
+        "--gpus", "--duration", "--finish-by", "--label", "--min-saving", "--workdir", "--env", "--env-file", "COMMAND",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--gpus", "-1"), ("--gpus", "1.5"), ("--retries", "x"), ("--priority", "high"), ("--power", "-5"),
+        ("--power", "nan"), ("--min-saving", "120%"), ("--run-below", "green"), ("--name", ""), ("--max-delay", "-1h"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_meant_is_refused(api: FakeApi, run: Run, option: str, text: str) -> None:
+    ran = run("submit", f"{option}={text}", "true")
+    assert (ran.code, api.asked) == (2, [])
+    assert ran.err.startswith(f"error: nothing was submitted: {option}: ")
+
+
+def test_a_problem_with_json_is_told_as_json(run: Run) -> None:
+    told = json.loads(run("submit", "--json", "--gpus", "x", "true").err)
+    assert told["errors"] == [{"field": "--gpus", "message": "'x' is not a whole number from 0 up"}]
+
+
+def test_a_refusal_of_the_daemon_is_exit_code_2_with_its_fields(api: FakeApi, run: Run) -> None:
+    errors = (("finish_by", "cannot be met; 19:30 could"), ("gpus", "has only 2"))
+    api.post("/v1/jobs", problem(422, "invalid job", "The job cannot be met.", errors), 422)
+    ran = run("submit", "true")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "error: The job cannot be met.\n  finish_by: cannot be met; 19:30 could\n  gpus: has only 2\n"
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 4), (507, 7), (500, 1), (413, 2)])
+def test_every_other_refusal_has_its_exit_code(api: FakeApi, run: Run, status: int, code: int) -> None:
+    api.post("/v1/jobs", problem(status, "title", "A sentence."), status)
+    ran = run("submit", "true")
+    assert (ran.code, ran.err) == (code, "error: A sentence.\n")
+
+
+def test_no_daemon_is_exit_code_5(run: Run, tmp_path: Path) -> None:
+    ran = run("submit", "--socket", str(tmp_path / "none"), "true")
+    assert ran.code == 5
+    assert "start it with `greenrun serve`" in ran.err
+
+
+def test_the_socket_may_be_named_before_the_verb_too(run: Run, tmp_path: Path) -> None:
+    assert run("--socket", str(tmp_path / "none"), "submit", "true").code == 5
+
+
+def test_the_answer_is_the_id_alone_when_quiet_and_the_job_itself_as_json(api: FakeApi, run: Run) -> None:
+    answer = job()
+    api.post("/v1/jobs", answer, 201)
+    assert run("submit", "-q", "true").out == "12\n"
+    assert json.loads(run("submit", "--json", "true").out) == answer
+
+
+def test_a_start_at_once_says_why(api: FakeApi, run: Run) -> None:
+    reason = {"code": "now_is_cleanest", "text": "now is the cleanest free window"}
+    api.post("/v1/jobs", job(planned=planned(start=at(), end=at(hours=6)), reason=reason), 201)
+    assert run("submit", "true").out == "job 12 queued, starts now (93 g/kWh): now is the cleanest free window\n"
+
+
+def test_a_known_key_is_said_to_be_known(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs", job(state="running", planned=None, reason=None), 200)
+    assert run("submit", "--unique", "k", "true").out == "job 12 was submitted before with this key; it is running\n"
+
+
+def test_a_dry_run_tells_the_placement_and_stores_nothing(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs", job(None), 200)
+    ran = run("submit", "--dry-run", "true")
+    first, *rest = ran.out.splitlines()
+    assert api.asked[0].query == {"dry_run": ["true"]}
+    assert first.startswith("dry run, nothing submitted: planned ")
+    assert rest == [
+        "  expected emissions: 590 g CO2e; started now: 1 kg CO2e",
+        "  because: waits for the cleanest free window",
+    ]
+
+
+def test_a_job_file_is_sent_as_one_list(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        '[[job]]\ncommand = ["true", "a b"]\ngpus = 2\nfinish-by = 2026-12-01T09:00:00Z\nnow = false\n'
+        '[[job]]\ncommand = "true \'a b\'"\ntime_limit = "2h"\nlabels = {team = "x"}\nenv = ["A=1"]\nexpire = true\n'
+    )
+    api.post("/v1/jobs", [job(1), job(2)], 201)
+    ran = run("submit", "--file", "jobs.toml", "--project", "sweep", "--quiet")
+    assert (ran.code, ran.out) == (0, "1\n2\n")
+    first, second = api.asked[0].body
+    assert (first["gpus"], first["finish_by"], "start_now" in first) == (2, "2026-12-01T09:00:00Z", False)
+    assert (second["time_limit_s"], second["labels"], second["env"]["A"], second["expire"]) == (
+        7200,
+        {"team": "x"},
+        "1",
+        True,
+    )
+    assert [entry["command"] for entry in (first, second)] == [["true", "a b"]] * 2
+    assert [entry["project"] for entry in (first, second)] == ["sweep"] * 2
+
+
+def test_a_job_file_with_faults_is_refused_whole_with_all_of_them(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        '[[job]]\ncommand = ["true"]\n'
+        '[[job]]\ncommand = ["true"]\ngpu = 1\nduration = 6\nnow = "yes"\n'
+        "[[job]]\ngpus = [1, 2]\n"
+    )
+    ran = run("submit", "--file", "jobs.toml")
+    assert (ran.code, api.asked) == (2, [])
+    assert ran.err.splitlines() == [
+        "error: no job of jobs.toml was submitted: some have faults",
+        "  job 2: gpu: there is no such option; see greenrun submit --help",
+        "  job 2: now: say true or false",
+        "  job 2: duration: '6' has no unit; write it like 90s, 10m, 1h30m, 6h or 2d",
+        "  job 3: gpus: needs one value",
+        "  job 3: command: there is no command to run; "
+        "name it last, like: greenrun submit --duration 6h -- python train.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), ("[[job]", "cannot read jobs"), ("job = 1", "lists no jobs"), ("", "lists no jobs")],
+)
+def test_a_job_file_that_is_none_is_refused(run: Run, tmp_path: Path, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "jobs.toml").write_text(content)
+    ran = run("submit", "--file", "jobs.toml")
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_file_and_a_command_exclude_each_other(run: Run) -> None:
+    assert run("submit", "--file", "jobs.toml", "true").code == 2
+
+
+def test_the_commit_of_the_folder_is_recorded(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    commit = "a" * 40
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text(f"{commit}\n")
+    (tmp_path / "sub").mkdir()
+    assert run("submit", "--workdir", "sub", "true").code == 0
+    assert api.asked[0].body["git_commit"] == commit

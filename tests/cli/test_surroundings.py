@@ -1,0 +1,64 @@
+"""A job takes along the commit that git's files tell, and its program is looked for where it will run."""
+
+from pathlib import Path
+
+import pytest
+
+from greenrun.cli.surroundings import git_commit, kept, why_not_runnable
+
+COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Path:
+    folder = tmp_path / ".git"
+    (folder / "refs/heads").mkdir(parents=True)
+    (folder / "HEAD").write_text("ref: refs/heads/main\n")
+    return folder
+
+
+def test_a_branch_is_followed_to_its_commit(git: Path, tmp_path: Path) -> None:
+    (git / "refs/heads/main").write_text(f"{COMMIT}\n")
+    (tmp_path / "src/deep").mkdir(parents=True)
+    assert git_commit(tmp_path / "src/deep") == COMMIT
+
+
+def test_a_packed_branch_is_found(git: Path, tmp_path: Path) -> None:
+    (git / "packed-refs").write_text(f"# peeled\n{OTHER} refs/heads/other\n{COMMIT} refs/heads/main\n^{OTHER}\n")
+    assert git_commit(tmp_path) == COMMIT
+
+
+def test_a_worktree_is_followed_to_the_shared_repository(git: Path, tmp_path: Path) -> None:
+    (git / "refs/heads/topic").write_text(COMMIT)
+    (git / "worktrees/w").mkdir(parents=True)
+    (git / "worktrees/w/HEAD").write_text("ref: refs/heads/topic\n")
+    (git / "worktrees/w/commondir").write_text("../..\n")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/.git").write_text(f"gitdir: {git}/worktrees/w\n")
+    assert git_commit(tmp_path / "w") == COMMIT
+
+
+@pytest.mark.parametrize("head", ["", "nonsense", "ref: refs/heads/unborn", "ref: ../../../etc/passwd", "\udcff\x00"])
+def test_what_is_no_commit_is_none(git: Path, tmp_path: Path, head: str) -> None:
+    (git / "HEAD").write_bytes(head.encode("utf-8", "surrogateescape"))
+    assert git_commit(tmp_path) is None
+
+
+def test_only_the_listed_variables_are_kept() -> None:
+    environ = {"PATH": "/bin", "LC_ALL": "C", "CONDA_PREFIX": "/c", "AWS_SECRET": "x", "PATHS": "x", "HOME": "/h"}
+    assert kept(environ) == {"PATH": "/bin", "LC_ALL": "C", "CONDA_PREFIX": "/c", "HOME": "/h"}
+
+
+def test_a_program_is_looked_for_in_path_and_from_the_jobs_folder(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, mode in (("bin/tool", 0o755), ("here", 0o755), ("plain", 0o644)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    assert why_not_runnable("tool", tmp_path, f"/nowhere:{tmp_path}/bin") is None
+    assert why_not_runnable("tool", tmp_path, "bin") is None
+    assert why_not_runnable("./here", tmp_path, "") is None
+    assert why_not_runnable("./bin/tool", tmp_path, "") is None
+    assert "for the file here write ./here" in (why_not_runnable("here", tmp_path, "/nowhere") or "")
+    assert "is not executable; run chmod +x" in (why_not_runnable("./plain", tmp_path, "") or "")
+    assert "check its path" in (why_not_runnable("./none", tmp_path, "") or "")
+    assert "check its spelling" in (why_not_runnable("none", tmp_path, "/nowhere") or "")

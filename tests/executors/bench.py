@@ -1,0 +1,80 @@
+"""What tests of executors share: runs to start, and waiting for a condition with a limit."""
+
+import itertools
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from greenrun.core.job import Job, JobSpec, Run, State
+from greenrun.core.status import Phase, RunStatus
+from greenrun.ports import Executor
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+LIMIT_S = 20.0
+ENDED = frozenset({Phase.EXITED, Phase.LOST, Phase.INTERRUPTED, Phase.BARRED})
+numbers = itertools.count(1)
+
+
+def wait_until(is_so: Callable[[], object], limit_s: float = LIMIT_S) -> None:
+    """Wait for a condition; fail after the limit."""
+    deadline = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        threading.Event().wait(0.01)
+
+
+class Bench:
+    """An executor at work in a folder of its own. `executor` may be replaced, as a restart of the daemon does."""
+
+    def __init__(self, executor: Executor, folder: Path) -> None:
+        self.executor = executor
+        self.workdir = folder / "work"
+        self.workdir.mkdir(exist_ok=True)
+
+    def make(self, *command: str, devices: tuple[str, ...] = (), **spec: Any) -> tuple[Run, Job]:
+        """Return a claimed run of a job, not started yet."""
+        fields = {
+            "command": command,
+            "workdir": str(self.workdir),
+            "duration": timedelta(minutes=1),
+            "env": {"PATH": PATH},
+        }
+        number = next(numbers)
+        job = Job(
+            id=number,
+            spec=JobSpec(**{**fields, "gpus": len(devices), **spec}),
+            user="alice",
+            uid=1000,
+            state=State.STARTING,
+            submitted_at=NOW,
+        )
+        run = Run(id=number, job_id=number, number=1, token=uuid.uuid4().hex, devices=devices, claimed_at=NOW)
+        return run, job
+
+    def start(self, *command: str, **fields: Any) -> Run:
+        """Start a new run and return it at once."""
+        run, job = self.make(*command, **fields)
+        self.executor.start(run, job)
+        return run
+
+    def running(self, *command: str, **fields: Any) -> Run:
+        """Start a new run and return it once its command was started."""
+        run = self.start(*command, **fields)
+        wait_until(lambda: self.executor.poll(run).phase is Phase.RUNNING)
+        return run
+
+    def end(self, run: Run) -> RunStatus:
+        """Wait for the end of a run and return it."""
+        wait_until(lambda: self.executor.poll(run).phase in ENDED)
+        return self.executor.poll(run)
+
+    def file(self, name: str) -> str:
+        """Wait for a file of the working folder to have content and return that."""
+        path = self.workdir / name
+        wait_until(lambda: path.exists() and path.stat().st_size > 0)
+        return path.read_text()

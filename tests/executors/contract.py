@@ -1,0 +1,178 @@
+"""The promises that every executor keeps; a test class per executor inherits them and provides the `bench`."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.core.status import EndedBy, Phase
+from tests.executors.bench import PATH, Bench, wait_until
+
+STUBBORN = "trap '' TERM; echo ready > ready; while :; do sleep 0.1; done"
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class ExecutorContract:
+    """Inherit this and provide a fixture `bench` with the executor in it."""
+
+    @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -SEGV $$", 128 + 11)])
+    def test_exit_code_is_the_commands_own_or_128_plus_its_signal(self, bench: Bench, script: str, code: int) -> None:
+        status = bench.end(bench.start("sh", "-c", script))
+        assert (status.phase, status.exit_code, status.ended_by) == (Phase.EXITED, code, EndedBy.ITSELF)
+
+    def test_run_is_absent_before_it_is_started(self, bench: Bench) -> None:
+        run, _ = bench.make("true")
+        assert bench.executor.poll(run).phase is Phase.ABSENT
+
+    def test_running_says_since_when_and_where_the_log_is(self, bench: Bench) -> None:
+        before = datetime.now(UTC)  # noqa: TID251  (the supervisor's clock is the real one)
+        run = bench.running("sh", "-c", "echo hello; sleep 60")
+        status = bench.executor.poll(run)
+        assert status.started_at is not None
+        assert before <= status.started_at <= datetime.now(UTC)  # noqa: TID251
+        wait_until(lambda: Path(status.log or "").read_text() == "hello\n")
+        bench.executor.stop(run, "test")
+        bench.end(run)
+
+    def test_end_is_recorded_with_the_instants_of_the_command(self, bench: Bench) -> None:
+        status = bench.end(bench.start("sleep", "0.3"))
+        assert status.started_at is not None
+        assert status.ended_at is not None
+        assert timedelta(seconds=0.3) <= status.ended_at - status.started_at < timedelta(seconds=2)
+
+    def test_log_has_stdout_and_stderr_in_order(self, bench: Bench) -> None:
+        status = bench.end(bench.start("sh", "-c", "echo one; echo two >&2; echo three"))
+        assert Path(status.log or "").read_text() == "one\ntwo\nthree\n"
+
+    def test_log_that_the_job_names_is_appended_to(self, bench: Bench) -> None:
+        (bench.workdir / "my.log").write_text("before\n")
+        status = bench.end(bench.start("echo", "after", log="my.log"))
+        assert (status.log, bench.file("my.log")) == (str(bench.workdir / "my.log"), "before\nafter\n")
+
+    def test_command_gets_its_environment_and_nothing_else(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SECRET_OF_THE_DAEMON", "1")
+        (bench.workdir / "secrets").write_text("# keys\nexport KEY='a b=c'\n\nQUOTED=\"x\"\nPLAIN= y\n")
+        run, job = bench.make(
+            "/usr/bin/env",
+            devices=("GPU-a", "GPU-b"),
+            env={"PATH": PATH, "LR": "0.1"},
+            env_file="secrets",
+            finish_by=datetime(2026, 3, 2, 9, tzinfo=UTC),
+        )
+        bench.executor.start(run, job)
+        lines = Path(bench.end(run).log or "").read_text().splitlines()
+        got = dict(line.split("=", 1) for line in lines)
+        checkpoints = got.pop("GREENRUN_CHECKPOINT_DIR")
+        assert Path(checkpoints).is_dir()
+        assert got == {
+            "PATH": PATH,
+            "LR": "0.1",
+            "KEY": "a b=c",
+            "QUOTED": "x",
+            "PLAIN": "y",
+            "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "GREENRUN_JOB_ID": str(job.id),
+            "GREENRUN_RUN": run.label,
+            "GREENRUN_ATTEMPT": "1",
+            "GREENRUN_RUN_TOKEN": run.token,
+            "GREENRUN_FINISH_BY": "2026-03-02T09:00:00Z",
+        }
+
+    def test_job_without_gpus_sees_none(self, bench: Bench) -> None:
+        status = bench.end(bench.start("sh", "-c", 'echo "[$CUDA_VISIBLE_DEVICES]"'))
+        assert Path(status.log or "").read_text() == "[]\n"
+
+    def test_command_runs_in_its_folder_with_nothing_on_standard_input(self, bench: Bench) -> None:
+        status = bench.end(bench.start("sh", "-c", "pwd; cat"))
+        assert Path(status.log or "").read_text() == f"{bench.workdir}\n"
+
+    def test_command_that_does_not_exist_is_said_in_words_and_code_127(self, bench: Bench) -> None:
+        status = bench.end(bench.start("no-such-command"))
+        assert (status.phase, status.exit_code, status.ended_by) == (Phase.EXITED, 127, EndedBy.NOT_STARTED)
+        assert status.started_at is None
+        assert "cannot execute 'no-such-command'" in status.detail
+        assert status.detail in Path(status.log or "").read_text()
+
+    @pytest.mark.parametrize(
+        ("fields", "code", "words"),
+        [
+            ({"workdir": "/nonexistent"}, 127, "cannot change to its working folder /nonexistent"),
+            ({"env_file": "missing"}, 126, "missing"),
+            ({"log": "missing/log"}, 126, "missing/log"),
+        ],
+    )
+    def test_what_else_keeps_a_command_from_starting(
+        self, bench: Bench, fields: dict[str, str], code: int, words: str
+    ) -> None:
+        status = bench.end(bench.start("true", **fields))
+        assert (status.exit_code, status.ended_by) == (code, EndedBy.NOT_STARTED)
+        assert words in status.detail
+
+    def test_stop_is_term_first(self, bench: Bench) -> None:
+        run = bench.start("sh", "-c", "trap 'echo saved > saved; exit 85' TERM; echo ready > ready; sleep 60 & wait")
+        bench.file("ready")
+        bench.executor.stop(run, "bob")
+        bench.executor.stop(run, "carol")
+        status = bench.end(run)
+        assert (status.exit_code, status.ended_by, bench.file("saved")) == (85, EndedBy.STOP, "saved\n")
+
+    def test_stop_kills_what_ignores_term_after_the_grace(self, bench: Bench) -> None:
+        run = bench.start("sh", "-c", STUBBORN, grace=timedelta(seconds=0.3))
+        bench.file("ready")
+        bench.executor.stop(run, "bob")
+        status = bench.end(run)
+        assert (status.exit_code, status.ended_by) == (128 + 9, EndedBy.STOP)
+
+    def test_stopping_a_run_that_has_ended_changes_nothing(self, bench: Bench) -> None:
+        run = bench.start("true")
+        before = bench.end(run)
+        bench.executor.stop(run, "bob")
+        assert bench.executor.poll(run) == before
+
+    def test_time_limit_ends_a_run(self, bench: Bench) -> None:
+        status = bench.end(bench.start("sleep", "60", time_limit=timedelta(seconds=0.2)))
+        assert (status.exit_code, status.ended_by) == (128 + 15, EndedBy.TIME_LIMIT)
+
+    def test_what_the_command_left_behind_is_gone_when_it_has_exited(self, bench: Bench) -> None:
+        left = "sleep 60 & echo $! > plain; setsid sleep 60 & echo $! > detached; exit 4"
+        run = bench.start("sh", "-c", left, devices=("GPU-a",))
+        status = bench.end(run)
+        pids = [int(bench.file(name)) for name in ("plain", "detached")]
+        assert (status.exit_code, [alive(pid) for pid in pids]) == (4, [False, False])
+        assert bench.executor.held_elsewhere(["GPU-a"]) == {}
+
+    def test_barred_run_cannot_start(self, bench: Bench) -> None:
+        run, _ = bench.make("true")
+        assert [bench.executor.bar(run), bench.executor.bar(run)] == [True, True]
+        assert bench.executor.poll(run).phase is Phase.BARRED
+
+    def test_run_that_has_started_cannot_be_barred(self, bench: Bench) -> None:
+        run = bench.start("true")
+        bench.end(run)
+        assert (bench.executor.bar(run), bench.executor.poll(run).phase) == (False, Phase.EXITED)
+
+    def test_starting_a_run_again_starts_its_command_once(self, bench: Bench) -> None:
+        run, job = bench.make("sh", "-c", "echo once >> count; sleep 0.3", devices=("GPU-a",))
+        for _ in range(3):
+            bench.executor.start(run, job)
+        bench.end(run)
+        bench.executor.start(run, job)
+        assert bench.file("count") == "once\n"
+
+    def test_devices_of_a_run_are_held_until_it_has_exited(self, bench: Bench) -> None:
+        run = bench.running("sleep", "60", devices=("GPU-a",))
+        held = bench.executor.held_elsewhere(["GPU-a", "GPU-b"])
+        assert list(held) == ["GPU-a"]
+        assert f"run {run.label} of user {os.getuid()}" in held["GPU-a"]
+        bench.executor.stop(run, "test")
+        bench.end(run)
+        assert bench.executor.held_elsewhere(["GPU-a", "GPU-b"]) == {}

@@ -1,0 +1,372 @@
+"""The local executor: the contract, and what a crash of the daemon, of a shim or of the machine leaves."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.core.errors import ExecutorError
+from greenrun.core.job import Job, Run
+from greenrun.core.status import EndedBy, Phase
+from greenrun.executors.local import LocalExecutor
+from greenrun.executors.spawn import shim_spec, spawn_shim
+from greenrun.executors.watcher import Watcher
+from tests.executors.bench import NOW, Bench, wait_until
+from tests.executors.contract import STUBBORN, ExecutorContract, alive
+
+pytestmark = pytest.mark.system
+
+HOLDS_NOTHING = "import os, time; os.closerange(3, 100); open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., LocalExecutor]]:
+    """Make executors on one state folder (as restarts of the daemon do) and one host's locks."""
+    made: list[LocalExecutor] = []
+
+    def executor(
+        state: str = "state", on_change: Callable[[], None] | None = None, cap: int = 1 << 20
+    ) -> LocalExecutor:
+        locks = tmp_path / "locks"
+        made.append(
+            LocalExecutor(runs_dir=tmp_path / state / "runs", locks_dir=locks, on_change=on_change, log_cap_bytes=cap)
+        )
+        return made[-1]
+
+    yield executor
+    for each in made:
+        each.close()
+    for record in tmp_path.glob("*/runs/*/run.json"):  # leave nothing running
+        _end_shim(record)
+
+
+@pytest.fixture
+def bench(make: Callable[..., LocalExecutor], tmp_path: Path) -> Bench:
+    return Bench(make(), tmp_path)
+
+
+def _end_shim(record: Path) -> None:
+    pid = json.loads(record.read_text() or "{}").get("pid")
+    if pid and alive(pid) and "shim_entry" in Path(f"/proc/{pid}/cmdline").read_text():
+        os.kill(pid, signal.SIGTERM)
+
+
+def folder(tmp_path: Path, run: Run) -> Path:
+    return tmp_path / "state" / "runs" / run.label
+
+
+def record(tmp_path: Path, run: Run, name: str = "run.json") -> dict[str, object]:
+    return json.loads((folder(tmp_path, run) / name).read_text())
+
+
+def kill_shim(tmp_path: Path, run: Run) -> None:
+    pid = int(str(record(tmp_path, run)["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid))
+
+
+class TestLocalExecutor(ExecutorContract):
+    """The local executor keeps the promises of every executor."""
+
+
+# a restart of the daemon
+
+
+def test_a_restarted_daemon_adopts_a_run_and_learns_its_true_exit_code(
+    bench: Bench, make: Callable[..., LocalExecutor]
+) -> None:
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 7")
+    bench.executor.close()
+    bench.executor = make()
+    assert bench.executor.poll(run).phase is Phase.RUNNING
+    (bench.workdir / "go").touch()
+    assert bench.end(run).exit_code == 7
+
+
+def test_time_limit_is_kept_while_no_daemon_runs(
+    bench: Bench, make: Callable[..., LocalExecutor], tmp_path: Path
+) -> None:
+    run = bench.start("sh", "-c", STUBBORN, time_limit=timedelta(seconds=0.3), grace=timedelta(seconds=0.2))
+    bench.executor.close()
+    wait_until((folder(tmp_path, run) / "exit.json").exists)
+    status = make().poll(run)
+    assert (status.exit_code, status.ended_by) == (128 + 9, EndedBy.TIME_LIMIT)
+
+
+def test_changes_are_told_for_spawned_and_for_adopted_runs(bench: Bench, make: Callable[..., LocalExecutor]) -> None:
+    told = threading.Event()
+    bench.executor = make(on_change=told.set)
+    run = bench.start("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done")
+    assert told.wait(10)
+    assert bench.executor.poll(run).phase is Phase.RUNNING
+    told_later = threading.Event()
+    bench.executor = make(on_change=told_later.set)
+    bench.executor.poll(run)
+    assert not told_later.is_set()
+    (bench.workdir / "go").touch()
+    assert told_later.wait(10)
+    assert bench.executor.poll(run).phase is Phase.EXITED
+
+
+def test_changes_are_told_on_a_kernel_without_pidfds(
+    bench: Bench, make: Callable[..., LocalExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError("no pidfd here")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    told: list[Phase] = []
+    bench.executor = executor = make(on_change=lambda: told.append(executor.poll(run).phase))
+    run, job = bench.make("sleep", "60")
+    executor.start(run, job)
+    wait_until(lambda: Phase.RUNNING in told)
+    executor.stop(run, "test")
+    wait_until(lambda: Phase.EXITED in told)
+
+
+# a delayed or dead shim
+
+
+def test_a_shim_that_comes_after_the_tombstone_starts_nothing(bench: Bench, tmp_path: Path) -> None:
+    run, job = bench.make("sh", "-c", "echo started > started")
+    assert bench.executor.bar(run)
+    pid = _spawn(run, job, tmp_path)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert bench.executor.poll(run).phase is Phase.BARRED
+    assert not (bench.workdir / "started").exists()
+    assert [path.name for path in (tmp_path / "state" / "runs").iterdir()] == [run.label]
+
+
+def test_of_two_shims_of_one_run_one_starts_the_command(bench: Bench, tmp_path: Path) -> None:
+    run, job = bench.make("sh", "-c", "echo once >> count; sleep 0.3")
+    ends = [os.waitpid(pid, 0)[1] for pid in [_spawn(run, job, tmp_path) for _ in range(4)]]
+    assert sorted(map(os.waitstatus_to_exitcode, ends)) == [0, 3, 3, 3]
+    assert bench.file("count") == "once\n"
+
+
+def _spawn(run: Run, job: Job, tmp_path: Path) -> int:
+    pid, said = spawn_shim(_spec(run, job, tmp_path), (), run.label)
+    os.close(said)
+    return pid
+
+
+def _spec(run: Run, job: Job, tmp_path: Path) -> dict[str, object]:
+    return shim_spec(run, job, folder=folder(tmp_path, run), checkpoints=tmp_path, log_cap_bytes=1 << 20)
+
+
+def test_a_run_whose_shim_was_killed_is_lost_once_its_tree_is_gone(bench: Bench, tmp_path: Path) -> None:
+    script = "setsid sh -c 'echo $$ > detached; sleep 60' & sleep 60 & echo $! > plain; wait"
+    run = bench.running("sh", "-c", script, devices=("GPU-a",))
+    pids = [int(bench.file(name)) for name in ("plain", "detached")]
+    kill_shim(tmp_path, run)
+    assert list(bench.executor.held_elsewhere(["GPU-a"])) == ["GPU-a"]
+    assert all(map(alive, pids))
+    status = bench.end(run)
+    assert (status.phase, [alive(pid) for pid in pids]) == (Phase.LOST, [False, False])
+    assert status.started_at is not None
+    assert bench.executor.held_elsewhere(["GPU-a"]) == {}
+
+
+def test_a_process_that_kept_neither_lock_nor_group_is_found_by_its_token(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sh", "-c", 'setsid "$0" -c "$1" & wait', sys.executable, HOLDS_NOTHING)
+    pid = int(bench.file("pid"))
+    kill_shim(tmp_path, run)
+    assert (bench.end(run).phase, alive(pid)) == (Phase.LOST, False)
+
+
+def test_a_run_that_cannot_be_seen_dead_is_unknown(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.running("sleep", "60")
+    kill_shim(tmp_path, run)
+    monkeypatch.setattr("greenrun.executors.status.kill_all", lambda find, limit_s: True)  # it finds nobody
+    assert bench.executor.poll(run).phase is Phase.UNKNOWN
+    monkeypatch.undo()
+    assert bench.end(run).phase is Phase.LOST
+
+
+def test_a_shim_that_died_before_it_started_the_command_bars_the_run(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    kill_shim(tmp_path, run)
+    (folder(tmp_path, run) / "started.json").unlink()
+    assert bench.end(run).phase is Phase.BARRED
+
+
+def test_a_shim_in_place_that_has_not_started_its_command_is_not_running_yet(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    (folder(tmp_path, run) / "started.json").unlink()
+    assert (bench.executor.poll(run).phase, bench.executor.bar(run)) == (Phase.ABSENT, False)
+
+
+def test_why_a_shim_started_nothing_is_told(bench: Bench, tmp_path: Path) -> None:
+    run, job = bench.make("true")
+    bench.executor.bar(run)
+    told = threading.Event()
+    watcher = Watcher(told.set)
+    pid, said = spawn_shim(_spec(run, job, tmp_path), (), run.label)
+    watcher.expect_ready(said, run.label)
+    assert told.wait(10)
+    watcher.close()
+    os.waitpid(pid, 0)
+    assert "nothing was started, because the run's folder could not be put in place" in watcher.complaint(run.label)
+
+
+# the machine, and damaged folders
+
+
+def test_a_run_of_another_boot_was_interrupted(bench: Bench, tmp_path: Path) -> None:
+    run = bench.start("true")
+    ended = bench.end(run)
+    (folder(tmp_path, run) / "exit.json").unlink()
+    changed = {**record(tmp_path, run), "boot_id": "another"}
+    (folder(tmp_path, run) / "run.json").write_text(json.dumps(changed))
+    wait_until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)  # until the shim has let go of the lock
+    status = bench.executor.poll(run)
+    assert (status.phase, status.started_at) == (Phase.INTERRUPTED, ended.started_at)
+    assert status.ended_at is not None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"token": "other", "exit_code": 0}', "\x00" * 4096])
+def test_a_damaged_exit_record_is_never_an_exit_code(bench: Bench, tmp_path: Path, content: str) -> None:
+    run = bench.start("true")
+    bench.end(run)
+    (folder(tmp_path, run) / "exit.json").write_text(content)
+    status = bench.end(run)
+    assert (status.phase, status.exit_code) == (Phase.LOST, None)
+    assert "its exit record is damaged" in status.detail
+
+
+def test_a_run_whose_folder_says_nothing_is_lost_only_when_nobody_holds_its_lock(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    pid = int(str(record(tmp_path, run)["pid"]))
+    (folder(tmp_path, run) / "run.json").write_text("")
+    with pytest.raises(ExecutorError, match="damaged"):
+        bench.executor.bar(run)
+    os.kill(pid, signal.SIGKILL)
+    assert bench.end(run).phase is Phase.LOST
+
+
+def test_a_vanished_runs_folder_is_unknown_and_nothing_is_started(bench: Bench, tmp_path: Path) -> None:
+    run, job = bench.make("true")
+    runs = tmp_path / "state" / "runs"
+    away = runs.rename(tmp_path / "away")
+    assert bench.executor.poll(run).phase is Phase.UNKNOWN
+    runs.mkdir()
+    assert bench.executor.poll(run).phase is Phase.UNKNOWN
+    for act in (lambda: bench.executor.start(run, job), lambda: bench.executor.bar(run)):
+        with pytest.raises(ExecutorError, match="runs"):
+            act()
+    runs.rmdir()
+    away.rename(runs)
+    assert bench.executor.poll(run).phase is Phase.ABSENT
+
+
+def test_a_confirmed_run_whose_folder_was_removed_is_never_absent(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    confirmed = replace(run, started_at=bench.executor.poll(run).started_at)
+    shim = int(str(record(tmp_path, run)["pid"]))
+    hidden = folder(tmp_path, run).rename(tmp_path / "hidden")
+    assert bench.executor.poll(confirmed).phase is Phase.UNKNOWN
+    os.kill(shim, signal.SIGTERM)
+    assert bench.end(confirmed).phase is Phase.LOST
+    assert hidden.exists()
+
+
+def test_a_folder_of_another_database_bars_the_run_of_that_name(bench: Bench, tmp_path: Path) -> None:
+    run, job = bench.make("true")
+    bench.executor.start(run, job)
+    bench.end(run)
+    other = replace(run, token="another")
+    assert (bench.executor.poll(other).phase, bench.executor.bar(other)) == (Phase.BARRED, True)
+    with pytest.raises(ExecutorError, match="not of this run"):
+        bench.executor.start(other, job)
+    assert bench.executor.poll(run).phase is Phase.EXITED
+
+
+def test_a_folder_of_a_newer_greenrun_is_left_alone(bench: Bench, tmp_path: Path) -> None:
+    run = bench.start("true")
+    bench.end(run)
+    (folder(tmp_path, run) / "run.json").write_text(json.dumps({**record(tmp_path, run), "version": 99}))
+    assert bench.executor.poll(run).phase is Phase.UNKNOWN
+
+
+# devices, signals, secrets, logs, pruning
+
+
+def test_two_daemons_of_one_machine_cannot_hold_one_device(bench: Bench, make: Callable[..., LocalExecutor]) -> None:
+    run = bench.running("sleep", "60", devices=("GPU-a",))
+    other = make("other")
+    late, job = bench.make("sh", "-c", "echo late > late", devices=("GPU-b", "GPU-a"))
+    assert list(other.held_elsewhere(["GPU-a", "GPU-b"])) == ["GPU-a"]
+    with pytest.raises(ExecutorError, match=rf"GPU-a is locked by run {run.label} of user \d+ in .*/state/runs"):
+        other.start(late, job)
+    assert other.held_elsewhere(["GPU-b"]) == {}
+    bench.executor.stop(run, "test")
+    bench.end(run)
+    other.start(late, job)
+    wait_until(lambda: other.poll(late).phase is Phase.EXITED)
+    assert bench.file("late") == "late\n"
+
+
+def test_the_environment_is_nowhere_on_disk_but_in_the_job(bench: Bench, tmp_path: Path) -> None:
+    run = bench.start("true", env={"API_KEY": "hunter2"})
+    bench.end(run)
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert found == []
+
+
+def test_the_command_starts_with_default_signals_and_only_the_locks_open(bench: Bench) -> None:
+    run = bench.start("/bin/cat", "/proc/self/status", devices=("GPU-a",))
+    status = dict(line.split(":\t", 1) for line in Path(bench.end(run).log or "").read_text().splitlines())
+    of_the_c_library = 0b11 << 31  # signals 32 and 33: glibc may leave them ignored, and no program can set them
+    assert (int(status["SigBlk"], 16), int(status["SigIgn"], 16) & ~of_the_c_library) == (0, 0)
+    run = bench.start("sh", "-c", "for n in /proc/$$/fd/*; do readlink $n; done", devices=("GPU-a",))
+    opened = [line.rpartition("/")[2] for line in Path(bench.end(run).log or "").read_text().splitlines()]
+    assert sorted(opened) == sorted(["null", "log", "log", "lock", "GPU-a.lock"])
+
+
+def test_a_program_that_saves_on_term_behind_a_shell_keeps_the_whole_grace(bench: Bench) -> None:
+    saver = "trap 'sleep 0.5; echo saved > saved; exit 0' TERM; echo ready > ready; while :; do sleep 0.05; done"
+    run = bench.start("sh", "-c", f'sh -c "{saver}" & wait', grace=timedelta(seconds=10))
+    bench.file("ready")
+    bench.executor.stop(run, "bob")
+    status = bench.end(run)
+    assert (status.ended_by, status.detail, bench.file("saved")) == (EndedBy.STOP, "stopped by bob", "saved\n")
+
+
+def test_a_log_past_its_cap_is_begun_anew_with_the_last_part_kept(
+    bench: Bench, make: Callable[..., LocalExecutor], tmp_path: Path
+) -> None:
+    bench.executor = make(cap=1000)
+    run = bench.running("sh", "-c", "seq 1000; echo ready > ready; while [ ! -e go ]; do sleep 0.02; done; echo end")
+    bench.file("ready")
+    os.kill(int(str(record(tmp_path, run)["pid"])), signal.SIGHUP)  # wakes the shim, which then looks at the log
+    kept = folder(tmp_path, run) / "log.1"
+    wait_until(lambda: kept.exists() and kept.stat().st_size == 1000)
+    wait_until(lambda: (folder(tmp_path, run) / "log").stat().st_size < 1000)
+    (bench.workdir / "go").touch()
+    bench.end(run)
+    assert kept.read_text().endswith("999\n1000\n")
+    words = f"greenrun: this log passed its limit of 1000 bytes; what came before is in {kept}\n"
+    assert (folder(tmp_path, run) / "log").read_text() == words + "end\n"
+
+
+def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_path: Path) -> None:
+    ended, kept = bench.start("true"), bench.start("true")
+    barred, _ = bench.make("true")
+    bench.executor.bar(barred)
+    for run in (ended, kept):
+        bench.end(run)
+    alive_run = bench.running("sleep", "60")
+    later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251  (files carry the real time)
+    assert bench.executor.prune({kept.label}, NOW - timedelta(days=9999)) == 0
+    wait_until(lambda: bench.executor.prune({kept.label}, later) or not folder(tmp_path, ended).exists())
+    names = {path.name for path in (tmp_path / "state" / "runs").iterdir()}
+    assert names == {kept.label, alive_run.label}

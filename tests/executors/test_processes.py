@@ -1,0 +1,68 @@
+"""Processes are named beyond doubt, and the record of an end outlasts a full disk."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from greenrun.executors import run_folder, shim
+from greenrun.executors.proc import start_ticks
+from greenrun.executors.processes import Identity, Tree, send, this_boot
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def process() -> Iterator[Identity]:
+    with subprocess.Popen(["sleep", "60"], env={"GREENRUN_RUN_TOKEN": "t1"}, start_new_session=True) as child:
+        yield Identity(boot_id=this_boot(), pid=child.pid, start_ticks=start_ticks(child.pid))
+        child.kill()
+
+
+def test_a_pid_with_another_start_time_is_another_process_and_is_not_signalled(process: Identity) -> None:
+    reused = replace(process, start_ticks=process.start_ticks - 1)
+    assert (process.is_alive(), reused.is_alive(), send(reused, signal.SIGKILL)) == (True, False, False)
+    assert process.is_alive()
+
+
+def test_an_ended_process_that_nobody_collected_is_not_alive(process: Identity) -> None:
+    assert send(process, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert (process.is_alive(), send(process, signal.SIGKILL)) == (False, False)
+
+
+def test_processes_are_found_by_token_or_session_but_not_by_a_reused_session(process: Identity, tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    reused = replace(process, start_ticks=process.start_ticks - 1)
+    assert Tree(lock=lock, token="t1").find() == [process]
+    assert Tree(lock=lock, token="other", leaders=[process]).find() == [process]
+    assert Tree(lock=lock, token="other", leaders=[reused]).find() == []
+
+
+def test_the_end_is_recorded_once_the_disk_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(run_folder, "write", _failing(3, run_folder.write))
+    monkeypatch.setattr(shim, "wait_signal", lambda *instants: waits.extend(instants))
+    shim.record_exit(str(tmp_path), {"exit_code": 5})
+    assert (run_folder.read_record(str(tmp_path), "exit.json"), len(waits)) == ({"exit_code": 5}, 3)
+
+
+def test_a_removed_folder_is_not_waited_for(tmp_path: Path) -> None:
+    shim.record_exit(str(tmp_path / "removed"), {"exit_code": 5})
+    assert not (tmp_path / "removed").exists()
+
+
+def _failing(times: int, write: object) -> object:
+    """Return `write`, made to find the disk full the first `times` times."""
+    failures = iter([OSError(28, "No space left on device")] * times)
+
+    def attempt(path: str, data: bytes, *, sync: bool) -> None:
+        if failure := next(failures, None):
+            raise failure
+        write(path, data, sync=sync)  # type: ignore[operator]
+
+    return attempt

@@ -1,0 +1,45 @@
+"""A sampler process with a fault, for the tests of its parent: `bad_sampler.py FAULT REQUEST`."""
+
+import sys
+import threading
+
+from greenrun.clock import utc_now
+from greenrun.core.energy import Device, Quality, Reading
+from greenrun.core.errors import MeterError
+from greenrun.meters.sampler_process import serve
+
+
+class FaultyBackend:
+    """One device; from its second sample on it has the fault."""
+
+    devices = (Device(id="GPU", index=0, model="faulty", source="test"),)
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.samples = 0
+
+    def sample(self) -> list[Reading] | None:
+        self.samples += 1
+        if self.samples > 1:
+            self.fail()
+        return None if self.fault == "unsure" and self.samples > 1 else [reading()]
+
+    def fail(self) -> None:
+        if self.fault == "hang":
+            threading.Event().wait(60)
+        if self.fault == "trouble":
+            raise MeterError("the driver does not answer")
+
+
+def reading() -> Reading:
+    return Reading(device="GPU", at=utc_now(), energy_j=1.0, quality=Quality.MEASURED, counter="c", session="s")
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[1]
+    if wanted == "nonsense":
+        print("hello?", flush=True)
+    elif wanted == "silence":
+        threading.Event().wait(60)
+    elif wanted != "death":
+        serve(FaultyBackend(wanted), period_s=0.1)

@@ -1,0 +1,116 @@
+"""What every meter promises, whatever is behind it: one suite over all of them."""
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from greenrun.clock import utc_now
+from greenrun.meters import ConstantSettings, MeterSettings, open_meter
+from greenrun.meters.emulated import EmulatedMeter
+from greenrun.ports import Meter
+
+T0 = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A meter, its clock, and a way to let a little time pass on it."""
+
+    meter: Meter
+    now: Callable[[], datetime]
+    let_time_pass: Callable[[], None]
+
+
+def in_process(folder: Path) -> Iterator[Bench]:
+    now = [T0]
+
+    def pass_time() -> None:
+        now[0] += timedelta(seconds=1)
+
+    yield Bench(EmulatedMeter(2, 60.0, 350.0, lambda _: {}, lambda: now[0]), lambda: now[0], pass_time)
+
+
+def sampled(kind: str) -> Callable[[Path], Iterator[Bench]]:
+    def bench(folder: Path) -> Iterator[Bench]:
+        constant = ConstantSettings(gpus=2, watts_idle=30.0, watts_busy=300.0)
+        settings = MeterSettings(kinds=(kind,), constant=constant)
+        meter = open_meter(settings, runs_dir=folder / "runs", state_dir=folder)
+        yield Bench(meter, utc_now, lambda: until_sampled(meter))
+        meter.close()
+
+    return bench
+
+
+def until_sampled(meter: Meter) -> None:
+    """Wait for a reading that is not there yet; a meter without devices has none to wait for."""
+    known = {device.id: utc_now() for device in meter.devices()}
+    deadline = monotonic() + 5
+    while known and not meter.read(known):
+        assert monotonic() < deadline, "no reading came"
+        threading.Event().wait(0.01)
+
+
+BENCHES = [
+    pytest.param(in_process, id="emulated-in-process"),
+    pytest.param(sampled("emulated"), id="emulated", marks=pytest.mark.system),
+    pytest.param(sampled("constant"), id="constant", marks=pytest.mark.system),
+    pytest.param(sampled("none"), id="none"),
+]
+
+
+@pytest.fixture(params=BENCHES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    yield from request.param(tmp_path)
+
+
+class TestMeter:
+    """The promises of `ports.Meter`."""
+
+    def test_devices_come_in_index_order_with_names_of_their_own(self, bench: Bench) -> None:
+        devices = bench.meter.devices()
+        assert [device.index for device in devices] == list(range(len(devices)))
+        assert len({device.id for device in devices}) == len(devices)
+
+    def test_it_tells_of_its_own_devices_and_of_all_of_them(self, bench: Bench) -> None:
+        bench.let_time_pass()
+        assert {one.device for one in bench.meter.read({})} == {device.id for device in bench.meter.devices()}
+
+    def test_readings_come_in_time_order_and_each_devices_energy_only_grows(self, bench: Bench) -> None:
+        for _ in range(3):
+            bench.meter.read({})
+            bench.let_time_pass()
+        readings = bench.meter.read({})
+        assert [one.at for one in readings] == sorted(one.at for one in readings)
+        for device in bench.meter.devices():
+            own = [one for one in readings if one.device == device.id]
+            assert len(own) >= 3
+            assert all(a.at < b.at and a.energy_j <= b.energy_j and a.counter == b.counter for a, b in pairwise(own))
+
+    def test_reading_again_tells_the_same_again(self, bench: Bench) -> None:
+        bench.let_time_pass()
+        first = bench.meter.read({})
+        bench.let_time_pass()
+        assert list(bench.meter.read({})[: len(first)]) == list(first)
+
+    def test_it_tells_only_what_came_after_the_instant_asked_for(self, bench: Bench) -> None:
+        bench.let_time_pass()
+        known = {one.device: one.at for one in bench.meter.read({})}
+        bench.let_time_pass()
+        assert all(one.at > known[one.device] for one in bench.meter.read(known))
+
+    def test_a_reading_can_be_had_of_the_instant_it_is_asked_for(self, bench: Bench) -> None:
+        bench.let_time_pass()
+        asked_at, deadline = bench.now(), monotonic() + 5
+        while not all(at >= asked_at for at in last_told(bench.meter)):
+            assert monotonic() < deadline, "no fresh reading came"
+
+
+def last_told(meter: Meter) -> Collection[datetime]:
+    """Return the time of each device's last reading."""
+    return {one.device: one.at for one in meter.read({})}.values()

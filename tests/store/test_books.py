@@ -1,0 +1,227 @@
+"""Energy is booked once, settled once, and the counters and totals are the sums of what is in the books."""
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from greenrun.core.energy import Component, Mark, Quality
+from greenrun.core.errors import StoreError
+from greenrun.core.intensity import Kind
+from greenrun.core.job import Run
+from greenrun.core.ledger import Entry, Priced, Total, total
+from greenrun.store import Store
+from tests.store.examples import NOW, after, entry, priced, running
+
+MEASURED = Kind.MEASURED
+
+
+def mark(at_s: float, device: str = "GPU-0") -> Mark:
+    return Mark(device=device, at=after(at_s), energy_j=7.5, counter="boot", session="s", held_w=300.0)
+
+
+def by_labels(store: Store, name: str) -> dict[tuple[str, ...], float]:
+    """The values of one counter by its label values."""
+    totals = store.counters().items()
+    return {tuple(value for _, value in labels): amount for (each, labels), amount in totals if each == name}
+
+
+def as_booked(store: Store, rows: list[Entry]) -> list[Entry]:
+    """These entries with what the store fills in."""
+    runs = {run.id: run for run in store.live_runs()}
+    jobs = {run.id: store.job(run.job_id) for run in runs.values()}
+    owners = [jobs.get(row.slice.run_id) if row.slice.run_id else None for row in rows]
+    return [
+        replace(row, id=number, job_id=owner and owner.id, project=owner and owner.spec.project)
+        for number, (row, owner) in enumerate(zip(rows, owners, strict=True), start=1)
+    ]
+
+
+def test_slices_and_marks_come_back_as_booked(store: Store) -> None:
+    run = running(store, project="vision")
+    rows = [entry(0), entry(60, run=run), entry(120, energy_j=None, quality=Quality.UNKNOWN, grams=None)]
+    store.append_slices(rows, [mark(180)], now=after(180))
+    assert store.entries() == as_booked(store, rows)
+    assert store.marks() == {"GPU-0": mark(180)}
+
+
+def test_a_mark_moves_and_the_others_stay(store: Store) -> None:
+    store.append_slices([], [mark(0), mark(0, "GPU-1")], now=NOW)
+    store.append_slices([], [mark(60)], now=NOW)
+    assert store.marks() == {"GPU-0": mark(60), "GPU-1": mark(0, "GPU-1")}
+
+
+def test_a_slice_is_never_booked_twice_and_the_whole_batch_is_undone(store: Store) -> None:
+    store.append_slices([entry(0)], [mark(60)], now=NOW)
+    before = store.entries(), store.marks(), store.counters()
+    with pytest.raises(StoreError, match="UNIQUE"):
+        store.append_slices([entry(60), entry(0)], [mark(120)], now=NOW)
+    assert (store.entries(), store.marks(), store.counters()) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        entry(0, energy_j=None),
+        entry(0, energy_j=float("nan")),
+        replace(entry(0), slice=replace(entry(0).slice, run_id=9)),
+    ],
+    ids=["no energy but a grade", "not a number", "of an unknown run"],
+)
+def test_a_slice_that_says_nothing_true_is_refused(store: Store, wrong: Entry) -> None:
+    with pytest.raises(StoreError, match="nothing was stored"):
+        store.append_slices([wrong], [], now=NOW)
+    assert store.entries() == []
+
+
+def test_energy_of_nobody_is_counted_apart_from_every_project(store: Store) -> None:
+    run = running(store, project="vision")
+    store.append_slices([entry(0, run=run, energy_j=5, grams=1), entry(60, energy_j=7, grams=2)], [], now=NOW)
+    assert by_labels(store, "greenrun_job_energy_joules_total") == {("vision",): 5}
+    assert by_labels(store, "greenrun_unattributed_energy_joules_total") == {("gpu",): 7}
+    assert by_labels(store, "greenrun_energy_joules_total") == {("gpu", "measured"): 12}
+    assert by_labels(store, "greenrun_emissions_grams_total") == {("vision",): 1}
+    assert by_labels(store, "greenrun_unattributed_emissions_grams_total") == {("gpu",): 2}
+
+
+def test_gaps_are_counted_in_seconds_and_unknown_energy_is_not_counted_as_zero(store: Store) -> None:
+    rows = [entry(0, quality=Quality.BRIDGED), entry(60, energy_j=None, quality=Quality.UNKNOWN, grams=None)]
+    store.append_slices(rows, [], now=NOW)
+    assert by_labels(store, "greenrun_energy_gap_seconds_total") == {("gpu",): 120}
+    assert by_labels(store, "greenrun_energy_joules_total") == {("gpu", "bridged"): 3_600}
+
+
+def test_a_slice_is_settled_once_beside_its_booked_price(store: Store) -> None:
+    run = running(store, project="vision")
+    store.append_slices([entry(0, run=run, grams=0.2), entry(60, grams=None)], [], now=NOW)
+    prices = {1: priced(0.3, MEASURED), 2: priced(0.4, MEASURED)}
+    assert [store.settle(prices, now=after(90)), store.settle(prices, now=after(95))] == [2, 0]
+    assert [(row.booked, row.settled) for row in store.entries()] == [
+        (priced(0.2), prices[1]),
+        (Priced(), prices[2]),
+    ]
+    assert by_labels(store, "greenrun_settled_emissions_grams_total") == {("vision",): 0.3}
+    assert by_labels(store, "greenrun_unattributed_settled_emissions_grams_total") == {("gpu",): 0.4}
+
+
+def test_unsettled_slices_are_those_that_ended_by_then_oldest_first(store: Store) -> None:
+    rows = [entry(60), entry(0), entry(120)]
+    store.append_slices(rows, [], now=NOW)
+    store.append_slices([entry(0, device="GPU-1")], [], now=NOW)
+    expected = [(2, rows[1].slice), (4, entry(0, device="GPU-1").slice), (1, rows[0].slice)]
+    assert store.unsettled(after(120)) == expected
+    assert store.unsettled(after(120), limit=2) == expected[:2]
+    store.settle({2: priced(0.1)}, now=NOW)
+    assert [key for key, _ in store.unsettled(after(180))] == [4, 1, 3]
+
+
+def test_unknown_energy_is_settled_without_emissions(store: Store) -> None:
+    store.append_slices([entry(0, energy_j=None, quality=Quality.UNKNOWN, grams=None)], [], now=NOW)
+    assert store.settle({1: priced(None, MEASURED)}, now=NOW) == 1
+    assert store.unsettled(after(60)) == []
+    assert by_labels(store, "greenrun_unattributed_settled_emissions_grams_total") == {}
+
+
+def test_entries_of_a_job_are_its_latest_in_time_order(store: Store) -> None:
+    run, other = running(store), running(store)
+    rows = [entry(0, run=run), entry(60, run=other), entry(120, run=run), entry(180, run=run), entry(240)]
+    store.append_slices(rows, [], now=NOW)
+    assert [row.id for row in store.entries(job_id=run.job_id)] == [1, 3, 4]
+    assert [row.id for row in store.entries(job_id=run.job_id, limit=2)] == [3, 4]
+    assert [row.id for row in store.entries(limit=2)] == [4, 5]
+
+
+def test_a_run_without_slices_has_an_unknown_total(store: Store) -> None:
+    assert store.run_totals([running(store).id, 99]) == {1: Total(), 99: Total()}
+
+
+def test_counters_and_books_outlive_a_restart(path: Path) -> None:
+    with Store(path) as store:
+        store.append_slices([entry(0)], [mark(60)], now=NOW)
+        before = store.counters(), store.entries(), store.marks(), store.unsettled(after(60))
+    with Store(path) as store:
+        assert (store.counters(), store.entries(), store.marks(), store.unsettled(after(60))) == before
+
+
+GRAMS = st.none() | st.floats(0, 1e6)
+PIECES = st.tuples(
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from(Component),
+    st.sampled_from([grade for grade in Quality if grade is not Quality.UNKNOWN]),
+    st.none() | st.floats(0, 1e9),
+    GRAMS,
+    st.booleans(),
+    GRAMS,
+)
+
+
+@settings(max_examples=20, deadline=None, phases=[Phase.generate, Phase.shrink])
+@given(st.lists(PIECES, max_size=12), st.integers(1, 5))
+def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], batch: int) -> None:  # type: ignore[type-arg]
+    with TemporaryDirectory() as folder, Store(Path(folder) / "greenrun.db") as store:
+        runs = [running(store, project="a"), running(store, project="b")]
+        rows = [_piece(index * 60, runs, *piece[:5]) for index, piece in enumerate(pieces)]
+        for start in range(0, len(rows), batch):
+            store.append_slices(rows[start : start + batch], [], now=NOW)
+        store.settle({key: priced(piece[6]) for key, piece in enumerate(pieces, start=1) if piece[5]}, now=NOW)
+        entries = store.entries()
+        assert [replace(row, settled=None) for row in entries] == as_booked(store, rows)
+        assert _grams(store) == pytest.approx(_sums(entries), rel=1e-9)
+        for run in runs:
+            expected = total(row for row in entries if row.slice.run_id == run.id)
+            actual = store.run_totals([run.id])[run.id]
+            assert actual.quality == expected.quality
+            assert _known(actual) == pytest.approx(_known(expected), rel=1e-9)
+
+
+def _piece(
+    start_s: float,
+    runs: list[Run],
+    owner: int | None,
+    component: Component,
+    quality: Quality,
+    energy_j: float | None,
+    grams: float | None,
+) -> Entry:
+    grade = Quality.UNKNOWN if energy_j is None else quality
+    run = None if owner is None else runs[owner]
+    return entry(start_s, run=run, component=component, quality=grade, energy_j=energy_j, grams=grams)
+
+
+def _known(sums: Total) -> dict[str, float]:
+    """The parts of a total that are not None."""
+    parts = {"energy_j": sums.energy_j, "emissions_g": sums.emissions_g, "settled_g": sums.settled_g}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _grams(store: Store) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {key: value for key, value in store.counters().items() if "energy" in key[0] or "emissions" in key[0]}
+
+
+def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every energy and emissions counter, computed anew and plainly from all entries."""
+    sums: defaultdict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
+
+    def add(name: str, amount: float | None, **labels: str) -> None:
+        if amount is not None:
+            sums[f"greenrun_{name}_total", tuple(sorted(labels.items()))] += amount
+
+    for row in entries:  # type: ignore[attr-defined]
+        piece, component = row.slice, row.slice.component.value
+        settled_g = row.settled.emissions_g if row.settled else None
+        add("energy_joules", piece.energy_j, component=component, quality=piece.quality.value)
+        if piece.quality in ("bridged", "unknown"):
+            add("energy_gap_seconds", (piece.end - piece.start).total_seconds(), component=component)
+        if row.project is None:
+            add("unattributed_energy_joules", piece.energy_j, component=component)
+            add("unattributed_emissions_grams", row.booked.emissions_g, component=component)
+            add("unattributed_settled_emissions_grams", settled_g, component=component)
+        else:
+            add("job_energy_joules", piece.energy_j, project=row.project)
+            add("emissions_grams", row.booked.emissions_g, project=row.project)
+            add("settled_emissions_grams", settled_g, project=row.project)
+    return dict(sums)

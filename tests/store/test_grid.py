@@ -1,0 +1,135 @@
+"""Forecasts are kept as issued, measured values with their revisions, and a replay's beginning for good."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from greenrun.core.intensity import Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.store import Store
+from tests.store.examples import NOW, SERIES, after, forecast, series
+
+MEASURED = Kind.MEASURED
+
+
+def seen(forecast: Forecast | None) -> object:
+    """What there is to compare of a forecast."""
+    assert forecast is not None
+    return forecast.series.id, forecast.series.slots, forecast.fetched_at, forecast.issued_at, forecast.rung
+
+
+def values(store: Store, start_s: float = 0, end_s: float = 7200) -> list[float]:
+    return [slot.intensity_g_per_kwh for slot in store.intensities(SERIES, after(start_s), after(end_s))]
+
+
+def test_the_latest_forecast_of_a_zone_comes_back_whole(store: Store) -> None:
+    issued = forecast(100.0, 93.25, 1 / 3, rung=Rung.STALE, issued_at=None)
+    assert store.latest_forecast("GB") is None
+    assert store.save_forecast(issued)
+    assert seen(store.latest_forecast("GB")) == seen(issued)
+    assert store.latest_forecast("DE") is None
+
+
+def test_a_forecast_that_says_the_same_adds_none_and_is_known_to_hold_later(store: Store) -> None:
+    store.save_forecast(forecast(100.0, issued_at=None))
+    assert not store.save_forecast(forecast(100.0, issued_at=None, fetched_at=after(300)))
+    assert seen(store.latest_forecast("GB")) == seen(forecast(100.0, issued_at=None, fetched_at=after(300)))
+    assert len(store.forecasts("GB", NOW)) == 1
+
+
+def test_a_new_issue_is_kept_even_when_its_values_are_the_last_ones(store: Store) -> None:
+    saved = [store.save_forecast(forecast(100.0, issued_at=after(at), fetched_at=after(at))) for at in (0, 300)]
+    assert saved == [True, True]
+    assert seen(store.latest_forecast("GB")) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
+
+
+def test_forecasts_since_an_instant_come_with_the_one_before(store: Store) -> None:
+    for at in (0, 100, 200, 300):
+        store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
+    assert [each.fetched_at for each in store.forecasts("GB", after(200))] == [after(100), after(200), after(300)]
+    assert [each.fetched_at for each in store.forecasts("GB", after(301))] == [after(300)]
+    assert store.forecasts("FR", NOW) == []
+
+
+def test_measured_values_come_back_and_a_same_value_adds_no_row(store: Store) -> None:
+    measured = series(100.0, 110.0, kind=MEASURED)
+    assert [store.save_intensities(measured, fetched_at=after(at)) for at in (7200, 7300)] == [2, 0]
+    assert store.intensities(SERIES, NOW, after(3600)).slots == measured.slots
+
+
+def test_a_changed_value_is_a_revision_and_the_one_fetched_last_holds(store: Store) -> None:
+    store.save_intensities(series(100.0, 110.0, kind=MEASURED), fetched_at=after(7200))
+    assert store.save_intensities(series(100.0, 111.0, kind=MEASURED), fetched_at=after(7300)) == 1
+    assert values(store) == [100.0, 111.0]
+    store.save_intensities(series(90.0, 110.0, kind=MEASURED), fetched_at=after(7100))  # arrived late
+    assert values(store) == [100.0, 111.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "expected"),
+    [
+        (series(100.0, step_s=3600), series(90.0, 110.0), [90.0, 110.0]),
+        (series(90.0, 110.0), series(100.0, step_s=3600), [100.0]),
+    ],
+    ids=["60 -> 30-30", "30-30 -> 60"],
+)
+def test_a_revision_may_cut_the_time_differently(
+    store: Store, first: Series, then: Series, expected: list[float]
+) -> None:
+    for at, measured in ((7200, first), (7300, then)):
+        store.save_intensities(measured, fetched_at=after(at))
+    assert values(store) == expected
+
+
+def test_intensities_are_the_slots_that_touch_an_interval(store: Store) -> None:
+    store.save_intensities(series(1.0, 2.0, 3.0, kind=MEASURED), fetched_at=after(7200))
+    assert values(store, 1800, 3600) == [2.0]
+    assert values(store, 1799, 3601) == [1.0, 2.0, 3.0]
+
+
+def test_series_that_differ_in_any_part_are_kept_apart(store: Store) -> None:
+    store.save_intensities(series(1.0, kind=MEASURED), fetched_at=after(7200))
+    others = [
+        SeriesId(provider="uk", zone="GB"),
+        SeriesId(provider="uk", zone="GB", basis=Basis.DIRECT),
+        SeriesId(provider="uk", zone="GB", basis=Basis.LIFECYCLE, signal=Signal.MARGINAL),
+        SeriesId(provider="file", zone="GB", basis=Basis.LIFECYCLE),
+    ]
+    assert [len(store.intensities(other, NOW, after(1800))) for other in others] == [0, 0, 0, 0]
+
+
+def test_nothing_measured_is_an_empty_series(store: Store) -> None:
+    assert store.save_intensities(series(kind=MEASURED), fetched_at=NOW) == 0
+    assert store.intensities(SERIES, NOW, after(1800)).slots == ()
+
+
+def test_slots_across_a_change_of_the_clocks_stay_where_they_were(store: Store) -> None:
+    starts = [datetime(2026, 10, 25, hour, minute, tzinfo=UTC) for hour in (0, 1) for minute in (0, 30)]
+    slots = [Slot(start, end, 50.0, MEASURED) for start, end in pairwise(starts)]
+    store.save_intensities(Series.of(SERIES, slots), fetched_at=NOW)
+    assert store.intensities(SERIES, starts[0], starts[-1]).slots == tuple(slots)
+
+
+def test_prices_replace_the_last_ones(store: Store) -> None:
+    store.save_prices({after(1800): 2.0, NOW: 1.5}, now=NOW)
+    assert list(store.prices().items()) == [(NOW, 1.5), (after(1800), 2.0)]
+    store.save_prices({}, now=after(1))
+    assert store.prices() == {}
+
+
+def test_an_anchor_keeps_its_first_instant(store: Store) -> None:
+    assert [store.anchor("replay", NOW), store.anchor("replay", after(9)), store.anchor("b", after(9))] == [
+        NOW,
+        NOW,
+        after(9),
+    ]
+
+
+def test_pruning_drops_old_forecasts_and_measured_values_only(store: Store) -> None:
+    for at in (0, 100):
+        store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
+    store.save_intensities(series(1.0, 2.0, kind=MEASURED, start_s=-3600), fetched_at=NOW)
+    assert store.prune(NOW) == 1  # the first slot, which ended before
+    assert store.prune(after(50)) == 2
+    assert [each.fetched_at for each in store.forecasts("GB", NOW)] == [after(100)]
+    assert values(store, -3600) == []

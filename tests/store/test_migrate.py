@@ -1,0 +1,129 @@
+"""A database is created, brought up to date with a copy kept, or refused in a sentence; it is never replaced."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from greenrun.core.errors import StoreError
+from greenrun.core.job import State
+from greenrun.store import Store
+from greenrun.store.migrate import SCRIPTS, backup_path, migrate
+from greenrun.store.tables import METADATA
+from tests.store.examples import submit
+
+NEXT = '''"""A revision of the future."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE later (id INTEGER)")
+    {last}
+'''
+OLD_JOB = """
+    INSERT INTO jobs (id, user, uid, state, held, cancel_requested, deadline_missed, submitted_at, command, workdir,
+                      name, project, gpus, duration_s, duration_source, start_now, expire, priority, retries, grace_s,
+                      env, labels)
+    VALUES (12, 'ada', 1000, 'queued', 0, 0, 0, '2026-01-02T03:04:05.000000Z', '["true"]', '/', '', 'default', 1,
+            3600.0, 'given', 0, 0, 0, 0, 30.0, '{}', '{}')
+"""
+
+
+def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+def scripts_with(folder: Path, last: str = "pass") -> Path:
+    """The migrations and one more, as a later greenrun would have them."""
+    shutil.copytree(SCRIPTS, folder)
+    (folder / "versions" / "v0002_later.py").write_text(NEXT.format(last=last))
+    return folder
+
+
+def test_the_migrated_schema_is_the_one_of_the_tables(path: Path) -> None:
+    Store(path).close()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), METADATA) == []
+    engine.dispose()
+
+
+def test_checks_are_in_the_migrated_schema_too(path: Path) -> None:
+    Store(path).close()
+    (sql,) = execute(path, "SELECT group_concat(sql) FROM sqlite_master")[0]
+    wanted = {str(check.name) for table in METADATA.tables.values() for check in table.constraints if check.name}
+    assert {name for name in wanted if name.startswith("ck_") and name not in str(sql)} == set()
+
+
+def test_a_database_of_the_first_release_opens(path: Path) -> None:
+    migrate(path)
+    execute(path, OLD_JOB)
+    with Store(path) as store:
+        assert [(job.id, job.state, job.spec.command) for job in store.jobs()] == [(12, State.QUEUED, ("true",))]
+        assert submit(store).id == 13
+
+
+def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:
+    with Store(path) as store:
+        job = submit(store)
+    migrate(path, scripts_with(tmp_path / "scripts"))
+    copy = backup_path(path, "0001")
+    assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with Store(copy) as old:
+        assert old.jobs() == [job]
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> None:
+    Store(path).close()
+    with pytest.raises(StoreError, match="no such table: nowhere"):
+        migrate(path, scripts_with(tmp_path / "scripts", 'op.execute("DELETE FROM nowhere")'))
+    assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == []
+    Store(path).close()
+
+
+def test_a_database_of_a_newer_greenrun_is_refused_and_left_alone(path: Path, tmp_path: Path) -> None:
+    migrate(path, scripts_with(tmp_path / "scripts"))
+    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0002"):
+        Store(path)
+    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    execute(path, "CREATE TABLE moz_places (id INTEGER)")
+    with pytest.raises(StoreError, match="of another program"):
+        Store(path)
+    assert execute(path, "SELECT name FROM sqlite_master") == [("moz_places",)]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("not a database, but precious\n" * 100)
+    with pytest.raises(StoreError, match="damaged or not a database"):
+        Store(path)
+    assert path.read_text() == "not a database, but precious\n" * 100
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(tmp_path / "file" / "greenrun.db")
+
+
+def test_the_files_belong_to_their_owner_alone(path: Path) -> None:
+    with Store(path) as store:
+        submit(store)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes == {"greenrun.db": 0o600, "greenrun.db-wal": 0o600, "greenrun.db-shm": 0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700

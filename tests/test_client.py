@@ -1,0 +1,163 @@
+"""The client speaks the API over a unix socket and turns every failure into one ClientError with a sentence."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenrun.client import (
+    BadAnswer,
+    Client,
+    ClientError,
+    Forbidden,
+    NotFound,
+    NotReachable,
+    OutOfStorage,
+    RequestRefused,
+)
+from greenrun.core.errors import Problem
+from tests.fake_api import FakeApi, problem, serving
+
+
+@pytest.fixture
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeApi]:
+    with serving(tmp_path_factory.mktemp("s") / "s") as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(api: FakeApi) -> Client:
+    return Client(api.socket, timeout_s=5)
+
+
+def test_a_job_is_posted_as_it_is_and_the_answer_is_unchanged(api: FakeApi, client: Client) -> None:
+    api.post("/v1/jobs", {"id": 12, "name": "Zürich"}, 201)
+    assert client.submit({"command": ["echo", "ä"]}) == {"id": 12, "name": "Zürich"}
+    assert (api.asked[0].method, api.asked[0].body) == ("POST", {"command": ["echo", "ä"]})
+
+
+def test_a_known_key_is_told_from_a_new_job(api: FakeApi, client: Client) -> None:
+    api.post("/v1/jobs", {"id": 12}, 200)
+    assert client.offer({"unique_key": "a"}) == ({"id": 12}, False)
+    api.post("/v1/jobs", {"id": 13}, 201)
+    assert client.offer({"unique_key": "b"}) == ({"id": 13}, True)
+
+
+def test_many_jobs_are_posted_as_a_list(api: FakeApi, client: Client) -> None:
+    api.post("/v1/jobs", [{"id": None}, {"id": None}])
+    assert client.submit_many([{"gpus": 1}, {"gpus": 2}], dry_run=True) == [{"id": None}, {"id": None}]
+    assert api.asked[0].body == [{"gpus": 1}, {"gpus": 2}]
+    assert api.asked[0].query == {"dry_run": ["true"]}
+
+
+def test_jobs_are_asked_for_by_repeated_states_and_only_by_what_was_given(api: FakeApi, client: Client) -> None:
+    api.get("/v1/jobs", [])
+    client.jobs(("queued", "running"), project="a b", limit=3)
+    client.jobs()
+    assert [asked.query for asked in api.asked] == [
+        {"state": ["queued", "running"], "project": ["a b"], "limit": ["3"]},
+        {},
+    ]
+
+
+@pytest.mark.parametrize("order", ["cancel", "hold", "release", "start-now"])
+def test_orders_are_posted_to_their_path(api: FakeApi, client: Client, order: str) -> None:
+    api.post(f"/v1/jobs/7/{order}", {"id": 7})
+    assert getattr(client, order.replace("-", "_"))(7) == {"id": 7}
+
+
+def test_everything_else_is_read_from_its_path(api: FakeApi, client: Client) -> None:
+    paths = ["/v1/jobs/7", "/v1/jobs/7/explain", "/v1/jobs/7/events", "/v1/plan", "/v1/forecast", "/v1/devices"]
+    for path in [*paths, "/v1/ledger", "/healthz"]:
+        api.get(path, {"path": path})
+    read = [
+        client.job(7),
+        client.explain(7),
+        client.events(7),
+        client.plan(),
+        client.forecast("GB", 6),
+        client.devices(),
+    ]
+    read += [client.ledger(7, 5), client.health()]
+    assert read == [{"path": path} for path in [*paths, "/v1/ledger", "/healthz"]]
+    assert api.asked[4].query == {"zone": ["GB"], "hours": ["6"]}
+    assert api.asked[6].query == {"job": ["7"], "limit": ["5"]}
+
+
+def test_a_failing_daemon_still_tells_its_health(api: FakeApi, client: Client) -> None:
+    api.get("/healthz", {"status": "failing", "reasons": ["no tick"]}, 503)
+    assert client.health()["status"] == "failing"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, RequestRefused), (409, RequestRefused), (413, RequestRefused), (422, RequestRefused), (403, Forbidden),
+        (404, NotFound), (507, OutOfStorage), (500, ClientError), (503, ClientError), (502, ClientError),
+    ],
+)  # fmt: skip
+def test_a_problem_is_raised_with_all_it_says(
+    api: FakeApi, client: Client, status: int, kind: type[ClientError]
+) -> None:
+    api.get("/v1/plan", problem(status, "a title", "A sentence.", (("gpus", "too many"),)), status)
+    with pytest.raises(ClientError) as caught:
+        client.plan()
+    assert type(caught.value) is kind
+    assert (str(caught.value), caught.value.title, caught.value.status) == ("A sentence.", "a title", status)
+    assert caught.value.errors == (Problem(field="gpus", message="too many"),)
+
+
+def test_an_error_that_is_no_problem_document_is_told_by_its_status(api: FakeApi, client: Client) -> None:
+    api.get("/v1/plan", ["what"], 500)
+    with pytest.raises(ClientError, match="answered with status 500"):
+        client.plan()
+
+
+def test_an_answer_that_is_not_json_is_a_bad_answer(api: FakeApi, client: Client) -> None:
+    api.get("/v1/plan", b"<html>")
+    with pytest.raises(BadAnswer, match="is not JSON"):
+        client.plan()
+
+
+def test_without_a_daemon_it_is_said_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(NotReachable, match=r"at .*/none .No such file.*start it with `greenrun serve`"):
+        Client(tmp_path / "none").health()
+
+
+def test_a_socket_path_that_is_too_long_is_not_reachable(tmp_path: Path) -> None:
+    with pytest.raises(NotReachable, match="too long"):
+        Client(tmp_path / ("a" * 120)).health()
+
+
+def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("s") / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(NotReachable, match=r"within 0.05 s; it may still have acted"):
+            Client(path, timeout_s=0.05).cancel(7)
+        with pytest.raises(NotReachable, match=r"within 0.05 s$"):
+            Client(path, timeout_s=0.05).job(7)
+
+
+def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("s") / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        answering = threading.Thread(target=_answer_nonsense, args=(listener,))
+        answering.start()
+        with pytest.raises(BadAnswer, match="is not a greenrun daemon"):
+            Client(path, timeout_s=5).plan()
+        answering.join()
+
+
+def _answer_nonsense(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"220 mail ready\r\n\r\n")

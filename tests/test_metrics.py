@@ -1,0 +1,229 @@
+"""What a scrape says: persisted totals exactly, every label set from zero, and nothing for what is not known."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from greenrun.core.energy import Quality
+from greenrun.core.job import Outcome, Run, State
+from greenrun.core.ledger import Total
+from greenrun.core.plan import Plan, Waiting
+from greenrun.core.reasons import ReasonCode, because
+from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
+from tests.api.fakes import CPU, GPU, HOUR, NOW, FakeScheduler, FakeStore, forecast, live_state, placed, stored
+
+SETTLED = "greenrun_settled_emissions_grams_total"
+
+
+class Scrape:
+    """A collector over fakes whose clock can be moved."""
+
+    def __init__(self) -> None:
+        self.store, self.scheduler, self.now = FakeStore(), FakeScheduler(), NOW
+        state = replace(live_state(self.store, self.scheduler), now=self.clock)
+        self.registry = registry_of(MetricsCollector(self.store, state))
+
+    def clock(self) -> datetime:
+        """The fake's present."""
+        return self.now
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """One sample's value, None when it is absent."""
+        return self.registry.get_sample_value(name, labels)
+
+    def labels(self, name: str) -> list[dict[str, str]]:
+        """The label sets of a sample name."""
+        return [row.labels for family in self.registry.collect() for row in family.samples if row.name == name]
+
+    def count(self, name: str, value: float, **labels: str) -> None:
+        """Persist a total as the store does."""
+        self.store.counted[name, tuple(sorted(labels.items()))] = value
+
+    def run_job(self, job_id: int, state: State = State.RUNNING, **total: Any) -> None:
+        """Keep a job with one run on the GPU, and what the books have of it."""
+        outcome = None if state is State.RUNNING else Outcome.SUCCEEDED
+        run = Run(
+            id=100 + job_id, job_id=job_id, number=1, token="t", devices=(GPU.id,), claimed_at=NOW, outcome=outcome
+        )
+        self.store.keep(stored(job_id, state, name=f"job {job_id}"))
+        self.store.job_runs[job_id] = [run]
+        self.store.totals[run.id] = Total(**total)
+
+
+@pytest.fixture
+def scrape() -> Scrape:
+    """A collector over an empty store."""
+    return Scrape()
+
+
+def busy(scrape: Scrape) -> Scrape:
+    """Fill every family."""
+    scrape.count("greenrun_energy_joules_total", 5.0, component="gpu", quality="measured")
+    scrape.count(SETTLED, 1 / 3, project='a "quoted"\nname')
+    scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
+    scrape.store.keep(stored(2))
+    scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
+    scrape.scheduler.lives = Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW)
+    scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), expected_g=110.0, bound_g=100.0)
+    return scrape
+
+
+@pytest.mark.parametrize("total_g", [0.1 + 0.2, 1 / 3, 12_345_678.900000001, 1e16 + 2, 5e-324, 1e22])
+def test_the_settled_total_is_exported_as_the_very_float_that_is_stored(scrape: Scrape, total_g: float) -> None:
+    scrape.count(SETTLED, total_g, project="default")
+    line = next(row for row in generate_latest(scrape.registry).decode().splitlines() if row.startswith(SETTLED))
+    assert float(line.split()[-1]) == total_g
+
+
+def test_totals_go_on_from_what_is_persisted(scrape: Scrape) -> None:
+    scrape.count("greenrun_energy_joules_total", 5.0, component="gpu", quality="bridged")
+    scrape.count("greenrun_jobs_finished_total", 3.0, outcome="failed")
+    assert scrape.value("greenrun_energy_joules_total", component="gpu", quality="bridged") == 5.0
+    assert scrape.value("greenrun_jobs_finished_total", outcome="failed") == 3.0
+
+
+def test_known_label_sets_begin_at_zero(scrape: Scrape) -> None:
+    zeros = {
+        "greenrun_emissions_grams_total": {"project": "default"},
+        SETTLED: {"project": "default"},
+        "greenrun_jobs_submitted_total": {},
+        "greenrun_deadlines_missed_total": {},
+        "greenrun_unattributed_energy_joules_total": {"component": "gpu"},
+        "greenrun_energy_gap_seconds_total": {"component": "gpu"},
+    }
+    assert [scrape.value(name, **labels) for name, labels in zeros.items()] == [0.0] * len(zeros)
+    outcomes = {row["outcome"] for row in scrape.labels("greenrun_jobs_finished_total")}
+    assert outcomes == {*Outcome, State.EXPIRED} - {Outcome.CHECKPOINTED}
+    assert {row["state"] for row in scrape.labels("greenrun_jobs")} == set(State)
+
+
+def test_what_is_not_known_is_absent(scrape: Scrape) -> None:
+    scrape.scheduler.lives = Health(started_at=NOW)
+    text = generate_latest(scrape.registry).decode()
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    unknown = ("greenrun_grid", "greenrun_scheduler", "greenrun_sampler", "greenrun_plan_gap", "greenrun_running_job_e")
+    assert [line for line in samples if line.startswith(unknown)] == []
+    assert "NaN" not in text
+
+
+def test_projects_beyond_the_bound_are_summed_as_other_and_the_known_ones_stay(scrape: Scrape) -> None:
+    for number in range(MAX_PROJECTS + 9):
+        scrape.count(SETTLED, 1.0, project=f"p{number:03}")
+    assert len(scrape.labels(SETTLED)) == MAX_PROJECTS + 1
+    assert scrape.value(SETTLED, project="other") == 10.0
+    before = scrape.labels(SETTLED)
+    scrape.count(SETTLED, 1.0, project="a-new-one")
+    assert scrape.labels(SETTLED) == before
+    assert scrape.value(SETTLED, project="other") == 11.0
+
+
+def test_jobs_are_counted_by_state_and_waiting_ones_by_why(scrape: Scrape) -> None:
+    scrape.store.keep(stored(1), stored(2), stored(3, reason=because(ReasonCode.NO_FORECAST)), stored(4, State.RUNNING))
+    waiting = Waiting(job_id=2, reason=because(ReasonCode.DRAINING))
+    scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(1),), waiting=(waiting,))
+    assert [scrape.value("greenrun_jobs", state=state) for state in ("queued", "running", "failed")] == [3, 1, 0]
+    reasons = {code: scrape.value("greenrun_jobs_waiting", reason=code) for code in ("cleanest_window", "draining")}
+    assert (reasons, scrape.value("greenrun_jobs_waiting", reason="no_forecast")) == (
+        {"cleanest_window": 1, "draining": 1},
+        1,
+    )
+
+
+def test_finished_jobs_are_counted_anew_when_one_more_has_finished(scrape: Scrape) -> None:
+    scrape.store.keep(stored(1, State.FAILED))
+    assert scrape.value("greenrun_jobs", state="failed") == 1
+    scrape.store.keep(stored(2, State.FAILED))
+    scrape.count("greenrun_jobs_finished_total", 2.0, outcome="failed")
+    assert scrape.value("greenrun_jobs", state="failed") == 2
+
+
+def test_a_running_job_is_shown_with_its_energy_and_for_some_minutes_after(scrape: Scrape) -> None:
+    scrape.run_job(1, energy_j=10.0, emissions_g=None)
+    assert scrape.labels("greenrun_running_job_info") == [
+        {"job_id": "1", "job_name": "job 1", "project": "default", "user": "ada"}
+    ]
+    assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 10.0
+    assert scrape.value("greenrun_running_job_emissions_grams", job_id="1") is None
+    scrape.run_job(1, State.SUCCEEDED, energy_j=12.0, emissions_g=3.0)
+    scrape.now = NOW + LINGER
+    assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 12.0
+    scrape.now += timedelta(seconds=1)
+    assert scrape.labels("greenrun_running_job_info") == []
+
+
+def test_running_jobs_beyond_the_bound_are_counted_as_dropped(scrape: Scrape) -> None:
+    for number in range(1, MAX_RUNNING_JOBS + 4):
+        scrape.run_job(number)
+    assert len(scrape.labels("greenrun_running_job_info")) == MAX_RUNNING_JOBS
+    assert scrape.value("greenrun_running_job_series_dropped") == 3
+
+
+def test_gpus_are_told_with_their_source_and_their_lease(scrape: Scrape) -> None:
+    assert scrape.labels("greenrun_gpu_info") == [
+        {"gpu": "0", "gpu_uuid": GPU.id, "model": GPU.model, "energy_source": "emulated"}
+    ]
+    assert (
+        scrape.value("greenrun_gpu_leased", gpu_uuid=GPU.id),
+        CPU.id in str(scrape.labels("greenrun_gpu_leased")),
+    ) == (
+        0.0,
+        False,
+    )
+    scrape.run_job(1)
+    assert scrape.value("greenrun_gpu_leased", gpu_uuid=GPU.id) == 1.0
+
+
+def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Scrape) -> None:
+    scrape.store.saved = forecast([float(value) for value in range(100, 130)])
+    intensity = "greenrun_grid_carbon_intensity_grams_per_kwh"
+    assert scrape.value(intensity, grid_zone="GB", signal="average_lifecycle") == 100.0
+    ahead = [
+        scrape.value("greenrun_grid_forecast_intensity_grams_per_kwh", grid_zone="GB", horizon=hours)
+        for hours in ("1h", "6h", "12h", "24h")
+    ]
+    assert ahead == [102.0, 112.0, 124.0, None]
+    origin = {"provider": "test", "grid_zone": "GB"}
+    assert scrape.value("greenrun_grid_forecast_horizon_seconds", **origin) == 15 * 3600
+    assert scrape.value("greenrun_grid_forecast_last_success_timestamp_seconds", **origin) == NOW.timestamp()
+    scrape.scheduler.lives = Health(started_at=NOW, forecast_fetched_at=NOW + HOUR)
+    later = (NOW + HOUR).timestamp()
+    assert scrape.value("greenrun_grid_forecast_last_success_timestamp_seconds", **origin) == later
+
+
+def test_liveness_and_the_plans_gap_are_told_once_known(scrape: Scrape) -> None:
+    busy(scrape)
+    assert scrape.value("greenrun_scheduler_last_tick_timestamp_seconds") == NOW.timestamp()
+    assert scrape.value("greenrun_sampler_last_sample_timestamp_seconds") == NOW.timestamp()
+    assert scrape.value("greenrun_plan_gap_ratio") == pytest.approx(0.1)
+    assert scrape.value("greenrun_pue_ratio") == 1.0
+
+
+def test_every_family_has_a_help_text_and_no_label_clashes_with_a_targets(scrape: Scrape) -> None:
+    families = list(busy(scrape).registry.collect())
+    clashes = {"job", "instance", "region", "zone", "cluster", "type", "service"}
+    assert [family.name for family in families if not family.documentation] == []
+    assert [row for family in families for row in family.samples if clashes & set(row.labels)] == []
+
+
+def test_the_openmetrics_form_says_the_same(scrape: Scrape) -> None:
+    told = generate_openmetrics(busy(scrape).registry).decode()
+    names = {family.name for family in text_string_to_metric_families(told)}
+    assert names == {family.name for family in scrape.registry.collect()}
+
+
+@pytest.mark.system
+def test_promtool_finds_nothing_to_say(scrape: Scrape) -> None:
+    if shutil.which("promtool") is None:
+        reason = "promtool is not installed (Debian's package: prometheus)"
+        pytest.fail(reason) if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else pytest.skip(reason)
+    told = generate_latest(busy(scrape).registry)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=told, capture_output=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
