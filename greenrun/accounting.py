@@ -16,6 +16,7 @@ from greenrun.ports import Meter, Store
 GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), besides at slot edges and at the ends of runs
 OUTAGE_GRID = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
 LONG_OUTAGE = timedelta(hours=2)
+SETTLE_AT_ONCE = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Books:
         self._pue = pue
         self._known: Series | None = None
         self._measured: SeriesId | None = None
+        self._passed_over: datetime | None = None
 
     def learn(self, forecast: Forecast) -> None:
         """Take in a forecast: from its first slot on it is the best that is known; earlier slots stay as they were."""
@@ -68,14 +70,17 @@ class Books:
 
     def settle(self, settle_after: timedelta, now: datetime) -> None:
         """Book the settled price, once, of slices whose measured intensity is final by now."""
-        rows = self._store.unsettled(now - settle_after)
+        rows = self._store.unsettled(now - settle_after, after=self._passed_over, limit=SETTLE_AT_ONCE)
         if not rows:
+            self._passed_over = None
             return
         measured = self._measured_over([piece for _, piece in rows])
         prices = {slice_id: price(piece, measured, self._pue) for slice_id, piece in rows}
         known = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
         if known:
             self._store.settle(known, now=now)
+        # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
+        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE and not known else None
 
     def _cut(
         self, mark: Mark | None, rows: Sequence[Reading], holds: Sequence[Hold], through: datetime

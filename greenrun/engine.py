@@ -170,7 +170,7 @@ class Engine:
             if (reason := reasons[job.id]) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
-            self._store.set_reason(changed)
+            self._store.set_reason(changed, now=made.made_at)
 
     def _carry_out(self, situation: Situation, now: datetime) -> None:
         if self.draining:

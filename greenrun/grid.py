@@ -14,6 +14,7 @@ from greenrun.ports import ForecastProvider, HistoryProvider, Store
 
 log = structlog.get_logger("greenrun.grid")
 
+LOOK_BACK = timedelta(days=14)  # how far back measured values are asked for on behalf of energy not settled yet
 FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for
 RELEARN = timedelta(days=2)  # how far back a restarted daemon rereads its forecasts, to price what it did not book yet
 
@@ -90,7 +91,7 @@ class Grid:
         start = self._measured_until or now - FIRST_LOOK_BACK
         oldest = self._store.unsettled(now, limit=1)
         if oldest:
-            start = min(start, oldest[0][1].start)
+            start = min(start, max(oldest[0][1].start, now - LOOK_BACK))
         for provider in self._histories:
             self.requests[provider.name] += 1
             try:

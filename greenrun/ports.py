@@ -107,8 +107,8 @@ class Store(Protocol):
     def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
         """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
 
-    def set_reason(self, reasons: Mapping[int, Reason]) -> None:
-        """Keep the latest reason of waiting jobs; an event is written for a job whose reason's code changed."""
+    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
+        """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
 
     def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
         """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
@@ -176,8 +176,10 @@ class Store(Protocol):
     def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
         """Book slices with the price known now, move the marks and count the totals, all or nothing."""
 
-    def unsettled(self, before: datetime, limit: int = 5000) -> Sequence[tuple[int, Slice]]:
-        """Return slices (with their ids) that ended by `before` and are not settled, oldest first."""
+    def unsettled(
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+    ) -> Sequence[tuple[int, Slice]]:
+        """Return slices (with their ids) that ended after `after` and by `before` and are not settled, oldest first."""
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
         """Book the settled price of each slice id once; return how many were new."""

@@ -8,9 +8,10 @@ import structlog
 
 from greenrun.accounting import Observed
 from greenrun.core.decisions import Start, verdict
-from greenrun.core.errors import ExecutorError
+from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.explain import time_text
 from greenrun.core.job import Job, Outcome, Run, State
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.core.status import Phase, RunStatus
 from greenrun.ports import Executor, Store
 
@@ -45,7 +46,7 @@ class Supervision:
                 case Phase.ABSENT | Phase.BARRED:
                     self._take_back(row.run, now)
                 case Phase.UNKNOWN:
-                    self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)})
+                    self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
@@ -58,7 +59,7 @@ class Supervision:
             self._executor.start(run, self._store.job(placement.job_id))
         except ExecutorError as exc:
             self.failures["start"] += 1
-            self._unclaim(run, str(exc), now)
+            self._unclaim(run, str(exc), now, for_good=not isinstance(exc, DeviceBusy))
             return
         log.info(
             "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
@@ -86,6 +87,8 @@ class Supervision:
             self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
             self._launched.pop(row.run.id, None)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
+        elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
+            self._store.set_reason({job.id: _runs_on(row)}, now=now)
         if job.cancel_requested:
             self._stop(row.run)
 
@@ -129,9 +132,10 @@ class Supervision:
         if barred:
             self._unclaim(run, "its supervisor did not come up", now)
 
-    def _unclaim(self, run: Run, why: str, now: datetime) -> None:
+    def _unclaim(self, run: Run, why: str, now: datetime, *, for_good: bool = True) -> None:
+        """Close a run that never spawned and requeue its job; after MAX_LAUNCHES of them, if `for_good`, fail it."""
         earlier = self._store.runs([run.job_id])[run.job_id]
-        launches = sum(other.outcome is Outcome.FAILED_TO_START for other in earlier) + 1
+        launches = sum(other.outcome is Outcome.FAILED_TO_START for other in earlier) + 1 if for_good else 0
         self._launched.pop(run.id, None)
         job = self._store.job(run.job_id)
         self._store.close_run(
@@ -146,6 +150,11 @@ class Supervision:
             now=now,
         )
         log.warning("not started", job=run.job_id, run=run.label, why=why)
+
+
+def _runs_on(row: Observed) -> Reason:
+    at = time_text(row.status.started_at or row.run.claimed_at)
+    return because(ReasonCode.RUNNING, at=at, devices=", ".join(row.run.devices), why="its executor answers again")
 
 
 def _state_after_unclaim(job: Job, launches: int) -> State:

@@ -1,7 +1,7 @@
 """`greenrun plan` and `greenrun forecast`: what is to come, as tables and small drawings."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -74,8 +74,9 @@ def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: 
     start, end = min(now, min(bar.start for bar in bars)), max(bar.end for bar in bars)
     width = max(20, min(terminal_width() - 10, 100))
     strip = chart.strip(_steps(forecast), start, end, width)
-    last = text.clock_text(end, now)
-    print(" " * 8 + text.clock_text(start, now) + last.rjust(width - len(text.clock_text(start, now))))
+    short = end - start < timedelta(minutes=5)
+    first, last = (text.clock_text(at, now, seconds=short) for at in (start, end))
+    print(" " * 8 + first + last.rjust(width - len(first)))
     if strip.strip():
         print(f" g/kWh  {strip}")
     for line in chart.gantt_lines(bars, start, end, width):

@@ -46,7 +46,7 @@ def config_path(ctx: typer.Context, config: str | None) -> Path | None:
 
 def print_json(answer: Any) -> None:
     """Print an answer of the API unchanged, on one line."""
-    print(json.dumps(answer, ensure_ascii=False))
+    print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
 def job_id(text: str) -> int:

@@ -37,8 +37,6 @@ class Script:
 
 def find_script(words: Sequence[str], folder: Path, search: str) -> Path | None:
     """Return the script that a command names: a file with a `#!` first line, and not a program found through PATH."""
-    if not words:
-        return None
     path = folder / words[0]
     if "/" not in words[0] and any((Path(part) / words[0]).is_file() for part in search.split(os.pathsep) if part):
         return None

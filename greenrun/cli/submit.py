@@ -98,6 +98,8 @@ def _given(params: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _from_words(words: Sequence[str], given: Mapping[str, Value], here: Here) -> dict[str, Any]:
+    if not words or not (here.folder / words[0]).is_file():
+        return state_job(given, words, here)
     from greenrun.cli.script import find_script, read_script
 
     path = find_script(words, here.folder, here.environ.get("PATH", ""))

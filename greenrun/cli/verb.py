@@ -29,7 +29,7 @@ class LocalError(GreenrunError):
 
 
 class Verb(TyperCommand):
-    """A command whose GreenrunErrors are told on stderr, never as a traceback; as problem+json when it has --json."""
+    """A command whose errors are told on stderr, never as a traceback; as problem+json when it is asked for --json."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the command's options, its own --help too."""
@@ -41,6 +41,11 @@ class Verb(TyperCommand):
             return super().invoke(ctx)
         except GreenrunError as error:
             raise typer.Exit(tell(error, as_json=bool(ctx.params.get("as_json")))) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # the folder we are in is gone, the disk that the output goes to is full...
+            failure = LocalError(f"the system refused: {error}; nothing more was done")
+            raise typer.Exit(tell(failure, as_json=bool(ctx.params.get("as_json")))) from error
 
 
 class Group(TyperGroup):

@@ -82,6 +82,14 @@ class ExecutorError(GreenrunError):
     """A run could not be started or cannot be reached. Unreachable never means relaunch."""
 
 
+class DeviceBusy(ExecutorError):
+    """Somebody else holds the lock of `device`: nothing was spawned, and it may be tried again."""
+
+    def __init__(self, message: str, device: str) -> None:
+        super().__init__(message)
+        self.device = device
+
+
 class StoreError(GreenrunError):
     """The database is locked too long, unreadable, or of a newer schema than this program."""
 

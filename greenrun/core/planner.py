@@ -143,10 +143,16 @@ class _Desk:
         if wanted is not None and capacity.fits(np.array([wanted.timestamp()]), duration_s, units)[0]:
             start_s, code = wanted.timestamp(), ReasonCode.CLEANEST_WINDOW
         elif soonest or due:
-            start_s, code = soonest_s, ReasonCode.DUE if due else ReasonCode.SOONEST
+            start_s, code = soonest_s, self._due_code(job) if due else ReasonCode.SOONEST
         else:
             start_s, code = self._cleanest(job, soonest_s)
         return self.reserve(self._placement(job, start_s, code, due if start_s > self._now_s + EPSILON_S else None))
+
+    def _due_code(self, job: Job) -> ReasonCode:
+        """Keep the ground on which it was to start at once; a window it waited for has come."""
+        last = self._situation.last.reason(job.id) if self._situation.last else None
+        waited = last is None or last.code in (ReasonCode.CLEANEST_WINDOW, ReasonCode.GPUS_BUSY)
+        return ReasonCode.DUE if waited or last is None else last.code
 
     def reserve(self, placement: Placement) -> Placement:
         """Take the placement's GPUs (or CPU slot) for its time, and return it."""

@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
 
-from greenrun.core.errors import ExecutorError
+from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.job import Job, Run
 from greenrun.core.status import Phase, RunStatus
 from greenrun.executors import run_folder
-from greenrun.executors.locks import DeviceBusy, DeviceLocks, is_locked
+from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.proc import start_ticks
 from greenrun.executors.processes import Identity, send, this_boot
 from greenrun.executors.run_folder import BARRED, LOCK, STOP, TEMPORARY, VERSION, write_record

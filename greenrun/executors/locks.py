@@ -10,19 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from greenrun.core.errors import ExecutorError
+from greenrun.core.errors import DeviceBusy, ExecutorError
 
 TRIES = 5
 TRY_EVERY_S = 0.02
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class DeviceBusy(ExecutorError):
-    """Somebody holds the lock of `device`."""
-
-    def __init__(self, message: str, device: str) -> None:
-        super().__init__(message)
-        self.device = device
 
 
 class DeviceLocks:

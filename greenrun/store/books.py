@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select, true
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
@@ -41,12 +41,15 @@ class Books(Database):
                 count(connection, tallies.booked(added))
             _upsert_marks(connection, marks)
 
-    def unsettled(self, before: datetime, limit: int = 5000) -> Sequence[tuple[int, Slice]]:
-        """Return slices (with their ids) that ended by `before` and are not settled, oldest first."""
+    def unsettled(
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+    ) -> Sequence[tuple[int, Slice]]:
+        """Return slices (with their ids) that ended after `after` and by `before` and are not settled, oldest first."""
+        later = UNSETTLED.c.ended_at > after if after is not None else true()
         query = (
             select(SLICES)
             .join(UNSETTLED)
-            .where(UNSETTLED.c.ended_at <= before)
+            .where(UNSETTLED.c.ended_at <= before, later)
             .order_by(UNSETTLED.c.ended_at, UNSETTLED.c.slice_id)
             .limit(limit)
         )

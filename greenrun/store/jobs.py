@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
 
-from greenrun.clock import utc_now
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
 from greenrun.core.job import FINISHED, Job, JobSpec, State
 from greenrun.core.reasons import Reason
@@ -73,7 +72,7 @@ class Jobs(Database):
                 count(connection, {key(FINISHED_JOBS, outcome=new.value): 1})
         return True
 
-    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime | None = None) -> None:
+    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event (at `now`) is written where the reason's code changed."""
         with self._write() as connection:
             rows = connection.execute(
@@ -85,7 +84,7 @@ class Jobs(Database):
             for row in rows:
                 if row.reason_code != reasons[row.id].code:
                     change = {"reason": reasons[row.id].code, "before": row.reason_code}
-                    record(connection, Change.REASON_CHANGED, at=now or utc_now(), job_id=row.id, detail=change)
+                    record(connection, Change.REASON_CHANGED, at=now, job_id=row.id, detail=change)
 
     def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
         """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""

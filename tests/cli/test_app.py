@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +93,29 @@ def test_a_reader_that_goes_away_ends_it_quietly(api: FakeApi) -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_folder_that_is_gone_is_told_without_a_traceback(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ran = run("submit", "true")
+    assert (ran.code, ran.err.startswith("error: the system refused: ")) == (1, True)
+
+
+def test_serve_hands_the_settings_file_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[Path | None] = []
+    monkeypatch.setattr("greenrun.daemon.serve", lambda path: given.append(path) or 7)
+    assert run("serve", "--config", str(tmp_path / "own.toml")).code == 7
+    assert run("--config", "own.toml", "serve").code == 7
+    assert run("serve").code == 7
+    assert given == [tmp_path / "own.toml", Path("own.toml"), None]
+
+
+def test_a_shell_completes_the_commands(api: FakeApi) -> None:
+    asked = {"_GREENRUN_COMPLETE": "complete_bash", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
+    command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["start-now"]

@@ -148,7 +148,7 @@ def test_only_another_code_of_a_reason_is_an_event(store: Store) -> None:
 def test_a_finished_job_keeps_its_last_reason(store: Store) -> None:
     run = running(store)
     close(store, run)
-    store.set_reason({run.job_id: WAITS})
+    store.set_reason({run.job_id: WAITS}, now=after(9))
     assert store.job(run.job_id).reason == Reason(ReasonCode.SUCCEEDED, "finished with exit code 0")
 
 

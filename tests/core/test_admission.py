@@ -1,0 +1,88 @@
+"""A submission whose limit cannot be met is refused with the smallest change that would do, and that change does."""
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenrun.core.admission import admit
+from greenrun.core.errors import InvalidJob
+from greenrun.core.plan import Placement, Situation
+from tests.core.build import SLOT, T0, grid, job
+
+CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
+
+
+def situation(*jobs: object, gpus: int = 1, **more: object) -> Situation:
+    devices = tuple(f"gpu{i}" for i in range(gpus))
+    return Situation(now=T0, jobs=tuple(jobs), devices=devices, forecast=grid(CLEAN_AT_THREE), **more)  # type: ignore[arg-type]
+
+
+def suggested(refusal: InvalidJob) -> datetime:
+    found = re.search(r"--finish-by (\S+)", str(refusal))
+    assert found
+    return datetime.fromisoformat(found[1])
+
+
+def test_a_job_that_fits_is_told_its_place() -> None:
+    _, place = admit(situation(), job(1, finish_by=T0 + 4 * SLOT))
+    assert isinstance(place, Placement)
+    assert place.start == T0 + 3 * SLOT
+
+
+def test_more_gpus_than_exist_are_refused() -> None:
+    with pytest.raises(InvalidJob, match="needs 3 GPUs and this machine has 1"):
+        admit(situation(), job(1, gpus=3))
+
+
+def test_a_finish_by_before_the_soonest_end_is_refused_with_the_soonest_end_and_the_longest_duration() -> None:
+    with pytest.raises(InvalidJob) as refused:
+        admit(situation(), job(1, slots=2, finish_by=T0 + SLOT))
+    assert suggested(refused.value) == T0 + 2 * SLOT
+    assert "--duration of at most 30m" in str(refused.value)
+
+
+def test_a_finish_by_behind_a_running_job_is_refused_with_an_end_that_is_then_accepted() -> None:
+    asked = situation(busy={"gpu0": T0 + SLOT})
+    with pytest.raises(InvalidJob) as refused:
+        admit(asked, job(1, finish_by=T0 + SLOT))
+    _, place = admit(asked, job(1, finish_by=suggested(refused.value)))
+    assert isinstance(place, Placement)
+    assert not place.late
+
+
+def test_a_new_job_may_not_make_an_accepted_one_late() -> None:
+    accepted = job(1, slots=2, finish_by=T0 + 2 * SLOT)
+    with pytest.raises(InvalidJob):
+        admit(situation(accepted), job(2, slots=1, finish_by=T0 + SLOT))
+
+
+def test_a_max_delay_that_cannot_be_kept_is_accepted_and_the_job_starts_as_soon_as_it_can() -> None:
+    _, place = admit(situation(busy={"gpu0": T0 + 2 * SLOT}), job(1, max_delay=SLOT))
+    assert isinstance(place, Placement)
+    assert (place.start, place.late) == (T0 + 2 * SLOT, True)
+
+
+accepted = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(accepted, st.integers(1, 4), st.integers(1, 8))
+def test_the_suggested_change_is_always_accepted(queue: list[tuple[int, int]], slots: int, limit: int) -> None:
+    jobs = []
+    for length, slack in queue:
+        new = job(len(jobs) + 1, slots=length, finish_by=T0 + (length + slack) * SLOT)
+        try:
+            admit(situation(*jobs), new)
+        except InvalidJob:
+            continue
+        jobs.append(new)
+    newest = job(len(jobs) + 1, slots=slots, finish_by=T0 + limit * SLOT)
+    try:
+        admit(situation(*jobs), newest)
+    except InvalidJob as refused:
+        later = suggested(refused)
+        assert later > T0 + limit * SLOT - timedelta(seconds=1)
+        admit(situation(*jobs), job(len(jobs) + 1, slots=slots, finish_by=later))
