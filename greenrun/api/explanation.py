@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from greenrun.api.schemas import JobOut, PlannedOut, RunOut
-from greenrun.core.explain import duration_text, grams_text, time_text
+from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
 from greenrun.core.job import DurationSource, Job, State
 
 _DURATION = {
@@ -32,8 +32,8 @@ def _as_sentence(text: str) -> str:
 
 
 def _planned(planned: PlannedOut) -> str:
-    grams = "" if planned.expected_g is None else f", expected {planned.expected_g:.0f} g CO2e"
-    against = "" if planned.start_now_g is None else f" ({planned.start_now_g:.0f} g if it started now)"
+    grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e"
+    against = "" if planned.start_now_g is None else f" ({mass_text(planned.start_now_g)} if it started now)"
     times = f"{time_text(planned.start)} to {time_text(planned.end)}"
     return f"Planned from {times} at {grams_text(planned.g_per_kwh)} g/kWh{grams}{against if grams else ''}."
 

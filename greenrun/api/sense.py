@@ -3,14 +3,12 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from greenrun.core.errors import Problem
-from greenrun.core.explain import duration_text, time_text
+from greenrun.core.explain import duration_text, finish_by_text, shorter_text, time_text, time_to_follow
 from greenrun.core.job import DurationSource, JobSpec
-
-_ROUNDING = timedelta(minutes=1)  # advice is rounded so that it still holds by the time it is followed
 
 
 def problems_of(spec: JobSpec, now: datetime) -> list[Problem]:
@@ -55,7 +53,7 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
         limit = duration_text(spec.duration)
         yield Problem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
     if spec.max_delay is not None and earliest > now + spec.max_delay:
-        least = duration_text(earliest - now + _ROUNDING)
+        least = duration_text(earliest - now + time_to_follow(spec.duration))
         yield Problem(field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier")
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield Problem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
@@ -68,11 +66,6 @@ def _too_early(spec: JobSpec, earliest: datetime, finish_by: datetime) -> str:
     ends = earliest + spec.duration
     duration = f"{duration_text(spec.duration)}{source}"
     said = f"a job of {duration} that starts at {time_text(earliest)} ends at {time_text(ends)}"
-    room = finish_by - earliest
-    shorter = f", or duration_s to {int(room.total_seconds())} or less" if room >= timedelta(seconds=1) else ""
-    return f"{said}: move finish_by to {time_text(_ceil_minute(ends))} or later{shorter}"
-
-
-def _ceil_minute(instant: datetime) -> datetime:
-    whole = instant.replace(second=0, microsecond=0)
-    return whole + (2 if instant - whole > timedelta(seconds=30) else 1) * _ROUNDING
+    shorter = shorter_text(finish_by - earliest, spec.duration)
+    advice = f"ask for --finish-by {finish_by_text(ends, spec.duration)} or later"
+    return f"{said}: {advice}" + (f", or a --duration of at most {shorter}" if shorter else "")

@@ -1,11 +1,11 @@
 """Decide at submission whether a job's limits can be met beside those already promised, and what would do if not."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from greenrun.core.capacity import Capacity
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.explain import duration_text, time_text
+from greenrun.core.explain import duration_text, finish_by_text, shorter_text, time_text
 from greenrun.core.job import Job
 from greenrun.core.plan import Placement, Plan, Situation, Waiting
 from greenrun.core.planner import plan
@@ -43,11 +43,10 @@ def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime
     end = start + job.spec.duration
     sentence = (
         f"the job cannot finish by {time_text(finish_by)}: it takes {duration_text(job.spec.duration)} and can start "
-        f"at {time_text(start)} at the soonest; ask for --finish-by {_up_to_second(end)} or later"
+        f"at {time_text(start)} at the soonest; ask for --finish-by {finish_by_text(end, job.spec.duration)} or later"
     )
-    room = finish_by - start
-    shorter = f", or a --duration of at most {duration_text(timedelta(seconds=int(room.total_seconds())))}"
-    return sentence + (shorter if room >= timedelta(seconds=1) else "")
+    shorter = shorter_text(finish_by - start, job.spec.duration)
+    return sentence + (f", or a --duration of at most {shorter}" if shorter else "")
 
 
 def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
@@ -63,11 +62,6 @@ def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
     earliest = max(job.earliest_start, situation.now)
     found_s = capacity.first_fit(earliest.timestamp(), job.spec.duration.total_seconds(), units)
     return earliest if found_s is None else max(earliest, datetime.fromtimestamp(found_s, earliest.tzinfo))
-
-
-def _up_to_second(instant: datetime) -> str:
-    whole = instant.replace(microsecond=0) + timedelta(seconds=1 if instant.microsecond else 0)
-    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _refused(field: str, sentence: str) -> InvalidJob:

@@ -62,6 +62,11 @@ def grams_text(intensity_g_per_kwh: float | None) -> str:
     return "unknown" if intensity_g_per_kwh is None else f"{intensity_g_per_kwh:.0f}"
 
 
+def mass_text(mass_g: float) -> str:
+    """A mass as people read it: three figures below a kilogram, kilograms from there on."""
+    return f"{mass_g / 1000:,.1f} kg" if mass_g >= 1000 else f"{mass_g:.3g} g"
+
+
 def time_text(instant: datetime) -> str:
     """An instant as UTC text; interfaces that know the reader's zone print their own."""
     return instant.strftime("%Y-%m-%d %H:%M:%SZ")
@@ -72,6 +77,23 @@ def duration_text(duration: timedelta) -> str:
     seconds = round(duration.total_seconds())
     parts = [(seconds // 86400, "d"), (seconds % 86400 // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s")]
     return "".join(f"{count}{unit}" for count, unit in parts if count) or f"{duration.total_seconds():g}s"
+
+
+def time_to_follow(duration: timedelta) -> timedelta:
+    """How long advice about a job of this duration must hold, for somebody has to read it first."""
+    return min(max(duration / 10, timedelta(seconds=5)), timedelta(minutes=1))
+
+
+def finish_by_text(end: datetime, duration: timedelta) -> str:
+    """The earliest finish-by to advise for a job that can end at `end`: to the second, with time to follow it."""
+    whole = (end + time_to_follow(duration)).replace(microsecond=0) + timedelta(seconds=1)
+    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shorter_text(room: timedelta, duration: timedelta) -> str | None:
+    """The longest duration to advise for a job that has `room`, with time to follow it; None when there is none."""
+    seconds = int((room - time_to_follow(duration)).total_seconds())
+    return duration_text(timedelta(seconds=seconds)) if seconds >= 1 else None
 
 
 def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:

@@ -200,13 +200,13 @@ def test_a_body_nested_beyond_reason_is_refused(world: World) -> None:
             {"duration_s": 7200, "finish_by": "2026-03-02T13:00Z"},
             "finish_by",
             "a job of 2h that starts at 2026-03-02 12:00:00Z ends at 2026-03-02 14:00:00Z: "
-            "move finish_by to 2026-03-02 14:01:00Z or later, or duration_s to 3600 or less",
+            "ask for --finish-by 2026-03-02T14:01:01Z or later, or a --duration of at most 59m",
         ),
         (
             {"finish_by": "2026-03-02T11:00Z"},
             "finish_by",
             "a job of 4h (the configured default) that starts at 2026-03-02 12:00:00Z ends at 2026-03-02 16:00:00Z: "
-            "move finish_by to 2026-03-02 16:01:00Z or later",
+            "ask for --finish-by 2026-03-02T16:01:01Z or later",
         ),
         (
             {"duration_s": 3600, "time_limit_s": 60},

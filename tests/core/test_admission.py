@@ -40,8 +40,8 @@ def test_more_gpus_than_exist_are_refused() -> None:
 def test_a_finish_by_before_the_soonest_end_is_refused_with_the_soonest_end_and_the_longest_duration() -> None:
     with pytest.raises(InvalidJob) as refused:
         admit(situation(), job(1, slots=2, finish_by=T0 + SLOT))
-    assert suggested(refused.value) == T0 + 2 * SLOT
-    assert "--duration of at most 30m" in str(refused.value)
+    assert suggested(refused.value) == T0 + 2 * SLOT + timedelta(seconds=61)  # with a minute to follow the advice
+    assert "--duration of at most 29m" in str(refused.value)
 
 
 def test_a_finish_by_behind_a_running_job_is_refused_with_an_end_that_is_then_accepted() -> None:

@@ -1,0 +1,54 @@
+# Two commands matter: `make demo` and `make test`. Both first make the environment in .venv, where it is missing or old.
+# They need git, python3 (3.11 or newer, with venv) and a package registry; neither a compiler nor a GPU.
+
+PYTHON = python3
+VENV = .venv
+
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test check format clean $(VENV)
+.DELETE_ON_ERROR:
+
+help:  ## Show these lines
+	@sed -n 's/^\([a-z.]*\):.*  ## /\1\t/p' Makefile | expand -t 10
+
+demo: $(STAMP)  ## Watch a compressed day on an emulated machine, about a minute and a half
+	@$(BIN)/greenrun demo
+
+test: $(STAMP)  ## Pass every test that this machine can run; the others are skipped with the reason
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)  ## Check format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)  ## Format the code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## Delete the environment and everything else that can be made again
+	rm -rf $(VENV) build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find greenrun tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV): $(STAMP)
+
+# An environment that cannot run any more (its Python went away) is made anew.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "greenrun needs Python 3.11 or newer, which '$(PYTHON)' is not: name another, as in make PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' comes without venv: install it (Debian and Ubuntu call it python3-venv), then try again" >&2; \
+	    exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null || { echo "making the environment in $(VENV)" >&2; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing what constraints.txt pins (a minute or so)" >&2
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]' || { \
+	    echo "the environment is not complete: mend what is said above (a network? a mirror in pip.conf?), then try again" >&2; \
+	    exit 1; }
+	@touch $@

@@ -1,0 +1,123 @@
+"""What holds for every test: nothing leaves this machine, and no process is left behind."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Event
+from typing import Any, NoReturn
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+PR_SET_CHILD_SUBREAPER = 36
+END_LIMIT_S = 5.0  # what is ending by itself may take so long
+
+
+def require(wanted: str | Path, why: str = "") -> Path:
+    """Return where a tool (by name) or a file is; skip the test without it, or fail where everything must run."""
+    found = str(wanted) if isinstance(wanted, Path) and wanted.exists() else shutil.which(str(wanted))
+    if found:
+        return Path(found)
+    return absent(f"{wanted} is not here" + (f": {why}" if why else ""))
+
+
+def absent(reason: str) -> NoReturn:
+    """Skip the test for want of something; fail instead where GREENRUN_REQUIRE_ALL says that nothing may be wanting."""
+    if os.environ.get("GREENRUN_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Let sockets of this process reach this machine alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _guarded_look_up(socket.getaddrinfo))
+        yield
+
+
+def _guarded(connect: Any) -> Any:
+    def only_here(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+            raise AssertionError(f"a test tried to reach {address} over the network")
+        return connect(self, address)
+
+    return only_here
+
+
+def _guarded_look_up(look_up: Any) -> Any:
+    def only_here(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host and not _is_here(host):
+            raise AssertionError(f"a test tried to look up {host!r} on the network")
+        return look_up(host, *args, **kwargs)
+
+    return only_here
+
+
+def _is_here(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _adopt_orphans() -> None:
+    """Become the parent of what a test's own children leave, so that it can be found."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(_adopt_orphans: None) -> Iterator[None]:
+    """Fail a test that leaves a process behind, and end the process."""
+    before = children()
+    yield
+    left = {}
+    for _ in range(int(END_LIMIT_S / 0.05)):
+        left = {pid: text for pid, text in _live(children() - before).items()}
+        if not left:
+            break
+        Event().wait(0.05)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    _collect(children() - before)
+    assert left == {}, "processes were left running"
+
+
+def children() -> set[int]:
+    """Return the process's children, orphans that it adopted included."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in _text(task).split()}
+
+
+def _live(pids: set[int]) -> dict[int, str]:
+    """Return the command lines of those that have not ended."""
+    stats = {pid: _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split() for pid in pids}
+    live = [pid for pid, stat in stats.items() if stat and stat[0] not in "ZX"]
+    return {pid: _text(Path(f"/proc/{pid}/cmdline")).replace("\0", " ").strip() for pid in live}
+
+
+def _collect(pids: set[int]) -> None:
+    """Let the kernel forget ended orphans."""
+    for pid in pids:
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            continue
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
