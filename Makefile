@@ -6,14 +6,14 @@ VENV = .venv
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
-PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test check format clean $(VENV)
 .DELETE_ON_ERROR:
 
 help:  ## Show these lines
-	@sed -n 's/^\([a-z.]*\):.*  ## /\1\t/p' Makefile | expand -t 10
+	@awk -F ':.*  ## ' '/^[a-z.]+:.*  ## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP)  ## Watch a compressed day on an emulated machine, about a minute and a half
 	@$(BIN)/greenrun demo
@@ -51,4 +51,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]' || { \
 	    echo "the environment is not complete: mend what is said above (a network? a mirror in pip.conf?), then try again" >&2; \
 	    exit 1; }
-	@touch $@
+	@touch $@ && echo "the environment in $(VENV) is ready" >&2

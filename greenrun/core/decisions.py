@@ -70,7 +70,7 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
     if status.phase is Phase.LOST:
         return Outcome.LOST, because(ReasonCode.LOST)
     if status.phase is Phase.INTERRUPTED:
-        return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED)
+        return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="the machine restarted while it ran")
     if status.ended_by is EndedBy.NOT_STARTED:
         return Outcome.FAILED_TO_START, because(ReasonCode.FAILED_TO_START, why=status.detail or "unknown cause")
     if status.ended_by is EndedBy.TIME_LIMIT:
@@ -78,6 +78,8 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
         return Outcome.TIMED_OUT, because(ReasonCode.TIMED_OUT, limit=limit)
     if status.ended_by is EndedBy.STOP and job.cancel_requested:
         return Outcome.CANCELLED, because(ReasonCode.CANCELLED)
+    if status.ended_by is EndedBy.STOP:
+        return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="its supervisor was told to stop from outside")
     if status.exit_code == 0:
         return Outcome.SUCCEEDED, because(ReasonCode.SUCCEEDED)
     if status.exit_code is not None and status.exit_code > 128:

@@ -22,9 +22,7 @@ class ReasonCode(StrEnum):
     GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
     TOO_FEW_GPUS = "too_few_gpus"
     HELD = "held"
-    DRAINING = "draining"
     CANCEL_REQUESTED = "cancel_requested"
-    STARTING = "starting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     EXIT_CODE = "exit_code"
@@ -59,16 +57,14 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPU(s) that are held outside this daemon: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
-    ReasonCode.DRAINING: "the daemon is stopping and starts nothing new",
     ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
-    ReasonCode.STARTING: "is being started on {devices}",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",
     ReasonCode.SUCCEEDED: "finished with exit code 0",
     ReasonCode.EXIT_CODE: "its command ended with exit code {code}",
     ReasonCode.SIGNALLED: "its command was ended by signal {signal}",
     ReasonCode.TIMED_OUT: "reached its time limit of {limit} and was stopped",
     ReasonCode.LOST: "its supervisor died and its processes were killed; its exit code is unknown, it is not run again",
-    ReasonCode.INTERRUPTED: "the machine restarted while it ran",
+    ReasonCode.INTERRUPTED: "was interrupted: {why}",
     ReasonCode.CANCELLED: "cancelled on request",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",

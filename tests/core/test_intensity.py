@@ -1,0 +1,85 @@
+"""Intensity is a step function: integrals are exact, holes are never bridged, identities never mixed."""
+
+from datetime import timedelta
+from math import inf, nan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenrun.core.intensity import Basis, Kind, Series, SeriesId, Slot
+from tests.core.build import GRID, SLOT, T0, grid
+
+values = st.lists(st.floats(0, 1000), min_size=1, max_size=20)
+
+
+def test_a_mean_weighs_each_slot_by_its_share_of_the_interval() -> None:
+    assert grid([100, 200]).mean(T0 + SLOT / 2, T0 + SLOT * 1.25) == pytest.approx((100 * 2 + 200) / 3)
+
+
+def test_a_slot_holds_its_start_and_not_its_end() -> None:
+    series = grid([100, 200])
+    assert [series.at(T0), series.at(T0 + SLOT), series.at(T0 + 2 * SLOT), series.at(T0 - SLOT)] == [
+        100,
+        200,
+        None,
+        None,
+    ]
+
+
+def test_nothing_is_known_across_a_hole_or_beyond_the_ends() -> None:
+    slots = [Slot(T0, T0 + SLOT, 100, Kind.MEASURED), Slot(T0 + 2 * SLOT, T0 + 3 * SLOT, 50, Kind.MEASURED)]
+    series = Series.of(GRID, slots)
+    assert series.mean(T0, T0 + 3 * SLOT) is None
+    assert series.mean(T0 - SLOT, T0 + SLOT) is None
+    assert series.mean(T0 + 2 * SLOT, T0 + 3 * SLOT) == 50
+    assert series.holes() == [(T0 + SLOT, T0 + 2 * SLOT)]
+
+
+@pytest.mark.parametrize("value", [nan, inf, -1.0, 6000.0])
+def test_a_value_that_is_no_intensity_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="2026-03-02T00:00"):
+        grid([value])
+
+
+def test_unsorted_overlapping_and_empty_slots_are_refused() -> None:
+    a, b = Slot(T0, T0 + SLOT, 1, Kind.FORECAST), Slot(T0 + SLOT / 2, T0 + 2 * SLOT, 1, Kind.FORECAST)
+    for slots in ([a, b], [b, a], [Slot(T0, T0, 1, Kind.FORECAST)]):
+        with pytest.raises(ValueError, match="slot"):
+            Series.of(GRID, slots)
+
+
+def test_series_of_different_identity_are_never_spliced() -> None:
+    other = Series.of(SeriesId(provider="test", zone="GB", basis=Basis.DIRECT), grid([1]).slots)
+    with pytest.raises(ValueError, match="never spliced"):
+        grid([1]).followed_by(other)
+
+
+def test_a_later_series_takes_over_where_it_begins_even_inside_a_slot() -> None:
+    later = grid([9, 9], start=T0 + SLOT / 2)
+    both = grid([100, 200, 300]).followed_by(later)
+    assert [(slot.start, slot.intensity_g_per_kwh) for slot in both] == [
+        (T0, 100), (T0 + SLOT / 2, 9), (T0 + SLOT * 1.5, 9),
+    ]  # fmt: skip
+
+
+@given(values, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_the_integral_over_an_interval_is_the_sum_over_its_parts(
+    rows: list[float], a: float, b: float, c: float
+) -> None:
+    series, span = grid(rows), len(rows) * SLOT
+    start, middle, end = (T0 + share * span for share in sorted([a, b, c]))
+    parts = [(s, e) for s, e in ((start, middle), (middle, end)) if e > s]
+    whole = sum((series.mean(s, e) or 0.0) * (e - s).total_seconds() for s, e in parts)
+    if end - start > timedelta(milliseconds=1):
+        assert (series.mean(start, end) or 0.0) * (end - start).total_seconds() == pytest.approx(whole, abs=1e-2)
+
+
+@given(values, st.floats(0.01, 5))
+def test_many_means_at_once_are_the_single_ones(rows: list[float], slots: float) -> None:
+    series = grid(rows)
+    starts = np.array([(T0 + i * SLOT / 3).timestamp() for i in range(3 * len(rows))])
+    at_once = series.means(starts, slots * SLOT.total_seconds())
+    one_by_one = [series.mean(T0 + i * SLOT / 3, T0 + i * SLOT / 3 + slots * SLOT) for i in range(3 * len(rows))]
+    assert [None if np.isnan(v) else pytest.approx(v, abs=1e-4) for v in at_once] == one_by_one
