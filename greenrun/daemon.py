@@ -14,7 +14,7 @@ import structlog
 from greenrun import __version__
 from greenrun.api.app import create_app, create_metrics_app
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
-from greenrun.api.service import ApiSettings, Preview
+from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
 from greenrun.core.energy import Device
@@ -116,11 +116,20 @@ class Daemon:
 
     # what the API and the metrics ask (greenrun.api.service.Scheduler)
 
-    def preview(self, spec: JobSpec, *, user: str, now: datetime) -> Preview:
-        """Plan the queue with this job added, storing nothing; raise InvalidJob when it cannot be run as stated."""
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
+        """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
         with self._turn:
-            row = self._engine.preview(spec, user=user, uid=os.getuid(), now=now)
-        return Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row)
+            rows = self._engine.preview(specs, user=user, uid=uid, now=now)
+        return [Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row) for row in rows]
+
+    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
+        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
+        with self._turn:  # nobody else may be promised the same GPUs between the look and the promise
+            previews = self.preview(specs, user=user, uid=uid, now=now)
+            stored = self._store.add_jobs(specs, user=user, uid=uid, now=now)
+            self.wake()
+        rows = zip(stored, previews, strict=True)
+        return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
 
     def plan(self) -> Plan:
         """Return the latest plan."""

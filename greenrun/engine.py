@@ -5,7 +5,7 @@ Every step is a short transaction with a compare-and-set, so a crash between any
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -94,12 +94,17 @@ class Engine:
         self._remember(now)
         self._grid.take(news)
 
-    def preview(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> Placement | Waiting:
-        """Say where a job would be placed; raise InvalidJob when its limits cannot be met. Stores nothing."""
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
+        """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
         new_id = max((job.id for job in situation.jobs), default=0) + 1  # sorts last, as the next id will
-        job = Job(id=new_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
-        return admit(situation, job)[1]
+        places: list[Placement | Waiting] = []
+        for spec in specs:
+            job = Job(id=new_id + len(places), spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+            planned, place = admit(situation, job)
+            situation = replace(situation, jobs=(*situation.jobs, job), last=planned)
+            places.append(place)
+        return places
 
     def replan(self, now: datetime) -> Plan:
         """Plan the queue as it stands and publish the plan; start nothing."""

@@ -87,8 +87,8 @@ class Store(Protocol):
     """The only truth. Acknowledged means durable; a move that lost its race returns False or None."""
 
     # jobs
-    def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
-        """Store a queued job; return it and whether it is new (this user's known `unique_key` gives the old one)."""
+    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[tuple[Job, bool]]:
+        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
 
     def job(self, job_id: int) -> Job:
         """Return one job; raise JobNotFound."""

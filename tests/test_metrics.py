@@ -127,12 +127,12 @@ def test_projects_beyond_the_bound_are_summed_as_other_and_the_known_ones_stay(s
 
 def test_jobs_are_counted_by_state_and_waiting_ones_by_why(scrape: Scrape) -> None:
     scrape.store.keep(stored(1), stored(2), stored(3, reason=because(ReasonCode.NO_FORECAST)), stored(4, State.RUNNING))
-    waiting = Waiting(job_id=2, reason=because(ReasonCode.DRAINING))
+    waiting = Waiting(job_id=2, reason=because(ReasonCode.CANCEL_REQUESTED))
     scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(1),), waiting=(waiting,))
     assert [scrape.value("greenrun_jobs", state=state) for state in ("queued", "running", "failed")] == [3, 1, 0]
-    reasons = {code: scrape.value("greenrun_jobs_waiting", reason=code) for code in ("cleanest_window", "draining")}
+    reasons = {code: scrape.value("greenrun_jobs_waiting", reason=code) for code in ("cleanest_window", "cancel_requested")}
     assert (reasons, scrape.value("greenrun_jobs_waiting", reason="no_forecast")) == (
-        {"cleanest_window": 1, "draining": 1},
+        {"cleanest_window": 1, "cancel_requested": 1},
         1,
     )
 

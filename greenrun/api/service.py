@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from greenrun import __version__
 from greenrun.core.energy import Device
-from greenrun.core.job import JobSpec
+from greenrun.core.job import Job, JobSpec
 from greenrun.core.plan import Placement, Plan, Waiting
 from greenrun.core.reasons import Reason
 from greenrun.metrics import Health
@@ -30,11 +30,23 @@ class Preview:
         return row.reason if row else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A job that is stored now, whether it was not before, and where it would be placed."""
+
+    job: Job
+    is_new: bool
+    preview: Preview
+
+
 class Scheduler(Protocol):
     """The part of the daemon that plans; every method answers from memory or within one planning run."""
 
-    def preview(self, spec: JobSpec, *, user: str, now: datetime) -> Preview:
-        """Plan the queue with this job added, storing nothing; raise InvalidJob when it cannot be run as stated."""
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Preview]:
+        """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
+
+    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Submitted]:
+        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
 
     def plan(self) -> Plan:
         """Return the latest plan."""

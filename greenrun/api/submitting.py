@@ -6,7 +6,7 @@ from datetime import datetime
 from greenrun.api.peer import Identity
 from greenrun.api.schemas import JobOut
 from greenrun.api.sense import problems_of
-from greenrun.api.service import Preview, Service
+from greenrun.api.service import Preview, Service, Submitted
 from greenrun.api.submission import JobIn, to_spec
 from greenrun.api.views import job_views, tried_view
 from greenrun.core.errors import InvalidJob, Problem
@@ -18,38 +18,32 @@ def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[
     now = daemon.now()
     specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
     try:
-        previews = _checked(daemon, caller, specs, now)
+        _check(daemon, specs, now)
+        rows = daemon.scheduler.submit(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob:
         known = _known(daemon, caller, specs)
         if known is None:
             raise
         return job_views(known, daemon.store, daemon.scheduler.plan()), False
-    views, fresh = [], False
-    for spec, preview in zip(specs, previews, strict=True):
-        job, new = daemon.store.add_job(spec, user=caller.name, uid=caller.uid, now=now)
-        views.append(_new_view(job, preview) if new else job_views([job], daemon.store, daemon.scheduler.plan())[0])
-        fresh = fresh or new
-    if fresh:
-        daemon.scheduler.wake()
-    return views, fresh
+    return [_stored_view(daemon, row) for row in rows], any(row.is_new for row in rows)
 
 
 def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
-    previews = _checked(daemon, caller, specs, now)
+    _check(daemon, specs, now)
+    previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     views = [_new_view(_unstored(spec, caller, now), preview) for spec, preview in zip(specs, previews, strict=True)]
     return [view.model_copy(update={"id": None}) for view in views], False
 
 
-def _checked(daemon: Service, caller: Identity, specs: Sequence[JobSpec], now: datetime) -> list[Preview]:
-    """Return where the jobs would be placed; raise InvalidJob with the problems of all of them."""
+def _check(daemon: Service, specs: Sequence[JobSpec], now: datetime) -> None:
+    """Raise InvalidJob with the problems of all of them that show without planning."""
     problems = [row for index, spec in enumerate(specs) for row in _prefixed(problems_of(spec, now), index, specs)]
     if problems:
         raise InvalidJob("; ".join(map(str, problems)), problems)
     _require_room(daemon, len(specs))
-    return [daemon.scheduler.preview(spec, user=caller.name, now=now) for spec in specs]
 
 
 def _prefixed(problems: Sequence[Problem], index: int, specs: Sequence[JobSpec]) -> list[Problem]:
@@ -78,6 +72,12 @@ def _known(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[
 
 def _unstored(spec: JobSpec, caller: Identity, now: datetime) -> Job:
     return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
+
+
+def _stored_view(daemon: Service, row: Submitted) -> JobOut:
+    if row.is_new:
+        return _new_view(row.job, row.preview)
+    return job_views([row.job], daemon.store, daemon.scheduler.plan())[0]
 
 
 def _new_view(job: Job, preview: Preview) -> JobOut:

@@ -23,13 +23,14 @@ class Jobs(Database):
     """The part of the store that `greenrun.ports.Store` lists under jobs."""
 
     def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
-        """Store a queued job; return it and whether it is new (this user's known `unique_key` gives the old one)."""
+        """Store one queued job, as `add_jobs` does."""
+        return self.add_jobs([spec], user=user, uid=uid, now=now)[0]
+
+    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
+        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
         try:
             with self._write() as connection:
-                known = _find_unique(connection, user, spec.unique_key)
-                if known is not None:
-                    return job_of(known), False
-                return _insert_job(connection, spec, user, uid, now), True
+                return [_known_or_new(connection, spec, user, uid, now) for spec in specs]
         except (UnicodeEncodeError, OverflowError) as exc:
             raise InvalidJob(f"the job was not accepted: a value in it cannot be stored ({exc})") from exc
 
@@ -117,6 +118,13 @@ class Jobs(Database):
             query = query.where(EVENTS.c.job_id == job_id)
         with self._read() as connection:
             return [event_of(row) for row in connection.execute(query)][::-1]
+
+
+def _known_or_new(connection: Connection, spec: JobSpec, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+    known = _find_unique(connection, user, spec.unique_key)
+    if known is not None:
+        return job_of(known), False
+    return _insert_job(connection, spec, user, uid, now), True
 
 
 def _insert_job(connection: Connection, spec: JobSpec, user: str, uid: int, now: datetime) -> Job:

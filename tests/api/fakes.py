@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from greenrun.api.app import create_app
-from greenrun.api.service import ApiSettings, Preview
+from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.core.energy import Component, Device
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
@@ -79,6 +79,9 @@ class FakeStore:
         job = Job(id=len(self.kept) + 1, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
         self.keep(job)
         return job, True
+
+    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
+        return [self.add_job(one, user=user, uid=uid, now=now) for one in specs]
 
     def job(self, job_id: int) -> Job:
         if self.fault:
@@ -151,12 +154,22 @@ class FakeScheduler:
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW))
     elsewhere: dict[str, str] = field(default_factory=dict)
+    store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
 
-    def preview(self, spec: JobSpec, *, user: str, now: datetime) -> Preview:
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
         if isinstance(self.tried, Exception):
             raise self.tried
-        return self.tried
+        return [self.tried] * len(specs)
+
+    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
+        previews = self.preview(specs, user=user, uid=uid, now=now)
+        stored = self.store.add_jobs(specs, user=user, uid=uid, now=now)
+        self.wakes += any(is_new for _, is_new in stored)
+        return [
+            Submitted(job=job, is_new=is_new, preview=preview)
+            for (job, is_new), preview in zip(stored, previews, strict=True)
+        ]
 
     def plan(self) -> Plan:
         return self.latest
@@ -179,6 +192,7 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.store, self.scheduler = FakeStore(), FakeScheduler()
+        self.scheduler.store = self.store
         self.settings = ApiSettings(zone="GB", **settings)
         self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
         self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)

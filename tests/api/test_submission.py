@@ -103,10 +103,10 @@ def test_a_dry_run_tells_the_plan_and_stores_nothing(world: World) -> None:
 
 
 def test_a_job_that_cannot_be_placed_says_why_it_waits(world: World) -> None:
-    why = because(ReasonCode.DRAINING)
+    why = because(ReasonCode.CANCEL_REQUESTED)
     world.scheduler.tried = Preview(waiting=Waiting(job_id=0, reason=why))
     job = world.submit().json()
-    assert (job["planned"], job["reason"]) == (None, {"code": "draining", "text": why.text})
+    assert (job["planned"], job["reason"]) == (None, {"code": "cancel_requested", "text": why.text})
 
 
 def test_a_known_unique_key_gives_the_job_it_names_also_when_it_could_not_be_accepted_any_more(world: World) -> None:

@@ -27,6 +27,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def lasting(store: Store) -> World:
     """An API over the real store, and its metrics."""
     world = World()
+    world.scheduler.store = store
     world.metrics = registry_of(MetricsCollector(store, live_state(world.store, world.scheduler)))
     world.app = create_app(store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     return world
