@@ -181,7 +181,9 @@ class Daemon:
     def _serve(self) -> ServerHandle:
         state = LiveState(
             now=utc_now, plan=self.plan, health=self.health, forecast=lambda: self._engine.forecast,
-            devices=self.devices, pue=self._config.devices.pue,
+            devices=self.devices,
+            requests=lambda: self._engine.grid.requests, failures=lambda: self._engine.grid.failures,
+            pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))
         settings = _api_settings(self._config, self._forecasts)

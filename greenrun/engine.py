@@ -57,7 +57,7 @@ class Engine:
         self._store = store
         self._meter = meter
         self._books = Books(store, meter, pue=self.settings.options.pue)
-        self._grid = Grid(store, self._books, self.settings.zone, forecasts, histories)
+        self.grid = Grid(store, self._books, self.settings.zone, forecasts, histories)
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
         self.plan = Plan(made_at=datetime.min.replace(tzinfo=UTC), prices=store.prices())
@@ -67,7 +67,7 @@ class Engine:
     @property
     def forecast(self) -> Forecast | None:
         """The latest forecast of this host's zone."""
-        return self._grid.forecast
+        return self.grid.forecast
 
     def tick(self, now: datetime) -> datetime:
         """Bring the world up to `now`; return when to tick next at the latest."""
@@ -87,12 +87,12 @@ class Engine:
 
     def fetch(self, now: datetime) -> News:
         """Ask the providers; the only call that may run beside a tick, because it may take its time."""
-        return self._grid.fetch(now)
+        return self.grid.fetch(now)
 
     def take(self, news: News, now: datetime) -> None:
         """Keep what was fetched."""
         self._remember(now)
-        self._grid.take(news)
+        self.grid.take(news)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
@@ -114,7 +114,7 @@ class Engine:
 
     def _remember(self, now: datetime) -> None:
         if not self._remembered:
-            self._grid.remember(now)
+            self.grid.remember(now)
             self._remembered = True
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
@@ -124,8 +124,8 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
-        if self._grid.settle_after is not None:
-            self._books.settle(self._grid.settle_after, now)
+        if self.grid.settle_after is not None:
+            self._books.settle(self.grid.settle_after, now)
 
     def _clear_queue(self, now: datetime) -> None:
         """Cancel queued jobs whose users asked for it, and expire those that asked not to start late."""
@@ -157,7 +157,7 @@ class Engine:
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=tuple(expected_end(run, job, now) for run, job in live if not run.devices),
-            forecast=self._grid.forecast.series if self._grid.forecast else None,
+            forecast=self.grid.forecast.series if self.grid.forecast else None,
             options=self.settings.options,
             last=self.plan,
             prices=self.plan.prices,
@@ -190,8 +190,8 @@ class Engine:
         at = now + self.settings.tick
         moments = [placement.start for placement in self.plan.placements]
         moments += [self._expected_end(run, now) for run in self._store.live_runs()]
-        if self._grid.forecast is not None:
-            moments += self._grid.forecast.series.edges(now, at)[:1]
+        if self.grid.forecast is not None:
+            moments += self.grid.forecast.series.edges(now, at)[:1]
         return min(moment for moment in (at, *moments) if moment > now)
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:

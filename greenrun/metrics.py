@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from greenrun import __version__
 from greenrun.core.energy import Component, Device
 from greenrun.core.intensity import Forecast, SeriesId, Signal
-from greenrun.core.job import FINISHED, Job, Outcome, State
+from greenrun.core.job import Job, Outcome, State
 from greenrun.core.plan import Plan
 from greenrun.ports import Store
 
@@ -77,13 +77,18 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveState:
-    """What only the running daemon knows, as functions that answer from memory."""
+    """What only the running daemon knows, as functions that answer from memory.
+
+    `requests` counts what each provider was asked, `failures` by (provider, cause) what had no usable answer.
+    """
 
     now: Callable[[], datetime]
     plan: Callable[[], Plan]
     health: Callable[[], Health]
     forecast: Callable[[], Forecast | None]
     devices: Callable[[], Sequence[Device]]
+    requests: Callable[[], Mapping[str, int]] = dict
+    failures: Callable[[], Mapping[tuple[str, str], int]] = dict
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"
@@ -104,7 +109,6 @@ class MetricsCollector(Collector):
         self._state = state
         self._projects: list[str] = ["default"]
         self._shown: dict[int, datetime] = {}
-        self._finished: tuple[float, Counter[State]] | None = None
         self._lock = Lock()
 
     def collect(self) -> Iterable[Metric]:
@@ -115,7 +119,8 @@ class MetricsCollector(Collector):
                 *self._about(),
                 *self._totals(totals),
                 *_grid(self._state),
-                *self._jobs(totals),
+                *_requests(self._state),
+                *self._jobs(),
                 *self._running(),
                 *_liveness(self._state),
             ]
@@ -159,26 +164,18 @@ class MetricsCollector(Collector):
         self._projects.append(value)
         return value
 
-    def _jobs(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
-        unfinished = self._store.jobs(tuple(state for state in State if state not in FINISHED))
-        counts = self._finished_jobs(totals) + Counter(job.state for job in unfinished)
+    def _jobs(self) -> Iterator[Metric]:
+        counts = self._store.job_counts()
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
         for state in State:
-            jobs.add_metric((state.value,), counts[state])
+            jobs.add_metric((state.value,), counts.get(state, 0))
         plan = self._state.plan()
-        reasons = [plan.reason(job.id) or job.reason for job in unfinished if job.state is State.QUEUED]
+        reasons = [row.reason for row in plan.placements] + [row.reason for row in plan.waiting]
         waiting = GaugeMetricFamily("greenrun_jobs_waiting", "Queued jobs, by why they wait.", labels=("reason",))
-        for code, count in Counter(reason.code for reason in reasons if reason).items():
+        for code, count in Counter(reason.code for reason in reasons).items():
             waiting.add_metric((code.value,), count)
         yield from (jobs, waiting)
         yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
-
-    def _finished_jobs(self, totals: Mapping[tuple[str, Labels], float]) -> Counter[State]:
-        """Count the finished jobs, which is slow for many, only when one more has finished."""
-        ended = sum(value for (name, _), value in totals.items() if name == "greenrun_jobs_finished_total")
-        if self._finished is None or self._finished[0] != ended:
-            self._finished = (ended, Counter(job.state for job in self._store.jobs(tuple(FINISHED))))
-        return self._finished[1]
 
     def _running(self) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()
@@ -245,6 +242,20 @@ def _grid(state: LiveState) -> Iterator[Metric]:
     if series.end is not None:
         reach.add_metric(origin, max(0.0, (series.end - now).total_seconds()))
     yield from (current, ahead, success, reach)
+
+
+def _requests(state: LiveState) -> Iterator[Metric]:
+    asked = CounterMetricFamily("greenrun_grid_requests_total", "Questions to a provider.", labels=("provider",))
+    failed = CounterMetricFamily(
+        "greenrun_grid_request_failures_total",
+        "Questions to a provider without a usable answer.",
+        labels=("provider", "cause"),
+    )
+    for provider, count in state.requests().items():
+        asked.add_metric((provider,), count)
+    for key, count in state.failures().items():
+        failed.add_metric(key, count)
+    yield from (asked, failed)
 
 
 def _liveness(state: LiveState) -> Iterator[Metric]:

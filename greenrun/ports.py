@@ -104,6 +104,9 @@ class Store(Protocol):
     ) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id; the newest first on request."""
 
+    def job_counts(self) -> Mapping[State, int]:
+        """Return how many jobs are in each state; a state without jobs is absent."""
+
     def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
         """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
 

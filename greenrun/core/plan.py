@@ -58,15 +58,21 @@ class Plan:
     start_at_once_g: float | None = None
     bound_g: float | None = None
     prices: Mapping[datetime, float] = field(default_factory=dict)
+    _by_job: Mapping[int, Placement | Waiting] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
+        object.__setattr__(self, "_by_job", {row.job_id: row for row in rows})
 
     def placement(self, job_id: int) -> Placement | None:
         """Return the job's placement, if it has one."""
-        return next((placement for placement in self.placements if placement.job_id == job_id), None)
+        row = self._by_job.get(job_id)
+        return row if isinstance(row, Placement) else None
 
     def reason(self, job_id: int) -> Reason | None:
         """Return why the job is placed where it is, or why it waits."""
-        rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
-        return next((row.reason for row in rows if row.job_id == job_id), None)
+        row = self._by_job.get(job_id)
+        return row.reason if row is not None else None
 
     @property
     def gap_ratio(self) -> float | None:

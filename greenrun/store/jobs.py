@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
 from greenrun.core.job import FINISHED, Job, JobSpec, State
@@ -58,6 +58,12 @@ class Jobs(Database):
             query = query.where(JOBS.c.user == user)
         with self._read() as connection:
             return [job_of(row) for row in connection.execute(query)]
+
+    def job_counts(self) -> dict[State, int]:
+        """Return how many jobs are in each state; a state without jobs is absent."""
+        query = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
+        with self._read() as connection:
+            return {State(state): count for state, count in connection.execute(query)}
 
     def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
         """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""

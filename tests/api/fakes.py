@@ -1,6 +1,7 @@
 """A store in memory and a scheduler that answers what it is told, so that the API is tested by itself."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,9 @@ class FakeStore:
 
     def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
         return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
+
+    def job_counts(self) -> Mapping[State, int]:
+        return Counter(job.state for job in self.kept.values())
 
     def live_runs(self) -> Sequence[Run]:
         return [run for runs in self.job_runs.values() for run in runs if run.outcome is None]

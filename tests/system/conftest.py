@@ -1,11 +1,11 @@
-"""A short-named folder of its own for each system test: a unix socket's path may have 107 bytes only."""
+"""What all system tests share: their mark, and a folder of its own for each."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.system.harness import short_folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,7 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder that is removed afterwards."""
-    made = Path(tempfile.mkdtemp(prefix="greenrun-"))
-    yield made
-    shutil.rmtree(made)
+    """An empty folder with a short name."""
+    with short_folder() as made:
+        yield made

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -33,11 +35,12 @@ class Ran(NamedTuple):
     err: str
 
 
-def until(condition: Callable[[], T], what: str, limit_s: float = LIMIT_S) -> T:
+def until(condition: Callable[[], T], what: str | Callable[[], str], limit_s: float = LIMIT_S) -> T:
     """Return what `condition` returns once it is true; fail, saying `what` did not come, after `limit_s`."""
     deadline = monotonic() + limit_s
     while not (found := condition()):
-        assert monotonic() < deadline, f"not within {limit_s:g} s: {what}"
+        if monotonic() > deadline:
+            raise AssertionError(f"not within {limit_s:g} s: {what if isinstance(what, str) else what()}")
         Event().wait(0.02)
     return found
 
@@ -73,8 +76,13 @@ class Daemon:
 
     def start(self) -> Self:
         """Start it and return once it answers."""
-        self.spawn()
-        until(self._answers, f"the daemon answers; its log is\n{self.log()}", START_LIMIT_S)
+        process = self.spawn()
+        try:
+            until(self._answers, lambda: f"the daemon answers; its log is\n{self.log()}", START_LIMIT_S)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         return self
 
     def spawn(self) -> "subprocess.Popen[bytes]":
@@ -153,12 +161,15 @@ class Daemon:
     def wait_for(self, job: int, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
         """Return a job once it is in one of these states (finished, without any)."""
         wanted = states or ("succeeded", "failed", "cancelled", "expired")
-        return until(lambda: self.found(job, wanted), f"job {job} is {' or '.join(wanted)}\n{self.log()}", limit_s)
+        return until(lambda: self.found(job, wanted), lambda: self._still(job, wanted), limit_s)
 
     def found(self, job: int, states: Sequence[str]) -> dict[str, Any] | None:
         """Return a job if it is in one of these states."""
         answer = self.client.job(job)
         return answer if answer["state"] in states else None
+
+    def _still(self, job: int, wanted: Sequence[str]) -> str:
+        return f"job {job} is {' or '.join(wanted)}: {self.client.job(job)}\n{self.log()}"
 
     # what it leaves on the disk
 
@@ -170,6 +181,16 @@ class Daemon:
     def run_record(self, label: str, name: str) -> dict[str, Any]:
         """Return a record of the run's folder, empty when there is none yet."""
         return read_record(self.state / "runs" / label, name)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Give an empty folder that is removed afterwards, its name short: a unix socket's path may have 107 bytes only."""
+    made = Path(tempfile.mkdtemp(prefix="greenrun-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
 
 
 def run_greenrun(*words: object, env: Mapping[str, str], cwd: Path) -> Ran:

@@ -1,0 +1,76 @@
+"""The demo in a pipe: a line for each change, without control codes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from greenrun.cli import text
+from greenrun.cli.demonstration.scene import ACTS
+from greenrun.cli.demonstration.view import View, ended_at, is_finished, is_live, started_at
+
+Answer = Mapping[str, Any]
+
+
+class Lines:
+    """Prints what has changed since it last looked."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, str] = {}
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, view: View) -> None:
+        """Print the changes, at once."""
+        for job in view.jobs:
+            for line in changes(view, job, self._told.get(job["id"])):
+                print(line, flush=True)
+            self._told[job["id"]] = job["state"]
+
+
+def changes(view: View, job: Answer, told: str | None) -> Iterator[str]:
+    """Yield what is new of a job whose last told state is `told` (None: nothing yet), in the order it happened."""
+    started, ended = started_at(job), ended_at(job)
+    if told is None:
+        submitted = text.instant(job["submitted_at"])
+        yield f"{view.clock(submitted)}  submitted  {_title(job)}: {_options(job)}{_intention(view, job)}"
+    if told in (None, "queued", "starting") and started and (is_live(job) or is_finished(job)):
+        yield f"{view.clock(started)}  started    {_title(job)} on {_gpus(view, job)}: {_why(view, job)}"
+    if is_finished(job) and told != job["state"]:
+        yield f"{view.clock(ended or view.now)}  ended      {_title(job)}: {_ending(job)}"
+
+
+def _title(job: Answer) -> str:
+    return f"job {job['id']} {job['name']}"
+
+
+def _options(job: Answer) -> str:
+    return next((act.options for act in ACTS if act.name == job["name"]), "")
+
+
+def _intention(view: View, job: Answer) -> str:
+    planned = job.get("planned")
+    if job["state"] != "queued" or not planned:
+        return ""
+    if text.instant(planned["start"]) <= view.now:
+        return "; starts at once"
+    when = view.clock(text.instant(planned["start"]))
+    grounds = ", ".join(part for part in (text.intensity_text(planned["g_per_kwh"]), text.below_text(planned)) if part)
+    return f"; planned for {when} ({grounds})"
+
+
+def _gpus(view: View, job: Answer) -> str:
+    names = [str(view.gpus.index(name)) for name in job["runs"][-1]["devices"] if name in view.gpus]
+    return f"emulated GPU {' and '.join(names)}"
+
+
+def _why(view: View, job: Answer) -> str:
+    return text.reason_text({"reason": view.why.get(job["id"])}) or "no reason was seen"
+
+
+def _ending(job: Answer) -> str:
+    run = job["runs"][-1] if job["runs"] else {}
+    used = f"{text.energy_text(run.get('energy_j'))}, {text.grams_text(run.get('emissions_g'))} CO2e"
+    return f"{job['state']}, {used}: {text.reason_text(job)}"

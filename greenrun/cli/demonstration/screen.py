@@ -1,0 +1,239 @@
+"""The demo on a terminal: the forecast as a chart, the GPUs and their jobs below it, and the jobs as a table."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from greenrun.cli import text
+from greenrun.cli.demonstration.scene import LENGTH_S, SPEED
+from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
+
+Answer = Mapping[str, Any]
+Cell = tuple[str, str]
+
+GUTTER = 7
+LEAST_WIDTH, LEAST_HEIGHT = 76, 23
+_TALL, _WIDE = 32, 110
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red", "bright_cyan", "bright_magenta")
+_STATES = {"queued": "dim", "starting": "bold green", "running": "bold green", "succeeded": "", "failed": "bold red"}
+_NOW = ("│", "bold white")
+
+
+class Screen:
+    """Draws the view in place, again and again; the last drawing stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> "Screen":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, view: View) -> None:
+        """Draw the view in the size that the terminal has now."""
+        self._live.update(frame(view, self._console.width, self._console.height), refresh=True)
+
+
+def can_draw(console: Console) -> bool:
+    """Tell whether the terminal can show the drawing: its cursor moves, it knows the signs, and it is large enough."""
+    moves = console.is_terminal and not console.is_dumb_terminal
+    return (
+        moves and console.encoding.startswith("utf") and console.width >= LEAST_WIDTH and console.height >= LEAST_HEIGHT
+    )
+
+
+def frame(view: View, width: int, height: int) -> RenderableType:
+    """Return the drawing: no wider than `width`, no higher than `height`, which must be at least the least ones."""
+    tall = height >= _TALL
+    blank = [Text("")] if tall else []
+    chart = 10 if tall else height - LEAST_HEIGHT + 5
+    columns = width - GUTTER - 1
+    return Group(
+        _title(), _status(view), *blank,
+        *_chart(view, columns, chart), *blank,
+        *_gantt(view, columns), *blank,
+        _table(view, width), *blank,
+        *([Text(f"metrics: {view.metrics_url}", style="dim")] if tall else []),
+    )  # fmt: skip
+
+
+def _title() -> Text:
+    hour = 3600 / SPEED
+    line = Text("greenrun demo", style="bold green")
+    line.append("  SYNTHETIC grid, EMULATED GPUs", style="bold yellow")
+    line.append(f"; a day takes {24 * hour:.0f} s, an hour {hour:g} s", style="dim")
+    return line
+
+
+def _status(view: View) -> Text:
+    now = "unknown" if view.g_per_kwh is None else f"{view.g_per_kwh:.0f} g/kWh"
+    line = Text(f"{view.clock(view.now)}, {now}", style="bold")
+    waits, runs = view.count("queued"), view.count("starting", "running")
+    line.append(f"   {waits} waiting, {runs} running, {len(view.jobs) - waits - runs} ended")
+    line.append(f"   {view.elapsed_s:.0f} s of about {LENGTH_S:.0f} s", style="dim")
+    return line
+
+
+# the grid
+
+
+def _chart(view: View, columns: int, rows: int) -> list[Text]:
+    """Return the chart's caption, its rows from the top, and its axis."""
+    values = [view.intensity_at(_instant(view, column + 0.5, columns)) for column in range(columns)]
+    top = -(-max((value for value in values if value is not None), default=1) // 50) * 50
+    now = _column(view, view.now, columns)
+    lines = [Text("SYNTHETIC carbon intensity, g CO2e/kWh", style="dim")]
+    for row in range(rows, 0, -1):
+        label = f"{top:.0f}" if row == rows else "0" if row == 1 else ""
+        cells = [_bar(value, top, row, rows, past=column < now) for column, value in enumerate(values)]
+        lines.append(_line(label, _marked(cells, now)))
+    return [*lines, _axis(view, columns)]
+
+
+def _bar(value: float | None, top: float, row: int, rows: int, *, past: bool) -> Cell:
+    if value is None:
+        return " ", ""
+    eighths = min(8, max(0, round((value / top * rows - row + 1) * 8)))
+    color = "green" if value < 0.4 * top else "yellow" if value < 0.7 * top else "red"
+    return _EIGHTHS[eighths], f"dim {color}" if past else color
+
+
+def _axis(view: View, columns: int) -> Text:
+    """Return the grid's own hours, every third, each beginning at its column."""
+    cells = [" "] * columns
+    there = view.replay.time_there(view.began)
+    hour = there.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    while hour < there + timedelta(seconds=LENGTH_S * SPEED):
+        at = _column(view, view.began + (hour - there) / SPEED, columns)
+        label = f"{hour:%a}" if hour.hour == 0 else f"{hour:%H:%M}"
+        if hour.hour % 3 == 0 and at + len(label) <= columns:
+            cells[at : at + len(label)] = label
+        hour += timedelta(hours=1)
+    return _line("", [(cell, "dim") for cell in cells])
+
+
+# the GPUs
+
+
+def _gantt(view: View, columns: int) -> list[Text]:
+    """Return the caption and a row per GPU: what ran, runs and is planned on it, with the jobs' numbers."""
+    rows: list[list[Cell]] = [[("·", "dim")] * columns for _ in view.gpus]
+    for index, job in _seats(view):
+        span = expected_span(job)
+        if span:
+            _paint(rows[index], view, job, span)
+    now = _column(view, view.now, columns)
+    caption = Text("EMULATED GPUs   ", style="dim").append("█ ran or runs   ▒ still to run   ░ planned", style="dim")
+    return [caption, *(_line(f"GPU {index}", _marked(cells, now)) for index, cells in enumerate(rows))]
+
+
+def _seats(view: View) -> list[tuple[int, Answer]]:
+    """Return which job is on which GPU. A plan counts GPUs without naming them: planned jobs take what is free then."""
+    seats: list[tuple[int, Answer]] = []
+    for job in sorted(view.jobs, key=lambda job: (started_at(job) is None, expected_span(job) or (view.now,))):
+        if started_at(job):
+            seats += [(view.gpus.index(name), job) for name in job["runs"][-1]["devices"] if name in view.gpus]
+        else:
+            free = [index for index in range(len(view.gpus)) if not _overlaps(job, index, seats)]
+            seats += [(index, job) for index in free[: job["gpus"]]]
+    return seats
+
+
+def _overlaps(job: Answer, index: int, seats: Sequence[tuple[int, Answer]]) -> bool:
+    mine = expected_span(job)
+    others = [expected_span(other) for seat, other in seats if seat == index]
+    return mine is None or any(span and span[0] < mine[1] and mine[0] < span[1] for span in others)
+
+
+def _paint(row: list[Cell], view: View, job: Answer, span: tuple[datetime, datetime]) -> None:
+    first = _column(view, span[0], len(row))
+    last = max(first + 1, _column(view, span[1], len(row)))
+    now = _column(view, view.now, len(row))
+    color = _color(job)
+    for column in range(first, min(last, len(row))):
+        sign = "░" if not started_at(job) else "▒" if is_live(job) and column >= now else "█"
+        row[column] = (sign, color)
+    if first < len(row):
+        row[first] = (f"{job['id']}"[-1], f"bold reverse {color}" if started_at(job) else f"bold {color}")
+
+
+# the jobs
+
+
+def _table(view: View, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", width=width)
+    table.add_column("#", no_wrap=True)
+    table.add_column("job", no_wrap=True, min_width=12)
+    table.add_column("state", no_wrap=True, min_width=9)
+    table.add_column("starts", no_wrap=True, min_width=9)
+    table.add_column("energy", justify="right", no_wrap=True, min_width=8)
+    table.add_column("CO2e", justify="right", no_wrap=True, min_width=8)
+    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in view.jobs:
+        table.add_row(*_row(view, job, wide=width >= _WIDE))
+    return table
+
+
+def _row(view: View, job: Answer, *, wide: bool) -> list[Text]:
+    run = job["runs"][-1] if job["runs"] else {}
+    span = expected_span(job)
+    amounts = (text.energy_text(run["energy_j"]), text.grams_text(run["emissions_g"])) if run else ("", "")
+    return [
+        Text(str(job["id"]), style=f"bold {_color(job)}"),
+        Text(job["name"], style=_color(job)),
+        Text(job["state"], style=_STATES.get(job["state"], "")),
+        Text(view.clock(span[0]) if span else "", style="" if started_at(job) else "dim"),
+        *(Text(amount) for amount in amounts),
+        Text(_why(view, job, wide=wide), style="dim"),
+    ]
+
+
+def _why(view: View, job: Answer, *, wide: bool) -> str:
+    """Return the reason of the wait or the start in few words, with the intensity that comes or came of it."""
+    if is_finished(job) and job["state"] != "succeeded":
+        return text.reason_text(job)
+    reason = view.why.get(job["id"]) or job.get("reason") or {}
+    words = str(reason.get("code", "")).replace("_", " ")
+    planned = job.get("planned")
+    if planned:
+        below = text.below_text(planned) if wide else ""
+        return ", ".join(part for part in (words, text.intensity_text(planned["g_per_kwh"]), below) if part)
+    price = intensity_of(job["runs"][-1]) if job["runs"] else None
+    return f"{words}, {price:.0f} g/kWh" if price is not None else words
+
+
+# the common axis
+
+
+def _instant(view: View, column: float, columns: int) -> datetime:
+    return view.began + timedelta(seconds=LENGTH_S * column / columns)
+
+
+def _column(view: View, at: datetime, columns: int) -> int:
+    return max(0, int((at - view.began).total_seconds() / LENGTH_S * columns))
+
+
+def _color(job: Answer) -> str:
+    return _COLORS[(job["id"] - 1) % len(_COLORS)]
+
+
+def _marked(cells: list[Cell], now: int) -> list[Cell]:
+    """Draw the present as a line through the row, behind nothing but blanks, dots and bars."""
+    return [_NOW if column == now and not cell[0].isdigit() else cell for column, cell in enumerate(cells)]
+
+
+def _line(label: str, cells: Sequence[Cell]) -> Text:
+    line = Text(label.rjust(GUTTER - 1) + " ", style="dim", no_wrap=True)
+    for sign, style in cells:
+        line.append(sign, style=f"not dim {style}" if "dim" not in style else style)
+    return line

@@ -1,0 +1,162 @@
+"""A real daemon in a temporary folder, and the certainty that nothing of both is left when the curtain falls."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+
+import psutil
+
+from greenrun.cli.demonstration.scene import LOG, SOCKET, set_up
+from greenrun.cli.verb import LocalError
+from greenrun.client import Client, ClientError
+from greenrun.core.job import State
+
+READY_LIMIT_S, CANCEL_LIMIT_S, STOP_LIMIT_S, SWEEP_LIMIT_S = 30.0, 8.0, 10.0, 3.0
+LOOK_EVERY_S = 0.1
+TAIL_LINES = 12
+_PORT = re.compile(r"metrics_port=(\d+)")
+_OPEN = {State.QUEUED.value, State.STARTING.value, State.RUNNING.value}
+
+
+class Stage:
+    """The folder, the daemon that runs in it, and a client of that daemon."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="greenrun-demo-"))
+        self.client = Client(self.folder / SOCKET)
+        self._log = self.folder / LOG
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def open(self) -> None:
+        """Start the daemon and wait until it answers; raise LocalError with the end of its log when it does not."""
+        config, self.trace = set_up(self.folder)
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("GREENRUN_", "NOTIFY_"))}
+        with self._log.open("wb") as log:
+            self._daemon = subprocess.Popen(
+                [sys.executable, "-m", "greenrun.cli", "serve", "--config", str(config)],
+                cwd=self.folder, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,  # so that Ctrl-C reaches the demo alone, which ends the jobs first
+            )  # fmt: skip
+        if not _wait_for(lambda: self._answers() or not self.runs(), READY_LIMIT_S) or not self.runs():
+            raise LocalError(f"The demo's daemon did not come up, so there is nothing to show. {self.tail()}")
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process number."""
+        return self._daemon.pid if self._daemon else 0
+
+    def runs(self) -> bool:
+        """Tell whether the daemon's process is there."""
+        return self._daemon is not None and self._daemon.poll() is None
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the daemon serves its metrics; the log tells the port, which the system chose."""
+        found = _PORT.search(self._log.read_text(encoding="utf-8", errors="replace"))
+        return f"http://127.0.0.1:{found[1]}/metrics" if found else "unknown"
+
+    def tail(self) -> str:
+        """Return a sentence with the last lines of the daemon's log."""
+        try:
+            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+        except OSError:
+            lines = []
+        return "Its log ends:\n" + "\n".join(f"  {line}" for line in lines) if lines else "It wrote no log."
+
+    def close(self) -> None:
+        """Cancel what is not finished, stop the daemon, and remove the folder; every wait has an end."""
+        with suppress(ClientError):
+            self._cancel_all()
+        if self._daemon is not None:
+            self._daemon.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._daemon.wait(STOP_LIMIT_S)
+            self._daemon.kill()
+            self._daemon.wait(STOP_LIMIT_S)
+        _sweep(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with suppress(ClientError):
+            return self.client.health()["status"] == "ok" and self.metrics_url != "unknown"
+        return False
+
+    def _cancel_all(self) -> None:
+        if not self.runs():
+            return
+        for job in self.client.jobs(states=sorted(_OPEN)):
+            with suppress(ClientError):  # it may have ended just now
+                self.client.cancel(job["id"])
+        _wait_for(lambda: not self.client.jobs(states=sorted(_OPEN)), CANCEL_LIMIT_S)
+
+
+@contextmanager
+def raised(*, keep: bool) -> Iterator[Stage]:
+    """Give an open stage; clear it away at the end, also on Ctrl-C, TERM and errors; keep it only when all went well.
+
+    While it is cleared away Ctrl-C has no effect: that takes seconds, and half of it would be worse.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    stage = Stage()
+    kept = False
+    try:
+        stage.open()
+        yield stage
+        kept = keep
+    finally:
+        if not kept:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            stage.close()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _wait_for(condition: Callable[[], bool], limit_s: float) -> bool:
+    """Look until the condition holds; return whether it did within the limit."""
+    end = monotonic() + limit_s
+    while monotonic() < end:
+        if condition():
+            return True
+        threading.Event().wait(LOOK_EVERY_S)
+    return condition()
+
+
+def _sweep(folder: Path) -> None:
+    """End what still runs out of the folder: there is something only when the daemon died before its jobs."""
+    left = [process for process in psutil.process_iter() if _is_of(process, folder)]
+    left += [parent for process in left if (parent := _shim_of(process))]
+    for process in left:
+        with suppress(psutil.Error):
+            process.terminate()
+    for process in psutil.wait_procs(left, timeout=SWEEP_LIMIT_S)[1]:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _is_of(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return any(str(folder) in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _shim_of(process: psutil.Process) -> psutil.Process | None:
+    try:
+        parent = process.parent()
+        return parent if parent and any("shim_entry" in word for word in parent.cmdline()) else None
+    except psutil.Error:
+        return None

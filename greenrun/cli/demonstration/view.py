@@ -1,0 +1,87 @@
+"""What one sees of the demo at an instant, gathered from the daemon's API alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from greenrun.cli import text
+from greenrun.cli.chart import Step
+from greenrun.cli.demonstration.trace import Replay
+from greenrun.core.job import FINISHED, LIVE
+from greenrun.core.units import J_PER_KWH
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The jobs, the grid as far as it was told, and the GPUs. `why` says what each start was grounded on."""
+
+    now: datetime
+    began: datetime
+    jobs: Sequence[Answer]
+    steps: Sequence[Step]
+    gpus: Sequence[str]
+    replay: Replay
+    metrics_url: str
+    why: Mapping[int, Answer] = field(default_factory=dict)
+
+    @property
+    def g_per_kwh(self) -> float | None:
+        """The intensity now."""
+        return self.intensity_at(self.now)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the first submission."""
+        return (self.now - self.began).total_seconds()
+
+    def intensity_at(self, at: datetime) -> float | None:
+        """The intensity at an instant, None where none was told."""
+        return next((step.g_per_kwh for step in self.steps if step.start <= at < step.end), None)
+
+    def clock(self, at: datetime) -> str:
+        """Return an instant of the wall clock as the time of day on the made-up grid, such as `Tue 12:54`."""
+        return f"{self.replay.time_there(at):%a %H:%M}"
+
+    def count(self, *states: str) -> int:
+        """How many jobs are in these states."""
+        return sum(job["state"] in states for job in self.jobs)
+
+
+def started_at(job: Answer) -> datetime | None:
+    """When the job's last run began, None when it did not."""
+    run = job["runs"][-1] if job["runs"] else {}
+    return text.instant(run["started_at"]) if run.get("started_at") else None
+
+
+def ended_at(job: Answer) -> datetime | None:
+    """When the job's last run ended, None when it did not."""
+    run = job["runs"][-1] if job["runs"] else {}
+    return text.instant(run["ended_at"]) if run.get("ended_at") else None
+
+
+def expected_span(job: Answer) -> tuple[datetime, datetime] | None:
+    """From when to when the job ran, runs, or is planned to run."""
+    start = started_at(job)
+    if start is not None:
+        return start, ended_at(job) or start + timedelta(seconds=job["duration_s"])
+    planned = job.get("planned")
+    return (text.instant(planned["start"]), text.instant(planned["end"])) if planned else None
+
+
+def is_finished(job: Answer) -> bool:
+    """Tell whether the job has ended for good."""
+    return job["state"] in FINISHED
+
+
+def is_live(job: Answer) -> bool:
+    """Tell whether the job is being started or runs."""
+    return job["state"] in LIVE
+
+
+def intensity_of(run: Answer) -> float | None:
+    """The mean intensity that a run's energy was priced with, in g/kWh."""
+    grams = run["emissions_g"] if run.get("emissions_settled_g") is None else run["emissions_settled_g"]
+    return grams / run["energy_j"] * J_PER_KWH if grams is not None and run.get("energy_j") else None

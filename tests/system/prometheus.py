@@ -1,0 +1,64 @@
+"""A real Prometheus with a folder of its own, scraping one address every second and answering queries."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from urllib.parse import urlencode
+
+from tests.conftest import require
+from tests.system.harness import free_port, until
+
+
+class Prometheus:
+    """A running server."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def value(self, query: str) -> float | None:
+        """Return the answer to an instant query that has one number; None while it has none."""
+        found = self._get(f"/api/v1/query?{urlencode({'query': query})}")
+        rows = found["data"]["result"] if found else []
+        return float(rows[0]["value"][1]) if len(rows) == 1 else None
+
+    def is_ready(self) -> bool:
+        """Whether it answers queries."""
+        return self._get("/api/v1/query?query=1") is not None
+
+    def _get(self, path: str) -> dict[str, dict[str, list[dict[str, list[str]]]]] | None:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return dict(json.loads(response.read())) if response.status == 200 else None
+        except (OSError, HTTPException):
+            return None
+        finally:
+            connection.close()
+
+
+@contextmanager
+def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
+    """Run Prometheus on `address` with its data in `folder`; skip the test where it is not installed."""
+    program = require("prometheus", "install Debian's package prometheus")
+    port, config = free_port(), folder / "prometheus.yml"
+    scrape = {"job_name": "greenrun", "static_configs": [{"targets": [address]}]}
+    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}), encoding="utf-8")
+    with (folder / "prometheus.log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=log, stderr=log, cwd=folder,
+        )  # fmt: skip
+    try:
+        running = Prometheus(port)
+        until(running.is_ready, "Prometheus answers")
+        yield running
+    finally:
+        server.terminate()
+        server.wait(20)

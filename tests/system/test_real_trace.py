@@ -1,0 +1,256 @@
+"""A recorded grid, half an hour a second: what a real daemon does with ten real processes, against brute force."""
+
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from greenrun.clock import utc_now
+from tests.conftest import SHARED, require
+from tests.system.harness import Daemon, instant, replayed, short_folder, until
+from tests.system.prometheus import Prometheus, scraping
+from tests.system.reference import Steps, Wanted, read_rows, starts_of
+
+CSV = SHARED / "data" / "intensity" / "GB_2020_30min.csv"
+AT = datetime(2020, 4, 19, 22, 30, tzinfo=UTC)  # a sunny day: the windows differ clearly, so the best is beyond doubt
+SLOT_S, SLOTS = 1.0, 150
+GPUS, BUSY_W = 2, 350.0
+T0_S = 4.0  # the first submissions, in seconds after the replay's beginning
+UNLIMITED_DELAY_S = 34.0
+EXTRA_S = 0.4  # declared beyond what the process sleeps
+FINISHED = {"succeeded", "failed", "cancelled", "expired"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """A job of the script: when it is submitted, how long it sleeps, and its limits; seconds, most of them from T0."""
+
+    at_s: float = 0.0
+    sleep_s: float
+    gpus: int = 1
+    priority: int = 0
+    finish_by_s: float | None = None
+    max_delay_s: float | None = None
+    start_after_s: float | None = None
+    now: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        return self.sleep_s + EXTRA_S
+
+    def options(self, t0: datetime) -> dict[str, object]:
+        """Return the options of `greenrun submit` by long name."""
+        said: dict[str, object] = {"gpus": self.gpus, "duration": f"{self.duration_s:g}s", "priority": self.priority}
+        if self.finish_by_s is not None:
+            said["finish-by"] = (t0 + timedelta(seconds=self.finish_by_s)).isoformat()
+        if self.max_delay_s is not None:
+            said["max-delay"] = f"{self.max_delay_s:g}s"
+        if self.start_after_s is not None:
+            said["start-after"] = (t0 + timedelta(seconds=self.start_after_s)).isoformat()
+        return said | ({"now": True} if self.now else {})
+
+    def wanted(self, job: int, submitted_s: float, t0_s: float, true_s: float) -> Wanted:
+        """Return the same with its limits as instants."""
+        earliest_s = max(submitted_s, t0_s + (self.start_after_s or 0.0))
+        limits = [earliest_s + UNLIMITED_DELAY_S]
+        if self.finish_by_s is not None:
+            limits = [t0_s + self.finish_by_s - self.duration_s]
+        if self.max_delay_s is not None:
+            limits = [submitted_s + self.max_delay_s]
+        return Wanted(
+            id=job, gpus=self.gpus, duration_s=self.duration_s, true_s=true_s, priority=self.priority,
+            submitted_s=submitted_s, earliest_s=earliest_s, latest_s=submitted_s if self.now else min(limits),
+        )  # fmt: skip
+
+
+SCRIPT = (
+    Stated(sleep_s=4),
+    Stated(sleep_s=2.5, finish_by_s=26),
+    Stated(sleep_s=3, gpus=2, max_delay_s=18),
+    Stated(sleep_s=3.5, start_after_s=10, max_delay_s=32),
+    Stated(sleep_s=2, gpus=2),
+    Stated(sleep_s=10, max_delay_s=27),
+    Stated(at_s=5, sleep_s=2, now=True),
+    Stated(at_s=5.5, sleep_s=4, finish_by_s=36),
+    Stated(at_s=9, sleep_s=2, max_delay_s=15, priority=5),
+    Stated(at_s=9.5, sleep_s=3, gpus=2, start_after_s=16, finish_by_s=42),
+)
+
+
+@dataclass
+class Day:
+    """What was seen: the trace on the wall clock, and every job with its run's own records."""
+
+    steps: Steps
+    jobs: list[dict[str, Any]]
+    spans_s: list[tuple[float, float]]
+    planned_s: list[float | None]
+    settled_g: float
+    scraped_g: float
+    exposition: bytes
+
+
+@pytest.fixture(scope="module")
+def day() -> Iterator[Day]:
+    require(CSV, "the shared data lie beside this checkout")
+    settings = {
+        **replayed(CSV, at=AT),
+        "planner": {"default_max_delay": f"{UNLIMITED_DELAY_S:g}s"},
+        "devices": {"emulated": {"gpus": GPUS, "watts_busy": BUSY_W}},
+    }
+    with (
+        short_folder() as folder,
+        Daemon(folder, settings) as daemon,
+        scraping(daemon.metrics_address, folder) as prometheus,
+    ):
+        steps = _steps(daemon)
+        planned = _submit_all(daemon, steps)
+        until(lambda: {job["state"] for job in daemon.client.jobs()} <= FINISHED, "all jobs end", 90)
+        until(lambda: all(_runs_are_settled(job) for job in daemon.client.jobs()), "all is settled")
+        yield _seen(daemon, prometheus, steps, planned)
+
+
+def _steps(daemon: Daemon) -> Steps:
+    """Find from the slots that the API shows where the trace lies on the wall clock, and take it from the CSV."""
+    rows = [row for row in read_rows(CSV) if row[0] >= AT][:SLOTS]
+    values = np.array([value for _, value in rows])
+    slots = daemon.client.forecast()["slots"]
+    shown = np.array([slot["g_per_kwh"] for slot in slots])
+    fits = [k for k in range(30) if np.array_equal(values[k : k + len(shown)], shown)]
+    assert (rows[0][0], len(fits), len(shown)) == (AT, 1, 96), "the API shows the CSV's next 48 hours, once"
+    assert {(instant(slot["end"]) - instant(slot["start"])).total_seconds() for slot in slots} == {SLOT_S}
+    return Steps(begin_s=instant(slots[0]["start"]).timestamp() - fits[0] * SLOT_S, step_s=SLOT_S, values=values)
+
+
+def _submit_all(daemon: Daemon, steps: Steps) -> dict[int, float]:
+    """Submit the script, its first part as one file; return each job's planned start as told at submission."""
+    t0 = datetime.fromtimestamp(steps.begin_s + T0_S, UTC)
+    at_once = [stated for stated in SCRIPT if not stated.at_s]
+    path = daemon.folder / "jobs.toml"
+    path.write_text("\n".join(line for stated in at_once for line in _job_lines(stated, t0)), encoding="utf-8")
+    until(lambda: utc_now() >= t0, "the first submissions' instant")
+    assert daemon.cli("submit", "--file", path).code == 0
+    for stated in SCRIPT[len(at_once) :]:
+        until(lambda at_s=stated.at_s: utc_now() >= t0 + timedelta(seconds=at_s), "the next submission's instant")
+        options = [word for name, value in stated.options(t0).items() for word in (f"--{name}", value)]
+        daemon.submit(*(word for word in options if word is not True), "--", "sleep", f"{stated.sleep_s:g}")
+    placements = daemon.client.plan()["placements"]
+    return {row["job"]: instant(row["start"]).timestamp() for row in placements}
+
+
+def _job_lines(stated: Stated, t0: datetime) -> list[str]:
+    values = {name: str(value) for name, value in stated.options(t0).items()}
+    return ["[[job]]", f'command = "sleep {stated.sleep_s:g}"', *(f'{name} = "{text}"' for name, text in values.items())]
+
+
+def _runs_are_settled(job: dict[str, Any]) -> bool:
+    return all(run["emissions_settled_g"] is not None for run in job["runs"])
+
+
+def _seen(daemon: Daemon, prometheus: Prometheus, steps: Steps, planned: dict[int, float]) -> Day:
+    jobs = daemon.client.jobs()
+    ends = [daemon.run_record(f"{job['id']}.1", "exit") for job in jobs]
+    settled_g = _settled_g(daemon.state / "greenrun.db")
+    query = "sum(greenrun_settled_emissions_grams_total)"
+    until(lambda: prometheus.value(query) == pytest.approx(settled_g, rel=1e-9), f"Prometheus answers {settled_g} g")
+    return Day(
+        steps=steps,
+        jobs=jobs,
+        spans_s=[(end["started_at"], end["ended_at"]) for end in ends],
+        planned_s=[planned.get(job["id"]) for job in jobs],
+        settled_g=settled_g,
+        scraped_g=prometheus.value(query) or 0.0,
+        exposition=_scrape(daemon.metrics_address),
+    )
+
+
+def _settled_g(database: Path) -> float:
+    """Return what the ledger settled for runs, by SQL of our own."""
+    query = (
+        "SELECT sum(emissions_g) FROM ledger JOIN slices ON slices.id = slice_id"
+        " WHERE stage = 'settled' AND run_id IS NOT NULL"
+    )
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return float(connection.execute(query).fetchone()[0])
+
+
+def _scrape(address: str) -> bytes:
+    connection = HTTPConnection(address, timeout=10)
+    connection.request("GET", "/metrics")
+    try:
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def test_every_start_is_the_one_that_brute_force_finds_on_the_trace(day: Day) -> None:
+    t0_s = day.steps.begin_s + T0_S
+    wanted = [
+        stated.wanted(job["id"], instant(job["submitted_at"]).timestamp(), t0_s, end_s - start_s)
+        for stated, job, (start_s, end_s) in zip(SCRIPT, day.jobs, day.spans_s, strict=True)
+    ]
+    best_s = starts_of(wanted, day.steps, GPUS)
+    starts_s = {job["id"]: start_s for job, (start_s, _) in zip(day.jobs, day.spans_s, strict=True)}
+    _print_table(day, wanted, best_s)
+    assert {job: starts_s[job] - best_s[job] for job in best_s} == pytest.approx(dict.fromkeys(best_s, 0.0), abs=SLOT_S)
+
+
+def _print_table(day: Day, wanted: list[Wanted], best_s: dict[int, float]) -> None:
+    print("\n job gpus  duration  submitted   latest  planned  brute force   actual  difference (seconds of replay)")
+    for job, (start_s, _), planned_s in zip(wanted, day.spans_s, day.planned_s, strict=True):
+        begin_s, best = day.steps.begin_s, best_s[job.id]
+        planned = "       -" if planned_s is None else f"{planned_s - begin_s:8.2f}"
+        print(
+            f"{job.id:4} {job.gpus:4} {job.duration_s:9.1f} {job.submitted_s - begin_s:10.2f} "
+            f"{job.latest_s - begin_s:8.2f} {planned} {best - begin_s:12.2f} {start_s - begin_s:8.2f} {start_s - best:11.2f}"
+        )
+
+
+def test_every_job_ran_once_and_nobody_was_late(day: Day) -> None:
+    assert [job["state"] for job in day.jobs] == ["succeeded"] * len(SCRIPT)
+    assert [len(job["runs"]) for job in day.jobs] == [1] * len(SCRIPT)
+    late = {
+        job["id"] for job, (_, end_s) in zip(day.jobs, day.spans_s, strict=True)
+        if job["finish_by"] and end_s > instant(job["finish_by"]).timestamp()
+    }  # fmt: skip
+    assert late == set()
+
+
+def test_a_runs_energy_is_the_emulated_watts_between_its_recorded_start_and_exit(day: Day) -> None:
+    booked_j = [job["runs"][0]["energy_j"] for job in day.jobs]
+    true_j = [
+        BUSY_W * stated.gpus * (end - start) for stated, (start, end) in zip(SCRIPT, day.spans_s, strict=True)
+    ]
+    assert booked_j == pytest.approx(true_j, rel=0.01)
+    assert {job["runs"][0]["energy_quality"] for job in day.jobs} == {"measured"}
+
+
+def test_a_runs_grams_are_that_energy_priced_on_the_trace(day: Day) -> None:
+    settled_g = [job["runs"][0]["emissions_settled_g"] for job in day.jobs]
+    true_g = [
+        day.steps.grams(BUSY_W * stated.gpus * (end - start), start, end)
+        for stated, (start, end) in zip(SCRIPT, day.spans_s, strict=True)
+    ]
+    assert settled_g == pytest.approx(true_g, rel=0.01)
+    assert [job["runs"][0]["emissions_g"] for job in day.jobs] == pytest.approx(true_g, rel=0.01)
+
+
+def test_prometheus_answers_with_the_ledgers_settled_total(day: Day) -> None:
+    assert day.scraped_g == pytest.approx(day.settled_g, rel=1e-9)
+    assert sum(job["runs"][0]["emissions_settled_g"] for job in day.jobs) == pytest.approx(day.settled_g, rel=1e-9)
+
+
+def test_promtool_finds_nothing_to_say_of_what_was_scraped(day: Day) -> None:
+    promtool = require("promtool", "install Debian's package prometheus")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=day.exposition, capture_output=True, timeout=30, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
