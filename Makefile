@@ -15,7 +15,7 @@ PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 help:  ## Show these lines
 	@awk -F ':.*  ## ' '/^[a-z.]+:.*  ## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
 
-demo: $(STAMP)  ## Watch a compressed day on an emulated machine, about a minute and a half
+demo: $(STAMP)  ## Watch a compressed day on an emulated machine, in about a minute
 	@$(BIN)/greenrun demo
 
 test: $(STAMP)  ## Pass every test that this machine can run; the others are skipped with the reason

@@ -18,7 +18,7 @@ from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
 from greenrun.core.energy import Device
-from greenrun.core.errors import ConfigError, GreenrunError
+from greenrun.core.errors import ConfigError, GreenrunError, ProviderError
 from greenrun.core.job import JobSpec
 from greenrun.core.plan import Options, Placement, Plan
 from greenrun.engine import Engine, EngineSettings
@@ -64,9 +64,10 @@ class Daemon:
         self._last_tick_at: datetime | None = None
         self._turn = threading.RLock()  # the engine does one thing at a time
         state = config.paths.state
+        self._server: ServerHandle | None = None
         parts.callback(_lock_state(state))
         self._unix = bind_unix(config.api.socket)
-        parts.callback(self._unix.close)
+        parts.callback(self._close_unix)
         address = config.api.metrics
         self._tcp = bind_tcp(str(address)) if address else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
@@ -84,7 +85,6 @@ class Daemon:
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
             histories=self._histories, settings=_engine_settings(config, self._meter, self._forecasts),
         )  # fmt: skip
-        self._server: ServerHandle | None = None
 
     def start(self) -> None:
         """Look at the grid once, begin to tick, then answer."""
@@ -174,9 +174,15 @@ class Daemon:
             self._engine.take(news, now)
 
     def _keep_house(self, now: datetime) -> None:
-        self._store.prune(now - self._config.grid.forecast_retention)
+        grid = self._config.grid
+        self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
         live = {run.label for run in self._store.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
+
+    def _close_unix(self) -> None:
+        if self._server is None:  # it never served, so nobody else removes its file
+            self._config.api.socket.unlink(missing_ok=True)
+        self._unix.close()
 
     def _serve(self) -> ServerHandle:
         state = LiveState(
@@ -211,13 +217,16 @@ def _lock_state(state: Path) -> Callable[[], None]:
 def _open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provider]]:
     """Open the sources of forecasts and of measured values: the same object where they are the same."""
     grid = config.grid
-    opened = {
-        name: open_provider(
-            name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after=grid.settle_after
-        )
-        for name in {*grid.provider, *grid.history_names}
-    }
+    opened = {name: _open_provider(config, name, store) for name in {*grid.provider, *grid.history_names}}
     return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
+
+
+def _open_provider(config: Config, name: str, store: Store) -> Provider:
+    settle_after = config.grid.settle_after
+    try:
+        return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
+    except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
+        raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
 
 
 def _meter_settings(config: Config) -> MeterSettings:
@@ -237,6 +246,7 @@ def _engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provi
     return EngineSettings(
         zone=config.grid.zone,
         tick=planner.tick,
+        horizon=planner.horizon,
         cpu_slots=config.devices.cpu_slots,
         options=Options(
             default_max_delay=planner.default_max_delay,

@@ -14,7 +14,7 @@ from greenrun.accounting import Books, Observed
 from greenrun.core.admission import admit
 from greenrun.core.decisions import decide, expected_end
 from greenrun.core.errors import MeterError
-from greenrun.core.intensity import Forecast
+from greenrun.core.intensity import Forecast, Series
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
 from greenrun.core.plan import Options, Placement, Plan, Situation, Waiting
 from greenrun.core.planner import plan
@@ -31,10 +31,14 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions."""
+    """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
+
+    `horizon` is how far ahead of now a forecast is used for planning.
+    """
 
     zone: str | None = None
     tick: timedelta = timedelta(seconds=5)
+    horizon: timedelta = timedelta(hours=48)
     cpu_slots: int = 2
     launch_timeout: timedelta = timedelta(seconds=10)
     options: Options = field(default_factory=Options)
@@ -157,11 +161,14 @@ class Engine:
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=tuple(expected_end(run, job, now) for run, job in live if not run.devices),
-            forecast=self.grid.forecast.series if self.grid.forecast else None,
+            forecast=self._within_horizon(now),
             options=self.settings.options,
             last=self.plan,
             prices=self.plan.prices,
         )
+
+    def _within_horizon(self, now: datetime) -> Series | None:
+        return self.forecast.series.between(now, now + self.settings.horizon) if self.forecast else None
 
     def _publish(self, made: Plan, jobs: Sequence[Job]) -> None:
         """Make a plan the current one; a job whose reason has another code than before gets it written down."""

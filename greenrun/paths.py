@@ -6,6 +6,10 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+JOB_ENVIRONMENT = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "VIRTUAL_ENV", "CONDA_*", "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+)  # fmt: skip
 DEFAULT_STATE = "~/.local/state/greenrun"
 DEFAULT_SOCKET = "$XDG_RUNTIME_DIR/greenrun/greenrun.sock"
 SYSTEM_CONFIG = Path("/etc/greenrun/greenrun.toml")
@@ -59,14 +63,28 @@ def find_state(config: str | Path | None = None) -> Path:
     return expand(named) if named else _stated(config, "paths", "state") or expand(DEFAULT_STATE)
 
 
+def find_job_environment(config: str | Path | None = None) -> tuple[str, ...]:
+    """Return the names of what jobs get of their submitter's environment: `[jobs] env`, or the default."""
+    listed = os.environ.get("GREENRUN_JOBS__ENV")
+    if listed is not None:
+        return tuple(name.strip(' "[]') for name in listed.split(","))
+    names = _table(find_config(config), "jobs").get("env")
+    return tuple(map(str, names)) if isinstance(names, list) else JOB_ENVIRONMENT
+
+
 def _stated(config: str | Path | None, section: str, key: str) -> Path | None:
     path = find_config(config)
-    try:
-        text = path.read_text(encoding="utf-8") if path else ""
-        value = tomllib.loads(text).get(section, {}).get(key)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError):
-        return None
+    value = _table(path, section).get(key)
     return rooted(value, path.parent) if path and isinstance(value, str) else None
+
+
+def _table(path: Path | None, section: str) -> dict[str, object]:
+    """A table of the settings, empty when it cannot be read: what is wrong with them, the daemon tells."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section) if path else None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _open_to_all(folder: Path) -> bool:

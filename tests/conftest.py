@@ -82,9 +82,9 @@ def _nothing_left_running(_adopt_orphans: None) -> Iterator[None]:
     """Fail a test that leaves a process behind, and end the process."""
     before = children()
     yield
-    left = {}
+    left = dict[int, str]()
     for _ in range(int(END_LIMIT_S / 0.05)):
-        left = {pid: text for pid, text in _live(children() - before).items()}
+        left = _live(children() - before)
         if not left:
             break
         Event().wait(0.05)

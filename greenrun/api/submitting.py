@@ -18,7 +18,7 @@ def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[
     now = daemon.now()
     specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
     try:
-        _check(daemon, specs, now)
+        _check(daemon, caller, specs, now)
         rows = daemon.scheduler.submit(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob:
         known = _known(daemon, caller, specs)
@@ -32,15 +32,17 @@ def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
-    _check(daemon, specs, now)
+    _check(daemon, caller, specs, now)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     views = [_new_view(_unstored(spec, caller, now), preview) for spec, preview in zip(specs, previews, strict=True)]
     return [view.model_copy(update={"id": None}) for view in views], False
 
 
-def _check(daemon: Service, specs: Sequence[JobSpec], now: datetime) -> None:
+def _check(daemon: Service, caller: Identity, specs: Sequence[JobSpec], now: datetime) -> None:
     """Raise InvalidJob with the problems of all of them that show without planning."""
     problems = [row for index, spec in enumerate(specs) for row in _prefixed(problems_of(spec, now), index, specs)]
+    if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
+        daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
         raise InvalidJob("; ".join(map(str, problems)), problems)
     _require_room(daemon, len(specs))

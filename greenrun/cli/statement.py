@@ -9,18 +9,23 @@ from typing import Any, NamedTuple
 from greenrun.cli import surroundings
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
+from greenrun.paths import JOB_ENVIRONMENT
 
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """What a statement is read against: the present, the local zone (found when needed), folder and environment."""
+    """What a statement is read against: the present, the local zone (found when needed), folder and environment.
+
+    `variables` names what of the environment every job gets.
+    """
 
     now: datetime
     zone: Callable[[], tzinfo]
     folder: Path
     environ: Mapping[str, str]
+    variables: Sequence[str] = JOB_ENVIRONMENT
 
 
 class Value(NamedTuple):
@@ -48,7 +53,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) ->
             job[OPTIONS[name].field] = _read(OPTIONS[name], value, here)
         except ValueError as exc:
             problems.append(Problem(field=value.where, message=str(exc)))
-    job["env"] = {**surroundings.kept(here.environ), **job.get("env", {})}
+    job["env"] = {**surroundings.kept(here.environ, here.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
     problems += _missing(command, workdir, job["env"].get("PATH", ""))
     if problems:

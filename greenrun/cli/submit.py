@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from greenrun.cli.clock import local_zone
-from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
+from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
 from greenrun.cli.statement import OPTIONS, Here, Value, state_job
 from greenrun.cli.text import grams_text, reason_text, submitted_text
 from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
+from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
     from greenrun.client import Answer
@@ -75,7 +76,8 @@ def submit(
     greenrun submit --gpus 2 --max-delay 12h --project vision ./train.sh
     greenrun submit --file sweep.toml --dry-run
     """
-    here = Here(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ)
+    names = find_job_environment(config_path(ctx, config))
+    here = Here(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
     given, words = _given(ctx.params), command or []
     if file is not None:
         jobs = _from_file(Path(file).expanduser(), words, given, here)

@@ -2,21 +2,18 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_KEPT = frozenset({
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH",
-})  # fmt: skip  # nothing else is taken unasked: the rest may hold secrets
-_KEPT_PREFIXES = ("LC_", "CONDA_")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_PARENTS = 40
 _MAX_READ_BYTES = 4 * 1024 * 1024
 
 
-def kept(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that every job gets; never the whole environment."""
-    return {name: value for name, value in environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+def kept(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the variables of these names (`LC_*`: any ending); nothing else is taken unasked, it may hold secrets."""
+    prefixes = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
+    return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}
 
 
 def git_commit(folder: Path) -> str | None:

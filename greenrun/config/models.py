@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
-from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, find_locks
+from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
 
 MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
@@ -27,10 +27,6 @@ Count = Annotated[int, Field(ge=0, le=4096)]
 Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
-
-JOB_ENVIRONMENT = tuple(
-    "PATH HOME USER LOGNAME SHELL LANG LC_* TZ VIRTUAL_ENV CONDA_* PYTHONPATH LD_LIBRARY_PATH".split()  # noqa: SIM905
-)
 
 
 class PathsSettings(Section):

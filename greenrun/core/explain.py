@@ -14,16 +14,16 @@ _STARTS_WHEN_FREE = frozenset(
 
 
 def placement_reason(
-    job: Job, situation: Situation, code: ReasonCode, start: datetime, window: float | None, at_once: float | None
+    job: Job, situation: Situation, code: ReasonCode, start: datetime, means: tuple[float | None, ...]
 ) -> Reason:
-    """Return why `job` is placed at `start`; the means over its window and over one from now on are in g/kWh."""
-    options = situation.options
+    """Return why `job` is placed at `start`; `means` over its window, one from now on and the cleanest, in g/kWh."""
+    options, (window, at_once, least) = situation.options, means
     own = because(
         code,
         window=grams_text(window),
         below=below_text(window, at_once),
         limit=_limit_text(job, code, options),
-        saving=percent_text(window, at_once),
+        saving=percent_text(least, window),
         latest=time_text(job.latest_start(options.default_max_delay)),
         duration=duration_text(job.spec.duration),
     )

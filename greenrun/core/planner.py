@@ -212,12 +212,13 @@ class _Desk:
         start = situation.now if start_s <= self._now_s else datetime.fromtimestamp(start_s, UTC)
         end = start + job.spec.duration
         window, at_once = (self._mean(at, job.spec.duration) for at in (start, situation.now))
+        least = self._least(job) if code is ReasonCode.NOT_WORTH_WAITING else window
         return Placement(
             job_id=job.id,
             start=start,
             end=end,
             gpus=job.spec.gpus,
-            reason=placement_reason(job, situation, code, start, window, at_once),
+            reason=placement_reason(job, situation, code, start, (window, at_once, least)),
             intensity_g_per_kwh=window,
             start_now_g_per_kwh=at_once,
             expected_g=expected_g(job, window, situation.options),
@@ -228,13 +229,18 @@ class _Desk:
 
     def least_g(self, job: Job) -> float | None:
         """Return the least the job can emit at any start its limits allow, in g; None when that is not known."""
+        least = self._least(job)
+        return None if least is None else expected_g(job, least, self._situation.options)
+
+    def _least(self, job: Job) -> float | None:
+        """The mean over the cleanest window that the job's limits allow, in g/kWh."""
         if self._situation.forecast is None:
             return None
         soonest_s = max(job.earliest_start.timestamp(), self._now_s)
         latest_s = max(soonest_s, job.latest_start(self._situation.options.default_max_delay).timestamp())
         duration_s = job.spec.duration.total_seconds()
         means = self._situation.forecast.means(self._candidates(job, soonest_s, latest_s), duration_s)
-        return None if np.isnan(means).all() else expected_g(job, float(np.nanmin(means)), self._situation.options)
+        return None if np.isnan(means).all() else float(np.nanmin(means))
 
     def _mean(self, start: datetime, duration: timedelta) -> float | None:
         series = self._situation.forecast

@@ -63,7 +63,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.EXIT_CODE: "its command ended with exit code {code}",
     ReasonCode.SIGNALLED: "its command was ended by signal {signal}",
     ReasonCode.TIMED_OUT: "reached its time limit of {limit} and was stopped",
-    ReasonCode.LOST: "its supervisor died and its processes were killed; its exit code is unknown, it is not run again",
+    ReasonCode.LOST: "its supervisor died and its processes were killed, so its exit code is unknown",
     ReasonCode.INTERRUPTED: "was interrupted: {why}",
     ReasonCode.CANCELLED: "cancelled on request",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",

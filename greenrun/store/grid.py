@@ -98,15 +98,15 @@ class Grid(Database):
             anchored: datetime = connection.execute(select(ANCHORS.c.at).where(ANCHORS.c.key == key)).scalar_one()
         return anchored
 
-    def prune(self, before: datetime) -> int:
-        """Delete forecasts last seen, and measured slots that ended, before this instant; return how many rows went.
+    def prune(self, *, forecasts: datetime, measured: datetime) -> int:
+        """Delete forecasts last seen, and measured slots that ended, before these instants; return how many rows went.
 
         The ledger stays: its entries carry their own intensity. What is to be settled must be settled first.
         """
         with self._write() as connection:
-            forecasts = connection.execute(delete(FORECASTS).where(FORECASTS.c.confirmed_at < before))
-            intensities = connection.execute(delete(INTENSITIES).where(INTENSITIES.c.ended_at < before))
-            return forecasts.rowcount + intensities.rowcount
+            issues = connection.execute(delete(FORECASTS).where(FORECASTS.c.confirmed_at < forecasts))
+            slots = connection.execute(delete(INTENSITIES).where(INTENSITIES.c.ended_at < measured))
+            return issues.rowcount + slots.rowcount
 
 
 def series_key(connection: Connection, series: SeriesId) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.cli.surroundings import git_commit, kept, why_not_runnable
+from greenrun.paths import JOB_ENVIRONMENT, find_job_environment
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
@@ -46,7 +47,13 @@ def test_what_is_no_commit_is_none(git: Path, tmp_path: Path, head: str) -> None
 
 def test_only_the_listed_variables_are_kept() -> None:
     environ = {"PATH": "/bin", "LC_ALL": "C", "CONDA_PREFIX": "/c", "AWS_SECRET": "x", "PATHS": "x", "HOME": "/h"}
-    assert kept(environ) == {"PATH": "/bin", "LC_ALL": "C", "CONDA_PREFIX": "/c", "HOME": "/h"}
+    assert kept(environ, JOB_ENVIRONMENT) == {"PATH": "/bin", "LC_ALL": "C", "CONDA_PREFIX": "/c", "HOME": "/h"}
+
+
+def test_the_settings_say_which_variables_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "greenrun.toml").write_text('[jobs]\nenv = ["PATH", "HF_*"]\n')
+    names = find_job_environment(tmp_path / "greenrun.toml")
+    assert kept({"PATH": "/bin", "HF_HOME": "/hf", "HOME": "/h"}, names) == {"PATH": "/bin", "HF_HOME": "/hf"}
 
 
 def test_a_program_is_looked_for_in_path_and_from_the_jobs_folder(tmp_path: Path) -> None:

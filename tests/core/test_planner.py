@@ -79,6 +79,11 @@ def test_every_placement_and_wait_has_its_reason(
     assert made.reason(1).code is code  # type: ignore[union-attr]
 
 
+def test_a_saving_that_is_not_worth_the_wait_is_told() -> None:
+    made = plan(situation([job(1, min_saving=0.9)], [200.0, 150.0, 300.0]))
+    assert made.reason(1).text == "waiting would save 25.0 %, less than the 90.0 % it asks for"  # type: ignore[union-attr]
+
+
 def test_a_hole_in_the_forecast_is_never_planned_across() -> None:
     holed = replace(situation([job(1, slots=2)], []), forecast=_with_hole([300, 300, None, 10, 200, 200]))
     assert drawn(plan(holed).placements) == "1@3"

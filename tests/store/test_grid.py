@@ -129,7 +129,7 @@ def test_pruning_drops_old_forecasts_and_measured_values_only(store: Store) -> N
     for at in (0, 100):
         store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
     store.save_intensities(series(1.0, 2.0, kind=MEASURED, start_s=-3600), fetched_at=NOW)
-    assert store.prune(NOW) == 1  # the first slot, which ended before
-    assert store.prune(after(50)) == 2
+    assert store.prune(forecasts=NOW, measured=NOW) == 1  # the first slot, which ended before
+    assert store.prune(forecasts=after(50), measured=after(50)) == 2
     assert [each.fetched_at for each in store.forecasts("GB", NOW)] == [after(100)]
     assert values(store, -3600) == []

@@ -53,7 +53,7 @@ class Daemon:
 
     def __init__(self, folder: Path, config: Tables | None = None, *, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.state = folder / "state"
+        self.state = Path((config or {}).get("paths", {}).get("state", folder / "state"))
         self.env = {**environment(folder), **(env or {})}
         self.client = Client(folder / "s")
         self.config = write_config(folder, config or {})

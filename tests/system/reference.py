@@ -64,18 +64,20 @@ Reserved = tuple[float, float, int]  # from, to, GPUs
 
 
 def best_start(job: Wanted, now_s: float, reserved: Sequence[Reserved], steps: Steps, gpus: int) -> float:
-    """Return the cleanest start on the grid at which the job's GPUs are free; fail when there is none in its limits."""
+    """Return the cleanest start at which the job's GPUs are free; fail when there is none within its limits."""
     earliest_s = max(now_s, job.earliest_s)
-    latest_s = max(job.latest_s, earliest_s) if job.latest_s <= job.submitted_s else job.latest_s
-    first = np.ceil((earliest_s - steps.begin_s) / GRID_S - 1e-6)
-    starts_s = steps.begin_s + GRID_S * np.arange(first, np.floor((latest_s - steps.begin_s) / GRID_S) + 1)
-    asked_now = job.latest_s <= job.submitted_s
-    if asked_now:
-        starts_s = earliest_s + GRID_S * np.arange(3000)
+    as_soon_as_possible = job.latest_s <= job.submitted_s
+    starts_s = _grid(earliest_s, earliest_s + 60.0 if as_soon_as_possible else job.latest_s)
     starts_s = starts_s[_most_used(starts_s, job.duration_s, reserved) + job.gpus <= gpus]
     assert len(starts_s), f"job {job.id} has no place within its limits"
-    means = steps.mean(starts_s, starts_s + job.duration_s)
-    return float(starts_s[0] if asked_now else starts_s[np.argmin(np.round(means, 6))])
+    means = np.round(steps.mean(starts_s, starts_s + job.duration_s), 6)
+    return float(starts_s[0 if as_soon_as_possible else np.argmin(means)])
+
+
+def _grid(first_s: float, last_s: float) -> np.ndarray:
+    """Return the instants of the grid between two instants, and these two."""
+    inside = GRID_S * np.arange(np.ceil(first_s / GRID_S), np.floor(last_s / GRID_S) + 1)
+    return np.unique(np.concatenate([[first_s], inside[(inside > first_s) & (inside < last_s)], [last_s]]))
 
 
 def _most_used(starts_s: np.ndarray, duration_s: float, reserved: Sequence[Reserved]) -> np.ndarray:
@@ -89,7 +91,9 @@ def _most_used(starts_s: np.ndarray, duration_s: float, reserved: Sequence[Reser
     return most
 
 
-def plan(queue: Sequence[Wanted], now_s: float, running: Sequence[Reserved], steps: Steps, gpus: int) -> dict[int, float]:
+def plan(
+    queue: Sequence[Wanted], now_s: float, running: Sequence[Reserved], steps: Steps, gpus: int
+) -> dict[int, float]:
     """Place all jobs in order, each at its best start beside those before it."""
     reserved, starts_s = list(running), dict[int, float]()
     for job in sorted(queue, key=lambda job: (job.latest_s, -job.priority, job.id)):
@@ -98,8 +102,10 @@ def plan(queue: Sequence[Wanted], now_s: float, running: Sequence[Reserved], ste
     return starts_s
 
 
-def starts_of(jobs: Sequence[Wanted], steps: Steps, gpus: int, delays_s: Mapping[int, float] | None = None) -> dict[int, float]:
-    """Live through it: plan anew at each submission, start and end; return every job's start.
+def starts_of(
+    jobs: Sequence[Wanted], steps: Steps, gpus: int, delays_s: Mapping[int, float] | None = None
+) -> dict[int, float]:
+    """Live through the day: plan anew at each submission, start and end; return every job's start.
 
     `delays_s` is by how much a machine starts each job after its planned instant; an ideal one does not.
     """

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from greenrun.cli import text
-from greenrun.cli.demonstration.scene import ACTS
+from greenrun.cli.demonstration.scene import ACTS, SPEED
 from greenrun.cli.demonstration.view import View, ended_at, is_finished, is_live, started_at
 
 Answer = Mapping[str, Any]
@@ -13,10 +13,15 @@ Answer = Mapping[str, Any]
 class Lines:
     """Prints what has changed since it last looked."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics_url: str) -> None:
+        self._metrics_url = metrics_url
         self._told: dict[int, str] = {}
 
     def __enter__(self) -> "Lines":
+        hour = f"{3600 / SPEED:g} s"
+        print("greenrun demo: a real daemon and real processes on a SYNTHETIC grid and EMULATED GPUs.")
+        print(f"A day of the grid takes a minute, an hour {hour}; the times below are the grid's own.")
+        print(f"While it runs, its metrics are at {self._metrics_url}", end="\n\n", flush=True)
         return self
 
     def __exit__(self, *_: object) -> None:

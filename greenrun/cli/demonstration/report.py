@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from greenrun.cli import text
 from greenrun.cli.demonstration.accounts import Line, total
 from greenrun.cli.tables import print_table
+from greenrun.core.units import J_PER_KWH
 
-_COLUMNS = ("job", "name", "state", "waited", "energy", "CO2e", "at once", "saved", "saved %", "late")
-_RIGHT = ("job", "waited", "energy", "CO2e", "at once", "saved", "saved %")
+_COLUMNS = ("#", "job", "end", "waited", "energy", "CO2e", "at once", "saved", "share")
+_RIGHT = ("#", "waited", "energy", "CO2e", "at once", "saved", "share")
 
 
 def print_report(lines: Sequence[Line]) -> None:
@@ -20,23 +21,24 @@ def print_report(lines: Sequence[Line]) -> None:
 
 def _row(line: Line) -> list[str]:
     waited = "" if line.waited_s is None else f"{line.waited_s:.1f} s"
-    return [str(line.job), line.name, line.state, waited, *_amounts(line), "late" if line.is_late else "no"]
+    return [str(line.job), line.name, f"{line.state} late" if line.is_late else line.state, waited, *_amounts(line)]
 
 
 def _total_row(summed: Line, lines: Sequence[Line]) -> list[str]:
-    return ["", "total", "", "", *_amounts(summed), f"{sum(line.is_late for line in lines)} late"]
+    return ["", "total", f"{sum(line.is_late for line in lines)} late", "", *_amounts(summed)]
 
 
 def _amounts(line: Line) -> list[str]:
     return [
-        text.energy_text(line.energy_j),
-        *(_grams(amount) for amount in (line.emissions_g, line.at_once_g, line.saved_g)),
-        "unknown" if line.saved_ratio is None else f"{line.saved_ratio * 100:.0f} %",
+        _figure(None if line.energy_j is None else line.energy_j / J_PER_KWH * 1000, 3, " Wh"),
+        *(_figure(amount, 3, " g") for amount in (line.emissions_g, line.at_once_g, line.saved_g)),
+        _figure(None if line.saved_ratio is None else line.saved_ratio * 100, 0, " %"),
     ]
 
 
-def _grams(amount: float | None) -> str:
-    return "unknown" if amount is None else f"{amount:.3f} g"
+def _figure(amount: float | None, decimals: int, unit: str) -> str:
+    """Return a number with so many decimals; + 0.0, so that next to nothing is not printed as minus nothing."""
+    return "unknown" if amount is None else f"{round(amount, decimals) + 0.0:.{decimals}f}{unit}"
 
 
 def _verdict(summed: Line, lines: Sequence[Line]) -> str:
@@ -45,8 +47,8 @@ def _verdict(summed: Line, lines: Sequence[Line]) -> str:
         return f"{len(lines)} jobs, {late} late; not everything is known, so what waiting was worth is not."
     change = f"{abs(summed.saved_ratio) * 100:.0f} % {'less' if summed.saved_ratio >= 0 else 'MORE'}"
     return (
-        f"{len(lines)} jobs, {late} late: {text.grams_text(summed.emissions_g)} CO2e, which is {change} than "
-        f"{text.grams_text(summed.at_once_g)} from starting at once.\n"
-        "At once: in order, as soon as there were GPUs, with the power that was measured here.\n"
-        "The grid is SYNTHETIC and the GPUs are EMULATED; processes, plan and books are real."
+        f"{len(lines)} jobs, {late} late: {text.grams_text(summed.emissions_g)} CO2e, {change} than the "
+        f"{text.grams_text(summed.at_once_g)} of starting at once,\n"
+        "that is in order, as soon as GPUs are free, with the power measured here.\n"
+        "The grid is SYNTHETIC, the GPUs are EMULATED; processes, plan, books are real."
     )

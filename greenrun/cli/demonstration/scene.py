@@ -11,6 +11,7 @@ from typing import Any
 from greenrun.cli import surroundings
 from greenrun.cli.chart import Step
 from greenrun.cli.demonstration.trace import csv_text, synthetic_trace
+from greenrun.paths import JOB_ENVIRONMENT
 
 START = datetime(2026, 6, 1, 18, 30, tzinfo=UTC)  # the evening peak: now is a bad time, and a sunny day follows
 SEED = 7
@@ -18,9 +19,10 @@ DAYS = 60  # an hour's worth, for those who keep the daemon running
 SPEED = 1440.0  # a day takes a minute
 GPUS = 4
 WATTS_IDLE, WATTS_BUSY = 60, 350
-LENGTH_S = 64.0  # what the drawing shows: from the first submission until after the last job's end
+LENGTH_S = 60.0  # what the drawing shows: from the first submission until after the last job's end
 SOCKET = "greenrun.sock"
 LOG = "daemon.log"
+SCRIPT = "train.py"
 
 _SETTINGS = """\
 # The settings of `greenrun demo`: a made-up grid on which a day takes a minute, and GPUs that do not exist.
@@ -87,8 +89,8 @@ class Act:
     def request(self, now: datetime, folder: Path) -> dict[str, Any]:
         """Return the job as the API takes it. The process ends a little sooner than stated, as one hopes."""
         by = {} if self.within_s is None else {"finish_by": (now + timedelta(seconds=self.within_s)).isoformat()}
-        command = [sys.executable, str(folder / "train.py"), self.name, f"{self.seconds - 0.4:g}"]
-        env = surroundings.kept(os.environ)
+        command = [sys.executable, str(folder / SCRIPT), self.name, f"{self.seconds - 0.4:g}"]
+        env = surroundings.kept(os.environ, JOB_ENVIRONMENT)
         stated = {"name": self.name, "project": "demo", "gpus": self.gpus, "duration_s": float(self.seconds)}
         return {"command": command, "workdir": str(folder), "env": env, "grace_s": 2.0, **stated, **by, **self.limits}
 
@@ -99,11 +101,11 @@ ACTS = (
         name="quick-look", seconds=2, said="--max-delay 6s --min-saving 20%",
         limits={"max_delay_s": 6.0, "min_saving": 0.2},
     ),
-    Act(name="finetune", seconds=5, said="--max-delay 32s", limits={"max_delay_s": 32.0}),
-    Act(name="nightly-eval", seconds=3, said="--finish-by 38s", within_s=38),
+    Act(name="finetune", seconds=5, said="--max-delay 26s", limits={"max_delay_s": 26.0}),
+    Act(name="nightly-eval", seconds=3, said="--finish-by 32s", within_s=32),
     Act(name="pretrain", seconds=8, gpus=2),
     Act(name="distill", seconds=6, gpus=2, said="--finish-by 62s", within_s=62),
-    Act(name="sweep-a", seconds=5, said="--max-delay 54s", limits={"max_delay_s": 54.0}),
+    Act(name="sweep-a", seconds=5, said="--max-delay 1m", limits={"max_delay_s": 60.0}),
     Act(name="sweep-b", seconds=7, said="--run-below 190", limits={"run_below_g_per_kwh": 190.0}),
 )  # fmt: skip
 
@@ -115,7 +117,7 @@ def set_up(folder: Path) -> tuple[Path, list[Step]]:
         at=START.isoformat(), speed=SPEED, gpus=GPUS, idle=WATTS_IDLE, busy=WATTS_BUSY, socket=SOCKET
     )
     (folder / "synthetic.csv").write_text(csv_text(trace), encoding="utf-8")
-    (folder / "train.py").write_text(_TRAIN, encoding="utf-8")
+    (folder / SCRIPT).write_text(_TRAIN, encoding="utf-8")
     config = folder / "greenrun.toml"
     config.write_text(settings, encoding="utf-8")
     return config, trace

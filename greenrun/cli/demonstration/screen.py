@@ -12,6 +12,7 @@ from rich.text import Text
 from greenrun.cli import text
 from greenrun.cli.demonstration.scene import LENGTH_S, SPEED
 from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
+from greenrun.core.units import J_PER_KWH
 
 Answer = Mapping[str, Any]
 Cell = tuple[str, str]
@@ -71,7 +72,7 @@ def _title() -> Text:
     hour = 3600 / SPEED
     line = Text("greenrun demo", style="bold green")
     line.append("  SYNTHETIC grid, EMULATED GPUs", style="bold yellow")
-    line.append(f"; a day takes {24 * hour:.0f} s, an hour {hour:g} s", style="dim")
+    line.append(f"; a day is {24 * hour:.0f} s, an hour {hour:g} s", style="dim")
     return line
 
 
@@ -175,9 +176,9 @@ def _table(view: View, width: int) -> Table:
     table.add_column("#", no_wrap=True)
     table.add_column("job", no_wrap=True, min_width=12)
     table.add_column("state", no_wrap=True, min_width=9)
-    table.add_column("starts", no_wrap=True, min_width=9)
-    table.add_column("energy", justify="right", no_wrap=True, min_width=8)
-    table.add_column("CO2e", justify="right", no_wrap=True, min_width=8)
+    table.add_column("start", no_wrap=True, min_width=9)
+    table.add_column("Wh", justify="right", no_wrap=True, min_width=5)
+    table.add_column("g CO2e", justify="right", no_wrap=True, min_width=6)
     table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in view.jobs:
         table.add_row(*_row(view, job, wide=width >= _WIDE))
@@ -187,13 +188,15 @@ def _table(view: View, width: int) -> Table:
 def _row(view: View, job: Answer, *, wide: bool) -> list[Text]:
     run = job["runs"][-1] if job["runs"] else {}
     span = expected_span(job)
-    amounts = (text.energy_text(run["energy_j"]), text.grams_text(run["emissions_g"])) if run else ("", "")
+    energy_j, grams = run.get("energy_j"), run.get("emissions_g")
+    unknown = "?" if run else ""
     return [
         Text(str(job["id"]), style=f"bold {_color(job)}"),
         Text(job["name"], style=_color(job)),
         Text(job["state"], style=_STATES.get(job["state"], "")),
         Text(view.clock(span[0]) if span else "", style="" if started_at(job) else "dim"),
-        *(Text(amount) for amount in amounts),
+        Text(unknown if energy_j is None else f"{energy_j / J_PER_KWH * 1000:.3f}"),
+        Text(unknown if grams is None else f"{grams:.3f}"),
         Text(_why(view, job, wide=wide), style="dim"),
     ]
 
@@ -207,9 +210,9 @@ def _why(view: View, job: Answer, *, wide: bool) -> str:
     planned = job.get("planned")
     if planned:
         below = text.below_text(planned) if wide else ""
-        return ", ".join(part for part in (words, text.intensity_text(planned["g_per_kwh"]), below) if part)
+        return ", ".join(part for part in (text.intensity_text(planned["g_per_kwh"]), words, below) if part)
     price = intensity_of(job["runs"][-1]) if job["runs"] else None
-    return f"{words}, {price:.0f} g/kWh" if price is not None else words
+    return f"{price:.0f} g/kWh, {words}" if price is not None else words
 
 
 # the common axis

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -16,14 +16,16 @@ from types import FrameType
 
 import psutil
 
-from greenrun.cli.demonstration.scene import LOG, SOCKET, set_up
+from greenrun.cli.chart import Step
+from greenrun.cli.demonstration.scene import LOG, SCRIPT, SOCKET, set_up
 from greenrun.cli.verb import LocalError
 from greenrun.client import Client, ClientError
 from greenrun.core.job import State
 
-READY_LIMIT_S, CANCEL_LIMIT_S, STOP_LIMIT_S, SWEEP_LIMIT_S = 30.0, 8.0, 10.0, 3.0
+READY_LIMIT_S, CANCEL_LIMIT_S, STOP_LIMIT_S, SWEEP_LIMIT_S = 20.0, 8.0, 10.0, 3.0
 LOOK_EVERY_S = 0.1
 TAIL_LINES = 12
+LONGEST_SOCKET = 107  # bytes that the kernel takes
 _PORT = re.compile(r"metrics_port=(\d+)")
 _OPEN = {State.QUEUED.value, State.STARTING.value, State.RUNNING.value}
 
@@ -32,13 +34,29 @@ class Stage:
     """The folder, the daemon that runs in it, and a client of that daemon."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="greenrun-demo-"))
-        self.client = Client(self.folder / SOCKET)
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="greenrun-demo-"))
+        except OSError as exc:
+            raise LocalError(f"The demo needs a temporary folder and got none ({exc}); set TMPDIR to another.") from exc
+        socket = self.folder / SOCKET
+        if len(os.fsencode(socket)) > LONGEST_SOCKET:
+            self.folder.rmdir()
+            raise LocalError(f"The path of a socket in {self.folder.parent} is too long; set TMPDIR to a shorter one.")
+        self.client = Client(socket)
+        self.trace: Sequence[Step] = ()
         self._log = self.folder / LOG
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
         """Start the daemon and wait until it answers; raise LocalError with the end of its log when it does not."""
+        try:
+            self._start()
+        except OSError as exc:
+            raise LocalError(f"The demo's daemon could not be started: {exc}; set TMPDIR to another folder.") from exc
+        if not _wait_for(lambda: self._answers() or not self.runs(), READY_LIMIT_S) or not self.runs():
+            raise LocalError(f"The demo's daemon did not come up, so there is nothing to show. {self.tail()}")
+
+    def _start(self) -> None:
         config, self.trace = set_up(self.folder)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("GREENRUN_", "NOTIFY_"))}
         with self._log.open("wb") as log:
@@ -47,8 +65,6 @@ class Stage:
                 cwd=self.folder, env=own, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # so that Ctrl-C reaches the demo alone, which ends the jobs first
             )  # fmt: skip
-        if not _wait_for(lambda: self._answers() or not self.runs(), READY_LIMIT_S) or not self.runs():
-            raise LocalError(f"The demo's daemon did not come up, so there is nothing to show. {self.tail()}")
 
     @property
     def pid(self) -> int:
@@ -83,7 +99,7 @@ class Stage:
                 self._daemon.wait(STOP_LIMIT_S)
             self._daemon.kill()
             self._daemon.wait(STOP_LIMIT_S)
-        _sweep(self.folder)
+        _sweep([sys.executable, str(self.folder / SCRIPT)])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
@@ -114,6 +130,9 @@ def raised(*, keep: bool) -> Iterator[Stage]:
         stage.open()
         yield stage
         kept = keep
+    except KeyboardInterrupt:
+        print("interrupted: the demo cancels its jobs, stops its daemon and removes its folder", file=sys.stderr)
+        raise
     finally:
         if not kept:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -135,9 +154,9 @@ def _wait_for(condition: Callable[[], bool], limit_s: float) -> bool:
     return condition()
 
 
-def _sweep(folder: Path) -> None:
-    """End what still runs out of the folder: there is something only when the daemon died before its jobs."""
-    left = [process for process in psutil.process_iter() if _is_of(process, folder)]
+def _sweep(command: Sequence[str]) -> None:
+    """End jobs, which begin with this command, that still run: there are some only when the daemon died before them."""
+    left = [process for process in psutil.process_iter() if _begins_with(process, command)]
     left += [parent for process in left if (parent := _shim_of(process))]
     for process in left:
         with suppress(psutil.Error):
@@ -147,9 +166,9 @@ def _sweep(folder: Path) -> None:
             process.kill()
 
 
-def _is_of(process: psutil.Process, folder: Path) -> bool:
+def _begins_with(process: psutil.Process, command: Sequence[str]) -> bool:
     try:
-        return any(str(folder) in word for word in process.cmdline())
+        return bool(process.cmdline()[: len(command)] == list(command))
     except psutil.Error:
         return False
 

@@ -1,0 +1,211 @@
+"""What the documents say exists and is so, and what exists is in the documents."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.metrics_core import Metric
+
+from greenrun.cli import verb
+from greenrun.cli.app import VERBS
+from greenrun.cli.verb import load
+from greenrun.config import load_config
+from greenrun.core.reasons import ReasonCode
+from greenrun.metrics import MetricsCollector
+from greenrun.providers import SOURCES, open_provider
+from tests.api.fakes import live_state
+from tests.conftest import require
+from tests.test_metrics import Scrape, busy
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMON = {"--json", "--config", "--socket", "--help"}  # explained once, at the top
+
+
+def text(name: str) -> str:
+    """A document's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The fenced blocks of a language in a document."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text(name), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command by its full name, those of groups too."""
+    for name, (target, _) in VERBS.items():
+        command = load(target, name)
+        yield name, command
+        yield from ((f"{name} {inner}", found) for inner, found in getattr(command, "commands", {}).items())
+
+
+def options(command: Any) -> set[str]:
+    """The long options of a command."""
+    return {flag for param in command.params for flag in param.opts if flag.startswith("--")}
+
+
+def sections(name: str) -> dict[str, str]:
+    """The sections of a document by heading, of any depth."""
+    parts = re.split(r"^#+ (.+)\n", text(name), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def first_columns(name: str) -> list[str]:
+    """What stands as code in the first column of a document's tables."""
+    return re.findall(r"^\| `([^`]+)` \|", text(name), flags=re.MULTILINE)
+
+
+# commands
+
+
+def test_every_command_has_a_section_and_every_section_a_command() -> None:
+    documented = [heading.removeprefix("greenrun ") for heading in sections("docs/cli.md") if "greenrun " in heading]
+    assert documented == [name for name, _ in commands()]
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_a_command_s_section_has_its_options_and_no_other(name: str) -> None:
+    section = sections("docs/cli.md")[f"greenrun {name}"]
+    documented = set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE))
+    assert documented == options(dict(commands())[name]) - COMMON
+
+
+def lines_of_greenrun() -> Iterator[tuple[str, str]]:
+    """Every `greenrun …` line in the documents' shell blocks, with where it stands."""
+    for path in DOCUMENTS:
+        name = str(path.relative_to(ROOT))
+        for block in [*blocks(name, "sh"), *blocks(name, "console")]:
+            for line in block.splitlines():
+                if line.removeprefix("$ ").startswith("greenrun "):
+                    yield name, line.removeprefix("$ ")
+
+
+@pytest.mark.parametrize(("name", "line"), list(lines_of_greenrun()))
+def test_a_command_line_in_a_document_is_one_that_greenrun_knows(name: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    known = dict(commands())
+    called = next(key for key in (" ".join(words[:2]), words[0]) if key in known)
+    own = words[: words.index("--")] if "--" in words else words
+    assert {word for word in own if word.startswith("--")} <= options(known[called]) | COMMON
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cli.md"])
+def test_the_exit_codes_are_documented(name: str) -> None:
+    codes = {verb.OK, verb.FAILED, verb.USAGE, verb.NOT_FOUND, verb.NOT_PERMITTED, verb.NOT_REACHABLE}
+    codes |= {verb.TIMED_OUT, verb.STORAGE_FULL, verb.CONFIG}
+    documented = re.findall(r"^\| (\d+) \|", sections(name)["Exit codes"], flags=re.MULTILINE)
+    assert {int(code) for code in documented} == codes
+
+
+# metrics and reasons
+
+
+def families() -> list[Metric]:
+    """Every metric family there is, filled."""
+    scrape = busy(Scrape())
+    state = live_state(scrape.store, scrape.scheduler)
+    asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1})
+    return list(MetricsCollector(scrape.store, asked).collect())
+
+
+def row(family: Metric) -> str:
+    """A family as a row of docs/metrics.md."""
+    labels = " ".join(f"`{label}`" for label in sorted({label for one in family.samples for label in one.labels}))
+    return f"| `{family.samples[0].name}` | {family.type} | {labels} | {family.documentation} |"
+
+
+def test_the_metrics_are_documented_with_their_type_labels_and_help() -> None:
+    documented = [line for line in text("docs/metrics.md").splitlines() if line.startswith("| `")]
+    assert documented == [row(family) for family in families()]
+
+
+def test_every_reason_is_documented_once() -> None:
+    assert sorted(first_columns("docs/reasons.md")) == sorted(code.value for code in ReasonCode)
+
+
+# what the documents tell their reader to do
+
+
+def test_the_readme_s_trace_and_settings_are_good(tmp_path: Path) -> None:
+    script = next(block for block in blocks("README.md", "sh") if block.startswith("python3 > grid.csv"))
+    code = script.split("\n", 1)[1].rsplit("END", 1)[0]
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    (tmp_path / "grid.csv").write_text(made.stdout, encoding="utf-8")
+    (tmp_path / "greenrun.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
+    config = load_config(tmp_path / "greenrun.toml", {})
+    opened = open_provider("trace", config.provider["trace"], lambda key: config.provider["trace"].replay.at)
+    assert (config.grid.zone, opened.label) == ("SYNTHETIC", "synthetic")
+
+
+def test_the_kinds_of_provider_are_in_the_settings_page() -> None:
+    assert [kind for kind in SOURCES if f'kind = "{kind}"' not in text("docs/configuration.md")] == []
+
+
+def test_toml_in_the_documents_is_toml() -> None:
+    snippets = [(path.name, block) for path in DOCUMENTS for block in blocks(str(path.relative_to(ROOT)), "toml")]
+    assert [tomllib.loads(block) is None for _, block in snippets] == [False] * len(snippets)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_in_a_document_lead_somewhere(path: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_decision_is_listed() -> None:
+    pages = sorted(path.name for path in (ROOT / "docs" / "adr").glob("0*.md"))
+    assert re.findall(r"\((0.+\.md)\)", text("docs/adr/README.md")) == pages
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    """Call make as from a shell: the one that runs these tests must not pass its own flags on."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = [require("make"), *words]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("target", ["help", "demo", "test", "check", "format", "clean"])
+def test_make_knows_what_the_documents_name(target: str, tmp_path: Path) -> None:
+    done = make("--dry-run", f"VENV={tmp_path / 'venv'}", target)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_make_says_in_a_sentence_that_python_is_too_old(tmp_path: Path) -> None:
+    old = tmp_path / "python2"
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    old.chmod(0o755)
+    done = make(f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", "test")
+    assert done.returncode == 2
+    assert f"greenrun needs Python 3.11 or newer, which '{old}' is not" in done.stderr
+
+
+def test_every_dependency_is_pinned_and_has_its_reason() -> None:
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = [re.split(r"[^\w-]", requirement)[0] for requirement in wanted]
+    pinned = {line.partition("==")[0].lower() for line in text("constraints.txt").splitlines() if "==" in line}
+    decision = text("docs/adr/0001-dependencies.md")
+    missing = [name for name in names if name not in decision or not {name, name.replace("-", "_")} & pinned]
+    assert missing == []
