@@ -18,7 +18,7 @@ from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
 from greenrun.core.energy import Device
-from greenrun.core.errors import ConfigError, GreenrunError, ProviderError
+from greenrun.core.errors import ConfigError, GreenrunError, ProviderError, StoreError
 from greenrun.core.job import JobSpec
 from greenrun.core.plan import Options, Placement, Plan
 from greenrun.engine import Engine, EngineSettings
@@ -72,7 +72,6 @@ class Daemon:
         self._tcp = bind_tcp(str(address)) if address else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
         self._store = parts.enter_context(Store(state / "greenrun.db"))
-        self._forecasts, self._histories = _open_grid(config, self._store)
         self._metronome = Metronome(self._tick)
         self._executor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._metronome.wake,
@@ -81,10 +80,12 @@ class Daemon:
         parts.callback(self._executor.close)
         self._meter = open_meter(_meter_settings(config), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
+        self._forecasts, self._histories = _open_grid(config, self._store)
         self._engine = Engine(
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
             histories=self._histories, settings=_engine_settings(config, self._meter, self._forecasts),
         )  # fmt: skip
+        parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
 
     def start(self) -> None:
         """Look at the grid once, begin to tick, then answer."""
@@ -136,10 +137,13 @@ class Daemon:
         return self._engine.plan
 
     def wake(self) -> None:
-        """Plan anew now, so that the answer shows it, and tick soon."""
-        with self._turn:
-            self._engine.replan(utc_now())
+        """Plan anew, so that the answer shows it, and tick soon; never fails what called for it, which is stored."""
         self._metronome.wake()
+        try:
+            with self._turn:
+                self._engine.replan(utc_now())
+        except StoreError as exc:
+            log.warning("the plan shown is an older one until the store can be written again", error=str(exc))
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""

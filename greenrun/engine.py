@@ -150,7 +150,7 @@ class Engine:
         devices = tuple(device.id for device in self._meter.devices())
         jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
-        busy = {device: expected_end(run, job, now) for run, job in live for device in run.devices}
+        busy = {device: expected_end(run, job, now) for run, job in live for device in run.devices if device in devices}
         elsewhere = self._supervision.held_elsewhere([device for device in devices if device not in busy])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         return Situation(

@@ -120,7 +120,7 @@ class Store(Protocol):
         """Note the intent to cancel; raise InvalidTransition when the job is finished."""
 
     def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Turn a queued job into one that starts as soon as GPUs are free; raise InvalidTransition."""
+        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them."""

@@ -18,6 +18,7 @@ from greenrun.ports import Executor, Store
 log = structlog.get_logger("greenrun.supervision")
 
 MAX_LAUNCHES = 3  # claims of one job that were proved never to have spawned, before it is given up
+RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 
 
 class Supervision:
@@ -28,6 +29,8 @@ class Supervision:
         self._executor = executor
         self._launch_timeout = launch_timeout
         self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
+        self._failed_launches: Counter[int] = Counter()
+        self._not_before: dict[int, datetime] = {}
         self.failures: Counter[str] = Counter()
 
     def observe(self) -> list[Observed]:
@@ -51,6 +54,8 @@ class Supervision:
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
         placement = start.placement
+        if now < self._not_before.get(placement.job_id, now):
+            return  # its last launch failed a moment ago
         run = self._store.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
         if run is None:
             return  # cancelled, held or claimed meanwhile
@@ -59,7 +64,9 @@ class Supervision:
             self._executor.start(run, self._store.job(placement.job_id))
         except ExecutorError as exc:
             self.failures["start"] += 1
-            self._unclaim(run, str(exc), now, for_good=not isinstance(exc, DeviceBusy))
+            log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
+            if self._is_barred(run):
+                self._unclaim(run, str(exc), now, for_good=not isinstance(exc, DeviceBusy))
             return
         log.info(
             "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
@@ -86,6 +93,8 @@ class Supervision:
         if job.state is State.STARTING and row.status.started_at is not None:
             self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
             self._launched.pop(row.run.id, None)
+            self._failed_launches.pop(job.id, None)
+            self._not_before.pop(job.id, None)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
         elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
             self._store.set_reason({job.id: _runs_on(row)}, now=now)
@@ -119,23 +128,25 @@ class Supervision:
     def _take_back(self, run: Run, now: datetime) -> None:
         """Requeue a job whose claim never spawned, once it is certain that it never will."""
         spawned = self._launched.get(run.id)
-        if spawned is not None and now - spawned < self._launch_timeout:
+        if spawned is not None and abs(now - spawned) < self._launch_timeout:
             return
-        try:
-            barred = self._executor.bar(run)
-        except ExecutorError as exc:
-            self.failures["bar"] += 1
-            log.warning(
-                "cannot tell whether a run was started, so it is not started again", run=run.label, error=str(exc)
-            )
-            return
-        if barred:
+        if self._is_barred(run):
             self._unclaim(run, "its supervisor did not come up", now)
 
+    def _is_barred(self, run: Run) -> bool:
+        """Make sure that the run can never start; False when it has started, or that cannot be told."""
+        try:
+            return self._executor.bar(run)
+        except ExecutorError as exc:
+            self.failures["bar"] += 1
+            log.warning("cannot tell whether it started, so it is not started again", run=run.label, error=str(exc))
+            return False
+
     def _unclaim(self, run: Run, why: str, now: datetime, *, for_good: bool = True) -> None:
-        """Close a run that never spawned and requeue its job; after MAX_LAUNCHES of them, if `for_good`, fail it."""
-        earlier = self._store.runs([run.job_id])[run.job_id]
-        launches = sum(other.outcome is Outcome.FAILED_TO_START for other in earlier) + 1 if for_good else 0
+        """Close a run that never spawned and requeue its job for later; after MAX_LAUNCHES `for_good` ones, fail it."""
+        launches = self._failed_launches[run.job_id] + for_good
+        self._failed_launches[run.job_id] = launches
+        self._not_before[run.job_id] = now + RELAUNCH_AFTER * 2**launches
         self._launched.pop(run.id, None)
         job = self._store.job(run.job_id)
         self._store.close_run(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.job import Outcome, State
 from greenrun.core.reasons import ReasonCode
 from greenrun.core.status import EndedBy
@@ -116,3 +117,47 @@ def _because():  # type: ignore[no-untyped-def]
     from greenrun.core.reasons import because
 
     return because(ReasonCode.ASKED_NOW)
+
+
+def test_start_now_overrides_a_start_after(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    job, _ = store.add_job(spec(600, start_after=T0 + 6 * SLOT), user="ada", uid=1, now=T0)
+    store.request_start_now(job.id, actor="ada", now=T0)
+    run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
+    assert store.runs([job.id])[job.id][0].started_at == T0
+
+
+def test_a_busy_gpu_is_tried_again_with_patience_and_fails_no_job(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.refusals = [DeviceBusy("held by somebody", "gpu")] * 5
+    job, _ = store.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    run_until(world, new_engine(world, store, world.meter()), END)
+    assert (store.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
+
+
+def test_a_launch_that_keeps_failing_gives_its_job_up_with_the_cause(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.refusals = [ExecutorError("no room for the run's folder")] * 9
+    job, _ = store.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    run_until(world, new_engine(world, store, world.meter()), END)
+    assert (store.job(job.id).state, len(world.refusals)) == (State.FAILED, 6)
+    assert "no room" in store.job(job.id).reason.text  # type: ignore[union-attr]
+
+
+def test_a_launch_that_failed_after_it_spawned_is_adopted_and_not_started_again(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.late_refusals = 1
+    job, _ = store.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    run_until(world, new_engine(world, store, world.meter()), END)
+    assert (store.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
+
+
+def test_a_run_on_a_gpu_that_is_no_longer_told_of_keeps_no_other_one_busy(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    first, _ = store.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)
+    run_until(world, new_engine(world, store, world.meter()), T0 + timedelta(minutes=5))
+    held = store.runs([first.id])[first.id][0].devices
+    world.devices = tuple(device for device in world.devices if device.id not in held)
+    second, _ = store.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
+    run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
+    assert store.job(second.id).state is State.SUCCEEDED

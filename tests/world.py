@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.energy import Device, Quality, Reading
-from greenrun.core.errors import ProviderUnavailable
+from greenrun.core.errors import ExecutorError, ProviderUnavailable
 from greenrun.core.intensity import Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.job import Job, JobSpec, Run
 from greenrun.core.plan import Options
@@ -48,6 +48,8 @@ class World:
     launches: list[int] = field(default_factory=list)
     unreachable: bool = False
     provider_down: bool = False
+    refusals: list[ExecutorError] = field(default_factory=list)
+    late_refusals: int = 0
 
     def __post_init__(self) -> None:
         self.devices: tuple[Device, ...] = EMULATED.devices("world", self.gpus, WATTS)
@@ -60,6 +62,8 @@ class World:
 
     def start(self, run: Run, job: Job) -> None:
         """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was barred or runs already."""
+        if self.refusals:
+            raise self.refusals.pop()
         if run.token in self.barred or run.token in self.processes:
             return
         seconds, code = float(job.spec.command[1]), int(job.spec.command[2])
@@ -68,6 +72,9 @@ class World:
             job_id=job.id, devices=run.devices, started_at=self.now,
             ends_at=self.now + timedelta(seconds=seconds), exit_code=code,
         )  # fmt: skip
+        if self.late_refusals:
+            self.late_refusals -= 1
+            raise ExecutorError("something went wrong after it was spawned")
 
     def poll(self, run: Run) -> RunStatus:
         if self.unreachable:

@@ -17,7 +17,9 @@ readiness = APIRouter(tags=["status"])
 def get_health(daemon: Daemon, response: Response) -> HealthOut:
     """Tell whether the daemon does its work: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
-    return _answer(daemon, response, health, _stalled(health, daemon.now(), daemon.settings.stalled_after))
+    has_meter = bool(daemon.scheduler.devices())
+    stalled = _stalled(health, daemon.now(), daemon.settings.stalled_after, has_meter)
+    return _answer(daemon, response, health, stalled)
 
 
 @readiness.get("/readyz")
@@ -36,12 +38,12 @@ def get_metrics(request: Request) -> Response:
     return Response(encode(request.app.state.metrics), media_type=media_type)
 
 
-def _stalled(health: Health, now: datetime, limit: timedelta) -> list[str]:
+def _stalled(health: Health, now: datetime, limit: timedelta, has_meter: bool) -> list[str]:
     seconds = f"{limit.total_seconds():g} s"
     reasons = []
-    if now - (health.last_tick_at or health.started_at) > limit:
+    if abs(now - (health.last_tick_at or health.started_at)) > limit:  # ahead of now: the clock was set back
         reasons.append(f"the last tick is older than {seconds}")
-    if health.last_sample_at is not None and now - health.last_sample_at > limit:
+    if has_meter and abs(now - (health.last_sample_at or health.started_at)) > limit:
         reasons.append(f"the last meter sample is older than {seconds}")
     return reasons
 

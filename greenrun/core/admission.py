@@ -19,6 +19,8 @@ def admit(situation: Situation, job: Job) -> tuple[Plan, Placement | Waiting]:
     """
     if job.spec.gpus > len(situation.devices):
         raise _refused("gpus", f"the job needs {job.spec.gpus} GPUs and this machine has {len(situation.devices)}")
+    if not job.spec.gpus and not situation.cpu_slots:
+        raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
     before = plan(situation)
     after = plan(replace(situation, jobs=(*situation.jobs, job), last=situation.last or before))
     placement = after.placement(job.id)

@@ -98,7 +98,8 @@ def shorter_text(room: timedelta, duration: timedelta) -> str | None:
 
 def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
     if code is ReasonCode.CLEAN_ENOUGH:
-        return grams_text(job.spec.run_below_g_per_kwh or options.run_below_g_per_kwh)
+        own = job.spec.run_below_g_per_kwh
+        return grams_text(options.run_below_g_per_kwh if own is None else own)
     ratio = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
     return f"{ratio:.1%}".replace("%", " %")
 

@@ -5,7 +5,7 @@ Intensity is a step function, so a window's mean is piecewise linear in its star
 the instants where the window begins or ends at a slot edge, at the border of a reservation, or at the job's own limits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,7 +26,8 @@ def plan(situation: Situation) -> Plan:
     placements = _place_all(jobs, situation)
     if any(placement.late for placement in placements):
         candidates = [placements, _from_soonest(jobs, situation), _from_last(jobs, situation)]
-        placements = min(candidates, key=lambda rows: sum(row.late for row in rows))  # the first of equals
+        promised = {job.id for job in jobs if job.spec.finish_by is not None}
+        placements = min(candidates, key=lambda rows: _missed(rows, promised))  # the first of equals
     return _summed(situation, placements, waiting, jobs)
 
 
@@ -91,6 +92,12 @@ def _improved(jobs: Sequence[Job], rows: Sequence[Placement], situation: Situati
     return list(current.values())
 
 
+def _missed(rows: Sequence[Placement], promised: Set[int]) -> tuple[int, int]:
+    """Count missed finish-bys, which were promised at submission, and then all missed limits."""
+    late = [row.job_id for row in rows if row.late]
+    return sum(job_id in promised for job_id in late), len(late)
+
+
 def _due_since(job: Job, situation: Situation) -> datetime | None:
     last = situation.last.placement(job.id) if situation.last else None
     if last is None:
@@ -112,6 +119,8 @@ def _not_placeable(job: Job, situation: Situation) -> Waiting | None:
     if job.spec.gpus > len(situation.devices):
         too_few = because(ReasonCode.TOO_FEW_GPUS, gpus=job.spec.gpus, have=len(situation.devices))
         return Waiting(job_id=job.id, reason=too_few)
+    if not job.spec.gpus and not situation.cpu_slots:
+        return Waiting(job_id=job.id, reason=because(ReasonCode.NO_CPU_SLOTS))
     return None
 
 
@@ -138,8 +147,7 @@ class _Desk:
         duration_s = job.spec.duration.total_seconds()
         earliest_s = max(job.earliest_start.timestamp(), self._now_s)
         soonest_s = capacity.first_fit(earliest_s, duration_s, units)
-        if soonest_s is None:  # fewer units than it needs: said by _not_placeable, except for CPU slots set to 0
-            soonest_s = earliest_s
+        assert soonest_s is not None, "a job that needs more than there is was not placeable"
         if wanted is not None and capacity.fits(np.array([wanted.timestamp()]), duration_s, units)[0]:
             start_s, code = wanted.timestamp(), ReasonCode.CLEANEST_WINDOW
         elif soonest or due:
@@ -183,7 +191,8 @@ class _Desk:
 
     def _worth_it(self, job: Job, soonest: tuple[float, float], best: tuple[float, float]) -> tuple[float, ReasonCode]:
         options = self._situation.options
-        run_below = job.spec.run_below_g_per_kwh or options.run_below_g_per_kwh
+        own = job.spec.run_below_g_per_kwh
+        run_below = options.run_below_g_per_kwh if own is None else own
         min_saving = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
         if soonest[1] <= run_below:
             return soonest[0], ReasonCode.CLEAN_ENOUGH

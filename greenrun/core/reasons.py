@@ -21,6 +21,7 @@ class ReasonCode(StrEnum):
     GPUS_BUSY = "gpus_busy"
     GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
     TOO_FEW_GPUS = "too_few_gpus"
+    NO_CPU_SLOTS = "no_cpu_slots"
     HELD = "held"
     CANCEL_REQUESTED = "cancel_requested"
     RUNNING = "running"
@@ -56,6 +57,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.GPUS_BUSY: "waits for {gpus} free GPU(s), expected at {at}: {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPU(s) that are held outside this daemon: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
+    ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
     ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",

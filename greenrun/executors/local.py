@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
@@ -154,8 +155,9 @@ class LocalExecutor:
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:
             pid, ready = spawn_shim(spec, locks, run.label)
-        self._watcher.expect_ready(ready, run.label)
-        self._watcher.follow(Identity(boot_id=this_boot(), pid=pid, start_ticks=start_ticks(pid)))
+        with suppress(OSError):  # the shim is on its way: without the watcher it is found at the next tick, not at once
+            self._watcher.expect_ready(ready, run.label)
+            self._watcher.follow(Identity(boot_id=this_boot(), pid=pid, start_ticks=start_ticks(pid)))
 
     def _is_own(self, signature: Mapping[str, object], run: Run) -> bool:
         return (signature.get("run"), signature.get("runs_dir")) == (run.label, str(self._runs_dir))

@@ -78,7 +78,8 @@ class Watcher:
         if shim:
             self._followed.add(shim)
         self._arrivals.append(arrival)
-        os.write(self._bell, b"!")
+        if not self._closing:  # the bell's descriptor may be somebody else's after that
+            os.write(self._bell, b"!")
 
     def _watch(self) -> None:
         while not self._closing:

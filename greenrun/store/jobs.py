@@ -110,12 +110,12 @@ class Jobs(Database):
             return _set(connection, before, Change.CANCEL_REQUESTED, actor, now, cancel_requested=True)
 
     def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Turn a queued job into one that starts as soon as GPUs are free; raise InvalidTransition."""
+        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
         with self._write() as connection:
             before = _row(connection, job_id)
             if before.state != State.QUEUED:
                 raise InvalidTransition(f"job {job_id} is {before.state}; only a queued job can be started now")
-            return _set(connection, before, Change.START_NOW_REQUESTED, actor, now, start_now=True)
+            return _set(connection, before, Change.START_NOW_REQUESTED, actor, now, start_now=True, start_after=None)
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them."""
@@ -165,10 +165,12 @@ def _row(connection: Connection, job_id: int) -> Row[Any]:
     return row
 
 
-def _set(connection: Connection, before: Row[Any], change: Change, actor: str, now: datetime, **flag: bool) -> Job:
+def _set(
+    connection: Connection, before: Row[Any], change: Change, actor: str, now: datetime, **intent: bool | None
+) -> Job:
     """Set an intent; asking twice changes nothing and leaves no second event."""
-    if any(getattr(before, name) != value for name, value in flag.items()):
-        connection.execute(update(JOBS).where(JOBS.c.id == before.id).values(**flag))
+    if any(getattr(before, name) != value for name, value in intent.items()):
+        connection.execute(update(JOBS).where(JOBS.c.id == before.id).values(**intent))
         record(connection, change, at=now, actor=actor, job_id=before.id)
     return job_of(_row(connection, before.id))
 

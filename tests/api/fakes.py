@@ -156,7 +156,7 @@ class FakeScheduler:
 
     latest: Plan = field(default_factory=lambda: Plan(made_at=NOW))
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
-    lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW))
+    lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
     elsewhere: dict[str, str] = field(default_factory=dict)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0

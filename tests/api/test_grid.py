@@ -164,7 +164,16 @@ def test_the_ledger_tells_its_slices_booked_and_settled(world: World) -> None:
     [
         (Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW), 200, []),
         (Health(started_at=NOW), 200, []),
-        (Health(started_at=NOW - HOUR), 503, ["the last tick is older than 60 s"]),
+        (
+            Health(started_at=NOW - HOUR),
+            503,
+            ["the last tick is older than 60 s", "the last meter sample is older than 60 s"],
+        ),
+        (  # the clock was set back
+            Health(started_at=NOW, last_tick_at=NOW + HOUR, last_sample_at=NOW),
+            503,
+            ["the last tick is older than 60 s"],
+        ),
         (
             Health(started_at=NOW - HOUR, last_tick_at=NOW - HOUR, last_sample_at=NOW - HOUR),
             503,

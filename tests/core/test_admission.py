@@ -86,3 +86,16 @@ def test_the_suggested_change_is_always_accepted(queue: list[tuple[int, int]], s
         later = suggested(refused)
         assert later > T0 + limit * SLOT - timedelta(seconds=1)
         admit(situation(*jobs), job(len(jobs) + 1, slots=slots, finish_by=later))
+
+
+def test_a_promised_finish_by_is_not_broken_by_a_later_job_that_only_bounds_its_delay() -> None:
+    promised = job(1, slots=2, finish_by=T0 + 3 * SLOT)
+    pushy = job(2, slots=4, max_delay=timedelta(0))
+    planned, place = admit(situation(promised), pushy)
+    assert isinstance(place, Placement)
+    assert (planned.placement(1).late, place.late) == (False, True)  # type: ignore[union-attr]
+
+
+def test_a_job_without_gpus_is_refused_where_no_cpu_slot_is_configured() -> None:
+    with pytest.raises(InvalidJob, match="cpu_slots is 0"):
+        admit(situation(cpu_slots=0), job(1, gpus=0))
