@@ -1,11 +1,12 @@
 """Say in sentences why a job is where it is, from what is stored and planned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from greenrun.api.schemas import JobOut, PlannedOut, RunOut
 from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
 from greenrun.core.job import DurationSource, Job, State
+from greenrun.ports import Event
 
 _DURATION = {
     DurationSource.GIVEN: "as its user said",
@@ -14,15 +15,16 @@ _DURATION = {
 }
 
 
-def sentences(job: Job, view: JobOut, default_max_delay: timedelta) -> list[str]:
-    """Return what there is to say, the most important first."""
+def sentences(job: Job, view: JobOut, default_max_delay: timedelta, events: Sequence[Event]) -> list[str]:
+    """Return what there is to say, the most important first; the job's events tell why each run was started."""
+    grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
         f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
         *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
         f"It is expected to run for {duration_text(job.spec.duration)} ({_DURATION[job.spec.duration_source]}).",
-        *(_run(job.id, run) for run in view.runs),
+        *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]
 
@@ -46,9 +48,10 @@ def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
     yield f"It may start from {time_text(job.earliest_start)} and should start by {latest}, {whose}."
 
 
-def _run(job_id: int, run: RunOut) -> str:
+def _run(job_id: int, run: RunOut, why: str | None) -> str:
     label = f"Run {job_id}.{run.number}"
-    began = f"started {time_text(run.started_at)}" if run.started_at else "is being started"
+    ground = f" (because {why})" if why else ""
+    began = f"started {time_text(run.started_at)}{ground}" if run.started_at else "is being started"
     if run.outcome is None:
         return f"{label} {began} on {', '.join(run.devices) or 'no GPU'}."
     code = "" if run.exit_code is None else f" with exit code {run.exit_code}"

@@ -39,7 +39,7 @@ class Runs(Database):
             if not move_job(connection, job_id, State.QUEUED, State.STARTING, **reason_columns(reason)):
                 return None
             run = _insert_run(connection, job_id, devices, now)
-            _note(connection, Change.CLAIMED, run, now, devices=list(devices), reason=reason.code)
+            _note(connection, Change.CLAIMED, run, now, devices=list(devices), reason=reason.code, why=reason.text)
             return run
 
     def confirm(self, run_id: int, *, started_at: datetime, log: str | None, now: datetime) -> bool:
