@@ -138,12 +138,12 @@ class Daemon:
 
     def wake(self) -> None:
         """Plan anew, so that the answer shows it, and tick soon; never fails what called for it, which is stored."""
-        self._metronome.wake()
         try:
             with self._turn:
                 self._engine.replan(utc_now())
         except StoreError as exc:
-            log.warning("the plan shown is an older one until the store can be written again", error=str(exc))
+            log.warning("the plan shown is an older one until the store can be read again", error=str(exc))
+        self._metronome.wake()
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""

@@ -64,7 +64,8 @@ class Engine:
         self.grid = Grid(store, self._books, self.settings.zone, forecasts, histories)
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
-        self.plan = Plan(made_at=datetime.min.replace(tzinfo=UTC), prices=store.prices())
+        self._saved_prices = store.prices()
+        self.plan = Plan(made_at=datetime.min.replace(tzinfo=UTC), prices=self._saved_prices)
         self.draining = False
         self.meter_failures: Counter[str] = Counter()
 
@@ -111,9 +112,8 @@ class Engine:
         return places
 
     def replan(self, now: datetime) -> Plan:
-        """Plan the queue as it stands and publish the plan; start nothing."""
-        situation = self._situation(now)
-        self._publish(plan(situation), situation.jobs)
+        """Plan the queue as it stands, so that the plan can be shown; store and start nothing."""
+        self.plan = plan(self._situation(now))
         return self.plan
 
     def _remember(self, now: datetime) -> None:
@@ -172,14 +172,14 @@ class Engine:
 
     def _publish(self, made: Plan, jobs: Sequence[Job]) -> None:
         """Make a plan the current one; a job whose reason has another code than before gets it written down."""
-        if made.prices != self.plan.prices:
+        if made.prices != self._saved_prices:
             self._store.save_prices(made.prices, now=made.made_at)
+            self._saved_prices = made.prices
         self.plan = made
-        reasons = {job.id: made.reason(job.id) for job in jobs}
         changed = {
             job.id: reason
             for job in jobs
-            if (reason := reasons[job.id]) and (job.reason is None or job.reason.code is not reason.code)
+            if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
             self._store.set_reason(changed, now=made.made_at)

@@ -15,17 +15,22 @@ from greenrun.ports import ForecastProvider, HistoryProvider, Store
 log = structlog.get_logger("greenrun.grid")
 
 LOOK_BACK = timedelta(days=14)  # how far back measured values are asked for on behalf of energy not settled yet
+LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confirmed or holes filled
 FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for
 RELEARN = timedelta(days=2)  # how far back a restarted daemon rereads its forecasts, to price what it did not book yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What one round of asking brought; None where a provider is absent or failed."""
+    """What one round of asking brought; None where a provider is absent or failed.
+
+    `looked_back`: the measured values begin where the oldest energy does that is not settled yet.
+    """
 
     fetched_at: datetime
     forecast: Forecast | None = None
     measured: Series | None = None
+    looked_back: bool = False
 
 
 class Grid:
@@ -45,6 +50,7 @@ class Grid:
         self._forecasts = tuple(forecasts)
         self._histories = tuple(histories)
         self._measured_until: datetime | None = None
+        self._looked_back_at: datetime | None = None
         self.forecast: Forecast | None = None
         self.requests: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
@@ -63,7 +69,13 @@ class Grid:
 
     def fetch(self, now: datetime) -> News:
         """Ask the providers; a failing one is counted and named. Changes nothing else, so it may take its time."""
-        return News(fetched_at=now, forecast=self._fetch_forecast(now), measured=self._fetch_history(now))
+        looks_back = self._is_due_to_look_back(now)
+        return News(
+            fetched_at=now,
+            forecast=self._fetch_forecast(now),
+            measured=self._fetch_history(self._measured_from(now, looks_back), now),
+            looked_back=looks_back,
+        )
 
     def take(self, news: News) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
@@ -74,6 +86,7 @@ class Grid:
             self._store.save_intensities(news.measured, fetched_at=news.fetched_at)
             self._books.learn_measured(news.measured.id)
             self._measured_until = news.measured.end or self._measured_until
+            self._looked_back_at = news.fetched_at if news.looked_back else self._looked_back_at
 
     def _fetch_forecast(self, now: datetime) -> Forecast | None:
         """Return the forecast of the first provider, in the order of the settings, that has one."""
@@ -85,17 +98,21 @@ class Grid:
                 self._failed(provider.name, "forecast", exc)
         return None
 
-    def _fetch_history(self, now: datetime) -> Series | None:
-        if not self._histories or self.zone is None:
-            return None
+    def _is_due_to_look_back(self, now: datetime) -> bool:
+        last = self._looked_back_at
+        return last is None or not last <= now < last + LOOK_BACK_EVERY
+
+    def _measured_from(self, now: datetime, looks_back: bool) -> datetime:
+        """Return from when on to ask for measured values: news alone, or all that may still settle something."""
         start = self._measured_until or now - FIRST_LOOK_BACK
-        oldest = self._store.unsettled(now, limit=1)
-        if oldest:
-            start = min(start, max(oldest[0][1].start, now - LOOK_BACK))
-        for provider in self._histories:
+        oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1) if looks_back and self._histories else ()
+        return min(start, *(max(piece.start, now - LOOK_BACK) for _, piece, _ in oldest)) if oldest else start
+
+    def _fetch_history(self, start: datetime, now: datetime) -> Series | None:
+        for provider in self._histories if self.zone else ():
             self.requests[provider.name] += 1
             try:
-                return provider.history(self.zone, start, now, now)
+                return provider.history(self.zone or "", start, now, now)
             except ProviderError as exc:
                 self._failed(provider.name, "history", exc)
         return None

@@ -169,26 +169,37 @@ class Store(Protocol):
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
 
-    def intensities(self, series_id: SeriesId, start: datetime, end: datetime) -> Series:
-        """Return the latest revision of the measured slots that touch `[start, end)`."""
+    def intensities(
+        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
+    ) -> Series:
+        """Return the latest revision of the measured slots that touch `[start, end)`.
+
+        With `final_after` only those that were fetched, or fetched again unchanged, that long past their end or later.
+        """
 
     # books
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
 
     def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
-        """Book slices with the price known now, move the marks and count the totals, all or nothing."""
+        """Book slices with the price known now, move the marks and count the totals, all or nothing.
+
+        The slices of a device whose mark moves follow one another from its old mark on; StoreError otherwise.
+        """
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000
-    ) -> Sequence[tuple[int, Slice]]:
-        """Return slices (with their ids) that ended after `after` and by `before` and are not settled, oldest first."""
+    ) -> Sequence[tuple[int, Slice, float]]:
+        """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
         """Book the settled price of each slice id once; return how many were new."""
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
-        """Return each run's energy and emissions as the books have them now."""
+        """Return each run's energy and emissions as the books have them now.
+
+        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
+        """
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""

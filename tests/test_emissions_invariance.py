@@ -1,10 +1,11 @@
 """Energy and emissions belong to the runs, not to the daemon: how often it ticks or restarts changes neither."""
 
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from greenrun.core.job import JobSpec
 from greenrun.meters.history import History
-from tests.world import SLOT, T0, World, new_engine, open_store, spec
+from greenrun.store import Store
+from tests.world import SLOT, T0, World, WorldMeter, new_engine, open_store, spec
 
-DAY = [310.0, 150.5, 87.25, 244.0, 61.5]
+DAY = [310.0, 150.5, 87.25, 244.0]
 END = T0 + len(DAY) * SLOT
+EXAMPLES = 25 if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else 6
+SAMPLING = timedelta(seconds=9)
 WARM = T0 + SLOT  # by then each device was seen at work and at rest, so that a gap can be split as it was
 
 
@@ -48,17 +52,17 @@ class Beat:
 
 STARTS = st.sampled_from(["now", "planned", "later"])
 JOBS = st.lists(
-    st.tuples(STARTS, st.integers(30, 1200), st.integers(1, 2), st.integers(0, 1500)), min_size=1, max_size=3
+    st.tuples(STARTS, st.integers(30, 600), st.integers(1, 2), st.integers(0, 1500)), min_size=1, max_size=3
 ).map(lambda rows: [_spec(*row) for row in rows])
 RESTARTS = st.lists(
     st.builds(
-        Restart, at=st.integers(1801, 5 * 1800 - 61).map(lambda s: timedelta(seconds=s)), new_sampler=st.booleans()
+        Restart, at=st.integers(1801, 4 * 1800 - 61).map(lambda s: timedelta(seconds=s)), new_sampler=st.booleans()
     ),
     max_size=3,
 )
 BEATS = st.builds(
     Beat,
-    tick=st.sampled_from([97, 173, 300, 601, 1800, 3600]).map(lambda seconds: timedelta(seconds=seconds)),
+    tick=st.sampled_from([197, 300, 601, 1800, 3600]).map(lambda seconds: timedelta(seconds=seconds)),
     phase=st.integers(0, 599).map(lambda seconds: timedelta(seconds=seconds)),
     restarts=RESTARTS.map(lambda rows: tuple(sorted(rows, key=lambda row: row.at))),
 )
@@ -68,7 +72,7 @@ def _spec(start: str, seconds: int, gpus: int, after: int) -> JobSpec:
     """A job that starts as soon as it may, in the cleanest window, or at an instant of its own."""
     earliest = WARM + timedelta(seconds=after)
     if start == "planned":
-        return spec(seconds, gpus=gpus, start_after=WARM, max_delay=3 * SLOT)
+        return spec(seconds, gpus=gpus, start_after=WARM, max_delay=2 * SLOT)
     return spec(seconds, gpus=gpus, start_now=start == "now", start_after=earliest, max_delay=earliest - T0 + SLOT)
 
 
@@ -97,7 +101,7 @@ def live(
     return books
 
 
-def _tick_through(world: World, store, beat: Beat) -> None:  # type: ignore[no-untyped-def]
+def _tick_through(world: World, store: Store, beat: Beat) -> None:
     meter = world.meter()
     engine, restarts = new_engine(world, store, meter, tick=beat.tick), list(beat.restarts)
     while True:
@@ -111,7 +115,15 @@ def _tick_through(world: World, store, beat: Beat) -> None:  # type: ignore[no-u
         if world.now >= END:
             return
         off_beat = T0 + beat.phase + ((world.now - T0 - beat.phase) // (2 * beat.tick) + 1) * 2 * beat.tick
-        world.now = min(later, off_beat, END, *(T0 + restart.at for restart in restarts[:1]))
+        _sample_until(min(later, off_beat, END, *(T0 + restart.at for restart in restarts[:1])), world, meter)
+
+
+def _sample_until(instant: datetime, world: World, meter: WorldMeter) -> None:
+    """Let time pass with a sampler that reads on its own clock, as the real one does."""
+    while world.now + SAMPLING < instant:
+        world.now += SAMPLING
+        meter.read({device.id: world.now for device in world.devices})
+    world.now = instant
 
 
 def same(found: Books, expected: Books) -> None:
@@ -122,13 +134,13 @@ def same(found: Books, expected: Books) -> None:
     assert found.device_j == pytest.approx(expected.device_j, rel=1e-9)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(jobs=JOBS, beat=BEATS)
 def test_ticks_and_restarts_do_not_change_energy_or_emissions(jobs: list[JobSpec], beat: Beat) -> None:
     same(live(jobs, beat), live(jobs, Beat()))
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(jobs=JOBS)
 def test_twice_the_intensity_is_twice_the_emissions(jobs: list[JobSpec]) -> None:
     once, twice = live(jobs, Beat()), live(jobs, Beat(), values=[2 * value for value in DAY])
@@ -136,7 +148,7 @@ def test_twice_the_intensity_is_twice_the_emissions(jobs: list[JobSpec]) -> None
     assert twice.energy_j == once.energy_j
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(jobs=JOBS)
 def test_two_devices_swapped_swap_their_energy(jobs: list[JobSpec]) -> None:
     def swap(world: World) -> None:

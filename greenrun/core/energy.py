@@ -89,6 +89,8 @@ class Mark:
     """How far a device's energy has been booked: everything before `at` is in slices, `energy_j` is its counter there.
 
     `held_w` and `idle_w` are the last powers seen while held and while free, in watts; they split a bridged gap.
+    `since_run` is the first run that may hold the device from here on: those before it had ended when the clock was
+    set back, and what happens at the same hour of the clock once more is not theirs.
     """
 
     device: str
@@ -98,3 +100,4 @@ class Mark:
     session: str
     held_w: float | None = None
     idle_w: float | None = None
+    since_run: int = 0

@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 
 ABSURD_G_PER_KWH = 5_000.0  # above any power station ever built; a unit mix-up (lb/MWh, kg/MWh x1000) lands beyond it
 
+UNCOVERED_S, UNCOVERED_SHARE = 1e-5, 1e-2  # what may be missing of an interval that counts as covered: rounding
+
 
 class Kind(StrEnum):
     """How a slot's value came to be."""
@@ -157,19 +159,23 @@ class Series:
 
     def mean(self, start: datetime, end: datetime) -> float | None:
         """The time-weighted mean over `[start, end)`; None unless every instant of it is covered."""
-        mean = float(self.means(np.array([start.timestamp()]), (end - start).total_seconds())[0])
+        mean = float(self._means(np.array([start.timestamp()]), np.array([end.timestamp()]))[0])
         return mean if isfinite(mean) else None
 
     def means(self, starts_s: Floats, duration_s: float) -> Floats:
         """Means over `[start, start + duration_s)` for many starts at once; NaN where not wholly covered."""
-        if not len(self) or duration_s <= 0:
+        return self._means(starts_s, starts_s + duration_s)
+
+    def _means(self, starts_s: Floats, ends_s: Floats) -> Floats:
+        widths_s = ends_s - starts_s  # as the floats have it, which differs from the duration by a fraction of 1e-6
+        if not len(self) or not np.all(widths_s > 0):
             return np.full(len(starts_s), np.nan)
-        ends_s = starts_s + duration_s
         total = np.interp(ends_s, self._knots_s, self._integral) - np.interp(starts_s, self._knots_s, self._integral)
         covered = np.interp(ends_s, self._knots_s, self._covered_s) - np.interp(
             starts_s, self._knots_s, self._covered_s
         )
-        return np.where(covered >= duration_s - 1e-5, total / duration_s, np.nan)
+        missing_s = np.minimum(UNCOVERED_S, UNCOVERED_SHARE * widths_s)
+        return np.where(covered >= widths_s - missing_s, total / widths_s, np.nan)
 
     def edges(self, start: datetime, end: datetime) -> list[datetime]:
         """Every slot boundary strictly inside `(start, end)`, in order."""

@@ -2,8 +2,8 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import pairwise
 
 from greenrun.core.energy import Component, Hold, Mark, Quality, Reading, Slice
@@ -12,6 +12,9 @@ from greenrun.core.ledger import worst
 # How a mark's `session` tells where on the curve it lies, so that cutting goes on later as if it had never paused.
 _INSIDE = "~"  # after the session's name: between two of its readings
 _IN_GAP = ""  # no session at all: where nobody sampled
+
+ABSURD_W = 20_000.0  # no device draws this: more was used over another time than the clock says, for it was set back
+LATE_S = 1.0  # how far a counter may lag behind its device, and so jump when it catches up
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,8 @@ def cut(
 
     Energies add up to the counter's difference. A slice's quality is the worst of what it spans: a sampling pause
     longer than `gap_s` seconds or a new sampler session is bridged, by the expected power of its held and free parts;
-    a new counter base or a counter that went back is unknown. Raises ValueError when two runs hold the device at once.
+    a new counter base, a counter that went back and a power above ABSURD_W are unknown. Raises ValueError when two
+    runs hold the device at once.
     """
     if mark is None:
         return [], _first_mark(readings)
@@ -122,7 +126,7 @@ def cut(
         return [], mark
     lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w))
     slices = _slices(cuts, lines, mine, mark.device, component)
-    return slices, _mark_at(cuts[-1], steps[-1], lines[-1], powers)
+    return slices, _mark_at(mark, cuts[-1], steps[-1], lines[-1], powers)
 
 
 def _first_mark(readings: Sequence[Reading]) -> Mark | None:
@@ -153,9 +157,10 @@ def _steps(mark: Mark, readings: Sequence[Reading], gap_s: float) -> list[_Step]
 
 
 def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
-    if after.counter != before.counter or after.energy_j < before.energy_j:
+    seconds, energy_j = (after.at - before.at).total_seconds(), after.energy_j - before.energy_j
+    if after.counter != before.counter or not 0 <= energy_j <= ABSURD_W * (seconds + LATE_S):
         return Quality.UNKNOWN
-    gap = after.session != before.session or after.at - before.at > timedelta(seconds=gap_s)
+    gap = after.session != before.session or seconds > gap_s
     return worst((after.quality, Quality.BRIDGED)) if gap else after.quality
 
 
@@ -228,15 +233,15 @@ def _slices(
     return slices
 
 
-def _mark_at(instant: datetime, step: _Step, line: _Line, powers: _Powers) -> Mark:
+def _mark_at(mark: Mark, instant: datetime, step: _Step, line: _Line, powers: _Powers) -> Mark:
     """Return the mark at `instant`, which lies in the last `step` of the curve or at its end."""
     energy_j, reading, session = line.energy_at(instant), step.after, step.after.session
     if instant < step.after.at and step.quality is Quality.UNKNOWN:  # the old base is what tells that it is unknown
         energy_j, reading, session = step.before.energy_j, step.before, step.before.session
     elif instant < step.after.at:
         session = _IN_GAP if step.quality is Quality.BRIDGED else session + _INSIDE
-    return Mark(
-        device=reading.device,
+    return replace(
+        mark,
         at=instant,
         energy_j=energy_j,
         counter=reading.counter,

@@ -2,11 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from greenrun.core.energy import Reading
 
 READINGS_KEPT = 1200  # per device: ten minutes at one a second, and as many again for pokes and changes of load
+SET_BACK = timedelta(seconds=1)  # a reading that much before the last one tells that the clock was set back
 
 
 class History:
@@ -16,9 +17,15 @@ class History:
         self._readings: dict[str, deque[Reading]] = {}
 
     def add(self, readings: Iterable[Reading]) -> None:
-        """Keep readings; one whose time is not after its device's last (the clock was set back) is dropped."""
+        """Keep readings; one whose time is not after its device's last is dropped.
+
+        A reading more than SET_BACK before the last takes the place of all that are kept: the clock was set back, and
+        times before and after that do not compare.
+        """
         for reading in readings:
             kept = self._readings.setdefault(reading.device, deque(maxlen=READINGS_KEPT))
+            if kept and reading.at < kept[-1].at - SET_BACK:
+                kept.clear()
             if not kept or reading.at > kept[-1].at:
                 kept.append(reading)
 

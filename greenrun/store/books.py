@@ -1,20 +1,24 @@
 """The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, Row, String, delete, func, insert, select, true, type_coerce
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.errors import StoreError
 from greenrun.core.intensity import Kind, SeriesId
-from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, worst
+from greenrun.core.job import Run
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, complete, expected_seconds, worst
 from greenrun.store import tallies
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
 from greenrun.store.journal import CounterKey, count
+from greenrun.store.records import run_of
 from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
 
 BOOKED, SETTLED = "booked", "settled"  # the stages of a price
@@ -31,9 +35,10 @@ class Books(Database):
     def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
         """Book slices with the price known now, move the marks and count the totals, all or nothing.
 
-        A slice that is in the books already is a StoreError: energy is never booked twice.
+        A device's slices must follow one another from its mark on, else StoreError: energy is never booked twice.
         """
         with self._write() as connection:
+            _check_order(connection, entries, marks)
             if entries:
                 ids = _insert_slices(connection, entries)
                 _insert_prices(connection, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
@@ -43,8 +48,8 @@ class Books(Database):
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000
-    ) -> Sequence[tuple[int, Slice]]:
-        """Return slices (with their ids) that ended after `after` and by `before` and are not settled, oldest first."""
+    ) -> Sequence[tuple[int, Slice, float]]:
+        """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
         later = UNSETTLED.c.ended_at > after if after is not None else true()
         query = (
             select(SLICES)
@@ -54,7 +59,7 @@ class Books(Database):
             .limit(limit)
         )
         with self._read() as connection:
-            return [(row.id, _slice_of(row)) for row in connection.execute(query)]
+            return [(row.id, _slice_of(row), row.pue) for row in connection.execute(query)]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
         """Book the settled price of each slice id once; return how many were new."""
@@ -68,12 +73,16 @@ class Books(Database):
         return len(waiting)
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
-        """Return each run's energy and emissions as the books have them now."""
+        """Return each run's energy and emissions as the books have them now.
+
+        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
+        """
         parts: dict[int, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
         with self._read() as connection:
-            for row in connection.execute(_sums_by_quality(run_ids)):
+            runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
+            for row in connection.execute(_sums(run_ids)):
                 parts[row.run_id].append(row)
-        return {run_id: _total(rows) for run_id, rows in parts.items()}
+        return {run_id: _total(runs[run_id], rows) if rows else Total() for run_id, rows in parts.items()}
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""
@@ -88,6 +97,18 @@ class Books(Database):
         with self._read() as connection:
             rows = connection.execute(select(COUNTERS))
             return {(row.name, tuple(sorted(row.labels.items()))): row.value for row in rows}
+
+
+def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:
+    moved = {mark.device for mark in marks}
+    booked = {row.device: row.at for row in connection.execute(select(MARKS.c.device, MARKS.c.at))}
+    for piece in sorted((entry.slice for entry in entries), key=lambda piece: (piece.device, piece.start)):
+        if piece.device in moved and booked.get(piece.device, piece.start) != piece.start:
+            raise StoreError(
+                f"{piece.device} is booked up to {booked[piece.device].isoformat()}, so its slice from "
+                f"{piece.start.isoformat()} is refused and nothing was stored: two daemons may use this file; stop one"
+            )
+        booked[piece.device] = piece.end
 
 
 def _insert_slices(connection: Connection, entries: Sequence[Entry]) -> dict[int, Entry]:
@@ -192,13 +213,16 @@ def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _sums_by_quality(run_ids: Sequence[int]) -> Any:
-    """Return the query for one row per run and grade: sums, and how many of its slices have each price."""
+def _sums(run_ids: Sequence[int]) -> Any:
+    """Return the query for one row per run, device and grade: sums, and how many of its slices have each price."""
     booked, settled = LEDGER.alias(BOOKED), LEDGER.alias(SETTLED)
     return (
         select(
             SLICES.c.run_id,
+            SLICES.c.device,
             SLICES.c.quality,
+            func.max(SLICES.c.ended_at).label("ended_at"),
+            func.sum(_days(SLICES.c.ended_at) - _days(SLICES.c.started_at)).label("days"),
             func.count().label("slices"),
             func.sum(SLICES.c.energy_j).label("energy_j"),
             func.count(booked.c.emissions_g).label("priced"),
@@ -209,19 +233,27 @@ def _sums_by_quality(run_ids: Sequence[int]) -> Any:
         .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == BOOKED))
         .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
         .where(among(SLICES.c.run_id, run_ids))
-        .group_by(SLICES.c.run_id, SLICES.c.quality)
+        .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
     )
 
 
-def _total(parts: Sequence[Row[Any]]) -> Total:
-    """Sum a run's grades as `greenrun.core.ledger.total` sums its entries."""
+def _days(instant: ColumnElement[datetime]) -> ColumnElement[float]:
+    return func.julianday(type_coerce(instant, String))
+
+
+def _total(run: Run, parts: Sequence[Row[Any]]) -> Total:
+    """Sum a run's parts as `greenrun.core.ledger.total` sums its entries."""
+    booked_s: defaultdict[str, float] = defaultdict(float)
+    for part in parts:
+        booked_s[part.device] += part.days * 86_400
     energies = [part.energy_j for part in parts if part.energy_j is not None]
-    return Total(
+    booked = Total(
         energy_j=sum(energies) if energies else None,
         quality=worst(Quality(part.quality) for part in parts),
         emissions_g=_complete_sum((part.slices, part.priced, part.emissions_g) for part in parts),
         settled_g=_complete_sum((part.slices, part.settled, part.settled_g) for part in parts),
     )
+    return complete(booked, booked_s, expected_seconds(run, max(part.ended_at for part in parts)))
 
 
 def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | None:

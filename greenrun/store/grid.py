@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, PRICES, SERIES
 
@@ -59,23 +60,33 @@ class Grid(Database):
         return [*later, *before][::-1]
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
-        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+        """Keep measured values; a changed value becomes a new revision. Return how many rows were new.
+
+        A value that was fetched again is confirmed: it is still what the source says.
+        """
         if series.start is None or series.end is None:
             return 0
         with self._write() as connection:
             key = series_key(connection, series.id)
-            known = {_slot_of(row) for row in _latest_revisions(connection, key, series.start, series.end)}
+            known = {_slot_of(row): row.id for row in _latest_revisions(connection, key, series.start, series.end)}
             new = [slot for slot in series if slot not in known]
+            _confirm(connection, [known[slot] for slot in series if slot in known], fetched_at)
             if new:
                 connection.execute(insert(INTENSITIES), [_intensity_columns(key, slot, fetched_at) for slot in new])
         return len(new)
 
-    def intensities(self, series_id: SeriesId, start: datetime, end: datetime) -> Series:
-        """Return the latest revision of the measured slots that touch `[start, end)`."""
+    def intensities(
+        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
+    ) -> Series:
+        """Return the latest revision of the measured slots that touch `[start, end)`.
+
+        With `final_after` only those that the source still said, or had come to say, that long past their end.
+        """
         with self._read() as connection:
             key = next((key for key, known in series_ids(connection).items() if known == series_id), None)
             rows = [] if key is None else _latest_revisions(connection, key, start, end)
-        return Series.of(series_id, [_slot_of(row) for row in rows])
+        final = [row for row in rows if final_after is None or row.confirmed_at >= row.ended_at + final_after]
+        return Series.of(series_id, [_slot_of(row) for row in final])
 
     def save_prices(self, prices: Mapping[datetime, float], *, now: datetime) -> None:
         """Keep the planner's price per GPU for each slot start, in place of the last ones."""
@@ -177,7 +188,13 @@ def _intensity_columns(key: int, slot: Slot, fetched_at: datetime) -> dict[str, 
         "intensity_g_per_kwh": slot.intensity_g_per_kwh,
         "kind": slot.kind,
         "fetched_at": fetched_at,
+        "confirmed_at": fetched_at,
     }
+
+
+def _confirm(connection: Connection, ids: Sequence[int], fetched_at: datetime) -> None:
+    unconfirmed = among(INTENSITIES.c.id, ids) & (INTENSITIES.c.confirmed_at < fetched_at)
+    connection.execute(update(INTENSITIES).where(unconfirmed).values(confirmed_at=fetched_at))
 
 
 def _latest_revisions(connection: Connection, key: int, start: datetime, end: datetime) -> list[Row[Any]]:

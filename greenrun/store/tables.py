@@ -153,7 +153,7 @@ class ForecastRecord(Record, table=True):
 
 
 class IntensityRecord(Record, table=True):
-    """One revision of a measured slot; the one fetched last holds."""
+    """One revision of a measured slot, last found unchanged at `confirmed_at`; the one fetched last holds."""
 
     __tablename__ = "intensities"
     __table_args__ = (Index("ix_intensities_series_id_ended_at", "series_id", "ended_at"),)
@@ -165,14 +165,14 @@ class IntensityRecord(Record, table=True):
     intensity_g_per_kwh: float
     kind: str
     fetched_at: datetime = Field(sa_type=Instant)
+    confirmed_at: datetime = Field(sa_type=Instant)
 
 
 class SliceRecord(Record, table=True):
-    """Energy of one device over an interval; the unique index keeps it from being booked twice."""
+    """Energy of one device over an interval; where the clock was set back, a device may have two for one hour."""
 
     __tablename__ = "slices"
     __table_args__ = (
-        Index("ux_slices_device_started_at", "device", "started_at", unique=True),
         CheckConstraint("ended_at > started_at", name="interval"),
         CheckConstraint("energy_j IS NOT NULL OR quality = 'unknown'", name="energy"),
     )
@@ -217,7 +217,7 @@ class UnsettledRecord(Record, table=True):
 
 
 class MarkRecord(Record, table=True):
-    """How far a device's energy is booked."""
+    """How far a device's energy is booked; its next slice begins there, which keeps energy from being booked twice."""
 
     __tablename__ = "device_marks"
 
@@ -228,6 +228,7 @@ class MarkRecord(Record, table=True):
     session: str
     held_w: float | None = None
     idle_w: float | None = None
+    since_run: int
 
 
 class CounterRecord(Record, table=True):

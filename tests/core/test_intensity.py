@@ -64,6 +64,17 @@ def test_a_later_series_takes_over_where_it_begins_even_inside_a_slot() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("us", [1, 2, 5, 9, 20, 1000])
+def test_a_window_of_microseconds_is_covered_wholly_or_not_at_all(us: int) -> None:
+    series, window = grid([300, 300]), timedelta(microseconds=us)
+    assert series.mean(T0 + SLOT - window / 2, T0 + SLOT - window / 2 + window) == pytest.approx(300, rel=1e-3)
+    assert series.mean(T0 + SLOT, T0 + SLOT + window) == pytest.approx(300, rel=1e-3)
+    assert series.mean(T0 - window, T0) is None
+    assert series.mean(T0 + 2 * SLOT, T0 + 2 * SLOT + window) is None
+    if 1 < us < 20:
+        assert series.mean(T0 - timedelta(microseconds=1), T0 - timedelta(microseconds=1) + window) is None
+
+
 @given(values, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_the_integral_over_an_interval_is_the_sum_over_its_parts(
     rows: list[float], a: float, b: float, c: float

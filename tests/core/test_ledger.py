@@ -1,6 +1,7 @@
 """The ledger prices an interval with its own mean, and never turns unknown into a number."""
 
 from datetime import timedelta
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Quality, Slice
 from greenrun.core.intensity import Kind
-from greenrun.core.ledger import UNPRICED, Entry, Priced, price, total, worst
+from greenrun.core.job import Run
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, expected_seconds, price, total, worst
 from tests.core.build import GRID, SLOT, T0, grid
 
 
@@ -49,6 +51,44 @@ def test_one_unpriced_part_leaves_the_sum_unknown() -> None:
     unpriced = Entry(slice=piece(1.0), pue=1.0, booked=UNPRICED)
     assert total([priced, unpriced]).emissions_g is None
     assert total([priced, unpriced]).energy_j == 2.0
+
+
+@pytest.mark.parametrize(
+    ("slots", "expected_s", "is_whole"),
+    [
+        pytest.param([0, 1], {"gpu0": 3600}, True, id="all of it"),
+        pytest.param([0, 1], {"gpu0": 3601}, True, id="but a second"),
+        pytest.param([0, 1], {"gpu0": 3602}, False, id="two seconds short"),
+        pytest.param([1], {"gpu0": 3600}, False, id="the beginning is missing"),
+        pytest.param([0, 1], {"gpu0": 3600, "gpu1": 3600}, False, id="a device is missing"),
+        pytest.param([0, 1], {}, True, id="nothing is expected"),
+    ],
+)
+def test_a_part_that_is_in_no_slice_leaves_the_sum_unknown(
+    slots: list[int], expected_s: dict[str, float], is_whole: bool
+) -> None:
+    pieces = [piece(1.0, start=slot) for slot in slots]
+    prices = [price(each, grid([100, 100]), 1.0) for each in pieces]
+    rows = [Entry(slice=each, pue=1.0, booked=one, settled=one) for each, one in zip(pieces, prices, strict=True)]
+    expected = total(rows) if is_whole else Total(energy_j=float(len(slots)))
+    assert total(rows, expected_s) == expected
+    assert (expected.emissions_g is not None) == is_whole
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "until", "expected_s"),
+    [(0, 2, 1, 3600), (0, None, 1, 1800), (0, None, None, inf), (None, 2, 1, inf), (2, 1, 3, inf)],
+    ids=["ended", "runs", "nothing booked", "start unknown", "clock set back"],
+)
+def test_a_run_is_expected_to_be_booked_from_start_to_end(
+    started: int | None, ended: int | None, until: int | None, expected_s: float
+) -> None:
+    moments = [None if slot is None else T0 + slot * SLOT for slot in (started, ended, until)]
+    run = Run(
+        id=1, job_id=1, number=1, token="t", devices=("a", "b"), claimed_at=T0,
+        started_at=moments[0], ended_at=moments[1], outcome=None, exit_code=None, log=None,
+    )  # fmt: skip
+    assert expected_seconds(run, moments[2]) == {"a": expected_s, "b": expected_s}
 
 
 @given(st.lists(st.sampled_from(Quality), min_size=1))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Hold, Mark, Quality, Reading, Slice
-from greenrun.core.slicing import cut
+from greenrun.core.holding import exclusive
+from greenrun.core.slicing import ABSURD_W, LATE_S, cut
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 GPU = "GPU-1"
@@ -187,6 +188,41 @@ def test_a_counter_that_goes_back_is_unknown() -> None:
     assert drawn(slices) == "0-4 - ? unknown, 4-8 - 400 measured"
 
 
+def test_more_energy_than_a_device_can_use_is_unknown() -> None:
+    """The clock was set back an hour unnoticed: that hour's energy must not be that of the seconds after the mark."""
+    hour_j = 3600 * 350
+    readings = [reading(1, hour_j + 350), reading(2, hour_j + 700), reading(3, hour_j + 1050)]
+    slices, _ = cut(mark(), readings, [hold(7, 0.5, 2)], [at(3)], at(9))
+    assert drawn(slices) == "0-0.5 - ? unknown, 0.5-1 7 ? unknown, 1-2 7 350 measured, 2-3 - 350 measured"
+    assert booked(mark(), readings, [hold(7, 0.5, 2)], [3], [0.7, 1, 2, 9]) == as_approx(slices)
+
+
+def test_a_counter_that_catches_up_is_believed() -> None:
+    slices, _ = cut(mark(), [reading(0.001, 70), reading(1, 700)], [], [at(1)], at(1))
+    assert drawn(slices) == "0-1 - 700 measured"
+
+
+@pytest.mark.parametrize(
+    ("holds", "expected"),
+    [
+        pytest.param([(1, 0, 5), (2, 5, 9)], [(1, 0, 5), (2, 5, 9)], id="11122"),
+        pytest.param([(1, 0, 5), (2, 4, None)], [(1, 0, 4), (2, 4, None)], id="clock back a little"),
+        pytest.param([(1, 3, 5), (2, 2, 9)], [(2, 2, 9)], id="clock back to before the first began"),
+        pytest.param([(1, 0, None), (2, 4, 6)], [(1, 0, 4), (2, 4, 6)], id="the first is not known to have ended"),
+        pytest.param([(1, 0, 900), (2, 4, 6), (3, 5, 8)], [(1, 0, 4), (2, 4, 5), (3, 5, 8)], id="1122333"),
+    ],
+)
+def test_holds_that_overlap_are_cut_short_by_the_later_runs(holds: list, expected: list) -> None:  # type: ignore[type-arg]
+    rows = [hold(*each) for each in expected]
+    assert exclusive(hold(*each) for each in holds) == rows
+    assert exclusive(rows) == rows
+
+
+def test_the_first_run_that_may_hold_is_kept_with_the_mark() -> None:
+    _, new = cut(mark(since_run=8), [reading(2, 200)], [], [at(2)], at(9))
+    assert new == mark(200.0, at=at(2), since_run=8, idle_w=100.0)
+
+
 def test_an_unknown_interval_in_two_calls_stays_unknown() -> None:
     readings = [reading(4, 400), reading(8, 300), reading(12, 700)]
     assert [piece.energy_j for piece in booked(mark(), readings, [], [6, 12], [5, 6, 7, 12])] == [
@@ -230,6 +266,11 @@ def booked(
     return slices
 
 
+def most_j(start: datetime, end: datetime) -> float:
+    """The most joules that are believed to have been used between two instants."""
+    return ABSURD_W * ((end - start).total_seconds() + LATE_S)
+
+
 def as_approx(slices: list[Slice]) -> list[Slice]:
     return [
         replace(piece, energy_j=None if piece.energy_j is None else pytest.approx(piece.energy_j, rel=1e-6, abs=1e-5))
@@ -244,7 +285,7 @@ def test_energy_is_conserved(world: tuple[list[Reading], list[Hold], list[float]
     first = mark(start_j, counter="c0")
     slices, new = cut(first, readings, holds, [at(edge) for edge in edges] + [readings[-1].at], at(100))
     points = [(first.at, first.counter, start_j), *((one.at, one.counter, one.energy_j) for one in readings)]
-    steps = [b[2] - a[2] for a, b in pairwise(points) if a[1] == b[1] and b[2] >= a[2]]
+    steps = [b[2] - a[2] for a, b in pairwise(points) if a[1] == b[1] and 0 <= b[2] - a[2] <= most_j(a[0], b[0])]
     known = [piece.energy_j for piece in slices if piece.energy_j is not None]
     assert new is not None
     assert new.at == readings[-1].at

@@ -31,6 +31,12 @@ def test_a_reading_whose_time_does_not_advance_is_dropped() -> None:
     assert history.since({}) == [reading(5), reading(6)]
 
 
+def test_when_the_clock_is_set_back_it_begins_anew_and_other_devices_stay() -> None:
+    history = History()
+    history.add([reading(3600), reading(3600, "B"), reading(3601), reading(2), reading(3)])
+    assert history.since({}) == [reading(2), reading(3), reading(3600, "B")]
+
+
 def test_the_oldest_are_dropped_first() -> None:
     history = History()
     history.add(reading(second) for second in range(READINGS_KEPT + 10))

@@ -13,9 +13,9 @@ from greenrun.core.energy import Component, Mark, Quality
 from greenrun.core.errors import StoreError
 from greenrun.core.intensity import Kind
 from greenrun.core.job import Run
-from greenrun.core.ledger import Entry, Priced, Total, total
+from greenrun.core.ledger import Entry, Priced, Total, expected_seconds, total
 from greenrun.store import Store
-from tests.store.examples import NOW, after, entry, priced, running
+from tests.store.examples import NOW, after, close, entry, priced, running
 
 MEASURED = Kind.MEASURED
 
@@ -58,9 +58,17 @@ def test_a_mark_moves_and_the_others_stay(store: Store) -> None:
 def test_a_slice_is_never_booked_twice_and_the_whole_batch_is_undone(store: Store) -> None:
     store.append_slices([entry(0)], [mark(60)], now=NOW)
     before = store.entries(), store.marks(), store.counters()
-    with pytest.raises(StoreError, match="UNIQUE"):
-        store.append_slices([entry(60), entry(0)], [mark(120)], now=NOW)
+    for again in ([entry(60), entry(0)], [entry(0)], [entry(30)], [entry(60), entry(90)]):
+        with pytest.raises(StoreError, match="GPU-0 is booked up to .* nothing was stored"):
+            store.append_slices(again, [mark(120)], now=NOW)
     assert (store.entries(), store.marks(), store.counters()) == before
+
+
+def test_an_hour_that_the_clock_tells_twice_is_booked_twice(store: Store) -> None:
+    store.append_slices([entry(0), entry(60)], [mark(120)], now=NOW)
+    store.append_slices([entry(120, energy_j=None, quality=Quality.UNKNOWN)], [mark(0)], now=NOW)
+    store.append_slices([entry(0)], [mark(60)], now=NOW)
+    assert [row.slice.start for row in store.entries()] == [NOW, NOW, after(60), after(120)]
 
 
 @pytest.mark.parametrize(
@@ -112,11 +120,16 @@ def test_unsettled_slices_are_those_that_ended_by_then_oldest_first(store: Store
     rows = [entry(60), entry(0), entry(120)]
     store.append_slices(rows, [], now=NOW)
     store.append_slices([entry(0, device="GPU-1")], [], now=NOW)
-    expected = [(2, rows[1].slice), (4, entry(0, device="GPU-1").slice), (1, rows[0].slice)]
+    expected = [(2, rows[1].slice, 1.0), (4, entry(0, device="GPU-1").slice, 1.0), (1, rows[0].slice, 1.0)]
     assert store.unsettled(after(120)) == expected
     assert store.unsettled(after(120), limit=2) == expected[:2]
     store.settle({2: priced(0.1)}, now=NOW)
-    assert [key for key, _ in store.unsettled(after(180))] == [4, 1, 3]
+    assert [key for key, _, _ in store.unsettled(after(180))] == [4, 1, 3]
+
+
+def test_an_unsettled_slice_comes_with_its_own_pue(store: Store) -> None:
+    store.append_slices([replace(entry(0), pue=1.4), replace(entry(60), pue=1.2)], [], now=NOW)
+    assert [pue for _, _, pue in store.unsettled(after(120))] == [1.4, 1.2]
 
 
 def test_unknown_energy_is_settled_without_emissions(store: Store) -> None:
@@ -137,6 +150,30 @@ def test_entries_of_a_job_are_its_latest_in_time_order(store: Store) -> None:
 
 def test_a_run_without_slices_has_an_unknown_total(store: Store) -> None:
     assert store.run_totals([running(store).id, 99]) == {1: Total(), 99: Total()}
+
+
+@pytest.mark.parametrize(
+    ("booked", "ended_s", "is_whole"),
+    [
+        pytest.param([(0, "A"), (0, "B")], None, True, id="it runs and all that is booked is whole"),
+        pytest.param([(0, "A"), (60, "A"), (0, "B")], None, False, id="it runs and a device stays behind"),
+        pytest.param([(60, "A"), (60, "B")], None, False, id="it runs and its beginning is missing"),
+        pytest.param([(0, "A"), (60, "A"), (0, "B"), (60, "B")], 122, True, id="it ended and is all booked"),
+        pytest.param([(0, "A"), (0, "B")], 122, False, id="it ended and its last slices are missing"),
+    ],
+)
+def test_a_run_of_which_a_part_is_not_booked_has_an_unknown_total(
+    store: Store, booked: list[tuple[float, str]], ended_s: float | None, is_whole: bool
+) -> None:
+    run = running(store, "A", "B")
+    rows = [entry(2 + start, run=run, device=device) for start, device in booked]
+    store.append_slices(rows, [], now=NOW)
+    store.settle({key: priced(0.2) for key in range(1, len(rows) + 1)}, now=NOW)
+    if ended_s is not None:
+        close(store, run, ended_at=after(ended_s))
+    energy_j, grams = 3_600.0 * len(rows), pytest.approx(0.2 * len(rows))
+    whole = Total(energy_j=energy_j, quality=Quality.MEASURED, emissions_g=grams, settled_g=grams)  # type: ignore[arg-type]
+    assert store.run_totals([run.id])[run.id] == (whole if is_whole else Total(energy_j=energy_j))
 
 
 def test_counters_and_books_outlive_a_restart(path: Path) -> None:
@@ -163,7 +200,7 @@ PIECES = st.tuples(
 @given(st.lists(PIECES, max_size=12), st.integers(1, 5))
 def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], batch: int) -> None:  # type: ignore[type-arg]
     with TemporaryDirectory() as folder, Store(Path(folder) / "greenrun.db") as store:
-        runs = [running(store, project="a"), running(store, project="b")]
+        runs = [running(store, project="a"), running(store, "GPU-0", project="b")]
         rows = [_piece(index * 60, runs, *piece[:5]) for index, piece in enumerate(pieces)]
         for start in range(0, len(rows), batch):
             store.append_slices(rows[start : start + batch], [], now=NOW)
@@ -171,8 +208,10 @@ def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], 
         entries = store.entries()
         assert [replace(row, settled=None) for row in entries] == as_booked(store, rows)
         assert _grams(store) == pytest.approx(_sums(entries), rel=1e-9)
-        for run in runs:
-            expected = total(row for row in entries if row.slice.run_id == run.id)
+        for run in store.live_runs():
+            own = [row for row in entries if row.slice.run_id == run.id]
+            until = max((row.slice.end for row in own), default=None)
+            expected = total(own, expected_seconds(run, until) if own else None)
             actual = store.run_totals([run.id])[run.id]
             assert actual.quality == expected.quality
             assert _known(actual) == pytest.approx(_known(expected), rel=1e-9)

@@ -1,6 +1,6 @@
 """Forecasts are kept as issued, measured values with their revisions, and a replay's beginning for good."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -79,6 +79,22 @@ def test_a_revision_may_cut_the_time_differently(
     for at, measured in ((7200, first), (7300, then)):
         store.save_intensities(measured, fetched_at=after(at))
     assert values(store) == expected
+
+
+def test_a_value_is_final_once_it_was_fetched_long_enough_past_its_slots_end(store: Store) -> None:
+    """The slots end after 1800 and 3600 s; their values are final an hour later."""
+    hour = timedelta(hours=1)
+
+    def final() -> list[float]:
+        return [slot.intensity_g_per_kwh for slot in store.intensities(SERIES, NOW, after(7200), final_after=hour)]
+
+    first, revised = series(100.0, 110.0, kind=MEASURED), series(100.0, 120.0, kind=MEASURED)
+    seen = []
+    for measured, at in ((first, 3600), (first, 5399), (first, 5400), (first, 3700), (revised, 7199), (revised, 7200)):
+        store.save_intensities(measured, fetched_at=after(at))
+        seen.append(final())
+    assert seen == [[], [], [100.0], [100.0], [100.0], [100.0, 120.0]]
+    assert values(store) == [100.0, 120.0]
 
 
 def test_intensities_are_the_slots_that_touch_an_interval(store: Store) -> None:

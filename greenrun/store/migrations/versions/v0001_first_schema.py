@@ -142,6 +142,7 @@ def _grid() -> None:
         sa.Column("intensity_g_per_kwh", sa.Float(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("fetched_at", sa.String(), nullable=False),
+        sa.Column("confirmed_at", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(["series_id"], ["series.id"], name="fk_intensities_series_id"),
         sa.PrimaryKeyConstraint("id", name="pk_intensities"),
     )
@@ -168,7 +169,6 @@ def _books() -> None:
     )
     op.create_index("ix_slices_run_id", "slices", ["run_id"])
     op.create_index("ix_slices_started_at", "slices", ["started_at"])
-    op.create_index("ux_slices_device_started_at", "slices", ["device", "started_at"], unique=True)
     op.create_table(
         "ledger",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -202,6 +202,7 @@ def _books() -> None:
         sa.Column("session", sa.String(), nullable=False),
         sa.Column("held_w", sa.Float()),
         sa.Column("idle_w", sa.Float()),
+        sa.Column("since_run", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("device", name="pk_device_marks"),
     )
     op.create_table(
