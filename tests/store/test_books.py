@@ -59,7 +59,7 @@ def test_a_slice_is_never_booked_twice_and_the_whole_batch_is_undone(store: Stor
     store.append_slices([entry(0)], [mark(60)], now=NOW)
     before = store.entries(), store.marks(), store.counters()
     for again in ([entry(60), entry(0)], [entry(0)], [entry(30)], [entry(60), entry(90)]):
-        with pytest.raises(StoreError, match="GPU-0 is booked up to .* nothing was stored"):
+        with pytest.raises(StoreError, match=r"GPU-0 is booked up to .* nothing was stored"):
             store.append_slices(again, [mark(120)], now=NOW)
     assert (store.entries(), store.marks(), store.counters()) == before
 
