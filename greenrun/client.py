@@ -7,7 +7,10 @@ Answers are the API's own JSON objects (dicts), unchanged.
 """
 
 import json
+import os
+import pwd
 import socket
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -19,23 +22,34 @@ from greenrun.core.errors import GreenrunError, Problem
 Answer = dict[str, Any]
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
 class ClientError(GreenrunError):
-    """The daemon refused, failed or cannot be reached; carries what its problem+json says."""
+    """The daemon refused, failed or cannot be reached; carries what its problem+json says.
+
+    What the daemon did not say has no type and no title; `status` is None when there was no answer.
+    """
 
     def __init__(
-        self, detail: str, *, title: str = "", status: int | None = None, errors: Sequence[Problem] = ()
+        self,
+        detail: str,
+        *,
+        type: str = "",
+        title: str = "",
+        status: int | None = None,
+        errors: Sequence[Problem] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.type = type
         self.title = title
         self.status = status
         self.errors = tuple(errors)
 
 
 class NotReachable(ClientError):
-    """No daemon answers on the socket."""
+    """No daemon that can be trusted answers on the socket."""
 
 
 class RequestRefused(ClientError):
@@ -201,6 +215,16 @@ class _UnixConnection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        _, uid, _ = _UCRED.unpack(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if uid not in (0, os.getuid()):
+            raise NotReachable(f"the socket {self._path} belongs to user {_user_name(uid)}, so nothing was sent")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _dry(dry_run: bool) -> dict[str, object]:
@@ -221,28 +245,30 @@ def _decoded(raw: bytes, status: int, path: Path) -> object:
 
 def _error(status: int, answer: object) -> ClientError:
     problem = answer if isinstance(answer, dict) else {}
-    title = str(problem.get("title") or f"the daemon answered with status {status}")
     errors = [
         Problem(field=str(item.get("field") or ""), message=str(item.get("message") or ""))
         for item in problem.get("errors") or ()
         if isinstance(item, dict)
     ]
     kind = _BY_STATUS.get(status, ClientError)
-    return kind(str(problem.get("detail") or title), title=title, status=status, errors=errors)
+    said = str(problem.get("detail") or problem.get("title") or f"the daemon answered with status {status}")
+    return kind(
+        said,
+        type=str(problem.get("type") or ""),
+        title=str(problem.get("title") or ""),
+        status=status,
+        errors=errors,
+    )
 
 
 def _unreachable(path: Path, why: OSError) -> NotReachable:
     said = why.strerror or str(why)
     advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve`"
     return NotReachable(
-        f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket",
-        title="the daemon is not reachable",
+        f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket"
     )
 
 
 def _silent(path: Path, timeout_s: float, *, may_have_acted: bool) -> NotReachable:
     doubt = "; it may still have acted: look with `greenrun list` before you repeat it" if may_have_acted else ""
-    return NotReachable(
-        f"the greenrun daemon at {path} did not answer within {timeout_s:g} s{doubt}",
-        title="the daemon does not answer",
-    )
+    return NotReachable(f"the greenrun daemon at {path} did not answer within {timeout_s:g} s{doubt}")

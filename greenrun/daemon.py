@@ -266,7 +266,7 @@ def _engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provi
 def _api_settings(config: Config, forecasts: Sequence[Provider]) -> ApiSettings:
     replayed = any(not provider.settle_after for provider in forecasts)
     return ApiSettings(
-        zone=config.grid.zone or "",
+        zone=config.grid.zone,
         default_duration=config.planner.default_duration,
         default_max_delay=config.planner.default_max_delay,
         max_queued=config.jobs.max_queued,

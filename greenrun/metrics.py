@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from threading import Lock
 
 from prometheus_client import CollectorRegistry
@@ -285,7 +286,9 @@ def _gpu_labels(device: Device) -> dict[str, str]:
 
 
 def _job_labels(job: Job) -> dict[str, str]:
-    return {"job_id": str(job.id), "job_name": job.name, "project": job.spec.project, "user": job.user}
+    # The whole command line stays out: it may hold secrets, and whoever scrapes keeps it for long.
+    name = job.spec.name or PurePath(job.spec.command[0]).name
+    return {"job_id": str(job.id), "job_name": name, "project": job.spec.project, "user": job.user}
 
 
 def _by_job(name: str, text: str) -> GaugeMetricFamily:

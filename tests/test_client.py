@@ -1,5 +1,6 @@
 """The client speaks the API over a unix socket and turns every failure into one ClientError with a sentence."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -105,6 +106,7 @@ def test_a_problem_is_raised_with_all_it_says(
     with pytest.raises(ClientError) as caught:
         client.plan()
     assert type(caught.value) is kind
+    assert caught.value.type == "urn:greenrun:problem"
     assert (str(caught.value), caught.value.title, caught.value.status) == ("A sentence.", "a title", status)
     assert caught.value.errors == (Problem(field="gpus", message="too many"),)
 
@@ -142,6 +144,23 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
             Client(path, timeout_s=0.05).cancel(7)
         with pytest.raises(NotReachable, match=r"within 0.05 s$"):
             Client(path, timeout_s=0.05).job(7)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as another user")
+def test_nothing_is_sent_to_a_socket_of_another_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("s") / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.seteuid(65534)  # whose socket it is, the kernel notes when it begins to listen
+        try:
+            listener.listen()
+        finally:
+            os.seteuid(0)
+        with pytest.raises(NotReachable, match=r"belongs to user nobody, so nothing was sent"):
+            Client(path, timeout_s=5).cancel(7)
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100) == b""
 
 
 def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -202,7 +202,7 @@ def new_engine(world: World, store: Store, meter: WorldMeter, *, wrap: Wrap = _a
         meter=wrap(meter, "meter"),
         forecasts=[wrap(world, "provider")],
         histories=[wrap(world, "provider")],
-        settings=EngineSettings(zone="GB", options=options, **{"tick": timedelta(minutes=10), **settings}),
+        settings=EngineSettings(zone="GB", **{"options": options, "tick": timedelta(minutes=10), **settings}),
     )
 
 

@@ -33,8 +33,8 @@ def get_forecast(
     """Return the forecast in use from now on, for the next `hours` or as far as it reaches."""
     known = daemon.settings.zone
     if zone not in (None, known):
-        raise HTTPException(404, f"This daemon knows the zone {known} only, not {zone}.")
-    forecast = daemon.store.latest_forecast(known)
+        raise HTTPException(404, _unknown(zone, known))
+    forecast = daemon.store.latest_forecast(known) if known else None
     if forecast is None:
         return ForecastOut(zone=known)
     now = daemon.now()
@@ -59,6 +59,12 @@ def get_ledger(
 ) -> list[EntryOut]:
     """List the latest `limit` slices of energy in the books, in time order."""
     return [entry_view(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
+
+
+def _unknown(zone: str | None, known: str | None) -> str:
+    if known is None:
+        return f"No zone is set, so there is no forecast for {zone} or any other: set [grid] zone."
+    return f"This daemon knows the zone {known} only, not {zone}."
 
 
 def _rung(daemon: Service, forecast: Forecast, age: timedelta) -> Rung:

@@ -6,11 +6,11 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from fastapi import Depends, Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from greenrun.api.connections import BoundedProtocol
 from greenrun.core.errors import NotPermitted
 from greenrun.core.job import Job
 
@@ -30,8 +30,10 @@ class Identity:
         return self.uid in (job.uid, 0, os.getuid())
 
 
-class PeerProtocol(H11Protocol):
+class PeerProtocol(BoundedProtocol):
     """HTTP/1.1 whose client address is the peer's user id and process id; uvicorn itself hides the socket."""
+
+    most: ClassVar[int] = 256
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask the kernel who connected, once per connection."""

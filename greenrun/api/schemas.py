@@ -165,9 +165,12 @@ class SlotOut(BaseModel):
 
 
 class ForecastOut(BaseModel):
-    """The forecast in use, from now on; with rung `none` there is none and the other fields are null."""
+    """The forecast in use, from now on; with rung `none` there is none and the other fields are null.
 
-    zone: str
+    `zone` is null when the settings name none.
+    """
+
+    zone: str | None
     provider: str | None = None
     signal: Signal | None = None
     accounting: Accounting | None = None

@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from greenrun.api.connections import BoundedProtocol
 from greenrun.api.peer import PeerProtocol
 from greenrun.core.errors import ConfigError, GreenrunError
 
@@ -28,11 +28,13 @@ _log = structlog.get_logger("greenrun.api")
 def bind_unix(path: Path) -> socket.socket:
     """Return a listening unix socket of mode 0600, its folder made with 0700; raise GreenrunError when a daemon has it.
 
-    A socket that nobody answers is what a killed daemon left, and is replaced.
+    A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
+    put a socket of their own in its place is refused (ConfigError).
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_folder(path.absolute().parent)
+        _refuse_open_folders(path.absolute().parent)
         _remove_stale(path)
         os.fchmod(listener.fileno(), 0o600)  # the bound file inherits it, so that it is never open to others
         listener.bind(str(path))
@@ -44,6 +46,40 @@ def bind_unix(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and what it lies in, all with 0700: `parents=True` would leave those above to the umask."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
+
+
+def _refuse_open_folders(folder: Path) -> None:
+    """Look at the socket's folder and, in a shared one like /tmp where anybody may make folders, at all up to that."""
+    places = [folder, *folder.parents]
+    shared = next((index for index, place in enumerate(places) if _is_shared(place.lstat())), 1)
+    for place in places[: shared or 1]:
+        why = _openness(place.lstat())
+        if why:
+            raise ConfigError(
+                f"The folder {place} {why}, so others could put a socket of their own in the place of greenrun's: "
+                "make it your own with mode 0700, or set [api] socket to a path in one that is."
+            )
+
+
+def _is_shared(found: os.stat_result) -> bool:
+    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid in (0, os.getuid())
+
+
+def _openness(found: os.stat_result) -> str | None:
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link"
+    if found.st_uid not in (0, os.getuid()):
+        return f"belongs to the user {found.st_uid}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        return "can be written by others"
+    return None
 
 
 def _remove_stale(path: Path) -> None:
@@ -120,15 +156,20 @@ class ServerHandle:
 
 
 def serve_in_thread(
-    app: FastAPI, uds_socket: socket.socket, metrics_app: FastAPI, tcp_socket: socket.socket | None
+    app: FastAPI,
+    uds_socket: socket.socket,
+    metrics_app: FastAPI,
+    tcp_socket: socket.socket | None,
+    *,
+    tcp_protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> ServerHandle:
     """Serve `app` on the unix socket and `metrics_app` on the TCP socket; return once both answer.
 
-    Both sockets are listening ones, and are closed when the server stops.
+    `tcp_protocol` limits the connections for the metrics. Both sockets are listening ones, and are closed when the server stops.
     """
     pairs = [(_Server(_config(app, PeerProtocol)), uds_socket)]
     if tcp_socket is not None:
-        pairs.append((_Server(_config(metrics_app, H11Protocol)), tcp_socket))
+        pairs.append((_Server(_config(metrics_app, tcp_protocol)), tcp_socket))
     port = tcp_socket.getsockname()[1] if tcp_socket else None
     path = Path(uds_socket.getsockname())
     thread = threading.Thread(target=_run, args=(pairs,), name="greenrun-api", daemon=True)
@@ -151,7 +192,7 @@ class _Server(uvicorn.Server):
         self.answers.set()
 
 
-def _config(app: FastAPI, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+def _config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=protocol,
@@ -161,7 +202,8 @@ def _config(app: FastAPI, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,  # a header must never say who asks
         server_header=False,
-        limit_concurrency=256,
+        backlog=protocol.most,  # asyncio accepts that many in one go, before any can be dropped
+        limit_concurrency=2 * protocol.most,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(_STOP_S),
     )

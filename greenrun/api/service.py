@@ -68,7 +68,7 @@ class Scheduler(Protocol):
 class ApiSettings:
     """What the API takes from the settings. `stale_after` is None where a forecast cannot age (a replayed one)."""
 
-    zone: str
+    zone: str | None
     default_duration: timedelta = timedelta(hours=4)
     default_max_delay: timedelta = timedelta(hours=24)
     max_queued: int = 10_000

@@ -20,10 +20,10 @@ from greenrun.api.schemas import (
 )
 from greenrun.core.energy import Device, Quality
 from greenrun.core.intensity import Forecast, Rung
-from greenrun.core.job import Job, Run, State
+from greenrun.core.job import LIVE, Job, Run, State
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.plan import Placement, Plan
-from greenrun.core.reasons import Reason
+from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.ports import Event, Store
 
 
@@ -38,7 +38,8 @@ def job_view(job: Job, runs: Sequence[Run], totals: Mapping[int, Total], plan: P
     """Return one job; a waiting one carries the plan's reason rather than the stored one."""
     waits = job.state is State.QUEUED
     placement = plan.placement(job.id) if waits else None
-    reason = (plan.reason(job.id) if waits else None) or job.reason
+    stopping = because(ReasonCode.CANCEL_REQUESTED) if job.cancel_requested and job.state in LIVE else None
+    reason = (plan.reason(job.id) if waits else stopping) or job.reason
     return _job_out(job, [run_view(run, totals.get(run.id)) for run in runs], placement, reason)
 
 

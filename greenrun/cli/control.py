@@ -110,7 +110,8 @@ def wait(
     """Wait until jobs are finished, and exit with their exit code.
 
     For several jobs that is the first exit code that is not 0, in the order given; a job that ended without one (lost,
-    cancelled, expired) counts as 1. A daemon that restarts meanwhile is waited for. With --json, one object per line.
+    expired, cancelled before it ran) counts as 1. A daemon that restarts meanwhile is waited for. With --json, one
+    object per line.
 
     \b
     greenrun wait 12 && ./publish.sh

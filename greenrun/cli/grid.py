@@ -124,6 +124,10 @@ def _hours(said: str | None) -> float | None:
 
 def _forecast_lines(answer: Mapping[str, Any], now: datetime, width: int) -> Sequence[str]:
     steps = chart.merged(_steps(answer))
+    if not steps and answer["zone"] is None:
+        return [
+            "no zone is set, so there is no forecast: set [grid] zone; until then jobs start as soon as GPUs are free"
+        ]
     if not steps:
         return [f"there is no forecast for {answer['zone']} now: jobs start as soon as GPUs are free"]
     issued = answer.get("issued_at")

@@ -109,6 +109,17 @@ def exit_code(error: GreenrunError) -> int:
     return next((_CODES[kind] for kind in kinds if kind in _CODES), FAILED)
 
 
+_TITLES = {
+    FAILED: "failed",
+    USAGE: "usage",
+    NOT_FOUND: "not found",
+    NOT_PERMITTED: "not permitted",
+    NOT_REACHABLE: "not reachable",
+    TIMED_OUT: "timed out",
+    STORAGE_FULL: "storage full",
+    CONFIG: "settings",
+}
+
 # By name, so that telling a local error does not load the HTTP client.
 _CODES = {
     ConfigError.__name__: CONFIG,
@@ -134,10 +145,13 @@ def _lines(problems: Iterable[Mapping[str, str]], told: str) -> Iterable[str]:
 
 
 def _document(error: GreenrunError, problems: list[dict[str, str]]) -> dict[str, object]:
+    """What the API said of its own refusal; of any other error its kind by exit code, with a type like the API's."""
+    local = _TITLES.get(exit_code(error), _TITLES[FAILED])
+    status = getattr(error, "status", None)
     return {
-        "type": "about:blank",
-        "title": getattr(error, "title", "") or str(error).partition("\n")[0],
-        "status": getattr(error, "status", None),
+        "type": getattr(error, "type", "") or f"urn:greenrun:problem:{local.replace(' ', '-')}",
+        "title": getattr(error, "title", "") or local,
+        **({} if status is None else {"status": status}),
         "detail": str(error),
         "errors": problems,
     }

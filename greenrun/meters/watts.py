@@ -1,12 +1,13 @@
 """Counters that follow from two powers and from who holds a device when: the physics of `emulated` and `constant`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import uuid4
 
 from greenrun.core.energy import Device, Quality, Reading
+from greenrun.meters.history import SET_BACK
 
 
 class Span(NamedTuple):
@@ -127,8 +128,10 @@ class WattsBackend:
 
     def _read(self, device: Device, spans: Sequence[Span], now: datetime) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
+        is_set_back = now < last.at - SET_BACK
+        last = replace(last, at=now) if is_set_back else last  # what was used meanwhile cannot be told
         charges = advance(last, spans, now, self._watts)
-        if not self._sampled:
+        if is_set_back or not self._sampled:
             charges = charges[-1:] or [last]
         if charges:
             self._counters.charges[device.id] = charges[-1]

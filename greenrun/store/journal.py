@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.errors import InvalidTransition
-from greenrun.core.job import TRANSITIONS, State
+from greenrun.core.job import FINISHED, TRANSITIONS, State
 from greenrun.store.records import job_of
 from greenrun.store.tables import COUNTERS, EVENTS, JOBS, RUNS
 
@@ -77,6 +77,9 @@ def move_job(connection: Connection, job_id: int, old: State, new: State, **valu
     """Compare-and-set a job's state, with other columns; raise InvalidTransition for an unlisted move."""
     if (old, new) not in TRANSITIONS:
         raise InvalidTransition(f"job {job_id} cannot go from {old} to {new}; nothing was changed")
+    if new in FINISHED:
+        env = connection.scalar(select(JOBS.c.env).where(JOBS.c.id == job_id)) or {}
+        values["env"] = dict.fromkeys(env, "")  # values may be secrets, and nobody needs them any more
     moved = connection.execute(update(JOBS).where(JOBS.c.id == job_id, JOBS.c.state == old).values(state=new, **values))
     return moved.rowcount == 1
 

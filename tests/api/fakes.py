@@ -197,7 +197,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.store, self.scheduler = FakeStore(), FakeScheduler()
         self.scheduler.store = self.store
-        self.settings = ApiSettings(zone="GB", **settings)
+        self.settings = ApiSettings(**{"zone": "GB", **settings})
         self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
         self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)
 

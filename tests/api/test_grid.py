@@ -87,6 +87,15 @@ def test_without_a_forecast_everything_of_it_is_null(world: World) -> None:
     assert set(told.values()) == {None}
 
 
+def test_without_a_zone_there_is_no_forecast_and_its_zone_is_null() -> None:
+    world = World(zone=None)
+    told = world.ask("GET", "/v1/forecast").json()
+    refused = world.ask("GET", "/v1/forecast?zone=FR")
+    assert (told["zone"], told["rung"], told["slots"]) == (None, "none", [])
+    sentence = "No zone is set, so there is no forecast for FR or any other: set [grid] zone."
+    assert (refused.status_code, refused.json()["detail"]) == (404, sentence)
+
+
 def test_another_zone_is_not_found_and_the_known_one_named(world: World) -> None:
     answer = world.ask("GET", "/v1/forecast?zone=FR")
     assert (answer.status_code, answer.json()["detail"]) == (404, "This daemon knows the zone GB only, not FR.")

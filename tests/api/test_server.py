@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
 import pytest
 
 from greenrun.api.app import create_metrics_app
+from greenrun.api.connections import BoundedProtocol
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
@@ -51,8 +53,9 @@ def test_a_job_belongs_to_the_user_whom_the_kernel_names(world: World, server: S
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 def test_another_user_is_known_as_such_and_may_not_touch(world: World, server: ServerHandle, path: Path) -> None:
     world.store.keep(stored(1, uid=0, user="root"))
-    for folder in (path, *list(path.parents)[:-1]):
-        os.chmod(folder, 0o777)  # noqa: PTH101 - for this test anybody may connect
+    path.chmod(0o666)  # for this test anybody may connect
+    for folder in takewhile(lambda folder: not folder.stat().st_mode & stat.S_IWOTH, path.parents):
+        folder.chmod(0o711)
     program = (
         "import os, sys, socket\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -91,6 +94,115 @@ def test_a_second_daemon_is_refused_while_the_first_answers(server: ServerHandle
     with pytest.raises(GreenrunError, match="Another daemon answers at"):
         bind_unix(path)
     assert ask(path, "GET", "/v1/jobs").status_code == 200
+
+
+class Strict(BoundedProtocol):
+    """Limits that a test can reach."""
+
+    most = 3
+    head_s = 0.2
+
+
+@pytest.fixture
+def strict(world: World, path: Path, request: pytest.FixtureRequest) -> Iterator[ServerHandle]:
+    """The same servers with strict limits on the metrics' connections."""
+    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    protocol = getattr(request, "param", Strict)
+    handle = serve_in_thread(world.app, bind_unix(path), metrics_app, bind_tcp("127.0.0.1:0"), tcp_protocol=protocol)
+    yield handle
+    handle.stop()
+
+
+class Lasting(Strict):
+    """Few connections, which may be idle for longer than a test."""
+
+    head_s = 60.0
+
+
+def connected(stack: ExitStack, server: ServerHandle, sent: bytes = b"") -> socket.socket:
+    """Connect to the metrics port, and send no whole request."""
+    made = stack.enter_context(socket.create_connection(("127.0.0.1", server.tcp_port or 0), timeout=5))
+    made.sendall(sent)
+    return made
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Wait until the server closes the connection; False when it does not within the time-out."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("strict", [Lasting], indirect=True)
+def test_idle_connections_beyond_the_limit_make_room_for_who_asks(strict: ServerHandle, path: Path) -> None:
+    with ExitStack() as stack:
+        idle = [connected(stack, strict) for _ in range(40)]
+        assert httpx.get(f"http://127.0.0.1:{strict.tcp_port}/healthz", timeout=10).status_code == 200
+        assert ask(path, "GET", "/v1/jobs").status_code == 200
+        assert [is_closed(one) for one in idle[:-3]] == [True] * 37
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+def test_a_connection_that_sends_no_whole_head_is_closed(strict: ServerHandle, sent: bytes) -> None:
+    with ExitStack() as stack:
+        assert is_closed(connected(stack, strict, sent))
+
+
+def test_a_second_request_in_drops_gets_no_more_time_than_the_first(strict: ServerHandle) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{strict.tcp_port}", timeout=10) as client:
+        assert client.get("/healthz").status_code == 200
+    with ExitStack() as stack:
+        connection = connected(stack, strict, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = connection.recv(65536)
+        connection.sendall(b"GET ")
+        while rest := connection.recv(65536):
+            answer += rest
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_folder_that_others_can_write_is_no_place_for_the_socket(path: Path) -> None:
+    path.parent.mkdir()
+    path.parent.chmod(0o770)
+    with pytest.raises(ConfigError, match=r"run can be written by others, so others could put"):
+        bind_unix(path)
+    path.parent.chmod(0o1777)
+    bind_unix(path).close()
+
+
+def test_a_link_is_no_place_for_the_socket(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    path.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="run is a symbolic link"):
+        bind_unix(path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_no_place_for_the_socket(path: Path) -> None:
+    path.parent.mkdir()
+    os.chown(path.parent, 65534, 65534)
+    with pytest.raises(ConfigError, match="run belongs to the user 65534"):
+        bind_unix(path)
+
+
+def test_what_lies_in_a_shared_folder_is_looked_at_too(path: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    path.parent.mkdir()
+    (path.parent / "greenrun").mkdir(mode=0o700)
+    path.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="run can be written by others"):
+        bind_unix(path.parent / "greenrun" / "s")
+
+
+def test_folders_made_for_the_socket_are_the_users_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        bind_unix(tmp_path / "a" / "b" / "s").close()
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(place.stat().st_mode) for place in (tmp_path / "a", tmp_path / "a" / "b")] == [0o700, 0o700]
 
 
 def test_the_socket_of_a_killed_daemon_is_replaced(path: Path) -> None:

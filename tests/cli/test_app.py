@@ -1,5 +1,6 @@
 """The command line as a whole: quick to load, helpful when misused, quiet when interrupted."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
 from tests.cli.conftest import Run
 from tests.cli.examples import job
-from tests.fake_api import FakeApi
+from tests.fake_api import FakeApi, problem
 
 HEAVY = "sqlmodel sqlalchemy fastapi starlette numpy httpx pydantic pydantic_core uvicorn rich alembic structlog"
 PROBE = f"""
@@ -72,6 +73,27 @@ def test_an_unknown_option_is_usage(run: Run) -> None:
 def test_a_number_that_is_none_is_usage(run: Run) -> None:
     ran = run("show", "twelve")
     assert (ran.code, ran.err) == (2, "error: 'twelve' is not a job's number; `greenrun list` shows them\n")
+
+
+def test_a_refusal_as_json_is_the_api_s_own(api: FakeApi, run: Run) -> None:
+    refusal = problem(409, "not possible in this state", "Job 12 is finished.", (("state", "is succeeded"),))
+    api.get("/v1/plan", refusal, 409)
+    ran = run("plan", "--json")
+    assert (ran.code, json.loads(ran.err)) == (2, refusal)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "title"),
+    [(["show", "twelve"], 2, "usage"), (["plan", "--socket", "/nowhere/s"], 5, "not reachable")],
+)
+def test_an_error_of_the_command_line_s_own_as_json_is_a_problem_without_a_status(
+    run: Run, words: list[str], code: int, title: str
+) -> None:
+    ran = run(*words, "--json")
+    told = json.loads(ran.err)
+    assert told.pop("detail")
+    kind = f"urn:greenrun:problem:{title.replace(' ', '-')}"
+    assert (ran.code, told) == (code, {"type": kind, "title": title, "errors": []})
 
 
 def test_an_interrupt_ends_quietly_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,11 @@ def test_no_forecast_is_said_with_what_follows(api: FakeApi, run: Run) -> None:
     assert run("forecast").out == "there is no forecast for GB now: jobs start as soon as GPUs are free\n"
 
 
+def test_without_a_zone_it_is_said_how_to_get_a_forecast(api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast", {"zone": None, "provider": None, "rung": "none", "slots": []})
+    assert run("forecast").out.startswith("no zone is set, so there is no forecast: set [grid] zone;")
+
+
 def test_a_stale_forecast_says_so(api: FakeApi, run: Run) -> None:
     api.get("/v1/forecast", a_forecast(rung="stale"))
     assert "It is stale" in run("forecast").out

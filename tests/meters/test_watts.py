@@ -73,6 +73,18 @@ def test_the_first_sample_of_a_session_tells_of_its_own_instant_alone() -> None:
     assert told(restarted) == [(10.0, 100 + 600 + 580)]
 
 
+def test_a_clock_that_is_set_back_is_gone_along_with() -> None:
+    """What was used meanwhile cannot be told from the clock, so the counter stands still over that."""
+    now = [T0]
+    meter = backend(lambda _: {}, now)
+    told(meter)
+    said = []
+    for second in (3600, 10, 20, 19.5, 21):
+        now[0] = at(second)
+        said += told(meter)
+    assert said == [(3600.0, 216_000.0), (10.0, 216_000.0), (20.0, 216_600.0), (21.0, 216_660.0)]
+
+
 def test_a_load_that_cannot_be_told_yet_moves_no_counter() -> None:
     now, load = [T0], {GPU: [Span(at(1), at(2))]}
     knows = [True]

@@ -20,7 +20,7 @@ from tests.system.prometheus import Prometheus, scraping
 from tests.system.reference import Steps, Wanted, read_rows, starts_of
 
 CSV = SHARED / "data" / "intensity" / "GB_2020_30min.csv"
-AT = datetime(2020, 2, 8, 2, 30, tzinfo=UTC)  # a day whose windows differ clearly: which is best is beyond doubt
+AT = datetime(2020, 4, 12, 18, tzinfo=UTC)  # an evening whose windows differ clearly: which is best is beyond doubt
 SLOT_S, SLOTS = 1.0, 150
 GPUS, BUSY_W = 2, 350.0
 T0_S = 4.0  # the first submissions, in seconds after the replay's beginning

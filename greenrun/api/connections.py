@@ -1,0 +1,66 @@
+"""Keep callers who connect and say nothing from using up the daemon's descriptors."""
+
+import asyncio
+from typing import ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 over at most `most` connections, each of which has `head_s` seconds to send a request's head.
+
+    When one more connects, the one that has been idle for longest is dropped, so that a new caller is still heard;
+    it is dropped itself when all others are being answered.
+    """
+
+    most: ClassVar[int] = 64
+    head_s: ClassVar[float] = 10.0
+
+    _idle_since_s = 0.0
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room for the connection, and begin to wait for its request."""
+        super().connection_made(transport)
+        self._idle_since_s = self.loop.time()
+        self._await_head()
+        if len(self.connections) > self.most:
+            self._drop_one()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting when this completes a request's head; a head sent in drops gets no more time than another."""
+        super().data_received(data)
+        if not self._is_idle():
+            self._stop_waiting()
+        elif self._limit is None:
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        """Count as idle from now on; the next head is waited for from its first byte, until then uvicorn waits."""
+        self._idle_since_s = self.loop.time()
+        super().on_response_complete()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._limit = self.loop.call_later(self.head_s, self._drop)
+
+    def _stop_waiting(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _drop_one(self) -> None:
+        open_ones = [one for one in self.connections if isinstance(one, BoundedProtocol)]
+        idle = [one for one in open_ones if one._is_idle()]  # never empty: this one has asked nothing yet
+        min(idle, key=lambda one: one._idle_since_s)._drop()
+
+    def _drop(self) -> None:
+        self.connections.discard(self)  # at once: the transport tells of its end only in the loop's next turn
+        self.transport.abort()  # not close(), which waits for a reader who may never read
