@@ -165,7 +165,8 @@ def serve_in_thread(
 ) -> ServerHandle:
     """Serve `app` on the unix socket and `metrics_app` on the TCP socket; return once both answer.
 
-    `tcp_protocol` limits the connections for the metrics. Both sockets are listening ones, and are closed when the server stops.
+    Both sockets are listening ones, and are closed when the server stops. `tcp_protocol` limits the connections for
+    the metrics.
     """
     pairs = [(_Server(_config(app, PeerProtocol)), uds_socket)]
     if tcp_socket is not None:

@@ -72,16 +72,16 @@ class Stated:
 
 
 SCRIPT = (
-    Stated(sleep_s=4),
+    Stated(sleep_s=3),
     Stated(sleep_s=2.5, finish_by_s=26),
-    Stated(sleep_s=3, gpus=2, max_delay_s=18),
-    Stated(sleep_s=3.5, start_after_s=10, max_delay_s=32),
-    Stated(sleep_s=2, gpus=2),
+    Stated(sleep_s=2, gpus=2, max_delay_s=18),
+    Stated(sleep_s=3, start_after_s=10, max_delay_s=32),
+    Stated(sleep_s=2),
     Stated(sleep_s=10, max_delay_s=27),
     Stated(at_s=5, sleep_s=2, now=True),
-    Stated(at_s=5.5, sleep_s=4, finish_by_s=36),
+    Stated(at_s=5.5, sleep_s=3, finish_by_s=36),
     Stated(at_s=9, sleep_s=2, max_delay_s=15, priority=5),
-    Stated(at_s=9.5, sleep_s=3, gpus=2, start_after_s=16, finish_by_s=42),
+    Stated(at_s=9.5, sleep_s=2.5, gpus=2, start_after_s=16, finish_by_s=42),
 )
 
 
