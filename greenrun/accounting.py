@@ -76,8 +76,7 @@ class Books:
             moved += [new] if new is not None and new != mark else []
         if moved:
             self._store.append_slices(self._priced(pieces), moved, now=now)
-        oldest = min((mark.at for mark in (*marks.values(), *moved)), default=now)
-        self._forget(max(oldest, now - KNOWN_FOR))  # a device may be away for a while
+        self._forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
     def settle(self, settle_after: timedelta, now: datetime) -> None:
         """Book the settled price, once, of slices whose measured intensity is final by now."""

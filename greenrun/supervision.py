@@ -66,7 +66,8 @@ class Supervision:
             self.failures["start"] += 1
             log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
             if self._is_barred(run):
-                self._unclaim(run, str(exc), now, for_good=not isinstance(exc, DeviceBusy))
+                launches = self._failed_launch(run, now, counts=not isinstance(exc, DeviceBusy))
+                self._unclaim(run, str(exc), launches, now)
             return
         log.info(
             "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
@@ -130,8 +131,9 @@ class Supervision:
         spawned = self._launched.get(run.id)
         if spawned is not None and abs(now - spawned) < self._launch_timeout:
             return
-        if self._is_barred(run):
-            self._unclaim(run, "its supervisor did not come up", now)
+        if self._is_barred(run):  # a claim that a crash left is no failed launch: its job may start again at once
+            launches = 0 if spawned is None else self._failed_launch(run, now)
+            self._unclaim(run, "its supervisor did not come up", launches, now)
 
     def _is_barred(self, run: Run) -> bool:
         """Make sure that the run can never start; False when it has started, or that cannot be told."""
@@ -142,11 +144,15 @@ class Supervision:
             log.warning("cannot tell whether it started, so it is not started again", run=run.label, error=str(exc))
             return False
 
-    def _unclaim(self, run: Run, why: str, now: datetime, *, for_good: bool = True) -> None:
-        """Close a run that never spawned and requeue its job for later; after MAX_LAUNCHES `for_good` ones, fail it."""
-        launches = self._failed_launches[run.job_id] + for_good
-        self._failed_launches[run.job_id] = launches
+    def _failed_launch(self, run: Run, now: datetime, *, counts: bool = True) -> int:
+        """Put the job's next launch off; return how many of its launches failed, not counting busy GPUs."""
+        self._failed_launches[run.job_id] += counts
+        launches = self._failed_launches[run.job_id]
         self._not_before[run.job_id] = now + RELAUNCH_AFTER * 2**launches
+        return launches
+
+    def _unclaim(self, run: Run, why: str, launches: int, now: datetime) -> None:
+        """Close a run that never spawned and requeue its job; after MAX_LAUNCHES failed ones, fail it."""
         self._launched.pop(run.id, None)
         job = self._store.job(run.job_id)
         self._store.close_run(
