@@ -56,7 +56,7 @@ def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: 
         project=spec.project,
         user=job.user,
         state=job.state,
-        reason=reason_view(reason),
+        reason=_reason(reason) if reason else None,
         command=list(spec.command),
         gpus=spec.gpus,
         duration_s=spec.duration.total_seconds(),
@@ -105,11 +105,6 @@ def run_view(run: Run, total: Total | None) -> RunOut:
         emissions_settled_g=total.settled_g if total else None,
         log=run.log,
     )
-
-
-def reason_view(reason: Reason | None) -> ReasonOut | None:
-    """Return a reason, if there is one."""
-    return ReasonOut(code=reason.code, text=reason.text) if reason else None
 
 
 def planned_view(placement: Placement | None) -> PlannedOut | None:
