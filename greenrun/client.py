@@ -100,8 +100,13 @@ class Client:
         status, answer = self._request("POST", "/v1/jobs", query=_dry(dry_run), body=dict(job))
         return cast(Answer, answer), status == 201
 
+    def offer_sweep(self, job: Mapping[str, object], dry_run: bool = False) -> tuple[list[Answer], bool]:
+        """Submit one job with an `array` or a `grid`: return the jobs that it means, all or none, and if any is new."""
+        status, answers = self._request("POST", "/v1/jobs", query=_dry(dry_run), body=dict(job))
+        return cast(list[Answer], answers), status == 201
+
     def submit_many(self, jobs: Iterable[Mapping[str, object]], dry_run: bool = False) -> list[Answer]:
-        """Submit several jobs, all or none, and return them in the same order."""
+        """Submit several jobs, all or none, and return them in the same order, those of an array or grid one by one."""
         body = [dict(job) for job in jobs]
         return cast(list[Answer], self._request("POST", "/v1/jobs", query=_dry(dry_run), body=body)[1])
 

@@ -251,6 +251,7 @@ def _engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provi
         zone=config.grid.zone,
         tick=planner.tick,
         horizon=planner.horizon,
+        climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
         cpu_slots=config.devices.cpu_slots,
         options=Options(
             default_max_delay=planner.default_max_delay,
@@ -264,11 +265,16 @@ def _engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provi
 
 
 def _api_settings(config: Config, forecasts: Sequence[Provider]) -> ApiSettings:
-    replayed = any(not provider.settle_after for provider in forecasts)
     return ApiSettings(
         zone=config.grid.zone,
         default_duration=config.planner.default_duration,
         default_max_delay=config.planner.default_max_delay,
+        duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
-        stale_after=None if replayed else STALE_AFTER,
+        stale_after=None if _is_replayed(forecasts) else STALE_AFTER,
     )
+
+
+def _is_replayed(forecasts: Sequence[Provider]) -> bool:
+    """Whether a source plays a trace, in which a day may be over in a minute."""
+    return any(not provider.settle_after for provider in forecasts)

@@ -4,21 +4,23 @@ Every step is a short transaction with a compare-and-set, so a crash between any
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from greenrun.accounting import Books, Observed
-from greenrun.core.admission import admit
-from greenrun.core.decisions import decide, expected_end
+from greenrun.core.admission import admit_each
+from greenrun.core.arrivals import Arrivals
+from greenrun.core.decisions import decide, expected_end, suspensions
+from greenrun.core.dependencies import hopeless
 from greenrun.core.errors import MeterError
-from greenrun.core.intensity import Forecast, Series
+from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
-from greenrun.core.plan import Options, Placement, Plan, Situation, Waiting
+from greenrun.core.plan import Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planner import plan
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.grid import Grid, News
 from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
 from greenrun.supervision import Supervision
@@ -33,15 +35,19 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 class EngineSettings:
     """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
 
-    `horizon` is how far ahead of now a forecast is used for planning.
+    `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
+    `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
+    usually come.
     """
 
     zone: str | None = None
     tick: timedelta = timedelta(seconds=5)
     horizon: timedelta = timedelta(hours=48)
+    climatology_days: int = 0
     cpu_slots: int = 2
     launch_timeout: timedelta = timedelta(seconds=10)
     options: Options = field(default_factory=Options)
+    arrivals: Arrivals = ()
 
 
 class Engine:
@@ -61,11 +67,13 @@ class Engine:
         self._store = store
         self._meter = meter
         self._books = Books(store, meter, pue=self.settings.options.pue)
-        self.grid = Grid(store, self._books, self.settings.zone, forecasts, histories)
+        self.grid = Grid(
+            store, self._books, self.settings.zone, forecasts, histories, self.settings.climatology_days
+        )
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
-        self._saved_prices = store.prices()
-        self.plan = Plan(made_at=datetime.min.replace(tzinfo=UTC), prices=self._saved_prices)
+        self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
+        self._saved_plan = self.plan
         self.draining = False
         self.meter_failures: Counter[str] = Counter()
 
@@ -102,14 +110,13 @@ class Engine:
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
+        situation = replace(situation, states={**situation.states, **self._states(specs)})
         new_id = max((job.id for job in situation.jobs), default=0) + 1  # sorts last, as the next id will
-        places: list[Placement | Waiting] = []
-        for spec in specs:
-            job = Job(id=new_id + len(places), spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
-            planned, place = admit(situation, job)
-            situation = replace(situation, jobs=(*situation.jobs, job), last=planned)
-            places.append(place)
-        return places
+        jobs = [
+            Job(id=job_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+            for job_id, spec in enumerate(specs, start=new_id)
+        ]
+        return admit_each(situation, jobs)
 
     def replan(self, now: datetime) -> Plan:
         """Plan the queue as it stands, so that the plan can be shown; store and start nothing."""
@@ -132,49 +139,77 @@ class Engine:
             self._books.settle(self.grid.settle_after, now)
 
     def _clear_queue(self, now: datetime) -> None:
-        """Cancel queued jobs whose users asked for it, and expire those that asked not to start late."""
-        for job in self._store.jobs([State.QUEUED]):
+        """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
+        queued = self._store.jobs([State.QUEUED])
+        states = self._states(job.spec for job in queued)
+        for job in queued:  # by id, so that those which a job waits for come before it
             latest = job.latest_start(self.settings.options.default_max_delay)
+            may_expire = job.spec.expire and not job.spec.start_now and not job.progress  # it has not begun yet
             if job.cancel_requested:
-                self._end_queued(job, State.CANCELLED, ReasonCode.CANCELLED, latest, now)
-            elif job.spec.expire and not job.spec.start_now and now > latest + self.settings.options.due_grace:
-                self._end_queued(job, State.EXPIRED, ReasonCode.EXPIRED, latest, now)
+                states[job.id] = self._end_queued(job, State.CANCELLED, because(ReasonCode.CANCELLED), now)
+            elif why := hopeless(job, states):
+                states[job.id] = self._end_queued(job, State.CANCELLED, why, now)
+            elif may_expire and now > latest + self.settings.options.due_grace:
+                why = because(ReasonCode.EXPIRED, latest=latest.isoformat())
+                states[job.id] = self._end_queued(job, State.EXPIRED, why, now)
 
-    def _end_queued(self, job: Job, state: State, code: ReasonCode, latest: datetime, now: datetime) -> None:
-        reason = because(code, latest=latest.isoformat())
-        if self._store.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
-            log.info("ended", job=job.id, outcome=state.value)
+    def _end_queued(self, job: Job, state: State, reason: Reason, now: datetime) -> State:
+        """End a queued job and return its new state, or its old one when it moved on meanwhile."""
+        if not self._store.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
+            return job.state
+        log.info("ended", job=job.id, outcome=state.value)
+        return state
+
+    def _states(self, specs: Iterable[JobSpec]) -> dict[int, State]:
+        """The states of the jobs that these wait for."""
+        return dict(self._store.job_states({row.job_id for spec in specs for row in spec.after}))
 
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""
         devices = tuple(device.id for device in self._meter.devices())
         jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
-        busy = {device: expected_end(run, job, now) for run, job in live for device in run.devices if device in devices}
-        elsewhere = self._supervision.held_elsewhere([device for device in devices if device not in busy])
+        running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job))}
+        staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
+        busy = {device: at for run, at in staying.items() for device in run.devices if device in devices}
+        held = {device for run, _ in live for device in run.devices}
+        elsewhere = self._supervision.held_elsewhere([device for device in devices if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
+        queued = tuple(job for job in jobs.values() if job.state is State.QUEUED)
         return Situation(
             now=now,
-            jobs=tuple(job for job in jobs.values() if job.state is State.QUEUED),
+            jobs=queued,
+            running=tuple(running.values()),
+            states=self._states(job.spec for job in queued),
+            arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
             busy=busy,
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
-            cpu_busy=tuple(expected_end(run, job, now) for run, job in live if not run.devices),
-            forecast=self._within_horizon(now),
+            cpu_busy=tuple(at for run, at in staying.items() if not run.devices),
+            forecast=self.grid.outlook(now, now + self.settings.horizon),
             options=self.settings.options,
+            arrivals=self.settings.arrivals,
             last=self.plan,
             prices=self.plan.prices,
         )
 
-    def _within_horizon(self, now: datetime) -> Series | None:
-        return self.forecast.series.between(now, now + self.settings.horizon) if self.forecast else None
+    def _may_be_suspended(self, run: Run, job: Job) -> Running | None:
+        """The run as one that the plan may suspend: confirmed, interruptible, and not asked to end in any way yet."""
+        is_ending = job.cancel_requested or run.id in self._supervision.suspending
+        if job.state is not State.RUNNING or not job.spec.interruptible or is_ending or run.started_at is None:
+            return None
+        return Running(job=job, devices=run.devices, since=run.started_at)
+
+    def _free_at(self, run: Run, job: Job, now: datetime) -> datetime:
+        """When a run that the plan cannot suspend is expected to free its devices."""
+        return now + job.spec.grace if run.id in self._supervision.suspending else expected_end(run, job, now)
 
     def _publish(self, made: Plan, jobs: Sequence[Job]) -> None:
         """Make a plan the current one; a job whose reason has another code than before gets it written down."""
-        if made.prices != self._saved_prices:
-            self._store.save_prices(made.prices, now=made.made_at)
-            self._saved_prices = made.prices
+        if not made.decides_as(self._saved_plan):
+            self._store.save_plan(made, now=made.made_at)
+            self._saved_plan = made
         self.plan = made
         changed = {
             job.id: reason
@@ -187,15 +222,20 @@ class Engine:
     def _carry_out(self, situation: Situation, now: datetime) -> None:
         if self.draining:
             return
-        free = [device for device in situation.devices if device not in situation.busy]
-        cpu_free = situation.cpu_slots - len(situation.cpu_busy)
-        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free):
+        for asked in suspensions(self.plan, situation.running, now):
+            self._supervision.suspend(asked, now)
+        in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
+        free = [device for device in situation.devices if device not in in_use]
+        cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
+        running = {row.job.id for row in situation.running}
+        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, running=running):
             self._supervision.start(start, now)
 
     def _next_tick(self, now: datetime) -> datetime:
-        """The soonest of: the regular tick, the next slot edge, the next planned start, the next known end of a run."""
+        """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""
         at = now + self.settings.tick
         moments = [placement.start for placement in self.plan.placements]
+        moments += [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [self._expected_end(run, now) for run in self._store.live_runs()]
         if self.grid.forecast is not None:
             moments += self.grid.forecast.series.edges(now, at)[:1]

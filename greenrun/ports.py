@@ -3,15 +3,17 @@
 They are structural: an adapter matches by its methods. Every write of the store is one short transaction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.energy import Device, Mark, Reading, Slice
+from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Forecast, Series, SeriesId
 from greenrun.core.job import Job, JobSpec, Outcome, Run, State
 from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.plan import Plan
 from greenrun.core.reasons import Reason
 from greenrun.core.status import EndedBy as EndedBy
 from greenrun.core.status import Phase as Phase
@@ -51,7 +53,14 @@ class Executor(Protocol):
         """Make sure an ABSENT run can never start; return False when it did start after all."""
 
     def stop(self, run: Run, by: str) -> None:
-        """Ask for TERM, the job's grace, then KILL; idempotent. `by` says who asked."""
+        """Ask for TERM, the job's grace, then KILL; idempotent, also over a checkpoint. `by` says who asked."""
+
+    def checkpoint(self, run: Run, by: str) -> None:
+        """Ask for the job's checkpoint signal, to its main process alone, and after its grace for a stop.
+
+        Idempotent, and nothing once a stop was asked for. Until the run ends, `poll` says `is_checkpointing`; so it
+        does, whatever becomes of the daemon, as soon as anything was done.
+        """
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices that somebody outside this store holds, with who."""
@@ -104,6 +113,9 @@ class Store(Protocol):
     ) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id; the newest first on request."""
 
+    def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
+        """Return the state of each of these jobs; one that does not exist is absent."""
+
     def job_counts(self) -> Mapping[State, int]:
         """Return how many jobs are in each state; a state without jobs is absent."""
 
@@ -144,8 +156,12 @@ class Store(Protocol):
         job_state: State,
         reason: Reason,
         now: datetime,
+        progress: timedelta | None = None,
     ) -> bool:
-        """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already."""
+        """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
+
+        `progress` is what a run that ended CHECKPOINTED has done of its job; it is added to the job's.
+        """
 
     def live_runs(self) -> Sequence[Run]:
         """Return the runs without an outcome, by id."""
@@ -165,6 +181,12 @@ class Store(Protocol):
 
     def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
         """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
+
+    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
+        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
+
+    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
@@ -207,12 +229,19 @@ class Store(Protocol):
     def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
 
-    # planner and replay
-    def save_prices(self, prices: Mapping[datetime, float], *, now: datetime) -> None:
-        """Keep the planner's price per GPU for each slot start, in place of the last ones."""
+    # experience
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
 
-    def prices(self) -> Mapping[datetime, float]:
-        """Return the last saved prices."""
+        Only the newest of each tell their energy, and only where all of it was measured or integrated.
+        """
+
+    # planner and replay
+    def save_plan(self, plan: Plan, *, now: datetime) -> None:
+        """Keep a plan, in place of the last one, so that a restarted daemon plans as if it had gone on."""
+
+    def last_plan(self) -> Plan | None:
+        """Return the plan that was saved last, equal to what was saved; None when there is none that can be read."""
 
     def anchor(self, key: str, now: datetime) -> datetime:
         """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from greenrun.accounting import Observed
-from greenrun.core.decisions import Start, verdict
+from greenrun.core.decisions import Start, Suspend, verdict
 from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.explain import time_text
 from greenrun.core.job import Job, Outcome, Run, State
@@ -31,11 +31,14 @@ class Supervision:
         self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
         self._failed_launches: Counter[int] = Counter()
         self._not_before: dict[int, datetime] = {}
+        self.suspending: frozenset[int] = frozenset()  # the runs that were asked to checkpoint, by whichever daemon
         self.failures: Counter[str] = Counter()
 
     def observe(self) -> list[Observed]:
         """Ask what became of every live run; unreachable is an answer, not an end."""
-        return [Observed(run=run, status=self._poll(run)) for run in self._store.live_runs()]
+        observed = [Observed(run=run, status=self._poll(run)) for run in self._store.live_runs()]
+        self.suspending = frozenset(row.run.id for row in observed if self._is_suspending(row))
+        return observed
 
     def reap(self, observed: Sequence[Observed], now: datetime) -> None:
         """Confirm what runs, close what ended, and take back what never spawned."""
@@ -74,6 +77,14 @@ class Supervision:
             g_per_kwh=placement.intensity_g_per_kwh, devices=run.devices,
         )  # fmt: skip
 
+    def suspend(self, asked: Suspend, now: datetime) -> None:
+        """Ask a running job to checkpoint; its GPUs stay its own until its run has ended."""
+        for run in self._store.live_runs():
+            if run.job_id == asked.job_id and self._checkpoint(run):
+                self.suspending |= {run.id}
+                self._store.set_reason({run.job_id: asked.reason}, now=now)
+                log.info("suspending", job=run.job_id, run=run.label, why=asked.reason.text)
+
     def held_elsewhere(self, devices: Sequence[str]) -> dict[str, str]:
         """Return those free devices that somebody outside this store holds, with who."""
         try:
@@ -90,6 +101,10 @@ class Supervision:
             self.failures["poll"] += 1
             return RunStatus(phase=Phase.UNKNOWN, detail=str(exc))
 
+    def _is_suspending(self, row: Observed) -> bool:
+        unheard = row.status.phase is Phase.UNKNOWN and row.run.id in self.suspending
+        return row.status.is_checkpointing or unheard
+
     def _confirm(self, row: Observed, job: Job, now: datetime) -> None:
         if job.state is State.STARTING and row.status.started_at is not None:
             self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
@@ -101,6 +116,8 @@ class Supervision:
             self._store.set_reason({job.id: _runs_on(row)}, now=now)
         if job.cancel_requested:
             self._stop(row.run)
+        elif row.status.is_checkpointing:
+            self._checkpoint(row.run)  # once more: a crash may have come between the note of it and the signal
 
     def _stop(self, run: Run) -> None:
         try:
@@ -108,6 +125,15 @@ class Supervision:
         except ExecutorError as exc:
             self.failures["stop"] += 1
             log.warning("stop failed, will be tried again", run=run.label, error=str(exc))
+
+    def _checkpoint(self, run: Run) -> bool:
+        try:
+            self._executor.checkpoint(run, by="the plan")
+        except ExecutorError as exc:
+            self.failures["checkpoint"] += 1
+            log.warning("checkpoint not asked for, the run goes on", run=run.label, error=str(exc))
+            return False
+        return True
 
     def _close(self, row: Observed, job: Job, now: datetime) -> None:
         judged = verdict(row.status, job, self._store.runs([job.id])[job.id], row.run)
@@ -120,6 +146,7 @@ class Supervision:
             log=row.status.log,
             job_state=judged.job_state,
             reason=judged.reason,
+            progress=judged.progress,
             now=now,
         )
         self._launched.pop(row.run.id, None)

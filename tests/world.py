@@ -34,6 +34,9 @@ class Process:
     ends_at: datetime
     exit_code: int
     ended_by: EndedBy = EndedBy.ITSELF
+    is_asked: bool = False
+    loads_for: timedelta = timedelta(0)
+    saved: timedelta = timedelta(0)
 
 
 @dataclass
@@ -50,6 +53,8 @@ class World:
     provider_down: bool = False
     refusals: list[ExecutorError] = field(default_factory=list)
     late_refusals: int = 0
+    saves_for: timedelta = timedelta(minutes=1)
+    checkpoints_as: tuple[int, EndedBy] = (85, EndedBy.CHECKPOINT)
 
     def __post_init__(self) -> None:
         self.devices: tuple[Device, ...] = EMULATED.devices("world", self.gpus, WATTS)
@@ -61,16 +66,21 @@ class World:
     # Executor
 
     def start(self, run: Run, job: Job) -> None:
-        """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was barred or runs already."""
+        """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was barred or runs already.
+
+        It goes on where the job's last checkpoint was made, once it has spent the job's restart cost on loading it.
+        """
         if self.refusals:
             raise self.refusals.pop()
         if run.token in self.barred or run.token in self.processes:
             return
         seconds, code = float(job.spec.command[1]), int(job.spec.command[2])
         self.launches.append(job.id)
+        done = sum((one.saved for one in self.processes.values() if one.job_id == job.id), timedelta(0))
+        loads_for = job.spec.restart_cost if done else timedelta(0)
         self.processes[run.token] = Process(
-            job_id=job.id, devices=run.devices, started_at=self.now,
-            ends_at=self.now + timedelta(seconds=seconds), exit_code=code,
+            job_id=job.id, devices=run.devices, started_at=self.now, exit_code=code, loads_for=loads_for,
+            ends_at=self.now + timedelta(seconds=seconds) - done + loads_for,
         )  # fmt: skip
         if self.late_refusals:
             self.late_refusals -= 1
@@ -85,7 +95,7 @@ class World:
         if process is None:
             return RunStatus(phase=Phase.ABSENT)
         if self.now < process.ends_at:
-            return RunStatus(phase=Phase.RUNNING, started_at=process.started_at)
+            return RunStatus(phase=Phase.RUNNING, started_at=process.started_at, is_checkpointing=process.is_asked)
         return RunStatus(
             phase=Phase.EXITED, started_at=process.started_at, ended_at=process.ends_at,
             exit_code=process.exit_code, ended_by=process.ended_by,
@@ -101,6 +111,22 @@ class World:
         process = self.processes.get(run.token)
         if process is not None and process.ends_at > self.now:
             process.ends_at, process.exit_code, process.ended_by = self.now, 143, EndedBy.STOP
+            process.saved = timedelta(0)
+
+    def checkpoint(self, run: Run, by: str) -> None:
+        """The command saves for `saves_for` and ends as `checkpoints_as` says, unless it finishes before that."""
+        if self.refusals:
+            raise self.refusals.pop()
+        process = self.processes.get(run.token)
+        if process is None or process.ends_at <= self.now or process.is_asked:
+            return
+        process.is_asked, (code, ended_by) = True, self.checkpoints_as
+        if process.ends_at <= self.now + self.saves_for:
+            process.ended_by = EndedBy.CHECKPOINT
+            return
+        process.ends_at, process.exit_code, process.ended_by = self.now + self.saves_for, code, ended_by
+        if code == 85:
+            process.saved = process.ends_at - process.started_at - process.loads_for
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         return {}

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 from greenrun.api.schemas import JobOut, PlannedOut, RunOut
 from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
-from greenrun.core.job import DurationSource, Job, State
+from greenrun.core.job import DurationSource, Job, JobSpec, State
 from greenrun.ports import Event
 
 _DURATION = {
     DurationSource.GIVEN: "as its user said",
-    DurationSource.LEARNED: "learned from its finished runs",
+    DurationSource.LEARNED: "learned from finished jobs like it",
     DurationSource.DEFAULT: "the configured default, because none was given",
 }
 
@@ -23,7 +23,8 @@ def sentences(job: Job, view: JobOut, default_max_delay: timedelta, events: Sequ
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
         *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
-        f"It is expected to run for {duration_text(job.spec.duration)} ({_DURATION[job.spec.duration_source]}).",
+        _duration(job.spec),
+        *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]
@@ -46,6 +47,18 @@ def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
     latest = time_text(job.latest_start(default_max_delay))
     whose = "by its own limits" if job.has_limit or job.spec.start_now else "by the configured longest delay"
     yield f"It may start from {time_text(job.earliest_start)} and should start by {latest}, {whose}."
+
+
+def _duration(spec: JobSpec) -> str:
+    grounds = f": {spec.duration_note}" if spec.duration_note else f" ({_DURATION[spec.duration_source]})"
+    return f"It is expected to run for {duration_text(spec.duration)}{grounds}."
+
+
+def _power(spec: JobSpec) -> str:
+    if spec.power_w is None:
+        return "Its expected emissions take the nominal power of its GPUs, for its own is not known."
+    grounds = f": {spec.power_note}" if spec.power_note else " (as its user said)"
+    return f"It is expected to draw {spec.power_w:.0f} W{grounds}."
 
 
 def _run(job_id: int, run: RunOut, why: str | None) -> str:

@@ -33,13 +33,15 @@ def post_jobs(
 ) -> JobOut | list[JobOut]:
     """Submit one job or many: all of them, or none when one has a fault. A known `unique_key` gives the job it names.
 
+    A job with an `array` or a `grid` is many jobs, and the answer the list of them.
+
     201 says that something new is stored durably, 200 that nothing was: all were known, or `dry_run` was asked.
     """
     stated = jobs if isinstance(jobs, list) else [jobs]
     views, new = try_out(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
     if not new:
         response.status_code = 200
-    return views if isinstance(jobs, list) else views[0]
+    return views if isinstance(jobs, list) or jobs.array or jobs.grid else views[0]
 
 
 @router.get("")

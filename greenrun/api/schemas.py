@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, PlainSerializer
 
 from greenrun.core.energy import Component, Quality
 from greenrun.core.intensity import Accounting, Basis, Kind, Rung, Signal
-from greenrun.core.job import DurationSource, Outcome, State
+from greenrun.core.job import After, DurationSource, Outcome, PowerSource, State
 from greenrun.core.reasons import ReasonCode
 
 
@@ -32,8 +32,18 @@ class ReasonOut(BaseModel):
     text: str
 
 
+class PieceOut(BaseModel):
+    """An interval in which an interruptible job is meant to run."""
+
+    start: Instant
+    end: Instant
+
+
 class PlannedOut(BaseModel):
-    """When a job is planned to run; `start_now_g` is what it would emit if it started at once."""
+    """When a job is planned to run; `start_now_g` is what it would emit if it started at once.
+
+    `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty.
+    """
 
     start: Instant
     end: Instant
@@ -41,6 +51,7 @@ class PlannedOut(BaseModel):
     start_now_g_per_kwh: Number
     expected_g: Number
     start_now_g: Number
+    pieces: list[PieceOut]
 
 
 class RunOut(BaseModel):
@@ -60,8 +71,27 @@ class RunOut(BaseModel):
     log: str | None
 
 
+class AfterOut(BaseModel):
+    """A job that another one waits for: until it has succeeded (`ok`), or ended in any way (`any`)."""
+
+    job: int
+    on: After
+
+
+class ArrayOut(BaseModel):
+    """A job's place in its array, all of whose jobs have the same `key`."""
+
+    key: str
+    index: int
+    size: int
+    at_once: int | None
+
+
 class JobOut(BaseModel):
-    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told."""
+    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
+
+    What belongs to checkpoints is null where the job is not interruptible.
+    """
 
     id: int | None
     name: str
@@ -71,8 +101,11 @@ class JobOut(BaseModel):
     reason: ReasonOut | None
     command: list[str]
     gpus: int
+    gpu_model: str | None
+    gpu_memory_gib: float | None
     duration_s: float
     duration_source: DurationSource
+    duration_note: str | None
     time_limit_s: float | None
     finish_by: Instant | None
     max_delay_s: float | None
@@ -81,10 +114,20 @@ class JobOut(BaseModel):
     expire: bool
     priority: int
     power_w: float | None
+    power_source: PowerSource
+    power_note: str | None
     min_saving: float | None
     run_below_g_per_kwh: float | None
     retries: int
     grace_s: float
+    interruptible: bool
+    min_run_s: float | None
+    restart_cost_s: float | None
+    checkpoint_signal: str | None
+    checkpoint_exit_code: int | None
+    progress_s: float | None
+    after: list[AfterOut]
+    array: ArrayOut | None
     held: bool
     cancel_requested: bool
     submitted_at: Instant

@@ -71,6 +71,7 @@ class ApiSettings:
     zone: str | None
     default_duration: timedelta = timedelta(hours=4)
     default_max_delay: timedelta = timedelta(hours=24)
+    duration_quantile: float = 0.8
     max_queued: int = 10_000
     stale_after: timedelta | None = timedelta(hours=2)
     stalled_after: timedelta = timedelta(seconds=60)

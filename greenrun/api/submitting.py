@@ -1,24 +1,29 @@
 """Accept jobs, or only try them: everything that can be refused is refused before anything is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 
+from greenrun.api.learned import with_experience
 from greenrun.api.peer import Identity
 from greenrun.api.schemas import JobOut
 from greenrun.api.sense import problems_of
 from greenrun.api.service import Preview, Service, Submitted
 from greenrun.api.submission import JobIn, to_spec
+from greenrun.api.sweep import jobs_of
 from greenrun.api.views import job_views, tried_view
+from greenrun.core.dependencies import ended_text, is_in_vain
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.job import Job, JobSpec, State
+from greenrun.core.job import MOST_TOGETHER, Job, JobSpec, State
 
 
 def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none."""
     now = daemon.now()
-    specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
+    groups = _specs(daemon, caller, stated)
+    specs = list(chain.from_iterable(groups))
     try:
-        _check(daemon, caller, specs, now)
+        _check(daemon, caller, groups, now)
         rows = daemon.scheduler.submit(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob:
         known = _known(daemon, caller, specs)
@@ -31,16 +36,26 @@ def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[
 def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
-    specs = [to_spec(job, daemon.settings.default_duration) for job in stated]
-    _check(daemon, caller, specs, now)
+    groups = _specs(daemon, caller, stated)
+    specs = list(chain.from_iterable(groups))
+    _check(daemon, caller, groups, now)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     views = [_new_view(_unstored(spec, caller, now), preview) for spec, preview in zip(specs, previews, strict=True)]
     return [view.model_copy(update={"id": None}) for view in views], False
 
 
-def _check(daemon: Service, caller: Identity, specs: Sequence[JobSpec], now: datetime) -> None:
-    """Raise InvalidJob with the problems of all of them that show without planning."""
-    problems = [row for index, spec in enumerate(specs) for row in _prefixed(problems_of(spec, now), index, specs)]
+def _specs(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
+    """Return the jobs that each statement means: one, or those of its array or grid."""
+    specs = with_experience(daemon, caller, [to_spec(job, daemon.settings.default_duration) for job in stated])
+    return [jobs_of(spec, job.array, job.grid, caller.uid) for spec, job in zip(specs, stated, strict=True)]
+
+
+def _check(daemon: Service, caller: Identity, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
+    """Raise InvalidJob with the problems of all of them that show without planning; an array's jobs share theirs."""
+    specs = list(chain.from_iterable(groups))
+    _require_few(len(specs))
+    found = [[*problems_of(group[0], now), *_hopeless(daemon, group[0])] for group in groups]
+    problems = [row for index, rows in enumerate(found) for row in _prefixed(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
@@ -48,9 +63,30 @@ def _check(daemon: Service, caller: Identity, specs: Sequence[JobSpec], now: dat
     _require_room(daemon, len(specs))
 
 
-def _prefixed(problems: Sequence[Problem], index: int, specs: Sequence[JobSpec]) -> list[Problem]:
-    prefix = f"[{index}]." if len(specs) > 1 else ""
+def _hopeless(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
+    """Tell what it would wait for in vain."""
+    states = daemon.store.job_states({row.job_id for row in spec.after})
+    for row in spec.after:
+        state = states.get(row.job_id)
+        if state is None:
+            told = f"there is no job {row.job_id} to wait for; `greenrun list --all` shows those that there are"
+            yield Problem(field="after", message=told)
+        elif is_in_vain(row, state):
+            told = f"job {row.job_id} has {ended_text(state)}, so a job that waits for it to succeed would never start"
+            yield Problem(field="after", message=f"{told}: leave it out, or wait for {row.job_id}:any")
+
+
+def _prefixed(problems: Sequence[Problem], index: int, groups: Sequence[Sequence[JobSpec]]) -> list[Problem]:
+    prefix = f"[{index}]." if len(groups) > 1 else ""
     return [Problem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
+
+
+def _require_few(jobs: int) -> None:
+    if jobs > MOST_TOGETHER:
+        raise InvalidJob(
+            f"{jobs} jobs are more than the {MOST_TOGETHER} that one submission may be, so nothing was accepted: "
+            "submit them in parts."
+        )
 
 
 def _require_room(daemon: Service, more: int) -> None:

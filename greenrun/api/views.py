@@ -1,14 +1,18 @@
 """Turn the core's values into the JSON of schemas.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from greenrun.api.schemas import (
+    AfterOut,
+    ArrayOut,
     DeviceOut,
     EntryOut,
     EventOut,
     ForecastOut,
     JobOut,
+    PieceOut,
     PlacementOut,
     PlannedOut,
     PlanOut,
@@ -59,8 +63,11 @@ def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: 
         reason=_reason(reason) if reason else None,
         command=list(spec.command),
         gpus=spec.gpus,
+        gpu_model=spec.gpu_model,
+        gpu_memory_gib=spec.gpu_memory_gib,
         duration_s=spec.duration.total_seconds(),
         duration_source=spec.duration_source,
+        duration_note=spec.duration_note,
         time_limit_s=_seconds(spec.time_limit),
         finish_by=spec.finish_by,
         max_delay_s=_seconds(spec.max_delay),
@@ -69,10 +76,20 @@ def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: 
         expire=spec.expire,
         priority=spec.priority,
         power_w=spec.power_w,
+        power_source=spec.power_source,
+        power_note=spec.power_note,
         min_saving=spec.min_saving,
         run_below_g_per_kwh=spec.run_below_g_per_kwh,
         retries=spec.retries,
         grace_s=spec.grace.total_seconds(),
+        interruptible=spec.interruptible,
+        min_run_s=_seconds(spec.min_run) if spec.interruptible else None,
+        restart_cost_s=_seconds(spec.restart_cost) if spec.interruptible else None,
+        checkpoint_signal=spec.checkpoint_signal if spec.interruptible else None,
+        checkpoint_exit_code=spec.checkpoint_exit_code if spec.interruptible else None,
+        progress_s=_seconds(job.progress) if spec.interruptible else None,
+        after=[AfterOut(job=row.job_id, on=row.on) for row in spec.after],
+        array=ArrayOut(**asdict(spec.array)) if spec.array else None,
         held=job.held,
         cancel_requested=job.cancel_requested,
         submitted_at=job.submitted_at,
@@ -118,6 +135,7 @@ def planned_view(placement: Placement | None) -> PlannedOut | None:
         start_now_g_per_kwh=placement.start_now_g_per_kwh,
         expected_g=placement.expected_g,
         start_now_g=placement.start_now_g,
+        pieces=_pieces(placement),
     )
 
 
@@ -145,6 +163,7 @@ def _placement_view(row: Placement) -> PlacementOut:
         start_now_g_per_kwh=row.start_now_g_per_kwh,
         expected_g=row.expected_g,
         start_now_g=row.start_now_g,
+        pieces=_pieces(row),
         late=row.late,
         reason=_reason(row.reason),
     )
@@ -232,6 +251,10 @@ def event_view(event: Event) -> EventOut:
         run=event.run_id,
         detail=dict(event.detail),
     )
+
+
+def _pieces(placement: Placement) -> list[PieceOut]:
+    return [PieceOut(start=start, end=end) for start, end in placement.pieces]
 
 
 def _reason(reason: Reason) -> ReasonOut:

@@ -27,6 +27,8 @@ VERBS = {
     "start-now": ("greenrun.cli.control:start_now", "Start waiting jobs as soon as GPUs are free."),
     "plan": ("greenrun.cli.grid:plan", "Show what starts when, and why."),
     "forecast": ("greenrun.cli.grid:forecast", "Show the carbon intensity of the hours to come."),
+    "estimate": ("greenrun.cli.estimate:estimate", "Estimate a job's energy and emissions before it runs."),
+    "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),
     "demo": ("greenrun.cli.demo:demo", "Watch it all work in a minute, on a made-up grid."),
     "config": ("greenrun.cli.config:app", "Check, show and find the settings."),
 }

@@ -12,7 +12,7 @@ from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
 from greenrun.cli.verb import FAILED, OK, USAGE, LocalError, WaitTimedOut, tell
 from greenrun.core.errors import GreenrunError
-from greenrun.core.job import FINISHED, State
+from greenrun.core.job import FINISHED, Outcome, State
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
@@ -173,7 +173,8 @@ class Patience:
 
 def job_exit_code(job: "Answer") -> int:
     """Return the exit code that a finished job gives to `wait`: its own, 1 when it has none or failed with 0."""
-    own = job["runs"][-1]["exit_code"] if job["runs"] else None
+    last = job["runs"][-1] if job["runs"] else None
+    own = last["exit_code"] if last and last["outcome"] != Outcome.CHECKPOINTED else None
     if job["state"] == State.SUCCEEDED:
         return own or OK
     return own or FAILED

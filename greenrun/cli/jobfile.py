@@ -77,11 +77,22 @@ def _take(values: dict[str, Value], name: str, value: object, where: str) -> lis
         if value:
             values[name] = Value(("true",), where)
         return []
-    texts = _texts(value)
+    texts = _axis_texts(value) if name == "grid" else _texts(value)
     if not texts or (len(texts) > 1 and not OPTIONS[name].repeats):
-        return [Problem(field=where, message="needs one value")]
+        told = "needs names with values that hold no comma" if name == "grid" else "needs one value"
+        return [Problem(field=where, message=told)]
     values[name] = Value(texts, where)
     return []
+
+
+def _axis_texts(value: object) -> list[str]:
+    """`grid = {lr = ["1e-3", "1e-4"]}`, each name with a value or a list of them; a comma would end a value."""
+    if not isinstance(value, dict):
+        return _texts(value)
+    axes = {name: _texts(values) for name, values in value.items()}
+    if any("," in text for texts in axes.values() for text in texts):
+        return []
+    return [f"{name}={','.join(texts)}" for name, texts in axes.items()]
 
 
 def _texts(value: object) -> list[str]:

@@ -152,10 +152,20 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "project", job["project"]
     yield "user", job["user"]
     yield "labels", " ".join(f"{key}={value}" for key, value in job["labels"].items())
-    yield "gpus", str(job["gpus"])
-    yield "duration", f"{text.duration_text(job['duration_s'])} ({source})"
+    yield "gpus", ", ".join([str(job["gpus"]), *_gpu_kind(job)])
+    yield "duration", text.duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
+    if job.get("power_w") is not None:
+        yield "power", f"{text.figure(job['power_w'])} W" + _grounds(job.get("power_note"), "as given")
     yield "limits", ", ".join(_limits(job, now))
+    yield "after", ", ".join(_after(row) for row in job.get("after") or ())
+    yield "array", _array(job.get("array"))
+    if job.get("interruptible"):
+        yield "checkpoint", ", ".join(_checkpoints(job))
     yield "submitted", text.clock_text(text.instant(job["submitted_at"]), now, seconds=True)
+
+
+def _grounds(note: str | None, source: str) -> str:
+    return f", {text.printable(note)}" if note else f" ({source})"
 
 
 def _limits(job: Mapping[str, Any], now: datetime) -> Iterator[str]:
@@ -167,6 +177,32 @@ def _limits(job: Mapping[str, Any], now: datetime) -> Iterator[str]:
         yield f"starts at most {text.duration_text(job['max_delay_s'])} after submission"
     if job.get("start_after"):
         yield f"not before {text.clock_text(text.instant(job['start_after']), now)}"
+
+
+def _gpu_kind(job: Mapping[str, Any]) -> Iterator[str]:
+    if job.get("gpu_model"):
+        yield text.printable(job["gpu_model"])
+    if job.get("gpu_memory_gib") is not None:
+        yield f"{text.figure(job['gpu_memory_gib'])} GiB each"
+
+
+def _after(row: Mapping[str, Any]) -> str:
+    return f"job {row['job']} {'succeeded' if row['on'] == 'ok' else 'ended'}"
+
+
+def _array(array: Mapping[str, Any] | None) -> str:
+    if array is None:
+        return ""
+    most = "" if array["at_once"] is None else f", at most {array['at_once']} at once"
+    return f"index {array['index']} of {array['size']} jobs{most}"
+
+
+def _checkpoints(job: Mapping[str, Any]) -> Iterator[str]:
+    yield f"on SIG{job['checkpoint_signal']} (exit code {job['checkpoint_exit_code']})"
+    yield f"at the soonest {text.duration_text(job['min_run_s'])} after a start"
+    yield f"{text.duration_text(job['restart_cost_s'])} to continue"
+    if job["progress_s"]:
+        yield f"{text.duration_text(job['progress_s'])} done so far"
 
 
 def _run_lines(

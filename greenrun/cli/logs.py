@@ -32,7 +32,7 @@ class Log(NamedTuple):
 def logs(
     ctx: typer.Context,
     job: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
     run: Annotated[
         str | None, typer.Option("--run", metavar="N", help="The job's run number N, not its latest.")
     ] = None,
@@ -41,7 +41,8 @@ def logs(
 ) -> None:
     """Print what a job has written. The log is a file, read as it is: the daemon need not be up.
 
-    With --follow a job that has not started is waited for.
+    With --follow a job that has not started is waited for, and so is the next run of one that was suspended or is run
+    again; with --run too, until that run ends.
 
     \b
     greenrun logs 12
@@ -50,11 +51,11 @@ def logs(
     """
     number = whole(run, "a run's number; `greenrun show` lists them") if run else None
     finder = Finder(connect(ctx, socket, config), find_state(chosen(ctx, "config", config)), job_id(job), number)
-    log = finder.wait() if follow else finder.find()
-    with _opened(log.path) as file:
+    if follow:
+        _follow_all(finder, finder.wait())
+        return
+    with _opened(finder.find().path) as file:
         _copy(file)
-        if follow:
-            _follow(file, ended=lambda turn: _has_exited(log) or (turn % _ASK_EVERY == 0 and finder.has_ended(log)))
 
 
 class Finder:
@@ -84,6 +85,15 @@ class Finder:
             if answer is None or answer["state"] in FINISHED:
                 raise LocalError(*self._none(answer))
             threading.Event().wait(_LOOK_EVERY_S)
+
+    def next(self, log: Log) -> Log | None:
+        """Return the log of the job's next run as soon as there is one; None when none is to come, or asked for."""
+        while self._number is None and (answer := self._ask()) and answer["state"] not in FINISHED:
+            found = self._told(answer)
+            if found is not None and found.label != log.label and found.path.exists():
+                return found
+            threading.Event().wait(_LOOK_EVERY_S)
+        return None
 
     def has_ended(self, log: Log) -> bool:
         """Tell whether the daemon says that this run has ended; no answer is no."""
@@ -142,6 +152,22 @@ def _copy(file: BinaryIO) -> None:
     sys.stdout.flush()
     shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()
+
+
+def _follow_all(finder: Finder, first: Log) -> None:
+    """Print the log of run after run as they come; what they share, by the job's own --log, is printed once."""
+    log: Log | None = first
+    printed: dict[Path, int] = {}
+    while log is not None:
+        with _opened(log.path) as file:
+            file.seek(printed.get(log.path, 0))
+            _follow(file, _ends(finder, log))
+            printed[log.path] = file.tell()
+        log = finder.next(log)
+
+
+def _ends(finder: Finder, log: Log) -> Callable[[int], bool]:
+    return lambda turn: _has_exited(log) or (turn % _ASK_EVERY == 0 and finder.has_ended(log))
 
 
 def _follow(file: BinaryIO, ended: Callable[[int], bool]) -> None:

@@ -15,13 +15,14 @@ _MAX_HEAD_BYTES = 64 * 1024
 _SLURM_NAMES = {
     "time": "time-limit", "t": "time-limit", "job-name": "name", "J": "name", "gpus": "gpus", "G": "gpus",
     "gpus-per-node": "gpus", "gres": "gpus", "output": "log", "o": "log", "begin": "start-after", "b": "start-after",
-    "deadline": "finish-by", "chdir": "workdir", "D": "workdir",
+    "deadline": "finish-by", "chdir": "workdir", "D": "workdir", "array": "array", "a": "array",
 }  # fmt: skip
 _SLURM_FLAGS = frozenset({
     "H", "hold", "h", "help", "contiguous", "s", "oversubscribe", "O", "overcommit", "Q", "quiet", "parsable",
     "requeue", "no-requeue", "exclusive", "spread-job", "use-min-nodes", "v", "verbose", "W", "wait", "reboot", "k",
     "no-kill",
 })  # fmt: skip
+_ARRAY_NOTE = "the jobs of the array get GREENRUN_ARRAY_INDEX, there is no SLURM_ARRAY_TASK_ID here"
 _SLURM_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
 _SLURM_LATER = re.compile(r"now\+(\d+)\s*(s|m|h|d|w)?[a-z]*")
 
@@ -113,6 +114,7 @@ def _slurm(tokens: list[str], where: str, values: dict[str, Value]) -> list[str]
             notes.append(f"{where}: #SBATCH {shown} has no counterpart here and is not applied")
         elif long not in values or values[long].where.startswith(f"{where}: #SBATCH"):
             _put(values, long, said, f"{where}: #SBATCH --{name}")
+            notes += [f"{where}: {_ARRAY_NOTE}"] if long == "array" else []
     return notes
 
 
@@ -148,7 +150,7 @@ def _translated(name: str, text: str) -> str | None:
         return f"{later[1]}{later[2] or 's'}" if later else text.replace("T", " ")
     if kind == "finish-by":
         return text.replace("T", " ")
-    if kind == "log" and "%" in text:
+    if kind == "log" and "%" in text.replace("%a", ""):
         return None
     return text or None
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenrun.cli import surroundings
+from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.job import CHECKPOINT_SIGNALS
 from greenrun.paths import JOB_ENVIRONMENT
 
+_OF_INTERRUPTIBLE = ("min-run", "restart-cost", "checkpoint-signal", "checkpoint-exit-code")
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
 
 
@@ -36,12 +39,17 @@ class Value(NamedTuple):
 
 
 class Option(NamedTuple):
-    """A job option: the API's field, how its text is read, and whether it is a flag or may be repeated."""
+    """A job option: the API's field, how its text is read, whether it is a flag, and what its repetitions make."""
 
     field: str
     read: Callable[[str, Here], Any]
     is_flag: bool = False
-    repeats: bool = False
+    gather: Callable[[list[Any]], Any] | None = None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it may be given more than once."""
+        return self.gather is not None
 
 
 def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) -> dict[str, Any]:
@@ -55,6 +63,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) ->
             problems.append(Problem(field=value.where, message=str(exc)))
     job["env"] = {**surroundings.kept(here.environ, here.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
+    problems += _meaningless(given)
     problems += _missing(command, workdir, job["env"].get("PATH", ""))
     if problems:
         raise refused(problems)
@@ -71,7 +80,13 @@ def _read(option: Option, value: Value, here: Here) -> Any:
     if option.is_flag:
         return True
     read = [option.read(text, here) for text in value.texts]
-    return dict(read) if option.repeats else read[-1]
+    return option.gather(read) if option.gather else read[-1]
+
+
+def _meaningless(given: Mapping[str, Value]) -> list[Problem]:
+    told = "means something for an interruptible job only; say --interruptible too, or leave it out"
+    vain = [given[name].where for name in _OF_INTERRUPTIBLE if name in given and "interruptible" not in given]
+    return [Problem(field=where, message=told) for where in vain]
 
 
 def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem]:
@@ -138,6 +153,24 @@ def _ratio(text: str, here: Here) -> float:
     return round(number, 12)
 
 
+def _memory_gib(text: str, here: Here) -> float:
+    """Read GiB; of a unit of ten, what that is in GiB."""
+    said = text.strip().lower()
+    per_unit = {"gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
+    unit = next((unit for unit in ("gib", *per_unit) if said.endswith(unit)), "")
+    amount = _number(said.removesuffix(unit), "", "40 (GiB), 40GiB or 40GB") * per_unit.get(unit, 1.0)
+    if not amount:
+        raise ValueError(f"'{text}' is no memory at all; leave it out, or write it like 40GiB")
+    return round(amount, 6)
+
+
+def _signal(text: str, here: Here) -> str:
+    name = text.strip().upper().removeprefix("SIG")
+    if name not in CHECKPOINT_SIGNALS:
+        raise ValueError(f"'{text}' is not one of {', '.join(CHECKPOINT_SIGNALS)}")
+    return name
+
+
 def _path(text: str, here: Here) -> str:
     return str(here.folder / Path(_text(text, here)).expanduser())
 
@@ -176,6 +209,8 @@ def _variable(text: str, here: Here) -> tuple[str, str]:
 
 OPTIONS: dict[str, Option] = {
     "gpus": Option("gpus", _count),
+    "gpu-model": Option("gpu_model", _text),
+    "gpu-memory": Option("gpu_memory_gib", _memory_gib),
     "duration": Option("duration_s", _duration_s),
     "time-limit": Option("time_limit_s", _duration_s),
     "finish-by": Option("finish_by", _instant),
@@ -185,7 +220,7 @@ OPTIONS: dict[str, Option] = {
     "expire": Option("expire", _text, is_flag=True),
     "project": Option("project", _text),
     "name": Option("name", _text),
-    "label": Option("labels", _pair, repeats=True),
+    "label": Option("labels", _pair, gather=dict),
     "priority": Option("priority", _integer),
     "unique": Option("unique_key", _text),
     "power": Option("power_w", _power_w),
@@ -193,8 +228,16 @@ OPTIONS: dict[str, Option] = {
     "run-below": Option("run_below_g_per_kwh", _g_per_kwh),
     "retries": Option("retries", _count),
     "grace": Option("grace_s", _duration_s),
+    "interruptible": Option("interruptible", _text, is_flag=True),
+    "min-run": Option("min_run_s", _duration_s),
+    "restart-cost": Option("restart_cost_s", _duration_s),
+    "checkpoint-signal": Option("checkpoint_signal", _signal),
+    "checkpoint-exit-code": Option("checkpoint_exit_code", _count),
+    "after": Option("after", lambda text, here: parse_after(text), gather=list),
+    "array": Option("array", lambda text, here: parse_array(text)),
+    "grid": Option("grid", lambda text, here: parse_axis(text), gather=grid_of),
     "workdir": Option("workdir", _folder),
-    "env": Option("env", _variable, repeats=True),
+    "env": Option("env", _variable, gather=dict),
     "env-file": Option("env_file", _file),
     "log": Option("log", _path),
 }

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from greenrun.cli.clock import local_zone
 from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
 from greenrun.cli.statement import OPTIONS, Here, Value, state_job
-from greenrun.cli.text import grams_text, reason_text, submitted_text
+from greenrun.cli.text import array_text, grams_text, reason_text, submitted_text, summed
 from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
 from greenrun.paths import find_job_environment
@@ -36,6 +37,8 @@ def submit(
     ctx: typer.Context,
     command: Annotated[Texts, typer.Argument(metavar="[--] COMMAND", hidden=True)] = None,
     gpus: Annotated[Text, _option("--gpus -g", "N", "GPUs it needs; 0 for a CPU job. [default: 1]")] = None,
+    gpu_model: Annotated[Text, _option("--gpu-model", "MODEL", "The model of GPU it needs, like A100.")] = None,
+    gpu_memory: Annotated[Text, _option("--gpu-memory", "GIB", "The memory each GPU must have: 40, 40GiB.")] = None,
     duration: Annotated[Text, _option("--duration", "D", "How long it is expected to run, like 6h or 1h30m.")] = None,
     time_limit: Annotated[Text, _option("--time-limit", "D", "Stop it after this long, whatever happens.")] = None,
     finish_by: Annotated[Text, _option("--finish-by", "T", "It must end by then: 18:00, 'tomorrow 9am', 36h.")] = None,
@@ -53,6 +56,24 @@ def submit(
     run_below: Annotated[Text, _option("--run-below", "G", "Start at once when the grid is below G g/kWh.")] = None,
     retries: Annotated[Text, _option("--retries", "N", "Run it again after a failure, up to N times.")] = None,
     grace: Annotated[Text, _option("--grace", "D", "Time from TERM to KILL when it is stopped.")] = None,
+    interruptible: Annotated[bool, _flag("--interruptible", "It can be checkpointed and continued later.")] = False,
+    min_run: Annotated[
+        Text, _option("--min-run", "D", "Do not interrupt it sooner after a start. [default: 30m]")
+    ] = None,
+    restart_cost: Annotated[Text, _option("--restart-cost", "D", "What continuing costs it. [default: 5m]")] = None,
+    checkpoint_signal: Annotated[
+        Text, _option("--checkpoint-signal", "NAME", "What tells it to checkpoint. [default: USR1]")
+    ] = None,
+    checkpoint_exit_code: Annotated[
+        Text, _option("--checkpoint-exit-code", "N", "What it ends with when it has checkpointed. [default: 85]")
+    ] = None,
+    after: Annotated[
+        Texts, _option("--after", "ID[:ok|any]", "Start once that job succeeded (any: ended); may be repeated.")
+    ] = None,
+    array: Annotated[
+        Text, _option("--array", "0-9%4", "One job per index, here 4 at once; also 1,3,5 and 0-20:5.")
+    ] = None,
+    grid: Annotated[Texts, _option("--grid", "K=V,V", "One job per value; repeated: per combination.")] = None,
     workdir: Annotated[Text, _option("--workdir", "DIR", "The folder it runs in. [default: this one]")] = None,
     variables: Annotated[Texts, _option("--env", "NAME[=V]", "A variable it gets; may be repeated.")] = None,
     env_file: Annotated[Text, _option("--env-file", "FILE", "A file of NAME=value lines, read when it starts.")] = None,
@@ -74,6 +95,8 @@ def submit(
     \b
     greenrun submit --duration 6h --finish-by "tomorrow 9am" -- python train.py --epochs 90
     greenrun submit --gpus 2 --max-delay 12h --project vision ./train.sh
+    greenrun submit --grid lr=1e-3,1e-4 --grid seed=1,2,3 --array %2 -- ./train.sh
+    greenrun submit --after 12 --interruptible --min-run 1h -- python train.py --resume
     greenrun submit --file sweep.toml --dry-run
     """
     names = find_job_environment(config_path(ctx, config))
@@ -84,7 +107,12 @@ def submit(
         _print(connect(ctx, socket, config).submit_many(jobs, dry_run), as_json=as_json, quiet=quiet, many=True)
         return
     job = _from_words(words, given, here)
-    answer, new = connect(ctx, socket, config).offer(job, dry_run)
+    client = connect(ctx, socket, config)
+    if "array" in job or "grid" in job:
+        answers, new = client.offer_sweep(job, dry_run)
+        _print(answers, as_json=as_json, quiet=quiet, many=True, new=new)
+        return
+    answer, new = client.offer(job, dry_run)
     _print([answer], as_json=as_json, quiet=quiet, new=new)
 
 
@@ -125,20 +153,27 @@ def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: boo
     if as_json:
         print_json(list(answers) if many else answers[0])
         return
-    for job in answers:
-        if quiet:
+    if quiet:
+        for job in answers:
             print("" if job["id"] is None else job["id"])
-            continue
-        print(submitted_text(job, utc_now(), new=new))
-        if job["id"] is None:
-            _print_expectation(job)
+        return
+    for _, group in groupby(answers, key=_array_or_itself):
+        jobs = list(group)
+        print(submitted_text(jobs[0], utc_now(), new=new) if len(jobs) == 1 else array_text(jobs, utc_now(), new=new))
+        if jobs[0]["id"] is None:
+            _print_expectation(jobs)
 
 
-def _print_expectation(job: "Answer") -> None:
-    planned = job.get("planned") or {}
-    now_g, then_g = planned.get("start_now_g"), planned.get("expected_g")
+def _array_or_itself(job: "Answer") -> object:
+    array = job.get("array")
+    return array["key"] if array else id(job)
+
+
+def _print_expectation(jobs: "Sequence[Answer]") -> None:
+    planned = [job.get("planned") or {} for job in jobs]
+    now_g, then_g = (summed(row.get(name) for row in planned) for name in ("start_now_g", "expected_g"))
     print(f"  expected emissions: {grams_text(then_g)} CO2e; started now: {grams_text(now_g)} CO2e")
-    if then_g is None and planned.get("g_per_kwh") is not None:
+    if any(row.get("expected_g") is None and row.get("g_per_kwh") is not None for row in planned):
         print("  (its power is unknown; give it with --power)")
-    if reason_text(job):
-        print(f"  because: {reason_text(job)}")
+    if len(jobs) == 1 and reason_text(jobs[0]):
+        print(f"  because: {reason_text(jobs[0])}")

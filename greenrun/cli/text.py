@@ -1,6 +1,6 @@
 """How times, amounts and jobs read to people; missing is unknown, never 0. Pure: `now` and zone are given."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
@@ -97,6 +97,40 @@ def submitted_text(job: Job, now: datetime, zone: tzinfo | None = None, *, new: 
         return f"{head[:-1]}: {reason}" if reason else head[:-1]
     said = planned_text(planned, now, zone)
     return f"{head} {said}: {reason}" if said.startswith("starts now") and reason else f"{head} {said}"
+
+
+def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *, new: bool = True) -> str:
+    """Return the one line that answers the submission of an array: how many, when they run, and why others wait."""
+    ids = [job["id"] for job in jobs]
+    named = f"{len(jobs)} jobs of {printable(str(jobs[0]['name']).rpartition('[')[0])}"
+    if None in ids:
+        head = f"dry run, nothing submitted: {named}"
+    elif new:
+        head = f"{named} queued ({numbers_text(ids)})"
+    else:
+        head = f"{named} were submitted before with this key ({numbers_text(ids)})"
+    planned = [job["planned"] for job in jobs if job.get("planned")]
+    waiting = [job for job in jobs if not job.get("planned") and job["state"] == "queued"]
+    said = [_planned_between(planned, now, zone)] if planned else []
+    said += [f"{len(waiting)} without a place yet: {reason_text(waiting[0])}"] if waiting else []
+    return ", ".join([head, "; ".join(said)]) if said else head
+
+
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Return `4, 12-21`: ascending numbers with runs of them put together."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _planned_between(planned: Sequence[Mapping[str, Any]], now: datetime, zone: tzinfo | None) -> str:
+    start, end = min(instant(row["start"]) for row in planned), max(instant(row["end"]) for row in planned)
+    began = "now" if start <= now + _AT_ONCE else clock_text(start, now, zone)
+    return f"{len(planned)} planned from {began} to {clock_text(end, now, zone)}"
 
 
 def reason_text(job: Job) -> str:

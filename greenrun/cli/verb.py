@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from greenrun.core.errors import ConfigError, GreenrunError, InvalidJob
+from greenrun.core.errors import ConfigError, GreenrunError, InvalidInput, InvalidJob
 
 OK, FAILED, USAGE, NOT_FOUND, NOT_PERMITTED, NOT_REACHABLE, TIMED_OUT, STORAGE_FULL = range(8)
 CONFIG, INTERRUPTED, PIPE_CLOSED = 78, 130, 141
@@ -124,6 +124,7 @@ _TITLES = {
 _CODES = {
     ConfigError.__name__: CONFIG,
     InvalidJob.__name__: USAGE,
+    InvalidInput.__name__: USAGE,
     WaitTimedOut.__name__: TIMED_OUT,
     "NotReachable": NOT_REACHABLE,
     "RequestRefused": USAGE,

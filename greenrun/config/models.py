@@ -102,7 +102,9 @@ class PlannerSettings(Section):
 
     tick: PositiveDuration = timedelta(seconds=5)
     horizon: PositiveDuration = timedelta(hours=48)
+    climatology_days: Annotated[int, Field(ge=0, le=90)] = 28
     default_duration: PositiveDuration = timedelta(hours=4)
+    duration_quantile: Annotated[float, Field(ge=0.5, le=1, allow_inf_nan=False)] = 0.8
     default_max_delay: Duration = timedelta(hours=24)
     min_saving: Ratio = 0.0
     run_below: Annotated[float, Field(ge=0, le=5_000, allow_inf_nan=False)] = 0.0

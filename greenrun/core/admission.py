@@ -1,34 +1,74 @@
 """Decide at submission whether a job's limits can be met beside those already promised, and what would do if not."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import groupby
 
-from greenrun.core.capacity import Capacity
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.explain import duration_text, finish_by_text, shorter_text, time_text
 from greenrun.core.job import Job
 from greenrun.core.plan import Placement, Plan, Situation, Waiting
 from greenrun.core.planner import plan
+from greenrun.core.timeline import Timeline
 
 
-def admit(situation: Situation, job: Job) -> tuple[Plan, Placement | Waiting]:
-    """Plan the queue with `job` added; return that plan and the job's place in it.
+def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:
+    """Return the place of each job beside those before it; raise as `admit` for the first that cannot be accepted.
 
-    Raise InvalidJob, saying the smallest change that would do, when the job needs more GPUs than there are, when its
+    The jobs of an array, and those without a finish-by, are planned together: that takes one plan and not one for each.
+    """
+    places: list[Placement | Waiting] = []
+    for _, group in groupby(jobs, key=_told_with):
+        together = list(group)
+        planned, found = admit(situation, together)
+        situation = replace(situation, jobs=(*situation.jobs, *together), last=planned)
+        places += found
+    return places
+
+
+def _told_with(job: Job) -> str | int | None:
+    if job.spec.finish_by is None:
+        return None
+    return job.spec.array.key if job.spec.array else job.id
+
+
+def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placement | Waiting]]:
+    """Plan the queue with `jobs` added, which share their limits; return that plan and their places in it.
+
+    Raise InvalidJob, saying the smallest change that would do, when one needs more GPUs than there are, when their
     finish-by cannot be met, or when meeting it would make a job that was accepted earlier miss its own.
     """
+    for job in jobs:
+        _require_devices(situation, job)
+    before = plan(situation)
+    after = plan(replace(situation, jobs=(*situation.jobs, *jobs), last=situation.last or before))
+    promised = [job for job in jobs if job.spec.finish_by is not None]
+    late = [job for job in promised if _is_late(after.placement(job.id))]
+    if late or (promised and _newly_late(before, after)):
+        last = max(late or promised, key=lambda job: _end(after, job))
+        beside = before if len(jobs) == 1 else replace(after, placements=_others(after, last))
+        assert last.spec.finish_by is not None
+        raise _refused("finish_by", _too_tight(situation, beside, last, last.spec.finish_by))
+    waiting = {row.job_id: row for row in after.waiting}
+    return after, [after.placement(job.id) or waiting[job.id] for job in jobs]
+
+
+def _require_devices(situation: Situation, job: Job) -> None:
     if job.spec.gpus > len(situation.devices):
         raise _refused("gpus", f"the job needs {job.spec.gpus} GPUs and this machine has {len(situation.devices)}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
-    before = plan(situation)
-    after = plan(replace(situation, jobs=(*situation.jobs, job), last=situation.last or before))
-    placement = after.placement(job.id)
-    if job.spec.finish_by is not None and (_is_late(placement) or _newly_late(before, after)):
-        raise _refused("finish_by", _too_tight(situation, before, job, job.spec.finish_by))
-    if placement is not None:
-        return after, placement
-    return after, next(row for row in after.waiting if row.job_id == job.id)
+
+
+def _end(planned: Plan, job: Job) -> datetime:
+    """When a job is planned to end; one without a place ends first."""
+    placement = planned.placement(job.id)
+    return placement.end if placement else job.submitted_at
+
+
+def _others(planned: Plan, job: Job) -> tuple[Placement, ...]:
+    return tuple(row for row in planned.placements if row.job_id != job.id)
 
 
 def _is_late(placement: Placement | None) -> bool:
@@ -54,7 +94,7 @@ def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime
 def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
     """Return the first instant at which the job fits beside everything already running or planned."""
     units = job.spec.gpus or 1
-    capacity = Capacity(len(situation.devices) if job.spec.gpus else situation.cpu_slots)
+    capacity = Timeline(len(situation.devices) if job.spec.gpus else situation.cpu_slots)
     now_s = situation.now.timestamp()
     for until in situation.busy.values() if job.spec.gpus else situation.cpu_busy:
         capacity.reserve(now_s - 1, max(now_s, until.timestamp()), 1)

@@ -30,6 +30,14 @@ class ConfigError(GreenrunError):
         self.problems = tuple(problems)
 
 
+class InvalidInput(GreenrunError):
+    """Files or options that were given cannot be used; carries all of their problems at once."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
 class JobError(GreenrunError):
     """A job cannot be accepted, found or changed."""
 

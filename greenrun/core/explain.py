@@ -1,10 +1,11 @@
 """Put a placement's grounds into words, and its expected emissions into grams."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from greenrun.core.job import Job
 from greenrun.core.plan import Options, Situation
-from greenrun.core.reasons import Reason, ReasonCode, because
+from greenrun.core.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.units import emissions_g, energy_j
 
 _STARTS_WHEN_FREE = frozenset(
@@ -17,16 +18,7 @@ def placement_reason(
     job: Job, situation: Situation, code: ReasonCode, start: datetime, means: tuple[float | None, ...]
 ) -> Reason:
     """Return why `job` is placed at `start`; `means` over its window, one from now on and the cleanest, in g/kWh."""
-    options, (window, at_once, least) = situation.options, means
-    own = because(
-        code,
-        window=grams_text(window),
-        below=below_text(window, at_once),
-        limit=_limit_text(job, code, options),
-        saving=percent_text(least, window),
-        latest=time_text(job.latest_start(options.default_max_delay)),
-        duration=duration_text(job.spec.duration),
-    )
+    own = because(code, **_details(job, situation.options, code, means))
     if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
         return own
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
@@ -34,14 +26,29 @@ def placement_reason(
     return because(ReasonCode.GPUS_BUSY, gpus=max(1, job.spec.gpus), at=time_text(start), why=own.text)
 
 
-def expected_g(job: Job, intensity_g_per_kwh: float | None, options: Options) -> float | None:
-    """Return the grams the job would emit at a mean intensity; None when its power or the intensity is unknown."""
+def _details(job: Job, options: Options, code: ReasonCode, means: tuple[float | None, ...]) -> dict[str, str]:
+    """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
+    window, at_once, least = means
+    ways: dict[str, Callable[[], str]] = {
+        "window": lambda: grams_text(window),
+        "below": lambda: below_text(window, at_once),
+        "limit": lambda: _limit_text(job, code, options),
+        "saving": lambda: percent_text(least, window),
+        "latest": lambda: time_text(job.latest_start(options.default_max_delay)),
+        "duration": lambda: duration_text(job.spec.duration),
+    }
+    sentence = SENTENCES[code]
+    return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
+
+
+def expected_g(job: Job, intensity_g_per_kwh: float | None, run_s: float, options: Options) -> float | None:
+    """Return what the job would emit in `run_s` at a mean intensity, in g; None when its power or that is unknown."""
     power_w = job.spec.power_w
     if power_w is None and options.gpu_power_w is not None and job.spec.gpus:
         power_w = options.gpu_power_w * job.spec.gpus
     if power_w is None or intensity_g_per_kwh is None:
         return None
-    return emissions_g(energy_j(power_w, job.spec.duration), intensity_g_per_kwh, options.pue)
+    return emissions_g(energy_j(power_w, timedelta(seconds=run_s)), intensity_g_per_kwh, options.pue)
 
 
 def below_text(window: float | None, at_once: float | None) -> str:

@@ -159,14 +159,15 @@ class Series:
 
     def mean(self, start: datetime, end: datetime) -> float | None:
         """The time-weighted mean over `[start, end)`; None unless every instant of it is covered."""
-        mean = float(self._means(np.array([start.timestamp()]), np.array([end.timestamp()]))[0])
+        mean = float(self.means_between(np.array([start.timestamp()]), np.array([end.timestamp()]))[0])
         return mean if isfinite(mean) else None
 
     def means(self, starts_s: Floats, duration_s: float) -> Floats:
         """Means over `[start, start + duration_s)` for many starts at once; NaN where not wholly covered."""
-        return self._means(starts_s, starts_s + duration_s)
+        return self.means_between(starts_s, starts_s + duration_s)
 
-    def _means(self, starts_s: Floats, ends_s: Floats) -> Floats:
+    def means_between(self, starts_s: Floats, ends_s: Floats) -> Floats:
+        """Means over `[start, end)` of each pair; NaN where not wholly covered."""
         widths_s = ends_s - starts_s  # as the floats have it, which differs from the duration by a fraction of 1e-6
         if not len(self) or not np.all(widths_s > 0):
             return np.full(len(starts_s), np.nan)
@@ -177,6 +178,11 @@ class Series:
         missing_s = np.minimum(UNCOVERED_S, UNCOVERED_SHARE * widths_s)
         return np.where(covered >= widths_s - missing_s, total / widths_s, np.nan)
 
+    @property
+    def curves(self) -> tuple[Floats, Floats, Floats]:
+        """Knots in epoch seconds, and up to each the integral (g/kWh x s) and the seconds that are covered."""
+        return self._knots_s, self._integral, self._covered_s
+
     def edges(self, start: datetime, end: datetime) -> list[datetime]:
         """Every slot boundary strictly inside `(start, end)`, in order."""
         inside = (self._knots_s > start.timestamp()) & (self._knots_s < end.timestamp())
@@ -184,9 +190,9 @@ class Series:
 
     def between(self, start: datetime, end: datetime) -> "Series":
         """The slots that touch `[start, end)`, whole."""
-        keep = (self.ends_s > start.timestamp()) & (self.starts_s < end.timestamp())
-        kinds = tuple(kind for kind, kept in zip(self.kinds, keep, strict=True) if kept)
-        return Series(self.id, self.starts_s[keep], self.ends_s[keep], self.values[keep], kinds)
+        first = int(np.searchsorted(self.ends_s, start.timestamp(), side="right"))
+        kept = slice(first, int(np.searchsorted(self.starts_s, end.timestamp(), side="left")))
+        return Series(self.id, self.starts_s[kept], self.ends_s[kept], self.values[kept], self.kinds[kept])
 
     def followed_by(self, later: "Series") -> "Series":
         """These slots up to where `later` begins, then `later`'s own; raise ValueError when they differ in identity."""

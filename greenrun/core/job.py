@@ -41,6 +41,43 @@ class DurationSource(StrEnum):
     DEFAULT = "default"
 
 
+class PowerSource(StrEnum):
+    """Where a job's expected power comes from; NOMINAL is what its devices are said to draw, if they say."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+    NOMINAL = "nominal"
+
+
+class After(StrEnum):
+    """How a job that another one waits for must have ended."""
+
+    OK = "ok"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """The job waits until job `job_id` has ended: with success, or in any way."""
+
+    job_id: int
+    on: After = After.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlace:
+    """A job's place in an array: `key` is the array's own, `at_once` how many of its jobs may run together."""
+
+    key: str
+    index: int
+    size: int
+    at_once: int | None = None
+
+
+MOST_TOGETHER = 1000  # jobs of one submission
+LARGEST_INDEX = 1_000_000  # of a job in an array
+CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
+
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 LIVE = frozenset({State.STARTING, State.RUNNING})
 
@@ -63,15 +100,24 @@ TRANSITIONS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1."""
+    """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1.
+
+    An interruptible job may be checkpointed once it ran for `min_run` and continued in a later window, which takes it
+    `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
+
+    `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
+    """
 
     command: tuple[str, ...]
     workdir: str
     name: str = ""
     project: str = "default"
     gpus: int = 1
+    gpu_model: str | None = None
+    gpu_memory_gib: float | None = None
     duration: timedelta
     duration_source: DurationSource = DurationSource.GIVEN
+    duration_note: str | None = None
     time_limit: timedelta | None = None
     finish_by: datetime | None = None
     max_delay: timedelta | None = None
@@ -80,10 +126,18 @@ class JobSpec:
     expire: bool = False
     priority: int = 0
     power_w: float | None = None
+    power_note: str | None = None
     min_saving: float | None = None
     run_below_g_per_kwh: float | None = None
     retries: int = 0
     grace: timedelta = timedelta(seconds=30)
+    interruptible: bool = False
+    min_run: timedelta = timedelta(minutes=30)
+    restart_cost: timedelta = timedelta(minutes=5)
+    checkpoint_signal: str = "USR1"
+    checkpoint_exit_code: int = 85
+    after: tuple[Dependency, ...] = ()
+    array: ArrayPlace | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     env_file: str | None = None
     log: str | None = None
@@ -91,10 +145,22 @@ class JobSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The given name, or the first words of the command."""
+        return self.name or " ".join(self.command)[:40]
+
+    @property
+    def power_source(self) -> PowerSource:
+        """Where the expected power comes from."""
+        if self.power_w is None:
+            return PowerSource.NOMINAL
+        return PowerSource.LEARNED if self.power_note is not None else PowerSource.GIVEN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A stored job. `reason` says why it is where it is; `planned_start` is the last promise made to the user."""
+    """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it."""
 
     id: int
     spec: JobSpec
@@ -106,27 +172,38 @@ class Job:
     cancel_requested: bool = False
     finished_at: datetime | None = None
     reason: Reason | None = None
+    progress: timedelta = timedelta(0)
 
     @property
     def name(self) -> str:
-        """The given name, or the first words of the command."""
-        return self.spec.name or " ".join(self.spec.command)[:40]
+        """The given name, or the first words of the command; a job of an array has its index behind it, `train[3]`."""
+        return self.spec.title if self.spec.array is None else f"{self.spec.title}[{self.spec.array.index}]"
 
     @property
     def earliest_start(self) -> datetime:
         """The first instant at which the job may start."""
         return max(self.submitted_at, self.spec.start_after or self.submitted_at)
 
-    def latest_start(self, default_max_delay: timedelta) -> datetime:
-        """The last instant at which it should start: its tightest limit, else `default_max_delay` from its earliest."""
+    @property
+    def remaining(self) -> timedelta:
+        """How much longer it is expected to run; once it was interrupted, what continuing costs is part of it."""
+        if not self.progress:
+            return self.spec.duration
+        left = max(self.spec.duration - self.progress, timedelta(seconds=1))
+        return left + self.spec.restart_cost
+
+    def latest_end(self, default_max_delay: timedelta) -> datetime:
+        """The last instant at which it should end: its tightest limit, else `default_max_delay` after the soonest."""
         if self.spec.start_now:
-            return self.earliest_start
-        limits = []
-        if self.spec.finish_by is not None:
-            limits.append(self.spec.finish_by - self.spec.duration)
+            return self.earliest_start + self.remaining
+        limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
         if self.spec.max_delay is not None:
-            limits.append(self.submitted_at + self.spec.max_delay)
-        return min(limits) if limits else self.earliest_start + default_max_delay
+            limits.append(self.submitted_at + self.spec.max_delay + self.spec.duration)
+        return min(limits) if limits else self.earliest_start + default_max_delay + self.spec.duration
+
+    def latest_start(self, default_max_delay: timedelta) -> datetime:
+        """The last instant at which it should start so as to end, run in one piece, by its latest end."""
+        return self.latest_end(default_max_delay) - self.remaining
 
     @property
     def has_limit(self) -> bool:
@@ -134,10 +211,17 @@ class Job:
         return self.spec.finish_by is not None or self.spec.max_delay is not None
 
     def misses_limit(self, start: datetime, end: datetime) -> bool:
-        """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack."""
+        """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack.
+
+        A max delay bounds the start of a job that runs in one piece, and the end of one that is interruptible.
+        """
         slack = timedelta(seconds=1)
-        too_late = self.spec.max_delay is not None and start > self.submitted_at + self.spec.max_delay + slack
-        return too_late or (self.spec.finish_by is not None and end > self.spec.finish_by + slack)
+        if self.spec.finish_by is not None and end > self.spec.finish_by + slack:
+            return True
+        if self.spec.max_delay is None:
+            return False
+        delay = end - self.spec.duration if self.spec.interruptible else start
+        return delay > self.submitted_at + self.spec.max_delay + slack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

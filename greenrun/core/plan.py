@@ -4,14 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from greenrun.core.arrivals import Arrivals
 from greenrun.core.intensity import Series
-from greenrun.core.job import Job
+from greenrun.core.job import Job, State
 from greenrun.core.reasons import Reason
+
+Interval = tuple[datetime, datetime]
+Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start."""
+    """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start.
+
+    `iterations` bounds the search for prices and `rearrangements` the attempts to improve the plan found with them;
+    a clock would not do, because equal situations must give equal plans.
+    """
 
     default_max_delay: timedelta = timedelta(hours=24)
     due_grace: timedelta = timedelta(seconds=5)
@@ -19,11 +27,17 @@ class Options:
     run_below_g_per_kwh: float = 0.0
     pue: float = 1.0
     gpu_power_w: float | None = None
+    iterations: int = 60
+    rearrangements: int = 40
+    gap: float = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """When a job is meant to run, and why then. `due`: the planned instant of a start that only waits for GPUs."""
+    """When a job is meant to run, and why then. `due`: the planned instant of a start that only waits for GPUs.
+
+    `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
+    """
 
     job_id: int
     start: datetime
@@ -36,6 +50,13 @@ class Placement:
     start_now_g: float | None = None
     late: bool = False
     due: datetime | None = None
+    pieces: tuple[Interval, ...] = ()
+    pool: str = ""
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """The half-open intervals in which the job is meant to run, in order."""
+        return self.pieces or ((self.start, self.end),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +78,7 @@ class Plan:
     expected_g: float | None = None
     start_at_once_g: float | None = None
     bound_g: float | None = None
-    prices: Mapping[datetime, float] = field(default_factory=dict)
+    prices: Prices = field(default_factory=dict)
     _by_job: Mapping[int, Placement | Waiting] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +95,14 @@ class Plan:
         row = self._by_job.get(job_id)
         return row.reason if row is not None else None
 
+    def decides_as(self, other: "Plan") -> bool:
+        """Whether both say the same of every job, whatever the sums and the sentences; then keeping one is enough."""
+        return self._decisions() == other._decisions()
+
+    def _decisions(self) -> tuple[object, ...]:
+        placed = [(row.job_id, row.intervals, row.pool, row.due, row.reason.code) for row in self.placements]
+        return placed, [(row.job_id, row.reason.code) for row in self.waiting], self.prices
+
     @property
     def gap_ratio(self) -> float | None:
         """How far the plan may be above the best possible, as a share of the bound; None when either is unknown."""
@@ -83,16 +112,40 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceKind:
+    """What tells devices apart for a job: the model, and the memory in GiB when it is known."""
+
+    model: str = ""
+    memory_gib: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An interruptible job that runs now, on which devices and since when; its `job.progress` counts earlier runs."""
+
+    job: Job
+    devices: tuple[str, ...]
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """All that a plan depends on.
 
     `busy` maps each device in use to when it is expected back; `cpu_busy` holds the expected ends of jobs without GPUs.
-    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well.
+    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `running` are the
+    interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
+    `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
+    `arrivals` are the jobs that usually come. `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
     """
 
     now: datetime
     jobs: tuple[Job, ...]
+    running: tuple[Running, ...] = ()
     devices: tuple[str, ...] = ()
+    kinds: Mapping[str, DeviceKind] = field(default_factory=dict)
+    states: Mapping[int, State] = field(default_factory=dict)
+    arrays: Mapping[str, int] = field(default_factory=dict)
     busy: Mapping[str, datetime] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     cpu_slots: int = 2
@@ -100,4 +153,5 @@ class Situation:
     forecast: Series | None = None
     options: Options = field(default_factory=Options)
     last: Plan | None = None
-    prices: Mapping[datetime, float] = field(default_factory=dict)
+    prices: Prices = field(default_factory=dict)
+    arrivals: Arrivals = ()

@@ -9,6 +9,7 @@ class ReasonCode(StrEnum):
 
     CLEANEST_WINDOW = "cleanest_window"
     NOW_IS_CLEANEST = "now_is_cleanest"
+    SHARED_WINDOW = "shared_window"
     CLEAN_ENOUGH = "clean_enough"
     NOT_WORTH_WAITING = "not_worth_waiting"
     ASKED_NOW = "asked_now"
@@ -23,8 +24,15 @@ class ReasonCode(StrEnum):
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
     HELD = "held"
+    WAITS_FOR = "waits_for"
+    ARRAY_FULL = "array_full"
     CANCEL_REQUESTED = "cancel_requested"
     RUNNING = "running"
+    GOES_ON = "goes_on"
+    SUSPENDED = "suspended"
+    CHECKPOINTED = "checkpointed"
+    CHECKPOINT_FAILED = "checkpoint_failed"
+    NO_PROGRESS = "no_progress"
     SUCCEEDED = "succeeded"
     EXIT_CODE = "exit_code"
     SIGNALLED = "signalled"
@@ -32,6 +40,7 @@ class ReasonCode(StrEnum):
     LOST = "lost"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+    DEPENDENCY_FAILED = "dependency_failed"
     EXPIRED = "expired"
     FAILED_TO_START = "failed_to_start"
     RETRYING = "retrying"
@@ -41,6 +50,9 @@ class ReasonCode(StrEnum):
 SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window} g/kWh, {below}",
     ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window} g/kWh",
+    ReasonCode.SHARED_WINDOW: (
+        "the cleanest hours go to jobs that gain more from them; this window has {window} g/kWh, {below}"
+    ),
     ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} g/kWh is not above its run-below of {limit} g/kWh",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
     ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
@@ -59,8 +71,15 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
+    ReasonCode.WAITS_FOR: "waits for job {job} {ending}",
+    ReasonCode.ARRAY_FULL: "waits for its turn: at most {limit} jobs of its array may run at once",
     ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",
+    ReasonCode.GOES_ON: "goes on: to suspend it now would gain less than what a restart costs, or miss its limit",
+    ReasonCode.SUSPENDED: "suspended until {at}: {window} g/kWh then, {now} g/kWh now",
+    ReasonCode.CHECKPOINTED: "checkpointed after {time}; continues in a later window",
+    ReasonCode.CHECKPOINT_FAILED: "was asked to checkpoint and {how}",
+    ReasonCode.NO_PROGRESS: "checkpointed {count} times in a row without getting past what continuing costs, {cost}",
     ReasonCode.SUCCEEDED: "finished with exit code 0",
     ReasonCode.EXIT_CODE: "its command ended with exit code {code}",
     ReasonCode.SIGNALLED: "its command was ended by signal {signal}",
@@ -68,6 +87,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.LOST: "its supervisor died and its processes were killed, so its exit code is unknown",
     ReasonCode.INTERRUPTED: "was interrupted: {why}",
     ReasonCode.CANCELLED: "cancelled on request",
+    ReasonCode.DEPENDENCY_FAILED: "was to run once job {job} had succeeded, and job {job} has {ended}",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",
     ReasonCode.RETRYING: "run {number} failed ({why}); {left} retries are left",

@@ -23,17 +23,23 @@ class EndedBy(StrEnum):
     ITSELF = "itself"
     TIME_LIMIT = "time_limit"
     STOP = "stop"
+    CHECKPOINT = "checkpoint"  # it was asked to checkpoint, and ended within its grace
+    CHECKPOINT_GRACE = "checkpoint_grace"  # it was asked to checkpoint, did not end, and was stopped
     NOT_STARTED = "not_started"  # the command could not be executed at all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N."""
+    """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N.
+
+    `is_checkpointing`: it runs, and was asked to checkpoint and end.
+    """
 
     phase: Phase
     started_at: datetime | None = None
     ended_at: datetime | None = None
     exit_code: int | None = None
     ended_by: EndedBy = EndedBy.ITSELF
+    is_checkpointing: bool = False
     log: str | None = None
     detail: str = ""

@@ -15,7 +15,17 @@ from greenrun.executors import run_folder
 from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.proc import start_ticks
 from greenrun.executors.processes import Identity, send, this_boot
-from greenrun.executors.run_folder import BARRED, LOCK, STOP, TEMPORARY, VERSION, write_record
+from greenrun.executors.run_folder import (
+    BARRED,
+    CHECKPOINT,
+    HOW,
+    LOCK,
+    STOP,
+    TEMPORARY,
+    VERSION,
+    read_record,
+    write_record,
+)
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.status import own_record, status_of
 from greenrun.executors.watcher import Watcher
@@ -97,17 +107,21 @@ class LocalExecutor:
 
     def stop(self, run: Run, by: str) -> None:
         """Have the shim send TERM, wait the job's grace and KILL. A run without a live shim is left as it is."""
-        folder = self._folder(run)
         try:
-            self._check_reachable()
-            shim = Identity.from_record(own_record(folder, run) or {})
-            if shim is None or not shim.is_alive():
-                return
-            if not (folder / STOP).exists():
-                write_record(str(folder), STOP, {"version": VERSION, "by": by}, sync=False)
-            send(shim, SIGTERM)
+            self._ask(run, {"by": by, HOW: "stop"})
         except OSError as exc:
             raise ExecutorError(f"run {run.label} could not be stopped ({exc}); greenrun tries again") from exc
+
+    def checkpoint(self, run: Run, by: str) -> None:
+        """Have the shim send the checkpoint signal, wait the job's grace, then stop it.
+
+        A run without a live shim, or that is being stopped, is left as it is. Raise ExecutorError, and touch nothing,
+        when its shim is of a release that knew only stops.
+        """
+        try:
+            self._ask(run, {"by": by, HOW: CHECKPOINT})
+        except OSError as exc:
+            raise ExecutorError(f"run {run.label} could not be checkpointed ({exc}); greenrun tries again") from exc
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices whose host-wide lock somebody holds, with who; raise ExecutorError."""
@@ -132,6 +146,23 @@ class LocalExecutor:
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
         return len(old)
+
+    def _ask(self, run: Run, request: Mapping[str, str]) -> None:
+        """Put a request on record, unless the same or a stop is there, and wake the shim to read it."""
+        folder = self._folder(run)
+        self._check_reachable()
+        record = own_record(folder, run) or {}
+        shim = Identity.from_record(record)
+        if shim is None or not shim.is_alive():
+            return
+        if request[HOW] == CHECKPOINT and record.get("version") == 1:
+            raise ExecutorError(
+                f"run {run.label} was started by an older greenrun, which knew no checkpoints; it goes on"
+            )
+        asked = read_record(str(folder), STOP)
+        if asked is None or (asked.get(HOW), request[HOW]) == (CHECKPOINT, "stop"):
+            write_record(str(folder), STOP, {"version": VERSION, **request}, sync=False)
+        send(shim, SIGTERM)
 
     def _folder(self, run: Run) -> Path:
         return self._runs_dir / run.label

@@ -6,10 +6,13 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
     run.json      whose folder it is, and the shim's identity (boot id, pid, start time)
     log           output of the command (unless the job names a log of its own) and complaints of the shim
     started.json  written just before the command is executed: when, and the command's identity
-    stop.json     written by the daemon before it signals the shim: who asked
+    stop.json     written by the daemon before it signals the shim: who asked, and whether to checkpoint first
     exit.json     how it ended, written when nothing of the run's tree is left
 
 Instants in the records are epoch seconds. A folder that holds barred.json is a tombstone: that run can never start.
+
+Version 2 knows checkpoints: `how` in stop.json, `checkpoint` and `checkpoint_grace` as `ended_by` in exit.json. A shim
+of version 1 takes every request for a stop.
 """
 
 # ruff: noqa: PTH104, PTH106, PTH108, PTH123, PTH208
@@ -21,11 +24,12 @@ import os
 import stat
 from collections.abc import Mapping
 
-VERSION = 1
+VERSION = 2
 LOCK, LOG = "lock", "log"
 RUN, STARTED, STOP, EXIT, BARRED = "run.json", "started.json", "stop.json", "exit.json", "barred.json"
 TEMPORARY = ".tmp-"
 RECORD_BYTES = 4096
+HOW, CHECKPOINT = "how", "checkpoint"
 
 
 class Log:

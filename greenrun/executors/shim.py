@@ -1,7 +1,7 @@
 """Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
 
-One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the two
-light modules `run_folder` (which says what it leaves behind) and `proc` alone.
+One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
+light modules `run_folder` (which says what it leaves behind), `ending` and `proc` alone.
 """
 
 import contextlib
@@ -13,16 +13,15 @@ import signal
 import time
 
 from greenrun.executors import run_folder
+from greenrun.executors.ending import FOREVER, ITSELF, NOT_STARTED, STOPPED, TIME_LIMIT, Ending, signal_command
 from greenrun.executors.proc import boot_id, has_children, live_children, reap, signal_one, start_ticks
 from greenrun.executors.run_folder import VERSION, Log, write_record
 
 RECORD_TRIES = 3600
 LEFTOVER_GRACE_S = 5.0
 LOOK_EVERY_S = 5.0
-FOREVER = float("inf")
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_CHILD_SUBREAPER = 36
-ITSELF, TIME_LIMIT, STOPPED, NOT_STARTED = "itself", "time_limit", "stop", "not_started"
 
 
 class Spec:
@@ -43,6 +42,7 @@ class Spec:
     log_cap_bytes: int
     time_limit_s: float | None
     grace_s: float
+    checkpoint_signal: int
     gpu_locks: list[int]
 
     def __init__(self, fields: dict[str, object]) -> None:
@@ -55,20 +55,6 @@ class NotStarted(Exception):
     def __init__(self, detail: str, exit_code: int) -> None:
         super().__init__(detail)
         self.exit_code = exit_code
-
-
-class Ending:
-    """Why a run is being ended and when it gets its KILL; the first cause stays."""
-
-    def __init__(self) -> None:
-        self.cause = ITSELF
-        self.kill_at = FOREVER
-
-    def begin(self, cause: str, command: int, grace_s: float) -> None:
-        """Send TERM to the command and set the instant of KILL, once."""
-        if self.cause == ITSELF:
-            self.cause, self.kill_at = cause, time.monotonic() + grace_s
-            signal_command(command, signal.SIGTERM)
 
 
 def main() -> int:
@@ -150,7 +136,7 @@ def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
     os.close(ready)
     status = supervise(spec, command, end, output)
     sweep(command, end, min(spec.grace_s, LEFTOVER_GRACE_S))
-    detail = asked_by(spec.folder) if end.cause == STOPPED else ""
+    detail = "" if end.cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
     return outcome(os.waitstatus_to_exitcode(status), started_at, end.cause, detail)
 
 
@@ -236,18 +222,27 @@ def restore_signals() -> None:
 
 
 def supervise(spec: Spec, command: int, end: Ending, log: Log) -> int:
-    """Wait for the command, enforcing its time limit, a stop and the cap of its log; return its wait status."""
+    """Wait for the command, enforcing its time limit, a request and the cap of its log; return its wait status."""
     limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
     while (status := reap().get(command)) is None:
         if time.monotonic() >= limit:
             end.begin(TIME_LIMIT, command, spec.grace_s)
+        end.follow_up(command, spec.grace_s)
         if time.monotonic() >= end.kill_at:
             signal_command(command, signal.SIGKILL)
         with contextlib.suppress(OSError):
             log.bound()
-        if wait_signal(limit, end.kill_at) == signal.SIGTERM:
-            end.begin(STOPPED, command, spec.grace_s)
+        if wait_signal(limit, end.term_at, end.kill_at) == signal.SIGTERM:
+            obey(spec, command, end)
     return status
+
+
+def obey(spec: Spec, command: int, end: Ending) -> None:
+    """Do what stop.json asks for: a checkpoint, else (also when it is not there or cannot be read) a stop."""
+    if request(spec.folder).get(run_folder.HOW) == run_folder.CHECKPOINT:
+        end.checkpoint(command, spec.checkpoint_signal, spec.grace_s)
+    else:
+        end.begin(STOPPED, command, spec.grace_s)
 
 
 def sweep(group: int, end: Ending, grace_s: float) -> None:
@@ -256,25 +251,17 @@ def sweep(group: int, end: Ending, grace_s: float) -> None:
     Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so none but the
     run's own is hit. What already got TERM with the command's group gets no second one, and all of the job's grace.
     """
-    kill_at = end.kill_at if end.cause != ITSELF else time.monotonic() + grace_s
+    kill_at = end.kill_at if end.was_termed else time.monotonic() + grace_s
     told: set[int] = set()
     while has_children():
         number = signal.SIGKILL if time.monotonic() >= kill_at else signal.SIGTERM
         for pid in live_children(os.getpid()):
-            told_before = pid in told or (end.cause != ITSELF and os.getpgid(pid) == group)
+            told_before = pid in told or (end.was_termed and os.getpgid(pid) == group)
             if number == signal.SIGKILL or not told_before:
                 signal_one(pid, number)
                 told.add(pid)
         wait_signal(kill_at, time.monotonic() + 0.5)
         told -= reap().keys()
-
-
-def signal_command(command: int, number: int) -> None:
-    """Signal the command's group, and the command itself where it left that group; it is not reaped yet."""
-    with contextlib.suppress(OSError):
-        os.killpg(command, number)
-    if os.getpgid(command) != command:
-        signal_one(command, number)
 
 
 def wait_signal(*instants: float) -> int:
@@ -285,11 +272,17 @@ def wait_signal(*instants: float) -> int:
 
 
 def asked_by(folder: str) -> str:
-    """Return who asked for the stop, as far as is known."""
-    by: object = "a TERM signal to its supervisor"
+    """Return who asked for the end, as far as is known."""
+    asked = request(folder)
+    how = "asked to checkpoint" if asked.get(run_folder.HOW) == run_folder.CHECKPOINT else "stopped"
+    return f"{how} by {asked.get('by', 'a TERM signal to its supervisor')}"
+
+
+def request(folder: str) -> dict[str, object]:
+    """Return what stop.json says, nothing without it."""
     with contextlib.suppress(OSError):
-        by = (run_folder.read_record(folder, run_folder.STOP) or {}).get("by", by)
-    return f"stopped by {by}"
+        return run_folder.read_record(folder, run_folder.STOP) or {}
+    return {}
 
 
 def record_exit(folder: str, record: dict[str, object]) -> None:

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
+from signal import Signals
 
+from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Run
 from greenrun.executors import shim_entry
 
@@ -29,7 +31,17 @@ def shim_spec(run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_by
         "log_cap_bytes": log_cap_bytes,
         "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),
         "grace_s": job.spec.grace.total_seconds(),
+        "checkpoint_signal": signal_number(job.spec.checkpoint_signal),
     }
+
+
+def signal_number(name: str) -> int:
+    """Return the number of the signal that `USR1` or `SIGUSR1` names; raise ExecutorError when none is."""
+    try:
+        return Signals["SIG" + name.upper().removeprefix("SIG")]
+    except KeyError as exc:
+        text = f"there is no signal {name!r} on this machine, so the job is not started; submit it with another one"
+        raise ExecutorError(text) from exc
 
 
 def own_environment(run: Run, job: Job, checkpoints: Path) -> dict[str, str]:

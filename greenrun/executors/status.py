@@ -11,7 +11,18 @@ from greenrun.core.job import Run
 from greenrun.core.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
-from greenrun.executors.run_folder import BARRED, EXIT, LOCK, RUN, STARTED, VERSION, read_record
+from greenrun.executors.run_folder import (
+    BARRED,
+    CHECKPOINT,
+    EXIT,
+    HOW,
+    LOCK,
+    RUN,
+    STARTED,
+    STOP,
+    VERSION,
+    read_record,
+)
 
 KILL_LIMIT_S = 2.0
 
@@ -88,7 +99,8 @@ def _unended(folder: Path, run: Run, shim: Identity | None, follow: Callable[[Id
         started_at, _ = _start(folder)
         if started_at is None:
             return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
-        return RunStatus(phase=Phase.RUNNING, started_at=started_at)
+        asked = read_record(str(folder), STOP) or {}
+        return RunStatus(phase=Phase.RUNNING, started_at=started_at, is_checkpointing=asked.get(HOW) == CHECKPOINT)
     return _exited(folder, run) or _orphaned(folder, run, shim)  # it may have written its record and ended just now
 
 

@@ -5,9 +5,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from greenrun.store.books import Books
+from greenrun.store.experience import Experience
 from greenrun.store.grid import Grid
 from greenrun.store.jobs import Jobs
 from greenrun.store.migrate import migrate
+from greenrun.store.plans import Plans
 from greenrun.store.runs import Runs
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 
-class Store(Jobs, Runs, Grid, Books):
+class Store(Jobs, Runs, Grid, Books, Plans, Experience):
     """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:

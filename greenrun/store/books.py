@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, String, delete, func, insert, select, true, type_coerce
+from sqlalchemy import Connection, Row, delete, func, insert, select, true
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
@@ -14,7 +14,7 @@ from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.job import Run
 from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, complete, expected_seconds, worst
 from greenrun.store import tallies
-from greenrun.store.columns import among
+from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
 from greenrun.store.journal import CounterKey, count
@@ -222,7 +222,7 @@ def _sums(run_ids: Sequence[int]) -> Any:
             SLICES.c.device,
             SLICES.c.quality,
             func.max(SLICES.c.ended_at).label("ended_at"),
-            func.sum(_days(SLICES.c.ended_at) - _days(SLICES.c.started_at)).label("days"),
+            func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)).label("days"),
             func.count().label("slices"),
             func.sum(SLICES.c.energy_j).label("energy_j"),
             func.count(booked.c.emissions_g).label("priced"),
@@ -235,10 +235,6 @@ def _sums(run_ids: Sequence[int]) -> Any:
         .where(among(SLICES.c.run_id, run_ids))
         .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
     )
-
-
-def _days(instant: ColumnElement[datetime]) -> ColumnElement[float]:
-    return func.julianday(type_coerce(instant, String))
 
 
 def _total(run: Run, parts: Sequence[Row[Any]]) -> Total:

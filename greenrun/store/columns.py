@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, Text, TypeDecorator, func, select
+from sqlalchemy import ColumnElement, String, Text, TypeDecorator, func, select, type_coerce
 from sqlalchemy.engine import Dialect
 
 
@@ -50,3 +50,8 @@ def among(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[
     """Return the condition that `column` is one of `values`, however many: one parameter, so no limit is met."""
     listed = func.json_each(json.dumps(list(values))).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def days(instant: ColumnElement[datetime]) -> ColumnElement[float]:
+    """Return an instant as a number of days, so that SQLite can subtract one from another."""
+    return func.julianday(type_coerce(instant, String))

@@ -1,23 +1,23 @@
 """What the providers said: forecasts as issued, and measured intensities with their revisions."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Integer, Row, Select, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
-from greenrun.store.columns import among
+from greenrun.store.columns import among, days
 from greenrun.store.database import Database
-from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, PRICES, SERIES
+from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
 
 
 class Grid(Database):
-    """The part of the store that `greenrun.ports.Store` lists under grid, planner and replay."""
+    """The part of the store that `greenrun.ports.Store` lists under grid and replay."""
 
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said.
@@ -59,6 +59,30 @@ class Grid(Database):
             before = _forecasts(connection, _of_zone(zone).where(fetched_at < since).limit(1))
         return [*later, *before][::-1]
 
+    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
+        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
+        bucket = cast(days(FORECASTS.c.fetched_at) * (timedelta(days=1) / every), Integer)
+        first = (
+            select(func.min(FORECASTS.c.id))
+            .join(SERIES)
+            .where(SERIES.c.zone == zone, FORECASTS.c.fetched_at >= since)
+            .group_by(FORECASTS.c.series_id, bucket)
+        )
+        query = select(FORECASTS).where(FORECASTS.c.id.in_(first)).order_by(FORECASTS.c.fetched_at, FORECASTS.c.id)
+        with self._read() as connection:
+            series = series_ids(connection)
+            rows = connection.execute(query).all()
+        return [_forecast_of(row, series[row.series_id], fetched_at=row.fetched_at) for row in rows]
+
+    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
+        reach = select(func.max(INTENSITIES.c.ended_at)).where(INTENSITIES.c.series_id == SERIES.c.id).scalar_subquery()
+        furthest = select(SERIES.c.id).where(SERIES.c.zone == zone, reach.is_not(None)).order_by(reach.desc()).limit(1)
+        with self._read() as connection:
+            key = connection.execute(furthest).scalar_one_or_none()
+            series_id = None if key is None else series_ids(connection)[key]
+        return None if series_id is None else self.intensities(series_id, start, end)
+
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new.
 
@@ -87,20 +111,6 @@ class Grid(Database):
             rows = [] if key is None else _latest_revisions(connection, key, start, end)
         final = [row for row in rows if final_after is None or row.confirmed_at >= row.ended_at + final_after]
         return Series.of(series_id, [_slot_of(row) for row in final])
-
-    def save_prices(self, prices: Mapping[datetime, float], *, now: datetime) -> None:
-        """Keep the planner's price per GPU for each slot start, in place of the last ones."""
-        with self._write() as connection:
-            connection.execute(delete(PRICES))
-            if prices:
-                rows = [{"slot_start": start, "price": price, "saved_at": now} for start, price in prices.items()]
-                connection.execute(insert(PRICES), rows)
-
-    def prices(self) -> Mapping[datetime, float]:
-        """Return the last saved prices, in time order."""
-        with self._read() as connection:
-            rows = connection.execute(select(PRICES).order_by(PRICES.c.slot_start))
-            return {row.slot_start: row.price for row in rows}
 
     def anchor(self, key: str, now: datetime) -> datetime:
         """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""
@@ -169,11 +179,12 @@ def _slots_text(series: Series) -> str:
     return json.dumps(list(zip(*columns, strict=True)), separators=(",", ":"))
 
 
-def _forecast_of(row: Row[Any], series_id: SeriesId) -> Forecast:
+def _forecast_of(row: Row[Any], series_id: SeriesId, fetched_at: datetime | None = None) -> Forecast:
     slots = json.loads(row.slots)
     columns = np.array([slot[:3] for slot in slots], dtype=np.float64).reshape(-1, 3)
     series = Series(series_id, columns[:, 0], columns[:, 1], columns[:, 2], tuple(Kind(slot[3]) for slot in slots))
-    return Forecast(series=series, fetched_at=row.confirmed_at, issued_at=row.issued_at, rung=Rung(row.rung))
+    fetched_at = fetched_at or row.confirmed_at
+    return Forecast(series=series, fetched_at=fetched_at, issued_at=row.issued_at, rung=Rung(row.rung))
 
 
 def _slot_of(row: Row[Any]) -> Slot:

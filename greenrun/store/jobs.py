@@ -1,6 +1,6 @@
 """The jobs: what their users asked for, where they stand, and the events of their lives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -58,6 +58,14 @@ class Jobs(Database):
             query = query.where(JOBS.c.user == user)
         with self._read() as connection:
             return [job_of(row) for row in connection.execute(query)]
+
+    def job_states(self, job_ids: Collection[int]) -> dict[int, State]:
+        """Return the state of each of these jobs; one that does not exist is absent."""
+        if not job_ids:
+            return {}
+        query = select(JOBS.c.id, JOBS.c.state).where(among(JOBS.c.id, job_ids))
+        with self._read() as connection:
+            return {job_id: State(state) for job_id, state in connection.execute(query)}
 
     def job_counts(self) -> dict[State, int]:
         """Return how many jobs are in each state; a state without jobs is absent."""
@@ -142,6 +150,7 @@ def _insert_job(connection: Connection, spec: JobSpec, user: str, uid: int, now:
             held=False,
             cancel_requested=False,
             deadline_missed=False,
+            progress_s=0.0,
             submitted_at=now,
             **spec_columns(spec),
         )

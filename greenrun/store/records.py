@@ -1,16 +1,16 @@
 """Rows of the job tables as values of the core, and back."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row
 
-from greenrun.core.job import DurationSource, Job, JobSpec, Outcome, Run, State
+from greenrun.core.job import After, ArrayPlace, Dependency, DurationSource, Job, JobSpec, Outcome, Run, State
 from greenrun.core.reasons import Reason, ReasonCode
 from greenrun.ports import Event
 
-_DURATIONS = ("duration", "time_limit", "max_delay", "grace")  # kept as seconds, in columns that end in _s
+_DURATIONS = ("duration", "time_limit", "max_delay", "grace", "min_run", "restart_cost")  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
 
@@ -18,7 +18,9 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     """Return what the columns of `jobs` hold of a spec."""
     values = {name: getattr(spec, name) for name in _PLAIN}
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
-    return values | {"env": dict(spec.env), "labels": dict(spec.labels)}
+    values |= {"env": dict(spec.env), "labels": dict(spec.labels)}
+    after = [[row.job_id, row.on] for row in spec.after]
+    return values | {"after": after, "array": asdict(spec.array) if spec.array else None}
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -34,6 +36,7 @@ def job_of(row: Row[Any]) -> Job:
         cancel_requested=row.cancel_requested,
         finished_at=row.finished_at,
         reason=Reason(ReasonCode(row.reason_code), row.reason_text) if row.reason_code else None,
+        progress=timedelta(seconds=row.progress_s),
     )
 
 
@@ -76,6 +79,8 @@ def _spec_of(row: Row[Any]) -> JobSpec:
     values: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
     values |= {name: _duration(getattr(row, f"{name}_s")) for name in _DURATIONS}
     values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}
+    values["after"] = tuple(Dependency(job_id=job_id, on=After(on)) for job_id, on in row.after)
+    values["array"] = ArrayPlace(**row.array) if row.array else None
     return JobSpec(**values)
 
 

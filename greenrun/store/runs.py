@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
@@ -60,10 +60,12 @@ class Runs(Database):
         job_state: State,
         reason: Reason,
         now: datetime,
+        progress: timedelta | None = None,
     ) -> bool:
         """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
 
-        A run that proves to have started, though nobody confirmed it, passes through running.
+        A run that proves to have started, though nobody confirmed it, passes through running. `progress` is what a run
+        that ended CHECKPOINTED has done of its job; it is added to the job's.
         """
         with self._write() as connection:
             run = _run(connection, run_id)
@@ -81,6 +83,8 @@ class Runs(Database):
             )
             _end_run(connection, ended)
             _end_job(connection, ended, job_state, reason)
+            if progress and outcome is Outcome.CHECKPOINTED:
+                _add_progress(connection, run.job_id, progress)
             change = Change.FINISHED if job_state in FINISHED else Change.REQUEUED
             how = {"outcome": outcome, "exit_code": exit_code, "state": job_state, "reason": reason.code}
             _note(connection, change, run, now, **how)
@@ -151,6 +155,11 @@ def _end_job(connection: Connection, run: Run, new: State, reason: Reason) -> No
     if finished_at is not None and run.outcome is not None:
         count(connection, {key(FINISHED_JOBS, outcome=run.outcome.value): 1})
         count_missed_limit(connection, run.job_id, finished_at)
+
+
+def _add_progress(connection: Connection, job_id: int, progress: timedelta) -> None:
+    more = JOBS.c.progress_s + progress.total_seconds()
+    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(progress_s=more))
 
 
 def _note(connection: Connection, change: Change, run: Run, now: datetime, **detail: object) -> None:

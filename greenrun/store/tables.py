@@ -28,11 +28,13 @@ class Record(SQLModel):
 
 
 class JobRecord(Record, table=True):
-    """A job; `deadline_missed` makes sure that a missed limit is counted once."""
+    """A job; `deadline_missed` makes sure that a missed limit is counted once; `after` is a list of `[job, on]`."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         Index("ix_jobs_state", "state"),
+        Index("ix_jobs_user_name", "user", "name"),
+        Index("ix_jobs_user_project", "user", "project"),
         Index("ux_jobs_user_unique_key", "user", "unique_key", unique=True),
         {"sqlite_autoincrement": True},
     )
@@ -53,8 +55,11 @@ class JobRecord(Record, table=True):
     name: str
     project: str
     gpus: int
+    gpu_model: str | None = None
+    gpu_memory_gib: float | None = None
     duration_s: float
     duration_source: str
+    duration_note: str | None = None
     time_limit_s: float | None = None
     finish_by: datetime | None = Field(default=None, sa_type=Instant)
     max_delay_s: float | None = None
@@ -63,10 +68,19 @@ class JobRecord(Record, table=True):
     expire: bool
     priority: int
     power_w: float | None = None
+    power_note: str | None = None
     min_saving: float | None = None
     run_below_g_per_kwh: float | None = None
     retries: int
     grace_s: float
+    interruptible: bool
+    min_run_s: float
+    restart_cost_s: float
+    checkpoint_signal: str
+    checkpoint_exit_code: int
+    progress_s: float
+    after: list[list[Any]] = Field(sa_type=Json)
+    array: dict[str, Any] | None = Field(default=None, sa_type=Json)
     env: dict[str, str] = Field(sa_type=Json)
     env_file: str | None = None
     log: str | None = None
@@ -241,14 +255,16 @@ class CounterRecord(Record, table=True):
     value: float
 
 
-class PriceRecord(Record, table=True):
-    """The planner's last price per GPU of a slot."""
+class PlanRecord(Record, table=True):
+    """The last plan, in the only row, and the release of greenrun that wrote it."""
 
-    __tablename__ = "prices"
+    __tablename__ = "plans"
+    __table_args__ = (CheckConstraint("id = 1", name="only_row"),)
 
-    slot_start: datetime = Field(primary_key=True, sa_type=Instant)
-    price: float
+    id: int = Field(primary_key=True)
+    release: str
     saved_at: datetime = Field(sa_type=Instant)
+    plan: str = Field(sa_type=Text)
 
 
 class AnchorRecord(Record, table=True):
@@ -272,5 +288,5 @@ LEDGER = METADATA.tables["ledger"]
 UNSETTLED = METADATA.tables["unsettled"]
 MARKS = METADATA.tables["device_marks"]
 COUNTERS = METADATA.tables["counters"]
-PRICES = METADATA.tables["prices"]
+PLANS = METADATA.tables["plans"]
 ANCHORS = METADATA.tables["anchors"]

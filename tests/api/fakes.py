@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.core.energy import Component, Device
 from greenrun.core.errors import InvalidTransition, JobNotFound
+from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.job import Job, JobSpec, Run, State
 from greenrun.core.ledger import Entry, Total
@@ -65,6 +66,7 @@ class FakeStore:
     log: list[Event] = field(default_factory=list)
     books: list[Entry] = field(default_factory=list)
     counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
+    finished: list[FinishedJob] = field(default_factory=list)
     saved: Forecast | None = None
     fault: Exception | None = None
 
@@ -131,6 +133,9 @@ class FakeStore:
     def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
         return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
 
+    def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
+        return {job_id: self.kept[job_id].state for job_id in job_ids if job_id in self.kept}
+
     def job_counts(self) -> Mapping[State, int]:
         return Counter(job.state for job in self.kept.values())
 
@@ -145,6 +150,9 @@ class FakeStore:
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         return [entry for entry in self.books if job_id in (None, entry.job_id)][-limit:]
+
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        return self.finished
 
     def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
         return self.counted

@@ -45,6 +45,7 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
                 "start_now_g_per_kwh": None,
                 "expected_g": 400.0,
                 "start_now_g": 700.0,
+                "pieces": [],
                 "reason": {"code": "cleanest_window", "text": CLEANEST.text},
             }
         ],

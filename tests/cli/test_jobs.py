@@ -108,3 +108,10 @@ def test_a_job_that_is_not_there_is_exit_code_3(api: FakeApi, run: Run, verb: st
         api.get(path, problem(404, "job not found", "There is no job 99."), 404)
     ran = run(verb, "99")
     assert (ran.code, ran.out, ran.err) == (3, "", "error: There is no job 99.\n")
+
+
+def test_a_card_tells_what_its_duration_and_power_were_learned_from(api: FakeApi, run: Run) -> None:
+    note = "learned from 12 finished jobs named train (quantile 0.8; median 3h05m, 2h to 4h)"
+    api.get("/v1/jobs/12", job(duration_source="learned", duration_note=note, power_w=412.3, power_note="learned too"))
+    out = run("show", "12").out
+    assert f"  duration:   6h, {note}\n  power:      412 W, learned too\n" in out

@@ -92,6 +92,31 @@ def test_following_waits_for_the_run_and_ends_when_the_daemon_says_so(api: FakeA
     assert (ran.code, ran.out[:5]) == (0, "run 2")
 
 
+def test_following_goes_on_with_the_next_run_of_a_job_that_was_suspended(api: FakeApi, run: Run, runs: Path) -> None:
+    first = run_of(1, log=str(runs / "12.1/log"), outcome="checkpointed", exit_code=85)
+    second = run_of(2, log=str(runs / "12.2/log"), outcome=None, exit_code=None)
+    (runs / "12.1/exit.json").write_text("{}")
+    begun = [job(state="running", runs=[{**first, "outcome": None}]), job(state="queued", runs=[first])]
+    answers = iter([*begun, job(state="running", runs=[first, second])])
+    over = job(state="succeeded", runs=[first, {**second, "outcome": "succeeded", "exit_code": 0}])
+    api.answers["GET", "/v1/jobs/12"] = lambda _: (200, next(answers, over))
+    ran = run("logs", "-f", "12")
+    assert (ran.code, ran.out.splitlines()) == (0, ["run 1", "run 2"])
+
+
+def test_following_runs_that_share_a_log_prints_it_once(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("all of it\n")
+    first = run_of(1, log=str(own), outcome="checkpointed", exit_code=85)
+    second = run_of(2, log=str(own))
+    answers = iter([job(state="queued", runs=[first]), job(state="queued", runs=[first])])
+    over = job(state="succeeded", runs=[first, second])
+    live = iter([job(state="running", runs=[first, {**second, "outcome": None}])])
+    api.answers["GET", "/v1/jobs/12"] = lambda _: (200, next(answers, None) or next(live, over))
+    ran = run("logs", "-f", "12")
+    assert (ran.code, ran.out) == (0, "all of it\n")
+
+
 def append(path: Path, text: str) -> None:
     with path.open("a") as file:
         file.write(text)

@@ -1,13 +1,15 @@
-"""Decisions: what is due is started on free devices, what ended is judged, an overdue run is re-estimated."""
+"""Decisions: what is due is started on free devices, what is to run later is suspended, what ended is judged."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from greenrun.core.decisions import decide, expected_end, verdict
-from greenrun.core.job import TRANSITIONS, Outcome, Run, State
-from greenrun.core.plan import Placement, Plan
+from greenrun.core.decisions import MAX_FRUITLESS, decide, expected_end, suspensions, verdict
+from greenrun.core.job import TRANSITIONS, Job, Outcome, Run, State
+from greenrun.core.plan import Interval, Placement, Plan, Running
 from greenrun.core.reasons import SENTENCES, ReasonCode, because
 from greenrun.core.status import EndedBy, Phase, RunStatus
 from tests.core.build import SLOT, T0, job
@@ -39,10 +41,65 @@ def test_jobs_without_gpus_share_the_cpu_slots() -> None:
     assert starts(placed(1, gpus=0), placed(2, gpus=0)) == [(1, ())]
 
 
+def test_a_placement_of_a_job_that_runs_is_no_start() -> None:
+    plan = Plan(made_at=T0, placements=(placed(1), placed(2)))
+    decided = decide(plan, now=T0, free=["gpu0"], cpu_free=0, running={1})
+    assert [(start.placement.job_id, start.devices) for start in decided] == [(2, ("gpu0",))]
+
+
+def test_a_continued_run_is_expected_after_what_remains_and_the_restart() -> None:
+    one = replace(job(1, slots=4, restart_cost=SLOT / 6), progress=3 * SLOT)
+    assert expected_end(RUN, one, T0) == T0 + SLOT + SLOT / 6
+
+
 def test_a_run_is_expected_at_its_planned_end_and_later_again_and_again_once_overdue() -> None:
     one = job(1, slots=2)
     assert expected_end(RUN, one, T0 + SLOT) == T0 + 2 * SLOT
     assert expected_end(RUN, one, T0 + 3 * SLOT) == T0 + 3.3 * SLOT
+
+
+# suspensions
+
+
+def asked(*windows: Interval, ran: timedelta = SLOT, **spec: object) -> list[str]:
+    """What a running job is told at T0 whose plan has these windows."""
+    row = Running(job=job(1, interruptible=True, **spec), devices=("gpu0",), since=T0 - ran)
+    placement = replace(placed(1), start=windows[0][0], end=windows[-1][1], pieces=windows, intensity_g_per_kwh=80.0)
+    plan = Plan(made_at=T0, placements=(replace(placement, start_now_g_per_kwh=200.0),))
+    return [found.reason.text for found in suspensions(plan, [row], T0)]
+
+
+def at(slots: float) -> timedelta:
+    return slots * SLOT
+
+
+def test_a_run_that_the_plan_continues_later_is_suspended_and_told_until_when_and_why() -> None:
+    assert asked((T0 + at(2), T0 + at(3))) == ["suspended until 2026-03-02 01:00:00Z: 80 g/kWh then, 200 g/kWh now"]
+
+
+def test_a_window_is_half_open() -> None:
+    assert asked((T0 - at(1), T0), (T0 + at(2), T0 + at(3)))
+    assert not asked((T0, T0 + at(1)), (T0 + at(2), T0 + at(3)))
+
+
+def test_a_run_goes_on_before_its_min_run_and_when_no_later_window_is_planned() -> None:
+    later = (T0 + at(2), T0 + at(3))
+    assert not asked(later, ran=timedelta(minutes=29))
+    assert asked(later, ran=timedelta(minutes=29), min_run=timedelta(minutes=20))
+    assert not asked((T0 - at(2), T0 - at(1)))
+    assert not suspensions(Plan(made_at=T0), [Running(job=job(1), devices=(), since=T0 - at(9))], T0)
+
+
+@given(st.lists(st.integers(-8, 8), min_size=2, max_size=8, unique=True))
+def test_a_run_is_suspended_exactly_when_its_plan_has_windows_ahead_and_none_now(edges: list[int]) -> None:
+    edges = sorted(edges)[: len(edges) // 2 * 2]
+    windows = [(T0 + at(a), T0 + at(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    covered = any(start <= T0 < end for start, end in windows)
+    ahead = any(start > T0 for start, _ in windows)
+    assert bool(asked(*windows)) == (ahead and not covered)
+
+
+# verdicts
 
 
 ended = RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + SLOT, exit_code=0)
@@ -101,3 +158,92 @@ def test_the_time_limit_is_named_in_its_reason() -> None:
     timed_out = replace(ended, exit_code=143, ended_by=EndedBy.TIME_LIMIT)
     told = verdict(timed_out, job(1, time_limit=timedelta(minutes=90)), [RUN], RUN).reason.text
     assert "1h30m" in told
+
+
+# checkpoints
+
+
+def saver(**more: object) -> Job:
+    return job(1, slots=8, interruptible=True, restart_cost=timedelta(minutes=5), **more)
+
+
+saved = replace(ended, exit_code=85, ended_by=EndedBy.CHECKPOINT)
+killed = replace(ended, exit_code=137, ended_by=EndedBy.CHECKPOINT_GRACE)
+
+
+@pytest.mark.parametrize("by", [EndedBy.ITSELF, EndedBy.CHECKPOINT, EndedBy.CHECKPOINT_GRACE, EndedBy.STOP])
+def test_an_interruptible_job_that_ends_with_its_checkpoint_code_is_continued_whoever_asked(by: EndedBy) -> None:
+    judged = verdict(replace(saved, ended_by=by), saver(), [RUN], RUN)
+    assert (judged.outcome, judged.job_state, judged.progress) == (Outcome.CHECKPOINTED, State.QUEUED, SLOT)
+    assert judged.reason.text == "checkpointed after 30m; continues in a later window"
+    again = verdict(replace(saved, ended_by=by), replace(saver(), progress=SLOT), [RUN], RUN)
+    assert again.progress == SLOT - timedelta(minutes=5)
+
+
+def test_the_checkpoint_code_is_the_jobs_own_and_means_nothing_to_a_job_that_is_not_interruptible() -> None:
+    assert verdict(replace(saved, exit_code=99), saver(checkpoint_exit_code=99), [RUN], RUN).progress == SLOT
+    assert verdict(saved, saver(checkpoint_exit_code=99), [RUN], RUN).job_state is State.FAILED
+    assert verdict(replace(saved, ended_by=EndedBy.ITSELF), job(1), [RUN], RUN).reason.code is ReasonCode.EXIT_CODE
+
+
+def test_a_time_limit_is_hard_also_for_a_job_that_saves_at_it() -> None:
+    assert verdict(replace(saved, ended_by=EndedBy.TIME_LIMIT), saver(), [RUN], RUN).outcome is Outcome.TIMED_OUT
+
+
+def test_a_job_that_was_asked_to_checkpoint_and_ends_with_0_has_succeeded_unless_it_was_stopped() -> None:
+    assert verdict(replace(saved, exit_code=0), saver(), [RUN], RUN).job_state is State.SUCCEEDED
+    assert verdict(replace(killed, exit_code=0), saver(), [RUN], RUN).job_state is State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (killed, "was asked to checkpoint and did not end within its grace of 30s, so it was stopped"),
+        (replace(saved, exit_code=138), "was asked to checkpoint and was ended by signal 10"),
+        (replace(saved, exit_code=1), "was asked to checkpoint and ended with exit code 1"),
+    ],
+)
+def test_a_failed_checkpoint_says_so_is_no_progress_and_may_be_retried(status: RunStatus, words: str) -> None:
+    judged = verdict(status, saver(), [RUN], RUN)
+    assert (judged.outcome, judged.job_state, judged.reason.text) == (Outcome.FAILED, State.FAILED, words)
+    again = verdict(status, saver(retries=1), [RUN], RUN)
+    assert (again.job_state, again.progress) == (State.QUEUED, timedelta(0))
+
+
+def test_checkpoints_use_up_no_retries() -> None:
+    before = [replace(RUN, id=-number, outcome=Outcome.CHECKPOINTED, ended_at=T0 + SLOT) for number in range(1, 9)]
+    failed = replace(ended, exit_code=1)
+    assert verdict(failed, saver(retries=1), [*before, RUN], RUN).job_state is State.QUEUED
+
+
+def run_of(length: timedelta, outcome: Outcome = Outcome.CHECKPOINTED) -> Run:
+    return replace(RUN, id=0, ended_at=T0 + length, outcome=outcome)
+
+
+@given(st.lists(st.integers(0, 12), max_size=6), st.integers(0, 12))
+def test_a_job_is_given_up_after_just_so_many_fruitless_checkpoints_in_a_row(earlier: list[int], last: int) -> None:
+    before = [run_of(timedelta(minutes=minutes)) for minutes in earlier]
+    status = replace(saved, ended_at=T0 + timedelta(minutes=last))
+    judged = verdict(status, replace(saver(), progress=SLOT), [*before, RUN], RUN)
+    fruitless = all(minutes <= 5 for minutes in [*earlier, last][-MAX_FRUITLESS:]) and len(earlier) >= MAX_FRUITLESS - 1
+    assert (judged.job_state, judged.reason.code) == (
+        (State.FAILED, ReasonCode.NO_PROGRESS) if fruitless else (State.QUEUED, ReasonCode.CHECKPOINTED)
+    )
+    assert timedelta(0) <= judged.progress <= timedelta(minutes=last)
+
+
+def test_a_run_that_failed_or_never_started_between_two_checkpoints() -> None:
+    short = timedelta(minutes=1)
+    status = replace(saved, ended_at=T0 + short)
+    never = replace(run_of(short, Outcome.FAILED_TO_START), started_at=None)
+    runs = [run_of(short), never, run_of(short), RUN]
+    assert verdict(status, saver(), runs, RUN).job_state is State.FAILED
+    assert (
+        verdict(status, saver(), [*runs[:2], run_of(short, Outcome.FAILED), *runs[2:]], RUN).job_state is State.QUEUED
+    )
+
+
+def test_a_job_being_cancelled_is_not_continued() -> None:
+    asked_to = replace(saver(), cancel_requested=True)
+    judged = verdict(saved, asked_to, [RUN], RUN)
+    assert (judged.outcome, judged.job_state, judged.progress) == (Outcome.CANCELLED, State.CANCELLED, timedelta(0))

@@ -1,6 +1,8 @@
 """The promises that every executor keeps; a test class per executor inherits them and provides the `bench`."""
 
 import os
+import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from greenrun.core.status import EndedBy, Phase
 from tests.executors.bench import PATH, Bench, wait_until
 
 STUBBORN = "trap '' TERM; echo ready > ready; while :; do sleep 0.1; done"
+
+IDLES = "echo ready > ready; while :; do sleep 0.05; done"
+SAVES = "trap 'echo saved > saved; touch over; exit 85' USR1;"
 
 
 def alive(pid: int) -> bool:
@@ -118,7 +123,7 @@ class ExecutorContract:
         assert words in status.detail
 
     def test_stop_is_term_first(self, bench: Bench) -> None:
-        run = bench.start("sh", "-c", "trap 'echo saved > saved; exit 85' TERM; echo ready > ready; sleep 60 & wait")
+        run = bench.start("sh", "-c", f"trap 'echo saved > saved; exit 85' TERM; {IDLES}")
         bench.file("ready")
         bench.executor.stop(run, "bob")
         bench.executor.stop(run, "carol")
@@ -176,3 +181,85 @@ class ExecutorContract:
         bench.executor.stop(run, "test")
         bench.end(run)
         assert bench.executor.held_elsewhere(["GPU-a", "GPU-b"]) == {}
+
+    # checkpoints
+
+    def test_a_checkpoint_is_asked_of_the_main_process_alone_and_its_exit_code_is_told(self, bench: Bench) -> None:
+        worker = "sh -c 'echo ready > worker; while [ ! -e over ]; do sleep 0.05; done' & "
+        run = bench.start("sh", "-c", f"{SAVES} {worker} while :; do sleep 0.05; done", interruptible=True)
+        bench.file("worker")
+        assert not bench.executor.poll(run).is_checkpointing
+        bench.executor.checkpoint(run, "the plan")
+        bench.executor.checkpoint(run, "the plan")
+        status = bench.end(run)
+        assert (status.exit_code, status.ended_by, bench.file("saved")) == (85, EndedBy.CHECKPOINT, "saved\n")
+        assert status.detail == "asked to checkpoint by the plan"
+
+    def test_a_run_that_was_asked_to_checkpoint_says_so_until_it_ends(self, bench: Bench) -> None:
+        run = bench.start("sh", "-c", f"trap 'while [ ! -e go ]; do sleep 0.02; done; exit 85' USR1; {IDLES}")
+        bench.file("ready")
+        bench.executor.checkpoint(run, "the plan")
+        assert bench.executor.poll(run).is_checkpointing
+        (bench.workdir / "go").touch()
+        assert (bench.end(run).exit_code, bench.executor.poll(run).is_checkpointing) == (85, False)
+
+    def test_the_checkpoint_signal_is_the_jobs_own(self, bench: Bench) -> None:
+        run = bench.start("sh", "-c", f"trap 'exit 9' USR2; {IDLES}", checkpoint_signal="USR2")
+        bench.file("ready")
+        bench.executor.checkpoint(run, "the plan")
+        assert bench.end(run).exit_code == 9
+
+    def test_a_checkpoint_that_takes_too_long_is_ended_by_term_and_then_by_kill(self, bench: Bench) -> None:
+        graces = {"grace": timedelta(seconds=0.3)}
+        run = bench.start("sh", "-c", f"trap '' USR1; {IDLES}", **graces)
+        stubborn = bench.start("sh", "-c", f"trap '' USR1 TERM; {IDLES.replace('ready', 'ready2')}", **graces)
+        bench.file("ready")
+        bench.file("ready2")
+        bench.executor.checkpoint(run, "the plan")
+        bench.executor.checkpoint(stubborn, "the plan")
+        ends = [bench.end(run), bench.end(stubborn)]
+        assert [(end.exit_code, end.ended_by) for end in ends] == [
+            (128 + 15, EndedBy.CHECKPOINT_GRACE),
+            (128 + 9, EndedBy.CHECKPOINT_GRACE),
+        ]
+
+    def test_a_stop_overtakes_a_checkpoint_and_a_checkpoint_no_stop(self, bench: Bench) -> None:
+        run = bench.start("sh", "-c", f"trap '' USR1; {IDLES}", grace=timedelta(seconds=30))
+        saving = bench.start("sh", "-c", f"trap 'sleep 0.5; exit 3' TERM; {IDLES.replace('ready', 'ready2')}")
+        bench.file("ready")
+        bench.file("ready2")
+        bench.executor.checkpoint(run, "the plan")
+        bench.executor.stop(run, "bob")
+        bench.executor.stop(saving, "bob")
+        bench.executor.checkpoint(saving, "the plan")
+        ends = [bench.end(run), bench.end(saving)]
+        assert [(end.exit_code, end.ended_by, end.detail) for end in ends] == [
+            (128 + 15, EndedBy.STOP, "stopped by bob"),
+            (3, EndedBy.STOP, "stopped by bob"),
+        ]
+
+    def test_a_checkpointed_run_leaves_nothing_behind(self, bench: Bench) -> None:
+        left = "sleep 60 & echo $! > plain; setsid sleep 60 & echo $! > detached;"
+        run = bench.start("sh", "-c", f"{SAVES} {left} {IDLES}", devices=("GPU-a",))
+        bench.file("ready")
+        bench.executor.checkpoint(run, "the plan")
+        assert bench.end(run).exit_code == 85
+        assert not any(alive(int(bench.file(name))) for name in ("plain", "detached"))
+        assert bench.executor.held_elsewhere(["GPU-a"]) == {}
+
+    def test_a_run_that_has_ended_cannot_be_checkpointed(self, bench: Bench) -> None:
+        run = bench.start("true")
+        before = bench.end(run)
+        bench.executor.checkpoint(run, "the plan")
+        assert bench.executor.poll(run) == before
+
+    def test_the_checkpoint_folder_is_kept_over_the_runs_of_a_job(self, bench: Bench) -> None:
+        script = 'echo once >> "$GREENRUN_CHECKPOINT_DIR/state"; echo "$GREENRUN_CHECKPOINT_DIR"'
+        run, job = bench.make("sh", "-c", script)
+        again = replace(run, id=run.id + 10_000, number=2, token="another")
+        for each in (run, again):
+            bench.executor.start(each, job)
+            bench.end(each)
+        checkpoints = Path(Path(bench.end(again).log or "").read_text().strip())
+        assert (checkpoints / "state").read_text() == "once\nonce\n"
+        assert stat.S_IMODE(checkpoints.stat().st_mode) == 0o700

@@ -16,10 +16,11 @@ from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Run
 from greenrun.core.status import EndedBy, Phase
 from greenrun.executors.local import LocalExecutor
+from greenrun.executors.run_folder import write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
 from tests.executors.bench import NOW, Bench, wait_until
-from tests.executors.contract import STUBBORN, ExecutorContract, alive
+from tests.executors.contract import IDLES, SAVES, STUBBORN, ExecutorContract, alive
 
 pytestmark = pytest.mark.system
 
@@ -129,6 +130,78 @@ def test_changes_are_told_on_a_kernel_without_pidfds(
     wait_until(lambda: Phase.RUNNING in told)
     executor.stop(run, "test")
     wait_until(lambda: Phase.EXITED in told)
+
+
+# checkpoints, older and newer releases
+
+
+def test_a_checkpoint_goes_on_while_no_daemon_runs_and_the_next_one_knows_of_it(
+    bench: Bench, make: Callable[..., LocalExecutor]
+) -> None:
+    run = bench.start("sh", "-c", f"trap 'while [ ! -e go ]; do sleep 0.02; done; exit 85' USR1; {IDLES}")
+    bench.file("ready")
+    bench.executor.checkpoint(run, "the plan")
+    bench.executor.close()
+    bench.executor = make()
+    assert bench.executor.poll(run).is_checkpointing
+    (bench.workdir / "go").touch()
+    status = bench.end(run)
+    assert (status.exit_code, status.ended_by) == (85, EndedBy.CHECKPOINT)
+
+
+def test_a_checkpoint_whose_signal_was_never_sent_is_known_and_can_be_asked_for_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run = bench.start("sh", "-c", f"{SAVES} {IDLES}")
+    bench.file("ready")
+    write_record(str(folder(tmp_path, run)), "stop.json", {"version": 2, "by": "x", "how": "checkpoint"}, sync=False)
+    assert bench.executor.poll(run).is_checkpointing
+    bench.executor.checkpoint(run, "the plan")
+    assert bench.end(run).exit_code == 85
+
+
+def test_a_shim_that_is_killed_while_its_command_checkpoints_is_lost(bench: Bench, tmp_path: Path) -> None:
+    run = bench.start("sh", "-c", f"trap 'echo saving > saving; sleep 60' USR1; {IDLES}")
+    bench.file("ready")
+    bench.executor.checkpoint(run, "the plan")
+    bench.file("saving")
+    kill_shim(tmp_path, run)
+    status = bench.end(run)
+    assert (status.phase, status.exit_code, status.is_checkpointing) == (Phase.LOST, None, False)
+
+
+def test_a_time_limit_that_passes_during_a_checkpoint_is_kept(bench: Bench) -> None:
+    run = bench.start("sh", "-c", f"trap '' USR1; {IDLES}", time_limit=timedelta(seconds=0.5))
+    bench.file("ready")
+    bench.executor.checkpoint(run, "the plan")
+    assert bench.end(run).ended_by is EndedBy.TIME_LIMIT
+
+
+def test_a_run_of_the_last_release_is_adopted_and_never_asked_to_checkpoint(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; exit 7")
+    path = folder(tmp_path, run)
+    write_record(str(path), "run.json", {**record(tmp_path, run), "version": 1}, sync=False)
+    with pytest.raises(ExecutorError, match="older greenrun"):
+        bench.executor.checkpoint(run, "the plan")
+    assert (bench.executor.poll(run).phase, (path / "stop.json").exists()) == (Phase.RUNNING, False)
+    (bench.workdir / "go").touch()
+    bench.end(run)
+    write_record(str(path), "exit.json", {**record(tmp_path, run, "exit.json"), "version": 1}, sync=False)
+    assert bench.end(run).exit_code == 7
+
+
+def test_a_stop_that_the_last_release_asked_for_is_a_stop(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    write_record(str(folder(tmp_path, run)), "stop.json", {"version": 1, "by": "cancel"}, sync=False)
+    bench.executor.checkpoint(run, "the plan")
+    status = bench.end(run)
+    assert (status.exit_code, status.ended_by, status.detail) == (128 + 15, EndedBy.STOP, "stopped by cancel")
+
+
+def test_a_job_with_an_unknown_checkpoint_signal_is_not_started(bench: Bench) -> None:
+    run, job = bench.make("true", checkpoint_signal="NOPE")
+    with pytest.raises(ExecutorError, match="no signal 'NOPE'"):
+        bench.executor.start(run, job)
 
 
 # a delayed or dead shim

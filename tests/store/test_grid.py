@@ -1,5 +1,6 @@
 """Forecasts are kept as issued, measured values with their revisions, and a replay's beginning for good."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -126,13 +127,6 @@ def test_slots_across_a_change_of_the_clocks_stay_where_they_were(store: Store) 
     assert store.intensities(SERIES, starts[0], starts[-1]).slots == tuple(slots)
 
 
-def test_prices_replace_the_last_ones(store: Store) -> None:
-    store.save_prices({after(1800): 2.0, NOW: 1.5}, now=NOW)
-    assert list(store.prices().items()) == [(NOW, 1.5), (after(1800), 2.0)]
-    store.save_prices({}, now=after(1))
-    assert store.prices() == {}
-
-
 def test_an_anchor_keeps_its_first_instant(store: Store) -> None:
     assert [store.anchor("replay", NOW), store.anchor("replay", after(9)), store.anchor("b", after(9))] == [
         NOW,
@@ -149,3 +143,26 @@ def test_pruning_drops_old_forecasts_and_measured_values_only(store: Store) -> N
     assert store.prune(forecasts=after(50), measured=after(50)) == 2
     assert [each.fetched_at for each in store.forecasts("GB", NOW)] == [after(100)]
     assert values(store, -3600) == []
+
+
+def test_issues_are_the_first_of_each_interval_as_first_fetched(store: Store) -> None:
+    """Also where a forecast was found unchanged later, which moves the instant at which it is known to hold."""
+    for number, at in enumerate((60, 100, 3700, 5000, 7300)):
+        store.save_forecast(forecast(float(number), issued_at=None, fetched_at=after(at)))
+    store.save_forecast(forecast(4.0, issued_at=None, fetched_at=after(9000)))
+    hour = timedelta(hours=1)
+    assert [each.fetched_at for each in store.issues("GB", NOW, hour)] == [after(at) for at in (60, 3700, 7300)]
+    assert [each.fetched_at for each in store.issues("GB", after(4000), hour)] == [after(at) for at in (5000, 7300)]
+    assert store.issues("FR", NOW, hour) == []
+
+
+def test_measured_values_of_a_zone_are_those_of_the_series_that_reaches_furthest(store: Store) -> None:
+    assert store.measured("GB", NOW, after(7200)) is None
+    other = replace(SERIES, provider="other")
+    store.save_intensities(series(100.0, kind=MEASURED), fetched_at=after(9000))
+    longer = series(1.0, 2.0, 3.0, kind=MEASURED)
+    store.save_intensities(Series.of(other, longer.slots), fetched_at=after(7200))
+    found = store.measured("GB", NOW, after(90000))
+    assert found is not None
+    assert (found.id, found.values.tolist()) == (other, [1.0, 2.0, 3.0])
+    assert store.measured("FR", NOW, after(7200)) is None

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.job import TRANSITIONS, DurationSource, JobSpec, State
+from greenrun.core.job import TRANSITIONS, After, ArrayPlace, Dependency, DurationSource, JobSpec, State
 from greenrun.core.reasons import Reason, ReasonCode
 from greenrun.store import Store
 from tests.store.examples import NOW, WHY, after, claim, close, running, spec, submit
@@ -20,8 +20,11 @@ EVERYTHING = JobSpec(
     name="big",
     project="vision",
     gpus=2,
+    gpu_model="A100",
+    gpu_memory_gib=37.25,
     duration=timedelta(hours=6, microseconds=1),
     duration_source=DurationSource.LEARNED,
+    duration_note="learned from 3 finished jobs named big",
     time_limit=timedelta(hours=7),
     finish_by=datetime(2026, 11, 24, 9, tzinfo=UTC),
     max_delay=timedelta(hours=12),
@@ -30,10 +33,18 @@ EVERYTHING = JobSpec(
     expire=True,
     priority=-3,
     power_w=612.5,
+    power_note="learned from 3 finished jobs named big",
     min_saving=0.05,
     run_below_g_per_kwh=80.0,
     retries=2,
     grace=timedelta(seconds=120),
+    interruptible=True,
+    min_run=timedelta(minutes=20),
+    restart_cost=timedelta(seconds=1.5),
+    checkpoint_signal="USR2",
+    checkpoint_exit_code=3,
+    after=(Dependency(job_id=7), Dependency(job_id=9, on=After.ANY)),
+    array=ArrayPlace(key="sweep", index=3, size=10, at_once=4),
     env={"PATH": "/bin", "A": "=1"},
     env_file="/home/ada/env",
     log="/home/ada/out.log",
@@ -104,6 +115,13 @@ def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
     assert ids(user="bob") == [third.id]
     assert ids(limit=2) == [first.id, second.id]
     assert ids(limit=2, newest_first=True) == [third.id, second.id]
+
+
+def test_the_states_of_jobs_are_told_by_id_and_an_unknown_one_is_absent(store: Store) -> None:
+    first, second = submit(store), submit(store)
+    store.move(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    states = store.job_states([first.id, second.id, 99])
+    assert (states, store.job_states([])) == ({first.id: State.QUEUED, second.id: State.CANCELLED}, {})
 
 
 def test_a_listed_move_happens_once(store: Store) -> None:

@@ -32,9 +32,11 @@ def upgrade() -> None:
 OLD_JOB = """
     INSERT INTO jobs (id, user, uid, state, held, cancel_requested, deadline_missed, submitted_at, command, workdir,
                       name, project, gpus, duration_s, duration_source, start_now, expire, priority, retries, grace_s,
-                      env, labels)
+                      interruptible, min_run_s, restart_cost_s, checkpoint_signal, checkpoint_exit_code, progress_s,
+                      after, env, labels)
     VALUES (12, 'ada', 1000, 'queued', 0, 0, 0, '2026-01-02T03:04:05.000000Z', '["true"]', '/', '', 'default', 1,
-            3600.0, 'given', 0, 0, 0, 0, 30.0, '{}', '{}')
+            3600.0, 'given', 0, 0, 0, 0, 30.0, 0, 1800.0, 300.0, 'USR1', 85, 0.0, '[]', '{}',
+            '{}')
 """
 
 

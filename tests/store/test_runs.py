@@ -1,5 +1,7 @@
 """A run is claimed by one, holds its devices alone, and ends once, with its job, in one step."""
 
+from datetime import timedelta
+
 import pytest
 
 from greenrun.core.errors import InvalidTransition, StoreError
@@ -97,6 +99,17 @@ def test_a_requeued_job_gets_its_next_run_and_is_not_finished(store: Store) -> N
     assert (job.state, job.finished_at, finished(store)) == (State.QUEUED, None, {})
     assert (again.number, again.token != run.token) == (2, True)
     assert [event.kind for event in store.events(job.id)][-2:] == ["requeued", "claimed"]
+
+
+def test_the_progress_of_checkpointed_runs_adds_up_and_that_of_others_does_not_count(store: Store) -> None:
+    job = submit(store, interruptible=True)
+    ends = [(Outcome.CHECKPOINTED, 600.5), (Outcome.CHECKPOINTED, 300), (Outcome.FAILED, 99), (Outcome.FAILED, None)]
+    for outcome, seconds in ends:
+        progress = None if seconds is None else timedelta(seconds=seconds)
+        run = claim(store, store.job(job.id), "GPU-0")
+        store.confirm(run.id, started_at=after(2), log=None, now=after(3))
+        close(store, run, **REQUEUED | {"outcome": outcome, "progress": progress})
+    assert store.job(job.id).progress == timedelta(seconds=900.5)
 
 
 def test_finished_jobs_are_counted_by_the_outcome_of_their_last_run(store: Store) -> None:

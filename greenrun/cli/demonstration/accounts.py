@@ -71,7 +71,7 @@ def starts_at_once(jobs: Sequence[Answer], gpus: int) -> dict[int, datetime]:
         return {}
     devices = tuple(f"GPU {index}" for index in range(gpus))
     situation = Situation(now=min(job.submitted_at for job in ran), jobs=tuple(ran), devices=devices)
-    return {row.job_id: row.start for row in start_at_once(ran, situation)}
+    return start_at_once(ran, situation)
 
 
 def _line(job: Answer, entries: Sequence[Answer], at_once: datetime | None, series: Series) -> Line:

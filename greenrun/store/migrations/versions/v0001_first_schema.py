@@ -35,8 +35,11 @@ def _jobs() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("project", sa.String(), nullable=False),
         sa.Column("gpus", sa.Integer(), nullable=False),
+        sa.Column("gpu_model", sa.String()),
+        sa.Column("gpu_memory_gib", sa.Float()),
         sa.Column("duration_s", sa.Float(), nullable=False),
         sa.Column("duration_source", sa.String(), nullable=False),
+        sa.Column("duration_note", sa.String()),
         sa.Column("time_limit_s", sa.Float()),
         sa.Column("finish_by", sa.String()),
         sa.Column("max_delay_s", sa.Float()),
@@ -45,10 +48,19 @@ def _jobs() -> None:
         sa.Column("expire", sa.Boolean(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("power_w", sa.Float()),
+        sa.Column("power_note", sa.String()),
         sa.Column("min_saving", sa.Float()),
         sa.Column("run_below_g_per_kwh", sa.Float()),
         sa.Column("retries", sa.Integer(), nullable=False),
         sa.Column("grace_s", sa.Float(), nullable=False),
+        sa.Column("interruptible", sa.Boolean(), nullable=False),
+        sa.Column("min_run_s", sa.Float(), nullable=False),
+        sa.Column("restart_cost_s", sa.Float(), nullable=False),
+        sa.Column("checkpoint_signal", sa.String(), nullable=False),
+        sa.Column("checkpoint_exit_code", sa.Integer(), nullable=False),
+        sa.Column("progress_s", sa.Float(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("array", sa.Text()),
         sa.Column("env", sa.Text(), nullable=False),
         sa.Column("env_file", sa.String()),
         sa.Column("log", sa.String()),
@@ -59,6 +71,8 @@ def _jobs() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_jobs_state", "jobs", ["state"])
+    op.create_index("ix_jobs_user_name", "jobs", ["user", "name"])
+    op.create_index("ix_jobs_user_project", "jobs", ["user", "project"])
     op.create_index("ux_jobs_user_unique_key", "jobs", ["user", "unique_key"], unique=True)
     op.create_table(
         "runs",
@@ -217,11 +231,13 @@ def _books() -> None:
 def _planner() -> None:
     """What the planner and a replay must find again after a restart."""
     op.create_table(
-        "prices",
-        sa.Column("slot_start", sa.String(), nullable=False),
-        sa.Column("price", sa.Float(), nullable=False),
+        "plans",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("release", sa.String(), nullable=False),
         sa.Column("saved_at", sa.String(), nullable=False),
-        sa.PrimaryKeyConstraint("slot_start", name="pk_prices"),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.CheckConstraint("id = 1", name="ck_plans_only_row"),
+        sa.PrimaryKeyConstraint("id", name="pk_plans"),
     )
     op.create_table(
         "anchors",

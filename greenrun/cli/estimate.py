@@ -1,0 +1,257 @@
+"""`greenrun estimate`: what a job would take and emit, and how much a cleaner window would spare, before any of it."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from greenrun.cli import text
+from greenrun.cli.clock import local_zone
+from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
+from greenrun.cli.sizing import Size, read_size
+from greenrun.cli.tables import print_table, terminal_width
+from greenrun.clock import utc_now
+from greenrun.core.estimate import Figure, Window, energy_kwh, windows
+from greenrun.core.intensity import Kind, Rung, Series, SeriesId, Slot
+
+Text = str | None
+UNNAMED = "unnamed"  # the zone of a trace that nobody said the zone of
+_WIDTH = 120
+_NO_ZONE = "the daemon's settings name no zone, so it has no forecast: set [grid] zone"
+_RUNGS = {
+    "stale": ", stale",
+    "climatology": ", which is what the same hours of past days were",
+    "static": ", which is the zone's yearly mean",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The intensities to come with what they are, or the reason why none are known."""
+
+    series: Series | None = None
+    is_trace: bool = False
+    rung: Rung = Rung.NONE
+    issued_at: str | None = None
+    reason: str | None = None
+
+
+def _option(flag: str, metavar: str, help_text: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help=help_text, show_default=False)
+
+
+def estimate(
+    ctx: typer.Context,
+    gpus: Annotated[Text, _option("--gpus", "N", "GPUs it runs on. [default: 1]")] = None,
+    gpu_model: Annotated[Text, _option("--gpu-model", "M", "Which GPUs: H100, 'A100 PCIe 40GB', L4, MI300X...")] = None,
+    gpu_hours: Annotated[Text, _option("--gpu-hours", "H", "How much work it is, in GPU-hours.")] = None,
+    flops: Annotated[Text, _option("--flops", "F", "Or in operations, such as 6.3e23; with --mfu.")] = None,
+    params: Annotated[Text, _option("--params", "N", "Or as a dense transformer's parameters; with --tokens.")] = None,
+    tokens: Annotated[Text, _option("--tokens", "D", "The tokens it is trained on: 6 x N x D operations.")] = None,
+    mfu: Annotated[Text, _option("--mfu", "U", "The share of the GPUs' peak it reaches, such as 0.4 or 40%.")] = None,
+    peak_flops: Annotated[Text, _option("--peak-flops", "F", "One GPU's peak per second, else its model's.")] = None,
+    power: Annotated[
+        Text, _option("--power", "W", "The job's power in watts, else its GPUs' rated power x 0.76.")
+    ] = None,
+    pue: Annotated[
+        Text, _option("--pue", "P", "Facility's energy for each unit of IT energy, else the settings'.")
+    ] = None,
+    finish_by: Annotated[Text, _option("--finish-by", "T", "It must end by then.")] = None,
+    max_delay: Annotated[Text, _option("--max-delay", "D", "It may start this much later.")] = None,
+    at: Annotated[Text, _option("--at", "T", "Count from then, not from now.")] = None,
+    zone: Annotated[Text, _option("--zone", "ZONE", "The zone; else the configured one.")] = None,
+    intensity: Annotated[Text, _option("--intensity", "FILE", "Take a CSV's intensities, not the daemon's.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Estimate a job's hours, energy and emissions: started now, in the cleanest window, and as late as it may.
+
+    Each figure tells its method and range; what is not known is said to be unknown. Without a daemon and without
+    --intensity the energy is estimated and the emissions are not.
+
+    \b
+    greenrun estimate --gpus 8 --gpu-model H100 --gpu-hours 96 --max-delay 24h
+    greenrun estimate --gpus 4 --gpu-model "A100 PCIe 40GB" --flops 1e20 --mfu 0.35 --finish-by "friday 18:00"
+    greenrun estimate --gpus 64 --gpu-model H100 --params 7e9 --tokens 2e12 --mfu 40%
+    greenrun estimate --gpu-hours 10 --power 350 --intensity grid.csv --at 2026-06-01T00:00Z --json
+    """
+    from greenrun.config import load_config
+
+    given = {str(name).replace("_", "-"): value for name, value in ctx.params.items() if isinstance(value, str)}
+    size = read_size(given, now=utc_now(), zone=local_zone)
+    settings = load_config(config_path(ctx, config))
+    pue_used = settings.devices.pue if size.pue is None else size.pue
+    latest = size.latest or size.at + settings.planner.default_max_delay
+    outlook = _from_file(intensity, zone, size.at) if intensity else _from_daemon(ctx, socket, config, zone)
+    energy = energy_kwh(size.power_w, size.duration, pue_used)
+    found = windows(outlook.series, size.at, latest, size.duration, energy) if outlook.series else {}
+    answer = _answer(size, latest, pue_used, energy, outlook, found)
+    if as_json:
+        print_json(answer)
+        return
+    _print(answer, size, utc_now())
+
+
+def _from_file(path: str, zone: str | None, at: datetime) -> Outlook:
+    from greenrun.providers.file import FileProvider
+    from greenrun.providers.settings import FileSettings
+
+    settings = FileSettings(path=Path(path).expanduser(), holes="keep")
+    source = FileProvider(Path(path).name, settings, anchor=lambda _: at, settle_after=timedelta(0))
+    forecast = source.forecast(zone or UNNAMED, at)
+    issued_at = _instant_text(forecast.issued_at)
+    return Outlook(series=forecast.series, is_trace=True, rung=forecast.rung, issued_at=issued_at)
+
+
+def _from_daemon(ctx: typer.Context, socket: str | None, config: str | None, zone: str | None) -> Outlook:
+    from greenrun.client import NotReachable
+
+    try:
+        told = connect(ctx, socket, config).forecast(zone)
+    except NotReachable as exc:
+        return Outlook(reason=f"there is no forecast: {exc}; or name a trace with --intensity")
+    if not told.get("slots"):
+        return Outlook(reason=_NO_ZONE if told["zone"] is None else f"there is no forecast for {told['zone']} now")
+    slots = [
+        Slot(text.instant(row["start"]), text.instant(row["end"]), row["g_per_kwh"], Kind(row["kind"]))
+        for row in told["slots"]
+    ]
+    series = Series.of(SeriesId(provider=told["provider"], zone=told["zone"]), slots)
+    return Outlook(series=series, rung=Rung(told.get("rung") or "fresh"), issued_at=told.get("issued_at"))
+
+
+def _answer(
+    size: Size, latest: datetime, pue: float, energy: Figure, outlook: Outlook, found: Mapping[str, Window]
+) -> dict[str, Any]:
+    return {
+        "at": _instant_text(size.at),
+        "gpus": size.gpus,
+        "gpu_model": _model(size),
+        "gpu_hours": asdict(size.hours),
+        "duration_s": size.duration.total_seconds(),
+        "power_w": asdict(size.power_w),
+        "pue": pue,
+        "energy_kwh": asdict(energy),
+        "latest_start": _instant_text(latest),
+        "limit": "default" if size.latest is None else "given",
+        "intensity": _intensity(outlook),
+        "reason": outlook.reason,
+        "windows": {name: _window(row) for name, row in found.items()} or None,
+    }
+
+
+def _model(size: Size) -> dict[str, Any] | None:
+    model = size.model
+    if model is None:
+        return None
+    names = ("name", "tdp_w", "peak_flops", "memory_gib", "source")
+    return {name: getattr(model, name) for name in names}
+
+
+def _intensity(outlook: Outlook) -> dict[str, Any] | None:
+    series = outlook.series
+    if series is None:
+        return None
+    return {
+        "zone": None if series.id.zone == UNNAMED else series.id.zone,
+        "source": "trace" if outlook.is_trace else "daemon",
+        "provider": series.id.provider,
+        "rung": outlook.rung,
+        "issued_at": outlook.issued_at,
+        "start": _instant_text(series.start),
+        "end": _instant_text(series.end),
+    }
+
+
+def _window(row: Window) -> dict[str, Any]:
+    return {
+        "start": _instant_text(row.start),
+        "end": _instant_text(row.end),
+        "g_per_kwh": row.g_per_kwh,
+        "emissions_g": asdict(row.emissions_g) if row.emissions_g else None,
+        "kinds": dict(row.kinds),
+        "reason": row.reason,
+    }
+
+
+def _instant_text(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _print(answer: Mapping[str, Any], size: Size, now: datetime) -> None:
+    print(_headline(answer, size))
+    print()
+    rows = answer["windows"]
+    if rows:
+        cells = [_row(name, row, rows["now"], now) for name, row in rows.items()]
+        print_table(("start", "when", "g/kWh", "CO2e", "range", ""), cells, right=("g/kWh", "CO2e"))
+        print()
+    for line in _methods(answer, now):
+        print(textwrap.fill(line, min(terminal_width(), _WIDTH), subsequent_indent=" " * 11))
+
+
+def _headline(answer: Mapping[str, Any], size: Size) -> str:
+    whose = f"{size.gpus} x {size.model.name}" if size.model else f"{size.gpus} GPU{'s' if size.gpus > 1 else ''}"
+    lasts, energy = text.duration_text(answer["duration_s"]), answer["energy_kwh"]
+    return f"{whose}, {_short(size.hours.value)} GPU-hours: {lasts} by the clock, {_ranged(energy, 1, 'kWh')}"
+
+
+def _row(name: str, row: Mapping[str, Any], first: Mapping[str, Any], now: datetime) -> list[str]:
+    when = " to ".join(text.clock_text(text.instant(row[key]), now) for key in ("start", "end"))
+    if row["emissions_g"] is None:
+        return [name, when, "unknown", "unknown", "", row["reason"]]
+    grams = row["emissions_g"]
+    scale, unit = _mass_unit(grams["value"])
+    spread = "" if grams["least"] is None else f"{_short(grams['least'] / scale)} to {_short(grams['most'] / scale)}"
+    below = text.below_text({"g_per_kwh": row["g_per_kwh"], "start_now_g_per_kwh": first["g_per_kwh"]})
+    notes = [*([below] if name != "now" and below else []), *_uncertain(row["kinds"])]
+    mass = f"{_short(grams['value'] / scale)} {unit}"
+    return [name, when, f"{row['g_per_kwh']:.0f}", mass, spread, ", ".join(notes)]
+
+
+def _uncertain(kinds: Mapping[str, float]) -> Iterator[str]:
+    share = kinds.get(Kind.ESTIMATED, 0.0)
+    if share > 0:
+        yield f"{share:.0%} of it beyond the forecast, from past days".replace("%", " %")
+
+
+def _mass_unit(grams: float) -> tuple[float, str]:
+    return (1.0, "g") if grams < 1e3 else (1e3, "kg") if grams < 1e7 else (1e6, "t")
+
+
+def _ranged(figure: Mapping[str, Any], scale: float, unit: str) -> str:
+    value = f"{_short(figure['value'] / scale)} {unit}"
+    if figure["least"] is None:
+        return value
+    return f"{value} ({_short(figure['least'] / scale)} to {_short(figure['most'] / scale)})"
+
+
+def _short(value: float) -> str:
+    """About three digits, and every one of them before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _methods(answer: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    if answer["gpu_hours"]["method"] != "as given":
+        yield f"hours      {answer['gpu_hours']['method']}"
+    power = answer["power_w"]
+    scale, unit = (1000, "kW") if power["value"] >= 1000 else (1, "W")
+    yield f"power      {_short(power['value'] / scale)} {unit}: {power['method']}; PUE {answer['pue']:g}"
+    if answer["intensity"] is None:
+        yield f"emissions  unknown, because {answer['reason']}"
+        return
+    yield f"intensity  {_source(answer['intensity'], now)}; how far it may be wrong is not in the range"
+    if answer["limit"] == "default":
+        yield "limit      none was given, so it starts within planner.default_max_delay"
+
+
+def _source(source: Mapping[str, Any], now: datetime) -> str:
+    issued = source["issued_at"]
+    said = f", issued {text.clock_text(text.instant(issued), now)}" if issued else ""
+    whose = f"the trace {source['provider']}" if source["source"] == "trace" else f"forecast by {source['provider']}"
+    return f"{source['zone'] + ', ' if source['zone'] else ''}{whose}{said}{_RUNGS.get(source['rung'], '')}"

@@ -1,0 +1,185 @@
+"""`greenrun simulate`: what greenrun and other schedulers would have made of recorded jobs on a recorded grid."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenrun.cli.options import AsJson, Config, config_path, print_json
+from greenrun.cli.text import duration_text, grams_text
+
+if TYPE_CHECKING:
+    from greenrun.simulation.case import Case
+    from greenrun.simulation.compare import Comparison
+    from greenrun.simulation.rules import Policy
+
+Told = Callable[[str, int], None]
+_COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
+
+
+def simulate(
+    ctx: typer.Context,
+    gpus: Annotated[str, typer.Option("--gpus", metavar="N", help="How many GPUs there are, or inf.")],
+    intensity: Annotated[
+        str | None,
+        typer.Option("--intensity", metavar="FILE", help="The grid as it was: start,g_per_kwh, times in UTC."),
+    ] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            "--jobs",
+            metavar="FILE",
+            help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible; seconds after --start.",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z."),
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option("--history", metavar="D", help="In place of files: this host's own jobs of the last D."),
+    ] = None,
+    forecast: Annotated[
+        str | None,
+        typer.Option(
+            "--forecast",
+            metavar="FILE",
+            help="What was foretold: start,g_per_kwh (seen 24 h ahead) or issued_at,start,g_per_kwh; "
+            "else the grid as it was.",
+        ),
+    ] = None,
+    horizon: Annotated[
+        str, typer.Option("--horizon", metavar="D", help="How far ahead a forecast is seen at most.")
+    ] = "48h",
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            metavar="P",
+            help="greenrun, start-at-once, own-best-window, lowest-slot, carbon-time, threshold:N (g/kWh) "
+            "or percentile:P; repeatable.",
+        ),
+    ] = None,
+    interruptible: Annotated[
+        bool, typer.Option("--interruptible", help="Let every job be suspended and resumed.")
+    ] = False,
+    restart_cost: Annotated[
+        str, typer.Option("--restart-cost", metavar="D", help="How much longer a job takes each time it resumes.")
+    ] = "0s",
+    max_delay: Annotated[
+        str | None, typer.Option("--max-delay", metavar="D", help="Every job's max delay, in place of its own.")
+    ] = None,
+    history_jobs: Annotated[
+        str | None,
+        typer.Option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives."),
+    ] = None,
+    schedule_out: Annotated[
+        str | None,
+        typer.Option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s."),
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Replay recorded jobs on a recorded grid, and compare what each policy would have emitted.
+
+    greenrun's figures come from its own engine in virtual time; it knows of a job when it is submitted, and of the
+    grid what the forecast tells. Without --policy: greenrun, start-at-once and own-best-window.
+
+    \b
+    greenrun simulate --intensity GB.csv --jobs jobs.csv --gpus 8 --start 2026-01-05T00:00Z
+    greenrun simulate --history 30d --gpus 8 --max-delay 12h
+    """
+    from time import perf_counter
+
+    from greenrun.cli.simulated import Stated, read
+    from greenrun.simulation.compare import compare
+
+    began_s = perf_counter()
+    stated = Stated(
+        gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
+        policies=tuple(policy or ()), interruptible=interruptible, schedule_out=schedule_out,
+        files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
+        config=config_path(ctx, config),
+    )  # fmt: skip
+    case, policies, left_out = read(stated)
+    with _progress(len(case.jobs)) as told:
+        found = compare(case, policies, told=told)
+    if schedule_out is not None:
+        _write_schedule(Path(schedule_out), case, found)
+    if as_json:
+        print_json(_document(case, found, left_out, perf_counter() - began_s))
+    else:
+        _print(case, found, policies, left_out)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Told | None]:
+    """Show on stderr, when that is a terminal, what is at work and how far it is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        rows: dict[str, Any] = {}
+
+        def told(name: str, done: int) -> None:
+            if name not in rows:
+                rows[name] = bar.add_task(name, total=total if done or name == "greenrun" else None)
+            bar.update(rows[name], completed=done)
+
+        yield told
+
+
+def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
+    """Write greenrun's schedule whole, or leave what was there."""
+    from greenrun.simulation.output import schedule_text, write_whole
+    from greenrun.simulation.rules import GREENRUN
+
+    write_whole(path, schedule_text(found.schedules[GREENRUN], case.start))
+
+
+def _document(case: "Case", found: "Comparison", left_out: Mapping[str, int], wall_s: float) -> dict[str, Any]:
+    from greenrun.simulation.output import document
+
+    return document(case, found) | {"left_out": dict(left_out), "wall_s": round(wall_s, 3)}
+
+
+def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left_out: Mapping[str, int]) -> None:
+    from greenrun.cli.tables import print_table
+
+    rows = [_row(policy, found) for policy in policies]
+    print_table(_COLUMNS, rows, right=_COLUMNS[1:])
+    width = max(len(policy.name) for policy in policies)
+    for policy in policies:
+        print(f"{policy.name:<{width}}  {policy.what}")
+    at_once = grams_text(found.at_once.emissions_g)
+    gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
+    print(f"{len(case.jobs)} jobs on {gpus}; savings against starting each as soon as GPUs are free, {at_once} CO2e")
+    if found.bound_g is not None:
+        saving = _percent(found.bound_saving_ratio())
+        print(f"no schedule that keeps every limit emits less than {grams_text(found.bound_g)} CO2e (saving {saving})")
+    if left_out:
+        print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
+
+
+def _row(policy: "Policy", found: "Comparison") -> list[str]:
+    own = found.figures[policy.name]
+    return [
+        policy.name,
+        grams_text(own.emissions_g),
+        _percent(found.saving_ratio(policy.name)),
+        str(own.late),
+        duration_text(own.mean_delay_s),
+        str(own.checkpoints),
+        str(own.peak_gpus),
+    ]
+
+
+def _percent(ratio: float | None) -> str:
+    return "unknown" if ratio is None else f"{100 * ratio:.1f} %"

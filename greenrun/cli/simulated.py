@@ -1,0 +1,137 @@
+"""What the options of `greenrun simulate` state: a case and the policies to compare, or all that is wrong with them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from greenrun.cli.times import parse_duration
+from greenrun.clock import utc_now
+from greenrun.config import load_config
+from greenrun.core.durations import parse_instant
+from greenrun.core.errors import Problem
+from greenrun.simulation.case import Case, Wish, refusal
+from greenrun.simulation.files import read_case
+from greenrun.simulation.history import Asked, history_case
+from greenrun.simulation.rules import GREENRUN, Policy, policies_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """The options as they were typed; `files` by what they are, None where one was not given."""
+
+    gpus: str
+    start: str | None
+    horizon: str
+    restart_cost: str
+    max_delay: str | None
+    history: str | None
+    policies: Sequence[str]
+    interruptible: bool
+    schedule_out: str | None
+    files: Mapping[str, str | None]
+    config: Path | None
+
+
+def read(stated: Stated) -> tuple[Case, Sequence[Policy], Mapping[str, int]]:
+    """Return the case, the policies, and how many jobs were left out by reason.
+
+    Raise InvalidInput with the problems of all options and files.
+    """
+    problems: list[Problem] = []
+    policies = policies_of(stated.policies, problems)
+    problems += _schedule_problems(stated.schedule_out, [policy.name for policy in policies])
+    wish = Wish(
+        max_delay=None if stated.max_delay is None else _duration("--max-delay", stated.max_delay, problems),
+        interruptible=stated.interruptible,
+    )
+    problems += _missing(stated)
+    if stated.history is not None:
+        case, left_out = _from_history(stated, wish, problems)
+        return case, policies, left_out
+    return _from_files(stated, wish, problems), policies, {}
+
+
+def _from_files(stated: Stated, wish: Wish, problems: list[Problem]) -> Case:
+    files = {name: Path(path) for name, path in stated.files.items() if path is not None}
+    start = None if stated.start is None else _instant("--start", stated.start, problems)
+    gpus = _gpus(stated.gpus, problems)
+    horizon = _duration("--horizon", stated.horizon, problems)
+    cost = _duration("--restart-cost", stated.restart_cost, problems)
+    if not {"intensity", "jobs"} <= files.keys():
+        raise refusal(problems)
+    return read_case(
+        **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, wish=wish, found=problems
+    )  # fmt: skip
+
+
+def _from_history(stated: Stated, wish: Wish, problems: list[Problem]) -> tuple[Case, Mapping[str, int]]:
+    config = load_config(stated.config)
+    if config.grid.zone is None:
+        problems.append(Problem(field="--history", message="the settings name no [grid] zone, so no grid is known"))
+    database = config.paths.state / "greenrun.db"
+    if not database.is_file():
+        problems.append(Problem(field="--history", message=f"there is no database {database}; has a daemon run here?"))
+    asked = Asked(
+        zone=config.grid.zone or "",
+        span=_duration("--history", stated.history or "", problems),
+        gpus=_gpus(stated.gpus, problems),
+        horizon=_duration("--horizon", stated.horizon, problems),
+        default_max_delay=config.planner.default_max_delay,
+        restart_cost=_duration("--restart-cost", stated.restart_cost, problems),
+        wish=wish,
+    )
+    if problems:
+        raise refusal(problems)
+    from greenrun.store import Store
+
+    with closing(Store(database)) as store:
+        return history_case(store, asked, utc_now())
+
+
+def _missing(stated: Stated) -> list[Problem]:
+    """Say which options are wanted, or not to be combined."""
+    own = {"--intensity": stated.files["intensity"], "--jobs": stated.files["jobs"], "--start": stated.start}
+    if stated.history is None:
+        why = "it is needed unless --history is given"
+        return [Problem(field=name, message=why) for name, given in own.items() if given is None]
+    others = {"--forecast": stated.files["forecast"], "--history-jobs": stated.files["earlier"]}
+    why = "it does not go with --history, which takes jobs and grid from this host's database"
+    return [Problem(field=name, message=why) for name, given in (own | others).items() if given is not None]
+
+
+def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Problem]:
+    if path is None:
+        return []
+    problems = []
+    if GREENRUN not in policies:
+        problems.append("it is for greenrun's schedule, which --policy leaves out; add --policy greenrun")
+    if not Path(path).absolute().parent.is_dir():
+        problems.append(f"{Path(path).absolute().parent} is not a folder")
+    return [Problem(field="--schedule-out", message=message) for message in problems]
+
+
+def _duration(name: str, text: str, problems: list[Problem]) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as exc:
+        problems.append(Problem(field=name, message=str(exc)))
+        return timedelta(hours=1)
+
+
+def _instant(name: str, text: str, problems: list[Problem]) -> datetime | None:
+    try:
+        return parse_instant(text)
+    except ValueError as exc:
+        problems.append(Problem(field=name, message=str(exc)))
+        return None
+
+
+def _gpus(text: str, problems: list[Problem]) -> int | None:
+    if text.strip().lower() == "inf":
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    problems.append(Problem(field="--gpus", message=f"'{text[:40]}' is neither a whole number above 0 nor inf"))
+    return None

@@ -1,0 +1,297 @@
+"""Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from greenrun.core.curve import Curve
+from greenrun.core.intensity import UNCOVERED_S, Floats
+from greenrun.core.problem import Problem
+from greenrun.core.reasons import ReasonCode
+from greenrun.core.resuming import Interruptible, Spans
+from greenrun.core.timeline import EPSILON_S, Timeline
+from greenrun.core.units import J_PER_KWH
+
+SAME = 1 + 1e-9  # sums of floats that differ by less are equal
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row runs, what that emits, whether its start is after its latest, and why it does not wait if asked to.
+
+    Not `known`: the intensity is not known for all of the run, and `grams` are those of the rest.
+    """
+
+    start_s: float
+    pool: int
+    grams: float
+    cost: float
+    late: bool
+    why: ReasonCode | None = None
+    pieces: Spans = ()
+    known: bool = True
+
+
+def cheapest_intervals(
+    job: Interruptible, pools: Sequence[int], knots_s: Floats, spent: Floats, lines: Sequence[Timeline] | None
+) -> tuple[float, int, Spans] | None:
+    """Return the cost, pool and intervals in which a job is cheapest; without `lines` as if all GPUs were free."""
+    found = []
+    for index, pool in enumerate(pools):
+        costs = np.diff(np.interp(job.edges_s, knots_s, spent[pool])) * job.units if len(job.edges_s) else np.zeros(0)
+        free = job.free_in(lines[index]) if lines is not None else np.ones(len(job.grams), bool)
+        cheapest = job.cheapest(costs, free)
+        if cheapest:
+            found.append((cheapest[0], pool, cheapest[1]))
+    return min(found, default=None)
+
+
+def cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
+    """Return the same for every row of a problem that may be suspended, as if all GPUs were free."""
+    spent = spendings(prices, problem.knots_s)
+    pools = problem.rows.demands.pools
+    rows = {
+        row: cheapest_intervals(job, pools[row], problem.knots_s, spent, None) for row, job in problem.flexible.items()
+    }
+    return {row: found for row, found in rows.items() if found}
+
+
+def spendings(prices: Floats, knots_s: Floats) -> Floats:
+    """Return what a GPU costs from the first knot up to each, in g: shape (pools, cells) to (pools, knots)."""
+    return np.concatenate([np.zeros((len(prices), 1)), np.cumsum(prices * np.diff(knots_s), axis=1)], axis=1)
+
+
+def first_least(costs: Floats) -> int:
+    """Return the index of the first of the least costs; those that differ by rounding alone are equal."""
+    return int(np.argmax(costs <= costs.min() * SAME))
+
+
+def _earliest_cheapest(places: Sequence[Place]) -> Place | None:
+    """Return the earliest of the cheapest places, if there is one."""
+    least = min((place.cost for place in places), default=0.0) * SAME
+    return min((place for place in places if place.cost <= least), key=lambda place: place.start_s, default=None)
+
+
+class Arrangement:
+    """Places of a problem's rows at given prices, changed in place.
+
+    `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` counts the limits that are
+    missed, those promised to be kept a thousandfold, and `unknown` the places whose emissions are not known.
+    """
+
+    def __init__(self, problem: Problem, prices: Floats, costs: Floats) -> None:
+        candidates = problem.rows
+        self._candidates = candidates
+        self._costs = costs
+        self._weight = problem.limits
+        self._choosy = problem.choosy
+        self._flexible = problem.flexible
+        self._first = candidates.first.tolist()
+        demands = candidates.demands
+        self._length_s, self._units = demands.length_s.tolist(), demands.units.astype(np.int64).tolist()
+        self._release_s, self._latest_s = demands.release_s.tolist(), demands.latest_s.tolist()
+        self._watts = (demands.watts / J_PER_KWH).tolist()
+        self._curves = problem.intensity.curves
+        self._integral, self._covered = problem.integral, problem.covered
+        self._knots_s, self._spent = candidates.knots_s, spendings(prices, candidates.knots_s)
+        self._spendings = [Curve(self._knots_s, spent) for spent in self._spent]
+        self.pools = [line.copy() for line in problem.taken]
+        self.places: dict[int, Place] = {}
+        self.grams = 0.0
+        self.cost = 0.0
+        self.missed = self.unknown = 0
+
+    @classmethod
+    def unpriced(cls, problem: Problem) -> "Arrangement":
+        """Begin an arrangement in which only grams count."""
+        prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+        return cls(problem, prices, problem.rows.grams)
+
+    def repriced(self, problem: Problem, prices: Floats, costs: Floats) -> "Arrangement":
+        """Return the same places, weighed at other prices."""
+        twin = Arrangement(problem, prices, costs)
+        for row, place in self.places.items():
+            twin.put(row, replace(place, cost=place.grams + twin.spent_on(row, place)))
+        return twin
+
+    def spent_on(self, row: int, place: Place) -> float:
+        """Return what the GPUs of a place cost, in g."""
+        spent = self._spendings[place.pool]
+        spans = place.pieces or ((place.start_s, place.start_s + self._length_s[row]),)
+        return sum(spent.at(end_s) - spent.at(start_s) for start_s, end_s in spans) * self._units[row]
+
+    def add(self, row: int) -> Place:
+        """Put a row at its cheapest free start within its limits, else at the soonest after them."""
+        found = self._cheapest(row) or self.soonest(row)
+        if row in self._choosy:
+            found = self._worth_it(row, found)
+        self.put(row, found)
+        return found
+
+    def add_pair(self, first: int, second: int) -> bool:
+        """Put two rows one right after the other where both together are cheapest; do nothing where they cannot be."""
+        if self._flexible.keys() & {first, second} or self._choosy.keys() & {first, second}:
+            return False
+        found = [
+            pair
+            for pool in self._candidates.demands.pools[first]
+            if pool in self._candidates.demands.pools[second] and (pair := self._pair_in(pool, first, second))
+        ]
+        if not found:
+            return False
+        for row, place in zip((first, second), min(found, key=lambda pair: pair[0].cost + pair[1].cost), strict=True):
+            self.put(row, place)
+        return True
+
+    def _pair_in(self, pool: int, first: int, second: int) -> tuple[Place, Place] | None:
+        length_s, after_s, line = self._length_s[first], self._length_s[second], self.pools[pool]
+        low = max(self._release_s[first], self._release_s[second] - length_s)
+        high = min(self._latest_s[first], self._latest_s[second] - length_s)
+        borders = np.concatenate([self._knots_s, *line.blocked(max(self._units[first], self._units[second]))])
+        starts_s = np.concatenate([borders, borders - length_s, borders - length_s - after_s, [low, high]])
+        starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
+        starts_s = starts_s[line.fits(starts_s, length_s, self._units[first])]
+        starts_s = starts_s[line.fits(starts_s + length_s, after_s, self._units[second])]
+        costs = self._priced(first, starts_s, pool) + self._priced(second, starts_s + length_s, pool)
+        if np.isnan(costs).all():
+            return None
+        start_s = float(starts_s[first_least(np.where(np.isnan(costs), np.inf, costs))])
+        return self._place(first, start_s, pool), self._place(second, start_s + length_s, pool)
+
+    def add_all(self, rows: Iterable[int]) -> "Arrangement":
+        """Add rows in this order; return self."""
+        for row in rows:
+            self.add(row)
+        return self
+
+    def put(self, row: int, place: Place) -> None:
+        """Put a row where it is known to fit."""
+        self._reserve(row, place, self._units[row])
+        self.places[row] = place
+        self.grams += place.grams
+        self.cost += place.cost
+        self.missed += place.late * self._weight[row]
+        self.unknown += not place.known
+
+    def remove(self, row: int) -> Place:
+        """Take a row out and return where it was."""
+        place = self.places.pop(row)
+        self._reserve(row, place, -self._units[row])
+        self.grams -= place.grams
+        self.cost -= place.cost
+        self.missed -= place.late * self._weight[row]
+        self.unknown -= not place.known
+        return place
+
+    def _worth_it(self, row: int, found: Place) -> Place:
+        """Return the soonest place instead when it is clean enough, or waiting does not gain enough."""
+        run_below_g, min_ratio = self._choosy[row]
+        soonest = self.soonest(row)
+        if soonest.grams <= run_below_g:
+            return replace(soonest, why=ReasonCode.CLEAN_ENOUGH)
+        gains = found.grams <= (1 - min_ratio) * soonest.grams
+        return (
+            found if gains or soonest.start_s >= found.start_s else replace(soonest, why=ReasonCode.NOT_WORTH_WAITING)
+        )
+
+    def _reserve(self, row: int, place: Place, units: int) -> None:
+        for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
+            self.pools[place.pool].reserve(start_s, end_s, units)
+
+    def fits_at(self, row: int, start_s: float, pool: int) -> Place | None:
+        """Return the place of a row at a start wanted for it, when it is free."""
+        if not self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
+            return None
+        return self._place(row, start_s, pool)
+
+    def _cheapest(self, row: int) -> Place | None:
+        if row in self._flexible:
+            return self._suspended(row, self._flexible[row])
+        low, high = self._first[row], self._first[row + 1]
+        if low == high:
+            return None
+        costs = self._costs[low:high]
+        best = low + first_least(costs)
+        start_s, pool = float(self._candidates.starts_s[best]), int(self._candidates.pool[best])
+        if self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
+            return Place(start_s, pool, float(self._candidates.grams[best]), float(self._costs[best]), False)
+        places = [self._cheapest_in(row, pool, low, high) for pool in self._candidates.demands.pools[row]]
+        return _earliest_cheapest([place for place in places if place])
+
+    def _cheapest_in(self, row: int, pool: int, low: int, high: int) -> Place | None:
+        """Weigh the candidates that are free in a pool, and the starts beside what is reserved there already."""
+        length_s, units, timeline = self._length_s[row], self._units[row], self.pools[pool]
+        if units > timeline.units:
+            return None
+        mine = slice(low, high)
+        starts_s, costs = self._candidates.starts_s[mine], self._costs[mine]
+        begins, ends = timeline.blocked(units)
+        begins_after = np.append(begins, np.inf)
+        free = begins_after[ends.searchsorted(starts_s + EPSILON_S, side="right")] >= starts_s + (length_s - EPSILON_S)
+        if len(self.pools) > 1:
+            free &= self._candidates.pool[mine] == pool
+        found = np.where(free, costs, np.inf)
+        best = first_least(found)
+        place = None
+        if free[best]:
+            at = low + best
+            place = Place(float(starts_s[best]), pool, float(self._candidates.grams[at]), float(costs[best]), False)
+        beside = np.sort(np.concatenate([ends, begins - length_s]))
+        beside = beside[(beside > self._release_s[row]) & (beside < self._latest_s[row])]
+        if not len(beside):
+            return place
+        beside = beside[
+            begins_after[ends.searchsorted(beside + EPSILON_S, side="right")] >= beside + (length_s - EPSILON_S)
+        ]
+        if not len(beside):
+            return place
+        priced = self._priced(row, beside, pool)
+        nearest = first_least(np.where(np.isnan(priced), np.inf, priced)) if not np.isnan(priced).all() else -1
+        if nearest < 0 or (place and priced[nearest] > place.cost * SAME):
+            return place
+        other = self._place(row, float(beside[nearest]), pool)
+        return _earliest_cheapest([place, other] if place else [other])
+
+    def _suspended(self, row: int, job: Interruptible) -> Place | None:
+        """Return the cheapest free intervals of a row that may be suspended."""
+        pools = self._candidates.demands.pools[row]
+        found = cheapest_intervals(job, pools, self._knots_s, self._spent, [self.pools[pool] for pool in pools])
+        if found is None:
+            return None
+        cost, pool, pieces = found
+        grams = (
+            sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in pieces) * self._watts[row]
+        )
+        return Place(pieces[0][0], pool, grams, cost, False, pieces=pieces)
+
+    def _priced(self, row: int, starts_s: Floats, pool: int) -> Floats:
+        """What starting at each of these instants costs; NaN where the intensity of the run is not known."""
+        ends_s, (knots_s, integral, covered_s) = starts_s + self._length_s[row], self._curves
+        costs = np.interp(ends_s, knots_s, integral) - np.interp(starts_s, knots_s, integral)
+        costs *= self._watts[row]
+        spent = np.interp(ends_s, self._knots_s, self._spent[pool]) - np.interp(
+            starts_s, self._knots_s, self._spent[pool]
+        )
+        costs += spent * self._units[row]
+        covered = np.interp(ends_s, knots_s, covered_s) - np.interp(starts_s, knots_s, covered_s)
+        costs[covered < self._length_s[row] - UNCOVERED_S] = np.nan
+        return np.asarray(costs)
+
+    def _place(self, row: int, start_s: float, pool: int) -> Place:
+        """The place of a row at a start; what is not known of its grams is left out of them."""
+        end_s = start_s + self._length_s[row]
+        grams = (self._integral.at(end_s) - self._integral.at(start_s)) * self._watts[row]
+        spent = (self._spendings[pool].at(end_s) - self._spendings[pool].at(start_s)) * self._units[row]
+        known = self._covered.at(end_s) - self._covered.at(start_s) >= self._length_s[row] - UNCOVERED_S
+        return Place(start_s, pool, grams, grams + spent, start_s > self._latest_s[row] + EPSILON_S, known=known)
+
+    def soonest(self, row: int) -> Place:
+        """Return the first free place from the release on, whatever it emits."""
+        found = [
+            (start_s, pool)
+            for pool in self._candidates.demands.pools[row]
+            if (start_s := self.pools[pool].first_fit(self._release_s[row], self._length_s[row], self._units[row]))
+            is not None
+        ]
+        return self._place(row, *min(found))

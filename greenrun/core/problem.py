@@ -1,0 +1,210 @@
+"""The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from greenrun.core.candidates import Candidates, Demands
+from greenrun.core.curve import Curve
+from greenrun.core.intensity import UNCOVERED_S, Floats, Series
+from greenrun.core.job import Job
+from greenrun.core.plan import Interval, Prices, Running, Situation
+from greenrun.core.pools import Pool, home_of, pools_of, timelines
+from greenrun.core.resuming import Interruptible, cells_of, step_for
+from greenrun.core.timeline import EPSILON_S, Timeline
+from greenrun.core.units import J_PER_KWH
+
+CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
+PROMISED = 1000  # a finish-by was accepted at submission, so it counts for more than any number of other limits
+OVERRUN_RATIO = 0.1  # a run that outlives its duration is expected to take a tenth of its age longer, again and again
+NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
+
+    `limits[row]` is what missing the row's limit counts: 0 without one of the user's, `PROMISED` for a finish-by.
+    `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the emissions, in g, under which a row runs at once, and the least share that waiting must gain.
+    """
+
+    now_s: float
+    jobs: tuple[Job, ...]
+    pools: tuple[Pool, ...]
+    taken: tuple[Timeline, ...]
+    intensity: Series
+    integral: Curve
+    covered: Curve
+    knots_s: Floats
+    rows: Candidates
+    overdue: tuple[bool, ...]
+    running: frozenset[int]
+    flexible: Mapping[int, Interruptible]
+    limits: tuple[int, ...]
+    choosy: Mapping[int, tuple[float, float]]
+
+    def mean_over(self, intervals: Sequence[Interval]) -> float | None:
+        """The mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
+        total = length_s = 0.0
+        for begin, end in intervals:
+            begin_s, end_s = begin.timestamp(), end.timestamp()
+            if self.covered.at(end_s) - self.covered.at(begin_s) < end_s - begin_s - UNCOVERED_S:
+                return None
+            total += self.integral.at(end_s) - self.integral.at(begin_s)
+            length_s += end_s - begin_s
+        return total / length_s if length_s else None
+
+    @property
+    def free(self) -> Floats:
+        """The mean number of free units by pool and cell."""
+        return np.array(
+            [pool.units - line.means(self.knots_s) for pool, line in zip(self.pools, self.taken, strict=True)]
+        )
+
+
+def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> Problem:
+    """Put jobs that each fit into some pool, and an intensity that may be empty, into numbers.
+
+    The rows are `jobs`, and then the jobs that run and may be suspended.
+    """
+    pools = pools_of(situation)
+    running = dict(enumerate(situation.running, len(jobs)))
+    rows = (*jobs, *(run.job for run in situation.running))
+    demands = _demands(situation, rows, running, pools)
+    knots_s, curves = _knots(situation.now.timestamp(), demands, intensity), intensity.curves
+    flexible = {
+        row: _interruptible(situation, job, running.get(row), demands, row, intensity)
+        for row, job in enumerate(rows)
+        if job.spec.interruptible and not job.spec.start_now
+    }
+    return Problem(
+        now_s=situation.now.timestamp(),
+        jobs=rows,
+        pools=pools,
+        taken=tuple(timelines(situation, pools)),
+        intensity=intensity,
+        integral=Curve(curves[0], curves[1]),
+        covered=Curve(curves[0], curves[2]),
+        knots_s=knots_s,
+        overdue=tuple(_is_overdue(situation, job) for job in rows),
+        rows=Candidates.of(demands, knots_s, intensity, without=flexible),
+        running=frozenset(running),
+        flexible=flexible,
+        limits=tuple(PROMISED if job.spec.finish_by else int(job.has_limit) for job in rows),
+        choosy={
+            row: choice for row, job in enumerate(jobs) if any(choice := _choice(job, situation, demands.watts[row]))
+        },
+    )
+
+
+def _demands(
+    situation: Situation, jobs: Sequence[Job], running: Mapping[int, Running], pools: Sequence[Pool]
+) -> Demands:
+    now_s, options, home = situation.now.timestamp(), situation.options, home_of(pools)
+    release_s = np.array([max(job.earliest_start.timestamp(), now_s) for job in jobs])
+    latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
+    suitable = [tuple(i for i, pool in enumerate(pools) if pool.suits(job)) for job in jobs]
+    for row, run in running.items():
+        suitable[row] = (home[run.devices[0]] if run.devices else len(pools) - 1,)
+    lengths_s = [job.remaining.total_seconds() for job in jobs]
+    for row, run in running.items():
+        lengths_s[row] = left_s(run, now_s)
+        latest_s[row] = run.job.latest_end(options.default_max_delay).timestamp() - lengths_s[row]
+    return Demands(
+        release_s=release_s,
+        latest_s=np.maximum(release_s, latest_s),
+        length_s=np.array(lengths_s),
+        units=np.array([max(1, job.spec.gpus) for job in jobs], dtype=np.float64),
+        watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
+        pools=tuple(suitable),
+    )
+
+
+def _is_overdue(situation: Situation, job: Job) -> bool:
+    latest = job.latest_start(situation.options.default_max_delay)
+    return latest.timestamp() < max(job.earliest_start, situation.now).timestamp() - EPSILON_S
+
+
+def left_s(run: Running, now_s: float) -> float:
+    """Return how much longer a running job is expected to run; once overdue, a tenth of its age, again and again."""
+    age_s = now_s - run.since.timestamp()
+    return max(run.job.remaining.total_seconds() - age_s, OVERRUN_RATIO * age_s, 1.0)
+
+
+def _interruptible(
+    situation: Situation, job: Job, run: Running | None, demands: Demands, row: int, intensity: Series
+) -> Interruptible:
+    spec, length_s = job.spec, float(demands.length_s[row])
+    slot_s = intensity.step.total_seconds() if intensity.step else CELL_S
+    step_s = step_for(slot_s, length_s, spec.restart_cost.total_seconds())
+    deadline_s = job.latest_end(situation.options.default_max_delay).timestamp()
+    edges_s, over = cells_of(float(demands.release_s[row]), deadline_s, intensity, step_s)
+    forced_s = (run.since + spec.min_run - situation.now).total_seconds() if run else 0.0
+    return Interruptible(
+        length_s=length_s,
+        deadline_s=deadline_s,
+        min_run_s=min(spec.min_run.total_seconds(), length_s),
+        restart_s=spec.restart_cost.total_seconds(),
+        is_running=run is not None,
+        forced_s=max(0.0, forced_s),
+        units=int(demands.units[row]),
+        edges_s=edges_s,
+        grams=over * demands.watts[row] / J_PER_KWH,
+        step_s=step_s,
+    )
+
+
+def _choice(job: Job, situation: Situation, watts: float) -> tuple[float, float]:
+    options, spec = situation.options, job.spec
+    below = options.run_below_g_per_kwh if spec.run_below_g_per_kwh is None else spec.run_below_g_per_kwh
+    saving = options.min_saving if spec.min_saving is None else spec.min_saving
+    return below * watts * job.remaining.total_seconds() / J_PER_KWH, saving
+
+
+def watts_of(job: Job, gpu_power_w: float | None) -> float:
+    """Return the power that weighs a job against others: its own, else the usual one of its GPUs, else a nominal one."""
+    if job.spec.power_w is not None:
+        return job.spec.power_w
+    if not job.spec.gpus:
+        return NOMINAL_CPU_W
+    return (gpu_power_w or NOMINAL_GPU_W) * job.spec.gpus
+
+
+def _knots(now_s: float, demands: Demands, intensity: Series) -> Floats:
+    """Return now and every border of a cell from now to the last instant that matters."""
+    if not len(intensity):
+        return np.array([now_s, now_s + CELL_S])
+    end_s = float((demands.latest_s + demands.length_s).max(initial=now_s))
+    edges = np.unique(np.concatenate([intensity.starts_s, intensity.ends_s]))
+    parts = np.maximum(1, np.ceil(np.diff(edges) / CELL_S - 1e-9)).astype(np.int64)
+    steps = np.repeat(np.diff(edges) / parts, parts)
+    fine = edges[0] + np.concatenate([[0.0], np.cumsum(steps)])
+    inside = fine[(fine > now_s + 1e-6) & (fine < end_s + CELL_S)]
+    return np.concatenate([[now_s], inside if len(inside) else [now_s + CELL_S]])
+
+
+def priced_cells(prices: Prices, problem: Problem) -> Floats:
+    """Return last plan's prices on this problem's cells, shape (pools, cells), in g per GPU-second; 0 where unknown."""
+    cells = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    middles = (problem.knots_s[1:] + problem.knots_s[:-1]) / 2
+    for index, pool in enumerate(problem.pools):
+        known = sorted((at.timestamp(), price) for (name, at), price in prices.items() if name == pool.name)
+        if known:
+            at_s, values = np.array(known).T
+            where = at_s.searchsorted(middles, side="right") - 1
+            cells[index] = np.where(where >= 0, values[where], 0.0) / 3600
+    return cells
+
+
+def named_prices(cells: Floats, problem: Problem) -> Prices:
+    """Return prices on cells as they are kept: from which instant on in which pool, in g per GPU-hour; where they change."""
+    named: dict[tuple[str, datetime], float] = {}
+    for pool, row in zip(problem.pools, cells, strict=True):
+        if not row.any():
+            continue
+        turns = np.flatnonzero(np.concatenate([[True], np.diff(row) != 0]))
+        at = [(problem.knots_s[turn], row[turn]) for turn in turns] + [(problem.knots_s[-1], 0.0)]
+        named |= {(pool.name, datetime.fromtimestamp(at_s, UTC)): float(price) * 3600 for at_s, price in at}
+    return named

@@ -1,0 +1,64 @@
+"""The least that jobs which may be suspended can cost at given prices: a bound, for cells are only where we look.
+
+Whatever the instants at which a job is suspended and continued, it needs its time, and each restart adds to that. With
+a price on that time (Lagrangian relaxation once more) each stretch of equal intensity is run or not, which two states
+decide; the minimum run is left out. The best price gives the bound, and any other one gives a bound as well.
+"""
+
+import numpy as np
+
+from greenrun.core.intensity import Floats
+from greenrun.core.problem import Problem
+from greenrun.core.units import J_PER_KWH
+
+TRIED, ROUNDS = 16, 3  # prices of time tried at once, and how often the search closes in on the best
+
+
+def least_suspended_g(problem: Problem, prices: Floats) -> float:
+    """Return what all rows that may be suspended cost at least at `prices`, in g; their GPUs' prices are part of it."""
+    least: dict[int, float] = {}
+    for pool in range(len(problem.pools)):
+        rows = [row for row in problem.flexible if pool in problem.rows.demands.pools[row]]
+        for row, cost in zip(rows, _least(problem, rows, prices[pool]), strict=True):
+            least[row] = min(cost, least.get(row, np.inf))
+    return sum(least.values())
+
+
+def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
+    """Return what each row costs at least in one pool, shape (rows,)."""
+    if not rows:
+        return []
+    knots_s, demands, shapes = problem.knots_s, problem.rows.demands, [problem.flexible[row] for row in rows]
+    begins_s = demands.release_s[rows]
+    length_s = demands.length_s[rows]
+    ends_s = np.maximum(np.array([shape.deadline_s for shape in shapes]), begins_s + length_s)
+    open_s = np.minimum(knots_s[1:], ends_s[:, None]) - np.maximum(knots_s[:-1], begins_s[:, None])
+    open_s = np.maximum(open_s, 0.0)
+    means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
+    rates = means * demands.watts[rows, None] / J_PER_KWH + prices * demands.units[rows, None]
+    low, high = np.zeros(len(rows)), 2 * np.nanmax(np.where(open_s > 0, rates, 0.0), axis=1, initial=0.0)
+    restart_s = np.array([shape.restart_s for shape in shapes])
+    begun = np.array([shape.is_running for shape in shapes])
+    best = np.zeros(len(rows))
+    for _ in range(ROUNDS):
+        tried = np.linspace(low, high, TRIED, axis=1)
+        found = _dual(rates, open_s, tried, restart_s, begun) + tried * length_s[:, None]
+        at, every = found.argmax(axis=1), np.arange(len(rows))
+        best = np.maximum(best, found[every, at])
+        low, high = tried[every, np.maximum(at - 1, 0)], tried[every, np.minimum(at + 1, TRIED - 1)]
+    return [float(value) for value in best]
+
+
+def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun: Floats) -> Floats:
+    """Return the least of cost less time run, each second of it worth `tried`; shape (rows, prices tried).
+
+    `rates`, in g/s, are NaN where the intensity is unknown, and no job runs there.
+    """
+    restarts = tried * restart_s[:, None]
+    off = np.zeros_like(tried)
+    on = np.where(begun[:, None], 0.0, np.inf) + off
+    for cell in range(rates.shape[1]):
+        gains = (rates[:, cell, None] - tried) * open_s[:, cell, None]
+        on = np.minimum(on, off + restarts) + np.where(np.isnan(gains), np.inf, gains)
+        off = np.minimum(off, on)
+    return np.asarray(off - np.where(begun[:, None], 0.0, restarts))  # the first start is no restart

@@ -1,0 +1,54 @@
+"""End a run's command step by step: its checkpoint signal where one was asked for, TERM, KILL; and remember the cause.
+
+Loaded by every shim: the standard library and `proc` alone.
+"""
+
+import contextlib
+import os
+import signal
+import time
+
+from greenrun.executors.proc import signal_one
+
+FOREVER = float("inf")
+ITSELF, TIME_LIMIT, STOPPED, NOT_STARTED = "itself", "time_limit", "stop", "not_started"
+CHECKPOINT, CHECKPOINT_GRACE = "checkpoint", "checkpoint_grace"
+
+
+class Ending:
+    """Why a run is being ended, when it gets its TERM and when its KILL; the first cause of a TERM stays."""
+
+    def __init__(self) -> None:
+        self.cause = ITSELF
+        self.term_at = FOREVER
+        self.kill_at = FOREVER
+
+    @property
+    def was_termed(self) -> bool:
+        """Whether the command got its TERM."""
+        return self.kill_at < FOREVER
+
+    def checkpoint(self, command: int, number: int, grace_s: float) -> None:
+        """Send this signal to the command itself, not its workers, and set the instant of TERM, once."""
+        if self.cause == ITSELF:
+            self.cause, self.term_at = CHECKPOINT, time.monotonic() + grace_s
+            signal_one(command, number)
+
+    def follow_up(self, command: int, grace_s: float) -> None:
+        """Send TERM once a checkpoint has taken longer than it may."""
+        if time.monotonic() >= self.term_at:
+            self.begin(CHECKPOINT_GRACE, command, grace_s)
+
+    def begin(self, cause: str, command: int, grace_s: float) -> None:
+        """Send TERM to the command and set the instant of KILL, once."""
+        if not self.was_termed:
+            self.cause, self.kill_at = cause, time.monotonic() + grace_s
+            signal_command(command, signal.SIGTERM)
+
+
+def signal_command(command: int, number: int) -> None:
+    """Signal the command's group, and the command itself where it left that group; it is not reaped yet."""
+    with contextlib.suppress(OSError):
+        os.killpg(command, number)
+    if os.getpgid(command) != command:
+        signal_one(command, number)

@@ -1,0 +1,113 @@
+"""What is simulated: jobs, GPUs, the grid as it was and as it was foretold; checked as a whole before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from greenrun.core.errors import InvalidInput, Problem
+from greenrun.core.intensity import Series
+from greenrun.core.policies import Arrival
+from greenrun.simulation.foresight import Issue
+
+MOST_JOBS = 200_000
+MOST_GPUS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the caller changes about the jobs of the file. `max_delay` None: each job's own."""
+
+    max_delay: timedelta | None = None
+    interruptible: bool = False
+
+    def applied(self, job: Arrival) -> Arrival:
+        """Return the job as it is to be simulated."""
+        delay_s = job.max_delay_s if self.max_delay is None else self.max_delay.total_seconds()
+        return replace(job, max_delay_s=delay_s, interruptible=job.interruptible or self.interruptible)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """One simulation's input. Jobs are in the order of their file, `gpus` None is without limit.
+
+    `measured` is the grid as it was; `issues` what was foretold of it, `reach` how far ahead that could be seen.
+    `earlier` are jobs of the past, from which a planner may learn what usually arrives.
+    """
+
+    start: datetime
+    jobs: tuple[Arrival, ...]
+    gpus: int | None
+    measured: Series
+    issues: tuple[Issue, ...]
+    reach: timedelta
+    restart_cost: timedelta = timedelta(0)
+    earlier: tuple[Arrival, ...] = ()
+
+    @property
+    def latest_end(self) -> datetime:
+        """When the last job should have ended at the latest."""
+        return datetime.fromtimestamp(max(job.latest_end_s for job in self.jobs), UTC)
+
+    @property
+    def most_gpus(self) -> int:
+        """How many GPUs there are, or could ever be in use at once while every job keeps its limit."""
+        return _peak(self.jobs) if self.gpus is None else self.gpus
+
+
+def checked(case: Case, found: Sequence[Problem] = ()) -> Case:
+    """Return the case; raise InvalidInput with what was found already and everything that does not fit together."""
+    problems = [*found, *_gpu_problems(case), *_grid_problems(case)]
+    if problems:
+        raise refusal(problems)
+    return case
+
+
+def refusal(problems: Sequence[Problem]) -> InvalidInput:
+    """The error that tells these problems."""
+    count = f"{len(problems)} problems were found" if len(problems) > 1 else "a problem was found"
+    return InvalidInput(f"nothing was simulated or written, because {count}", problems)
+
+
+def _gpu_problems(case: Case) -> list[Problem]:
+    if case.gpus is None:
+        return []
+    if not 1 <= case.gpus <= MOST_GPUS:
+        return [Problem(field="--gpus", message=f"{case.gpus} is not a number from 1 to {MOST_GPUS}, or inf")]
+    large = [job.gpus for job in case.jobs if job.gpus > case.gpus]
+    if not large:
+        return []
+    many = f"{len(large)} jobs need" if len(large) > 1 else "a job needs"
+    return [Problem(field="--gpus", message=f"{many} more GPUs than the {case.gpus} there are, up to {max(large)}")]
+
+
+def _grid_problems(case: Case) -> list[Problem]:
+    measured = case.measured
+    assert measured.start is not None, "a trace has slots"
+    assert measured.end is not None, "a trace has slots"
+    if not measured.start <= case.start < measured.end:
+        span = f"{_text(measured.start)} to {_text(measured.end)}"
+        return [Problem(field="--start", message=f"{_text(case.start)} is outside the intensities, which cover {span}")]
+    if not case.jobs:
+        return []
+    if case.latest_end > measured.end:
+        when = f"end at {_text(measured.end)}, before the last job could, which is at {_text(case.latest_end)}"
+        return [Problem(field="--intensity", message=f"they {when}; give later ones, or fewer jobs")]
+    holes = [hole for hole in measured.holes() if hole[1] > case.start and hole[0] < case.latest_end]
+    if holes:
+        count = f", the first of {len(holes)}" if len(holes) > 1 else ""
+        where = f"from {_text(holes[0][0])} to {_text(holes[0][1])}{count}"
+        return [Problem(field="--intensity", message=f"there is a hole {where}; fill it in, or simulate other days")]
+    return []
+
+
+def _peak(jobs: Sequence[Arrival]) -> int:
+    moments = np.array([(job.submitted_s, job.latest_end_s) for job in jobs]).reshape(-1, 2)
+    gpus = np.array([job.gpus for job in jobs])
+    order = np.lexsort((np.repeat([1, 0], len(jobs)), np.concatenate([moments[:, 0], moments[:, 1]])))
+    return int(np.cumsum(np.concatenate([gpus, -gpus])[order]).max(initial=1))
+
+
+def _text(instant: datetime) -> str:
+    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")

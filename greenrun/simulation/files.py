@@ -1,0 +1,206 @@
+"""Reads the files of a simulation and tells everything that is wrong with all of them at once, by line."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+
+from greenrun.core.errors import Problem, ProviderGarbage
+from greenrun.core.intensity import Kind, Series
+from greenrun.core.policies import Arrival
+from greenrun.providers.trace import Trace, parse_trace
+from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, Wish, checked, refusal
+from greenrun.simulation.foresight import SERIES, Issue
+
+COLUMNS = ("submitted_s", "duration_s", "gpus", "power_w", "max_delay_s", "interruptible")
+SIZE_CAP_BYTES = 64 * 1024 * 1024
+DAY_AHEAD = timedelta(hours=24)  # how far ahead a forecast without instants of issue is seen
+_SHOWN = 20
+_LONGEST_S = 10 * 365 * 86_400.0
+_MOST_W = 1e8
+_PER_S = 1e6  # microseconds
+_LEAST = 1e-6
+_TRUTHS = {"true": True, "false": False}
+
+
+def read_case(
+    *,
+    intensity: Path,
+    jobs: Path,
+    start: datetime | None,
+    gpus: int | None,
+    forecast: Path | None = None,
+    earlier: Path | None = None,
+    horizon: timedelta = timedelta(hours=48),
+    restart_cost: timedelta = timedelta(0),
+    wish: Wish | None = None,
+    found: Sequence[Problem] = (),
+) -> Case:
+    """Read and check everything; raise InvalidInput with all problems of all files and options at once.
+
+    `found` are problems of the options already known, `start` is None when it is one of them.
+    """
+    problems = list(found)
+    wish = wish or Wish()
+    start_s = start.timestamp() if start else 0.0
+    rows = _read_jobs(jobs, start_s, problems, before_start=False)
+    past = _read_jobs(earlier, start_s, problems, before_start=True) if earlier else []
+    measured = _read_measured(intensity, problems)
+    foretold = _read_issues(forecast, problems) if forecast else ()
+    if not horizon:
+        problems.append(Problem(field="--horizon", message="it must be longer than zero"))
+    if measured is None or start is None:
+        raise refusal(problems)
+    case = Case(
+        start=start,
+        jobs=tuple(wish.applied(job) for job in rows),
+        gpus=gpus,
+        measured=measured,
+        issues=foretold or (Issue(issued_s=None, slots=measured),),
+        reach=_reach(foretold, horizon),
+        restart_cost=restart_cost,
+        earlier=tuple(wish.applied(job) for job in past),
+    )
+    return checked(case, problems)
+
+
+def _reach(foretold: Sequence[Issue], horizon: timedelta) -> timedelta:
+    return min(horizon, DAY_AHEAD) if foretold and foretold[0].issued_s is None else horizon
+
+
+def _read_measured(path: Path, problems: list[Problem]) -> Series | None:
+    trace = _read_trace(path, problems)
+    if trace is None:
+        return None
+    if trace.issues[0].issued_us is not None:
+        told = f"{path} holds forecasts as they were issued; what the grid was must be start,g_per_kwh"
+        problems.append(Problem(field="--intensity", message=told))
+        return None
+    return _series(trace, 0, Kind.MEASURED)
+
+
+def _read_issues(path: Path, problems: list[Problem]) -> tuple[Issue, ...]:
+    trace = _read_trace(path, problems)
+    if trace is None:
+        return ()
+    issued_us = [issue.issued_us for issue in trace.issues]
+    return tuple(
+        Issue(issued_s=None if at_us is None else at_us / _PER_S, slots=_series(trace, number, Kind.FORECAST))
+        for number, at_us in enumerate(issued_us)
+    )
+
+
+def _read_trace(path: Path, problems: list[Problem]) -> Trace | None:
+    raw = _read(path, problems)
+    if raw is None:
+        return None
+    try:
+        return parse_trace(raw, str(path), keep_holes=True)
+    except ProviderGarbage as exc:
+        problems.append(Problem(field="", message=str(exc)))
+        return None
+
+
+def _series(trace: Trace, number: int, kind: Kind) -> Series:
+    issue = trace.issues[number]
+    starts_s, ends_s = issue.starts_us / _PER_S, (issue.starts_us + trace.step_us) / _PER_S
+    return Series(SERIES, starts_s, ends_s, np.asarray(issue.values), (kind,) * len(issue.values))
+
+
+def _read(path: Path, problems: list[Problem]) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SIZE_CAP_BYTES + 1)
+    except OSError as exc:
+        problems.append(Problem(field=str(path), message=f"it cannot be read: {exc.strerror or exc}"))
+        return None
+    if len(raw) > SIZE_CAP_BYTES:
+        problems.append(Problem(field=str(path), message=f"it is larger than {SIZE_CAP_BYTES // 1024**2} MiB"))
+        return None
+    return raw
+
+
+def _read_jobs(path: Path, start_s: float, problems: list[Problem], *, before_start: bool) -> list[Arrival]:
+    raw = _read(path, problems)
+    if raw is None:
+        return []
+    found: list[Problem] = []
+    jobs = list(_jobs(raw, start_s, str(path), found, before_start))
+    if not jobs and not found:
+        found.append(Problem(field=str(path), message="it has a header but no jobs; write one line for each job"))
+    more = Problem(field=str(path), message=f"and {len(found) - _SHOWN} more problems")
+    problems += [*found[:_SHOWN], *([more] if len(found) > _SHOWN else [])]
+    return jobs
+
+
+def _jobs(raw: bytes, start_s: float, name: str, found: list[Problem], before_start: bool) -> Iterator[Arrival]:
+    try:
+        lines = list(csv.reader(StringIO(raw.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as exc:
+        found.append(Problem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
+        return
+    if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
+        told = f"its header is {','.join(lines[0])[:80]!r}" if lines else "it is empty"
+        found.append(Problem(field=f"{name} line 1", message=f"{told}; its first line must be {','.join(COLUMNS)}"))
+        return
+    if len(lines) > MOST_JOBS + 1:
+        found.append(Problem(field=name, message=f"it has more than {MOST_JOBS} jobs; simulate a part of them"))
+        return
+    for number, cells in enumerate(lines[1:], start=2):
+        if cells:
+            yield from _job([cell.strip() for cell in cells], start_s, f"{name} line {number}", found, before_start)
+
+
+def _job(cells: list[str], start_s: float, where: str, found: list[Problem], before_start: bool) -> Iterator[Arrival]:
+    if len(cells) != len(COLUMNS):
+        found.append(Problem(field=where, message=f"it has {len(cells)} columns instead of {len(COLUMNS)}"))
+        return
+    values = dict(zip(COLUMNS, cells, strict=True))
+    wrong = [told for name, text in values.items() if (told := _wrong(name, text, before_start))]
+    if wrong:
+        found.append(Problem(field=where, message="; ".join(wrong)))
+        return
+    yield Arrival(
+        submitted_s=start_s + float(values["submitted_s"]),
+        duration_s=float(values["duration_s"]),
+        gpus=int(values["gpus"]),
+        power_w=float(values["power_w"]),
+        max_delay_s=float(values["max_delay_s"]),
+        interruptible=_TRUTHS[values["interruptible"].lower()],
+    )
+
+
+def _wrong(name: str, text: str, before_start: bool) -> str | None:
+    """Say what is wrong with one cell, if anything is."""
+    if name == "interruptible":
+        return None if text.lower() in _TRUTHS else f"interruptible is {text[:40]!r} instead of true or false"
+    number = _number(text)
+    if name == "gpus":
+        sound = text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= MOST_GPUS
+        return None if sound else f"gpus is {text[:40]!r} instead of a whole number from 1 to {MOST_GPUS}"
+    if number is None:
+        return f"{name} is {text[:40]!r} instead of a number"
+    least, most = _BOUNDS[name] if not (before_start and name == "submitted_s") else (-_LONGEST_S, 0.0)
+    if least <= number <= most:
+        return None
+    return f"{name} is {text[:40]}, which is not between {least:g} and {most:g}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text) if text.isascii() and "_" not in text else float("nan")
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+_BOUNDS = {
+    "submitted_s": (0.0, _LONGEST_S),
+    "duration_s": (_LEAST, _LONGEST_S),
+    "power_w": (_LEAST, _MOST_W),
+    "max_delay_s": (0.0, _LONGEST_S),
+}

@@ -1,0 +1,101 @@
+"""Makes a case of what this host has done: its own finished jobs, and the intensities that were measured meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from greenrun.core.energy import Quality
+from greenrun.core.errors import Problem
+from greenrun.core.intensity import Kind, Series
+from greenrun.core.job import Job, Outcome, Run, State
+from greenrun.core.policies import Arrival
+from greenrun.ports import Store
+from greenrun.simulation.case import Case, Wish, checked, refusal
+from greenrun.simulation.foresight import SERIES, Issue
+
+EARLIER = timedelta(days=90)  # measured intensities from before the jobs are history to learn from
+_COUNTED = frozenset({Outcome.SUCCEEDED, Outcome.CHECKPOINTED})
+NO_POWER, NO_GRID, NO_GPU, NO_TIME = "power unknown", "intensities not measured", "no GPU", "no run that counts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What of the past is simulated, and how. `default_max_delay` is for jobs that have no limit of their own."""
+
+    zone: str
+    span: timedelta
+    gpus: int | None
+    horizon: timedelta
+    default_max_delay: timedelta
+    restart_cost: timedelta = timedelta(0)
+    wish: Wish
+
+
+def history_case(store: Store, asked: Asked, now: datetime) -> tuple[Case, Mapping[str, int]]:
+    """Return the case of the jobs submitted in the last `span` that succeeded, and how many were left out by reason.
+
+    A job takes what its runs took, at their mean power (else the power it was submitted with); jobs without GPUs, of
+    unknown power, or outside the measured intensities are left out. Raise InvalidInput when nothing is left.
+    """
+    measured = store.measured(asked.zone, now - asked.span - EARLIER, now)
+    if measured is None or measured.start is None or measured.end is None:
+        why = f"no intensities of {asked.zone} are stored; name a history_provider in [grid] and let the daemon run"
+        raise refusal([Problem(field="--history", message=why)])
+    start = max(now - asked.span, measured.start)
+    left_out: Counter[str] = Counter()
+    jobs = tuple(_arrivals(store, asked, (start, measured.end), left_out))
+    if not jobs:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none succeeded"
+        raise refusal([Problem(field="--history", message=f"no job since {start.isoformat()} can be used: {told}")])
+    slots = Series(SERIES, measured.starts_s, measured.ends_s, measured.values, (Kind.MEASURED,) * len(measured))
+    case = Case(
+        start=start, jobs=jobs, gpus=asked.gpus, measured=slots, issues=(Issue(issued_s=None, slots=slots),),
+        reach=asked.horizon, restart_cost=asked.restart_cost,
+    )  # fmt: skip
+    return checked(case), left_out
+
+
+def _arrivals(
+    store: Store, asked: Asked, known: tuple[datetime, datetime], left_out: Counter[str]
+) -> Iterator[Arrival]:
+    jobs = [job for job in store.jobs([State.SUCCEEDED]) if job.submitted_at >= known[0]]
+    runs = store.runs([job.id for job in jobs])
+    for job in jobs:
+        counted = [run for run in runs[job.id] if run.outcome in _COUNTED]
+        arrival = _arrival(store, job, counted, asked)
+        if isinstance(arrival, Arrival) and arrival.latest_end_s > known[1].timestamp():
+            arrival = NO_GRID
+        if isinstance(arrival, Arrival):
+            yield arrival
+        else:
+            left_out[arrival] += 1
+
+
+def _arrival(store: Store, job: Job, runs: list[Run], asked: Asked) -> Arrival | str:
+    """Return the job as it came, or why it cannot be simulated."""
+    if not job.spec.gpus:
+        return NO_GPU
+    times = [run.ended_at - run.started_at for run in runs if run.started_at and run.ended_at]
+    duration = sum(times, timedelta(0))
+    if not duration:
+        return NO_TIME
+    power_w = _power_w(store, job, runs, duration)
+    if not power_w:
+        return NO_POWER
+    latest_start = job.latest_end(asked.default_max_delay) - duration
+    own = Arrival(
+        submitted_s=job.submitted_at.timestamp(),
+        duration_s=duration.total_seconds(),
+        gpus=job.spec.gpus,
+        power_w=power_w,
+        max_delay_s=max(0.0, (latest_start - job.submitted_at).total_seconds()),
+        interruptible=job.spec.interruptible,
+    )
+    return asked.wish.applied(own)
+
+
+def _power_w(store: Store, job: Job, runs: list[Run], duration: timedelta) -> float | None:
+    totals = store.run_totals([run.id for run in runs]).values()
+    known_j = [total.energy_j for total in totals if total.energy_j and total.quality is not Quality.UNKNOWN]
+    return sum(known_j) / duration.total_seconds() if len(known_j) == len(runs) else job.spec.power_w

@@ -1,0 +1,158 @@
+"""What a simulation's store keeps of the grid and of plans; of energy it keeps nothing, because nothing is metered."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from greenrun.core.energy import Mark, Quality, Slice
+from greenrun.core.errors import StoreError
+from greenrun.core.intensity import Floats, Forecast, Kind, Series, SeriesId
+from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.plan import Plan
+
+FORECASTS_KEPT = timedelta(days=60)  # long enough to learn how good forecasts are, and no more than that
+
+
+@dataclass(slots=True)
+class _Measured:
+    """Slots in time order, and when each was fetched last; arrays of shape (n,)."""
+
+    starts_s: Floats = field(default_factory=lambda: np.zeros(0))
+    ends_s: Floats = field(default_factory=lambda: np.zeros(0))
+    values: Floats = field(default_factory=lambda: np.zeros(0))
+    fetched_s: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, series: Series, fetched_s: float) -> int:
+        """Put slots in the place of those they cover; return how many were new or had another value."""
+        first = int(np.searchsorted(self.ends_s, series.starts_s[0], side="right"))
+        last = int(np.searchsorted(self.starts_s, series.ends_s[-1]))
+        own = (self.starts_s, self.ends_s, self.values)
+        known = set(zip(*(column[first:last].tolist() for column in own), strict=True))
+        rows = zip(series.starts_s.tolist(), series.ends_s.tolist(), series.values.tolist(), strict=True)
+        new = sum(row not in known for row in rows)
+        given = (series.starts_s, series.ends_s, series.values, np.full(len(series), fetched_s))
+        old = (*own, self.fetched_s)
+        self.starts_s, self.ends_s, self.values, self.fetched_s = (
+            np.concatenate([before[:first], now, before[last:]]) for before, now in zip(old, given, strict=True)
+        )
+        return new
+
+
+class GridMemory:
+    """The parts of `greenrun.ports.Store` under grid, books, planner and replay."""
+
+    def __init__(self) -> None:
+        self._forecasts: deque[Forecast] = deque()
+        self._measured: dict[SeriesId, _Measured] = {}
+        self._plan: Plan | None = None
+        self._anchors: dict[str, datetime] = {}
+
+    # grid
+
+    def save_forecast(self, forecast: Forecast) -> bool:
+        """Keep a forecast as issued; False when it says just what the last one of its series said."""
+        last = self._forecasts[-1] if self._forecasts else None
+        if last is not None and last.issued_at == forecast.issued_at and _same(last.series, forecast.series):
+            self._forecasts[-1] = forecast
+            return False
+        self._forecasts.append(forecast)
+        while self._forecasts[0].fetched_at < forecast.fetched_at - FORECASTS_KEPT:
+            self._forecasts.popleft()
+        return True
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        """Return the last forecast saved for a zone."""
+        return next((kept for kept in reversed(self._forecasts) if kept.series.id.zone == zone), None)
+
+    def forecasts(self, zone: str, since: datetime) -> list[Forecast]:
+        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
+        own = [kept for kept in self._forecasts if kept.series.id.zone == zone]
+        before = [kept for kept in own if kept.fetched_at < since][-1:]
+        return [*before, *(kept for kept in own if kept.fetched_at >= since)]
+
+    def issues(self, zone: str, since: datetime, every: timedelta) -> list[Forecast]:
+        """Return the forecasts of a zone that were fetched since, the first of each series in every `every`."""
+        first: dict[tuple[SeriesId, float], Forecast] = {}
+        for kept in self._forecasts:
+            if kept.series.id.zone == zone and kept.fetched_at >= since:
+                first.setdefault((kept.series.id, kept.fetched_at.timestamp() // every.total_seconds()), kept)
+        return list(first.values())
+
+    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
+        reach = {key: kept.ends_s[-1] for key, kept in self._measured.items() if key.zone == zone and len(kept.ends_s)}
+        return self.intensities(max(reach, key=lambda key: reach[key]), start, end) if reach else None
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values, the latest in place of earlier ones; return how many were new."""
+        if not len(series):
+            return 0
+        return self._measured.setdefault(series.id, _Measured()).add(series, fetched_at.timestamp())
+
+    def intensities(
+        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
+    ) -> Series:
+        """Return the measured slots that touch `[start, end)`; with `final_after` only those known that long after."""
+        kept = self._measured.get(series_id, _Measured())
+        first = int(np.searchsorted(kept.ends_s, start.timestamp(), side="right"))
+        last = max(first, int(np.searchsorted(kept.starts_s, end.timestamp())))
+        keep = np.arange(first, last)
+        if final_after is not None:
+            keep = keep[kept.fetched_s[keep] >= kept.ends_s[keep] + final_after.total_seconds()]
+        kinds = (Kind.MEASURED,) * len(keep)
+        return Series(series_id, kept.starts_s[keep], kept.ends_s[keep], kept.values[keep], kinds)
+
+    # books
+
+    def marks(self) -> Mapping[str, Mark]:
+        """Return nothing: no energy is booked."""
+        return {}
+
+    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+        """Raise StoreError when there is something to book."""
+        if entries or marks:
+            raise StoreError("a simulation has no meter, so it books no energy; nothing was changed")
+
+    def unsettled(
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+    ) -> Sequence[tuple[int, Slice, float]]:
+        """Return nothing: no energy is booked."""
+        return ()
+
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
+        """Return 0: no energy is booked."""
+        return 0
+
+    def run_totals(self, run_ids: Sequence[int]) -> dict[int, Total]:
+        """Return that no run's energy is known."""
+        return {run_id: Total(energy_j=None, quality=Quality.UNKNOWN) for run_id in run_ids}
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Return nothing: no energy is booked."""
+        return ()
+
+    # planner and replay
+
+    def save_plan(self, plan: Plan, *, now: datetime) -> None:
+        """Keep a plan, in place of the last one."""
+        self._plan = plan
+
+    def last_plan(self) -> Plan | None:
+        """Return the plan that was saved last; None when there is none."""
+        return self._plan
+
+    def anchor(self, key: str, now: datetime) -> datetime:
+        """Return the instant first given for `key`."""
+        return self._anchors.setdefault(key, now)
+
+
+def _same(one: Series, other: Series) -> bool:
+    return one.id == other.id and all(
+        np.array_equal(ours, theirs)
+        for ours, theirs in zip(
+            (one.starts_s, one.ends_s, one.values), (other.starts_s, other.ends_s, other.values), strict=True
+        )
+    )

@@ -1,0 +1,67 @@
+"""A comparison as JSON, and a schedule as a file that others can check."""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from greenrun.simulation.case import Case
+from greenrun.simulation.compare import Comparison
+from greenrun.simulation.figures import Schedule, merged
+
+
+def document(case: Case, found: Comparison) -> dict[str, Any]:
+    """Return the comparison as JSON's types; `gpus` is "inf" when there is no limit, an unknown number is None."""
+    return {
+        "jobs": len(case.jobs),
+        "gpus": "inf" if case.gpus is None else case.gpus,
+        "start": case.start.isoformat().replace("+00:00", "Z"),
+        "policies": {name: _policy(name, found) for name in found.figures},
+        "start_at_once_g": found.at_once.emissions_g,
+        "bound_g": found.bound_g,
+        "bound_saving_ratio": found.bound_saving_ratio(),
+    }
+
+
+def schedule_text(schedule: Schedule, start: datetime) -> str:
+    """Return a schedule as CSV: job (its row, from 0), start and end in seconds after `start`; a row per piece."""
+    start_s = start.timestamp()
+    rows = [
+        f"{row},{_seconds(begin_s - start_s)},{_seconds(end_s - start_s)}"
+        for row, pieces in enumerate(schedule.pieces)
+        for begin_s, end_s in merged(pieces)
+    ]
+    return "\n".join(["job,start_s,end_s", *rows, ""])
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; what was there stays until all of the new is on disk."""
+    with NamedTemporaryFile(
+        "w", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as new:
+        try:
+            new.write(text)
+            new.flush()
+            os.fsync(new.fileno())
+            Path(new.name).replace(path)
+        except BaseException:
+            Path(new.name).unlink(missing_ok=True)
+            raise
+
+
+def _policy(name: str, found: Comparison) -> Mapping[str, Any]:
+    own = found.figures[name]
+    return {
+        "emissions_g": own.emissions_g,
+        "saving_ratio": found.saving_ratio(name),
+        "late": own.late,
+        "mean_delay_s": own.mean_delay_s,
+        "checkpoints": own.checkpoints,
+        "peak_gpus": own.peak_gpus,
+    }
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")

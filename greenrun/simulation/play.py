@@ -1,0 +1,196 @@
+"""The loop: greenrun's own engine in virtual time, which leaps from one event to the next and never looks ahead."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import structlog
+
+from greenrun.core.arrivals import Arrivals, PastJob, learn_arrivals
+from greenrun.core.errors import InvalidInput
+from greenrun.core.job import JobSpec, State
+from greenrun.core.learning import MEMORY
+from greenrun.core.plan import Options
+from greenrun.core.policies import Arrival
+from greenrun.engine import Engine, EngineSettings
+from greenrun.simulation.case import Case
+from greenrun.simulation.figures import Schedule
+from greenrun.simulation.foresight import ZONE, Foresight, Foreteller, Recorder, earlier_forecasts
+from greenrun.simulation.machine import Machine, instant
+from greenrun.simulation.memory import MemoryStore
+
+LEARNED_FROM = timedelta(days=90)  # how much of what lies before the start counts as measured and foretold history
+CLIMATOLOGY_DAYS = 28
+FURTHEST = timedelta(days=14)  # how far ahead is planned at most, however long jobs take and may wait
+_AT_ONE_INSTANT = 10  # ticks at one instant: a run that checkpoints frees its GPUs for others at once
+_LONG = timedelta(days=1)  # the engine's regular tick, which events come before
+_USER = "simulation"
+
+Told = Callable[[int], None]  # how many jobs have ended
+
+
+def play(case: Case, *, told: Told | None = None) -> Schedule:
+    """Run the case's jobs with greenrun's engine and return when each of them ran."""
+    with _unlogged():
+        return World(case).play(told)
+
+
+def sight_of(case: Case) -> Foresight:
+    """Return what can be known of the case's grid at each instant."""
+    return Foresight(case.issues, case.reach, case.start, case.latest_end)
+
+
+class World:
+    """One simulation: the engine with its five ports in memory, and the clock in its hand."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._order = sorted(range(len(case.jobs)), key=lambda row: (case.jobs[row].submitted_s, row))
+        self._rows: list[int] = []  # the row in the case of each job, by its id in the store less one
+        self._sight = sight_of(case)
+        self._store = MemoryStore()
+        self.machine = Machine(case.most_gpus, case.start)
+        recorder = Recorder(case.measured)
+        self._remember_the_past(recorder)
+        self.engine = Engine(
+            store=self._store,
+            executor=self.machine,
+            meter=self.machine,
+            forecasts=[Foreteller(self._sight)],
+            histories=[recorder],
+            settings=_settings(case),
+        )
+
+    def play(self, told: Told | None = None) -> Schedule:
+        """Let everything happen in its order; raise InvalidInput when a job is never started."""
+        arrivals, news = self._arrivals(), self._news()
+        arrival, change, due = next(arrivals, None), next(news, None), self._case.start
+        while arrival or self._is_busy():
+            now = min(moment for moment in (arrival, change, due if self._is_busy() else None) if moment is not None)
+            self.machine.now = now
+            if change is not None and change <= now:
+                self.engine.refresh(now)
+                change = next(news, None)
+            if arrival == now:
+                self._reveal(now)
+                arrival = next(arrivals, None)
+            if self._is_busy():
+                due = self._tick(now)
+                if told is not None:
+                    told(len(self._rows) - self._busy())
+            self._check_progress(arrival, change, due, now)
+        return self._schedule()
+
+    def _remember_the_past(self, recorder: Recorder) -> None:
+        """Store what a daemon that has run for months would have stored by now."""
+        start = self._case.start
+        first = start - LEARNED_FROM
+        self._store.save_intensities(recorder.history(ZONE, first, start, start), fetched_at=start)
+        for foretold in earlier_forecasts(self._case.issues, self._case.reach, start - MEMORY, start):
+            self._store.save_forecast(foretold)
+
+    def _tick(self, now: datetime) -> datetime:
+        """Tick until nothing more happens at this instant; return when to tick next."""
+        for _ in range(_AT_ONE_INSTANT):
+            self.machine.ended_early = False
+            due = self.engine.tick(now)
+            if not self.machine.ended_early:
+                break
+        return due
+
+    def _arrivals(self) -> Iterator[datetime]:
+        """The instants at which jobs are submitted, each once."""
+        last = None
+        for row in self._order:
+            at = instant(self._case.jobs[row].submitted_s)
+            if at != last:
+                yield at
+            last = at
+
+    def _news(self) -> Iterator[datetime]:
+        return (instant(float(at_s)) for at_s in self._sight.news_s)
+
+    def _reveal(self, now: datetime) -> None:
+        """Submit the jobs whose instant has come: until now nothing has known of them."""
+        first = len(self._rows)
+        new = []
+        for row in self._order[first:]:
+            if instant(self._case.jobs[row].submitted_s) != now:
+                break
+            new.append(row)
+        specs = [_spec(self._case.jobs[row], row, self._case.restart_cost) for row in new]
+        self._store.add_jobs(specs, user=_USER, uid=0, now=now)
+        self._rows += new
+
+    def _is_busy(self) -> bool:
+        return self._busy() > 0
+
+    def _busy(self) -> int:
+        counts = self._store.job_counts()
+        return sum(counts.get(state, 0) for state in (State.QUEUED, State.STARTING, State.RUNNING))
+
+    def _check_progress(self, arrival: datetime | None, change: datetime | None, due: datetime, now: datetime) -> None:
+        stuck = self._is_busy() and not self._store.live_runs() and arrival is None and change is None
+        if stuck and due - now >= _LONG:
+            job = next(iter(self._store.jobs([State.QUEUED])))
+            why = job.reason.text if job.reason else "no reason was given"
+            raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} never starts: {why}")
+
+    def _schedule(self) -> Schedule:
+        pieces: list[tuple[tuple[float, float], ...]] = [()] * len(self._case.jobs)
+        for job_id, spans in self.machine.pieces.items():
+            ran = tuple((start.timestamp(), end.timestamp()) for start, end in spans if end > start)
+            pieces[self._rows[job_id - 1]] = ran
+        return Schedule(pieces=tuple(pieces))
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the engine from logging virtual events as if they happened now."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _settings(case: Case) -> EngineSettings:
+    longest_s = max(job.max_delay_s + job.duration_s for job in case.jobs)
+    horizon = max(case.reach, min(FURTHEST, timedelta(seconds=longest_s)))
+    return EngineSettings(
+        zone=ZONE, tick=_LONG, horizon=horizon, climatology_days=CLIMATOLOGY_DAYS, cpu_slots=0, options=Options(),
+        arrivals=_usual(case),
+    )  # fmt: skip
+
+
+def _usual(case: Case) -> Arrivals:
+    """Learn what usually arrives from the case's earlier jobs."""
+    past = [
+        PastJob(
+            submitted_s=job.submitted_s,
+            length_s=job.duration_s,
+            gpus=job.gpus,
+            watts=job.power_w,
+            wait_s=job.max_delay_s,
+        )
+        for job in case.earlier
+    ]
+    first_s = min((job.submitted_s for job in case.earlier), default=0.0)
+    return learn_arrivals(past, case.start.timestamp() - first_s) if past else ()
+
+
+def _spec(job: Arrival, row: int, restart_cost: timedelta) -> JobSpec:
+    return JobSpec(
+        command=("true",),
+        workdir="/",
+        name=f"row {row}",
+        gpus=job.gpus,
+        duration=timedelta(seconds=job.duration_s),
+        power_w=job.power_w,
+        max_delay=timedelta(seconds=job.max_delay_s),
+        interruptible=job.interruptible,
+        min_run=timedelta(0),
+        restart_cost=restart_cost,
+    )

@@ -1,0 +1,113 @@
+"""What jobs took that have succeeded, so that the next one like them need not be guessed."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from greenrun.core.energy import Quality
+from greenrun.core.experience import FinishedJob
+from greenrun.core.job import Job, Outcome, Run, State
+from greenrun.core.ledger import Total, complete, expected_seconds, worst
+from greenrun.store.columns import among, days
+from greenrun.store.database import Database
+from greenrun.store.records import job_of, run_of
+from greenrun.store.tables import JOBS, RUNS, SLICES
+
+LATEST = 100  # jobs of a name, and of a project, that are looked at
+METERED = 20  # of these, how many are asked for their energy, which takes reading all their slices
+REMEMBERED = 10_000  # runs whose energy is kept in memory
+
+_COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
+_TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
+
+
+class Experience(Database):
+    """The part of the store that `greenrun.ports.Store` lists under experience."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._energies_j: dict[int, float | None] = {}  # of ended runs, wholly booked: they stay as they are
+
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
+
+        Only the newest of each tell their energy.
+        """
+        with self._read() as connection:
+            named = _latest(connection, user, JOBS.c.name == name)
+            grouped = _latest(connection, user, JOBS.c.project == project)
+            metered = {job.id for rows in (named, grouped) for job in rows[:METERED]}
+            jobs = {job.id: job for job in (*named, *grouped)}
+            runs = _runs(connection, jobs)
+            self._meter(connection, [run for job_id in metered for run in runs[job_id]])
+        newest_first = sorted(jobs, reverse=True)
+        return [_finished(jobs[job_id], runs[job_id], self._energies_j) for job_id in newest_first if runs[job_id]]
+
+    def _meter(self, connection: Connection, runs: Sequence[Run]) -> None:
+        if len(self._energies_j) > REMEMBERED:
+            self._energies_j = {}
+        self._energies_j |= _energies_j(connection, [run for run in runs if run.id not in self._energies_j])
+
+
+def _latest(connection: Connection, user: str, alike: ColumnElement[bool]) -> list[Job]:
+    query = select(JOBS).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
+    return [job_of(row) for row in connection.execute(query.order_by(JOBS.c.id.desc()).limit(LATEST))]
+
+
+def _runs(connection: Connection, job_ids: Iterable[int]) -> defaultdict[int, list[Run]]:
+    """Return the runs that count for each job: failed ones tell nothing of how long it takes."""
+    query = select(RUNS).where(among(RUNS.c.job_id, list(job_ids)), RUNS.c.outcome.in_(_COUNTED)).order_by(RUNS.c.id)
+    found: defaultdict[int, list[Run]] = defaultdict(list)
+    for row in connection.execute(query):
+        found[row.job_id].append(run_of(row))
+    return found
+
+
+def _finished(job: Job, runs: Sequence[Run], energies_j: Mapping[int, float | None]) -> FinishedJob:
+    times = [run.ended_at - run.started_at for run in runs if run.started_at and run.ended_at]
+    known = [energy_j for run in runs if (energy_j := energies_j.get(run.id)) is not None]
+    return FinishedJob(
+        job_id=job.id,
+        finished_at=job.finished_at or job.submitted_at,
+        name=job.spec.title,
+        project=job.spec.project,
+        gpus=job.spec.gpus,
+        duration=sum(times, timedelta(0)),
+        energy_j=sum(known) if len(known) == len(runs) else None,
+    )
+
+
+def _energies_j(connection: Connection, runs: Sequence[Run]) -> dict[int, float | None]:
+    """Return the energy of each run that is wholly booked; None where not all of it was measured or integrated."""
+    query = (
+        select(
+            SLICES.c.run_id,
+            SLICES.c.device,
+            SLICES.c.quality,
+            func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)).label("days"),
+            func.sum(SLICES.c.energy_j).label("energy_j"),
+        )
+        .where(among(SLICES.c.run_id, [run.id for run in runs]))
+        .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
+    )
+    parts: defaultdict[int, list[Row[Any]]] = defaultdict(list)
+    for row in connection.execute(query):
+        parts[row.run_id].append(row)
+    totals = {run.id: _total(run, parts[run.id]) for run in runs if parts[run.id]}
+    booked = {key: found for key, found in totals.items() if found.quality is not Quality.UNKNOWN}
+    return {key: found.energy_j if found.quality in _TRUSTED else None for key, found in booked.items()}
+
+
+def _total(run: Run, parts: Sequence[Row[Any]]) -> Total:
+    booked_s: defaultdict[str, float] = defaultdict(float)
+    for part in parts:
+        booked_s[part.device] += part.days * 86_400
+    booked = Total(
+        energy_j=sum(part.energy_j for part in parts if part.energy_j is not None),
+        quality=worst(Quality(part.quality) for part in parts),
+    )
+    return complete(booked, booked_s, expected_seconds(run, run.ended_at))

@@ -1,0 +1,107 @@
+"""The last plan, kept whole as one row of JSON: after a restart the planner goes on from it as if nothing had happened.
+
+A plan can always be made anew, so one that another release has written is left unread rather than guessed at.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from greenrun import __version__
+from greenrun.core.plan import Interval, Placement, Plan, Waiting
+from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.store.columns import to_text
+from greenrun.store.database import Database
+from greenrun.store.tables import PLANS
+
+_LAST = 1  # the id of the only row
+
+_INSTANTS = ("start", "end", "due")
+_OWN_FORM = (*_INSTANTS, "pieces", "reason")  # every other part of a placement is as plain as JSON
+_PLAIN = tuple(field.name for field in fields(Placement) if field.name not in _OWN_FORM)
+_SUMS = ("expected_g", "start_at_once_g", "bound_g")
+
+
+class Plans(Database):
+    """The part of the store that `greenrun.ports.Store` lists under planner."""
+
+    def save_plan(self, plan: Plan, *, now: datetime) -> None:
+        """Keep a plan, in place of the last one."""
+        values = {"release": __version__, "saved_at": now, "plan": plan_text(plan)}
+        statement = upsert(PLANS).values(id=_LAST, **values)
+        with self._write() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=[PLANS.c.id], set_=values))
+
+    def last_plan(self) -> Plan | None:
+        """Return the plan that was saved last; None when there is none of this release."""
+        with self._read() as connection:
+            text = connection.scalar(select(PLANS.c.plan).where(PLANS.c.id == _LAST, PLANS.c.release == __version__))
+        return None if text is None else plan_of(text)
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as JSON; instants to the microsecond, numbers exactly."""
+    parts = {
+        "made_at": to_text(plan.made_at),
+        "horizon_end": _text(plan.horizon_end),
+        "placements": [_placement_parts(row) for row in plan.placements],
+        "waiting": [[row.job_id, *_reason_parts(row.reason)] for row in plan.waiting],
+        **{name: getattr(plan, name) for name in _SUMS},
+        "prices": [[pool, to_text(at), price] for (pool, at), price in plan.prices.items()],
+    }
+    return json.dumps(parts, separators=(",", ":"))
+
+
+def plan_of(text: str) -> Plan:
+    """Return the plan that `plan_text` gave this text of."""
+    parts = json.loads(text)
+    return Plan(
+        made_at=datetime.fromisoformat(parts["made_at"]),
+        horizon_end=_instant(parts["horizon_end"]),
+        placements=tuple(_placement_of(row) for row in parts["placements"]),
+        waiting=tuple(Waiting(job_id=row[0], reason=_reason_of(row[1:])) for row in parts["waiting"]),
+        **{name: parts[name] for name in _SUMS},
+        prices={(pool, datetime.fromisoformat(at)): price for pool, at, price in parts["prices"]},
+    )
+
+
+def _placement_parts(row: Placement) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in _PLAIN},
+        **{name: _text(getattr(row, name)) for name in _INSTANTS},
+        "pieces": [[to_text(start), to_text(end)] for start, end in row.pieces],
+        "reason": _reason_parts(row.reason),
+    }
+
+
+def _placement_of(parts: Mapping[str, Any]) -> Placement:
+    values = {name: parts[name] for name in _PLAIN} | {name: _instant(parts[name]) for name in _INSTANTS}
+    pieces = tuple(_interval_of(piece) for piece in parts["pieces"])
+    return Placement(**values, pieces=pieces, reason=_reason_of(parts["reason"]))
+
+
+def _interval_of(piece: Sequence[str]) -> Interval:
+    start, end = piece
+    return datetime.fromisoformat(start), datetime.fromisoformat(end)
+
+
+def _reason_parts(reason: Reason) -> list[str]:
+    return [reason.code, reason.text]
+
+
+def _reason_of(parts: Sequence[str]) -> Reason:
+    code, text = parts
+    return Reason(ReasonCode(code), text)
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else to_text(instant)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

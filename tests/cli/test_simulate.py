@@ -1,0 +1,117 @@
+"""`greenrun simulate` prints what each policy comes to, writes a schedule whole, and refuses bad input as a whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.simulation.build import write_grid, write_jobs
+
+VALUES = [90, 90, 20, 10, 90, 90, 60, 60, 60, 60, 60, 60]
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    write_grid(tmp_path / "grid.csv", VALUES)
+    write_jobs(tmp_path / "jobs.csv", "0,3600,1,1000,18000,False", "600,1800,2,1000,18000,False")
+    return ["simulate", "--intensity", "grid.csv", "--jobs", "jobs.csv", "--gpus", "2", "--start", "2026-03-02T00:00Z"]
+
+
+def test_the_json_has_the_promised_form(run: Run, words: list[str]) -> None:
+    done = run(*words, "--json")
+    told = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert (told["jobs"], told["gpus"], told["start"]) == (2, 2, "2026-03-02T00:00:00Z")
+    assert list(told["policies"]) == ["greenrun", "start-at-once", "own-best-window"]
+    assert set(told["policies"]["greenrun"]) == {
+        "emissions_g", "saving_ratio", "late", "mean_delay_s", "checkpoints", "peak_gpus",
+    }  # fmt: skip
+    assert told["bound_g"] <= told["policies"]["greenrun"]["emissions_g"] < told["start_at_once_g"]
+    assert told["wall_s"] >= 0
+
+
+def test_without_json_a_table_says_what_each_policy_is(run: Run, words: list[str]) -> None:
+    done = run(*words, "--policy", "threshold:50", "--policy", "percentile:30", "--policy", "start-at-once")
+    assert done.code == 0
+    for said in ("threshold:50", "start at or under 50 g/kWh", "percentile:30", "2 jobs on 2 GPUs", "emits less than"):
+        assert said in done.out
+
+
+def test_gpus_may_be_without_limit(run: Run, words: list[str]) -> None:
+    told = json.loads(run(*words, "--gpus", "inf", "--json").out)
+    assert (told["gpus"], told["policies"]["own-best-window"]["late"]) == ("inf", 0)
+    assert told["policies"]["greenrun"]["emissions_g"] == pytest.approx(told["bound_g"])
+
+
+def test_the_schedule_is_written(run: Run, words: list[str], tmp_path: Path) -> None:
+    assert run(*words, "--gpus", "inf", "--schedule-out", "out.csv").code == 0
+    rows = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["job,start_s,end_s", "0,10800,14400", "1,10800,12600"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.csv", "jobs.csv", "out.csv"]
+
+
+def test_max_delay_and_interruptible_are_for_every_job(run: Run, words: list[str]) -> None:
+    told = json.loads(run(*words, "--max-delay", "0s", "--policy", "own-best-window", "--json").out)
+    assert told["policies"]["own-best-window"]["saving_ratio"] == 0
+    whole, divided = (
+        json.loads(run(*words, *more, "--gpus", "inf", "--policy", "start-at-once", "--json").out)["bound_g"]
+        for more in ([], ["--interruptible"])
+    )
+    assert divided <= whole * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--gpus", "0"], "--gpus: 0 is not"),
+        (["--gpus", "-3"], "--gpus: '-3' is neither"),
+        (["--gpus", "few"], "--gpus: 'few' is neither"),
+        (["--start", "yesterday"], "--start: 'yesterday' is not an instant"),
+        (["--start", "2026-03-02T00:00"], "has no zone"),
+        (["--horizon", "0s"], "--horizon: it must be longer than zero"),
+        (["--horizon", "48"], "--horizon: '48' has no unit"),
+        (["--max-delay", "long"], "--max-delay: 'long' is not a duration"),
+        (["--policy", "magic"], "--policy: 'magic' is none of greenrun, start-at-once"),
+        (["--policy", "threshold:x"], "--policy: 'threshold:x' is none of"),
+        (["--policy", "percentile:101"], "--policy: 'percentile:101' is none of"),
+        (["--jobs", "absent.csv"], "absent.csv: it cannot be read"),
+        (["--schedule-out", "no/such/out.csv"], "is not a folder"),
+    ],
+)
+def test_a_bad_option_is_refused_with_2_and_nothing_is_written(
+    more: list[str], said: str, run: Run, words: list[str], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    done = run(*words, "--schedule-out", "out.csv", *more)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "nothing was simulated or written" in done.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_problems_of_options_and_files_are_told_together(run: Run, words: list[str], tmp_path: Path) -> None:
+    write_jobs(tmp_path / "bad.csv", "0,-1,1,1000,0,False")
+    done = run(*words, "--jobs", "bad.csv", "--policy", "magic", "--start", "then", "--json")
+    told = json.loads(done.err)
+    assert done.code == 2
+    assert [row["field"] for row in told["errors"]] == ["--policy", "--start", "bad.csv line 2"]
+
+
+def test_a_schedule_of_a_policy_that_is_not_ours_is_refused(run: Run, words: list[str]) -> None:
+    done = run(*words, "--policy", "start-at-once", "--schedule-out", "out.csv")
+    assert done.code == 2
+    assert "add --policy greenrun" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        (["--gpus", "2"], ["--intensity", "--jobs", "--start"]),
+        (["--gpus", "2", "--history", "30d", "--jobs", "jobs.csv"], ["--jobs", "--history", "--history"]),
+    ],
+)
+def test_files_or_history_are_needed_and_not_both(words: list[str], fields: list[str], run: Run) -> None:
+    done = run("simulate", *words, "--json")
+    assert done.code == 2
+    assert [row["field"] for row in json.loads(done.err)["errors"]] == fields

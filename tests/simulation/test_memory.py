@@ -1,0 +1,93 @@
+"""The store in memory keeps the promises of the one on disk, as far as an engine relies on them."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from greenrun.core.errors import StoreError
+from greenrun.core.intensity import Kind
+from greenrun.core.job import Job, JobSpec, State
+from greenrun.ports import Store
+from greenrun.simulation.memory import EVENTS_KEPT, MemoryStore
+from tests.store import test_jobs, test_runs
+from tests.store.examples import NOW, SERIES, WHY, after, entry, forecast, series, submit
+
+ON_DISK_ONLY = {
+    "test_text_that_cannot_be_stored_is_refused_with_nothing_stored",  # nothing is turned into text
+    "test_instants_of_other_zones_come_back_as_the_same_instant_in_utc",  # nor are instants
+}
+
+
+class Memory(MemoryStore):
+    """With the one short cut that the contract's tests take."""
+
+    def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+        return self.add_jobs([spec], user=user, uid=uid, now=now)[0]
+
+
+@pytest.fixture
+def store() -> Memory:
+    return Memory()
+
+
+def promises(module: Any) -> dict[str, Callable[..., None]]:
+    """The contract's tests in a module, which take the store of the module that they are in."""
+    return {name: test for name, test in vars(module).items() if name.startswith("test_") and name not in ON_DISK_ONLY}
+
+
+globals().update(promises(test_jobs) | promises(test_runs))
+
+
+def test_it_is_a_store(store: Memory) -> None:
+    port: Store = store
+    assert port.job_counts() == {}
+
+
+def test_a_query_of_waiting_jobs_does_not_touch_finished_ones(store: Memory) -> None:
+    first, second = submit(store), submit(store)  # type: ignore[arg-type]
+    store.move(first.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store._jobs[first.id] = None  # type: ignore[assignment]  # whoever reads it fails
+    assert [job.id for job in store.jobs([State.QUEUED])] == [second.id]
+
+
+def test_events_do_not_grow_without_end(store: Memory) -> None:
+    for _ in range(EVENTS_KEPT + 5):
+        submit(store)  # type: ignore[arg-type]
+    assert len(store.events(limit=10 * EVENTS_KEPT)) == EVENTS_KEPT
+
+
+def test_forecasts_come_back_oldest_first_and_old_ones_are_forgotten(store: Memory) -> None:
+    later = [forecast(1, 2, fetched_at=NOW + timedelta(days=day), issued_at=after(day)) for day in (0, 1, 99)]
+    assert [store.save_forecast(each) for each in later] == [True, True, True]
+    assert store.forecasts("GB", NOW) == later[2:]
+    assert store.latest_forecast("GB") == later[2]
+    assert store.latest_forecast("FR") is None
+
+
+def test_a_forecast_that_says_the_same_again_is_no_new_one(store: Memory) -> None:
+    assert [store.save_forecast(each) for each in (forecast(1, 2), forecast(1, 2), forecast(1, 3))] == [
+        True, False, True,
+    ]  # fmt: skip
+
+
+def test_measured_values_come_back_and_a_changed_one_takes_the_old_one_s_place(store: Memory) -> None:
+    measured = series(10, 20, 30, kind=Kind.MEASURED)
+    assert store.save_intensities(measured, fetched_at=NOW) == 3
+    assert store.save_intensities(measured, fetched_at=NOW) == 0
+    assert store.save_intensities(series(25, kind=Kind.MEASURED, start_s=1800), fetched_at=after(60)) == 1
+    kept = store.intensities(SERIES, NOW, after(5400))
+    assert kept.values.tolist() == [10, 25, 30]
+    assert store.intensities(SERIES, after(1800), after(1801)).values.tolist() == [25]
+    assert len(store.intensities(SERIES, after(9000), after(9999))) == 0
+
+
+def test_values_are_final_when_they_were_seen_long_enough_after_their_slot(store: Memory) -> None:
+    store.save_intensities(series(10, 20, kind=Kind.MEASURED), fetched_at=after(3600))
+    assert store.intensities(SERIES, NOW, after(3600), final_after=timedelta(minutes=30)).values.tolist() == [10]
+
+
+def test_energy_is_refused_rather_than_lost(store: Memory) -> None:
+    with pytest.raises(StoreError, match="books no energy"):
+        store.append_slices([entry()], [], now=NOW)

@@ -1,0 +1,129 @@
+"""In virtual time the engine keeps its promises: limits, capacity, no look ahead, and the same every time."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenrun.core.policies import Arrival
+from greenrun.simulation.case import Case
+from greenrun.simulation.compare import compare
+from greenrun.simulation.figures import Schedule, figures, peak_gpus
+from greenrun.simulation.play import World, play
+from greenrun.simulation.rules import policies_of
+from tests.simulation.build import HOUR, START, START_S, case, grid, hours, job
+
+DAY = [90, 80, 60, 30, 20, 30, 60, 80, 90, 95, 90, 60] * 8
+
+
+def test_a_job_alone_takes_its_cleanest_window_to_the_second() -> None:
+    schedule = play(case([job(0.5, 1.5)], [90, 90, 90, 20, 10, 90, 90, 90]))
+    assert hours(schedule.pieces[0]) == [(3.5, 5.0)]
+
+
+def test_jobs_are_told_apart_by_their_row_also_when_the_file_is_not_in_order() -> None:
+    schedule = play(case([job(3, 1, wait=0), job(0, 2, wait=0), job(1, 1, wait=0)], [50] * 9))
+    assert [hours(pieces) for pieces in schedule.pieces] == [[(3, 4)], [(0, 2)], [(1, 2)]]
+
+
+def test_a_job_goes_on_for_just_as_long_as_it_takes() -> None:
+    odd = job(0, duration_s=1361.25, wait=0)
+    ((start_s, end_s),) = play(case([odd], [50] * 9)).pieces[0]
+    assert (start_s, end_s - start_s) == (START_S, pytest.approx(1361.25, abs=1e-6))
+
+
+def test_more_jobs_than_gpus_run_one_after_another() -> None:
+    schedule = play(case([job(0, 1, gpus=2, wait=9)] * 3, [50] * 20, gpus=2))
+    assert sorted(hours(pieces)[0] for pieces in schedule.pieces) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_as_many_gpus_as_are_ever_needed_are_enough_for_every_job_s_own_window() -> None:
+    values = [90, 90, 90, 10, 90, 90, 90, 90, 90]
+    found = compare(case([job(0), job(1), job(2)], values, gpus=None), policies_of(["greenrun"], []))
+    assert found.figures["greenrun"].peak_gpus == 3
+    assert found.figures["greenrun"].emissions_g == pytest.approx(30.0)
+    assert found.bound_g == pytest.approx(30.0)
+
+
+def test_idle_weeks_between_jobs_cost_no_ticks() -> None:
+    world = World(case([job(0, wait=0), job(600, wait=0)], [50] * 700))
+    ticks = []
+    tick = world.engine.tick
+    world.engine.tick = lambda now: ticks.append(now) or tick(now)  # type: ignore[method-assign,func-returns-value]
+    world.play()
+    assert len(ticks) < 10
+
+
+arrivals = st.builds(
+    lambda at, length, gpus, wait: job(at / 4, length / 4, gpus=gpus, wait=wait / 2),
+    st.integers(0, 40), st.integers(1, 16), st.integers(1, 3), st.integers(0, 24),
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(jobs=st.lists(arrivals, min_size=1, max_size=7), gpus=st.integers(3, 6))
+def test_gpus_are_never_over_committed_and_nobody_starts_early_or_ends_short(jobs: list[Arrival], gpus: int) -> None:
+    schedule = play(case(jobs, DAY, gpus=gpus))
+    assert peak_gpus(schedule, jobs) <= gpus
+    for pieces, own in zip(schedule.pieces, jobs, strict=True):
+        assert pieces[0][0] >= own.submitted_s
+        assert sum(end_s - start_s for start_s, end_s in pieces) == pytest.approx(own.duration_s)
+
+
+@settings(max_examples=15, deadline=None)
+@given(jobs=st.lists(arrivals, min_size=1, max_size=7))
+def test_with_gpus_enough_every_limit_is_kept_and_nobody_emits_more_than_at_once(jobs: list[Arrival]) -> None:
+    found = compare(case(jobs, DAY, gpus=None), policies_of(["greenrun", "start-at-once"], []))
+    own, at_once = found.figures["greenrun"], found.figures["start-at-once"]
+    assert own.late == 0
+    assert own.emissions_g is not None
+    assert at_once.emissions_g is not None
+    assert found.bound_g is not None
+    assert found.bound_g <= own.emissions_g + 1e-6
+    assert own.emissions_g <= at_once.emissions_g + 1e-6
+
+
+def starts_before(schedule: Schedule, at_s: float, count: int) -> list[tuple[int, float]]:
+    """Which of the first `count` rows started before an instant, and when."""
+    rows = enumerate(schedule.pieces[:count])
+    return [(row, pieces[0][0]) for row, pieces in rows if pieces and pieces[0][0] < at_s]
+
+
+@settings(max_examples=10, deadline=None)
+@given(jobs=st.lists(arrivals, min_size=2, max_size=7), late=st.integers(4, 36))
+def test_jobs_that_come_later_change_no_start_before_them(jobs: list[Arrival], late: int) -> None:
+    at_s = START_S + late / 4 * HOUR
+    known = [own for own in jobs if own.submitted_s < at_s] or jobs[:1]
+    later = [own for own in jobs if own.submitted_s >= at_s]
+    with_them, without = (play(case(rows, DAY, gpus=4)) for rows in ([*known, *later], known))
+    assert starts_before(with_them, at_s, len(known)) == starts_before(without, at_s, len(known))
+
+
+def test_what_lies_beyond_the_horizon_changes_no_start_before_it_is_seen() -> None:
+    jobs = [job(hour / 2, 2, wait=10) for hour in range(12)]
+    seen, other = [90, 80, 70, 60, 50, 60, 70, 80], [10] * 40
+    reach = timedelta(hours=4)
+    one, two = (play(case(jobs, [*seen, *tail], reach=reach)) for tail in (other, [500] * 40))
+    horizon_s = START_S + (len(seen) - 4) * HOUR  # from here on the two worlds look different
+    assert starts_before(one, horizon_s, len(jobs)) == starts_before(two, horizon_s, len(jobs))
+
+
+def test_equal_cases_give_equal_schedules() -> None:
+    jobs = [job(hour / 3, 1.5, gpus=1 + hour % 3, wait=8) for hour in range(9)]
+    one, two = (play(case(jobs, DAY)) for _ in range(2))
+    assert one == two
+
+
+def test_a_forecast_that_was_wrong_is_paid_for_with_what_was() -> None:
+    foretold = grid([90, 10, 90, 90, 90, 90, 90, 90])
+    wrong = case([job(0)], [20, 80, 90, 90, 90, 90, 90, 90])
+    from greenrun.simulation.foresight import Issue
+
+    wrong = Case(
+        start=START, jobs=wrong.jobs, gpus=4, measured=wrong.measured, issues=(Issue(issued_s=None, slots=foretold),),
+        reach=timedelta(hours=24),
+    )  # fmt: skip
+    schedule = play(wrong)
+    assert hours(schedule.pieces[0]) == [(1, 2)]
+    assert figures(schedule, wrong.jobs, wrong.measured).emissions_g == pytest.approx(80.0)
