@@ -9,7 +9,7 @@ STAMP = $(VENV)/.installed
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test check format clean $(VENV)
+.PHONY: help demo test check bench format clean $(VENV)
 .DELETE_ON_ERROR:
 
 help:  ## Show these lines
@@ -26,6 +26,9 @@ check: $(STAMP)  ## Check format, lint, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Measure the planner on made-up queues, in some minutes
+	@$(BIN)/python benchmarks/planning.py
 
 format: $(STAMP)  ## Format the code and mend what lint can mend
 	@$(BIN)/ruff format .

@@ -11,9 +11,10 @@ import argparse
 import csv
 import json
 from bisect import bisect_right
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from math import ceil
+from pathlib import Path
 
 from cats.forecast import PointEstimate, WindowedForecast
 
@@ -24,14 +25,14 @@ LONGEST_MIN = 2820  # what run_cats allows: 47 hours, for a job and for the sear
 
 def trace(path: str) -> tuple[list[datetime], list[float]]:
     """Return the starts of the slots and their values, in g/kWh."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         rows = [(instant(row["start"]), float(row["g_per_kwh"])) for row in csv.DictReader(file)]
     return [start for start, _ in rows], [value for _, value in rows]
 
 
 def instant(text: str) -> datetime:
     """Read an instant in UTC."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=timezone.utc)
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=UTC)
 
 
 def points(now: datetime, starts: list[datetime], values: list[float]) -> list[PointEstimate]:
@@ -64,7 +65,7 @@ def main() -> None:
     starts, values = trace(own.intensity)
     origin = instant(own.start)
     wanted_s, refused = [], []
-    with open(own.jobs, newline="", encoding="utf-8") as file:
+    with Path(own.jobs).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for number, row in enumerate(rows):
         now = origin + timedelta(seconds=float(row["submitted_s"]))

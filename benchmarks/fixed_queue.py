@@ -4,8 +4,9 @@
     python benchmarks/fixed_queue.py --jobs 10000 --gpus 1000 --slots 576 --gap 0.02 --intensity US-CAL-CISO_2022.csv
 
 A process of its own, so that its peak memory is the plan's. Lengths spread like those of the Alibaba PAI trace (median
-50 min, mean 2.4 h, at most 60 h) and are then stretched by one factor until the queue fills `--load` of the GPUs; GPU
-counts are that trace's (1 to 4). Jobs may start from instants spread evenly over the horizon, and within a day of them.
+50 min, mean 2.4 h, at most 60 h) and are then stretched by one factor until the queue would fill `--load` of the GPUs
+in the middle half of the horizon if all started at once; GPU counts are that trace's (1 to 4). Jobs may start from
+instants spread evenly over the horizon, and within a day of them.
 The intensity is half-hourly: synthetic, or a recorded one from 2022-10-19T16:00Z on.
 """
 
@@ -47,14 +48,23 @@ def lengths(count: int, gpus: Floats, room_gpu_s: float, longest_s: float, rng: 
 
 
 def queue(count: int, gpus: int, slots: int, load: float, seed: int) -> tuple[Job, ...]:
-    """Return jobs that fill `load` of the GPUs over the slots, all known at the start."""
+    """Return jobs that would fill `load` of the GPUs in the middle half of the slots if they started at once."""
     rng = np.random.default_rng(seed)
     span_s = slots * SLOT_S
-    wanted = rng.choice(GPU_COUNTS, count, p=GPU_SHARES)
-    length_s = lengths(count, wanted.astype(np.float64), load * gpus * span_s, (span_s - DAY_S) / 2, rng)
-    release_s = np.rint(rng.uniform(0.0, 1.0, count) * (span_s - DAY_S - length_s))
+    wanted, at = rng.choice(GPU_COUNTS, count, p=GPU_SHARES), rng.uniform(0.0, 1.0, count)
+    needs, room, drawing = wanted.astype(np.float64), load * gpus * span_s, rng.integers(2**32)
+    for _ in range(20):  # there is less to do at both ends, so that not all of the room is in the middle
+        length_s = lengths(count, needs, room, (span_s - DAY_S) / 2, np.random.default_rng(drawing))
+        release_s = np.rint(at * (span_s - DAY_S - length_s))
+        room *= load / _middle_load(release_s, length_s, needs, span_s, gpus)
     rows = zip(range(1, count + 1), wanted.tolist(), length_s.tolist(), release_s.tolist(), strict=True)
     return tuple(_job(job_id, need, length, release) for job_id, need, length, release in rows)
+
+
+def _middle_load(release_s: Floats, length_s: Floats, needs: Floats, span_s: float, gpus: int) -> float:
+    begin_s, end_s = span_s / 4, 3 * span_s / 4
+    inside_s = np.minimum(release_s + length_s, end_s) - np.maximum(release_s, begin_s)
+    return float(np.maximum(0.0, inside_s) @ needs) / (gpus * (end_s - begin_s))
 
 
 def _job(job_id: int, gpus: int, length_s: float, release_s: float) -> Job:
@@ -110,7 +120,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, required=True)
     parser.add_argument("--gpus", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True, help="half-hours")
-    parser.add_argument("--load", type=float, default=0.65, help="share of all GPU hours that the queue takes")
+    parser.add_argument("--load", type=float, default=0.7, help="share of the GPUs in the middle half, started at once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--intensity", type=Path, help="start,g_per_kwh, hourly")
     parser.add_argument("--iterations", type=int, default=Options().iterations)

@@ -1,4 +1,4 @@
-"""Play recorded jobs on a recorded grid under greenrun, under its peers' rules, and under CATS itself; one table a case."""
+"""Play recorded jobs on a recorded grid under greenrun, its peers' rules and CATS itself; one table a case."""
 
 import csv
 import json
@@ -97,11 +97,11 @@ def table(cell: Cell, inputs: Inputs) -> Table:
     """Simulate a cell under everything."""
     with tempfile.TemporaryDirectory() as folder:
         schedule = Path(folder) / "greenrun.csv"
-        told, greenrun_s = _greenrun(cell, inputs, schedule)
+        cats, refused = _cats(cell, inputs, Path(folder)) if inputs.cats else (None, None)
         rules = _rules(cell, inputs)
+        told, greenrun_s = _greenrun(cell, inputs, schedule)
         ours = _row("greenrun", told["policies"]["greenrun"], _judged(cell, inputs, schedule))
         rows = [ours, *(_row(name, own) for name, own in rules["policies"].items())]
-        cats, refused = _cats(cell, inputs, Path(folder)) if inputs.cats else (None, None)
     return Table(
         cell=cell,
         rows=[*rows, *([cats] if cats else [])],
@@ -153,16 +153,14 @@ def _cats(cell: Cell, inputs: Inputs, folder: Path) -> tuple[Row, int]:
     script = Path(__file__).with_name("cats_starts.py")
     command = [str(part) for part in (inputs.cats, script, *files)]
     told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    case = read_case(
-        inputs.intensity(cell), inputs.jobs, start=START, gpus=cell.gpus, horizon=timedelta(hours=48),
-        restart_cost=timedelta(0),
-    )  # fmt: skip
+    case = read_case(intensity=inputs.intensity(cell), jobs=inputs.jobs, start=START, gpus=cell.gpus)
     base = _played(case.jobs, [job.submitted_s for job in case.jobs], cell.gpus)
     schedule = _played(case.jobs, [START.timestamp() + at_s for at_s in told["wanted_s"]], cell.gpus)
     path = folder / "cats.csv"
     path.write_text(schedule_text(schedule, START))
     own, other = (figures(each, case.jobs, case.measured) for each in (schedule, base))
-    assert own.emissions_g is not None and other.emissions_g is not None, "the trace covers all jobs"
+    assert own.emissions_g is not None, "the trace covers all jobs"
+    assert other.emissions_g is not None, "the trace covers all jobs"
     row = Row(
         policy=f"CATS {told['version']} itself",
         saving=100 * (1 - own.emissions_g / other.emissions_g),

@@ -32,9 +32,12 @@ from greenrun.clock import utc_now
 PARTS = ("queue", "growth", "peers", "year")
 CELLS = ("AU-SA:28", "AU-SA:40", "US-CAL-CISO:28", "US-CAL-CISO:40", "DE:28", "DE:40")
 SMALL, LARGE = (500, 128, 192), (10_000, 1_000, 576)
-LOADS = (0.6, 0.65, 0.7, 0.75)
+COLUMNS = ("grid", "load", "gap", "worst gap", "late", "CPU s", "most CPU s", "wall s", "least wall s", "peak MiB")
+LOADS = (0.6, 0.7, 0.8, 0.9)
 TRACES = ("", "AU-SA", "US-CAL-CISO", "DE")
-SIZES = ((500, 128, 192), (1_000, 256, 192), (2_000, 256, 384), (4_000, 512, 384), (8_000, 1_000, 384), (8_000, 1_000, 576))  # fmt: skip
+SIZES = (
+    (500, 128, 192), (1_000, 256, 192), (2_000, 256, 384), (4_000, 512, 384), (8_000, 1_000, 384), (10_000, 1_000, 576),
+)  # fmt: skip
 
 
 def row(*cells: object) -> None:
@@ -68,28 +71,26 @@ def trace_of(zone: str, own: argparse.Namespace) -> str | None:
 def show_queues(own: argparse.Namespace) -> None:
     """Print how near to its bound the plan of a queue is, and what it takes."""
     print(f"\n### One fixed queue: {' jobs x '.join(map(str, SMALL[:2]))} GPUs x {SMALL[2]} half-hours\n")
-    print(f"Each line sums up {own.seeds} queues.")
-    head("grid", "load", "gap median", "gap worst", "late", "CPU s median", "CPU s most", "wall s median", "peak MiB")
+    print(f"Each line sums up {own.seeds} queues; medians where it does not say otherwise.")
+    head(*COLUMNS)
     for zone in TRACES:
         for load in LOADS:
             trace = trace_of(zone, own)
             if trace is None:
                 continue
-            found = [planned(SMALL, load=load, seed=seed, intensity=trace) for seed in range(1, own.seeds + 1)]
+            seeds = range(1, own.seeds + 1)
+            found = [planned(SMALL, load=load, seed=seed, intensity=trace, times=1) for seed in seeds]
             _show_queue(zone or "synthetic", load, found)
     print(f"\n### One fixed queue: {' jobs x '.join(map(str, LARGE[:2]))} GPUs x {LARGE[2]} half-hours")
     for gap in (0.02, 0.005):
-        print(f"\nAsked to stop at a gap of {gap:.1%}:")
-        head(
-            "grid", "load", "gap median", "gap worst", "late", "CPU s median", "CPU s most", "wall s median", "peak MiB"
-        )
+        print(f"\nAsked to stop at a gap of {gap:.1%}; each line is one queue, {own.times} times:")
+        head(*COLUMNS)
         for zone in TRACES[:2]:
-            for load in LOADS[:3]:
+            for load in LOADS:
                 trace = trace_of(zone, own)
                 if trace is not None:
-                    _show_queue(
-                        zone or "synthetic", load, [planned(LARGE, load=load, intensity=trace, gap=gap, times=2)]
-                    )
+                    found = planned(LARGE, load=load, intensity=trace, gap=gap, times=own.times)
+                    _show_queue(zone or "synthetic", load, [found])
 
 
 def _show_queue(zone: str, load: float, found: Sequence[Any]) -> None:
@@ -105,6 +106,7 @@ def _show_queue(zone: str, load: float, found: Sequence[Any]) -> None:
         f"{statistics.median(cpu):.2f}",
         f"{max(cpu):.2f}",
         f"{statistics.median(wall):.2f}",
+        f"{min(wall):.2f}",
         f"{max(one['peak_mib'] for one in found):.0f}",
     )
 
@@ -115,7 +117,7 @@ def show_growth(own: argparse.Namespace) -> None:
     head("jobs", "GPUs", "slots", "jobs x slots", "CPU s", "s per million", "gap", "peak MiB")
     sizes, seconds = [], []
     for size in SIZES:
-        found = planned(size, load=0.65, gap=0.0, times=own.times)
+        found = planned(size, load=0.7, gap=0.0, times=own.times)
         sizes.append(size[0] * size[2])
         seconds.append(statistics.median(found["cpu_s"]))
         per = seconds[-1] / sizes[-1] * 1e6
@@ -207,7 +209,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--no-cats", action="store_true", help="leave CATS itself out")
     parser.add_argument("--judge", type=Path, help="score_schedule.py; else the one beside the data, if it is there")
     parser.add_argument("--seeds", type=int, default=5, help="queues that a line of the small table sums up")
-    parser.add_argument("--times", type=int, default=3, help="repetitions of each size of the growth")
+    parser.add_argument(
+        "--times", type=int, default=3, help="repetitions of each large queue and of each size of the growth"
+    )
     own = parser.parse_args()
     if own.data is None and {"peers", "year"} & set(own.only or ()):
         parser.error("peers and year need --data")

@@ -1,4 +1,4 @@
-"""Simulate a year of jobs with greenrun and watch its time and memory, as it would grow if anything were kept for long."""
+"""Simulate a year of jobs with greenrun, and watch its time and its memory."""
 
 import csv
 import json

@@ -18,8 +18,10 @@ from greenrun.core.dependencies import hopeless
 from greenrun.core.errors import MeterError
 from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
+from greenrun.core.news import is_news
 from greenrun.core.plan import Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planner import plan
+from greenrun.core.pools import kind_of, pools_of
 from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.grid import Grid, News
 from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
@@ -47,6 +49,7 @@ class EngineSettings:
     cpu_slots: int = 2
     launch_timeout: timedelta = timedelta(seconds=10)
     options: Options = field(default_factory=Options)
+    is_watched: bool = True
     arrivals: Arrivals = ()
 
 
@@ -74,6 +77,7 @@ class Engine:
         self._remembered = False
         self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._saved_plan = self.plan
+        self._planned_for: Situation | None = None
         self.draining = False
         self.meter_failures: Counter[str] = Counter()
 
@@ -90,7 +94,8 @@ class Engine:
         self._supervision.reap(observed, now)
         self._clear_queue(now)
         situation = self._situation(now)
-        self._publish(plan(situation), situation.jobs)
+        if self._is_outdated(situation):
+            self._publish(plan(situation), situation)
         self._carry_out(situation, now)
         return self._next_tick(now)
 
@@ -120,8 +125,16 @@ class Engine:
 
     def replan(self, now: datetime) -> Plan:
         """Plan the queue as it stands, so that the plan can be shown; store and start nothing."""
-        self.plan = plan(self._situation(now))
+        situation = self._situation(now)
+        if self._is_outdated(situation):
+            self.plan, self._planned_for = plan(situation), situation
         return self.plan
+
+    def _is_outdated(self, situation: Situation) -> bool:
+        """Whether there is news, or the plan still shows jobs that have started, which somebody may look at."""
+        there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
+        has_started = any(row.job_id not in there for row in self.plan.placements)
+        return (has_started and self.settings.is_watched) or is_news(self._planned_for, self.plan, situation)
 
     def _remember(self, now: datetime) -> None:
         if not self._remembered:
@@ -166,7 +179,8 @@ class Engine:
 
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""
-        devices = tuple(device.id for device in self._meter.devices())
+        known = self._meter.devices()
+        devices = tuple(device.id for device in known)
         jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
         running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job))}
@@ -183,6 +197,7 @@ class Engine:
             states=self._states(job.spec for job in queued),
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
+            kinds={device.id: kind_of(device) for device in known},
             busy=busy,
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
@@ -205,15 +220,16 @@ class Engine:
         """When a run that the plan cannot suspend is expected to free its devices."""
         return now + job.spec.grace if run.id in self._supervision.suspending else expected_end(run, job, now)
 
-    def _publish(self, made: Plan, jobs: Sequence[Job]) -> None:
+    def _publish(self, made: Plan, situation: Situation) -> None:
         """Make a plan the current one; a job whose reason has another code than before gets it written down."""
+        self._planned_for = situation
         if not made.decides_as(self._saved_plan):
             self._store.save_plan(made, now=made.made_at)
             self._saved_plan = made
         self.plan = made
         changed = {
             job.id: reason
-            for job in jobs
+            for job in situation.jobs
             if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
@@ -225,10 +241,11 @@ class Engine:
         for asked in suspensions(self.plan, situation.running, now):
             self._supervision.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
-        free = [device for device in situation.devices if device not in in_use]
+        pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
+        free = {device: pools[device] for device in situation.devices if device not in in_use}
         cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
-        running = {row.job.id for row in situation.running}
-        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, running=running):
+        queued = {job.id for job in situation.jobs}
+        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
             self._supervision.start(start, now)
 
     def _next_tick(self, now: datetime) -> datetime:

@@ -234,7 +234,7 @@ def test_a_job_that_checkpoints_of_its_own_accord_is_continued_as_often_as_it_ge
 ) -> None:
     planned(within((T0, END)))
     world, job = World(DAY), add(store, 1200, exit_code=85, retries=0)
-    run_until(world, new_engine(world, store, world.meter()), T0 + 3 * SLOT)
+    run_until(world, new_engine(world, store, world.meter()), T0 + 4 * SLOT)
     assert outcomes(store, job)[:4] == [Outcome.CHECKPOINTED] * 4
     assert store.job(job).state in {State.RUNNING, State.STARTING}
 

@@ -13,7 +13,7 @@ from greenrun.core.candidates import Demands
 
 CLASSES = 8
 EVERY_S = 3600.0
-AHEAD_S = 36 * 3600.0  # arrivals later than this do not change what is best now
+AHEAD_S = 48 * 3600.0  # arrivals later than this do not change what is best now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

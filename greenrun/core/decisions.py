@@ -1,17 +1,17 @@
 """Turn a plan and what executors report into things to do: starts, suspensions and verdicts on runs that ended."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from greenrun.core.durations import expected_length
 from greenrun.core.explain import duration_text, grams_text, time_text
 from greenrun.core.job import Job, Outcome, Run, State
 from greenrun.core.plan import Placement, Plan, Running
 from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.core.status import EndedBy, Phase, RunStatus
 
-OVERRUN_RATIO = 0.1  # a run that outlives its duration is expected to take a tenth of its age longer, again and again
 MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up
 FRUITLESS = timedelta(seconds=1)  # nothing is done in so short a run, even where continuing is said to cost nothing
 
@@ -45,19 +45,21 @@ class Verdict:
 
 
 def decide(
-    plan: Plan, *, now: datetime, free: Sequence[str], cpu_free: int, running: Collection[int] = ()
+    plan: Plan, *, now: datetime, free: Mapping[str, str], cpu_free: int, queued: Collection[int]
 ) -> list[Start]:
-    """Return the starts that are due at `now` and fit the free devices and CPU slots, in the plan's order.
+    """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
 
-    Placements of the jobs in `running` are no starts.
+    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool.
     """
-    devices, starts = list(free), []
+    devices, starts = dict(free), []
     for placement in plan.placements:
-        if placement.job_id in running or placement.start > now:
+        if placement.job_id not in queued or placement.start > now:
             continue
-        if placement.gpus > len(devices) or (not placement.gpus and cpu_free <= 0):
+        own = [device for device, pool in devices.items() if pool == placement.pool]
+        if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):
             continue
-        taken, devices = devices[: placement.gpus], devices[placement.gpus :]
+        taken = own[: placement.gpus]
+        devices = {device: pool for device, pool in devices.items() if device not in taken}
         cpu_free -= 0 if placement.gpus else 1
         starts.append(Start(placement=placement, devices=tuple(taken)))
     return starts
@@ -87,8 +89,7 @@ def _suspended(placement: Placement, at: datetime) -> Reason:
 def expected_end(run: Run, job: Job, now: datetime) -> datetime:
     """Return when a live run is expected to free its devices; re-estimated once it is overdue, never in the past."""
     started = run.started_at or run.claimed_at
-    planned = started + job.remaining
-    return planned if planned > now else now + max((now - started) * OVERRUN_RATIO, timedelta(milliseconds=50))
+    return started + expected_length(job.remaining, now - started)
 
 
 def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:

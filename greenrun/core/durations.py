@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from math import isfinite
+from math import floor, isfinite, log
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
@@ -55,3 +55,19 @@ def _seconds(text: str) -> float:
     if not _WHOLE.fullmatch(text):
         raise ValueError(f'{text!r} is not a duration; write it like "90s", "10m", "6h" or "2d"')
     return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+
+
+OVERRUN = 1.1
+SHORTEST = timedelta(milliseconds=50)
+
+
+def expected_length(duration: timedelta, age: timedelta) -> timedelta:
+    """Return how long a run that is `age` old is expected to last: its duration, and a tenth more whenever that is over.
+
+    The estimate stays the same until it is over, so that a late run does not change the plan at every look at it.
+    """
+    if age < duration:
+        return duration
+    usual = max(duration, SHORTEST)
+    times = floor(log(max(1.0, age / usual)) / log(OVERRUN)) + 1
+    return usual * float(OVERRUN**times)

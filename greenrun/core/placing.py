@@ -86,6 +86,7 @@ class Arrangement:
         self._costs = costs
         self._weight = problem.limits
         self._choosy = problem.choosy
+        self._now_s = problem.now_s
         self._flexible = problem.flexible
         self._first = candidates.first.tolist()
         demands = candidates.demands
@@ -119,7 +120,7 @@ class Arrangement:
         """Return what the GPUs of a place cost, in g."""
         spent = self._spendings[place.pool]
         spans = place.pieces or ((place.start_s, place.start_s + self._length_s[row]),)
-        return sum(spent.at(end_s) - spent.at(start_s) for start_s, end_s in spans) * self._units[row]
+        return float(sum(spent.at(end_s) - spent.at(start_s) for start_s, end_s in spans) * self._units[row])
 
     def add(self, row: int) -> Place:
         """Put a row at its cheapest free start within its limits, else at the soonest after them."""
@@ -129,20 +130,26 @@ class Arrangement:
         self.put(row, found)
         return found
 
-    def add_pair(self, first: int, second: int) -> bool:
-        """Put two rows one right after the other where both together are cheapest; do nothing where they cannot be."""
-        if self._flexible.keys() & {first, second} or self._choosy.keys() & {first, second}:
-            return False
+    def add_soonest(self, row: int) -> Place:
+        """Put a row where it starts as soon as it can."""
+        found = self.soonest(row)
+        self.put(row, found)
+        return found
+
+    def add_pair(self, first: int, second: int) -> tuple[Place, Place] | None:
+        """Put two rows one right after the other where both together are cheapest; None where they cannot be put."""
+        alone = {first, second} & (self._flexible.keys() | self._choosy.keys())
+        if alone or any(self._first[row] == self._first[row + 1] for row in (first, second)):
+            return None
         found = [
             pair
             for pool in self._candidates.demands.pools[first]
             if pool in self._candidates.demands.pools[second] and (pair := self._pair_in(pool, first, second))
         ]
-        if not found:
-            return False
-        for row, place in zip((first, second), min(found, key=lambda pair: pair[0].cost + pair[1].cost), strict=True):
+        best = min(found, key=lambda pair: pair[0].cost + pair[1].cost, default=None)
+        for row, place in zip((first, second), best or (), strict=False):
             self.put(row, place)
-        return True
+        return best
 
     def _pair_in(self, pool: int, first: int, second: int) -> tuple[Place, Place] | None:
         length_s, after_s, line = self._length_s[first], self._length_s[second], self.pools[pool]
@@ -199,15 +206,26 @@ class Arrangement:
         for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
             self.pools[place.pool].reserve(start_s, end_s, units)
 
-    def fits_at(self, row: int, start_s: float, pool: int) -> Place | None:
-        """Return the place of a row at a start wanted for it, when it is free."""
-        if not self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
+    def fits_in(self, row: int, pool: int, spans: Spans) -> Place | None:
+        """Return the place of a row in intervals that it had before; None when they do not suit it any more."""
+        units, line = self._units[row], self.pools[pool]
+        if pool not in self._candidates.demands.pools[row] or units > line.units:
             return None
-        return self._place(row, start_s, pool)
+        job = self._flexible.get(row)
+        suits = job.suits(spans) if job else len(spans) == 1 and spans[0][0] > self._now_s
+        if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
+            return None
+        if job is None:
+            return self._place(row, spans[0][0], pool)
+        grams = (
+            sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans) * self._watts[row]
+        )
+        place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
+        return replace(place, cost=grams + self.spent_on(row, place))
 
     def _cheapest(self, row: int) -> Place | None:
         if row in self._flexible:
-            return self._suspended(row, self._flexible[row])
+            return self._cheapest_flexible(row, self._flexible[row])
         low, high = self._first[row], self._first[row + 1]
         if low == high:
             return None
@@ -252,6 +270,26 @@ class Arrangement:
             return place
         other = self._place(row, float(beside[nearest]), pool)
         return _earliest_cheapest([place, other] if place else [other])
+
+    def _cheapest_flexible(self, row: int, job: Interruptible) -> Place | None:
+        """Weigh the cheapest cells against runs in one piece, which need not begin or end at a cell's border."""
+        found = self._suspended(row, job)
+        if job.is_running:
+            return found
+        whole = [self._whole_in(pool, row) for pool in self._candidates.demands.pools[row]]
+        return _earliest_cheapest([place for place in (found, *whole) if place])
+
+    def _whole_in(self, pool: int, row: int) -> Place | None:
+        """Return the cheapest free place of a row in one piece."""
+        length_s, low, high, line = self._length_s[row], self._release_s[row], self._latest_s[row], self.pools[pool]
+        borders = np.concatenate([self._knots_s, *line.blocked(self._units[row])])
+        starts_s = np.concatenate([borders, borders - length_s, [low, high]])
+        starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
+        starts_s = starts_s[line.fits(starts_s, length_s, self._units[row])]
+        costs = self._priced(row, starts_s, pool) if len(self._curves[0]) else np.full(len(starts_s), np.nan)
+        if np.isnan(costs).all():
+            return None
+        return self._place(row, float(starts_s[first_least(np.where(np.isnan(costs), np.inf, costs))]), pool)
 
     def _suspended(self, row: int, job: Interruptible) -> Place | None:
         """Return the cheapest free intervals of a row that may be suspended."""

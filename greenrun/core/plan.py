@@ -28,7 +28,7 @@ class Options:
     pue: float = 1.0
     gpu_power_w: float | None = None
     iterations: int = 60
-    rearrangements: int = 40
+    rearrangements: int = 16
     gap: float = 0.005
 
 

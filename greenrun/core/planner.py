@@ -13,13 +13,16 @@ from greenrun.core.candidates import Candidates
 from greenrun.core.dependencies import blocked, crowded_out
 from greenrun.core.intensity import Series, SeriesId
 from greenrun.core.job import Job
-from greenrun.core.plan import Plan, Situation, Waiting
+from greenrun.core.plan import Placement, Plan, Situation, Waiting
 from greenrun.core.pools import Pool, pools_of
 from greenrun.core.problem import Problem, priced_cells, problem_of
 from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.resuming import Spans
 from greenrun.core.search import Effort, Seeds, arranged_soonest, search
 from greenrun.core.telling import told
+from greenrun.core.timeline import EPSILON_S
 
+LIGHTER = 4  # the share of the steps to take when nothing is new about the hours to come: prices are nearly right
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())
 
 
@@ -29,7 +32,13 @@ def plan(situation: Situation) -> Plan:
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = problem_of(situation, jobs, situation.forecast or NOTHING)
     due, options = _due(problem, situation), situation.options
-    effort = Effort(iterations=options.iterations, rearrangements=options.rearrangements, gap=options.gap)
+    anew = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
+    effort = Effort(
+        iterations=options.iterations if anew else options.iterations // LIGHTER,
+        rearrangements=options.rearrangements,
+        gap=options.gap,
+        anew=anew,
+    )
     found = search(problem, _seeds(problem, situation, due), effort, _ghosts(problem, situation))
     return told(situation, problem, found, due, list(waiting.values()))
 
@@ -39,6 +48,10 @@ def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, dateti
     problem = problem_of(situation, list(jobs), NOTHING)
     places = arranged_soonest(problem).places
     return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
+
+
+def _horizon_end(situation: Situation) -> datetime | None:
+    return situation.forecast.end if situation.forecast else None
 
 
 def _ghosts(problem: Problem, situation: Situation) -> Candidates | None:
@@ -57,16 +70,22 @@ def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
 
 
 def _seeds(problem: Problem, situation: Situation, due: Mapping[int, datetime]) -> Seeds:
-    last = situation.last
-    rows = {job.id: row for row, job in enumerate(problem.jobs) if row not in problem.flexible}
+    last, now_s = situation.last, problem.now_s
+    rows = {job.id: row for row, job in enumerate(problem.jobs)}
     pools = {pool.name: index for index, pool in enumerate(problem.pools)}
     kept = {
-        rows[place.job_id]: (place.start.timestamp(), pools[place.pool])
+        rows[place.job_id]: (pools[place.pool], spans)
         for place in (last.placements if last else ())
-        if place.job_id in rows and place.start > situation.now and place.pool in pools
+        if place.job_id in rows and place.pool in pools and (spans := _from(now_s, place))
     }
     at_once = (row for row, job in enumerate(problem.jobs) if job.spec.start_now and row not in due)
     return Seeds(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
+
+
+def _from(now_s: float, place: Placement) -> Spans:
+    """Return the intervals of a placement that are still to come; what is left of one that has begun is cut there."""
+    spans = ((begin.timestamp(), end.timestamp()) for begin, end in place.intervals)
+    return tuple((max(begin, now_s), end) for begin, end in spans if end > now_s + EPSILON_S)
 
 
 def _due_since(job: Job, situation: Situation) -> datetime | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from greenrun.core.energy import Device
 from greenrun.core.job import Job
 from greenrun.core.plan import DeviceKind, Situation
 from greenrun.core.timeline import Timeline
@@ -47,6 +48,12 @@ def pools_of(situation: Situation) -> tuple[Pool, ...]:
         by_kind.setdefault(situation.kinds.get(device, ANY), []).append(device)
     gpus = [Pool(name=pool_name(kind), kind=kind, devices=tuple(devices)) for kind, devices in by_kind.items()]
     return (*gpus, Pool(name=CPU, kind=None, slots=situation.cpu_slots))
+
+
+def kind_of(device: Device) -> DeviceKind:
+    """Return what tells a device apart for a job."""
+    memory = device.memory_bytes
+    return DeviceKind(model=device.model, memory_gib=None if memory is None else round(memory / 2**30, 1))
 
 
 def pool_name(kind: DeviceKind) -> str:

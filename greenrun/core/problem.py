@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from greenrun.core.candidates import Candidates, Demands
 from greenrun.core.curve import Curve
+from greenrun.core.durations import expected_length
 from greenrun.core.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.job import Job
 from greenrun.core.plan import Interval, Prices, Running, Situation
@@ -18,7 +19,6 @@ from greenrun.core.units import J_PER_KWH
 
 CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
 PROMISED = 1000  # a finish-by was accepted at submission, so it counts for more than any number of other limits
-OVERRUN_RATIO = 0.1  # a run that outlives its duration is expected to take a tenth of its age longer, again and again
 NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
 
 
@@ -128,9 +128,9 @@ def _is_overdue(situation: Situation, job: Job) -> bool:
 
 
 def left_s(run: Running, now_s: float) -> float:
-    """Return how much longer a running job is expected to run; once overdue, a tenth of its age, again and again."""
-    age_s = now_s - run.since.timestamp()
-    return max(run.job.remaining.total_seconds() - age_s, OVERRUN_RATIO * age_s, 1.0)
+    """Return how much longer a running job is expected to run."""
+    age = timedelta(seconds=now_s - run.since.timestamp())
+    return (expected_length(run.job.remaining, age) - age).total_seconds()
 
 
 def _interruptible(

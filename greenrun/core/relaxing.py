@@ -2,7 +2,8 @@
 
 Whatever the instants at which a job is suspended and continued, it needs its time, and each restart adds to that. With
 a price on that time (Lagrangian relaxation once more) each stretch of equal intensity is run or not, which two states
-decide; the minimum run is left out. The best price gives the bound, and any other one gives a bound as well.
+decide. Of the minimum run only counts whether it leaves room for a second one. The best price of time gives the bound,
+and any other one gives a bound as well.
 """
 
 import numpy as np
@@ -11,7 +12,8 @@ from greenrun.core.intensity import Floats
 from greenrun.core.problem import Problem
 from greenrun.core.units import J_PER_KWH
 
-TRIED, ROUNDS = 16, 3  # prices of time tried at once, and how often the search closes in on the best
+NEVER_S = 1e9  # a restart that no job can afford
+TRIED, ROUNDS = 12, 8  # prices of time tried at once, and how often the search closes in on the best
 
 
 def least_suspended_g(problem: Problem, prices: Floats) -> float:
@@ -37,7 +39,7 @@ def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
     means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
     rates = means * demands.watts[rows, None] / J_PER_KWH + prices * demands.units[rows, None]
     low, high = np.zeros(len(rows)), 2 * np.nanmax(np.where(open_s > 0, rates, 0.0), axis=1, initial=0.0)
-    restart_s = np.array([shape.restart_s for shape in shapes])
+    restart_s = np.array([shape.restart_s if shape.is_divisible else NEVER_S for shape in shapes])
     begun = np.array([shape.is_running for shape in shapes])
     best = np.zeros(len(rows))
     for _ in range(ROUNDS):
@@ -49,16 +51,17 @@ def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
     return [float(value) for value in best]
 
 
-def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun: Floats) -> Floats:
+def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun: np.ndarray) -> Floats:
     """Return the least of cost less time run, each second of it worth `tried`; shape (rows, prices tried).
 
-    `rates`, in g/s, are NaN where the intensity is unknown, and no job runs there.
+    `rates`, in g/s, are NaN where the intensity is unknown, and no job runs there. `begun` rows run already, so
+    that their first start is a restart.
     """
     restarts = tried * restart_s[:, None]
     off = np.zeros_like(tried)
-    on = np.where(begun[:, None], 0.0, np.inf) + off
+    on, untouched = (np.where(one[:, None], 0.0, np.inf) for one in (begun, ~begun))
     for cell in range(rates.shape[1]):
         gains = (rates[:, cell, None] - tried) * open_s[:, cell, None]
-        on = np.minimum(on, off + restarts) + np.where(np.isnan(gains), np.inf, gains)
+        on = np.minimum(np.minimum(on, off + restarts), untouched) + np.where(np.isnan(gains), np.inf, gains)
         off = np.minimum(off, on)
-    return np.asarray(off - np.where(begun[:, None], 0.0, restarts))  # the first start is no restart
+    return np.asarray(off)

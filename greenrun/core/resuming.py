@@ -34,6 +34,11 @@ class Interruptible:
     grams: Floats
     step_s: float
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether it can be suspended at all before it is done."""
+        return (self.forced_s if self.is_running else self.min_run_s) < self.length_s - EPSILON_S
+
     def cheapest(self, spent: Floats, free: np.ndarray) -> tuple[float, Spans] | None:
         """Return the least cost and the intervals to run in; None when the work does not fit.
 
@@ -49,6 +54,15 @@ class Interruptible:
             if spans
         ]
         return min(options, key=lambda option: option[0], default=None)  # the first of equals: rather now than later
+
+    def suits(self, spans: Spans) -> bool:
+        """Tell whether these intervals are just what it still needs, to the second."""
+        goes_on = self.is_running and spans[0][0] <= self.edges_s[0] + EPSILON_S if len(self.edges_s) else False
+        if self.is_running and self.forced_s > EPSILON_S and not goes_on:
+            return False
+        restarts = len(spans) - 1 + (self.is_running and not goes_on)
+        total_s = sum(end_s - start_s for start_s, end_s in spans)
+        return abs(total_s - self.length_s - restarts * self.restart_s) <= 1.0
 
     def _going_on(self, costs: Floats) -> Spans | None:
         """Run in the first cell, and then as is best."""

@@ -1,41 +1,53 @@
 """The search for a good plan: prices first, then arrangements that fit, the best of which is rearranged in places."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from greenrun.core.candidates import Candidates
 from greenrun.core.intensity import Floats
+from greenrun.core.mending import MANY, mend, until_near
 from greenrun.core.placing import Arrangement, Place, cheapest_suspended
 from greenrun.core.prices import Prices, Respond, find_prices
 from greenrun.core.problem import Problem
 from greenrun.core.relaxing import least_suspended_g
-from greenrun.core.resuming import mean_use
+from greenrun.core.resuming import Spans, mean_use
 from greenrun.core.trying import FEW, Trial
 
 ROUNDS = 4  # how often rows that missed their limits are put first and all is arranged anew
 TAKEN_OUT = 8  # rows that make room for another when a plan is rearranged
-GHOST_SLACK = 1.1  # what jobs that may arrive will emit is guessed at so many times the least they could
+STEP_WEIGHT, TABLE_WEIGHT, FEWEST_STEPS = 600, 20, 3  # a table for restarts costs so many times a mere choice of cells
+BOUND_SHARE = 3  # beside jobs that may arrive, a part of the steps goes into the bound, which leaves them out
+GHOST_SLACK = 1.3  # what jobs that may arrive will emit is guessed at so many times the least they could
+TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
 STEADY_G = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long to search: steps of the prices, attempts to rearrange, and the gap to the bound that is small enough."""
+    """How long to search: steps of the prices, attempts to rearrange, and the gap to the bound that is small enough.
+
+    `anew`: build the plan from scratch too, and not only around the last one.
+    """
 
     iterations: int
     rearrangements: int
     gap: float
+    anew: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seeds:
-    """What is known before: rows that must start as soon as they can, in order; and last plan's starts and prices."""
+    """What is known before: rows that must start as soon as they can, in order; and last plan's places and prices.
+
+    A place is kept as its pool and the intervals in which the row was to run.
+    """
 
     due: tuple[int, ...]
-    kept: Mapping[int, tuple[float, int]]
+    kept: Mapping[int, tuple[int, Spans]]
     prices: Floats
 
 
@@ -58,7 +70,9 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     first = _arranged(problem, seeds, seeds.prices, problem.rows.costs(seeds.prices), urgent, kept=True)
     others = [flexible_response(problem)] if problem.flexible else []
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
-    sought = ask(seeds.prices, iterations=effort.iterations, others=others)
+    effort = replace(effort, iterations=min(effort.iterations, _affordable(problem)))
+    bounding = effort.iterations if ghosts is None else effort.iterations // BOUND_SHARE
+    sought = ask(seeds.prices, iterations=bounding, others=others)
     bound_g = sought.bound_g
     if problem.flexible:  # their cells are a choice of ours, which no bound may rest on
         bound_g += least_suspended_g(problem, sought.prices) - flexible_response(problem)(sought.prices)[0]
@@ -69,21 +83,33 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
             seeds.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0
         )
     goal = _Goal(priced=ghosts is not None)
-    soonest = arranged_soonest(problem)
+    soonest = arranged_soonest(problem, seeds.due)
     fixed = [made.repriced(problem, sought.prices, sought.costs) for made in (first, soonest)]
-    best = goal.best([fixed[0], *_arrangements(problem, seeds, sought, urgent), fixed[1]])
+    around = _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True)
+    best = goal.best([fixed[0], around, fixed[1]])
+    if best.missed or effort.anew:
+        arranged = _arrangements(problem, seeds, sought, urgent)
+        if len(problem.jobs) >= MANY:
+            arranged = until_near(best, arranged, bound_g, effort.gap)
+        best = goal.best([best, *arranged])
     if effort.rearrangements:
         _rearrange(best, problem, sought, goal, effort, frozenset(seeds.due))
     return Found(places=_tried(best, problem, seeds, sought, goal, effort), prices=sought.prices, bound_g=bound_g, soonest_g=None if soonest.unknown else soonest.grams)
 
 
-def arranged_soonest(problem: Problem) -> Arrangement:
-    """Start everything as soon as it fits, in order of earliest start: what a queue without a forecast does."""
+def _affordable(problem: Problem) -> int:
+    """Return how many steps of the prices to take at most, where jobs that may be suspended make a step dear."""
+    weight = sum(TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values())
+    return max(FEWEST_STEPS, STEP_WEIGHT // weight) if weight else sys.maxsize
+
+
+def arranged_soonest(problem: Problem, due: Sequence[int] = ()) -> Arrangement:
+    """Start everything as soon as it fits, what is due first, then in order of earliest start: as without a forecast."""
     made = Arrangement.unpriced(problem)
     jobs = problem.jobs
-    first = sorted(problem.running)
+    first = [*sorted(problem.running), *due]
     order = sorted(range(len(jobs)), key=lambda row: (jobs[row].earliest_start, jobs[row].id))
-    for row in [*first, *(row for row in order if row not in problem.running)]:
+    for row in [*first, *(row for row in order if row not in set(first))]:
         made.put(row, made.soonest(row))
     return made
 
@@ -136,30 +162,29 @@ def by_urgency(problem: Problem) -> list[int]:
 
 
 def _arrangements(problem: Problem, seeds: Seeds, sought: Prices, urgent: Sequence[int]) -> Iterable[Arrangement]:
-    """Build plans that fit: around the last plan, the largest first, by preferred start, and as soon as possible."""
-    demands = problem.rows.demands
-    size = demands.length_s * demands.units
-    preferred = np.full(len(demands), -np.inf)
+    """Build plans that fit from scratch: the largest row first, as is mostly best, by preferred start, by urgency."""
+    size = problem.rows.demands.length_s * problem.rows.demands.units
+    yield _on_time(problem, seeds, sought, sorted(urgent, key=lambda row: -size[row]))
+    preferred = np.full(len(problem.jobs), -np.inf)
     preferred[problem.rows.row[sought.chosen]] = problem.rows.starts_s[sought.chosen]
-    yield _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True)
-    for order in (sorted(urgent, key=lambda row: -size[row]), sorted(urgent, key=lambda row: preferred[row])):
-        yield _on_time(problem, seeds, sought, order)
+    yield _on_time(problem, seeds, sought, sorted(urgent, key=lambda row: preferred[row]))
     yield _on_time(problem, seeds, sought, urgent)
 
 
 def _on_time(problem: Problem, seeds: Seeds, sought: Prices, order: Sequence[int]) -> Arrangement:
     """Arrange in this order; as long as rows miss their limits, put them first and arrange again."""
     best = found = _arranged(problem, seeds, sought.prices, sought.costs, order)
-    first: list[int] = []
+    first: dict[int, None] = {}
     for _ in range(ROUNDS):
         late = [row for row in order if found.places[row].late and row not in first]
         if not late:
             break
-        first += late
-        found = _arranged(
-            problem, seeds, sought.prices, sought.costs, [*first, *(row for row in order if row not in set(first))]
-        )
+        first |= dict.fromkeys(late)
+        rest = (row for row in order if row not in first)
+        found = _arranged(problem, seeds, sought.prices, sought.costs, [*first, *rest])
         best = min(best, found, key=lambda arrangement: (arrangement.missed, arrangement.grams))
+    if len(problem.jobs) >= MANY:
+        mend(best, problem, problem.running | frozenset(seeds.due))
     return best
 
 
@@ -168,15 +193,20 @@ def _arranged(
 ) -> Arrangement:
     """Put what is due first, as soon as it fits; then, if asked for, what the last plan knows where it was; then all others in order."""
     made = Arrangement(problem, prices, costs)
-    made.add_all(row for row in order if row in problem.running)
+    running = [row for row in order if row in problem.running]
+    _keep(made, seeds, running if kept else ())
+    made.add_all(row for row in running if row not in made.places)
     for row in seeds.due:
         made.put(row, made.soonest(row))
-    if kept:
-        for row in (row for row in order if row not in made.places and row in seeds.kept):
-            place = made.fits_at(row, *seeds.kept[row])
-            if place is not None:
-                made.put(row, place)
+    _keep(made, seeds, order if kept else ())
     return made.add_all(row for row in order if row not in made.places)
+
+
+def _keep(made: Arrangement, seeds: Seeds, order: Iterable[int]) -> None:
+    """Put those rows where the last plan had them that still fit there."""
+    for row in order:
+        if row in seeds.kept and row not in made.places and (place := made.fits_in(row, *seeds.kept[row])):
+            made.put(row, place)
 
 
 def _rearrange(
@@ -212,10 +242,10 @@ def _rearrange(
 
 
 def _tried(best: Arrangement, problem: Problem, seeds: Seeds, sought: Prices, goal: _Goal, effort: Effort) -> Mapping[int, Place]:
-    """Return the best places of a few rows put in every order; the places they have when there are many, or none is better."""
+    """Return the best places of a few rows put in every order; those they have when they are many or it gains nothing."""
     rows = [row for row in sorted(best.places) if row not in problem.running and row not in seeds.due]
     is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not (goal.priced or best.missed)
-    if is_good or len(rows) > FEW:
+    if is_good or len(rows) > FEW or problem.flexible.keys() & set(rows):  # cells take too long to try all orders
         return best.places
     made = Arrangement(problem, sought.prices, sought.costs) if goal.priced else Arrangement.unpriced(problem)
     made.add_all(row for row in sorted(best.places) if row in problem.running)
@@ -223,7 +253,7 @@ def _tried(best: Arrangement, problem: Problem, seeds: Seeds, sought: Prices, go
         made.put(row, made.soonest(row))
     costs, first = sought.costs if goal.priced else problem.rows.grams, problem.rows.first
     least = {row: float(costs[first[row] : first[row + 1]].min(initial=np.inf)) for row in rows}
-    trial = Trial(made, goal.of, goal.of(best), effort.gap)
+    trial = Trial(made, goal.of, goal.of(best), gap=effort.gap, turns=TURNS_EACH * effort.rearrangements)
     trial.run({row: 0.0 if cost == np.inf else cost for row, cost in least.items()})
     return trial.places or best.places
 

@@ -26,6 +26,9 @@ FURTHEST = timedelta(days=14)  # how far ahead is planned at most, however long 
 _AT_ONE_INSTANT = 10  # ticks at one instant: a run that checkpoints frees its GPUs for others at once
 _LONG = timedelta(days=1)  # the engine's regular tick, which events come before
 _USER = "simulation"
+_SHORTEST_RUN = timedelta(
+    seconds=2
+)  # next to nothing, but a run that is suspended as it starts would count as fruitless
 
 Told = Callable[[int], None]  # how many jobs have ended
 
@@ -80,6 +83,7 @@ class World:
                 if told is not None:
                     told(len(self._rows) - self._busy())
             self._check_progress(arrival, change, due, now)
+        self._check_ends()
         return self._schedule()
 
     def _remember_the_past(self, recorder: Recorder) -> None:
@@ -137,6 +141,12 @@ class World:
             why = job.reason.text if job.reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} never starts: {why}")
 
+    def _check_ends(self) -> None:
+        """Refuse to tell figures of which a job is missing."""
+        for job in self._store.jobs([State.FAILED, State.CANCELLED, State.EXPIRED])[:1]:
+            why = job.reason.text if job.reason else "no reason was given"
+            raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} {job.state}: {why}")
+
     def _schedule(self) -> Schedule:
         pieces: list[tuple[tuple[float, float], ...]] = [()] * len(self._case.jobs)
         for job_id, spans in self.machine.pieces.items():
@@ -160,7 +170,7 @@ def _settings(case: Case) -> EngineSettings:
     longest_s = max(job.max_delay_s + job.duration_s for job in case.jobs)
     horizon = max(case.reach, min(FURTHEST, timedelta(seconds=longest_s)))
     return EngineSettings(
-        zone=ZONE, tick=_LONG, horizon=horizon, climatology_days=CLIMATOLOGY_DAYS, cpu_slots=0, options=Options(),
+        zone=ZONE, tick=_LONG, horizon=horizon, climatology_days=CLIMATOLOGY_DAYS, cpu_slots=0, options=Options(), is_watched=False,
         arrivals=_usual(case),
     )  # fmt: skip
 
@@ -191,6 +201,6 @@ def _spec(job: Arrival, row: int, restart_cost: timedelta) -> JobSpec:
         power_w=job.power_w,
         max_delay=timedelta(seconds=job.max_delay_s),
         interruptible=job.interruptible,
-        min_run=timedelta(0),
+        min_run=_SHORTEST_RUN,
         restart_cost=restart_cost,
     )

@@ -1,4 +1,4 @@
-"""The best plan there is for a few jobs, by trying every start on a grid of minutes; shares no code with the planner."""
+"""The best plan there is for a few jobs, by trying every start on a grid of minutes, without the planner's code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

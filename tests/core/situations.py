@@ -1,6 +1,6 @@
-"""Situations of every kind, drawn by hypothesis: pools, busy GPUs, odd seconds, holes, limits, jobs that may be suspended."""
+"""Situations of every kind, drawn by hypothesis: pools, busy GPUs, odd seconds, holes, limits, suspended jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +26,13 @@ def situation(
 
 def holed(values: Sequence[float | None]) -> Series:
     """Return a forecast of half hours from T0 on, with holes where a value is None."""
-    slots = [Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, v, Kind.FORECAST) for i, v in enumerate(values) if v is not None]
+    return of_slots(
+        Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, v, Kind.FORECAST) for i, v in enumerate(values) if v is not None
+    )
+
+
+def of_slots(slots: Iterable[Slot]) -> Series:
+    """Return a forecast of these slots."""
     return Series.of(GRID, slots)
 
 
@@ -69,14 +75,16 @@ def jobs(draw: st.DrawFn, number: int, now: datetime, *, most_gpus: int = 3, sus
 
 @st.composite
 def running(draw: st.DrawFn, number: int, devices: tuple[str, ...], now: datetime) -> Running:
-    """A run of an interruptible job that began up to three hours before `now`, perhaps longer ago than it was to take."""
+    """A run of an interruptible job that began up to three hours before `now`; it may be overdue."""
     made = draw(jobs(number, now))
     since = now - draw(seconds(0, 3 * 3600))
     spec = replace(
         made.spec, gpus=len(devices), interruptible=True, start_now=False, min_run=draw(seconds(0, 3600)),
         gpu_model=None, gpu_memory_gib=None, start_after=None,
     )  # fmt: skip
-    return Running(job=replace(made, spec=spec, submitted_at=min(made.submitted_at, since)), devices=devices, since=since)
+    return Running(
+        job=replace(made, spec=spec, submitted_at=min(made.submitted_at, since)), devices=devices, since=since
+    )
 
 
 options = st.builds(

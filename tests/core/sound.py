@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import isnan
 
+from greenrun.core.durations import expected_length
 from greenrun.core.job import Job
 from greenrun.core.plan import Interval, Placement, Plan, Running, Situation
 from greenrun.core.reasons import ReasonCode
@@ -52,7 +54,7 @@ def check_times(asked: Situation, job: Job, row: Placement, run: Running | None)
     assert (row.start, row.end) == (spans[0][0], spans[-1][1])
     assert row.start >= max(asked.now, job.earliest_start if run is None else asked.now)
     assert all(begin < end for begin, end in spans)
-    assert all(after[0] - before[1] > CLOCK for before, after in zip(spans, spans[1:], strict=False))
+    assert all(after[0] - before[1] > CLOCK for before, after in pairwise(spans))
     assert row.late == job.misses_limit(row.start, row.end)
     goes_on = run is not None and row.start == asked.now
     restarts = len(spans) - (run is None or goes_on)
@@ -67,8 +69,7 @@ def check_times(asked: Situation, job: Job, row: Placement, run: Running | None)
 
 
 def _left(run: Running, now: datetime) -> timedelta:
-    age = now - run.since
-    return max(run.job.remaining - age, age / 10, timedelta(seconds=1))
+    return expected_length(run.job.remaining, now - run.since) - (now - run.since)
 
 
 def check_suspensions(asked: Situation, job: Job, spans: tuple[Interval, ...], run: Running | None) -> None:

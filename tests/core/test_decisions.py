@@ -20,12 +20,13 @@ RUN = Run(id=1, job_id=1, number=1, token="t", devices=("gpu0",), claimed_at=T0,
 
 def placed(job_id: int, gpus: int = 1, slot: float = 0) -> Placement:
     start = T0 + slot * SLOT
-    return Placement(job_id=job_id, start=start, end=start + SLOT, gpus=gpus, reason=WHY)
+    return Placement(job_id=job_id, start=start, end=start + SLOT, gpus=gpus, pool="gpu", reason=WHY)
 
 
 def starts(*placements: Placement, free: int = 2, cpu_free: int = 1) -> list[tuple[int, tuple[str, ...]]]:
     plan = Plan(made_at=T0, placements=placements)
-    decided = decide(plan, now=T0, free=[f"gpu{i}" for i in range(free)], cpu_free=cpu_free)
+    devices, queued = {f"gpu{i}": "gpu" for i in range(free)}, {row.job_id for row in placements}
+    decided = decide(plan, now=T0, free=devices, cpu_free=cpu_free, queued=queued)
     return [(start.placement.job_id, start.devices) for start in decided]
 
 
@@ -41,9 +42,15 @@ def test_jobs_without_gpus_share_the_cpu_slots() -> None:
     assert starts(placed(1, gpus=0), placed(2, gpus=0)) == [(1, ())]
 
 
-def test_a_placement_of_a_job_that_runs_is_no_start() -> None:
+def test_devices_are_taken_from_the_placements_own_pool() -> None:
+    plan = Plan(made_at=T0, placements=(replace(placed(1), pool="A100 80 GiB"),))
+    decided = decide(plan, now=T0, free={"gpu0": "gpu", "gpu1": "A100 80 GiB"}, cpu_free=0, queued={1})
+    assert [start.devices for start in decided] == [("gpu1",)]
+
+
+def test_a_placement_of_a_job_that_has_started_is_no_start() -> None:
     plan = Plan(made_at=T0, placements=(placed(1), placed(2)))
-    decided = decide(plan, now=T0, free=["gpu0"], cpu_free=0, running={1})
+    decided = decide(plan, now=T0, free={"gpu0": "gpu"}, cpu_free=0, queued={2})
     assert [(start.placement.job_id, start.devices) for start in decided] == [(2, ("gpu0",))]
 
 
@@ -55,7 +62,9 @@ def test_a_continued_run_is_expected_after_what_remains_and_the_restart() -> Non
 def test_a_run_is_expected_at_its_planned_end_and_later_again_and_again_once_overdue() -> None:
     one = job(1, slots=2)
     assert expected_end(RUN, one, T0 + SLOT) == T0 + 2 * SLOT
-    assert expected_end(RUN, one, T0 + 3 * SLOT) == T0 + 3.3 * SLOT
+    assert expected_end(RUN, one, T0 + 2 * SLOT) == T0 + 2.2 * SLOT
+    assert expected_end(RUN, one, T0 + 2.1 * SLOT) == T0 + 2.2 * SLOT, "it stays until it is over"
+    assert expected_end(RUN, one, T0 + 2.2 * SLOT) == T0 + 2.42 * SLOT
 
 
 # suspensions

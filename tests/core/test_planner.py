@@ -1,28 +1,19 @@
-"""The planner keeps its promises: cleanest feasible window, capacity, limits, reasons, equal input equal plan."""
+"""The planner keeps its promises on plans that can be drawn: the cleanest feasible window, limits, reasons."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from greenrun.core.job import Job
-from greenrun.core.plan import Options, Placement, Situation
+from greenrun.core.plan import DeviceKind, Options, Placement, Running
 from greenrun.core.planner import plan, start_at_once
 from greenrun.core.reasons import ReasonCode
-from tests.core.build import SLOT, T0, grid, job
+from tests.core.build import SLOT, T0, job
+from tests.core.situations import holed, situation
 
 CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300]
-
-
-def situation(
-    jobs: Sequence[Job], values: Sequence[float], gpus: int = 1, now: datetime = T0, **more: object
-) -> Situation:
-    devices = tuple(f"gpu{i}" for i in range(gpus))
-    return Situation(now=now, jobs=tuple(jobs), devices=devices, forecast=grid(values), **more)  # type: ignore[arg-type]
 
 
 def drawn(placements: Sequence[Placement]) -> str:
@@ -85,16 +76,10 @@ def test_a_saving_that_is_not_worth_the_wait_is_told() -> None:
 
 
 def test_a_hole_in_the_forecast_is_never_planned_across() -> None:
-    holed = replace(situation([job(1, slots=2)], []), forecast=_with_hole([300, 300, None, 10, 200, 200]))
-    assert drawn(plan(holed).placements) == "1@3"
-
-
-def _with_hole(values: list[float | None]):  # type: ignore[no-untyped-def]
-    from greenrun.core.intensity import Kind, Series, Slot
-    from tests.core.build import GRID
-
-    slots = [Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, v, Kind.FORECAST) for i, v in enumerate(values) if v is not None]
-    return Series.of(GRID, slots)
+    beyond = replace(situation([job(1, slots=2)], []), forecast=holed([300, 300, None, 10, 200, 200]))
+    assert drawn(plan(beyond).placements) == "1@3"
+    before = replace(situation([job(1, slots=2)], []), forecast=holed([0, None, 300, 300]))
+    assert drawn(plan(before).placements) == "1@2"
 
 
 def test_a_start_whose_instant_has_just_come_is_kept_although_a_later_window_is_now_as_clean() -> None:
@@ -128,76 +113,94 @@ def test_sums_and_bound_are_in_order() -> None:
     assert plan(situation([job(1, power_w=None)], CLEAN_AT_THREE)).expected_g is None
 
 
-intensities = st.lists(st.integers(0, 9).map(lambda v: v * 50.0), min_size=12, max_size=12)
-drafts = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 2), st.integers(0, 20)), min_size=1, max_size=6)
-
-
-def _jobs(rows: list[tuple[int, int, int]]) -> list[Job]:
-    """Jobs of quarter-hour multiples with a max delay in quarter hours."""
-    return [
-        job(i + 1, slots=quarters / 2, gpus=gpus, max_delay=delay * SLOT / 2)
-        for i, (quarters, gpus, delay) in enumerate(rows)
-    ]
-
-
-@settings(max_examples=60, deadline=None)
-@given(intensities, drafts)
-def test_brute_force_over_every_quarter_hour_in_the_same_order_agrees(
-    values: list[float], rows: list[tuple[int, int, int]]
-) -> None:
-    jobs = _jobs(rows)
-    expected = _brute_force(jobs, values, gpus=2)
-    assume(expected is not None)  # limits that this order cannot meet are another rule's
-    made = plan(situation(jobs, values, gpus=2))
-    assert {row.job_id: (row.start - T0) / (SLOT / 2) for row in made.placements} == expected
-
-
-def _brute_force(jobs: list[Job], values: list[float], gpus: int) -> dict[int, float] | None:
-    """The start, in quarter hours, of each job in order of latest start; None when a job finds none in its limits."""
-    usage, quarter, starts = np.zeros(24 * 4, int), np.repeat(np.array(values), 2), {}
-    for one in sorted(jobs, key=lambda j: (j.latest_start(timedelta(hours=24)), j.id)):
-        length = round(one.spec.duration / (SLOT / 2))
-        last = round((one.spec.max_delay or timedelta()) / (SLOT / 2))
-        free = [s for s in range(last + 1) if (usage[s : s + length] + one.spec.gpus <= gpus).all()]
-        known = [s for s in free if s + length <= len(quarter)]
-        if not known:
-            return None
-        starts[one.id] = min(known, key=lambda s: (round(quarter[s : s + length].mean(), 9), s))
-        usage[starts[one.id] : starts[one.id] + length] += one.spec.gpus
-    return starts
-
-
-@settings(max_examples=60, deadline=None)
-@given(intensities, drafts, st.integers(1, 3))
-def test_capacity_is_never_exceeded_and_equal_input_gives_equal_plans(
-    values: list[float], rows: list[tuple[int, int, int]], gpus: int
-) -> None:
-    asked = situation(_jobs(rows), values, gpus=gpus)
-    made = plan(asked)
-    assert made == plan(asked)
-    for row in made.placements:
-        live = [other for other in made.placements if other.start <= row.start < other.end]
-        assert sum(other.gpus for other in live) <= gpus
-
-
-@settings(max_examples=40, deadline=None)
-@given(intensities, drafts)
-def test_shifting_the_world_by_a_week_shifts_the_plan(values: list[float], rows: list[tuple[int, int, int]]) -> None:
-    week = timedelta(days=7)
-    here = plan(situation(_jobs(rows), values, gpus=2))
-    moved = [replace(one, submitted_at=one.submitted_at + week) for one in _jobs(rows)]
-    there = plan(replace(situation(moved, [], gpus=2, now=T0 + week), forecast=grid(values, start=T0 + week)))
-    assert [(row.job_id, row.start + week) for row in here.placements] == [
-        (row.job_id, row.start) for row in there.placements
-    ]
-
-
 def test_start_at_once_keeps_the_order_of_submission() -> None:
     first, second = job(1, slots=2), job(2, submitted=T0 + SLOT)
-    rows = start_at_once([second, first], situation([first, second], CLEAN_AT_THREE))
-    assert drawn(rows) == "1@0 2@2"
+    starts = start_at_once([second, first], situation([first, second], CLEAN_AT_THREE))
+    assert starts == {1: T0, 2: T0 + 2 * SLOT}
 
 
 def test_options_are_the_default_for_what_a_job_does_not_say() -> None:
     choosy = Options(min_saving=0.9)
     assert drawn(plan(situation([job(1)], CLEAN_AT_THREE, options=choosy)).placements) == "1@0"
+
+
+TWO_DIPS = [300, 100, 300, 300, 100, 300]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        pytest.param({"restart_cost": 0 * SLOT}, [(1, 2), (4, 5)], id="300-100-300-300-100: a free restart"),
+        pytest.param({"restart_cost": SLOT}, [(0, 2)], id="a restart of a slot costs more than it gains"),
+        pytest.param({"restart_cost": SLOT / 6}, [(5 / 6, 2), (4, 5)], id="a restart takes five minutes more"),
+        pytest.param({"restart_cost": 0 * SLOT, "max_delay": 2 * SLOT}, [(0, 2)], id="the second dip is too late"),
+        pytest.param(
+            {"restart_cost": 0 * SLOT, "min_run": 2 * SLOT}, [(0, 2)], id="no run is shorter than its minimum"
+        ),
+        pytest.param({"restart_cost": 0 * SLOT, "start_now": True}, [(0, 2)], id="--now is not suspended"),
+    ],
+)
+def test_an_interruptible_job_runs_in_the_dips_that_are_worth_it(
+    spec: dict[str, object], expected: list[tuple[float, float]]
+) -> None:
+    own = {"slots": 2, "interruptible": True, "min_run": SLOT / 6, **spec}
+    placed = plan(situation([job(1, **own)], TWO_DIPS)).placements[0]  # type: ignore[arg-type]
+    slots = [((begin - T0) / SLOT, (end - T0) / SLOT) for begin, end in placed.intervals]
+    assert [at for span in slots for at in span] == pytest.approx([at for span in expected for at in span], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("since", "min_run", "restart", "values", "expected"),
+    [
+        pytest.param(-1.0, 0.0, 0.0, [300, 300, 100, 100], [(2, 3)], id="suspended at once"),
+        pytest.param(
+            -0.5, 1.5, 0.0, [300, 300, 100, 100], [(0, 1), (2, 2.5)], id="it may not be suspended before slot 1"
+        ),
+        pytest.param(-1.0, 0.0, 0.25, [110, 300, 100, 100], [(0, 1)], id="a restart costs more than it gains"),
+    ],
+)
+def test_a_running_job_is_suspended_where_it_may_and_it_pays(
+    since: float, min_run: float, restart: float, values: list[float], expected: list[tuple[float, float]]
+) -> None:
+    spec = {"interruptible": True, "min_run": min_run * SLOT, "restart_cost": restart * SLOT}
+    own = job(1, slots=2, submitted=T0 - 3 * SLOT, **spec)
+    run = Running(job=own, devices=("gpu0",), since=T0 + since * SLOT)
+    placed = plan(situation([], values, running=(run,))).placements[0]
+    assert [((begin - T0) / SLOT, (end - T0) / SLOT) for begin, end in placed.intervals] == expected
+
+
+def test_a_restart_is_charged_to_a_running_job_that_is_suspended() -> None:
+    own = job(1, slots=2, submitted=T0 - 3 * SLOT, interruptible=True, min_run=0 * SLOT, restart_cost=SLOT / 2)
+    run = Running(job=own, devices=("gpu0",), since=T0 - SLOT)
+    placed = plan(situation([], [400, 400, 100, 100, 100], running=(run,))).placements[0]
+    assert (placed.start, placed.end) == (T0 + 2 * SLOT, T0 + 3.5 * SLOT)
+    assert placed.expected_g == pytest.approx(1000 * 0.75 * 100 / 1000)
+
+
+def test_each_pool_has_its_own_gpus_and_a_job_only_uses_those_it_may() -> None:
+    kinds = {"gpu0": DeviceKind(model="A100", memory_gib=80), "gpu1": DeviceKind(model="V100", memory_gib=16)}
+    jobs = [job(1, gpu_model="a100"), job(2, gpu_memory_gib=40.0), job(3), job(4, gpus=2)]
+    made = plan(situation(jobs, CLEAN_AT_THREE, gpus=2, kinds=kinds))
+    assert {row.job_id: row.pool for row in made.placements} == {1: "A100 80 GiB", 2: "A100 80 GiB", 3: "V100 16 GiB"}
+    assert sorted((row.start - T0) / SLOT for row in made.placements) == [0, 3, 3]
+    assert made.reason(4).code is ReasonCode.TOO_FEW_GPUS  # type: ignore[union-attr]
+
+
+def test_a_job_for_now_comes_before_what_was_submitted_earlier() -> None:
+    jobs = [job(1, slots=2, submitted=T0 - SLOT), job(2, start_now=True, power_w=3000.0)]
+    made = plan(situation(jobs, [100, 100, 50, 300, 300]))
+    assert drawn(made.placements) == "2@0 1@1"
+
+
+def test_what_is_not_known_is_not_taken_for_clean() -> None:
+    """A job pushed beyond the forecast would count as nothing in the sum."""
+    jobs = [job(1, slots=1, gpus=2), job(2, slots=3), job(3, slots=3)]
+    made = plan(situation(jobs, [300, 300, 300, 300], gpus=2))
+    assert made.expected_g == pytest.approx(1.0 * 300 * 3.5)
+
+
+def test_the_bound_is_told_only_of_plans_within_all_limits() -> None:
+    jobs = [job(1, slots=2), job(2, slots=2, max_delay=SLOT)]
+    made = plan(situation(jobs, [300, 300, 300, 100, 100], busy={"gpu0": T0 + 2 * SLOT}))
+    assert [row.late for row in made.placements].count(True) == 1
+    assert made.bound_g is None

@@ -1,0 +1,74 @@
+"""Tell whether anything has happened that a plan did not foresee; as long as nothing has, it still holds."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from greenrun.core.job import Job
+from greenrun.core.plan import Plan, Situation
+
+
+def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
+    """Tell whether `now` differs from what the situation `before` and the plan made of it lead to.
+
+    News are: jobs that came, left or were changed otherwise than by starting as planned; a start that did not come
+    about; GPUs that are back early or late, or taken by others; another outlook; other settings.
+    """
+    if before is None or now.now < before.now:
+        return True
+    same = (
+        before.forecast is now.forecast
+        and before.options == now.options
+        and before.devices == now.devices
+        and before.elsewhere == now.elsewhere
+        and before.states == now.states
+        and before.arrivals == now.arrivals
+        and before.cpu_slots == now.cpu_slots
+    )
+    changes = (_queue_changed, _running_changed, _use_changed)
+    return not same or any(changed(before, plan, now) for changed in changes)
+
+
+def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """A job may be gone because its planned start has come; one whose start has come must be gone."""
+    known = {row.id: _terms(row) for row in before.jobs}
+    queued = {row.id: _terms(row) for row in now.jobs}
+    if any(known.get(job_id) != terms for job_id, terms in queued.items()):
+        return True
+    if any((place := plan.placement(job_id)) is None or place.start > now.now for job_id in known.keys() - queued):
+        return True
+    overdue = now.now - now.options.due_grace
+    return any(place.start < overdue for place in plan.placements if place.job_id in queued)
+
+
+def _running_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Jobs that may be suspended must be known to the plan, and those that are gone must have been about to end."""
+    runs = {row.job.id for row in now.running}
+    if any(plan.placement(job_id) is None for job_id in runs):
+        return True
+    gone = [plan.placement(row.job.id) for row in before.running if row.job.id not in runs]
+    return any(place is None or place.end > now.now + now.options.due_grace for place in gone)
+
+
+def _terms(job: Job) -> tuple[object, ...]:
+    return job.spec, job.held, job.cancel_requested, job.progress
+
+
+def _use_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Compare when GPUs and CPU slots are expected back, whichever they are, with what was foreseen."""
+    grace = now.options.due_grace
+    others = {job.id for job in now.jobs} | {row.job.id for row in now.running}  # whose GPUs are not in `busy`
+    started = [row for row in plan.placements if row.job_id not in others and row.start <= now.now]
+    gpus = [row.end for row in started for _ in range(row.gpus)]
+    cpus = [row.end for row in started if not row.gpus]
+    return _differ([*before.busy.values(), *gpus], now.busy.values(), now.now, grace) or _differ(
+        [*before.cpu_busy, *cpus], now.cpu_busy, now.now, grace
+    )
+
+
+def _differ(expected: Iterable[datetime], actual: Iterable[datetime], now: datetime, grace: timedelta) -> bool:
+    left, right = _later(expected, now + grace), _later(actual, now + grace)
+    return len(left) != len(right) or any(abs(a - b) > grace for a, b in zip(left, right, strict=True))
+
+
+def _later(ends: Iterable[datetime], than: datetime) -> Sequence[datetime]:
+    return sorted(end for end in ends if end > than)
