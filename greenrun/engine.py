@@ -70,9 +70,7 @@ class Engine:
         self._store = store
         self._meter = meter
         self._books = Books(store, meter, pue=self.settings.options.pue)
-        self.grid = Grid(
-            store, self._books, self.settings.zone, forecasts, histories, self.settings.climatology_days
-        )
+        self.grid = Grid(store, self._books, self.settings.zone, forecasts, histories, self.settings.climatology_days)
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
         self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))

@@ -18,7 +18,7 @@ AHEAD_S = 48 * 3600.0  # arrivals later than this do not change what is best now
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastJob:
-    """A job as it once arrived: when in epoch seconds, and what it asked for; `wait_s` is how long it could be put off."""
+    """A job as it once arrived: when, in epoch seconds, and what it asked for; it could be put off by `wait_s`."""
 
     submitted_s: float
     length_s: float
@@ -49,7 +49,9 @@ def learn_arrivals(past: Sequence[PastJob], span_s: float) -> Arrivals:
     if not jobs or span_s <= 0:
         return ()
     gpus = np.array([job.gpus for job in jobs], dtype=np.float64)
-    length_s, watts, wait_s = (np.array([getattr(job, name) for job in jobs]) for name in ("length_s", "watts", "wait_s"))
+    length_s, watts, wait_s = (
+        np.array([getattr(job, name) for job in jobs]) for name in ("length_s", "watts", "wait_s")
+    )
     time_s = np.cumsum(gpus * length_s)
     label = np.minimum((time_s / time_s[-1] * CLASSES * (1 - 1e-12)).astype(np.int64), CLASSES - 1)
     return tuple(
@@ -65,7 +67,7 @@ def learn_arrivals(past: Sequence[PastJob], span_s: float) -> Arrivals:
 
 
 def expected_demands(arrivals: Arrivals, now_s: float, pools: tuple[int, ...]) -> Demands:
-    """Return a row for each class and hour from now on: the GPUs it is expected to ask for, from the hour's middle on."""
+    """Return a row for each class and hour to come: the GPUs it is expected to ask for, from the hour's middle on."""
     starts_s = now_s + EVERY_S * (np.arange(int(AHEAD_S / EVERY_S)) + 0.5)
     rows = len(starts_s)
     release_s = np.tile(starts_s, len(arrivals))

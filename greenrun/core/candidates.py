@@ -37,7 +37,7 @@ class Demands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
-    """Instants among the knots: `cell` holds the index of the cell, `share` (0-1) how far into it, each of shape (n,)."""
+    """Instants among the knots, shape (n,): `cell` holds the index of the cell, `share` (0-1) how far into it."""
 
     cell: Ints
     share: Floats
@@ -115,7 +115,7 @@ class Candidates:
         return spent
 
     def cheapest(self, costs: Floats) -> tuple[Ints, Floats]:
-        """Return the rows' cheapest candidates, the earliest of equals, and what they cost; rows without any left out."""
+        """Return the rows' cheapest candidates, the earliest of equals, and what they cost, for rows with any."""
         filled = np.flatnonzero(np.diff(self.first))
         if not len(filled):
             return np.zeros(0, dtype=np.int64), np.zeros(0)

@@ -62,7 +62,7 @@ SHORTEST = timedelta(milliseconds=50)
 
 
 def expected_length(duration: timedelta, age: timedelta) -> timedelta:
-    """Return how long a run that is `age` old is expected to last: its duration, and a tenth more whenever that is over.
+    """Return how long a run of this `age` is expected to last: its duration, and a tenth more whenever that is over.
 
     The estimate stays the same until it is over, so that a late run does not change the plan at every look at it.
     """

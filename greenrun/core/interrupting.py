@@ -1,7 +1,7 @@
 """When an interruptible job runs and when it is suspended: the cheapest set of cells, by dynamic programming.
 
 State: the cell, how much of the work is done, and whether the job runs. A start costs the restart once some work is
-done, and lasts for the minimum run at least. A job that runs in one piece is the case in which a restart costs too much.
+done, and lasts for the minimum run at least. Running in one piece is the case in which a restart costs too much.
 """
 
 from dataclasses import dataclass

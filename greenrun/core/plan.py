@@ -136,7 +136,8 @@ class Situation:
     `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `running` are the
     interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
-    `arrivals` are the jobs that usually come. `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
+    `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
+    `arrivals` are the jobs that usually come.
     """
 
     now: datetime

@@ -1,6 +1,6 @@
 """Choose when each queued job starts: one pure function from a frozen situation to a plan with its reasons.
 
-Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); arrangements that do fit are built with them
+Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); arrangements that do fit are then built
 from the last plan and in several orders (placing.py), and the best is improved (search.py). Fewer missed limits come
 before fewer grams.
 """

@@ -27,7 +27,8 @@ class Problem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
     `limits[row]` is what missing the row's limit counts: 0 without one of the user's, `PROMISED` for a finish-by.
-    `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the emissions, in g, under which a row runs at once, and the least share that waiting must gain.
+    `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
+    emissions, in g, under which a row runs at once, and the least share that waiting must gain.
     """
 
     now_s: float
@@ -107,7 +108,7 @@ def _demands(
     latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
     suitable = [tuple(i for i, pool in enumerate(pools) if pool.suits(job)) for job in jobs]
     for row, run in running.items():
-        suitable[row] = (home[run.devices[0]] if run.devices else len(pools) - 1,)
+        suitable[row] = (next((home[device] for device in run.devices if device in home), len(pools) - 1),)
     lengths_s = [job.remaining.total_seconds() for job in jobs]
     for row, run in running.items():
         lengths_s[row] = left_s(run, now_s)
@@ -164,7 +165,7 @@ def _choice(job: Job, situation: Situation, watts: float) -> tuple[float, float]
 
 
 def watts_of(job: Job, gpu_power_w: float | None) -> float:
-    """Return the power that weighs a job against others: its own, else the usual one of its GPUs, else a nominal one."""
+    """Return the power that weighs a job against others: its own, else that of its GPUs, else a nominal one."""
     if job.spec.power_w is not None:
         return job.spec.power_w
     if not job.spec.gpus:
@@ -199,7 +200,7 @@ def priced_cells(prices: Prices, problem: Problem) -> Floats:
 
 
 def named_prices(cells: Floats, problem: Problem) -> Prices:
-    """Return prices on cells as they are kept: from which instant on in which pool, in g per GPU-hour; where they change."""
+    """Return prices as they are kept: by pool and instant from which they hold, in g per GPU-hour."""
     named: dict[tuple[str, datetime], float] = {}
     for pool, row in zip(problem.pools, cells, strict=True):
         if not row.any():

@@ -142,7 +142,7 @@ def cells_of(release_s: float, deadline_s: float, intensity: Series, step_s: flo
 
 
 def step_for(slot_s: float, length_s: float, restart_s: float) -> float:
-    """Return the length of cell for a job: whole slots where they are exact, else fine enough for what a restart takes."""
+    """Return the length of a job's cells: whole slots where they are exact, else fine enough for restarts."""
     if not restart_s and abs(length_s / slot_s - round(length_s / slot_s)) < 1e-9:
         return slot_s
     parts = ceil(slot_s / restart_s) if restart_s else COARSEST

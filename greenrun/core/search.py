@@ -79,9 +79,7 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     if ghosts is not None:
         pressed, unpriced = ghost_response(ghosts), np.zeros_like(seeds.prices)
         upper_g = first.grams + GHOST_SLACK * pressed(unpriced)[0]
-        sought = ask(
-            seeds.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0
-        )
+        sought = ask(seeds.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
     goal = _Goal(priced=ghosts is not None)
     soonest = arranged_soonest(problem, seeds.due)
     fixed = [made.repriced(problem, sought.prices, sought.costs) for made in (first, soonest)]
@@ -94,17 +92,24 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
         best = goal.best([best, *arranged])
     if effort.rearrangements:
         _rearrange(best, problem, sought, goal, effort, frozenset(seeds.due))
-    return Found(places=_tried(best, problem, seeds, sought, goal, effort), prices=sought.prices, bound_g=bound_g, soonest_g=None if soonest.unknown else soonest.grams)
+    return Found(
+        places=_tried(best, problem, seeds, sought, goal, effort),
+        prices=sought.prices,
+        bound_g=bound_g,
+        soonest_g=None if soonest.unknown else soonest.grams,
+    )
 
 
 def _affordable(problem: Problem) -> int:
     """Return how many steps of the prices to take at most, where jobs that may be suspended make a step dear."""
-    weight = sum(TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values())
+    weight = sum(
+        TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values()
+    )
     return max(FEWEST_STEPS, STEP_WEIGHT // weight) if weight else sys.maxsize
 
 
 def arranged_soonest(problem: Problem, due: Sequence[int] = ()) -> Arrangement:
-    """Start everything as soon as it fits, what is due first, then in order of earliest start: as without a forecast."""
+    """Start everything as soon as it fits, what is due first, then in order of earliest start: without a forecast."""
     made = Arrangement.unpriced(problem)
     jobs = problem.jobs
     first = [*sorted(problem.running), *due]
@@ -191,7 +196,7 @@ def _on_time(problem: Problem, seeds: Seeds, sought: Prices, order: Sequence[int
 def _arranged(
     problem: Problem, seeds: Seeds, prices: Floats, costs: Floats, order: Sequence[int], *, kept: bool = False
 ) -> Arrangement:
-    """Put what is due first, as soon as it fits; then, if asked for, what the last plan knows where it was; then all others in order."""
+    """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
     made = Arrangement(problem, prices, costs)
     running = [row for row in order if row in problem.running]
     _keep(made, seeds, running if kept else ())
@@ -212,7 +217,7 @@ def _keep(made: Arrangement, seeds: Seeds, order: Iterable[int]) -> None:
 def _rearrange(
     best: Arrangement, problem: Problem, sought: Prices, goal: _Goal, effort: Effort, fixed: frozenset[int]
 ) -> None:
-    """Take out a job that pays much more than it would like, and some in its way; put it back first; keep what is better."""
+    """Take out a job that pays more than it would like, and some in its way; put it back first; keep what is better."""
     rng = np.random.default_rng(len(problem.jobs))
     rows = problem.rows
     wish = {
@@ -241,8 +246,10 @@ def _rearrange(
                 best.put(other, place)
 
 
-def _tried(best: Arrangement, problem: Problem, seeds: Seeds, sought: Prices, goal: _Goal, effort: Effort) -> Mapping[int, Place]:
-    """Return the best places of a few rows put in every order; those they have when they are many or it gains nothing."""
+def _tried(
+    best: Arrangement, problem: Problem, seeds: Seeds, sought: Prices, goal: _Goal, effort: Effort
+) -> Mapping[int, Place]:
+    """Return the best places of a few rows put in every order; those they have when none is better."""
     rows = [row for row in sorted(best.places) if row not in problem.running and row not in seeds.due]
     is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not (goal.priced or best.missed)
     if is_good or len(rows) > FEW or problem.flexible.keys() & set(rows):  # cells take too long to try all orders

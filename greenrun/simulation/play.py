@@ -170,9 +170,15 @@ def _settings(case: Case) -> EngineSettings:
     longest_s = max(job.max_delay_s + job.duration_s for job in case.jobs)
     horizon = max(case.reach, min(FURTHEST, timedelta(seconds=longest_s)))
     return EngineSettings(
-        zone=ZONE, tick=_LONG, horizon=horizon, climatology_days=CLIMATOLOGY_DAYS, cpu_slots=0, options=Options(), is_watched=False,
+        zone=ZONE,
+        tick=_LONG,
+        horizon=horizon,
+        climatology_days=CLIMATOLOGY_DAYS,
+        cpu_slots=0,
+        options=Options(),
+        is_watched=False,
         arrivals=_usual(case),
-    )  # fmt: skip
+    )
 
 
 def _usual(case: Case) -> Arrivals:
