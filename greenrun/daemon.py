@@ -180,6 +180,7 @@ class Daemon:
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid
         self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
+        self._engine.learn_arrivals(now)
         live = {run.label for run in self._store.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
 
@@ -193,7 +194,7 @@ class Daemon:
             now=utc_now, plan=self.plan, health=self.health, forecast=lambda: self._engine.forecast,
             devices=self.devices,
             requests=lambda: self._engine.grid.requests, failures=lambda: self._engine.grid.failures,
-            pue=self._config.devices.pue,
+            plan_changes=lambda: self._engine.plan_changes, pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))
         settings = _api_settings(self._config, self._forecasts)

@@ -4,7 +4,7 @@ Every step is a short transaction with a compare-and-set, so a crash between any
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,15 +14,16 @@ from greenrun.accounting import Books, Observed
 from greenrun.core.admission import admit_each
 from greenrun.core.arrivals import Arrivals
 from greenrun.core.decisions import decide, expected_end, suspensions
-from greenrun.core.dependencies import hopeless
+from greenrun.core.dependencies import blocked, hopeless
 from greenrun.core.errors import MeterError
 from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
 from greenrun.core.news import is_news
-from greenrun.core.plan import Options, Placement, Plan, Running, Situation, Waiting
+from greenrun.core.plan import DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planner import plan
 from greenrun.core.pools import kind_of, pools_of
 from greenrun.core.reasons import Reason, ReasonCode, because
+from greenrun.core.usual import MEMORY, MOST, usual_arrivals
 from greenrun.grid import Grid, News
 from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
 from greenrun.supervision import Supervision
@@ -74,9 +75,11 @@ class Engine:
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
         self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
-        self._saved_plan = self.plan
+        self._saved_plan = self._published = self.plan
         self._planned_for: Situation | None = None
         self.draining = False
+        self.arrivals = self.settings.arrivals
+        self.plan_changes = 0
         self.meter_failures: Counter[str] = Counter()
 
     @property
@@ -92,8 +95,9 @@ class Engine:
         self._supervision.reap(observed, now)
         self._clear_queue(now)
         situation = self._situation(now)
-        if self._is_outdated(situation):
-            self._publish(plan(situation), situation)
+        self._plan(situation)
+        if self.plan is not self._published:
+            self._publish(self.plan, situation)
         self._carry_out(situation, now)
         return self._next_tick(now)
 
@@ -110,11 +114,16 @@ class Engine:
         self._remember(now)
         self.grid.take(news)
 
+    def learn_arrivals(self, now: datetime) -> None:
+        """Learn anew what usually is submitted, so that plans leave room for it."""
+        self.arrivals = usual_arrivals(self._store.submissions(now - MEMORY, MOST), now, self.settings.options)
+
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
         situation = replace(situation, states={**situation.states, **self._states(specs)})
-        new_id = max((job.id for job in situation.jobs), default=0) + 1  # sorts last, as the next id will
+        known = [*(job.id for job in situation.jobs), *situation.ends, *(row.job.id for row in situation.running)]
+        new_id = max(known, default=0) + 1  # sorts last, as the next id will
         jobs = [
             Job(id=job_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
             for job_id, spec in enumerate(specs, start=new_id)
@@ -122,11 +131,13 @@ class Engine:
         return admit_each(situation, jobs)
 
     def replan(self, now: datetime) -> Plan:
-        """Plan the queue as it stands, so that the plan can be shown; store and start nothing."""
-        situation = self._situation(now)
+        """Plan the queue as it stands, so that the plan can be shown; the next tick stores it and starts what is due."""
+        self._plan(self._situation(now))
+        return self.plan
+
+    def _plan(self, situation: Situation) -> None:
         if self._is_outdated(situation):
             self.plan, self._planned_for = plan(situation), situation
-        return self.plan
 
     def _is_outdated(self, situation: Situation) -> bool:
         """Whether there is news, or the plan still shows jobs that have started, which somebody may look at."""
@@ -181,7 +192,8 @@ class Engine:
         devices = tuple(device.id for device in known)
         jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
-        running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job))}
+        kinds = {device.id: kind_of(device) for device in known}
+        running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, kinds))}
         staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
         busy = {device: at for run, at in staying.items() for device in run.devices if device in devices}
         held = {device for run, _ in live for device in run.devices}
@@ -193,24 +205,31 @@ class Engine:
             jobs=queued,
             running=tuple(running.values()),
             states=self._states(job.spec for job in queued),
+            ends={run.job_id: at for run, at in staying.items() if run.id not in self._supervision.suspending},
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
-            kinds={device.id: kind_of(device) for device in known},
+            kinds=kinds,
             busy=busy,
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=tuple(at for run, at in staying.items() if not run.devices),
             forecast=self.grid.outlook(now, now + self.settings.horizon),
             options=self.settings.options,
-            arrivals=self.settings.arrivals,
+            arrivals=self.arrivals,
             last=self.plan,
             prices=self.plan.prices,
         )
 
-    def _may_be_suspended(self, run: Run, job: Job) -> Running | None:
-        """The run as one that the plan may suspend: confirmed, interruptible, and not asked to end in any way yet."""
+    def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind]) -> Running | None:
+        """The run as one that the plan may suspend: confirmed, interruptible, and not asked to end in any way yet.
+
+        One whose GPUs are not all to be seen now, or whose CPU slot is no longer one, has no place to be planned at.
+        """
         is_ending = job.cancel_requested or run.id in self._supervision.suspending
         if job.state is not State.RUNNING or not job.spec.interruptible or is_ending or run.started_at is None:
+            return None
+        seen = {kinds.get(device) for device in run.devices}
+        if None in seen or len(seen) > 1 or not (run.devices or self.settings.cpu_slots):
             return None
         return Running(job=job, devices=run.devices, since=run.started_at)
 
@@ -219,12 +238,11 @@ class Engine:
         return now + job.spec.grace if run.id in self._supervision.suspending else expected_end(run, job, now)
 
     def _publish(self, made: Plan, situation: Situation) -> None:
-        """Make a plan the current one; a job whose reason has another code than before gets it written down."""
-        self._planned_for = situation
+        """Store the current plan; a job whose reason has another code than before gets it written down."""
         if not made.decides_as(self._saved_plan):
+            self.plan_changes += made.moves_from(self._saved_plan, {job.id for job in situation.jobs})
             self._store.save_plan(made, now=made.made_at)
             self._saved_plan = made
-        self.plan = made
         changed = {
             job.id: reason
             for job in situation.jobs
@@ -232,6 +250,7 @@ class Engine:
         }
         if changed:
             self._store.set_reason(changed, now=made.made_at)
+        self._published = made
 
     def _carry_out(self, situation: Situation, now: datetime) -> None:
         if self.draining:
@@ -242,7 +261,7 @@ class Engine:
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
         free = {device: pools[device] for device in situation.devices if device not in in_use}
         cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
-        queued = {job.id for job in situation.jobs}
+        queued = {job.id for job in situation.jobs if blocked(job, situation.states) is None}
         for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
             self._supervision.start(start, now)
 

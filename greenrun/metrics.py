@@ -20,7 +20,7 @@ from greenrun import __version__
 from greenrun.core.energy import Component, Device
 from greenrun.core.intensity import Forecast, SeriesId, Signal
 from greenrun.core.job import Job, Outcome, State
-from greenrun.core.plan import Plan
+from greenrun.core.plan import Placement, Plan, Waiting
 from greenrun.ports import Store
 
 MAX_PROJECTS = 50
@@ -80,7 +80,8 @@ class Health:
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
-    `requests` counts what each provider was asked, `failures` by (provider, cause) what had no usable answer.
+    `requests` counts what each provider was asked, `failures` by (provider, cause) what had no usable answer;
+    `plan_changes` how often a new plan moved a waiting job.
     """
 
     now: Callable[[], datetime]
@@ -90,6 +91,7 @@ class LiveState:
     devices: Callable[[], Sequence[Device]]
     requests: Callable[[], Mapping[str, int]] = dict
     failures: Callable[[], Mapping[tuple[str, str], int]] = dict
+    plan_changes: Callable[[], int] = int
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"
@@ -170,13 +172,14 @@ class MetricsCollector(Collector):
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
         for state in State:
             jobs.add_metric((state.value,), counts.get(state, 0))
-        plan = self._state.plan()
-        reasons = [row.reason for row in plan.placements] + [row.reason for row in plan.waiting]
+        plan, running = self._state.plan(), {run.job_id for run in self._store.live_runs()}
+        rows: list[Placement | Waiting] = [*plan.placements, *plan.waiting]
+        reasons = [row.reason for row in rows if row.job_id not in running]
         waiting = GaugeMetricFamily("greenrun_jobs_waiting", "Queued jobs, by why they wait.", labels=("reason",))
         for code, count in Counter(reason.code for reason in reasons).items():
             waiting.add_metric((code.value,), count)
         yield from (jobs, waiting)
-        yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
+        yield from _plan(plan, self._state.plan_changes())
 
     def _running(self) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()
@@ -205,6 +208,14 @@ class MetricsCollector(Collector):
         ids = {job.id for job in running}
         lately = [job_id for job_id in self._shown if job_id not in ids][: MAX_RUNNING_JOBS - len(shown)]
         return [*shown, *(self._store.job(job_id) for job_id in lately)], len(running) - len(shown)
+
+
+def _plan(plan: Plan, changes: int) -> Iterator[Metric]:
+    yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
+    text = "The least CO2e that any plan within the same limits could be expected to emit."
+    yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
+    text = "Places in the plan that a new plan moved by more than a minute, since the daemon started."
+    yield CounterMetricFamily("greenrun_plan_changes_total", text, value=changes)
 
 
 def _grid(state: LiveState) -> Iterator[Metric]:

@@ -72,22 +72,25 @@ class Outlooks:
     def outlook(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
         """Return what to expect of the slots that touch `[now, until)`; None when nothing is known of them.
 
-        It is the same object until a slot has ended or there was news, so asking at every tick costs nothing. Without
-        days to learn from it is the forecast's own slots.
+        It is the same object until a slot has ended or there was news, so asking at every tick costs nothing, and a plan
+        made with it holds as long. Without days to learn from it is the forecast's own slots.
         """
-        if not self._days:
-            return forecast.series.between(now, until) if forecast is not None else None
         known = (forecast, self._measured, self._lessons, until - now)
         if self._shown is None or not self._shown.holds(known, now):
-            made = outlook(
-                forecast.series if forecast is not None else None,
-                self._measured,
-                now,
-                until,
-                lessons=self._lessons,
-                known_at=forecast.known_at if forecast is not None else None,
-                days=self._days,
-            )
-            edge = next(iter(made.edges(now, until)), now) if made is not None else now
+            made = self._made(forecast, now, until)
+            edge = next(iter(made.edges(now, until)), until) if made is not None else now
             self._shown = Shown(known=known, since=now, until=edge, outlook=made)
         return self._shown.outlook
+
+    def _made(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
+        if not self._days:
+            return forecast.series.between(now, until) if forecast is not None else None
+        return outlook(
+            forecast.series if forecast is not None else None,
+            self._measured,
+            now,
+            until,
+            lessons=self._lessons,
+            known_at=forecast.known_at if forecast is not None else None,
+            days=self._days,
+        )

@@ -116,6 +116,9 @@ class Store(Protocol):
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
 
+    def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
+        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
+
     def job_counts(self) -> Mapping[State, int]:
         """Return how many jobs are in each state; a state without jobs is absent."""
 

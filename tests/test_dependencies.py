@@ -31,7 +31,10 @@ def test_a_job_starts_when_the_one_before_it_has_succeeded_and_a_chain_falls_wit
     run_until(world, engine, T0 + timedelta(minutes=5))
     reason = store.job(second.id).reason
     assert reason is not None
-    assert (reason.code, reason.text) == (ReasonCode.WAITS_FOR, f"waits for job {good.id} to succeed")
+    at = "2026-03-02 00:10:00Z"
+    assert (reason.code, reason.text) == (
+        ReasonCode.WAITS_FOR, f"waits for job {good.id} to succeed and is planned for {at}",
+    )  # fmt: skip
     run_until(world, engine, T0 + SLOT)
     states = store.job_states([second.id, whatever.id, lost.id, last.id])
     assert list(states.values()) == [State.SUCCEEDED, State.SUCCEEDED, State.CANCELLED, State.CANCELLED]
@@ -63,3 +66,20 @@ def test_a_restarted_daemon_has_the_plan_that_it_had(tmp_path: Path) -> None:
     again = new_engine(world, store, world.meter())
     assert again.plan.decides_as(engine.plan)
     assert len(again.plan.placements) == 3
+
+
+def test_a_job_leaves_time_for_the_one_after_it_which_starts_when_it_has_ended_although_late(tmp_path: Path) -> None:
+    """The first takes ten minutes longer than it said, so the second starts that much after its planned instant."""
+    world, store = World(DAY), open_store(tmp_path)
+    first = add(store, spec(3000, duration=2 * SLOT - timedelta(minutes=20)))
+    second = add(store, spec(1800, after=after(first), finish_by=T0 + 3 * SLOT))
+    engine = new_engine(world, store, world.meter())
+    engine.refresh(T0)
+    placed = engine.replan(T0).placements
+    assert [row.job_id for row in placed] == [first.id, second.id]
+    assert placed[0].end <= placed[1].start <= T0 + 2 * SLOT
+    run_until(world, engine, T0 + 4 * SLOT)
+    runs = {process.job_id: process for process in world.processes.values()}
+    assert runs[second.id].started_at >= runs[first.id].ends_at
+    assert runs[second.id].started_at - runs[first.id].ends_at <= timedelta(minutes=1)
+    assert runs[second.id].ends_at <= T0 + 3 * SLOT

@@ -203,7 +203,7 @@ def test_make_says_in_a_sentence_that_python_is_too_old(tmp_path: Path) -> None:
 
 def test_every_dependency_is_pinned_and_has_its_reason() -> None:
     project = tomllib.loads(text("pyproject.toml"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    wanted = [*project["dependencies"], *(row for extra in project["optional-dependencies"].values() for row in extra)]
     names = [re.split(r"[^\w-]", requirement)[0] for requirement in wanted]
     pinned = {line.partition("==")[0].lower() for line in text("constraints.txt").splitlines() if "==" in line}
     decision = text("docs/adr/0001-dependencies.md")

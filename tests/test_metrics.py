@@ -200,6 +200,8 @@ def test_liveness_and_the_plans_gap_are_told_once_known(scrape: Scrape) -> None:
     assert scrape.value("greenrun_scheduler_last_tick_timestamp_seconds") == NOW.timestamp()
     assert scrape.value("greenrun_sampler_last_sample_timestamp_seconds") == NOW.timestamp()
     assert scrape.value("greenrun_plan_gap_ratio") == pytest.approx(0.1)
+    assert scrape.value("greenrun_plan_bound_grams") == 100.0
+    assert scrape.value("greenrun_plan_changes_total") == 0.0
     assert scrape.value("greenrun_pue_ratio") == 1.0
 
 
@@ -224,3 +226,10 @@ def test_promtool_finds_nothing_to_say(scrape: Scrape) -> None:
     told = generate_latest(busy(scrape).registry)
     checked = subprocess.run(["promtool", "check", "metrics"], input=told, capture_output=True, timeout=30, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_a_running_job_in_the_plan_does_not_count_as_waiting(scrape: Scrape) -> None:
+    scrape.run_job(1)
+    scrape.store.keep(stored(2))
+    scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(1), placed(2)))
+    assert scrape.value("greenrun_jobs_waiting", reason="cleanest_window") == 1.0

@@ -38,7 +38,15 @@ def _planned(planned: PlannedOut) -> str:
     grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e"
     against = "" if planned.start_now_g is None else f" ({mass_text(planned.start_now_g)} if it started now)"
     times = f"{time_text(planned.start)} to {time_text(planned.end)}"
-    return f"Planned from {times} at {grams_text(planned.g_per_kwh)} g/kWh{grams}{against if grams else ''}."
+    mean = "an unknown intensity" if planned.g_per_kwh is None else f"{grams_text(planned.g_per_kwh)} g/kWh"
+    return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
+
+
+def _pieces(planned: PlannedOut) -> str:
+    if len(planned.pieces) < 2:
+        return ""
+    spans = "; ".join(f"{time_text(piece.start)} to {time_text(piece.end)}" for piece in planned.pieces)
+    return f" It runs {spans}, and is suspended in between."
 
 
 def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:

@@ -18,11 +18,12 @@ class Step(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A labelled interval."""
+    """A labelled interval; with `pieces`, those parts of it in which something runs."""
 
     label: str
     start: datetime
     end: datetime
+    pieces: Sequence[tuple[datetime, datetime]] = ()
 
 
 def merged(steps: Sequence[Step], limit: int = _MAX_ROWS) -> list[Step]:
@@ -55,13 +56,20 @@ def strip(steps: Sequence[Step], start: datetime, end: datetime, width: int) -> 
 
 
 def gantt_lines(bars: Sequence[Bar], start: datetime, end: datetime, width: int) -> list[str]:
-    """Return one line per bar on the axis `[start, end)`; however short, a bar has one column."""
+    """Return one line per bar on the axis `[start, end)`, dots for pauses; a bar or piece has at least one column."""
     column_of = width / max((end - start).total_seconds(), 1e-9)
+
+    def columns(since: datetime, until: datetime) -> slice:
+        first = min(width - 1, max(0, int((since - start).total_seconds() * column_of)))
+        return slice(first, min(width, max(first + 1, round((until - start).total_seconds() * column_of))))
+
     lines = []
     for bar in bars:
-        first = min(width - 1, max(0, int((bar.start - start).total_seconds() * column_of)))
-        last = min(width, max(first + 1, round((bar.end - start).total_seconds() * column_of)))
-        lines.append(f"{bar.label}  {' ' * first}{'█' * (last - first)}".rstrip())
+        cells = [" "] * width
+        for sign, parts in (("·", [(bar.start, bar.end)]), ("█", bar.pieces or [(bar.start, bar.end)])):
+            for columns_of in (columns(since, until) for since, until in parts):
+                cells[columns_of] = sign * (columns_of.stop - columns_of.start)
+        lines.append(f"{bar.label}  {''.join(cells)}".rstrip())
     return lines
 
 

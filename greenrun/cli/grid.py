@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from greenrun.cli import chart, text
+from greenrun.cli import chart, planned, text
 from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.cli.verb import USAGE, LocalError
@@ -37,13 +37,15 @@ def plan(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, con
         return
     now = utc_now()
     if answer["placements"]:
-        _print_drawing(answer, client.forecast(), now)
+        forecast = client.forecast()
+        _print_drawing(answer, forecast, now)
         print_table(
             ("job", "when", "gpus", "g/kWh", "CO2e", "why"),
             [_placement(row, now) for row in answer["placements"]],
             right=("job", "gpus", "g/kWh", "CO2e"),
         )
-        print(_sums(answer))
+        for line in planned.notes(answer, forecast, now):
+            print(line)
     for row in answer["waiting"]:
         print(f"job {row['job']} waits without a place in the plan: {text.reason_text(row)}")
 
@@ -60,17 +62,12 @@ def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
     ]
 
 
-def _sums(answer: Mapping[str, Any]) -> str:
-    expected, at_once = answer.get("expected_g"), answer.get("start_at_once_g")
-    below = text.below_text({"expected_g": expected, "start_now_g": at_once}).removesuffix(" now")
-    return f"expected {text.grams_text(expected)} CO2e; started at once {text.grams_text(at_once)} CO2e" + (
-        f" ({below} that)" if below.endswith(("below", "above")) else ""
-    )
-
-
 def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: datetime) -> None:
     rows = answer["placements"][:_MAX_BARS]
-    bars = [chart.Bar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"])) for row in rows]
+    bars = [
+        chart.Bar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"]), planned.pieces(row))
+        for row in rows
+    ]
     start, end = min(now, min(bar.start for bar in bars)), max(bar.end for bar in bars)
     width = max(20, min(terminal_width() - 10, 100))
     strip = chart.strip(_steps(forecast), start, end, width)

@@ -80,6 +80,10 @@ def simulate(
         str | None,
         typer.Option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s."),
     ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE", help="Draw the comparison: .html, .svg or .png."),
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -90,7 +94,7 @@ def simulate(
 
     \b
     greenrun simulate --intensity GB.csv --jobs jobs.csv --gpus 8 --start 2026-01-05T00:00Z
-    greenrun simulate --history 30d --gpus 8 --max-delay 12h
+    greenrun simulate --history 30d --gpus 8 --max-delay 12h --plot month.html
     """
     from time import perf_counter
 
@@ -100,7 +104,7 @@ def simulate(
     began_s = perf_counter()
     stated = Stated(
         gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
-        policies=tuple(policy or ()), interruptible=interruptible, schedule_out=schedule_out,
+        policies=tuple(policy or ()), interruptible=interruptible, schedule_out=schedule_out, plot=plot,
         files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
         config=config_path(ctx, config),
     )  # fmt: skip
@@ -109,6 +113,8 @@ def simulate(
         found = compare(case, policies, told=told)
     if schedule_out is not None:
         _write_schedule(Path(schedule_out), case, found)
+    if plot is not None:
+        _write_plot(Path(plot), case, found, policies)
     if as_json:
         print_json(_document(case, found, left_out, perf_counter() - began_s))
     else:
@@ -144,6 +150,20 @@ def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
     write_whole(path, schedule_text(found.schedules[GREENRUN], case.start))
 
 
+def _write_plot(path: Path, case: "Case", found: "Comparison", policies: "Sequence[Policy]") -> None:
+    """Write the picture whole, or leave what was there."""
+    from greenrun.simulation.output import write_whole
+    from greenrun.simulation.page import FORMS
+    from greenrun.simulation.picture import Row, Shown
+
+    rows = [
+        Row(name=policy.name, what=policy.what, cells=dict(zip(_COLUMNS[1:], _row(policy, found)[1:], strict=True)))
+        for policy in policies
+    ]
+    shown = Shown(case=case, found=found, rows=rows, bound=_bound(found))
+    write_whole(path, FORMS[path.suffix.lower()](shown))
+
+
 def _document(case: "Case", found: "Comparison", left_out: Mapping[str, int], wall_s: float) -> dict[str, Any]:
     from greenrun.simulation.output import document
 
@@ -161,11 +181,20 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     at_once = grams_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
     print(f"{len(case.jobs)} jobs on {gpus}; savings against starting each as soon as GPUs are free, {at_once} CO2e")
-    if found.bound_g is not None:
-        saving = _percent(found.bound_saving_ratio())
-        print(f"no schedule that keeps every limit emits less than {grams_text(found.bound_g)} CO2e (saving {saving})")
+    if bound := _bound(found):
+        print(bound)
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
+
+
+def _bound(found: "Comparison") -> str:
+    """Return what no schedule can pass, "" when that is unknown."""
+    if found.bound_g is None:
+        return ""
+    if found.at_once.emissions_g is not None and found.bound_g > found.at_once.emissions_g:
+        return f"a schedule that keeps every limit, if there is any, emits at least {grams_text(found.bound_g)} CO2e"
+    saving = _percent(found.bound_saving_ratio())
+    return f"no schedule that keeps every limit emits less than {grams_text(found.bound_g)} CO2e (saving {saving})"
 
 
 def _row(policy: "Policy", found: "Comparison") -> list[str]:

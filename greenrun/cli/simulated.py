@@ -14,6 +14,7 @@ from greenrun.core.errors import Problem
 from greenrun.simulation.case import Case, Wish, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import Asked, history_case
+from greenrun.simulation.page import plot_problems
 from greenrun.simulation.rules import GREENRUN, Policy, policies_of
 
 
@@ -30,6 +31,7 @@ class Stated:
     policies: Sequence[str]
     interruptible: bool
     schedule_out: str | None
+    plot: str | None
     files: Mapping[str, str | None]
     config: Path | None
 
@@ -42,6 +44,7 @@ def read(stated: Stated) -> tuple[Case, Sequence[Policy], Mapping[str, int]]:
     problems: list[Problem] = []
     policies = policies_of(stated.policies, problems)
     problems += _schedule_problems(stated.schedule_out, [policy.name for policy in policies])
+    problems += _plot_problems(stated)
     wish = Wish(
         max_delay=None if stated.max_delay is None else _duration("--max-delay", stated.max_delay, problems),
         interruptible=stated.interruptible,
@@ -110,6 +113,15 @@ def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Proble
     if not Path(path).absolute().parent.is_dir():
         problems.append(f"{Path(path).absolute().parent} is not a folder")
     return [Problem(field="--schedule-out", message=message) for message in problems]
+
+
+def _plot_problems(stated: Stated) -> list[Problem]:
+    if stated.plot is None:
+        return []
+    problems = plot_problems(stated.plot)
+    if stated.schedule_out is not None and Path(stated.plot).absolute() == Path(stated.schedule_out).absolute():
+        problems.append(Problem(field="--plot", message="--schedule-out names the same file"))
+    return problems
 
 
 def _duration(name: str, text: str, problems: list[Problem]) -> timedelta:

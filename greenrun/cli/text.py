@@ -8,6 +8,7 @@ from greenrun.core.units import J_PER_KWH
 
 Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
+_LONG = timedelta(hours=12)  # spans above this that end on another day need its date to be understood
 _SHORT = timedelta(minutes=5)  # spans below this need seconds to mean anything
 
 
@@ -24,9 +25,14 @@ def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, secon
 
 
 def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """Return `02:30-08:30` in local time: dated when it does not start today, with seconds when it is short."""
+    """Return `02:30-08:30` in local time: dated when it does not start today, with seconds when it is short.
+
+    The end is dated as well where the span is so long that it could be taken for another day's.
+    """
     short = end - start < _SHORT
     last = end.astimezone(zone).strftime("%H:%M:%S" if short else "%H:%M")
+    if end - start > _LONG and start.astimezone(zone).date() != end.astimezone(zone).date():
+        return f"{clock_text(start, now, zone)} to {clock_text(end, now, zone)}"
     return f"{clock_text(start, now, zone, seconds=short)}-{last}"
 
 

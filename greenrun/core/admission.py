@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
+from greenrun.core.dependencies import predecessors
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.explain import duration_text, finish_by_text, shorter_text, time_text
 from greenrun.core.job import Job
@@ -47,7 +48,8 @@ def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placeme
     late = [job for job in promised if _is_late(after.placement(job.id))]
     if late or (promised and _newly_late(before, after)):
         last = max(late or promised, key=lambda job: _end(after, job))
-        beside = before if len(jobs) == 1 else replace(after, placements=_others(after, last))
+        is_alone = len(jobs) == 1 and not last.spec.after
+        beside = before if is_alone else replace(after, placements=_others(after, last))
         assert last.spec.finish_by is not None
         raise _refused("finish_by", _too_tight(situation, beside, last, last.spec.finish_by))
     waiting = {row.job_id: row for row in after.waiting}
@@ -101,7 +103,9 @@ def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
     for row in before.placements:
         if bool(row.gpus) == bool(job.spec.gpus):
             capacity.reserve(row.start.timestamp(), row.end.timestamp(), max(1, row.gpus))
-    earliest = max(job.earliest_start, situation.now)
+    ends = {**situation.ends, **{row.job_id: row.end for row in before.placements}}
+    waits_for = [ends[job_id] for job_id in predecessors(job, situation.states) if job_id in ends]
+    earliest = max(job.earliest_start, situation.now, *waits_for)
     found_s = capacity.first_fit(earliest.timestamp(), job.spec.duration.total_seconds(), units)
     return earliest if found_s is None else max(earliest, datetime.fromtimestamp(found_s, earliest.tzinfo))
 

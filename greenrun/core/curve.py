@@ -1,6 +1,8 @@
-"""A piecewise linear function, asked for one instant at a time."""
+"""A piecewise linear function, asked for one instant at a time or for many."""
 
 from bisect import bisect_right
+
+import numpy as np
 
 from greenrun.core.intensity import Floats
 
@@ -22,3 +24,8 @@ class Curve:
         begin, end = self._at[index - 1], self._at[index]
         low, high = self._values[index - 1], self._values[index]
         return low + (high - low) * (at_s - begin) / (end - begin)
+
+
+def rise(starts_s: Floats, ends_s: Floats, knots_s: Floats, values: Floats) -> Floats:
+    """Return by how much a curve through these values rises from each start to its end."""
+    return np.asarray(np.interp(ends_s, knots_s, values) - np.interp(starts_s, knots_s, values))

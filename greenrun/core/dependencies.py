@@ -5,23 +5,50 @@ in order of id every job comes after those that it waits for.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
+from greenrun.core.explain import time_text
 from greenrun.core.job import FINISHED, After, Dependency, Job, State
 from greenrun.core.reasons import Reason, ReasonCode, because
 
 _ENDINGS = {After.OK: "to succeed", After.ANY: "to end"}
 
 
-def blocked(job: Job, states: Mapping[int, State]) -> Reason | None:
+def blocked(job: Job, states: Mapping[int, State], planned: datetime | None = None) -> Reason | None:
     """Return what the job waits for: its first dependency that is not met; None when all are.
 
-    `states` tells the state of each job that it names; one that is not in it is not known to have ended.
+    `states` tells the state of each job that it names; one that is not in it is not known to have ended. `planned` is
+    when it is to start if the others end as expected.
     """
     unmet = next((row for row in job.spec.after if not _is_met(row, states.get(row.job_id))), None)
     if unmet is None:
         return None
-    return because(ReasonCode.WAITS_FOR, job=unmet.job_id, ending=_ENDINGS[unmet.on])
+    then = "" if planned is None else f" and is planned for {time_text(planned)}"
+    return because(ReasonCode.WAITS_FOR, job=unmet.job_id, ending=_ENDINGS[unmet.on], planned=then)
+
+
+def predecessors(job: Job, states: Mapping[int, State]) -> list[int]:
+    """Return the ids of the jobs that this one still waits for, each once."""
+    unmet = (row.job_id for row in job.spec.after if not _is_met(row, states.get(row.job_id)))
+    return list(dict.fromkeys(unmet))
+
+
+def in_order(rows: Iterable[int], after: Mapping[int, Sequence[int]]) -> list[int]:
+    """Return the rows in this order, but each behind those of them that it comes `after`."""
+    wanted = list(rows)
+    if not after:
+        return wanted
+    among, put = set(wanted), dict[int, None]()
+    for row in wanted:
+        chain = [] if row in put else [row]  # a chain of jobs may be longer than calls can be nested
+        while chain:
+            first = next((other for other in after.get(chain[-1], ()) if other in among and other not in put), None)
+            if first is None:
+                put[chain.pop()] = None
+            else:
+                chain.append(first)
+    return list(put)
 
 
 def hopeless(job: Job, states: Mapping[int, State]) -> Reason | None:

@@ -23,14 +23,14 @@ def placement_reason(
         return own
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
-    return because(ReasonCode.GPUS_BUSY, gpus=max(1, job.spec.gpus), at=time_text(start), why=own.text)
+    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=time_text(start), why=own.text)
 
 
 def _details(job: Job, options: Options, code: ReasonCode, means: tuple[float | None, ...]) -> dict[str, str]:
     """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
     window, at_once, least = means
     ways: dict[str, Callable[[], str]] = {
-        "window": lambda: grams_text(window),
+        "window": lambda: "an unknown intensity" if window is None else f"{grams_text(window)} g/kWh",
         "below": lambda: below_text(window, at_once),
         "limit": lambda: _limit_text(job, code, options),
         "saving": lambda: percent_text(least, window),
@@ -53,9 +53,13 @@ def expected_g(job: Job, intensity_g_per_kwh: float | None, run_s: float, option
 
 def below_text(window: float | None, at_once: float | None) -> str:
     """`41 % below now`, `3 % above now`, or that it cannot be told."""
-    if window is None or not at_once:
+    if window is None:
+        return "for there is no forecast of all of it"
+    if not at_once:
         return "the intensity now is unknown"
     change = window / at_once - 1
+    if abs(change) < 0.005:
+        return "as now"
     return f"{abs(change):.0%} {'above' if change > 0 else 'below'} now".replace("%", " %")
 
 
@@ -67,6 +71,11 @@ def percent_text(window: float | None, at_once: float | None) -> str:
 def grams_text(intensity_g_per_kwh: float | None) -> str:
     """An intensity as people read it, without its unit."""
     return "unknown" if intensity_g_per_kwh is None else f"{intensity_g_per_kwh:.0f}"
+
+
+def counted_text(count: int, thing: str) -> str:
+    """A number of things: `1 GPU`, `2 GPUs`."""
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def mass_text(mass_g: float) -> str:
@@ -109,6 +118,10 @@ def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
         return grams_text(options.run_below_g_per_kwh if own is None else own)
     ratio = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
     return f"{ratio:.1%}".replace("%", " %")
+
+
+def _wanted(job: Job) -> str:
+    return counted_text(job.spec.gpus, "free GPU") if job.spec.gpus else "a free CPU slot"
 
 
 def _holders(situation: Situation) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from greenrun.core.dependencies import blocked, crowded_out
 from greenrun.core.job import Job
 from greenrun.core.plan import Plan, Situation
+from greenrun.core.reasons import ReasonCode
 
 
 def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
@@ -25,7 +27,7 @@ def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
         and before.cpu_slots == now.cpu_slots
     )
     changes = (_queue_changed, _running_changed, _use_changed)
-    return not same or any(changed(before, plan, now) for changed in changes)
+    return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
 
 
 def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:
@@ -47,6 +49,16 @@ def _running_changed(before: Situation, plan: Plan, now: Situation) -> bool:
         return True
     gone = [plan.placement(row.job.id) for row in before.running if row.job.id not in runs]
     return any(place is None or place.end > now.now + now.options.due_grace for place in gone)
+
+
+def _has_array_room(plan: Plan, now: Situation) -> bool:
+    """A job that waits for its turn in its array may have it now."""
+    full = {row.job_id for row in plan.waiting if row.reason.code is ReasonCode.ARRAY_FULL}
+    if not full:
+        return False
+    asking = [job for job in now.jobs if job.id in full or plan.placement(job.id)]
+    free = [job for job in asking if blocked(job, now.states) is None]
+    return not full & {job.id for job in free} <= crowded_out(free, now.arrays).keys()
 
 
 def _terms(job: Job) -> tuple[object, ...]:

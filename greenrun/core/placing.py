@@ -1,93 +1,37 @@
 """Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from greenrun.core.curve import Curve
+from greenrun.core.chaining import rests_of
+from greenrun.core.curve import Curve, rise
 from greenrun.core.intensity import UNCOVERED_S, Floats
-from greenrun.core.problem import Problem
+from greenrun.core.places import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
+from greenrun.core.prices import spendings
+from greenrun.core.problem import UNEASY, Problem
 from greenrun.core.reasons import ReasonCode
 from greenrun.core.resuming import Interruptible, Spans
-from greenrun.core.timeline import EPSILON_S, Timeline
+from greenrun.core.timeline import EPSILON_S
 from greenrun.core.units import J_PER_KWH
-
-SAME = 1 + 1e-9  # sums of floats that differ by less are equal
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a row runs, what that emits, whether its start is after its latest, and why it does not wait if asked to.
-
-    Not `known`: the intensity is not known for all of the run, and `grams` are those of the rest.
-    """
-
-    start_s: float
-    pool: int
-    grams: float
-    cost: float
-    late: bool
-    why: ReasonCode | None = None
-    pieces: Spans = ()
-    known: bool = True
-
-
-def cheapest_intervals(
-    job: Interruptible, pools: Sequence[int], knots_s: Floats, spent: Floats, lines: Sequence[Timeline] | None
-) -> tuple[float, int, Spans] | None:
-    """Return the cost, pool and intervals in which a job is cheapest; without `lines` as if all GPUs were free."""
-    found = []
-    for index, pool in enumerate(pools):
-        costs = np.diff(np.interp(job.edges_s, knots_s, spent[pool])) * job.units if len(job.edges_s) else np.zeros(0)
-        free = job.free_in(lines[index]) if lines is not None else np.ones(len(job.grams), bool)
-        cheapest = job.cheapest(costs, free)
-        if cheapest:
-            found.append((cheapest[0], pool, cheapest[1]))
-    return min(found, default=None)
-
-
-def cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
-    """Return the same for every row of a problem that may be suspended, as if all GPUs were free."""
-    spent = spendings(prices, problem.knots_s)
-    pools = problem.rows.demands.pools
-    rows = {
-        row: cheapest_intervals(job, pools[row], problem.knots_s, spent, None) for row, job in problem.flexible.items()
-    }
-    return {row: found for row, found in rows.items() if found}
-
-
-def spendings(prices: Floats, knots_s: Floats) -> Floats:
-    """Return what a GPU costs from the first knot up to each, in g: shape (pools, cells) to (pools, knots)."""
-    return np.concatenate([np.zeros((len(prices), 1)), np.cumsum(prices * np.diff(knots_s), axis=1)], axis=1)
-
-
-def first_least(costs: Floats) -> int:
-    """Return the index of the first of the least costs; those that differ by rounding alone are equal."""
-    return int(np.argmax(costs <= costs.min() * SAME))
-
-
-def _earliest_cheapest(places: Sequence[Place]) -> Place | None:
-    """Return the earliest of the cheapest places, if there is one."""
-    least = min((place.cost for place in places), default=0.0) * SAME
-    return min((place for place in places if place.cost <= least), key=lambda place: place.start_s, default=None)
 
 
 class Arrangement:
     """Places of a problem's rows at given prices, changed in place.
 
     `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` counts the limits that are
-    missed, those promised to be kept a thousandfold, and `unknown` the places whose emissions are not known.
+    missed as `Problem.limits` says, and `unknown` the places whose emissions are not known. A row that waits for others
+    is put after them.
     """
 
     def __init__(self, problem: Problem, prices: Floats, costs: Floats) -> None:
         candidates = problem.rows
         self._candidates = candidates
         self._costs = costs
-        self._weight = problem.limits
-        self._choosy = problem.choosy
-        self._now_s = problem.now_s
-        self._flexible = problem.flexible
+        self._weight, self._yields, self._after = problem.limits, problem.yields, problem.after
+        self._rests = rests_of(problem, costs) if problem.after else {}
+        self._choosy, self._flexible, self._now_s = problem.choosy, problem.flexible, problem.now_s
         self._first = candidates.first.tolist()
         demands = candidates.demands
         self._length_s, self._units = demands.length_s.tolist(), demands.units.astype(np.int64).tolist()
@@ -99,8 +43,7 @@ class Arrangement:
         self._spendings = [Curve(self._knots_s, spent) for spent in self._spent]
         self.pools = [line.copy() for line in problem.taken]
         self.places: dict[int, Place] = {}
-        self.grams = 0.0
-        self.cost = 0.0
+        self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
 
     @classmethod
@@ -161,9 +104,9 @@ class Arrangement:
         starts_s = starts_s[line.fits(starts_s, length_s, self._units[first])]
         starts_s = starts_s[line.fits(starts_s + length_s, after_s, self._units[second])]
         costs = self._priced(first, starts_s, pool) + self._priced(second, starts_s + length_s, pool)
-        if np.isnan(costs).all():
+        start_s = cheapest_start(starts_s, costs)
+        if start_s is None:
             return None
-        start_s = float(starts_s[first_least(np.where(np.isnan(costs), np.inf, costs))])
         return self._place(first, start_s, pool), self._place(second, start_s + length_s, pool)
 
     def add_all(self, rows: Iterable[int]) -> "Arrangement":
@@ -178,7 +121,7 @@ class Arrangement:
         self.places[row] = place
         self.grams += place.grams
         self.cost += place.cost
-        self.missed += place.late * self._weight[row]
+        self.missed += self._miss(row, place)
         self.unknown += not place.known
 
     def remove(self, row: int) -> Place:
@@ -187,7 +130,7 @@ class Arrangement:
         self._reserve(row, place, -self._units[row])
         self.grams -= place.grams
         self.cost -= place.cost
-        self.missed -= place.late * self._weight[row]
+        self.missed -= self._miss(row, place)
         self.unknown -= not place.known
         return place
 
@@ -202,6 +145,20 @@ class Arrangement:
             found if gains or soonest.start_s >= found.start_s else replace(soonest, why=ReasonCode.NOT_WORTH_WAITING)
         )
 
+    def _miss(self, row: int, place: Place) -> int:
+        """Return what a place counts among the limits missed: little as long as it is within the row's own limit."""
+        if not place.late:
+            return 0
+        return UNEASY if self._yields(row, self._end_s(row, place)) else self._weight[row]
+
+    def _end_s(self, row: int, place: Place) -> float:
+        return float(place.pieces[-1][1] if place.pieces else place.start_s + self._length_s[row])
+
+    def _ready_s(self, row: int) -> float:
+        """Return the first instant at which a row may start, beside the places of the rows that it waits for."""
+        ends_s = [self._end_s(other, self.places[other]) for other in self._after.get(row, ())]
+        return float(max([self._release_s[row], *ends_s]))
+
     def _reserve(self, row: int, place: Place, units: int) -> None:
         for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
             self.pools[place.pool].reserve(start_s, end_s, units)
@@ -211,21 +168,23 @@ class Arrangement:
         units, line = self._units[row], self.pools[pool]
         if pool not in self._candidates.demands.pools[row] or units > line.units:
             return None
+        if not self.places.keys() >= set(self._after.get(row, ())) or spans[0][0] < self._ready_s(row) - EPSILON_S:
+            return None
         job = self._flexible.get(row)
         suits = job.suits(spans) if job else len(spans) == 1 and spans[0][0] > self._now_s
         if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
             return None
         if job is None:
             return self._place(row, spans[0][0], pool)
-        grams = (
-            sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans) * self._watts[row]
-        )
+        grams = self._emitted(row, spans)
         place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
         return replace(place, cost=grams + self.spent_on(row, place))
 
     def _cheapest(self, row: int) -> Place | None:
         if row in self._flexible:
             return self._cheapest_flexible(row, self._flexible[row])
+        if row in self._after or row in self._rests:
+            return self._cheapest_whole(row)
         low, high = self._first[row], self._first[row + 1]
         if low == high:
             return None
@@ -235,7 +194,7 @@ class Arrangement:
         if self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
             return Place(start_s, pool, float(self._candidates.grams[best]), float(self._costs[best]), False)
         places = [self._cheapest_in(row, pool, low, high) for pool in self._candidates.demands.pools[row]]
-        return _earliest_cheapest([place for place in places if place])
+        return earliest_cheapest([place for place in places if place])
 
     def _cheapest_in(self, row: int, pool: int, low: int, high: int) -> Place | None:
         """Weigh the candidates that are free in a pool, and the starts beside what is reserved there already."""
@@ -257,63 +216,64 @@ class Arrangement:
             place = Place(float(starts_s[best]), pool, float(self._candidates.grams[at]), float(costs[best]), False)
         beside = np.sort(np.concatenate([ends, begins - length_s]))
         beside = beside[(beside > self._release_s[row]) & (beside < self._latest_s[row])]
-        if not len(beside):
-            return place
         beside = beside[
             begins_after[ends.searchsorted(beside + EPSILON_S, side="right")] >= beside + (length_s - EPSILON_S)
         ]
         if not len(beside):
             return place
-        priced = self._priced(row, beside, pool)
-        nearest = first_least(np.where(np.isnan(priced), np.inf, priced)) if not np.isnan(priced).all() else -1
-        if nearest < 0 or (place and priced[nearest] > place.cost * SAME):
+        start_s = cheapest_start(beside, self._priced(row, beside, pool))
+        if start_s is None:
             return place
-        other = self._place(row, float(beside[nearest]), pool)
-        return _earliest_cheapest([place, other] if place else [other])
+        other = self._place(row, start_s, pool)
+        return earliest_cheapest([place, other] if place else [other])
 
     def _cheapest_flexible(self, row: int, job: Interruptible) -> Place | None:
         """Weigh the cheapest cells against runs in one piece, which need not begin or end at a cell's border."""
         found = self._suspended(row, job)
         if job.is_running:
             return found
+        return earliest_cheapest([place for place in (found, self._cheapest_whole(row)) if place])
+
+    def _cheapest_whole(self, row: int) -> Place | None:
+        """Return the cheapest free place of a row in one piece, be it among its candidates or not."""
         whole = [self._whole_in(pool, row) for pool in self._candidates.demands.pools[row]]
-        return _earliest_cheapest([place for place in (found, *whole) if place])
+        return earliest_cheapest([place for place in whole if place])
 
     def _whole_in(self, pool: int, row: int) -> Place | None:
-        """Return the cheapest free place of a row in one piece."""
-        length_s, low, high, line = self._length_s[row], self._release_s[row], self._latest_s[row], self.pools[pool]
+        length_s, low, high, line = self._length_s[row], self._ready_s(row), self._latest_s[row], self.pools[pool]
+        rests = self._rests.get(row, ())
         borders = np.concatenate([self._knots_s, *line.blocked(self._units[row])])
-        starts_s = np.concatenate([borders, borders - length_s, [low, high]])
+        starts_s = np.concatenate(
+            [borders, borders - length_s, [low, high], *(rest.starts_s - length_s for rest in rests)]
+        )
         starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
         starts_s = starts_s[line.fits(starts_s, length_s, self._units[row])]
         costs = self._priced(row, starts_s, pool) if len(self._curves[0]) else np.full(len(starts_s), np.nan)
-        if np.isnan(costs).all():
-            return None
-        return self._place(row, float(starts_s[first_least(np.where(np.isnan(costs), np.inf, costs))]), pool)
+        for rest in rests:
+            costs += rest.at(starts_s + length_s)
+        start_s = cheapest_start(starts_s, costs)
+        return None if start_s is None else self._place(row, start_s, pool)
 
     def _suspended(self, row: int, job: Interruptible) -> Place | None:
         """Return the cheapest free intervals of a row that may be suspended."""
         pools = self._candidates.demands.pools[row]
-        found = cheapest_intervals(job, pools, self._knots_s, self._spent, [self.pools[pool] for pool in pools])
+        lines, ready_s = [self.pools[pool] for pool in pools], self._ready_s(row)
+        found = cheapest_intervals(job, pools, self._knots_s, self._spent, lines, ready_s)
         if found is None:
             return None
         cost, pool, pieces = found
-        grams = (
-            sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in pieces) * self._watts[row]
-        )
-        return Place(pieces[0][0], pool, grams, cost, False, pieces=pieces)
+        return Place(pieces[0][0], pool, self._emitted(row, pieces), cost, False, pieces=pieces)
+
+    def _emitted(self, row: int, spans: Spans) -> float:
+        over = sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans)
+        return float(over * self._watts[row])
 
     def _priced(self, row: int, starts_s: Floats, pool: int) -> Floats:
         """What starting at each of these instants costs; NaN where the intensity of the run is not known."""
         ends_s, (knots_s, integral, covered_s) = starts_s + self._length_s[row], self._curves
-        costs = np.interp(ends_s, knots_s, integral) - np.interp(starts_s, knots_s, integral)
-        costs *= self._watts[row]
-        spent = np.interp(ends_s, self._knots_s, self._spent[pool]) - np.interp(
-            starts_s, self._knots_s, self._spent[pool]
-        )
-        costs += spent * self._units[row]
-        covered = np.interp(ends_s, knots_s, covered_s) - np.interp(starts_s, knots_s, covered_s)
-        costs[covered < self._length_s[row] - UNCOVERED_S] = np.nan
+        costs = rise(starts_s, ends_s, knots_s, integral) * self._watts[row]
+        costs += rise(starts_s, ends_s, self._knots_s, self._spent[pool]) * self._units[row]
+        costs[rise(starts_s, ends_s, knots_s, covered_s) < self._length_s[row] - UNCOVERED_S] = np.nan
         return np.asarray(costs)
 
     def _place(self, row: int, start_s: float, pool: int) -> Place:
@@ -325,11 +285,11 @@ class Arrangement:
         return Place(start_s, pool, grams, grams + spent, start_s > self._latest_s[row] + EPSILON_S, known=known)
 
     def soonest(self, row: int) -> Place:
-        """Return the first free place from the release on, whatever it emits."""
+        """Return the first free place, whatever it emits."""
+        ready_s = self._ready_s(row)
         found = [
             (start_s, pool)
             for pool in self._candidates.demands.pools[row]
-            if (start_s := self.pools[pool].first_fit(self._release_s[row], self._length_s[row], self._units[row]))
-            is not None
+            if (start_s := self.pools[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
         ]
         return self._place(row, *min(found))

@@ -1,6 +1,6 @@
 """What a plan depends on and what it says: the values that go into the planner and come out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,6 +9,7 @@ from greenrun.core.intensity import Series
 from greenrun.core.job import Job, State
 from greenrun.core.reasons import Reason
 
+MOVED = timedelta(minutes=1)  # a place that differs by less counts as the same
 Interval = tuple[datetime, datetime]
 Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
 
@@ -27,8 +28,8 @@ class Options:
     run_below_g_per_kwh: float = 0.0
     pue: float = 1.0
     gpu_power_w: float | None = None
-    iterations: int = 60
-    rearrangements: int = 16
+    iterations: int = 120
+    rearrangements: int = 32
     gap: float = 0.005
 
 
@@ -95,6 +96,11 @@ class Plan:
         row = self._by_job.get(job_id)
         return row.reason if row is not None else None
 
+    def moves_from(self, other: "Plan", job_ids: Container[int]) -> int:
+        """Count those of the jobs whose place in both plans starts or ends more than a minute apart."""
+        pairs = [(row, other.placement(row.job_id)) for row in self.placements if row.job_id in job_ids]
+        return sum(max(abs(row.start - old.start), abs(row.end - old.end)) > MOVED for row, old in pairs if old)
+
     def decides_as(self, other: "Plan") -> bool:
         """Whether both say the same of every job, whatever the sums and the sentences; then keeping one is enough."""
         return self._decisions() == other._decisions()
@@ -137,6 +143,7 @@ class Situation:
     interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
     `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
+    `ends` tells by id when the live jobs that are not in `running` are expected to end.
     `arrivals` are the jobs that usually come.
     """
 
@@ -147,6 +154,7 @@ class Situation:
     kinds: Mapping[str, DeviceKind] = field(default_factory=dict)
     states: Mapping[int, State] = field(default_factory=dict)
     arrays: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[int, datetime] = field(default_factory=dict)
     busy: Mapping[str, datetime] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     cpu_slots: int = 2

@@ -5,16 +5,17 @@ from the last plan and in several orders (placing.py), and the best is improved 
 before fewer grams.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from greenrun.core.arrivals import expected_demands
 from greenrun.core.candidates import Candidates
-from greenrun.core.dependencies import blocked, crowded_out
+from greenrun.core.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.intensity import Series, SeriesId
 from greenrun.core.job import Job
 from greenrun.core.plan import Placement, Plan, Situation, Waiting
-from greenrun.core.pools import Pool, pools_of
+from greenrun.core.pools import Pool, pools_of, too_few
 from greenrun.core.problem import Problem, priced_cells, problem_of
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.core.resuming import Spans
@@ -63,8 +64,8 @@ def _ghosts(problem: Problem, situation: Situation) -> Candidates | None:
 
 
 def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
-    """Return the rows whose planned instant has just come, the earliest first."""
-    jobs = [(row, job) for row, job in enumerate(problem.jobs) if row not in problem.running]
+    """Return the rows whose planned instant has just come, the earliest first; not those that wait for others still."""
+    jobs = [(row, job) for row, job in enumerate(problem.jobs) if _is_free(row, problem, situation)]
     since = {row: at for row, job in jobs if (at := _due_since(job, situation))}
     return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
 
@@ -78,8 +79,17 @@ def _seeds(problem: Problem, situation: Situation, due: Mapping[int, datetime]) 
         for place in (last.placements if last else ())
         if place.job_id in rows and place.pool in pools and (spans := _from(now_s, place))
     }
-    at_once = (row for row, job in enumerate(problem.jobs) if job.spec.start_now and row not in due)
+    at_once = (
+        row
+        for row, job in enumerate(problem.jobs)
+        if job.spec.start_now and row not in due and _is_free(row, problem, situation)
+    )
     return Seeds(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
+
+
+def _is_free(row: int, problem: Problem, situation: Situation) -> bool:
+    """Whether the row is a queued job that waits for no other."""
+    return row not in problem.running and not predecessors(problem.jobs[row], situation.states)
 
 
 def _from(now_s: float, place: Placement) -> Spans:
@@ -105,8 +115,28 @@ def _waiting(situation: Situation) -> Iterator[Waiting]:
             yield why
         else:
             able.append(job)
-    for job_id, reason in crowded_out(able, situation.arrays).items():
-        yield Waiting(job_id=job_id, reason=reason)
+    free = [job for job in able if blocked(job, situation.states) is None]
+    crowded = crowded_out(free, situation.arrays)
+    yield from (Waiting(job_id=job_id, reason=reason) for job_id, reason in crowded.items())
+    yield from _unforeseen(able, {job.id for job in free} - crowded.keys(), situation)
+
+
+def _unforeseen(able: Sequence[Job], placed: Collection[int], situation: Situation) -> Iterator[Waiting]:
+    """Tell of the jobs that wait for one whose end is not foreseen, or for their turn in an array after that.
+
+    `placed` are the ids of those that wait for none and have a place.
+    """
+    live = Counter(situation.arrays)
+    live.update(job.spec.array.key for job in able if job.spec.array and job.id in placed)
+    later = [job for job in able if predecessors(job, situation.states)]
+    crowded = crowded_out(later, live)
+    foreseen = {*situation.ends, *(run.job.id for run in situation.running), *placed}
+    for job in sorted(later, key=lambda job: job.id):  # by id, so that those which a job waits for come before it
+        why = blocked(job, situation.states)
+        if why and (job.id in crowded or not foreseen.issuperset(predecessors(job, situation.states))):
+            yield Waiting(job_id=job.id, reason=why)
+        else:
+            foreseen.add(job.id)
 
 
 def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Waiting | None:
@@ -116,9 +146,7 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
         told_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
         return Waiting(job_id=job.id, reason=told_why or because(ReasonCode.HELD, who="a user", job=job.id))
     if any(pool.suits(job) for pool in pools):
-        why = blocked(job, situation.states)
-        return Waiting(job_id=job.id, reason=why) if why else None
+        return None
     if not job.spec.gpus:
         return Waiting(job_id=job.id, reason=because(ReasonCode.NO_CPU_SLOTS))
-    too_few = because(ReasonCode.TOO_FEW_GPUS, gpus=job.spec.gpus, have=len(situation.devices))
-    return Waiting(job_id=job.id, reason=too_few)
+    return Waiting(job_id=job.id, reason=too_few(job, pools))

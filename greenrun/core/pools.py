@@ -1,11 +1,13 @@
 """Pools: the GPUs of one kind, and the CPU slots; a run takes all its GPUs from one pool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from greenrun.core.energy import Device
+from greenrun.core.explain import counted_text
 from greenrun.core.job import Job
 from greenrun.core.plan import DeviceKind, Situation
+from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.core.timeline import Timeline
 
 CPU = "cpu"
@@ -39,6 +41,17 @@ def is_kind(kind: DeviceKind, job: Job) -> bool:
     if model is not None and model.casefold() not in kind.model.casefold():
         return False
     return memory_gib is None or (kind.memory_gib is not None and kind.memory_gib >= memory_gib)
+
+
+def too_few(job: Job, pools: Iterable[Pool]) -> Reason:
+    """Say what a job asks for that no pool has, and what there is of it."""
+    suiting = [pool.units for pool in pools if pool.kind is not None and is_kind(pool.kind, job)]
+    spec, most = job.spec, max(suiting, default=0)
+    wishes = [f"of model {spec.gpu_model}"] if spec.gpu_model else []
+    wishes += [f"with {spec.gpu_memory_gib:g} GiB"] if spec.gpu_memory_gib else []
+    have = [str(most or "none")] + ["such"] * bool(wishes) + ["of one kind"] * (len(suiting) > 1)
+    asked = [counted_text(spec.gpus, "GPU"), *wishes]
+    return because(ReasonCode.TOO_FEW_GPUS, gpus=" ".join(asked), have=" ".join(have))
 
 
 def pools_of(situation: Situation) -> tuple[Pool, ...]:

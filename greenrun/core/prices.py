@@ -85,3 +85,8 @@ def _at(
         bound += cost
         over += usage
     return Prices(prices=prices, bound_g=bound, chosen=chosen, costs=costs), over
+
+
+def spendings(prices: Floats, knots_s: Floats) -> Floats:
+    """Return what a GPU costs from the first knot up to each, in g: shape (pools, cells) to (pools, knots)."""
+    return np.concatenate([np.zeros((len(prices), 1)), np.cumsum(prices * np.diff(knots_s), axis=1)], axis=1)

@@ -8,7 +8,9 @@ import numpy as np
 
 from greenrun.core.candidates import Candidates, Demands
 from greenrun.core.curve import Curve
+from greenrun.core.dependencies import predecessors
 from greenrun.core.durations import expected_length
+from greenrun.core.easing import eased, released
 from greenrun.core.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.job import Job
 from greenrun.core.plan import Interval, Prices, Running, Situation
@@ -18,7 +20,9 @@ from greenrun.core.timeline import EPSILON_S, Timeline
 from greenrun.core.units import J_PER_KWH
 
 CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
-PROMISED = 1000  # a finish-by was accepted at submission, so it counts for more than any number of other limits
+UNEASY = 1  # what it counts to be later than one should be without missing a limit of one's own by it
+LIMIT = 1000 * UNEASY
+PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
 NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
 
 
@@ -27,6 +31,8 @@ class Problem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
     `limits[row]` is what missing the row's limit counts: 0 without one of the user's, `PROMISED` for a finish-by.
+    `after` names the rows that a row is to start after. A row of `yielding` should start so early that its duration may
+    turn out longer, or that what comes after it is in time; the end given there is by when its own limit is met.
     `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
     emissions, in g, under which a row runs at once, and the least share that waiting must gain.
     """
@@ -44,6 +50,8 @@ class Problem:
     running: frozenset[int]
     flexible: Mapping[int, Interruptible]
     limits: tuple[int, ...]
+    after: Mapping[int, tuple[int, ...]]
+    yielding: Mapping[int, float]
     choosy: Mapping[int, tuple[float, float]]
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
@@ -56,6 +64,15 @@ class Problem:
             total += self.integral.at(end_s) - self.integral.at(begin_s)
             length_s += end_s - begin_s
         return total / length_s if length_s else None
+
+    def yields(self, row: int, end_s: float) -> bool:
+        """Whether a row that ends at `end_s`, later than it should, meets its own limit all the same."""
+        return row in self.yielding and end_s <= self.yielding[row] + EPSILON_S
+
+    @property
+    def tied(self) -> frozenset[int]:
+        """The rows that come after others, and those others."""
+        return frozenset(self.after).union(*self.after.values())
 
     @property
     def free(self) -> Floats:
@@ -73,10 +90,11 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
     pools = pools_of(situation)
     running = dict(enumerate(situation.running, len(jobs)))
     rows = (*jobs, *(run.job for run in situation.running))
-    demands = _demands(situation, rows, running, pools)
+    after = _after(jobs, rows, situation)
+    demands, yielding = _demands(situation, rows, running, pools, after)
     knots_s, curves = _knots(situation.now.timestamp(), demands, intensity), intensity.curves
     flexible = {
-        row: _interruptible(situation, job, running.get(row), demands, row, intensity)
+        row: _interruptible(situation, job, running.get(row), demands, (row, row in yielding), intensity)
         for row, job in enumerate(rows)
         if job.spec.interruptible and not job.spec.start_now
     }
@@ -93,16 +111,31 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
         rows=Candidates.of(demands, knots_s, intensity, without=flexible),
         running=frozenset(running),
         flexible=flexible,
-        limits=tuple(PROMISED if job.spec.finish_by else int(job.has_limit) for job in rows),
+        limits=tuple(PROMISED if job.spec.finish_by else LIMIT * job.has_limit for job in rows),
+        after=after,
+        yielding=yielding,
         choosy={
             row: choice for row, job in enumerate(jobs) if any(choice := _choice(job, situation, demands.watts[row]))
         },
     )
 
 
+def _after(jobs: Sequence[Job], rows: Sequence[Job], situation: Situation) -> dict[int, tuple[int, ...]]:
+    """Return the rows that each of these queued jobs still waits for."""
+    known = {job.id: row for row, job in enumerate(rows)}
+    waits = {row: predecessors(job, situation.states) for row, job in enumerate(jobs) if job.spec.after}
+    found = {row: tuple(known[job_id] for job_id in ids if job_id in known) for row, ids in waits.items()}
+    return {row: others for row, others in found.items() if others}
+
+
 def _demands(
-    situation: Situation, jobs: Sequence[Job], running: Mapping[int, Running], pools: Sequence[Pool]
-) -> Demands:
+    situation: Situation,
+    jobs: Sequence[Job],
+    running: Mapping[int, Running],
+    pools: Sequence[Pool],
+    after: Mapping[int, tuple[int, ...]],
+) -> tuple[Demands, dict[int, float]]:
+    """Return what is to be placed, and `Problem.yielding`."""
     now_s, options, home = situation.now.timestamp(), situation.options, home_of(pools)
     release_s = np.array([max(job.earliest_start.timestamp(), now_s) for job in jobs])
     latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
@@ -113,14 +146,18 @@ def _demands(
     for row, run in running.items():
         lengths_s[row] = left_s(run, now_s)
         latest_s[row] = run.job.latest_end(options.default_max_delay).timestamp() - lengths_s[row]
-    return Demands(
+    release_s = released(jobs, situation, release_s, lengths_s, after)
+    own_s = np.maximum(release_s, latest_s)
+    eased_s = eased(jobs, release_s, own_s, lengths_s, after)
+    demands = Demands(
         release_s=release_s,
-        latest_s=np.maximum(release_s, latest_s),
+        latest_s=eased_s,
         length_s=np.array(lengths_s),
         units=np.array([max(1, job.spec.gpus) for job in jobs], dtype=np.float64),
         watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
         pools=tuple(suitable),
     )
+    return demands, {row: own_s[row] + lengths_s[row] for row in np.flatnonzero(eased_s < own_s - EPSILON_S).tolist()}
 
 
 def _is_overdue(situation: Situation, job: Job) -> bool:
@@ -135,12 +172,15 @@ def left_s(run: Running, now_s: float) -> float:
 
 
 def _interruptible(
-    situation: Situation, job: Job, run: Running | None, demands: Demands, row: int, intensity: Series
+    situation: Situation, job: Job, run: Running | None, demands: Demands, at: tuple[int, bool], intensity: Series
 ) -> Interruptible:
-    spec, length_s = job.spec, float(demands.length_s[row])
+    """Return a row in its cells; `at` is which row, and whether it should end before its own limit."""
+    spec, (row, yields) = job.spec, at
+    length_s = float(demands.length_s[row])
     slot_s = intensity.step.total_seconds() if intensity.step else CELL_S
     step_s = step_for(slot_s, length_s, spec.restart_cost.total_seconds())
-    deadline_s = job.latest_end(situation.options.default_max_delay).timestamp()
+    own_s = job.latest_end(situation.options.default_max_delay).timestamp()
+    deadline_s = float(demands.latest_s[row]) + length_s if yields else own_s
     edges_s, over = cells_of(float(demands.release_s[row]), deadline_s, intensity, step_s)
     forced_s = (run.since + spec.min_run - situation.now).total_seconds() if run else 0.0
     return Interruptible(

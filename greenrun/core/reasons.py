@@ -48,30 +48,31 @@ class ReasonCode(StrEnum):
 
 
 SENTENCES: dict[ReasonCode, str] = {
-    ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window} g/kWh, {below}",
-    ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window} g/kWh",
+    ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window}, {below}",
+    ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window}",
     ReasonCode.SHARED_WINDOW: (
-        "the cleanest hours go to jobs that gain more from them; this window has {window} g/kWh, {below}"
+        "the cleanest hours go to jobs that gain more from them; this window has {window}, {below}"
     ),
-    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} g/kWh is not above its run-below of {limit} g/kWh",
+    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} is not above its run-below of {limit} g/kWh",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
     ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
-    ReasonCode.DUE: "its planned window has come: {window} g/kWh",
+    ReasonCode.DUE: "its planned window has come: {window}",
     ReasonCode.SOONEST: "starts as soon as GPUs are free, so that every limit in the queue can be met",
     ReasonCode.DEADLINE: "its latest start of {latest} cannot be met any more, so it starts as soon as GPUs are free",
     ReasonCode.NO_FORECAST: "there is no carbon-intensity forecast, so it starts as soon as GPUs are free",
     ReasonCode.FORECAST_TOO_SHORT: (
-        "the forecast covers no window of {duration} before its latest start, so it starts as soon as GPUs are free"
+        "the forecast covers no free window of {duration} before its latest start, "
+        "so it starts as soon as GPUs are free"
     ),
     ReasonCode.NO_LIMIT_LEFT: (
         "it has waited as long as a job without limits may, until {latest}, so it starts as soon as GPUs are free"
     ),
-    ReasonCode.GPUS_BUSY: "waits for {gpus} free GPU(s), expected at {at}: {why}",
-    ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPU(s) that are held outside this daemon: {who}",
-    ReasonCode.TOO_FEW_GPUS: "needs {gpus} GPU(s) and this machine has {have}",
+    ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}: {why}",
+    ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
+    ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",
-    ReasonCode.WAITS_FOR: "waits for job {job} {ending}",
+    ReasonCode.WAITS_FOR: "waits for job {job} {ending}{planned}",
     ReasonCode.ARRAY_FULL: "waits for its turn: at most {limit} jobs of its array may run at once",
     ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",

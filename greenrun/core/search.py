@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 
 from greenrun.core.candidates import Candidates
+from greenrun.core.dependencies import in_order
 from greenrun.core.intensity import Floats
 from greenrun.core.mending import MANY, mend, until_near
-from greenrun.core.placing import Arrangement, Place, cheapest_suspended
+from greenrun.core.places import SAME, Place, cheapest_suspended
+from greenrun.core.placing import Arrangement
 from greenrun.core.prices import Prices, Respond, find_prices
 from greenrun.core.problem import Problem
 from greenrun.core.relaxing import least_suspended_g
@@ -85,19 +87,26 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     fixed = [made.repriced(problem, sought.prices, sought.costs) for made in (first, soonest)]
     around = _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True)
     best = goal.best([fixed[0], around, fixed[1]])
+    if not goal.priced and _is_proved(best, bound_g):
+        effort = replace(effort, anew=False, rearrangements=0)
     if best.missed or effort.anew:
         arranged = _arrangements(problem, seeds, sought, urgent)
         if len(problem.jobs) >= MANY:
             arranged = until_near(best, arranged, bound_g, effort.gap)
         best = goal.best([best, *arranged])
     if effort.rearrangements:
-        _rearrange(best, problem, sought, goal, effort, frozenset(seeds.due))
+        _rearrange(best, problem, sought, goal, effort, problem.tied | frozenset(seeds.due))
     return Found(
         places=_tried(best, problem, seeds, sought, goal, effort),
         prices=sought.prices,
         bound_g=bound_g,
         soonest_g=None if soonest.unknown else soonest.grams,
     )
+
+
+def _is_proved(best: Arrangement, bound_g: float) -> bool:
+    """Tell whether no plan can be better."""
+    return not best.missed and not best.unknown and best.grams <= bound_g * SAME
 
 
 def _affordable(problem: Problem) -> int:
@@ -114,7 +123,8 @@ def arranged_soonest(problem: Problem, due: Sequence[int] = ()) -> Arrangement:
     jobs = problem.jobs
     first = [*sorted(problem.running), *due]
     order = sorted(range(len(jobs)), key=lambda row: (jobs[row].earliest_start, jobs[row].id))
-    for row in [*first, *(row for row in order if row not in set(first))]:
+    rows = [*first, *(row for row in order if row not in set(first))]
+    for row in in_order(rows, problem.after):
         made.put(row, made.soonest(row))
     return made
 
@@ -189,7 +199,7 @@ def _on_time(problem: Problem, seeds: Seeds, sought: Prices, order: Sequence[int
         found = _arranged(problem, seeds, sought.prices, sought.costs, [*first, *rest])
         best = min(best, found, key=lambda arrangement: (arrangement.missed, arrangement.grams))
     if len(problem.jobs) >= MANY:
-        mend(best, problem, problem.running | frozenset(seeds.due))
+        mend(best, problem, problem.running | problem.tied | frozenset(seeds.due))
     return best
 
 
@@ -197,7 +207,7 @@ def _arranged(
     problem: Problem, seeds: Seeds, prices: Floats, costs: Floats, order: Sequence[int], *, kept: bool = False
 ) -> Arrangement:
     """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
-    made = Arrangement(problem, prices, costs)
+    made, order = Arrangement(problem, prices, costs), in_order(order, problem.after)
     running = [row for row in order if row in problem.running]
     _keep(made, seeds, running if kept else ())
     made.add_all(row for row in running if row not in made.places)
@@ -252,7 +262,7 @@ def _tried(
     """Return the best places of a few rows put in every order; those they have when none is better."""
     rows = [row for row in sorted(best.places) if row not in problem.running and row not in seeds.due]
     is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not (goal.priced or best.missed)
-    if is_good or len(rows) > FEW or problem.flexible.keys() & set(rows):  # cells take too long to try all orders
+    if is_good or len(rows) > FEW or problem.tied or problem.flexible.keys() & set(rows):  # too many ways
         return best.places
     made = Arrangement(problem, sought.prices, sought.costs) if goal.priced else Arrangement.unpriced(problem)
     made.add_all(row for row in sorted(best.places) if row in problem.running)

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from greenrun.core.dependencies import blocked
 from greenrun.core.explain import expected_g, placement_reason
 from greenrun.core.job import Job
-from greenrun.core.placing import SAME, Place, cheapest_suspended
+from greenrun.core.places import SAME, Place, cheapest_suspended
 from greenrun.core.plan import Placement, Plan, Situation, Waiting
 from greenrun.core.problem import Problem, named_prices
 from greenrun.core.reasons import ReasonCode
@@ -15,7 +16,8 @@ from greenrun.core.search import Found
 from greenrun.core.timeline import EPSILON_S
 from greenrun.core.units import J_PER_KWH
 
-_WAITED = (ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY)
+_CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
+_WAITED = (ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.WAITS_FOR)
 
 
 def told(
@@ -69,13 +71,16 @@ def _told(
     at_once = problem.mean_over(((now, now + (end - start if not pieces else job.remaining)),))
     least = None if least_g is None else least_g / g_per_mean
     code = _ground(situation, problem, row, place, (due, least_g))
+    if window is None and code in _CLEAN:
+        code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
+    waits_for = None if row in problem.running else blocked(job, situation.states, start)
     return Placement(
         job_id=job.id,
         start=start,
         end=end,
         gpus=job.spec.gpus,
         pool=problem.pools[place.pool].name,
-        reason=placement_reason(job, situation, code, start, (window, at_once, least)),
+        reason=waits_for or placement_reason(job, situation, code, start, (window, at_once, least)),
         intensity_g_per_kwh=window,
         start_now_g_per_kwh=at_once,
         expected_g=expected_g(job, window, ran_s, situation.options),
@@ -95,28 +100,36 @@ def _ground(
     situation: Situation, problem: Problem, row: int, place: Place, grounds: tuple[datetime | None, float | None]
 ) -> ReasonCode:
     """Name why the row has this place."""
-    job, (due, least_g) = problem.jobs[row], grounds
+    job, demands, (due, least_g) = problem.jobs[row], problem.rows.demands, grounds
     if row in problem.running:
         return ReasonCode.GOES_ON if place.start_s <= problem.now_s + EPSILON_S else ReasonCode.SHARED_WINDOW
     if due:
         return _due_ground(job, situation)
     if job.spec.start_now:
         return ReasonCode.ASKED_NOW
-    if place.late or problem.overdue[row]:
+    if problem.overdue[row] or (place.late and not problem.yields(row, _end_s(problem, row, place))):
         return ReasonCode.DEADLINE if job.has_limit else ReasonCode.NO_LIMIT_LEFT
     if not len(problem.intensity):
         return ReasonCode.NO_FORECAST
+    if place.late or (row in problem.yielding and demands.latest_s[row] <= demands.release_s[row]):
+        return ReasonCode.SOONEST
     if least_g is None:
         return ReasonCode.FORECAST_TOO_SHORT
     if place.why:
         return place.why
-    soon = place.start_s <= problem.rows.demands.release_s[row] + EPSILON_S and len(place.pieces) < 2
+    soon = place.start_s <= demands.release_s[row] + EPSILON_S and len(place.pieces) < 2
     if place.grams > least_g * SAME:
         return ReasonCode.SHARED_WINDOW
     return ReasonCode.NOW_IS_CLEANEST if soon else ReasonCode.CLEANEST_WINDOW
 
 
+def _end_s(problem: Problem, row: int, place: Place) -> float:
+    return place.pieces[-1][1] if place.pieces else place.start_s + float(problem.rows.demands.length_s[row])
+
+
 def _due_ground(job: Job, situation: Situation) -> ReasonCode:
     """Keep the ground on which it was to start at once; a window it waited for has come."""
     last = situation.last.reason(job.id) if situation.last else None
+    if last and last.code is ReasonCode.WAITS_FOR and job.spec.start_now:
+        return ReasonCode.ASKED_NOW
     return ReasonCode.DUE if last is None or last.code in _WAITED else last.code

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 
-from greenrun.core.placing import Arrangement, Place
+from greenrun.core.places import Place
+from greenrun.core.placing import Arrangement
 
 FEW = 5  # rows that are tried in every order
 EVERY_ORDER = 400  # more turns than it takes to put so few as soon as they fit in every order: limits are worth it

@@ -68,6 +68,10 @@ class MemoryStore(GridMemory):
         """Return the state of each of these jobs; one that does not exist is absent."""
         return {job_id: self._jobs[job_id].state for job_id in job_ids if job_id in self._jobs}
 
+    def submissions(self, since: datetime, limit: int) -> list[Job]:
+        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
+        return [job for job in self._jobs.values() if job.submitted_at >= since][-limit:]
+
     def job_counts(self) -> dict[State, int]:
         """Return how many jobs are in each state; a state without jobs is absent."""
         return {state: len(ids) for state, ids in self._by_state.items() if ids}

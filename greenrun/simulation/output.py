@@ -36,19 +36,24 @@ def schedule_text(schedule: Schedule, start: datetime) -> str:
     return "\n".join(["job,start_s,end_s", *rows, ""])
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; what was there stays until all of the new is on disk."""
-    with NamedTemporaryFile(
-        "w", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as new:
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, whole or not at all; what was there stays until all of the new is on disk."""
+    with NamedTemporaryFile("wb", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as new:
         try:
-            new.write(text)
+            new.write(content.encode() if isinstance(content, str) else content)
             new.flush()
+            os.fchmod(new.fileno(), 0o666 & ~_umask())  # as any new file: what is private is up to the user
             os.fsync(new.fileno())
             Path(new.name).replace(path)
         except BaseException:
             Path(new.name).unlink(missing_ok=True)
             raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)  # it can be read only by setting it
+    os.umask(mask)
+    return mask
 
 
 def _policy(name: str, found: Comparison) -> Mapping[str, Any]:

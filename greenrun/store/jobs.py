@@ -67,6 +67,12 @@ class Jobs(Database):
         with self._read() as connection:
             return {job_id: State(state) for job_id, state in connection.execute(query)}
 
+    def submissions(self, since: datetime, limit: int) -> list[Job]:
+        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
+        query = select(JOBS).where(JOBS.c.submitted_at >= since).order_by(JOBS.c.id.desc()).limit(limit)
+        with self._read() as connection:
+            return [job_of(row) for row in connection.execute(query)][::-1]
+
     def job_counts(self) -> dict[State, int]:
         """Return how many jobs are in each state; a state without jobs is absent."""
         query = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)

@@ -28,7 +28,7 @@ HOUR = timedelta(hours=1)
 ADA, BOB, ROOT = "uid:41001", "uid:41002", "uid:0"
 GPU = Device(id="GPU-1", index=0, model="Emulated GPU", source="emulated", emulated=True, memory_bytes=1 << 30)
 CPU = Device(id="cpu-0", index=0, model="a CPU", source="constant", kind=Component.CPU)
-CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window=93, below="41 % below now")
+CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh", below="41 % below now")
 
 
 def spec(**own: Any) -> JobSpec:

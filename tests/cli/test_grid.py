@@ -1,6 +1,7 @@
 """`plan` and `forecast` show what is to come, unchanged as JSON and drawn otherwise."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -80,7 +81,44 @@ def test_a_plan_without_a_forecast_is_drawn_without_its_strip(api: FakeApi, run:
     api.get("/v1/forecast", {"zone": "GB", "provider": None, "rung": "none", "slots": []})
     out = run("plan").out
     assert " g/kWh  " not in out.split("JOB")[0]
-    assert out.endswith("expected unknown CO2e; started at once unknown CO2e\n")
+    assert "expected CO2e is unknown: no forecast covers all of job 13\n" in out
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"gap_ratio": 0.00312, "bound_g": 588.0},
+            "this is within 0.4 % of the best possible: within these limits no ",
+        ),
+        (
+            {"gap_ratio": 0.0, "bound_g": 590.0},
+            "this is the best possible: within these limits no plan is expected to ",
+        ),
+        ({"gap_ratio": None, "bound_g": None}, "not known; no plan was found in which job 13 keeps every limit\n"),
+    ],
+)
+def test_a_plan_says_how_near_it_is_to_the_best(parts: dict[str, Any], said: str, api: FakeApi, run: Run) -> None:
+    api.get("/v1/plan", a_plan(**parts))
+    api.get("/v1/forecast", a_forecast())
+    assert said in run("plan").out
+
+
+def test_the_pieces_of_a_suspended_job_are_told_and_drawn(api: FakeApi, run: Run) -> None:
+    reason = {"code": "cleanest_window", "text": "waits"}
+    spans = [{"start": at(hours=2), "end": at(hours=3)}, {"start": at(hours=6), "end": at(hours=8)}]
+    api.get("/v1/plan", a_plan(placements=[planned(job=12, gpus=2, late=False, reason=reason, pieces=spans)]))
+    api.get("/v1/forecast", a_forecast())
+    out = run("plan").out
+    assert re.search(r"^    12   *█+·+█+$", out, re.MULTILINE)
+    assert re.search(r"^job 12 runs [0-9: -]+, [0-9: -]+, and is suspended in between$", out, re.MULTILINE)
+
+
+def test_a_plan_says_which_jobs_no_forecast_covers(api: FakeApi, run: Run) -> None:
+    api.get("/v1/plan", a_plan())
+    api.get("/v1/forecast", a_forecast())  # three hours, of which the job that runs from 2 to 8 gets one
+    assert "estimated from the same hours of past days" in (out := run("plan").out)
+    assert re.search(r"job 12 \(8[34] % of its time\)$", out, re.MULTILINE)
 
 
 def test_a_plan_as_json_is_the_api_s_own_and_an_empty_one_a_sentence(api: FakeApi, run: Run) -> None:

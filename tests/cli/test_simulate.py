@@ -51,6 +51,25 @@ def test_the_schedule_is_written(run: Run, words: list[str], tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.csv", "jobs.csv", "out.csv"]
 
 
+def test_the_picture_is_written_beside_what_is_printed(run: Run, words: list[str], tmp_path: Path) -> None:
+    done = run(*words, "--plot", "out.html", "--json")
+    drawn = (tmp_path / "out.html").read_text(encoding="utf-8")
+    saving = json.loads(done.out)["policies"]["greenrun"]["saving_ratio"]
+    assert (done.code, drawn.count("<svg")) == (0, 1)
+    assert f"saving {100 * saving:.1f} %, 0 late" in drawn
+    assert "no schedule that keeps every limit emits less than" in drawn
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.csv", "jobs.csv", "out.html"]
+
+
+def test_a_bound_above_start_at_once_is_not_told_as_a_negative_saving(
+    run: Run, words: list[str], tmp_path: Path
+) -> None:
+    write_jobs(tmp_path / "jobs.csv", "0,3600,2,1000,0,False", "0,3600,2,1000,0,False")
+    done = run(*words)
+    assert "saving -" not in done.out
+    assert "a schedule that keeps every limit, if there is any, emits at least" in done.out
+
+
 def test_max_delay_and_interruptible_are_for_every_job(run: Run, words: list[str]) -> None:
     told = json.loads(run(*words, "--max-delay", "0s", "--policy", "own-best-window", "--json").out)
     assert told["policies"]["own-best-window"]["saving_ratio"] == 0
@@ -77,6 +96,9 @@ def test_max_delay_and_interruptible_are_for_every_job(run: Run, words: list[str
         (["--policy", "percentile:101"], "--policy: 'percentile:101' is none of"),
         (["--jobs", "absent.csv"], "absent.csv: it cannot be read"),
         (["--schedule-out", "no/such/out.csv"], "is not a folder"),
+        (["--plot", "out.pdf"], "--plot: 'out.pdf' ends in none of .html, .svg, .png"),
+        (["--plot", "no/such/out.svg"], "is not a folder"),
+        (["--plot", "out.svg", "--schedule-out", "out.svg"], "--plot: --schedule-out names the same file"),
     ],
 )
 def test_a_bad_option_is_refused_with_2_and_nothing_is_written(

@@ -1,6 +1,7 @@
 """A job starts only when what it waits for has ended as it asked, and never more of an array than its limit."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -89,11 +90,11 @@ def test_an_array_without_a_limit_holds_nobody_back() -> None:
     assert crowded_out([member(key, at_once=None) for key in range(1, 9)], {"a": 100}) == {}
 
 
-def test_the_plan_gives_no_place_to_a_job_that_waits_for_another_or_for_its_turn() -> None:
-    jobs = (job(1), job(2, after=(Dependency(job_id=1),)), member(3), member(4), member(5))
+def test_the_plan_gives_no_place_to_a_job_that_waits_for_what_it_does_not_know_or_for_its_turn() -> None:
+    jobs = (replace(job(1), held=True), job(2, after=(Dependency(job_id=1),)), member(3), member(4), member(5))
     situation = Situation(now=T0, jobs=jobs, devices=("a", "b", "c", "d"), states={1: State.QUEUED}, arrays={"a": 1})
     made = plan(situation)
-    assert {row.job_id for row in made.placements} == {1, 3}
+    assert {row.job_id for row in made.placements} == {3}
     assert {row.job_id: row.reason.code for row in made.waiting} == {
-        2: ReasonCode.WAITS_FOR, 4: ReasonCode.ARRAY_FULL, 5: ReasonCode.ARRAY_FULL,
+        1: ReasonCode.HELD, 2: ReasonCode.WAITS_FOR, 4: ReasonCode.ARRAY_FULL, 5: ReasonCode.ARRAY_FULL,
     }  # fmt: skip

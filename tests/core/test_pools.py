@@ -3,7 +3,7 @@
 import pytest
 
 from greenrun.core.plan import DeviceKind, Situation
-from greenrun.core.pools import Pool, home_of, is_kind, pools_of, timelines
+from greenrun.core.pools import Pool, home_of, is_kind, pools_of, timelines, too_few
 from tests.core.build import SLOT, T0, job
 
 BIG, SMALL, OLD = (
@@ -60,3 +60,21 @@ def test_what_runs_takes_its_own_pools_units_and_one_that_is_gone_takes_none() -
     lines, at_s, slot_s = timelines(asked, pools_of(asked)), T0.timestamp(), SLOT.total_seconds()
     assert [line.first_fit(at_s, 60.0, 1) for line in lines] == [at_s + slot_s, at_s, at_s, at_s + slot_s]
     assert lines[0].first_fit(at_s, 60.0, 2) == at_s + 2 * slot_s
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"gpus": 5}, "needs 5 GPUs and this machine has 2 of one kind"),
+        ({"gpu_model": "H100"}, "needs 1 GPU of model H100 and this machine has none such"),
+        ({"gpus": 3, "gpu_model": "A100", "gpu_memory_gib": 80.0},
+         "needs 3 GPUs of model A100 with 80 GiB and this machine has 2 such"),
+        ({"gpus": 4, "gpu_model": "A100"}, "needs 4 GPUs of model A100 and this machine has 2 such of one kind"),
+    ],
+)  # fmt: skip
+def test_a_job_that_suits_no_pool_is_told_what_there_is(spec: dict[str, object], said: str) -> None:
+    assert too_few(job(1, **spec), pools_of(mixed())).text == said
+
+
+def test_without_any_gpu_that_is_said() -> None:
+    assert too_few(job(1), pools_of(Situation(now=T0, jobs=()))).text == "needs 1 GPU and this machine has none"

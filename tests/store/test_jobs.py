@@ -209,3 +209,10 @@ def test_instants_of_other_zones_come_back_as_the_same_instant_in_utc(store: Sto
     job, _ = store.add_job(spec(finish_by=after(3600).astimezone(tokyo)), user="a", uid=1, now=NOW.astimezone(tokyo))
     assert (job.submitted_at, job.spec.finish_by) == (NOW, after(3600))
     assert job.submitted_at.tzinfo is UTC
+
+
+def test_submissions_are_told_whatever_became_of_them_the_newest_of_many(store: Store) -> None:
+    ids = [store.add_job(spec(), user="ada", uid=1000, now=after(60 * minute))[0].id for minute in range(3)]
+    store.move(ids[1], State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=after(60))
+    assert [job.id for job in store.submissions(after(60), 10)] == ids[1:]
+    assert [job.id for job in store.submissions(NOW, 1)] == ids[2:]

@@ -1,0 +1,108 @@
+"""What is said under a plan: its sums, how near it is to the best, when jobs pause, and what no forecast covers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from greenrun.cli import text
+
+Answer = Mapping[str, Any]
+_MAX_PAUSES = 10  # jobs whose pauses are told
+_ESTIMATED = "estimated"
+
+
+def notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
+    """Yield the lines under a plan's table; `forecast` is the source's own, as the API gives both."""
+    yield _sums(plan)
+    if near := _near(plan):
+        yield near
+    paused = [row for row in plan["placements"] if len(row.get("pieces") or ()) > 1]
+    for row in paused[:_MAX_PAUSES]:
+        spans = ", ".join(text.span_text(start, end, now) for start, end in pieces(row))
+        yield f"job {row['job']} runs {spans}, and is suspended in between"
+    if len(paused) > _MAX_PAUSES:
+        yield f"{len(paused) - _MAX_PAUSES} more jobs are suspended in between"
+    if estimated := _estimated(plan, forecast):
+        yield estimated
+
+
+def pieces(placement: Answer) -> list[tuple[datetime, datetime]]:
+    """Return the intervals in which a placed job runs."""
+    rows = placement.get("pieces") or [placement]
+    return [(text.instant(row["start"]), text.instant(row["end"])) for row in rows]
+
+
+def _sums(plan: Answer) -> str:
+    expected, at_once = plan.get("expected_g"), plan.get("start_at_once_g")
+    if expected is None:
+        return f"expected CO2e is unknown: {_unknown(plan)}"
+    below = text.below_text({"expected_g": expected, "start_now_g": at_once}).removesuffix(" now")
+    return f"expected {text.grams_text(expected)} CO2e; started at once {text.grams_text(at_once)} CO2e" + (
+        f" ({below} that)" if below.endswith(("below", "above")) else ""
+    )
+
+
+def _unknown(plan: Answer) -> str:
+    """Say which jobs keep the sum from being known."""
+    unforeseen = [row["job"] for row in plan["placements"] if row["g_per_kwh"] is None]
+    if unforeseen:
+        return f"no forecast covers all of {_jobs(unforeseen)}"
+    powerless = [row["job"] for row in plan["placements"] if row.get("expected_g") is None]
+    return f"nothing tells the power of {_jobs(powerless)}; --power can"
+
+
+def _near(plan: Answer) -> str:
+    """Say how near the plan is proved to be to the best possible, rounded up so that it is true."""
+    gap, bound = plan.get("gap_ratio"), plan.get("bound_g")
+    if plan.get("expected_g") is None:
+        return ""
+    if gap is None or bound is None:
+        late = [row["job"] for row in plan["placements"] if row.get("late")]
+        why = f"; no plan was found in which {_jobs(late)} keeps every limit" if late else ""
+        return f"how near that is to the best possible is not known{why}"
+    near = "the best possible" if gap < 1e-6 else f"within {ceil(gap * 1000) / 10:g} % of the best possible"
+    return f"this is {near}: within these limits no plan is expected to emit less than {text.grams_text(bound)} CO2e"
+
+
+def _estimated(plan: Answer, forecast: Answer) -> str:
+    """Say which jobs run, all or in part, when the source has no forecast and the usual of past days stands in."""
+    foretold = _foretold(forecast)
+    shares = {
+        row["job"]: _uncovered(pieces(row), foretold) for row in plan["placements"] if row["g_per_kwh"] is not None
+    }
+    told = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
+    if not told:
+        return ""
+    more = f" and {len(told) - _MAX_PAUSES} more" if len(told) > _MAX_PAUSES else ""
+    listed = ", ".join(told[:_MAX_PAUSES]) + more
+    return f"estimated from the same hours of past days, for the forecast does not reach so far: {listed}"
+
+
+def _foretold(forecast: Answer) -> list[tuple[datetime, datetime]]:
+    """Return the stretches without a hole of which the source says something."""
+    stretches: list[tuple[datetime, datetime]] = []
+    for slot in forecast.get("slots") or ():
+        start, end = text.instant(slot["start"]), text.instant(slot["end"])
+        if slot["g_per_kwh"] is None or slot.get("kind") == _ESTIMATED:
+            continue
+        if stretches and stretches[-1][1] == start:
+            stretches[-1] = (stretches[-1][0], end)
+        else:
+            stretches.append((start, end))
+    return stretches
+
+
+def _uncovered(spans: Sequence[tuple[datetime, datetime]], foretold: Sequence[tuple[datetime, datetime]]) -> float:
+    """Return the share of the spans that no slot covers; slots do not overlap."""
+    total_s = sum((end - start).total_seconds() for start, end in spans)
+    covered_s = sum(
+        max(0.0, (min(end, until) - max(start, since)).total_seconds())
+        for start, end in spans
+        for since, until in foretold
+    )
+    return 1 - covered_s / total_s if total_s else 0.0
+
+
+def _jobs(ids: Sequence[int]) -> str:
+    return f"job{'s' if len(ids) > 1 else ''} {text.numbers_text(ids)}"

@@ -1,0 +1,54 @@
+"""Between which limits jobs start when they come after others, and when nobody knows exactly how long they take."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from greenrun.core.dependencies import in_order, predecessors
+from greenrun.core.intensity import Floats
+from greenrun.core.job import DurationSource, Job
+from greenrun.core.margin import safe_latest_start
+from greenrun.core.plan import Situation
+
+After = Mapping[int, tuple[int, ...]]  # by row, the rows that it comes after
+
+
+def released(
+    jobs: Sequence[Job], situation: Situation, release_s: Floats, lengths_s: Sequence[float], after: After
+) -> Floats:
+    """Return the earliest starts, shape (n,): not before what a job waits for can have ended."""
+    earliest_s = release_s.copy()
+    for row, job in enumerate(jobs):
+        ids = predecessors(job, situation.states) if job.spec.after else ()
+        ends_s = [situation.ends[job_id].timestamp() for job_id in ids if job_id in situation.ends]
+        earliest_s[row] = max([earliest_s[row], *ends_s])
+    for row in in_order(range(len(jobs)), after):
+        earliest_s[row] = max(
+            [earliest_s[row], *(earliest_s[other] + lengths_s[other] for other in after.get(row, ()))]
+        )
+    return earliest_s
+
+
+def eased(jobs: Sequence[Job], release_s: Floats, latest_s: Floats, lengths_s: Sequence[float], after: After) -> Floats:
+    """Return the latest starts, shape (n,), that leave room for longer runs and for the limits of what comes after.
+
+    Greenrun's own default delay asks for no room: what waits for others was delayed enough by them.
+    """
+    early_s, strict = latest_s.copy(), set[int]()
+    for row in reversed(in_order(range(len(jobs)), after)):
+        job = jobs[row]
+        if job.has_limit and not job.spec.start_now:
+            early_s[row] = min(early_s[row], _safe_s(job, release_s[row], latest_s[row], lengths_s[row]))
+            strict.add(row)
+        early_s[row] = max(early_s[row], release_s[row])
+        for other in after.get(row, ()) if row in strict else ():
+            early_s[other] = min(early_s[other], early_s[row] - lengths_s[other])
+            strict.add(other)
+    return early_s
+
+
+def _safe_s(job: Job, release_s: float, latest_s: float, length_s: float) -> float:
+    if job.spec.duration_source is DurationSource.GIVEN:
+        return latest_s
+    latest, release = (datetime.fromtimestamp(at_s, UTC) for at_s in (latest_s, release_s))
+    safe = safe_latest_start(latest, timedelta(seconds=length_s), job.spec.duration_source, release)
+    return latest_s - (latest - safe).total_seconds()
