@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.errors import DeviceBusy, ExecutorError, StorageFull
 from greenrun.core.job import Outcome, State
+from greenrun.core.plan import Options
 from greenrun.core.reasons import ReasonCode
 from greenrun.core.status import EndedBy
 from greenrun.core.units import emissions_g
@@ -161,3 +162,55 @@ def test_a_run_on_a_gpu_that_is_no_longer_told_of_keeps_no_other_one_busy(tmp_pa
     second, _ = store.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
     run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
     assert store.job(second.id).state is State.SUCCEEDED
+
+
+def test_a_plan_that_was_made_to_be_shown_is_stored_by_the_next_tick_with_its_reasons(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + timedelta(minutes=1))
+    job, _ = store.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
+    shown = engine.replan(world.now)
+    assert store.job(job.id).reason is None
+    engine.tick(world.now)
+    assert engine.plan is shown
+    assert store.last_plan() == shown
+    assert store.job(job.id).reason == shown.reason(job.id)
+
+
+def test_a_plan_that_could_not_be_stored_is_stored_by_the_next_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + timedelta(minutes=1))
+    job, _ = store.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "save_plan", full)
+        with pytest.raises(StorageFull):
+            engine.tick(world.now)
+    engine.tick(world.now)
+    assert store.last_plan() == engine.plan
+    assert engine.plan.placement(job.id) is not None
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_nothing_is_planned_anew_while_nothing_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    """Also not with the forecast as it comes, nor while somebody else holds a GPU."""
+    world, store, second = World(DAY), open_store(tmp_path), timedelta(seconds=1)
+    if is_held:
+        monkeypatch.setattr(world, "held_elsewhere", lambda devices: dict.fromkeys(devices[:1], "somebody"))
+    engine = new_engine(world, store, world.meter(), options=Options())
+    store.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
+    engine.refresh(T0)
+    engine.tick(T0)
+    made = engine.plan
+    for _ in range(100):
+        world.now += 5 * second
+        engine.tick(world.now)
+    assert engine.plan is made

@@ -318,3 +318,23 @@ def test_a_crash_at_any_port_call_of_a_day_with_a_suspension_changes_nothing(
     points = range(1, calm.calls + 1, EVERY)
     wrong = {at: got for at in points if (got := day(f"{at}.db", Fuse(at=at, after=after))) != expected}
     assert wrong == {}, expected
+
+
+@pytest.mark.parametrize(("gpus", "left"), [(2, 0), (2, 1), (1, 0)])
+def test_a_job_whose_gpus_are_no_longer_told_of_goes_on_and_the_others_are_still_planned(
+    store: Store, gpus: int, left: int
+) -> None:
+    world, job = World(DAY), add(store, gpus=gpus, start_now=True)
+    engine = started(world, store)
+    world.devices = world.devices[:left]
+    other = store.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=world.now)[0].id
+    run_until(world, engine, T0 + SLOT)
+    assert [store.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
+
+
+def test_a_job_without_gpus_goes_on_when_there_are_no_cpu_slots_any_more(store: Store) -> None:
+    world, job = World(DAY), add(store, gpus=0, start_now=True)
+    started(world, store)
+    other = add(store, seconds=60, start_now=True, restart_cost=timedelta(0))
+    run_until(world, new_engine(world, store, world.meter(), cpu_slots=0), T0 + SLOT)
+    assert [store.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]

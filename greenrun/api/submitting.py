@@ -16,6 +16,8 @@ from greenrun.core.dependencies import ended_text, is_in_vain
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.job import MOST_TOGETHER, Job, JobSpec, State
 
+MOST_WAITS = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
+
 
 def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none."""
@@ -54,6 +56,7 @@ def _check(daemon: Service, caller: Identity, groups: Sequence[Sequence[JobSpec]
     """Raise InvalidJob with the problems of all of them that show without planning; an array's jobs share theirs."""
     specs = list(chain.from_iterable(groups))
     _require_few(len(specs))
+    _require_few_waits(sum(len(spec.after) for spec in specs))
     found = [[*problems_of(group[0], now), *_hopeless(daemon, group[0])] for group in groups]
     problems = [row for index, rows in enumerate(found) for row in _prefixed(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
@@ -86,6 +89,14 @@ def _require_few(jobs: int) -> None:
         raise InvalidJob(
             f"{jobs} jobs are more than the {MOST_TOGETHER} that one submission may be, so nothing was accepted: "
             "submit them in parts."
+        )
+
+
+def _require_few_waits(waits: int) -> None:
+    if waits > MOST_WAITS:
+        raise InvalidJob(
+            f"the jobs would wait for {waits} others in all, more than the {MOST_WAITS} that one submission may, so "
+            "nothing was accepted: let them wait for one job that waits for the others."
         )
 
 

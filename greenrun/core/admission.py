@@ -42,11 +42,11 @@ def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placeme
     """
     for job in jobs:
         _require_devices(situation, job)
-    before = plan(situation)
-    after = plan(replace(situation, jobs=(*situation.jobs, *jobs), last=situation.last or before))
     promised = [job for job in jobs if job.spec.finish_by is not None]
+    before = plan(situation) if promised else None  # what has no promise makes nobody late who has one
+    after = plan(replace(situation, jobs=(*situation.jobs, *jobs), last=situation.last or before))
     late = [job for job in promised if _is_late(after.placement(job.id))]
-    if late or (promised and _newly_late(before, after)):
+    if before and (late or _newly_late(before, after)):
         last = max(late or promised, key=lambda job: _end(after, job))
         is_alone = len(jobs) == 1 and not last.spec.after
         beside = before if is_alone else replace(after, placements=_others(after, last))

@@ -7,6 +7,7 @@ import numpy as np
 from greenrun.core.dependencies import in_order
 from greenrun.core.intensity import Floats
 from greenrun.core.problem import Problem
+from greenrun.core.timeline import EPSILON_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Rest:
 
     def at(self, ready_s: Floats) -> Floats:
         """Return the least cost from each of these instants on; past the last start it stays what it is there."""
-        after = self.starts_s.searchsorted(ready_s - 1e-6)
+        after = self.starts_s.searchsorted(ready_s - EPSILON_S)
         return np.asarray(self.least[np.minimum(after, len(self.least) - 1)])
 
 

@@ -35,15 +35,15 @@ def cheapest_cells(costs: Floats, shape: Shape) -> tuple[float, Cells] | None:
     `costs`, shape (n,), are what running over each cell costs, infinite where the job cannot run. Of equals the
     earliest cells are taken.
     """
+    if np.isfinite(costs).sum() < shape.work:
+        return None
     if shape.restart == 0 and shape.min_run <= 1 and not shape.forced:
         return _cheapest_apart(costs, shape.work)
     return _Table(costs, shape).best()
 
 
-def _cheapest_apart(costs: Floats, work: int) -> tuple[float, Cells] | None:
+def _cheapest_apart(costs: Floats, work: int) -> tuple[float, Cells]:
     """Where suspending costs nothing the cheapest cells are the best ones."""
-    if np.isfinite(costs).sum() < work:
-        return None
     taken = np.sort(np.argsort(np.round(costs, 12), kind="stable")[:work])
     breaks = np.flatnonzero(np.diff(taken) > 1) + 1
     runs = np.split(taken, breaks)

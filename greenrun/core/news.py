@@ -21,6 +21,7 @@ def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
         before.forecast is now.forecast
         and before.options == now.options
         and before.devices == now.devices
+        and before.kinds == now.kinds
         and before.elsewhere == now.elsewhere
         and before.states == now.states
         and before.arrivals == now.arrivals
@@ -72,9 +73,14 @@ def _use_changed(before: Situation, plan: Plan, now: Situation) -> bool:
     started = [row for row in plan.placements if row.job_id not in others and row.start <= now.now]
     gpus = [row.end for row in started for _ in range(row.gpus)]
     cpus = [row.end for row in started if not row.gpus]
-    return _differ([*before.busy.values(), *gpus], now.busy.values(), now.now, grace) or _differ(
+    return _differ([*_known_ends(before), *gpus], _known_ends(now), now.now, grace) or _differ(
         [*before.cpu_busy, *cpus], now.cpu_busy, now.now, grace
     )
+
+
+def _known_ends(situation: Situation) -> Sequence[datetime]:
+    """When GPUs are expected back; of those that others hold that is not known, it is only when to look again."""
+    return [at for device, at in situation.busy.items() if device not in situation.elsewhere]
 
 
 def _differ(expected: Iterable[datetime], actual: Iterable[datetime], now: datetime, grace: timedelta) -> bool:

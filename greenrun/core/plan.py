@@ -19,7 +19,8 @@ class Options:
     """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start.
 
     `iterations` bounds the search for prices and `rearrangements` the attempts to improve the plan found with them;
-    a clock would not do, because equal situations must give equal plans.
+    `work` bounds the candidate starts that are priced in all, so that a long queue does not hold up the daemon. A clock
+    would not do, because equal situations must give equal plans.
     """
 
     default_max_delay: timedelta = timedelta(hours=24)
@@ -30,6 +31,7 @@ class Options:
     gpu_power_w: float | None = None
     iterations: int = 120
     rearrangements: int = 32
+    work: int = 20_000_000
     gap: float = 0.005
 
 

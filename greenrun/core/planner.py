@@ -38,6 +38,7 @@ def plan(situation: Situation) -> Plan:
         iterations=options.iterations if anew else options.iterations // LIGHTER,
         rearrangements=options.rearrangements,
         gap=options.gap,
+        work=options.work,
         anew=anew,
     )
     found = search(problem, _seeds(problem, situation, due), effort, _ghosts(problem, situation))

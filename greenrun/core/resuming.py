@@ -127,11 +127,12 @@ class Interruptible:
 def cells_of(release_s: float, deadline_s: float, intensity: Series, step_s: float) -> tuple[Floats, Floats]:
     """Return the borders of the cells from the release to the deadline, aligned to the slots, and g/kWh x s over each.
 
-    Where nothing is known, or less than a cell is left, there are none.
+    Where nothing is known, or less than a cell is left, there are none. They end where the intensities do: a deadline
+    may be a century away.
     """
     if not len(intensity) or deadline_s <= release_s + EPSILON_S:
         return np.zeros(0), np.zeros(0)
-    origin_s = float(intensity.starts_s[0])
+    origin_s, deadline_s = float(intensity.starts_s[0]), min(deadline_s, float(intensity.ends_s[-1]))
     first = np.floor((release_s - origin_s) / step_s + 1e-9) + 1
     last = np.floor((deadline_s - origin_s) / step_s + 1e-9)
     if last < first:

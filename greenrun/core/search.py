@@ -32,12 +32,15 @@ STEADY_G = 1e-9
 class Effort:
     """How long to search: steps of the prices, attempts to rearrange, and the gap to the bound that is small enough.
 
+    `work` bounds the candidates that are priced in all steps together.
+
     `anew`: build the plan from scratch too, and not only around the last one.
     """
 
     iterations: int
     rearrangements: int
     gap: float
+    work: int
     anew: bool = True
 
 
@@ -72,7 +75,7 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     first = _arranged(problem, seeds, seeds.prices, problem.rows.costs(seeds.prices), urgent, kept=True)
     others = [flexible_response(problem)] if problem.flexible else []
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
-    effort = replace(effort, iterations=min(effort.iterations, _affordable(problem)))
+    effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, effort.work)))
     bounding = effort.iterations if ghosts is None else effort.iterations // BOUND_SHARE
     sought = ask(seeds.prices, iterations=bounding, others=others)
     bound_g = sought.bound_g
@@ -109,22 +112,22 @@ def _is_proved(best: Arrangement, bound_g: float) -> bool:
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
 
 
-def _affordable(problem: Problem) -> int:
-    """Return how many steps of the prices to take at most, where jobs that may be suspended make a step dear."""
+def _affordable(problem: Problem, work: int) -> int:
+    """Return how many steps of the prices to take at most; jobs that may be suspended make a step dear."""
     weight = sum(
         TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values()
     )
-    return max(FEWEST_STEPS, STEP_WEIGHT // weight) if weight else sys.maxsize
+    steps = min(work // max(1, len(problem.rows.row)), STEP_WEIGHT // weight if weight else sys.maxsize)
+    return max(FEWEST_STEPS, steps)
 
 
 def arranged_soonest(problem: Problem, due: Sequence[int] = ()) -> Arrangement:
     """Start everything as soon as it fits, what is due first, then in order of earliest start: without a forecast."""
     made = Arrangement.unpriced(problem)
     jobs = problem.jobs
-    first = [*sorted(problem.running), *due]
+    first = dict.fromkeys([*sorted(problem.running), *due])
     order = sorted(range(len(jobs)), key=lambda row: (jobs[row].earliest_start, jobs[row].id))
-    rows = [*first, *(row for row in order if row not in set(first))]
-    for row in in_order(rows, problem.after):
+    for row in in_order([*first, *(row for row in order if row not in first)], problem.after):
         made.put(row, made.soonest(row))
     return made
 

@@ -181,3 +181,10 @@ def test_everything_that_is_wrong_with_the_new_fields_is_told_at_once(world: Wor
 def test_a_signal_that_no_job_may_ask_for_is_refused(world: World) -> None:
     told = errors(world.submit(interruptible=True, checkpoint_signal="KILL"))
     assert told == {"checkpoint_signal": "must be one of USR1, USR2, HUP, INT, TERM"}
+
+
+def test_jobs_that_would_wait_for_too_many_others_together_are_refused(world: World) -> None:
+    waits = [{"job": world.submit().json()["id"], "on": "any"} for _ in range(11)]
+    assert world.submit(array={"indices": list(range(1000))}, after=waits).status_code == 422
+    assert len(jobs(world)) == len(waits)
+    assert world.submit(array={"indices": [0, 1]}, after=waits).status_code == 201

@@ -17,6 +17,7 @@ from tests.core.situations import holed, situation
 
 T0_S, SLOT_S, CELL = T0.timestamp(), SLOT.total_seconds(), timedelta(seconds=30)
 STEPS = 60  # half minutes in a slot
+CENTURY_S = 100 * 365 * 86_400.0
 values = st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=8, max_size=8)
 
 
@@ -92,3 +93,16 @@ def test_mean_use_counts_the_seconds_of_each_interval(spans: list[tuple[int, int
     begins = np.array([float(begin) for begin, _ in spans])
     ends = begins + np.array([float(length) for _, length in spans])
     assert np.allclose(mean_use(begins, ends, knots), seconds.reshape(6, 5).mean(axis=1))
+
+
+@pytest.mark.parametrize("length", [timedelta(hours=1), timedelta(days=365)])
+def test_a_deadline_a_century_away_costs_no_more_than_the_hours_that_are_known(length: timedelta) -> None:
+    edges_s, grams = cells_of(T0_S, T0_S + CENTURY_S, grid([100.0] * 8), SLOT_S)
+    assert (edges_s[-1], len(grams)) == (T0_S + 8 * SLOT_S, 8)
+    far = job(1, duration=length, interruptible=True, finish_by=T0 + timedelta(seconds=CENTURY_S))
+    (placement,) = plan(situation([far], [300.0, *[100.0] * 7])).placements
+    assert not placement.late
+
+
+def test_more_work_than_there_are_hours_needs_no_table_of_it() -> None:
+    assert cheapest_cells(np.ones(8), Shape(work=10**15, min_run=2, restart=1)) is None
