@@ -131,7 +131,7 @@ class Engine:
         return admit_each(situation, jobs)
 
     def replan(self, now: datetime) -> Plan:
-        """Plan the queue as it stands, so that the plan can be shown; the next tick stores it and starts what is due."""
+        """Plan the queue as it stands, so that the plan can be shown; start nothing, the next tick stores it."""
         self._plan(self._situation(now))
         return self.plan
 

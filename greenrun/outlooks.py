@@ -72,8 +72,8 @@ class Outlooks:
     def outlook(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
         """Return what to expect of the slots that touch `[now, until)`; None when nothing is known of them.
 
-        It is the same object until a slot has ended or there was news, so asking at every tick costs nothing, and a plan
-        made with it holds as long. Without days to learn from it is the forecast's own slots.
+        It is the same object until a slot has ended or there was news, so asking at every tick costs nothing, and a
+        plan made with it holds as long. Without days to learn from it is the forecast's own slots.
         """
         known = (forecast, self._measured, self._lessons, until - now)
         if self._shown is None or not self._shown.holds(known, now):

@@ -1,6 +1,7 @@
 """An interruptible job is suspended and continued by the plan, and no crash on the way loses or repeats any of it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Outcome, State
 from greenrun.core.plan import Placement, Plan, Situation
+from greenrun.core.pools import pools_of
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.core.status import EndedBy
 from greenrun.engine import Engine
@@ -35,7 +37,12 @@ def within(*windows: tuple[datetime, datetime]) -> Planner:
 
     def plan(situation: Situation) -> Plan:
         jobs = [*(row.job for row in situation.running), *situation.jobs]
-        placed = [placement for job in jobs if (placement := _placed(job, situation.now))]
+        pools = {job.id: pool.name for job in jobs for pool in pools_of(situation) if pool.suits(job)}
+        placed = [
+            replace(placement, pool=pools[job.id])
+            for job in jobs
+            if job.id in pools and (placement := _placed(job, situation.now))
+        ]
         return Plan(made_at=situation.now, placements=tuple(placed))
 
     def _placed(job: Job, now: datetime) -> Placement | None:

@@ -70,4 +70,5 @@ def expected_length(duration: timedelta, age: timedelta) -> timedelta:
         return duration
     usual = max(duration, SHORTEST)
     times = floor(log(max(1.0, age / usual)) / log(OVERRUN)) + 1
-    return usual * float(OVERRUN**times)
+    length = usual * float(OVERRUN**times)
+    return length if length > age else usual * float(OVERRUN ** (times + 1))  # the logarithm is rounded

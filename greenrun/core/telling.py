@@ -17,7 +17,10 @@ from greenrun.core.timeline import EPSILON_S
 from greenrun.core.units import J_PER_KWH
 
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
-_WAITED = (ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.WAITS_FOR)
+_WAITED = frozenset(
+    {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
+    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON}
+)
 
 
 def told(

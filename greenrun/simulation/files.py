@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from io import StringIO
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 
@@ -139,7 +140,8 @@ def _read_jobs(path: Path, start_s: float, problems: list[Problem], *, before_st
 
 def _jobs(raw: bytes, start_s: float, name: str, found: list[Problem], before_start: bool) -> Iterator[Arrival]:
     try:
-        lines = list(csv.reader(StringIO(raw.decode("utf-8-sig"), newline=""), strict=True))
+        reader = csv.reader(StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
+        lines = list(islice(reader, MOST_JOBS + 2))  # an empty line takes a byte in the file, and seventy as a list
     except (UnicodeDecodeError, csv.Error) as exc:
         found.append(Problem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
         return

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.durations import format_duration, parse_duration, parse_instant
+from greenrun.core.durations import (
+    OVERRUN,
+    SHORTEST,
+    expected_length,
+    format_duration,
+    parse_duration,
+    parse_instant,
+)
 
 GOOD = {"90s": 90, "10m": 600, "6h": 21_600, "2d": 172_800, "1w": 604_800, "1h30m": 5_400, "1.5h": 5_400, "250ms": 0.25}
 BAD = [
@@ -69,3 +76,11 @@ def test_an_instant_needs_a_zone_and_becomes_utc() -> None:
     for text in ("2020-06-01T00:00", "2020-06-01", "noon", "", "0001-01-01T00:00+10:00"):
         with pytest.raises(ValueError, match=r"zone|instant|calendar"):
             parse_instant(text)
+
+
+@given(st.integers(1, 10**10), st.integers(0, 120), st.integers(-1, 1))
+def test_a_run_is_never_expected_to_have_ended_already(duration_us: int, times: int, off_us: int) -> None:
+    """Not even at the very instant at which it was expected to end, when it is looked at again."""
+    usual = max(timedelta(microseconds=duration_us), SHORTEST)
+    age = usual * float(OVERRUN**times) + timedelta(microseconds=off_us)
+    assert expected_length(timedelta(microseconds=duration_us), age) > age

@@ -204,3 +204,14 @@ def test_the_bound_is_told_only_of_plans_within_all_limits() -> None:
     made = plan(situation(jobs, [300, 300, 300, 100, 100], busy={"gpu0": T0 + 2 * SLOT}))
     assert [row.late for row in made.placements].count(True) == 1
     assert made.bound_g is None
+
+
+def test_a_job_that_waited_for_gpus_of_others_starts_when_it_is_due() -> None:
+    """The ground on which it waited is no ground on which it starts, and has other words in it."""
+    first = situation(
+        [job(1, start_now=True)], [100.0] * 8, busy={"gpu0": T0 + timedelta(seconds=30)}, elsewhere={"gpu0": "bob"}
+    )
+    made = plan(first)
+    assert made.placements[0].reason.code is ReasonCode.GPUS_HELD_ELSEWHERE
+    (placed,) = plan(situation([job(1)], [100.0] * 8, now=T0 + timedelta(seconds=30), last=made)).placements
+    assert (placed.start, placed.reason.code) == (T0 + timedelta(seconds=30), ReasonCode.DUE)
