@@ -38,15 +38,21 @@ def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placeme
     """Plan the queue with `jobs` added, which share their limits; return that plan and their places in it.
 
     Raise InvalidJob, saying the smallest change that would do, when one needs more GPUs than there are, when their
-    finish-by cannot be met, or when meeting it would make a job that was accepted earlier miss its own.
+    finish-by cannot be met, or when meeting it, or a start at once, would make a job that was accepted earlier miss
+    its own.
     """
     for job in jobs:
         _require_devices(situation, job)
     promised = [job for job in jobs if job.spec.finish_by is not None]
-    before = plan(situation) if promised else None  # what has no promise makes nobody late who has one
+    is_urgent = promised or any(job.spec.start_now for job in jobs)  # others give way to those that have a promise
+    before = plan(situation) if is_urgent else None
     after = plan(replace(situation, jobs=(*situation.jobs, *jobs), last=situation.last or before))
     late = [job for job in promised if _is_late(after.placement(job.id))]
-    if before and (late or _newly_late(before, after)):
+    displaced = _newly_late(before, after) if before else []
+    accepted = {job.id for job in situation.jobs if job.spec.finish_by is not None}
+    if not promised and accepted & set(displaced):
+        raise _refused("start_now", _displacing(min(accepted & set(displaced))))
+    if promised and before and (late or displaced):
         last = max(late or promised, key=lambda job: _end(after, job))
         is_alone = len(jobs) == 1 and not last.spec.after
         beside = before if is_alone else replace(after, placements=_others(after, last))
@@ -77,9 +83,16 @@ def _is_late(placement: Placement | None) -> bool:
     return placement is not None and placement.late
 
 
-def _newly_late(before: Plan, after: Plan) -> bool:
+def _newly_late(before: Plan, after: Plan) -> list[int]:
     was_late = {row.job_id for row in before.placements if row.late}
-    return any(row.late and row.job_id not in was_late for row in after.placements)
+    return [row.job_id for row in after.placements if row.late and row.job_id not in was_late]
+
+
+def _displacing(job_id: int) -> str:
+    return (
+        f"started at once, the job would make job {job_id} miss its finish-by; submit it without --now, so that it "
+        f"starts when there is room, or give job {job_id} more time"
+    )
 
 
 def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime) -> str:

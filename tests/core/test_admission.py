@@ -36,6 +36,14 @@ def suggested(refusal: InvalidJob) -> datetime:
     return datetime.fromisoformat(found[1])
 
 
+def test_a_start_at_once_that_would_break_a_promise_is_refused_and_one_that_gives_way_is_not() -> None:
+    promised = job(1, finish_by=T0 + 8 * SLOT)
+    with pytest.raises(InvalidJob, match="would make job 1 miss its finish-by"):
+        admit_one(situation(promised), job(2, slots=20, start_now=True))
+    assert not admit_one(situation(promised), job(2, slots=20))[0].placement(1).late  # type: ignore[union-attr]
+    assert admit_one(situation(job(1)), job(2, slots=20, start_now=True))[1].start == T0  # type: ignore[union-attr]
+
+
 def test_a_job_that_fits_is_told_its_place() -> None:
     _, place = admit_one(situation(), job(1, finish_by=T0 + 4 * SLOT))
     assert isinstance(place, Placement)
