@@ -23,7 +23,7 @@ ROUNDS = 4  # how often rows that missed their limits are put first and all is a
 TAKEN_OUT = 8  # rows that make room for another when a plan is rearranged
 STEP_WEIGHT, TABLE_WEIGHT, FEWEST_STEPS = 600, 20, 3  # a table for restarts costs so many times a mere choice of cells
 BOUND_SHARE = 3  # beside jobs that may arrive, a part of the steps goes into the bound, which leaves them out
-GHOST_SLACK = 1.3  # what jobs that may arrive will emit is guessed at so many times the least they could
+GHOST_SLACK = 2.0  # what jobs that may arrive will emit is guessed at so many times the least they could
 TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
 STEADY_G = 1e-9
 
