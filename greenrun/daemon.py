@@ -194,7 +194,8 @@ class Daemon:
             now=utc_now, plan=self.plan, health=self.health, forecast=lambda: self._engine.forecast,
             devices=self.devices,
             requests=lambda: self._engine.grid.requests, failures=lambda: self._engine.grid.failures,
-            plan_changes=lambda: self._engine.plan_changes, pue=self._config.devices.pue,
+            plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
+            pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))
         settings = _api_settings(self._config, self._forecasts)

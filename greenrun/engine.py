@@ -79,7 +79,7 @@ class Engine:
         self._planned_for: Situation | None = None
         self.draining = False
         self.arrivals = self.settings.arrivals
-        self.plan_changes = 0
+        self.plan_changes = self.put_offs = 0
         self.meter_failures: Counter[str] = Counter()
 
     @property
@@ -241,6 +241,7 @@ class Engine:
         """Store the current plan; a job whose reason has another code than before gets it written down."""
         if not made.decides_as(self._saved_plan):
             self.plan_changes += made.moves_from(self._saved_plan, {job.id for job in situation.jobs})
+            self.put_offs += made.put_offs_since(self._saved_plan)
             self._store.save_plan(made, now=made.made_at)
             self._saved_plan = made
         changed = {

@@ -33,7 +33,7 @@ class ReasonOut(BaseModel):
 
 
 class PieceOut(BaseModel):
-    """An interval in which an interruptible job is meant to run."""
+    """An interval in which a job is meant to run."""
 
     start: Instant
     end: Instant
@@ -42,7 +42,8 @@ class PieceOut(BaseModel):
 class PlannedOut(BaseModel):
     """When a job is planned to run; `start_now_g` is what it would emit if it started at once.
 
-    `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty.
+    `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty. `promised` is when
+    it was to run as first planned, `put_offs` how often it was put off since; null for a job that is to start at once.
     """
 
     start: Instant
@@ -52,6 +53,8 @@ class PlannedOut(BaseModel):
     expected_g: Number
     start_now_g: Number
     pieces: list[PieceOut]
+    promised: PieceOut | None
+    put_offs: int
 
 
 class RunOut(BaseModel):

@@ -136,6 +136,8 @@ def planned_view(placement: Placement | None) -> PlannedOut | None:
         expected_g=placement.expected_g,
         start_now_g=placement.start_now_g,
         pieces=_pieces(placement),
+        promised=_promised(placement),
+        put_offs=placement.put_offs,
     )
 
 
@@ -164,6 +166,8 @@ def _placement_view(row: Placement) -> PlacementOut:
         expected_g=row.expected_g,
         start_now_g=row.start_now_g,
         pieces=_pieces(row),
+        promised=_promised(row),
+        put_offs=row.put_offs,
         late=row.late,
         reason=_reason(row.reason),
     )
@@ -251,6 +255,13 @@ def event_view(event: Event) -> EventOut:
         run=event.run_id,
         detail=dict(event.detail),
     )
+
+
+def _promised(placement: Placement) -> PieceOut | None:
+    if placement.promised is None:
+        return None
+    start, end = placement.promised
+    return PieceOut(start=start, end=end)
 
 
 def _pieces(placement: Placement) -> list[PieceOut]:

@@ -1,4 +1,4 @@
-"""What is said under a plan: its sums, how near it is to the best, when jobs pause, and what no forecast covers."""
+"""What is said under a plan: its sums, how near it is to the best, pauses, put-offs, and what no forecast covers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,6 +23,8 @@ def notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
         yield f"job {row['job']} runs {spans}, and is suspended in between"
     if len(paused) > _MAX_PAUSES:
         yield f"{len(paused) - _MAX_PAUSES} more jobs are suspended in between"
+    if put_off := _put_off(plan):
+        yield put_off
     if estimated := _estimated(plan, forecast):
         yield estimated
 
@@ -65,6 +67,16 @@ def _near(plan: Answer) -> str:
     return f"this is {near}: within these limits no plan is expected to emit less than {text.grams_text(bound)} CO2e"
 
 
+def _put_off(plan: Answer) -> str:
+    """Say which jobs were put off since they were first planned, those put off most often first."""
+    counts = {row["job"]: row["put_offs"] for row in plan["placements"] if row.get("put_offs")}
+    told = [
+        f"job {job} ({count} time{'' if count == 1 else 's'})"
+        for job, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+    return f"put off since they were first planned: {_listed(told)}" if told else ""
+
+
 def _estimated(plan: Answer, forecast: Answer) -> str:
     """Say which jobs run, all or in part, when the source has no forecast and the usual of past days stands in."""
     foretold = _foretold(forecast)
@@ -74,9 +86,12 @@ def _estimated(plan: Answer, forecast: Answer) -> str:
     told = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
     if not told:
         return ""
+    return f"estimated from the same hours of past days, for the forecast does not reach so far: {_listed(told)}"
+
+
+def _listed(told: Sequence[str]) -> str:
     more = f" and {len(told) - _MAX_PAUSES} more" if len(told) > _MAX_PAUSES else ""
-    listed = ", ".join(told[:_MAX_PAUSES]) + more
-    return f"estimated from the same hours of past days, for the forecast does not reach so far: {listed}"
+    return ", ".join(told[:_MAX_PAUSES]) + more
 
 
 def _foretold(forecast: Answer) -> list[tuple[datetime, datetime]]:

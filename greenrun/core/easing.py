@@ -1,8 +1,9 @@
 """Between which limits jobs start when they come after others, and when nobody knows exactly how long they take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from greenrun.core.candidates import Demands
 from greenrun.core.dependencies import in_order, predecessors
 from greenrun.core.intensity import Floats
 from greenrun.core.job import DurationSource, Job
@@ -43,6 +44,21 @@ def eased(jobs: Sequence[Job], release_s: Floats, latest_s: Floats, lengths_s: S
         for other in after.get(row, ()) if row in strict else ():
             early_s[other] = min(early_s[other], early_s[row] - lengths_s[other])
             strict.add(other)
+    return early_s
+
+
+def pinned(demands: Demands, pins: Mapping[int, float], overdue: Collection[int], after: After) -> Floats:
+    """Return the latest starts, shape (n,), with rows held to these pins, and what they wait for to what that takes.
+
+    A row that is `overdue` has no limit of its own left, so its pin is its limit.
+    """
+    early_s, held = demands.latest_s.copy(), set(pins)
+    for row in reversed(in_order(range(len(early_s)), after)):
+        pin_s = pins.get(row, early_s[row])
+        early_s[row] = max(demands.release_s[row], pin_s if row in overdue else min(early_s[row], pin_s))
+        for other in after.get(row, ()) if row in held else ():
+            early_s[other] = min(early_s[other], early_s[row] - demands.length_s[other])
+            held.add(other)
     return early_s
 
 

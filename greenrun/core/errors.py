@@ -63,11 +63,19 @@ class NotPermitted(JobError):
 
 
 class ProviderError(GreenrunError):
-    """A carbon-intensity source gave no usable answer."""
+    """A carbon-intensity source gave no usable answer; `status` is that of HTTP, where there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ProviderUnavailable(ProviderError):
-    """The source cannot be reached or says "later": try again."""
+    """The source cannot be reached or says "later": try again, after `retry_after_s` where that is known."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status=status)
+        self.retry_after_s = retry_after_s
 
 
 class ProviderRefused(ProviderError):

@@ -1,10 +1,12 @@
 """Put a placement's grounds into words, and its expected emissions into grams."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from greenrun.core.job import Job
-from greenrun.core.plan import Options, Situation
+from greenrun.core.plan import MOVED, Interval, Options, Situation
+from greenrun.core.promises import MOST_PUT_OFFS
 from greenrun.core.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.units import emissions_g, energy_j
 
@@ -39,6 +41,17 @@ def _details(job: Job, options: Options, code: ReasonCode, means: tuple[float | 
     }
     sentence = SENTENCES[code]
     return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
+
+
+def with_promise(reason: Reason, job: Job, end: datetime, promised: Interval | None, put_offs: int) -> Reason:
+    """Add to a reason, where the job now ends later than first planned, what that was and how often it was put off."""
+    if promised is None or end <= promised[1] + MOVED:
+        return reason
+    first = f"to end by {time_text(promised[1])}" if job.spec.interruptible else f"for {time_text(promised[0])}"
+    counted = f", put off {counted_text(put_offs, 'time')}" if put_offs else ""
+    forced = f", the last {put_offs - MOST_PUT_OFFS} for want of room" if put_offs > MOST_PUT_OFFS else ""
+    held = ", and not again for less carbon" if put_offs >= MOST_PUT_OFFS else ""
+    return replace(reason, text=f"{reason.text}; first planned {first}{counted}{forced}{held}")
 
 
 def expected_g(job: Job, intensity_g_per_kwh: float | None, run_s: float, options: Options) -> float | None:

@@ -40,6 +40,8 @@ class Placement:
     """When a job is meant to run, and why then. `due`: the planned instant of a start that only waits for GPUs.
 
     `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
+    `promised` is from when until when it was to run in the first plan that placed it, and `put_offs` how often a new
+    plan put it off since, further than ever; None for a job that runs, or is to start at once.
     """
 
     job_id: int
@@ -55,6 +57,8 @@ class Placement:
     due: datetime | None = None
     pieces: tuple[Interval, ...] = ()
     pool: str = ""
+    promised: Interval | None = None
+    put_offs: int = 0
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
@@ -103,12 +107,20 @@ class Plan:
         pairs = [(row, other.placement(row.job_id)) for row in self.placements if row.job_id in job_ids]
         return sum(max(abs(row.start - old.start), abs(row.end - old.end)) > MOVED for row, old in pairs if old)
 
+    def put_offs_since(self, other: "Plan") -> int:
+        """Count how often jobs that have a place in both plans were put off past their first promise in between."""
+        pairs = [(row, other.placement(row.job_id)) for row in self.placements]
+        return sum(max(0, row.put_offs - old.put_offs) for row, old in pairs if old)
+
     def decides_as(self, other: "Plan") -> bool:
         """Whether both say the same of every job, whatever the sums and the sentences; then keeping one is enough."""
         return self._decisions() == other._decisions()
 
     def _decisions(self) -> tuple[object, ...]:
-        placed = [(row.job_id, row.intervals, row.pool, row.due, row.reason.code) for row in self.placements]
+        placed = [
+            (row.job_id, row.intervals, row.pool, row.due, row.reason.code, row.promised, row.put_offs)
+            for row in self.placements
+        ]
         return placed, [(row.job_id, row.reason.code) for row in self.waiting], self.prices
 
     @property

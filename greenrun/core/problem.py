@@ -1,7 +1,7 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,11 +10,12 @@ from greenrun.core.candidates import Candidates, Demands
 from greenrun.core.curve import Curve
 from greenrun.core.dependencies import predecessors
 from greenrun.core.durations import expected_length
-from greenrun.core.easing import eased, released
+from greenrun.core.easing import eased, pinned, released
 from greenrun.core.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.job import Job
 from greenrun.core.plan import Interval, Prices, Running, Situation
 from greenrun.core.pools import Pool, home_of, pools_of, timelines
+from greenrun.core.promises import pins
 from greenrun.core.resuming import Interruptible, cells_of, step_for
 from greenrun.core.timeline import EPSILON_S, Timeline
 from greenrun.core.units import J_PER_KWH
@@ -23,6 +24,7 @@ CELL_S = 1800.0  # prices change at slot edges, and within longer slots this oft
 UNEASY = 1  # what it counts to be later than one should be without missing a limit of one's own by it
 LIMIT = 1000 * UNEASY
 PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
+AT_ONCE = (np.inf, 0.0)  # a choice: any emissions are low enough to run at once
 NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
 
 
@@ -30,9 +32,11 @@ NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power again
 class Problem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
-    `limits[row]` is what missing the row's limit counts: 0 without one of the user's, `PROMISED` for a finish-by.
+    `limits[row]` is what being later than it should counts: 0 without a limit of the user's, `PROMISED` for finish-by.
     `after` names the rows that a row is to start after. A row of `yielding` should start so early that its duration may
-    turn out longer, or that what comes after it is in time; the end given there is by when its own limit is met.
+    turn out longer, or that what comes after it is in time, or that it is not put off again; the end given there is by
+    when its own limit is met. `unpinned` is the same without the last of these, which no bound may rest on; None where
+    no row has been put off that often.
     `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
     emissions, in g, under which a row runs at once, and the least share that waiting must gain.
     """
@@ -53,6 +57,7 @@ class Problem:
     after: Mapping[int, tuple[int, ...]]
     yielding: Mapping[int, float]
     choosy: Mapping[int, tuple[float, float]]
+    unpinned: "Problem | None" = None
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """The mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -91,14 +96,16 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
     running = dict(enumerate(situation.running, len(jobs)))
     rows = (*jobs, *(run.job for run in situation.running))
     after = _after(jobs, rows, situation)
-    demands, yielding = _demands(situation, rows, running, pools, after)
-    knots_s, curves = _knots(situation.now.timestamp(), demands, intensity), intensity.curves
-    flexible = {
-        row: _interruptible(situation, job, running.get(row), demands, (row, row in yielding), intensity)
-        for row, job in enumerate(rows)
-        if job.spec.interruptible and not job.spec.start_now
-    }
-    return Problem(
+    unpinned, own_s = _demands(situation, rows, running, pools, after)
+    overdue = tuple(_is_overdue(situation, job) for job in rows)
+    held = pins(jobs, situation, unpinned.length_s.tolist())
+    last_come = {row for row in held if overdue[row]}
+    latest_s = pinned(unpinned, held, last_come, after) if held else unpinned.latest_s
+    demands = replace(unpinned, latest_s=latest_s)
+    knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
+    flexible = _flexible(situation, rows, running, (demands, own_s), intensity)
+    yielding = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
+    made = Problem(
         now_s=situation.now.timestamp(),
         jobs=rows,
         pools=pools,
@@ -107,17 +114,35 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
         integral=Curve(curves[0], curves[1]),
         covered=Curve(curves[0], curves[2]),
         knots_s=knots_s,
-        overdue=tuple(_is_overdue(situation, job) for job in rows),
+        overdue=overdue,
         rows=Candidates.of(demands, knots_s, intensity, without=flexible),
         running=frozenset(running),
         flexible=flexible,
-        limits=tuple(PROMISED if job.spec.finish_by else LIMIT * job.has_limit for job in rows),
+        limits=tuple(
+            UNEASY if row in last_come else max(_weight(job), UNEASY * (row in yielding))
+            for row, job in enumerate(rows)
+        ),
         after=after,
         yielding=yielding,
         choosy={
             row: choice for row, job in enumerate(jobs) if any(choice := _choice(job, situation, demands.watts[row]))
-        },
+        }
+        | dict.fromkeys(last_come, AT_ONCE),
     )
+    if not held:
+        return made
+    flexible = _flexible(situation, rows, running, (unpinned, own_s), intensity)
+    loose = Candidates.of(unpinned, knots_s, intensity, without=flexible)
+    return replace(made, unpinned=replace(made, rows=loose, flexible=flexible))
+
+
+def _weight(job: Job) -> int:
+    return PROMISED if job.spec.finish_by else LIMIT * job.has_limit
+
+
+def _earlier(demands: Demands, own_s: Floats) -> list[int]:
+    """Return the rows that should start earlier than their own limits ask for."""
+    return np.flatnonzero(demands.latest_s < own_s - EPSILON_S).tolist()
 
 
 def _after(jobs: Sequence[Job], rows: Sequence[Job], situation: Situation) -> dict[int, tuple[int, ...]]:
@@ -134,8 +159,8 @@ def _demands(
     running: Mapping[int, Running],
     pools: Sequence[Pool],
     after: Mapping[int, tuple[int, ...]],
-) -> tuple[Demands, dict[int, float]]:
-    """Return what is to be placed, and `Problem.yielding`."""
+) -> tuple[Demands, Floats]:
+    """Return what is to be placed, and the latest starts, shape (n,), that the jobs' own limits allow."""
     now_s, options, home = situation.now.timestamp(), situation.options, home_of(pools)
     release_s = np.array([max(job.earliest_start.timestamp(), now_s) for job in jobs])
     latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
@@ -157,7 +182,7 @@ def _demands(
         watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
         pools=tuple(suitable),
     )
-    return demands, {row: own_s[row] + lengths_s[row] for row in np.flatnonzero(eased_s < own_s - EPSILON_S).tolist()}
+    return demands, own_s
 
 
 def _is_overdue(situation: Situation, job: Job) -> bool:
@@ -171,16 +196,33 @@ def left_s(run: Running, now_s: float) -> float:
     return (expected_length(run.job.remaining, age) - age).total_seconds()
 
 
+def _flexible(
+    situation: Situation,
+    jobs: Sequence[Job],
+    running: Mapping[int, Running],
+    limits: tuple[Demands, Floats],
+    intensity: Series,
+) -> dict[int, Interruptible]:
+    """Return the rows that may be suspended; `limits` are the demands, and the jobs' own latest starts."""
+    demands, own_s = limits
+    moved = np.abs(demands.latest_s - own_s) > EPSILON_S
+    return {
+        row: _interruptible(situation, job, running.get(row), demands, (row, bool(moved[row])), intensity)
+        for row, job in enumerate(jobs)
+        if job.spec.interruptible and not job.spec.start_now
+    }
+
+
 def _interruptible(
     situation: Situation, job: Job, run: Running | None, demands: Demands, at: tuple[int, bool], intensity: Series
 ) -> Interruptible:
-    """Return a row in its cells; `at` is which row, and whether it should end before its own limit."""
-    spec, (row, yields) = job.spec, at
+    """Return a row in its cells; `at` is which row, and whether it should end otherwise than by its own limit."""
+    spec, (row, moved) = job.spec, at
     length_s = float(demands.length_s[row])
     slot_s = intensity.step.total_seconds() if intensity.step else CELL_S
     step_s = step_for(slot_s, length_s, spec.restart_cost.total_seconds())
     own_s = job.latest_end(situation.options.default_max_delay).timestamp()
-    deadline_s = float(demands.latest_s[row]) + length_s if yields else own_s
+    deadline_s = float(demands.latest_s[row]) + length_s if moved else own_s
     edges_s, over = cells_of(float(demands.release_s[row]), deadline_s, intensity, step_s)
     forced_s = (run.since + spec.min_run - situation.now).total_seconds() if run else 0.0
     return Interruptible(
@@ -213,11 +255,11 @@ def watts_of(job: Job, gpu_power_w: float | None) -> float:
     return (gpu_power_w or NOMINAL_GPU_W) * job.spec.gpus
 
 
-def _knots(now_s: float, demands: Demands, intensity: Series) -> Floats:
+def _knots(now_s: float, either: Sequence[Demands], intensity: Series) -> Floats:
     """Return now and every border of a cell from now to the last instant that matters."""
     if not len(intensity):
         return np.array([now_s, now_s + CELL_S])
-    end_s = float((demands.latest_s + demands.length_s).max(initial=now_s))
+    end_s = max(float((demands.latest_s + demands.length_s).max(initial=now_s)) for demands in either)
     edges = np.unique(np.concatenate([intensity.starts_s, intensity.ends_s]))
     parts = np.maximum(1, np.ceil(np.diff(edges) / CELL_S - 1e-9)).astype(np.int64)
     steps = np.repeat(np.diff(edges) / parts, parts)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from greenrun.core.bound import bound_at
 from greenrun.core.candidates import Candidates
 from greenrun.core.dependencies import in_order
 from greenrun.core.intensity import Floats
@@ -15,7 +16,6 @@ from greenrun.core.places import SAME, Place, cheapest_suspended
 from greenrun.core.placing import Arrangement
 from greenrun.core.prices import Prices, Respond, find_prices
 from greenrun.core.problem import Problem
-from greenrun.core.relaxing import least_suspended_g
 from greenrun.core.resuming import Spans, mean_use
 from greenrun.core.trying import FEW, Trial
 
@@ -78,9 +78,8 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, effort.work)))
     bounding = effort.iterations if ghosts is None else effort.iterations // BOUND_SHARE
     sought = ask(seeds.prices, iterations=bounding, others=others)
-    bound_g = sought.bound_g
-    if problem.flexible:  # their cells are a choice of ours, which no bound may rest on
-        bound_g += least_suspended_g(problem, sought.prices) - flexible_response(problem)(sought.prices)[0]
+    bound_g = bound_at(problem, sought.prices) if problem.flexible else sought.bound_g  # cells are a choice of ours
+    proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
     if ghosts is not None:
         pressed, unpriced = ghost_response(ghosts), np.zeros_like(seeds.prices)
         upper_g = first.grams + GHOST_SLACK * pressed(unpriced)[0]
@@ -102,7 +101,7 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
     return Found(
         places=_tried(best, problem, seeds, sought, goal, effort),
         prices=sought.prices,
-        bound_g=bound_g,
+        bound_g=proved_g,
         soonest_g=None if soonest.unknown else soonest.grams,
     )
 

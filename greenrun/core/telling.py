@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from greenrun.core.dependencies import blocked
-from greenrun.core.explain import expected_g, placement_reason
+from greenrun.core.explain import expected_g, placement_reason, with_promise
 from greenrun.core.job import Job
 from greenrun.core.places import SAME, Place, cheapest_suspended
 from greenrun.core.plan import Placement, Plan, Situation, Waiting
 from greenrun.core.problem import Problem, named_prices
+from greenrun.core.promises import promise
 from greenrun.core.reasons import ReasonCode
 from greenrun.core.search import Found
 from greenrun.core.timeline import EPSILON_S
@@ -35,7 +36,7 @@ def told(
         _told(situation, problem, row, place, (due.get(row), least_g.get(row))) for row, place in found.places.items()
     ]
     known, pue = all(row.expected_g is not None for row in rows), situation.options.pue
-    is_late = any(row.late for row in rows) or any(place.late for place in found.places.values())
+    is_late = any(row.late for row in rows) or any(_is_late(problem, row, place) for row, place in found.places.items())
     at_once_g = found.soonest_g if known else None
     return Plan(
         made_at=situation.now,
@@ -47,6 +48,14 @@ def told(
         bound_g=max(0.0, found.bound_g) * pue if known and not is_late else None,
         prices=named_prices(found.prices, problem),
     )
+
+
+def _is_late(problem: Problem, row: int, place: Place) -> bool:
+    """Whether a place is later than it should be by the limits that the bound rests on, which are none of a pin's."""
+    if problem.unpinned is None:
+        return place.late
+    limits = problem.unpinned.rows.demands
+    return bool(_end_s(problem, row, place) > limits.latest_s[row] + limits.length_s[row] + EPSILON_S)
 
 
 def _least(problem: Problem) -> dict[int, float]:
@@ -77,13 +86,15 @@ def _told(
     if window is None and code in _CLEAN:
         code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
     waits_for = None if row in problem.running else blocked(job, situation.states, start)
+    promised, put_offs = (None, 0) if row in problem.running else promise(job, situation, (start, end))
+    reason = waits_for or placement_reason(job, situation, code, start, (window, at_once, least))
     return Placement(
         job_id=job.id,
         start=start,
         end=end,
         gpus=job.spec.gpus,
         pool=problem.pools[place.pool].name,
-        reason=waits_for or placement_reason(job, situation, code, start, (window, at_once, least)),
+        reason=with_promise(reason, job, end, promised, put_offs),
         intensity_g_per_kwh=window,
         start_now_g_per_kwh=at_once,
         expected_g=expected_g(job, window, ran_s, situation.options),
@@ -91,6 +102,8 @@ def _told(
         late=job.misses_limit(start, end),
         due=due if start > now else None,
         pieces=pieces if len(pieces) > 1 else (),
+        promised=promised,
+        put_offs=put_offs,
     )
 
 
@@ -114,7 +127,8 @@ def _ground(
         return ReasonCode.DEADLINE if job.has_limit else ReasonCode.NO_LIMIT_LEFT
     if not len(problem.intensity):
         return ReasonCode.NO_FORECAST
-    if place.late or (row in problem.yielding and demands.latest_s[row] <= demands.release_s[row]):
+    limits = (problem.unpinned or problem).rows.demands  # a job held to the start it was told is in no haste
+    if place.late or (row in problem.yielding and limits.latest_s[row] <= limits.release_s[row]):
         return ReasonCode.SOONEST
     if least_g is None:
         return ReasonCode.FORECAST_TOO_SHORT

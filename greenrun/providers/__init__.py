@@ -3,25 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from greenrun.core.errors import ConfigError
-from greenrun.ports import ForecastProvider, HistoryProvider
-from greenrun.providers.file import Anchor, FileProvider
+from greenrun.providers.cached import Cached
+from greenrun.providers.energinet import Energinet, EnerginetSettings
+from greenrun.providers.file import FileProvider
+from greenrun.providers.provider import Anchor, Provider
 from greenrun.providers.settings import FileSettings, ProviderSettings
 
+__all__ = ["SOURCES", "Anchor", "Provider", "Source", "open_provider"]
+
 SETTLE_AFTER = timedelta(hours=24)
-
-
-class Provider(ForecastProvider, HistoryProvider, Protocol):
-    """Both ports: a source that has no forecasts, or no history, raises ProviderRefused there and says so.
-
-    `label` is shown beside its numbers ("synthetic"); `attribution` is what its licence asks to be shown.
-    """
-
-    name: str
-    label: str
-    attribution: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +27,7 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "file": Source(settings=FileSettings, open=FileProvider),
+    "energinet": Source(settings=EnerginetSettings, open=Energinet),
 }
 
 
@@ -43,9 +37,10 @@ def open_provider(
     """Open the provider called `name`; raise ConfigError for an unknown kind, ProviderError when it is no use.
 
     `anchor(key)` returns the instant first given for a key (`Store.anchor`); a value measured by a live source counts
-    as final `settle_after` past its slot's end.
+    as final `settle_after` past its slot's end. What is asked over HTTP is cached for as long as it can have no news.
     """
     source = SOURCES.get(settings.kind)
     if source is None:
         raise ConfigError(f"provider.{name}.kind: unknown kind {settings.kind!r}; known are {', '.join(SOURCES)}")
-    return source.open(name, settings, anchor, settle_after)
+    opened = source.open(name, settings, anchor, settle_after)
+    return Cached(opened) if opened.web is not None else opened

@@ -1,17 +1,15 @@
 """A carbon-intensity source that is a CSV file: read as it is, or replayed on the wall clock as if it came true now."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
 from greenrun.core.intensity import Forecast, Kind, Series, SeriesId
+from greenrun.providers.provider import Anchor
 from greenrun.providers.settings import FileSettings, ReplaySettings
 from greenrun.providers.timetable import Mapping, Timetable
 from greenrun.providers.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
-
-Anchor = Callable[[str], datetime]
 
 REREAD_EVERY = timedelta(minutes=5)
 FASTEST_REFRESH = timedelta(seconds=1)
@@ -28,10 +26,13 @@ class FileProvider:
     rewind a replay. A replay's values are final at their slot's end; others count as final after `settle_after`.
     """
 
+    web = None
+
     def __init__(self, name: str, settings: FileSettings, anchor: Anchor, settle_after: timedelta) -> None:
         self.name = name
         self.label = settings.label
         self.attribution = settings.attribution
+        self.zones = {settings.zone: settings.label} if settings.zone else {}
         self.settle_after = timedelta(0) if settings.replay else settle_after
         self._settings = settings
         self._signature, trace = _load(settings)

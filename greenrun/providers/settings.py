@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from greenrun.core.durations import format_duration, parse_duration, parse_instant
+from greenrun.core.errors import ProviderRefused
 from greenrun.core.intensity import Accounting, Basis, Signal
 from greenrun.paths import expand
 
@@ -29,11 +31,22 @@ def _expanded(value: object) -> Path:
     return path.absolute()
 
 
+def _address(url: str) -> str:
+    """A key must not travel in the clear, nor a forecast that could be changed on its way."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")):
+        if parts.username or parts.query or parts.fragment or not parts.hostname:
+            raise ValueError("write the address alone, without a user, a query or a fragment")
+        return url.rstrip("/")
+    raise ValueError(f"{url!r} must begin with https:// (http:// is for this machine alone)")
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written(format_duration)]
 PositiveDuration = Annotated[Duration, BeforeValidator(lambda value: _longer_than_zero(parse_duration(value)))]
 Instant = Annotated[
     datetime, BeforeValidator(parse_instant), _written(lambda at: at.isoformat().replace("+00:00", "Z"))
 ]
+Url = Annotated[str, AfterValidator(_address)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded), _written(str)]
 
 
@@ -50,6 +63,19 @@ class ProviderSettings(Section):
     zone: Annotated[str, Field(min_length=1)] | None = None
     label: str = ""
     attribution: str = ""
+
+
+class WebSettings(ProviderSettings):
+    """A source that is asked over HTTP, at `url`; `timeout` is for one question, which may be asked three times."""
+
+    url: Url
+    timeout: PositiveDuration = timedelta(seconds=20)
+
+
+class KeySettings(WebSettings):
+    """A source that asks for a key, which is alone in the file `key_file`."""
+
+    key_file: ExpandedPath
 
 
 class ReplaySettings(Section):
@@ -70,3 +96,16 @@ class FileSettings(ProviderSettings):
     signal: Signal = Signal.AVERAGE
     accounting: Accounting | None = None
     basis: Basis | None = None
+
+
+def read_key(path: Path) -> str:
+    """Return the key that a file holds; raise ProviderRefused when it cannot be read or everybody may read it."""
+    try:
+        mode, key = path.stat().st_mode, path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ProviderRefused(f"the key file {path} cannot be read ({exc}); write the key into it") from exc
+    if mode & 0o004:
+        raise ProviderRefused(f"everybody on this machine may read the key file {path}; chmod 600 it")
+    if not key or not key.isascii() or not key.isprintable() or len(key) > 4096:
+        raise ProviderRefused(f"the key file {path} holds no key: it should be one line of plain text")
+    return key

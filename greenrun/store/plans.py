@@ -22,7 +22,7 @@ from greenrun.store.tables import PLANS
 _LAST = 1  # the id of the only row
 
 _INSTANTS = ("start", "end", "due")
-_OWN_FORM = (*_INSTANTS, "pieces", "reason")  # every other part of a placement is as plain as JSON
+_OWN_FORM = (*_INSTANTS, "pieces", "reason", "promised")  # every other part of a placement is as plain as JSON
 _PLAIN = tuple(field.name for field in fields(Placement) if field.name not in _OWN_FORM)
 _SUMS = ("expected_g", "start_at_once_g", "bound_g")
 
@@ -74,15 +74,23 @@ def _placement_parts(row: Placement) -> dict[str, Any]:
     return {
         **{name: getattr(row, name) for name in _PLAIN},
         **{name: _text(getattr(row, name)) for name in _INSTANTS},
-        "pieces": [[to_text(start), to_text(end)] for start, end in row.pieces],
+        "pieces": [_interval_parts(piece) for piece in row.pieces],
+        "promised": None if row.promised is None else _interval_parts(row.promised),
         "reason": _reason_parts(row.reason),
     }
 
 
 def _placement_of(parts: Mapping[str, Any]) -> Placement:
-    values = {name: parts[name] for name in _PLAIN} | {name: _instant(parts[name]) for name in _INSTANTS}
+    """Return a placement; one saved before promises were kept has none."""
+    values = {name: parts[name] for name in _PLAIN if name in parts}
+    values |= {name: _instant(parts[name]) for name in _INSTANTS}
     pieces = tuple(_interval_of(piece) for piece in parts["pieces"])
-    return Placement(**values, pieces=pieces, reason=_reason_of(parts["reason"]))
+    promised = _interval_of(parts["promised"]) if parts.get("promised") else None
+    return Placement(**values, pieces=pieces, promised=promised, reason=_reason_of(parts["reason"]))
+
+
+def _interval_parts(interval: Interval) -> list[str]:
+    return [to_text(instant) for instant in interval]
 
 
 def _interval_of(piece: Sequence[str]) -> Interval:

@@ -1,5 +1,6 @@
 """The last plan outlives the daemon unchanged, to the last digit."""
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC
@@ -22,6 +23,7 @@ PLACEMENTS = st.builds(
     intensity_g_per_kwh=st.none() | NUMBERS, start_now_g_per_kwh=st.none() | NUMBERS, expected_g=st.none() | NUMBERS,
     start_now_g=st.none() | NUMBERS, late=st.booleans(), due=st.none() | INSTANTS,
     pieces=st.lists(st.tuples(INSTANTS, INSTANTS), max_size=3).map(tuple), pool=st.text(max_size=8),
+    promised=st.none() | st.tuples(INSTANTS, INSTANTS), put_offs=st.integers(0, 99),
 )  # fmt: skip
 PLANS = st.builds(
     Plan, made_at=INSTANTS, horizon_end=st.none() | INSTANTS, placements=st.lists(PLACEMENTS, max_size=3).map(tuple),
@@ -40,6 +42,14 @@ def one(**changes: object) -> Placement:
 @given(plan=PLANS)
 def test_a_plan_comes_back_from_its_text_as_it_was(plan: Plan) -> None:
     assert plan_of(plan_text(plan)) == plan
+
+
+def test_a_plan_saved_before_promises_were_kept_is_read_without_any() -> None:
+    plan = Plan(made_at=NOW, placements=(one(promised=(after(60), after(120)), put_offs=2),))
+    parts = json.loads(plan_text(plan))
+    for name in ("promised", "put_offs"):
+        del parts["placements"][0][name]
+    assert plan_of(json.dumps(parts)) == Plan(made_at=NOW, placements=(one(),))
 
 
 def test_the_last_plan_replaces_the_one_before_and_is_found_by_the_next_daemon(store: Store) -> None:

@@ -5,8 +5,7 @@ Totals come from the store, which persists them, so a restart continues them. Wh
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from threading import Lock
@@ -16,18 +15,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from greenrun import __version__
 from greenrun.core.energy import Component, Device
-from greenrun.core.intensity import Forecast, SeriesId, Signal
 from greenrun.core.job import Job, Outcome, State
-from greenrun.core.plan import Placement, Plan, Waiting
+from greenrun.core.plan import Placement, Waiting
+from greenrun.metrics.live import gauge, grid_metrics, liveness_metrics, plan_metrics, request_metrics
+from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
 
 MAX_PROJECTS = 50
 MAX_RUNNING_JOBS = 50
 OTHER = "other"
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
-HORIZONS_H = (1, 6, 12, 24)
 
 FINISHED_AS = (*(row.value for row in Outcome if row is not Outcome.CHECKPOINTED), State.EXPIRED.value)
 
@@ -65,38 +63,6 @@ _FROM_ZERO: Mapping[str, Sequence[str]] = {
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """When the daemon's parts last did something; None: not yet, or there is no such part."""
-
-    started_at: datetime
-    last_tick_at: datetime | None = None
-    last_sample_at: datetime | None = None
-    forecast_fetched_at: datetime | None = None
-    draining: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveState:
-    """What only the running daemon knows, as functions that answer from memory.
-
-    `requests` counts what each provider was asked, `failures` by (provider, cause) what had no usable answer;
-    `plan_changes` how often a new plan moved a waiting job.
-    """
-
-    now: Callable[[], datetime]
-    plan: Callable[[], Plan]
-    health: Callable[[], Health]
-    forecast: Callable[[], Forecast | None]
-    devices: Callable[[], Sequence[Device]]
-    requests: Callable[[], Mapping[str, int]] = dict
-    failures: Callable[[], Mapping[tuple[str, str], int]] = dict
-    plan_changes: Callable[[], int] = int
-    pue: float = 1.0
-    version: str = __version__
-    revision: str = "unknown"
-
-
 def registry_of(collector: Collector) -> CollectorRegistry:
     """Return a registry of its own for a collector: nothing of the process or the platform is added."""
     registry = CollectorRegistry()
@@ -121,11 +87,11 @@ class MetricsCollector(Collector):
             return [
                 *self._about(),
                 *self._totals(totals),
-                *_grid(self._state),
-                *_requests(self._state),
+                *grid_metrics(self._state),
+                *request_metrics(self._state),
                 *self._jobs(),
                 *self._running(),
-                *_liveness(self._state),
+                *liveness_metrics(self._state),
             ]
 
     def _about(self) -> Iterator[Metric]:
@@ -141,7 +107,7 @@ class MetricsCollector(Collector):
                 gpus.add_metric((), _gpu_labels(device))
                 leased.add_metric((device.id,), float(device.id in held))
         yield from (build, gpus, leased)
-        yield _gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
+        yield gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
 
     def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
         sums = {name: dict.fromkeys(_from_zero(labels), 0.0) for name, (_, labels) in TOTALS.items()}
@@ -179,7 +145,7 @@ class MetricsCollector(Collector):
         for code, count in Counter(reason.code for reason in reasons).items():
             waiting.add_metric((code.value,), count)
         yield from (jobs, waiting)
-        yield from _plan(plan, self._state.plan_changes())
+        yield from plan_metrics(plan, self._state.plan_changes(), self._state.put_offs())
 
     def _running(self) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()
@@ -197,7 +163,7 @@ class MetricsCollector(Collector):
                 grams.add_metric((str(job.id),), total.emissions_g)
         yield from (info, energy, grams)
         text = "Running jobs that are left out of greenrun_running_job_*, which shows a bounded number."
-        yield _gauge("greenrun_running_job_series_dropped", text, dropped)
+        yield gauge("greenrun_running_job_series_dropped", text, dropped)
 
     def _jobs_to_show(self) -> tuple[list[Job], int]:
         """Return at most MAX_RUNNING_JOBS that run or ran within LINGER, and how many running ones are left out."""
@@ -210,85 +176,11 @@ class MetricsCollector(Collector):
         return [*shown, *(self._store.job(job_id) for job_id in lately)], len(running) - len(shown)
 
 
-def _plan(plan: Plan, changes: int) -> Iterator[Metric]:
-    yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
-    text = "The least CO2e that any plan within the same limits could be expected to emit."
-    yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
-    text = "Places in the plan that a new plan moved by more than a minute, since the daemon started."
-    yield CounterMetricFamily("greenrun_plan_changes_total", text, value=changes)
-
-
-def _grid(state: LiveState) -> Iterator[Metric]:
-    forecast, now = state.forecast(), state.now()
-    if forecast is None:
-        return
-    series = forecast.series
-    zone, origin = series.id.zone, (series.id.provider, series.id.zone)
-    current = GaugeMetricFamily(
-        "greenrun_grid_carbon_intensity_grams_per_kwh",
-        "Carbon intensity of the present slot, in g CO2e per kWh.",
-        labels=("grid_zone", "signal"),
-    )
-    if (value := series.at(now)) is not None:
-        current.add_metric((zone, _signal(series.id)), value)
-    ahead = GaugeMetricFamily(
-        "greenrun_grid_forecast_intensity_grams_per_kwh",
-        "Forecast carbon intensity that far ahead, in g CO2e per kWh.",
-        labels=("grid_zone", "horizon"),
-    )
-    for hours in HORIZONS_H:
-        if (value := series.at(now + timedelta(hours=hours))) is not None:
-            ahead.add_metric((zone, f"{hours}h"), value)
-    fetched_at = max(forecast.fetched_at, state.health().forecast_fetched_at or forecast.fetched_at)
-    success = GaugeMetricFamily(
-        "greenrun_grid_forecast_last_success_timestamp_seconds",
-        "When the source last gave a usable forecast.",
-        labels=("provider", "grid_zone"),
-    )
-    success.add_metric(origin, fetched_at.timestamp())
-    reach = GaugeMetricFamily(
-        "greenrun_grid_forecast_horizon_seconds",
-        "How far ahead the forecast reaches.",
-        labels=("provider", "grid_zone"),
-    )
-    if series.end is not None:
-        reach.add_metric(origin, max(0.0, (series.end - now).total_seconds()))
-    yield from (current, ahead, success, reach)
-
-
-def _requests(state: LiveState) -> Iterator[Metric]:
-    asked = CounterMetricFamily("greenrun_grid_requests_total", "Questions to a provider.", labels=("provider",))
-    failed = CounterMetricFamily(
-        "greenrun_grid_request_failures_total",
-        "Questions to a provider without a usable answer.",
-        labels=("provider", "cause"),
-    )
-    for provider, count in state.requests().items():
-        asked.add_metric((provider,), count)
-    for key, count in state.failures().items():
-        failed.add_metric(key, count)
-    yield from (asked, failed)
-
-
-def _liveness(state: LiveState) -> Iterator[Metric]:
-    health = state.health()
-    for name, text, at in (
-        ("greenrun_scheduler_last_tick_timestamp_seconds", "When the scheduler last ticked.", health.last_tick_at),
-        ("greenrun_sampler_last_sample_timestamp_seconds", "When a meter was last read.", health.last_sample_at),
-    ):
-        yield from _known(name, text, at.timestamp() if at else None)
-
-
 def _from_zero(labels: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Return the label sets that exist before anything happened, so that the first event is an increase from 0."""
     if not labels:
         return [()]
     return [(value,) for value in _FROM_ZERO[labels[0]]] if len(labels) == 1 else []
-
-
-def _signal(series: SeriesId) -> str:
-    is_plain = series.signal is not Signal.AVERAGE or series.basis is None
-    return series.signal.value if is_plain else f"{series.signal.value}_{series.basis}"
 
 
 def _gpu_labels(device: Device) -> dict[str, str]:
@@ -304,12 +196,3 @@ def _job_labels(job: Job) -> dict[str, str]:
 
 def _by_job(name: str, text: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=("job_id",))
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
-
-
-def _known(name: str, text: str, value: float | None) -> Iterator[Metric]:
-    if value is not None:
-        yield _gauge(name, text, value)

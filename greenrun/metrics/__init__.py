@@ -1,0 +1,15 @@
+"""What Prometheus scrapes: computed at each scrape from the store and the daemon's memory, never kept twice."""
+
+from greenrun.metrics.collector import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, TOTALS, MetricsCollector, registry_of
+from greenrun.metrics.state import Health, LiveState
+
+__all__ = [
+    "LINGER",
+    "MAX_PROJECTS",
+    "MAX_RUNNING_JOBS",
+    "TOTALS",
+    "Health",
+    "LiveState",
+    "MetricsCollector",
+    "registry_of",
+]

@@ -1,0 +1,78 @@
+"""Ask a source no more often than it can have news, once at a time, and not again for a while where it refused."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from greenrun.core.errors import ProviderRefused
+from greenrun.core.intensity import Forecast, Series
+from greenrun.providers.provider import Provider
+from greenrun.providers.web import Web
+
+EARLY = 0.9  # so much of `refresh_every` must have passed: rounds of asking do not come to the second
+REFUSED_FOR = timedelta(hours=1)
+FAR = timedelta(days=400)
+
+
+class Cached:
+    """A provider over another: within `refresh_every` an equal question gets the answer that the first one got.
+
+    A forecast from here is as fresh as its `fetched_at` says. `source` is the provider itself, to be asked at once.
+    """
+
+    def __init__(self, source: Provider) -> None:
+        self.source = source
+        self.name, self.label, self.attribution = source.name, source.label, source.attribution
+        self.refresh_every, self.settle_after = source.refresh_every, source.settle_after
+        self._turn = threading.RLock()
+        self._forecasts: dict[str, Forecast] = {}
+        self._history: tuple[tuple[str, datetime, datetime], datetime, Series] | None = None
+        self._refused: dict[str, tuple[datetime, ProviderRefused]] = {}
+
+    @property
+    def zones(self) -> Mapping[str, str]:
+        """The zones that the source is known to serve, with their names."""
+        return self.source.zones
+
+    @property
+    def web(self) -> Web | None:
+        """What the source is asked through."""
+        return self.source.web
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the forecast that was fetched last, from now on, or a new one where there may be news."""
+        with self._turn:
+            known = self._forecasts.get(zone)
+            ahead = known.series.between(now, now + FAR) if known and self._holds(known.fetched_at, now) else ()
+            if known and isinstance(ahead, Series) and len(ahead):
+                return replace(known, series=ahead)
+            self._raise_refusal(f"forecast {zone}", now)
+            try:
+                self._forecasts[zone] = self.source.forecast(zone, now)
+            except ProviderRefused as exc:
+                self._refused[f"forecast {zone}"] = now, exc
+                raise
+            return self._forecasts[zone]
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return what was measured in `[start, end)`; only the last question is remembered."""
+        question = zone, start, end
+        with self._turn:
+            if self._history and self._history[0] == question and self._holds(self._history[1], now):
+                return self._history[2]
+            self._raise_refusal(f"history {zone}", now)
+            try:
+                self._history = question, now, self.source.history(zone, start, end, now)
+            except ProviderRefused as exc:
+                self._refused[f"history {zone}"] = now, exc
+                raise
+            return self._history[2]
+
+    def _holds(self, fetched_at: datetime, now: datetime) -> bool:
+        return fetched_at <= now < fetched_at + EARLY * self.refresh_every
+
+    def _raise_refusal(self, question: str, now: datetime) -> None:
+        at, refusal = self._refused.get(question, (now, None))
+        if refusal is not None and at <= now < at + REFUSED_FOR:
+            raise refusal

@@ -1,0 +1,82 @@
+"""Energinet's CO2 emission prognosis and its measured counterpart, for both halves of Denmark; open, without a key."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator
+
+from greenrun.core.errors import ProviderRefused
+from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
+from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
+from greenrun.providers.provider import Anchor
+from greenrun.providers.settings import Url, WebSettings
+from greenrun.providers.web import Web
+
+ZONES = {"DK-DK1": "Western Denmark", "DK-DK2": "Eastern Denmark"}
+ATTRIBUTION = "Source: Energinet (www.energidataservice.dk), CC BY 4.0"
+STEP = timedelta(minutes=5)
+EARLIEST, LATEST = timedelta(hours=1), timedelta(hours=2)  # Danish time, in which is asked, is so far ahead of UTC
+PACE = timedelta(minutes=1)  # one question a minute for each dataset, since 2025-08-26
+
+
+class EnerginetSettings(WebSettings):
+    """[provider.NAME] with kind "energinet"."""
+
+    kind: Literal["energinet"] = "energinet"
+    url: Url = "https://api.energidataservice.dk"
+
+
+class Row(BaseModel):
+    """One slot; that its start is in UTC is said by the field's name alone."""
+
+    Minutes5UTC: Annotated[Instant, BeforeValidator(lambda text: f"{text}Z")]
+    CO2Emission: Number = None
+
+
+class Records(BaseModel):
+    """What a dataset answers."""
+
+    records: list[Row]
+
+
+class Energinet:
+    """Forecast (CO2EmisProg) and measured values (CO2Emis) of DK-DK1 and DK-DK2, in g CO2/kWh of what is consumed."""
+
+    zones: Mapping[str, str] = ZONES
+    refresh_every = timedelta(minutes=15)
+
+    def __init__(self, name: str, settings: EnerginetSettings, anchor: Anchor, settle_after: timedelta) -> None:
+        self.name, self.label, self.settle_after = name, settings.label, settle_after
+        self.attribution = settings.attribution or ATTRIBUTION
+        self.web = Web(name, settings, every=PACE)
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the prognosis from now on; raise ProviderError."""
+        points = self._points("CO2EmisProg", zone, now - STEP, now + timedelta(days=3), Kind.FORECAST)
+        return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return what was measured in `[start, end)`; raise ProviderError."""
+        points = self._points("CO2Emis", zone, start - STEP, min(end, now) + STEP, Kind.MEASURED)
+        return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
+
+    def _points(self, dataset: str, zone: str, start: datetime, end: datetime, kind: Kind) -> list[Point]:
+        """Ask for everything in order: by default only the hundred farthest rows come."""
+        if zone not in ZONES:
+            raise ProviderRefused(
+                f"Energinet serves {' and '.join(ZONES)}, not {zone!r}; set [grid] zone to one of them"
+            )
+        area = json.dumps({"PriceArea": [zone.removeprefix("DK-")]})
+        between = {"start": _written(start + EARLIEST), "end": _written(end + LATEST)}
+        asked = {**between, "filter": area, "sort": "Minutes5UTC ASC", "limit": "0"}
+        rows = self.web.get(f"/dataset/{dataset}", asked).read(Records).records
+        return [Point(row.Minutes5UTC, row.CO2Emission, kind) for row in rows]
+
+    def _id(self, zone: str) -> SeriesId:
+        return SeriesId(provider=self.name, zone=zone, accounting=Accounting.CONSUMPTION, basis=Basis.DIRECT)
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")

@@ -1,0 +1,148 @@
+"""Turn what a source answered into series: every value is checked, and what is missing stays a hole."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import isfinite
+from typing import Annotated, NoReturn
+
+from pydantic import BeforeValidator
+
+from greenrun.core.durations import parse_instant
+from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
+from greenrun.core.intensity import Forecast, Kind, Series, SeriesId, Slot
+
+HIGHEST_G_PER_KWH = 2_000.0  # no zone's mean or margin comes near: a value above is a mistake of unit or of transport
+FAR = timedelta(days=400)
+FIRST_YEAR, LAST_YEAR = 1990, 2200
+
+
+def _when(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("is not an instant in ISO 8601")
+    return checked(parse_instant(value))
+
+
+def _number(value: object) -> float | None:
+    """Return a number; None where the source has none. Text and booleans are no numbers."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("is not a number")
+    return float(value) if abs(value) < 1e300 and isfinite(value) else None
+
+
+Instant = Annotated[datetime, BeforeValidator(_when)]
+Number = Annotated[float | None, BeforeValidator(_number)]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The mean over the slot that begins at `start`, in g/kWh; None where the source has none."""
+
+    start: datetime
+    g_per_kwh: float | None
+    kind: Kind = Kind.FORECAST
+
+
+def checked(instant: datetime) -> datetime:
+    """Return the instant, unless it is so far off that it must be a mistake: raise ValueError."""
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise ValueError(f"{instant.isoformat()} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return instant
+
+
+def from_epoch(seconds: float, source: str) -> datetime:
+    """Return the instant of epoch seconds; raise ProviderGarbage for one that cannot be meant."""
+    try:
+        return checked(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ProviderGarbage(f"greenrun does not use what {source} answered: {seconds!r} is no instant") from exc
+
+
+def forecast_of(
+    series_id: SeriesId, points: Iterable[Point], now: datetime, *, dropped: Counter[str],
+    issued_at: datetime | None = None, step: timedelta | None = None,
+) -> Forecast:  # fmt: skip
+    """Return the forecast that points from the slot that holds `now` on make; raise ProviderError.
+
+    `issued_at` is what the source says of it, None where it says nothing; an instant after `now` is its clock's fault.
+    """
+    series = tiled(series_id, points, dropped=dropped, step=step).between(now, now + FAR)
+    if not len(series):
+        raise ProviderUnavailable(
+            f"{series_id.provider} has no values for {series_id.zone} from now on; what is known stays in use"
+        )
+    return Forecast(series=series, fetched_at=now, issued_at=issued_at and min(issued_at, now))
+
+
+def history_of(
+    series_id: SeriesId, points: Iterable[Point], start: datetime, end: datetime, now: datetime, *,
+    dropped: Counter[str], step: timedelta | None = None,
+) -> Series:  # fmt: skip
+    """Return the MEASURED slots that touch `[start, end)` and had ended at `now`; raise ProviderGarbage."""
+    series = tiled(series_id, points, dropped=dropped, step=step).between(start, end)
+    return Series.of(series_id, [slot for slot in series if slot.kind is Kind.MEASURED and slot.end <= now])
+
+
+def tiled(
+    series_id: SeriesId, points: Iterable[Point], *, dropped: Counter[str], step: timedelta | None = None
+) -> Series:
+    """Return the slots that the points begin, each `step` long (the usual distance, when left out).
+
+    Points without a value leave a hole, and so do values that are no intensities, which `dropped` counts by cause. A
+    measured value comes before a forecast of the same slot. Raise ProviderGarbage where points contradict one another,
+    overlap, or are mostly no intensities.
+    """
+    rows = _unique(list(points), series_id)
+    if not rows:
+        return Series.of(series_id, ())
+    length = step or _usual_step(rows, series_id)
+    for before, after in pairwise(rows):
+        if after.start - before.start < length:
+            _refuse(series_id, f"a slot begins at {after.start.isoformat()}, before the one above ends ({length} long)")
+    known = [row for row in rows if _is_intensity(row, dropped)]
+    given = sum(row.g_per_kwh is not None for row in rows)
+    if 2 * len(known) < given:
+        _refuse(series_id, f"{given - len(known)} of {given} values are no intensities in g/kWh; is the unit another?")
+    return Series.of(series_id, [Slot(row.start, row.start + length, row.g_per_kwh or 0.0, row.kind) for row in known])
+
+
+def _unique(points: Sequence[Point], series_id: SeriesId) -> list[Point]:
+    """Return one point for each start, in order."""
+    best: dict[datetime, Point] = {}
+    for point in sorted(points, key=lambda row: row.start):
+        other = best.get(point.start)
+        if other is None or other.g_per_kwh is None or _outranks(point, other):
+            best[point.start] = point
+        elif point.g_per_kwh not in (None, other.g_per_kwh) and not _outranks(other, point):
+            _refuse(series_id, f"it says both {other.g_per_kwh:g} and {point.g_per_kwh:g} of {point.start.isoformat()}")
+    return list(best.values())
+
+
+def _outranks(point: Point, other: Point) -> bool:
+    return point.kind is Kind.MEASURED and other.kind is not Kind.MEASURED and point.g_per_kwh is not None
+
+
+def _usual_step(rows: Sequence[Point], series_id: SeriesId) -> timedelta:
+    """The usual distance between points (the lower median, so that it is one that occurs)."""
+    steps = sorted(after.start - before.start for before, after in pairwise(rows))
+    if not steps:
+        _refuse(series_id, "it has one value only, so the length of its slots cannot be told")
+    return steps[(len(steps) - 1) // 2]
+
+
+def _is_intensity(point: Point, dropped: Counter[str]) -> bool:
+    if point.g_per_kwh is None:
+        dropped["missing"] += 1
+        return False
+    if 0 <= point.g_per_kwh <= HIGHEST_G_PER_KWH:
+        return True
+    dropped["absurd"] += 1
+    return False
+
+
+def _refuse(series_id: SeriesId, why: str) -> NoReturn:
+    raise ProviderGarbage(f"greenrun does not use what {series_id.provider} answered for {series_id.zone}: {why}")

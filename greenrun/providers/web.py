@@ -1,0 +1,269 @@
+"""Ask a source over HTTP: bounded, paced, one question at a time; what goes wrong is told once, and no key leaves."""
+
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import TypeVar
+from urllib.parse import quote, quote_plus
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from greenrun import __version__
+from greenrun.clock import utc_now
+from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
+from greenrun.providers.settings import WebSettings
+
+SIZE_CAP_BYTES = 5 * 1024**2
+TRIES = 3
+PATIENCE_S = 15.0  # the longest wait for a turn, or because the source asks to wait; beyond it the question fails
+CONNECT_S = 5.0
+SILENT_S = 3600.0  # a source that asks to wait for longer is asked again all the same
+REDIRECTS = 3
+SHOWN = 200  # so much of what a source says beside an error is repeated
+USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
+
+_KEY_STATUSES = (401, 403)
+_BACK_OFF = wait_random_exponential(multiplier=0.5, max=8)  # full jitter
+
+monotonic = time.monotonic  # the tests put a clock of their own in place of this and of `pause`
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A body of at most `SIZE_CAP_BYTES` that came with status 200; `source` names who gave it."""
+
+    source: str
+    body: bytes
+    shown: str
+
+    def read(self, model: type[T]) -> T:
+        """Return the JSON body as `model`; raise ProviderGarbage that says where it is not one."""
+        try:
+            return TypeAdapter(model).validate_json(self.body)
+        except ValidationError as exc:
+            raise ProviderGarbage(
+                f"greenrun does not use what {self.source} answered: {self._first(exc)}", self.shown
+            ) from exc
+
+    def _first(self, exc: ValidationError) -> str:
+        if _is_page(self.shown):
+            return "it is a web page and not data"
+        first = exc.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+class Web:
+    """One source's address. Calls come one after another, `every` apart for each path; counters are for its metrics.
+
+    `secrets` never appear in errors. `quota_left` is what the source last said may still be asked, None if nothing.
+    """
+
+    def __init__(
+        self, name: str, settings: WebSettings, *, every: timedelta, secrets: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.quota_left: int | None = None
+        self.dropped: Counter[str] = Counter()
+        self._settings = settings
+        self._every_s = every.total_seconds()
+        self._secrets = sorted({form for key in secrets if key for form in (key, quote(key), quote_plus(key))}, key=len)
+        self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
+        self._client: httpx.Client | None = None
+        self._flight = threading.Lock()
+        self._next: dict[str, float] = {}
+        self._silent_until = 0.0
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+    ) -> Answer:
+        """Return what the source answers to GET; raise ProviderError, with the status where there was one.
+
+        Tries up to `TRIES` times, each within the time-out of the settings, where trying again may help.
+        """
+        retrying = Retrying(
+            stop=stop_after_attempt(TRIES), wait=_wait_s, retry=retry_if_exception(_is_worth_another),
+            sleep=lambda seconds: pause(seconds), reraise=True,
+        )  # fmt: skip
+        with self._flight:
+            return retrying(self._ask, path, params or {}, headers or {}, auth)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _ask(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None
+    ) -> Answer:
+        self._take_turn(path)
+        limit_s = self._settings.timeout.total_seconds()
+        try:
+            status, body, said = _within(limit_s, lambda: self._exchange(path, params, headers, auth, limit_s))
+        except TimeoutError as exc:
+            self._client = None  # its connection is still waited for; the next question gets another
+            raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
+            raise self._silent(f"cannot be reached ({self._redacted(str(exc)) or type(exc).__name__})", path) from exc
+        self._note_quota(said)
+        shown = self._redacted(body[:2000].decode("utf-8", "replace"))
+        if status != 200:
+            raise self._failed(status, said, shown, path)
+        return Answer(source=self.name, body=body, shown=shown)
+
+    def _take_turn(self, path: str) -> None:
+        wait_s = self._turn_in_s(path)
+        if wait_s > PATIENCE_S:
+            raise ProviderUnavailable(
+                f"{self.name} is to be asked again in {wait_s:.0f} s at the earliest; what is known stays in use",
+                retry_after_s=wait_s,
+            )
+        if wait_s > 0:
+            pause(wait_s)
+        self._next[path] = monotonic() + self._every_s
+
+    def _turn_in_s(self, path: str) -> float:
+        return max(0.0, max(self._next.get(path, 0.0), self._silent_until) - monotonic())
+
+    def _exchange(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
+        limit_s: float,
+    ) -> tuple[int, bytes, httpx.Headers]:  # fmt: skip
+        until, client = monotonic() + limit_s, self._opened(limit_s)
+        request = client.build_request("GET", path, params=dict(params) or None, headers=dict(headers))
+        for _ in range(REDIRECTS):
+            response = client.send(request, auth=auth, stream=True)
+            try:
+                if not response.has_redirect_location or response.next_request is None:
+                    return response.status_code, self._body(response, until), response.headers
+                request = self._followed(request, response.next_request)
+            finally:
+                response.close()
+        raise ProviderRefused(f"{self.name} redirects in circles; correct the url of [provider.{self.name}]")
+
+    def _opened(self, limit_s: float) -> httpx.Client:
+        if self._client is None:
+            timeout = httpx.Timeout(limit_s, connect=min(CONNECT_S, limit_s))
+            self._client = httpx.Client(
+                base_url=self._settings.url, headers=self._headers, timeout=timeout, verify=_trusted()
+            )
+        return self._client
+
+    def _followed(self, asked: httpx.Request, to: httpx.Request) -> httpx.Request:
+        """A key must not follow a redirect to somebody else."""
+        if (asked.url.scheme, asked.url.netloc) != (to.url.scheme, to.url.netloc):
+            raise ProviderRefused(
+                f"{self.name} redirects to another host ({to.url.scheme}://{to.url.host}), where greenrun does not"
+                f" follow; correct the url of [provider.{self.name}] if that is where it lives now"
+            )
+        return to
+
+    def _body(self, response: httpx.Response, until: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_bytes(64 * 1024):
+            body += chunk
+            if len(body) > SIZE_CAP_BYTES:
+                text = f"greenrun does not use what {self.name} answered: it has more than {SIZE_CAP_BYTES >> 20} MiB"
+                raise ProviderGarbage(text, self._redacted(body[:2000].decode("utf-8", "replace")))
+            if monotonic() > until:
+                raise TimeoutError
+        return bytes(body)
+
+    def _silent(self, what: str, path: str) -> ProviderUnavailable:
+        text = f"{self.name} {what}; what is known stays in use, and it is asked again"
+        return ProviderUnavailable(text, retry_after_s=self._turn_in_s(path))
+
+    def _failed(self, status: int, headers: httpx.Headers, shown: str, path: str) -> ProviderError:
+        said = "" if _is_page(shown) or not shown.strip() else f": {' '.join(shown.split())[:SHOWN]}"
+        if status == 429 or status >= 500 or status < 400:
+            self._silent_until = monotonic() + min(_retry_after_s(headers.get("Retry-After")), SILENT_S)
+            text = f"{self.name} has trouble or asks to wait (HTTP {status}{said}); what is known stays in use"
+            return ProviderUnavailable(text, status=status, retry_after_s=self._turn_in_s(path))
+        is_key = status in _KEY_STATUSES
+        what, check = (
+            ("refuses access", "key and plan") if is_key else ("does not answer this question", "zone and url")
+        )
+        text = f"{self.name} {what} (HTTP {status}{said}); check {check} of [provider.{self.name}]"
+        return ProviderRefused(text, status=status)
+
+    def _note_quota(self, headers: httpx.Headers) -> None:
+        left = headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining") or ""
+        self.quota_left = int(left) if left.isascii() and left.isdigit() and len(left) < 10 else self.quota_left
+
+    def _redacted(self, text: str) -> str:
+        for secret in reversed(self._secrets):  # the longest first: a key may be part of another form of itself
+            text = text.replace(secret, "***")
+        return text
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities whose word is taken for who a source is: reading them takes longer than a question."""
+    return httpx.create_ssl_context()
+
+
+def pause(seconds: float) -> None:
+    """Wait."""
+    threading.Event().wait(seconds)
+
+
+def _within(limit_s: float, call: Callable[[], T]) -> T:
+    """Return what `call` does, in a thread of its own that is given up after `limit_s`: raise TimeoutError.
+
+    A name server, or headers that come byte by byte, keep to no time-out of the client's.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except Exception as exc:  # noqa: BLE001 (handed over to whoever waits)
+            answer.set_exception(exc)
+
+    threading.Thread(target=run, name="greenrun-ask", daemon=True).start()
+    return answer.result(limit_s + 1.0)
+
+
+def _is_worth_another(exc: BaseException) -> bool:
+    return isinstance(exc, ProviderUnavailable) and (exc.retry_after_s or 0.0) <= PATIENCE_S
+
+
+def _wait_s(state: RetryCallState) -> float:
+    """Back off at random, but not before the source's turn has come."""
+    exc = state.outcome.exception() if state.outcome else None
+    turn_s = exc.retry_after_s if isinstance(exc, ProviderUnavailable) else None
+    return max(turn_s or 0.0, _BACK_OFF(state))
+
+
+def _retry_after_s(said: str | None) -> float:
+    """Return the seconds that a Retry-After header states, as a number or as a date; 0 when it states none."""
+    if said is None:
+        return 0.0
+    if said.isascii() and said.isdigit():
+        return float(said[:9])
+    try:
+        at = parsedate_to_datetime(said)
+    except (ValueError, TypeError):
+        return 0.0
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - utc_now()).total_seconds())
+
+
+def _is_page(text: str) -> bool:
+    return text.lstrip()[:15].lower().startswith(("<!doctype", "<html", "<head", "<?xml"))
