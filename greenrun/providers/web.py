@@ -52,9 +52,8 @@ class Answer:
         try:
             return TypeAdapter(model).validate_json(self.body)
         except ValidationError as exc:
-            raise ProviderGarbage(
-                f"greenrun does not use what {self.source} answered: {self._first(exc)}", self.shown
-            ) from exc
+            text = f"greenrun does not use what {self.source} answered: {self._first(exc)}"
+            raise ProviderGarbage(text, self.shown) from None  # the cause would show what was answered, keys and all
 
     def _first(self, exc: ValidationError) -> str:
         if _is_page(self.shown):
