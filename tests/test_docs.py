@@ -18,6 +18,7 @@ from greenrun.cli import verb
 from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
 from greenrun.config import load_config
+from greenrun.core.promises import MOST_PUT_OFFS
 from greenrun.core.reasons import ReasonCode
 from greenrun.metrics import MetricsCollector
 from greenrun.providers import SOURCES, open_provider
@@ -144,6 +145,11 @@ def test_the_readme_s_trace_and_settings_are_good(tmp_path: Path) -> None:
     config = load_config(tmp_path / "greenrun.toml", {})
     opened = open_provider("trace", config.provider["trace"], lambda key: config.provider["trace"].replay.at)
     assert (config.grid.zone, opened.label) == ("SYNTHETIC", "synthetic")
+
+
+def test_how_often_a_job_may_be_put_off_is_in_the_docs() -> None:
+    assert f"After {MOST_PUT_OFFS} times it keeps" in text("docs/reasons.md")
+    assert f"after {MOST_PUT_OFFS} of them it keeps" in text("docs/cli.md")
 
 
 def test_the_kinds_of_provider_are_in_the_settings_page() -> None:

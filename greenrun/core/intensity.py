@@ -145,7 +145,11 @@ class Series:
     @property
     def step(self) -> timedelta | None:
         """The usual (median) slot length; None when empty."""
-        return timedelta(seconds=float(np.median(self.ends_s - self.starts_s))) if len(self) else None
+        if not len(self):
+            return None
+        widths_s = self.ends_s - self.starts_s
+        alike = bool((widths_s == widths_s[0]).all())  # which the eye sees at once, and a median costs ten times more
+        return timedelta(seconds=float(widths_s[0] if alike else np.median(widths_s)))
 
     def at(self, instant: datetime) -> float | None:
         """The value of the slot that holds `instant`, or None in a hole or outside."""
@@ -188,6 +192,12 @@ class Series:
         inside = (self._knots_s > start.timestamp()) & (self._knots_s < end.timestamp())
         return [_instant(edge) for edge in self._knots_s[inside]]
 
+    def next_edge(self, after: datetime, before: datetime) -> datetime | None:
+        """The first slot boundary strictly inside `(after, before)`; None when there is none."""
+        index = int(np.searchsorted(self._knots_s, after.timestamp(), side="right"))
+        inside = index < len(self._knots_s) and self._knots_s[index] < before.timestamp()
+        return _instant(self._knots_s[index]) if inside else None
+
     def between(self, start: datetime, end: datetime) -> "Series":
         """The slots that touch `[start, end)`, whole."""
         first = int(np.searchsorted(self.ends_s, start.timestamp(), side="right"))
@@ -215,6 +225,15 @@ class Series:
         """The uncovered intervals between the first start and the last end."""
         gaps = np.flatnonzero(self.starts_s[1:] > self.ends_s[:-1] + 1e-5)
         return [(_instant(self.ends_s[i]), _instant(self.starts_s[i + 1])) for i in gaps]
+
+    def uncovered(self, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+        """The intervals of `[start, end)` that no slot covers."""
+        inside = self.between(start, end)
+        if inside.start is None or inside.end is None:
+            return [(start, end)] if start < end else []
+        before = [(start, inside.start)] if start < inside.start else []
+        after = [(inside.end, end)] if inside.end < end else []
+        return [*before, *inside.holes(), *after]
 
     def _index(self, instant: datetime) -> int | None:
         at = instant.timestamp()

@@ -35,7 +35,7 @@ def cheapest_cells(costs: Floats, shape: Shape) -> tuple[float, Cells] | None:
     `costs`, shape (n,), are what running over each cell costs, infinite where the job cannot run. Of equals the
     earliest cells are taken.
     """
-    if np.isfinite(costs).sum() < shape.work:
+    if np.count_nonzero(np.isfinite(costs)) < shape.work:
         return None
     if shape.restart == 0 and shape.min_run <= 1 and not shape.forced:
         return _cheapest_apart(costs, shape.work)
@@ -44,10 +44,10 @@ def cheapest_cells(costs: Floats, shape: Shape) -> tuple[float, Cells] | None:
 
 def _cheapest_apart(costs: Floats, work: int) -> tuple[float, Cells]:
     """Where suspending costs nothing the cheapest cells are the best ones."""
-    taken = np.sort(np.argsort(np.round(costs, 12), kind="stable")[:work])
-    breaks = np.flatnonzero(np.diff(taken) > 1) + 1
-    runs = np.split(taken, breaks)
-    return float(costs[taken].sum()), [(int(run[0]), int(run[-1]) + 1) for run in runs]
+    taken = np.sort(costs.round(12).argsort(kind="stable")[:work])
+    breaks = (taken[1:] - taken[:-1] > 1).nonzero()[0]
+    begins, ends = taken[[0, *(breaks + 1)]], taken[[*breaks, -1]] + 1
+    return float(costs[taken].sum()), list(zip(begins.tolist(), ends.tolist(), strict=True))
 
 
 class _Table:

@@ -3,22 +3,28 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from greenrun.core.dependencies import blocked, crowded_out
+from greenrun.core.intensity import Series
 from greenrun.core.job import Job
 from greenrun.core.plan import Plan, Situation
 from greenrun.core.reasons import ReasonCode
+
+ROUNDING = 1e-9  # a plan that is above its bound by less is at it
 
 
 def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
     """Tell whether `now` differs from what the situation `before` and the plan made of it lead to.
 
     News are: jobs that came, left or were changed otherwise than by starting as planned; a start that did not come
-    about; GPUs that are back early or late, or taken by others; another outlook; other settings.
+    about; GPUs that are back early or late, or taken by others; another outlook, unless the plan is the best there is
+    and the outlook says the same of all hours that its jobs may use; other settings.
     """
     if before is None or now.now < before.now:
         return True
     same = (
-        before.forecast is now.forecast
+        (before.forecast is now.forecast or _still_best(before, plan, now))
         and before.options == now.options
         and before.devices == now.devices
         and before.kinds == now.kinds
@@ -29,6 +35,43 @@ def is_news(before: Situation | None, plan: Plan, now: Situation) -> bool:
     )
     changes = (_queue_changed, _running_changed, _use_changed)
     return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
+
+
+def _still_best(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Whether a plan that none can beat is the best still, for all that matters of the outlook is as it was.
+
+    A job that weighs waiting against starting now does so anew as time passes; a run that takes longer needs a new end.
+    """
+    is_best = plan.gap_ratio is not None and plan.gap_ratio <= ROUNDING and not now.arrivals
+    if not is_best or any(_weighs(job, now) for job in _jobs(now)):
+        return False
+    if any((place := plan.placement(row.job.id)) is None or place.end <= now.now for row in now.running):
+        return False
+    until = max((job.latest_end(now.options.default_max_delay) for job in _jobs(now)), default=now.now)
+    return _same_until(max(until, now.now), now.now, before.forecast, now.forecast)
+
+
+def _weighs(job: Job, now: Situation) -> bool:
+    """Whether the job is asked to start at once where that is clean enough, or waiting gains too little."""
+    spec, options = job.spec, now.options
+    saving = options.min_saving if spec.min_saving is None else spec.min_saving
+    below = options.run_below_g_per_kwh if spec.run_below_g_per_kwh is None else spec.run_below_g_per_kwh
+    return bool(saving or below)
+
+
+def _jobs(now: Situation) -> list[Job]:
+    return [*now.jobs, *(row.job for row in now.running)]
+
+
+def _same_until(until: datetime, start: datetime, before: Series | None, now: Series | None) -> bool:
+    """Whether both outlooks reach as far as `until`, and say the same up to there."""
+    if before is None or now is None or before.end is None or before.end < until:
+        return False
+    old, new = before.between(start, until), now.between(start, until)
+    return old.kinds == new.kinds and all(
+        np.array_equal(left, right)
+        for left, right in ((old.starts_s, new.starts_s), (old.ends_s, new.ends_s), (old.values, new.values))
+    )
 
 
 def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:

@@ -50,6 +50,8 @@ def outlook(
     seen = told.between(now, until) if told is not None else None
     starts_s, ends_s = _slots(seen, _anchor_s(told, past), step_s, now.timestamp(), until.timestamp())
     values, kinds = _as_told(seen, starts_s)
+    if all(kind is Kind.MEASURED for kind in kinds):
+        return _series(told, (starts_s, ends_s, values), values, kinds)  # nothing can temper what was measured
     learned = lessons or Lessons()
     paths = Past.of(past, learned, now, days).paths(starts_s, step_s, values)
     leads_s = np.maximum(0.0, starts_s + step_s / 2 - (known_at or now).timestamp())
@@ -71,10 +73,11 @@ def _valid(series: Series) -> Series:
 
 
 def _comparable(told: Series | None, measured: Series) -> bool:
-    return told is None or _question(told.id) == _question(measured.id)
+    return told is None or question(told.id) == question(measured.id)
 
 
-def _question(series_id: SeriesId) -> tuple[object, ...]:
+def question(series_id: SeriesId) -> tuple[object, ...]:
+    """Return what a series answers: values of two that answer different questions say nothing of one another."""
     return series_id.zone, series_id.signal, series_id.accounting, series_id.basis
 
 

@@ -55,7 +55,17 @@ def cheapest_intervals(
 
 
 def cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
-    """Return the same for every row of a problem that may be suspended, as if all GPUs were free."""
+    """Return the same for every row of a problem that may be suspended, as if all GPUs were free.
+
+    Asked again at the same prices, the problem knows.
+    """
+    asked = prices.tobytes()
+    if asked not in problem.answers:
+        problem.answers[asked] = _cheapest_suspended(problem, prices)
+    return problem.answers[asked]
+
+
+def _cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
     spent = spendings(prices, problem.knots_s)
     pools = problem.rows.demands.pools
     rows = {

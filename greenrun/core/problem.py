@@ -1,7 +1,7 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -16,7 +16,7 @@ from greenrun.core.job import Job
 from greenrun.core.plan import Interval, Prices, Running, Situation
 from greenrun.core.pools import Pool, home_of, pools_of, timelines
 from greenrun.core.promises import pins
-from greenrun.core.resuming import Interruptible, cells_of, step_for
+from greenrun.core.resuming import Interruptible, Spans, cells_of, step_for
 from greenrun.core.timeline import EPSILON_S, Timeline
 from greenrun.core.units import J_PER_KWH
 
@@ -38,7 +38,8 @@ class Problem:
     when its own limit is met. `unpinned` is the same without the last of these, which no bound may rest on; None where
     no row has been put off that often.
     `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
-    emissions, in g, under which a row runs at once, and the least share that waiting must gain.
+    emissions, in g, under which a row runs at once, and the least share that waiting must gain. `answers` keeps what
+    flexible rows chose at prices that were asked for before.
     """
 
     now_s: float
@@ -58,6 +59,7 @@ class Problem:
     yielding: Mapping[int, float]
     choosy: Mapping[int, tuple[float, float]]
     unpinned: "Problem | None" = None
+    answers: dict[bytes, dict[int, tuple[float, int, Spans]]] = field(init=False, repr=False, default_factory=dict)
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """The mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""

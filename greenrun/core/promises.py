@@ -10,7 +10,7 @@ from greenrun.core.job import Job
 from greenrun.core.plan import MOVED, Interval, Placement, Situation
 from greenrun.core.reasons import ReasonCode
 
-MOST_PUT_OFFS = 5  # from then on the place told last holds, unless limits or a lack of GPUs forbid it
+MOST_PUT_OFFS = 8  # from then on the place told last holds, unless limits or a lack of GPUs forbid it
 
 _HAS_RUN = frozenset({ReasonCode.CHECKPOINTED, ReasonCode.RETRYING})
 

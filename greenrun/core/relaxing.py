@@ -38,17 +38,43 @@ def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
     open_s = np.maximum(open_s, 0.0)
     means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
     rates = means * demands.watts[rows, None] / J_PER_KWH + prices * demands.units[rows, None]
-    low, high = np.zeros(len(rows)), 2 * np.nanmax(np.where(open_s > 0, rates, 0.0), axis=1, initial=0.0)
+    high = 2 * np.nanmax(np.where(open_s > 0, rates, 0.0), axis=1, initial=0.0)
     restart_s = np.array([shape.restart_s if shape.is_divisible else NEVER_S for shape in shapes])
-    begun = np.array([shape.is_running for shape in shapes])
+    apart = restart_s == 0
     best = np.zeros(len(rows))
+    best[apart] = _filled(rates[apart], open_s[apart], length_s[apart], high[apart])
+    tied = ~apart
+    if tied.any():
+        begun = np.array([shape.is_running for shape in shapes])[tied]
+        best[tied] = _searched(rates[tied], open_s[tied], length_s[tied], high[tied], (restart_s[tied], begun))
+    return [float(value) for value in best]
+
+
+def _filled(rates: Floats, open_s: Floats, length_s: Floats, high: Floats) -> Floats:
+    """Return what the time costs in the cheapest stretches, shape (rows,), where suspending costs nothing.
+
+    Time for which there is no room costs `high`.
+    """
+    known = ~np.isnan(rates)
+    rates, open_s = np.where(known, rates, 0.0), np.where(known, open_s, 0.0)
+    order = np.argsort(rates, axis=1)
+    widths_s = np.take_along_axis(open_s, order, axis=1)
+    left_s = np.maximum(length_s[:, None] - (np.cumsum(widths_s, axis=1) - widths_s), 0.0)
+    taken_s = np.minimum(widths_s, left_s)
+    cost = (np.take_along_axis(rates, order, axis=1) * taken_s).sum(axis=1)
+    return np.asarray(cost + high * np.maximum(length_s - taken_s.sum(axis=1), 0.0))
+
+
+def _searched(rates: Floats, open_s: Floats, length_s: Floats, high: Floats, ties: tuple[Floats, np.ndarray]) -> Floats:
+    """Return the best bound that a price of time is found to give, shape (rows,); `ties` as `_dual` takes them."""
+    low, best = np.zeros(len(rates)), np.zeros(len(rates))
     for _ in range(ROUNDS):
         tried = np.linspace(low, high, TRIED, axis=1)
-        found = _dual(rates, open_s, tried, restart_s, begun) + tried * length_s[:, None]
-        at, every = found.argmax(axis=1), np.arange(len(rows))
+        found = _dual(rates, open_s, tried, *ties) + tried * length_s[:, None]
+        at, every = found.argmax(axis=1), np.arange(len(rates))
         best = np.maximum(best, found[every, at])
         low, high = tried[every, np.maximum(at - 1, 0)], tried[every, np.minimum(at + 1, TRIED - 1)]
-    return [float(value) for value in best]
+    return best
 
 
 def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun: np.ndarray) -> Floats:

@@ -86,9 +86,11 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
         sought = ask(seeds.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
     goal = _Goal(priced=ghosts is not None)
     soonest = arranged_soonest(problem, seeds.due)
-    fixed = [made.repriced(problem, sought.prices, sought.costs) for made in (first, soonest)]
-    around = _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True)
-    best = goal.best([fixed[0], around, fixed[1]])
+    made, soonest_g = [first, soonest], None if soonest.unknown else soonest.grams
+    if sought.prices.any() or seeds.prices.any():  # else these are weighed at the same prices already
+        made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
+        made.insert(1, _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True))
+    best = goal.best(made)
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, anew=False, rearrangements=0)
     if best.missed or effort.anew:
@@ -98,12 +100,8 @@ def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | 
         best = goal.best([best, *arranged])
     if effort.rearrangements:
         _rearrange(best, problem, sought, goal, effort, problem.tied | frozenset(seeds.due))
-    return Found(
-        places=_tried(best, problem, seeds, sought, goal, effort),
-        prices=sought.prices,
-        bound_g=proved_g,
-        soonest_g=None if soonest.unknown else soonest.grams,
-    )
+    places = _tried(best, problem, seeds, sought, goal, effort)
+    return Found(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
 
 
 def _is_proved(best: Arrangement, bound_g: float) -> bool:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
+from greenrun.backfill import Backfill
 from greenrun.core.energy import Component, Device
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.experience import FinishedJob
@@ -22,6 +23,8 @@ from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
 from greenrun.ports import Event
+from greenrun.quality import ForecastQuality
+from greenrun.sources import Sources
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -45,6 +48,7 @@ def stored(job_id: int, state: State = State.QUEUED, *, uid: int = 41001, user: 
 def placed(job_id: int, **own: Any) -> Placement:
     """A placement of an hour that begins in two hours."""
     parts = {"start": NOW + 2 * HOUR, "end": NOW + 3 * HOUR, "gpus": 1, "reason": CLEANEST, "expected_g": 400.0}
+    parts |= {"promised": (NOW + HOUR, NOW + 2 * HOUR), "put_offs": 2}
     return Placement(job_id=job_id, **{**parts, "intensity_g_per_kwh": 93.0, "start_now_g": 700.0, **own})
 
 
@@ -168,6 +172,9 @@ class FakeScheduler:
     elsewhere: dict[str, str] = field(default_factory=dict)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
+    sources: Sources | None = None
+    backfill: Backfill | None = None
+    quality: ForecastQuality = field(default_factory=lambda: ForecastQuality(FakeStore(), ["GB"]))
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
         if isinstance(self.tried, Exception):
@@ -232,5 +239,6 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         health=scheduler.health,
         forecast=lambda: store.saved,
         devices=scheduler.devices,
+        quality=lambda: scheduler.quality.latest,
         version="1.2.3",
     )

@@ -114,6 +114,14 @@ def test_the_pieces_of_a_suspended_job_are_told_and_drawn(api: FakeApi, run: Run
     assert re.search(r"^job 12 runs [0-9: -]+, [0-9: -]+, and is suspended in between$", out, re.MULTILINE)
 
 
+def test_a_plan_says_which_jobs_were_put_off_and_how_often(api: FakeApi, run: Run) -> None:
+    reason = {"code": "cleanest_window", "text": "waits"}
+    rows = [planned(job=job, gpus=1, reason=reason, put_offs=times) for job, times in ((11, 1), (12, 0), (13, 4))]
+    api.get("/v1/plan", a_plan(placements=rows))
+    api.get("/v1/forecast", a_forecast())
+    assert "put off since they were first planned: job 13 (4 times), job 11 (1 time)\n" in run("plan").out
+
+
 def test_a_plan_says_which_jobs_no_forecast_covers(api: FakeApi, run: Run) -> None:
     api.get("/v1/plan", a_plan())
     api.get("/v1/forecast", a_forecast())  # three hours, of which the job that runs from 2 to 8 gets one

@@ -94,3 +94,22 @@ def test_many_means_at_once_are_the_single_ones(rows: list[float], slots: float)
     at_once = series.means(starts, slots * SLOT.total_seconds())
     one_by_one = [series.mean(T0 + i * SLOT / 3, T0 + i * SLOT / 3 + slots * SLOT) for i in range(3 * len(rows))]
     assert [None if np.isnan(v) else pytest.approx(v, abs=1e-4) for v in at_once] == one_by_one
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(-40, 300), st.integers(0, 300))
+def test_the_next_edge_is_the_first_of_all_edges(there: list[bool], start: int, minutes: int) -> None:
+    series = Series.of(
+        GRID, [Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, 100, Kind.MEASURED) for i, is_in in enumerate(there) if is_in]
+    )
+    after = T0 + timedelta(minutes=start)
+    before = after + timedelta(minutes=minutes)
+    assert series.next_edge(after, before) == next(iter(series.edges(after, before)), None)
+
+
+def test_the_step_is_the_median_of_all_slots() -> None:
+    lengths = [1, 1, 1, 2, 4]
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    slots = [
+        Slot(T0 + at * SLOT, T0 + (at + n) * SLOT, 100, Kind.MEASURED) for at, n in zip(starts, lengths, strict=True)
+    ]
+    assert [Series.of(GRID, slots[first:]).step for first in (0, 1, 2, 4)] == [SLOT, 1.5 * SLOT, 2 * SLOT, 4 * SLOT]

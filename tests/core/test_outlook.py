@@ -221,3 +221,10 @@ def test_nothing_measured_later_changes_the_outlook(at: int, later: list[float])
     assert rows[0] is not None
     assert rows[1] is not None
     assert np.array_equal(rows[0].values, rows[1].values)
+
+
+def test_a_forecast_of_measured_slots_alone_is_the_outlook() -> None:
+    perfect = hourly(T0, 24, lambda at: 100.0 + 7 * at.hour)
+    made = seen(perfect, measured_days(28), hours=24)
+    assert (made.id, made.values.tolist()) == (perfect.id, perfect.values.tolist())
+    assert set(made.kinds) == {Kind.MEASURED}

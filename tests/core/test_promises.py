@@ -16,6 +16,7 @@ from greenrun.core.planner import plan
 from greenrun.core.promises import MOST_PUT_OFFS
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.store.plans import plan_of, plan_text
+from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import situation
 from tests.core.sound import check
@@ -86,6 +87,25 @@ def test_with_gpus_enough_a_job_is_put_off_so_often_and_no_more_and_meets_its_li
             assert ("first planned" in row.reason.text) == (row.end > start.end + MOVED)
             assert not row.late
         asked = next_of(asked, kept, clean_in(turn), minutes * timedelta(minutes=1))
+
+
+@quickly(60)
+@given(drawn.situations(), drawn.forecasts, drawn.seconds(1, 7200))
+def test_whatever_is_held_to_its_place_the_next_plan_is_sound_and_misses_no_limit_for_it(
+    asked: Situation, values: list[float], passed: timedelta
+) -> None:
+    first = plan(asked)
+    rows = tuple(replace(row, put_offs=MOST_PUT_OFFS) if row.promised else row for row in first.placements)
+    later = next_of(asked, replace(first, placements=rows), values, passed)
+    held, free = plan(later), plan(replace(later, last=first))
+    check(later, held)
+    assert sum(row.late for row in held.placements) <= sum(row.late for row in free.placements)
+    assert (
+        held.bound_g is None
+        or free.expected_g is None
+        or free.bound_g is None
+        or (held.bound_g <= free.expected_g * (1 + 1e-9) + 1e-6)
+    )
 
 
 def test_a_job_follows_the_clean_hours_until_it_has_been_put_off_often_enough() -> None:

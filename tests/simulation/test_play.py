@@ -1,11 +1,14 @@
 """In virtual time the engine keeps its promises: limits, capacity, no look ahead, and the same every time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenrun.core.plan import Situation
+from greenrun.core.planner import plan
 from greenrun.core.policies import Arrival
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import compare
@@ -53,6 +56,18 @@ def test_idle_weeks_between_jobs_cost_no_ticks() -> None:
     world.engine.tick = lambda now: ticks.append(now) or tick(now)  # type: ignore[method-assign,func-returns-value]
     world.play()
     assert len(ticks) < 10
+
+
+def test_a_plan_that_none_can_beat_is_not_made_anew_at_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan for each job that comes, and one for each suspension: not 80 slots' worth of them."""
+    made: list[Situation] = []
+    monkeypatch.setattr("greenrun.engine.plan", lambda situation: made.append(situation) or plan(situation))
+    arrivals = [replace(job(at, 4, wait=30), interruptible=True) for at in (0, 10, 20)]
+    world = World(case(arrivals, DAY, gpus=None))
+    schedule = world.play()
+    suspended = sum(len(pieces) - 1 for pieces in schedule.pieces)
+    assert suspended
+    assert len(made) <= len(arrivals) + suspended
 
 
 arrivals = st.builds(
