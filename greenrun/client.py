@@ -21,6 +21,7 @@ from greenrun.core.errors import GreenrunError, Problem
 
 Answer = dict[str, Any]
 
+_PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -157,6 +158,23 @@ class Client:
         """Return the forecast for a zone (the configured one when None), `hours` ahead."""
         return cast(Answer, self._get("/v1/forecast", {"zone": zone, "hours": hours}))
 
+    def forecast_quality(self, zone: str | None = None) -> Answer:
+        """Return how good the forecasts of a zone were (of the daemon's own when None)."""
+        return cast(Answer, self._get("/v1/forecast/quality", {"zone": zone}))
+
+    def providers(self) -> list[Answer]:
+        """Return the configured sources of carbon intensity, with what is known by each of the daemon's zone."""
+        return cast(list[Answer], self._get("/v1/providers"))
+
+    def import_history(self, body: Mapping[str, object]) -> Answer:
+        """Add values of the past, or forecasts as they were issued then: POST /v1/history/import."""
+        return cast(Answer, self._patient()._request("POST", "/v1/history/import", body=dict(body))[1])
+
+    def fetch_history(self, start: str, end: str, zone: str | None = None, provider: str | None = None) -> Answer:
+        """Have a source asked for the last week of an interval, and wait for as long as that may take."""
+        body = {"from": start, "to": end, "zone": zone, "provider": provider}
+        return cast(Answer, self._patient()._request("POST", "/v1/history/fetch", body=body)[1])
+
     def devices(self) -> list[Answer]:
         """Return the devices that the daemon knows."""
         return cast(list[Answer], self._get("/v1/devices"))
@@ -171,6 +189,9 @@ class Client:
 
     def _order(self, job_id: int, order: str) -> Answer:
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/{order}")[1])
+
+    def _patient(self) -> "Client":
+        return Client(self.socket, max(self.timeout_s, _PATIENCE_S))
 
     def _get(self, path: str, query: Mapping[str, object] | None = None) -> object:
         return self._request("GET", path, query=query)[1]

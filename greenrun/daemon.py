@@ -5,8 +5,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -14,28 +16,36 @@ import structlog
 from greenrun import __version__
 from greenrun.api.app import create_app, create_metrics_app
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
-from greenrun.api.service import ApiSettings, Preview, Submitted
+from greenrun.api.service import Preview, Submitted
+from greenrun.backfill import Backfill, Keeps
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
 from greenrun.core.energy import Device
-from greenrun.core.errors import ConfigError, GreenrunError, ProviderError, StoreError
+from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.job import JobSpec
-from greenrun.core.plan import Options, Placement, Plan
-from greenrun.engine import Engine, EngineSettings
+from greenrun.core.ladder import Standing
+from greenrun.core.plan import Placement, Plan
+from greenrun.engine import Engine
 from greenrun.executors.local import LocalExecutor
 from greenrun.logs import configure_logs
-from greenrun.meters import ConstantSettings, EmulatedSettings, MeterSettings, OpenMeter, open_meter
+from greenrun.meters import open_meter
 from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
 from greenrun.metronome import Metronome
-from greenrun.providers import Provider, open_provider
+from greenrun.parts import api_settings, engine_settings, meter_settings, open_grid
+from greenrun.providers import Provider
+from greenrun.providers.web import Web
+from greenrun.quality import ForecastQuality
 from greenrun.readiness import notify
+from greenrun.sources import Sources
 from greenrun.store import Store
 
 log = structlog.get_logger("greenrun.daemon")
 
 HOUSEKEEPING_EVERY = timedelta(hours=1)
 RUN_FOLDERS_FOR = timedelta(days=30)
-STALE_AFTER = timedelta(hours=2)
+FIRST_LOOK = timedelta(seconds=10)  # how long the first answers of sources are waited for; the rest come when they come
+MOST_AT_ONCE = 8  # sources that are asked at the same time
+SPREAD = 0.1  # of a source's interval: so much later it is asked at random, lest all installations ask at once
 
 
 def serve(config_path: Path | None = None) -> int:
@@ -78,25 +88,29 @@ class Daemon:
             log_cap_bytes=config.jobs.log_cap,
         )  # fmt: skip
         parts.callback(self._executor.close)
-        self._meter = open_meter(_meter_settings(config), runs_dir=state / "runs", state_dir=state)
+        self._meter = open_meter(meter_settings(config), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
-        self._forecasts, self._histories = _open_grid(config, self._store)
+        self._forecasts, self._histories = open_grid(config, self._store)
         self._engine = Engine(
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
-            histories=self._histories, settings=_engine_settings(config, self._meter, self._forecasts),
+            histories=self._histories, settings=engine_settings(config, self._meter, self._forecasts),
         )  # fmt: skip
+        asked = (self._engine.asked.requests, self._engine.asked.failures)
+        named = (config.grid.zone, config.provider, self._forecasts, self._histories)
+        self.sources = Sources(self._store, *named, *asked)
+        keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
+        self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also)
+        self.quality = ForecastQuality(self._store, [each.zone for each in self._engine.grids if each.zone])
         parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
 
     def start(self) -> None:
         """Look at the grid once, begin to tick, then answer."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
-        self._refresh(utc_now())
-        sources = (*self._forecasts, *self._histories)
-        if sources:
-            first = self._engine.forecast.series.start if self._engine.forecast else None
-            every = min(source.refresh_every for source in sources)
-            self._metronome.every(every, self._refresh, name="refresh", first=(first or utc_now()) + every)
+        self._engine.remember(utc_now())
+        self._look_around()
+        for source in self._every_source():
+            self._refresh_from_now_on(source)
         soon = utc_now() + timedelta(minutes=1)
         self._metronome.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
         self._metronome.start()
@@ -149,6 +163,12 @@ class Daemon:
         """Return the devices of this host, in index order."""
         return self._meter.devices()
 
+    def standing(self, zone: str | None) -> Standing | None:
+        """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
+        if zone is None:
+            return self._engine.grid.standing
+        return next((grid.standing for grid in self._engine.grids if grid.zone == zone), None)
+
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the free devices that somebody outside this daemon holds, with who."""
         leased = {device for run in self._store.live_runs() for device in run.devices}
@@ -160,7 +180,7 @@ class Daemon:
             started_at=self._started_at,
             last_tick_at=self._last_tick_at,
             last_sample_at=self._meter.last_sample_at,
-            forecast_fetched_at=self._engine.forecast.fetched_at if self._engine.forecast else None,
+            forecast_fetched_at=self._engine.grid.heard_at,
             draining=self._engine.draining,
         )
 
@@ -172,15 +192,44 @@ class Daemon:
         self._last_tick_at = now
         return later
 
-    def _refresh(self, now: datetime) -> None:
-        news = self._engine.fetch(now)
+    def _refresh(self, source: Provider, now: datetime) -> None:
+        news = self._engine.fetch(now, {source.name})
         with self._turn:
             self._engine.take(news, now)
+
+    def _look_around(self) -> None:
+        """Ask every source once, side by side, and go on without those that are slow to answer."""
+        pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
+        asked = [pool.submit(self._refresh, source, utc_now()) for source in self._every_source()]
+        answered, _ = wait(asked, FIRST_LOOK.total_seconds())
+        pool.shutdown(wait=False)
+        for each in answered:
+            each.result()
+
+    def _refresh_from_now_on(self, source: Provider) -> None:
+        """Ask a source whenever it may have news: one on the web at odd instants, a file when its slots begin."""
+        every, shown = source.refresh_every, self._engine.forecast
+        begins = shown.series.start if shown is not None and source.web is None else None
+        self._metronome.every(
+            every, partial(self._refresh, source), name=f"refresh {source.name}", first=(begins or utc_now()) + every,
+            spread=SPREAD * every if source.web is not None else timedelta(0),
+        )  # fmt: skip
+
+    def _every_source(self) -> Sequence[Provider]:
+        return list({source.name: source for source in (*self._forecasts, *self._histories)}.values())
+
+    def _webs(self) -> Sequence[Web]:
+        return [source.web for source in self._every_source() if source.web is not None]
+
+    def _reread(self, now: datetime) -> None:
+        with self._turn:
+            self._engine.reread(now)
 
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid
         self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
         self._engine.learn_arrivals(now)
+        self.quality.refresh(now)
         live = {run.label for run in self._store.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
 
@@ -191,14 +240,19 @@ class Daemon:
 
     def _serve(self) -> ServerHandle:
         state = LiveState(
-            now=utc_now, plan=self.plan, health=self.health, forecast=lambda: self._engine.forecast,
+            now=utc_now, plan=self.plan, health=self.health,
+            standings=lambda: {grid.zone: grid.standing for grid in self._engine.grids if grid.zone},
+            words=lambda: [word for grid in self._engine.grids for word in grid.words],
             devices=self.devices,
-            requests=lambda: self._engine.grid.requests, failures=lambda: self._engine.grid.failures,
+            requests=lambda: dict(self._engine.asked.requests), failures=lambda: dict(self._engine.asked.failures),
+            dropped=lambda: {(web.name, cause): n for web in self._webs() for cause, n in [*web.dropped.items()]},
+            quota_left=lambda: {web.name: web.quota_left for web in self._webs() if web.quota_left is not None},
             plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
+            quality=lambda: self.quality.latest,
             pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))
-        settings = _api_settings(self._config, self._forecasts)
+        settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
 
@@ -218,65 +272,3 @@ def _lock_state(state: Path) -> Callable[[], None]:
             f"Another daemon uses {state}: use that one, stop it, or set [paths] state to another folder."
         ) from exc
     return lambda: os.close(handle)
-
-
-def _open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provider]]:
-    """Open the sources of forecasts and of measured values: the same object where they are the same."""
-    grid = config.grid
-    opened = {name: _open_provider(config, name, store) for name in {*grid.provider, *grid.history_names}}
-    return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
-
-
-def _open_provider(config: Config, name: str, store: Store) -> Provider:
-    settle_after = config.grid.settle_after
-    try:
-        return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
-    except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
-        raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
-
-
-def _meter_settings(config: Config) -> MeterSettings:
-    devices = config.devices
-    return MeterSettings(
-        kinds=tuple(devices.meter),
-        include=tuple(int(name) if name.isdigit() else name for name in devices.include),
-        emulated=EmulatedSettings(**devices.emulated.model_dump()),
-        constant=ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
-    )
-
-
-def _engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
-    planner = config.planner
-    powers = {device.power_w for device in meter.devices()}
-    step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
-    return EngineSettings(
-        zone=config.grid.zone,
-        tick=planner.tick,
-        horizon=planner.horizon,
-        climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
-        cpu_slots=config.devices.cpu_slots,
-        options=Options(
-            default_max_delay=planner.default_max_delay,
-            due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),
-            min_saving=planner.min_saving,
-            run_below_g_per_kwh=planner.run_below,
-            pue=config.devices.pue,
-            gpu_power_w=powers.pop() if len(powers) == 1 else None,
-        ),
-    )
-
-
-def _api_settings(config: Config, forecasts: Sequence[Provider]) -> ApiSettings:
-    return ApiSettings(
-        zone=config.grid.zone,
-        default_duration=config.planner.default_duration,
-        default_max_delay=config.planner.default_max_delay,
-        duration_quantile=config.planner.duration_quantile,
-        max_queued=config.jobs.max_queued,
-        stale_after=None if _is_replayed(forecasts) else STALE_AFTER,
-    )
-
-
-def _is_replayed(forecasts: Sequence[Provider]) -> bool:
-    """Whether a source plays a trace, in which a day may be over in a minute."""
-    return any(not provider.settle_after for provider in forecasts)

@@ -4,13 +4,14 @@ Every step is a short transaction with a compare-and-set, so a crash between any
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from greenrun.accounting import Books, Observed
+from greenrun.asking import Tally
 from greenrun.core.admission import admit_each
 from greenrun.core.arrivals import Arrivals
 from greenrun.core.decisions import decide, expected_end, suspensions
@@ -18,6 +19,7 @@ from greenrun.core.dependencies import blocked, hopeless
 from greenrun.core.errors import MeterError
 from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
+from greenrun.core.ladder import Ageing
 from greenrun.core.news import is_news
 from greenrun.core.plan import DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planner import plan
@@ -38,12 +40,14 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 class EngineSettings:
     """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
 
-    `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
-    `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
-    usually come.
+    `also` are zones that are watched besides. `horizon` is how far ahead of now the grid is planned with; the normal of
+    each hour is learned from the last `climatology_days` days measured, and 0 plans with the provider's forecast as it
+    is. `arrivals` are the jobs that usually come.
     """
 
     zone: str | None = None
+    also: tuple[str, ...] = ()
+    ageing: Ageing = field(default_factory=Ageing)
     tick: timedelta = timedelta(seconds=5)
     horizon: timedelta = timedelta(hours=48)
     climatology_days: int = 0
@@ -71,7 +75,10 @@ class Engine:
         self._store = store
         self._meter = meter
         self._books = Books(store, meter, pue=self.settings.options.pue)
-        self.grid = Grid(store, self._books, self.settings.zone, forecasts, histories, self.settings.climatology_days)
+        self.asked = Tally()
+        known = (forecasts, histories, self.settings.climatology_days, self.settings.ageing, self.asked)
+        self.grid = Grid(store, self._books, self.settings.zone, *known)
+        self.grids = (self.grid, *(Grid(store, None, zone, *known) for zone in self.settings.also))
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self._remembered = False
         self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
@@ -84,12 +91,14 @@ class Engine:
 
     @property
     def forecast(self) -> Forecast | None:
-        """The latest forecast of this host's zone."""
+        """The forecast that is gone by in this host's zone."""
         return self.grid.forecast
 
     def tick(self, now: datetime) -> datetime:
         """Bring the world up to `now`; return when to tick next at the latest."""
-        self._remember(now)
+        self.remember(now)
+        for grid in self.grids:
+            grid.step(now)
         observed = self._supervision.observe()
         self._account(observed, now)
         self._supervision.reap(observed, now)
@@ -101,18 +110,31 @@ class Engine:
         self._carry_out(situation, now)
         return self._next_tick(now)
 
+    def remember(self, now: datetime) -> None:
+        """Take in, once, what was known of the grid before a restart."""
+        if not self._remembered:
+            for grid in self.grids:
+                grid.remember(now)
+            self._remembered = True
+
     def refresh(self, now: datetime) -> None:
         """Ask the providers for news of the grid and keep it."""
         self.take(self.fetch(now), now)
 
-    def fetch(self, now: datetime) -> News:
-        """Ask the providers; the only call that may run beside a tick, because it may take its time."""
-        return self.grid.fetch(now)
+    def fetch(self, now: datetime, only: Collection[str] | None = None) -> Sequence[News]:
+        """Ask the providers, or those in `only`; may take its time, beside ticks and beside itself for other ones."""
+        return [grid.fetch(now, only) for grid in self.grids]
 
-    def take(self, news: News, now: datetime) -> None:
+    def take(self, news: Sequence[News], now: datetime) -> None:
         """Keep what was fetched."""
-        self._remember(now)
-        self.grid.take(news)
+        self.remember(now)
+        for grid, told in zip(self.grids, news, strict=True):
+            grid.take(told)
+
+    def reread(self, now: datetime) -> None:
+        """Take in measured values that somebody else put into the store."""
+        for grid in self.grids:
+            grid.reread(now)
 
     def learn_arrivals(self, now: datetime) -> None:
         """Learn anew what usually is submitted, so that plans leave room for it."""
@@ -144,11 +166,6 @@ class Engine:
         there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
         has_started = any(row.job_id not in there for row in self.plan.placements)
         return (has_started and self.settings.is_watched) or is_news(self._planned_for, self.plan, situation)
-
-    def _remember(self, now: datetime) -> None:
-        if not self._remembered:
-            self.grid.remember(now)
-            self._remembered = True
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""
@@ -273,7 +290,7 @@ class Engine:
         moments += [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [self._expected_end(run, now) for run in self._store.live_runs()]
         if self.grid.forecast is not None:
-            moments += self.grid.forecast.series.edges(now, at)[:1]
+            moments += filter(None, [self.grid.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:

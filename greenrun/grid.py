@@ -1,16 +1,16 @@
-"""Ask the providers what the grid will emit and what it did emit, keep every answer, and learn what to make of them."""
+"""Know of one zone what the grid will emit and what it did emit: keep all that is told, and choose what to go by."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from greenrun.accounting import Books
+from greenrun.asking import AT_ONCE, Asking, Tally
 from greenrun.core.blend import Lessons
-from greenrun.core.errors import ProviderError
-from greenrun.core.intensity import Forecast, Series, SeriesId
+from greenrun.core.intensity import Forecast, Rung, Series, SeriesId
+from greenrun.core.ladder import Ageing, Standing, Word, heard, stand
 from greenrun.outlooks import Outlooks
 from greenrun.ports import ForecastProvider, HistoryProvider, Store
 
@@ -18,97 +18,168 @@ log = structlog.get_logger("greenrun.grid")
 
 LOOK_BACK = timedelta(days=14)  # how far back measured values are asked for on behalf of energy not settled yet
 LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confirmed or holes filled
-FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for
-EARLIER_AT_ONCE = timedelta(days=7)  # how much measured history from before all that is known a round asks for
+FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for to settle energy
+FIRST_TO_LEARN = timedelta(days=2)  # ... and to learn from: some sources tell a day late
 RELEARN = timedelta(days=2)  # how far back a restarted daemon rereads its forecasts, to price what it did not book yet
+EACH = timedelta(seconds=1)  # no source says more than one thing in so short a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What one round of asking brought; None where a provider is absent or failed.
+    """What one round of asking brought; None or nothing where a provider is absent or failed.
 
     `looked_back`: the measured values begin where the oldest energy does that is not settled yet. `earlier`: measured
     values from before all that is known, to learn the normal of each hour from.
     """
 
     fetched_at: datetime
-    forecast: Forecast | None = None
+    forecasts: Sequence[Forecast] = ()
     measured: Series | None = None
     looked_back: bool = False
     earlier: Series | None = None
-    lessons: Lessons | None = None
+    lessons: Mapping[SeriesId, Lessons] = field(default_factory=dict)
 
 
 class Grid:
-    """The latest forecast of one zone, and the flow of forecasts and measured values into store and books."""
+    """What is known of one zone, and the flow of it into the store and, where `books` are kept, into those.
+
+    Call `step` before what is known is used: it chooses what to go by from then on, which is `standing`.
+    """
 
     def __init__(
         self,
         store: Store,
-        books: Books,
+        books: Books | None,
         zone: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
         climatology_days: int = 0,
+        ageing: Ageing | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._store = store
         self._books = books
         self.zone = zone
-        self._forecasts = tuple(forecasts)
-        self._histories = tuple(histories)
+        self._asking = Asking(zone, forecasts, histories, tally or Tally())
+        self._ageing = ageing or Ageing()
+        self._words: dict[str, tuple[Word, ...]] = {}
         self._measured_until: datetime | None = None
         self._looked_back_at: datetime | None = None
         self._outlooks = Outlooks(store, zone, climatology_days)
         self._wants_earlier = bool(climatology_days)
-        self.forecast: Forecast | None = None
-        self.requests: Counter[str] = Counter()
-        self.failures: Counter[tuple[str, str]] = Counter()
+        self._first_look_back = FIRST_TO_LEARN if climatology_days else FIRST_LOOK_BACK
+        self.standing = Standing()
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """The forecast that is gone by: a provider's, or one made of past days."""
+        return self.standing.forecast
+
+    @property
+    def words(self) -> Sequence[Word]:
+        """What each provider said last, in the order in which they are preferred."""
+        return [words[0] for name in self._asking.order if (words := self._words.get(name))]
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """When a provider last gave a forecast."""
+        return max((word.forecast.fetched_at for word in self.words), default=None)
 
     @property
     def settle_after(self) -> timedelta | None:
         """How long past its slot's end a measured value is final; None without a source of measured values."""
-        return max((source.settle_after for source in self._histories), default=None)
+        return self._asking.settle_after
 
     def remember(self, now: datetime) -> None:
-        """Take in what was known before a restart."""
+        """Take in what was known before a restart, each word as old as it was."""
         if self.zone is None:
             return
-        for forecast in self._store.forecasts(self.zone, now - RELEARN):
-            self._learn(forecast)
+        issues = self._store.issues(self.zone, now - RELEARN, EACH)
+        forecasts = self._store.forecasts(self.zone, now - RELEARN)
+        lately = {issue.series.id for issue in issues}
+        for forecast in forecasts:
+            if forecast.series.id not in lately:  # it was first said before that, and repeated since
+                self._hear(replace(forecast, fetched_at=min(forecast.fetched_at, now - RELEARN)))
+            self._teach(forecast)
+        for forecast in (*issues, *{row.series.id: row for row in forecasts}.values()):
+            self._hear(forecast)
         self._outlooks.remember(now)
+        if (until := self._outlooks.measured_until) is not None:
+            self._measured_until = max(until, now - LOOK_BACK)
+        self.step(now)
+
+    def reread(self, now: datetime) -> None:
+        """Use at once what came into the store otherwise than from a round of asking."""
+        if self.zone is not None:
+            self._outlooks.reread(now)
+
+    def step(self, now: datetime) -> None:
+        """Choose what to go by from `now` on; a change of rung is logged, and energy is priced with what was chosen."""
+        before, self.standing = self.standing, self._stand(now)
+        if before.rung is not self.standing.rung:
+            log.info(
+                "forecast in use changed", zone=self.zone, before=before.rung.value, rung=self.standing.rung.value,
+                why=self.standing.why,
+            )  # fmt: skip
+        forecast = self.standing.forecast
+        if forecast is not None and (before.forecast is None or before.forecast.series is not forecast.series):
+            self._teach(forecast)
 
     def outlook(self, now: datetime, until: datetime) -> Series | None:
-        """Return what to plan with: the forecast blended with what was measured and drawn on to `until`, if known."""
-        return self._outlooks.outlook(self.forecast, now, until)
+        """Return what to plan with: what is gone by, blended with what was measured and drawn on to `until`."""
+        standing = self._stand(now)
+        if standing.rung is Rung.NONE:
+            return None
+        told = None if standing.rung is Rung.CLIMATOLOGY else standing.forecast
+        return self._outlooks.outlook(told, now, until)
 
-    def fetch(self, now: datetime) -> News:
-        """Ask the providers; a failing one is counted and named. Changes nothing else, so it may take its time."""
+    def fetch(self, now: datetime, only: Collection[str] | None = None) -> News:
+        """Ask the providers, or those in `only`; changes nothing that is known, so it may take its time."""
         looks_back = self._is_due_to_look_back(now)
-        forecast = self._fetch_forecast(now)
+        forecasts = list(self._asking.forecasts(now, only))
         return News(
             fetched_at=now,
-            forecast=forecast,
-            measured=self._fetch_history(self._measured_from(now, looks_back), now, now),
+            forecasts=forecasts,
+            measured=self._asking.history(self._measured_from(now, looks_back), now, now, only),
             looked_back=looks_back,
-            earlier=self._fetch_earlier(now),
-            lessons=self._outlooks.judge(forecast, now),
+            earlier=self._fetch_earlier(now, only),
+            lessons=self._outlooks.judge(forecasts, now),
         )
 
     def take(self, news: News) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
-        if news.forecast is not None:
-            self._store.save_forecast(news.forecast)
-            self._learn(news.forecast)
+        for forecast in news.forecasts:
+            self._store.save_forecast(forecast)
+            self._hear(forecast)
         if news.measured is not None:
-            if self._store.save_intensities(news.measured, fetched_at=news.fetched_at):
-                self._outlooks.remember(news.fetched_at)
-            self._books.learn_measured(news.measured.id)
-            self._measured_until = news.measured.end or self._measured_until
-            self._looked_back_at = news.fetched_at if news.looked_back else self._looked_back_at
+            self._take_measured(news.measured, news)
         if news.earlier is not None:
             self._take_earlier(news.earlier, news.fetched_at)
-        if news.lessons is not None:
+        if news.lessons:
             self._outlooks.learn(news.lessons, news.fetched_at)
+        self.step(news.fetched_at)
+
+    def _stand(self, now: datetime) -> Standing:
+        if self.zone is None:
+            return Standing(why="no zone is set, and greenrun guesses none")
+        words = [word for name in self._asking.order for word in self._words.get(name, ())]
+        return stand(words, now, self._ageing, lambda: self._outlooks.usual(now))
+
+    def _hear(self, forecast: Forecast) -> None:
+        provider = forecast.series.id.provider
+        self._words[provider] = heard(self._words.get(provider, ()), forecast, self._ageing)
+
+    def _teach(self, forecast: Forecast) -> None:
+        if self._books is not None:
+            self._books.learn(forecast)
+
+    def _take_measured(self, measured: Series, news: News) -> None:
+        if self._store.save_intensities(measured, fetched_at=news.fetched_at):
+            self._outlooks.remember(news.fetched_at)
+        if self._books is not None:
+            self._books.learn_measured(measured.id)
+        self._measured_until = measured.end or self._measured_until
+        self._looked_back_at = news.fetched_at if news.looked_back else self._looked_back_at
 
     def _take_earlier(self, earlier: Series, now: datetime) -> None:
         """Keep older measured values; when they bring nothing, as a source has no more of them, stop asking."""
@@ -117,48 +188,21 @@ class Grid:
         self._outlooks.remember(now)
         self._wants_earlier = self._outlooks.measured_from != known_from
 
-    def _fetch_forecast(self, now: datetime) -> Forecast | None:
-        """Return the forecast of the first provider, in the order of the settings, that has one."""
-        for provider in self._forecasts if self.zone else ():
-            self.requests[provider.name] += 1
-            try:
-                return provider.forecast(self.zone or "", now)
-            except ProviderError as exc:
-                self._failed(provider.name, "forecast", exc)
-        return None
-
     def _is_due_to_look_back(self, now: datetime) -> bool:
         last = self._looked_back_at
-        return last is None or not last <= now < last + LOOK_BACK_EVERY
+        return self._books is not None and (last is None or not last <= now < last + LOOK_BACK_EVERY)
 
     def _measured_from(self, now: datetime, looks_back: bool) -> datetime:
         """Return from when on to ask for measured values: news alone, or all that may still settle something."""
-        start = self._measured_until or now - FIRST_LOOK_BACK
-        oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1) if looks_back and self._histories else ()
+        start = self._measured_until or now - self._first_look_back
+        looks_back = looks_back and self.settle_after is not None
+        oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1) if looks_back else ()
         return min(start, *(max(piece.start, now - LOOK_BACK) for _, piece, _ in oldest)) if oldest else start
 
-    def _fetch_earlier(self, now: datetime) -> Series | None:
-        """Return measured values of up to a week before all that are known; None where none are of use or asked for."""
+    def _fetch_earlier(self, now: datetime, only: Collection[str] | None) -> Series | None:
+        """Return measured values of up to a week before all that are known; None where none are of use or told."""
         known_from = self._outlooks.measured_from
         useful_from = now - self._outlooks.wanted
         if not self._wants_earlier or known_from is None or known_from <= useful_from:
             return None
-        found = self._fetch_history(max(useful_from, known_from - EARLIER_AT_ONCE), known_from, now)
-        return found or Series.of(SeriesId(provider="", zone=self.zone or ""), ())
-
-    def _fetch_history(self, start: datetime, end: datetime, now: datetime) -> Series | None:
-        for provider in self._histories if self.zone else ():
-            self.requests[provider.name] += 1
-            try:
-                return provider.history(self.zone or "", start, end, now)
-            except ProviderError as exc:
-                self._failed(provider.name, "history", exc)
-        return None
-
-    def _learn(self, forecast: Forecast) -> None:
-        self.forecast = forecast
-        self._books.learn(forecast)
-
-    def _failed(self, provider: str, what: str, exc: ProviderError) -> None:
-        self.failures[provider, type(exc).__name__] += 1
-        log.warning("provider failed, what is known stays in use", provider=provider, asked=what, error=str(exc))
+        return self._asking.history(max(useful_from, known_from - AT_ONCE), known_from, now, only)

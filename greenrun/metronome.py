@@ -35,11 +35,17 @@ class Metronome:
         defaults: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
 
-    def every(self, period: timedelta, call: Callable[[datetime], object], *, name: str, first: datetime) -> None:
-        """Call `call(now)` every `period` from `first` on; a failure is logged and counted, and the beat goes on."""
+    def every(
+        self, period: timedelta, call: Callable[[datetime], object], *, name: str, first: datetime,
+        spread: timedelta = timedelta(0),
+    ) -> None:  # fmt: skip
+        """Call `call(now)` every `period` from `first` on; a failure is logged and counted, and the beat goes on.
+
+        With a `spread` each call comes up to that much later, at random.
+        """
         self._scheduler.add_job(
             self._guarded, "interval", args=[name, call], id=name, seconds=period.total_seconds(),
-            start_date=first, next_run_time=max(first, utc_now()),
+            start_date=first, next_run_time=max(first, utc_now()), jitter=spread.total_seconds() or None,
         )  # fmt: skip
 
     def start(self) -> None:

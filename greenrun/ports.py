@@ -21,7 +21,7 @@ from greenrun.core.status import RunStatus as RunStatus
 
 
 class ForecastProvider(Protocol):
-    """Tells of the hours to come. `refresh_every` is how often asking again can bring news."""
+    """Tells of the hours to come, in series of its `name`. `refresh_every` is how often asking again can bring news."""
 
     name: str
     refresh_every: timedelta

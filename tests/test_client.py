@@ -39,6 +39,17 @@ def test_a_job_is_posted_as_it_is_and_the_answer_is_unchanged(api: FakeApi, clie
     assert (api.asked[0].method, api.asked[0].body) == ("POST", {"command": ["echo", "ä"]})
 
 
+def test_the_past_is_sent_and_asked_for_and_the_sources_are_listed(api: FakeApi, client: Client) -> None:
+    api.get("/v1/providers", [{"name": "uk"}])
+    api.post("/v1/history/import", {"new": 1})
+    api.post("/v1/history/fetch", {"new": 2})
+    assert client.providers() == [{"name": "uk"}]
+    assert client.import_history({"provider": "uk"}) == {"new": 1}
+    assert client.fetch_history("2026-01-01T00:00Z", "2026-01-02T00:00Z", provider="uk") == {"new": 2}
+    asked = {"from": "2026-01-01T00:00Z", "to": "2026-01-02T00:00Z", "zone": None, "provider": "uk"}
+    assert [each.body for each in api.asked] == [None, {"provider": "uk"}, asked]
+
+
 def test_a_known_key_is_told_from_a_new_job(api: FakeApi, client: Client) -> None:
     api.post("/v1/jobs", {"id": 12}, 200)
     assert client.offer({"unique_key": "a"}) == ({"id": 12}, False)

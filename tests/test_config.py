@@ -14,7 +14,8 @@ from greenrun.config import Config, load_config
 from greenrun.config.models import flatten
 from greenrun.config.values import Address
 from greenrun.core.errors import ConfigError
-from greenrun.providers.settings import FileSettings
+from greenrun.providers import SOURCES
+from greenrun.providers.settings import FileSettings, ProviderSettings
 
 EXAMPLE = Path(__file__).parents[1] / "config" / "greenrun.toml"
 
@@ -70,6 +71,15 @@ def test_a_replay_is_read_with_its_path_from_the_file_s_folder(file: Path) -> No
     assert trace.path == file.parent / "GB_2020.csv"
     assert trace.replay.at == datetime(2020, 6, 1, tzinfo=UTC)
     assert (trace.replay.speed, trace.replay.horizon) == (1800.0, timedelta(hours=12))
+
+
+def test_key_files_are_meant_from_the_file_s_folder_too(file: Path) -> None:
+    """Keys lie beside the settings that name them, wherever the daemon was started."""
+    text = '[provider.maps]\nkind = "electricity_maps"\nkey_file = "maps.key"\n'
+    text += '[provider.margin]\nkind = "watttime"\nusername = "ada"\npassword_file = "keys/password"\n'
+    provider = load(file, text).provider
+    assert provider["maps"].key_file == file.parent / "maps.key"  # type: ignore[attr-defined]
+    assert provider["margin"].password_file == file.parent / "keys" / "password"  # type: ignore[attr-defined]
 
 
 def test_the_environment_wins_over_the_file(file: Path) -> None:
@@ -184,7 +194,7 @@ def test_all_problems_are_told_at_once_by_key_path(file: Path) -> None:
     problems = told(file, text, GREENRUN_PLANER__TICK="3", GREENRUN_GRID__ZON="GB")
     assert {key: problems[key] for key in ("planner.min_savings", "provider.x.kind", "plannr", "devices.meter[0]")} == {
         "planner.min_savings": "unknown key; did you mean 'min_saving'?",
-        "provider.x.kind": "unknown kind 'crystal_ball'; known are file",
+        "provider.x.kind": f"unknown kind 'crystal_ball'; known are {', '.join(SOURCES)}",
         "plannr": "unknown key; did you mean 'planner'?",
         "devices.meter[0]": "must be 'nvml', 'amd', 'emulated', 'constant' or 'none', not 'nvlm'",
     }
@@ -243,6 +253,12 @@ def test_a_provider_without_a_zone_is_told(file: Path) -> None:
     assert "guesses no place" in told(file, REPLAYED.replace('zone = "GB"\n', ""))["grid.zone"]
 
 
+def test_zones_watched_besides_are_zones_that_a_provider_may_serve(file: Path) -> None:
+    """They are checked as the host's own is."""
+    assert load(file, REPLAYED.replace("provider =", 'also = ["FR", "DE"]\nprovider =')).grid.also == ("FR", "DE")
+    assert "mean 'DE'" in told(file, REPLAYED.replace("provider =", 'also = "Germany"\nprovider ='))["grid.also"]
+
+
 def test_a_provider_of_another_zone_is_told(file: Path) -> None:
     """A provider that says which zone it serves must agree with the grid."""
     assert told(file, REPLAYED + 'zone = "DE"\n')["grid.zone"] == (
@@ -291,9 +307,15 @@ def test_the_example_loads_and_states_the_defaults(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_example_has_every_setting_and_no_other(file: Path) -> None:
-    """With everything switched on it loads, and its keys are exactly those of the models."""
+    """With everything switched on it loads, and its keys are exactly those of the models, each kind's in some block."""
     text = re.sub(r"^#(?=\[|\w+ = )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    load(file, text)
+    providers = load(file, text).provider
     models = [key for key in settings_of(Config, "") if key != "provider"]
-    expected = {*models, *settings_of(FileSettings, "provider.trace.")}
-    assert set(flatten(tomllib.loads(text))) == expected
+    kinds = [f"{kind}: {key}" for kind in SOURCES for key in settings_of(SOURCES[kind].settings, "")]
+    assert {_setting(key, providers) for key in flatten(tomllib.loads(text))} == {*models, *kinds}
+
+
+def _setting(key: str, providers: dict[str, ProviderSettings]) -> str:
+    """The setting that a key states: a provider's is its kind's, and the keys of a `location` are zones."""
+    _, name, setting = key.split(".", 2) if key.startswith("provider.") else ("", "", key)
+    return f"{providers[name].kind}: {re.sub(r'^location[.].+', 'location', setting)}" if name else setting

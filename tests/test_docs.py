@@ -114,7 +114,8 @@ def families() -> list[Metric]:
     """Every metric family there is, filled."""
     scrape = busy(Scrape())
     state = live_state(scrape.store, scrape.scheduler)
-    asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1})
+    asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1},
+        dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40})  # fmt: skip
     return list(MetricsCollector(scrape.store, asked).collect())
 
 
@@ -154,6 +155,12 @@ def test_how_often_a_job_may_be_put_off_is_in_the_docs() -> None:
 
 def test_the_kinds_of_provider_are_in_the_settings_page() -> None:
     assert [kind for kind in SOURCES if f'kind = "{kind}"' not in text("docs/configuration.md")] == []
+
+
+def test_the_page_on_sources_has_kinds_of_provider_in_alphabetical_order() -> None:
+    described = re.findall(r"^## (.+)$", text("docs/providers.md"), flags=re.MULTILINE)
+    assert described == sorted(described)
+    assert set(described) <= set(SOURCES)
 
 
 def test_toml_in_the_documents_is_toml() -> None:

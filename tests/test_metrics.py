@@ -13,12 +13,15 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from greenrun.core.energy import Quality
+from greenrun.core.intensity import Rung
 from greenrun.core.job import Outcome, Run, State
+from greenrun.core.ladder import Ageing, Standing
 from greenrun.core.ledger import Total
 from greenrun.core.plan import Plan, Waiting
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
 from tests.api.fakes import CPU, GPU, HOUR, NOW, FakeScheduler, FakeStore, forecast, live_state, placed, stored
+from tests.test_quality import judged
 
 SETTLED = "greenrun_settled_emissions_grams_total"
 
@@ -28,6 +31,7 @@ class Scrape:
 
     def __init__(self) -> None:
         self.store, self.scheduler, self.now = FakeStore(), FakeScheduler(), NOW
+        self.scheduler.store = self.store
         state = replace(live_state(self.store, self.scheduler), now=self.clock)
         self.registry = registry_of(MetricsCollector(self.store, state))
 
@@ -71,6 +75,7 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
+    scrape.scheduler.quality.latest = [judged()]
     scrape.scheduler.lives = Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW)
     scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), expected_g=110.0, bound_g=100.0)
     return scrape
@@ -106,7 +111,7 @@ def test_known_label_sets_begin_at_zero(scrape: Scrape) -> None:
 
 
 def test_what_is_not_known_is_absent(scrape: Scrape) -> None:
-    scrape.scheduler.lives = Health(started_at=NOW)
+    scrape.scheduler.lives, scrape.scheduler.zone = Health(started_at=NOW), None
     text = generate_latest(scrape.registry).decode()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     unknown = ("greenrun_grid", "greenrun_scheduler", "greenrun_sampler", "greenrun_plan_gap", "greenrun_running_job_e")
@@ -190,9 +195,38 @@ def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Sc
     origin = {"provider": "test", "grid_zone": "GB"}
     assert scrape.value("greenrun_grid_forecast_horizon_seconds", **origin) == 15 * 3600
     assert scrape.value("greenrun_grid_forecast_last_success_timestamp_seconds", **origin) == NOW.timestamp()
-    scrape.scheduler.lives = Health(started_at=NOW, forecast_fetched_at=NOW + HOUR)
-    later = (NOW + HOUR).timestamp()
-    assert scrape.value("greenrun_grid_forecast_last_success_timestamp_seconds", **origin) == later
+    assert scrape.value("greenrun_grid_forecast_age_seconds", **origin) == 0.0
+
+
+def test_the_rung_of_each_zone_is_one_of_all(scrape: Scrape) -> None:
+    scrape.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
+    scrape.scheduler.ageing = Ageing(stale_after=2 * HOUR)
+    scrape.scheduler.watched = {"DE": Standing()}
+    told = {
+        zone: [rung for rung in Rung if scrape.value("greenrun_grid_rung", grid_zone=zone, rung=rung) == 1.0]
+        for zone in ("GB", "DE")
+    }
+    assert told == {"GB": [Rung.STALE], "DE": [Rung.NONE]}
+    assert len(scrape.labels("greenrun_grid_rung")) == 2 * len(Rung)
+
+
+def test_what_sources_were_asked_and_gave_for_nothing_is_told_by_cause() -> None:
+    told = {("uk", "absurd"): 3, ("uk", "missing"): 1}
+    state = replace(
+        live_state(FakeStore(), FakeScheduler()), requests=lambda: {"uk": 7}, dropped=lambda: told,
+        failures=lambda: {("uk", "ProviderGarbage"): 2}, quota_left=lambda: {"uk": 40},
+    )  # fmt: skip
+    registry = registry_of(MetricsCollector(FakeStore(), state))
+    dropped = {row: registry.get_sample_value("greenrun_grid_values_dropped_total", _labels(*row)) for row in told}
+    garbage = _labels("uk", "ProviderGarbage")
+    assert dropped == told
+    assert registry.get_sample_value("greenrun_grid_requests_total", {"provider": "uk"}) == 7
+    assert registry.get_sample_value("greenrun_grid_request_failures_total", garbage) == 2
+    assert registry.get_sample_value("greenrun_grid_quota_left", {"provider": "uk"}) == 40
+
+
+def _labels(provider: str, cause: str) -> dict[str, str]:
+    return {"provider": provider, "cause": cause}
 
 
 def test_liveness_and_the_plans_gap_are_told_once_known(scrape: Scrape) -> None:
@@ -202,6 +236,7 @@ def test_liveness_and_the_plans_gap_are_told_once_known(scrape: Scrape) -> None:
     assert scrape.value("greenrun_plan_gap_ratio") == pytest.approx(0.1)
     assert scrape.value("greenrun_plan_bound_grams") == 100.0
     assert scrape.value("greenrun_plan_changes_total") == 0.0
+    assert scrape.value("greenrun_put_offs_total") == 0.0
     assert scrape.value("greenrun_pue_ratio") == 1.0
 
 
@@ -233,3 +268,13 @@ def test_a_running_job_in_the_plan_does_not_count_as_waiting(scrape: Scrape) -> 
     scrape.store.keep(stored(2))
     scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(1), placed(2)))
     assert scrape.value("greenrun_jobs_waiting", reason="cleanest_window") == 1.0
+
+
+def test_the_quality_of_forecasts_is_told_by_lead_time_as_far_as_it_is_known(scrape: Scrape) -> None:
+    scrape.scheduler.quality.latest = [judged(), judged(basis=None, bias=99.0)]
+    name, origin = "greenrun_grid_forecast_bias_grams_per_kwh", {"grid_zone": "GB", "provider": "test"}
+    assert [scrape.value(name, **origin, lead=lead) for lead in ("0-6h", "0-24h")] == [-2.5, -2.5]
+    captured = {row["lead"] for row in scrape.labels("greenrun_grid_forecast_captured_ratio")}
+    assert captured == {"24-48h", "0-24h"}
+    scrape.scheduler.quality.latest = []
+    assert "greenrun_grid_forecast_bias" not in generate_latest(scrape.registry).decode()

@@ -21,7 +21,7 @@ from tests.world import T0, World, open_store, spec
 class Source:
     """A zone's forecast a day ahead, always `bias` off, and what was measured from `since` on."""
 
-    name = "source"
+    name = "test"
     refresh_every = HOUR
     settle_after = timedelta(0)
 
@@ -103,7 +103,7 @@ def test_without_days_to_learn_from_the_forecast_is_the_outlook(store: Store) ->
 def test_a_new_daemon_asks_for_the_days_before_week_by_week_and_then_no_more(store: Store) -> None:
     source = Source(T0 - 40 * DAY)
     refreshed(a_grid(store, source), T0, rounds=9)
-    earlier = [row for row in source.asked if row[1] - row[0] > DAY]
+    earlier = [row for row in source.asked if row[1] - row[0] > 2 * DAY]
     assert [end - start for start, end in earlier][:3] == [7 * DAY] * 3
     assert len(earlier) == 4
     known = store.measured("GB", T0 - 60 * DAY, T0)
@@ -115,7 +115,7 @@ def test_a_new_daemon_asks_for_the_days_before_week_by_week_and_then_no_more(sto
 def test_a_source_that_has_nothing_older_is_not_asked_again(store: Store) -> None:
     source = Source(T0 - 9 * DAY)
     refreshed(a_grid(store, source), T0, rounds=9)
-    assert len([row for row in source.asked if row[1] - row[0] > DAY]) == 3
+    assert len([row for row in source.asked if row[1] - row[0] > 2 * DAY]) == 2
 
 
 def test_a_restarted_daemon_knows_what_was_measured_and_how_forecasts_err(store: Store) -> None:

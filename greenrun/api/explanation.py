@@ -5,7 +5,9 @@ from datetime import timedelta
 
 from greenrun.api.schemas import JobOut, PlannedOut, RunOut
 from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
+from greenrun.core.intensity import Rung
 from greenrun.core.job import DurationSource, Job, JobSpec, State
+from greenrun.core.ladder import Standing
 from greenrun.ports import Event
 
 _DURATION = {
@@ -15,13 +17,19 @@ _DURATION = {
 }
 
 
-def sentences(job: Job, view: JobOut, default_max_delay: timedelta, events: Sequence[Event]) -> list[str]:
-    """Return what there is to say, the most important first; the job's events tell why each run was started."""
+def sentences(
+    job: Job, view: JobOut, default_max_delay: timedelta, events: Sequence[Event], standing: Standing | None = None
+) -> list[str]:
+    """Return what there is to say, the most important first; the job's events tell why each run was started.
+
+    `standing` is what the plan goes by; it is mentioned where that is no fresh forecast.
+    """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
         f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
+        *([_forecast(standing)] if standing and job.state is State.QUEUED and standing.rung is not Rung.FRESH else []),
         *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
         _duration(job.spec),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
@@ -40,6 +48,17 @@ def _planned(planned: PlannedOut) -> str:
     times = f"{time_text(planned.start)} to {time_text(planned.end)}"
     mean = "an unknown intensity" if planned.g_per_kwh is None else f"{grams_text(planned.g_per_kwh)} g/kWh"
     return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
+
+
+def _forecast(standing: Standing) -> str:
+    if standing.rung is Rung.NONE:
+        return f"There is no forecast to plan with: {standing.why}."
+    names = {
+        Rung.STALE: "a stale forecast",
+        Rung.CLIMATOLOGY: "an estimate from past days",
+        Rung.STATIC: "a yearly mean",
+    }
+    return f"The plan goes by {names[standing.rung]}: {standing.why}."
 
 
 def _pieces(planned: PlannedOut) -> str:

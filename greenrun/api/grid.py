@@ -8,9 +8,8 @@ from starlette.exceptions import HTTPException
 
 from greenrun.api.peer import Caller
 from greenrun.api.schemas import DeviceOut, EntryOut, ForecastOut, PlanOut
-from greenrun.api.service import Daemon, Service
-from greenrun.api.views import device_views, entry_view, forecast_view, plan_view
-from greenrun.core.intensity import Forecast, Rung
+from greenrun.api.service import ApiSettings, Daemon
+from greenrun.api.views import device_views, entry_view, plan_view, standing_view
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -30,17 +29,13 @@ def get_forecast(
     zone: str | None = None,
     hours: Annotated[float | None, Query(gt=0, le=24 * 366)] = None,
 ) -> ForecastOut:
-    """Return the forecast in use from now on, for the next `hours` or as far as it reaches."""
-    known = daemon.settings.zone
-    if zone not in (None, known):
-        raise HTTPException(404, _unknown(zone, known))
-    forecast = daemon.store.latest_forecast(known) if known else None
-    if forecast is None:
-        return ForecastOut(zone=known)
+    """Return what is gone by in a watched zone from now on, for the next `hours` or as far as it reaches."""
+    standing = daemon.scheduler.standing(zone)
+    if standing is None:
+        raise HTTPException(404, _unknown(zone, daemon.settings))
     now = daemon.now()
-    fetched_at = max(forecast.fetched_at, daemon.scheduler.health().forecast_fetched_at or forecast.fetched_at)
     until = now + timedelta(hours=hours) if hours else _FOREVER
-    return forecast_view(forecast, fetched_at, _rung(daemon, forecast, now - fetched_at), now, until)
+    return standing_view(zone or daemon.settings.zone, standing, now, until)
 
 
 @router.get("/devices")
@@ -61,13 +56,9 @@ def get_ledger(
     return [entry_view(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
 
 
-def _unknown(zone: str | None, known: str | None) -> str:
-    if known is None:
+def _unknown(zone: str | None, settings: ApiSettings) -> str:
+    known = [name for name in (settings.zone, *settings.also) if name]
+    if not known:
         return f"No zone is set, so there is no forecast for {zone} or any other: set [grid] zone."
-    return f"This daemon knows the zone {known} only, not {zone}."
-
-
-def _rung(daemon: Service, forecast: Forecast, age: timedelta) -> Rung:
-    limit = daemon.settings.stale_after
-    is_old = limit is not None and age > limit
-    return Rung.STALE if is_old and forecast.rung is Rung.FRESH else forecast.rung
+    only = f"the zone {known[0]} only" if len(known) == 1 else f"the zones {', '.join(known)} only"
+    return f"This daemon knows {only}, not {zone}; to have more zones watched, name them in [grid] also."

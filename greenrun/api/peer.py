@@ -25,9 +25,14 @@ class Identity:
     uid: int
     name: str
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the daemon itself is this user's: root's, or its own user's."""
+        return self.uid in (0, os.getuid())
+
     def may_touch(self, job: Job) -> bool:
         """Whether this user may change the job or read its log: its submitter, root and the daemon's own user may."""
-        return self.uid in (job.uid, 0, os.getuid())
+        return self.uid == job.uid or self.is_operator
 
 
 class PeerProtocol(BoundedProtocol):
@@ -60,6 +65,12 @@ def _user_name(uid: int) -> str:
 
 
 Caller = Annotated[Identity, Depends(_caller)]
+
+
+def require_operator(caller: Identity, what: str) -> None:
+    """Raise NotPermitted, naming `what` was asked, unless the caller is root or the daemon's own user."""
+    if not caller.is_operator:
+        raise NotPermitted(f"Only root and {_user_name(os.getuid())}, as whom the daemon runs, may {what}.")
 
 
 def require_touch(caller: Identity, job: Job) -> Job:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from greenrun.core.errors import (
     GreenrunError,
+    InvalidInput,
     InvalidJob,
     InvalidTransition,
     JobNotFound,
@@ -25,6 +26,7 @@ from greenrun.core.errors import (
 
 _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     InvalidJob: (422, "invalid job"),
+    InvalidInput: (422, "invalid input"),
     JobNotFound: (404, "job not found"),
     NotPermitted: (403, "not permitted"),
     InvalidTransition: (409, "not possible in this state"),

@@ -211,9 +211,10 @@ class SlotOut(BaseModel):
 
 
 class ForecastOut(BaseModel):
-    """The forecast in use, from now on; with rung `none` there is none and the other fields are null.
+    """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
 
-    `zone` is null when the settings name none.
+    `zone` is null when the settings name none. `rung` is how far down the ladder of fallbacks this stands, and `why`
+    says it in a sentence; `age_s` is how long ago the source said it, null below `stale`.
     """
 
     zone: str | None
@@ -225,6 +226,8 @@ class ForecastOut(BaseModel):
     fetched_at: Instant | None = None
     step_s: Number = None
     rung: Rung = Rung.NONE
+    age_s: Number = None
+    why: str | None = None
     slots: list[SlotOut] = []
 
 

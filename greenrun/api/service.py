@@ -8,12 +8,16 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from greenrun import __version__
+from greenrun.backfill import Backfill
 from greenrun.core.energy import Device
 from greenrun.core.job import Job, JobSpec
+from greenrun.core.ladder import Standing
 from greenrun.core.plan import Placement, Plan, Waiting
 from greenrun.core.reasons import Reason
 from greenrun.metrics import Health
 from greenrun.ports import Store
+from greenrun.quality import ForecastQuality
+from greenrun.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,22 @@ class Submitted:
 
 
 class Scheduler(Protocol):
-    """The part of the daemon that plans; every method answers from memory or within one planning run."""
+    """The part of the daemon that plans; every method answers from memory or within one planning run.
+
+    Beside it stand its sources, and what adds to what is known of the past: that may take as long as a source does.
+    """
+
+    @property
+    def sources(self) -> Sources:
+        """The configured sources of carbon intensity."""
+
+    @property
+    def backfill(self) -> Backfill:
+        """What adds to what is known of the past."""
+
+    @property
+    def quality(self) -> ForecastQuality:
+        """How good forecasts were, as it was found last."""
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Preview]:
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
@@ -60,20 +79,23 @@ class Scheduler(Protocol):
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""
 
+    def standing(self, zone: str | None) -> Standing | None:
+        """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
+
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the devices that somebody outside this daemon holds, with who."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """What the API takes from the settings. `stale_after` is None where a forecast cannot age (a replayed one)."""
+    """What the API takes from the settings; `also` are the zones that are watched besides the host's own."""
 
     zone: str | None
+    also: tuple[str, ...] = ()
     default_duration: timedelta = timedelta(hours=4)
     default_max_delay: timedelta = timedelta(hours=24)
     duration_quantile: float = 0.8
     max_queued: int = 10_000
-    stale_after: timedelta | None = timedelta(hours=2)
     stalled_after: timedelta = timedelta(seconds=60)
     body_limit_bytes: int = 1 << 20
     version: str = __version__

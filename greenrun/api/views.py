@@ -23,8 +23,8 @@ from greenrun.api.schemas import (
     WaitingOut,
 )
 from greenrun.core.energy import Device, Quality
-from greenrun.core.intensity import Forecast, Rung
 from greenrun.core.job import LIVE, Job, Run, State
+from greenrun.core.ladder import Standing
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import Reason, ReasonCode, because
@@ -173,23 +173,28 @@ def _placement_view(row: Placement) -> PlacementOut:
     )
 
 
-def forecast_view(forecast: Forecast, fetched_at: datetime, rung: Rung, start: datetime, end: datetime) -> ForecastOut:
-    """Return the slots that touch `[start, end)`; `fetched_at` is when the source last said it."""
+def standing_view(zone: str | None, standing: Standing, now: datetime, until: datetime) -> ForecastOut:
+    """Return what is gone by at `now`, with the slots that touch `[now, until)`."""
+    forecast, age_s = standing.forecast, _seconds(standing.age(now))
+    if forecast is None:
+        return ForecastOut(zone=zone, rung=standing.rung, why=standing.why)
     series = forecast.series
     return ForecastOut(
+        rung=standing.rung,
+        why=standing.why,
+        age_s=age_s,
         zone=series.id.zone,
         provider=series.id.provider,
         signal=series.id.signal,
         accounting=series.id.accounting,
         basis=series.id.basis,
         issued_at=forecast.issued_at,
-        fetched_at=fetched_at,
+        fetched_at=forecast.fetched_at,
         step_s=_seconds(series.step),
-        rung=rung,
         slots=[
             SlotOut(start=slot.start, end=slot.end, g_per_kwh=slot.intensity_g_per_kwh, kind=slot.kind)
             for slot in series
-            if slot.end > start and slot.start < end
+            if slot.end > now and slot.start < until
         ],
     )
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from greenrun.cli import chart, planned, text
+from greenrun.cli import chart, judged, planned, text
+from greenrun.cli import plot as plots
 from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.cli.verb import USAGE, LocalError
@@ -14,11 +15,8 @@ from greenrun.clock import utc_now
 
 _MAX_BARS = 40
 _MAX_CHART = 60
-_RUNGS = {
-    "stale": "It is stale: the source has not answered for a while.",
-    "climatology": "The source gives none: this is what the same hours of past days were.",
-    "static": "The source gives none: this is the zone's yearly mean.",
-}
+_PLOT_WIDTH = 100
+_ROUGH = {"stale": "stale", "climatology": "estimated", "static": "estimated"}
 
 
 def plan(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
@@ -89,6 +87,10 @@ def forecast(
     zone: Annotated[
         str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
     ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw it large, the cleanest 4 hours marked.")] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Show how good forecasts were over the last eight weeks instead.")
+    ] = False,
     as_json: AsJson = False,
     socket: Socket = None,
     config: Config = None,
@@ -98,13 +100,21 @@ def forecast(
     \b
     greenrun forecast
     greenrun forecast --hours 12
+    greenrun forecast --plot
+    greenrun forecast --quality
     """
-    answer = connect(ctx, socket, config).forecast(zone, _hours(hours))
+    if quality and (plot or hours):
+        raise LocalError("--quality tells of the past, --plot and --hours of what is to come: leave one out", USAGE)
+    client = connect(ctx, socket, config)
+    answer = client.forecast_quality(zone) if quality else client.forecast(zone, _hours(hours))
     if as_json:
         print_json(answer)
-        return
-    for line in _forecast_lines(answer, utc_now(), terminal_width()):
-        print(line)
+    elif quality:
+        judged.print_quality(answer, utc_now())
+    else:
+        lines = _plot_lines if plot else _forecast_lines
+        for line in [*_heading(answer, utc_now()), *lines(answer, terminal_width())]:
+            print(line)
 
 
 def _hours(said: str | None) -> float | None:
@@ -119,22 +129,45 @@ def _hours(said: str | None) -> float | None:
     return hours
 
 
-def _forecast_lines(answer: Mapping[str, Any], now: datetime, width: int) -> Sequence[str]:
-    steps = chart.merged(_steps(answer))
-    if not steps and answer["zone"] is None:
-        return [
-            "no zone is set, so there is no forecast: set [grid] zone; until then jobs start as soon as GPUs are free"
-        ]
-    if not steps:
-        return [f"there is no forecast for {answer['zone']} now: jobs start as soon as GPUs are free"]
-    issued = answer.get("issued_at")
+def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
+    """What the forecast is, or why there is none."""
+    if not _steps(answer):
+        return [_absence(answer)]
+    issued, age_s = answer.get("issued_at"), answer.get("age_s")
     said = f", issued {text.clock_text(text.instant(issued), now)}" if issued else ""
-    rung = _RUNGS.get(answer.get("rung") or "")
+    rough = _ROUGH.get(answer.get("rung") or "")
+    old = f", {text.duration_text(age_s)} old" if age_s is not None else ""
+    why = f": {answer['why']}" if answer.get("why") else ""
     return [
         f"{answer['zone']}: forecast by {answer['provider']}{said}; g CO2e/kWh, local time",
-        *([rung] if rung else []),
-        *chart.forecast_lines(steps, max(10, min(width - 36, _MAX_CHART))),
+        *([f"It is {rough}{old}{why}."] if rough else []),
     ]
+
+
+def _absence(answer: Mapping[str, Any]) -> str:
+    if answer["zone"] is None:
+        return (
+            "no zone is set, so there is no forecast: set [grid] zone; until then jobs start as soon as GPUs are free"
+        )
+    why = answer.get("why") or "jobs start as soon as GPUs are free"
+    return f"there is no forecast for {answer['zone']} now: {why}"
+
+
+def _forecast_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
+    return chart.forecast_lines(chart.merged(_steps(answer)), max(10, min(width - 36, _MAX_CHART)))
+
+
+def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
+    steps = _steps(answer)
+    slots = [slot for slot in answer.get("slots") or () if slot["g_per_kwh"] is not None]
+    window = plots.cleanest(steps)
+    marked = (
+        [f"▲ the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"]
+        if window
+        else []
+    )
+    estimated = [slot.get("kind") == "estimated" for slot in slots]
+    return [*plots.plot_lines(steps, estimated, min(width, _PLOT_WIDTH)), *marked]
 
 
 def _steps(answer: Mapping[str, Any]) -> list[chart.Step]:

@@ -19,7 +19,8 @@ from greenrun.providers.settings import ProviderSettings
 PREFIX = "GREENRUN_"
 SIZE_CAP_BYTES = 1024 * 1024
 
-_FILE_PATHS = ("paths.state", "paths.locks", "api.socket")  # and provider.*.path
+_FILE_PATHS = ("paths.state", "paths.locks", "api.socket")
+_PROVIDER_PATHS = ("path", "history_path", "key_file", "password_file")
 
 _Tables = dict[str, Any]
 
@@ -115,7 +116,8 @@ def _rooted(tables: _Tables, folder: Path) -> _Tables:
         section, name = key.split(".")
         _change_text(table(tables, section), name, lambda text: str(rooted(text, folder)))
     for provider in table(tables, "provider").values():
-        _change_text(provider, "path", lambda text: str(rooted(text, folder)))
+        for name in _PROVIDER_PATHS:
+            _change_text(provider, name, lambda text: str(rooted(text, folder)))
     return tables
 
 

@@ -42,6 +42,8 @@ class GridSettings(Section):
     zone: OptionalText = None
     provider: Names = ()
     history_provider: Names = ()
+    also: Names = ()
+    stale_after: PositiveDuration = timedelta(hours=2)
     settle_after: Duration = timedelta(hours=24)
     forecast_retention: PositiveDuration = timedelta(days=400)
     history_retention: PositiveDuration = timedelta(days=400)

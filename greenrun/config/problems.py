@@ -25,8 +25,10 @@ def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong between the grid and its providers, in settings that need not be valid otherwise."""
     grid, providers = table(raw, "grid"), table(raw, "provider")
     zone = grid.get("zone") or None
-    if isinstance(zone, str):
-        yield from _zone_problems(zone, providers, _names(grid.get("provider")))
+    watched = [("grid.zone", zone), *(("grid.also", other) for other in _names(grid.get("also")))]
+    for field, each in watched:
+        if isinstance(each, str):
+            yield from _zone_problems(field, each, providers, _names(grid.get("provider")))
     for key in ("provider", "history_provider"):
         for name in _names(grid.get(key)):
             if name not in providers:
@@ -55,16 +57,16 @@ def meant(word: str, known: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
-def _zone_problems(zone: str, providers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Problem]:
+def _zone_problems(field: str, zone: str, providers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Problem]:
     stated = {name: table(providers, name).get("zone") for name in providers}
     if not is_zone(zone) and zone not in stated.values():
         nearest = nearest_zone(zone)
         hint = f"; did you mean {nearest!r}?" if nearest else ""
-        yield Problem(field="grid.zone", message=f"unknown zone {zone!r}; use {FORMS}{hint}")
+        yield Problem(field=field, message=f"unknown zone {zone!r}; use {FORMS}{hint}")
     others = [stated.get(name) for name in names]
     if others and all(other and other != zone for other in others):
         served = ", ".join(f"{name!r} serves {stated[name]!r}" for name in names)
-        yield Problem(field="grid.zone", message=f"no provider serves zone {zone!r}: {served}; make them agree")
+        yield Problem(field=field, message=f"no provider serves zone {zone!r}: {served}; make them agree")
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:

@@ -1,6 +1,7 @@
 """Energy as meters tell it: cumulative readings per device, cut into slices that belong to one run or to none."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -56,6 +57,28 @@ class Reading:
     quality: Quality
     counter: str
     session: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceHealth:
+    """How well a device can be read: whether it was lately, and what went wrong since its meter was opened.
+
+    `gap_s` adds up the seconds in which it was not read; `troubles` counts what was wrong with what was, by cause.
+    """
+
+    device: str
+    is_up: bool
+    gap_s: float = 0.0
+    troubles: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterHealth:
+    """How well a meter does: its devices, how often its sampler had to be replaced, how long ago it last told."""
+
+    devices: tuple[DeviceHealth, ...] = ()
+    restarts: int = 0
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ def learn(issues: Sequence[Forecast], measured: Series, now: datetime, *, days: 
     squared difference of ranks), for it is the order by which hours are chosen. Each issue is seen as it could be at
     its time. Issues not over at `now`, and measured slots after it, are not looked at.
     """
-    chosen = _thinned([issue for issue in issues if now - MEMORY <= issue.known_at <= now])
+    chosen = thinned(issues, now)
     errors = _errors(chosen, measured, now)
     seen = _of_one_length([row for issue in chosen if (row := _hindsight(issue, measured, errors, now, days))])
     seen_days = len(seen) * (ISSUE_EVERY / timedelta(days=1))
@@ -58,10 +58,11 @@ def issues_of(series: Series, now: datetime, ahead: timedelta = timedelta(hours=
     return [Forecast(series=series.between(at, at + ahead), fetched_at=at) for at in moments]
 
 
-def _thinned(issues: Sequence[Forecast]) -> list[Forecast]:
-    """Keep one issue of every six hours, the first, in time order."""
+def thinned(issues: Sequence[Forecast], now: datetime) -> list[Forecast]:
+    """Return what of issues is learned from at `now`: the first of every six hours of the last weeks, in time order."""
     kept: dict[float, Forecast] = {}
-    for issue in sorted(issues, key=lambda issue: issue.known_at):
+    recent = [issue for issue in issues if now - MEMORY <= issue.known_at <= now]
+    for issue in sorted(recent, key=lambda issue: issue.known_at):
         kept.setdefault(issue.known_at.timestamp() // ISSUE_EVERY.total_seconds(), issue)
     return list(kept.values())
 

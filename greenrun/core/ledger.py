@@ -7,13 +7,12 @@ from datetime import datetime
 from math import inf
 
 from greenrun.core.energy import Quality, Slice
+from greenrun.core.grading import worst
 from greenrun.core.intensity import Kind, Series, SeriesId
 from greenrun.core.job import Run
 from greenrun.core.units import emissions_g
 
 UNBOOKED_S = 1.0  # how much of a device's time may be missing from a run's slices, as where its first reading was late
-
-_WORST_FIRST = (Quality.UNKNOWN, Quality.BRIDGED, Quality.ESTIMATED, Quality.INTEGRATED, Quality.MEASURED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +98,6 @@ def expected_seconds(run: Run, booked_until: datetime | None) -> dict[str, float
     if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
         return dict.fromkeys(run.devices, inf)
     return dict.fromkeys(run.devices, (end - start).total_seconds())
-
-
-def worst(qualities: Iterable[Quality]) -> Quality:
-    """Return the least trustworthy of these grades; UNKNOWN for none at all."""
-    return min(qualities, key=_WORST_FIRST.index, default=Quality.UNKNOWN)
 
 
 def _sum_or_none(parts: Iterable[float | None]) -> float | None:

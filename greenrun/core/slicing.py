@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from greenrun.core.energy import Component, Hold, Mark, Quality, Reading, Slice
-from greenrun.core.ledger import worst
+from greenrun.core.grading import worst
 
 # How a mark's `session` tells where on the curve it lies, so that cutting goes on later as if it had never paused.
 _INSIDE = "~"  # after the session's name: between two of its readings

@@ -1,4 +1,4 @@
-"""The only unit conversions of the program; every other module multiplies by nothing."""
+"""The only unit conversions of the program, but for a source's own unit, which its provider reads off its answers."""
 
 from datetime import datetime, timedelta
 

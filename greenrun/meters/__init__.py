@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from greenrun.core.energy import Device, Reading
+from greenrun.core.energy import Device, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, MeterError, Problem
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
 
 __all__ = ["KINDS", "ConstantSettings", "EmulatedSettings", "MeterSettings", "OpenMeter", "open_meter"]
 
-KINDS = ("emulated", "constant", "none")
-TO_COME = ("nvml", "amd")  # names that settings may hold already: refused when tried, so that the next in the list is
+KINDS = ("nvml", "emulated", "constant", "none")
+TO_COME = ("amd",)  # names that settings may hold already: refused when tried, so that the next in the list is
 
 
 class OpenMeter(Protocol):
@@ -40,6 +40,9 @@ class OpenMeter(Protocol):
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """See `ports.Meter.read`."""
+
+    def health(self) -> MeterHealth:
+        """Return how well the devices can be read, from memory."""
 
     def close(self) -> None:
         """End what was started; harmless when repeated."""

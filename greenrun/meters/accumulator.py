@@ -5,7 +5,7 @@ goes on from its new value, it has a new base (the driver was reloaded), and if 
 counter the power is integrated, trapezoid by trapezoid, equal samples and all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from greenrun.core.energy import Quality
@@ -24,7 +24,8 @@ class Trouble(StrEnum):
     REBASED = "rebased"  # the counter began anew
     STUCK = "stuck"  # the counter stood still while power was drawn
     GAP = "gap"  # nothing could be read for a while
-    NO_POWER = "no_power"  # a power of 0 W or none at all
+    NO_POWER = "no_power"  # a power of 0 W, or one that the GPU cannot draw
+    UNREADABLE = "unreadable"  # neither counter nor power could be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,11 @@ class Total:
 class Accumulator:
     """Adds up the samples of one GPU, whose power never exceeds `limit_w`. Feed it samples in time order.
 
-    `troubles` counts what was wrong; `gap_s` adds up the seconds in which nothing could be read.
+    `troubles` counts what was wrong.
     """
 
     def __init__(self, limit_w: float | None) -> None:
         self.troubles: dict[Trouble, int] = dict.fromkeys(Trouble, 0)
-        self.gap_s = 0.0
         self._highest_w = MARGIN * (limit_w or HIGHEST_W)
         self._total_j = 0.0  # up to the last counter that was believed, or all of it where there is no counter
         self._bridge_j = 0.0  # integrated power since then
@@ -66,6 +66,9 @@ class Accumulator:
 
     def add(self, sample: Sample) -> Total | None:
         """Take a sample in; return where the energy stands, None when the sample says nothing."""
+        if sample.counter_j is None and sample.power_w is None:
+            self.troubles[Trouble.UNREADABLE] += 1
+            return None
         sample = self._without_glitch(sample)
         if sample.counter_j is None and sample.power_w is None:
             return None
@@ -87,7 +90,6 @@ class Accumulator:
         if before_s is None or at_s - before_s <= GAP_S:
             return True
         self.troubles[Trouble.GAP] += 1
-        self.gap_s += at_s - before_s
         return False
 
     def _integrate(self, sample: Sample) -> None:
@@ -136,8 +138,13 @@ class Accumulator:
             return Quality.BRIDGED
         elif self._is_possible(self._doubted, sample):
             return Quality.BRIDGED  # it stands still: no counter of a board that draws power does
-        self._doubted, self._doubted_j = sample, self._bridge_j
+        self._doubted, self._doubted_j = sample, max(self._bridge_j, self._counted_from_zero_j(sample))
         return Quality.BRIDGED
+
+    def _counted_from_zero_j(self, sample: Sample) -> float:
+        """What was surely used since the last counter that was believed, if this one began at 0 meanwhile."""
+        zero = replace(self._counter or sample, counter_j=0.0)
+        return sample.counter_j or 0.0 if self._is_possible(zero, sample) else 0.0
 
     def _advances(self, sample: Sample) -> bool:
         return self._doubted is not None and (_step_j(self._doubted, sample) > 0 or sample.power_w is None)

@@ -10,6 +10,7 @@ from greenrun.core.errors import MeterError
 from greenrun.meters import constant, emulated
 from greenrun.meters.counters import counters_in
 from greenrun.meters.host import host_tag
+from greenrun.meters.inclusion import included
 from greenrun.meters.runfolders import RunFolders
 from greenrun.meters.settings import MeterSettings
 from greenrun.meters.watts import Kind, Watts, WattsBackend
@@ -21,7 +22,13 @@ class Backend(Protocol):
     devices: tuple[Device, ...]
 
     def sample(self) -> Sequence[Reading] | None:
-        """Return what is new since the last sample, in time order; None says "ask again soon"; raise MeterError."""
+        """Return what is new since the last sample, in time order; None says "ask again soon"; raise MeterError.
+
+        MeterEnded says that this process is of no more use.
+        """
+
+    def troubles(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what was wrong with each device's readings so far: how often, by every cause there can be."""
 
 
 Open = Callable[[MeterSettings, Path, Path], Backend]
@@ -43,7 +50,16 @@ def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
     return _open_watts(constant.KIND, given.gpus, watts, settings.include, runs_dir, state_dir)
 
 
-BACKENDS: Mapping[str, Open] = {"emulated": open_emulated, "constant": open_constant}
+def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
+    """Open NVIDIA's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
+    from greenrun.meters.nvml import NvmlBackend  # other meters do without NVIDIA's library
+
+    backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir)
+    backend.keep_integrating()
+    return backend
+
+
+BACKENDS: Mapping[str, Open] = {"nvml": open_nvml, "emulated": open_emulated, "constant": open_constant}
 
 
 def _open_watts(
@@ -52,16 +68,3 @@ def _open_watts(
     devices = included(kind.devices(host_tag(), gpus, watts), include)
     counters = counters_in(state_dir, kind.name, utc_now())
     return WattsBackend(devices, kind.quality, watts, RunFolders(runs_dir), utc_now, counters)
-
-
-def included(devices: Sequence[Device], include: Sequence[str | int]) -> list[Device]:
-    """Return the devices named by id or index (all when nothing is named); raise MeterError when one is not there."""
-    if not devices:
-        raise MeterError("The meter has no devices; give it some, or choose the meter none.")
-    names = [{device.id, str(device.index)} for device in devices]
-    missing = [wanted for wanted in include if not any(str(wanted) in each for each in names)]
-    if missing:
-        there = ", ".join(f"{device.index} ({device.id})" for device in devices)
-        raise MeterError(f"The meter has no device {missing[0]}; name one of {there}, or leave include empty for all.")
-    wanted = {str(one) for one in include}
-    return [device for device, each in zip(devices, names, strict=True) if not wanted or wanted & each]

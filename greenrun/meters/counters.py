@@ -22,7 +22,7 @@ def counters_in(folder: Path, kind: str, now: datetime) -> Counters:
     def keep(charges: Mapping[str, Charge]) -> None:
         record = {"boot": boot, "base": base, "charges": {device: _packed(one) for device, one in charges.items()}}
         with suppress(OSError):  # a full disk costs a restart its continuity, never a running meter its readings
-            _replace(path, json.dumps(record))
+            replace_text(path, json.dumps(record))
 
     return Counters(name=f"{boot}/{kind}/{base}", charges=charges, keep=keep)
 
@@ -46,7 +46,7 @@ def _unpacked(values: tuple[str, float]) -> Charge:
     return Charge(at=datetime.fromisoformat(at), energy_j=energy_j)
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Write a file so that a reader finds the old text or the new, without waiting for the disk."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.energy import Device, Reading
+from greenrun.core.energy import Device, MeterHealth, Reading
 
 
 class NoMeter:
@@ -30,6 +30,10 @@ class NoMeter:
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """Return none."""
         return ()
+
+    def health(self) -> MeterHealth:
+        """Nothing is read, and nothing is wrong with that."""
+        return MeterHealth()
 
     def close(self) -> None:
         """Do nothing: nothing was opened."""

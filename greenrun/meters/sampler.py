@@ -7,10 +7,11 @@ from time import monotonic
 
 import structlog
 
-from greenrun.core.energy import Device, Reading
+from greenrun.core.energy import Device, MeterHealth, Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.child import COMMAND, Child, ChildGone
 from greenrun.meters.history import History
+from greenrun.meters.wellness import Wellness
 from greenrun.meters.wire import Message, Request, pack_request
 
 HELLO_LIMIT_S = 10.0
@@ -49,7 +50,10 @@ class Sampler:
         self._pokes = _Pokes()
         self._news = threading.Condition()
         self._closing = threading.Event()
-        self._child, self._devices = self._first_child()
+        self._child, hello = self._first_child()
+        self._devices = hello.devices or ()
+        self._wellness = Wellness(self._devices)
+        self._wellness.count(hello.troubles or {})
         self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
         self._thread.start()
 
@@ -84,6 +88,12 @@ class Sampler:
         """Seconds since a reading last arrived, None before the first."""
         return None if self._heard_at is None else monotonic() - self._heard_at
 
+    def health(self) -> MeterHealth:
+        """Return how well the devices can be read, as far as was heard."""
+        with self._news:
+            devices = self._wellness.devices(monotonic())
+            return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
+
     def close(self) -> None:
         """End the process and the thread that keeps it; harmless when repeated."""
         self._closing.set()
@@ -95,7 +105,7 @@ class Sampler:
 
     # --- the process
 
-    def _first_child(self) -> tuple[Child, tuple[Device, ...]]:
+    def _first_child(self) -> tuple[Child, Message]:
         try:
             child = Child(self._command)
             return child, self._hello(child)
@@ -104,8 +114,8 @@ class Sampler:
         except ChildGone as exc:
             raise MeterError(f"The sampler process gave no account of its devices: it {exc}.") from exc
 
-    def _hello(self, child: Child) -> tuple[Device, ...]:
-        """Return the devices a new process tells of; end it and raise ChildGone or MeterError when it does not."""
+    def _hello(self, child: Child) -> Message:
+        """Return what tells of a new process's devices; end it and raise ChildGone or MeterError when there is none."""
         try:
             hello = child.hear(self._hello_limit_s)
             if hello.refusal is not None:
@@ -115,7 +125,7 @@ class Sampler:
         except (ChildGone, MeterError):
             child.end()
             raise
-        return hello.devices
+        return hello
 
     def _keep_sampling(self) -> None:
         """Listen to the process, and replace it when that comes to an end, until closed."""
@@ -146,11 +156,16 @@ class Sampler:
     def _take_in(self, message: Message) -> None:
         if message.trouble and message.trouble != self._trouble:
             _log.warning("no readings", meter=self._kind, cause=message.trouble)
+        known = {device.id for device in self._devices}  # a GPU that came later is leased to nobody, so not told of
+        readings = [reading for reading in message.readings if reading.device in known]
         with self._news:
             self._trouble = message.trouble
-            self._history.add(message.readings)
-            if message.readings:
-                self._last, self._heard_at = message.readings[-1], monotonic()
+            self._history.add(readings)
+            if readings:
+                self._last, self._heard_at = readings[-1], monotonic()
+                self._wellness.hear(readings, self._heard_at)
+            if message.troubles is not None:
+                self._wellness.count(message.troubles)
             self._pokes.answer(message.poke, monotonic())
             self._news.notify_all()
 
@@ -160,11 +175,13 @@ class Sampler:
             return "closed"
         try:
             self._child = Child(self._command)
-            self._hello(self._child)
+            hello = self._hello(self._child)
         except (OSError, ChildGone, MeterError) as exc:
             return str(exc)
         with self._news:
             self.restarts += 1
+            self._wellness.begin_anew()
+            self._wellness.count(hello.troubles or {})
             self._pokes.start()
         return ""
 

@@ -7,14 +7,17 @@ standard input, a poke's number; it says what it read on standard output, and en
 import os
 import sys
 import threading
+from dataclasses import replace
 from time import monotonic
 
 from greenrun.core.errors import MeterError
 from greenrun.meters.backends import BACKENDS, Backend
+from greenrun.meters.ending import MeterEnded
 from greenrun.meters.wire import Message, Request, pack, unpack_request
 
 PERIOD_S = 1.0
 RETRY_S = 0.02  # after "ask again in a moment"
+REFUSED, ENDED = 3, 4  # exit codes
 
 
 class Pokes:
@@ -38,13 +41,13 @@ class Pokes:
 
 
 def main(argument: str) -> int:
-    """Read what the request asks for until standard input ends; return 3 when the meter refuses."""
+    """Read what the request asks for until standard input ends; return REFUSED when the meter refuses."""
     request = unpack_request(argument)
     try:
         backend = open_backend(request)
     except MeterError as exc:
         _say(Message(refusal=str(exc)))
-        return 3
+        return REFUSED
     serve(backend)
     return 0
 
@@ -58,17 +61,23 @@ def serve(backend: Backend, period_s: float = PERIOD_S) -> None:
     """Say hello, then what the backend reads, until standard input ends or nobody listens any more."""
     pokes = Pokes()
     try:
-        _say(Message(devices=backend.devices))
+        _say(Message(devices=backend.devices, troubles=backend.troubles()))
         _sample_for_ever(backend, pokes, period_s)
+    except MeterEnded as exc:
+        _say(Message(trouble=str(exc)))
+        os._exit(ENDED)  # without waiting for the thread that listens
     except BrokenPipeError:
         os._exit(0)  # as when standard input ends; flushing at an orderly exit would fail again
 
 
 def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
-    answered, said_at = 0, monotonic()
+    answered, said_at, troubles = 0, monotonic(), backend.troubles()
     while True:
         poke = pokes.last
         message = _sample(backend, poke)
+        if message and backend.troubles() != troubles:
+            troubles = backend.troubles()
+            message = replace(message, troubles=troubles)
         is_late = monotonic() - said_at >= period_s
         if message or is_late:
             answered = poke if message else answered
@@ -80,6 +89,8 @@ def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
 def _sample(backend: Backend, poke: int) -> Message | None:
     try:
         readings = backend.sample()
+    except MeterEnded:
+        raise
     except MeterError as exc:
         return Message(trouble=str(exc), poke=poke)
     return None if readings is None else Message(readings=tuple(readings), poke=poke)

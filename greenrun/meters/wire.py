@@ -25,7 +25,8 @@ class Request:
 class Message:
     """What a sampler process says: its devices (once, first), a refusal (instead), or what it read.
 
-    `poke` is the last poke that the readings are later than; `trouble` says why there are no readings.
+    `poke` is the last poke that the readings are later than; `trouble` says why there are no readings. `troubles`
+    counts by device and cause what was wrong with readings, since the process began; None: what was said last holds.
     """
 
     devices: tuple[Device, ...] | None = None
@@ -33,6 +34,7 @@ class Message:
     readings: tuple[Reading, ...] = ()
     poke: int = 0
     trouble: str | None = None
+    troubles: Mapping[str, Mapping[str, int]] | None = None
 
 
 def pack_request(request: Request) -> str:
@@ -74,6 +76,7 @@ def unpack(line: bytes) -> Message:
             readings=_readings(fields["readings"]),
             poke=fields["poke"],
             trouble=fields["trouble"],
+            troubles=fields["troubles"],
         )
     except (KeyError, TypeError) as exc:
         raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc

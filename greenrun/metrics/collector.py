@@ -18,7 +18,9 @@ from prometheus_client.registry import Collector
 from greenrun.core.energy import Component, Device
 from greenrun.core.job import Job, Outcome, State
 from greenrun.core.plan import Placement, Waiting
-from greenrun.metrics.live import gauge, grid_metrics, liveness_metrics, plan_metrics, request_metrics
+from greenrun.metrics.grid import grid_metrics, request_metrics
+from greenrun.metrics.live import gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
 
@@ -89,6 +91,7 @@ class MetricsCollector(Collector):
                 *self._totals(totals),
                 *grid_metrics(self._state),
                 *request_metrics(self._state),
+                *quality_metrics(self._state),
                 *self._jobs(),
                 *self._running(),
                 *liveness_metrics(self._state),

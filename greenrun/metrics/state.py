@@ -6,8 +6,9 @@ from datetime import datetime
 
 from greenrun import __version__
 from greenrun.core.energy import Device
-from greenrun.core.intensity import Forecast
+from greenrun.core.ladder import Standing, Word
 from greenrun.core.plan import Plan
+from greenrun.quality import Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +26,26 @@ class Health:
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
-    `requests` counts what each provider was asked, `failures` by (provider, cause) what had no usable answer;
-    `plan_changes` how often a new plan moved a waiting job, `put_offs` how often past its first promise.
+    `standings` is what is gone by in each watched zone, `words` what each provider said last of each. `requests` counts
+    what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
+    that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
+    moved a waiting job, `put_offs` how often past its first promise; `quality` how good the forecasts of each series
+    were, newest series first.
     """
 
     now: Callable[[], datetime]
     plan: Callable[[], Plan]
     health: Callable[[], Health]
-    forecast: Callable[[], Forecast | None]
+    standings: Callable[[], Mapping[str, Standing]]
+    words: Callable[[], Sequence[Word]]
     devices: Callable[[], Sequence[Device]]
     requests: Callable[[], Mapping[str, int]] = dict
     failures: Callable[[], Mapping[tuple[str, str], int]] = dict
+    dropped: Callable[[], Mapping[tuple[str, str], int]] = dict
+    quota_left: Callable[[], Mapping[str, int]] = dict
     plan_changes: Callable[[], int] = int
     put_offs: Callable[[], int] = int
+    quality: Callable[[], Sequence[Judged]] = tuple
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

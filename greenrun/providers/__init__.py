@@ -6,13 +6,21 @@ from datetime import timedelta
 from typing import Any
 
 from greenrun.core.errors import ConfigError
-from greenrun.providers.cached import Cached
+from greenrun.providers.cached import Cached, at_source
+from greenrun.providers.carbon_aware_sdk import CarbonAwareSdk, CarbonAwareSdkSettings
+from greenrun.providers.electricity_maps import ElectricityMaps, ElectricityMapsSettings
 from greenrun.providers.energinet import Energinet, EnerginetSettings
+from greenrun.providers.energy_charts import EnergyCharts, EnergyChartsSettings
+from greenrun.providers.entsoe import Entsoe, EntsoeSettings
 from greenrun.providers.file import FileProvider
+from greenrun.providers.json_rates import JsonRates, JsonSettings
 from greenrun.providers.provider import Anchor, Provider
 from greenrun.providers.settings import FileSettings, ProviderSettings
+from greenrun.providers.static import Static, StaticSettings
+from greenrun.providers.uk_carbon_intensity import UkCarbonIntensity, UkCarbonIntensitySettings
+from greenrun.providers.watttime import WattTime, WattTimeSettings
 
-__all__ = ["SOURCES", "Anchor", "Provider", "Source", "open_provider"]
+__all__ = ["SOURCES", "Anchor", "Provider", "Source", "at_source", "open_provider"]
 
 SETTLE_AFTER = timedelta(hours=24)
 
@@ -27,7 +35,15 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "file": Source(settings=FileSettings, open=FileProvider),
+    "static": Source(settings=StaticSettings, open=Static),
+    "uk_carbon_intensity": Source(settings=UkCarbonIntensitySettings, open=UkCarbonIntensity),
+    "electricity_maps": Source(settings=ElectricityMapsSettings, open=ElectricityMaps),
+    "watttime": Source(settings=WattTimeSettings, open=WattTime),
     "energinet": Source(settings=EnerginetSettings, open=Energinet),
+    "carbon_aware_sdk": Source(settings=CarbonAwareSdkSettings, open=CarbonAwareSdk),
+    "json": Source(settings=JsonSettings, open=JsonRates),
+    "energy_charts": Source(settings=EnergyChartsSettings, open=EnergyCharts),
+    "entsoe": Source(settings=EntsoeSettings, open=Entsoe),
 }
 
 

@@ -12,7 +12,13 @@ from greenrun.providers.web import Web
 
 EARLY = 0.9  # so much of `refresh_every` must have passed: rounds of asking do not come to the second
 REFUSED_FOR = timedelta(hours=1)
+REFUSED_ROUNDS = 4  # ... or as many rounds, of a source that is asked more often
 FAR = timedelta(days=400)
+
+
+def at_source(provider: Provider) -> Provider:
+    """Return what to ask when nothing that was answered before will do."""
+    return provider.source if isinstance(provider, Cached) else provider
 
 
 class Cached:
@@ -74,5 +80,5 @@ class Cached:
 
     def _raise_refusal(self, question: str, now: datetime) -> None:
         at, refusal = self._refused.get(question, (now, None))
-        if refusal is not None and at <= now < at + REFUSED_FOR:
+        if refusal is not None and at <= now < at + min(REFUSED_FOR, REFUSED_ROUNDS * self.refresh_every):
             raise refusal

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 
-from greenrun.core.errors import ProviderRefused
 from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor
+from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
@@ -49,8 +48,8 @@ class Energinet:
 
     def __init__(self, name: str, settings: EnerginetSettings, anchor: Anchor, settle_after: timedelta) -> None:
         self.name, self.label, self.settle_after = name, settings.label, settle_after
-        self.attribution = settings.attribution or ATTRIBUTION
-        self.web = Web(name, settings, every=PACE)
+        self.attribution, self._own = settings.attribution or ATTRIBUTION, settings.zone
+        self.web = Web(name, settings, every=PACE, per_path=True)
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the prognosis from now on; raise ProviderError."""
@@ -64,10 +63,7 @@ class Energinet:
 
     def _points(self, dataset: str, zone: str, start: datetime, end: datetime, kind: Kind) -> list[Point]:
         """Ask for everything in order: by default only the hundred farthest rows come."""
-        if zone not in ZONES:
-            raise ProviderRefused(
-                f"Energinet serves {' and '.join(ZONES)}, not {zone!r}; set [grid] zone to one of them"
-            )
+        refuse_other(self.name, self._own, zone, ZONES)
         area = json.dumps({"PriceArea": [zone.removeprefix("DK-")]})
         between = {"start": _written(start + EARLIEST), "end": _written(end + LATEST)}
         asked = {**between, "filter": area, "sort": "Minutes5UTC ASC", "limit": "0"}

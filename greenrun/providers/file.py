@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Forecast, Kind, Series, SeriesId
+from greenrun.core.intensity import Accounting, Forecast, Kind, Series, SeriesId
 from greenrun.providers.provider import Anchor
 from greenrun.providers.settings import FileSettings, ReplaySettings
 from greenrun.providers.timetable import Mapping, Timetable
@@ -32,14 +32,19 @@ class FileProvider:
         self.name = name
         self.label = settings.label
         self.attribution = settings.attribution
-        self.zones = {settings.zone: settings.label} if settings.zone else {}
         self.settle_after = timedelta(0) if settings.replay else settle_after
         self._settings = settings
-        self._signature, trace = _load(settings)
+        self._signature, self._trace = _load(settings)
         self._mapping = _mapping(settings.path, settings.replay, anchor)
-        self._issues = _lay_out(trace, self._mapping, settings.path)
-        replayed_step = max(FASTEST_REFRESH, self._mapping.step(trace))
+        self._issues = _lay_out(self._trace, self._mapping, settings.path)
+        replayed_step = max(FASTEST_REFRESH, self._mapping.step(self._trace))
         self.refresh_every = replayed_step if settings.replay else REREAD_EVERY
+
+    @property
+    def zones(self) -> dict[str, str]:
+        """The zone that the settings or the file name, if they do."""
+        zone = self._settings.zone or self._trace.zone
+        return {zone: self.label} if zone else {}
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the slots from the one that holds `now`, as far as known; raise ProviderError.
@@ -73,13 +78,16 @@ class FileProvider:
         return measured.series(self._series_id(zone), first, last, Kind.MEASURED)
 
     def _series_id(self, zone: str) -> SeriesId:
-        stated = self._settings
+        stated, basis = self._settings, self._trace.basis
+        flows = Accounting.CONSUMPTION if basis else None  # the portal's numbers follow the power over borders
         return SeriesId(
-            provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting, basis=stated.basis
-        )
+            provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting or flows,
+            basis=basis or stated.basis,
+        )  # fmt: skip
 
     def _refuse_other(self, zone: str) -> None:
-        own = self._settings.zone
+        self._current()
+        own = self._settings.zone or self._trace.zone
         if own is not None and own != zone:
             raise ProviderRefused(
                 f"provider {self.name!r} serves zone {own!r}, not {zone!r}; change grid.zone or name another provider"
@@ -114,13 +122,14 @@ class FileProvider:
         if _signature(self._settings.path) != self._signature:
             signature, trace = _load(self._settings)
             self._issues = _lay_out(trace, self._mapping, self._settings.path)
-            self._signature = signature
+            self._signature, self._trace = signature, trace
         return self._issues
 
 
 def _load(settings: FileSettings) -> tuple[_Signature, Trace]:
-    signature = _signature(settings.path)
-    return signature, parse_trace(_read(settings.path), str(settings.path), keep_holes=settings.holes == "keep")
+    signature, keep = _signature(settings.path), settings.holes == "keep"
+    raw = _read(settings.path)
+    return signature, parse_trace(raw, str(settings.path), keep_holes=keep, basis=settings.basis, zone=settings.zone)
 
 
 def _mapping(path: Path, replay: ReplaySettings | None, anchor: Anchor) -> Mapping:

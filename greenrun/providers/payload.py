@@ -40,11 +40,15 @@ Number = Annotated[float | None, BeforeValidator(_number)]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The mean over the slot that begins at `start`, in g/kWh; None where the source has none."""
+    """The mean over the slot that begins at `start`, in g/kWh; None where the source has none.
+
+    `end` is where the slot ends, where the source says so of each.
+    """
 
     start: datetime
     g_per_kwh: float | None
     kind: Kind = Kind.FORECAST
+    end: datetime | None = None
 
 
 def checked(instant: datetime) -> datetime:
@@ -90,7 +94,7 @@ def history_of(
 def tiled(
     series_id: SeriesId, points: Iterable[Point], *, dropped: Counter[str], step: timedelta | None = None
 ) -> Series:
-    """Return the slots that the points begin, each `step` long (the usual distance, when left out).
+    """Return the slots that the points begin, up to their own ends, or else `step` long (by default their distance).
 
     Points without a value leave a hole, and so do values that are no intensities, which `dropped` counts by cause. A
     measured value comes before a forecast of the same slot. Raise ProviderGarbage where points contradict one another,
@@ -99,15 +103,13 @@ def tiled(
     rows = _unique(list(points), series_id)
     if not rows:
         return Series.of(series_id, ())
-    length = step or _usual_step(rows, series_id)
-    for before, after in pairwise(rows):
-        if after.start - before.start < length:
-            _refuse(series_id, f"a slot begins at {after.start.isoformat()}, before the one above ends ({length} long)")
-    known = [row for row in rows if _is_intensity(row, dropped)]
+    ends = _ends(rows, step, series_id)
+    _refuse_overlaps(rows, ends, series_id)
+    known = [(row, end) for row, end in zip(rows, ends, strict=True) if _is_intensity(row, dropped)]
     given = sum(row.g_per_kwh is not None for row in rows)
     if 2 * len(known) < given:
         _refuse(series_id, f"{given - len(known)} of {given} values are no intensities in g/kWh; is the unit another?")
-    return Series.of(series_id, [Slot(row.start, row.start + length, row.g_per_kwh or 0.0, row.kind) for row in known])
+    return Series.of(series_id, [Slot(row.start, end, row.g_per_kwh or 0.0, row.kind) for row, end in known])
 
 
 def _unique(points: Sequence[Point], series_id: SeriesId) -> list[Point]:
@@ -119,11 +121,31 @@ def _unique(points: Sequence[Point], series_id: SeriesId) -> list[Point]:
             best[point.start] = point
         elif point.g_per_kwh not in (None, other.g_per_kwh) and not _outranks(other, point):
             _refuse(series_id, f"it says both {other.g_per_kwh:g} and {point.g_per_kwh:g} of {point.start.isoformat()}")
+        elif point.end != other.end and point.g_per_kwh is not None and point.kind is other.kind:
+            _refuse(series_id, f"it says of the slot at {point.start.isoformat()} that it ends at two instants")
     return list(best.values())
 
 
 def _outranks(point: Point, other: Point) -> bool:
     return point.kind is Kind.MEASURED and other.kind is not Kind.MEASURED and point.g_per_kwh is not None
+
+
+def _ends(rows: Sequence[Point], step: timedelta | None, series_id: SeriesId) -> list[datetime]:
+    ends = [row.end for row in rows if row.end is not None]
+    if len(ends) == len(rows):
+        return ends
+    length = step or _usual_step(rows, series_id)
+    return [row.end or row.start + length for row in rows]
+
+
+def _refuse_overlaps(rows: Sequence[Point], ends: Sequence[datetime], series_id: SeriesId) -> None:
+    for row, end in zip(rows, ends, strict=True):
+        if end <= row.start:
+            _refuse(series_id, f"the slot at {row.start.isoformat()} does not end after it begins")
+    for (before, after), end in zip(pairwise(rows), ends, strict=False):
+        if after.start < end:
+            length = end - before.start
+            _refuse(series_id, f"a slot begins at {after.start.isoformat()}, before the one above ends ({length} long)")
 
 
 def _usual_step(rows: Sequence[Point], series_id: SeriesId) -> timedelta:

@@ -1,9 +1,10 @@
 """What a source is to greenrun: both ports, and what is shown beside its numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from greenrun.core.errors import ProviderRefused
 from greenrun.ports import ForecastProvider, HistoryProvider
 from greenrun.providers.web import Web
 
@@ -27,3 +28,12 @@ class Provider(ForecastProvider, HistoryProvider, Protocol):
     @property
     def web(self) -> Web | None:
         """What it is asked through, where that is HTTP."""
+
+
+def refuse_other(name: str, own: str | None, zone: str, served: Collection[str] = ()) -> None:
+    """Raise ProviderRefused unless `zone` is the provider's `own`, where it has one, and among `served`, if any."""
+    if own not in (None, zone) or (served and zone not in served):
+        serves = repr(own) if own else ", ".join(served)
+        raise ProviderRefused(
+            f"provider {name!r} serves {serves}, not {zone!r}; set grid.zone, or name another provider"
+        )

@@ -41,12 +41,22 @@ def _address(url: str) -> str:
     raise ValueError(f"{url!r} must begin with https:// (http:// is for this machine alone)")
 
 
+def _question(url: str) -> str:
+    """An address with what is asked there, to be used as it stands: the last slash of a file's address counts."""
+    address, _, asked = url.partition("?")
+    _address(address)
+    if "#" in asked:
+        raise ValueError("write the address without a fragment")
+    return url
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written(format_duration)]
 PositiveDuration = Annotated[Duration, BeforeValidator(lambda value: _longer_than_zero(parse_duration(value)))]
 Instant = Annotated[
     datetime, BeforeValidator(parse_instant), _written(lambda at: at.isoformat().replace("+00:00", "Z"))
 ]
 Url = Annotated[str, AfterValidator(_address)]
+UrlWithQuery = Annotated[str, AfterValidator(_question)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded), _written(str)]
 
 

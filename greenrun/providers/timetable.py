@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 
 from greenrun.core.intensity import Floats, Kind, Series, SeriesId, Slot
-from greenrun.providers.trace import Issue, Micros, Trace, from_us
+from greenrun.providers.trace import Flags, Issue, Micros, Trace, from_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class Timetable:
     starts_us: Micros
     ends_us: Micros
     values: Floats
+    estimated: Flags
 
     @classmethod
     def of(cls, issue: Issue, step_us: int, mapping: Mapping) -> "Timetable":
@@ -57,6 +58,7 @@ class Timetable:
             starts_us=mapping.to_wall(issue.starts_us),
             ends_us=mapping.to_wall(issue.starts_us + step_us),
             values=issue.values,
+            estimated=issue.estimated,
         )
 
     def __len__(self) -> int:
@@ -87,6 +89,11 @@ class Timetable:
         return int(np.searchsorted(self.trace_us, begin_us + horizon // timedelta(microseconds=1), side="left"))
 
     def series(self, series_id: SeriesId, first: int, last: int, kind: Kind) -> Series:
-        """Return the slots from index `first` up to `last`, all of one kind."""
+        """Return the slots from index `first` up to `last`, of one kind but for those that the file calls estimated.
+
+        Where what was measured is asked for, those are left out.
+        """
         rows = zip(self.starts_us[first:last], self.ends_us[first:last], self.values[first:last], strict=True)
-        return Series.of(series_id, (Slot(from_us(a), from_us(b), float(value), kind) for a, b, value in rows))
+        kinds = [Kind.ESTIMATED if estimated else kind for estimated in self.estimated[first:last]]
+        slots = (Slot(from_us(a), from_us(b), float(g), own) for (a, b, g), own in zip(rows, kinds, strict=True))
+        return Series.of(series_id, (slot for slot in slots if kind is not Kind.MEASURED or slot.kind is kind))

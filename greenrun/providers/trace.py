@@ -1,7 +1,7 @@
 """Reads an intensity trace from CSV and says everything that is wrong with it at once, by line, instead of guessing."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from greenrun.core.durations import parse_instant
 from greenrun.core.errors import ProviderGarbage
-from greenrun.core.intensity import ABSURD_G_PER_KWH, Floats
+from greenrun.core.intensity import ABSURD_G_PER_KWH, Basis, Floats
+from greenrun.providers.columns import PLAIN_HEADER, Columns, columns_of
 
 Micros = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 SIZE_CAP_BYTES = 64 * 1024 * 1024
 SHOWN_PROBLEMS = 20
-PLAIN_HEADER = ("start", "g_per_kwh")
-ISSUED_HEADER = ("issued_at", *PLAIN_HEADER)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -33,20 +33,24 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2200  # outside lies a mistake, and arithmetic t
 class Issue:
     """Slots that became known together: at `issued_us`, or (None) each at its own end. Arrays have shape (n,), n > 0.
 
-    Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh.
+    Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` where the file says
+    that they were not measured.
     """
 
     issued_us: int | None
     starts_us: Micros
     values: Floats
+    estimated: Flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
-    """A file's issues, in order; every slot is `step_us` microseconds long."""
+    """A file's issues, in order; every slot is `step_us` microseconds long. `zone`, `basis`: None where not stated."""
 
     step_us: int
     issues: tuple[Issue, ...]
+    zone: str | None = None
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +59,9 @@ class _Rows:
     issued_us: Micros
     starts_us: Micros
     values: Floats
+    estimated: Flags
+    zone: str | None
+    basis: Basis | None
 
 
 class _Problems:
@@ -90,16 +97,21 @@ class _Problems:
         return "\n  ".join([heading, *told[:SHOWN_PROBLEMS], *rest])
 
 
-def parse_trace(raw: bytes, source: str, *, keep_holes: bool) -> Trace:
-    """Return the trace that the bytes of a CSV file hold; raise ProviderGarbage naming `source` and every bad line."""
+def parse_trace(
+    raw: bytes, source: str, *, keep_holes: bool, basis: Basis | None = None, zone: str | None = None
+) -> Trace:
+    """Return the trace that the bytes of a CSV file hold; raise ProviderGarbage naming `source` and every bad line.
+
+    `basis` chooses among the columns of a file that has several, `zone` is the only one that its rows may name.
+    """
     problems = _Problems(source, raw[:2000].decode("utf-8", "replace"))
-    rows = _read_rows(_text(raw, problems), problems)
+    rows = _read_rows(_text(raw, problems), basis, zone, problems)
     _check_order(rows, problems)
     step_us = 0 if problems.times_unclear else _step_us(rows, problems)
     if step_us:
         _check_tiling(rows, step_us, problems, keep_holes=keep_holes)
     problems.raise_any()
-    return Trace(step_us=step_us, issues=tuple(_issues(rows)))
+    return Trace(step_us=step_us, issues=tuple(_issues(rows)), zone=rows.zone, basis=rows.basis)
 
 
 def to_us(instant: datetime) -> int:
@@ -121,24 +133,44 @@ def _text(raw: bytes, problems: _Problems) -> str:
         problems.fail(raw.count(b"\n", 0, exc.start) + 1, "it is not UTF-8 text; save it as CSV in UTF-8")
 
 
-def _read_rows(text: str, problems: _Problems) -> _Rows:
+def _read_rows(text: str, basis: Basis | None, zone: str | None, problems: _Problems) -> _Rows:
     lines = _cells(text, problems)
-    width = _width(lines, problems)
-    rows = []
+    columns = _columns(lines, basis, problems)
+    rows, zones = [], dict[str, int]()
     for line, cells in lines:
-        if len(cells) == width:
-            rows.append((line, *_row(line, cells, problems)))
-        else:
-            problems.add(line, f"it has {len(cells)} columns instead of {width}", of_time=True)
+        if len(cells) != columns.width:
+            problems.add(line, f"it has {len(cells)} columns instead of {columns.width}", of_time=True)
+            continue
+        rows.append((line, *_row(line, cells, columns, problems)))
+        if columns.zone is not None:
+            zones.setdefault(cells[columns.zone].strip(), line)
     if not rows and not problems.times_unclear:
         problems.fail(0, "it has a header but no slots; write one line for each slot")
-    columns = np.array(rows, dtype=object).reshape(-1, 4).T
+    return _table(rows, _only_zone(zones, zone, problems), columns.basis)
+
+
+def _table(rows: Sequence[tuple[object, ...]], zone: str | None, basis: Basis | None) -> _Rows:
+    columns = np.array(rows, dtype=object).reshape(-1, 5).T
     return _Rows(
         lines=columns[0].astype(np.int64),
         issued_us=columns[1].astype(np.int64),
         starts_us=columns[2].astype(np.int64),
         values=columns[3].astype(np.float64),
+        estimated=columns[4].astype(np.bool_),
+        zone=zone,
+        basis=basis,
     )
+
+
+def _only_zone(zones: dict[str, int], wanted: str | None, problems: _Problems) -> str | None:
+    """Return the zone that the rows name; a second one is a problem at its first line (`zones` holds those)."""
+    if not zones:
+        return None
+    only = wanted or next(iter(zones))
+    for zone, line in zones.items():
+        if zone != only:
+            problems.add(line, f"it is of zone {zone[:40]!r}, not {only!r}; give each zone a file of its own")
+    return only
 
 
 def _cells(text: str, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
@@ -154,30 +186,31 @@ def _cells(text: str, problems: _Problems) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
-def _width(lines: Iterator[tuple[int, list[str]]], problems: _Problems) -> int:
+def _columns(lines: Iterator[tuple[int, list[str]]], basis: Basis | None, problems: _Problems) -> Columns:
     line, cells = next(lines, (0, []))
     if not line:
         problems.fail(
             0, f"it is empty; its first line must be {','.join(PLAIN_HEADER)} and a line for each slot follow"
         )
-    if tuple(cell.strip() for cell in cells) not in (PLAIN_HEADER, ISSUED_HEADER):
-        wanted = f"{','.join(PLAIN_HEADER)} or {','.join(ISSUED_HEADER)}"
-        problems.fail(line, f"its header is {','.join(cells)[:80]!r} instead of {wanted}")
-    return len(cells)
+    try:
+        return columns_of(cells, basis)
+    except ValueError as exc:
+        problems.fail(line, str(exc))
 
 
-def _row(line: int, cells: list[str], problems: _Problems) -> tuple[int, int, float]:
+def _row(line: int, cells: list[str], columns: Columns, problems: _Problems) -> tuple[int, int, float, bool]:
     times_us = [0, 0]
-    for place, text in enumerate(cells[:-1], start=3 - len(cells)):
+    for place, column in enumerate((columns.issued, columns.start)):
         try:
-            times_us[place] = _instant_us(text.strip())
+            times_us[place] = 0 if column is None else _instant_us(columns.instant_text(cells[column].strip()))
         except ValueError as exc:
             problems.add(line, str(exc), of_time=True)
+    value = 0.0
     try:
-        return times_us[0], times_us[1], _value(cells[-1].strip())
+        value = _value(cells[columns.value].strip())
     except ValueError as exc:
         problems.add(line, str(exc))
-        return times_us[0], times_us[1], 0.0
+    return times_us[0], times_us[1], value, columns.is_estimated(cells)
 
 
 def _instant_us(text: str) -> int:
@@ -247,4 +280,7 @@ def _issues(rows: _Rows) -> Iterator[Issue]:
     cuts = np.flatnonzero(np.diff(rows.issued_us)) + 1
     for first, last in pairwise([0, *cuts, len(rows.lines)]):
         issued_us = int(rows.issued_us[first]) if has_issues else None
-        yield Issue(issued_us=issued_us, starts_us=rows.starts_us[first:last], values=rows.values[first:last])
+        cut = slice(first, last)
+        yield Issue(
+            issued_us=issued_us, starts_us=rows.starts_us[cut], values=rows.values[cut], estimated=rows.estimated[cut]
+        )

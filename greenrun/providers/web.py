@@ -1,8 +1,10 @@
 """Ask a source over HTTP: bounded, paced, one question at a time; what goes wrong is told once, and no key leaves."""
 
+import json
 import ssl
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -29,6 +31,7 @@ CONNECT_S = 5.0
 SILENT_S = 3600.0  # a source that asks to wait for longer is asked again all the same
 REDIRECTS = 3
 SHOWN = 200  # so much of what a source says beside an error is repeated
+KEPT = 2000  # ... and so much of an answer that is of no use is kept with the error
 USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
 
 _KEY_STATUSES = (401, 403)
@@ -41,18 +44,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A body of at most `SIZE_CAP_BYTES` that came with status 200; `source` names who gave it."""
+    """A body of at most `SIZE_CAP_BYTES` that came with status 200; `source` names who gave it.
+
+    `shown` is the start of it and `redacted` makes any text of it so: fit to be told.
+    """
 
     source: str
     body: bytes
     shown: str
+    redacted: Callable[[str], str]
 
     def read(self, model: type[T]) -> T:
         """Return the JSON body as `model`; raise ProviderGarbage that says where it is not one."""
         try:
             return TypeAdapter(model).validate_json(self.body)
         except ValidationError as exc:
-            text = f"greenrun does not use what {self.source} answered: {self._first(exc)}"
+            text = f"greenrun does not use what {self.source} answered: {self.redacted(self._first(exc))[:SHOWN]}"
             raise ProviderGarbage(text, self.shown) from None  # the cause would show what was answered, keys and all
 
     def _first(self, exc: ValidationError) -> str:
@@ -64,21 +71,22 @@ class Answer:
 
 
 class Web:
-    """One source's address. Calls come one after another, `every` apart for each path; counters are for its metrics.
+    """One source's address. Calls come one after another, `every` apart: all of them, or those `per_path`.
 
     `secrets` never appear in errors. `quota_left` is what the source last said may still be asked, None if nothing.
     """
 
     def __init__(
-        self, name: str, settings: WebSettings, *, every: timedelta, secrets: Sequence[str] = (),
-        headers: Mapping[str, str] | None = None,
+        self, name: str, settings: WebSettings, *, every: timedelta, per_path: bool = False,
+        secrets: Sequence[str] = (), headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.quota_left: int | None = None
         self.dropped: Counter[str] = Counter()
         self._settings = settings
-        self._every_s = every.total_seconds()
-        self._secrets = sorted({form for key in secrets if key for form in (key, quote(key), quote_plus(key))}, key=len)
+        self._every_s, self._per_path = every.total_seconds(), per_path
+        self._given = tuple(secrets)
+        self.hide()
         self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
         self._client: httpx.Client | None = None
         self._flight = threading.Lock()
@@ -91,17 +99,31 @@ class Web:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
+        *,
+        private: bool = False,
     ) -> Answer:
         """Return what the source answers to GET; raise ProviderError, with the status where there was one.
 
-        Tries up to `TRIES` times, each within the time-out of the settings, where trying again may help.
+        Tries up to `TRIES` times, each within the time-out of the settings, where trying again may help. What comes to
+        a `private` question may be a secret itself: nothing of it is repeated in errors.
         """
         retrying = Retrying(
             stop=stop_after_attempt(TRIES), wait=_wait_s, retry=retry_if_exception(_is_worth_another),
             sleep=lambda seconds: pause(seconds), reraise=True,
         )  # fmt: skip
         with self._flight:
-            return retrying(self._ask, path, params or {}, headers or {}, auth)
+            return retrying(self._ask, path, params or {}, headers or {}, auth, private)
+
+    def hide(self, *secrets: str) -> None:
+        """Keep these out of errors too, in place of those that were named here before."""
+        forms = {form for key in (*self._given, *secrets) if key for form in _forms(key)}
+        self._secrets = sorted(forms, key=len, reverse=True)  # a key may be part of another form of itself
+
+    def redacted(self, text: str) -> str:
+        """Return the text without secrets, fit to be told."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def close(self) -> None:
         """Close what is open."""
@@ -110,8 +132,9 @@ class Web:
             self._client = None
 
     def _ask(
-        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None
-    ) -> Answer:
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
+        private: bool,
+    ) -> Answer:  # fmt: skip
         self._take_turn(path)
         limit_s = self._settings.timeout.total_seconds()
         try:
@@ -120,12 +143,17 @@ class Web:
             self._client = None  # its connection is still waited for; the next question gets another
             raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
-            raise self._silent(f"cannot be reached ({self._redacted(str(exc)) or type(exc).__name__})", path) from exc
+            why = "" if private else self.redacted(str(exc))[:SHOWN]
+            kept = None if private or self._tells_a_secret(exc) else exc
+            raise self._silent(f"cannot be reached ({why or type(exc).__name__})", path) from kept
         self._note_quota(said)
-        shown = self._redacted(body[:2000].decode("utf-8", "replace"))
+        shown = "" if private else self.redacted(body.decode("utf-8", "replace"))[:KEPT]
         if status != 200:
             raise self._failed(status, said, shown, path)
-        return Answer(source=self.name, body=body, shown=shown)
+        if len(body) > SIZE_CAP_BYTES:
+            what = f"it has more than {SIZE_CAP_BYTES >> 20} MiB"
+            raise ProviderGarbage(f"greenrun does not use what {self.name} answered: {what}", shown)
+        return Answer(source=self.name, body=body, shown=shown, redacted=self.redacted)
 
     def _take_turn(self, path: str) -> None:
         wait_s = self._turn_in_s(path)
@@ -136,10 +164,11 @@ class Web:
             )
         if wait_s > 0:
             pause(wait_s)
-        self._next[path] = monotonic() + self._every_s
+        self._next[path if self._per_path else ""] = monotonic() + self._every_s
 
     def _turn_in_s(self, path: str) -> float:
-        return max(0.0, max(self._next.get(path, 0.0), self._silent_until) - monotonic())
+        turn = self._next.get(path if self._per_path else "", 0.0)
+        return max(0.0, max(turn, self._silent_until) - monotonic())
 
     def _exchange(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
@@ -179,8 +208,7 @@ class Web:
         for chunk in response.iter_bytes(64 * 1024):
             body += chunk
             if len(body) > SIZE_CAP_BYTES:
-                text = f"greenrun does not use what {self.name} answered: it has more than {SIZE_CAP_BYTES >> 20} MiB"
-                raise ProviderGarbage(text, self._redacted(body[:2000].decode("utf-8", "replace")))
+                break
             if monotonic() > until:
                 raise TimeoutError
         return bytes(body)
@@ -206,10 +234,14 @@ class Web:
         left = headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining") or ""
         self.quota_left = int(left) if left.isascii() and left.isdigit() and len(left) < 10 else self.quota_left
 
-    def _redacted(self, text: str) -> str:
-        for secret in reversed(self._secrets):  # the longest first: a key may be part of another form of itself
-            text = text.replace(secret, "***")
-        return text
+    def _tells_a_secret(self, exc: BaseException) -> bool:
+        shown = "".join(traceback.format_exception(exc))
+        return self.redacted(shown) != shown
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return what a secret looks like in a URL, in JSON and in Python's own messages."""
+    return secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]
 
 
 @cache

@@ -10,15 +10,16 @@ from greenrun.store.grid import Grid
 from greenrun.store.jobs import Jobs
 from greenrun.store.migrate import migrate
 from greenrun.store.plans import Plans
+from greenrun.store.reach import Reach, Reaches
 from greenrun.store.runs import Runs
 
 if TYPE_CHECKING:
     from greenrun import ports
 
-__all__ = ["Store"]
+__all__ = ["Reach", "Store"]
 
 
-class Store(Jobs, Runs, Grid, Books, Plans, Experience):
+class Store(Jobs, Runs, Grid, Reaches, Books, Plans, Experience):
     """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:

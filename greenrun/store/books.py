@@ -10,9 +10,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
+from greenrun.core.grading import worst
 from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.job import Run
-from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, complete, expected_seconds, worst
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, complete, expected_seconds
 from greenrun.store import tallies
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database

@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from greenrun.core.energy import Quality
 from greenrun.core.experience import FinishedJob
+from greenrun.core.grading import worst
 from greenrun.core.job import Job, Outcome, Run, State
-from greenrun.core.ledger import Total, complete, expected_seconds, worst
+from greenrun.core.ledger import Total, complete, expected_seconds
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import job_of, run_of

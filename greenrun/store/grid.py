@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Integer, Row, Select, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
@@ -45,6 +45,14 @@ class Grid(Database):
                 )
             )
         return True
+
+    def save_issued(self, issues: Sequence[Forecast]) -> int:
+        """Keep forecasts of the past as they were issued then; return how many were new.
+
+        Each counts as fetched when it was issued, so that none can be taken for the latest one that was fetched since.
+        """
+        with self._write() as connection:
+            return sum(_keep_issued(connection, issue) for issue in issues)
 
     def latest_forecast(self, zone: str) -> Forecast | None:
         """Return the last forecast saved for a zone; it was fetched when it was last found unchanged."""
@@ -169,9 +177,32 @@ def _forecasts(connection: Connection, query: Select[Any]) -> list[Forecast]:
     return [_forecast_of(row, series[row.series_id]) for row in connection.execute(query)]
 
 
+def latest_of_series(connection: Connection, key: int) -> Forecast | None:
+    """Return the forecast of a series that was last found to hold."""
+    row = _last_forecast(connection, key)
+    return None if row is None else _forecast_of(row, series_ids(connection)[key])
+
+
 def _last_forecast(connection: Connection, series: int) -> Row[Any] | None:
-    query = select(FORECASTS).where(FORECASTS.c.series_id == series).order_by(FORECASTS.c.id.desc()).limit(1)
+    newest_first = (FORECASTS.c.confirmed_at.desc(), FORECASTS.c.id.desc())  # those imported later are older
+    query = select(FORECASTS).where(_is_of(series)).order_by(*newest_first).limit(1)
     return connection.execute(query).first()
+
+
+def _is_of(series: int) -> ColumnElement[bool]:
+    """The forecasts of a series, to be looked up by time: a series may have tens of thousands of them."""
+    return (FORECASTS.c.series_id + 0) == series  # an expression, so that SQLite leaves the index on it alone
+
+
+def _keep_issued(connection: Connection, issue: Forecast) -> bool:
+    at, slots = issue.known_at, _slots_text(issue.series)
+    series, digest = series_key(connection, issue.series.id), sha256(slots.encode()).hexdigest()
+    same = (_is_of(series), FORECASTS.c.confirmed_at == at, FORECASTS.c.digest == digest)
+    if connection.execute(select(FORECASTS.c.id).where(*same).limit(1)).first() is not None:
+        return False
+    told = {"series_id": series, "digest": digest, "rung": issue.rung, "slots": slots}
+    connection.execute(insert(FORECASTS).values(**told, issued_at=at, fetched_at=at, confirmed_at=at))
+    return True
 
 
 def _slots_text(series: Series) -> str:

@@ -18,6 +18,7 @@ from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.job import Job, JobSpec, Run, State
+from greenrun.core.ladder import Ageing, Standing, Word, stand
 from greenrun.core.ledger import Entry, Total
 from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import ReasonCode, because
@@ -170,6 +171,9 @@ class FakeScheduler:
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
     elsewhere: dict[str, str] = field(default_factory=dict)
+    zone: str | None = "GB"
+    watched: dict[str, Standing] = field(default_factory=dict)
+    ageing: Ageing = field(default_factory=Ageing)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
     sources: Sources | None = None
@@ -202,6 +206,19 @@ class FakeScheduler:
     def devices(self) -> Sequence[Device]:
         return [GPU, CPU]
 
+    def words(self) -> Sequence[Word]:
+        saved = self.store.latest_forecast(self.zone or "")
+        return [Word(forecast=saved, since=saved.known_at)] if saved else []
+
+    def standing(self, zone: str | None) -> Standing | None:
+        if zone not in (None, self.zone):
+            return self.watched.get(zone or "")
+        return stand(self.words(), NOW, self.ageing)
+
+    def standings(self) -> Mapping[str, Standing]:
+        own = self.standing(None)
+        return {**({self.zone: own} if self.zone and own else {}), **self.watched}
+
     def held_elsewhere(self) -> Mapping[str, str]:
         return self.elsewhere
 
@@ -213,6 +230,7 @@ class World:
         self.store, self.scheduler = FakeStore(), FakeScheduler()
         self.scheduler.store = self.store
         self.settings = ApiSettings(**{"zone": "GB", **settings})
+        self.scheduler.zone = self.settings.zone
         self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
         self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)
 
@@ -237,7 +255,8 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         now=lambda: NOW,
         plan=scheduler.plan,
         health=scheduler.health,
-        forecast=lambda: store.saved,
+        standings=scheduler.standings,
+        words=scheduler.words,
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
         version="1.2.3",

@@ -1,20 +1,22 @@
 """What the API tells of the plan, the forecast, the devices, the books and itself."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from greenrun.api.app import create_metrics_app
 from greenrun.core.energy import Component, Quality, Slice
-from greenrun.core.intensity import Kind, SeriesId
+from greenrun.core.intensity import Forecast, Kind, Rung, SeriesId
 from greenrun.core.job import Run
+from greenrun.core.ladder import Ageing, Standing
 from greenrun.core.ledger import Entry, Priced
 from greenrun.core.plan import Plan, Waiting
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.metrics import Health
-from tests.api.fakes import CLEANEST, HOUR, NOW, World, forecast, placed
+from tests.api.fakes import CLEANEST, HOUR, NOW, World, forecast, placed, stored
+
+ONLY_GB = "This daemon knows the zone GB only, not FR; to have more zones watched, name them in [grid] also."
 
 
 def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> None:
@@ -69,6 +71,8 @@ def test_a_forecast_is_told_with_its_source_and_its_slots(world: World) -> None:
         "fetched_at": "2026-03-02T12:00:00Z",
         "step_s": 1800.0,
         "rung": "fresh",
+        "age_s": 0.0,
+        "why": "test said so just now",
     }
     assert slots[0] == {
         "start": "2026-03-02T12:00:00Z",
@@ -87,6 +91,7 @@ def test_a_forecast_is_cut_to_the_hours_asked_for(world: World, query: str, coun
 def test_without_a_forecast_everything_of_it_is_null(world: World) -> None:
     told = world.ask("GET", "/v1/forecast").json()
     assert (told.pop("zone"), told.pop("rung"), told.pop("slots")) == ("GB", "none", [])
+    assert "no provider has said anything" in told.pop("why")
     assert set(told.values()) == {None}
 
 
@@ -101,18 +106,43 @@ def test_without_a_zone_there_is_no_forecast_and_its_zone_is_null() -> None:
 
 def test_another_zone_is_not_found_and_the_known_one_named(world: World) -> None:
     answer = world.ask("GET", "/v1/forecast?zone=FR")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "This daemon knows the zone GB only, not FR.")
+    assert (answer.status_code, answer.json()["detail"]) == (404, ONLY_GB)
 
 
-def test_an_old_forecast_is_stale_unless_its_source_said_the_same_lately_or_it_is_replayed() -> None:
-    def rung(fetched_lately: bool, stale_after: timedelta | None) -> str:
-        world = World(stale_after=stale_after)
-        world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
-        lately = NOW - HOUR if fetched_lately else None
-        world.scheduler.lives = Health(started_at=NOW, forecast_fetched_at=lately)
-        return str(world.ask("GET", "/v1/forecast").json()["rung"])
+def test_a_forecast_tells_how_far_down_the_ladder_it_stands_how_old_it_is_and_why(world: World) -> None:
+    world.scheduler.ageing = Ageing(stale_after=2 * HOUR)
+    world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
+    told = world.ask("GET", "/v1/forecast").json()
+    why = "nobody says anything newer than test did 3h ago"
+    assert (told["rung"], told["age_s"], told["why"]) == ("stale", 10_800.0, why)
+    world.scheduler.ageing = Ageing()
+    assert world.ask("GET", "/v1/forecast").json()["rung"] == "fresh"
 
-    assert [rung(False, 2 * HOUR), rung(True, 2 * HOUR), rung(False, None)] == ["stale", "fresh", "fresh"]
+
+def test_a_zone_that_is_watched_besides_is_told_like_the_host_s_own() -> None:
+    world = World(also=("DE",))
+    other = replace(forecast([5.0]).series, id=SeriesId(provider="mean", zone="DE"))
+    yearly = Forecast(series=other, fetched_at=NOW, rung=Rung.STATIC)
+    world.scheduler.watched = {"DE": Standing(rung=Rung.STATIC, why="so it is", forecast=yearly)}
+    told = world.ask("GET", "/v1/forecast?zone=DE").json()
+    assert (told["zone"], told["provider"], told["rung"], told["age_s"]) == ("DE", "mean", "static", None)
+    answer = world.ask("GET", "/v1/forecast?zone=FR")
+    assert "knows the zones GB, DE only, not FR" in answer.json()["detail"]
+
+
+def test_an_explanation_says_what_the_plan_goes_by_unless_it_is_a_fresh_forecast(world: World) -> None:
+    world.store.keep(stored(1))
+
+    def said() -> list[str]:
+        lines: list[str] = world.ask("GET", "/v1/jobs/1/explain").json()["sentences"]
+        return [line for line in lines if "forecast" in line]
+
+    assert said() == ["There is no forecast to plan with: no provider has said anything of the hours to come and too"
+                      " little was measured, so jobs start by their limits alone."]  # fmt: skip
+    world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
+    assert said() == []
+    world.scheduler.ageing = Ageing(stale_after=2 * HOUR)
+    assert said() == ["The plan goes by a stale forecast: nobody says anything newer than test did 3h ago."]
 
 
 def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> None:
@@ -250,4 +280,5 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
         f"/v1/jobs/{{job_id}}{rest}" for rest in ("", "/explain", "/events", "/logs", "/cancel", "/hold", "/release")
     }
     others = {"/v1/jobs", "/v1/jobs/{job_id}/start-now", "/v1/plan", "/v1/forecast", "/v1/devices", "/v1/ledger"}
+    others |= {"/v1/providers", "/v1/history/import", "/v1/history/fetch", "/v1/forecast/quality"}
     assert set(paths) == jobs | others | {"/healthz", "/readyz", "/metrics"}

@@ -11,7 +11,7 @@ from greenrun.core.job import Outcome, Run, State
 from greenrun.core.ledger import Total
 from greenrun.core.plan import Plan, Waiting
 from greenrun.core.reasons import ReasonCode, because
-from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, placed, spec, stored
+from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, forecast, placed, spec, stored
 
 RUN = Run(
     id=7,
@@ -101,6 +101,7 @@ def test_a_job_id_that_cannot_be_is_refused(world: World, job_id: str) -> None:
 def test_explain_says_in_sentences_why_a_job_waits_and_until_when(world: World) -> None:
     world.store.keep(stored(1, name="nap", finish_by=NOW + 9 * HOUR, git_commit="abcdef0123456789"))
     world.scheduler.latest = Plan(made_at=NOW, placements=(placed(1),))
+    world.store.saved = forecast()
     told = world.ask("GET", "/v1/jobs/1/explain").json()
     assert told["sentences"] == [
         "Job 1 (nap) of ada is queued.",

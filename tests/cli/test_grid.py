@@ -58,6 +58,70 @@ def test_a_stale_forecast_says_so(api: FakeApi, run: Run) -> None:
     assert "It is stale" in run("forecast").out
 
 
+def test_a_forecast_says_how_rough_it_is_and_why(api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast", a_forecast(rung="stale", age_s=5 * 3600, why="uk has not answered since"))
+    assert run("forecast").out.splitlines()[1] == "It is stale, 5h old: uk has not answered since."
+    api.get("/v1/forecast", a_forecast(rung="climatology", issued_at=None, why="no source answers"))
+    assert run("forecast").out.splitlines()[1] == "It is estimated: no source answers."
+
+
+def test_a_forecast_drawn_large_marks_its_cleanest_hours(api: FakeApi, run: Run) -> None:
+    values = [300.0] * 6 + [100.0] * 6
+    slots = [
+        {"start": at(hours=hour), "end": at(hours=hour + 1), "g_per_kwh": value, "kind": "forecast"}
+        for hour, value in enumerate(values)
+    ]
+    api.get("/v1/forecast", a_forecast(slots=slots))
+    lines = run("forecast", "--plot").out.splitlines()
+    assert lines[0].startswith("GB: forecast by uk")
+    assert lines[1].startswith("300 ┤")
+    assert lines[-1].startswith("▲ the cleanest 4 hours: ")
+    assert lines[-1].endswith(", 100 g/kWh")
+
+
+LEAD = {"from_h": 0, "to_h": 6, "issues": 40, "hours": 240, "mean_absolute_error_g_per_kwh": 12.34}
+LEAD |= {"bias_g_per_kwh": -2.5, "rank_correlation": 0.913, "captured_ratio": None}
+
+
+def a_quality(**own: Any) -> dict[str, Any]:
+    day = {**LEAD, "to_h": 24, "captured_ratio": 0.804, "missing": {}}
+    leads = [{**LEAD, "missing": {"captured_ratio": "a window needs more"}}, day]
+    series = {"zone": "GB", "provider": "uk", "signal": "average", "accounting": None, "basis": "direct"}
+    return {"zone": "GB", "judged_at": at(), "series": [{**series, "leads": leads}], **own}
+
+
+def test_the_quality_of_forecasts_is_a_table_with_what_is_missing(api: FakeApi, run: Run) -> None:
+    answer = a_quality()
+    api.get("/v1/forecast/quality", answer)
+    lines = run("forecast", "--quality", "--zone", "GB").out.splitlines()
+    assert api.asked[0].query == {"zone": ["GB"]}
+    assert lines[0].startswith("GB: forecasts by uk (average, direct) of the last 8 weeks, judged at ")
+    assert [line.split() for line in lines[1:4]] == [
+        ["AHEAD", "FORECASTS", "HOURS", "ERROR", "BIAS", "ORDER", "CAPTURED"],
+        ["0-6", "h", "40", "240", "12.3", "-2.5", "0.91", "-"],
+        ["0-24", "h", "40", "240", "12.3", "-2.5", "0.91", "80", "%"],
+    ]
+    assert lines[4] == "no captured at 0-6 h: a window needs more"
+    assert json.loads(run("forecast", "--quality", "--json").out) == answer
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"zone": None, "judged_at": None}, "no zone is set"),
+        ({"judged_at": None}, "have not been yet: ask again"),
+        ({}, "no forecast of GB is kept"),
+    ],
+)
+def test_no_quality_is_said_with_why(parts: dict[str, Any], said: str, api: FakeApi, run: Run) -> None:
+    api.get("/v1/forecast/quality", a_quality(series=[], **parts))
+    assert said in run("forecast", "--quality").out
+
+
+def test_what_was_and_what_is_to_come_are_not_asked_for_at_once(run: Run) -> None:
+    assert run("forecast", "--quality", "--plot").code == 2
+
+
 @pytest.mark.parametrize("hours", ["x", "0", "-3", "nan"])
 def test_hours_that_are_none_are_usage(run: Run, hours: str) -> None:
     assert run("forecast", f"--hours={hours}").code == 2

@@ -106,6 +106,18 @@ def test_the_next_edge_is_the_first_of_all_edges(there: list[bool], start: int, 
     assert series.next_edge(after, before) == next(iter(series.edges(after, before)), None)
 
 
+@given(st.lists(st.booleans(), max_size=8), st.integers(-40, 300), st.integers(0, 300))
+def test_what_is_uncovered_is_what_no_slot_holds(there: list[bool], start: int, minutes: int) -> None:
+    slots = [Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, 100, Kind.MEASURED) for i, is_in in enumerate(there) if is_in]
+    series, first = Series.of(GRID, slots), T0 + timedelta(minutes=start)
+    last = first + timedelta(minutes=minutes)
+    gaps = series.uncovered(first, last)
+    for minute in range(minutes):
+        at = first + timedelta(minutes=minute)
+        assert any(begin <= at < end for begin, end in gaps) == (series.at(at) is None)
+    assert all(first <= begin < end <= last for begin, end in gaps)
+
+
 def test_the_step_is_the_median_of_all_slots() -> None:
     lengths = [1, 1, 1, 2, 4]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Quality, Slice
+from greenrun.core.grading import worst
 from greenrun.core.intensity import Kind
 from greenrun.core.job import Run
-from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, expected_seconds, price, total, worst
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, expected_seconds, price, total
 from tests.core.build import GRID, SLOT, T0, grid
 
 

@@ -24,6 +24,9 @@ class FaultyBackend:
             self.fail()
         return None if self.fault == "unsure" and self.samples > 1 else [reading()]
 
+    def troubles(self) -> dict[str, dict[str, int]]:
+        return {"GPU": {"silly": self.samples}}
+
     def fail(self) -> None:
         if self.fault == "hang":
             threading.Event().wait(60)

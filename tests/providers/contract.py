@@ -32,6 +32,7 @@ class Case:
     holes: list[tuple[datetime, datetime]] = field(default_factory=list)
     unknown_zone: str | None = "NOWHERE"
     beyond: Provider | None = None
+    rung: Rung = Rung.FRESH
 
 
 class ProviderContract:
@@ -51,7 +52,7 @@ class ProviderContract:
             return
         forecast = _forecast(case)
         assert (forecast.series.id.provider, forecast.series.id.zone) == (case.provider.name, case.zone)
-        assert (forecast.fetched_at, forecast.rung) == (case.now, Rung.FRESH)
+        assert (forecast.fetched_at, forecast.rung) == (case.now, case.rung)
         assert forecast.known_at <= case.now
 
     def test_forecast_begins_with_the_slot_that_holds_now(self, case: Case) -> None:

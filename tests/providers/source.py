@@ -1,9 +1,11 @@
 """A source on the web in the tests' hands: it answers a provider's questions well, or in whatever way a test wants."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import respx
@@ -58,6 +60,16 @@ class Source:
             return json_answer(self.body(request, now))
 
         return respond
+
+    def changed(self, change: Callable[[dict[str, Any]], dict[str, Any]], now: datetime = NOW) -> Respond:
+        """Answer well, but for a change in what is said."""
+        return lambda request: (
+            self.side(request) or json_answer(json.dumps(change(json.loads(self.body(request, now)))))
+        )
+
+    def saying(self, body: str, status: int = 200) -> Respond:
+        """Answer every question for data so, and others well."""
+        return lambda request: self.side(request) or json_answer(body, status)
 
     def body(self, request: httpx.Request, now: datetime, values: Values | None = None) -> str:
         """The body that answers this question, with these values or the true ones."""

@@ -133,7 +133,11 @@ def test_a_file_of_twenty_thousand_rows_is_read_at_once(tmp_path: Path) -> None:
 _INSTANTS = st.sampled_from(["2020-06-01T00:00Z", "2020-06-01T01:00Z", "2020-06-01T02:00Z", "2020-06-01T03:30+01:00"])
 _CELLS = st.one_of(_INSTANTS, st.floats().map(str), st.text(max_size=8))
 _LINES = st.lists(st.lists(_CELLS, min_size=1, max_size=3).map(",".join), max_size=6)
-_HEADERS = st.sampled_from(["start,g_per_kwh", "issued_at,start,g_per_kwh"])
+_PORTAL = [
+    "Datetime (UTC),Carbon intensity gCO₂eq/kWh (LCA)",
+    "Datetime (UTC),Zone id,Carbon intensity gCO2eq/kWh (LCA)",
+]
+_HEADERS = st.sampled_from(["start,g_per_kwh", "issued_at,start,g_per_kwh", *_PORTAL])
 _NEARLY = st.builds(lambda header, lines: "\n".join([header, *lines]).encode("utf-8", "replace"), _HEADERS, _LINES)
 
 

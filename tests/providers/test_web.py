@@ -32,10 +32,13 @@ class Said(BaseModel):
     value: int
 
 
-def asker(url: str = "https://grid.example", *, every_s: float = 1.0, timeout_s: float = 20.0) -> Web:
+def asker(
+    url: str = "https://grid.example", *, every_s: float = 1.0, timeout_s: float = 20.0, per_path: bool = False
+) -> Web:
     """A source at an address."""
     settings = WebSettings(kind="test", url=url, timeout=timedelta(seconds=timeout_s))
-    return Web("grid", settings, every=timedelta(seconds=every_s), secrets=[KEY], headers={"auth-token": KEY})
+    every, headers = timedelta(seconds=every_s), {"auth-token": KEY}
+    return Web("grid", settings, every=every, per_path=per_path, secrets=[KEY], headers=headers)
 
 
 def test_a_good_answer_is_read() -> None:
@@ -89,13 +92,14 @@ def test_an_absurd_retry_after_silences_for_an_hour_at_most(clock: Clock) -> Non
     assert len(asked.requests) == 2
 
 
-def test_questions_keep_their_distance(clock: Clock) -> None:
-    """Two questions of one path are `every` apart; those of another path do not wait."""
-    source = asker(every_s=8)
+@pytest.mark.parametrize(("per_path", "waits"), [(False, [8.0, 8.0]), (True, [8.0])])
+def test_questions_keep_their_distance(clock: Clock, per_path: bool, waits: list[float]) -> None:
+    """Two questions are `every` apart, or two of one path where the source counts those."""
+    source = asker(every_s=8, per_path=per_path)
     with answering(lambda request: json_answer('{"value": 3}')):
         for path in ("/x", "/y", "/x"):
             source.get(path)
-    assert clock.waited == [8.0]
+    assert clock.waited == waits
 
 
 def test_questions_come_one_after_another() -> None:

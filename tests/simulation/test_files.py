@@ -170,3 +170,11 @@ def test_of_issued_forecasts_the_last_one_that_was_issued_is_seen(tmp_path: Path
     path.write_text("\n".join(["issued_at,start,g_per_kwh", *lines]), encoding="utf-8")
     found = read(tmp_path, GOOD, forecast=path)
     assert [seen(found, hour) for hour in (0, 1.9, 2, 9)] == [[10, 11, 12], [11, 12], [22, 23], []]
+
+
+def test_a_file_of_the_electricity_maps_portal_can_be_the_grid_as_it_was(tmp_path: Path) -> None:
+    header = "Datetime (UTC),Zone id,Carbon intensity gCO₂eq/kWh (direct),Carbon intensity gCO₂eq/kWh (Life cycle)"
+    rows = [f"{START + timedelta(hours=hour):%Y-%m-%d %H:%M:%S},DE,50,{100 + hour}" for hour in range(48)]
+    (tmp_path / "portal.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    found = read(tmp_path, GOOD, intensity=tmp_path / "portal.csv")
+    assert found.measured.values.tolist() == [100.0 + hour for hour in range(48)]

@@ -44,6 +44,17 @@ def test_a_new_issue_is_kept_even_when_its_values_are_the_last_ones(store: Store
     assert seen(store.latest_forecast("GB")) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
 
 
+def test_a_forecast_of_the_past_is_kept_once_and_the_latest_stays_the_latest(store: Store) -> None:
+    live = forecast(100.0, issued_at=None, fetched_at=after(300))
+    store.save_forecast(live)
+    old = [forecast(at / 100, issued_at=after(-at), fetched_at=after(-at)) for at in (7200, 3600)]
+    assert [store.save_issued(old), store.save_issued(old)] == [2, 0]
+    assert seen(store.latest_forecast("GB")) == seen(live)
+    assert not store.save_forecast(live)
+    assert [each.known_at for each in store.forecasts("GB", after(-3600))] == [after(-7200), after(-3600), after(300)]
+    assert store.prune(forecasts=after(-5000), measured=NOW) == 1
+
+
 def test_forecasts_since_an_instant_come_with_the_one_before(store: Store) -> None:
     for at in (0, 100, 200, 300):
         store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))

@@ -1,0 +1,116 @@
+"""Ask the providers of one zone, in the order of the settings; what fails is counted, and told once."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from greenrun.core.errors import ProviderError, ProviderRefused
+from greenrun.core.intensity import Forecast, Series
+from greenrun.ports import ForecastProvider, HistoryProvider
+
+log = structlog.get_logger("greenrun.asking")
+
+AT_ONCE = timedelta(days=7)  # so much history is asked for in one question at most
+
+FORECAST, HISTORY = "forecast", "history"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How often each provider was asked, and by (provider, cause) how often there was no usable answer."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class Asking:
+    """Questions about one zone; without a zone nobody is asked. Each provider is asked by one thread at a time."""
+
+    def __init__(
+        self,
+        zone: str | None,
+        forecasts: Sequence[ForecastProvider],
+        histories: Sequence[HistoryProvider],
+        tally: Tally,
+    ) -> None:
+        self._zone = zone or ""
+        self._forecasts = tuple(forecasts) if zone else ()
+        self._histories = tuple(histories) if zone else ()
+        self._tally = tally
+        self._answered: set[tuple[str, str]] = set()
+        self._failing: dict[tuple[str, str], str] = {}
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The providers of forecasts, the preferred one first."""
+        return tuple(provider.name for provider in self._forecasts)
+
+    @property
+    def settle_after(self) -> timedelta | None:
+        """How long past its slot's end a measured value is final; None without a source of measured values."""
+        return max((source.settle_after for source in self._histories), default=None)
+
+    def forecasts(self, now: datetime, only: Collection[str] | None = None) -> Iterator[Forecast]:
+        """Yield what each provider says of the hours to come (of those in `only`, if given)."""
+        for provider in self._forecasts:
+            if only is None or provider.name in only:
+                try:
+                    self._tally.requests[provider.name] += 1
+                    told = provider.forecast(self._zone, now)
+                except ProviderError as exc:
+                    self._failed(provider.name, FORECAST, exc)
+                else:
+                    self._succeeded(provider.name, FORECAST)
+                    yield told
+
+    def history(
+        self, start: datetime, end: datetime, now: datetime, only: Collection[str] | None = None
+    ) -> Series | None:
+        """Return what was measured in `[start, end)` as the first provider that answers has it; None where none does.
+
+        With `only`, others are not asked: one that is preferred to them is waited for, unless it failed when it was
+        asked last.
+        """
+        for provider in self._histories:
+            if only is None or provider.name in only:
+                told = self._history(provider, start, end, now)
+                if told is not None:
+                    return told
+            elif (provider.name, HISTORY) not in self._failing:
+                return None
+        return None
+
+    def _history(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime) -> Series | None:
+        try:
+            told = self._piece(provider, start, min(end, start + AT_ONCE), now)
+            while (start := start + AT_ONCE) < end:
+                told = told.followed_by(self._piece(provider, start, min(end, start + AT_ONCE), now))
+        except ProviderError as exc:
+            self._failed(provider.name, HISTORY, exc)
+            return None
+        self._succeeded(provider.name, HISTORY)
+        return told
+
+    def _piece(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime) -> Series:
+        self._tally.requests[provider.name] += 1
+        return provider.history(self._zone, start, end, now)
+
+    def _succeeded(self, provider: str, what: str) -> None:
+        self._answered.add((provider, what))
+        if self._failing.pop((provider, what), None) is not None:
+            log.info("provider answers again", provider=provider, zone=self._zone, asked=what)
+
+    def _failed(self, provider: str, what: str, exc: ProviderError) -> None:
+        """Count and tell a failure; a source that never had any of this, and says so by itself, has not failed."""
+        cause = type(exc).__name__
+        is_not_its = isinstance(exc, ProviderRefused) and exc.status is None and (provider, what) not in self._answered
+        if not is_not_its:
+            self._tally.failures[provider, cause] += 1
+        if self._failing.get((provider, what)) != cause:
+            tell = log.info if is_not_its else log.warning
+            text = "provider has none of this" if is_not_its else "provider failed, what is known stays in use"
+            tell(text, provider=provider, zone=self._zone, asked=what, error=str(exc))
+        self._failing[provider, what] = cause

@@ -1,0 +1,95 @@
+"""`greenrun history`: add to what the daemon knows of the past, from a file or by having its sources asked."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from greenrun.cli.options import AsJson, Config, Socket, connect
+from greenrun.cli.verb import Group, Verb
+
+Zone = Annotated[str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the file's, or the daemon's.")]
+
+app = typer.Typer(
+    name="history",
+    cls=Group,
+    help="Add to what is known of the past.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("import", cls=Verb, short_help="Add what a CSV file holds.")
+def import_file(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", hidden=True)],
+    zone: Zone = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="Whose values they are; else the file's own name.")
+    ] = None,
+    signal: Annotated[
+        str | None, typer.Option("--signal", metavar="WHAT", help="What they answer: average or marginal.")
+    ] = None,
+    accounting: Annotated[
+        str | None,
+        typer.Option("--accounting", metavar="WHAT", help="Whose power they count: production, consumption."),
+    ] = None,
+    basis: Annotated[
+        str | None, typer.Option("--basis", metavar="WHAT", help="Which emissions they count: lifecycle or direct.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Add the values of a CSV file to what the daemon learns from: FILE is as a provider of kind "file" reads it.
+
+    With the columns start,g_per_kwh (or the Electricity Maps portal's) these are measured values; with
+    issued_at,start,g_per_kwh forecasts as they were issued, which the daemon learns to weigh. Name the configured
+    provider whose own numbers they are, and they join its series; else they stay a series of their own, because
+    numbers that count different things are never mixed. A second time changes nothing. Only root and the daemon's own
+    user may do this.
+
+    \b
+    greenrun history import uk-2026.csv --provider uk
+    """
+    from greenrun.cli import importing
+
+    stated = importing.Stated(zone=zone, provider=provider, signal=signal, accounting=accounting, basis=basis)
+    importing.run(connect(ctx, socket, config), Path(file).expanduser(), stated, as_json=as_json)
+
+
+@app.command("fetch", cls=Verb, short_help="Ask the sources for the past.")
+def fetch(
+    ctx: typer.Context,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="From when on: 2026-06-01, '2026-06-01 09:00'.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="T", help="Up to when. [default: now]")] = None,
+    zone: Annotated[
+        str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", metavar="NAME", help="Which source to ask; else the history's own, in turn."),
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Have the daemon ask for what was measured, a week at a time from the latest back, and keep it.
+
+    It goes back until a source refuses, goes past weeks that a source cannot tell of now, and says which. What was
+    fetched stays, also when this is interrupted. It counts against the sources' limits. Only root and the daemon's own
+    user may do this.
+
+    \b
+    greenrun history fetch --from 2026-06-01
+    greenrun history fetch --from 2026-06-01 --to 2026-07-01 --provider uk
+    """
+    from greenrun.cli import fetching
+
+    client = connect(ctx, socket, config)
+    fetching.run(client, fetching.span(start, end), zone, provider, as_json=as_json, shows=sys.stderr.isatty())

@@ -1,0 +1,186 @@
+"""Read a CSV file of intensities and hand it to the daemon in parts: each is kept whole or not at all."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenrun.backfill import PRESENT
+from greenrun.cli import text
+from greenrun.cli.options import print_json
+from greenrun.cli.verb import USAGE, LocalError
+from greenrun.clock import utc_now
+from greenrun.core.errors import InvalidInput, ProviderError
+from greenrun.core.intensity import Accounting, Basis, Signal
+from greenrun.providers.trace import SIZE_CAP_BYTES, Issue, Trace, from_us, parse_trace
+
+if TYPE_CHECKING:
+    from greenrun.client import Client
+
+AT_ONCE = 5_000  # values in one request
+
+_Part = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What the options say of the file's values; None where they are silent."""
+
+    zone: str | None = None
+    provider: str | None = None
+    signal: str | None = None
+    accounting: str | None = None
+    basis: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A file's slots as the API takes them, oldest first, and what of the file is left out, each in words."""
+
+    step: timedelta
+    parts: Sequence[_Part]
+    left_out: Sequence[str]
+    holes: int
+
+    @property
+    def values(self) -> int:
+        """How many values there are."""
+        return sum(len(part["slots"]) for part in self.parts)
+
+
+def run(client: "Client", file: Path, stated: Stated, *, as_json: bool) -> None:
+    """Import the file and say what became of it; raise InvalidInput with all that is wrong with it."""
+    _check(stated)
+    trace = _parsed(file, stated)
+    whose = _completed(client, file, stated, trace)
+    read = _read(trace, utc_now())
+    if not read.parts:
+        raise InvalidInput(f"{file} has nothing to import: {'; '.join(read.left_out)}")
+    done = _sent(client, whose, read)
+    if as_json:
+        print_json({**done, "holes": read.holes, "left_out": list(read.left_out)})
+        return
+    for line in _lines(done, read):
+        print(line)
+
+
+def _check(stated: Stated) -> None:
+    """Raise LocalError for a word that is none of those an option takes."""
+    for name, known in (("signal", Signal), ("accounting", Accounting), ("basis", Basis)):
+        said = getattr(stated, name)
+        if said is not None and said not in list(known):
+            raise LocalError(f"--{name}: '{said}' is not one of {', '.join(known)}", USAGE)
+
+
+def _parsed(file: Path, stated: Stated) -> Trace:
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(SIZE_CAP_BYTES + 1)
+    except OSError as exc:
+        raise LocalError(f"{file} cannot be read ({exc.strerror}); nothing was imported", USAGE) from exc
+    try:
+        basis = Basis(stated.basis) if stated.basis else None
+        return parse_trace(raw, str(file), keep_holes=True, basis=basis, zone=stated.zone)
+    except ProviderError as exc:
+        raise InvalidInput(str(exc)) from exc
+
+
+def _completed(client: "Client", file: Path, stated: Stated, trace: Trace) -> Stated:
+    """Return the statement with what the file itself says; the portal's values follow the power over borders."""
+    flows = Accounting.CONSUMPTION if trace.basis else None
+    provider = stated.provider or _own_name(client, file)
+    return replace(
+        stated, provider=provider, zone=stated.zone or trace.zone, basis=stated.basis or trace.basis,
+        accounting=stated.accounting or flows,
+    )  # fmt: skip
+
+
+def _own_name(client: "Client", file: Path) -> str:
+    """Return the file's own name; it must not be taken for a source's by accident, for that cannot be undone."""
+    if file.stem in {row["name"] for row in client.providers()}:
+        raise LocalError(
+            f"{file.stem!r} is a configured provider: say --provider {file.stem} if these are its own numbers, and"
+            " another name if not",
+            USAGE,
+        )
+    return file.stem
+
+
+def _read(trace: Trace, now: datetime) -> Read:
+    step = timedelta(microseconds=trace.step_us)
+    parts, left_out = list[_Part](), dict[str, int]()
+
+    def leave(why: str, count: int) -> None:
+        left_out[why] = left_out.get(why, 0) + count
+
+    for issue in trace.issues:
+        slots = _slots(issue)
+        over = [slot for slot in slots if slot[0] + step <= now]
+        if issue.issued_us is None:
+            leave("values that the file calls estimated", len(issue.values) - len(slots))
+            leave("values of slots that are not over yet", len(slots) - len(over))
+            parts += [{"issued_at": None, "slots": over[at : at + AT_ONCE]} for at in range(0, len(over), AT_ONCE)]
+        elif len(over) < len(slots) or from_us(issue.issued_us) > now - PRESENT:
+            leave("forecasts of the present, which are their source's to tell", 1)
+        elif slots:
+            parts.append({"issued_at": from_us(issue.issued_us), "slots": slots})
+    holes = sum(int((issue.starts_us[1:] - issue.starts_us[:-1] > trace.step_us).sum()) for issue in trace.issues)
+    return Read(step=step, parts=parts, left_out=[f"{n} {why}" for why, n in left_out.items() if n], holes=holes)
+
+
+def _slots(issue: Issue) -> list[tuple[datetime, float]]:
+    rows = zip(issue.starts_us, issue.values, issue.estimated, strict=True)
+    return [(from_us(start), float(value)) for start, value, estimated in rows if not estimated]
+
+
+def _sent(client: "Client", whose: Stated, read: Read) -> dict[str, Any]:
+    """Send everything, the oldest first, so that what is refused for its age is refused before anything is kept."""
+    done: dict[str, Any] = {}
+    head = {name: getattr(whose, name) for name in ("provider", "zone", "signal", "accounting", "basis")}
+    sent = 0
+    for parts in _batches(read.parts):
+        answer = client.import_history(
+            {**head, "step_s": read.step.total_seconds(), "parts": [_json(p) for p in parts]}
+        )
+        counts = {key: done.get(key, 0) + answer[key] for key in ("given", "new")}
+        done = {**answer, **counts}
+        sent += sum(len(part["slots"]) for part in parts)
+        if sys.stderr.isatty() and read.values > AT_ONCE:
+            end = "\n" if sent == read.values else "\r"
+            print(f"{sent} of {read.values} values", end=end, file=sys.stderr, flush=True)
+    return done
+
+
+def _batches(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+    batch: list[_Part] = []
+    for part in parts:
+        if batch and sum(len(row["slots"]) for row in batch) + len(part["slots"]) > AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(part)
+    yield batch
+
+
+def _json(part: _Part) -> _Part:
+    issued_at = part["issued_at"] and part["issued_at"].isoformat()
+    return {"issued_at": issued_at, "slots": [(start.isoformat(), value) for start, value in part["slots"]]}
+
+
+def _lines(done: dict[str, Any], read: Read) -> Iterator[str]:
+    series, now = done["series"], utc_now()
+    is_issued = read.parts[0]["issued_at"] is not None
+    what = "forecasts" if is_issued else "values"
+    kind = ", ".join(part for part in (series["signal"], series["accounting"], series["basis"]) if part)
+    first, last = read.parts[0]["slots"][0][0], max(part["slots"][-1][0] for part in read.parts) + read.step
+    whose = f"{series['zone']} by {text.printable(series['provider'])} ({kind})"
+    yield f"{whose}: {done['given']} {what}, {done['new']} new"
+    holes = "no holes" if not read.holes else "1 hole" if read.holes == 1 else f"{read.holes} holes"
+    yield f"from {text.clock_text(first, now)} to {text.clock_text(last, now)}, {holes}"
+    yield from (f"left out: {why}" for why in read.left_out)
+    if not done["is_used"]:
+        yield (
+            f"the daemon learns from another series of {series['zone']} now, or serves another zone; if these are a"
+            " configured provider's own numbers, import them with --provider NAME"
+        )

@@ -1,0 +1,215 @@
+"""`greenrun providers`: which sources are configured and what became of asking them, and asking each of them now."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from greenrun.cli import text
+from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
+from greenrun.cli.tables import print_table
+from greenrun.cli.verb import FAILED, Group, LocalError, Verb
+from greenrun.clock import utc_now
+
+if TYPE_CHECKING:
+    from greenrun.config import Config as Settings
+    from greenrun.sources import Checked, Coverage
+
+NONE = "no provider is set up: add a [provider.NAME] to the settings and name it in [grid] provider"
+
+app = typer.Typer(
+    name="providers",
+    cls=Group,
+    help="Show and check the sources of carbon intensity.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("list", cls=Verb, short_help="List the configured sources and what is known by them.")
+def list_providers(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
+    """List the configured sources: what each is for, whether its key can be read, and what became of asking it.
+
+    Without a daemon it is what the settings alone tell.
+
+    \b
+    greenrun providers list
+    """
+    from greenrun.client import NotReachable
+
+    try:
+        rows, is_live = connect(ctx, socket, config).providers(), True
+    except NotReachable:
+        rows, is_live = _from_settings(ctx, config), False
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print(NONE)
+        return
+    now = utc_now()
+    columns = ("name", "kind", "role", "zones", "key", "forecast", "reaches to", "measured to", "asked", "failed")
+    print_table(columns, [_row(row, now) for row in rows], right=("asked", "failed"))
+    for row in rows:
+        for line in (row["label"], row["attribution"], row["key_problem"]):
+            if line:
+                print(f"{row['name']}: {text.printable(line)}")
+    if not is_live:
+        print("the daemon does not answer, so this is what the settings tell")
+
+
+@app.command("check", cls=Verb, short_help="Ask each configured source now.")
+def check(
+    ctx: typer.Context,
+    zone: Annotated[
+        str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Ask each configured source now: how far it reaches, its holes, its age, and how often it may still be asked.
+
+    It asks by itself, from the settings, so it works before the daemon is started; what it asks counts against the
+    sources' limits as the daemon's own questions do. The exit code is 1 when no source answers.
+
+    \b
+    greenrun providers check
+    greenrun providers check --zone DK-DK1
+    """
+    from greenrun.config import load_config
+
+    settings = load_config(config_path(ctx, config))
+    if not settings.provider:
+        raise LocalError(NONE)
+    now = utc_now()
+    found = []
+    for name in settings.provider:
+        found.append(_checked(settings, name, zone, now))
+        if not as_json:
+            for line in _lines(found[-1], now):
+                print(text.printable(line), flush=True)
+    if as_json:
+        print_json([_as_json(checked) for checked in found])
+    raise typer.Exit(0 if any(checked.answers for checked in found) else FAILED)
+
+
+def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
+    from greenrun.api.sources import provider_view
+    from greenrun.config import load_config
+    from greenrun.sources import state_of
+
+    settings = load_config(config_path(ctx, config))
+    grid = settings.grid
+    states = [state_of(name, row, grid.provider, grid.history_names) for name, row in settings.provider.items()]
+    return [provider_view(state).model_dump(mode="json") for state in states]
+
+
+def _row(row: Mapping[str, Any], now: datetime) -> list[str]:
+    asked = row["asked"]
+    return [
+        row["name"],
+        row["kind"],
+        row["role"],
+        _zones(row["zones"]),
+        "not needed" if not row["needs_key"] else "unreadable" if row["key_problem"] else "readable",
+        f"{_since(row['forecast_at'], now)} ago" if row["forecast_at"] else "-",
+        _clock(row["forecast_end"], now),
+        _clock(row["measured_until"], now),
+        "-" if asked is None else str(asked["requests"]),
+        "-" if asked is None else str(sum(asked["failures"].values())),
+    ]
+
+
+def _zones(zones: list[str]) -> str:
+    return ", ".join(zones) if 0 < len(zones) <= 2 else f"{len(zones)} zones" if zones else "depends"
+
+
+def _since(at: str, now: datetime) -> str:
+    return text.duration_text((now - text.instant(at)).total_seconds())
+
+
+def _clock(at: str | None, now: datetime) -> str:
+    return text.clock_text(text.instant(at), now) if at else "-"
+
+
+def _checked(settings: "Settings", name: str, zone: str | None, now: datetime) -> "Checked":
+    """Open a source as the daemon would, and ask it; a replay begins now, as it would for a new daemon."""
+    from greenrun.core.errors import ConfigError, ProviderError
+    from greenrun.providers import open_provider
+    from greenrun.sources import Checked, check
+
+    stated = settings.provider[name]
+    asked = zone or stated.zone or settings.grid.zone
+    if asked is None:
+        return Checked(name=name, zone=None, forecast_problem="no zone is set; name one with --zone")
+    try:
+        opened = open_provider(name, stated, lambda key: now, settings.grid.settle_after)
+    except (ProviderError, ConfigError) as exc:
+        return Checked(name=name, zone=asked, forecast_problem=str(exc))
+    try:
+        return check(opened, asked, now)
+    finally:
+        if opened.web is not None:
+            opened.web.close()
+
+
+def _lines(checked: "Checked", now: datetime) -> list[str]:
+    series = checked.series
+    kind = ", ".join(part for part in (series.signal, series.accounting, series.basis) if part) if series else ""
+    told = [f"  {checked.label}"] if checked.label else []
+    if checked.forecast is None:
+        told.append(f"  forecast: {checked.forecast_problem}")
+    else:
+        age = text.duration_text((now - (checked.known_at or now)).total_seconds())
+        ahead = text.duration_text((checked.forecast.end - now).total_seconds())
+        told.append(f"  forecast: {_coverage(checked.forecast, now)}; {age} old, reaches {ahead} ahead")
+    if checked.history is not None:
+        told.append(f"  last day: {_coverage(checked.history, now)}")
+    elif checked.history_problem:
+        told.append(f"  last day: {checked.history_problem}")
+    if checked.dropped:
+        told.append(f"  dropped: {', '.join(f'{count} values ({why})' for why, count in checked.dropped.items())}")
+    if checked.quota_left is not None:
+        told.append(f"  may still be asked: {checked.quota_left} times")
+    told += [f"  {checked.attribution}"] if checked.attribution else []
+    return [f"{checked.name}: {checked.zone or 'no zone'}" + (f" ({kind}; g CO2e/kWh)" if kind else ""), *told]
+
+
+def _coverage(coverage: "Coverage", now: datetime) -> str:
+    holes = coverage.holes
+    said = f", {len(holes)} hole{'s' if len(holes) > 1 else ''}" if holes else ", no holes"
+    step = text.duration_text(coverage.step.total_seconds())
+    span = f"{text.clock_text(coverage.start, now)} to {text.clock_text(coverage.end, now)}"
+    return f"{coverage.slots} slots of {step}, {span}{said}"
+
+
+def _as_json(checked: "Checked") -> dict[str, Any]:
+    from greenrun.api.schemas import instant_text
+
+    def covered(coverage: "Coverage | None") -> dict[str, Any] | None:
+        if coverage is None:
+            return None
+        holes = [{"start": instant_text(start), "end": instant_text(end)} for start, end in coverage.holes]
+        step_s = coverage.step.total_seconds()
+        edges = {"start": instant_text(coverage.start), "end": instant_text(coverage.end)}
+        return {**edges, "step_s": step_s, "slots": coverage.slots, "holes": holes}
+
+    return {
+        "name": checked.name,
+        "zone": checked.zone,
+        "label": checked.label,
+        "attribution": checked.attribution,
+        "series": asdict(checked.series) if checked.series else None,
+        "known_at": instant_text(checked.known_at) if checked.known_at else None,
+        "forecast": covered(checked.forecast),
+        "forecast_problem": checked.forecast_problem,
+        "history": covered(checked.history),
+        "history_problem": checked.history_problem,
+        "quota_left": checked.quota_left,
+        "dropped": dict(checked.dropped),
+        "answers": checked.answers,
+    }

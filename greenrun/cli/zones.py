@@ -1,0 +1,69 @@
+"""`greenrun zones`: which grid areas there are, and which kinds of source serve them; needs no daemon."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from greenrun.cli.options import AsJson, print_json
+from greenrun.cli.tables import print_table
+from greenrun.cli.verb import FAILED, LocalError
+from greenrun.core.countries import COUNTRIES
+from greenrun.core.zones import nearest_zone
+
+
+def zones(
+    search: Annotated[
+        str | None, typer.Option("--search", metavar="TEXT", help="Only zones whose code or name has this in it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the zones that the kinds of source serve, by what this version knows of them; asks nobody.
+
+    With --search also countries that no kind lists: a source whose zones depend on its file or its key may serve them.
+
+    \b
+    greenrun zones --search denmark
+    """
+    served, open_ended = _served()
+    found = _found(served, search) if search else served
+    rows = [{"zone": zone, **row} for zone, row in sorted(found.items())]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        raise LocalError(f"no zone is called '{search}', nor anything like it; `greenrun zones` lists all", FAILED)
+    print_table(
+        ("zone", "name", "sources"), [(row["zone"], row["name"], _sources(row) or "none known") for row in rows]
+    )
+    print(f"\nwhat these serve depends on their file, their address or their key: {', '.join(open_ended)}")
+
+
+def _served() -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return each zone with its name and the kinds that serve it, and the kinds whose zones depend on more."""
+    from greenrun.providers import SOURCES
+    from greenrun.sources import needs_key, zones_of
+
+    rows: dict[str, dict[str, Any]] = defaultdict(lambda: {"name": "", "sources": []})
+    for kind in SOURCES:
+        for zone, name in zones_of(kind).items():
+            rows[zone]["name"] = rows[zone]["name"] or name or COUNTRIES.get(zone, "")
+            rows[zone]["sources"].append({"kind": kind, "needs_key": needs_key(kind)})
+    open_ended = [f"{kind} (key)" if needs_key(kind) else kind for kind in SOURCES if not zones_of(kind)]
+    return dict(rows), open_ended
+
+
+def _found(served: Mapping[str, dict[str, Any]], text: str) -> dict[str, dict[str, Any]]:
+    every = {code: {"name": name, "sources": []} for code, name in COUNTRIES.items()} | dict(served)
+    said = text.strip().casefold()
+    near = nearest_zone(text)
+    return {
+        zone: row
+        for zone, row in every.items()
+        if zone == near or said in zone.casefold() or said in f"{row['name']} {COUNTRIES.get(zone[:2], '')}".casefold()
+    }
+
+
+def _sources(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{source['kind']} (key)" if source["needs_key"] else source["kind"] for source in row["sources"])

@@ -1,0 +1,128 @@
+"""NVIDIA's driver library as the meter asks it: one board's counter and power, and its refusals as sentences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pynvml
+
+from greenrun.core.energy import Device
+from greenrun.core.errors import MeterError
+from greenrun.meters.accumulator import HIGHEST_W
+
+_ASK_SMI = "see what nvidia-smi says, then start greenrun again"
+_WHY = {
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "This machine has no driver library of NVIDIA's (libnvidia-ml.so.1); install "
+    "the driver, or choose another meter.",
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver is not loaded; load it until nvidia-smi answers, or choose "
+    "another meter.",
+    pynvml.NVML_ERROR_NO_PERMISSION: "This user may not ask NVIDIA's driver; give it access to /dev/nvidiactl and "
+    "/dev/nvidia0 and so on.",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "NVIDIA's library and the driver that is loaded are of different "
+    "versions, as after an update; reload the driver or restart the machine.",
+}
+# A handle ends with the driver that gave it; a board that comes back has to be looked for.
+_GONE = {
+    pynvml.NVML_ERROR_GPU_IS_LOST,
+    pynvml.NVML_ERROR_RESET_REQUIRED,
+    pynvml.NVML_ERROR_UNINITIALIZED,
+    pynvml.NVML_ERROR_INVALID_ARGUMENT,
+}
+
+
+@dataclass(slots=True)
+class Nvidia:
+    """A board by its UUID; `limit_w` is what it never draws more than, `counts` whether it has an energy counter."""
+
+    device: Device
+    limit_w: float
+    counts: bool
+    handle: Any  # None while the board is away
+
+    def counter_j(self) -> float | None:
+        """Return its energy counter in J; None when it has none, or cannot be asked now."""
+        told_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption) if self.counts else None
+        return None if told_mj is None else told_mj / 1000
+
+    def power_w(self) -> float | None:
+        """Return what it draws in W; None when it cannot be asked now."""
+        told_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
+        return None if told_mw is None else told_mw / 1000
+
+    def _ask(self, question: Callable[[Any], int]) -> int | None:
+        try:
+            self.handle = self.handle or self._found_again()
+            return question(self.handle)
+        except pynvml.NVMLError as exc:
+            if exc.value in _GONE:
+                self.handle = None
+            return None
+
+    def _found_again(self) -> Any:
+        try:
+            return pynvml.nvmlDeviceGetHandleByUUID(self.device.id)
+        except pynvml.NVMLError_Uninitialized:
+            pynvml.nvmlInit()
+            return pynvml.nvmlDeviceGetHandleByUUID(self.device.id)
+
+
+def open_driver() -> str:
+    """Open the library and return the driver's version; raise MeterError when it cannot be asked."""
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError as exc:
+        raise refusal(exc) from exc
+
+
+def refusal(exc: pynvml.NVMLError) -> MeterError:
+    """Return what an error of the library means to the user."""
+    return MeterError(_WHY.get(exc.value, f"NVIDIA's driver cannot be asked ({exc}); {_ASK_SMI}."))
+
+
+def board_count() -> int:
+    """Return how many boards the driver knows, those that cannot be read included; raise MeterError."""
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError as exc:
+        raise refusal(exc) from exc
+
+
+def board_at(index: int) -> Nvidia | None:
+    """Return the board at an index; None when it is lost. One that MIG splits is one board all the same."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError:
+        return None
+    memory = _known(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    bounds_mw = _known(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
+    limit_mw = _known(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    device = Device(
+        id=uuid,
+        index=index,
+        model=name,
+        source="nvml",
+        memory_bytes=memory.total if memory else None,
+        power_w=limit_mw / 1000 if limit_mw else None,
+    )
+    highest_w = max(bounds_mw[1] if bounds_mw else 0, limit_mw or 0) / 1000 or HIGHEST_W
+    return Nvidia(device, highest_w, _counts(handle), handle)
+
+
+def _counts(handle: Any) -> bool:
+    """Whether a board has an energy counter: those before Volta and virtual ones have none."""
+    try:
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        return False
+    except pynvml.NVMLError:  # one that is in trouble just now has one none the less
+        return True
+    return True
+
+
+def _known(question: Callable[[Any], Any], handle: Any) -> Any:
+    try:
+        return question(handle)
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,98 @@
+"""The metrics of the grid: what is gone by in each zone, how good that is, and how its sources answer."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from greenrun.core.intensity import Rung, SeriesId, Signal
+from greenrun.metrics.state import LiveState
+
+HORIZONS_H = (1, 6, 12, 24)
+_BY_SOURCE = ("provider", "grid_zone")
+
+
+def grid_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield of each zone the intensity now and ahead and its rung, of each source how far it reaches; no invented 0."""
+    now = state.now()
+    current = GaugeMetricFamily(
+        "greenrun_grid_carbon_intensity_grams_per_kwh",
+        "Carbon intensity of the present slot, in g CO2e per kWh; greenrun_grid_rung tells how good that is.",
+        labels=("grid_zone", "signal"),
+    )
+    ahead = GaugeMetricFamily(
+        "greenrun_grid_forecast_intensity_grams_per_kwh",
+        "Forecast carbon intensity that far ahead, in g CO2e per kWh.",
+        labels=("grid_zone", "horizon"),
+    )
+    rungs = GaugeMetricFamily(
+        "greenrun_grid_rung",
+        "Which rung of the ladder of fallbacks is gone by: 1 for that one.",
+        labels=("grid_zone", "rung"),
+    )
+    for zone, standing in state.standings().items():
+        for rung in Rung:
+            rungs.add_metric((zone, rung.value), float(rung is standing.rung))
+        if standing.forecast is None:
+            continue
+        series = standing.forecast.series
+        if (value := series.at(now)) is not None:
+            current.add_metric((zone, _signal(series.id)), value)
+        for hours in HORIZONS_H:
+            if (value := series.at(now + timedelta(hours=hours))) is not None:
+                ahead.add_metric((zone, f"{hours}h"), value)
+    yield from (current, ahead, rungs, *_sources(state))
+
+
+def _sources(state: LiveState) -> Iterator[Metric]:
+    success = GaugeMetricFamily(
+        "greenrun_grid_forecast_last_success_timestamp_seconds",
+        "When the source last gave a usable forecast.",
+        labels=_BY_SOURCE,
+    )
+    reach = GaugeMetricFamily(
+        "greenrun_grid_forecast_horizon_seconds", "How far ahead the source's last forecast reaches.", labels=_BY_SOURCE
+    )
+    age = GaugeMetricFamily(
+        "greenrun_grid_forecast_age_seconds",
+        "How long the source's last forecast has been known; one that only repeats an earlier one is as old as that.",
+        labels=_BY_SOURCE,
+    )
+    now = state.now()
+    for word in state.words():
+        origin = (word.provider, word.forecast.series.id.zone)
+        success.add_metric(origin, word.forecast.fetched_at.timestamp())
+        reach.add_metric(origin, max(0.0, (word.end - now).total_seconds()))
+        age.add_metric(origin, word.age(now).total_seconds())
+    yield from (success, reach, age)
+
+
+def request_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield what providers were asked, what had no usable answer, which values were none, and what may yet be asked."""
+    asked = CounterMetricFamily("greenrun_grid_requests_total", "Questions to a provider.", labels=("provider",))
+    for provider, count in state.requests().items():
+        asked.add_metric((provider,), count)
+    left = GaugeMetricFamily(
+        "greenrun_grid_quota_left", "Questions that the provider last said may still be asked.", labels=("provider",)
+    )
+    for provider, count in state.quota_left().items():
+        left.add_metric((provider,), count)
+    failed = "Questions to a provider without a usable answer."
+    dropped = "Values of a provider that were missing or no intensities, and left out."
+    yield asked
+    yield _by_cause("greenrun_grid_request_failures_total", failed, state.failures())
+    yield _by_cause("greenrun_grid_values_dropped_total", dropped, state.dropped())
+    yield left
+
+
+def _by_cause(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=("provider", "cause"))
+    for key, count in counts.items():
+        family.add_metric(key, count)
+    return family
+
+
+def _signal(series: SeriesId) -> str:
+    is_plain = series.signal is not Signal.AVERAGE or series.basis is None
+    return series.signal.value if is_plain else f"{series.signal.value}_{series.basis}"

@@ -1,0 +1,44 @@
+"""The metrics that tell how good forecasts were."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from greenrun.metrics.state import LiveState
+from greenrun.quality import Judged
+
+_LABELS = ("grid_zone", "provider", "lead")
+_FIGURES = {
+    "mean_absolute_error_g_per_kwh": (
+        "greenrun_grid_forecast_mean_absolute_error_grams_per_kwh",
+        "How far forecasts were from what was then measured, that far ahead, in g CO2e per kWh.",
+    ),
+    "bias_g_per_kwh": (
+        "greenrun_grid_forecast_bias_grams_per_kwh",
+        "Forecasts minus what was then measured, that far ahead, in g CO2e per kWh.",
+    ),
+    "rank_correlation": (
+        "greenrun_grid_forecast_rank_correlation",
+        "How well forecasts put hours into the order in which they came: 1 perfectly, 0 not at all.",
+    ),
+    "captured_ratio": (
+        "greenrun_grid_forecast_captured_ratio",
+        "Share of what the cleanest 4 h in 24 h would have saved that choosing them by the forecast saved.",
+    ),
+}
+
+
+def quality_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield how good forecasts were, by lead time, over the last weeks; nothing of which too little is known."""
+    newest: dict[tuple[str, str], Judged] = {}
+    for judged in state.quality():
+        newest.setdefault((judged.series.zone, judged.series.provider), judged)
+    for figure, (name, text) in _FIGURES.items():
+        family = GaugeMetricFamily(name, text, labels=_LABELS)
+        for origin, judged in newest.items():
+            for row in judged.leads:
+                if (value := getattr(row, figure)) is not None:
+                    family.add_metric((*origin, f"{row.lead_h[0]}-{row.lead_h[1]}h"), value)
+        if family.samples:
+            yield family

@@ -1,0 +1,91 @@
+"""What each part of the daemon takes from the settings, and the sources of carbon intensity opened by them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from greenrun.api.service import ApiSettings
+from greenrun.clock import utc_now
+from greenrun.config import Config
+from greenrun.core.errors import ConfigError, ProviderError
+from greenrun.core.ladder import Ageing
+from greenrun.core.plan import Options
+from greenrun.engine import EngineSettings
+from greenrun.meters import ConstantSettings, EmulatedSettings, MeterSettings, OpenMeter
+from greenrun.providers import Provider, open_provider
+from greenrun.store import Store
+
+
+def open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provider]]:
+    """Open the sources of forecasts and of measured values: the same object where they are the same.
+
+    Raise ConfigError for one that cannot be used as it is set.
+    """
+    grid = config.grid
+    opened = {name: _open_provider(config, name, store) for name in {*grid.provider, *grid.history_names}}
+    return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
+
+
+def _open_provider(config: Config, name: str, store: Store) -> Provider:
+    settle_after = config.grid.settle_after
+    try:
+        return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
+    except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
+        raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
+
+
+def meter_settings(config: Config) -> MeterSettings:
+    """Return what the meters are told."""
+    devices = config.devices
+    return MeterSettings(
+        kinds=tuple(devices.meter),
+        include=tuple(int(name) if name.isdigit() else name for name in devices.include),
+        emulated=EmulatedSettings(**devices.emulated.model_dump()),
+        constant=ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
+    )
+
+
+def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
+    """Return what the engine is told; the power of a GPU only where it is the same for all."""
+    planner = config.planner
+    powers = {device.power_w for device in meter.devices()}
+    step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
+    return EngineSettings(
+        zone=config.grid.zone,
+        also=tuple(zone for zone in config.grid.also if zone != config.grid.zone),
+        ageing=_ageing(config, forecasts),
+        tick=planner.tick,
+        horizon=planner.horizon,
+        climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
+        cpu_slots=config.devices.cpu_slots,
+        options=Options(
+            default_max_delay=planner.default_max_delay,
+            due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),
+            min_saving=planner.min_saving,
+            run_below_g_per_kwh=planner.run_below,
+            pue=config.devices.pue,
+            gpu_power_w=powers.pop() if len(powers) == 1 else None,
+        ),
+    )
+
+
+def api_settings(config: Config) -> ApiSettings:
+    """Return what the API is told."""
+    return ApiSettings(
+        zone=config.grid.zone,
+        also=config.grid.also,
+        default_duration=config.planner.default_duration,
+        default_max_delay=config.planner.default_max_delay,
+        duration_quantile=config.planner.duration_quantile,
+        max_queued=config.jobs.max_queued,
+    )
+
+
+def _ageing(config: Config, forecasts: Sequence[Provider]) -> Ageing:
+    """A replayed trace never ages; what a file says that does not tell when it was issued, somebody answers for."""
+    files = frozenset(provider.name for provider in forecasts if provider.web is None)
+    return Ageing(stale_after=None if _is_replayed(forecasts) else config.grid.stale_after, statements=files)
+
+
+def _is_replayed(forecasts: Sequence[Provider]) -> bool:
+    """Whether a source plays a trace, in which a day may be over in a minute."""
+    return any(not provider.settle_after for provider in forecasts)

@@ -1,0 +1,205 @@
+"""Electricity Maps, by a key: hourly forecasts and measured values for most of the world, where the plan allows."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
+from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
+from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
+from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.settings import KeySettings, PositiveDuration, Url, read_key
+from greenrun.providers.web import Answer, Web
+
+ATTRIBUTION = "Source: Electricity Maps (www.electricitymaps.com), all rights reserved"
+STEP = timedelta(hours=1)
+PACE = timedelta(seconds=1)  # questions at once have been answered as if the key were bad
+HORIZONS = tuple(timedelta(hours=hours) for hours in (24, 48, 72))
+SIGNAL = "carbon-intensity"
+# An unknown zone must be an error: by default the values are those of the place that the question comes from.
+NO_GUESS = {"v4": {"disableCallerLookup": "true"}, "v3": {"shouldUseFallbackCallerLookup": "false"}}
+
+_SANDBOX = re.compile(rb"SANDBOX[ _]MODE", re.IGNORECASE)
+
+
+def _one_it_has(horizon: timedelta) -> timedelta:
+    if horizon not in HORIZONS:
+        raise ValueError("must be 24h, 48h or 72h")
+    return horizon
+
+
+class ElectricityMapsSettings(KeySettings):
+    """[provider.NAME] with kind "electricity_maps"; accounting "consumption" is what they call flow-traced."""
+
+    kind: Literal["electricity_maps"] = "electricity_maps"
+    url: Url = "https://api.electricitymaps.com"
+    version: Literal["v4", "v3"] = "v4"
+    basis: Basis = Basis.LIFECYCLE
+    accounting: Accounting = Accounting.CONSUMPTION
+    horizon: Annotated[PositiveDuration, AfterValidator(_one_it_has)] = timedelta(hours=48)
+
+    @model_validator(mode="after")
+    def _as_the_version_can(self) -> Self:
+        if self.version == "v3" and self.accounting is not Accounting.CONSUMPTION:
+            raise ValueError('version "v3" knows no other accounting than "consumption"; set version = "v4"')
+        return self
+
+
+class Camel(BaseModel):
+    """What the source writes in camel case."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class Zone(Camel):
+    """A zone; `access` lists the questions that the key may ask of it; None: not stated."""
+
+    zone_name: str = ""
+    access: list[str] | None = None
+
+    def allows(self, question: str) -> bool:
+        """Whether the question may be asked, or may be for all that this tells: the source has the last word."""
+        return self.access is None or any("*" in entry or f"{SIGNAL}/{question}" in entry for entry in self.access)
+
+
+class Zones(RootModel[dict[str, Zone]]):
+    """The zones that there are."""
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _without_remarks(cls, raw: object) -> object:
+        return {key: zone for key, zone in raw.items() if key[:1] != "_"} if isinstance(raw, dict) else raw
+
+
+class Hour(Camel):
+    """One hour. Only history tells what was estimated, and which emissions are counted."""
+
+    start: Instant = Field(alias="datetime")
+    carbon_intensity: Number
+    is_estimated: bool | None = None
+    estimation_method: str | None = None
+    emission_factor_type: str | None = None
+    flow_traced: bool | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the source says that nothing about it is estimated."""
+        return self.is_estimated is False and self.estimation_method is None
+
+
+class Said(Camel):
+    """A forecast, or what was. `updatedAt` is left alone: it is about the instant of the question."""
+
+    zone: str
+    hours: list[Hour] = Field(validation_alias=AliasChoices("forecast", "data"))
+    temporal_granularity: Literal["hourly"] = "hourly"
+
+
+class ElectricityMaps:
+    """Hourly forecasts and measured values, in g CO2e/kWh; the first question of all is what the key may ask."""
+
+    refresh_every = timedelta(hours=1)
+
+    def __init__(
+        self, name: str, settings: ElectricityMapsSettings, anchor: Anchor, settle_after: timedelta
+    ) -> None:  # fmt: skip
+        self.name, self.label, self.settle_after = name, settings.label, settle_after
+        self.attribution = settings.attribution or ATTRIBUTION
+        key = read_key(settings.key_file)
+        self.web = Web(name, settings, every=PACE, secrets=[key], headers={"auth-token": key})
+        self._settings = settings
+        self._known: dict[str, Zone] = {}
+
+    @property
+    def zones(self) -> Mapping[str, str]:
+        """The zones of which the key may ask something, with their names; empty before the first question."""
+        return {zone: known.zone_name for zone, known in self._known.items() if known.access != []}
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the forecast from the hour that holds `now` on; raise ProviderError."""
+        hours = self._ask("forecast", zone, {"horizonHours": str(self._settings.horizon // STEP)})
+        points = [Point(hour.start, hour.carbon_intensity) for hour in hours]
+        return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return what was measured in `[start, end)`, nine days at most; raise ProviderError.
+
+        An hour that is still estimated is left out.
+        """
+        hours = self._ask("past-range", zone, {"start": _written(start - STEP), "end": _written(min(end, now))})
+        points = [Point(hour.start, hour.carbon_intensity, Kind.MEASURED) for hour in hours if hour.is_measured]
+        return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
+
+    def _ask(self, question: str, zone: str, params: Mapping[str, str]) -> list[Hour]:
+        self._look_up(zone, question)
+        version, basis = self._settings.version, self._settings.basis
+        traced = {"flowTraced": str(self._is_traced).lower()} if version == "v4" else {}
+        asked = {"zone": zone, "emissionFactorType": basis.value, **traced, **NO_GUESS[version], **params}
+        said = self._get(f"/{SIGNAL}/{question}", asked).read(Said)
+        others = [hour for hour in said.hours if hour.emission_factor_type not in (None, basis.value)]
+        others += [hour for hour in said.hours if hour.flow_traced not in (None, self._is_traced)]
+        if said.zone != zone or others:
+            raise ProviderGarbage(
+                f"greenrun does not use what {self.name} answered: it is of another zone than {zone}, or counts other"
+                f" emissions than those of {self._settings.accounting} ({basis})"
+            )
+        return said.hours
+
+    def _look_up(self, zone: str, question: str) -> None:
+        """Find out what the key may ask, again where this is not known to be part of it: plans change.
+
+        Where the source lists no zone at all, nothing is found out, and the question itself is.
+        """
+        refuse_other(self.name, self._settings.zone, zone)
+        if self._allows(zone, question):
+            return
+        self._known = self._get("/zones", {}).read(Zones).root
+        if self._known and not self._allows(zone, question):
+            raise ProviderRefused(
+                f"the key of {self.name} gives no access to {question} of {zone!r} ({len(self.zones)} zones are open to"
+                f" it); set [grid] zone to one of them, or have the plan changed"
+            )
+
+    def _allows(self, zone: str, question: str) -> bool:
+        known = self._known.get(zone)
+        return known is not None and known.allows(question)
+
+    def _get(self, path: str, params: Mapping[str, str]) -> Answer:
+        try:
+            answer = self.web.get(f"/{self._settings.version}{path}", params)
+        except ProviderRefused as exc:
+            if exc.status == 404 and "No recent data" in str(exc):
+                text = f"{self.name} has no recent data of {params.get('zone')}; what is known stays in use"
+                raise ProviderUnavailable(text, status=404) from exc
+            raise
+        if _SANDBOX.search(answer.body):
+            raise ProviderRefused(
+                f"{self.name} answers with made-up numbers, because its key is one for the sandbox; greenrun uses none"
+                f" of them: write a key of a plan into {self._settings.key_file}"
+            )
+        return answer
+
+    @property
+    def _is_traced(self) -> bool:
+        return self._settings.accounting is Accounting.CONSUMPTION
+
+    def _id(self, zone: str) -> SeriesId:
+        settings = self._settings
+        return SeriesId(provider=self.name, zone=zone, accounting=settings.accounting, basis=settings.basis)
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,133 @@
+"""A zone's yearly mean, perhaps in the usual course of a day: the last guess before none, and marked as one."""
+
+import csv
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Literal, NamedTuple, NoReturn, Self
+
+from pydantic import Field, model_validator
+
+from greenrun.core.countries import COUNTRIES
+from greenrun.core.errors import ProviderRefused
+from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Slot
+from greenrun.providers.payload import HIGHEST_G_PER_KWH
+from greenrun.providers.provider import Anchor
+from greenrun.providers.settings import ProviderSettings
+
+ATTRIBUTION = "Yearly mean: Ember, Yearly Electricity Data (2025), CC BY 4.0, via Our World in Data"
+HOURS = 24
+AHEAD = timedelta(hours=72)
+STEP = timedelta(hours=1)
+
+GramsPerKwh = Annotated[float, Field(ge=0, le=HIGHEST_G_PER_KWH, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class StaticSettings(ProviderSettings):
+    """[provider.NAME] with kind "static"; `profile` is relative to the mean, hour by hour from midnight UTC."""
+
+    kind: Literal["static"] = "static"
+    g_per_kwh: GramsPerKwh | None = None
+    profile: tuple[Share, ...] = ()
+    accounting: Accounting | None = None
+    basis: Basis | None = None
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        found = [*_profile_problems(self.profile)]
+        if self.g_per_kwh is None and (self.accounting or self.basis):
+            found.append("accounting and basis describe your own g_per_kwh; state it, or leave them out")
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+
+class YearlyMean(NamedTuple):
+    """What a kWh generated in a country emitted over a year, life cycle included, in g CO2e."""
+
+    year: int
+    g_per_kwh: float
+
+
+class Static:
+    """The same day over and over: every slot is ESTIMATED, and there is no history, since nothing was measured.
+
+    Without `g_per_kwh` of its own it knows the yearly means of countries, which are not those of their parts.
+    """
+
+    web = None
+    refresh_every = STEP
+
+    def __init__(self, name: str, settings: StaticSettings, anchor: Anchor, settle_after: timedelta) -> None:
+        self.name, self.label, self.settle_after = name, settings.label, settle_after
+        own = settings.g_per_kwh is not None
+        self.attribution = settings.attribution or ("" if own else ATTRIBUTION)
+        known = {} if own else packaged_zones()
+        self.zones: Mapping[str, str] = {settings.zone: settings.label} if settings.zone else known
+        self._settings = settings
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return hours of the mean, or of the mean in its usual course, for three days; raise ProviderRefused."""
+        mean, profile = self._mean(zone), self._settings.profile or (1.0,) * HOURS
+        first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        starts = [first + number * STEP for number in range(AHEAD // STEP)]
+        slots = [Slot(start, start + STEP, mean * profile[start.hour], Kind.ESTIMATED) for start in starts]
+        return Forecast(series=Series.of(self._id(zone), slots), fetched_at=now, rung=Rung.STATIC)
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Raise ProviderRefused: a yearly mean is no measurement."""
+        self._mean(zone)
+        raise ProviderRefused(
+            f"a yearly mean is no measurement, so greenrun settles nothing with {self.name!r};"
+            " name a history_provider in [grid] that has measured values"
+        )
+
+    def _mean(self, zone: str) -> float:
+        own = self._settings
+        if own.zone not in (None, zone):
+            raise ProviderRefused(
+                f"provider {self.name!r} serves {own.zone!r}, not {zone!r}; change grid.zone or name another provider"
+            )
+        if own.g_per_kwh is not None:
+            return own.g_per_kwh
+        known = yearly_means().get(zone)
+        return known.g_per_kwh if known else _refuse(zone)
+
+    def _id(self, zone: str) -> SeriesId:
+        own = self._settings
+        if own.g_per_kwh is not None:
+            return SeriesId(provider=self.name, zone=zone, accounting=own.accounting, basis=own.basis)
+        return SeriesId(provider=self.name, zone=zone, accounting=Accounting.PRODUCTION, basis=Basis.LIFECYCLE)
+
+
+def packaged_zones() -> Mapping[str, str]:
+    """Return the countries whose mean is packaged, with their names."""
+    return {zone: COUNTRIES.get(zone, "") for zone in yearly_means()}
+
+
+@cache
+def yearly_means() -> Mapping[str, YearlyMean]:
+    """Return the packaged means by country: Ember's last year of each, without the tiniest grids."""
+    text = files("greenrun.providers").joinpath("yearly_means.csv").read_text(encoding="ascii")
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return {row["zone"]: YearlyMean(int(row["year"]), float(row["g_per_kwh"])) for row in rows}
+
+
+def _refuse(zone: str) -> NoReturn:
+    country = zone[:2]
+    mean = yearly_means().get(country)
+    hint = f" ({country}'s, {mean.g_per_kwh:g}, is not that of its parts)" if mean else ""
+    raise ProviderRefused(f"greenrun knows no yearly mean of {zone}{hint}; set g_per_kwh to one that you trust")
+
+
+def _profile_problems(profile: tuple[float, ...]) -> list[str]:
+    if not profile:
+        return []
+    if len(profile) != HOURS:
+        return [f"profile has {len(profile)} values; write {HOURS}, one for each hour from midnight UTC on"]
+    mean = sum(profile) / HOURS
+    return (
+        [] if abs(mean - 1) < 0.01 else [f"profile has the mean {mean:.3g}; divide its values by it, so that it is 1"]
+    )

@@ -1,0 +1,85 @@
+"""The quality of forecasts is judged from the store, kept at hand, and served as it is."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.quality import DAY_H, LEADS_H, MISSING_WINDOW, Quality
+from greenrun.quality import ForecastQuality, Judged
+from greenrun.store import Store
+from tests.api.fakes import HOUR, NOW, World
+
+DAY = timedelta(days=1)
+
+
+def judged(provider: str = "test", basis: Basis | None = Basis.LIFECYCLE, bias: float = -2.5) -> Judged:
+    """How good forecasts were, as far as each lead time allows to say."""
+    long = {(24, 48): {"captured_ratio": 0.7}, DAY_H: {"captured_ratio": 0.8}}
+    leads = tuple(
+        Quality(
+            lead_h=lead_h, issues=40, hours=240, mean_absolute_error_g_per_kwh=12.0, bias_g_per_kwh=bias,
+            rank_correlation=0.9, **long.get(lead_h, {}),
+            missing={} if lead_h in long else {"captured_ratio": MISSING_WINDOW},
+        )
+        for lead_h in (*LEADS_H, DAY_H)
+    )  # fmt: skip
+    return Judged(series=SeriesId(provider=provider, zone="GB", basis=basis), leads=leads)
+
+
+def day(hour: int) -> float:
+    return 300.0 + 10.0 * ((hour * 7) % 24)
+
+
+def series(provider: str, first: int, last: int, kind: Kind, add: float = 0.0) -> Series:
+    hours = range(first, last)
+    starts = [NOW - 5 * DAY + hour * HOUR for hour in hours]
+    return Series.of(
+        SeriesId(provider=provider, zone="GB"), slots_of(starts, [day(hour) + add for hour in hours], HOUR, kind)
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    """Two sources' forecasts over four days, and what was measured."""
+    with Store(tmp_path / "greenrun.db") as opened:
+        for hour in range(0, 4 * 24, 6):
+            at = NOW - 5 * DAY + hour * HOUR
+            for provider, add in (("good", 0.0), ("high", 20.0)):
+                told = series(provider, hour, hour + 30, Kind.FORECAST, add)
+                opened.save_forecast(Forecast(series=told, fetched_at=at))
+        opened.save_intensities(series("meter", 0, 120, Kind.MEASURED), fetched_at=NOW)
+        yield opened
+
+
+def test_each_source_is_judged_by_itself_from_what_the_store_kept(store: Store) -> None:
+    quality = ForecastQuality(store, ["GB", "DE"])
+    assert (quality.latest, quality.judged_at) == ((), None)
+    quality.refresh(NOW)
+    found = {row.series.provider: {lead.lead_h: lead for lead in row.leads} for row in quality.latest}
+    assert quality.judged_at == NOW
+    assert {name: leads[DAY_H].bias_g_per_kwh for name, leads in found.items()} == {"good": 0.0, "high": 20.0}
+    assert found["good"][DAY_H].captured_ratio == 1.0
+    assert found["good"][24, 48].hours == 16 * 6
+    assert "captured_ratio" in found["good"][24, 48].missing
+
+
+def test_the_quality_is_served_with_what_is_missing_and_why() -> None:
+    world = World()
+    assert world.ask("GET", "/v1/forecast/quality").json() == {"zone": "GB", "judged_at": None, "series": []}
+    world.scheduler.quality.latest, world.scheduler.quality.judged_at = [judged()], NOW
+    answer = world.ask("GET", "/v1/forecast/quality", params={"zone": "GB"}).json()
+    (only,) = answer["series"]
+    assert (answer["judged_at"], only["provider"], only["basis"]) == ("2026-03-02T12:00:00Z", "test", "lifecycle")
+    assert [(lead["from_h"], lead["to_h"]) for lead in only["leads"]] == [*LEADS_H, DAY_H]
+    assert only["leads"][0]["captured_ratio"] is None
+    assert only["leads"][0]["missing"] == {"captured_ratio": MISSING_WINDOW}
+    assert only["leads"][-1]["captured_ratio"] == 0.8
+
+
+def test_the_quality_of_another_zone_s_forecasts_is_not_known() -> None:
+    answer = World().ask("GET", "/v1/forecast/quality", params={"zone": "FR"})
+    assert answer.status_code == 404
+    assert "has forecasts of GB only" in answer.json()["detail"]
