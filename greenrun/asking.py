@@ -16,6 +16,7 @@ log = structlog.get_logger("greenrun.asking")
 AT_ONCE = timedelta(days=7)  # so much history is asked for in one question at most
 
 FORECAST, HISTORY = "forecast", "history"
+FAILED, LACKS = "provider failed, what is known stays in use", "provider has none of this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Asking:
                     self._tally.requests[provider.name] += 1
                     told = provider.forecast(self._zone, now)
                 except ProviderError as exc:
-                    self._failed(provider.name, FORECAST, exc)
+                    self._failed(provider, FORECAST, exc)
                 else:
                     self._succeeded(provider.name, FORECAST)
                     yield told
@@ -89,7 +90,7 @@ class Asking:
             while (start := start + AT_ONCE) < end:
                 told = told.followed_by(self._piece(provider, start, min(end, start + AT_ONCE), now))
         except ProviderError as exc:
-            self._failed(provider.name, HISTORY, exc)
+            self._failed(provider, HISTORY, exc)
             return None
         self._succeeded(provider.name, HISTORY)
         return told
@@ -103,14 +104,20 @@ class Asking:
         if self._failing.pop((provider, what), None) is not None:
             log.info("provider answers again", provider=provider, zone=self._zone, asked=what)
 
-    def _failed(self, provider: str, what: str, exc: ProviderError) -> None:
-        """Count and tell a failure; a source that never had any of this, and says so by itself, has not failed."""
-        cause = type(exc).__name__
-        is_not_its = isinstance(exc, ProviderRefused) and exc.status is None and (provider, what) not in self._answered
-        if not is_not_its:
-            self._tally.failures[provider, cause] += 1
-        if self._failing.get((provider, what)) != cause:
-            tell = log.info if is_not_its else log.warning
-            text = "provider has none of this" if is_not_its else "provider failed, what is known stays in use"
-            tell(text, provider=provider, zone=self._zone, asked=what, error=str(exc))
-        self._failing[provider, what] = cause
+    def _failed(self, provider: ForecastProvider | HistoryProvider, what: str, exc: ProviderError) -> None:
+        """Count and tell a failure; one that the source could not but refuse is told alone, and less loudly."""
+        name, cause = provider.name, type(exc).__name__
+        is_failure = not self._lacks(provider, what, exc)
+        if is_failure:
+            self._tally.failures[name, cause] += 1
+        if self._failing.get((name, what)) != cause:
+            tell, text = (log.warning, FAILED) if is_failure else (log.info, LACKS)
+            tell(text, provider=name, zone=self._zone, asked=what, error=str(exc))
+        self._failing[name, what] = cause
+
+    def _lacks(self, provider: ForecastProvider | HistoryProvider, what: str, exc: ProviderError) -> bool:
+        """Whether a source says by itself, without asking anybody, that it has no such thing, and never had."""
+        if not isinstance(exc, ProviderRefused) or exc.status is not None or (provider.name, what) in self._answered:
+            return False
+        zones = getattr(provider, "zones", ())
+        return what == HISTORY or bool(zones and self._zone not in zones)

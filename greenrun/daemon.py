@@ -248,7 +248,7 @@ class Daemon:
             dropped=lambda: {(web.name, cause): n for web in self._webs() for cause, n in [*web.dropped.items()]},
             quota_left=lambda: {web.name: web.quota_left for web in self._webs() if web.quota_left is not None},
             plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
-            quality=lambda: self.quality.latest,
+            quality=lambda: self.quality.latest, meter=self._meter.health,
             pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))

@@ -255,8 +255,15 @@ def test_a_provider_without_a_zone_is_told(file: Path) -> None:
 
 def test_zones_watched_besides_are_zones_that_a_provider_may_serve(file: Path) -> None:
     """They are checked as the host's own is."""
-    assert load(file, REPLAYED.replace("provider =", 'also = ["FR", "DE"]\nprovider =')).grid.also == ("FR", "DE")
-    assert "mean 'DE'" in told(file, REPLAYED.replace("provider =", 'also = "Germany"\nprovider ='))["grid.also"]
+    uk = '[grid]\nzone = "GB"\nprovider = "uk"\nalso = ["GB:13", "DE"]\n[provider.uk]\nkind = "uk_carbon_intensity"\n'
+    assert load(file, uk).grid.also == ("GB:13", "DE")
+    assert "mean 'DE'" in told(file, uk.replace('"DE"', '"Germany"'))["grid.also"]
+
+
+def test_with_several_zones_values_that_could_be_of_any_must_say_of_which_they_are(file: Path) -> None:
+    """One country's file would pass for another's."""
+    problems = told(file, REPLAYED.replace("provider =", 'also = "DE"\nprovider ='))
+    assert "would pass for those of every zone" in problems["provider.trace.zone"]
 
 
 def test_a_provider_of_another_zone_is_told(file: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.accounting import Books
+from greenrun.asking import Tally
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
 from greenrun.core.job import State
@@ -231,6 +232,15 @@ def test_a_source_that_does_not_serve_a_zone_is_not_of_it_and_has_not_failed(sto
     assert grid.standing.why.startswith("no provider has said anything")
 
 
+def test_a_refusal_by_a_source_that_serves_the_zone_is_a_failure_told_once(store: Store) -> None:
+    source, tally = Source(trouble=ProviderRefused("the key is one of the sandbox")), Tally()
+    grid = Grid(store, None, "GB", [source], [source], 28, AGEING, tally)
+    with capture_logs() as logged:
+        rungs(grid, T0, 3)
+    assert [row["log_level"] for row in logged if row["asked"] == "forecast"] == ["warning"]
+    assert tally.failures == {("uk", "ProviderRefused"): 3}
+
+
 def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_own(store: Store) -> None:
     world = World(values=[100.0] * 48)
     engine = new_engine(world, store, world.meter(), also=("DE", "FR"))
@@ -246,15 +256,17 @@ def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_o
 
 def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days(store: Store) -> None:
     world = World(values=[100.0 + (slot % 48) for slot in range(400)])
-    engine = new_engine(world, store, world.meter(), ageing=AGEING, climatology_days=28)
-    run_until(world, engine, T0 + 30 * HOUR)
+    world.now = T0 + 30 * HOUR
+    store.save_intensities(world.history("GB", T0, world.now, world.now), fetched_at=world.now)
+    engine = new_engine(world, store, world.meter(), ageing=AGEING, climatology_days=28, tick=HOUR)
+    run_until(world, engine, world.now)
     specs = [spec(3600, max_delay=timedelta(hours=wait)) for wait in (3, 12, 20, 40)]
     jobs = [job for job, _ in store.add_jobs(specs, user="ada", uid=1, now=world.now)]
     world.provider_down = True
     with capture_logs() as logged:
-        run_until(world, engine, T0 + 75 * HOUR)
+        run_until(world, engine, T0 + 72 * HOUR)
         world.provider_down = False
-        run_until(world, engine, T0 + 76 * HOUR)
+        run_until(world, engine, T0 + 73 * HOUR)
     assert changes(logged) == [("fresh", "stale"), ("stale", "climatology"), ("climatology", "fresh")]
     for job in jobs:
         [run] = store.runs([job.id])[job.id]

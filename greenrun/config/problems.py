@@ -11,6 +11,7 @@ from greenrun.config.values import parse_names
 from greenrun.core.errors import Problem
 from greenrun.core.zones import FORMS, is_zone, nearest_zone
 
+_OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
 _TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
 
@@ -29,6 +30,8 @@ def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     for field, each in watched:
         if isinstance(each, str):
             yield from _zone_problems(field, each, providers, _names(grid.get("provider")))
+    if _names(grid.get("also")):
+        yield from _vague_problems(providers)
     for key in ("provider", "history_provider"):
         for name in _names(grid.get(key)):
             if name not in providers:
@@ -67,6 +70,16 @@ def _zone_problems(field: str, zone: str, providers: Mapping[str, Any], names: t
     if others and all(other and other != zone for other in others):
         served = ", ".join(f"{name!r} serves {stated[name]!r}" for name in names)
         yield Problem(field=field, message=f"no provider serves zone {zone!r}: {served}; make them agree")
+
+
+def _vague_problems(providers: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield which providers do not say of which zone their values are, where there are several."""
+    for name in providers:
+        stated = table(providers, name)
+        is_any = stated.get("kind") in _OF_ANY_ZONE or (stated.get("kind") == "static" and "g_per_kwh" in stated)
+        if is_any and not stated.get("zone"):
+            message = "is required with grid.also: its values would pass for those of every zone, so say whose they are"
+            yield Problem(field=f"provider.{name}.zone", message=message)
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:

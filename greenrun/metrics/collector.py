@@ -20,6 +20,7 @@ from greenrun.core.job import Job, Outcome, State
 from greenrun.core.plan import Placement, Waiting
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.live import gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.meter import meter_metrics
 from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
@@ -95,6 +96,7 @@ class MetricsCollector(Collector):
                 *self._jobs(),
                 *self._running(),
                 *liveness_metrics(self._state),
+                *meter_metrics(self._state),
             ]
 
     def _about(self) -> Iterator[Metric]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenrun import __version__
-from greenrun.core.energy import Device
+from greenrun.core.energy import Device, MeterHealth
 from greenrun.core.ladder import Standing, Word
 from greenrun.core.plan import Plan
 from greenrun.quality import Judged
@@ -46,6 +46,7 @@ class LiveState:
     plan_changes: Callable[[], int] = int
     put_offs: Callable[[], int] = int
     quality: Callable[[], Sequence[Judged]] = tuple
+    meter: Callable[[], MeterHealth] = MeterHealth
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

@@ -170,6 +170,7 @@ class FakeScheduler:
     latest: Plan = field(default_factory=lambda: Plan(made_at=NOW))
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
+    readable: MeterHealth = field(default_factory=lambda: READABLE)
     elsewhere: dict[str, str] = field(default_factory=dict)
     zone: str | None = "GB"
     watched: dict[str, Standing] = field(default_factory=dict)
@@ -259,5 +260,6 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         words=scheduler.words,
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
+        meter=lambda: scheduler.readable,
         version="1.2.3",
     )
