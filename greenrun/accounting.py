@@ -40,6 +40,7 @@ class Books:
         self._known: dict[SeriesId, Series] = {}  # by source, the one learned last at the end
         self._measured: list[SeriesId] = []  # likewise
         self._passed_over: datetime | None = None
+        self._in_vain_at: datetime | None = None
         self._told: set[str] = set()
         self.failures: Counter[str] = Counter()
 
@@ -53,6 +54,7 @@ class Books:
     def learn_measured(self, series_id: SeriesId) -> None:
         """Name the series of measured values; it comes before any forecast, and before those named earlier."""
         self._measured = [*(known for known in self._measured if known != series_id), series_id]
+        self._in_vain_at = None
 
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book every device's energy up to the last instant at which it is known whose it was."""
@@ -64,14 +66,15 @@ class Books:
         starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
         runs = self._store.holds(min(starts.values()))
         holds = holds_of(runs, observed)
+        components = {device.id: device.kind for device in self._meter.devices()}
         pieces: list[Slice] = []
         moved: list[Mark] = []
         for device, rows in readings.items():
-            mark = marks.get(device)
+            mark, kind = marks.get(device), components.get(device, Component.GPU)
             if mark is None or device in sound:
-                slices, new = self._cut(mark, rows, holds.get(device, ()), known_through(device, observed, now))
+                slices, new = self._cut(mark, rows, holds.get(device, ()), known_through(device, observed, now), kind)
             else:
-                slices, new = self._start_anew(mark, rows[0], runs, holder(device, observed))
+                slices, new = self._start_anew(mark, rows[0], runs, holder(device, observed), kind)
             pieces += slices
             moved += [new] if new is not None and new != mark else []
         if moved:
@@ -79,7 +82,12 @@ class Books:
         self._forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
     def settle(self, settle_after: timedelta, now: datetime) -> None:
-        """Book the settled price, once, of slices whose measured intensity is final by now."""
+        """Book the settled price, once, of slices whose measured intensity is final by now.
+
+        Where none of those that are due has one, they are not all read again at once: there may be days of them.
+        """
+        if self._in_vain_at is not None and self._in_vain_at <= now < self._in_vain_at + GRID:
+            return
         rows = self._store.unsettled(now - settle_after, after=self._passed_over, limit=SETTLE_AT_ONCE)
         if not rows:
             self._passed_over = None
@@ -89,11 +97,12 @@ class Books:
         known = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
         if known:
             self._store.settle(known, now=now)
+        self._in_vain_at = now if not known and len(rows) < SETTLE_AT_ONCE else None
         # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
         self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE and not known else None
 
     def _cut(
-        self, mark: Mark | None, rows: Sequence[Reading], holds: Sequence[Hold], through: datetime
+        self, mark: Mark | None, rows: Sequence[Reading], holds: Sequence[Hold], through: datetime, component: Component
     ) -> tuple[list[Slice], Mark | None]:
         """Cut one device's readings; what fails for it waits in its counter, and the others do not wait for it."""
         device, start = rows[0].device, mark.at if mark else rows[0].at
@@ -102,14 +111,14 @@ class Books:
         if clear != sorted(own, key=lambda hold: hold.run_id):
             self._tell("overlap", device, "runs overlap, so the clock was set back; each ends where the next begins")
         try:
-            cuttings = cut(mark, rows, clear, self._edges(start, through), through)
+            cuttings = cut(mark, rows, clear, self._edges(start, through), through, component=component)
         except ValueError as exc:
             self._tell("cut", device, "a device's energy is not booked now, that of the others is", error=str(exc))
             return [], None
         return cuttings
 
     def _start_anew(
-        self, mark: Mark, first: Reading, runs: Sequence[Run], holder: int | None
+        self, mark: Mark, first: Reading, runs: Sequence[Run], holder: int | None, component: Component
     ) -> tuple[list[Slice], Mark | None]:
         """Go on from the first reading after the clock was set back; the holder's energy over that is not known."""
         self.failures["clock"] += 1
@@ -118,7 +127,7 @@ class Books:
             device=mark.device, booked_until=mark.at.isoformat(), at=first.at.isoformat(),
         )  # fmt: skip
         lost = Slice(
-            device=mark.device, component=Component.GPU, run_id=holder, start=mark.at, end=mark.at + LOST,
+            device=mark.device, component=component, run_id=holder, start=mark.at, end=mark.at + LOST,
             energy_j=None, quality=Quality.UNKNOWN,
         )  # fmt: skip
         ended = [run.id for run in runs if run.ended_at is not None and mark.device in run.devices]

@@ -15,13 +15,16 @@ log = structlog.get_logger("greenrun.asking")
 
 AT_ONCE = timedelta(days=7)  # so much history is asked for in one question at most
 
-FORECAST, HISTORY = "forecast", "history"
+FORECAST, HISTORY, EARLIER = "forecast", "history", "earlier history"
 FAILED, LACKS = "provider failed, what is known stays in use", "provider has none of this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """How often each provider was asked, and by (provider, cause) how often there was no usable answer."""
+    """How often each provider was asked, and by (provider, cause) how often there was no usable answer.
+
+    What a source by itself knows that it lacks, such as a zone, was no question.
+    """
 
     requests: Counter[str] = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -59,45 +62,52 @@ class Asking:
         for provider in self._forecasts:
             if only is None or provider.name in only:
                 try:
-                    self._tally.requests[provider.name] += 1
                     told = provider.forecast(self._zone, now)
                 except ProviderError as exc:
                     self._failed(provider, FORECAST, exc)
                 else:
+                    self._tally.requests[provider.name] += 1
                     self._succeeded(provider.name, FORECAST)
                     yield told
 
     def history(
-        self, start: datetime, end: datetime, now: datetime, only: Collection[str] | None = None
+        self, start: datetime, end: datetime, now: datetime, only: Collection[str] | None = None, what: str = HISTORY
     ) -> Series | None:
         """Return what was measured in `[start, end)` as the first provider that answers has it; None where none does.
 
         With `only`, others are not asked: one that is preferred to them is waited for, unless it failed when it was
-        asked last.
+        asked for `what` last: a source may fail where it is asked for what it never had, and answer otherwise.
         """
         for provider in self._histories:
             if only is None or provider.name in only:
-                told = self._history(provider, start, end, now)
+                told = self._history(provider, start, end, now, what)
                 if told is not None:
                     return told
-            elif (provider.name, HISTORY) not in self._failing:
+            elif (provider.name, what) not in self._failing:
                 return None
         return None
 
-    def _history(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime) -> Series | None:
+    def fail(self, what: str) -> bool:
+        """Whether nobody had an answer when asked for `what` last."""
+        return all((provider.name, what) in self._failing for provider in self._histories)
+
+    def _history(
+        self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime, what: str
+    ) -> Series | None:
         try:
             told = self._piece(provider, start, min(end, start + AT_ONCE), now)
             while (start := start + AT_ONCE) < end:
                 told = told.followed_by(self._piece(provider, start, min(end, start + AT_ONCE), now))
         except ProviderError as exc:
-            self._failed(provider, HISTORY, exc)
+            self._failed(provider, what, exc)
             return None
-        self._succeeded(provider.name, HISTORY)
+        self._succeeded(provider.name, what)
         return told
 
     def _piece(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime) -> Series:
+        told = provider.history(self._zone, start, end, now)
         self._tally.requests[provider.name] += 1
-        return provider.history(self._zone, start, end, now)
+        return told
 
     def _succeeded(self, provider: str, what: str) -> None:
         self._answered.add((provider, what))
@@ -109,6 +119,7 @@ class Asking:
         name, cause = provider.name, type(exc).__name__
         is_failure = not self._lacks(provider, what, exc)
         if is_failure:
+            self._tally.requests[name] += 1
             self._tally.failures[name, cause] += 1
         if self._failing.get((name, what)) != cause:
             tell, text = (log.warning, FAILED) if is_failure else (log.info, LACKS)
@@ -120,4 +131,4 @@ class Asking:
         if not isinstance(exc, ProviderRefused) or exc.status is not None or (provider.name, what) in self._answered:
             return False
         zones = getattr(provider, "zones", ())
-        return what == HISTORY or bool(zones and self._zone not in zones)
+        return what in (HISTORY, EARLIER) or bool(zones and self._zone not in zones)

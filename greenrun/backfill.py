@@ -221,7 +221,7 @@ class Backfill:
             yield Problem(field="from", message=_too_old(start, self._keeps.measured, "history_retention"))
 
     def _is_measured_in_use(self, series_id: SeriesId, now: datetime) -> bool:
-        used = self._store.measured(series_id.zone, now, now)
+        used = self._store.measured(series_id.zone, now - self._keeps.measured, now)
         return series_id.zone in self._watched and used is not None and used.id == series_id
 
     def _is_forecast_in_use(self, series_id: SeriesId, now: datetime) -> bool:

@@ -183,6 +183,10 @@ class Client:
         """Return the latest `limit` ledger entries, of one job or of all."""
         return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))
 
+    def report(self, start: str | None = None, end: str | None = None, by: str | None = None) -> Answer:
+        """Return the report of a period (this month, where none is given), with a row for each `by`."""
+        return cast(Answer, self._patient()._get("/v1/reports", {"from": start, "to": end, "by": by}))
+
     def health(self) -> Answer:
         """Return what the daemon says of itself, be it `ok` or `failing`."""
         return cast(Answer, self._request("GET", "/healthz", accept=503)[1])

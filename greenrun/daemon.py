@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from greenrun.api.service import Preview, Submitted
 from greenrun.backfill import Backfill, Keeps
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
-from greenrun.core.energy import Device
+from greenrun.core.energy import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.job import JobSpec
 from greenrun.core.ladder import Standing
@@ -29,13 +30,14 @@ from greenrun.engine import Engine
 from greenrun.executors.local import LocalExecutor
 from greenrun.logs import configure_logs
 from greenrun.meters import open_meter
-from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
+from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.metronome import Metronome
-from greenrun.parts import api_settings, engine_settings, meter_settings, open_grid
+from greenrun.parts import api_settings, engine_settings, meter_settings, open_grid, report_settings
 from greenrun.providers import Provider
 from greenrun.providers.web import Web
 from greenrun.quality import ForecastQuality
 from greenrun.readiness import notify
+from greenrun.reports.build import Reports
 from greenrun.sources import Sources
 from greenrun.store import Store
 
@@ -100,8 +102,12 @@ class Daemon:
         self.sources = Sources(self._store, *named, *asked)
         keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
         self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also)
+        self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source()))
         self.quality = ForecastQuality(self._store, [each.zone for each in self._engine.grids if each.zone])
         parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
+        self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
+        parts.callback(self._first_look.shutdown)
+        parts.callback(self._hang_up)
 
     def start(self) -> None:
         """Look at the grid once, begin to tick, then answer."""
@@ -124,6 +130,7 @@ class Daemon:
     def stop(self) -> None:
         """Start nothing new and close the doors; running jobs run on."""
         self._engine.draining = True
+        self._hang_up()
         if self._server is not None:
             self._server.stop()
         self._metronome.stop()
@@ -160,7 +167,7 @@ class Daemon:
         self._metronome.wake()
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices of this host, in index order."""
+        """Return the devices of this host, GPUs and what else is metered, each sort in index order."""
         return self._meter.devices()
 
     def standing(self, zone: str | None) -> Standing | None:
@@ -170,9 +177,9 @@ class Daemon:
         return next((grid.standing for grid in self._engine.grids if grid.zone == zone), None)
 
     def held_elsewhere(self) -> Mapping[str, str]:
-        """Return the free devices that somebody outside this daemon holds, with who."""
+        """Return the free GPUs that somebody outside this daemon holds, with who."""
         leased = {device for run in self._store.live_runs() for device in run.devices}
-        return self._executor.held_elsewhere([row.id for row in self._meter.devices() if row.id not in leased])
+        return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
 
     def health(self) -> Health:
         """Return when the daemon's parts last did something."""
@@ -199,10 +206,9 @@ class Daemon:
 
     def _look_around(self) -> None:
         """Ask every source once, side by side, and go on without those that are slow to answer."""
-        pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
-        asked = [pool.submit(self._refresh, source, utc_now()) for source in self._every_source()]
+        asked = [self._first_look.submit(self._refresh, source, utc_now()) for source in self._every_source()]
         answered, _ = wait(asked, FIRST_LOOK.total_seconds())
-        pool.shutdown(wait=False)
+        self._first_look.shutdown(wait=False)
         for each in answered:
             each.result()
 
@@ -220,6 +226,11 @@ class Daemon:
 
     def _webs(self) -> Sequence[Web]:
         return [source.web for source in self._every_source() if source.web is not None]
+
+    def _hang_up(self) -> None:
+        """Wait for no source any longer."""
+        for web in self._webs():
+            web.close()
 
     def _reread(self, now: datetime) -> None:
         with self._turn:
@@ -249,12 +260,23 @@ class Daemon:
             quota_left=lambda: {web.name: web.quota_left for web in self._webs() if web.quota_left is not None},
             plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
             quality=lambda: self.quality.latest, meter=self._meter.health,
+            examples=lambda: dict(self._store.examples), write_failures=lambda: self._store.write_failures,
+            room=partial(_room, self._config.paths.state),
             pue=self._config.devices.pue,
         )  # fmt: skip
         registry = registry_of(MetricsCollector(self._store, state))
         settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
+
+
+def _room(state: Path) -> Room | None:
+    """Return how full the state folder's file system is; None when it cannot tell."""
+    try:
+        usage = shutil.disk_usage(state)
+    except OSError:
+        return None
+    return Room(free=usage.free, size=usage.total)
 
 
 def _lock_state(state: Path) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from greenrun.core.admission import admit_each
 from greenrun.core.arrivals import Arrivals
 from greenrun.core.decisions import decide, expected_end, suspensions
 from greenrun.core.dependencies import blocked, hopeless
+from greenrun.core.energy import gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
@@ -205,7 +206,7 @@ class Engine:
 
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""
-        known = self._meter.devices()
+        known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
         jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from greenrun.accounting import Books
-from greenrun.asking import AT_ONCE, Asking, Tally
+from greenrun.asking import AT_ONCE, EARLIER, Asking, Tally
 from greenrun.core.blend import Lessons
 from greenrun.core.intensity import Forecast, Rung, Series, SeriesId
 from greenrun.core.ladder import Ageing, Standing, Word, heard, stand
@@ -20,6 +20,7 @@ LOOK_BACK = timedelta(days=14)  # how far back measured values are asked for on 
 LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confirmed or holes filled
 FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for to settle energy
 FIRST_TO_LEARN = timedelta(days=2)  # ... and to learn from: some sources tell a day late
+EARLIER_AGAIN = timedelta(hours=6)  # when older values are asked for anew where nobody had them
 RELEARN = timedelta(days=2)  # how far back a restarted daemon rereads its forecasts, to price what it did not book yet
 EACH = timedelta(seconds=1)  # no source says more than one thing in so short a time
 
@@ -29,7 +30,7 @@ class News:
     """What one round of asking brought; None or nothing where a provider is absent or failed.
 
     `looked_back`: the measured values begin where the oldest energy does that is not settled yet. `earlier`: measured
-    values from before all that is known, to learn the normal of each hour from.
+    values from before all that is known, to learn the normal of each hour from; `lacks_earlier`: nobody had them.
     """
 
     fetched_at: datetime
@@ -37,6 +38,7 @@ class News:
     measured: Series | None = None
     looked_back: bool = False
     earlier: Series | None = None
+    lacks_earlier: bool = False
     lessons: Mapping[SeriesId, Lessons] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ class Grid:
         self._looked_back_at: datetime | None = None
         self._outlooks = Outlooks(store, zone, climatology_days)
         self._wants_earlier = bool(climatology_days)
+        self._lacked_earlier_at: datetime | None = None
         self._first_look_back = FIRST_TO_LEARN if climatology_days else FIRST_LOOK_BACK
         self.standing = Standing()
 
@@ -82,8 +85,9 @@ class Grid:
 
     @property
     def heard_at(self) -> datetime | None:
-        """When a provider last gave a forecast."""
-        return max((word.forecast.fetched_at for word in self.words), default=None)
+        """When a provider last gave a forecast; a yearly mean is none."""
+        told = [word.forecast for word in self.words if word.forecast.rung is not Rung.STATIC]
+        return max((forecast.fetched_at for forecast in told), default=None)
 
     @property
     def settle_after(self) -> timedelta | None:
@@ -137,12 +141,15 @@ class Grid:
         """Ask the providers, or those in `only`; changes nothing that is known, so it may take its time."""
         looks_back = self._is_due_to_look_back(now)
         forecasts = list(self._asking.forecasts(now, only))
+        measured = self._asking.history(self._measured_from(now, looks_back), now, now, only)
+        earlier, lacks_earlier = self._fetch_earlier(now, only) if measured is not None else (None, False)
         return News(
             fetched_at=now,
             forecasts=forecasts,
-            measured=self._asking.history(self._measured_from(now, looks_back), now, now, only),
+            measured=measured,
             looked_back=looks_back,
-            earlier=self._fetch_earlier(now, only),
+            earlier=earlier,
+            lacks_earlier=lacks_earlier,
             lessons=self._outlooks.judge(forecasts, now),
         )
 
@@ -155,6 +162,8 @@ class Grid:
             self._take_measured(news.measured, news)
         if news.earlier is not None:
             self._take_earlier(news.earlier, news.fetched_at)
+        if news.lacks_earlier:
+            self._lacked_earlier_at = news.fetched_at
         if news.lessons:
             self._outlooks.learn(news.lessons, news.fetched_at)
         self.step(news.fetched_at)
@@ -193,16 +202,26 @@ class Grid:
         return self._books is not None and (last is None or not last <= now < last + LOOK_BACK_EVERY)
 
     def _measured_from(self, now: datetime, looks_back: bool) -> datetime:
-        """Return from when on to ask for measured values: news alone, or all that may still settle something."""
-        start = self._measured_until or now - self._first_look_back
+        """Return from when on to ask for measured values: news alone, or all that may still settle something.
+
+        What another source told meanwhile is no news to the one that is learned from.
+        """
+        start, learned_until = self._measured_until or now - self._first_look_back, self._outlooks.measured_until
+        if learned_until is not None and self._measured_until is not None:
+            start = max(min(start, learned_until), now - LOOK_BACK)
         looks_back = looks_back and self.settle_after is not None
         oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1) if looks_back else ()
         return min(start, *(max(piece.start, now - LOOK_BACK) for _, piece, _ in oldest)) if oldest else start
 
-    def _fetch_earlier(self, now: datetime, only: Collection[str] | None) -> Series | None:
-        """Return measured values of up to a week before all that are known; None where none are of use or told."""
-        known_from = self._outlooks.measured_from
+    def _fetch_earlier(self, now: datetime, only: Collection[str] | None) -> tuple[Series | None, bool]:
+        """Return measured values of up to a week before all that are known, and whether nobody has them.
+
+        None where none are of use or told.
+        """
+        known_from, lacked_at = self._outlooks.measured_from, self._lacked_earlier_at
         useful_from = now - self._outlooks.wanted
-        if not self._wants_earlier or known_from is None or known_from <= useful_from:
-            return None
-        return self._asking.history(max(useful_from, known_from - AT_ONCE), known_from, now, only)
+        is_too_soon = lacked_at is not None and lacked_at <= now < lacked_at + EARLIER_AGAIN
+        if not self._wants_earlier or is_too_soon or known_from is None or known_from <= useful_from:
+            return None, False
+        earlier = self._asking.history(max(useful_from, known_from - AT_ONCE), known_from, now, only, EARLIER)
+        return earlier, earlier is None and self._asking.fail(EARLIER)

@@ -6,12 +6,14 @@ from datetime import timedelta
 from greenrun.api.service import ApiSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
+from greenrun.core.energy import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.ladder import Ageing
 from greenrun.core.plan import Options
 from greenrun.engine import EngineSettings
 from greenrun.meters import ConstantSettings, EmulatedSettings, MeterSettings, OpenMeter
 from greenrun.providers import Provider, open_provider
+from greenrun.reports.build import ReportSettings
 from greenrun.store import Store
 
 
@@ -41,13 +43,15 @@ def meter_settings(config: Config) -> MeterSettings:
         include=tuple(int(name) if name.isdigit() else name for name in devices.include),
         emulated=EmulatedSettings(**devices.emulated.model_dump()),
         constant=ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
+        cpu_kinds=tuple(devices.cpu_meter),
+        powercap=devices.powercap,
     )
 
 
 def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
     """Return what the engine is told; the power of a GPU only where it is the same for all."""
     planner = config.planner
-    powers = {device.power_w for device in meter.devices()}
+    powers = {device.power_w for device in gpus(meter.devices())}
     step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
     return EngineSettings(
         zone=config.grid.zone,
@@ -77,6 +81,15 @@ def api_settings(config: Config) -> ApiSettings:
         default_max_delay=config.planner.default_max_delay,
         duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
+    )
+
+
+def report_settings(config: Config, sources: Sequence[Provider]) -> ReportSettings:
+    """Return what reports are told."""
+    return ReportSettings(
+        zone=config.grid.zone,
+        pue=config.devices.pue,
+        attributions={source.name: source.attribution for source in sources if source.attribution},
     )
 
 

@@ -70,7 +70,7 @@ class Meter(Protocol):
     """Tells the devices of this host and their cumulative energy; a missed read loses nothing."""
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices it can tell of, in index order."""
+        """Return the devices it can tell of, GPUs and others, each sort in index order."""
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """Return the readings after `since[device]` (all it still has, for a device not in it), in time order.
@@ -189,7 +189,10 @@ class Store(Protocol):
         """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
 
     def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
-        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
+        """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
+
+        Series that end a day before the one that reaches furthest are out of use.
+        """
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""

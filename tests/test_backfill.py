@@ -10,6 +10,7 @@ import pytest
 from greenrun.backfill import Backfill, Imported, Part, Stated
 from greenrun.core.errors import InvalidInput, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal
+from greenrun.providers.cached import Cached
 from greenrun.providers.settings import FileSettings, ProviderSettings
 from greenrun.store import Store
 from tests.past import DAY, HOUR, LIVE, NOW, Backfilled, Past, hours
@@ -164,6 +165,14 @@ def test_what_was_imported_is_final_where_it_is_old_enough(store: Store) -> None
     bring(Backfilled(store).backfill, part(NOW - 2 * DAY, 48), provider="live")
     final = store.intensities(LIVE, NOW - 2 * DAY, NOW, final_after=DAY)
     assert (final.start, final.end) == (NOW - 2 * DAY, NOW - DAY)
+
+
+def test_it_asks_the_source_itself_and_not_what_was_answered_before(store: Store) -> None:
+    source = Past()
+    world = Backfilled(store, (Cached(source),))
+    for _ in range(2):
+        world.backfill.fetch(None, None, NOW - DAY, NOW, NOW)
+    assert len(source.asked) == 2
 
 
 def test_another_zone_is_asked_for_by_name(store: Store) -> None:

@@ -129,10 +129,10 @@ def test_a_device_that_cannot_be_booked_keeps_no_other_waiting(store: Store, mon
     world, cut = World([300] * 20, gpus=2), accounting.cut
     bad = world.devices[0].id
 
-    def fails(mark: Any, rows: Sequence[Reading], *others: Any) -> Any:
+    def fails(mark: Any, rows: Sequence[Reading], *others: Any, **more: Any) -> Any:
         if rows[0].device == bad:
             raise ValueError("two runs hold it at the same time")
-        return cut(mark, rows, *others)
+        return cut(mark, rows, *others, **more)
 
     monkeypatch.setattr(accounting, "cut", fails)
     job = submit(store, 1800, gpus=2)

@@ -60,6 +60,7 @@ def test_without_a_file_the_defaults_hold_and_no_place_is_guessed(tmp_path: Path
     assert config.planner.default_max_delay == timedelta(hours=24)
     assert config.api.metrics == Address("127.0.0.1", 9753)
     assert (config.devices.meter, config.devices.cpu_slots, config.devices.pue) == (("none",), 2, 1.0)
+    assert (config.devices.cpu_meter, config.devices.powercap) == (("none",), Path("/sys/class/powercap"))
     assert (config.jobs.log_cap, config.jobs.max_queued) == (2**30, 10_000)
 
 
@@ -279,6 +280,25 @@ def test_a_constant_meter_needs_its_watts(file: Path) -> None:
     assert set(told(file, "[devices.constant]\ngpus = 1\n")) == {
         "devices.constant.watts_idle",
         "devices.constant.watts_busy",
+    }
+
+
+def test_measured_values_are_kept_for_longer_than_it_takes_them_to_settle(file: Path) -> None:
+    assert told(file, '[grid]\nhistory_retention = "1d"\n').keys() == {"grid"}
+
+
+def test_a_name_that_is_listed_twice_is_meant_once(file: Path) -> None:
+    """Twice the same source would be asked twice, and its metrics would be no metrics."""
+    file.write_text('[grid]\nzone = "GB"\nprovider = ["uk", "uk"]\nalso = "DE, DE"\n[provider.uk]\nkind = "static"\n')
+    grid = load_config(file).grid
+    assert (grid.provider, grid.also) == (("uk",), ("DE",))
+
+
+def test_the_cpu_has_meters_of_its_own(file: Path) -> None:
+    """A meter of GPUs is none of CPUs, and the other way round."""
+    assert told(file, '[devices]\ncpu_meter = ["rapl", "nvml"]\nmeter = "rapl"\n') == {
+        "devices.cpu_meter[1]": "must be 'rapl' or 'none', not 'nvml'",
+        "devices.meter[0]": "must be 'nvml', 'amd', 'emulated', 'constant' or 'none', not 'rapl'",
     }
 
 

@@ -121,8 +121,10 @@ def families() -> list[Metric]:
 
 def row(family: Metric) -> str:
     """A family as a row of docs/metrics.md."""
-    labels = " ".join(f"`{label}`" for label in sorted({label for one in family.samples for label in one.labels}))
-    return f"| `{family.samples[0].name}` | {family.type} | {labels} | {family.documentation} |"
+    own = {label for one in family.samples for label in one.labels} - {"le"}
+    labels = " ".join(f"`{label}`" for label in sorted(own))
+    name = family.name if family.type == "histogram" else family.samples[0].name
+    return f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
 
 
 def test_the_metrics_are_documented_with_their_type_labels_and_help() -> None:

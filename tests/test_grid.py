@@ -134,6 +134,7 @@ def test_with_nothing_measured_a_mean_comes_after_a_stale_forecast_and_nothing_a
     mean.trouble = ProviderUnavailable("not even that")
     assert rungs(grid, T0 + 42 * HOUR, 40) == ["static", "none"]
     assert grid.outlook(T0 + 82 * HOUR, T0 + 90 * HOUR) is None
+    assert grid.heard_at == T0 + HOUR, "a mean that is always there tells nothing of those that forecast"
 
 
 def test_what_past_days_tell_is_an_estimate_of_its_own_series(store: Store) -> None:
@@ -209,6 +210,44 @@ def test_history_is_asked_for_a_week_at_a_time(store: Store) -> None:
     assert (known.holes(), known.end) == ([], later)
 
 
+def test_a_source_without_older_values_is_told_of_once_and_asked_for_them_now_and_then(store: Store) -> None:
+    """That it has none of last week is no failure of what it measures now, at each round of asking anew."""
+
+    class Young(Source):
+        def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+            if end <= self.since:
+                self.asked.append((zone, start, end))
+                raise ProviderRefused("there is nothing that old", status=404)
+            return super().history(zone, start, end, now)
+
+    source, tally = Young(since=T0 - 2 * DAY), Tally()
+    grid = Grid(store, None, "GB", [source], [source], 28, AGEING, tally)
+    with capture_logs() as logged:
+        rungs(grid, T0, 14)
+    assert [row["asked"] for row in logged if row["event"].startswith("provider")] == ["earlier history"]
+    assert len([end for _, _, end in source.asked if end <= source.since]) == 3
+    assert sum(tally.failures.values()) == 3
+
+
+def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(store: Store) -> None:
+    """The hours in between are then fetched of the first one, as far as it has them."""
+    first, second = Source(), Source(name="other")
+    grid = Grid(store, None, "GB", [first, second], [first, second], 28, AGEING)
+    for hour in range(12):
+        first.trouble = ProviderUnavailable("down") if 6 <= hour < 9 else None
+        grid.take(grid.fetch(T0 + hour * HOUR))
+        known = grid._outlooks._measured
+        assert known is not None
+        assert known.id.provider == "uk"
+    assert known.holes() == []
+    assert (known.start, known.end) == (T0 - 28 * DAY + 4 * HOUR, T0 + 11 * HOUR)
+    first.trouble = ProviderUnavailable("down for good")
+    for hour in range(12, 60):
+        grid.take(grid.fetch(T0 + hour * HOUR))
+    assert grid._outlooks._measured is not None
+    assert grid._outlooks._measured.id.provider == "other"
+
+
 def test_the_second_source_of_measured_values_is_asked_only_where_the_first_failed(store: Store) -> None:
     first, second = Source(), Source(name="other")
     books = Books(store, World(values=[100.0]).meter(), pue=1.0)
@@ -223,11 +262,12 @@ def test_the_second_source_of_measured_values_is_asked_only_where_the_first_fail
 
 
 def test_a_source_that_does_not_serve_a_zone_is_not_of_it_and_has_not_failed(store: Store) -> None:
-    source = Source(zones=("GB",))
-    grid = Grid(store, None, "DE", [source], [source], 28, AGEING)
+    source, tally = Source(zones=("GB",)), Tally()
+    grid = Grid(store, None, "DE", [source], [source], 28, AGEING, tally)
     with capture_logs() as logged:
         rungs(grid, T0, 3)
     assert {row["log_level"] for row in logged} == {"info"}
+    assert (tally.requests, tally.failures) == ({}, {})
     assert len(logged) == 2
     assert grid.standing.why.startswith("no provider has said anything")
 
@@ -239,6 +279,7 @@ def test_a_refusal_by_a_source_that_serves_the_zone_is_a_failure_told_once(store
         rungs(grid, T0, 3)
     assert [row["log_level"] for row in logged if row["asked"] == "forecast"] == ["warning"]
     assert tally.failures == {("uk", "ProviderRefused"): 3}
+    assert tally.requests == {"uk": 3}
 
 
 def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_own(store: Store) -> None:

@@ -12,7 +12,8 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy import MeterHealth, Quality
+from greenrun.core.histogram import Example, added, bound_of
 from greenrun.core.intensity import Rung
 from greenrun.core.job import Outcome, Run, State
 from greenrun.core.ladder import Ageing, Standing
@@ -32,7 +33,8 @@ class Scrape:
     def __init__(self) -> None:
         self.store, self.scheduler, self.now = FakeStore(), FakeScheduler(), NOW
         self.scheduler.store = self.store
-        state = replace(live_state(self.store, self.scheduler), now=self.clock)
+        self.examples: dict[tuple[str, float], Example] = {}
+        state = replace(live_state(self.store, self.scheduler), now=self.clock, examples=lambda: self.examples)
         self.registry = registry_of(MetricsCollector(self.store, state))
 
     def clock(self) -> datetime:
@@ -50,6 +52,13 @@ class Scrape:
     def count(self, name: str, value: float, **labels: str) -> None:
         """Persist a total as the store does."""
         self.store.counted[name, tuple(sorted(labels.items()))] = value
+
+    def ended(self, job_id: int, **values: float) -> None:
+        """Count one value in each of these histograms, as the store does."""
+        for key, amount in added(values).items():
+            self.store.counted[key] = self.store.counted.get(key, 0.0) + amount
+        example = {name: Example(job_id=job_id, value=value, at=NOW) for name, value in values.items()}
+        self.examples |= {(name, bound_of(name, row.value)): row for name, row in example.items()}
 
     def run_job(self, job_id: int, state: State = State.RUNNING, **total: Any) -> None:
         """Keep a job with one run on the GPU, and what the books have of it."""
@@ -72,6 +81,7 @@ def busy(scrape: Scrape) -> Scrape:
     """Fill every family."""
     scrape.count("greenrun_energy_joules_total", 5.0, component="gpu", quality="measured")
     scrape.count(SETTLED, 1 / 3, project='a "quoted"\nname')
+    scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
@@ -112,9 +122,16 @@ def test_known_label_sets_begin_at_zero(scrape: Scrape) -> None:
 
 def test_what_is_not_known_is_absent(scrape: Scrape) -> None:
     scrape.scheduler.lives, scrape.scheduler.zone = Health(started_at=NOW), None
+    scrape.scheduler.readable = MeterHealth()
     text = generate_latest(scrape.registry).decode()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
-    unknown = ("greenrun_grid", "greenrun_scheduler", "greenrun_sampler", "greenrun_plan_gap", "greenrun_running_job_e")
+    unknown = (
+        "greenrun_grid",
+        "greenrun_scheduler",
+        "greenrun_sampler_l",
+        "greenrun_plan_gap",
+        "greenrun_running_job_e",
+    )
     assert [line for line in samples if line.startswith(unknown)] == []
     assert "NaN" not in text
 
@@ -278,3 +295,42 @@ def test_the_quality_of_forecasts_is_told_by_lead_time_as_far_as_it_is_known(scr
     assert captured == {"24-48h", "0-24h"}
     scrape.scheduler.quality.latest = []
     assert "greenrun_grid_forecast_bias" not in generate_latest(scrape.registry).decode()
+
+
+def test_a_histogram_is_cumulative_and_exists_from_zero(scrape: Scrape) -> None:
+    assert scrape.value("greenrun_run_duration_seconds_count") == 0.0
+    scrape.ended(1, greenrun_run_duration_seconds=10.0)
+    scrape.ended(2, greenrun_run_duration_seconds=10.5)
+    scrape.ended(3, greenrun_run_duration_seconds=1e7)
+    told = [scrape.value("greenrun_run_duration_seconds_bucket", le=le) for le in ("10.0", "60.0", "604800.0", "+Inf")]
+    assert told == [1.0, 2.0, 2.0, 3.0]
+    assert scrape.value("greenrun_run_duration_seconds_count") == 3.0
+    assert scrape.value("greenrun_run_duration_seconds_sum") == 10_000_020.5
+
+
+def test_a_bucket_of_an_older_release_adds_to_the_next_larger_one(scrape: Scrape) -> None:
+    scrape.count("greenrun_run_duration_seconds_bucket", 4.0, le="42.0")
+    assert [scrape.value("greenrun_run_duration_seconds_bucket", le=le) for le in ("10.0", "60.0")] == [0.0, 4.0]
+
+
+def test_the_openmetrics_form_names_the_last_job_of_each_bucket_and_the_plain_one_none(scrape: Scrape) -> None:
+    busy(scrape)
+    lines = generate_openmetrics(scrape.registry).decode().splitlines()
+    named = [line for line in lines if "# {" in line]
+    assert [line.split(" # ")[1] for line in named] == [
+        f'{{job_id="7"}} {value} {NOW.timestamp()}' for value in ("90.0", "1e+09")
+    ]
+    assert "# {" not in generate_latest(scrape.registry).decode()
+
+
+def test_a_limit_that_the_plan_cannot_keep_is_told_before_it_is_missed(scrape: Scrape) -> None:
+    assert scrape.value("greenrun_deadlines_at_risk") == 0.0
+    scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(1, late=True), placed(2)))
+    assert scrape.value("greenrun_deadlines_at_risk") == 1.0
+
+
+def test_a_disk_that_cannot_tell_its_room_is_absent() -> None:
+    state = replace(live_state(FakeStore(), FakeScheduler()), room=lambda: None, write_failures=lambda: 3)
+    registry = registry_of(MetricsCollector(FakeStore(), state))
+    assert registry.get_sample_value("greenrun_disk_free_bytes") is None
+    assert registry.get_sample_value("greenrun_db_write_failures_total") == 3.0

@@ -9,7 +9,7 @@ import pytest
 
 from greenrun.accounting import Books
 from greenrun.core.errors import ProviderUnavailable
-from greenrun.core.intensity import Forecast, Kind, Series
+from greenrun.core.intensity import Forecast, Kind, Rung, Series
 from greenrun.core.plan import Placement
 from greenrun.engine import Engine, EngineSettings
 from greenrun.grid import Grid
@@ -59,6 +59,15 @@ def a_grid(store: Store, source: Source, days: int = 28) -> Grid:
     """The grid of a daemon that has just started."""
     books = Books(store, World(values=[100.0]).meter(), pue=1.0)
     return Grid(store, books, "GB", [source], [source], days)
+
+
+def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> None:
+    """Of hours that were never measured it would say nothing, and of the others too much."""
+    for hours, is_known in ((23, False), (24, True)):
+        store.save_intensities(hourly(T0 - hours * HOUR, hours), fetched_at=T0)
+        grid = a_grid(store, Source(T0))
+        grid.remember(T0)
+        assert (grid.standing.rung is Rung.CLIMATOLOGY, grid.forecast is not None) == (is_known, is_known)
 
 
 def refreshed(grid: Grid, now: datetime, rounds: int = 1) -> Grid:

@@ -68,7 +68,10 @@ class Hardware:
         self.clock, self.used_j = T0, 0.0
         self.ring = History()
         self.live: list[Run] = []
-        self.books = Books(store, self)  # type: ignore[arg-type]
+        self.books = Books(store, self)
+
+    def devices(self) -> Sequence[Device]:
+        return [self.device]
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         return self.ring.since(since)

@@ -17,6 +17,7 @@ from greenrun.core.reasons import Reason
 from greenrun.metrics import Health
 from greenrun.ports import Store
 from greenrun.quality import ForecastQuality
+from greenrun.reports.build import Reports
 from greenrun.sources import Sources
 
 
@@ -56,6 +57,10 @@ class Scheduler(Protocol):
     @property
     def backfill(self) -> Backfill:
         """What adds to what is known of the past."""
+
+    @property
+    def reports(self) -> Reports:
+        """What makes reports of what is in the books."""
 
     @property
     def quality(self) -> ForecastQuality:

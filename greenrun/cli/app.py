@@ -30,6 +30,7 @@ VERBS = {
     "providers": ("greenrun.cli.providers:app", "Show and check the sources of carbon intensity."),
     "zones": ("greenrun.cli.zones:zones", "List the zones that sources serve."),
     "history": ("greenrun.cli.history:app", "Add to what is known of the past."),
+    "report": ("greenrun.cli.report:report", "Report energy and emissions of a period."),
     "estimate": ("greenrun.cli.estimate:estimate", "Estimate a job's energy and emissions before it runs."),
     "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),
     "demo": ("greenrun.cli.demo:demo", "Watch it all work in a minute, on a made-up grid."),

@@ -33,17 +33,25 @@ def merged(steps: Sequence[Step], limit: int = _MAX_ROWS) -> list[Step]:
 
 
 def forecast_lines(steps: Sequence[Step], width: int, zone: tzinfo | None = None) -> list[str]:
-    """Return one line per step: local time, g/kWh, a bar `width` columns at most, and a mark at the cleanest."""
+    """Return one line per step: local time, g/kWh, a bar `width` columns at most, and a mark at the cleanest.
+
+    Where all are alike, as those of a yearly mean, none is marked.
+    """
     if not steps:
         return []
     top = max(max(step.g_per_kwh for step in steps), 1)
-    cleanest = min(steps, key=lambda step: step.g_per_kwh)
+    cleanest = min(steps, key=lambda step: step.g_per_kwh) if are_different(steps) else None
     form = "%a %H:%M:%S" if steps[0].end - steps[0].start < timedelta(minutes=1) else "%a %H:%M"
     return [
         f"{step.start.astimezone(zone):{form}}  {step.g_per_kwh:>5.0f}  {_bar(step.g_per_kwh / top, width)}"
         + ("  ◀ cleanest" if step is cleanest else "")
         for step in steps
     ]
+
+
+def are_different(steps: Sequence[Step]) -> bool:
+    """Whether one of several steps can be cleaner than another."""
+    return len(steps) < 2 or len({step.g_per_kwh for step in steps}) > 1
 
 
 def strip(steps: Sequence[Step], start: datetime, end: datetime, width: int) -> str:

@@ -34,7 +34,8 @@ class Gathered:
 
     given: int = 0
     new: int = 0
-    series: dict[str, Any] | None = None
+    series: dict[str, Any] | None = None  # the last that was told of
+    providers: list[str] = field(default_factory=list)
     holes: list[dict[str, str]] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
     refused: str | None = None
@@ -44,6 +45,7 @@ class Gathered:
         if answer["series"] is not None:
             self.given, self.new = self.given + answer["given"], self.new + answer["new"]
             self.series, self.holes = answer["series"], [*answer["holes"], *self.holes]
+            self.providers = list(dict.fromkeys([*self.providers, answer["series"]["provider"]]))
         elif all(failure["is_final"] for failure in answer["failures"]):
             self.refused = answer["failures"][-1]["message"]
         else:
@@ -115,7 +117,7 @@ def _lines(gathered: Gathered, wanted: Span) -> Iterator[str]:
     now = utc_now()
     first, last = (text.clock_text(at, now) for at in wanted)
     known = gathered.given - gathered.new
-    whose = f"{gathered.series['zone']} by {gathered.series['provider']}" if gathered.series else "nothing"
+    whose = f"{gathered.series['zone']} by {' and '.join(gathered.providers)}" if gathered.series else "nothing"
     yield f"{whose}: {gathered.given} values from {first} to {last}, {gathered.new} new and {known} known before"
     for hole in gathered.holes[:10]:
         yield f"hole: {_span_text(hole, now)}"

@@ -8,6 +8,7 @@ import typer
 
 from greenrun.cli import chart, judged, planned, text
 from greenrun.cli import plot as plots
+from greenrun.cli.clock import local_zone
 from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.cli.verb import USAGE, LocalError
@@ -167,7 +168,7 @@ def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
         else []
     )
     estimated = [slot.get("kind") == "estimated" for slot in slots]
-    return [*plots.plot_lines(steps, estimated, min(width, _PLOT_WIDTH)), *marked]
+    return [*plots.plot_lines(steps, estimated, min(width, _PLOT_WIDTH), local_zone()), *marked]
 
 
 def _steps(answer: Mapping[str, Any]) -> list[chart.Step]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import NamedTuple
 
-from greenrun.cli.chart import Step
+from greenrun.cli.chart import Step, are_different
 
 ROWS = 12
 SCALES = (4, 3, 6)  # how many ticks the left axis may have
@@ -48,13 +48,14 @@ def plot_lines(steps: Sequence[Step], estimated: Sequence[bool], width: int, zon
 
 
 def cleanest(steps: Sequence[Step], length: timedelta = CLEAN) -> Window | None:
-    """Return the window of this length with the least mean, the first of equals; None where none is known wholly.
+    """Return the window of this length with the least mean, the first of equals.
 
+    None where none is known wholly, and where all hours are alike.
     Means are of a step function, so the best window begins or ends at the edge of a step.
     """
     starts = sorted({step.start for step in steps} | {step.end - length for step in steps})
     known = [(mean, at) for at in starts if (mean := _mean(steps, at, at + length)) is not None]
-    if not known:
+    if not known or not are_different(steps):
         return None
     mean, at = min(known)
     return Window(at, at + length, mean)

@@ -21,6 +21,7 @@ from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
 
 MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
+CpuMeters = Annotated[tuple[Literal["rapl", "none"], ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
 Origin = Literal["default", "file", "environment"]
 
 Count = Annotated[int, Field(ge=0, le=4096)]
@@ -47,6 +48,12 @@ class GridSettings(Section):
     settle_after: Duration = timedelta(hours=24)
     forecast_retention: PositiveDuration = timedelta(days=400)
     history_retention: PositiveDuration = timedelta(days=400)
+
+    @model_validator(mode="after")
+    def _keeps_what_settles(self) -> Self:
+        if self.history_retention <= self.settle_after:
+            raise ValueError("history_retention must be longer than settle_after, or nothing would ever be settled")
+        return self
 
     @property
     def history_names(self) -> tuple[str, ...]:
@@ -89,6 +96,8 @@ class DevicesSettings(Section):
     include: Names = ()
     cpu_slots: Count = 2
     pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
+    cpu_meter: CpuMeters = ("none",)
+    powercap: ExpandedPath = Path("/sys/class/powercap")
     emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
     constant: ConstantSettings | None = None
 

@@ -49,11 +49,14 @@ def parse_bytes(value: object) -> int:
 
 
 def parse_names(value: object) -> tuple[str, ...]:
-    """Return the names in a list, or in text that separates them by commas or is a JSON list; raise ValueError."""
+    """Return the names in a list, or in text that separates them by commas or is a JSON list, each once.
+
+    Raise ValueError for anything else.
+    """
     parts = _split(value) if isinstance(value, str) else value
     if not isinstance(parts, Iterable) or isinstance(parts, dict):
         raise ValueError(f"{value!r} is not a name or a list of names")
-    return tuple(name for part in parts if (name := str(part).strip()))
+    return tuple(dict.fromkeys(name for part in parts if (name := str(part).strip())))
 
 
 def _split(text: str) -> object:

@@ -1,6 +1,6 @@
 """Energy as meters tell it: cumulative readings per device, cut into slices that belong to one run or to none."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -41,6 +41,11 @@ class Device:
     memory_bytes: int | None = None
     power_w: float | None = None
     emulated: bool = False
+
+
+def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:
+    """Return the GPUs: all that a job can be given; what else is metered is never planned with, leased or locked."""
+    return tuple(device for device in devices if device.kind is Component.GPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

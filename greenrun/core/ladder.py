@@ -116,7 +116,7 @@ def stand(
     if chosen := _first_that_covers([word for word in present if word.forecast.rung is Rung.STATIC], now):
         why = f"{trouble} and too little was measured, so this is the yearly mean that {chosen.provider} states"
         return Standing(rung=Rung.STATIC, why=why, forecast=chosen.forecast)
-    return Standing(why=f"{trouble} and too little was measured, so jobs start by their limits alone")
+    return Standing(why=f"{trouble} and too little was measured, so jobs start as soon as GPUs are free")
 
 
 def _by_word(word: Word, rung: Rung, why: str) -> Standing:

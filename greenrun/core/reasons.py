@@ -47,6 +47,9 @@ class ReasonCode(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+# Why a job starts at once that no cleaner hour could be chosen for.
+FORCED = (ReasonCode.DEADLINE, ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT, ReasonCode.NO_LIMIT_LEFT)
+
 SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window}, {below}",
     ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window}",

@@ -3,8 +3,9 @@
 That process imports this package too, so what only the daemon needs is imported when a meter is opened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,20 +13,24 @@ from greenrun.core.energy import Device, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, MeterError, Problem
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
 
-__all__ = ["KINDS", "ConstantSettings", "EmulatedSettings", "MeterSettings", "OpenMeter", "open_meter"]
+__all__ = ["CPU_KINDS", "KINDS", "ConstantSettings", "EmulatedSettings", "MeterSettings", "OpenMeter", "open_meter"]
 
 KINDS = ("nvml", "emulated", "constant", "none")
+CPU_KINDS = ("rapl", "none")
 TO_COME = ("amd",)  # names that settings may hold already: refused when tried, so that the next in the list is
 
 
 class OpenMeter(Protocol):
     """A `ports.Meter` that tells of its own health and has to be closed.
 
-    `refusals` says why meters named before this one were not used; `restarts` counts samplers that had to be replaced.
+    `refusals` says why meters named before this one were not used.
     """
 
     refusals: tuple[str, ...]
-    restarts: int
+
+    @property
+    def restarts(self) -> int:
+        """How many samplers had to be replaced."""
 
     @property
     def last_sample_at(self) -> datetime | None:
@@ -49,29 +54,46 @@ class OpenMeter(Protocol):
 
 
 def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path) -> OpenMeter:
-    """Open the first of `settings.kinds` that works on this host.
+    """Open the first of `settings.kinds` that works on this host, and beside it the first of `settings.cpu_kinds`.
 
-    `runs_dir` holds the local executor's run folders, `state_dir` keeps the counters of meters without hardware.
-    Raises ConfigError for a name that is no meter, MeterError with every refusal when none works.
+    `runs_dir` holds the local executor's run folders, `state_dir` keeps where counters stood. Raises ConfigError for a
+    name that is no meter, MeterError with every refusal when none works.
     """
-    check_kinds(settings.kinds)
-    refusals: list[str] = []
-    for kind in settings.kinds:
-        try:
-            return _open(kind, settings, runs_dir, state_dir, refusals)
-        except MeterError as exc:
-            refusals.append(f"{kind}: {exc}")
-    raise MeterError("No meter could be opened, so greenrun cannot tell the GPUs. " + " ".join(refusals))
+    from greenrun.meters.joined import Joined
+
+    _check("devices.meter", settings.kinds, KINDS, TO_COME)
+    _check("devices.cpu_meter", settings.cpu_kinds, CPU_KINDS)
+    opening = partial(_open, settings=settings, runs_dir=runs_dir, state_dir=state_dir)
+    gpus = _first("No meter could be opened, so greenrun cannot tell the GPUs.", settings.kinds, opening)
+    if settings.cpu_kinds == ("none",):
+        return gpus
+    try:
+        cpu = _first("No meter of devices.cpu_meter could be opened.", settings.cpu_kinds, opening)
+    except MeterError:
+        gpus.close()
+        raise
+    return Joined((gpus, cpu))
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
+def _check(field: str, kinds: Sequence[str], known: Sequence[str], to_come: Sequence[str] = ()) -> None:
     """Raise ConfigError unless every name is a meter that this version knows, and there is one."""
-    unknown = [kind for kind in kinds if kind not in (*KINDS, *TO_COME)]
+    unknown = [kind for kind in kinds if kind not in (*known, *to_come)]
     if kinds and not unknown:
         return
     found = f"{unknown[0]!r} is not a meter" if unknown else "no meter is named"
-    problem = Problem(field="devices.meter", message=f"{found}; name one of {', '.join(KINDS)}.")
+    problem = Problem(field=field, message=f"{found}; name one of {', '.join(known)}.")
     raise ConfigError(str(problem), [problem])
+
+
+def _first(what: str, kinds: Sequence[str], opening: Callable[..., OpenMeter]) -> OpenMeter:
+    """Open the first of these meters that works, telling it why the ones before it did not; raise MeterError."""
+    refusals: list[str] = []
+    for kind in kinds:
+        try:
+            return opening(kind, refusals=refusals)
+        except MeterError as exc:
+            refusals.append(f"{kind}: {exc}")
+    raise MeterError(f"{what} {' '.join(refusals)}")
 
 
 def _open(kind: str, settings: MeterSettings, runs_dir: Path, state_dir: Path, refusals: Sequence[str]) -> OpenMeter:

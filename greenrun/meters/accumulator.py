@@ -64,6 +64,11 @@ class Accumulator:
         self._power: Sample | None = None
         self._last_s: float | None = None
 
+    @property
+    def counted(self) -> tuple[Sample, float] | None:
+        """The last sample whose counter was believed, and the joules up to it; None before the first."""
+        return None if self._counter is None else (self._counter, self._total_j)
+
     def add(self, sample: Sample) -> Total | None:
         """Take a sample in; return where the energy stands, None when the sample says nothing."""
         if sample.counter_j is None and sample.power_w is None:
@@ -111,10 +116,10 @@ class Accumulator:
             return self._doubt(sample)
         stood_s = sample.at_s - self._counter.at_s
         if _step_j(self._counter, sample) == 0 and self._bridge_j > 0:
+            self.troubles[Trouble.STUCK] += stood_s > STUCK_S and not self._is_stuck()
             self._stood_at_s = sample.at_s
             return Quality.MEASURED if stood_s <= STUCK_S else Quality.BRIDGED
         if self._is_stuck():
-            self.troubles[Trouble.STUCK] += 1
             self._believe(sample, self._total_j + self._bridge_j)
             return Quality.BRIDGED
         self._believe(sample, self._total_j + _step_j(self._counter, sample))

@@ -59,7 +59,19 @@ def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
     return backend
 
 
-BACKENDS: Mapping[str, Open] = {"nvml": open_nvml, "emulated": open_emulated, "constant": open_constant}
+def open_rapl(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
+    """Open the counters of the CPU's packages and memory; raise MeterError when this user cannot read them."""
+    from greenrun.meters.rapl import RaplBackend  # other meters do without
+
+    return RaplBackend(settings.powercap, state_dir)
+
+
+BACKENDS: Mapping[str, Open] = {
+    "nvml": open_nvml,
+    "emulated": open_emulated,
+    "constant": open_constant,
+    "rapl": open_rapl,
+}
 
 
 def _open_watts(

@@ -16,13 +16,15 @@ from greenrun.meters.host import boot_id
 class Standing:
     """A board: its own counter `raw_j` (None without one) at `at_s` of the wall clock, when greenrun had told `told_j`.
 
-    `base` names what greenrun's joules count from; those of one base may be subtracted.
+    `base` names what greenrun's joules count from; those of one base may be subtracted. `least_j` is what it has told
+    since, by other means than the counter, and does not take back.
     """
 
     base: str
     told_j: float
     raw_j: float | None
     at_s: float
+    least_j: float = 0.0
 
     def after(self, raw_j: float | None, at_s: float, limit_w: float) -> "Standing | None":
         """Return where it stands now that its counter says `raw_j`; None when that cannot be the same counter."""
@@ -31,7 +33,7 @@ class Standing:
         step_j = raw_j - self.raw_j
         if not 0 <= step_j <= MARGIN * limit_w * (at_s - self.at_s + LAG_S):
             return None
-        return Standing(base=self.base, told_j=self.told_j + step_j, raw_j=raw_j, at_s=at_s)
+        return Standing(base=self.base, told_j=max(self.least_j, self.told_j + step_j), raw_j=raw_j, at_s=at_s)
 
 
 def fresh(raw_j: float | None, at_s: float) -> Standing:

@@ -114,10 +114,8 @@ def _counts(handle: Any) -> bool:
     """Whether a board has an energy counter: those before Volta and virtual ones have none."""
     try:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        return False
-    except pynvml.NVMLError:  # one that is in trouble just now has one none the less
-        return True
+    except pynvml.NVMLError as exc:
+        return exc.value in _GONE  # one that is lost just now may have one none the less
     return True
 
 

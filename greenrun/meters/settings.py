@@ -1,6 +1,9 @@
 """What a user configures of the meters; the settings layer builds these, the sampler process gets them as JSON."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+POWERCAP = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +26,15 @@ class ConstantSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSettings:
-    """The meters to try, in order, and the devices to tell of (ids or indices; empty for all)."""
+    """The meters to try for the GPUs, in order, and the GPUs to tell of (ids or indices; empty for all).
+
+    `cpu_kinds` are likewise to try for the CPU and its memory, which are read beside them; `powercap` is where the
+    kernel shows their counters.
+    """
 
     kinds: tuple[str, ...]
     include: tuple[str | int, ...] = ()
     emulated: EmulatedSettings = field(default_factory=EmulatedSettings)
     constant: ConstantSettings | None = None
+    cpu_kinds: tuple[str, ...] = ("none",)
+    powercap: Path = POWERCAP

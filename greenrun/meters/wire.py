@@ -54,6 +54,8 @@ def unpack_request(text: str) -> Request:
             include=tuple(settings["include"]),
             emulated=EmulatedSettings(**settings["emulated"]),
             constant=ConstantSettings(**constant) if constant else None,
+            cpu_kinds=tuple(settings["cpu_kinds"]),
+            powercap=Path(settings["powercap"]),
         ),
         runs_dir=Path(fields["runs_dir"]),
         state_dir=Path(fields["state_dir"]),

@@ -1,7 +1,7 @@
 """What Prometheus scrapes: computed at each scrape from the store and the daemon's memory, never kept twice."""
 
 from greenrun.metrics.collector import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, TOTALS, MetricsCollector, registry_of
-from greenrun.metrics.state import Health, LiveState
+from greenrun.metrics.state import Health, LiveState, Room
 
 __all__ = [
     "LINGER",
@@ -11,5 +11,6 @@ __all__ = [
     "Health",
     "LiveState",
     "MetricsCollector",
+    "Room",
     "registry_of",
 ]

@@ -18,7 +18,9 @@ from prometheus_client.registry import Collector
 from greenrun.core.energy import Component, Device
 from greenrun.core.job import Job, Outcome, State
 from greenrun.core.plan import Placement, Waiting
+from greenrun.core.reasons import FORCED
 from greenrun.metrics.grid import grid_metrics, request_metrics
+from greenrun.metrics.histograms import histogram_metrics
 from greenrun.metrics.live import gauge, liveness_metrics, plan_metrics
 from greenrun.metrics.meter import meter_metrics
 from greenrun.metrics.quality import quality_metrics
@@ -56,11 +58,13 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "greenrun_jobs_submitted_total": ("Jobs accepted.", ()),
     "greenrun_jobs_finished_total": ("Jobs that ended, by how they did.", ("outcome",)),
     "greenrun_deadlines_missed_total": ("Jobs that did not keep a limit their user had set.", ()),
+    "greenrun_forced_starts_total": ("Starts for which no cleaner hour could be chosen, by why.", ("reason",)),
 }
 _FROM_ZERO: Mapping[str, Sequence[str]] = {
     "component": tuple(Component),
     "outcome": FINISHED_AS,
     "project": ("default",),
+    "reason": FORCED,
 }
 
 Labels = tuple[tuple[str, str], ...]
@@ -80,7 +84,7 @@ class MetricsCollector(Collector):
         self._store = store
         self._state = state
         self._projects: list[str] = ["default"]
-        self._shown: dict[int, datetime] = {}
+        self._shown: dict[int, tuple[datetime, Job]] = {}
         self._lock = Lock()
 
     def collect(self) -> Iterable[Metric]:
@@ -90,6 +94,7 @@ class MetricsCollector(Collector):
             return [
                 *self._about(),
                 *self._totals(totals),
+                *histogram_metrics(totals, self._state.examples()),
                 *grid_metrics(self._state),
                 *request_metrics(self._state),
                 *quality_metrics(self._state),
@@ -174,11 +179,11 @@ class MetricsCollector(Collector):
         """Return at most MAX_RUNNING_JOBS that run or ran within LINGER, and how many running ones are left out."""
         now, running = self._state.now(), list(self._store.jobs((State.RUNNING,)))
         shown = running[:MAX_RUNNING_JOBS]
-        self._shown |= {job.id: now for job in shown}
-        self._shown = {job_id: seen for job_id, seen in self._shown.items() if now - seen <= LINGER}
+        self._shown |= {job.id: (now, job) for job in shown}
+        self._shown = {job_id: row for job_id, row in self._shown.items() if now - row[0] <= LINGER}
         ids = {job.id for job in running}
-        lately = [job_id for job_id in self._shown if job_id not in ids][: MAX_RUNNING_JOBS - len(shown)]
-        return [*shown, *(self._store.job(job_id) for job_id in lately)], len(running) - len(shown)
+        lately = [job for job_id, (_, job) in self._shown.items() if job_id not in ids]
+        return [*shown, *lately[: MAX_RUNNING_JOBS - len(shown)]], len(running) - len(shown)
 
 
 def _from_zero(labels: tuple[str, ...]) -> list[tuple[str, ...]]:

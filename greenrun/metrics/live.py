@@ -1,4 +1,4 @@
-"""The metrics that tell of the daemon's memory alone: the plan, and signs of life."""
+"""The metrics that tell of the daemon's memory alone: the plan, signs of life, and room on the disk."""
 
 from collections.abc import Iterator
 
@@ -14,6 +14,8 @@ def plan_metrics(plan: Plan, changes: int, put_offs: int) -> Iterator[Metric]:
     yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
     text = "The least CO2e that any plan within the same limits could be expected to emit."
     yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
+    text = "Jobs whose place in the plan does not keep a limit that their user set."
+    yield gauge("greenrun_deadlines_at_risk", text, sum(row.late for row in plan.placements))
     text = "Places in the plan that a new plan moved by more than a minute, since the daemon started."
     yield CounterMetricFamily("greenrun_plan_changes_total", text, value=changes)
     text = "Starts that a new plan put off past what the job was first promised, since the daemon started."
@@ -28,6 +30,11 @@ def liveness_metrics(state: LiveState) -> Iterator[Metric]:
         ("greenrun_sampler_last_sample_timestamp_seconds", "When a meter was last read.", health.last_sample_at),
     ):
         yield from _known(name, text, at.timestamp() if at else None)
+    text = "Changes that could not be stored, since the daemon started."
+    yield CounterMetricFamily("greenrun_db_write_failures_total", text, value=state.write_failures())
+    if (room := state.room()) is not None:
+        yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", room.free)
+        yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", room.size)
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

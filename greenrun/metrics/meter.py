@@ -16,7 +16,7 @@ def meter_metrics(state: LiveState) -> Iterator[Metric]:
     health = state.meter()
     gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
     up = GaugeMetricFamily("greenrun_gpu_up", "Whether the GPU was read in the last seconds.", labels=_GPU)
-    text = "Time in which the GPU was not read, over since it was again, since the daemon started."
+    text = "Time in which the GPU was not read, as far as that is over, since the daemon started."
     gaps = CounterMetricFamily("greenrun_gpu_gap_seconds_total", text, labels=_GPU)
     text = "What was wrong with readings of the GPU, since the daemon started."
     errors = CounterMetricFamily("greenrun_gpu_read_errors_total", text, labels=(*_GPU, "cause"))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from greenrun import __version__
 from greenrun.core.energy import Device, MeterHealth
+from greenrun.core.histogram import Example
 from greenrun.core.ladder import Standing, Word
 from greenrun.core.plan import Plan
 from greenrun.quality import Judged
@@ -23,6 +24,14 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """The file system that the database is on, in bytes; `free` is what the daemon may still write."""
+
+    free: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
@@ -30,7 +39,9 @@ class LiveState:
     what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
     that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
     moved a waiting job, `put_offs` how often past its first promise; `quality` how good the forecasts of each series
-    were, newest series first.
+    were, newest series first; `meter` how well the devices can be read. `examples` are the last values
+    of the histograms by name and bucket, `write_failures` how
+    often something could not be stored, and `room` how full the disk is, None when that is not known.
     """
 
     now: Callable[[], datetime]
@@ -47,6 +58,9 @@ class LiveState:
     put_offs: Callable[[], int] = int
     quality: Callable[[], Sequence[Judged]] = tuple
     meter: Callable[[], MeterHealth] = MeterHealth
+    examples: Callable[[], Mapping[tuple[str, float], Example]] = dict
+    write_failures: Callable[[], int] = int
+    room: Callable[[], Room | None] = lambda: None
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

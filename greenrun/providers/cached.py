@@ -67,11 +67,12 @@ class Cached:
         with self._turn:
             if self._history and self._history[0] == question and self._holds(self._history[1], now):
                 return self._history[2]
-            self._raise_refusal(f"history {zone}", now)
+            asked = f"history {zone}" if end >= now else f"earlier history {zone}"  # what is too old says no more
+            self._raise_refusal(asked, now)
             try:
                 self._history = question, now, self.source.history(zone, start, end, now)
             except ProviderRefused as exc:
-                self._refused[f"history {zone}"] = now, exc
+                self._refused[asked] = now, exc
                 raise
             return self._history[2]
 

@@ -31,6 +31,7 @@ class Row(BaseModel):
     """One slot; that its start is in UTC is said by the field's name alone."""
 
     Minutes5UTC: Annotated[Instant, BeforeValidator(lambda text: f"{text}Z")]
+    PriceArea: str
     CO2Emission: Number = None
 
 
@@ -64,11 +65,11 @@ class Energinet:
     def _points(self, dataset: str, zone: str, start: datetime, end: datetime, kind: Kind) -> list[Point]:
         """Ask for everything in order: by default only the hundred farthest rows come."""
         refuse_other(self.name, self._own, zone, ZONES)
-        area = json.dumps({"PriceArea": [zone.removeprefix("DK-")]})
+        area = zone.removeprefix("DK-")
         between = {"start": _written(start + EARLIEST), "end": _written(end + LATEST)}
-        asked = {**between, "filter": area, "sort": "Minutes5UTC ASC", "limit": "0"}
+        asked = {**between, "filter": json.dumps({"PriceArea": [area]}), "sort": "Minutes5UTC ASC", "limit": "0"}
         rows = self.web.get(f"/dataset/{dataset}", asked).read(Records).records
-        return [Point(row.Minutes5UTC, row.CO2Emission, kind) for row in rows]
+        return [Point(row.Minutes5UTC, row.CO2Emission, kind) for row in rows if row.PriceArea == area]
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.CONSUMPTION, basis=Basis.DIRECT)

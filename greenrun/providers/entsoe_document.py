@@ -114,6 +114,8 @@ def _steps(period: Element, repeats: bool, start: datetime, end: datetime) -> It
         raise ValueError(f"resolution {resolution!r} is none that greenrun knows")
     length = LENGTHS[resolution]
     points = sorted(_point(point, (until - begin) // length) for point in period.iterfind("{*}Point"))
+    if not points:
+        raise ValueError("a Period has no Point")
     if any(before[0] == after[0] for before, after in pairwise(points)):
         raise ValueError("a position comes twice in one Period")
     stops = [begin + (position - 1) * length for position, _ in points[1:]] + [until]

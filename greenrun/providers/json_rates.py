@@ -5,19 +5,31 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, RootModel, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, RootModel, model_validator
 
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
-from greenrun.providers.settings import ExpandedPath, PositiveDuration, ProviderSettings, UrlWithQuery, WebSettings
+from greenrun.providers.settings import (
+    ExpandedPath,
+    PositiveDuration,
+    ProviderSettings,
+    UrlWithQuery,
+    WebSettings,
+    keys_in,
+)
 from greenrun.providers.web import SIZE_CAP_BYTES, Answer, Web
 
 PACE = timedelta(seconds=1)
-SHORTEST_KEY = 8  # what is shorter in an address, such as a country, is no secret
+
+
+def _not_without_end(every: timedelta) -> timedelta:
+    if every < PACE:
+        raise ValueError("must be 1s or longer")
+    return every
 
 
 class JsonSettings(ProviderSettings):
@@ -28,7 +40,7 @@ class JsonSettings(ProviderSettings):
     path: ExpandedPath | None = None
     history_url: UrlWithQuery | None = None
     history_path: ExpandedPath | None = None
-    refresh_every: PositiveDuration = timedelta(minutes=15)
+    refresh_every: Annotated[PositiveDuration, AfterValidator(_not_without_end)] = timedelta(minutes=15)
     timeout: PositiveDuration = timedelta(seconds=20)
     signal: Signal = Signal.AVERAGE
     accounting: Accounting | None = None
@@ -68,7 +80,8 @@ class JsonRates:
         self.refresh_every, self.settle_after = settings.refresh_every, settle_after
         self.zones = {settings.zone: settings.label} if settings.zone else {}
         self._settings = settings
-        ahead, behind = self._web(settings.url), self._web(settings.history_url)
+        ahead = self._web(settings.url)
+        behind = self._web(settings.history_url, ahead)
         self.web = ahead or behind
         self._dropped = self.web.dropped if self.web else Counter()
         self._forecasts = self._place(ahead, settings.url, settings.path)
@@ -99,15 +112,14 @@ class JsonRates:
             provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting, basis=stated.basis
         )
 
-    def _web(self, url: str | None) -> Web | None:
+    def _web(self, url: str | None, beside: Web | None = None) -> Web | None:
         if url is None:
             return None
         parts = urlsplit(url)
-        keys = [value for _, value in parse_qsl(parts.query) if len(value) >= SHORTEST_KEY]
         host = WebSettings(
             kind=self._settings.kind, url=f"{parts.scheme}://{parts.netloc}", timeout=self._settings.timeout
         )
-        return Web(self.name, host, every=PACE, secrets=keys)
+        return Web(self.name, host, every=PACE, secrets=keys_in(url), beside=beside)
 
     def _place(self, web: Web | None, url: str | None, path: Path | None) -> Callable[[], Answer] | None:
         if web is not None and url is not None:

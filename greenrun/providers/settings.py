@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
@@ -13,11 +14,24 @@ from greenrun.core.errors import ProviderRefused
 from greenrun.core.intensity import Accounting, Basis, Signal
 from greenrun.paths import expand
 
+LONGEST_KEY = 4096
+SHORTEST_KEY = 8
+
 
 def _longer_than_zero(duration: timedelta) -> timedelta:
     if not duration:
         raise ValueError("must be longer than zero")
     return duration
+
+
+def keys_in(url: str) -> list[str]:
+    """Return what may be a key in what an address asks: what is shorter, such as a country, is no secret."""
+    return [value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= SHORTEST_KEY]
+
+
+def _without_keys(url: str) -> str:
+    """Return an address fit to be shown: where its question may hold a key, without all that is asked."""
+    return f"{url.partition('?')[0]}?***" if keys_in(url) else url
 
 
 def _written(form: Callable[..., str]) -> PlainSerializer:
@@ -56,7 +70,7 @@ Instant = Annotated[
     datetime, BeforeValidator(parse_instant), _written(lambda at: at.isoformat().replace("+00:00", "Z"))
 ]
 Url = Annotated[str, AfterValidator(_address)]
-UrlWithQuery = Annotated[str, AfterValidator(_question)]
+UrlWithQuery = Annotated[str, AfterValidator(_question), _written(_without_keys)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded), _written(str)]
 
 
@@ -111,11 +125,15 @@ class FileSettings(ProviderSettings):
 def read_key(path: Path) -> str:
     """Return the key that a file holds; raise ProviderRefused when it cannot be read or everybody may read it."""
     try:
-        mode, key = path.stat().st_mode, path.read_text(encoding="utf-8").strip()
+        mode = path.stat().st_mode
+        if not S_ISREG(mode):
+            raise ProviderRefused(f"the key file {path} is not a file; write the key into one")
+        with path.open(encoding="utf-8") as file:
+            key = file.read(2 * LONGEST_KEY).strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ProviderRefused(f"the key file {path} cannot be read ({exc}); write the key into it") from exc
     if mode & 0o004:
         raise ProviderRefused(f"everybody on this machine may read the key file {path}; chmod 600 it")
-    if not key or not key.isascii() or not key.isprintable() or len(key) > 4096:
+    if not key or not key.isascii() or not key.isprintable() or len(key) > LONGEST_KEY:
         raise ProviderRefused(f"the key file {path} holds no key: it should be one line of plain text")
     return key

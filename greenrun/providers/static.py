@@ -36,7 +36,7 @@ class StaticSettings(ProviderSettings):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        found = [*_profile_problems(self.profile)]
+        found = [*_profile_problems(self.profile), *_height_problems(self.g_per_kwh or 0.0, self.profile)]
         if self.g_per_kwh is None and (self.accounting or self.basis):
             found.append("accounting and basis describe your own g_per_kwh; state it, or leave them out")
         if found:
@@ -93,7 +93,10 @@ class Static:
         if own.g_per_kwh is not None:
             return own.g_per_kwh
         known = yearly_means().get(zone)
-        return known.g_per_kwh if known else _refuse(zone)
+        mean = known.g_per_kwh if known else _refuse(zone)
+        if problems := _height_problems(mean, own.profile):
+            raise ProviderRefused(f"greenrun does not use {self.name!r} for {zone}: {problems[0]}")
+        return mean
 
     def _id(self, zone: str) -> SeriesId:
         own = self._settings
@@ -131,3 +134,10 @@ def _profile_problems(profile: tuple[float, ...]) -> list[str]:
     return (
         [] if abs(mean - 1) < 0.01 else [f"profile has the mean {mean:.3g}; divide its values by it, so that it is 1"]
     )
+
+
+def _height_problems(mean: float, profile: tuple[float, ...]) -> list[str]:
+    highest = mean * max(profile, default=1.0)
+    if highest <= HIGHEST_G_PER_KWH:
+        return []
+    return [f"profile makes {highest:.0f} g/kWh of an hour, more than any zone emits; make its highest value lower"]

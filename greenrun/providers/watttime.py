@@ -145,9 +145,10 @@ class WattTime:
         return self.web.get(path, params, self._bearer(now))
 
     def _bearer(self, now: datetime) -> dict[str, str]:
-        if self._token is None or not self._token[1] <= now < self._token[1] + TOKEN_FOR:
-            self._token = self._logged_in(), now
-        return {"Authorization": f"Bearer {self._token[0]}"}
+        held = self._token  # another thread may let go of it meanwhile
+        if held is None or not held[1] <= now < held[1] + TOKEN_FOR:
+            held = self._token = self._logged_in(), now
+        return {"Authorization": f"Bearer {held[0]}"}
 
     def _logged_in(self) -> str:
         """Return a new token, which no error shows."""

@@ -7,12 +7,11 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 import httpx
@@ -20,9 +19,9 @@ from pydantic import TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from greenrun import __version__
-from greenrun.clock import utc_now
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers.settings import WebSettings
+from greenrun.providers.waiting import pause, retry_after_s
 
 SIZE_CAP_BYTES = 5 * 1024**2
 TRIES = 3
@@ -30,11 +29,11 @@ PATIENCE_S = 15.0  # the longest wait for a turn, or because the source asks to 
 CONNECT_S = 5.0
 SILENT_S = 3600.0  # a source that asks to wait for longer is asked again all the same
 REDIRECTS = 3
+MOST_LATE = 8  # so many questions to a source may go on beyond their time; no more are asked while they do
 SHOWN = 200  # so much of what a source says beside an error is repeated
 KEPT = 2000  # ... and so much of an answer that is of no use is kept with the error
 USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
 
-_KEY_STATUSES = (401, 403)
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=8)  # full jitter
 
 monotonic = time.monotonic  # the tests put a clock of their own in place of this and of `pause`
@@ -74,11 +73,12 @@ class Web:
     """One source's address. Calls come one after another, `every` apart: all of them, or those `per_path`.
 
     `secrets` never appear in errors. `quota_left` is what the source last said may still be asked, None if nothing.
+    It is closed together with another one `beside` it.
     """
 
     def __init__(
         self, name: str, settings: WebSettings, *, every: timedelta, per_path: bool = False,
-        secrets: Sequence[str] = (), headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (), headers: Mapping[str, str] | None = None, beside: "Web | None" = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.quota_left: int | None = None
@@ -89,6 +89,7 @@ class Web:
         self.hide()
         self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
         self._client: httpx.Client | None = None
+        self._over: Future[None] = beside._over if beside else Future()
         self._flight = threading.Lock()
         self._next: dict[str, float] = {}
         self._silent_until = 0.0
@@ -109,7 +110,7 @@ class Web:
         """
         retrying = Retrying(
             stop=stop_after_attempt(TRIES), wait=_wait_s, retry=retry_if_exception(_is_worth_another),
-            sleep=lambda seconds: pause(seconds), reraise=True,
+            sleep=lambda seconds: pause(seconds, self._over), reraise=True,
         )  # fmt: skip
         with self._flight:
             return retrying(self._ask, path, params or {}, headers or {}, auth, private)
@@ -126,23 +127,27 @@ class Web:
         return text
 
     def close(self) -> None:
-        """Close what is open."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        """Answer nobody any more: whoever waits, or asks from now on, gets ProviderUnavailable at once."""
+        if not self._over.done():
+            self._over.set_result(None)
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def _ask(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
         private: bool,
     ) -> Answer:  # fmt: skip
         self._take_turn(path)
+        self._refuse_if_closed()
         limit_s = self._settings.timeout.total_seconds()
         try:
-            status, body, said = _within(limit_s, lambda: self._exchange(path, params, headers, auth, limit_s))
+            status, body, said = self._within(limit_s, lambda: self._exchange(path, params, headers, auth))
         except TimeoutError as exc:
+            self._refuse_if_closed()
             self._client = None  # its connection is still waited for; the next question gets another
             raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as exc:
             why = "" if private else self.redacted(str(exc))[:SHOWN]
             kept = None if private or self._tells_a_secret(exc) else exc
             raise self._silent(f"cannot be reached ({why or type(exc).__name__})", path) from kept
@@ -163,7 +168,7 @@ class Web:
                 retry_after_s=wait_s,
             )
         if wait_s > 0:
-            pause(wait_s)
+            pause(wait_s, self._over)
         self._next[path if self._per_path else ""] = monotonic() + self._every_s
 
     def _turn_in_s(self, path: str) -> float:
@@ -171,9 +176,9 @@ class Web:
         return max(0.0, max(turn, self._silent_until) - monotonic())
 
     def _exchange(
-        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
-        limit_s: float,
-    ) -> tuple[int, bytes, httpx.Headers]:  # fmt: skip
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None
+    ) -> tuple[int, bytes, httpx.Headers]:
+        limit_s = self._settings.timeout.total_seconds()
         until, client = monotonic() + limit_s, self._opened(limit_s)
         request = client.build_request("GET", path, params=dict(params) or None, headers=dict(headers))
         for _ in range(REDIRECTS):
@@ -213,6 +218,32 @@ class Web:
                 raise TimeoutError
         return bytes(body)
 
+    def _within(self, limit_s: float, call: Callable[[], T]) -> T:
+        """Return what `call` does, in a thread of its own; raise TimeoutError after `limit_s`, or when this is closed.
+
+        A name server, or headers that come byte by byte, keep to no time-out of the client's; such threads do not
+        pile up.
+        """
+        answer, thread_name = Future[T](), f"greenrun-ask {self.name}"
+        if sum(thread.name == thread_name for thread in threading.enumerate()) >= MOST_LATE:
+            raise TimeoutError
+
+        def run() -> None:
+            try:
+                answer.set_result(call())
+            except Exception as exc:  # noqa: BLE001 (handed over to whoever waits)
+                answer.set_exception(exc)
+
+        threading.Thread(target=run, name=thread_name, daemon=True).start()
+        either: list[Future[Any]] = [answer, self._over]
+        wait(either, limit_s + 1.0, FIRST_COMPLETED)
+        return answer.result(0)
+
+    def _refuse_if_closed(self) -> None:
+        if self._over.done():
+            text = f"{self.name} is not asked any more, since greenrun is stopping"
+            raise ProviderUnavailable(text, retry_after_s=SILENT_S)
+
     def _silent(self, what: str, path: str) -> ProviderUnavailable:
         text = f"{self.name} {what}; what is known stays in use, and it is asked again"
         return ProviderUnavailable(text, retry_after_s=self._turn_in_s(path))
@@ -220,13 +251,12 @@ class Web:
     def _failed(self, status: int, headers: httpx.Headers, shown: str, path: str) -> ProviderError:
         said = "" if _is_page(shown) or not shown.strip() else f": {' '.join(shown.split())[:SHOWN]}"
         if status == 429 or status >= 500 or status < 400:
-            self._silent_until = monotonic() + min(_retry_after_s(headers.get("Retry-After")), SILENT_S)
+            self._silent_until = monotonic() + min(retry_after_s(headers.get("Retry-After", "")), SILENT_S)
             text = f"{self.name} has trouble or asks to wait (HTTP {status}{said}); what is known stays in use"
             return ProviderUnavailable(text, status=status, retry_after_s=self._turn_in_s(path))
-        is_key = status in _KEY_STATUSES
-        what, check = (
-            ("refuses access", "key and plan") if is_key else ("does not answer this question", "zone and url")
-        )
+        what, check = "does not answer this question", "zone and url"
+        if status in (401, 403):
+            what, check = "refuses access", "key and plan"
         text = f"{self.name} {what} (HTTP {status}{said}); check {check} of [provider.{self.name}]"
         return ProviderRefused(text, status=status)
 
@@ -250,28 +280,6 @@ def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def pause(seconds: float) -> None:
-    """Wait."""
-    threading.Event().wait(seconds)
-
-
-def _within(limit_s: float, call: Callable[[], T]) -> T:
-    """Return what `call` does, in a thread of its own that is given up after `limit_s`: raise TimeoutError.
-
-    A name server, or headers that come byte by byte, keep to no time-out of the client's.
-    """
-    answer: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(call())
-        except Exception as exc:  # noqa: BLE001 (handed over to whoever waits)
-            answer.set_exception(exc)
-
-    threading.Thread(target=run, name="greenrun-ask", daemon=True).start()
-    return answer.result(limit_s + 1.0)
-
-
 def _is_worth_another(exc: BaseException) -> bool:
     return isinstance(exc, ProviderUnavailable) and (exc.retry_after_s or 0.0) <= PATIENCE_S
 
@@ -281,19 +289,6 @@ def _wait_s(state: RetryCallState) -> float:
     exc = state.outcome.exception() if state.outcome else None
     turn_s = exc.retry_after_s if isinstance(exc, ProviderUnavailable) else None
     return max(turn_s or 0.0, _BACK_OFF(state))
-
-
-def _retry_after_s(said: str | None) -> float:
-    """Return the seconds that a Retry-After header states, as a number or as a date; 0 when it states none."""
-    if said is None:
-        return 0.0
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
-    try:
-        at = parsedate_to_datetime(said)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - utc_now()).total_seconds())
 
 
 def _is_page(text: str) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.climatology import DAY_S
 from greenrun.core.energy import Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.intensity import Floats, Forecast, Kind, Series, SeriesId
@@ -82,9 +83,15 @@ class GridMemory:
         return list(first.values())
 
     def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
-        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
+        """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
+
+        Series that end a day before the one that reaches furthest are out of use.
+        """
         reach = {key: kept.ends_s[-1] for key, kept in self._measured.items() if key.zone == zone and len(kept.ends_s)}
-        return self.intensities(max(reach, key=lambda key: reach[key]), start, end) if reach else None
+        furthest_first = sorted(reach, key=lambda key: reach[key], reverse=True)
+        lately = [key for key in furthest_first if reach[key] > reach[furthest_first[0]] - DAY_S]
+        told = [self.intensities(key, start, end) for key in lately]
+        return max(told, key=lambda series: float((series.ends_s - series.starts_s).sum()), default=None)
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values, the latest in place of earlier ones; return how many were new."""

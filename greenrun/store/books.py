@@ -78,12 +78,8 @@ class Books(Database):
 
         A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
         """
-        parts: dict[int, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
         with self._read() as connection:
-            runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
-            for row in connection.execute(_sums(run_ids)):
-                parts[row.run_id].append(row)
-        return {run_id: _total(runs[run_id], rows) if rows else Total() for run_id, rows in parts.items()}
+            return totals_of(connection, run_ids)
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""
@@ -98,6 +94,15 @@ class Books(Database):
         with self._read() as connection:
             rows = connection.execute(select(COUNTERS))
             return {(row.name, tuple(sorted(row.labels.items()))): row.value for row in rows}
+
+
+def totals_of(connection: Connection, run_ids: Sequence[int]) -> dict[int, Total]:
+    """Return what `Books.run_totals` does, as this connection sees it."""
+    parts: dict[int, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
+    runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
+    for row in connection.execute(_sums(run_ids)):
+        parts[row.run_id].append(row)
+    return {run_id: _total(runs[run_id], rows) if rows else Total() for run_id, rows in parts.items()}
 
 
 def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:

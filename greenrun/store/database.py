@@ -22,7 +22,7 @@ NO_ROOM_BYTES = 1 << 20  # below this, a failed write is put down to the full di
 
 
 class Database:
-    """Transactions over one SQLite file; safe to use from many threads.
+    """Transactions over one SQLite file; safe to use from many threads. `write_failures` counts what was not stored.
 
     A write is BEGIN IMMEDIATE: a deferred one that reads first fails at once under WAL when another wrote meanwhile.
     """
@@ -31,6 +31,7 @@ class Database:
         self.path = path
         self._engine = connect(path)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self.write_failures = 0
         self._one_writer = Lock()  # hands over at once within this process, where SQLite would sleep and retry
 
     def close(self) -> None:
@@ -47,12 +48,21 @@ class Database:
     def _write(self) -> Iterator[Connection]:
         """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
         if not self._one_writer.acquire(timeout=BUSY_S):
+            self.write_failures += 1
             raise StoreError(_locked(self.path))
         try:
-            with translated(self.path), self._writer.begin() as connection:
+            with self._counted(), translated(self.path), self._writer.begin() as connection:
                 yield connection
         finally:
             self._one_writer.release()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            self.write_failures += 1
+            raise
 
 
 def connect(path: Path, *, foreign_keys: bool = True) -> Engine:

@@ -83,13 +83,19 @@ class Grid(Database):
         return [_forecast_of(row, series[row.series_id], fetched_at=row.fetched_at) for row in rows]
 
     def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
-        """Return what `intensities` does, of that series of the zone which reaches furthest; None when it has none."""
+        """Return what `intensities` does, of one series of the zone; None when it has none.
+
+        It is the one that covers most of that time, of those which reach to within a day of the one that reaches
+        furthest: a source that steps in for another for some hours does not displace all that was learned from that.
+        """
         reach = select(func.max(INTENSITIES.c.ended_at)).where(INTENSITIES.c.series_id == SERIES.c.id).scalar_subquery()
-        furthest = select(SERIES.c.id).where(SERIES.c.zone == zone, reach.is_not(None)).order_by(reach.desc()).limit(1)
+        query = select(SERIES.c.id, reach.label("until")).where(SERIES.c.zone == zone, reach.is_not(None))
         with self._read() as connection:
-            key = connection.execute(furthest).scalar_one_or_none()
-            series_id = None if key is None else series_ids(connection)[key]
-        return None if series_id is None else self.intensities(series_id, start, end)
+            rows = connection.execute(query.order_by(reach.desc(), SERIES.c.id)).all()
+            known = series_ids(connection)
+        lately = [known[row.id] for row in rows if row.until > rows[0].until - timedelta(days=1)]
+        told = [self.intensities(series_id, start, end) for series_id in lately]
+        return max(told, key=lambda series: float((series.ends_s - series.starts_s).sum()), default=None)
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
         """Keep measured values; a changed value becomes a new revision. Return how many rows were new.

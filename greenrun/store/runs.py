@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from greenrun.core.errors import StoreError
+from greenrun.core.histogram import Example, bound_of
 from greenrun.core.job import FINISHED, Outcome, Run, State
 from greenrun.core.reasons import Reason
 from greenrun.store.columns import among
@@ -21,12 +23,20 @@ from greenrun.store.journal import (
     move_job,
     record,
 )
+from greenrun.store.observations import Values, observe_end, observe_start
 from greenrun.store.records import reason_columns, run_of
 from greenrun.store.tables import JOBS, LEASES, RUNS
 
 
 class Runs(Database):
-    """The part of the store that `greenrun.ports.Store` lists under runs."""
+    """The part of the store that `greenrun.ports.Store` lists under runs.
+
+    `examples` has, by histogram and bucket, the last value counted since this store was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.examples: dict[tuple[str, float], Example] = {}
 
     def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
         """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost.
@@ -46,7 +56,9 @@ class Runs(Database):
         """Move starting to running: the executor has it since `started_at`."""
         with self._write() as connection:
             run = _run(connection, run_id)
-            return run.outcome is None and _start(connection, run, started_at, log, now)
+            seen = None if run.outcome is not None else _start(connection, run, started_at, log, now)
+        self._remember(run.job_id, seen or {}, now)
+        return seen is not None
 
     def close_run(
         self,
@@ -71,8 +83,7 @@ class Runs(Database):
             run = _run(connection, run_id)
             if run.outcome is not None:
                 return False
-            if started_at is not None:
-                _start(connection, run, started_at, log, now)
+            seen = dict(_start(connection, run, started_at, log, now) or {}) if started_at is not None else {}
             ended = replace(
                 run,
                 outcome=outcome,
@@ -82,12 +93,14 @@ class Runs(Database):
                 log=log or run.log,
             )
             _end_run(connection, ended)
+            seen |= observe_end(connection, ended)
             _end_job(connection, ended, job_state, reason)
             if progress and outcome is Outcome.CHECKPOINTED:
                 _add_progress(connection, run.job_id, progress)
             change = Change.FINISHED if job_state in FINISHED else Change.REQUEUED
             how = {"outcome": outcome, "exit_code": exit_code, "state": job_state, "reason": reason.code}
             _note(connection, change, run, now, **how)
+        self._remember(run.job_id, seen, now)
         return True
 
     def live_runs(self) -> Sequence[Run]:
@@ -108,6 +121,11 @@ class Runs(Database):
         with self._read() as connection:
             found = _find(connection, or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= since))
         return [run for run in found if run.started_at is not None]
+
+    def _remember(self, job_id: int, values: Values, at: datetime) -> None:
+        """Keep what was counted, once it is durable."""
+        for name, value in values.items():
+            self.examples[name, bound_of(name, value)] = Example(job_id=job_id, value=value, at=at)
 
 
 def _find(connection: Connection, condition: ColumnElement[bool]) -> list[Run]:
@@ -131,14 +149,14 @@ def _insert_run(connection: Connection, job_id: int, devices: Sequence[str], now
     return _run(connection, inserted.lastrowid)
 
 
-def _start(connection: Connection, run: Run, started_at: datetime, log: str | None, now: datetime) -> bool:
-    """Move starting to running with what belongs to it; False when the job was not starting."""
+def _start(connection: Connection, run: Run, started_at: datetime, log: str | None, now: datetime) -> Values | None:
+    """Move starting to running with what belongs to it and return what was counted; None: the job was not starting."""
     if not move_job(connection, run.job_id, State.STARTING, State.RUNNING):
-        return False
+        return None
     connection.execute(update(RUNS).where(RUNS.c.id == run.id).values(started_at=started_at, log=log))
     _note(connection, Change.STARTED, run, now)
     count_missed_limit(connection, run.job_id, started_at)
-    return True
+    return observe_start(connection, run, started_at)
 
 
 def _end_run(connection: Connection, run: Run) -> None:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.backfill import Backfill
-from greenrun.core.energy import Component, Device
+from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
@@ -22,7 +22,7 @@ from greenrun.core.ladder import Ageing, Standing, Word, stand
 from greenrun.core.ledger import Entry, Total
 from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import ReasonCode, because
-from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
+from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.ports import Event
 from greenrun.quality import ForecastQuality
 from greenrun.sources import Sources
@@ -32,6 +32,7 @@ HOUR = timedelta(hours=1)
 ADA, BOB, ROOT = "uid:41001", "uid:41002", "uid:0"
 GPU = Device(id="GPU-1", index=0, model="Emulated GPU", source="emulated", emulated=True, memory_bytes=1 << 30)
 CPU = Device(id="cpu-0", index=0, model="a CPU", source="constant", kind=Component.CPU)
+READABLE = MeterHealth(devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}),), lag_s=0.5)
 CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh", below="41 % below now")
 
 
@@ -261,5 +262,6 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
         meter=lambda: scheduler.readable,
+        room=lambda: Room(free=1 << 30, size=1 << 40),
         version="1.2.3",
     )

@@ -138,7 +138,7 @@ def test_an_explanation_says_what_the_plan_goes_by_unless_it_is_a_fresh_forecast
         return [line for line in lines if "forecast" in line]
 
     assert said() == ["There is no forecast to plan with: no provider has said anything of the hours to come and too"
-                      " little was measured, so jobs start by their limits alone."]  # fmt: skip
+                      " little was measured, so jobs start as soon as GPUs are free."]  # fmt: skip
     world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
     assert said() == []
     world.scheduler.ageing = Ageing(stale_after=2 * HOUR)

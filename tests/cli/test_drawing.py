@@ -22,6 +22,10 @@ def test_a_forecast_marks_its_cleanest_hour() -> None:
     ]
 
 
+def test_no_hour_is_marked_where_all_are_alike() -> None:
+    assert not any("cleanest" in line for line in chart.forecast_lines(steps(344.0, 344.0, 344.0), 20))
+
+
 def test_short_steps_show_seconds_and_parts_of_a_column() -> None:
     assert chart.forecast_lines(steps(8, 5, step=timedelta(seconds=1)), 1, UTC) == [
         "Wed 12:00:00      8  █",

@@ -189,6 +189,19 @@ def test_a_week_that_cannot_be_had_now_is_told_and_passed_over(api: FakeApi, run
     assert [(row["start"][:10], row["message"]) for row in answer["missing"]] == [("2026-01-08", "it is down")]
 
 
+def test_it_goes_on_while_one_source_may_still_answer(api: FakeApi, run: Run) -> None:
+    both = failed("it is down")["failures"] + failed("no plan", is_final=True)["failures"]
+    api.answers["POST", "/v1/history/fetch"] = answering(told(0, series=None, failures=both), told(168))
+    ran = run("history", "fetch", "--from", "2026-01-01", "--to", "2026-01-15", "--json")
+    assert (json.loads(ran.out)["refused"], len(sent(api))) == (None, 2)
+
+
+def test_all_that_answered_are_named(api: FakeApi, run: Run) -> None:
+    other = told(168, series={**SERIES, "provider": "other"})
+    api.answers["POST", "/v1/history/fetch"] = answering(told(168), other, told(24))
+    assert "GB by uk and other: 360 values" in run("history", "fetch", "--from", "2026-01-01", "--to", "2026-01-16").out
+
+
 def test_a_source_that_asks_to_wait_is_waited_for(api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(fetching, "pause", waited.append)

@@ -67,9 +67,13 @@ def test_it_never_is_wider_than_the_terminal_nor_higher_than_fifteen_lines(
 @given(values=st.lists(st.one_of(st.none(), st.integers(1, 900)), min_size=1, max_size=40))
 def test_the_cleanest_window_is_the_best_of_all_that_are_known(values: list[int | None]) -> None:
     known = [(sum(values[at : at + 4]) / 4, at) for at in range(len(values) - 3) if None not in values[at : at + 4]]
-    best = min(known) if known else None
+    best = min(known) if known and len({*values} - {None}) > 1 else None
     expected = best and Window(T0 + best[1] * HOUR, T0 + best[1] * HOUR + CLEAN, best[0])
     assert cleanest(steps(*values)) == expected
+
+
+def test_a_yearly_mean_has_no_cleanest_window() -> None:
+    assert cleanest(steps(*[344.0] * 24)) is None
 
 
 def test_a_window_may_end_at_an_edge_where_steps_are_longer_than_it() -> None:

@@ -24,7 +24,7 @@ def test_zones_are_listed_with_the_kinds_that_serve_them(run: Run) -> None:
     assert "file" in lines[-1].split(": ")[1]
 
 
-@pytest.mark.parametrize("text", ["western den", "DK-DK1", "dk-dk1"])
+@pytest.mark.parametrize("text", ["western den", "DK-DK1", "dk-dk1", "k-d"])
 def test_a_zone_is_found_by_its_name_or_code(run: Run, text: str) -> None:
     assert "energinet" in found(run, text)["DK-DK1"]
 

@@ -12,7 +12,7 @@ from tests.core.hours import HOUR
 from tests.world import T0
 
 AGEING = Ageing(stale_after=2 * HOUR)
-NOTHING = "and too little was measured, so jobs start by their limits alone"
+NOTHING = "and too little was measured, so jobs start as soon as GPUs are free"
 LADDER = (Rung.FRESH, Rung.STALE, Rung.CLIMATOLOGY, Rung.STATIC, Rung.NONE)
 
 

@@ -6,6 +6,7 @@ import threading
 from greenrun.clock import utc_now
 from greenrun.core.energy import Device, Quality, Reading
 from greenrun.core.errors import MeterError
+from greenrun.meters.ending import MeterEnded
 from greenrun.meters.sampler_process import serve
 
 
@@ -32,6 +33,8 @@ class FaultyBackend:
             threading.Event().wait(60)
         if self.fault == "trouble":
             raise MeterError("the driver does not answer")
+        if self.fault == "end":
+            raise MeterEnded("the driver has to be opened anew")
 
 
 def reading() -> Reading:

@@ -14,6 +14,8 @@ from greenrun.clock import utc_now
 from greenrun.meters import ConstantSettings, MeterSettings, open_meter
 from greenrun.meters.emulated import EmulatedMeter
 from greenrun.ports import Meter
+from tests.meters.nvml.library import Driver, board, built, constant
+from tests.meters.powercap import two_sockets
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -48,18 +50,43 @@ def sampled(kind: str) -> Callable[[Path], Iterator[Bench]]:
 
 
 def until_sampled(meter: Meter) -> None:
-    """Wait for a reading that is not there yet; a meter without devices has none to wait for."""
+    """Wait for a reading of every device that is not there yet; a meter without devices has none to wait for."""
     known = {device.id: utc_now() for device in meter.devices()}
     deadline = monotonic() + 5
-    while known and not meter.read(known):
+    while known.keys() - {one.device for one in meter.read(known)}:
         assert monotonic() < deadline, "no reading came"
         threading.Event().wait(0.01)
+
+
+def processor(kind: str) -> Callable[[Path], Iterator[Bench]]:
+    """The meter of the CPU on a powercap tree in a folder, beside a meter of GPUs."""
+
+    def bench(folder: Path) -> Iterator[Bench]:
+        two_sockets(folder / "powercap")
+        settings = MeterSettings(kinds=(kind,), cpu_kinds=("rapl",), powercap=folder / "powercap")
+        meter = open_meter(settings, runs_dir=folder / "runs", state_dir=folder)
+        yield Bench(meter, utc_now, lambda: until_sampled(meter))
+        meter.close()
+
+    return bench
+
+
+def nvidia(folder: Path) -> Iterator[Bench]:
+    """The meter of real GPUs on the emulated driver."""
+    driver = Driver(built(), folder, t0_s=monotonic())
+    driver.play(*board(0, constant(), quantum_ms=1), *board(1, constant(), energy=0))
+    with pytest.MonkeyPatch.context() as patch:
+        driver.show(patch)
+        yield from sampled("nvml")(folder)
 
 
 BENCHES = [
     pytest.param(in_process, id="emulated-in-process"),
     pytest.param(sampled("emulated"), id="emulated", marks=pytest.mark.system),
     pytest.param(sampled("constant"), id="constant", marks=pytest.mark.system),
+    pytest.param(nvidia, id="nvml", marks=pytest.mark.system),
+    pytest.param(processor("none"), id="rapl", marks=pytest.mark.system),
+    pytest.param(processor("emulated"), id="emulated-and-rapl", marks=pytest.mark.system),
     pytest.param(sampled("none"), id="none"),
 ]
 
@@ -74,7 +101,9 @@ class TestMeter:
 
     def test_devices_come_in_index_order_with_names_of_their_own(self, bench: Bench) -> None:
         devices = bench.meter.devices()
-        assert [device.index for device in devices] == list(range(len(devices)))
+        for source in {device.source for device in devices}:
+            own = [device.index for device in devices if device.source == source]
+            assert own == list(range(len(own)))
         assert len({device.id for device in devices}) == len(devices)
 
     def test_it_tells_of_its_own_devices_and_of_all_of_them(self, bench: Bench) -> None:

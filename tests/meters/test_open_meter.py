@@ -7,8 +7,9 @@ import pytest
 
 from greenrun.core.energy import Device
 from greenrun.core.errors import ConfigError, MeterError
-from greenrun.meters import KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
-from greenrun.meters.backends import BACKENDS, included
+from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
+from greenrun.meters.backends import BACKENDS
+from greenrun.meters.inclusion import included
 from greenrun.meters.settings import ConstantSettings
 from greenrun.meters.wire import Message, Request, pack, pack_request, unpack, unpack_request
 
@@ -21,12 +22,12 @@ def opened(tmp_path: Path, *kinds: str, include: Sequence[str | int] = (), gpus:
 
 
 def test_every_meter_that_can_be_named_can_be_opened() -> None:
-    assert set(KINDS) == {*BACKENDS, "none"}
+    assert {*KINDS, *CPU_KINDS} == {*BACKENDS, "none"}
 
 
 @pytest.mark.parametrize("kinds", [("sundial",), ("none", "sundial")])
 def test_a_name_that_is_no_meter_is_a_mistake_in_the_settings(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="'sundial' is not a meter; name one of emulated, constant, none"):
+    with pytest.raises(ConfigError, match="'sundial' is not a meter; name one of nvml, emulated, constant, none"):
         opened(tmp_path, *kinds)
 
 
@@ -71,7 +72,10 @@ def test_including_a_device_that_is_not_there_is_refused_with_those_that_are() -
 
 def test_a_request_reaches_the_process_whole(tmp_path: Path) -> None:
     constant = ConstantSettings(gpus=3, watts_idle=0.1, watts_busy=299.9)
-    settings = MeterSettings(kinds=("emulated", "constant"), include=("A", 1), constant=constant)
+    settings = MeterSettings(
+        kinds=("emulated", "constant"), include=("A", 1), constant=constant,
+        cpu_kinds=("rapl", "none"), powercap=tmp_path / "powercap",
+    )  # fmt: skip
     request = Request(kind="constant", settings=settings, runs_dir=tmp_path, state_dir=tmp_path / "state")
     assert unpack_request(pack_request(request)) == request
 
@@ -83,5 +87,5 @@ def test_a_line_that_is_no_message_is_an_error(line: bytes) -> None:
 
 
 def test_a_message_reaches_the_parent_whole() -> None:
-    message = Message(devices=tuple(GPUS), poke=3, trouble="none")
+    message = Message(devices=tuple(GPUS), poke=3, trouble="none", troubles={"A": {"gap": 2}})
     assert unpack(pack(message)) == message

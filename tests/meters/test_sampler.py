@@ -141,6 +141,28 @@ def test_a_silent_sampler_is_replaced(start: Start) -> None:
     assert len(sampler.read({})) >= 1
 
 
+def test_a_sampler_that_says_that_it_is_of_no_more_use_is_replaced(start: Start) -> None:
+    sampler = start("end", silence_limit_s=30)
+    until(lambda: sampler.restarts >= 1)
+    until(lambda: len(sampler.read({})) >= 2)
+
+
+def test_troubles_add_up_over_samplers(start: Start) -> None:
+    """Each process counts from 0 on; what the ones before it counted is not forgotten."""
+    sampler = start("trouble", silence_limit_s=30)
+    until(lambda: trouble_of(sampler) >= 3)
+    before = trouble_of(sampler)
+    os.kill(sampler.pid, signal.SIGKILL)
+    until(lambda: sampler.restarts == 1)
+    assert trouble_of(sampler) >= before
+    until(lambda: trouble_of(sampler) >= before + 3)
+
+
+def trouble_of(sampler: Sampler) -> int:
+    (health,) = sampler.health().devices
+    return health.troubles["silly"]
+
+
 def test_no_readings_is_no_silence(start: Start) -> None:
     """A sampler that says that it cannot read is alive: replacing it would not help."""
     for fault in ("trouble", "unsure"):

@@ -16,7 +16,7 @@ class Clock:
     def __post_init__(self) -> None:
         self.waited: list[float] = []
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, over: object = None) -> None:
         """Let time pass."""
         self.waited.append(seconds)
         self.now_s += seconds

@@ -89,3 +89,27 @@ def test_a_clock_that_was_set_back_asks_again() -> None:
     cached.forecast("GB", NOW)
     cached.forecast("GB", NOW - HOUR)
     assert source.asked == 2
+
+
+def test_an_answer_loses_the_slots_that_have_ended() -> None:
+    """A forecast begins with the slot that holds now, also where it was fetched before; one that is over is no more."""
+    source = Told(refresh_every=24 * HOUR)
+    cached = Cached(source)
+    cached.forecast("GB", NOW)
+    assert [slot.intensity_g_per_kwh for slot in cached.forecast("GB", NOW + 1.5 * HOUR).series] == [2.0, 3.0, 4.0]
+    assert source.asked == 1
+    cached.forecast("GB", NOW + 4 * HOUR)
+    assert source.asked == 2
+
+
+def test_what_is_too_old_for_a_source_keeps_nobody_from_asking_for_the_present() -> None:
+    """A refusal of last year's values is no refusal of those of the last hour, and the other way round it may be."""
+    source = Told(fails=ProviderRefused("too old"))
+    cached = Cached(source)
+    with pytest.raises(ProviderRefused):
+        cached.history("GB", NOW - 9 * HOUR, NOW - 5 * HOUR, NOW)
+    source.fails = None
+    assert cached.history("GB", NOW - HOUR, NOW, NOW)
+    with pytest.raises(ProviderRefused):
+        cached.history("GB", NOW - 9 * HOUR, NOW - 5 * HOUR, NOW)
+    assert source.asked == 2

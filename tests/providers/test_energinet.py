@@ -13,6 +13,8 @@ from greenrun.providers.energinet import EnerginetSettings
 from tests.providers.source import NOW, Source, Values, answering
 from tests.providers.web_contract import WebContract
 
+HOUR = timedelta(hours=1)
+
 
 def body(starts: Sequence[datetime], values: Values) -> str:
     """Rows of a dataset: the start without its zone, which is UTC."""
@@ -52,6 +54,13 @@ def test_all_rows_are_asked_for_in_order() -> None:
         energinet().open().forecast("DK-DK1", NOW)
     params = asked.requests[0].url.params
     assert (params["limit"], params["sort"], params["filter"]) == ("0", "Minutes5UTC ASC", '{"PriceArea": ["DK1"]}')
+
+
+def test_the_other_half_s_rows_are_left_out() -> None:
+    """A filter that is not heeded must not make one half's values those of the other."""
+    western = body(energinet().starts(NOW, NOW + HOUR), [50.0] * 13)
+    with answering(energinet().saying(western)), pytest.raises(ProviderUnavailable, match="no values for DK-DK2"):
+        energinet().open().forecast("DK-DK2", NOW)
 
 
 @pytest.mark.parametrize("ahead_h", [1, 2])

@@ -1,5 +1,6 @@
 """The documents of ENTSO-E: steps, curves, units and areas, and what would harm their reader."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -74,14 +75,16 @@ def _garbage() -> Mapping[str, str]:
         "odd minute": document(good.replace(":15Z</start>", ":16Z</start>")),
         "another document": document(good).replace("GL_MarketDocument", "Publication_MarketDocument"),
         "cut off": document(good)[:-30],
+        "no points": document(re.sub("<Point>.*</Point>", "", good, flags=re.DOTALL)),
     }
 
 
 @pytest.mark.parametrize("wrong", _garbage())
 def test_a_document_of_another_kind_is_garbage(tmp_path: Path, wrong: str) -> None:
     """What greenrun does not know is told, and never read as something else."""
-    with answering(documents(renewable=_garbage()[wrong])), pytest.raises(ProviderGarbage):
+    with answering(documents(renewable=_garbage()[wrong])), pytest.raises(ProviderGarbage) as caught:
         forecast_of(entsoe(tmp_path))
+    assert "zip()" not in str(caught.value)
 
 
 LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><GL_MarketDocument>&b;</GL_MarketDocument>'

@@ -171,6 +171,21 @@ def test_a_key_in_the_address_is_not_told() -> None:
     assert [form for form in (key, "s3cr3t") if form in str(caught.value)] == []
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://rates.example/co2?country=DE", "https://rates.example/co2?country=DE"),
+        ("https://rates.example/co2?country=DE&token=s3cr3t+key", "https://rates.example/co2?***"),
+    ],
+)
+def test_the_settings_are_shown_without_what_may_be_a_key(url: str, shown: str) -> None:
+    """`greenrun config show` is pasted into reports; what is asked for stays as it is written."""
+    settings = JsonSettings.model_validate({"url": url, "history_url": url})
+    assert settings.url == url
+    told = settings.model_dump(mode="json")
+    assert (told["url"], told["history_url"], told["path"]) == (shown, shown, None)
+
+
 def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
     """A bridge writes it when it has news."""
     path = tmp_path / "a.json"
@@ -238,6 +253,7 @@ def test_the_values_are_what_the_settings_say_they_are(tmp_path: Path) -> None:
         ({"url": "https://me:pw@rates.example/co2?a=b"}, "without a user"),
         ({"url": "https://rates.example/co2?a=b#c"}, "fragment"),
         ({"url": "rates.example"}, "https"),
+        ({"url": URL, "refresh_every": "10ms"}, "1s or longer"),
     ],
 )
 def test_settings_that_leave_the_place_open_are_refused(settings: dict[str, str], said: str) -> None:

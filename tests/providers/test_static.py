@@ -78,6 +78,11 @@ def test_the_mean_of_a_country_is_not_that_of_its_parts() -> None:
         opened().forecast("US-CAL-CISO", NOW)
 
 
+def test_a_profile_too_steep_for_a_packaged_mean_is_refused() -> None:
+    with pytest.raises(ProviderRefused, match="DE: profile makes 8259 g/kWh"):
+        opened(g_per_kwh=None, profile=[24.0] + [0.0] * 23, zone="DE").forecast("DE", NOW)
+
+
 def test_it_settles_nothing() -> None:
     with pytest.raises(ProviderRefused, match="a yearly mean is no measurement"):
         opened().history("GB", NOW, NOW, NOW)
@@ -92,6 +97,7 @@ def test_it_settles_nothing() -> None:
         ({"profile": [1.0], "basis": "direct"}, "profile has 1 values.*describe your own"),
         ({"profile": [-1.0] + [1.0] * 23}, "profile.0"),
         ({"g_per_kwh": 2500}, "g_per_kwh"),
+        ({"g_per_kwh": 500, "profile": [24.0] + [0.0] * 23}, "profile makes 12000 g/kWh.*lower"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, object], told: str) -> None:

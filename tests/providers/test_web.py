@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import os
 import socket
 import threading
 import time
@@ -244,8 +245,11 @@ def test_a_key_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
     file.chmod(0o644)
     with pytest.raises(ProviderRefused, match="chmod 600"):
         read_key(file)
-    for bad in ("", "two\nlines", "\x00"):
+    for bad in ("", "two\nlines", "\x00", "x" * 5000):
         file.chmod(0o600)
         file.write_text(bad)
         with pytest.raises(ProviderRefused):
             read_key(file)
+    os.mkfifo(tmp_path / "pipe", 0o600)  # nobody ever writes into it
+    with pytest.raises(ProviderRefused, match="is not a file"):
+        read_key(tmp_path / "pipe")

@@ -19,6 +19,12 @@ from tests.providers.source import AUTUMN, NOW, SPRING, Respond, Source, answeri
 PAGE = "<!DOCTYPE html><html><body><h1>It works!</h1>api_key=hunter2</body></html>"
 EMPTY = ["", "null", "{}", "[]", '""', "0", '{"data":[]}', '{"data":{}}', '{"records":[]}', '{"error":"sorry"}']
 
+ODD = st.sampled_from(["", "-1", "1e400", "9" * 30, "\xb2", "Mon, 01 Jan 99999999999 00:00:00 GMT", "gzip"])
+HEADS = st.tuples(
+    st.sampled_from([200, 503]),
+    st.fixed_dictionaries({"Retry-After": ODD, "X-RateLimit-Remaining": ODD, "Content-Encoding": ODD}),
+)
+
 
 class WebContract(ProviderContract):
     """Subclass it with a `source` fixture."""
@@ -177,10 +183,14 @@ class WebContract(ProviderContract):
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def test_whatever_the_bytes_a_series_or_an_error(self, source: Source, data: st.DataObject) -> None:
-        """Any body, near to a true one or far from it, gives a valid series or a ProviderError."""
+        """Any body, near to a true one or far from it, gives a valid series or a ProviderError.
+
+        So do any headers, and nonsense in answer to what is asked besides data.
+        """
         for provider, ask in _asks(source):
-            body = data.draw(_bodies(source))
-            with answering(_failing(source, lambda request, body=body: json_answer(body))):
+            body, (status, heads) = data.draw(_bodies(source)), data.draw(HEADS)
+            odd = _saying_bytes(body, status, heads)
+            with answering(odd if data.draw(st.booleans()) else _failing(source, odd)):
                 try:
                     series = ask(provider)
                 except ProviderError:
@@ -215,6 +225,12 @@ def _failing(source: Source, respond: Respond) -> Respond:
 def _saying(source: Source, values: list[float | None], change: Callable[[str], str] = str) -> Respond:
     """Answer questions for data with these values, the first for the slot that holds NOW."""
     return _failing(source, lambda request: json_answer(change(source.body(request, NOW, values))))
+
+
+def _saying_bytes(body: bytes, status: int, heads: dict[str, str]) -> Respond:
+    """Answer every question so."""
+    raw = {name: value.encode("latin-1") for name, value in heads.items()}
+    return lambda request: httpx.Response(status, headers=raw, stream=httpx.ByteStream(body))
 
 
 def _instead(text: str, bad: str) -> str:

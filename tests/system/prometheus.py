@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -24,6 +24,11 @@ class Prometheus:
         rows = found["data"]["result"] if found else []
         return float(rows[0]["value"][1]) if len(rows) == 1 else None
 
+    def has_data(self, query: str) -> bool:
+        """Whether an instant query has any answer at all; a value that is no number is none."""
+        found = self._get(f"/api/v1/query?{urlencode({'query': query})}")
+        return any(row["value"][1] != "NaN" for row in found["data"]["result"]) if found else False
+
     def is_ready(self) -> bool:
         """Whether it answers queries."""
         return self._get("/api/v1/query?query=1") is not None
@@ -41,12 +46,14 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(address: str, folder: Path) -> Iterator[Prometheus]:
+def scraping(address: str, folder: Path, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
     """Run Prometheus on `address` with its data in `folder`; skip the test where it is not installed."""
     program = require("prometheus", "install Debian's package prometheus")
     port, config = free_port(), folder / "prometheus.yml"
     scrape = {"job_name": "greenrun", "static_configs": [{"targets": [address]}]}
-    config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}), encoding="utf-8")
+    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    settings = {"global": every, "scrape_configs": [scrape], "rule_files": list(map(str, rules))}
+    config.write_text(json.dumps(settings), encoding="utf-8")
     with (folder / "prometheus.log").open("wb") as log:
         server = subprocess.Popen(
             [

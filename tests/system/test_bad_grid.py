@@ -28,12 +28,14 @@ class Source:
     def __init__(self) -> None:
         self.mood = "good"
         self.over = threading.Event()
+        self.is_hung = False
         self._frozen = b""
 
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         """Return status, body and headers."""
         if self.mood == "hang" or path == "/hang":
-            self.over.wait(10)
+            self.is_hung = True
+            self.over.wait(30)
         if self.mood == "redirect":
             return 302, b"", {"Location": "http://localhost:9/elsewhere"}
         told = {
@@ -140,11 +142,11 @@ class Watched:
 
 
 @contextmanager
-def watching(folder: Path, *names: str) -> Iterator[Watched]:
+def watching(folder: Path, *names: str, timeout: str = "1s") -> Iterator[Watched]:
     """A daemon that asks such sources every second; the one called `hang` never answers."""
     source = Source()
     with serving(source) as url:
-        common = {"kind": "json", "history_url": f"{url}/past", "refresh_every": "1s", "timeout": "1s"}
+        common = {"kind": "json", "history_url": f"{url}/past", "refresh_every": "1s", "timeout": timeout}
         paths = {name: "hang" if name == "hang" else "ahead" for name in names}
         config = {
             "grid": {"zone": "GB", "provider": list(names), "history_provider": names[-1], "stale_after": "2s"},
@@ -221,3 +223,11 @@ def test_a_source_that_hangs_keeps_neither_the_daemon_nor_the_next_source_waitin
             assert watched.rung() == "fresh"
         until(lambda: watched.value("greenrun_grid_request_failures_total", provider="hang") >= 1, "it is counted")
         watched.source.over.set()
+
+
+def test_a_source_that_hangs_does_not_keep_the_daemon_from_stopping(folder: Path) -> None:
+    """It would be waited for, time and again, for longer than the test has patience."""
+    with watching(folder, "hang", "rates", timeout="30s") as watched:
+        until(lambda: watched.source.is_hung, "it is asked")
+        assert watched.daemon.terminate() == 0
+        assert watched.daemon.logged("stopped") != []

@@ -70,7 +70,7 @@ class Witness:
     def __init__(self, stage: Stage) -> None:
         self._client = stage.client
         self._metrics_url = stage.metrics_url
-        self._gpus = [device["id"] for device in stage.client.devices()]
+        self._gpus = [device["id"] for device in stage.client.devices() if device["kind"] == "gpu"]
         self._steps: dict[datetime, Step] = {}
         self._why: dict[int, dict[str, Any]] = {}
         self._learn()

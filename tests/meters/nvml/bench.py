@@ -50,6 +50,11 @@ class Bench:
             self._move(next_s)
             self._sample()
 
+    @property
+    def second(self) -> float:
+        """The present second."""
+        return self._now_s
+
     def skip(self, end_s: float) -> None:
         """Let time pass without a look."""
         self._move(end_s)

@@ -1,12 +1,13 @@
 """How exact the NVML meter is, on an emulated driver whose energy is known exactly: the bars of the benchmarks."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from greenrun.core.energy import Mark, Quality, Reading
 from greenrun.core.slicing import cut
-from tests.meters.nvml.bench import Bench
+from tests.meters.nvml.bench import T0, Bench
 from tests.meters.nvml.library import Driver, Trace, board, burst, constant, energy_j, plateau, square, uuid
 
 LENGTH_S = 70.5
@@ -92,6 +93,7 @@ def test_a_counter_that_stands_still_while_power_is_drawn_is_bridged(virtual: Dr
     bench.run(LENGTH_S)
     assert bench.used_j() == pytest.approx(energy_j(constant(), 0.5, LENGTH_S), rel=0.02)
     assert Quality.BRIDGED in qualities(bench.readings)
+    assert bench.troubles() == {"stuck": 1}
 
 
 def test_no_watts_are_no_reading(virtual: Driver) -> None:
@@ -124,10 +126,10 @@ def test_two_boards_swapped_swap_their_joules(virtual: Driver) -> None:
 # --- restarts
 
 
-def restarted(virtual: Driver, *changed: str) -> tuple[Reading, Reading]:
+def restarted(virtual: Driver, *changed: str, before: Sequence[str] = ()) -> tuple[Reading, Reading]:
     """Stop at 10.5 s, begin again at 15.5 s with these lines changed; return the readings before and after."""
     lines = ["driver 550.54", *board(0, square(30))]
-    virtual.play(*lines)
+    virtual.play(*lines, *before)
     bench = Bench(virtual)
     bench.run(10.5)
     virtual.play(*lines, *changed)
@@ -152,6 +154,25 @@ def test_a_restart_of_greenrun_is_bridged_by_the_counter(virtual: Driver) -> Non
     quality, used_j = booked(before, after)
     assert quality is Quality.BRIDGED
     assert used_j == pytest.approx(energy_j(square(30), 10.5, 15.5), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(f"glitch 0 {ENERGY} 8 11 99876543000", id="in a spike"),
+        pytest.param("fault 0 * 8 11 15", id="while the GPU is lost"),
+        pytest.param(f"fault 0 {ENERGY} 8 11 999", id="while the counter is away"),
+    ],
+)
+def test_a_restart_amid_trouble_is_bridged_from_the_last_counter_that_was_believed(
+    virtual: Driver, trouble: str
+) -> None:
+    before, after = restarted(virtual, before=[trouble])
+    quality, used_j = booked(before, after)
+    since_s = (before.at - T0).total_seconds()
+    assert quality is Quality.BRIDGED
+    assert used_j == pytest.approx(energy_j(square(30), since_s, 15.5), rel=0.1)  # as far as power told it before
+    assert after.energy_j == pytest.approx(energy_j(square(30), 0.5, 15.5), rel=0.005)
 
 
 @pytest.mark.parametrize("changed", ["driver 560.1", "reset_energy 0 12"])

@@ -9,7 +9,7 @@ from greenrun.core.errors import MeterError
 from greenrun.meters.ending import MeterEnded
 from greenrun.meters.nvidia import refusal
 from tests.meters.nvml.bench import Bench
-from tests.meters.nvml.library import Driver, board, constant, uuid
+from tests.meters.nvml.library import Driver, board, constant, square, uuid
 
 TWO = [*board(0, constant(), name="A_GPU"), *board(1, constant(), limit=400000)]
 
@@ -56,8 +56,17 @@ def test_a_machine_without_the_library_is_told_so() -> None:
     assert "no driver library of NVIDIA's (libnvidia-ml.so.1); install the driver" in str(told)
 
 
-def test_a_counter_that_fails_while_it_is_looked_for_is_there_none_the_less(virtual: Driver) -> None:
-    virtual.play(*board(0, constant()), "fault 0 nvmlDeviceGetTotalEnergyConsumption 0 1 999")
+def test_a_counter_that_may_not_be_read_is_none(virtual: Driver) -> None:
+    """Power is then integrated, ten times a second."""
+    virtual.play(*board(0, square(30)), "fault 0 nvmlDeviceGetTotalEnergyConsumption 0 99 4")
+    bench = Bench(virtual)
+    bench.run(20.5)
+    assert {reading.quality for reading in bench.readings} == {"integrated"}
+    assert bench.used_j() == pytest.approx(350 * 20, rel=0.03)
+
+
+def test_a_counter_of_a_board_that_is_lost_while_it_is_looked_for_is_there_none_the_less(virtual: Driver) -> None:
+    virtual.play(*board(0, constant()), "fault 0 nvmlDeviceGetTotalEnergyConsumption 0 1 15")
     bench = Bench(virtual)
     bench.run(60.5)
     assert bench.used_j() == pytest.approx(300 * 60, rel=0.02)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
@@ -102,7 +103,7 @@ class Window:
 
 
 @pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
     """Let a sampler watch all of these boards."""
     driver = Driver(built(), tmp_path_factory.mktemp("window"), t0_s=monotonic())
     lines = []
@@ -118,7 +119,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
             health = dict(zip(BOARDS, sampler.health().devices, strict=True))
         finally:
             sampler.close()
-    yield Window(driver, readings, health)
+    return Window(driver, readings, health)
 
 
 def test_a_counter_is_told(window: Window) -> None:
@@ -180,6 +181,7 @@ def test_a_restarted_daemon_goes_on_from_the_counter_unless_the_driver_is_anothe
     until(lambda: len(of(first)) >= 2)
     before = of(first)[-1]
     first.close()
+    until(lambda: utc_now() - before.at > timedelta(seconds=2))
     real.play(f"driver {version}", *board(0, constant(), quantum_ms=10))
     second_one = start()
     until(lambda: of(second_one))

@@ -1,0 +1,36 @@
+"""The route of reports; like the ledger, they are for everybody who may talk to the daemon."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from greenrun.api.history import Moment
+from greenrun.api.peer import Caller
+from greenrun.api.service import Daemon
+from greenrun.core.errors import InvalidInput, Problem
+
+LONGEST = timedelta(days=3 * 366)
+
+router = APIRouter(prefix="/v1", tags=["reports"])
+
+
+@router.get("/reports")
+def get_report(
+    daemon: Daemon,
+    caller: Caller,
+    start: Annotated[Moment | None, Query(alias="from")] = None,
+    end: Annotated[Moment | None, Query(alias="to")] = None,
+    by: Literal["project", "user", "job", "month", "zone"] = "project",
+) -> dict[str, Any]:
+    """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
+
+    What is null has its reason in `data_quality` or `missing`; docs/reports.md tells what each field means.
+    """
+    now = daemon.now()
+    until = end or now
+    since = start or until.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    if not timedelta(0) < until - since <= LONGEST:
+        message = f"must lie before `to`, and at most {LONGEST.days} days"
+        raise InvalidInput("This period cannot be reported.", [Problem(field="from", message=message)])
+    return daemon.scheduler.reports.report(since, until, by, now)

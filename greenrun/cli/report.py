@@ -1,0 +1,90 @@
+"""`greenrun report`: what a period used and emitted, as a table or in a form for others."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from greenrun.cli.clock import local_zone
+from greenrun.cli.options import AsJson, Config, Socket, connect
+from greenrun.cli.times import parse_instant
+from greenrun.cli.verb import USAGE, LocalError
+from greenrun.clock import utc_now
+
+BY = ("project", "user", "job", "month", "zone")
+FORMATS = ("table", "csv", "json", "html", "boamps", "codecarbon", "sci")
+OF_JOBS = ("boamps", "codecarbon", "sci")  # forms that have a part for each job
+_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
+
+
+def report(
+    ctx: typer.Context,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="From when on: 2026-11, 2026-11-02. [default: this month]")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="T", help="Up to when. [default: now]")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="WHAT", help="A row for each project, user, job, month or zone.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORM", help="table, csv, json, html, boamps, codecarbon or sci."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Report the energy and emissions of a period: what they are, how far they are known, and what failed runs wasted.
+
+    A date alone is its beginning in UTC, because days and months of a report are UTC. The emissions are location-based;
+    what was avoided is told apart from them.
+
+    \b
+    greenrun report
+    greenrun report --from 2026-10 --to 2026-11 --format html -o october.html
+    greenrun report --by job --format csv -o jobs.csv
+    """
+    chosen = _one_of("--format", form or ("json" if as_json else "table"), FORMATS)
+    rows_by = _one_of("--by", by or ("job" if chosen in OF_JOBS else "project"), BY)
+    if chosen in OF_JOBS and rows_by != "job":
+        raise LocalError(f"--by {rows_by} does not go with --format {chosen}, which has a part for each job", USAGE)
+    since, until = _instant("--from", start), _instant("--to", end)
+    answer = connect(ctx, socket, config).report(since, until, rows_by)
+    text = _written(answer, chosen)
+    if output is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    Path(output).expanduser().write_text(text, encoding="utf-8")
+
+
+def _written(answer: dict[str, Any], form: str) -> str:
+    from greenrun.cli import reported
+
+    return reported.written(answer, form)
+
+
+def _one_of(option: str, given: str, known: tuple[str, ...]) -> str:
+    if given not in known:
+        raise LocalError(f"{option}: '{given}' is none of {', '.join(known)}", USAGE)
+    return given
+
+
+def _instant(option: str, given: str | None) -> str | None:
+    """Return what was given as ISO 8601 in UTC; raise LocalError."""
+    if given is None:
+        return None
+    try:
+        if _DATE.fullmatch(given):
+            instant = datetime.fromisoformat(given if len(given) > len("2026-11") else f"{given}-01").replace(
+                tzinfo=UTC
+            )
+        else:
+            instant = parse_instant(given, now=utc_now(), zone=local_zone())
+    except ValueError as exc:
+        raise LocalError(f"{option}: {exc}", USAGE) from exc
+    return instant.isoformat()

@@ -1,0 +1,80 @@
+"""Write a report's document in the form that was asked for."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from greenrun.cli import text
+from greenrun.cli.tables import plain_lines
+from greenrun.core.units import J_PER_KWH
+from greenrun.reports import exports, flat, page
+
+Row = Mapping[str, Any]
+
+_MOST_ROWS = 1000
+_COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
+
+
+def written(report: Row, form: str) -> str:
+    """Return the report as text; `form` is one of greenrun.cli.report.FORMATS."""
+    match form:
+        case "json":
+            return json.dumps(report, ensure_ascii=False)
+        case "csv":
+            return flat.as_csv(report)
+        case "html":
+            return page.as_html(report)
+        case "codecarbon":
+            return exports.codecarbon(report)
+        case "boamps":
+            return json.dumps(exports.boamps(report), ensure_ascii=False, indent=2)
+        case "sci":
+            return json.dumps(exports.sci(report), ensure_ascii=False, indent=2)
+    return "\n".join(text.printable(line) for line in _lines(report)) + "\n"
+
+
+def _lines(report: Row) -> Iterator[str]:
+    yield f"{report['from']} to {report['to']}, location-based, PUE included"
+    if report["total"]["it_energy_kwh"] is None:
+        yield "nothing is booked in this period"
+    else:
+        rows = [*report["rows"][:_MOST_ROWS], report["unattributed"], report["total"]]
+        yield from plain_lines((report["by"], *_COLUMNS), [_cells(row) for row in rows], right=_COLUMNS)
+        yield from _remarks(report)
+    for note in report["data_quality"]:
+        yield f"note: {note['note']}"
+    yield from report["attribution"]
+
+
+def _cells(row: Row) -> list[str]:
+    name = f"{row['group']} {row['job_name']}" if "job_name" in row else str(row["group"])
+    return [
+        name,
+        str(row.get("jobs", "")),
+        text.energy_text(_joules(row["it_energy_kwh"])),
+        text.grams_text(row["emissions_location_g"]),
+        _percent(row["emissions_uncertainty_pct"]),
+        "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
+        _percent(None if row["coverage_ratio"] is None else 100 * row["coverage_ratio"]),
+        text.grams_text(row["avoided_g"]) if row["avoided_runs"] else "",
+    ]
+
+
+def _remarks(report: Row) -> Iterator[str]:
+    wasted = [row for row in report["waste"] if row["is_waste"]]
+    if wasted:
+        runs = sum(row["runs"] for row in wasted)
+        energy = _joules(sum(row["it_energy_kwh"] or 0.0 for row in wasted))
+        yield f"{runs} runs failed or were lost, which took {text.energy_text(energy)}"
+    compared = report["forecast_against_settled"]
+    if compared["mean_absolute_error_pct"] is not None:
+        booked, settled = text.grams_text(compared["booked_g"]), text.grams_text(compared["settled_g"])
+        yield f"forecast against settled: {booked} booked, {settled} settled"
+
+
+def _joules(kwh: float | None) -> float | None:
+    return None if kwh is None else kwh * J_PER_KWH
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g} %"

@@ -1,0 +1,49 @@
+"""The histograms of finished waits and runs: their bounds, and what one value adds to the persisted counters."""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+
+HOUR_S = 3_600.0
+KWH_J = 3.6e6
+
+JOB_DEFERRAL = "greenrun_job_deferral_seconds"
+RUN_DURATION = "greenrun_run_duration_seconds"
+RUN_ENERGY = "greenrun_run_energy_joules"
+RUN_EMISSIONS = "greenrun_run_emissions_grams"
+
+BOUNDS: Mapping[str, tuple[float, ...]] = {
+    JOB_DEFERRAL: (10, 60, 600, *(HOUR_S * hours for hours in (1, 2, 4, 8, 16, 24, 48))),
+    RUN_DURATION: (10, 60, 600, *(HOUR_S * hours for hours in (1, 2, 4, 8, 24, 72, 168))),
+    RUN_ENERGY: tuple(KWH_J * kwh for kwh in (0.001, 0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)),
+    RUN_EMISSIONS: (1, 10, 30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5),
+}
+
+CounterKey = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """The latest value that fell into a bucket, and the job that it is of."""
+
+    job_id: int
+    value: float
+    at: datetime
+
+
+def bound_of(name: str, value: float) -> float:
+    """Return the upper bound, included, of the bucket that a value falls into; infinite above the last."""
+    bounds = BOUNDS[name]
+    place = bisect_left(bounds, value)
+    return bounds[place] if place < len(bounds) else inf
+
+
+def added(values: Mapping[str, float]) -> dict[CounterKey, float]:
+    """Return what one value each of these histograms adds to the counters: a count in its bucket, and a sum."""
+    counts: dict[CounterKey, float] = {}
+    for name, value in values.items():
+        counts[f"{name}_bucket", (("le", str(float(bound_of(name, value)))),)] = 1.0
+        counts[f"{name}_sum", ()] = value
+    return counts

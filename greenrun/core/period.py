@@ -1,0 +1,61 @@
+"""What the books hold of a period, summed by the hour, as reports are made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from greenrun.core.baseline import Profile
+from greenrun.core.energy import Component, Quality
+from greenrun.core.intensity import Kind, SeriesId
+from greenrun.core.job import Job, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What slices of one series and kind emitted, in g CO2e of facility energy; None where their energy is unknown."""
+
+    series: SeriesId
+    kind: Kind
+    emissions_g: float | None
+    lowest_g_per_kwh: float
+    highest_g_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The slices of a device that began in one hour, were one run's (or nobody's), and are alike in all else told here.
+
+    `energy_j` is None when it is unknown, `quality` then UNKNOWN. A price is None where the slices have none.
+    """
+
+    run_id: int | None
+    device: str
+    component: Component
+    quality: Quality
+    hour: datetime
+    seconds: float
+    energy_j: float | None
+    pue: float
+    booked: Price | None
+    settled: Price | None
+
+    @property
+    def price(self) -> Price | None:
+        """The best that is known: settled, else as booked."""
+        return self.settled or self.booked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """Everything of `[start, end)`; a slice belongs to the period in which it begins, so that periods add up.
+
+    `jobs` and `runs` are those that held something in the period, and those before and after it by which is told when
+    they could have started.
+    """
+
+    start: datetime
+    end: datetime
+    parts: Sequence[Part]
+    profile: Profile
+    jobs: Sequence[Job]
+    runs: Sequence[Run]

@@ -1,0 +1,53 @@
+"""Several meters as one, so that the CPU is read beside the GPUs, each by a process of its own."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from greenrun.core.energy import Device, MeterHealth, Reading
+
+if TYPE_CHECKING:
+    from greenrun.meters import OpenMeter
+
+
+class Joined:
+    """Tells what all of its meters tell, the first one's devices first. As safe for threads as they are."""
+
+    def __init__(self, meters: Sequence["OpenMeter"]) -> None:
+        self._meters = tuple(meters)
+        self.refusals = tuple(refusal for meter in self._meters for refusal in meter.refusals)
+
+    @property
+    def restarts(self) -> int:
+        """How many samplers had to be replaced."""
+        return sum(meter.restarts for meter in self._meters)
+
+    @property
+    def last_sample_at(self) -> datetime | None:
+        """The time of the latest reading of the meter that is furthest behind, None before its first."""
+        times = [meter.last_sample_at for meter in self._meters if meter.devices()]
+        known = [at for at in times if at is not None]
+        return min(known) if known and len(known) == len(times) else None
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds since a reading last arrived, of the meter that is furthest behind; None before the first."""
+        return max((meter.lag_s for meter in self._meters if meter.lag_s is not None), default=None)
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices of each meter in turn, in index order."""
+        return [device for meter in self._meters for device in meter.devices()]
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return the readings after `since[device]`, in time order; waits for each meter as long as that does alone."""
+        return sorted((one for meter in self._meters for one in meter.read(since)), key=lambda reading: reading.at)
+
+    def health(self) -> MeterHealth:
+        """Return how well the devices can be read, from memory."""
+        devices = tuple(device for meter in self._meters for device in meter.health().devices)
+        return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
+
+    def close(self) -> None:
+        """Close every meter; harmless when repeated."""
+        for meter in self._meters:
+            meter.close()

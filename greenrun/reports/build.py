@@ -1,0 +1,151 @@
+"""Make the report of a period: one document of plain values, from which every form of it is written."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import fsum
+from typing import Any, Protocol
+
+from greenrun import __version__
+from greenrun.core.energy import Device
+from greenrun.core.intensity import Kind, Series, SeriesId
+from greenrun.core.period import Part, Period
+from greenrun.core.units import J_PER_KWH
+from greenrun.reports import caveats, rows
+from greenrun.reports.counterfactual import compare
+from greenrun.reports.figures import Figures, brief, kwh, measure
+
+SCHEMA_VERSION = 1
+BY = ("project", "user", "job", "month", "zone")
+TURNS_FROM = timedelta(days=31)  # how long before a period jobs take their turn in the comparison
+
+Report = dict[str, Any]
+
+
+class Archive(Protocol):
+    """What a report needs of the store."""
+
+    def period(self, start: datetime, end: datetime, *, before: timedelta) -> Period:
+        """Return what the books hold of `[start, end)`."""
+
+    def intensities(
+        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
+    ) -> Series:
+        """Return the measured slots that touch `[start, end)`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSettings:
+    """What reports say of this host; `attributions` are what the sources' licences ask to be shown, by provider."""
+
+    zone: str | None = None
+    pue: float = 1.0
+    attributions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reports:
+    """Makes reports of what is in the books; `devices` tells the devices of this host as they are now."""
+
+    def __init__(self, archive: Archive, devices: Callable[[], Sequence[Device]], settings: ReportSettings) -> None:
+        self._archive = archive
+        self._devices = devices
+        self._settings = settings
+
+    def report(self, start: datetime, end: datetime, by: str, now: datetime) -> Report:
+        """Return the report of `[start, end)` with a row for each `by` of BY; raise StoreError.
+
+        Missing values are None; `data_quality` says why.
+        """
+        period = self._archive.period(start, end, before=TURNS_FROM)
+        comparison = _compared_forecasts(period.parts)
+        books = rows.Books(
+            period=period,
+            jobs={job.id: job for job in period.jobs},
+            runs={run.id: run for run in period.runs},
+            compared=compare(period, self._archive.intensities),
+            devices={device.id: device for device in self._devices()},
+            now=now,
+            forecast_error_pct=comparison["mean_absolute_error_pct"],
+        )
+        report: Report = {
+            "report_schema_version": SCHEMA_VERSION,
+            "greenrun_version": __version__,
+            "generated_at": _text(now),
+            "from": _text(start),
+            "to": _text(end),
+            "by": by,
+            "zone": self._settings.zone,
+            "total": rows.total(books),
+            "unattributed": rows.unattributed(books),
+            "rows": rows.rows(books, by),
+            "days": _days(period.parts),
+            "series": _series(period.parts),
+            "waste": rows.waste(books),
+            "forecast_against_settled": comparison,
+        }
+        names = {part.device for part in period.parts}
+        used = [device for key, device in books.devices.items() if key in names]
+        texts = caveats.texts(report, used, self._settings.pue, self._settings.attributions)
+        return {**report, **texts}
+
+
+def _days(parts: Sequence[Part]) -> list[Figures]:
+    """Return the energy and emissions of each day (UTC): of runs, and of nobody."""
+    days: defaultdict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        days[part.hour.date().isoformat()].append(part)
+    found = []
+    for day, mine in sorted(days.items()):
+        held = brief([part for part in mine if part.run_id is not None])
+        attributed = {"attributed_energy_kwh": held["it_energy_kwh"]}
+        attributed["attributed_emissions_g"] = held["emissions_location_g"]
+        found.append({"day": day, **brief(mine), **attributed})
+    return found
+
+
+def _series(parts: Sequence[Part]) -> list[Figures]:
+    """Return each series that priced something, with its energy and grams as booked and as settled."""
+    ids = dict.fromkeys(price.series for part in parts for price in (part.booked, part.settled) if price is not None)
+    found = []
+    for each in ids:
+        stages: Figures = {}
+        for stage in ("booked", "settled"):
+            mine = [(part, price) for part in parts if (price := getattr(part, stage)) and price.series == each]
+            grams = [price.emissions_g for _, price in mine if price.emissions_g is not None]
+            stages |= {f"{stage}_kwh": kwh([part for part, _ in mine]), f"emissions_{stage}_g": fsum(grams)}
+        found.append(
+            {
+                "provider": each.provider,
+                "zone": each.zone,
+                "signal": each.signal.value,
+                "accounting": each.accounting.value if each.accounting else None,
+                "basis": each.basis.value if each.basis else None,
+                **stages,
+            }
+        )
+    return sorted(found, key=lambda row: -(row["settled_kwh"] or row["booked_kwh"] or 0.0))
+
+
+def _compared_forecasts(parts: Sequence[Part]) -> Figures:
+    """Compare what was booked by a forecast with what settled it, where both count the same."""
+    both = [
+        (part, part.booked.emissions_g, part.settled.emissions_g)
+        for part in parts
+        if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
+        if measure(part.booked.series) == measure(part.settled.series)
+    ]
+    known = [(part, told, came) for part, told, came in both if told is not None and came is not None]
+    told_g, came_g = fsum(told for _, told, _ in known), fsum(came for _, _, came in known)
+    error = fsum(abs(told - came) for _, told, came in known)
+    return {
+        "energy_kwh": fsum((part.energy_j or 0.0) / J_PER_KWH for part, _, _ in known) if known else None,
+        "booked_g": told_g if known else None,
+        "settled_g": came_g if known else None,
+        "difference_g": told_g - came_g if known else None,
+        "mean_absolute_error_pct": 100 * error / came_g if came_g else None,
+    }
+
+
+def _text(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,151 @@
+"""What a reader must know to judge a report: how it was made, what it lacks and why, what it does not say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from greenrun.core.energy import Device
+
+METHOD = (
+    "Energy is what the meters counted while a run held a device, all of it: a reserved GPU that idles is the run's.",
+    "Emissions are location-based (GHG Protocol Scope 2 Guidance, 2015): the energy of each slice (a minute at most, "
+    "cut where the intensity changes) x PUE x the grid's average intensity over that slice.",
+    "A slice is priced once when it is booked, with what is known then, and once more with the measured intensity when "
+    "that is final; figures take the settled price where there is one.",
+    "A sum is made of what is known. What is missing of it is told beside it: coverage, unpriced energy, flags.",
+    "Uncertainties are half-widths in quadrature, of the meters' grades, what was not covered, the PUE and forecasts.",
+    "Avoided emissions compare with the same runs, each started as soon as possible on the same GPUs, first come first "
+    "served, both with the measured intensity. They may be negative and are no part of the inventory.",
+)
+
+LIMITS = (
+    "Only metered devices count: what has no meter (CPU, memory, fans, network, storage, where they are not listed) is "
+    "not in these figures, nor is the making of the hardware.",
+    "A change of schedule that lowers these emissions need not lower those of the whole grid: average intensity does "
+    "not tell what one more kWh causes.",
+    "Losses of transmission and distribution are not added.",
+    "The uncertainty of the measured intensity itself is not told by its sources and not in these figures.",
+    "Avoided emissions assume that a run would have used the same power at another time.",
+)
+
+# What no part of greenrun can tell yet, and why; these fields are null in every row.
+UNTOLD: Mapping[str, str] = {
+    "host": "the books do not keep the host's name",
+    "site": "no setting tells it",
+    "country_iso3": "zones of a grid are not countries",
+    "cpu_model": "the books do not keep it",
+    "driver_version": "the books do not keep it",
+    "power_limit_watts": "the books do not keep it",
+    "other_energy_kwh": "no meter tells of anything but GPUs, CPU packages and memory",
+    "idle_energy_kwh": "idle power is not learned for devices that a run holds",
+    "energy_above_idle_kwh": "idle power is not learned for devices that a run holds",
+    "peak_power_w": "slices hold energy, not the power within them",
+    "gpu_utilization_avg": "the books do not keep it",
+    "sample_period_s": "the books do not keep it",
+    "ci_data_version": "sources do not number their revisions",
+    "forecast_ci_at_decision": "the plan that led to a start is not kept",
+    "emissions_market_g": "no contract factors are set",
+    "market_factor_source": "no contract factors are set",
+    "td_loss_g": "no ratio of losses is set",
+    "embodied_g": "no embodied emissions of the hardware are set",
+    "emissions_total_g": "it needs the embodied emissions of the hardware",
+    "water_l": "no water factor is set",
+    "cost": "no price of electricity is set",
+    "currency": "no price of electricity is set",
+    "config_hash": "the settings in force are not kept with the books",
+}
+
+
+def texts(
+    report: Mapping[str, Any], used: Sequence[Device], pue: float, attributions: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the sections that explain a report: method, data quality, limits, attribution and untold fields."""
+    providers = dict.fromkeys(str(row["provider"]) for row in report["series"])
+    return {
+        "method": list(METHOD),
+        "data_quality": _data_quality(report, used, pue),
+        "limits": list(LIMITS),
+        "attribution": [text for name in providers if (text := attributions.get(name))],
+        "missing": dict(UNTOLD),
+    }
+
+
+def _data_quality(report: Mapping[str, Any], used: Sequence[Device], pue: float) -> list[dict[str, str]]:
+    total, free = report["total"], report["unattributed"]
+    notes = [
+        ("energy", _energy_note(total)),
+        ("coverage", _coverage_note(total)),
+        (
+            "emulated",
+            _emulated_note(used),
+        ),
+        ("components", _component_note(total)),
+        ("pue", "No PUE is set (1.0), so the facility's overhead is not counted." if pue == 1 else ""),
+        ("intensity", _intensity_note(total)),
+        ("settled", _settled_note(total)),
+        ("mixed", _mixed_note(total)),
+        ("estimated", _estimated_note(total)),
+        ("avoided", _avoided_note(total)),
+        ("unattributed", _unattributed_note(free, total)),
+    ]
+    return [{"field": field, "note": note} for field, note in notes if note]
+
+
+def _emulated_note(used: Sequence[Device]) -> str:
+    return "Some devices are emulated: their energy is made up." if any(row.emulated for row in used) else ""
+
+
+def _energy_note(total: Mapping[str, Any]) -> str:
+    if total["it_energy_kwh"] is None:
+        return "No energy is known in this period, so nothing can be said of emissions."
+    grades = ("measured", "integrated", "estimated", "bridged")
+    shares = [(grade, total[f"{grade}_kwh"]) for grade in grades if total[f"{grade}_kwh"]]
+    parts = ", ".join(f"{100 * part / total['it_energy_kwh']:.3g} % {grade}" for grade, part in shares)
+    return f"Of the known energy is {parts}." if parts else ""
+
+
+def _coverage_note(total: Mapping[str, Any]) -> str:
+    coverage, flags = total["coverage_ratio"], total["flags"]
+    if coverage is None or not {"not_covered", "unknown_energy"} & set(flags):
+        return ""
+    return f"Energy is known for {100 * coverage:.4g} % of the time of the devices; the rest is in no figure."
+
+
+def _component_note(total: Mapping[str, Any]) -> str:
+    absent = [name.upper() for name in ("gpu", "cpu", "dram") if total[f"{name}_energy_kwh"] is None]
+    return f"Nothing was metered of: {', '.join(absent)}." if absent else ""
+
+
+def _intensity_note(total: Mapping[str, Any]) -> str:
+    if not total["unpriced_kwh"]:
+        return ""
+    return f"No average intensity is known for {total['unpriced_kwh']:.4g} kWh, whose emissions are in no figure."
+
+
+def _settled_note(total: Mapping[str, Any]) -> str:
+    ratio = total["settled_ratio"]
+    if ratio is None or "not_settled" not in total["flags"]:
+        return ""
+    return f"{100 * (1 - ratio):.3g} % of the priced energy still waits for its measured intensity: figures can change."
+
+
+def _mixed_note(total: Mapping[str, Any]) -> str:
+    if "mixed" not in total["flags"]:
+        return ""
+    return "The sources count different things (life cycle or direct, production or consumption), so there is no sum."
+
+
+def _estimated_note(total: Mapping[str, Any]) -> str:
+    ratio = total["ci_estimated_ratio"]
+    return f"The source calls the intensity of {100 * ratio:.3g} % of the energy an estimate." if ratio else ""
+
+
+def _avoided_note(total: Mapping[str, Any]) -> str:
+    missing = total["avoided_missing"]
+    return f"Not every run is compared with an earlier start: {missing}." if missing else ""
+
+
+def _unattributed_note(free: Mapping[str, Any], total: Mapping[str, Any]) -> str:
+    if not free["it_energy_kwh"] or not total["it_energy_kwh"]:
+        return ""
+    share = 100 * free["it_energy_kwh"] / total["it_energy_kwh"]
+    return f"{share:.3g} % of the energy was used by devices that no run held; it is told apart and in the total."

@@ -1,0 +1,40 @@
+"""The rows of a report as CSV: flat, with units in the columns' names, and empty where a value is not known."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+_NOT_FLAT = frozenset({"slices"})
+
+
+def as_csv(report: Mapping[str, Any]) -> str:
+    """Return one line per row, then those of nobody and of the total; numbers in full, lists joined with `; `."""
+    rows = [*report["rows"], report["unattributed"], report["total"]]
+    head = {"from": report["from"], "to": report["to"], "by": report["by"]}
+    return table_of([{**head, **row} for row in rows])
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return dicts as CSV, with a column for every key in the order in which they come up."""
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in _NOT_FLAT))
+    out = StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return _text("; ".join(f"{key}={item}" for key, item in value.items()))
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return _text("; ".join(map(str, value)))
+    return _text(value) if isinstance(value, str) else repr(value)
+
+
+def _text(value: str) -> str:
+    """Return a text that a spreadsheet does not take for a formula: a job's name may be anything."""
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,0 +1,63 @@
+"""Every query of the dashboards has data once a real Prometheus scrapes a real daemon that has run a job."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.dashboards import ALERTS, RULES, Query, blocks, queries
+from tests.system.harness import Daemon, replayed, short_folder, until, write_trace
+from tests.system.prometheus import Prometheus, scraping
+
+# What has no data within the few seconds of this test, and why.
+WITHOUT = {
+    "Questions that may still be asked": "a file has no quota",
+    "Error of forecasts": "judged once an hour, from two days of forecasts and measured values",
+    "Bias of forecasts": "likewise",
+    "What following forecasts was worth": "likewise",
+}
+
+
+@pytest.fixture(scope="module")
+def prometheus() -> Iterator[Prometheus]:
+    """A Prometheus that has scraped a daemon while jobs waited, ran and failed, and their energy was settled."""
+    with short_folder() as folder:
+        trace = write_trace(folder, [300] * 4 + [200 + 7 * index % 90 for index in range(400)])
+        with (
+            Daemon(folder, replayed(trace, speed=600)) as daemon,
+            scraping(daemon.metrics_address, folder, [RULES, ALERTS]) as running,
+        ):
+            daemon.submit("--start-after", "200s", "--max-delay", "250s", "--duration", "10s", "--", "true")
+            until(lambda: running.has_data("greenrun_jobs_submitted_total == 1"), "the daemon is scraped")
+            jobs = [
+                daemon.submit(
+                    "--now", "--project", "vision", "--duration", "4s", "--", "sh", "-c", f"sleep 3; exit {code}"
+                )
+                for code in (0, 1)
+            ]
+            for job in jobs:
+                daemon.wait_for(job)
+            until(lambda: running.has_data("sum(greenrun_settled_emissions_grams_total) > 0"), "energy is settled")
+            until(lambda: running.has_data("sum(greenrun_run_energy_joules_count) == 2"), "the last run is scraped")
+            yield running
+
+
+@pytest.mark.parametrize("query", [row for row in queries() if row.panel not in WITHOUT], ids=lambda row: row.panel)
+def test_a_query_of_a_dashboard_has_data(prometheus: Prometheus, query: Query) -> None:
+    until(lambda: prometheus.has_data(query.text), f"{query.panel}: {query.text}")
+
+
+@pytest.mark.parametrize("query", [row for row in queries() if row.panel in WITHOUT], ids=lambda row: row.panel)
+def test_what_is_said_to_have_no_data_has_none(prometheus: Prometheus, query: Query) -> None:
+    assert not prometheus.has_data(query.text)
+
+
+@pytest.mark.parametrize("name", blocks(RULES, "record"))
+def test_a_recording_rule_has_data(prometheus: Prometheus, name: str) -> None:
+    until(lambda: prometheus.has_data(name), name)
+
+
+def test_nothing_fires_on_a_daemon_that_is_well(prometheus: Prometheus) -> None:
+    firing = 'ALERTS{alertname=~"Greenrun.*", alertstate="firing"}'
+    assert not prometheus.has_data(firing)
+    pending = 'ALERTS{alertname=~"GreenrunDown|GreenrunGpu.*|GreenrunSampler.*|GreenrunScheduler.*|GreenrunWrites.*"}'
+    assert not prometheus.has_data(pending)
