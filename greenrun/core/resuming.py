@@ -12,6 +12,7 @@ from greenrun.core.units import J_PER_KWH
 
 Spans = tuple[tuple[float, float], ...]  # half-open intervals in epoch seconds
 FINEST = 12  # a slot is cut into at most so many cells
+WRITTEN_S = 3e-6  # an instant is written to the microsecond, so an interval is off by two at most
 COARSEST = 4  # ... and into at least so many where neither restarts nor lengths follow the slots
 
 
@@ -56,13 +57,13 @@ class Interruptible:
         return min(options, key=lambda option: option[0], default=None)  # the first of equals: rather now than later
 
     def suits(self, spans: Spans) -> bool:
-        """Tell whether these intervals are just what it still needs, to the second."""
+        """Tell whether these intervals are just what it still needs."""
         goes_on = self.is_running and spans[0][0] <= self.edges_s[0] + EPSILON_S if len(self.edges_s) else False
         if self.is_running and self.forced_s > EPSILON_S and not goes_on:
             return False
         restarts = len(spans) - 1 + (self.is_running and not goes_on)
         total_s = sum(end_s - start_s for start_s, end_s in spans)
-        return abs(total_s - self.length_s - restarts * self.restart_s) <= 1.0
+        return abs(total_s - self.length_s - restarts * self.restart_s) <= WRITTEN_S * len(spans)
 
     def _going_on(self, costs: Floats) -> Spans | None:
         """Run in the first cell, and then as is best."""
