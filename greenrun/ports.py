@@ -229,6 +229,9 @@ class Store(Protocol):
         A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
         """
 
+    def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return what `run_totals` does but for what is settled, quickly for runs that were asked for before."""
+
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""
 

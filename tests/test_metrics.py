@@ -213,6 +213,8 @@ def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Sc
     assert scrape.value("greenrun_grid_forecast_horizon_seconds", **origin) == 15 * 3600
     assert scrape.value("greenrun_grid_forecast_last_success_timestamp_seconds", **origin) == NOW.timestamp()
     assert scrape.value("greenrun_grid_forecast_age_seconds", **origin) == 0.0
+    scrape.store.saved = replace(scrape.store.saved, issued_at=NOW - timedelta(hours=3))
+    assert scrape.value("greenrun_grid_forecast_age_seconds", **origin) == 3 * 3600
 
 
 def test_the_rung_of_each_zone_is_one_of_all(scrape: Scrape) -> None:

@@ -80,11 +80,10 @@ def _instant(option: str, given: str | None) -> str | None:
         return None
     try:
         if _DATE.fullmatch(given):
-            instant = datetime.fromisoformat(given if len(given) > len("2026-11") else f"{given}-01").replace(
-                tzinfo=UTC
-            )
+            day = given if given.count("-") > 1 else f"{given}-01"
+            instant = datetime.fromisoformat(day).replace(tzinfo=UTC)
         else:
             instant = parse_instant(given, now=utc_now(), zone=local_zone())
     except ValueError as exc:
-        raise LocalError(f"{option}: {exc}", USAGE) from exc
+        raise LocalError(f"{option}: '{given}' cannot be read: {exc}", USAGE) from exc
     return instant.isoformat()

@@ -65,7 +65,7 @@ def _remarks(report: Row) -> Iterator[str]:
     if wasted:
         runs = sum(row["runs"] for row in wasted)
         energy = _joules(sum(row["it_energy_kwh"] or 0.0 for row in wasted))
-        yield f"{runs} runs failed or were lost, which took {text.energy_text(energy)}"
+        yield f"{runs} {'run' if runs == 1 else 'runs'} failed or were lost: {text.energy_text(energy)}"
     compared = report["forecast_against_settled"]
     if compared["mean_absolute_error_pct"] is not None:
         booked, settled = text.grams_text(compared["booked_g"]), text.grams_text(compared["settled_g"])

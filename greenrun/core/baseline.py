@@ -46,7 +46,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """The slices of ended runs as arrays of shape (n,): whose, when (epoch seconds), facility energy, settled grams.
+    """The slices of runs as arrays of shape (n,): whose, when (epoch seconds), facility energy, settled grams.
 
     `series_index` points into `series`, or is UNSETTLED. What is not known is NaN.
     """

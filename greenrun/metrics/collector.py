@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from greenrun.core.energy import Component, Device
-from greenrun.core.job import Job, Outcome, State
+from greenrun.core.job import Job, Outcome, Run, State
 from greenrun.core.plan import Placement, Waiting
 from greenrun.core.reasons import FORCED
 from greenrun.metrics.grid import grid_metrics, request_metrics
@@ -27,7 +27,7 @@ from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
 
-MAX_PROJECTS = 50
+MAX_PROJECTS = 20  # six totals of each, so that 500 series are enough for everything
 MAX_RUNNING_JOBS = 50
 OTHER = "other"
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
@@ -85,33 +85,34 @@ class MetricsCollector(Collector):
         self._state = state
         self._projects: list[str] = ["default"]
         self._shown: dict[int, tuple[datetime, Job]] = {}
+        self._runs: dict[int, int] = {}  # the last run of each job that is shown
         self._lock = Lock()
 
     def collect(self) -> Iterable[Metric]:
         """Return every family as it is now."""
         with self._lock:
-            totals = self._store.counters()
+            totals, live = self._store.counters(), self._store.live_runs()
             return [
-                *self._about(),
+                *self._about(live),
                 *self._totals(totals),
                 *histogram_metrics(totals, self._state.examples()),
                 *grid_metrics(self._state),
                 *request_metrics(self._state),
                 *quality_metrics(self._state),
-                *self._jobs(),
-                *self._running(),
+                *self._jobs(live),
+                *self._running(live),
                 *liveness_metrics(self._state),
                 *meter_metrics(self._state),
             ]
 
-    def _about(self) -> Iterator[Metric]:
+    def _about(self, live: Sequence[Run]) -> Iterator[Metric]:
         state = self._state
         about = {"version": state.version, "revision": state.revision, "python_version": platform.python_version()}
         build = InfoMetricFamily("greenrun_build", "What this daemon was built from.")
         build.add_metric((), about)
         gpus = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
         leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=("gpu_uuid",))
-        held = {device for run in self._store.live_runs() for device in run.devices}
+        held = {device for run in live for device in run.devices}
         for device in state.devices():
             if device.kind is Component.GPU:
                 gpus.add_metric((), _gpu_labels(device))
@@ -143,12 +144,12 @@ class MetricsCollector(Collector):
         self._projects.append(value)
         return value
 
-    def _jobs(self) -> Iterator[Metric]:
+    def _jobs(self, live: Sequence[Run]) -> Iterator[Metric]:
         counts = self._store.job_counts()
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
         for state in State:
             jobs.add_metric((state.value,), counts.get(state, 0))
-        plan, running = self._state.plan(), {run.job_id for run in self._store.live_runs()}
+        plan, running = self._state.plan(), {run.job_id for run in live}
         rows: list[Placement | Waiting] = [*plan.placements, *plan.waiting]
         reasons = [row.reason for row in rows if row.job_id not in running]
         waiting = GaugeMetricFamily("greenrun_jobs_waiting", "Queued jobs, by why they wait.", labels=("reason",))
@@ -157,16 +158,16 @@ class MetricsCollector(Collector):
         yield from (jobs, waiting)
         yield from plan_metrics(plan, self._state.plan_changes(), self._state.put_offs())
 
-    def _running(self) -> Iterator[Metric]:
+    def _running(self, live: Sequence[Run]) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()
-        runs = {job_id: rows[-1].id for job_id, rows in self._store.runs([job.id for job in jobs]).items() if rows}
-        totals = self._store.run_totals(list(runs.values()))
+        self._runs = {job.id: self._runs.get(job.id, 0) for job in jobs} | {run.job_id: run.id for run in live}
+        totals = self._store.running_totals([self._runs[job.id] for job in jobs])
         info = InfoMetricFamily("greenrun_running_job", "A job that runs, or ended in the last minutes.")
         energy = _by_job("greenrun_running_job_energy_joules", "Energy of a running job's present run so far.")
         grams = _by_job("greenrun_running_job_emissions_grams", "CO2e of a running job's present run so far.")
         for job in jobs:
             info.add_metric((), _job_labels(job))
-            total = totals.get(runs.get(job.id, 0))
+            total = totals.get(self._runs[job.id])
             if total and total.energy_j is not None:
                 energy.add_metric((str(job.id),), total.energy_j)
             if total and total.emissions_g is not None:

@@ -8,7 +8,6 @@ from math import inf
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
-from prometheus_client.utils import floatToGoString
 
 from greenrun.core.histogram import BOUNDS, JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, CounterKey, Example
 
@@ -38,7 +37,7 @@ def histogram_metrics(totals: Mapping[CounterKey, float], examples: Examples) ->
 
 
 def _bucket(bound: float, count: float, example: Example | None) -> tuple[str, float] | tuple[str, float, Exemplar]:
-    upper = floatToGoString(bound)
+    upper = "+Inf" if bound == inf else str(float(bound))
     if example is None:
         return upper, count
     return upper, count, Exemplar({"job_id": str(example.job_id)}, example.value, example.at.timestamp())

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from math import fsum
 from typing import Any, Protocol
 
@@ -91,16 +91,18 @@ class Reports:
 
 
 def _days(parts: Sequence[Part]) -> list[Figures]:
-    """Return the energy and emissions of each day (UTC): of runs, and of nobody."""
-    days: defaultdict[str, list[Part]] = defaultdict(list)
+    """Return the energy and emissions of each day (UTC) from the first to the last that has any; in between: None."""
+    days: defaultdict[date, list[Part]] = defaultdict(list)
     for part in parts:
-        days[part.hour.date().isoformat()].append(part)
+        days[part.hour.date()].append(part)
     found = []
-    for day, mine in sorted(days.items()):
+    for number in range((max(days) - min(days)).days + 1 if days else 0):
+        day = min(days) + timedelta(days=number)
+        mine = days.get(day, [])
         held = brief([part for part in mine if part.run_id is not None])
         attributed = {"attributed_energy_kwh": held["it_energy_kwh"]}
         attributed["attributed_emissions_g"] = held["emissions_location_g"]
-        found.append({"day": day, **brief(mine), **attributed})
+        found.append({"day": day.isoformat(), **brief(mine), **attributed})
     return found
 
 

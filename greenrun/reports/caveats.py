@@ -27,7 +27,7 @@ LIMITS = (
     "Avoided emissions assume that a run would have used the same power at another time.",
 )
 
-# What no part of greenrun can tell yet, and why; these fields are null in every row.
+# What others report of a job and no row has, and why.
 UNTOLD: Mapping[str, str] = {
     "host": "the books do not keep the host's name",
     "site": "no setting tells it",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-WIDTH, HEIGHT = 860, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 852, 14, 188
+WIDTH, HEIGHT = 860, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 852, 26, 200
 _ROW, _BAR_LEFT, _BAR_RIGHT = 26, 190, 700
 _LABEL_LENGTH = 28
 _MOST_LABELS = 12
@@ -45,7 +45,7 @@ def nice(value: float) -> float:
     if value <= 0:
         return 1.0
     size = 10.0 ** floor(log10(value))
-    return next(step * size for step in (1, 2, 4, 5, 8, 10) if step * size >= value * (1 - 1e-9))
+    return next(step * size for step in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10) if step * size >= value * (1 - 1e-9))
 
 
 def _scale(top: float, unit: str) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _scale(top: float, unit: str) -> Iterator[str]:
         value, y = top * index / 4, _BOTTOM - (_BOTTOM - _TOP) * index / 4
         yield f'<line class="{"axis" if not index else "rule"}" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-    yield f'<text x="{_LEFT - 8}" y="{HEIGHT - 6}" text-anchor="end">{escape(unit)}</text>'
+    yield f'<text x="{_LEFT - 8}" y="{_TOP - 12}" text-anchor="end">{escape(unit)}</text>'
 
 
 def _columns(bars: Sequence[Bar], top: float) -> Iterator[str]:
@@ -65,7 +65,8 @@ def _columns(bars: Sequence[Bar], top: float) -> Iterator[str]:
         for number, part in enumerate(bar.parts):
             height = max(part or 0.0, 0.0) / top * (_BOTTOM - _TOP)
             y -= height
-            yield f'<rect class="p{number}" x="{middle - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+            size = f'x="{middle - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+            yield f'<rect class="p{number}" {size}/>'
         if any(part is None for part in bar.parts):
             yield f'<text class="none" x="{middle:.1f}" y="{_BOTTOM - 4}" text-anchor="middle">?</text>'
         yield "</g>"

@@ -1,4 +1,4 @@
-"""Reports in the forms of others: CodeCarbon's emissions.csv, BoAmps reports and SCI scores, each of a report by job."""
+"""Reports by job in the forms of others: CodeCarbon's emissions.csv, BoAmps reports and SCI scores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -93,12 +93,14 @@ def _boamps(row: Row, report: Row) -> dict[str, Any]:
             ],
         },
         "environment": {"location": row["grid_zone"], "powerSourceCarbonIntensity": kg_per_kwh},
-        "quality": "high"
-        if row["complete"] and row["gpu_method"] == "measured"
-        else "medium"
-        if row["complete"]
-        else "low",
+        "quality": _quality(row),
     }
+
+
+def _quality(row: Row) -> str:
+    if not row["complete"]:
+        return "low"
+    return "high" if row["gpu_method"] == "measured" else "medium"
 
 
 def _sci(row: Row) -> dict[str, Any]:

@@ -8,22 +8,27 @@ from typing import Any
 
 from greenrun.core.energy import Component, Quality
 from greenrun.core.intensity import Kind, SeriesId, Signal
+from greenrun.core.ledger import UNBOOKED_S
 from greenrun.core.period import Part, Price
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.counterfactual import Compared
 from greenrun.reports.uncertainty import emissions_pct, energy_pct
 
-COVERED = 1 - 1e-6  # a coverage from which on nothing is called missing
+SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait
 
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a row is made of; `held_s` are the device-seconds that its runs held, None where that is not told."""
+    """What a row is made of; `held_s` are the device-seconds that its runs held, None where that is not told.
+
+    `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
+    """
 
     parts: Sequence[Part]
     held_s: float | None = None
+    holds: int = 0
     compared: Sequence[Compared] = ()
 
 
@@ -76,10 +81,13 @@ def location_g(prices: Iterable[Price | None]) -> float | None:
 
 def by_measure(prices: Iterable[Price | None]) -> dict[tuple[Any, ...], float]:
     """Sum known grams by what their series count, whoever tells it and wherever."""
-    sums: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
+    found: defaultdict[int, list[Price]] = defaultdict(list)
     for price in prices:
         if price is not None and price.emissions_g is not None:
-            sums[measure(price.series)].append(price.emissions_g)
+            found[id(price.series)].append(price)  # few series, told apart without a look into each
+    sums: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for same in found.values():
+        sums[measure(same[0].series)] += [price.emissions_g for price in same if price.emissions_g is not None]
     return {key: fsum(grams) for key, grams in sums.items()}
 
 
@@ -118,7 +126,7 @@ def _emissions(parts: Sequence[Part]) -> Figures:
     known = [(part, price) for part, price in priced if price is not None and _is_average(price)]
     grams = location_g(part.price for part in parts)
     facility = _facility(part for part, _ in known)
-    series = {price.series for _, price in known}
+    series = {id(price.series): price.series for _, price in known}.values()
     same = grams is not None
     return {
         "grid_zone": _join(row.zone for row in series),
@@ -157,18 +165,22 @@ def _avoided(compared: Sequence[Compared], width_pct: float | None) -> Figures:
 
 def _flags(share: Share, row: Mapping[str, Any]) -> list[str]:
     qualities = {part.quality for part in share.parts}
-    measures = {measure(part.price.series) for part in share.parts if part.price and _is_average(part.price)}
+    measures = [key for key in by_measure(part.price for part in share.parts) if key[0] is Signal.AVERAGE]
     signs = {
         "unknown_energy": Quality.UNKNOWN in qualities or row["it_energy_kwh"] is None,
-        "not_covered": row["coverage_ratio"] is not None and row["coverage_ratio"] < COVERED,
+        "not_covered": _missing_s(share) > UNBOOKED_S * share.holds,
         "bridged": Quality.BRIDGED in qualities,
         "estimated": Quality.ESTIMATED in qualities,
         "no_intensity": row["unpriced_kwh"] > 0,
-        "mixed": len({measure(part.price.series) for part in share.parts if part.price and _is_average(part.price)})
-        > 1,
-        "not_settled": (row["settled_ratio"] or 0.0) < COVERED,
+        "mixed": len(measures) > 1,
+        "not_settled": (row["settled_ratio"] or 0.0) < SETTLED,
     }
     return [name for name, is_so in signs.items() if is_so]
+
+
+def _missing_s(share: Share) -> float:
+    """Return for how much of the time that runs held devices there is no slice at all."""
+    return (share.held_s or 0.0) - fsum(part.seconds for part in share.parts)
 
 
 def _marginal_g(prices: Iterable[Price | None]) -> float | None:

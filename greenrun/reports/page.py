@@ -92,6 +92,9 @@ def _summary(report: Row) -> Iterator[str]:
     for name, value, note in cards:
         yield f"<div><p>{escape(name)}</p><strong>{escape(value)}</strong><small>{escape(note)}</small></div>"
     yield "</div>"
+    for note in report["data_quality"]:
+        if note["field"] == "emulated":
+            yield f'<p class="warn">{escape(note["note"])}</p>'
     if not total["complete"]:
         yield '<p class="warn">Not everything is known: these sums are of what is. See “Data quality”.</p>'
 
@@ -147,16 +150,10 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _waste(report: Row) -> Iterator[str]:
     wasted = [row for row in report["waste"] if row["is_waste"]]
-    runs = sum(row["runs"] for row in wasted)
-    kwh = sum(row["it_energy_kwh"] or 0.0 for row in wasted)
-    yield f"<p>{runs} runs failed, timed out or were lost. They used {energy(kwh)} that is part of the figures above.</p>"
+    runs, kwh = sum(row["runs"] for row in wasted), sum(row["it_energy_kwh"] or 0.0 for row in wasted)
+    yield f"<p>Runs that failed, timed out or were lost: {runs}. They used {energy(kwh)}, a part of the above.</p>"
     lines = [
-        (
-            str(row["outcome"]).replace("_", " "),
-            str(row["runs"]),
-            energy(row["it_energy_kwh"]),
-            grams(row["emissions_location_g"]),
-        )
+        (_words(row["outcome"]), str(row["runs"]), energy(row["it_energy_kwh"]), grams(row["emissions_location_g"]))
         for row in report["waste"]
     ]
     yield _table(("how runs ended", "runs", "energy", "CO2e"), lines)
@@ -236,6 +233,10 @@ def _instant(text: str) -> str:
 def _name(row: Row) -> str:
     name = f"{row['group']} · {row['job_name']}" if "job_name" in row else str(row["group"])
     return {"unattributed": "held by no run"}.get(name, name)
+
+
+def _words(code: str) -> str:
+    return code.replace("_", " ")
 
 
 def _plain(value: float) -> str:

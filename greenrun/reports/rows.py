@@ -94,6 +94,7 @@ def total(books: Books) -> Figures:
     share = Share(
         parts=books.period.parts,
         held_s=free_s + _held_s(books, runs),
+        holds=_holds(runs),
         compared=[books.compared[run.id] for run in runs],
     )
     return {"group": "total", **_counts(books, runs), **figures(share, books.forecast_error_pct)}
@@ -151,14 +152,22 @@ _KEYS: Mapping[str, Callable[[Job], Key]] = {"project": _project, "user": _user,
 
 
 def _row(books: Books, group: Key, runs: Sequence[Run], parts: Sequence[Part], by: str) -> Figures:
-    share = Share(parts=parts, held_s=_held_s(books, runs), compared=[books.compared[run.id] for run in runs])
+    share = Share(
+        parts=parts, held_s=_held_s(books, runs), holds=_holds(runs), compared=[books.compared[run.id] for run in runs]
+    )
     row = {"group": str(group), **_counts(books, runs), **figures(share, books.forecast_error_pct)}
     return {**row, **_identity(books, books.jobs[int(group)], runs)} if by == "job" else row
 
 
-def _held_s(books: Books, runs: Iterable[Run]) -> float:
-    """Return device-seconds that these runs held and that can be booked by now."""
-    return sum(_seconds(books.held(run)) * len(run.devices) for run in runs)
+def _held_s(books: Books, runs: Sequence[Run]) -> float:
+    """Return the device-seconds that these runs held; of one that goes on, what is booked by now."""
+    ended = sum(_seconds(books.held(run)) * len(run.devices) for run in runs if run.ended_at is not None)
+    going_on = [run for run in runs if run.ended_at is None]
+    return ended + sum(part.seconds for part in _parts_of(books, going_on))
+
+
+def _holds(runs: Sequence[Run]) -> int:
+    return sum(len(run.devices) for run in runs)
 
 
 def _seconds(span: tuple[datetime, datetime] | None) -> float:

@@ -137,6 +137,8 @@ class GridMemory:
         """Return that no run's energy is known."""
         return {run_id: Total(energy_j=None, quality=Quality.UNKNOWN) for run_id in run_ids}
 
+    running_totals = run_totals
+
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return nothing: no energy is booked."""
         return ()

@@ -12,6 +12,7 @@ from greenrun.store.migrate import migrate
 from greenrun.store.periods import Periods
 from greenrun.store.plans import Plans
 from greenrun.store.reach import Reach, Reaches
+from greenrun.store.running import RunningTotals
 from greenrun.store.runs import Runs
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "Store"]
 
 
-class Store(Jobs, Runs, Grid, Reaches, Books, Periods, Plans, Experience):
+class Store(Jobs, Runs, Grid, Reaches, Books, RunningTotals, Periods, Plans, Experience):
     """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:

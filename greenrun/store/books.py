@@ -98,11 +98,16 @@ class Books(Database):
 
 def totals_of(connection: Connection, run_ids: Sequence[int]) -> dict[int, Total]:
     """Return what `Books.run_totals` does, as this connection sees it."""
-    parts: dict[int, list[Row[Any]]] = {run_id: [] for run_id in run_ids}
-    runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
-    for row in connection.execute(_sums(run_ids)):
+    return summed(connection, run_ids, connection.execute(sums(run_ids)))
+
+
+def summed(connection: Connection, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
+    """Return the total of each run, made of such rows as `sums` asks for."""
+    parts: dict[int, list[Any]] = {run_id: [] for run_id in run_ids}
+    for row in rows:
         parts[row.run_id].append(row)
-    return {run_id: _total(runs[run_id], rows) if rows else Total() for run_id, rows in parts.items()}
+    runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
+    return {run_id: _total(runs[run_id], own) if own else Total() for run_id, own in parts.items()}
 
 
 def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:
@@ -219,8 +224,11 @@ def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _sums(run_ids: Sequence[int]) -> Any:
-    """Return the query for one row per run, device and grade: sums, and how many of its slices have each price."""
+def sums(run_ids: Sequence[int], after: int = 0) -> Any:
+    """Return the query for one row per run, device and grade: sums, and how many of its slices have each price.
+
+    Slices up to the one with the id `after` are left out.
+    """
     booked, settled = LEDGER.alias(BOOKED), LEDGER.alias(SETTLED)
     return (
         select(
@@ -238,12 +246,12 @@ def _sums(run_ids: Sequence[int]) -> Any:
         )
         .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == BOOKED))
         .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
-        .where(among(SLICES.c.run_id, run_ids))
+        .where(among(SLICES.c.run_id, run_ids), SLICES.c.id > after)
         .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
     )
 
 
-def _total(run: Run, parts: Sequence[Row[Any]]) -> Total:
+def _total(run: Run, parts: Sequence[Any]) -> Total:
     """Sum a run's parts as `greenrun.core.ledger.total` sums its entries."""
     booked_s: defaultdict[str, float] = defaultdict(float)
     for part in parts:

@@ -151,6 +151,8 @@ class FakeStore:
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         return {run_id: self.totals[run_id] for run_id in run_ids if run_id in self.totals}
 
+    running_totals = run_totals
+
     def latest_forecast(self, zone: str) -> Forecast | None:
         return self.saved
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Mark, Quality, Reading, Slice
@@ -257,3 +258,30 @@ def test_whatever_a_counter_says_no_step_is_negative_or_more_than_can_be_drawn(
             assert 0 <= new.told_j - standings[-1].told_j <= HIGHEST_W * (seconds + LAG_S) * (1 + 1e-9)
             standings.append(new)
     assert all(a.told_j <= b.told_j for a, b in pairwise(standings))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    start_j=st.floats(0, RANGE_J),
+    steps=st.lists(st.tuples(st.floats(0.1, 20.0), POWERS, st.booleans()), min_size=1, max_size=12),
+)
+def test_slices_add_up_to_what_was_drawn_whenever_the_counter_can_be_read(
+    start_j: float, steps: Sequence[tuple[float, float, bool]]
+) -> None:
+    """From the first reading to the last, with wraps and pauses in between."""
+    with TemporaryDirectory() as folder:
+        bench = one_package(Path(folder), start_j, 0.0)
+        place, used_j = bench.zones["package-0"][0], start_j
+        bench.look()
+        for seconds, power_w, is_there in [*steps, (1.0, 50.0, True)]:
+            used_j += seconds * power_w
+            bench.zones["package-0"] = (place, used_j, 0.0)
+            place.show(used_j)
+            if is_there:
+                bench.look(every_s=seconds)
+            else:
+                place.vanish()
+                bench.move(seconds)
+        booked_j = [piece.energy_j for piece in bench.slices("package-0")]
+    assert all(energy_j is not None and energy_j >= 0 for energy_j in booked_j)
+    assert sum(filter(None, booked_j)) == pytest.approx(used_j - start_j, rel=1e-9, abs=1e-4)

@@ -10,6 +10,7 @@ from tests.system.prometheus import Prometheus, scraping
 
 # What has no data within the few seconds of this test, and why.
 WITHOUT = {
+    "What went wrong with readings, per hour": "nothing does, of the emulated GPUs",
     "Questions that may still be asked": "a file has no quota",
     "Error of forecasts": "judged once an hour, from two days of forecasts and measured values",
     "Bias of forecasts": "likewise",
@@ -21,9 +22,9 @@ WITHOUT = {
 def prometheus() -> Iterator[Prometheus]:
     """A Prometheus that has scraped a daemon while jobs waited, ran and failed, and their energy was settled."""
     with short_folder() as folder:
-        trace = write_trace(folder, [300] * 4 + [200 + 7 * index % 90 for index in range(400)])
+        trace = write_trace(folder, [300] * 4 + [200 + 7 * index % 90 for index in range(2000)])
         with (
-            Daemon(folder, replayed(trace, speed=600)) as daemon,
+            Daemon(folder, replayed(trace, speed=600, horizon="800h")) as daemon,
             scraping(daemon.metrics_address, folder, [RULES, ALERTS]) as running,
         ):
             daemon.submit("--start-after", "200s", "--max-delay", "250s", "--duration", "10s", "--", "true")

@@ -1,0 +1,73 @@
+"""`greenrun report` asks for the period that was named and writes the answer in the form that was asked for."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.store import Store
+from tests.cli.conftest import Run
+from tests.fake_api import FakeApi
+from tests.reports.build import END, NOW, T0, fill, reports_of
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store(tmp_path_factory.mktemp("books") / "greenrun.db") as opened:
+        fill(opened, 20)
+        yield opened
+
+
+def answer(store: Store, by: str) -> Any:
+    return reports_of(store).report(T0, END, by, NOW)
+
+
+def test_a_table_has_the_rows_the_total_and_the_notes(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "project")
+    api.get("/v1/reports", made)
+    ran = run("report")
+    assert ran.code == 0
+    for said in ("project 0", "unattributed", "total", "note: ", "failed or were lost", "Data: <NESO>"):
+        assert said in ran.out
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "html", "boamps", "codecarbon", "sci"])
+def test_every_form_can_be_written_to_a_file(api: FakeApi, run: Run, store: Store, form: str) -> None:
+    api.get("/v1/reports", answer(store, "job"))
+    ran = run("report", "--by", "job", "--format", form, "-o", "out")
+    written = Path("out").read_text(encoding="utf-8")
+    assert (ran.code, ran.out) == (0, "")
+    if form in ("csv", "codecarbon"):
+        assert len(list(csv.DictReader(written.splitlines(keepends=True)))) == (22 if form == "csv" else 20)
+    elif form == "html":
+        assert written.startswith("<!doctype html>")
+        assert "<script" not in written
+    else:
+        assert json.loads(written)
+
+
+def test_json_is_what_the_api_gave(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "project")
+    api.get("/v1/reports", made)
+    assert json.loads(run("report", "--json").out) == made
+
+
+def test_a_date_is_its_beginning_in_utc(api: FakeApi, run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    api.get("/v1/reports", answer(store, "zone"))
+    run("report", "--from", "2026-10", "--to", "2026-11-02", "--by", "zone")
+    assert dict(api.asked[0].query) == {
+        "from": ["2026-10-01T00:00:00+00:00"], "to": ["2026-11-02T00:00:00+00:00"], "by": ["zone"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", [("--format", "pdf"), ("--by", "moon"), ("--by", "user", "--format", "sci"), ("--from", "2026-13")]
+)
+def test_what_it_does_not_know_is_refused_before_anything_is_asked(api: FakeApi, run: Run, words: Any) -> None:
+    ran = run("report", *words)
+    assert (ran.code, api.asked) == (2, [])
+    assert words[-1] in ran.err

@@ -1,0 +1,117 @@
+"""A store with a few weeks of scripted books: reloads, holes, restarts, failures and a source that falls silent."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from greenrun.core.energy import Component, Device, Mark, Quality, Slice
+from greenrun.core.intensity import Basis, Kind, Series, SeriesId, Slot
+from greenrun.core.job import JobSpec, Outcome, State
+from greenrun.core.ledger import UNPRICED, Entry, Priced
+from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.units import emissions_g
+from greenrun.reports.build import Reports, ReportSettings
+from greenrun.store import Store
+
+T0 = datetime(2026, 10, 28, tzinfo=UTC)
+HOUR, CUT = timedelta(hours=1), timedelta(minutes=10)
+DAYS = 12
+END = T0 + timedelta(days=DAYS)
+NOW = END + timedelta(days=5)
+UK = SeriesId(provider="uk", zone="GB", basis=Basis.LIFECYCLE)
+PUE = 1.25
+WHY = Reason(ReasonCode.DUE, "its planned window has come")
+GPUS = [Device(id=f"GPU-{index}", index=index, model="A100", source="nvml") for index in range(3)]
+NAMES = ("train", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", 'größer; "a,b"\nc')
+
+
+def intensity(at: datetime) -> float:
+    """What was measured in the half hour of an instant, in g/kWh."""
+    return 100.0 + 150.0 * random.Random(int(at.timestamp() // 1800)).random()
+
+
+def values() -> Series:
+    """The measured half hours of the whole time."""
+    starts = [T0 + timedelta(minutes=30 * index) for index in range(DAYS * 48)]
+    return Series.of(UK, [Slot(at, at + HOUR / 2, intensity(at), Kind.MEASURED) for at in starts])
+
+
+def fill(store: Store, jobs: int, seed: int = 1) -> None:
+    """Book this many jobs on three GPUs, with all that can go wrong."""
+    dice = random.Random(seed)
+    store.save_intensities(values(), fetched_at=NOW)
+    free = {device.id: T0 for device in GPUS}
+    entries: list[Entry] = []
+    for number in range(jobs):
+        device = min(free, key=lambda name: free[name])
+        start, length = free[device], dice.randint(1, 12) * CUT
+        run_id = _run(store, number, device, start, start + length, dice)
+        for piece in _pieces(device, run_id, start, start + length, dice):
+            entries.append(_entry(piece, dice))
+        gap = dice.choice([0, 0, 1, 3]) * CUT
+        for piece in _pieces(device, None, start + length, start + length + gap, dice):
+            entries.append(_entry(piece, dice))
+        free[device] = start + length + gap
+    marks = [Mark(device=name, at=at, energy_j=0, counter="c", session="s") for name, at in free.items()]
+    store.append_slices(entries, marks, now=END)
+    _settle(store, dice)
+
+
+def reports_of(store: Store) -> Reports:
+    """What makes reports of a store."""
+    return Reports(store, lambda: GPUS, ReportSettings(zone="GB", pue=PUE, attributions={"uk": "Data: <NESO>"}))
+
+
+def _run(store: Store, number: int, device: str, start: datetime, end: datetime, dice: random.Random) -> int:
+    name, project = NAMES[number % len(NAMES)], f"project {number % 5}"
+    spec = JobSpec(command=("a",), workdir="/", name=name, project=project, duration=end - start)
+    submitted_at = max(T0, start - dice.randint(0, 40) * CUT)
+    job, _ = store.add_jobs([spec], user=f"user {number % 3}", uid=1, now=submitted_at)[0]
+    run = store.claim(job.id, [device], reason=WHY, now=start)
+    assert run is not None
+    store.confirm(run.id, started_at=start, log=None, now=start)
+    failed = dice.random() < 0.1
+    store.close_run(
+        run.id,
+        outcome=dice.choice([Outcome.FAILED, Outcome.LOST]) if failed else Outcome.SUCCEEDED,
+        exit_code=1 if failed else 0,
+        started_at=start,
+        ended_at=end,
+        log=None,
+        job_state=State.FAILED if failed else State.SUCCEEDED,
+        reason=WHY,
+        now=end,
+    )
+    return run.id
+
+
+def _pieces(device: str, run_id: int | None, start: datetime, end: datetime, dice: random.Random) -> Iterator[Slice]:
+    """Slices of ten minutes, cut at the slots' edges as well: a reload is unknown, a restart bridged."""
+    while start < end:
+        quality = dice.choices(
+            [Quality.MEASURED, Quality.BRIDGED, Quality.INTEGRATED, Quality.UNKNOWN],
+            [90, 4, 4, 2 * (dice.random() < 0.5)],
+        )[0]
+        energy_j = None if quality is Quality.UNKNOWN else dice.uniform(30_000, 200_000)
+        yield Slice(
+            device=device, component=Component.GPU, run_id=run_id, start=start, end=start + CUT,
+            energy_j=energy_j, quality=quality,
+        )  # fmt: skip
+        start += CUT
+
+
+def _entry(piece: Slice, dice: random.Random) -> Entry:
+    if dice.random() < 0.02:  # no provider answered
+        return Entry(slice=piece, pue=PUE, booked=UNPRICED)
+    told = intensity(piece.start) * dice.uniform(0.7, 1.3)
+    return Entry(slice=piece, pue=PUE, booked=_priced(piece, told, Kind.FORECAST))
+
+
+def _settle(store: Store, dice: random.Random) -> None:
+    rows = [row for row in store.unsettled(NOW, limit=100_000) if dice.random() < 0.98]
+    store.settle({key: _priced(piece, intensity(piece.start), Kind.MEASURED) for key, piece, _ in rows}, now=NOW)
+
+
+def _priced(piece: Slice, g_per_kwh: float, kind: Kind) -> Priced:
+    grams = None if piece.energy_j is None else emissions_g(piece.energy_j, g_per_kwh, PUE)
+    return Priced(intensity_g_per_kwh=g_per_kwh, emissions_g=grams, kind=kind, series=UK)
