@@ -336,3 +336,16 @@ def test_a_disk_that_cannot_tell_its_room_is_absent() -> None:
     registry = registry_of(MetricsCollector(FakeStore(), state))
     assert registry.get_sample_value("greenrun_disk_free_bytes") is None
     assert registry.get_sample_value("greenrun_db_write_failures_total") == 3.0
+
+
+def test_a_job_that_runs_again_is_shown_with_its_present_run(scrape: Scrape) -> None:
+    scrape.run_job(1, energy_j=10.0)
+    assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 10.0
+    (first,) = scrape.store.job_runs[1]
+    again = replace(first, id=201, number=2)
+    scrape.store.job_runs[1] = [replace(first, outcome=Outcome.FAILED), again]
+    scrape.store.totals[again.id] = Total(energy_j=3.0)
+    assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 3.0
+    scrape.store.job_runs[1][1] = replace(again, outcome=Outcome.SUCCEEDED)
+    scrape.store.keep(stored(1, State.SUCCEEDED))
+    assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 3.0
