@@ -12,7 +12,7 @@ from greenrun.core.job import Outcome, State
 from greenrun.core.ledger import Entry, Priced
 from greenrun.core.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
-from greenrun.store import Store, journal, tallies
+from greenrun.store import Store, journal, observations, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
 
 
@@ -96,6 +96,9 @@ def test_what_the_books_have_of_a_run_is_told_by_the_job_the_ledger_and_the_metr
 
 def test_every_total_that_the_store_keeps_is_exported() -> None:
     kept = {
-        value for module in (journal, tallies) for value in vars(module).values() if str(value).startswith("greenrun_")
+        value
+        for module in (journal, observations, tallies)
+        for value in vars(module).values()
+        if str(value).startswith("greenrun_")
     }
     assert kept == set(TOTALS)
