@@ -37,6 +37,7 @@ class Watcher:
         self._messages: dict[str, str] = {}
         self._without_pidfd: set[Identity] = set()
         self._closing = False
+        self._door = threading.Lock()
         self._wake_up, self._bell = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_up, selectors.EVENT_READ)
@@ -70,16 +71,24 @@ class Watcher:
         """Stop watching."""
         if not self._closing:
             self._closing = True
-            os.write(self._bell, b"!")
+            self._ring()
             self._thread.join(timeout=5)
+            with self._door:
+                os.close(self._bell)
+                self._bell = -1
 
     def _add(self, arrival: _Watched | Identity) -> None:
         shim = arrival if isinstance(arrival, Identity) else arrival.shim
         if shim:
             self._followed.add(shim)
         self._arrivals.append(arrival)
-        if not self._closing:  # the bell's descriptor may be somebody else's after that
-            os.write(self._bell, b"!")
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread, unless it has ended, or the bell is gone: its descriptor may be somebody else's by then."""
+        with self._door, suppress(BrokenPipeError):
+            if self._bell >= 0:
+                os.write(self._bell, b"!")
 
     def _watch(self) -> None:
         while not self._closing:
@@ -130,7 +139,7 @@ class Watcher:
         descriptors = [int(key.fd) for key in self._selector.get_map().values()]
         self._selector.close()
         left = [arrival.descriptor for arrival in self._arrivals if isinstance(arrival, _Watched)]
-        for descriptor in {*descriptors, *left, self._bell}:
+        for descriptor in {*descriptors, *left}:
             os.close(descriptor)
 
 

@@ -30,7 +30,11 @@ def place() -> Iterator[Path]:
 
 @contextmanager
 def started(place: Path) -> Iterator[subprocess.Popen[str]]:
-    """A running demo whose temporary files go to `place`; a user's own settings must not disturb it."""
+    """A running demo whose temporary files go to `place`; a user's own settings must not disturb it.
+
+    Where the tests were started in the background they ignore Ctrl-C, and so would the demo.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     env = {**os.environ, "TMPDIR": str(place), "GREENRUN_PLANNER__TICK": "1h"}
     with subprocess.Popen(COMMAND, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         try:

@@ -218,7 +218,7 @@ def test_a_zone_that_the_settings_name_is_the_only_one() -> None:
     provider = open_provider("uk", UkCarbonIntensitySettings(zone="GB:13"), lambda key: NOW)
     with answering(london().well(NOW)):
         assert len(provider.forecast("GB:13", NOW).series) > 0
-        with pytest.raises(ProviderRefused, match="serves zone 'GB:13', not 'GB'"):
+        with pytest.raises(ProviderRefused, match="serves 'GB:13', not 'GB'"):
             provider.forecast("GB", NOW)
 
 
