@@ -1,19 +1,39 @@
 """The watcher of shims: closing it is safe, whatever its thread is doing."""
 
 import os
+from threading import Event
+from threading import enumerate as enumerate_threads
+
+import pytest
 
 from greenrun.executors.watcher import Watcher
 
 
-def test_closing_while_something_happens_closes_nothing_twice() -> None:
-    """A pipe that ends just as the watcher is closed wakes its thread first; the bell is still there to be rung."""
-    for _ in range(200):
-        watcher = Watcher(lambda: None)
-        reader, writer = os.pipe()
-        watcher.expect_ready(reader, "1.1")
-        os.close(writer)
-        watcher.close()
-        watcher.close()
+def test_closing_while_something_happens_rings_nobody_elses_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread may see that it is to end, and end, before it is woken for that: the bell must still be there."""
+    busy, closing = Event(), Event()
+
+    def changed() -> None:
+        busy.set()
+        closing.wait(5)
+
+    watcher = Watcher(changed)
+    reader, writer = os.pipe()
+    watcher.expect_ready(reader, "1.1")
+    os.close(writer)
+    assert busy.wait(5)
+
+    def late(descriptor: int, data: bytes) -> int:
+        closing.set()
+        for thread in enumerate_threads():
+            if thread.name == "greenrun-watcher":
+                thread.join(5)
+        return write(descriptor, data)
+
+    write = os.write
+    monkeypatch.setattr(os, "write", late)
+    watcher.close()
+    watcher.close()
 
 
 def test_what_comes_after_closing_rings_nobody() -> None:
