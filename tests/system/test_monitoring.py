@@ -29,16 +29,14 @@ def prometheus() -> Iterator[Prometheus]:
         ):
             daemon.submit("--start-after", "200s", "--max-delay", "250s", "--duration", "10s", "--", "true")
             until(lambda: running.has_data("greenrun_jobs_submitted_total == 1"), "the daemon is scraped")
-            jobs = [
-                daemon.submit(
-                    "--now", "--project", "vision", "--duration", "4s", "--", "sh", "-c", f"sleep 3; exit {code}"
-                )
-                for code in (0, 1)
-            ]
-            for job in jobs:
-                daemon.wait_for(job)
+            for code in (0, 1):  # one after the other, so that what the first one used is scraped before it grows
+                sleeping = ("sh", "-c", f"sleep 3; exit {code}")
+                daemon.wait_for(daemon.submit("--now", "--project", "vision", "--duration", "4s", "--", *sleeping))
+                until(lambda: running.has_data("sum(greenrun_emissions_grams_total) > 0"), "its energy is scraped")
             until(lambda: running.has_data("sum(greenrun_settled_emissions_grams_total) > 0"), "energy is settled")
             until(lambda: running.has_data("sum(greenrun_run_energy_joules_count) == 2"), "the last run is scraped")
+            grown = "sum(increase(greenrun_emissions_grams_total[5m])) > 0"
+            until(lambda: running.has_data(grown), "the second run's energy is scraped")
             yield running
 
 
