@@ -27,7 +27,7 @@ from greenrun.core.energy import Reading  # noqa: E402
 from greenrun.meters.sampler import Sampler  # noqa: E402
 from greenrun.meters.settings import MeterSettings  # noqa: E402
 from greenrun.meters.wire import Request  # noqa: E402
-from tests.meters.nvml.library import Driver, Trace, board, built, energy_j  # noqa: E402
+from tests.meters.nvml.driver import Driver, Trace, board, built, energy_j  # noqa: E402
 
 PEERS = ("codecarbon", "zeus", "carbontracker")
 READY_S = 12.0  # for all of them to be up before the window begins

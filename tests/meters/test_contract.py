@@ -14,7 +14,7 @@ from greenrun.clock import utc_now
 from greenrun.meters import ConstantSettings, MeterSettings, open_meter
 from greenrun.meters.emulated import EmulatedMeter
 from greenrun.ports import Meter
-from tests.meters.nvml.library import Driver, board, built, constant
+from tests.meters.nvml.driver import Driver, board, built, constant
 from tests.meters.powercap import two_sockets
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.meters.nvml.library import Driver, board, built, constant, uuid
+from tests.meters.nvml.driver import Driver, board, built, constant, uuid
 from tests.system.harness import Daemon, until
 
 BOARDS = [*board(0, constant(300), quantum_ms=10), *board(1, constant(100), quantum_ms=10)]

@@ -9,7 +9,7 @@ from greenrun.core.energy import Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.inclusion import included
 from greenrun.meters.nvml import FAST_S, JITTER_S, NvmlBackend
-from tests.meters.nvml.library import Driver, fast, uuid
+from tests.meters.nvml.driver import Driver, fast, uuid
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 

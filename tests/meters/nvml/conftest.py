@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from tests.meters.nvml.library import Driver, built
+from tests.meters.nvml.driver import Driver, built
 
 
 @pytest.fixture

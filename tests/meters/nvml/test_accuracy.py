@@ -8,7 +8,7 @@ import pytest
 from greenrun.core.energy import Mark, Quality, Reading
 from greenrun.core.slicing import cut
 from tests.meters.nvml.bench import T0, Bench
-from tests.meters.nvml.library import Driver, Trace, board, burst, constant, energy_j, plateau, square, uuid
+from tests.meters.nvml.driver import Driver, Trace, board, burst, constant, energy_j, plateau, square, uuid
 
 LENGTH_S = 70.5
 TRACES = [

@@ -7,7 +7,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from tests.meters.nvml.library import Driver, board, constant, energy_j, square, uuid
+from tests.meters.nvml.driver import Driver, board, constant, energy_j, square, uuid
 
 
 def handle(driver: Driver, *lines: str, index: int = 0) -> Any:

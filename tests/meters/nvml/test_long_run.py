@@ -4,7 +4,7 @@ import gc
 import tracemalloc
 
 from tests.meters.nvml.bench import Bench
-from tests.meters.nvml.library import Driver, board, constant
+from tests.meters.nvml.driver import Driver, board, constant
 
 
 def test_memory_does_not_grow(virtual: Driver) -> None:

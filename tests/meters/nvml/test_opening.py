@@ -9,7 +9,7 @@ from greenrun.core.errors import MeterError
 from greenrun.meters.ending import MeterEnded
 from greenrun.meters.nvidia import refusal
 from tests.meters.nvml.bench import Bench
-from tests.meters.nvml.library import Driver, board, constant, square, uuid
+from tests.meters.nvml.driver import Driver, board, constant, square, uuid
 
 TWO = [*board(0, constant(), name="A_GPU"), *board(1, constant(), limit=400000)]
 

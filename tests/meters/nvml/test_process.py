@@ -21,7 +21,7 @@ from greenrun.core.energy import DeviceHealth, Quality, Reading
 from greenrun.meters.sampler import POKE_LIMIT_S, Sampler
 from greenrun.meters.settings import MeterSettings
 from greenrun.meters.wire import Request
-from tests.meters.nvml.library import Driver, Trace, board, built, constant, energy_j, square, uuid
+from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square, uuid
 
 pytestmark = pytest.mark.system
 

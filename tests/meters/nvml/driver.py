@@ -77,7 +77,7 @@ def uuid(index: int) -> str:
 class Driver:
     """The emulated library and the script it plays, from `t0_s` of the monotonic clock on."""
 
-    library: Path
+    binary: Path
     folder: Path
     t0_s: float
 
@@ -89,7 +89,7 @@ class Driver:
     @property
     def environment(self) -> Mapping[str, str]:
         """Return the variables with which a process finds the library and the script."""
-        return {"LD_LIBRARY_PATH": str(self.library.parent), "FAKE_NVML_CONFIG": str(self.script)}
+        return {"LD_LIBRARY_PATH": str(self.binary.parent), "FAKE_NVML_CONFIG": str(self.script)}
 
     def show(self, patch: pytest.MonkeyPatch) -> None:
         """Let this process, and those that it starts, find them."""
@@ -106,7 +106,7 @@ class Driver:
 
     def set_time(self, second: float) -> None:
         """Let it be that many seconds after the script's beginning, in this process; a negative one: let time go on."""
-        set_clock = ctypes.CDLL(str(self.library), ctypes.RTLD_GLOBAL).fake_nvml_set_clock
+        set_clock = ctypes.CDLL(str(self.binary), ctypes.RTLD_GLOBAL).fake_nvml_set_clock
         set_clock.argtypes, set_clock.restype = [ctypes.c_double], None
         set_clock(self.t0_s + second)
 
