@@ -54,6 +54,10 @@ class Reading:
 
     `counter` names the base it counts from (boot, driver): readings of one base may be subtracted. `session` names
     the sampler process that read it: between two sessions nobody sampled, so the energy between them is bridged.
+
+    Two figures are of the time since the reading before: `shares`, what part of the energy each run used, by its label
+    (JOB.NUMBER), for a device that runs share; `utilization`, in what part of the time it did anything (0 to 1, None
+    where that is not told).
     """
 
     device: str
@@ -62,6 +66,8 @@ class Reading:
     quality: Quality
     counter: str
     session: str
+    shares: Mapping[str, float] = field(default_factory=dict)
+    utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,9 @@ class Hold:
 class Slice:
     """Energy of one device over `[start, end)`, all of it one run's or (run_id None) nobody's.
 
-    `energy_j` is None when it is unknown (`quality` is then UNKNOWN): not read, and no counter bridges it.
+    `energy_j` is None when it is unknown (`quality` is then UNKNOWN): not read, and no counter bridges it. A device
+    that runs share has a slice for each of them over the same time, and one for nobody; their `share` adds up to 1.
+    `busy_s` is for how many seconds of it the device did anything, None where that is not told.
     """
 
     device: str
@@ -110,6 +118,8 @@ class Slice:
     end: datetime
     energy_j: float | None
     quality: Quality
+    share: float = 1.0
+    busy_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

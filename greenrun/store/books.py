@@ -22,7 +22,7 @@ from greenrun.store.journal import CounterKey, count
 from greenrun.store.records import run_of
 from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
 
-BOOKED, SETTLED = "booked", "settled"  # the stages of a price
+BOOKED, SETTLED, MARGINAL, BASELINE = "booked", "settled", "marginal", "baseline"  # the stages of a price
 
 
 class Books(Database):
@@ -206,6 +206,8 @@ def _slice_of(row: Row[Any]) -> Slice:
         end=row.ended_at,
         energy_j=row.energy_j,
         quality=Quality(row.quality),
+        share=row.share,
+        busy_s=row.busy_s,
     )
 
 
@@ -221,6 +223,8 @@ def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
         "energy_j": piece.energy_j,
         "quality": piece.quality,
         "pue": entry.pue,
+        "share": piece.share,
+        "busy_s": piece.busy_s,
     }
 
 

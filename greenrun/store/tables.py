@@ -87,10 +87,11 @@ class JobRecord(Record, table=True):
     unique_key: str | None = None
     labels: dict[str, str] = Field(sa_type=Json)
     git_commit: str | None = None
+    stop_on: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
 
 
 class RunRecord(Record, table=True):
-    """One execution of a job; a job has at most one without an outcome."""
+    """One execution of a job; a job has at most one without an outcome. `work` is what it last said to have done."""
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -111,6 +112,9 @@ class RunRecord(Record, table=True):
     outcome: str | None = None
     exit_code: int | None = None
     log: str | None = None
+    work: float | None = None
+    work_unit: str | None = None
+    work_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
 class LeaseRecord(Record, table=True):
@@ -183,7 +187,10 @@ class IntensityRecord(Record, table=True):
 
 
 class SliceRecord(Record, table=True):
-    """Energy of one device over an interval; where the clock was set back, a device may have two for one hour."""
+    """Energy of one device over an interval; where the clock was set back, a device may have two for one hour.
+
+    A device that several runs use at once has a slice for each of them; their shares add up to 1.
+    """
 
     __tablename__ = "slices"
     __table_args__ = (
@@ -200,15 +207,20 @@ class SliceRecord(Record, table=True):
     energy_j: float | None = None
     quality: str
     pue: float
+    share: float = Field(sa_column_kwargs={"server_default": text("1.0")})
+    busy_s: float | None = None
 
 
 class LedgerRecord(Record, table=True):
-    """A price of a slice, booked or settled, each once; rows are only added."""
+    """A price of a slice, each stage once; rows are only added.
+
+    Booked and settled are the average's, marginal is that of one more kWh, baseline what it would have emitted earlier.
+    """
 
     __tablename__ = "ledger"
     __table_args__ = (
         Index("ux_ledger_slice_id_stage", "slice_id", "stage", unique=True),
-        CheckConstraint("stage IN ('booked', 'settled')", name="stage"),
+        CheckConstraint("stage IN ('booked', 'settled', 'marginal', 'baseline')", name="stage"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -228,6 +240,31 @@ class UnsettledRecord(Record, table=True):
 
     slice_id: int = Field(primary_key=True, foreign_key="slices.id")
     ended_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class BaselineRecord(Record, table=True):
+    """When a run would have started, had its job started as soon as it could; told once, after it ended and settled."""
+
+    __tablename__ = "baselines"
+
+    run_id: int = Field(primary_key=True, foreign_key="runs.id")
+    started_at: datetime = Field(sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant)
+    at: datetime = Field(sa_type=Instant)
+    why: str | None = None
+
+
+class ElectricityPriceRecord(Record, table=True):
+    """What a kWh cost over an interval, as a source told; the one fetched last holds."""
+
+    __tablename__ = "electricity_prices"
+
+    source: str = Field(primary_key=True)
+    started_at: datetime = Field(primary_key=True, sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant)
+    price_per_kwh: float
+    currency: str
+    fetched_at: datetime = Field(sa_type=Instant)
 
 
 class MarkRecord(Record, table=True):
@@ -286,6 +323,8 @@ INTENSITIES = METADATA.tables["intensities"]
 SLICES = METADATA.tables["slices"]
 LEDGER = METADATA.tables["ledger"]
 UNSETTLED = METADATA.tables["unsettled"]
+BASELINES = METADATA.tables["baselines"]
+ELECTRICITY_PRICES = METADATA.tables["electricity_prices"]
 MARKS = METADATA.tables["device_marks"]
 COUNTERS = METADATA.tables["counters"]
 PLANS = METADATA.tables["plans"]

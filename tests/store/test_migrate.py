@@ -21,8 +21,8 @@ NEXT = '''"""A revision of the future."""
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -48,7 +48,7 @@ def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
 def scripts_with(folder: Path, last: str = "pass") -> Path:
     """The migrations and one more, as a later greenrun would have them."""
     shutil.copytree(SCRIPTS, folder)
-    (folder / "versions" / "v0002_later.py").write_text(NEXT.format(last=last))
+    (folder / "versions" / "v0003_later.py").write_text(NEXT.format(last=last))
     return folder
 
 
@@ -79,7 +79,7 @@ def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: 
     with Store(path) as store:
         job = submit(store)
     migrate(path, scripts_with(tmp_path / "scripts"))
-    copy = backup_path(path, "0001")
+    copy = backup_path(path, "0002")
     assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(copy) as old:
@@ -96,9 +96,9 @@ def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> N
 
 def test_a_database_of_a_newer_greenrun_is_refused_and_left_alone(path: Path, tmp_path: Path) -> None:
     migrate(path, scripts_with(tmp_path / "scripts"))
-    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0002"):
+    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0003"):
         Store(path)
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [("0003",)]
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
