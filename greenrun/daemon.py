@@ -21,6 +21,7 @@ from greenrun.api.service import Preview, Submitted
 from greenrun.backfill import Backfill, Keeps
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
+from greenrun.config.metering import meter_settings
 from greenrun.core.energy import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.job import JobSpec
@@ -32,7 +33,7 @@ from greenrun.logs import configure_logs
 from greenrun.meters import open_meter
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.metronome import Metronome
-from greenrun.parts import api_settings, engine_settings, meter_settings, open_grid, report_settings
+from greenrun.parts import api_settings, engine_settings, open_grid, report_settings
 from greenrun.providers import Provider
 from greenrun.providers.web import Web
 from greenrun.quality import ForecastQuality

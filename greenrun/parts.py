@@ -11,7 +11,7 @@ from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.ladder import Ageing
 from greenrun.core.plan import Options
 from greenrun.engine import EngineSettings
-from greenrun.meters import ConstantSettings, EmulatedSettings, MeterSettings, OpenMeter
+from greenrun.meters import OpenMeter
 from greenrun.providers import Provider, open_provider
 from greenrun.reports.build import ReportSettings
 from greenrun.store import Store
@@ -33,19 +33,6 @@ def _open_provider(config: Config, name: str, store: Store) -> Provider:
         return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
     except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
         raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
-
-
-def meter_settings(config: Config) -> MeterSettings:
-    """Return what the meters are told."""
-    devices = config.devices
-    return MeterSettings(
-        kinds=tuple(devices.meter),
-        include=tuple(int(name) if name.isdigit() else name for name in devices.include),
-        emulated=EmulatedSettings(**devices.emulated.model_dump()),
-        constant=ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
-        cpu_kinds=tuple(devices.cpu_meter),
-        powercap=devices.powercap,
-    )
 
 
 def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:

@@ -7,7 +7,7 @@ from typing import Any
 from greenrun.cli import text
 from greenrun.cli.tables import plain_lines
 from greenrun.core.units import J_PER_KWH
-from greenrun.reports import exports, flat, page
+from greenrun.reports import boamps, exports, flat, page
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def written(report: Row, form: str) -> str:
         case "codecarbon":
             return exports.codecarbon(report)
         case "boamps":
-            return json.dumps(exports.boamps(report), ensure_ascii=False, indent=2)
+            return json.dumps(boamps.boamps(report), ensure_ascii=False, indent=2)
         case "sci":
             return json.dumps(exports.sci(report), ensure_ascii=False, indent=2)
     return "\n".join(text.printable(line) for line in _lines(report)) + "\n"

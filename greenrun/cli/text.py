@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from greenrun.core.units import J_PER_KWH
+from greenrun.core.amounts import duration_text as duration_text
+from greenrun.core.amounts import energy_text as energy_text
+from greenrun.core.amounts import figure as figure
+from greenrun.core.amounts import grams_text as grams_text
 
 Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
@@ -34,39 +37,6 @@ def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None
     if end - start > _LONG and start.astimezone(zone).date() != end.astimezone(zone).date():
         return f"{clock_text(start, now, zone)} to {clock_text(end, now, zone)}"
     return f"{clock_text(start, now, zone, seconds=short)}-{last}"
-
-
-def duration_text(seconds: float | None) -> str:
-    """Return `6h`, `1h30m`, `45s`; at most two units, so that long ones stay readable."""
-    if seconds is None:
-        return "unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{figure(seconds)}s" if seconds < 10 and seconds != whole else f"{whole}s"
-    counts = [(whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
-    first = next(index for index, (count, _) in enumerate(counts) if count)
-    return "".join(f"{count}{unit}" for count, unit in counts[first : first + 2] if count)
-
-
-def figure(value: float) -> str:
-    """Return a number with about three significant digits."""
-    size = abs(value)
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
-
-
-def energy_text(energy_j: float | None) -> str:
-    """Return joules as Wh or kWh."""
-    if energy_j is None:
-        return "unknown"
-    kwh = energy_j / J_PER_KWH
-    return f"{figure(kwh)} kWh" if kwh >= 1 else f"{figure(kwh * 1000)} Wh"
-
-
-def grams_text(grams: float | None) -> str:
-    """Return grams CO2e as g or kg."""
-    if grams is None:
-        return "unknown"
-    return f"{figure(grams / 1000)} kg" if abs(grams) >= 1000 else f"{figure(grams)} g"
 
 
 def intensity_text(g_per_kwh: float | None) -> str:

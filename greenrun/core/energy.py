@@ -30,7 +30,7 @@ class Device:
 
     `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that tells of it;
     an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
-    under load in watts, None when unknown.
+    under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here.
     """
 
     id: str
@@ -41,6 +41,8 @@ class Device:
     memory_bytes: int | None = None
     power_w: float | None = None
     emulated: bool = False
+    vendor: str = "unknown"
+    mig: bool = False
 
 
 def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:
@@ -71,16 +73,32 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """What a device last told beside its energy; what is None was not told, which is never 0.
+
+    `power_limit_w` is what it is kept below now, `utilization` (0 to 1) in what part of the last second it did anything.
+    """
+
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    utilization: float | None = None
+    memory_used_bytes: int | None = None
+    temperature_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
     """How well a device can be read: whether it was lately, and what went wrong since its meter was opened.
 
     `gap_s` adds up the seconds in which it was not read; `troubles` counts what was wrong with what was, by cause.
+    `vitals` are those of the last seconds; older ones are not known any more.
     """
 
     device: str
     is_up: bool
     gap_s: float = 0.0
     troubles: Mapping[str, int] = field(default_factory=dict)
+    vitals: Vitals = field(default_factory=Vitals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

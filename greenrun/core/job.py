@@ -49,6 +49,14 @@ class PowerSource(StrEnum):
     NOMINAL = "nominal"
 
 
+class Anomaly(StrEnum):
+    """A way in which a run can be unlike what was to be expected of it; `greenrun.core.anomalies` has the rules."""
+
+    GPU_IDLE = "gpu_idle"
+    POWER_OFF = "power_off"
+    STUCK = "stuck"
+
+
 class After(StrEnum):
     """How a job that another one waits for must have ended."""
 
@@ -106,6 +114,7 @@ class JobSpec:
     `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
 
     `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
+    `stop_on` are the anomalies that it is to be stopped on.
     """
 
     command: tuple[str, ...]
@@ -144,6 +153,7 @@ class JobSpec:
     unique_key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     git_commit: str | None = None
+    stop_on: tuple[Anomaly, ...] = ()
 
     @property
     def title(self) -> str:
@@ -226,7 +236,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of a job. It is live until `outcome` is set; `devices` are UUIDs it alone holds meanwhile."""
+    """One execution of a job. It is live until `outcome` is set; `devices` are UUIDs it alone holds meanwhile.
+
+    `work` is how much it last said to have done, in `work_unit`, at `work_at`; None as long as it said nothing.
+    """
 
     id: int
     job_id: int
@@ -239,6 +252,9 @@ class Run:
     outcome: Outcome | None = None
     exit_code: int | None = None
     log: str | None = None
+    work: float | None = None
+    work_unit: str | None = None
+    work_at: datetime | None = None
 
     @property
     def label(self) -> str:

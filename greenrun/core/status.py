@@ -32,7 +32,8 @@ class EndedBy(StrEnum):
 class RunStatus:
     """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N.
 
-    `is_checkpointing`: it runs, and was asked to checkpoint and end.
+    `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so far, in
+    `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with what it says.
     """
 
     phase: Phase
@@ -43,3 +44,7 @@ class RunStatus:
     is_checkpointing: bool = False
     log: str | None = None
     detail: str = ""
+    work: float | None = None
+    work_unit: str | None = None
+    work_at: datetime | None = None
+    work_fault: str = ""

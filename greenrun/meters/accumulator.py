@@ -69,6 +69,15 @@ class Accumulator:
         """The last sample whose counter was believed, and the joules up to it; None before the first."""
         return None if self._counter is None else (self._counter, self._total_j)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the counter stood still for too long: it was read in the meantime, and had not moved."""
+        return (
+            self._counter is not None
+            and self._stood_at_s is not None
+            and self._stood_at_s - self._counter.at_s > STUCK_S
+        )
+
     def add(self, sample: Sample) -> Total | None:
         """Take a sample in; return where the energy stands, None when the sample says nothing."""
         if sample.counter_j is None and sample.power_w is None:
@@ -116,22 +125,14 @@ class Accumulator:
             return self._doubt(sample)
         stood_s = sample.at_s - self._counter.at_s
         if _step_j(self._counter, sample) == 0 and self._bridge_j > 0:
-            self.troubles[Trouble.STUCK] += stood_s > STUCK_S and not self._is_stuck()
+            self.troubles[Trouble.STUCK] += stood_s > STUCK_S and not self.is_stuck
             self._stood_at_s = sample.at_s
             return Quality.MEASURED if stood_s <= STUCK_S else Quality.BRIDGED
-        if self._is_stuck():
+        if self.is_stuck:
             self._believe(sample, self._total_j + self._bridge_j)
             return Quality.BRIDGED
         self._believe(sample, self._total_j + _step_j(self._counter, sample))
         return Quality.MEASURED
-
-    def _is_stuck(self) -> bool:
-        """Whether the counter stood still for too long: it was read in the meantime, and had not moved."""
-        return (
-            self._counter is not None
-            and self._stood_at_s is not None
-            and self._stood_at_s - self._counter.at_s > STUCK_S
-        )
 
     def _doubt(self, sample: Sample) -> Quality:
         """Bridge a step that cannot be; the second reading in a row that goes on from there is a new base."""

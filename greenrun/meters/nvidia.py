@@ -1,16 +1,18 @@
-"""NVIDIA's driver library as the meter asks it: one board's counter and power, and its refusals as sentences."""
+"""NVIDIA's library as the meter asks it: one board's counter, power and vitals, and its refusals as sentences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 
-from greenrun.core.energy import Device
+from greenrun.core.energy import Device, Vitals
 from greenrun.core.errors import MeterError
 from greenrun.meters.accumulator import HIGHEST_W
 
-_ASK_SMI = "see what nvidia-smi says, then start greenrun again"
+KIND, MAKER, SMI = "nvml", "NVIDIA", "nvidia-smi"
+
+_ASK_SMI = f"see what {SMI} says, then start greenrun again"
 _WHY = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "This machine has no driver library of NVIDIA's (libnvidia-ml.so.1); install "
     "the driver, or choose another meter.",
@@ -28,6 +30,9 @@ _GONE = {
     pynvml.NVML_ERROR_UNINITIALIZED,
     pynvml.NVML_ERROR_INVALID_ARGUMENT,
 }
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -49,7 +54,20 @@ class Nvidia:
         told_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
         return None if told_mw is None else told_mw / 1000
 
-    def _ask(self, question: Callable[[Any], int]) -> int | None:
+    def vitals(self, power_w: float | None) -> Vitals:
+        """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
+        limit_mw = self._ask(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+        used = self._ask(pynvml.nvmlDeviceGetUtilizationRates)
+        memory = self._ask(pynvml.nvmlDeviceGetMemoryInfo)
+        return Vitals(
+            power_w=power_w or None,  # a running board draws something
+            power_limit_w=None if limit_mw is None else limit_mw / 1000,
+            utilization=None if used is None else used.gpu / 100,
+            memory_used_bytes=None if memory is None else memory.used,
+            temperature_c=self._ask(_temperature_c),
+        )
+
+    def _ask(self, question: Callable[[Any], T]) -> T | None:
         try:
             self.handle = self.handle or self._found_again()
             return question(self.handle)
@@ -98,6 +116,7 @@ def board_at(index: int) -> Nvidia | None:
     memory = _known(pynvml.nvmlDeviceGetMemoryInfo, handle)
     bounds_mw = _known(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
     limit_mw = _known(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    mig = _known(pynvml.nvmlDeviceGetMigMode, handle)  # as it is now, and as it will be after a reset
     device = Device(
         id=uuid,
         index=index,
@@ -105,9 +124,15 @@ def board_at(index: int) -> Nvidia | None:
         source="nvml",
         memory_bytes=memory.total if memory else None,
         power_w=limit_mw / 1000 if limit_mw else None,
+        vendor="nvidia",
+        mig=bool(mig and mig[0]),
     )
     highest_w = max(bounds_mw[1] if bounds_mw else 0, limit_mw or 0) / 1000 or HIGHEST_W
     return Nvidia(device, highest_w, _counts(handle), handle)
+
+
+def _temperature_c(handle: Any) -> float:
+    return float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
 
 
 def _counts(handle: Any) -> bool:

@@ -13,7 +13,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Component, Device, Quality, Reading
+from greenrun.core.energy import Component, Device, Quality, Reading, Vitals
 from greenrun.core.errors import MeterError
 from greenrun.meters.boards import Ledger, Standing, fresh
 from greenrun.meters.host import boot_id, host_tag
@@ -90,6 +90,10 @@ class RaplBackend:
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return what was wrong with each device's readings so far: how often, by cause."""
         return {each.device.id: dict(each.troubles) for each in self._metered}
+
+    def vitals(self) -> Mapping[str, Vitals]:
+        """Return none: it tells nothing but energy."""
+        return {}
 
     def _read(self, each: _Metered) -> Reading | None:
         try:

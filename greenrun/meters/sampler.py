@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from time import monotonic
+from typing import Any, Protocol
 
 import structlog
 
@@ -24,6 +25,13 @@ STEADY_S = 60.0  # a sampler that lived this long is restarted without waiting l
 _log = structlog.get_logger(__name__)
 
 
+class Log(Protocol):
+    """Whom a sampler tells of its troubles."""
+
+    def warning(self, event: str, **facts: Any) -> object:
+        """Take note of an event and its facts."""
+
+
 class Sampler:
     """A `ports.Meter` over a sampler process, which is replaced when it dies or falls silent. Safe for threads."""
 
@@ -35,11 +43,13 @@ class Sampler:
         command: Sequence[str] = COMMAND,
         hello_limit_s: float = HELLO_LIMIT_S,
         silence_limit_s: float = SILENCE_LIMIT_S,
+        log: Log | None = None,
     ) -> None:
         """Start the process and wait for its hello; raise MeterError when it refuses or gives none in time."""
         self.refusals = tuple(refusals)
         self.restarts = 0
         self._kind = request.kind
+        self._log: Log = log or _log
         self._command = (*command, pack_request(request))
         self._hello_limit_s = hello_limit_s
         self._silence_limit_s = silence_limit_s
@@ -136,7 +146,7 @@ class Sampler:
             self._child.end()
             retry_s = FIRST_RETRY_S if monotonic() - began > STEADY_S else retry_s
             while cause and not self._closing.is_set():
-                _log.warning("sampler stopped", meter=self._kind, cause=cause, retry_s=retry_s)
+                self._log.warning("sampler stopped", meter=self._kind, cause=cause, retry_s=retry_s)
                 self._closing.wait(retry_s)
                 retry_s = min(LAST_RETRY_S, 2 * retry_s)
                 cause = self._replace()
@@ -155,7 +165,7 @@ class Sampler:
 
     def _take_in(self, message: Message) -> None:
         if message.trouble and message.trouble != self._trouble:
-            _log.warning("no readings", meter=self._kind, cause=message.trouble)
+            self._log.warning("no readings", meter=self._kind, cause=message.trouble)
         known = {device.id for device in self._devices}  # a GPU that came later is leased to nobody, so not told of
         readings = [reading for reading in message.readings if reading.device in known]
         with self._news:
@@ -166,6 +176,7 @@ class Sampler:
                 self._wellness.hear(readings, self._heard_at)
             if message.troubles is not None:
                 self._wellness.count(message.troubles)
+            self._wellness.note(message.vitals, monotonic())
             self._pokes.answer(message.poke, monotonic())
             self._news.notify_all()
 

@@ -93,7 +93,9 @@ def _sample(backend: Backend, poke: int) -> Message | None:
         raise
     except MeterError as exc:
         return Message(trouble=str(exc), poke=poke)
-    return None if readings is None else Message(readings=tuple(readings), poke=poke)
+    if readings is None:
+        return None
+    return Message(readings=tuple(readings), poke=poke, vitals=backend.vitals())
 
 
 def _say(message: Message) -> None:

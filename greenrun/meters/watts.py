@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import uuid4
 
-from greenrun.core.energy import Device, Quality, Reading
+from greenrun.core.energy import Device, Quality, Reading, Vitals
 from greenrun.meters.history import SET_BACK
 
 
@@ -48,6 +48,7 @@ class Kind:
                 source=self.name,
                 power_w=watts.busy,
                 emulated=self.emulated,
+                vendor=self.name if self.emulated else "unknown",
             )
             for index in range(gpus)
         )
@@ -92,7 +93,10 @@ def _is_busy(spans: Sequence[Span], instant: datetime) -> bool:
 
 
 class WattsBackend:
-    """Reads devices whose counters follow from their load. Each instance is a sampler session of its own."""
+    """Reads devices whose counters follow from their load. Each instance is a sampler session of its own.
+
+    An emulated device is busy while a run holds it; of one that the user vouches for, nothing is told but energy.
+    """
 
     def __init__(
         self,
@@ -111,6 +115,7 @@ class WattsBackend:
         self._counters = counters
         self._session = uuid4().hex
         self._sampled = False
+        self._vitals: dict[str, Vitals] = {}
 
     def sample(self) -> list[Reading] | None:
         """Return a reading of each device now and at each change of its load since the last sample, in time order.
@@ -122,6 +127,8 @@ class WattsBackend:
         if load is None:
             return None
         readings = [reading for device in self.devices for reading in self._read(device, load.get(device.id, ()), now)]
+        emulated = [device.id for device in self.devices if device.emulated]
+        self._vitals = {device: self._look(load.get(device, ()), now) for device in emulated}
         self._sampled = True
         self._counters.keep(self._counters.charges)
         return sorted(readings, key=lambda reading: reading.at)
@@ -129,6 +136,15 @@ class WattsBackend:
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return none: nothing can be wrong with what is computed."""
         return {}
+
+    def vitals(self) -> Mapping[str, Vitals]:
+        """Return what emulated devices told since this was last asked."""
+        told, self._vitals = self._vitals, {}
+        return told
+
+    def _look(self, spans: Sequence[Span], now: datetime) -> Vitals:
+        is_busy = _is_busy(spans, now)
+        return Vitals(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
 
     def _read(self, device: Device, spans: Sequence[Span], now: datetime) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
@@ -139,9 +155,12 @@ class WattsBackend:
             charges = charges[-1:] or [last]
         if charges:
             self._counters.charges[device.id] = charges[-1]
-        return [self._reading(device, charge) for charge in charges]
+        is_step = device.emulated and self._sampled and not is_set_back
+        begins = [last.at, *(charge.at for charge in charges)]
+        busy = [float(_is_busy(spans, begin)) if is_step else None for begin in begins]
+        return [self._reading(device, charge, share) for charge, share in zip(charges, busy, strict=False)]
 
-    def _reading(self, device: Device, charge: Charge) -> Reading:
+    def _reading(self, device: Device, charge: Charge, utilization: float | None) -> Reading:
         return Reading(
             device=device.id,
             at=charge.at,
@@ -149,4 +168,5 @@ class WattsBackend:
             quality=self._quality,
             counter=self._counters.name,
             session=self._session,
+            utilization=utilization,
         )

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy import Component, Device, Quality, Reading
+from greenrun.core.energy import Component, Device, Quality, Reading, Vitals
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
 
 
@@ -27,6 +27,7 @@ class Message:
 
     `poke` is the last poke that the readings are later than; `trouble` says why there are no readings. `troubles`
     counts by device and cause what was wrong with readings, since the process began; None: what was said last holds.
+    `vitals` is what devices told anew beside their energy.
     """
 
     devices: tuple[Device, ...] | None = None
@@ -35,6 +36,7 @@ class Message:
     poke: int = 0
     trouble: str | None = None
     troubles: Mapping[str, Mapping[str, int]] | None = None
+    vitals: Mapping[str, Vitals] = field(default_factory=dict)
 
 
 def pack_request(request: Request) -> str:
@@ -79,8 +81,9 @@ def unpack(line: bytes) -> Message:
             poke=fields["poke"],
             trouble=fields["trouble"],
             troubles=fields["troubles"],
+            vitals={device: Vitals(**told) for device, told in fields["vitals"].items()},
         )
-    except (KeyError, TypeError) as exc:
+    except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc
 
 

@@ -1,21 +1,20 @@
-"""Reports by job in the forms of others: CodeCarbon's emissions.csv, BoAmps reports and SCI scores."""
+"""Reports by job in the forms of others: CodeCarbon's emissions.csv and SCI scores; boamps.py writes BoAmps."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from greenrun.core.units import J_PER_KWH
 from greenrun.reports.flat import table_of
 
 Row = Mapping[str, Any]
 
 
 def codecarbon(report: Row) -> str:
-    """Return a line per job in the columns of CodeCarbon's emissions.csv: kWh, kg CO2e, seconds, W; empty: unknown."""
+    """Return a line per job in the columns of CodeCarbon 3.3.2's emissions.csv, in their order; empty: unknown.
+
+    kWh and W with the PUE in them, kg CO2e, kg/s, seconds, litres, percent.
+    """
     return table_of([_codecarbon(row, report) for row in report["rows"]])
-
-
-def boamps(report: Row) -> list[dict[str, Any]]:
-    """Return a BoAmps report per job whose energy is known; what greenrun cannot know of a job is left out."""
-    return [_boamps(row, report) for row in report["rows"] if row["it_energy_kwh"] is not None]
 
 
 def sci(report: Row) -> dict[str, Any]:
@@ -33,74 +32,59 @@ def sci(report: Row) -> dict[str, Any]:
 
 
 def _codecarbon(row: Row, report: Row) -> dict[str, Any]:
-    grams, seconds = row["emissions_location_g"], row["run_seconds"]
+    """Return a job as CodeCarbon tells of a run: all energy and power times the PUE, as it has them."""
+    grams, seconds, pue = row["emissions_location_g"], row["run_seconds"], row["pue"] or 1.0
     kg = None if grams is None else grams / 1000
+    cpu, gpu, ram = (_times(row[f"{name}_energy_kwh"], pue) for name in ("cpu", "gpu", "dram"))
+    water_l = row.get("water_l")
     return {
-        "timestamp": (row["ended_at"] or report["generated_at"]).removesuffix("Z"),
+        "timestamp": (row["ended_at"] or report["generated_at"])[:19],
         "project_name": row["project"],
         "run_id": row["job_id"],
         "experiment_id": row["job_name"],
         "duration": seconds,
         "emissions": kg,
         "emissions_rate": kg / seconds if kg is not None and seconds else None,
-        "cpu_power": _watts(row["cpu_energy_kwh"], seconds),
-        "gpu_power": _watts(row["gpu_energy_kwh"], seconds),
-        "ram_power": _watts(row["dram_energy_kwh"], seconds),
-        "cpu_energy": row["cpu_energy_kwh"],
-        "gpu_energy": row["gpu_energy_kwh"],
-        "ram_energy": row["dram_energy_kwh"],
-        "energy_consumed": row["it_energy_kwh"],
-        "country_name": None,
-        "country_iso_code": None,
+        "cpu_power": _watts(cpu, seconds),
+        "gpu_power": _watts(gpu, seconds),
+        "ram_power": _watts(ram, seconds),
+        "cpu_energy": cpu,
+        "gpu_energy": gpu,
+        "ram_energy": ram,
+        "energy_consumed": row["facility_energy_kwh"],
+        "water_consumed": water_l,
+        "country_name": row.get("country_name"),
+        "country_iso_code": row.get("country_iso3"),
         "region": row["grid_zone"],
+        "cloud_provider": None,
+        "cloud_region": None,
+        "os": None,
+        "python_version": None,
+        "codecarbon_version": None,
+        "cpu_count": None,
+        "cpu_model": row.get("cpu_model"),
         "gpu_count": row["gpu_count"],
-        "gpu_model": row["gpu_model"],
+        "gpu_model": "; ".join(f"{count} x {model}" for model, count in (row.get("gpu_models") or {}).items()),
+        "longitude": None,
+        "latitude": None,
+        "ram_total_size": None,
         "tracking_mode": "process",
+        "cpu_utilization_percent": None,
+        "gpu_utilization_percent": _times(row.get("gpu_utilization_avg"), 100.0),
+        "ram_utilization_percent": None,
+        "ram_used_gb": None,
         "on_cloud": None,
         "pue": row["pue"],
+        "wue": water_l / row["facility_energy_kwh"] if water_l is not None and row["facility_energy_kwh"] else None,
     }
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def _watts(kwh: float | None, seconds: float) -> float | None:
-    return kwh * 3_600_000 / seconds if kwh is not None and seconds else None
-
-
-def _boamps(row: Row, report: Row) -> dict[str, Any]:
-    kg_per_kwh = None if row["ci_avg_g_per_kwh"] is None else row["ci_avg_g_per_kwh"] / 1000
-    return {
-        "header": {
-            "formatVersion": "0.1",
-            "reportId": f"greenrun-job-{row['job_id']}",
-            "reportDatetime": report["generated_at"],
-            "publisher": {"confidentialityLevel": "confidential"},
-        },
-        "task": {"taskName": row["job_name"]},
-        "measures": [
-            {
-                "measurementMethod": f"greenrun {report['greenrun_version']}",
-                "gpuTrackingMode": row["gpu_method"],
-                "cpuTrackingMode": row["cpu_method"],
-                "powerConsumption": row["it_energy_kwh"],
-                "measurementDuration": row["run_seconds"],
-                "measurementDateTime": row["started_at"],
-            }
-        ],
-        "infrastructure": {
-            "infraType": "onPremise",
-            "components": [
-                {"componentName": model, "componentType": "gpu", "nbComponent": row["gpu_count"]}
-                for model in row["gpu_model"]
-            ],
-        },
-        "environment": {"location": row["grid_zone"], "powerSourceCarbonIntensity": kg_per_kwh},
-        "quality": _quality(row),
-    }
-
-
-def _quality(row: Row) -> str:
-    if not row["complete"]:
-        return "low"
-    return "high" if row["gpu_method"] == "measured" else "medium"
+    return kwh * J_PER_KWH / seconds if kwh is not None and seconds else None
 
 
 def _sci(row: Row) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any
 
@@ -12,7 +12,7 @@ from greenrun.core.ledger import UNBOOKED_S
 from greenrun.core.period import Part, Price
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.counterfactual import Compared
-from greenrun.reports.uncertainty import emissions_pct, energy_pct
+from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct
 
 SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait
 
@@ -24,12 +24,15 @@ class Share:
     """What a row is made of; `held_s` are the device-seconds that its runs held, None where that is not told.
 
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
+    `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only.
     """
 
     parts: Sequence[Part]
     held_s: float | None = None
     holds: int = 0
     compared: Sequence[Compared] = ()
+    widths: Widths = field(default_factory=Widths)
+    sparse: frozenset[str] = frozenset()
 
 
 def figures(share: Share, forecast_error_pct: float | None) -> Figures:
@@ -39,8 +42,9 @@ def figures(share: Share, forecast_error_pct: float | None) -> Figures:
     unsettled = 1 - (emissions["settled_ratio"] or 0.0)
     intensity_width = 0.0 if unsettled <= 0 else None if forecast_error_pct is None else unsettled * forecast_error_pct
     known = emissions["emissions_location_g"] is not None
-    width = emissions_pct(energy_width, energy["pue"], intensity_width) if known else None
-    row = {**energy, **emissions, **_avoided(share.compared, emissions_pct(energy_width, energy["pue"], 0.0))}
+    width = emissions_pct(energy_width, energy["pue"], intensity_width, share.widths) if known else None
+    settled_width = emissions_pct(energy_width, energy["pue"], 0.0, share.widths)
+    row = {**energy, **emissions, **_avoided(share.compared, settled_width)}
     row |= {"ci_uncertainty_pct": intensity_width if known else None, "emissions_uncertainty_pct": width}
     row["flags"] = _flags(share, row)
     row["complete"] = not {"unknown_energy", "not_covered", "no_intensity", "mixed"} & set(row["flags"])
@@ -105,7 +109,9 @@ def _energy(share: Share) -> Figures:
     expected_s = max(share.held_s, known_s) if share.held_s is not None else booked_s
     coverage = known_s / expected_s if expected_s > 0 else None
     graded = [
-        (part.component.value, part.quality, part.energy_j / J_PER_KWH) for part in parts if part.energy_j is not None
+        (SPARSE if part.device in share.sparse else part.component.value, part.quality, part.energy_j / J_PER_KWH)
+        for part in parts
+        if part.energy_j is not None
     ]
     row: Figures = {f"{each.value}_energy_kwh": kwh(_of(parts, each)) for each in Component}
     row |= {"it_energy_kwh": total, "facility_energy_kwh": facility}
@@ -117,7 +123,7 @@ def _energy(share: Share) -> Figures:
     row |= {f"{each.value}_method": _join(part.quality.value for part in _of(parts, each)) for each in Component}
     row["coverage_ratio"] = coverage
     row["gap_seconds"] = fsum(part.seconds for part in parts if part.quality in (Quality.BRIDGED, Quality.UNKNOWN))
-    row["energy_uncertainty_pct"] = energy_pct(graded, coverage)
+    row["energy_uncertainty_pct"] = energy_pct(graded, coverage, share.widths)
     return row
 
 

@@ -1,46 +1,85 @@
 """How far figures may be off: half-widths in percent, from what each kind of number is known for.
 
-The defaults and their sources are in docs/reports.md. What errs alike (slices of one component and grade) adds up;
-what errs independently is combined in quadrature.
+The defaults and their sources are in docs/reports.md. What errs alike (slices of one sort and grade) adds up; what
+errs independently is combined in quadrature.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from math import fsum, hypot
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy import Component, Device, Quality
 
-HALF_WIDTH: Mapping[Quality, float] = {
-    Quality.MEASURED: 0.05,
-    Quality.INTEGRATED: 0.10,
-    Quality.BRIDGED: 0.20,
-    Quality.ESTIMATED: 0.50,
-}
-PUE_HALF_WIDTH = 0.1  # absolute; only where a PUE was set
+SPARSE = "gpu sampled sparsely"  # a sort of its own beside the components
+_SPARSE_MODELS = re.compile(r"\b[AH]100\b")
 
-Graded = tuple[str, Quality, float]  # component, grade, kWh
+Graded = tuple[str, Quality, float]  # sort, grade, kWh
 
 
-def energy_pct(graded: Iterable[Graded], coverage: float | None) -> float | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """Half-widths: ratios of the energy of each grade, but `pue`, which is absolute and counts where one is set.
+
+    `sparse` is that of integrated power of GPUs whose sensor sees a part of the time only; `rapl` that of the counters
+    of CPUs and their memory.
+    """
+
+    measured: float = 0.05
+    rapl: float = 0.05
+    integrated: float = 0.10
+    sparse: float = 0.15
+    bridged: float = 0.20
+    estimated: float = 0.50
+    pue: float = 0.1
+
+    def of(self, sort: str, grade: Quality) -> float:
+        """Return the half-width of known energy of a sort (a component, or SPARSE) and grade."""
+        match grade:
+            case Quality.MEASURED:
+                return self.rapl if sort in (Component.CPU, Component.DRAM) else self.measured
+            case Quality.INTEGRATED:
+                return self.sparse if sort == SPARSE else self.integrated
+            case Quality.BRIDGED:
+                return self.bridged
+        return self.estimated
+
+    def told(self) -> dict[str, float]:
+        """Return them as a report tells them: `{name}_ratio`, and `pue_absolute`."""
+        ratios = {f"{name}_ratio": value for name, value in asdict(self).items() if name != "pue"}
+        return {**ratios, "pue_absolute": self.pue}
+
+
+def sampled_sparsely(device: Device) -> bool:
+    """Whether a GPU's power sensor sees a quarter of the time only: A100 and H100 (arXiv 2312.02741)."""
+    return device.kind is Component.GPU and bool(_SPARSE_MODELS.search(device.model))
+
+
+def quadrature(parts: Iterable[float]) -> float:
+    """Combine independent half-widths: never less than the largest, and 0 for none."""
+    return hypot(*parts)
+
+
+def energy_pct(graded: Iterable[Graded], coverage: float | None, widths: Widths) -> float | None:
     """Return the half-width of a sum of energy; None for no energy, or when its coverage is not known.
 
     What was not covered is taken to be as large as it would have been at the mean power, and wholly unknown.
     """
     sums: dict[tuple[str, Quality], list[float]] = {}
-    for component, grade, kwh in graded:
-        sums.setdefault((component, grade), []).append(kwh)
+    for sort, grade, kwh in graded:
+        sums.setdefault((sort, grade), []).append(kwh)
     total = fsum(kwh for parts in sums.values() for kwh in parts)
     if total <= 0 or not coverage:
         return None
-    widths = [HALF_WIDTH[grade] * fsum(parts) for (_, grade), parts in sums.items()]
     missing = total * (1 - coverage) / coverage
-    return 100 * hypot(*widths, missing) / total
+    return 100 * quadrature([*(widths.of(*key) * fsum(parts) for key, parts in sums.items()), missing]) / total
 
 
-def emissions_pct(energy: float | None, pue: float | None, forecast: float | None) -> float | None:
+def emissions_pct(energy: float | None, pue: float | None, forecast: float | None, widths: Widths) -> float | None:
     """Return the half-width of emissions from those of energy and of the forecast intensity in them, both in percent.
 
     `pue` is the ratio itself. None when a part is not known.
     """
     if energy is None or pue is None or forecast is None:
         return None
-    return hypot(energy, 100 * PUE_HALF_WIDTH / pue if pue > 1 else 0.0, forecast)
+    return quadrature([energy, 100 * widths.pue / pue if pue > 1 else 0.0, forecast])

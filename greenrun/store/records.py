@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from greenrun.core.job import After, ArrayPlace, Dependency, DurationSource, Job, JobSpec, Outcome, Run, State
+from greenrun.core.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, Job, JobSpec, Outcome, Run, State
 from greenrun.core.reasons import Reason, ReasonCode
 from greenrun.ports import Event
 
@@ -20,6 +20,7 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
     values |= {"env": dict(spec.env), "labels": dict(spec.labels)}
     after = [[row.job_id, row.on] for row in spec.after]
+    values["stop_on"] = list(spec.stop_on)
     return values | {"after": after, "array": asdict(spec.array) if spec.array else None}
 
 
@@ -54,6 +55,9 @@ def run_of(row: Row[Any]) -> Run:
         outcome=Outcome(row.outcome) if row.outcome else None,
         exit_code=row.exit_code,
         log=row.log,
+        work=row.work,
+        work_unit=row.work_unit,
+        work_at=row.work_at,
     )
 
 
@@ -81,6 +85,7 @@ def _spec_of(row: Row[Any]) -> JobSpec:
     values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}
     values["after"] = tuple(Dependency(job_id=job_id, on=After(on)) for job_id, on in row.after)
     values["array"] = ArrayPlace(**row.array) if row.array else None
+    values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
     return JobSpec(**values)
 
 

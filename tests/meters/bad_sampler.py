@@ -4,7 +4,7 @@ import sys
 import threading
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Device, Quality, Reading
+from greenrun.core.energy import Device, Quality, Reading, Vitals
 from greenrun.core.errors import MeterError
 from greenrun.meters.ending import MeterEnded
 from greenrun.meters.sampler_process import serve
@@ -27,6 +27,9 @@ class FaultyBackend:
 
     def troubles(self) -> dict[str, dict[str, int]]:
         return {"GPU": {"silly": self.samples}}
+
+    def vitals(self) -> dict[str, Vitals]:
+        return {"GPU": Vitals(power_w=float(self.samples))}
 
     def fail(self) -> None:
         if self.fault == "hang":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Device, Quality, Reading
+from greenrun.core.energy import Device, Quality, Reading, Vitals
 from greenrun.meters.constant import KIND as CONSTANT
 from greenrun.meters.emulated import KIND as EMULATED
 from greenrun.meters.emulated import EmulatedMeter
@@ -140,3 +140,30 @@ def test_every_backend_is_a_session_of_its_own() -> None:
 
 def _session(readings: list[Reading]) -> str:
     return readings[0].session
+
+
+def test_an_emulated_gpu_is_busy_while_a_run_holds_it_and_tells_so() -> None:
+    now = [at(0)]
+    meter = backend(lambda _: {GPU: [Span(at(1), at(3))]}, now)
+    told: list[float | None] = []
+    for second in (0, 2, 4):
+        now[0] = at(second)
+        told += [reading.utilization for reading in meter.sample() or ()]
+    assert told == [None, 0.0, 1.0, 1.0, 0.0]
+
+
+def test_what_an_emulated_gpu_draws_is_told_once_per_sample() -> None:
+    now = [at(0)]
+    meter = backend(lambda instant: {GPU: [Span(at(1), at(3))]}, now)
+    for second, told in ((0, Vitals(power_w=60.0, utilization=0.0)), (2, Vitals(power_w=350.0, utilization=1.0))):
+        now[0] = at(second)
+        meter.sample()
+        assert (meter.vitals(), meter.vitals()) == ({GPU: told}, {})
+
+
+def test_of_a_gpu_whose_watts_the_user_vouches_for_nothing_but_energy_is_told() -> None:
+    """What is shown would be no more than what the settings say."""
+    devices = CONSTANT.devices("0", 1, WATTS)
+    meter = WattsBackend(devices, Quality.ESTIMATED, WATTS, lambda _: {}, lambda: at(0), Counters(name="base"))
+    assert [reading.utilization for reading in meter.sample() or ()] == [None]
+    assert meter.vitals() == {}

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.energy import Device, DeviceHealth, Quality, Reading
+from greenrun.core.energy import Device, DeviceHealth, Quality, Reading, Vitals
 from greenrun.meters.wellness import Wellness
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -50,3 +50,11 @@ def test_what_ended_processes_counted_is_kept_and_unknown_devices_are_passed_ove
     wellness.begin_anew()
     wellness.count({"GPU": {"gap": 1, "stuck": 0}})
     assert only(wellness, 0.0).troubles == {"gap": 3, "stuck": 0}
+
+
+def test_what_a_device_told_beside_its_energy_is_forgotten_after_ten_seconds() -> None:
+    wellness, told = Wellness([GPU]), Vitals(power_w=300.0, utilization=0.5)
+    assert only(wellness, 0.0).vitals == Vitals()
+    wellness.note({"GPU": told, "another": told}, 1.0)
+    assert only(wellness, 11.0).vitals == told
+    assert only(wellness, 11.1).vitals == Vitals()

@@ -294,6 +294,8 @@ ASK_BOARD(nvmlDeviceSetPowerManagementLimit, WITH(unsigned mw), WITH(mw)) {
 
 ASK_BOARD(nvmlDeviceGetUtilizationRates, WITH(struct utilisation *used), WITH(used)) {
     const struct step *step = step_at(&script.utilisations, board->index, script_now_s());
+    if (board->mig == 1) /* a board that is split does not tell */
+        return NOT_SUPPORTED;
     ANSWER((*used = (struct utilisation){step ? step->value : 0, step ? step->other : 0}));
 }
 

@@ -1,0 +1,135 @@
+"""[electricity]: what a kWh costs, in one of three ways: by the clock, by a file, or by the day-ahead market."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from greenrun.core.errors import Problem
+from greenrun.core.tariff import DAY_MIN, Rule, Tariff, first_gap, overlaps, parse_clock, parse_days
+from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section, Url
+
+WAYS = "price (with or without tariff), file, or kind"
+
+Price = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+
+def _clock(text: str) -> str:
+    parse_clock(text)
+    return text
+
+
+def _days(text: str) -> str:
+    parse_days(text)
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError) as exc:  # a folder, a path, an unknown name
+        raise ValueError(f'{name!r} is no time zone; write it like "Europe/Berlin"') from exc
+    return name
+
+
+class RuleSettings(Section):
+    """One row of `tariff`: a price between two times of the day, which may be the next day's, on some days."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    start: Annotated[str, AfterValidator(_clock)] = Field(default="00:00", alias="from")
+    end: Annotated[str, AfterValidator(_clock)] = Field(default="24:00", alias="to")
+    days: Annotated[str, AfterValidator(_days)] = "mon-sun"
+    price: Price
+
+    @model_validator(mode="after")
+    def _begins_within_its_day(self) -> Self:
+        if parse_clock(self.start) == DAY_MIN:
+            raise ValueError('a price begins before 24:00; write from = "00:00" and name the day after')
+        return self
+
+    @property
+    def rule(self) -> Rule:
+        """The same, as the tariff takes it."""
+        return Rule(
+            days=parse_days(self.days), start_min=parse_clock(self.start), end_min=parse_clock(self.end),
+            price_per_kwh=self.price,
+        )  # fmt: skip
+
+
+class ElectricitySettings(Section):
+    """[electricity]; prices are per kWh, in `currency`. Without any, costs are unknown."""
+
+    currency: Currency | None = None
+    price: Price | None = None
+    tariff: tuple[RuleSettings, ...] = ()
+    timezone: Annotated[str, AfterValidator(_zone)] | None = None
+    file: ExpandedPath | None = None
+    kind: Literal["energy_charts"] | None = None
+    bidding_zone: Annotated[str, Field(min_length=1, max_length=20)] | None = None
+    url: Url = "https://api.energy-charts.info"
+    timeout: PositiveDuration = timedelta(seconds=20)
+    plus: Price = 0.0
+    times: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _has_one_price_at_a_time(self) -> Self:
+        rules = [row.rule for row in self.tariff]
+        found = overlaps(rules)
+        gap = first_gap(rules) if rules and self.price is None else None
+        if gap:
+            found.append(f"no rule tells what {gap} costs; set price for the rest of the week")
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    @property
+    def by_the_clock(self) -> Tariff | None:
+        """The tariff, which a fixed price is too; None where it costs something else, or nothing is told."""
+        if self.price is None and not self.tariff:
+            return None
+        zone = ZoneInfo(self.timezone or "UTC")
+        return Tariff.of([row.rule for row in self.tariff], self.price, zone)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of prices, if there is one."""
+        return self.file
+
+
+def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what does not go together in the table [electricity], whose values need not be valid otherwise."""
+    ways = [name for name in ("price", "file", "kind") if section.get(name) is not None]
+    if section.get("tariff") and "price" not in ways:
+        ways.insert(0, "tariff")
+    if len(ways) > 1:
+        yield _problem(ways[-1], f"{' and '.join(ways)} are told at once; electricity has one price: {WAYS}")
+    is_series = "file" in ways or "kind" in ways
+    needs = {
+        "currency": bool(ways) and "kind" not in ways,
+        "timezone": bool(section.get("tariff")),
+        "bidding_zone": "kind" in ways,
+    }
+    for name, is_needed in needs.items():
+        if is_needed and section.get(name) is None:
+            yield _problem(name, f"is required here; write it like {_EXAMPLES[name]}")
+    for name in ("plus", "times"):
+        if section.get(name) is not None and not is_series:
+            yield _problem(name, "means something for a file or a kind only; leave it out, or put it into the price")
+    if section.get("bidding_zone") is not None and "kind" not in ways:
+        yield _problem("bidding_zone", 'means something for kind = "energy_charts" only')
+    if "kind" in ways and section.get("currency") not in (None, "EUR"):
+        yield _problem("currency", 'the market is told in EUR; set "EUR" or leave it out')
+    if section.get("currency") is not None and not ways:
+        yield _problem("currency", f"no price is told; set {WAYS}")
+
+
+_EXAMPLES = {"currency": '"EUR"', "timezone": '"Europe/Berlin"', "bidding_zone": '"DE-LU"'}
+
+
+def _problem(name: str, message: str) -> Problem:
+    return Problem(field=f"electricity.{name}", message=message)

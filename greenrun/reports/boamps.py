@@ -1,0 +1,188 @@
+"""BoAmps reports of jobs (Boavizta's format, model 1.1.0): what greenrun knows, what labels tell, and what is missing.
+
+github.com/Boavizta/BoAmps, `model/`: the fields, which of them are required, and which words some of them allow.
+"""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+Row = Mapping[str, Any]
+
+VERSION = "1.1.0"
+SPECIFICATION = "https://github.com/Boavizta/BoAmps/tree/main/model"
+LABEL = "boamps."  # what a job's label begins with that tells a field; `[reports] boamps` has the rest of its name
+
+# What can be told by a label or a setting: its name there, and where it belongs in a report.
+_OF_ALGORITHM = (
+    "trainingType", "algorithmType", "algorithmName", "algorithmUri", "foundationModelName", "foundationModelUri",
+    "parametersNumber", "framework", "frameworkVersion", "classPath", "layersNumber", "epochsNumber", "optimizer",
+    "quantization",
+)  # fmt: skip
+_OF_DATASET = (
+    "dataUsage", "dataType", "dataFormat", "dataSize", "dataQuantity", "shape", "source", "sourceUri", "owner",
+)  # fmt: skip
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "licensing": ("header",),
+    "name": ("header", "publisher"),
+    "division": ("header", "publisher"),
+    "confidentialityLevel": ("header", "publisher"),
+    **dict.fromkeys(("taskStage", "taskFamily", "nbRequest", "measuredAccuracy"), ("task",)),
+    **dict.fromkeys(("estimatedAccuracy", "taskDescription"), ("task",)),
+    **dict.fromkeys(_OF_ALGORITHM, ("task", "algorithms")),
+    **dict.fromkeys(_OF_DATASET, ("task", "dataset")),
+    **dict.fromkeys(("infraType", "cloudProvider", "cloudInstance", "cloudService"), ("infrastructure",)),
+    **dict.fromkeys(("country", "location", "powerSupplierType", "powerSource"), ("environment",)),
+}
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "confidentialityLevel": ("public", "internal", "confidential", "secret"),
+    "infraType": ("publicCloud", "privateCloud", "onPremise", "other"),
+    "dataUsage": ("input", "output"),
+    "dataType": ("tabular", "audio", "boolean", "image", "video", "object", "text", "token", "word", "other"),
+    "source": ("public", "private", "other"),
+    "estimatedAccuracy": ("veryPoor", "poor", "average", "good", "veryGood"),
+    "powerSupplierType": ("public", "private", "internal", "other"),
+    "powerSource": ("solar", "wind", "nuclear", "hydroelectric", "gas", "coal", "other"),
+}
+NUMBERS = frozenset(
+    {
+        *("nbRequest", "measuredAccuracy", "parametersNumber", "layersNumber", "epochsNumber"),
+        *("dataSize", "dataQuantity"),
+    }
+)
+LISTS = ("algorithms", "dataset")
+REQUIRED = (
+    "header.reportDatetime", "header.publisher.confidentialityLevel", "task.taskStage", "task.taskFamily",
+    "task.algorithms", "task.dataset", "task.dataset.dataUsage", "task.dataset.dataType",
+    "measures.measurementMethod", "measures.powerConsumption", "infrastructure.infraType",
+    "infrastructure.components", "environment.country",
+)  # fmt: skip
+QUALITIES = ((10.0, "high"), (25.0, "medium"))  # up to what uncertainty, in percent; anything wider is "low"
+
+
+def boamps(report: Row) -> list[dict[str, Any]]:
+    """Return a BoAmps report per job whose energy is known.
+
+    What the format requires and neither greenrun, nor a label, nor a setting tells is left out, and its path is in the
+    report's `missing`, a field that the format does not have.
+    """
+    return [_complete(_report(row, report)) for row in report["rows"] if row["it_energy_kwh"] is not None]
+
+
+def wrong(name: str, value: str) -> str | None:
+    """Return what is wrong with a field that a label or a setting tells; None when nothing is."""
+    if name not in FIELDS:
+        return f"is no field of BoAmps that can be told; there are {', '.join(sorted(FIELDS))}"
+    if name in WORDS and value not in WORDS[name]:
+        return f"must be one of {', '.join(WORDS[name])}"
+    return "must be a number" if name in NUMBERS and _number(value) is None else None
+
+
+def _report(row: Row, report: Row) -> dict[str, Any]:
+    told = _told(row, report)
+    known = {
+        "header": {
+            "formatVersion": VERSION,
+            "formatVersionSpecificationUri": SPECIFICATION,
+            "reportId": str(uuid5(NAMESPACE_URL, f"greenrun:{row.get('host')}:{row['job_id']}:{report['to']}")),
+            "reportDatetime": _instant(report["generated_at"]),
+            "reportStatus": "draft" if "not_settled" in row["flags"] else "final",
+            "publisher": {"projectName": row["project"]},
+        },
+        "task": {"taskDescription": row["job_name"]},
+        "measures": [_measure(row, report)],
+        "infrastructure": {"components": _components(row)},
+        "environment": {
+            "country": row.get("country_name"),
+            "location": row.get("site"),
+            "powerSourceCarbonIntensity": row["ci_avg_g_per_kwh"],
+        },
+        "quality": _quality(row["energy_uncertainty_pct"]),
+    }
+    for name, value in told.items():
+        _put(known, FIELDS[name], name, value)
+    return {key: _without_gaps(value) for key, value in known.items() if value is not None}
+
+
+def _told(row: Row, report: Row) -> dict[str, str | float]:
+    """Return what settings and, before them, the job's labels tell; what is wrong there is not taken."""
+    labels = {key.removeprefix(LABEL): value for key, value in row["tags"].items() if key.startswith(LABEL)}
+    told = {**report.get("boamps", {}), **labels}
+    return {
+        name: number if name in NUMBERS and (number := _number(value)) is not None else value
+        for name, value in told.items()
+        if wrong(name, value) is None
+    }
+
+
+def _put(report: dict[str, Any], path: tuple[str, ...], name: str, value: str | float) -> None:
+    place: Any = report
+    for part in path:
+        if part in LISTS:
+            place = place.setdefault(part, [{}])[0]
+        else:
+            place = place.setdefault(part, {})
+    place[name] = value
+
+
+def _measure(row: Row, report: Row) -> dict[str, Any]:
+    busy = row.get("gpu_utilization_avg")
+    return {
+        "measurementMethod": "greenrun",
+        "version": report["greenrun_version"],
+        "cpuTrackingMode": row.get("cpu_source") or row["cpu_method"],
+        "gpuTrackingMode": row.get("gpu_source") or row["gpu_method"],
+        "averageUtilizationGpu": busy,
+        "powerConsumption": row["it_energy_kwh"],
+        "measurementDuration": row["run_seconds"],
+        "measurementDateTime": _instant(row["started_at"]) if row["started_at"] else None,
+    }
+
+
+def _components(row: Row) -> list[dict[str, Any]]:
+    models: Mapping[str, int] = row.get("gpu_models") or {}
+    gpus = [{"componentName": model, "componentType": "gpu", "nbComponent": n} for model, n in models.items()]
+    if not gpus and row["gpu_count"]:
+        gpus = [{"componentType": "gpu", "nbComponent": row["gpu_count"]}]
+    cpu = row.get("cpu_model")
+    return gpus + ([{"componentName": cpu, "componentType": "cpu", "nbComponent": 1}] if cpu and not gpus else [])
+
+
+def _quality(width_pct: float | None) -> str | None:
+    if width_pct is None:
+        return None
+    return next((word for most, word in QUALITIES if width_pct <= most), "low")
+
+
+def _complete(report: dict[str, Any]) -> dict[str, Any]:
+    absent = [path for path in REQUIRED if not _has(report, path.split("."))]
+    missing = [path for path in absent if path.rpartition(".")[0] not in absent]
+    return {**report, "missing": missing} if missing else report
+
+
+def _has(value: Any, path: list[str]) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_has(item, path) for item in value)
+    if not path:
+        return value is not None and value != {}
+    return isinstance(value, dict) and path[0] in value and _has(value[path[0]], path[1:])
+
+
+def _without_gaps(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_gaps(item) for key, item in value.items() if item is not None}
+    return [_without_gaps(item) for item in value] if isinstance(value, list) else value
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _instant(text: str) -> str:
+    """Return an instant as the format writes it: `YYYY-MM-DD HH:MM:SS`, UTC."""
+    return text[:19].replace("T", " ")
