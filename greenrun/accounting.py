@@ -30,7 +30,8 @@ KNOWN_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept f
 class Books:
     """Books energy and prices it. Call `account` after polling the executor, so that a run's last joule is booked.
 
-    `failures` counts what could not be booked as it should, by cause.
+    `failures` counts what could not be booked as it should, by cause. `latest` are the slices that the last call booked,
+    and `idle_w` what each device drew, in watts, when nobody held it last.
     """
 
     def __init__(self, store: Store, meter: Meter, *, pue: float = 1.0) -> None:
@@ -43,6 +44,8 @@ class Books:
         self._in_vain_at: datetime | None = None
         self._told: set[str] = set()
         self.failures: Counter[str] = Counter()
+        self.latest: Sequence[Slice] = ()
+        self.idle_w: Mapping[str, float] = {}
 
     def learn(self, forecast: Forecast) -> None:
         """Take in a forecast: from its first slot on it is the best that is known; earlier slots stay as they were."""
@@ -58,7 +61,9 @@ class Books:
 
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book every device's energy up to the last instant at which it is known whose it was."""
+        self.latest = ()
         marks = self._store.marks()
+        self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
         if not readings:
@@ -79,6 +84,7 @@ class Books:
             moved += [new] if new is not None and new != mark else []
         if moved:
             self._store.append_slices(self._priced(pieces), moved, now=now)
+            self.latest = pieces
         self._forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
     def settle(self, settle_after: timedelta, now: datetime) -> None:

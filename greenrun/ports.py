@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from greenrun.core.anomalies import Sign, Spell
 from greenrun.core.energy import Device, Mark, Reading, Slice
 from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Forecast, Series, SeriesId
-from greenrun.core.job import Job, JobSpec, Outcome, Run, State
+from greenrun.core.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.plan import Plan
 from greenrun.core.reasons import Reason
@@ -174,6 +175,22 @@ class Store(Protocol):
 
     def holds(self, since: datetime) -> Sequence[Run]:
         """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+
+    # what is watched in runs
+    def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
+        """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
+
+    def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
+        """Add an event that what a run said of its work was ignored; False when there is one of it already."""
+
+    def note_anomaly(self, run_id: int, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
+        """Add an event that an anomaly of a live run began or (`sign` is not so) is over, and count what began.
+
+        With `stop`, its job is asked to end at once, with a reason that says why. False when the run had ended.
+        """
+
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+        """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
 
     # grid
     def save_forecast(self, forecast: Forecast) -> bool:

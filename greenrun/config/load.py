@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource, SettingsError
 
+from greenrun.config.accounting import accounting_problems
+from greenrun.config.electricity import electricity_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
 from greenrun.core.errors import ConfigError, Problem
@@ -19,7 +21,7 @@ from greenrun.providers.settings import ProviderSettings
 PREFIX = "GREENRUN_"
 SIZE_CAP_BYTES = 1024 * 1024
 
-_FILE_PATHS = ("paths.state", "paths.locks", "api.socket")
+_FILE_PATHS = ("paths.state", "paths.locks", "api.socket", "electricity.file", "accounting.market_file")
 _PROVIDER_PATHS = ("path", "history_path", "key_file", "password_file")
 
 _Tables = dict[str, Any]
@@ -36,6 +38,8 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
     stated = _environment(environ, problems)
     tables = _merge(written, stated)
     problems += reference_problems(tables)
+    problems += electricity_problems(table(tables, "electricity"))
+    problems += accounting_problems(table(tables, "accounting"))
     if "provider" in tables and isinstance(tables["provider"], dict):
         tables["provider"] = _providers(tables["provider"], problems)
     config = _validated(tables, problems)

@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from greenrun.config.accounting import AccountingSettings
+from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
@@ -178,6 +180,8 @@ class Config(BaseSettings):
     grid: GridSettings = Field(default_factory=GridSettings)
     provider: dict[str, SerializeAsAny[ProviderSettings]] = Field(default_factory=dict)
     devices: DevicesSettings = Field(default_factory=DevicesSettings)
+    electricity: ElectricitySettings = Field(default_factory=ElectricitySettings)
+    accounting: AccountingSettings = Field(default_factory=AccountingSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

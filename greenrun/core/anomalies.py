@@ -16,6 +16,7 @@ COVERED = 0.99  # the part of a window that slices must tell of, before anything
 INTERVALS = 20  # between reports of work, the latest of them, tell the usual one
 
 _GAPS = frozenset({Quality.BRIDGED, Quality.UNKNOWN})
+_UNMEASURED = _GAPS | {Quality.ESTIMATED}  # a constant tells nothing of what a run draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,12 +109,13 @@ def power_off(
     last = max((piece.end for piece in pieces), default=None)
     if last is None:
         return None
-    rows = _by_device(piece for piece in pieces if piece.start >= last - window and piece.quality not in _GAPS)
-    sums = {device: (_seconds(row), sum(piece.energy_j or 0.0 for piece in row)) for device, row in rows.items()}
+    rows = _by_device(piece for piece in pieces if piece.end > last - window and piece.quality not in _UNMEASURED)
+    known = {device: [_part_since(piece, last - window) for piece in row] for device, row in rows.items()}
     needed_s = COVERED * window.total_seconds()
-    if not sums or any(sums.get(device, (0.0,))[0] < needed_s for device in devices or list(sums)):
+    told_s = {device: sum(seconds for seconds, _ in row) for device, row in known.items()}
+    if not told_s or any(told_s.get(device, 0.0) < needed_s for device in devices or list(told_s)):
         return None
-    power_w = sum(energy_j / seconds for seconds, energy_j in sums.values() if seconds > 0)
+    power_w = sum(sum(energy_j for _, energy_j in row) / told_s[device] for device, row in known.items())
     low_w, high_w = limits.power_off_below * learned.power_w, limits.power_off_above * learned.power_w
     text = (
         f"it drew {power_w:.0f} W over {duration_text(window)}, and {learned.kin.text(learned.count)} drew "
@@ -146,7 +148,7 @@ def _is_idle(piece: Slice, idle_w: Mapping[str, float], limits: Limits) -> bool 
         return None
     if piece.busy_s is not None:
         return piece.busy_s < limits.gpu_idle_below * seconds
-    if piece.energy_j is None or piece.device not in idle_w or piece.quality is Quality.ESTIMATED:
+    if piece.energy_j is None or piece.device not in idle_w or piece.quality in _UNMEASURED:
         return None
     return piece.energy_j < IDLE_POWER_RATIO * idle_w[piece.device] * seconds
 
@@ -169,5 +171,7 @@ def _by_device(pieces: Iterable[Slice]) -> dict[str, list[Slice]]:
     return rows
 
 
-def _seconds(row: Sequence[Slice]) -> float:
-    return sum((piece.end - piece.start).total_seconds() for piece in row)
+def _part_since(piece: Slice, start: datetime) -> tuple[float, float]:
+    """Return the seconds and the joules of a slice from `start` on."""
+    part = piece.end - max(piece.start, start)
+    return part.total_seconds(), (piece.energy_j or 0.0) * (part / (piece.end - piece.start))

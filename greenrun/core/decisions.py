@@ -156,12 +156,18 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
         limit = duration_text(job.spec.time_limit) if job.spec.time_limit else "unknown"
         return Outcome.TIMED_OUT, because(ReasonCode.TIMED_OUT, limit=limit)
     if job.cancel_requested and (status.ended_by is EndedBy.STOP or _has_checkpointed(status, job)):
-        return Outcome.CANCELLED, because(ReasonCode.CANCELLED)
+        return Outcome.CANCELLED, _cancelled(job)
     if status.ended_by is EndedBy.STOP:
         return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="its supervisor was told to stop from outside")
     if status.exit_code == 0 and status.ended_by is not EndedBy.CHECKPOINT_GRACE:
         return Outcome.SUCCEEDED, because(ReasonCode.SUCCEEDED)
     return Outcome.FAILED, _failed(status, job)
+
+
+def _cancelled(job: Job) -> Reason:
+    """Return why: on an anomaly that the reason of the job tells of, else on somebody's request."""
+    is_anomalous = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS
+    return job.reason if job.reason is not None and is_anomalous else because(ReasonCode.CANCELLED)
 
 
 def _failed(status: RunStatus, job: Job) -> Reason:

@@ -22,6 +22,10 @@ class Component(StrEnum):
     GPU = "gpu"
     CPU = "cpu"
     DRAM = "dram"
+    EXTERNAL = "external"  # a whole machine, or more, at its plug: the others are in it, so it is never added to them
+
+
+BOOKED = (Component.GPU, Component.CPU, Component.DRAM)  # what is in the books, and in every sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

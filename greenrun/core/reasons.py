@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     LOST = "lost"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+    ANOMALOUS = "anomalous"
     DEPENDENCY_FAILED = "dependency_failed"
     EXPIRED = "expired"
     FAILED_TO_START = "failed_to_start"
@@ -91,6 +92,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.LOST: "its supervisor died and its processes were killed, so its exit code is unknown",
     ReasonCode.INTERRUPTED: "was interrupted: {why}",
     ReasonCode.CANCELLED: "cancelled on request",
+    ReasonCode.ANOMALOUS: "stopped on {anomaly}, as its user had asked: {why}",
     ReasonCode.DEPENDENCY_FAILED: "was to run once job {job} had succeeded, and job {job} has {ended}",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",

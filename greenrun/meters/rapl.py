@@ -28,19 +28,30 @@ _WHAT = {Component.CPU: "CPU", Component.DRAM: "DRAM of"}
 _ALTERNATIVE = 'or set devices.cpu_meter = "none". Nothing is estimated in its place.'
 
 
-def following(before: Standing, raw_j: float, at_s: float, elapsed_s: float, range_j: float | None) -> Standing | None:
+def following(
+    before: Standing,
+    raw_j: float,
+    at_s: float,
+    elapsed_s: float,
+    range_j: float | None,
+    *,
+    highest_w: float = HIGHEST_W,
+    least_range_j: float = LEAST_RANGE_J,
+    still_s: float = 0.0,
+) -> Standing | None:
     """Return where a counter stands `elapsed_s` after `before`, now that it says `raw_j`, having wrapped or not.
 
-    None when that cannot be told: it stepped as nothing can, it may have wrapped twice, or it fell and its range is
-    not known.
+    `still_s` is for how long it had stood there before that: a coarse one moves rarely, and then far. None when that
+    cannot be told: it stepped as nothing below `highest_w` can, it may have wrapped twice, or it fell and its range
+    (`least_range_j` at the least) is not known.
     """
     if before.raw_j is None:
         return None
     step_j = raw_j - before.raw_j
     if step_j < 0 and range_j is not None:
         step_j += range_j
-    is_watched = 0 <= elapsed_s < (range_j or LEAST_RANGE_J) / HIGHEST_W
-    if not is_watched or not 0 <= step_j <= HIGHEST_W * (elapsed_s + LAG_S):
+    is_watched = 0 <= elapsed_s < (range_j or least_range_j) / highest_w
+    if not is_watched or not 0 <= step_j <= highest_w * (still_s + elapsed_s + LAG_S):
         return None
     return Standing(base=before.base, told_j=before.told_j + step_j, raw_j=raw_j, at_s=at_s)
 

@@ -17,16 +17,17 @@ from greenrun.meters.watts import Span
 DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
 FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
 
-_Record = Mapping[str, object]
+Record = Mapping[str, object]
 
 
-class _Process(NamedTuple):
+class Process(NamedTuple):
     """A process, told from a later one of the same number by its start time in ticks."""
 
     pid: int
     start_ticks: int
 
     def is_alive(self, proc: Path) -> bool:
+        """Whether it runs; one that has ended and waits to be reaped does not."""
         try:
             fields = (proc / f"{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
@@ -47,8 +48,8 @@ class _Run:
 
     folder: Path
     devices: tuple[str, ...]
-    supervisor: _Process
-    command: _Process | None = None
+    supervisor: Process
+    command: Process | None = None
     start: datetime | None = None
     doubted_since: datetime | None = None
 
@@ -59,6 +60,29 @@ class _Run:
         return self.command is not None and self.command.is_alive(proc)
 
 
+class NewFolders:
+    """The run folders that were not there when last asked; temporary ones are passed over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed_ns: int | None = None
+        self._known: set[str] = set()
+
+    def __call__(self, now: datetime) -> set[str]:
+        """Return their names; none where there is no folder of runs, which the executor makes with its first."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+            if changed_ns == self._listed_ns:
+                return set()
+            names = {path.name for path in self._folder.iterdir() if not path.name.startswith(".")}
+        except OSError:
+            return set()
+        is_quiet = now - datetime.fromtimestamp(changed_ns / 1e9, UTC) > FOLDER_CLOCK_STEP
+        self._listed_ns = changed_ns if is_quiet else None
+        new, self._known = names - self._known, names
+        return new
+
+
 class RunFolders:
     """The load that the runs in a folder put on devices, told to one listener whose time only goes forward."""
 
@@ -66,14 +90,14 @@ class RunFolders:
         self._folder = folder
         self._proc = proc
         self._boot = boot_id()
-        self._listed_ns: int | None = None
-        self._known: set[str] = set()
+        self._new = NewFolders(folder)
         self._live: dict[str, _Run] = {}
         self._ended: list[tuple[_Run, datetime]] = []
 
     def __call__(self, now: datetime) -> Mapping[str, list[Span]] | None:
         """Return each device's spans that were not over when last asked; None while a run's record is on its way."""
-        self._list(now)
+        for name in self._new(now):
+            self._take_up(name)
         doubts = [name for name, run in list(self._live.items()) if self._look(name, run, now)]
         if doubts:
             return None
@@ -81,24 +105,10 @@ class RunFolders:
         self._ended = [(run, end) for run, end in self._ended if end > now]
         return _by_device((run.devices, Span(run.start, end)) for run, end in runs if run.start is not None)
 
-    def _list(self, now: datetime) -> None:
-        """Take up new run folders; temporary ones, tombstones and what is no run of ours are passed over."""
-        try:
-            changed_ns = self._folder.stat().st_mtime_ns
-            if changed_ns == self._listed_ns:
-                return
-            names = {path.name for path in self._folder.iterdir() if not path.name.startswith(".")}
-        except OSError:  # the executor makes the folder with its first run
-            return
-        for name in names - self._known:
-            self._take_up(name)
-        self._known = names
-        is_quiet = now - datetime.fromtimestamp(changed_ns / 1e9, UTC) > FOLDER_CLOCK_STEP
-        self._listed_ns = changed_ns if is_quiet else None
-
     def _take_up(self, name: str) -> None:
-        record = _record(self._folder / name / "run.json")
-        supervisor, devices = _process(record), record.get("devices")
+        """Take up a run of this boot that has devices; tombstones and what is no run of ours are passed over."""
+        record = record_of(self._folder / name / "run.json")
+        supervisor, devices = process_in(record), record.get("devices")
         if supervisor and isinstance(devices, list) and devices and record.get("boot_id") == self._boot:
             self._live[name] = _Run(folder=self._folder / name, devices=tuple(devices), supervisor=supervisor)
 
@@ -109,10 +119,10 @@ class RunFolders:
         may still be on its way.
         """
         if run.start is None:
-            record = _record(run.folder / "started.json")
-            run.start, run.command = _instant(record, "started_at"), _process(record)
+            record = record_of(run.folder / "started.json")
+            run.start, run.command = _instant(record, "started_at"), process_in(record)
         is_at_work = run.is_at_work(self._proc)
-        ended = _record(run.folder / "exit.json")
+        ended = record_of(run.folder / "exit.json")
         if ended:
             run.start = _instant(ended, "started_at")
             self._close(name, run, _instant(ended, "ended_at") or now)
@@ -144,7 +154,7 @@ def _by_device(uses: Iterable[tuple[Sequence[str], Span]]) -> dict[str, list[Spa
     return spans
 
 
-def _record(path: Path) -> _Record:
+def record_of(path: Path) -> Record:
     """Return a record's facts; nothing at all when it is not there or not a record."""
     try:
         record = json.loads(path.read_bytes())
@@ -153,11 +163,12 @@ def _record(path: Path) -> _Record:
     return record if isinstance(record, dict) else {}
 
 
-def _instant(record: _Record, key: str) -> datetime | None:
+def _instant(record: Record, key: str) -> datetime | None:
     value = record.get(key)
     return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
 
 
-def _process(record: _Record) -> _Process | None:
+def process_in(record: Record) -> Process | None:
+    """Return the process that a record names, None when it names none."""
     pid, start_ticks = record.get("pid"), record.get("start_ticks")
-    return _Process(pid, start_ticks) if isinstance(pid, int) and isinstance(start_ticks, int) else None
+    return Process(pid, start_ticks) if isinstance(pid, int) and isinstance(start_ticks, int) else None

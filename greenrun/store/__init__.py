@@ -14,6 +14,7 @@ from greenrun.store.plans import Plans
 from greenrun.store.reach import Reach, Reaches
 from greenrun.store.running import RunningTotals
 from greenrun.store.runs import Runs
+from greenrun.store.watching import Watching
 
 if TYPE_CHECKING:
     from greenrun import ports
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "Store"]
 
 
-class Store(Jobs, Runs, Grid, Reaches, Books, RunningTotals, Periods, Plans, Experience):
+class Store(Jobs, Runs, Watching, Grid, Reaches, Books, RunningTotals, Periods, Plans, Experience):
     """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:

@@ -22,6 +22,7 @@ CounterKey = tuple[str, tuple[tuple[str, str], ...]]
 SUBMITTED = "greenrun_jobs_submitted_total"
 FINISHED_JOBS = "greenrun_jobs_finished_total"
 DEADLINES_MISSED = "greenrun_deadlines_missed_total"
+ANOMALIES = "greenrun_anomalies_total"
 
 
 class Change(StrEnum):
@@ -37,6 +38,8 @@ class Change(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     START_NOW_REQUESTED = "start_now_requested"
     REASON_CHANGED = "reason_changed"
+    ANOMALY = "anomaly"
+    WORK_IGNORED = "work_ignored"
 
 
 def record(

@@ -1,0 +1,68 @@
+"""Ask an address for a small answer, with the standard library alone: no redirect is followed, no proxy asked."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+from urllib.parse import urlsplit
+
+from greenrun.core.errors import MeterError
+from greenrun.meters.answer import LONGEST_BYTES
+
+LONGEST_HEADER = 8 * 1024
+
+
+def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
+    """Return what an address answers within `timeout_s`; raise MeterError, which never holds what `header_file` does.
+
+    That file holds one header, as `Authorization: Bearer …`, and not everybody may read it.
+    """
+    headers = _header(header_file) if header_file else {}
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    watchdog = threading.Timer(timeout_s, _hang_up, [connection])  # one that dribbles never lets a time-out pass
+    watchdog.start()
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", path, headers={"Accept": "*/*", "Connection": "close", **headers})
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise MeterError(_said(response.status))
+        return response.read(LONGEST_BYTES + 1)
+    except (OSError, http.client.HTTPException) as exc:
+        raise MeterError(f"its address does not answer as it should ({type(exc).__name__}: {exc})") from exc
+    finally:
+        watchdog.cancel()
+        connection.close()
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    with suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _said(status: int) -> str:
+    if 300 <= status < 400:
+        return f"its address answers {status}, which points elsewhere: set url to where it points"
+    if status in (401, 403):
+        return f"its address answers {status}: name a header_file with the right to read it"
+    return f"its address answers {status}"
+
+
+def _header(path: Path) -> Mapping[str, str]:
+    try:
+        mode = path.stat().st_mode
+        with path.open(encoding="ascii") as file:
+            name, colon, value = file.read(LONGEST_HEADER).strip().partition(":")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise MeterError(f"its header file {path} cannot be read ({type(exc).__name__})") from exc
+    if not S_ISREG(mode) or mode & 0o004:
+        raise MeterError(f"everybody on this machine may read its header file {path}: chmod 600 it")
+    if not (colon and name.strip() and value.strip() and value.strip().isprintable() and name.isprintable()):
+        raise MeterError(f"its header file {path} holds no header: write one line as `Authorization: Bearer …`")
+    return {name.strip(): value.strip()}
