@@ -2,38 +2,60 @@
 
     .venv/bin/python benchmarks/scrape.py [--jobs 10000] [--running 8] [--days 3]
 
-The store is a real one, in a temporary folder, filled through its own methods: jobs of 12 projects that waited, ran on
-one of 8 GPUs and were booked, and others that still run, for days, a slice a minute as the daemon books them. What is
-timed is what `/metrics` does: collect everything and write it out.
+The store is a real one, filled through its own methods, in memory where the machine has a folder for that: then it
+takes a minute or two. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked and settled, and
+others that still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is
+told that there is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does
+the first collection when it starts, so that no scrape waits for it.
 """
 
 import argparse
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Quality, Slice
+from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Vitals
+from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Seen, added
 from greenrun.core.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
 from greenrun.core.job import JobSpec, Outcome, Run, State
 from greenrun.core.ladder import Standing, Word
 from greenrun.core.ledger import Entry, Priced
 from greenrun.core.plan import Plan
+from greenrun.core.quality import DAY_H, LEADS_H
+from greenrun.core.quality import Quality as ForecastQuality
 from greenrun.core.reasons import ReasonCode, because
-from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
+from greenrun.metrics import TOTALS, Health, LiveState, MetricsCollector, Room, registry_of
+from greenrun.quality import Judged
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-GPUS, PROJECTS, TIMES = 8, 12, 50
+GPUS, PROJECTS, ZONES, TIMES = 8, 20, ("GB", "DE", "US-CAL-CISO"), 100
+MOST_MS, MOST_SERIES = 20.0, 500
+MEMORY = Path("/dev/shm")
 WHY, DONE = because(ReasonCode.DUE, window="93 g/kWh"), because(ReasonCode.SUCCEEDED)
-DEVICES = [Device(id=f"GPU-{n}", index=n, model="A100", source="nvml") for n in range(GPUS)]
-SERIES = SeriesId(provider="uk", zone="GB")
+GPU_DEVICES = [Device(id=f"GPU-{n}", index=n, model="A100", source="nvml", vendor="nvidia") for n in range(GPUS)]
+CPU_DEVICES = [
+    Device(id=f"RAPL-0-package-{n}{part}", index=n, model="CPU", source="rapl", kind=kind)
+    for n in range(2) for part, kind in (("", Component.CPU), ("-dram", Component.DRAM))
+]  # fmt: skip
+DEVICES = [*GPU_DEVICES, *CPU_DEVICES]
+VITALS = Vitals(power_w=300.0, power_limit_w=400.0, utilization=0.97, memory_used_bytes=1 << 36, temperature_c=61.0)
+PROVIDERS = ("uk", "entsoe", "energy_charts")
+LEADS = tuple(
+    ForecastQuality(
+        lead_h=lead_h, issues=90, hours=540, mean_absolute_error_g_per_kwh=9.0, bias_g_per_kwh=1.0,
+        rank_correlation=0.9, captured_ratio=0.9 if lead_h in ((24, 48), DAY_H) else None,
+    )
+    for lead_h in (*LEADS_H, DAY_H)
+)  # fmt: skip
 TROUBLES = dict.fromkeys(("implausible", "rebased", "stuck", "gap", "no_power", "unreadable"), 1)
 
 
@@ -66,7 +88,7 @@ def entries(run: Run, device: str, at: datetime, minutes: int) -> Iterator[Entry
 def fill(store: Store, finished: int, running: int, days: float) -> None:
     """Run the jobs, the finished ones for five minutes each."""
     for number in range(finished):
-        at, device = NOW - (finished - number) * timedelta(seconds=45), DEVICES[number % GPUS].id
+        at, device = NOW - (finished - number) * timedelta(seconds=45), GPU_DEVICES[number % GPUS].id
         run = start(store, number, at, device)
         store.append_slices([*entries(run, device, at, 5)], [], now=at)
         outcome, state = (Outcome.SUCCEEDED, State.SUCCEEDED) if number % 9 else (Outcome.FAILED, State.FAILED)
@@ -77,26 +99,44 @@ def fill(store: Store, finished: int, running: int, days: float) -> None:
     minutes = int(days * 24 * 60)
     for number in range(running):
         at = NOW - minutes * MINUTE
-        device = DEVICES[number].id if number < GPUS else None
+        device = GPU_DEVICES[number].id if number < GPUS else None
         run = start(store, number, at, device)
         store.append_slices([*entries(run, device or "cpu-0", at, minutes)], [], now=NOW)
 
 
+def count_besides(store: Store) -> None:
+    """Count what settling, comparing and judging would: for each project, and for each zone and horizon."""
+    for name, (_, labels) in TOTALS.items():
+        if labels == ("project",):
+            store.add_counts({(name, (("project", f"project-{n}"),)): 1.0 for n in range(PROJECTS)})
+    for zone, horizon in product(ZONES, ("1h", "24h")):
+        store.add_counts(added({FORECAST_ERROR: 12.0}, (("grid_zone", zone), ("horizon", horizon))))
+
+
 def state_of() -> LiveState:
-    """What the daemon would tell besides: two zones, three sources, eight GPUs."""
-    step = timedelta(minutes=30)
-    slots = slots_of([NOW + n * step for n in range(96)], [100.0 + n for n in range(96)], step, Kind.FORECAST)
-    forecast = Forecast(series=Series.of(SERIES, slots), fetched_at=NOW)
+    """What the daemon would tell besides: of three zones, a source for each, eight GPUs and two processors."""
     health = MeterHealth(
-        devices=tuple(DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES) for row in DEVICES), lag_s=0.5
+        devices=tuple(DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES, vitals=VITALS) for row in DEVICES),
+        lag_s=0.5,
     )
-    standing = Standing(rung=Rung.FRESH, forecast=forecast)
+    forecasts = {zone: forecast(provider, zone) for provider, zone in zip(PROVIDERS, ZONES, strict=True)}
+    standings = {zone: Standing(rung=Rung.FRESH, forecast=told) for zone, told in forecasts.items()}
+    quality = [Judged(series=told.series.id, leads=LEADS) for told in forecasts.values()]
+    asking = {provider: Seen(REQUEST_DURATION) for provider in PROVIDERS}
     return LiveState(
         now=lambda: NOW, plan=lambda: Plan(made_at=NOW), devices=lambda: DEVICES, meter=lambda: health,
-        health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW),
-        standings=lambda: {"GB": standing, "DE": standing}, words=lambda: [Word(forecast=forecast, since=NOW)],
-        requests=lambda: dict.fromkeys(("uk", "entsoe", "energy_charts"), 7), room=lambda: Room(free=1, size=2),
+        health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW), asking=lambda: asking,
+        standings=lambda: standings, words=lambda: [Word(forecast=told, since=NOW) for told in forecasts.values()],
+        requests=lambda: dict.fromkeys(PROVIDERS, 7), quota_left=lambda: dict.fromkeys(PROVIDERS, 99),
+        quality=lambda: quality, room=lambda: Room(free=1, size=2),
     )  # fmt: skip
+
+
+def forecast(provider: str, zone: str) -> Forecast:
+    """Two days of half hours."""
+    step = timedelta(minutes=30)
+    slots = slots_of([NOW + n * step for n in range(96)], [100.0 + n for n in range(96)], step, Kind.FORECAST)
+    return Forecast(series=Series.of(SeriesId(provider=provider, zone=zone), slots), fetched_at=NOW)
 
 
 def main() -> None:
@@ -105,11 +145,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--running", type=int, default=8)
     parser.add_argument("--days", type=float, default=3.0)
-    parser.add_argument("--folder", help="where the temporary store is made")
+    parser.add_argument(
+        "--folder", help="where the temporary store is made", default=MEMORY if MEMORY.is_dir() else None
+    )
     asked = parser.parse_args()
+    began_s = perf_counter()
     with TemporaryDirectory(dir=asked.folder) as folder, Store(Path(folder) / "greenrun.db") as store:
         fill(store, asked.jobs, asked.running, asked.days)
-        registry = registry_of(MetricsCollector(store, state_of()))
+        count_besides(store)
+        print(f"{asked.jobs} finished jobs, {asked.running} that have run for {asked.days:g} days")
+        print(f"filled in {perf_counter() - began_s:.0f} s")
+        collector = MetricsCollector(store, state_of())
+        began_s = perf_counter()
+        collector.warm()
+        print(f"collected when the daemon starts: {1000 * (perf_counter() - began_s):.1f} ms")
+        registry = registry_of(collector)
         for encode in (generate_latest, generate_openmetrics):
             took_ms, cpu_s = [], process_time()
             for _ in range(TIMES):
@@ -119,9 +169,9 @@ def main() -> None:
             cpu_ms = 1000 * (process_time() - cpu_s) / TIMES
             series = sum(not line.startswith(b"#") for line in text.splitlines())
             print(
-                f"{encode.__module__.split('.')[1]}: {series} series, {len(text)} bytes; first {took_ms[0]:.1f} ms, "
-                f"median {median(took_ms):.1f} ms, longest of the others {max(took_ms[1:]):.1f} ms, "
-                f"mean CPU {cpu_ms:.1f} ms"
+                f"{encode.__module__.split('.')[1]}: {series} series (at most {MOST_SERIES}), {len(text)} bytes; "
+                f"first {took_ms[0]:.1f} ms, mean {mean(took_ms):.1f} ms, longest {max(took_ms):.1f} ms "
+                f"(at most {MOST_MS:g}), mean CPU {cpu_ms:.1f} ms"
             )
 
 

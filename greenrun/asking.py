@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from greenrun.clock import stopwatch
 from greenrun.core.errors import ProviderError, ProviderRefused
+from greenrun.core.histogram import REQUEST_DURATION, Seen
 from greenrun.core.intensity import Forecast, Series
 from greenrun.ports import ForecastProvider, HistoryProvider
 
@@ -23,11 +25,18 @@ FAILED, LACKS = "provider failed, what is known stays in use", "provider has non
 class Tally:
     """How often each provider was asked, and by (provider, cause) how often there was no usable answer.
 
-    What a source by itself knows that it lacks, such as a zone, was no question.
+    What a source by itself knows that it lacks, such as a zone, was no question. `seconds` is how long it took each
+    provider to answer the daemon's own questions, or to fail.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: dict[str, Seen] = field(default_factory=dict)
+
+    def asked(self, provider: str, took_s: float) -> None:
+        """Count a question that took so long."""
+        self.requests[provider] += 1
+        self.seconds.setdefault(provider, Seen(REQUEST_DURATION)).add(took_s)
 
 
 class Asking:
@@ -61,12 +70,13 @@ class Asking:
         """Yield what each provider says of the hours to come (of those in `only`, if given)."""
         for provider in self._forecasts:
             if only is None or provider.name in only:
+                took_s = stopwatch()
                 try:
                     told = provider.forecast(self._zone, now)
                 except ProviderError as exc:
-                    self._failed(provider, FORECAST, exc)
+                    self._failed(provider, FORECAST, exc, took_s())
                 else:
-                    self._tally.requests[provider.name] += 1
+                    self._tally.asked(provider.name, took_s())
                     self._succeeded(provider.name, FORECAST)
                     yield told
 
@@ -95,18 +105,22 @@ class Asking:
         self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime, what: str
     ) -> Series | None:
         try:
-            told = self._piece(provider, start, min(end, start + AT_ONCE), now)
+            told = self._piece(provider, start, min(end, start + AT_ONCE), now, what)
             while (start := start + AT_ONCE) < end:
-                told = told.followed_by(self._piece(provider, start, min(end, start + AT_ONCE), now))
-        except ProviderError as exc:
-            self._failed(provider, what, exc)
+                told = told.followed_by(self._piece(provider, start, min(end, start + AT_ONCE), now, what))
+        except ProviderError:
             return None
         self._succeeded(provider.name, what)
         return told
 
-    def _piece(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime) -> Series:
-        told = provider.history(self._zone, start, end, now)
-        self._tally.requests[provider.name] += 1
+    def _piece(self, provider: HistoryProvider, start: datetime, end: datetime, now: datetime, what: str) -> Series:
+        took_s = stopwatch()
+        try:
+            told = provider.history(self._zone, start, end, now)
+        except ProviderError as exc:
+            self._failed(provider, what, exc, took_s())
+            raise
+        self._tally.asked(provider.name, took_s())
         return told
 
     def _succeeded(self, provider: str, what: str) -> None:
@@ -114,12 +128,14 @@ class Asking:
         if self._failing.pop((provider, what), None) is not None:
             log.info("provider answers again", provider=provider, zone=self._zone, asked=what)
 
-    def _failed(self, provider: ForecastProvider | HistoryProvider, what: str, exc: ProviderError) -> None:
+    def _failed(
+        self, provider: ForecastProvider | HistoryProvider, what: str, exc: ProviderError, took_s: float
+    ) -> None:
         """Count and tell a failure; one that the source could not but refuse is told alone, and less loudly."""
         name, cause = provider.name, type(exc).__name__
         is_failure = not self._lacks(provider, what, exc)
         if is_failure:
-            self._tally.requests[name] += 1
+            self._tally.asked(name, took_s)
             self._tally.failures[name, cause] += 1
         if self._failing.get((name, what)) != cause:
             tell, text = (log.warning, FAILED) if is_failure else (log.info, LACKS)

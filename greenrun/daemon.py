@@ -21,6 +21,7 @@ from greenrun.api.service import Preview, Submitted
 from greenrun.backfill import Backfill, Keeps
 from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
+from greenrun.config.bases import open_day_ahead
 from greenrun.config.metering import meter_settings
 from greenrun.core.energy import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
@@ -33,7 +34,7 @@ from greenrun.logs import configure_logs
 from greenrun.meters import open_meter
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.metronome import Metronome
-from greenrun.parts import api_settings, engine_settings, open_grid, report_settings
+from greenrun.parts import api_settings, engine_settings, open_grid, open_monthly, report_settings
 from greenrun.providers import Provider
 from greenrun.providers.web import Web
 from greenrun.quality import ForecastQuality
@@ -88,7 +89,7 @@ class Daemon:
         self._metronome = Metronome(self._tick)
         self._executor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._metronome.wake,
-            log_cap_bytes=config.jobs.log_cap,
+            log_cap_bytes=config.jobs.log_cap, devices=self.devices,
         )  # fmt: skip
         parts.callback(self._executor.close)
         self._meter = open_meter(meter_settings(config), runs_dir=state / "runs", state_dir=state)
@@ -101,9 +102,11 @@ class Daemon:
         asked = (self._engine.asked.requests, self._engine.asked.failures)
         named = (config.grid.zone, config.provider, self._forecasts, self._histories)
         self.sources = Sources(self._store, *named, *asked)
+        self._prices = open_day_ahead(config.electricity, self._store)
         keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
         self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also)
-        self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source()))
+        self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source(), self._prices))
+        self._monthly = open_monthly(config, self.reports)
         self.quality = ForecastQuality(self._store, [each.zone for each in self._engine.grids if each.zone])
         parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
         self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
@@ -118,8 +121,13 @@ class Daemon:
         self._look_around()
         for source in self._every_source():
             self._refresh_from_now_on(source)
+        if self._prices is not None:
+            every, ask = self._prices.refresh_every, self._prices.refresh
+            self._metronome.every(every, ask, name="refresh prices", first=utc_now(), spread=SPREAD * every)
         soon = utc_now() + timedelta(minutes=1)
         self._metronome.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
+        if self._monthly is not None:  # beside the ticks: it only reads what is booked
+            self._metronome.every(HOUSEKEEPING_EVERY, self._monthly.write_due, name="monthly reports", first=soon)
         self._metronome.start()
         self._server = self._serve()
         log.info(
@@ -226,7 +234,8 @@ class Daemon:
         return list({source.name: source for source in (*self._forecasts, *self._histories)}.values())
 
     def _webs(self) -> Sequence[Web]:
-        return [source.web for source in self._every_source() if source.web is not None]
+        asked = [source.web for source in self._every_source() if source.web is not None]
+        return [*asked, self._prices.web] if self._prices else asked
 
     def _hang_up(self) -> None:
         """Wait for no source any longer."""
@@ -260,12 +269,16 @@ class Daemon:
             dropped=lambda: {(web.name, cause): n for web in self._webs() for cause, n in [*web.dropped.items()]},
             quota_left=lambda: {web.name: web.quota_left for web in self._webs() if web.quota_left is not None},
             plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
+            anomalous=lambda: self._engine.watch.ongoing,
             quality=lambda: self.quality.latest, meter=self._meter.health,
             examples=lambda: dict(self._store.examples), write_failures=lambda: self._store.write_failures,
+            planning=lambda: self._engine.planning, asking=lambda: dict(self._engine.asked.seconds),
             room=partial(_room, self._config.paths.state),
             pue=self._config.devices.pue,
         )  # fmt: skip
-        registry = registry_of(MetricsCollector(self._store, state))
+        collector = MetricsCollector(self._store, state)
+        collector.warm()
+        registry = registry_of(collector)
         settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)

@@ -12,12 +12,15 @@ import structlog
 
 from greenrun.accounting import Books, Observed
 from greenrun.asking import Tally
+from greenrun.clock import stopwatch
 from greenrun.core.admission import admit_each
+from greenrun.core.anomalies import Limits
 from greenrun.core.arrivals import Arrivals
 from greenrun.core.decisions import decide, expected_end, suspensions
 from greenrun.core.dependencies import blocked, hopeless
 from greenrun.core.energy import gpus
 from greenrun.core.errors import MeterError
+from greenrun.core.histogram import PLAN_DURATION, Seen
 from greenrun.core.intensity import Forecast
 from greenrun.core.job import LIVE, Job, JobSpec, Run, State
 from greenrun.core.ladder import Ageing
@@ -30,6 +33,7 @@ from greenrun.core.usual import MEMORY, MOST, usual_arrivals
 from greenrun.grid import Grid, News
 from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
 from greenrun.supervision import Supervision
+from greenrun.watch import Watch
 
 log = structlog.get_logger("greenrun.engine")
 
@@ -56,6 +60,7 @@ class EngineSettings:
     launch_timeout: timedelta = timedelta(seconds=10)
     options: Options = field(default_factory=Options)
     is_watched: bool = True
+    anomalies: Limits = field(default_factory=Limits)
     arrivals: Arrivals = ()
 
 
@@ -81,6 +86,7 @@ class Engine:
         self.grid = Grid(store, self._books, self.settings.zone, *known)
         self.grids = (self.grid, *(Grid(store, None, zone, *known) for zone in self.settings.also))
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
+        self.watch = Watch(store, self._books, self.settings.anomalies)
         self._remembered = False
         self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._saved_plan = self._published = self.plan
@@ -88,6 +94,7 @@ class Engine:
         self.draining = False
         self.arrivals = self.settings.arrivals
         self.plan_changes = self.put_offs = 0
+        self.planning = Seen(PLAN_DURATION)
         self.meter_failures: Counter[str] = Counter()
 
     @property
@@ -102,6 +109,7 @@ class Engine:
             grid.step(now)
         observed = self._supervision.observe()
         self._account(observed, now)
+        self.watch.look(observed, now)
         self._supervision.reap(observed, now)
         self._clear_queue(now)
         situation = self._situation(now)
@@ -160,7 +168,9 @@ class Engine:
 
     def _plan(self, situation: Situation) -> None:
         if self._is_outdated(situation):
+            took_s = stopwatch()
             self.plan, self._planned_for = plan(situation), situation
+            self.planning.add(took_s())
 
     def _is_outdated(self, situation: Situation) -> bool:
         """Whether there is news, or the plan still shows jobs that have started, which somebody may look at."""
@@ -175,8 +185,7 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
-        if self.grid.settle_after is not None:
-            self._books.settle(self.grid.settle_after, now)
+        self._books.settle(self.grid.settle_after, now)
 
     def _clear_queue(self, now: datetime) -> None:
         """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""

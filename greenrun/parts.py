@@ -1,19 +1,27 @@
 """What each part of the daemon takes from the settings, and the sources of carbon intensity opened by them."""
 
+import platform
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from greenrun.api.service import ApiSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
+from greenrun.config.bases import open_bases
+from greenrun.config.digest import config_hash
 from greenrun.core.energy import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.ladder import Ageing
 from greenrun.core.plan import Options
+from greenrun.electricity import DayAheadPrices
 from greenrun.engine import EngineSettings
 from greenrun.meters import OpenMeter
 from greenrun.providers import Provider, open_provider
-from greenrun.reports.build import ReportSettings
+from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.identity import Place
+from greenrun.reports.monthly import MonthlyReports, Schedule
+from greenrun.reports.uncertainty import Widths
 from greenrun.store import Store
 
 
@@ -48,6 +56,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         horizon=planner.horizon,
         climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
         cpu_slots=config.devices.cpu_slots,
+        anomalies=config.anomalies.limits,
         options=Options(
             default_max_delay=planner.default_max_delay,
             due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),
@@ -71,13 +80,37 @@ def api_settings(config: Config) -> ApiSettings:
     )
 
 
-def report_settings(config: Config, sources: Sequence[Provider]) -> ReportSettings:
-    """Return what reports are told."""
+def report_settings(config: Config, sources: Sequence[Provider], day_ahead: DayAheadPrices | None) -> ReportSettings:
+    """Return what reports are told; raise ConfigError for a file of prices or contracts that is no use."""
     return ReportSettings(
         zone=config.grid.zone,
         pue=config.devices.pue,
         attributions={source.name: source.attribution for source in sources if source.attribution},
+        bases=open_bases(config, day_ahead),
+        config_hash=config_hash(config),
+        place=Place(host=platform.node() or None, site=config.reports.site or None, cpu_model=_cpu_model()),
+        widths=Widths(**config.uncertainty.model_dump()),
+        boamps=config.reports.boamps,
     )
+
+
+def open_monthly(config: Config, reports: Reports) -> MonthlyReports | None:
+    """Return what writes monthly reports to a folder; None when it is not wanted."""
+    told = config.reports
+    if not told.monthly or told.folder is None:
+        return None
+    return MonthlyReports(
+        reports, Schedule(folder=told.folder, formats=told.formats, settled_by=told.settled_by, by=told.by)
+    )
+
+
+def _cpu_model() -> str | None:
+    """Return what the kernel calls the CPU; None where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None) or None
 
 
 def _ageing(config: Config, forecasts: Sequence[Provider]) -> Ageing:

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.anomalies import Sign, Spell
+from greenrun.core.baseline import Comparable, Compared
 from greenrun.core.energy import Device, Mark, Reading, Slice
 from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Forecast, Series, SeriesId
 from greenrun.core.job import Anomaly, Job, JobSpec, Outcome, Run, State
-from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.ledger import Entry, Priced, Stage, Total
 from greenrun.core.plan import Plan
 from greenrun.core.reasons import Reason
 from greenrun.core.status import EndedBy as EndedBy
@@ -226,19 +227,35 @@ class Store(Protocol):
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
 
-    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+    def append_slices(
+        self,
+        entries: Sequence[Entry],
+        marks: Sequence[Mark],
+        *,
+        now: datetime,
+        waits_for: Collection[Stage] = (Stage.SETTLED,),
+    ) -> None:
         """Book slices with the price known now, move the marks and count the totals, all or nothing.
 
         The slices of a device whose mark moves follow one another from its old mark on; StoreError otherwise.
         """
 
     def unsettled(
-        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
     ) -> Sequence[tuple[int, Slice, float]]:
         """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
 
-    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
-        """Book the settled price of each slice id once; return how many were new."""
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
+        """Book the settled (or marginal) price of each slice id once; return how many were new."""
+
+    def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
+        """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
+
+    def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
+        """Return the first of these runs, up to so many slices, of which all is booked and settled."""
+
+    def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
+        """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return each run's energy and emissions as the books have them now.
@@ -254,6 +271,9 @@ class Store(Protocol):
 
     def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
+
+    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
+        """Add amounts, none of them negative, to the persisted totals, all or nothing."""
 
     # experience
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:

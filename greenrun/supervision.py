@@ -51,7 +51,7 @@ class Supervision:
                     self._close(row, job, now)
                 case Phase.ABSENT | Phase.BARRED:
                     self._take_back(row.run, now)
-                case Phase.UNKNOWN:
+                case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
                     self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:

@@ -18,11 +18,12 @@ from greenrun.cli import verb
 from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
 from greenrun.config import load_config
+from greenrun.core.energy import Component
 from greenrun.core.promises import MOST_PUT_OFFS
 from greenrun.core.reasons import ReasonCode
 from greenrun.metrics import MetricsCollector
 from greenrun.providers import SOURCES, open_provider
-from tests.api.fakes import live_state
+from tests.api.fakes import CPU, GPU, live_state
 from tests.conftest import require
 from tests.test_metrics import Scrape, busy
 
@@ -115,7 +116,8 @@ def families() -> list[Metric]:
     scrape = busy(Scrape())
     state = live_state(scrape.store, scrape.scheduler)
     asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1},
-        dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40})  # fmt: skip
+        dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40},
+        asking=lambda: scrape.asking, devices=lambda: [GPU, CPU, replace(CPU, kind=Component.DRAM)])  # fmt: skip
     return list(MetricsCollector(scrape.store, asked).collect())
 
 

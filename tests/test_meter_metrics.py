@@ -33,3 +33,16 @@ def test_no_gpu_is_invented_of_another_device_and_no_lag_of_a_meter_that_never_t
 
 def test_every_cause_of_trouble_is_documented() -> None:
     assert [cause for cause in Trouble if f"`{cause}`" not in text("docs/metrics.md")] == []
+
+
+FIGURES = {
+    "greenrun_gpu_power_watts": 250.0, "greenrun_gpu_power_limit_watts": 700.0, "greenrun_gpu_utilization_ratio": 0.9,
+    "greenrun_gpu_memory_used_bytes": float(1 << 30), "greenrun_gpu_temperature_celsius": 61.0,
+}  # fmt: skip
+
+
+def test_what_a_gpu_tells_beside_its_energy_is_told_as_long_as_it_is_known() -> None:
+    scrape = Scrape()
+    assert {name: scrape.value(name, gpu_uuid="GPU-1") for name in FIGURES} == FIGURES
+    scrape.scheduler.readable = POOR
+    assert {name: scrape.value(name, gpu_uuid="GPU-1") for name in FIGURES} == dict.fromkeys(FIGURES)

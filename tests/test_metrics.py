@@ -13,7 +13,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from greenrun.core.energy import MeterHealth, Quality
-from greenrun.core.histogram import Example, added, bound_of
+from greenrun.core.errors import StoreError
+from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURATION, Example, Seen, added, bound_of
 from greenrun.core.intensity import Rung
 from greenrun.core.job import Outcome, Run, State
 from greenrun.core.ladder import Ageing, Standing
@@ -34,7 +35,11 @@ class Scrape:
         self.store, self.scheduler, self.now = FakeStore(), FakeScheduler(), NOW
         self.scheduler.store = self.store
         self.examples: dict[tuple[str, float], Example] = {}
-        state = replace(live_state(self.store, self.scheduler), now=self.clock, examples=lambda: self.examples)
+        self.asking: dict[str, Seen] = {}
+        state = replace(
+            live_state(self.store, self.scheduler), now=self.clock, examples=lambda: self.examples,
+            asking=lambda: self.asking,
+        )  # fmt: skip
         self.registry = registry_of(MetricsCollector(self.store, state))
 
     def clock(self) -> datetime:
@@ -55,8 +60,7 @@ class Scrape:
 
     def ended(self, job_id: int, **values: float) -> None:
         """Count one value in each of these histograms, as the store does."""
-        for key, amount in added(values).items():
-            self.store.counted[key] = self.store.counted.get(key, 0.0) + amount
+        self.store.add_counts(added(values))
         example = {name: Example(job_id=job_id, value=value, at=NOW) for name, value in values.items()}
         self.examples |= {(name, bound_of(name, row.value)): row for name, row in example.items()}
 
@@ -83,6 +87,8 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.count(SETTLED, 1 / 3, project='a "quoted"\nname')
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
+    scrape.store.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
+    scrape.asking = {"uk": Seen(REQUEST_DURATION)}
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
     scrape.scheduler.quality.latest = [judged()]
@@ -187,8 +193,11 @@ def test_running_jobs_beyond_the_bound_are_counted_as_dropped(scrape: Scrape) ->
 
 def test_gpus_are_told_with_their_source_and_their_lease(scrape: Scrape) -> None:
     assert scrape.labels("greenrun_gpu_info") == [
-        {"gpu": "0", "gpu_uuid": GPU.id, "model": GPU.model, "energy_source": "emulated"}
-    ]
+        {
+            "gpu": "0", "gpu_uuid": GPU.id, "model": GPU.model, "vendor": "unknown", "energy_source": "emulated",
+            "mig": "false",
+        }
+    ]  # fmt: skip
     assert (
         scrape.value("greenrun_gpu_leased", gpu_uuid=GPU.id),
         CPU.id in str(scrape.labels("greenrun_gpu_leased")),
@@ -292,7 +301,7 @@ def test_a_running_job_in_the_plan_does_not_count_as_waiting(scrape: Scrape) -> 
 def test_the_quality_of_forecasts_is_told_by_lead_time_as_far_as_it_is_known(scrape: Scrape) -> None:
     scrape.scheduler.quality.latest = [judged(), judged(basis=None, bias=99.0)]
     name, origin = "greenrun_grid_forecast_bias_grams_per_kwh", {"grid_zone": "GB", "provider": "test"}
-    assert [scrape.value(name, **origin, lead=lead) for lead in ("0-6h", "0-24h")] == [-2.5, -2.5]
+    assert [scrape.value(name, **origin, lead=lead) for lead in ("0-6h", "0-24h")] == [None, -2.5]
     captured = {row["lead"] for row in scrape.labels("greenrun_grid_forecast_captured_ratio")}
     assert captured == {"24-48h", "0-24h"}
     scrape.scheduler.quality.latest = []
@@ -349,3 +358,48 @@ def test_a_job_that_runs_again_is_shown_with_its_present_run(scrape: Scrape) -> 
     scrape.store.job_runs[1][1] = replace(again, outcome=Outcome.SUCCEEDED)
     scrape.store.keep(stored(1, State.SUCCEEDED))
     assert scrape.value("greenrun_running_job_energy_joules", job_id="1") == 3.0
+
+
+def test_what_each_device_used_goes_on_from_what_is_persisted_and_begins_at_zero(scrape: Scrape) -> None:
+    assert scrape.value("greenrun_gpu_energy_joules_total", gpu_uuid=GPU.id) == 0.0
+    scrape.count("greenrun_gpu_energy_joules_total", 7.5, gpu_uuid=GPU.id)
+    scrape.count("greenrun_gpu_energy_joules_total", 9.0, gpu_uuid="one that was taken out")
+    scrape.count("greenrun_cpu_package_energy_joules_total", 2.5, package=CPU.id)
+    assert scrape.labels("greenrun_gpu_energy_joules_total") == [{"gpu_uuid": GPU.id}]
+    assert scrape.value("greenrun_gpu_energy_joules_total", gpu_uuid=GPU.id) == 7.5
+    assert scrape.value("greenrun_cpu_package_energy_joules_total", package=CPU.id) == 2.5
+    assert scrape.labels("greenrun_dram_energy_joules_total") == []
+
+
+def test_plans_and_answers_are_timed_from_zero_on() -> None:
+    planning, asking = Seen(PLAN_DURATION), {"uk": Seen(REQUEST_DURATION)}
+    state = replace(live_state(FakeStore(), FakeScheduler()), planning=lambda: planning, asking=lambda: asking)
+    value = registry_of(MetricsCollector(FakeStore(), state)).get_sample_value
+    names = ("greenrun_plan_duration_seconds_count", "greenrun_grid_request_duration_seconds_count")
+    assert [value(names[0]), value(names[1], {"provider": "uk"})] == [0.0, 0.0]
+    for seconds in (0.5, 2.0, 99.0):
+        planning.add(seconds)
+        asking["uk"].add(seconds)
+    told = [value("greenrun_plan_duration_seconds_bucket", {"le": le}) for le in ("0.1", "1.0", "10.0", "+Inf")]
+    assert told == [0.0, 1.0, 2.0, 3.0]
+    assert value("greenrun_grid_request_duration_seconds_sum", {"provider": "uk"}) == 101.5
+
+
+def test_errors_of_forecasts_are_told_by_zone_and_horizon(scrape: Scrape) -> None:
+    for zone, horizon, error in (("GB", "1h", 10.0), ("GB", "1h", 10.1), ("DE", "24h", 500.0)):
+        scrape.store.add_counts(added({FORECAST_ERROR: error}, (("grid_zone", zone), ("horizon", horizon))))
+    near, far = {"grid_zone": "GB", "horizon": "1h"}, {"grid_zone": "DE", "horizon": "24h"}
+    assert [scrape.value(f"{FORECAST_ERROR}_bucket", **near, le=le) for le in ("10.0", "30.0", "+Inf")] == [1, 2, 2]
+    assert [scrape.value(f"{FORECAST_ERROR}_bucket", **far, le=le) for le in ("100.0", "+Inf")] == [0, 1]
+    assert scrape.value(f"{FORECAST_ERROR}_sum", **near) == 20.1
+
+
+def test_a_store_that_cannot_be_read_at_the_start_is_the_scrapes_to_tell(scrape: Scrape) -> None:
+    def fail() -> list[Run]:
+        raise StoreError("it is away")
+
+    collector = MetricsCollector(scrape.store, live_state(scrape.store, scrape.scheduler))
+    scrape.store.live_runs = fail  # type: ignore[method-assign]
+    collector.warm()
+    with pytest.raises(StoreError):
+        collector.collect()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from greenrun.core.histogram import FORECAST_ERROR
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.quality import DAY_H, LEADS_H, MISSING_WINDOW, Quality
 from greenrun.quality import ForecastQuality, Judged
@@ -83,3 +84,39 @@ def test_the_quality_of_another_zone_s_forecasts_is_not_known() -> None:
     answer = World().ask("GET", "/v1/forecast/quality", params={"zone": "FR"})
     assert answer.status_code == 404
     assert "has forecasts of GB only" in answer.json()["detail"]
+
+
+def errors(store: Store, horizon: str, part: str = "count") -> float:
+    """How many errors of a horizon were counted in all its buckets, or their sum."""
+    amounts = {
+        (name, dict(labels)["horizon"]): 0.0 for name, labels in store.counters() if name.startswith(FORECAST_ERROR)
+    }
+    for (name, labels), value in store.counters().items():
+        if name.startswith(FORECAST_ERROR):
+            amounts[name, dict(labels)["horizon"]] += value
+    return amounts.get((f"{FORECAST_ERROR}_{'bucket' if part == 'count' else 'sum'}", horizon), 0.0)
+
+
+def test_the_error_of_each_measured_hour_is_counted_once_also_over_a_restart(store: Store) -> None:
+    """Of both sources the one that spoke last counts: it was off by 20 g/kWh."""
+    ForecastQuality(store, ["GB"]).refresh(NOW - DAY)
+    before = errors(store, "1h")
+    for _ in range(2):
+        ForecastQuality(store, ["GB"]).refresh(NOW)
+    assert 0 < before < errors(store, "1h")
+    assert (errors(store, "1h"), errors(store, "24h")) == (90 + 25, 16 * 6)  # forecasts are good for a day; of 30 hours
+    assert errors(store, "1h", "sum") == 20.0 * errors(store, "1h")
+
+
+def test_hours_are_counted_when_they_are_measured_and_not_before(tmp_path: Path) -> None:
+    with Store(tmp_path / "greenrun.db") as store:
+        told = series("only", 0, 30, Kind.FORECAST, 5.0)
+        store.save_forecast(Forecast(series=told, fetched_at=NOW - 5 * DAY))
+        quality = ForecastQuality(store, ["GB"])
+        quality.refresh(NOW)
+        assert errors(store, "1h") == 0
+        for until, counted in ((10, 9), (25, 24)):
+            store.save_intensities(series("meter", 0, until, Kind.MEASURED), fetched_at=NOW)
+            quality.refresh(NOW)
+            assert errors(store, "1h") == counted
+        assert errors(store, "24h") == 1

@@ -1,7 +1,7 @@
 """A scripted world under virtual time: hardware, processes and a grid that outlive any number of engine crashes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class World:
     late_refusals: int = 0
     saves_for: timedelta = timedelta(minutes=1)
     checkpoints_as: tuple[int, EndedBy] = (85, EndedBy.CHECKPOINT)
+    said: dict[int, dict[str, Any]] = field(default_factory=dict)  # of their work, by jobs: fields of RunStatus
 
     def __post_init__(self) -> None:
         self.devices: tuple[Device, ...] = EMULATED.devices("world", self.gpus, WATTS)
@@ -95,7 +96,8 @@ class World:
         if process is None:
             return RunStatus(phase=Phase.ABSENT)
         if self.now < process.ends_at:
-            return RunStatus(phase=Phase.RUNNING, started_at=process.started_at, is_checkpointing=process.is_asked)
+            running = RunStatus(phase=Phase.RUNNING, started_at=process.started_at, is_checkpointing=process.is_asked)
+            return replace(running, **self.said.get(process.job_id, {}))
         return RunStatus(
             phase=Phase.EXITED, started_at=process.started_at, ended_at=process.ends_at,
             exit_code=process.exit_code, ended_by=process.ended_by,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from greenrun.api.schemas import JobOut, PlannedOut, RunOut
+from greenrun.api.schemas import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
 from greenrun.core.intensity import Rung
-from greenrun.core.job import DurationSource, Job, JobSpec, State
+from greenrun.core.job import FINISHED, DurationSource, Job, JobSpec, State
 from greenrun.core.ladder import Standing
 from greenrun.ports import Event
 
@@ -34,6 +34,8 @@ def sentences(
         _duration(job.spec),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
+        *(_anomaly(job.id, run, spell) for run in view.runs for spell in run.anomalies),
+        *([_stop_on(job.spec)] if job.spec.stop_on and job.state not in FINISHED else []),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]
 
@@ -97,6 +99,17 @@ def _run(job_id: int, run: RunOut, why: str | None) -> str:
     code = "" if run.exit_code is None else f" with exit code {run.exit_code}"
     ended = f" {began} and ended {time_text(run.ended_at)}" if run.started_at and run.ended_at else ""
     return f"{label}{ended}: {run.outcome.replace('_', ' ')}{code}."
+
+
+def _anomaly(job_id: int, run: RunOut, spell: AnomalyOut) -> str:
+    label, since = f"Run {job_id}.{run.number}", time_text(spell.since)
+    if spell.until is not None:
+        return f"{label} had the anomaly {spell.anomaly} from {since} to {time_text(spell.until)}: {spell.text}."
+    return f"{label} {'has' if run.outcome is None else 'had'} the anomaly {spell.anomaly} since {since}: {spell.text}."
+
+
+def _stop_on(spec: JobSpec) -> str:
+    return f"It is stopped on {' or '.join(spec.stop_on)}, as its user asked."
 
 
 def _code(job: Job) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, PlainSerializer
 
 from greenrun.core.energy import Component, Quality
 from greenrun.core.intensity import Accounting, Basis, Kind, Rung, Signal
-from greenrun.core.job import After, DurationSource, Outcome, PowerSource, State
+from greenrun.core.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
 from greenrun.core.reasons import ReasonCode
 
 
@@ -57,8 +57,20 @@ class PlannedOut(BaseModel):
     put_offs: int
 
 
+class AnomalyOut(BaseModel):
+    """An anomaly of a run; `until` is null while it goes on, and where it went on to the run's end."""
+
+    anomaly: Anomaly
+    since: Instant
+    until: Instant | None
+    text: str
+
+
 class RunOut(BaseModel):
-    """One execution of a job, with what the books know of it now."""
+    """One execution of a job, with what the books know of it now.
+
+    `work` is what the run itself said last that it had done; what that took is null where its energy is not all known.
+    """
 
     id: int
     number: int
@@ -71,6 +83,12 @@ class RunOut(BaseModel):
     energy_quality: Quality
     emissions_g: Number
     emissions_settled_g: Number
+    work: Number
+    work_unit: str | None
+    work_at: Instant | None
+    work_per_kwh: Number
+    energy_per_work_j: Number
+    anomalies: list[AnomalyOut]
     log: str | None
 
 
@@ -144,6 +162,7 @@ class JobOut(BaseModel):
     workdir: str
     unique_key: str | None
     git_commit: str | None
+    stop_on: list[Anomaly]
 
 
 class ExplainOut(BaseModel):
@@ -271,15 +290,3 @@ class EntryOut(BaseModel):
     pue: float
     booked: PricedOut
     settled: PricedOut | None
-
-
-class HealthOut(BaseModel):
-    """Whether the daemon does its work; `reasons` is empty when it does."""
-
-    status: str
-    reasons: list[str]
-    version: str
-    started_at: Instant
-    last_tick_at: Instant | None
-    last_sample_at: Instant | None
-    forecast_fetched_at: Instant | None

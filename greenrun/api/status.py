@@ -4,13 +4,26 @@ from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
+from pydantic import BaseModel
 
-from greenrun.api.schemas import HealthOut
+from greenrun.api.schemas import Instant
 from greenrun.api.service import Daemon, Service
 from greenrun.metrics import Health
 
 router = APIRouter(tags=["status"])
 readiness = APIRouter(tags=["status"])
+
+
+class HealthOut(BaseModel):
+    """Whether the daemon does its work; `reasons` is empty when it does."""
+
+    status: str
+    reasons: list[str]
+    version: str
+    started_at: Instant
+    last_tick_at: Instant | None
+    last_sample_at: Instant | None
+    forecast_fetched_at: Instant | None
 
 
 @router.get("/healthz")

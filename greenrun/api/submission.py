@@ -20,7 +20,7 @@ from pydantic import (
 
 from greenrun.api.sweep import ArrayIn, Axes, wrong_in_array, wrong_in_grid
 from greenrun.core.intensity import ABSURD_G_PER_KWH
-from greenrun.core.job import CHECKPOINT_SIGNALS, MOST_TOGETHER, After, Dependency, DurationSource, JobSpec
+from greenrun.core.job import CHECKPOINT_SIGNALS, MOST_TOGETHER, After, Anomaly, Dependency, DurationSource, JobSpec
 
 MAX_S = 366 * 86_400.0
 MAX_COMMAND_BYTES = 128 * 1024
@@ -145,6 +145,7 @@ class JobIn(BaseModel):
     unique_key: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)] | None = None
     labels: Annotated[dict[Key, Text], Field(max_length=64)] = Field(default_factory=dict)
     git_commit: Text | None = None
+    stop_on: Annotated[list[Anomaly], Field(max_length=len(Anomaly))] = Field(default_factory=list)
     grid: Axes = Field(default_factory=dict)
     array: ArrayIn | None = None
 
@@ -225,6 +226,7 @@ def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:
         unique_key=job.unique_key,
         labels=job.labels,
         git_commit=job.git_commit,
+        stop_on=tuple(dict.fromkeys(job.stop_on)),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from greenrun.api.schemas import (
     AfterOut,
+    AnomalyOut,
     ArrayOut,
     DeviceOut,
     EntryOut,
@@ -22,12 +23,14 @@ from greenrun.api.schemas import (
     SlotOut,
     WaitingOut,
 )
+from greenrun.core.anomalies import Spell
 from greenrun.core.energy import Device, Quality
 from greenrun.core.job import LIVE, Job, Run, State
 from greenrun.core.ladder import Standing
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import Reason, ReasonCode, because
+from greenrun.core.units import J_PER_KWH
 from greenrun.ports import Event, Store
 
 
@@ -35,16 +38,22 @@ def job_views(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:
     """Return jobs with their runs as the books have them now, and the plan for those that wait."""
     runs = store.runs([job.id for job in jobs])
     totals = store.run_totals([run.id for rows in runs.values() for run in rows])
-    return [job_view(job, runs.get(job.id, ()), totals, plan) for job in jobs]
+    spells = store.anomalies([job_id for job_id, rows in runs.items() if rows])
+    return [job_view(job, runs.get(job.id, ()), totals, spells, plan) for job in jobs]
 
 
-def job_view(job: Job, runs: Sequence[Run], totals: Mapping[int, Total], plan: Plan) -> JobOut:
+def job_view(
+    job: Job, runs: Sequence[Run], totals: Mapping[int, Total], spells: Mapping[int, Sequence[Spell]], plan: Plan
+) -> JobOut:
     """Return one job; a waiting one carries the plan's reason rather than the stored one."""
     waits = job.state is State.QUEUED
     placement = plan.placement(job.id) if waits else None
-    stopping = because(ReasonCode.CANCEL_REQUESTED) if job.cancel_requested and job.state in LIVE else None
+    is_stopping = job.cancel_requested and job.state in LIVE
+    has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
+    stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
     reason = (plan.reason(job.id) if waits else stopping) or job.reason
-    return _job_out(job, [run_view(run, totals.get(run.id)) for run in runs], placement, reason)
+    views = [run_view(run, totals.get(run.id), spells.get(run.id, ())) for run in runs]
+    return _job_out(job, views, placement, reason)
 
 
 def tried_view(job: Job, placement: Placement | None, reason: Reason | None) -> JobOut:
@@ -103,11 +112,13 @@ def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: 
         workdir=spec.workdir,
         unique_key=spec.unique_key,
         git_commit=spec.git_commit,
+        stop_on=list(spec.stop_on),
     )
 
 
-def run_view(run: Run, total: Total | None) -> RunOut:
+def run_view(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunOut:
     """Return a run; without a total in the books its energy is unknown."""
+    energy_j = total.energy_j if total and total.quality is not Quality.UNKNOWN else None
     return RunOut(
         id=run.id,
         number=run.number,
@@ -120,6 +131,12 @@ def run_view(run: Run, total: Total | None) -> RunOut:
         energy_quality=total.quality if total else Quality.UNKNOWN,
         emissions_g=total.emissions_g if total else None,
         emissions_settled_g=total.settled_g if total else None,
+        work=run.work,
+        work_unit=run.work_unit,
+        work_at=run.work_at,
+        work_per_kwh=run.work * J_PER_KWH / energy_j if energy_j and run.work else None,
+        energy_per_work_j=energy_j / run.work if energy_j and run.work else None,
+        anomalies=[AnomalyOut(anomaly=row.anomaly, since=row.since, until=row.until, text=row.text) for row in spells],
         log=run.log,
     )
 

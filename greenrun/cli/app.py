@@ -32,12 +32,13 @@ VERBS = {
     "history": ("greenrun.cli.history:app", "Add to what is known of the past."),
     "report": ("greenrun.cli.report:report", "Report energy and emissions of a period."),
     "estimate": ("greenrun.cli.estimate:estimate", "Estimate a job's energy and emissions before it runs."),
+    "measure": ("greenrun.cli.measure:measure", "Measure what a command, or a while, uses."),
     "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),
     "demo": ("greenrun.cli.demo:demo", "Watch it all work in a minute, on a made-up grid."),
     "config": ("greenrun.cli.config:app", "Check, show and find the settings."),
 }
 # What follows the command's first word is the job's own, options included.
-_SETTINGS = {"submit": {"allow_interspersed_args": False}}
+_SETTINGS = {name: {"allow_interspersed_args": False} for name in ("submit", "measure")}
 
 
 class Verbs(Group):

@@ -91,8 +91,13 @@ def _when(job: Mapping[str, Any], now: datetime) -> str:
         return ""
     ended = job["runs"][-1]["ended_at"]
     if not ended:
-        return f"since {text.clock_text(text.instant(started), now)}"
+        marks = "".join(f" ! {name}" for name in _ongoing(job["runs"][-1]))
+        return f"since {text.clock_text(text.instant(started), now)}{marks}"
     return text.span_text(text.instant(started), text.instant(ended), now)
+
+
+def _ongoing(run: Mapping[str, Any]) -> list[str]:
+    return [row["anomaly"] for row in run.get("anomalies") or () if row["until"] is None]
 
 
 def show(ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
@@ -159,6 +164,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "limits", ", ".join(_limits(job, now))
     yield "after", ", ".join(_after(row) for row in job.get("after") or ())
     yield "array", _array(job.get("array"))
+    yield "stopped on", ", ".join(job.get("stop_on") or ())
     if job.get("interruptible"):
         yield "checkpoint", ", ".join(_checkpoints(job))
     yield "submitted", text.clock_text(text.instant(job["submitted_at"]), now, seconds=True)
@@ -215,8 +221,20 @@ def _run_lines(
     yield f"  {'devices:':<11} {', '.join(_device(device, emulated) for device in run['devices']) or 'no GPU'}"
     yield f"  {'energy:':<11} {_energy(run)}"
     yield f"  {'emissions:':<11} {_emissions(run)}"
+    yield from _work_lines(run, now)
     if run["log"]:
         yield f"  {'log:':<11} {text.printable(run['log'])}"
+
+
+def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    if run.get("work") is not None:
+        unit, each = text.printable(run["work_unit"]), run["energy_per_work_j"]
+        per = "" if each is None else f" ({text.figure(run['work_per_kwh'])} per kWh, {text.figure(each)} J each)"
+        yield f"  {'work:':<11} {run['work']:,.15g} {unit}{per}"
+    for row in run.get("anomalies") or ():
+        since, until = (row[name] and text.clock_text(text.instant(row[name]), now) for name in ("since", "until"))
+        span = f"{since} to {until}" if until else f"since {since}"
+        yield f"  {'anomaly:':<11} {row['anomaly']} {span}: {text.printable(row['text'])}"
 
 
 def _run_when(run: Mapping[str, Any], now: datetime) -> str:

@@ -1,13 +1,12 @@
 """Write a report's document in the form that was asked for."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from greenrun.cli import text
 from greenrun.cli.tables import plain_lines
 from greenrun.core.units import J_PER_KWH
-from greenrun.reports import boamps, exports, flat, page
+from greenrun.reports.forms import WRITERS
 
 Row = Mapping[str, Any]
 
@@ -17,19 +16,8 @@ _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
 
 def written(report: Row, form: str) -> str:
     """Return the report as text; `form` is one of greenrun.cli.report.FORMATS."""
-    match form:
-        case "json":
-            return json.dumps(report, ensure_ascii=False)
-        case "csv":
-            return flat.as_csv(report)
-        case "html":
-            return page.as_html(report)
-        case "codecarbon":
-            return exports.codecarbon(report)
-        case "boamps":
-            return json.dumps(boamps.boamps(report), ensure_ascii=False, indent=2)
-        case "sci":
-            return json.dumps(exports.sci(report), ensure_ascii=False, indent=2)
+    if form in WRITERS:
+        return WRITERS[form](report)
     return "\n".join(text.printable(line) for line in _lines(report)) + "\n"
 
 

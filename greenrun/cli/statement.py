@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from greenrun.cli import surroundings
 from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.job import CHECKPOINT_SIGNALS
+from greenrun.core.job import CHECKPOINT_SIGNALS, Anomaly
 from greenrun.paths import JOB_ENVIRONMENT
 
 _OF_INTERRUPTIBLE = ("min-run", "restart-cost", "checkpoint-signal", "checkpoint-exit-code")
@@ -171,6 +172,14 @@ def _signal(text: str, here: Here) -> str:
     return name
 
 
+def _anomalies(text: str, here: Here) -> list[str]:
+    names = [name.strip().replace("-", "_") for name in text.split(",")]
+    unknown = next((name for name in names if name not in list(Anomaly)), None)
+    if unknown is not None:
+        raise ValueError(f"'{unknown}' is not one of {', '.join(Anomaly)}")
+    return names
+
+
 def _path(text: str, here: Here) -> str:
     return str(here.folder / Path(_text(text, here)).expanduser())
 
@@ -240,4 +249,5 @@ OPTIONS: dict[str, Option] = {
     "env": Option("env", _variable, gather=dict),
     "env-file": Option("env_file", _file),
     "log": Option("log", _path),
+    "stop-on": Option("stop_on", _anomalies, gather=lambda lists: list(dict.fromkeys(chain(*lists)))),
 }

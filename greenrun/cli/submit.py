@@ -78,6 +78,9 @@ def submit(
     variables: Annotated[Texts, _option("--env", "NAME[=V]", "A variable it gets; may be repeated.")] = None,
     env_file: Annotated[Text, _option("--env-file", "FILE", "A file of NAME=value lines, read when it starts.")] = None,
     log: Annotated[Text, _option("--log", "FILE", "Where its output goes; else the run's own log.")] = None,
+    stop_on: Annotated[
+        Texts, _option("--stop-on", "A,B", "Stop it when it is noticed to be gpu_idle, stuck or power_off.")
+    ] = None,
     file: Annotated[Text, _option("--file", "FILE", "Submit all jobs of a TOML file ([[job]]), or none.")] = None,
     dry_run: Annotated[bool, _flag("--dry-run", "Say when it would run and why; submit nothing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the job's number alone.")] = False,

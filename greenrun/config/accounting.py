@@ -14,6 +14,7 @@ from greenrun.core.steps import Span, Steps
 from greenrun.providers.settings import ExpandedPath, Section
 
 YEAR = timedelta(days=365)
+HIGHEST_G_PER_HOUR = 5_000.0
 
 Grams = Annotated[float, Field(ge=0, le=5_000, allow_inf_nan=False)]
 Source = Annotated[str, Field(min_length=1, max_length=200)]
@@ -22,7 +23,10 @@ Source = Annotated[str, Field(min_length=1, max_length=200)]
 def _day(value: object) -> datetime:
     """Return the instant that ISO 8601 text states; a day alone begins at midnight UTC."""
     if isinstance(value, str) and len(value.strip()) == 10:
-        value = date.fromisoformat(value.strip())
+        try:
+            value = date.fromisoformat(value.strip())
+        except ValueError as exc:
+            raise ValueError(f"{value!r} is no day; write it like 2026-01-01") from exc
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime.combine(value, time(), UTC)
     return parse_instant(value)
@@ -39,16 +43,32 @@ def _lifetime(value: object) -> timedelta:
     return lifetime
 
 
+def _factors(value: object) -> object:
+    """Return a number, or one for each model, all of them 0 or more."""
+    told = list(value.values()) if isinstance(value, dict) else [value]
+    if not told or not all(row is None or _is_amount(row) for row in told):
+        raise ValueError(f'{value!r} is not grams per hour; write 27.0, or by model {{ "H100" = 35.0 }}')
+    return value
+
+
+def _is_amount(value: object) -> bool:
+    try:
+        return not isinstance(value, bool) and 0 <= float(str(value)) <= HIGHEST_G_PER_HOUR
+    except ValueError:
+        return False
+
+
 Day = Annotated[
     datetime,
     BeforeValidator(_day),
     PlainSerializer(lambda at: at.isoformat().replace("+00:00", "Z"), return_type=str),
 ]
+Factors = Annotated[float | dict[str, float] | None, BeforeValidator(_factors)]
 Lifetime = Annotated[timedelta, BeforeValidator(_lifetime), PlainSerializer(format_duration, return_type=str)]
 
 
 class ContractSettings(Section):
-    """One row of `market`: what a contract says that a kWh emits, for how long, and how much of the energy it covers."""
+    """One row of `market`: what a contract says that a kWh emits, from when to when, and of how much of the energy."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -75,7 +95,7 @@ class EmbodiedSettings(Section):
     """[accounting.embodied]: grams per GPU and hour, for all or by model; or the whole, over so many GPUs' lifetime."""
 
     source: Source
-    g_per_gpu_hour: Grams | dict[str, Grams] | None = None
+    g_per_gpu_hour: Factors = None
     total_kg: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     lifetime: Lifetime | None = None
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -15,7 +14,6 @@ from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section,
 WAYS = "price (with or without tariff), file, or kind"
 
 Price = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
-Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 
 def _clock(text: str) -> str:
@@ -26,6 +24,12 @@ def _clock(text: str) -> str:
 def _days(text: str) -> str:
     parse_days(text)
     return text
+
+
+def _currency(code: str) -> str:
+    if not (len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()):
+        raise ValueError(f'{code!r} is no currency; write it like "EUR"')
+    return code
 
 
 def _zone(name: str) -> str:
@@ -64,7 +68,7 @@ class RuleSettings(Section):
 class ElectricitySettings(Section):
     """[electricity]; prices are per kWh, in `currency`. Without any, costs are unknown."""
 
-    currency: Currency | None = None
+    currency: Annotated[str, AfterValidator(_currency)] | None = None
     price: Price | None = None
     tariff: tuple[RuleSettings, ...] = ()
     timezone: Annotated[str, AfterValidator(_zone)] | None = None
@@ -94,11 +98,6 @@ class ElectricitySettings(Section):
             return None
         zone = ZoneInfo(self.timezone or "UTC")
         return Tariff.of([row.rule for row in self.tariff], self.price, zone)
-
-    @property
-    def path(self) -> Path | None:
-        """The file of prices, if there is one."""
-        return self.file
 
 
 def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:

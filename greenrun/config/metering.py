@@ -1,5 +1,6 @@
 """What the meters are told; apart from the daemon's parts, so that `greenrun measure` need not load those."""
 
+from greenrun.config.external import external_settings
 from greenrun.config.models import Config
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
 
@@ -14,4 +15,5 @@ def meter_settings(config: Config) -> MeterSettings:
         constant=ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
         cpu_kinds=tuple(devices.cpu_meter),
         powercap=devices.powercap,
+        external=external_settings(devices.external),
     )

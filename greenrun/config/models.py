@@ -18,6 +18,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from greenrun.config.accounting import AccountingSettings
 from greenrun.config.electricity import ElectricitySettings
+from greenrun.config.external import ExternalMeters
+from greenrun.config.reporting import ReportsSettings, UncertaintySettings
+from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
@@ -102,6 +105,16 @@ class DevicesSettings(Section):
     powercap: ExpandedPath = Path("/sys/class/powercap")
     emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
     constant: ConstantSettings | None = None
+    external: ExternalMeters = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _counts_once(self) -> Self:
+        if any(each.component in ("cpu", "dram") for each in self.external.values()) and "rapl" in self.cpu_meter:
+            raise ValueError(
+                "an external meter of the CPU or its DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
+                "or its component to 'external'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _constant_has_watts(self) -> Self:
@@ -184,8 +197,11 @@ class Config(BaseSettings):
     accounting: AccountingSettings = Field(default_factory=AccountingSettings)
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
+    anomalies: AnomalySettings = Field(default_factory=AnomalySettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    reports: ReportsSettings = Field(default_factory=ReportsSettings)
+    uncertainty: UncertaintySettings = Field(default_factory=UncertaintySettings)
 
     _read_from: Path | None = PrivateAttr(default=None)
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)

@@ -97,12 +97,14 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for part in path:
+        if isinstance(part, int):  # a row of a list
+            continue
         field = model.model_fields.get(str(part))
         inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if _is_model(kind)] if field else []
         if not inner:
             return []
         model = inner[0]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _is_model(kind: object) -> bool:

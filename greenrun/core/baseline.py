@@ -1,111 +1,154 @@
-"""What the same runs would have emitted, had each job started as soon as it could on the same GPUs.
+"""When a run would have been, had its job started as soon as it could on the same GPUs, and what it would have emitted.
 
-The rule is first come, first served: jobs take their turn by the instant from which they could start (submission,
-start-after, the end of what they wait for), each waits until the GPUs that it truly had are free of those before it,
-and its runs follow one another without a pause. So no GPU is held twice, here as little as in truth.
+Runs take their places in the order in which they truly started: each as early as its job could start and the very GPUs
+that it had are free, for as long as it ran, of those before it. Whatever such a place depends on has ended when the run
+starts, so it is known once the run has ended, whatever comes later, and it is never later than the truth.
 """
 
-import heapq
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.intensity import Floats, Series, SeriesId
+from greenrun.core.intensity import Floats, Kind, Series, SeriesId, Signal
 
-UNSETTLED = -1  # in place of a series' index
+NO_SLICES = "nothing of it is in the books"
+NO_ENERGY = "a part of its energy is not known"
+NOT_AVERAGE = "a part of it is settled with a marginal signal, and only averages are compared"
+NOT_MEASURED = "no measured intensity of the same source is known for when it could have run"
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """When a run would have been: `[start, end)`."""
+
+    start: datetime
+    end: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stint:
-    """A run that ended, in epoch seconds; its first `loads_s` went by on loading what an interruption had saved."""
+    """A run that ended; its first `loads` went by on loading what an interruption had saved."""
 
-    run_id: int
-    devices: tuple[str, ...]
-    start_s: float
-    end_s: float
-    loads_s: float = 0.0
+    start: datetime
+    end: datetime
+    loads: timedelta = timedelta(0)
 
     @property
-    def resumes_s(self) -> float:
+    def resumes(self) -> datetime:
         """When it began to do what it would have done without the interruption."""
-        return min(self.start_s + self.loads_s, self.end_s)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A job that takes its turn: from when it could start, what it had to wait for, and its runs in order."""
-
-    job_id: int
-    ready_s: float
-    after: tuple[int, ...] = ()
-    stints: tuple[Stint, ...] = ()
+        return min(self.start + self.loads, self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Profile:
-    """The slices of runs as arrays of shape (n,): whose, when (epoch seconds), facility energy, settled grams.
+class Settled:
+    """The slices of a run as arrays of shape (n,): their ids, when (epoch seconds), facility energy, settled grams.
 
-    `series_index` points into `series`, or is UNSETTLED. What is not known is NaN.
+    `series_index` points into `series`: what settled each. What is not known is NaN.
     """
 
-    run_ids: NDArray[np.int64]
+    ids: Numbers
     starts_s: Floats
     ends_s: Floats
     facility_kwh: Floats
     settled_g: Floats
-    series_index: NDArray[np.int64]
+    series_index: Numbers
     series: tuple[SeriesId, ...]
 
-
-def as_soon_as_possible(turns: Sequence[Turn]) -> dict[int, float]:
-    """Return when each run would have resumed, in epoch seconds; jobs that wait for one not listed wait for nothing."""
-    by_id = {turn.job_id: turn for turn in turns}
-    waits_for = {turn.job_id: {key for key in turn.after if key in by_id and key != turn.job_id} for turn in turns}
-    waiting: defaultdict[int, list[int]] = defaultdict(list)
-    for job_id, keys in waits_for.items():
-        for key in keys:
-            waiting[key].append(job_id)
-    ready_s = {turn.job_id: turn.ready_s for turn in turns}
-    queue = [(turn.ready_s, turn.job_id) for turn in turns if not waits_for[turn.job_id]]
-    heapq.heapify(queue)
-    free_s: dict[str, float] = {}
-    begun: dict[int, float] = {}
-    while queue:
-        at_s, job_id = heapq.heappop(queue)
-        end_s = _serve(by_id[job_id], at_s, free_s, begun)
-        for later in waiting[job_id]:
-            ready_s[later] = max(ready_s[later], end_s)
-            waits_for[later].discard(job_id)
-            if not waits_for[later]:
-                heapq.heappush(queue, (ready_s[later], later))
-    return begun
+    @property
+    def used(self) -> frozenset[SeriesId]:
+        """Those series that settled any of them."""
+        return frozenset(self.series[index] for index in np.unique(self.series_index).tolist() if index >= 0)
 
 
-def baseline_g(profile: Profile, moved_s: Floats, measured: Mapping[SeriesId, Series]) -> Floats:
-    """Return what each slice would have emitted, had it been `moved_s` later (shape (n,), negative: earlier), in grams.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparable:
+    """A run that ended with all of its slices settled: its place, and from when on it did more than load."""
 
-    It is priced with the series that settled it, and no other: NaN where that does not cover it, or nothing settled it.
+    run_id: int
+    resumes: datetime
+    place: Place
+    slices: Settled
+
+    @property
+    def moved_s(self) -> float:
+        """How much later it would have been, in seconds: 0 or less."""
+        return (self.place.start - self.resumes).total_seconds()
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From when to when its slices would have been, loading included; there must be some."""
+        edges_s = (self.slices.starts_s.min() + self.moved_s, self.slices.ends_s.max() + self.moved_s)
+        return datetime.fromtimestamp(float(edges_s[0]), UTC), datetime.fromtimestamp(float(edges_s[1]), UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compared:
+    """What each slice of a run would have emitted, in grams, and at which mean intensity; or `why` that is not told.
+
+    A slice that went by on loading has 0 g, and neither intensity (NaN) nor kind.
     """
-    grams = np.full(len(profile.run_ids), np.nan)
-    for index, series_id in enumerate(profile.series):
-        mine = profile.series_index == index
+
+    run_id: int
+    slices: Settled
+    intensities: Floats | None = None
+    grams: Floats | None = None
+    kinds: tuple[Kind | None, ...] = ()
+    why: str | None = None
+
+
+def place(stint: Stint, ready: datetime, held: Iterable[Place]) -> Place:
+    """Return the earliest place from `ready` on at which a run meets none of `held`, and never one after the truth.
+
+    `held` are the places of those that started before it on any of its GPUs.
+    """
+    length, at = stint.end - stint.resumes, min(ready, stint.start)
+    for other in sorted((each for each in held if each.start < each.end), key=lambda each: each.start):
+        if other.start >= at + length:
+            break
+        at = max(at, other.end)
+    at = min(at, stint.start)  # later only where the clock was set back
+    return Place(start=at, end=at + length)
+
+
+def compare(run: Comparable, measured: Mapping[SeriesId, Series]) -> Compared:
+    """Return what a run would have emitted at its place, by the series that settled each slice, and no other."""
+    slices = run.slices
+    resumed_s = run.resumes.timestamp()
+    kept = slices.ends_s > resumed_s
+    starts_s = np.where(kept, np.maximum(slices.starts_s, resumed_s), slices.starts_s)
+    kwh = slices.facility_kwh * (slices.ends_s - starts_s) / (slices.ends_s - slices.starts_s)
+    intensities, kinds = np.full(len(slices.ids), np.nan), np.full(len(slices.ids), None)
+    for index, series_id in enumerate(slices.series):
+        mine = kept & (slices.series_index == index)
         if series_id in measured and mine.any():
-            starts_s = profile.starts_s[mine] + moved_s[mine]
-            lengths_s = profile.ends_s[mine] - profile.starts_s[mine]
-            means = measured[series_id].means_between(starts_s, starts_s + lengths_s)
-            grams[mine] = profile.facility_kwh[mine] * means
-    return grams
+            moved_s = starts_s[mine] + run.moved_s
+            lengths_s = slices.ends_s[mine] - starts_s[mine]
+            intensities[mine] = measured[series_id].means_between(moved_s, moved_s + lengths_s)
+            kinds[mine] = _kinds(measured[series_id], moved_s)
+    why = _why_not(slices, kept, intensities)
+    if why is not None:
+        return Compared(run_id=run.run_id, slices=slices, why=why)
+    grams = np.where(kept, kwh * intensities, 0.0)
+    return Compared(run_id=run.run_id, slices=slices, intensities=intensities, grams=grams, kinds=tuple(kinds))
 
 
-def _serve(turn: Turn, ready_s: float, free_s: dict[str, float], begun: dict[int, float]) -> float:
-    """Let a job's runs follow one another, and return when the last would have ended."""
-    at_s = ready_s
-    for stint in turn.stints:
-        at_s = max([at_s, *(free_s.get(device, at_s) for device in stint.devices)])
-        begun[stint.run_id] = at_s
-        at_s += stint.end_s - stint.resumes_s
-        free_s |= dict.fromkeys(stint.devices, at_s)
-    return at_s
+def _kinds(series: Series, at_s: Floats) -> NDArray[np.object_]:
+    """Return the kind of the slot that each instant is in, or of that before it."""
+    known = np.array([*series.kinds, None], dtype=object)
+    return np.asarray(known[np.searchsorted(series.starts_s, at_s, side="right") - 1])
+
+
+def _why_not(slices: Settled, kept: NDArray[np.bool_], intensities: Floats) -> str | None:
+    marginal = [index for index, series_id in enumerate(slices.series) if series_id.signal is not Signal.AVERAGE]
+    bad = {
+        NO_SLICES: not len(slices.ids),
+        NO_ENERGY: bool(np.isnan(slices.facility_kwh).any()),
+        NOT_AVERAGE: bool(np.isin(slices.series_index, marginal).any()),
+        NOT_MEASURED: bool(np.isnan(intensities[kept]).any()),
+    }
+    return next((why for why, is_so in bad.items() if is_so), None)

@@ -1,5 +1,6 @@
 """Energy as meters tell it: cumulative readings per device, cut into slices that belong to one run or to none."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +55,12 @@ def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:
     return tuple(device for device in devices if device.kind is Component.GPU)
 
 
+def package_of(device: str) -> str:
+    """Return the processor package that a device is or belongs to, as `package-0`; the id itself when it names none."""
+    found = re.search(r"package-\d+(-die-\d+)?", device)
+    return found[0] if found else device
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A device's cumulative energy in joules at an instant.
@@ -80,7 +87,7 @@ class Reading:
 class Vitals:
     """What a device last told beside its energy; what is None was not told, which is never 0.
 
-    `power_limit_w` is what it is kept below now, `utilization` (0 to 1) in what part of the last second it did anything.
+    `power_limit_w` is what it is kept below now, `utilization` (0 to 1) in what part of the last second it was busy.
     """
 
     power_w: float | None = None

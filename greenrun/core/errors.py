@@ -112,3 +112,7 @@ class StoreError(GreenrunError):
 
 class StorageFull(StoreError):
     """There is no room to store this durably, so nothing was accepted."""
+
+
+class ReportError(GreenrunError):
+    """A report cannot be written where it was to be."""

@@ -15,7 +15,7 @@ UNGROUPED = "default"  # the project of jobs that name none, which are not alike
 class FinishedJob:
     """A job that succeeded. `duration` is the time of its checkpointed runs and the successful one together.
 
-    `energy_j` is what these runs used (IT energy, no PUE); None unless all of it was measured or integrated.
+    `energy_j` is what GPUs used in these runs (no PUE); None unless all of it was measured or integrated.
     """
 
     job_id: int

@@ -1,10 +1,9 @@
 """What the books hold of a period, summed by the hour, as reports are made of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from greenrun.core.baseline import Profile
 from greenrun.core.energy import Component, Quality
 from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.job import Job, Run
@@ -26,6 +25,9 @@ class Part:
     """The slices of a device that began in one hour, were one run's (or nobody's), and are alike in all else told here.
 
     `energy_j` is None when it is unknown, `quality` then UNKNOWN. A price is None where the slices have none.
+    `marginal_g` is what they emitted by a marginal signal beside the average, `baseline_g` what they would have emitted
+    had their jobs started as soon as they could, `compared_g` what those for which that is booked did emit, settled.
+    `seconds` are weighed by the slices' shares. For `busy_known_s` of them it is told how busy the device was: `busy_s`.
     """
 
     run_id: int | None
@@ -38,6 +40,11 @@ class Part:
     pue: float
     booked: Price | None
     settled: Price | None
+    marginal_g: float | None = None
+    baseline_g: float | None = None
+    compared_g: float | None = None
+    busy_s: float = 0.0
+    busy_known_s: float = 0.0
 
     @property
     def price(self) -> Price | None:
@@ -49,13 +56,13 @@ class Part:
 class Period:
     """Everything of `[start, end)`; a slice belongs to the period in which it begins, so that periods add up.
 
-    `jobs` and `runs` are those that held something in the period, and those before and after it by which is told when
-    they could have started.
+    `jobs` are those that held something in the period, and `runs` all of theirs. `compared` says of each run that ended
+    or goes on why it is not compared with an earlier start; None where it is.
     """
 
     start: datetime
     end: datetime
     parts: Sequence[Part]
-    profile: Profile
     jobs: Sequence[Job]
     runs: Sequence[Run]
+    compared: Mapping[int, str | None]

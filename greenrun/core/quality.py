@@ -19,6 +19,8 @@ HOUR_S = 3_600.0
 HOURS = 48
 LEADS_H = ((0, 6), (6, 12), (12, 24), (24, 48))  # blend.LEADS_H are their middles
 DAY_H = (0, 24)
+HORIZONS_H = (1, 24)  # at which the error of single hours is counted
+OLD_H = 24  # a forecast that was not repeated for longer was not gone by any more
 WINDOW_H, WITHIN_H = 4, 24
 DECIMALS = 6  # what means differ by beyond these is rounding, and hours that differ no more are alike
 ENOUGH = 8  # issues that a figure is made of: those of two days
@@ -65,6 +67,25 @@ def judge(issues: Sequence[Forecast], measured: Series | None, now: datetime) ->
     both = np.isfinite(told) & np.isfinite(truth) & (starts_s + HOUR_S <= now.timestamp())
     told, truth = (np.where(both, means, np.nan).round(DECIMALS) for means in (told, truth))
     return tuple(_quality(lead_h, told[:, slice(*lead_h)], truth[:, slice(*lead_h)]) for lead_h in (*LEADS_H, DAY_H))
+
+
+def misses(issues: Sequence[Forecast], measured: Series, start_s: float, end_s: float) -> dict[int, Floats]:
+    """Return how far off, in g/kWh, forecasts were of the full hours from `start_s` to `end_s`, by horizon in hours.
+
+    Of each hour counts the last forecast of the same question that was known that long before it began. Hours that
+    none told of then, or that are not wholly measured, are left out.
+    """
+    hours_s = np.arange(start_s, end_s, HOUR_S)
+    truth = measured.means(hours_s, HOUR_S)
+    comparable = [row for row in issues if question(row.series.id) == question(measured.id)]
+    told = {horizon_h: np.full(len(hours_s), np.nan) for horizon_h in HORIZONS_H}
+    for issue in sorted(comparable, key=lambda row: row.known_at):
+        means, ahead_h = _forecast(issue).means(hours_s, HOUR_S), (hours_s - issue.known_at.timestamp()) / HOUR_S
+        for horizon_h, known in told.items():
+            is_told = np.isfinite(means) & (ahead_h >= horizon_h) & (ahead_h <= horizon_h + OLD_H)
+            known[is_told] = means[is_told]
+    errors = {horizon_h: np.abs(known - truth) for horizon_h, known in told.items()}
+    return {horizon_h: found[np.isfinite(found)] for horizon_h, found in errors.items()}
 
 
 def captured(told: Floats, truth: Floats) -> float | None:

@@ -1,13 +1,14 @@
 """Cut a device's cumulative readings into slices of one run or of none: the same slices however often it is asked."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 
 from greenrun.core.energy import Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.grading import worst
+from greenrun.core.sharing import divided
 
 # How a mark's `session` tells where on the curve it lies, so that cutting goes on later as if it had never paused.
 _INSIDE = "~"  # after the session's name: between two of its readings
@@ -51,13 +52,15 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A straight piece of the cumulative energy curve."""
+    """A straight piece of the cumulative energy curve, of which nothing is told but what is the same all over it."""
 
     start: datetime
     end: datetime
     start_j: float
     end_j: float
     quality: Quality
+    shares: Mapping[str, float] = field(default_factory=dict)
+    utilization: float | None = None
 
     def energy_at(self, instant: datetime) -> float:
         """Return the counter at `instant` in joules: never decreasing, exact at both ends."""
@@ -65,6 +68,11 @@ class _Line:
             return self.end_j
         share = (instant - self.start) / (self.end - self.start)
         return min(self.end_j, self.start_j + (self.end_j - self.start_j) * share)
+
+    def within(self, start: datetime, end: datetime) -> tuple[float, float]:
+        """Return the seconds and the joules of what lies within `[start, end)`, which it must touch."""
+        first, last = max(start, self.start), min(end, self.end)
+        return (last - first).total_seconds(), self.energy_at(last) - self.energy_at(first)
 
 
 class _Holds:
@@ -78,7 +86,7 @@ class _Holds:
             if first.end is None or first.end > second.start:
                 raise ValueError(f"runs {first.run_id} and {second.run_id} hold {first.device} at the same time.")
         self._starts = [hold.start for hold in self._holds]
-        self.bounds = sorted({*self._starts, *(hold.end for hold in self._holds if hold.end is not None)})
+        self.bounds = _bounds(self._holds)
 
     def run_at(self, instant: datetime) -> int | None:
         """Return the run that holds the device at `instant`, None for nobody."""
@@ -91,6 +99,10 @@ class _Holds:
         return self.bounds[bisect_right(self.bounds, start) : bisect_left(self.bounds, end)]
 
 
+def _bounds(holds: Iterable[Hold]) -> list[datetime]:
+    return sorted({instant for hold in holds for instant in (hold.start, hold.end) if instant is not None})
+
+
 def cut(
     mark: Mark | None,
     readings: Sequence[Reading],
@@ -99,15 +111,20 @@ def cut(
     through: datetime,
     *,
     component: Component = Component.GPU,
+    users: Mapping[str, Hold] | None = None,
     gap_s: float = 10.0,
 ) -> tuple[list[Slice], Mark | None]:
     """Book one device's energy after `mark` up to the last cut instant by `through`; return slices and the new mark.
 
-    Cut instants are `edges`, the starts and ends of the device's holds, and both ends of an interval whose energy is
-    unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies after the
-    last cut waits for the next call. Readings are one device's, in time order; those not after the mark are passed
-    over; without a mark the first reading becomes it. `holds` must be complete up to `through`; those of other
-    devices are ignored.
+    Cut instants are `edges`, the starts and ends of the device's holds or users, and both ends of an interval whose
+    energy is unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies
+    after the last cut waits for the next call. Readings are one device's, in time order; those not after the mark are
+    passed over; without a mark the first reading becomes it. `holds` and `users` must be complete up to `through`;
+    holds of other devices are ignored.
+
+    A device that nobody holds may have `users`, by the labels that its readings' shares name, each over its hold: every
+    one of them gets a slice of its own share of each interval, and nobody the rest. Of a step that is bridged or
+    unknown the shares are not known, nor are they of a label that is no user's.
 
     Energies add up to the counter's difference. A slice's quality is the worst of what it spans: a sampling pause
     longer than `gap_s` seconds or a new sampler session is bridged, by the expected power of its held and free parts;
@@ -120,12 +137,15 @@ def cut(
     if not steps:
         return [], mark
     mine = _Holds(hold for hold in holds if hold.device == mark.device)
-    cuts = _cuts(mark.at, min(through, steps[-1].after.at), [*edges, *mine.bounds, *_unknown_ends(steps)])
+    shared = users or {}
+    instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_unknown_ends(steps)]
+    cuts = _cuts(mark.at, min(through, steps[-1].after.at), instants)
     steps = steps[: bisect_left(steps, cuts[-1], key=lambda step: step.before.at)]
     if not steps:
         return [], mark
     lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w))
-    slices = _slices(cuts, lines, mine, mark.device, component)
+    wholes = _slices(cuts, lines, mine, mark.device, component)
+    slices = [piece for whole, spanned in wholes for piece in divided(whole, _used_j(whole, spanned, shared))]
     return slices, _mark_at(mark, cuts[-1], steps[-1], lines[-1], powers)
 
 
@@ -185,7 +205,10 @@ def _lines(steps: Sequence[_Step], holds: _Holds, powers: _Powers) -> tuple[list
 
 
 def _straight(step: _Step) -> _Line:
-    return _Line(step.before.at, step.after.at, step.before.energy_j, step.after.energy_j, step.quality)
+    before, after = step.before, step.after
+    line = _Line(before.at, after.at, before.energy_j, after.energy_j, step.quality)
+    is_sampled = step.quality is not Quality.UNKNOWN
+    return replace(line, shares=after.shares, utilization=after.utilization) if is_sampled else line
 
 
 def _bridge(step: _Step, bounds: Sequence[datetime], holds: _Holds, powers: _Powers) -> list[_Line]:
@@ -212,25 +235,44 @@ def _weights(spans: Sequence[tuple[datetime, datetime]], holds: _Holds, powers: 
 
 def _slices(
     cuts: Sequence[datetime], lines: Sequence[_Line], holds: _Holds, device: str, component: Component
-) -> list[Slice]:
+) -> list[tuple[Slice, Sequence[_Line]]]:
+    """Return each interval as one slice, with the lines that it spans."""
     starts = [line.start for line in lines]
     slices = []
     for start, end in pairwise(cuts):
         spanned = lines[bisect_right(starts, start) - 1 : bisect_left(starts, end)]
         quality = worst(line.quality for line in spanned)
         energy_j = spanned[-1].energy_at(end) - spanned[0].energy_at(start)
-        slices.append(
-            Slice(
-                device=device,
-                component=component,
-                run_id=holds.run_at(start),
-                start=start,
-                end=end,
-                energy_j=None if quality is Quality.UNKNOWN else energy_j,
-                quality=quality,
-            )
+        whole = Slice(
+            device=device,
+            component=component,
+            run_id=holds.run_at(start),
+            start=start,
+            end=end,
+            energy_j=None if quality is Quality.UNKNOWN else energy_j,
+            quality=quality,
+            busy_s=_busy_s(start, end, spanned),
         )
+        slices.append((whole, spanned))
     return slices
+
+
+def _busy_s(start: datetime, end: datetime, lines: Sequence[_Line]) -> float | None:
+    """Return for how many seconds of an interval the device was busy; None where that is not told of all of it."""
+    busy = [line.utilization * line.within(start, end)[0] for line in lines if line.utilization is not None]
+    return sum(busy) if len(busy) == len(lines) else None
+
+
+def _used_j(whole: Slice, lines: Sequence[_Line], users: Mapping[str, Hold]) -> dict[int, float]:
+    """Return what each run used of an interval, in joules; nothing of a run that was not there then is."""
+    used: dict[int, float] = {}
+    for line in lines:
+        _, line_j = line.within(whole.start, whole.end)
+        for label, share in line.shares.items():
+            hold = users.get(label)
+            if hold is not None and hold.start <= whole.start and (hold.end is None or whole.end <= hold.end):
+                used[hold.run_id] = used.get(hold.run_id, 0.0) + share * line_j
+    return used
 
 
 def _mark_at(mark: Mark, instant: datetime, step: _Step, line: _Line, powers: _Powers) -> Mark:

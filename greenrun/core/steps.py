@@ -1,8 +1,8 @@
 """A step function of time that may have holes: what a kWh costs, or what a contract says that it emits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
@@ -44,6 +44,24 @@ class Steps:
         starts_s, ends_s, values = np.array(columns, dtype=np.float64).reshape(-1, 3).T
         return cls(starts_s=starts_s, ends_s=ends_s, values=values)
 
+    @classmethod
+    def from_starts(cls, rows: Sequence[tuple[datetime, float | None]], longest: timedelta) -> "Steps":
+        """Build from starts in order, each with its value or None for a hole; raise ValueError.
+
+        A span is as long as its distance to the nearer neighbour, or where that is longer than `longest`, as is usual.
+        """
+        starts = [start for start, _ in rows]
+        distances = [after - before for before, after in pairwise(starts)]
+        usual = sorted(distances)[(len(distances) - 1) // 2] if distances else None
+        if usual is None or not timedelta(0) < min(distances) <= usual <= longest:
+            raise ValueError(f"its values must follow one another, each once, at most {longest} apart")
+        spans = []
+        for (start, value), before, after in zip(rows, [usual, *distances], [*distances, usual], strict=True):
+            nearer = min(before, after)
+            if value is not None:
+                spans.append(Span(start, start + (nearer if nearer <= longest else usual), value))
+        return cls.of(spans)
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -51,6 +69,11 @@ class Steps:
         """Return the spans, in time order."""
         columns = zip(self.starts_s.tolist(), self.ends_s.tolist(), self.values.tolist(), strict=True)
         return [Span(_instant(start), _instant(end), value) for start, end, value in columns]
+
+    def between(self, start: datetime, end: datetime) -> "Steps":
+        """Return the spans that touch `[start, end)`, whole."""
+        kept = (self.ends_s > start.timestamp()) & (self.starts_s < end.timestamp())
+        return Steps(starts_s=self.starts_s[kept], ends_s=self.ends_s[kept], values=self.values[kept])
 
     def scaled(self, *, plus: float, times: float) -> "Steps":
         """Return `(value + plus) x times` over the same spans."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
 
+from greenrun.core.energy import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.job import Job, Run
 from greenrun.core.status import Phase, RunStatus
@@ -38,7 +39,8 @@ class LocalExecutor:
 
     Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders `runs_dir/../checkpoints/JOB`.
     Devices are locked in `locks_dir`, which all daemons of the host must share. `on_change` is called from another
-    thread, some milliseconds after a run has started or ended; it must not block or raise.
+    thread, some milliseconds after a run has started or ended; it must not block or raise. `devices` tells those of
+    the host, so that a run's GPUs are shown to it in their vendor's way.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class LocalExecutor:
         locks_dir: Path,
         on_change: Callable[[], None] | None = None,
         log_cap_bytes: int = LOG_CAP_BYTES,
+        devices: Callable[[], Sequence[Device]] = tuple,
     ) -> None:
         """Make `runs_dir` where it is missing; raise ExecutorError when it cannot be had."""
         self._runs_dir = runs_dir.absolute()
         self._locks = DeviceLocks(locks_dir.absolute())
         self._log_cap_bytes = log_cap_bytes
+        self._devices = devices
         try:
             self._runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._inode = self._runs_dir.stat().st_ino
@@ -181,8 +185,8 @@ class LocalExecutor:
     def _start(self, run: Run, job: Job) -> None:
         checkpoints = self._runs_dir.parent / "checkpoints" / str(job.id)
         checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cap = self._log_cap_bytes
-        spec = shim_spec(run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=cap)
+        cap, there = self._log_cap_bytes, self._devices()
+        spec = shim_spec(run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=cap, devices=there)
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:
             pid, ready = spawn_shim(spec, locks, run.label)

@@ -8,6 +8,7 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
     started.json  written just before the command is executed: when, and the command's identity
     stop.json     written by the daemon before it signals the shim: who asked, and whether to checkpoint first
     exit.json     how it ended, written when nothing of the run's tree is left
+    progress      written by the run itself, or by nobody: how much it has done (GREENRUN_PROGRESS names this file)
 
 Instants in the records are epoch seconds. A folder that holds barred.json is a tombstone: that run can never start.
 
@@ -27,6 +28,7 @@ from collections.abc import Mapping
 VERSION = 2
 LOCK, LOG = "lock", "log"
 RUN, STARTED, STOP, EXIT, BARRED = "run.json", "started.json", "stop.json", "exit.json", "barred.json"
+PROGRESS = "progress"
 TEMPORARY = ".tmp-"
 RECORD_BYTES = 4096
 HOW, CHECKPOINT = "how", "checkpoint"

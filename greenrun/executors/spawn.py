@@ -8,13 +8,21 @@ from datetime import UTC
 from pathlib import Path
 from signal import Signals
 
+from greenrun.core.energy import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Run
+from greenrun.core.visibility import visible
 from greenrun.executors import shim_entry
+from greenrun.executors.run_folder import PROGRESS
 
 
-def shim_spec(run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_bytes: int) -> dict[str, object]:
-    """Return what the shim must know (`shim.Spec`) but for its locks; never write it down: it holds the environment."""
+def shim_spec(
+    run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_bytes: int, devices: Sequence[Device] = ()
+) -> dict[str, object]:
+    """Return what the shim must know (`shim.Spec`) but for its locks; never write it down: it holds the environment.
+
+    `devices` are those of the host, which say whose GPUs the run holds.
+    """
     return {
         "token": run.token,
         "job": run.job_id,
@@ -26,7 +34,7 @@ def shim_spec(run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_by
         "workdir": job.spec.workdir,
         "env": dict(job.spec.env),
         "env_file": job.spec.env_file,
-        "own_env": own_environment(run, job, checkpoints),
+        "own_env": own_environment(run, job, folder, checkpoints) | visible(run.devices, devices),
         "log": job.spec.log,
         "log_cap_bytes": log_cap_bytes,
         "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),
@@ -44,16 +52,15 @@ def signal_number(name: str) -> int:
         raise ExecutorError(text) from exc
 
 
-def own_environment(run: Run, job: Job, checkpoints: Path) -> dict[str, str]:
-    """Return the variables that greenrun itself gives to a run; they win over the job's."""
+def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict[str, str]:
+    """Return what greenrun itself tells a run by variables, beside its GPUs; they win over the job's."""
     variables = {
-        "CUDA_VISIBLE_DEVICES": ",".join(run.devices),
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "GREENRUN_JOB_ID": str(run.job_id),
         "GREENRUN_RUN": run.label,
         "GREENRUN_ATTEMPT": str(run.number),
         "GREENRUN_RUN_TOKEN": run.token,
         "GREENRUN_CHECKPOINT_DIR": str(checkpoints),
+        "GREENRUN_PROGRESS": str(folder / PROGRESS),
     }
     if job.spec.finish_by is not None:
         variables["GREENRUN_FINISH_BY"] = job.spec.finish_by.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -11,6 +11,7 @@ from greenrun.core.job import Run
 from greenrun.core.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
+from greenrun.executors.progress import work_of
 from greenrun.executors.run_folder import (
     BARRED,
     CHECKPOINT,
@@ -45,7 +46,8 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], compla
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
     found = _exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
-    return replace(found, log=log) if isinstance(log := record.get("log"), str) else found
+    log = record.get("log")
+    return replace(found, log=log if isinstance(log, str) else None, **work_of(folder))
 
 
 def own_record(folder: Path, run: Run) -> dict[str, object] | None:

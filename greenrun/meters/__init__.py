@@ -4,20 +4,32 @@ That process imports this package too, so what only the daemon needs is imported
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from greenrun.core.energy import Device, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, MeterError, Problem
-from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
+from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
-__all__ = ["CPU_KINDS", "KINDS", "ConstantSettings", "EmulatedSettings", "MeterSettings", "OpenMeter", "open_meter"]
+if TYPE_CHECKING:
+    from greenrun.meters.sampler import Log
 
-KINDS = ("nvml", "emulated", "constant", "none")
+__all__ = [
+    "CPU_KINDS",
+    "KINDS",
+    "ConstantSettings",
+    "EmulatedSettings",
+    "ExternalSettings",
+    "MeterSettings",
+    "OpenMeter",
+    "open_meter",
+]
+
+KINDS = ("nvml", "amd", "emulated", "constant", "none")
 CPU_KINDS = ("rapl", "none")
-TO_COME = ("amd",)  # names that settings may hold already: refused when tried, so that the next in the list is
 
 
 class OpenMeter(Protocol):
@@ -53,31 +65,35 @@ class OpenMeter(Protocol):
         """End what was started; harmless when repeated."""
 
 
-def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path) -> OpenMeter:
+def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log: "Log | None" = None) -> OpenMeter:
     """Open the first of `settings.kinds` that works on this host, and beside it the first of `settings.cpu_kinds`.
 
-    `runs_dir` holds the local executor's run folders, `state_dir` keeps where counters stood. Raises ConfigError for a
-    name that is no meter, MeterError with every refusal when none works.
+    Every one of `settings.external` is opened besides, whether it answers already or not.
+    `runs_dir` holds the local executor's run folders, `state_dir` keeps where counters stood; `log` is told of samplers
+    in trouble, the program's log when None. Raises ConfigError for a name that is no meter, MeterError with every
+    refusal when none works.
     """
     from greenrun.meters.joined import Joined
 
-    _check("devices.meter", settings.kinds, KINDS, TO_COME)
+    _check("devices.meter", settings.kinds, KINDS)
     _check("devices.cpu_meter", settings.cpu_kinds, CPU_KINDS)
-    opening = partial(_open, settings=settings, runs_dir=runs_dir, state_dir=state_dir)
-    gpus = _first("No meter could be opened, so greenrun cannot tell the GPUs.", settings.kinds, opening)
-    if settings.cpu_kinds == ("none",):
-        return gpus
+    opening = partial(_open, settings=settings, runs_dir=runs_dir, state_dir=state_dir, log=log)
+    meters = [_first("No meter could be opened, so greenrun cannot tell the GPUs.", settings.kinds, opening)]
     try:
-        cpu = _first("No meter of devices.cpu_meter could be opened.", settings.cpu_kinds, opening)
+        if settings.cpu_kinds != ("none",):
+            meters.append(_first("No meter of devices.cpu_meter could be opened.", settings.cpu_kinds, opening))
+        for each in settings.external:
+            meters.append(opening("external", settings=replace(settings, external=(each,)), refusals=()))
     except MeterError:
-        gpus.close()
+        for meter in meters:
+            meter.close()
         raise
-    return Joined((gpus, cpu))
+    return Joined(meters) if len(meters) > 1 else meters[0]
 
 
-def _check(field: str, kinds: Sequence[str], known: Sequence[str], to_come: Sequence[str] = ()) -> None:
+def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:
     """Raise ConfigError unless every name is a meter that this version knows, and there is one."""
-    unknown = [kind for kind in kinds if kind not in (*known, *to_come)]
+    unknown = [kind for kind in kinds if kind not in known]
     if kinds and not unknown:
         return
     found = f"{unknown[0]!r} is not a meter" if unknown else "no meter is named"
@@ -96,13 +112,14 @@ def _first(what: str, kinds: Sequence[str], opening: Callable[..., OpenMeter]) -
     raise MeterError(f"{what} {' '.join(refusals)}")
 
 
-def _open(kind: str, settings: MeterSettings, runs_dir: Path, state_dir: Path, refusals: Sequence[str]) -> OpenMeter:
+def _open(
+    kind: str, settings: MeterSettings, runs_dir: Path, state_dir: Path, log: "Log | None", refusals: Sequence[str]
+) -> OpenMeter:
     from greenrun.meters.none import NoMeter
     from greenrun.meters.sampler import Sampler
     from greenrun.meters.wire import Request
 
-    if kind in TO_COME:
-        raise MeterError("comes with a later release, so it cannot be read yet.")
     if kind == "none":
         return NoMeter(refusals)
-    return Sampler(Request(kind=kind, settings=settings, runs_dir=runs_dir, state_dir=state_dir), refusals=refusals)
+    request = Request(kind=kind, settings=settings, runs_dir=runs_dir, state_dir=state_dir)
+    return Sampler(request, refusals=refusals, log=log)

@@ -1,4 +1,4 @@
-"""Joules out of what an external meter answers: a number, alone or somewhere in JSON, in the unit that its user says."""
+"""Joules out of what an external meter answers: a number, alone or somewhere in JSON, in the unit its user says."""
 
 import json
 import re

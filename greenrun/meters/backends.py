@@ -62,18 +62,40 @@ def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
     return backend
 
 
+def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
+    """Open AMD's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
+    from greenrun.meters.amd import AmdDriver  # other meters do without
+    from greenrun.meters.nvml import NvmlBackend
+
+    backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir, driver=AmdDriver())
+    backend.keep_integrating()
+    return backend
+
+
 def open_rapl(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open the counters of the CPU's packages and memory; raise MeterError when this user cannot read them."""
-    from greenrun.meters.rapl import RaplBackend  # other meters do without
+    from greenrun.meters.cputime import CpuClock  # other meters do without
+    from greenrun.meters.rapl import RaplBackend
 
-    return RaplBackend(settings.powercap, state_dir)
+    return RaplBackend(settings.powercap, state_dir, CpuClock(runs_dir))
+
+
+def open_external(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
+    """Open the first of the external meters, whether it answers already or not: it may do so later."""
+    from greenrun.meters.external import ExternalBackend  # other meters do without
+
+    backend = ExternalBackend(settings.external[0], state_dir)
+    backend.keep_asking()
+    return backend
 
 
 BACKENDS: Mapping[str, Open] = {
     "nvml": open_nvml,
+    "amd": open_amd,
     "emulated": open_emulated,
     "constant": open_constant,
     "rapl": open_rapl,
+    "external": open_external,
 }
 
 

@@ -1,4 +1,4 @@
-"""Run somebody's command for its output, and be sure that it ends: without a shell, its group killed when time is up."""
+"""Run somebody's command for its output, and be sure that it ends: without a shell, its group killed in time."""
 
 import os
 import select

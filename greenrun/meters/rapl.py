@@ -16,6 +16,7 @@ from greenrun.clock import utc_now
 from greenrun.core.energy import Component, Device, Quality, Reading, Vitals
 from greenrun.core.errors import MeterError
 from greenrun.meters.boards import Ledger, Standing, fresh
+from greenrun.meters.cputime import CpuClock, CpuTimes, shares
 from greenrun.meters.host import boot_id, host_tag
 from greenrun.meters.powercap import Zone, without_mirrors, zones_in
 
@@ -64,6 +65,7 @@ class _Metered:
     device: Device
     standing: Standing | None = None
     read_at_s: float = 0.0  # monotonic
+    times: CpuTimes | None = None  # at that time
     troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0}))
 
 
@@ -74,12 +76,16 @@ class RaplBackend:
         self,
         root: Path,
         state_dir: Path,
+        cpu: CpuClock,
         *,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Find the zones below `root`; raise MeterError when there are none, or their counters cannot be read."""
-        self._now, self._clock = now, clock
+        """Find the zones below `root`; raise MeterError when there are none, or their counters cannot be read.
+
+        `cpu` tells whose CPU time it was, by which the energy of every zone is divided.
+        """
+        self._now, self._clock, self._cpu = now, clock, cpu
         self._session, self._boot = uuid4().hex, boot_id()
         zones = zones_in(root)
         _check_readable(root, zones)
@@ -91,7 +97,8 @@ class RaplBackend:
 
     def sample(self) -> Sequence[Reading]:
         """Return a reading of each zone that can be read; raise MeterError when none can."""
-        readings = [reading for each in self._metered if (reading := self._read(each))]
+        times = self._cpu.look(self._now())
+        readings = [reading for each in self._metered if (reading := self._read(each, times))]
         if not readings:
             raise MeterError(f"None of the {len(self._metered)} counters of the CPU can be read any more.")
         self._kept |= {each.device.id: each.standing for each in self._metered if each.standing}
@@ -106,7 +113,7 @@ class RaplBackend:
         """Return none: it tells nothing but energy."""
         return {}
 
-    def _read(self, each: _Metered) -> Reading | None:
+    def _read(self, each: _Metered, times: CpuTimes | None) -> Reading | None:
         try:
             raw_j = each.zone.counter_j()
         except (OSError, ValueError):  # the package was taken offline, or its driver unloaded: it may come back
@@ -114,6 +121,7 @@ class RaplBackend:
             return None
         at = self._now()
         each.standing = self._stand(each, raw_j, at.timestamp())
+        used, each.times = shares(each.times, times), times
         return Reading(
             device=each.device.id,
             at=at,
@@ -121,6 +129,7 @@ class RaplBackend:
             quality=Quality.MEASURED,
             counter=f"{self._boot}/rapl/{each.standing.base}",
             session=self._session,
+            shares=used,
         )
 
     def _stand(self, each: _Metered, raw_j: float, at_s: float) -> Standing:

@@ -6,8 +6,6 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
-import structlog
-
 from greenrun.core.energy import Device, MeterHealth, Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.child import COMMAND, Child, ChildGone
@@ -21,8 +19,6 @@ POKE_LIMIT_S = 0.25
 CLOSING_LIMIT_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 STEADY_S = 60.0  # a sampler that lived this long is restarted without waiting longer than the first time
-
-_log = structlog.get_logger(__name__)
 
 
 class Log(Protocol):
@@ -49,7 +45,7 @@ class Sampler:
         self.refusals = tuple(refusals)
         self.restarts = 0
         self._kind = request.kind
-        self._log: Log = log or _log
+        self._log: Log = log or _program_log()
         self._command = (*command, pack_request(request))
         self._hello_limit_s = hello_limit_s
         self._silence_limit_s = silence_limit_s
@@ -231,3 +227,10 @@ class _Pokes:
         """Note that a new process answers, which was not asked anything yet."""
         self._is_away = False
         self._answered = self._asked
+
+
+def _program_log() -> Log:
+    import structlog  # which takes a while, and `greenrun measure` does without
+
+    log: Log = structlog.get_logger(__name__)
+    return log

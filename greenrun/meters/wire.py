@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.energy import Component, Device, Quality, Reading, Vitals
-from greenrun.meters.settings import ConstantSettings, EmulatedSettings, MeterSettings
+from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,17 @@ def unpack_request(text: str) -> Request:
             constant=ConstantSettings(**constant) if constant else None,
             cpu_kinds=tuple(settings["cpu_kinds"]),
             powercap=Path(settings["powercap"]),
+            external=tuple(_external(each) for each in settings["external"]),
         ),
         runs_dir=Path(fields["runs_dir"]),
         state_dir=Path(fields["state_dir"]),
+    )
+
+
+def _external(fields: Mapping[str, Any]) -> ExternalSettings:
+    file = fields["header_file"]
+    return ExternalSettings(
+        **{**fields, "command": tuple(fields["command"]), "header_file": Path(file) if file else None}
     )
 
 

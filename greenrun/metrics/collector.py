@@ -6,6 +6,7 @@ Totals come from the store, which persists them, so a restart continues them. Wh
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from threading import Lock
@@ -15,19 +16,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from greenrun.core.energy import Component, Device
-from greenrun.core.job import Job, Outcome, Run, State
+from greenrun.core.energy import BOOKED
+from greenrun.core.errors import StoreError
+from greenrun.core.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.plan import Placement, Waiting
 from greenrun.core.reasons import FORCED
+from greenrun.metrics.devices import device_metrics
 from greenrun.metrics.grid import grid_metrics, request_metrics
-from greenrun.metrics.histograms import histogram_metrics
-from greenrun.metrics.live import gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
+from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan_metrics
 from greenrun.metrics.meter import meter_metrics
 from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
 
-MAX_PROJECTS = 20  # several totals of each: all series together stay below 500
+MAX_PROJECTS = 16  # several totals of each: all series together stay below 500
 MAX_RUNNING_JOBS = 50
 OTHER = "other"
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
@@ -55,16 +58,31 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "CO2e of devices while no job held them, booked as greenrun_settled_emissions_grams_total is.",
         ("component",),
     ),
+    "greenrun_settled_baseline_emissions_grams_total": (
+        "CO2e that compared jobs would have emitted, each run started as soon as it could on the same GPUs; settled.",
+        ("project",),
+    ),
+    "greenrun_compared_emissions_grams_total": (
+        "CO2e of the same slices as greenrun_settled_baseline_emissions_grams_total, as they were; settled.",
+        ("project",),
+    ),
+    "greenrun_marginal_emissions_grams_total": (
+        "CO2e of jobs by the marginal signal that grid.marginal names, PUE included; never part of another total.",
+        ("project",),
+    ),
     "greenrun_jobs_submitted_total": ("Jobs accepted.", ()),
     "greenrun_jobs_finished_total": ("Jobs that ended, by how they did.", ("outcome",)),
     "greenrun_deadlines_missed_total": ("Jobs that did not keep a limit their user had set.", ()),
+    "greenrun_anomalies_total": ("Anomalies that began, by rule.", ("rule",)),
     "greenrun_forced_starts_total": ("Starts for which no cleaner hour could be chosen, by why.", ("reason",)),
 }
+_ABSENT_AT_FIRST = {"greenrun_marginal_emissions_grams_total"}  # most have no source of it, and 0 would be a lie
 _FROM_ZERO: Mapping[str, Sequence[str]] = {
-    "component": tuple(Component),
+    "component": BOOKED,
     "outcome": FINISHED_AS,
     "project": ("default",),
     "reason": FORCED,
+    "rule": tuple(Anomaly),
 }
 
 Labels = tuple[tuple[str, str], ...]
@@ -88,40 +106,46 @@ class MetricsCollector(Collector):
         self._runs: dict[int, int] = {}  # the last run of each job that is shown
         self._lock = Lock()
 
+    def warm(self) -> None:
+        """Do now what the first scrape would wait for: add up what runs have used so far.
+
+        A store that cannot be read now is the scrapes' to tell.
+        """
+        with suppress(StoreError):
+            self.collect()
+
     def collect(self) -> Iterable[Metric]:
         """Return every family as it is now."""
         with self._lock:
             totals, live = self._store.counters(), self._store.live_runs()
             return [
-                *self._about(live),
+                *self._about(),
+                *device_metrics(self._state, live, totals),
                 *self._totals(totals),
                 *histogram_metrics(totals, self._state.examples()),
+                *error_metrics(totals),
+                *duration_metrics(self._state),
                 *grid_metrics(self._state),
                 *request_metrics(self._state),
                 *quality_metrics(self._state),
                 *self._jobs(live),
                 *self._running(live),
+                *anomaly_metrics(self._state),
                 *liveness_metrics(self._state),
                 *meter_metrics(self._state),
             ]
 
-    def _about(self, live: Sequence[Run]) -> Iterator[Metric]:
+    def _about(self) -> Iterator[Metric]:
         state = self._state
         about = {"version": state.version, "revision": state.revision, "python_version": platform.python_version()}
         build = InfoMetricFamily("greenrun_build", "What this daemon was built from.")
         build.add_metric((), about)
-        gpus = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
-        leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=("gpu_uuid",))
-        held = {device for run in live for device in run.devices}
-        for device in state.devices():
-            if device.kind is Component.GPU:
-                gpus.add_metric((), _gpu_labels(device))
-                leased.add_metric((device.id,), float(device.id in held))
-        yield from (build, gpus, leased)
+        yield build
         yield gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
 
     def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
-        sums = {name: dict.fromkeys(_from_zero(labels), 0.0) for name, (_, labels) in TOTALS.items()}
+        from_zero = {name: _from_zero(labels) for name, (_, labels) in TOTALS.items() if name not in _ABSENT_AT_FIRST}
+        sums = {name: dict.fromkeys(from_zero.get(name, ()), 0.0) for name in TOTALS}
         for (name, pairs), value in totals.items():
             if name in TOTALS:
                 key = self._key(TOTALS[name][1], dict(pairs))
@@ -192,11 +216,6 @@ def _from_zero(labels: tuple[str, ...]) -> list[tuple[str, ...]]:
     if not labels:
         return [()]
     return [(value,) for value in _FROM_ZERO[labels[0]]] if len(labels) == 1 else []
-
-
-def _gpu_labels(device: Device) -> dict[str, str]:
-    source = "emulated" if device.emulated else device.source
-    return {"gpu": str(device.index), "gpu_uuid": device.id, "model": device.model, "energy_source": source}
 
 
 def _job_labels(job: Job) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.job import Anomaly
 from greenrun.core.plan import Plan
 from greenrun.metrics.state import LiveState
 
@@ -35,6 +36,15 @@ def liveness_metrics(state: LiveState) -> Iterator[Metric]:
     if (room := state.room()) is not None:
         yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", room.free)
         yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", room.size)
+
+
+def anomaly_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield how many runs have each anomaly now."""
+    found, text = state.anomalous(), "Jobs whose run has the anomaly now, by rule."
+    anomalous = GaugeMetricFamily("greenrun_jobs_anomalous", text, labels=("rule",))
+    for anomaly in Anomaly:
+        anomalous.add_metric((anomaly.value,), found.get(anomaly, 0))
+    yield anomalous
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.quality import DAY_H
 from greenrun.metrics.state import LiveState
 from greenrun.quality import Judged
 
@@ -30,7 +31,10 @@ _FIGURES = {
 
 
 def quality_metrics(state: LiveState) -> Iterator[Metric]:
-    """Yield how good forecasts were, by lead time, over the last weeks; nothing of which too little is known."""
+    """Yield how good forecasts of a whole day were, over the last weeks; nothing of which too little is known.
+
+    Shorter lead times are for the API to tell: each would be a dozen series for every zone.
+    """
     newest: dict[tuple[str, str], Judged] = {}
     for judged in state.quality():
         newest.setdefault((judged.series.zone, judged.series.provider), judged)
@@ -38,7 +42,8 @@ def quality_metrics(state: LiveState) -> Iterator[Metric]:
         family = GaugeMetricFamily(name, text, labels=_LABELS)
         for origin, judged in newest.items():
             for row in judged.leads:
-                if (value := getattr(row, figure)) is not None:
+                is_day = row.lead_h[1] - row.lead_h[0] == DAY_H[1]
+                if is_day and (value := getattr(row, figure)) is not None:
                     family.add_metric((*origin, f"{row.lead_h[0]}-{row.lead_h[1]}h"), value)
         if family.samples:
             yield family

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from greenrun import __version__
 from greenrun.core.energy import Device, MeterHealth
-from greenrun.core.histogram import Example
+from greenrun.core.histogram import PLAN_DURATION, Example, Seen
+from greenrun.core.job import Anomaly
 from greenrun.core.ladder import Standing, Word
 from greenrun.core.plan import Plan
 from greenrun.quality import Judged
@@ -38,10 +39,11 @@ class LiveState:
     `standings` is what is gone by in each watched zone, `words` what each provider said last of each. `requests` counts
     what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
     that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
-    moved a waiting job, `put_offs` how often past its first promise; `quality` how good the forecasts of each series
-    were, newest series first; `meter` how well the devices can be read. `examples` are the last values
-    of the histograms by name and bucket, `write_failures` how
-    often something could not be stored, and `room` how full the disk is, None when that is not known.
+    moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly now,
+    `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be read.
+    `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider took
+    to answer, `write_failures` how often something could not be stored, and `room` how full the disk is, None when that
+    is not known.
     """
 
     now: Callable[[], datetime]
@@ -56,9 +58,12 @@ class LiveState:
     quota_left: Callable[[], Mapping[str, int]] = dict
     plan_changes: Callable[[], int] = int
     put_offs: Callable[[], int] = int
+    anomalous: Callable[[], Mapping[Anomaly, int]] = dict
     quality: Callable[[], Sequence[Judged]] = tuple
     meter: Callable[[], MeterHealth] = MeterHealth
     examples: Callable[[], Mapping[tuple[str, float], Example]] = dict
+    planning: Callable[[], Seen] = lambda: Seen(PLAN_DURATION)
+    asking: Callable[[], Mapping[str, Seen]] = dict
     write_failures: Callable[[], int] = int
     room: Callable[[], Room | None] = lambda: None
     pue: float = 1.0

@@ -73,17 +73,18 @@ class Web:
     """One source's address. Calls come one after another, `every` apart: all of them, or those `per_path`.
 
     `secrets` never appear in errors. `quota_left` is what the source last said may still be asked, None if nothing.
-    It is closed together with another one `beside` it.
+    It is closed together with another one `beside` it. Errors name the `section` of the settings that it stands in.
     """
 
     def __init__(
         self, name: str, settings: WebSettings, *, every: timedelta, per_path: bool = False,
         secrets: Sequence[str] = (), headers: Mapping[str, str] | None = None, beside: "Web | None" = None,
+        section: str | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.quota_left: int | None = None
         self.dropped: Counter[str] = Counter()
-        self._settings = settings
+        self._settings, self._section = settings, section or f"[provider.{name}]"
         self._every_s, self._per_path = every.total_seconds(), per_path
         self._given = tuple(secrets)
         self.hide()
@@ -189,7 +190,7 @@ class Web:
                 request = self._followed(request, response.next_request)
             finally:
                 response.close()
-        raise ProviderRefused(f"{self.name} redirects in circles; correct the url of [provider.{self.name}]")
+        raise ProviderRefused(f"{self.name} redirects in circles; correct the url of {self._section}")
 
     def _opened(self, limit_s: float) -> httpx.Client:
         if self._client is None:
@@ -204,7 +205,7 @@ class Web:
         if (asked.url.scheme, asked.url.netloc) != (to.url.scheme, to.url.netloc):
             raise ProviderRefused(
                 f"{self.name} redirects to another host ({to.url.scheme}://{to.url.host}), where greenrun does not"
-                f" follow; correct the url of [provider.{self.name}] if that is where it lives now"
+                f" follow; correct the url of {self._section} if that is where it lives now"
             )
         return to
 
@@ -257,7 +258,7 @@ class Web:
         what, check = "does not answer this question", "zone and url"
         if status in (401, 403):
             what, check = "refuses access", "key and plan"
-        text = f"{self.name} {what} (HTTP {status}{said}); check {check} of [provider.{self.name}]"
+        text = f"{self.name} {what} (HTTP {status}{said}); check {check} of {self._section}"
         return ProviderRefused(text, status=status)
 
     def _note_quota(self, headers: httpx.Headers) -> None:

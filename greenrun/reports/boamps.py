@@ -119,10 +119,7 @@ def _told(row: Row, report: Row) -> dict[str, str | float]:
 def _put(report: dict[str, Any], path: tuple[str, ...], name: str, value: str | float) -> None:
     place: Any = report
     for part in path:
-        if part in LISTS:
-            place = place.setdefault(part, [{}])[0]
-        else:
-            place = place.setdefault(part, {})
+        place = place.setdefault(part, [{}])[0] if part in LISTS else place.setdefault(part, {})
     place[name] = value
 
 

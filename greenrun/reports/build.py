@@ -9,16 +9,18 @@ from typing import Any, Protocol
 
 from greenrun import __version__
 from greenrun.core.energy import Device
-from greenrun.core.intensity import Kind, Series, SeriesId
+from greenrun.core.intensity import Kind
 from greenrun.core.period import Part, Period
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports import caveats, rows
-from greenrun.reports.counterfactual import compare
+from greenrun.reports.bases import Bases, Rates
 from greenrun.reports.figures import Figures, brief, kwh, measure
+from greenrun.reports.identity import Hardware, Place
+from greenrun.reports.idle import LEARNED_OVER
+from greenrun.reports.uncertainty import Widths
 
 SCHEMA_VERSION = 1
 BY = ("project", "user", "job", "month", "zone")
-TURNS_FROM = timedelta(days=31)  # how long before a period jobs take their turn in the comparison
 
 Report = dict[str, Any]
 
@@ -26,22 +28,35 @@ Report = dict[str, Any]
 class Archive(Protocol):
     """What a report needs of the store."""
 
-    def period(self, start: datetime, end: datetime, *, before: timedelta) -> Period:
+    def period(self, start: datetime, end: datetime) -> Period:
         """Return what the books hold of `[start, end)`."""
 
-    def intensities(
-        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
-    ) -> Series:
-        """Return the measured slots that touch `[start, end)`."""
+    def waits(self, start: datetime, end: datetime) -> bool:
+        """Whether a slice of `[start, end)` waits for its settled price, or a run that began before its end goes on."""
+
+    def idle_powers_w(self, since: datetime, until: datetime) -> Mapping[str, float]:
+        """Return the median power of each GPU while nobody held it."""
+
+    def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
+        """Return the highest mean power of a slice of each run, of one GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSettings:
-    """What reports say of this host; `attributions` are what the sources' licences ask to be shown, by provider."""
+    """What reports say of this host; `attributions` are what the sources' licences ask to be shown, by provider.
+
+    `boamps` are fields of BoAmps that hold for every job that says nothing else. `config_hash` tells by which settings
+    the figures are made.
+    """
 
     zone: str | None = None
     pue: float = 1.0
     attributions: Mapping[str, str] = field(default_factory=dict)
+    place: Place = field(default_factory=Place)
+    widths: Widths = field(default_factory=Widths)
+    boamps: Mapping[str, str] = field(default_factory=dict)
+    bases: Bases = field(default_factory=Bases)
+    config_hash: str | None = None
 
 
 class Reports:
@@ -57,23 +72,30 @@ class Reports:
 
         Missing values are None; `data_quality` says why.
         """
-        period = self._archive.period(start, end, before=TURNS_FROM)
+        period = self._archive.period(start, end)
         comparison = _compared_forecasts(period.parts)
+        hardware = self._hardware(start, end, now)
+        rates = self._settings.bases.rates({part.hour for part in period.parts}, hardware.devices)
         books = rows.Books(
             period=period,
             jobs={job.id: job for job in period.jobs},
             runs={run.id: run for run in period.runs},
-            compared=compare(period, self._archive.intensities),
-            devices={device.id: device for device in self._devices()},
+            hardware=hardware,
             now=now,
             forecast_error_pct=comparison["mean_absolute_error_pct"],
+            place=self._settings.place,
+            zone=self._settings.zone,
+            widths=self._settings.widths,
+            rates=rates,
         )
         report: Report = {
             "report_schema_version": SCHEMA_VERSION,
             "greenrun_version": __version__,
+            "config_hash": self._settings.config_hash,
             "generated_at": _text(now),
             "from": _text(start),
             "to": _text(end),
+            "preliminary": end > now or self.waits(start, end),
             "by": by,
             "zone": self._settings.zone,
             "total": rows.total(books),
@@ -83,11 +105,36 @@ class Reports:
             "series": _series(period.parts),
             "waste": rows.waste(books),
             "forecast_against_settled": comparison,
+            "uncertainty": self._settings.widths.told(),
+            "boamps": dict(self._settings.boamps),
         }
         names = {part.device for part in period.parts}
-        used = [device for key, device in books.devices.items() if key in names]
+        used = [device for key, device in books.hardware.devices.items() if key in names]
         texts = caveats.texts(report, used, self._settings.pue, self._settings.attributions)
-        return {**report, **texts}
+        return {**report, **_with(rates, report["total"], texts)}
+
+    def waits(self, start: datetime, end: datetime) -> bool:
+        """Whether figures of `[start, end)` can still change; raise StoreError."""
+        return self._archive.waits(start, end)
+
+    def _hardware(self, start: datetime, end: datetime, now: datetime) -> Hardware:
+        until = min(end, now)
+        return Hardware(
+            devices={device.id: device for device in self._devices()},
+            idle_w=self._archive.idle_powers_w(until - LEARNED_OVER, until),
+            peaks_w=self._archive.peak_powers_w(start, end),
+        )
+
+
+def _with(rates: Rates, total: Figures, texts: Mapping[str, Any]) -> Report:
+    """Return the texts with what is to be said of the other bases of accounting."""
+    return {
+        **texts,
+        "method": [*texts["method"], *rates.method()],
+        "data_quality": [*texts["data_quality"], *rates.notes(total)],
+        "attribution": [*texts["attribution"], *rates.attribution(total)],
+        "missing": {**texts["missing"], **rates.missing(total)},
+    }
 
 
 def _days(parts: Sequence[Part]) -> list[Figures]:

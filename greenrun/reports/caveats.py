@@ -19,10 +19,11 @@ METHOD = (
 
 LIMITS = (
     "Only metered devices count: what has no meter (CPU, memory, fans, network, storage, where they are not listed) is "
-    "not in these figures, nor is the making of the hardware.",
+    "not in these figures. The making of GPUs has a line of its own where factors are set, that of all else has none.",
     "A change of schedule that lowers these emissions need not lower those of the whole grid: average intensity does "
     "not tell what one more kWh causes.",
-    "Losses of transmission and distribution are not added.",
+    "Losses of transmission and distribution are in no location-based figure; where a ratio of them is set, they have "
+    "a line of their own.",
     "The uncertainty of the measured intensity itself is not told by its sources and not in these figures.",
     "Avoided emissions assume that a run would have used the same power at another time.",
 )
@@ -43,15 +44,6 @@ UNTOLD: Mapping[str, str] = {
     "sample_period_s": "the books do not keep it",
     "ci_data_version": "sources do not number their revisions",
     "forecast_ci_at_decision": "the plan that led to a start is not kept",
-    "emissions_market_g": "no contract factors are set",
-    "market_factor_source": "no contract factors are set",
-    "td_loss_g": "no ratio of losses is set",
-    "embodied_g": "no embodied emissions of the hardware are set",
-    "emissions_total_g": "it needs the embodied emissions of the hardware",
-    "water_l": "no water factor is set",
-    "cost": "no price of electricity is set",
-    "currency": "no price of electricity is set",
-    "config_hash": "the settings in force are not kept with the books",
 }
 
 

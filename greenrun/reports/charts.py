@@ -30,14 +30,14 @@ def over_days(bars: Sequence[Bar], unit: str, title: str) -> str:
     """Return bars side by side under a scale in `unit`, their parts stacked."""
     top = nice(max((bar.size for bar in bars), default=0.0))
     body = [*_scale(top, unit), *_columns(bars, top)]
-    return _svg(HEIGHT, title, body)
+    return _svg(HEIGHT, title, [bar.told for bar in bars], body)
 
 
 def by_group(bars: Sequence[Bar], title: str) -> str:
     """Return bars below one another, each with its label before and what is said of it behind."""
     top = max((bar.size for bar in bars), default=0.0) or 1.0
     body = [line for index, bar in enumerate(bars) for line in _row(bar, index, top)]
-    return _svg(_ROW * len(bars) + 8, title, body)
+    return _svg(_ROW * len(bars) + 8, title, [f"{bar.label}: {bar.told}" for bar in bars], body)
 
 
 def nice(value: float) -> float:
@@ -82,6 +82,8 @@ def _row(bar: Bar, index: int, top: float) -> Iterator[str]:
     yield f'<text x="{_BAR_LEFT + width + 8:.1f}" y="{y + 16}">{escape(bar.told)}</text>'
 
 
-def _svg(height: int, title: str, body: Sequence[str]) -> str:
-    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-    return "\n".join([head, *body, "</svg>"])
+def _svg(height: int, title: str, told: Sequence[str], body: Sequence[str]) -> str:
+    """Return the picture; who hears the page is told its title and every bar."""
+    said = escape(f"{title}. {'; '.join(told)}")
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{said}">'
+    return "\n".join(['<div class="wide" role="presentation">', head, *body, "</svg></div>"])

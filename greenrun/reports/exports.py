@@ -1,6 +1,7 @@
 """Reports by job in the forms of others: CodeCarbon's emissions.csv and SCI scores; boamps.py writes BoAmps."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from greenrun.core.units import J_PER_KWH
@@ -18,7 +19,10 @@ def codecarbon(report: Row) -> str:
 
 
 def sci(report: Row) -> dict[str, Any]:
-    """Return SCI scores (ISO/IEC 21031:2024) with R = one job: the operational part, since no embodied M is set."""
+    """Return SCI scores (ISO/IEC 21031:2024), location-based: per job, and per unit of work where it told of any.
+
+    Without embodied emissions there is no score, only its operational part.
+    """
     return {
         "specification": "ISO/IEC 21031:2024 (Software Carbon Intensity)",
         "formula": "SCI = ((E * I) + M) / R",
@@ -26,8 +30,8 @@ def sci(report: Row) -> dict[str, Any]:
         "boundary": "metered devices while a run holds them, times PUE",
         "from": report["from"],
         "to": report["to"],
-        "missing": {"M_g": report["missing"]["embodied_g"], "sci_g_per_job": "M is part of every SCI score"},
-        "jobs": [_sci(row) for row in report["rows"]],
+        "missing": _why_no_score(report),
+        "jobs": [_sci(row, report) for row in report["rows"]],
     }
 
 
@@ -87,16 +91,36 @@ def _watts(kwh: float | None, seconds: float) -> float | None:
     return kwh * J_PER_KWH / seconds if kwh is not None and seconds else None
 
 
-def _sci(row: Row) -> dict[str, Any]:
+def _why_no_score(report: Row) -> dict[str, str]:
+    why = report["missing"].get("embodied_g")
+    return {"M_g": why, "sci_g_per_job": "M is part of every SCI score"} if why else {}
+
+
+def _sci(row: Row, report: Row) -> dict[str, Any]:
+    operational_g, embodied_g = row["emissions_location_g"], row["embodied_g"]
+    score_g = None if operational_g is None or embodied_g is None else operational_g + embodied_g
+    work = row.get("work") if _is_within(row, report) else None
     return {
         "job_id": row["job_id"],
         "job_name": row["job_name"],
         "E_kwh": row["facility_energy_kwh"],
         "I_g_per_kwh": row["ci_avg_g_per_kwh"],
         "I_signal": row["ci_signal"],
-        "M_g": None,
+        "M_g": embodied_g,
         "R": 1,
-        "operational_g_per_job": row["emissions_location_g"],
-        "sci_g_per_job": None,
+        "operational_g_per_job": operational_g,
+        "sci_g_per_job": score_g,
+        "work": work,
+        "work_unit": row.get("work_unit") if work else None,
+        "sci_g_per_unit_of_work": score_g / work if score_g is not None and work else None,
         "complete": row["complete"],
     }
+
+
+def _is_within(row: Row, report: Row) -> bool:
+    """Whether the period has all of a job: else its work is more than what the figures are of."""
+    told = (row["started_at"], row["ended_at"])
+    if None in told:
+        return False
+    started_at, ended_at, since, until = map(datetime.fromisoformat, (*told, report["from"], report["to"]))
+    return since <= started_at and ended_at <= until

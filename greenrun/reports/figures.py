@@ -11,7 +11,7 @@ from greenrun.core.intensity import Kind, SeriesId, Signal
 from greenrun.core.ledger import UNBOOKED_S
 from greenrun.core.period import Part, Price
 from greenrun.core.units import J_PER_KWH
-from greenrun.reports.counterfactual import Compared
+from greenrun.reports.counterfactual import avoided
 from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct
 
 SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait
@@ -30,7 +30,7 @@ class Share:
     parts: Sequence[Part]
     held_s: float | None = None
     holds: int = 0
-    compared: Sequence[Compared] = ()
+    compared: Mapping[int, str | None] = field(default_factory=dict)
     widths: Widths = field(default_factory=Widths)
     sparse: frozenset[str] = frozenset()
 
@@ -44,7 +44,7 @@ def figures(share: Share, forecast_error_pct: float | None) -> Figures:
     known = emissions["emissions_location_g"] is not None
     width = emissions_pct(energy_width, energy["pue"], intensity_width, share.widths) if known else None
     settled_width = emissions_pct(energy_width, energy["pue"], 0.0, share.widths)
-    row = {**energy, **emissions, **_avoided(share.compared, settled_width)}
+    row = {**energy, **emissions, **avoided(share.parts, share.compared, settled_width)}
     row |= {"ci_uncertainty_pct": intensity_width if known else None, "emissions_uncertainty_pct": width}
     row["flags"] = _flags(share, row)
     row["complete"] = not {"unknown_energy", "not_covered", "no_intensity", "mixed"} & set(row["flags"])
@@ -150,22 +150,7 @@ def _emissions(parts: Sequence[Part]) -> Figures:
         "emissions_location_g": grams,
         "emissions_booked_g": location_g(part.booked for part in parts),
         "emissions_settled_g": location_g(part.settled for part in parts),
-        "emissions_marginal_g": _marginal_g(part.price for part in parts),
-    }
-
-
-def _avoided(compared: Sequence[Compared], width_pct: float | None) -> Figures:
-    known = [row for row in compared if row.baseline_g is not None]
-    baseline, actual = fold(row.baseline_g for row in known), fold(row.actual_g for row in known)
-    avoided = baseline - actual if baseline is not None and actual is not None else None
-    return {
-        "baseline_emissions_g": baseline,
-        "compared_emissions_g": actual,
-        "avoided_g": avoided,
-        "avoided_pct": 100 * avoided / baseline if avoided is not None and baseline else None,
-        "avoided_uncertainty_g": abs(avoided) * width_pct / 100 if avoided is not None and width_pct else None,
-        "avoided_runs": len(known),
-        "avoided_missing": _join({row.why for row in compared if row.why}),
+        "emissions_marginal_g": _marginal_g(parts),
     }
 
 
@@ -189,9 +174,12 @@ def _missing_s(share: Share) -> float:
     return (share.held_s or 0.0) - fsum(part.seconds for part in share.parts)
 
 
-def _marginal_g(prices: Iterable[Price | None]) -> float | None:
-    sums = [grams for (signal, *_), grams in by_measure(prices).items() if signal is Signal.MARGINAL]
-    return sums[0] if len(sums) == 1 else None
+def _marginal_g(parts: Sequence[Part]) -> float | None:
+    """Sum what one more kWh emitted: the price beside the average, or the only one where no average is gone by."""
+    beside = fold(part.marginal_g for part in parts)
+    sums = by_measure(part.price for part in parts)
+    alone = [grams for (signal, *_), grams in sums.items() if signal is Signal.MARGINAL]
+    return beside if beside is not None else alone[0] if len(alone) == 1 else None
 
 
 def _of(parts: Iterable[Part], component: Component) -> list[Part]:

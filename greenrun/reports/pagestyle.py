@@ -2,9 +2,9 @@
 
 STYLE = """
 :root { --ink: #1f2328; --muted: #59636e; --rule: #d1d9e0; --back: #ffffff; --soft: #f4f7f5; --own: #1a7f37;
-  --free: #a5b0bb; --warn: #9a6700; --warnback: #fff8e5 }
+  --free: #7d8894; --warn: #9a6700; --warnback: #fff8e5 }
 @media screen and (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --muted: #9da7b3; --rule: #2d343d;
-  --back: #0d1117; --soft: #151b23; --own: #3fb950; --free: #596573; --warn: #e3b341; --warnback: #272115 } }
+  --back: #0d1117; --soft: #151b23; --own: #3fb950; --free: #6b7786; --warn: #e3b341; --warnback: #272115 } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--back); color: var(--ink); font: 15px/1.5 system-ui, sans-serif }
 main { max-width: 940px; margin: 0 auto; padding: 32px 24px 64px }
@@ -22,16 +22,22 @@ section { margin-top: 34px }
 .apart { border: 1px dashed var(--free); border-radius: 8px; padding: 14px 16px }
 table { border-collapse: collapse; width: 100%; margin: 10px 0; font-size: 14px; font-variant-numeric: tabular-nums }
 th { text-align: right; color: var(--muted); font-weight: 600; border-bottom: 1px solid var(--free); padding: 4px 8px }
+tbody th, tfoot th { color: inherit; font-weight: inherit; border-bottom-color: var(--rule) }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
+.wide { overflow-x: auto } .wide table { position: relative } .wide:focus-visible { outline: 2px solid var(--own) }
 td { text-align: right; border-bottom: 1px solid var(--rule); padding: 4px 8px; white-space: nowrap }
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere }
-tfoot tr:last-child td { font-weight: 700; border-bottom: 0 } tfoot tr:first-child td { color: var(--muted) }
+th:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; min-width: 9em }
+td:last-child:not(:nth-child(2)) { white-space: normal }
+tfoot tr:last-child > * { font-weight: 700; border-bottom: 0 } tfoot tr:first-child > * { color: var(--muted) }
 svg { width: 100%; height: auto; display: block } svg text { font: 12px system-ui, sans-serif; fill: var(--muted) }
 .rule { stroke: var(--rule) } .axis { stroke: var(--free) } svg .p0 { fill: var(--own) } svg .p1 { fill: var(--free) }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 4px 0 12px }
 .legend i:first-child { margin-left: 0 } i.p0 { background: var(--own) } i.p1 { background: var(--free) }
 li { margin: 3px 0 } ul { padding-left: 20px; margin: 0 }
-@media (max-width: 700px) { .cards { grid-template-columns: repeat(2, 1fr) } section { overflow-x: auto } }
+@media (max-width: 700px) { .cards { grid-template-columns: repeat(2, 1fr) }
+  .wide svg { min-width: 620px } }
 @media print { main { padding: 0; max-width: none } body { font-size: 12px } section, table, svg { break-inside: auto }
+  .wide { overflow: visible }
   tr, .cards, svg, .apart { break-inside: avoid } h2, h3 { break-after: avoid }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact } }
 """

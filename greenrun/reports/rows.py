@@ -2,19 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from greenrun.core.energy import Device
 from greenrun.core.job import Job, Outcome, Run, State
 from greenrun.core.period import Part, Period
-from greenrun.reports.counterfactual import Compared
+from greenrun.reports.bases import Rates
+from greenrun.reports.embodied import held_by_gpu
 from greenrun.reports.figures import Figures, Share, brief, figures
+from greenrun.reports.identity import Hardware, Place, identity, text
+from greenrun.reports.idle import idle
+from greenrun.reports.uncertainty import Widths
 
 WASTED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED, Outcome.FAILED_TO_START})
 NO_ZONE = "unknown"
+_OF_WASTE = ("it_energy_kwh", "emissions_location_g", "complete", "cost", "currency", "cost_missing_kwh")
 
 Key = str | int
 
@@ -26,10 +30,28 @@ class Books:
     period: Period
     jobs: Mapping[int, Job]
     runs: Mapping[int, Run]
-    compared: Mapping[int, Compared]
-    devices: Mapping[str, Device]
+    hardware: Hardware
     now: datetime
     forecast_error_pct: float | None
+    place: Place = field(default_factory=Place)
+    zone: str | None = None
+    widths: Widths = field(default_factory=Widths)
+    rates: Rates = field(default_factory=Rates)
+
+    def figures(self, parts: Sequence[Part], gpu_s: Mapping[str, float] | None = None, **more: Any) -> Figures:
+        """Return every figure of a row that is made of these parts; `more` is the rest of its share.
+
+        `gpu_s` is how long its runs held each GPU; None: as long as is booked.
+        """
+        runs = {part.run_id for part in parts if part.run_id is not None}
+        compared = {run_id: self.period.compared.get(run_id) for run_id in runs.union(more.pop("runs", ()))}
+        share = Share(parts=parts, compared=compared, widths=self.widths, sparse=self._sparse, **more)
+        row = {**figures(share, self.forecast_error_pct), **idle(parts, self.hardware.idle_w)}
+        return row | self.rates.figures(parts, row, gpu_s)
+
+    @cached_property
+    def _sparse(self) -> frozenset[str]:
+        return self.hardware.sparse
 
     @cached_property
     def parts_of(self) -> Mapping[int | None, Sequence[Part]]:
@@ -84,20 +106,15 @@ def rows(books: Books, by: str) -> list[Figures]:
 def unattributed(books: Books) -> Figures:
     """Return what no run held: idle GPUs, and what is shared."""
     parts = books.parts_of.get(None, ())
-    return {"group": "unattributed", **figures(Share(parts=parts), books.forecast_error_pct)}
+    return {"group": "unattributed", **books.figures(parts)}
 
 
 def total(books: Books) -> Figures:
     """Return the figures of everything in the books of the period."""
     runs = books.overlapping
     free_s = sum(part.seconds for part in books.parts_of.get(None, ()))
-    share = Share(
-        parts=books.period.parts,
-        held_s=free_s + _held_s(books, runs),
-        holds=_holds(runs),
-        compared=[books.compared[run.id] for run in runs],
-    )
-    return {"group": "total", **_counts(books, runs), **figures(share, books.forecast_error_pct)}
+    known = books.figures(books.period.parts, **{**_of_runs(books, runs), "held_s": free_s + _held_s(books, runs)})
+    return {"group": "total", **_counts(books, runs), **known}
 
 
 def waste(books: Books) -> list[Figures]:
@@ -107,9 +124,9 @@ def waste(books: Books) -> list[Figures]:
         groups[run.outcome.value if run.outcome else "running"].append(run)
     found = []
     for outcome, runs in groups.items():
-        row = figures(Share(parts=_parts_of(books, runs)), books.forecast_error_pct)
+        row = books.figures(_parts_of(books, runs), _gpu_s(books, runs))
         is_waste = outcome in {each.value for each in WASTED}
-        kept = {name: row[name] for name in ("it_energy_kwh", "emissions_location_g", "complete")}
+        kept = {name: row[name] for name in _OF_WASTE}
         found.append({"outcome": outcome, "is_waste": is_waste, "runs": len(runs), **kept})
     return sorted(found, key=lambda row: (not row["is_waste"], -(row["it_energy_kwh"] or 0.0), row["outcome"]))
 
@@ -123,7 +140,7 @@ def _by_part(books: Books, key: Callable[[Part], str], *, is_month: bool) -> lis
     found = []
     for group, mine in parts.items():
         runs = [books.runs[run_id] for run_id in dict.fromkeys(part.run_id for part in mine) if run_id is not None]
-        found.append({"group": group, **_counts(books, runs), **figures(Share(parts=mine), books.forecast_error_pct)})
+        found.append({"group": group, **_counts(books, runs), **books.figures(mine)})
     order = (lambda row: row["group"]) if is_month else (lambda row: -(row["emissions_location_g"] or 0.0))
     return sorted(found, key=order)
 
@@ -152,11 +169,34 @@ _KEYS: Mapping[str, Callable[[Job], Key]] = {"project": _project, "user": _user,
 
 
 def _row(books: Books, group: Key, runs: Sequence[Run], parts: Sequence[Part], by: str) -> Figures:
-    share = Share(
-        parts=parts, held_s=_held_s(books, runs), holds=_holds(runs), compared=[books.compared[run.id] for run in runs]
-    )
-    row = {"group": str(group), **_counts(books, runs), **figures(share, books.forecast_error_pct)}
-    return {**row, **_identity(books, books.jobs[int(group)], runs)} if by == "job" else row
+    row = {"group": str(group), **_counts(books, runs), **books.figures(parts, **_of_runs(books, runs))}
+    if by != "job":
+        return row
+    job = books.jobs[int(group)]
+    told = identity(job, books.runs_of.get(job.id, ()), books.hardware, books.place, books.zone)
+    return {**row, **told, "slices": hourly(parts)}
+
+
+def _of_runs(books: Books, runs: Sequence[Run]) -> dict[str, Any]:
+    return {
+        "held_s": _held_s(books, runs),
+        "holds": _holds(runs),
+        "runs": [run.id for run in runs],
+        "gpu_s": _gpu_s(books, runs),
+    }
+
+
+def _gpu_s(books: Books, runs: Sequence[Run]) -> dict[str, float]:
+    """Return for how many seconds these runs held each GPU; of one that goes on, what is booked by now."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for run in runs:
+        if run.ended_at is None:
+            held = held_by_gpu(books.parts_of.get(run.id, ()))
+        else:
+            held = dict.fromkeys(run.devices, _seconds(books.held(run)))
+        for device, seconds in held.items():
+            found[device] += seconds
+    return found
 
 
 def _held_s(books: Books, runs: Sequence[Run]) -> float:
@@ -189,40 +229,6 @@ def _parts_of(books: Books, runs: Sequence[Run]) -> list[Part]:
     return [part for run in runs for part in books.parts_of.get(run.id, ())]
 
 
-def _identity(books: Books, job: Job, runs: Sequence[Run]) -> Figures:
-    """Return who and what a job is; its times are of all its runs, be they outside the period too."""
-    own = books.runs_of.get(job.id, ())
-    started_at = min((run.started_at for run in own if run.started_at), default=None)
-    ended_at = max((run.ended_at for run in own if run.ended_at), default=None) if job.finished_at else None
-    devices = sorted({device for run in own for device in run.devices})
-    run_s = sum((run.ended_at - run.started_at).total_seconds() for run in own if run.started_at and run.ended_at)
-    wall_s = (ended_at - started_at).total_seconds() if started_at and ended_at else None
-    last = own[-1] if own else None
-    return {
-        "job_id": job.id,
-        "job_name": job.name,
-        "project": job.spec.project,
-        "user": job.user,
-        "tags": dict(job.spec.labels),
-        "submitted_at": _text(job.submitted_at),
-        "eligible_at": _text(job.earliest_start),
-        "deadline_at": _text(job.spec.finish_by),
-        "started_at": _text(started_at),
-        "ended_at": _text(ended_at),
-        "wall_seconds": wall_s,
-        "paused_seconds": wall_s - run_s if wall_s is not None else None,
-        "deferral_seconds": (started_at - job.earliest_start).total_seconds() if started_at else None,
-        "attempts": len(own),
-        "outcome": last.outcome.value if last and last.outcome else job.state.value,
-        "exit_code": last.exit_code if last else None,
-        "gpu_count": job.spec.gpus,
-        "gpu_share": 1.0 if devices else None,
-        "gpu_model": sorted({books.devices[each].model for each in devices if each in books.devices}),
-        "gpu_uuid": devices,
-        "slices": hourly(_parts_of(books, runs)),
-    }
-
-
 def hourly(parts: Iterable[Part]) -> list[dict[str, Any]]:
     """Return the energy and emissions of each hour in which there were any, in time order."""
     hours: defaultdict[datetime, list[Part]] = defaultdict(list)
@@ -230,9 +236,5 @@ def hourly(parts: Iterable[Part]) -> list[dict[str, Any]]:
         hours[part.hour].append(part)
     found = []
     for hour, mine in sorted(hours.items()):
-        found.append({"hour": _text(hour), **brief(mine)})
+        found.append({"hour": text(hour), **brief(mine)})
     return found
-
-
-def _text(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -97,5 +97,5 @@ def _arrival(store: Store, job: Job, runs: list[Run], asked: Asked) -> Arrival |
 
 def _power_w(store: Store, job: Job, runs: list[Run], duration: timedelta) -> float | None:
     totals = store.run_totals([run.id for run in runs]).values()
-    known_j = [total.energy_j for total in totals if total.energy_j and total.quality is not Quality.UNKNOWN]
+    known_j = [total.gpu_energy_j for total in totals if total.gpu_energy_j and total.quality is not Quality.UNKNOWN]
     return sum(known_j) / duration.total_seconds() if len(known_j) == len(runs) else job.spec.power_w

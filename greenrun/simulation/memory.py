@@ -12,6 +12,7 @@ from greenrun.core.job import FINISHED, TRANSITIONS, Job, JobSpec, Outcome, Run,
 from greenrun.core.reasons import Reason
 from greenrun.ports import Event
 from greenrun.simulation.memory_grid import GridMemory
+from greenrun.simulation.memory_runs import UnwatchedRuns
 
 SCHEDULER = "scheduler"
 EVENTS_KEPT = 10_000
@@ -20,7 +21,7 @@ _MOVES = {State.STARTING: "claimed", State.RUNNING: "started", State.QUEUED: "re
 CounterKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
-class MemoryStore(GridMemory):
+class MemoryStore(GridMemory, UnwatchedRuns):
     """`greenrun.ports.Store` without a disk, for one thread. It books no energy: a simulation has no meter."""
 
     def __init__(self) -> None:
@@ -128,6 +129,11 @@ class MemoryStore(GridMemory):
     def counters(self) -> dict[CounterKey, float]:
         """Return the monotonic totals by metric name and sorted labels."""
         return dict(self._counters)
+
+    def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
+        """Add amounts to the totals."""
+        for key, amount in amounts.items():
+            self._counters[key] += amount  # type: ignore[assignment]
 
     # runs
 

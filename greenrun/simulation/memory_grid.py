@@ -1,17 +1,18 @@
 """What a simulation's store keeps of the grid and of plans; of energy it keeps nothing, because nothing is metered."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.baseline import Comparable, Compared
 from greenrun.core.climatology import DAY_S
 from greenrun.core.energy import Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.intensity import Floats, Forecast, Kind, Series, SeriesId
-from greenrun.core.ledger import Entry, Priced, Total
+from greenrun.core.ledger import Entry, Priced, Stage, Total
 from greenrun.core.plan import Plan
 
 FORECASTS_KEPT = timedelta(days=60)  # long enough to learn how good forecasts are, and no more than that
@@ -118,18 +119,37 @@ class GridMemory:
         """Return nothing: no energy is booked."""
         return {}
 
-    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+    def append_slices(
+        self,
+        entries: Sequence[Entry],
+        marks: Sequence[Mark],
+        *,
+        now: datetime,
+        waits_for: Collection[Stage] = (Stage.SETTLED,),
+    ) -> None:
         """Raise StoreError when there is something to book."""
         if entries or marks:
             raise StoreError("a simulation has no meter, so it books no energy; nothing was changed")
 
     def unsettled(
-        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
     ) -> Sequence[tuple[int, Slice, float]]:
         """Return nothing: no energy is booked."""
         return ()
 
-    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
+        """Return 0: no energy is booked."""
+        return 0
+
+    def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
+        """Return nothing: no energy is booked."""
+        return ()
+
+    def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
+        """Return nothing: no energy is booked."""
+        return ()
+
+    def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
         """Return 0: no energy is booked."""
         return 0
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from greenrun.store.baselines import Baselines
 from greenrun.store.books import Books
 from greenrun.store.experience import Experience
 from greenrun.store.grid import Grid
@@ -11,6 +12,8 @@ from greenrun.store.jobs import Jobs
 from greenrun.store.migrate import migrate
 from greenrun.store.periods import Periods
 from greenrun.store.plans import Plans
+from greenrun.store.powers import Powers
+from greenrun.store.prices import ElectricityPrices
 from greenrun.store.reach import Reach, Reaches
 from greenrun.store.running import RunningTotals
 from greenrun.store.runs import Runs
@@ -22,7 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "Store"]
 
 
-class Store(Jobs, Runs, Watching, Grid, Reaches, Books, RunningTotals, Periods, Plans, Experience):
+class Store(
+    Jobs,
+    Runs,
+    Watching,
+    Grid,
+    Reaches,
+    Books,
+    Baselines,
+    RunningTotals,
+    Periods,
+    Plans,
+    Powers,
+    ElectricityPrices,
+    Experience,
+):
     """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
 
     def __init__(self, path: Path) -> None:

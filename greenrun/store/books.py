@@ -1,8 +1,9 @@
 """The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from math import fsum, isclose
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, true
@@ -10,19 +11,18 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
-from greenrun.core.grading import worst
 from greenrun.core.intensity import Kind, SeriesId
-from greenrun.core.job import Run
-from greenrun.core.ledger import UNPRICED, Entry, Priced, Total, complete, expected_seconds
+from greenrun.core.ledger import UNPRICED, Entry, Priced, Stage, Total
 from greenrun.store import tallies
-from greenrun.store.columns import among, days
+from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
 from greenrun.store.journal import CounterKey, count
-from greenrun.store.records import run_of
-from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
+from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
+from greenrun.store.totals import totals_of
 
-BOOKED, SETTLED, MARGINAL, BASELINE = "booked", "settled", "marginal", "baseline"  # the stages of a price
+BOOKED, SETTLED, MARGINAL, BASELINE = (stage.value for stage in Stage)
+WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price
 
 
 class Books(Database):
@@ -33,7 +33,14 @@ class Books(Database):
         with self._read() as connection:
             return {row.device: Mark(**row._mapping) for row in connection.execute(select(MARKS))}
 
-    def append_slices(self, entries: Sequence[Entry], marks: Sequence[Mark], *, now: datetime) -> None:
+    def append_slices(
+        self,
+        entries: Sequence[Entry],
+        marks: Sequence[Mark],
+        *,
+        now: datetime,
+        waits_for: Collection[Stage] = (Stage.SETTLED,),
+    ) -> None:
         """Book slices with the price known now, move the marks and count the totals, all or nothing.
 
         A device's slices must follow one another from its mark on, else StoreError: energy is never booked twice.
@@ -41,36 +48,45 @@ class Books(Database):
         with self._write() as connection:
             _check_order(connection, entries, marks)
             if entries:
-                ids = _insert_slices(connection, entries)
+                ids = _insert_slices(connection, entries, waits_for)
                 _insert_prices(connection, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
                 added = _entries(connection, list(ids))
                 count(connection, tallies.booked(added))
             _upsert_marks(connection, marks)
 
     def unsettled(
-        self, before: datetime, *, after: datetime | None = None, limit: int = 5000
+        self,
+        before: datetime,
+        *,
+        after: datetime | None = None,
+        limit: int = 5000,
+        stage: Stage = Stage.SETTLED,
     ) -> Sequence[tuple[int, Slice, float]]:
         """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
-        later = UNSETTLED.c.ended_at > after if after is not None else true()
+        waiting = WAITING[stage]
+        later = waiting.c.ended_at > after if after is not None else true()
         query = (
             select(SLICES)
-            .join(UNSETTLED)
-            .where(UNSETTLED.c.ended_at <= before, later)
-            .order_by(UNSETTLED.c.ended_at, UNSETTLED.c.slice_id)
+            .join(waiting)
+            .where(waiting.c.ended_at <= before, later)
+            .order_by(waiting.c.ended_at, waiting.c.slice_id)
             .limit(limit)
         )
         with self._read() as connection:
             return [(row.id, _slice_of(row), row.pue) for row in connection.execute(query)]
 
-    def settle(self, prices: Mapping[int, Priced], *, now: datetime) -> int:
-        """Book the settled price of each slice id once; return how many were new."""
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
+        """Book the settled (or marginal) price of each slice id once; return how many were new."""
+        slice_id = WAITING[stage].c.slice_id
         with self._write() as connection:
-            waiting = connection.scalars(select(UNSETTLED.c.slice_id).where(among(UNSETTLED.c.slice_id, prices))).all()
+            waiting = connection.scalars(select(slice_id).where(among(slice_id, prices))).all()
             if not waiting:
                 return 0
-            _insert_prices(connection, {key: prices[key] for key in waiting}, SETTLED, now)
-            connection.execute(delete(UNSETTLED).where(among(UNSETTLED.c.slice_id, waiting)))
-            count(connection, tallies.settled(_entries(connection, waiting)))
+            _insert_prices(connection, {key: prices[key] for key in waiting}, stage.value, now)
+            connection.execute(delete(WAITING[stage]).where(among(slice_id, waiting)))
+            entries = _entries(connection, waiting)
+            is_marginal = stage is Stage.MARGINAL
+            count(connection, tallies.marginal(entries, prices) if is_marginal else tallies.settled(entries))
         return len(waiting)
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
@@ -95,40 +111,41 @@ class Books(Database):
             rows = connection.execute(select(COUNTERS))
             return {(row.name, tuple(sorted(row.labels.items()))): row.value for row in rows}
 
-
-def totals_of(connection: Connection, run_ids: Sequence[int]) -> dict[int, Total]:
-    """Return what `Books.run_totals` does, as this connection sees it."""
-    return summed(connection, run_ids, connection.execute(sums(run_ids)))
-
-
-def summed(connection: Connection, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
-    """Return the total of each run, made of such rows as `sums` asks for."""
-    parts: dict[int, list[Any]] = {run_id: [] for run_id in run_ids}
-    for row in rows:
-        parts[row.run_id].append(row)
-    runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
-    return {run_id: _total(runs[run_id], own) if own else Total() for run_id, own in parts.items()}
+    def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
+        """Add amounts, none of them negative, to the persisted totals, all or nothing."""
+        with self._write() as connection:
+            count(connection, amounts)
 
 
 def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:
     moved = {mark.device for mark in marks}
     booked = {row.device: row.at for row in connection.execute(select(MARKS.c.device, MARKS.c.at))}
-    for piece in sorted((entry.slice for entry in entries), key=lambda piece: (piece.device, piece.start)):
-        if piece.device in moved and booked.get(piece.device, piece.start) != piece.start:
+    parts: defaultdict[tuple[str, datetime, datetime], list[Slice]] = defaultdict(list)
+    for entry in entries:
+        parts[entry.slice.device, entry.slice.start, entry.slice.end].append(entry.slice)
+    for device, start, end in sorted(parts):
+        is_next = booked.get(device, start) == start and _is_whole(parts[device, start, end])
+        if device in moved and not is_next:
             raise StoreError(
-                f"{piece.device} is booked up to {booked[piece.device].isoformat()}, so its slice from "
-                f"{piece.start.isoformat()} is refused and nothing was stored: two daemons may use this file; stop one"
+                f"{device} is booked up to {booked.get(device, start).isoformat()}, so its slice from "
+                f"{start.isoformat()} is refused and nothing was stored: two daemons may use this file; stop one"
             )
-        booked[piece.device] = piece.end
+        booked[device] = end
 
 
-def _insert_slices(connection: Connection, entries: Sequence[Entry]) -> dict[int, Entry]:
+def _is_whole(parts: Sequence[Slice]) -> bool:
+    """Whether the slices of one device and time are each another run's, and together no more and no less than all."""
+    return len({piece.run_id for piece in parts}) == len(parts) and isclose(fsum(piece.share for piece in parts), 1.0)
+
+
+def _insert_slices(connection: Connection, entries: Sequence[Entry], waits_for: Collection[Stage]) -> dict[int, Entry]:
     """Insert and return them by id; ids are given here, where nobody else can write, which saves asking for each."""
     first = (connection.scalar(select(func.max(SLICES.c.id))) or 0) + 1
     ids = dict(enumerate(entries, start=first))
     connection.execute(insert(SLICES), [_slice_columns(key, entry) for key, entry in ids.items()])
     waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in ids.items()]
-    connection.execute(insert(UNSETTLED), waiting)
+    for stage in waits_for:
+        connection.execute(insert(WAITING[stage]), waiting)
     return ids
 
 
@@ -226,53 +243,3 @@ def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
         "share": piece.share,
         "busy_s": piece.busy_s,
     }
-
-
-def sums(run_ids: Sequence[int], after: int = 0) -> Any:
-    """Return the query for one row per run, device and grade: sums, and how many of its slices have each price.
-
-    Slices up to the one with the id `after` are left out.
-    """
-    booked, settled = LEDGER.alias(BOOKED), LEDGER.alias(SETTLED)
-    return (
-        select(
-            SLICES.c.run_id,
-            SLICES.c.device,
-            SLICES.c.quality,
-            func.max(SLICES.c.ended_at).label("ended_at"),
-            func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)).label("days"),
-            func.count().label("slices"),
-            func.sum(SLICES.c.energy_j).label("energy_j"),
-            func.count(booked.c.emissions_g).label("priced"),
-            func.sum(booked.c.emissions_g).label("emissions_g"),
-            func.count(settled.c.emissions_g).label("settled"),
-            func.sum(settled.c.emissions_g).label("settled_g"),
-        )
-        .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == BOOKED))
-        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
-        .where(among(SLICES.c.run_id, run_ids), SLICES.c.id > after)
-        .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
-    )
-
-
-def _total(run: Run, parts: Sequence[Any]) -> Total:
-    """Sum a run's parts as `greenrun.core.ledger.total` sums its entries."""
-    booked_s: defaultdict[str, float] = defaultdict(float)
-    for part in parts:
-        booked_s[part.device] += part.days * 86_400
-    energies = [part.energy_j for part in parts if part.energy_j is not None]
-    booked = Total(
-        energy_j=sum(energies) if energies else None,
-        quality=worst(Quality(part.quality) for part in parts),
-        emissions_g=_complete_sum((part.slices, part.priced, part.emissions_g) for part in parts),
-        settled_g=_complete_sum((part.slices, part.settled, part.settled_g) for part in parts),
-    )
-    return complete(booked, booked_s, expected_seconds(run, max(part.ended_at for part in parts)))
-
-
-def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | None:
-    """Sum `(slices, slices with a price, their sum)`; None when a slice has no price, or for none at all."""
-    rows = list(parts)
-    if not rows or any(priced < slices for slices, priced, _ in rows):
-        return None
-    return sum(grams for _, _, grams in rows if grams is not None)

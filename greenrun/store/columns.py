@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, Text, TypeDecorator, func, select, type_coerce
+from sqlalchemy import REAL, ColumnElement, Integer, String, Text, TypeDecorator, cast, func, select, type_coerce
 from sqlalchemy.engine import Dialect
 
 
@@ -55,3 +55,10 @@ def among(column: ColumnElement[Any], values: Collection[Any]) -> ColumnElement[
 def days(instant: ColumnElement[datetime]) -> ColumnElement[float]:
     """Return an instant as a number of days, so that SQLite can subtract one from another."""
     return func.julianday(type_coerce(instant, String))
+
+
+def epoch_s(instant: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Return an instant as epoch seconds, to the microsecond, which SQLite's own days would lose."""
+    text = type_coerce(instant, String)
+    whole = cast(func.strftime("%s", text), Integer)
+    return whole + cast(func.substr(text, 21, 6), REAL) / 1e6

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy import Component, Quality
 from greenrun.core.experience import FinishedJob
 from greenrun.core.grading import worst
 from greenrun.core.job import Job, Outcome, Run, State
@@ -83,7 +83,10 @@ def _finished(job: Job, runs: Sequence[Run], energies_j: Mapping[int, float | No
 
 
 def _energies_j(connection: Connection, runs: Sequence[Run]) -> dict[int, float | None]:
-    """Return the energy of each run that is wholly booked; None where not all of it was measured or integrated."""
+    """Return what GPUs used in each run that is wholly booked; None where not all was measured or integrated.
+
+    GPUs alone: whether CPUs are read may change, and the next job's power must be of the same things as the last one's.
+    """
     query = (
         select(
             SLICES.c.run_id,
@@ -92,7 +95,7 @@ def _energies_j(connection: Connection, runs: Sequence[Run]) -> dict[int, float 
             func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)).label("days"),
             func.sum(SLICES.c.energy_j).label("energy_j"),
         )
-        .where(among(SLICES.c.run_id, [run.id for run in runs]))
+        .where(among(SLICES.c.run_id, [run.id for run in runs]), SLICES.c.component == Component.GPU)
         .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
     )
     parts: defaultdict[int, list[Row[Any]]] = defaultdict(list)

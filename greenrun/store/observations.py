@@ -9,10 +9,10 @@ from greenrun.core.energy import Quality
 from greenrun.core.histogram import JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, added
 from greenrun.core.job import Run
 from greenrun.core.reasons import FORCED
-from greenrun.store.books import totals_of
 from greenrun.store.journal import count, key
 from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, RUNS
+from greenrun.store.totals import totals_of
 
 FORCED_STARTS = "greenrun_forced_starts_total"
 

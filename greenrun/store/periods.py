@@ -1,24 +1,26 @@
 """What reports are made of: the slices of a period summed by the hour in SQL, and the runs that they belong to."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-from sqlalchemy import REAL, Connection, Integer, Select, String, case, cast, func, or_, select, type_coerce
+from sqlalchemy import Connection, Select, String, case, func, or_, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
-from greenrun.core.baseline import UNSETTLED, Profile
 from greenrun.core.energy import Component, Quality
 from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.job import Job, Run
+from greenrun.core.ledger import Stage
 from greenrun.core.period import Part, Period, Price
-from greenrun.store.books import BOOKED, SETTLED
-from greenrun.store.columns import among, days
+from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
 from greenrun.store.records import job_of, run_of
-from greenrun.store.tables import JOBS, LEDGER, RUNS, SLICES
+from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES
+from greenrun.store.totals import DEVICE_DAYS, TOLD_DAYS
+
+NOT_ENDED = "a run has not ended"
+NOT_SETTLED = "not all of it is settled yet"
 
 _HOUR = func.substr(type_coerce(SLICES.c.started_at, String), 1, 13)  # 2026-11-23T03
 
@@ -26,36 +28,43 @@ _HOUR = func.substr(type_coerce(SLICES.c.started_at, String), 1, 13)  # 2026-11-
 class Periods(Database):
     """The part of the store that reports read."""
 
-    def period(self, start: datetime, end: datetime, *, before: timedelta) -> Period:
-        """Return what the books hold of `[start, end)`, as one consistent view.
-
-        Runs that ended up to `before` earlier, and jobs submitted before its end, tell when others could have started.
-        """
+    def period(self, start: datetime, end: datetime) -> Period:
+        """Return what the books hold of `[start, end)`, as one consistent view."""
         with self._read() as connection:
             parts = _parts(connection, start, end)
-            jobs, runs = _jobs_and_runs(connection, start - before, end, {part.run_id for part in parts})
+            booked = {part.run_id for part in parts if part.run_id is not None}
+            jobs, runs = _jobs_and_runs(connection, start, end, booked)
             return Period(
                 start=start,
                 end=end,
                 parts=parts,
-                profile=_profile(connection, start, end),
                 jobs=jobs,
                 runs=runs,
+                compared=_compared(connection, runs),
             )
 
 
 def _jobs_and_runs(
-    connection: Connection, since: datetime, end: datetime, booked: set[int | None]
+    connection: Connection, start: datetime, end: datetime, booked: set[int]
 ) -> tuple[list[Job], list[Run]]:
-    lately = RUNS.c.started_at.is_not(None) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= since)
-    wanted = or_(lately & (JOBS.c.submitted_at < end), among(RUNS.c.id, [key for key in booked if key is not None]))
-    runs = sorted(map(run_of, connection.execute(select(RUNS).join(JOBS).where(wanted))), key=lambda run: run.id)
-    chosen = among(JOBS.c.id, list({run.job_id for run in runs}))
-    return [job_of(row) for row in connection.execute(select(JOBS).where(chosen).order_by(JOBS.c.id))], runs
+    """Return the jobs that held something then, or have slices of it, with all of their runs, each by id."""
+    overlaps = (RUNS.c.started_at < end) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= start)
+    wanted = set(connection.scalars(select(RUNS.c.job_id).where(or_(overlaps, among(RUNS.c.id, booked)))))
+    jobs = connection.execute(select(JOBS).where(among(JOBS.c.id, wanted)).order_by(JOBS.c.id))
+    runs = connection.execute(select(RUNS).where(among(RUNS.c.job_id, wanted)).order_by(RUNS.c.id))
+    return [job_of(row) for row in jobs], [run_of(row) for row in runs]
+
+
+def _compared(connection: Connection, runs: Sequence[Run]) -> dict[int, str | None]:
+    """Return why each run that started is not compared with an earlier start; None for one that is."""
+    query = select(BASELINES.c.run_id, BASELINES.c.at, BASELINES.c.why)
+    told = connection.execute(query.where(among(BASELINES.c.run_id, [run.id for run in runs])))
+    ended = {run_id: why if at is not None else NOT_SETTLED for run_id, at, why in told}
+    return {run.id: ended.get(run.id, NOT_ENDED) for run in runs if run.started_at is not None}
 
 
 def _parts(connection: Connection, start: datetime, end: datetime) -> list[Part]:
-    booked, settled = LEDGER.alias(BOOKED), LEDGER.alias(SETTLED)
+    booked, settled, marginal, baseline = (LEDGER.alias(stage.value) for stage in Stage)
     keys = (
         SLICES.c.run_id,
         SLICES.c.device,
@@ -69,13 +78,20 @@ def _parts(connection: Connection, start: datetime, end: datetime) -> list[Part]
     query = (
         select(
             *keys,
-            86_400 * func.sum(days(SLICES.c.ended_at) - days(SLICES.c.started_at)),
+            86_400 * func.sum(DEVICE_DAYS),
             func.sum(SLICES.c.energy_j),
+            func.total(SLICES.c.busy_s),
+            86_400 * func.sum(TOLD_DAYS),
             *_sums(booked),
             *_sums(settled),
+            func.sum(marginal.c.emissions_g),
+            func.sum(baseline.c.emissions_g),
+            func.sum(case((baseline.c.id.is_not(None), settled.c.emissions_g))),
         )
-        .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == BOOKED))
-        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
+        .outerjoin(booked, _is(booked, Stage.BOOKED))
+        .outerjoin(settled, _is(settled, Stage.SETTLED))
+        .outerjoin(marginal, _is(marginal, Stage.MARGINAL))
+        .outerjoin(baseline, _is(baseline, Stage.BASELINE))
         .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
         .group_by(*keys)
     )
@@ -89,6 +105,11 @@ def _plain(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
     return [] if cursor is None else list(cursor.fetchall())
 
 
+def _is(price: Any, stage: Stage) -> ColumnElement[bool]:
+    matches: ColumnElement[bool] = (price.c.slice_id == SLICES.c.id) & (price.c.stage == stage.value)
+    return matches
+
+
 def _keys(stage: Any) -> tuple[ColumnElement[Any], ...]:
     return stage.c.series_id, stage.c.intensity_kind
 
@@ -100,9 +121,10 @@ def _sums(stage: Any) -> tuple[ColumnElement[Any], ...]:
 
 def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
     run_id, device, component, quality, hour, pue, *rest = row
-    booked_keys, settled_keys, (seconds, energy_j), booked, settled = (
-        rest[:2], rest[2:4], rest[4:6], rest[6:9], rest[9:12],
+    booked_keys, settled_keys, sums, booked, settled, (marginal_g, baseline_g, compared_g) = (
+        rest[:2], rest[2:4], rest[4:8], rest[8:11], rest[11:14], rest[14:],
     )  # fmt: skip
+    seconds, energy_j, busy_s, busy_known_s = sums
     return Part(
         run_id=run_id,
         device=device,
@@ -114,6 +136,11 @@ def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
         pue=pue,
         booked=_price((*booked_keys, *booked), series),
         settled=_price((*settled_keys, *settled), series),
+        marginal_g=marginal_g,
+        baseline_g=baseline_g,
+        compared_g=compared_g,
+        busy_s=busy_s,
+        busy_known_s=busy_known_s,
     )
 
 
@@ -124,40 +151,3 @@ def _price(columns: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Price | 
     return Price(
         series=series[key], kind=Kind(kind), emissions_g=grams, lowest_g_per_kwh=lowest, highest_g_per_kwh=highest
     )
-
-
-def _profile(connection: Connection, start: datetime, end: datetime) -> Profile:
-    """Return the slices that runs held, as numbers: there may be hundreds of thousands."""
-    settled = LEDGER.alias(SETTLED)
-    query = (
-        select(
-            SLICES.c.run_id,
-            _epoch_s(SLICES.c.started_at),
-            _epoch_s(SLICES.c.ended_at),
-            SLICES.c.energy_j * SLICES.c.pue / 3.6e6,
-            settled.c.emissions_g,
-            case((settled.c.series_id.is_(None), UNSETTLED), else_=settled.c.series_id),
-        )
-        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == SETTLED))
-        .where(SLICES.c.started_at >= start, SLICES.c.started_at < end, SLICES.c.run_id.is_not(None))
-    )
-    series = series_ids(connection)
-    columns = np.array(_plain(connection, query), dtype=np.float64).reshape(-1, 6).T
-    index = np.full(max(series, default=0) + 2, UNSETTLED, dtype=np.int64)  # the last one is for what is not settled
-    index[list(series)] = range(len(series))
-    return Profile(
-        run_ids=columns[0].astype(np.int64),
-        starts_s=columns[1],
-        ends_s=columns[2],
-        facility_kwh=columns[3],
-        settled_g=columns[4],
-        series_index=index[columns[5].astype(np.int64)],
-        series=tuple(series.values()),
-    )
-
-
-def _epoch_s(instant: ColumnElement[datetime]) -> ColumnElement[Any]:
-    """Return an instant as epoch seconds, to the microsecond, which SQLite's own days would lose."""
-    text = type_coerce(instant, String)
-    whole = cast(func.strftime("%s", text), Integer)
-    return whole + cast(func.substr(text, 21, 6), REAL) / 1e6

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from greenrun.core.energy import Component, Quality
 from greenrun.store.columns import days
 from greenrun.store.database import Database
-from greenrun.store.tables import SLICES, UNSETTLED
+from greenrun.store.tables import RUNS, SLICES, UNSETTLED
 
 MINUTE_S = 55.0  # a slice this long is a minute, or more
 FEWEST = 10  # minutes, so that one odd one does not tell
@@ -44,19 +44,20 @@ class Powers(Database):
         )
         counts: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
         with self._read() as connection:
-            for device, step, count in connection.execute(query).tuples():
+            for device, step, count in connection.execute(query):
                 counts[device].append((step * _STEP_W, count))
         known = {device: rows for device, rows in counts.items() if sum(count for _, count in rows) >= FEWEST}
         return {device: _median(rows) for device, rows in known.items()}
 
     def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
-        """Return the highest mean power of a slice of each run in `[start, end)`, of one device."""
+        """Return the highest mean power of a slice of each run in `[start, end)`, of one GPU."""
         query = (
             select(SLICES.c.run_id, func.max(SLICES.c.energy_j / _LENGTH_S))
             .where(
                 SLICES.c.started_at >= start,
                 SLICES.c.started_at < end,
                 SLICES.c.run_id.is_not(None),
+                SLICES.c.component == Component.GPU,
                 SLICES.c.energy_j.is_not(None),
                 SLICES.c.quality != Quality.BRIDGED,
                 _LENGTH_S >= TOLD_S,
@@ -64,18 +65,18 @@ class Powers(Database):
             .group_by(SLICES.c.run_id)
         )
         with self._read() as connection:
-            return {run_id: peak for run_id, peak in connection.execute(query).tuples() if run_id is not None}
+            return {run_id: peak for run_id, peak in connection.execute(query) if run_id is not None}
 
     def waits(self, start: datetime, end: datetime) -> bool:
-        """Whether a slice that begins in `[start, end)` still waits for its settled price."""
-        query = (
+        """Whether a slice of `[start, end)` waits for its settled price, or a run that began before its end goes on."""
+        unpriced = (
             select(UNSETTLED.c.slice_id)
             .join(SLICES, SLICES.c.id == UNSETTLED.c.slice_id)
             .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
-            .limit(1)
         )
+        going_on = select(RUNS.c.id).where(RUNS.c.started_at < end, RUNS.c.ended_at.is_(None))
         with self._read() as connection:
-            return connection.execute(query).first() is not None
+            return any(connection.execute(query.limit(1)).first() for query in (unpriced, going_on))
 
 
 def _median(rows: list[tuple[float, int]]) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from greenrun.core.ledger import Total
-from greenrun.store.books import summed, sums
 from greenrun.store.database import Database
 from greenrun.store.tables import SLICES
+from greenrun.store.totals import summed, sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +20,14 @@ class _Part:
 
     run_id: int
     device: str
+    component: str
     quality: str
     ended_at: datetime
     days: float
     slices: int
     energy_j: float | None
+    busy_s: float
+    told_days: float
     priced: int
     emissions_g: float | None
     settled: int = 0
@@ -37,6 +40,8 @@ class _Part:
             ended_at=max(self.ended_at, row.ended_at),
             days=self.days + row.days,
             slices=self.slices + row.slices,
+            busy_s=self.busy_s + row.busy_s,
+            told_days=self.told_days + row.told_days,
             priced=self.priced + row.priced,
             energy_j=_sum(self.energy_j, row.energy_j),
             emissions_g=_sum(self.emissions_g, row.emissions_g),

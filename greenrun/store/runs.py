@@ -12,6 +12,7 @@ from greenrun.core.errors import StoreError
 from greenrun.core.histogram import Example, bound_of
 from greenrun.core.job import FINISHED, Outcome, Run, State
 from greenrun.core.reasons import Reason
+from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.journal import (
@@ -93,6 +94,7 @@ class Runs(Database):
                 log=log or run.log,
             )
             _end_run(connection, ended)
+            keep_place(connection, ended)
             seen |= observe_end(connection, ended)
             _end_job(connection, ended, job_state, reason)
             if progress and outcome is Outcome.CHECKPOINTED:

@@ -242,15 +242,28 @@ class UnsettledRecord(Record, table=True):
     ended_at: datetime = Field(sa_type=Instant, index=True)
 
 
+class UnsettledMarginalRecord(Record, table=True):
+    """The slices that wait for their marginal price, where there is a source of one."""
+
+    __tablename__ = "unsettled_marginal"
+
+    slice_id: int = Field(primary_key=True, foreign_key="slices.id")
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+
+
 class BaselineRecord(Record, table=True):
-    """When a run would have started, had its job started as soon as it could; told once, after it ended and settled."""
+    """Where a run that ended would have been, had its job started as soon as it could.
+
+    `at` is when it was compared with that, once all of it had been settled; `why` says what kept it from being so.
+    """
 
     __tablename__ = "baselines"
+    __table_args__ = (Index("ix_baselines_waiting", "run_id", sqlite_where=text("at IS NULL")),)
 
     run_id: int = Field(primary_key=True, foreign_key="runs.id")
     started_at: datetime = Field(sa_type=Instant)
-    ended_at: datetime = Field(sa_type=Instant)
-    at: datetime = Field(sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+    at: datetime | None = Field(default=None, sa_type=Instant)
     why: str | None = None
 
 
@@ -323,6 +336,7 @@ INTENSITIES = METADATA.tables["intensities"]
 SLICES = METADATA.tables["slices"]
 LEDGER = METADATA.tables["ledger"]
 UNSETTLED = METADATA.tables["unsettled"]
+UNSETTLED_MARGINAL = METADATA.tables["unsettled_marginal"]
 BASELINES = METADATA.tables["baselines"]
 ELECTRICITY_PRICES = METADATA.tables["electricity_prices"]
 MARKS = METADATA.tables["device_marks"]

@@ -4,20 +4,33 @@ Energy and emissions of slices that no run held are counted apart, never under a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from greenrun.core.energy import Quality
-from greenrun.core.ledger import Entry
+from greenrun.core.baseline import Compared
+from greenrun.core.energy import Component, Quality, Slice, package_of
+from greenrun.core.ledger import Entry, Priced, device_seconds
 from greenrun.store.journal import CounterKey, key
 
 ENERGY = "greenrun_energy_joules_total"
 GAPS = "greenrun_energy_gap_seconds_total"
 JOB_ENERGY = "greenrun_job_energy_joules_total"
+GPU_ENERGY = "greenrun_gpu_energy_joules_total"
+CPU_ENERGY = "greenrun_cpu_package_energy_joules_total"
+DRAM_ENERGY = "greenrun_dram_energy_joules_total"
 UNATTRIBUTED_ENERGY = "greenrun_unattributed_energy_joules_total"
 EMISSIONS = "greenrun_emissions_grams_total"
 UNATTRIBUTED_EMISSIONS = "greenrun_unattributed_emissions_grams_total"
 SETTLED_EMISSIONS = "greenrun_settled_emissions_grams_total"
 UNATTRIBUTED_SETTLED_EMISSIONS = "greenrun_unattributed_settled_emissions_grams_total"
+MARGINAL_EMISSIONS = "greenrun_marginal_emissions_grams_total"
+BASELINE_EMISSIONS = "greenrun_settled_baseline_emissions_grams_total"
+COMPARED_EMISSIONS = "greenrun_compared_emissions_grams_total"
+
+_OF_DEVICE = {
+    Component.GPU: (GPU_ENERGY, "gpu_uuid"),
+    Component.CPU: (CPU_ENERGY, "package"),
+    Component.DRAM: (DRAM_ENERGY, "package"),
+}
 
 
 def booked(entries: Iterable[Entry]) -> dict[CounterKey, float]:
@@ -26,10 +39,12 @@ def booked(entries: Iterable[Entry]) -> dict[CounterKey, float]:
     for entry in entries:
         piece = entry.slice
         if piece.quality in (Quality.BRIDGED, Quality.UNKNOWN):
-            amounts[key(GAPS, component=piece.component.value)] += (piece.end - piece.start).total_seconds()
+            amounts[key(GAPS, component=piece.component.value)] += device_seconds(piece)
         if piece.energy_j is not None:
             amounts[key(ENERGY, component=piece.component.value, quality=piece.quality.value)] += piece.energy_j
             amounts[_whose(entry, JOB_ENERGY, UNATTRIBUTED_ENERGY)] += piece.energy_j
+            if piece.component in _OF_DEVICE:
+                amounts[_of_device(piece)] += piece.energy_j
         if entry.booked.emissions_g is not None:
             amounts[_whose(entry, EMISSIONS, UNATTRIBUTED_EMISSIONS)] += entry.booked.emissions_g
     return dict(amounts)
@@ -44,7 +59,33 @@ def settled(entries: Iterable[Entry]) -> dict[CounterKey, float]:
     return dict(amounts)
 
 
+def marginal(entries: Iterable[Entry], prices: Mapping[int, Priced]) -> dict[CounterKey, float]:
+    """Return what newly booked marginal prices add, by the ids of their slices; those of nobody are not counted."""
+    amounts: defaultdict[CounterKey, float] = defaultdict(float)
+    for entry in entries:
+        grams = prices[entry.id].emissions_g if entry.id is not None else None
+        if entry.project is not None and grams is not None:
+            amounts[key(MARGINAL_EMISSIONS, project=entry.project)] += grams
+    return dict(amounts)
+
+
+def compared(runs: Iterable[Compared], projects: Mapping[int, str]) -> dict[CounterKey, float]:
+    """Return what newly compared runs add: what their slices would have emitted, and what the same slices did."""
+    amounts: defaultdict[CounterKey, float] = defaultdict(float)
+    for run in runs:
+        if run.grams is not None:
+            project = projects[run.run_id]
+            amounts[key(BASELINE_EMISSIONS, project=project)] += float(run.grams.sum())
+            amounts[key(COMPARED_EMISSIONS, project=project)] += float(run.slices.settled_g.sum())
+    return dict(amounts)
+
+
 def _whose(entry: Entry, of_project: str, of_nobody: str) -> CounterKey:
     if entry.project is None:
         return key(of_nobody, component=entry.slice.component.value)
     return key(of_project, project=entry.project)
+
+
+def _of_device(piece: Slice) -> CounterKey:
+    name, label = _OF_DEVICE[piece.component]
+    return key(name, **{label: piece.device if piece.component is Component.GPU else package_of(piece.device)})

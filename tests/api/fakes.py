@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.backfill import Backfill
-from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth
+from greenrun.core.anomalies import Spell
+from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Vitals
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.experience import FinishedJob
 from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
@@ -32,7 +33,10 @@ HOUR = timedelta(hours=1)
 ADA, BOB, ROOT = "uid:41001", "uid:41002", "uid:0"
 GPU = Device(id="GPU-1", index=0, model="Emulated GPU", source="emulated", emulated=True, memory_bytes=1 << 30)
 CPU = Device(id="cpu-0", index=0, model="a CPU", source="constant", kind=Component.CPU)
-READABLE = MeterHealth(devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}),), lag_s=0.5)
+VITALS = Vitals(power_w=250.0, power_limit_w=700.0, utilization=0.9, memory_used_bytes=1 << 30, temperature_c=61.0)
+READABLE = MeterHealth(
+    devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}, vitals=VITALS),), lag_s=0.5
+)
 CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh", below="41 % below now")
 
 
@@ -73,6 +77,7 @@ class FakeStore:
     books: list[Entry] = field(default_factory=list)
     counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     finished: list[FinishedJob] = field(default_factory=list)
+    spells: dict[int, list[Spell]] = field(default_factory=dict)
     saved: Forecast | None = None
     fault: Exception | None = None
 
@@ -159,11 +164,23 @@ class FakeStore:
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         return [entry for entry in self.books if job_id in (None, entry.job_id)][-limit:]
 
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+        return {
+            run.id: self.spells[run.id]
+            for job_id in job_ids
+            for run in self.job_runs.get(job_id, [])
+            if run.id in self.spells
+        }
+
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
         return self.finished
 
     def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
         return self.counted
+
+    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
+        for key, amount in amounts.items():
+            self.counted[key] = self.counted.get(key, 0.0) + amount
 
 
 @dataclass

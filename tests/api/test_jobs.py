@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.core.anomalies import Spell
 from greenrun.core.energy import Quality
-from greenrun.core.job import Outcome, Run, State
+from greenrun.core.job import Anomaly, Outcome, Run, State
 from greenrun.core.ledger import Total
 from greenrun.core.plan import Plan, Waiting
 from greenrun.core.reasons import ReasonCode, because
@@ -25,7 +26,10 @@ RUN = Run(
 
 
 def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not(world: World) -> None:
-    ended = replace(RUN, ended_at=NOW, outcome=Outcome.SUCCEEDED, exit_code=0, log="/tmp/x")
+    said = {"work": 1000.0, "work_unit": "samples", "work_at": NOW}
+    ended = replace(RUN, ended_at=NOW, outcome=Outcome.SUCCEEDED, exit_code=0, log="/tmp/x", **said)
+    spell = Spell(anomaly=Anomaly.STUCK, run_id=7, since=NOW - HOUR, until=NOW, text="it has reported no new work")
+    world.store.spells[7] = [spell]
     world.store.keep(stored(1, State.SUCCEEDED))
     world.store.job_runs[1] = [ended, replace(RUN, id=8, number=2)]
     world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
@@ -42,9 +46,37 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "energy_quality": "measured",
         "emissions_g": 200.0,
         "emissions_settled_g": None,
+        "work": 1000.0,
+        "work_unit": "samples",
+        "work_at": "2026-03-02T12:00:00Z",
+        "work_per_kwh": 1000.0,
+        "energy_per_work_j": 3600.0,
+        "anomalies": [
+            {
+                "anomaly": "stuck",
+                "since": "2026-03-02T11:00:00Z",
+                "until": "2026-03-02T12:00:00Z",
+                "text": "it has reported no new work",
+            }
+        ],
         "log": "/tmp/x",
     }
     assert (second["energy_j"], second["energy_quality"], second["outcome"]) == (None, "unknown", None)
+    assert (second["work"], second["energy_per_work_j"], second["anomalies"]) == (None, None, [])
+
+
+def test_work_is_not_divided_by_an_energy_that_is_only_known_in_part(world: World) -> None:
+    world.store.keep(stored(1, State.RUNNING))
+    world.store.job_runs[1] = [replace(RUN, work=10.0, work_unit="steps")]
+    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.UNKNOWN)
+    (run,) = world.ask("GET", "/v1/jobs/1").json()["runs"]
+    assert (run["work"], run["work_per_kwh"], run["energy_per_work_j"]) == (10.0, None, None)
+
+
+def test_a_job_that_is_stopped_on_an_anomaly_says_which_and_not_that_somebody_cancels_it(world: World) -> None:
+    why = because(ReasonCode.ANOMALOUS, anomaly="stuck", why="it has reported no new work for 12m")
+    world.store.keep(replace(stored(1, State.RUNNING, reason=why), cancel_requested=True))
+    assert world.ask("GET", "/v1/jobs/1").json()["reason"] == {"code": "anomalous", "text": why.text}
 
 
 def test_a_number_that_is_nan_is_told_as_null(world: World) -> None:

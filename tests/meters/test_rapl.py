@@ -15,6 +15,7 @@ from greenrun.core.errors import MeterError
 from greenrun.core.slicing import cut
 from greenrun.meters import powercap
 from greenrun.meters.boards import Standing
+from greenrun.meters.cputime import CpuClock
 from greenrun.meters.rapl import HIGHEST_W, LAG_S, LEAST_RANGE_J, RaplBackend, following
 from greenrun.meters.sampler_process import PERIOD_S
 from tests.meters.powercap import RANGE_J, FakeZone, two_sockets, zone
@@ -35,7 +36,11 @@ class Bench:
         """Begin a process, so to say."""
         self.move(0.0)
         self.backend = RaplBackend(
-            self.folder, self.folder, now=lambda: T0 + timedelta(seconds=self.second), clock=lambda: self.second
+            self.folder,
+            self.folder,
+            CpuClock(self.folder / "runs", self.folder / "proc", self.folder),
+            now=lambda: T0 + timedelta(seconds=self.second),
+            clock=lambda: self.second,
         )
 
     def move(self, seconds: float) -> None:
@@ -86,7 +91,7 @@ def one_package(folder: Path, start_j: float = 0.0, power_w: float = 200.0) -> B
 
 def test_it_tells_of_packages_and_memory_by_names_that_stay(tmp_path: Path) -> None:
     two_sockets(tmp_path)
-    first, second = (RaplBackend(tmp_path, tmp_path).devices for _ in range(2))
+    first, second = (RaplBackend(tmp_path, tmp_path, CpuClock(tmp_path)).devices for _ in range(2))
     assert first == second
     assert [(one.index, one.kind, one.model, one.source, one.emulated) for one in first] == [
         (0, Component.CPU, "CPU package-0", "rapl", False),
@@ -108,18 +113,18 @@ def test_counters_for_root_alone_are_refused_with_the_remedy(tmp_path: Path, mon
     monkeypatch.setattr(powercap, "_joules", as_somebody_else)
     two_sockets(tmp_path)["package-1"].folder.joinpath("energy_uj").chmod(0o400)
     with pytest.raises(MeterError, match=r"root alone.*CVE-2020-8694.*systemd/tmpfiles.d/greenrun-rapl.*cpu_meter"):
-        RaplBackend(tmp_path, tmp_path)
+        RaplBackend(tmp_path, tmp_path, CpuClock(tmp_path))
 
 
 def test_a_machine_without_counters_is_told_so_and_gets_no_estimate(tmp_path: Path) -> None:
     with pytest.raises(MeterError, match=r"no CPU package under .* virtual machines.*Nothing is estimated"):
-        RaplBackend(tmp_path, tmp_path)
+        RaplBackend(tmp_path, tmp_path, CpuClock(tmp_path))
 
 
 def test_counters_that_say_nothing_are_refused(tmp_path: Path) -> None:
     zone(tmp_path, "intel-rapl:0", "package-0").say("nonsense")
     with pytest.raises(MeterError, match=r"No counter under .* can be read"):
-        RaplBackend(tmp_path, tmp_path)
+        RaplBackend(tmp_path, tmp_path, CpuClock(tmp_path))
 
 
 # --- wraps

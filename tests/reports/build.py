@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from greenrun.core.baseline import compare
 from greenrun.core.energy import Component, Device, Mark, Quality, Slice
 from greenrun.core.intensity import Basis, Kind, Series, SeriesId, Slot
 from greenrun.core.job import JobSpec, Outcome, State
@@ -36,8 +37,8 @@ def values() -> Series:
     return Series.of(UK, [Slot(at, at + HOUR / 2, intensity(at), Kind.MEASURED) for at in starts])
 
 
-def fill(store: Store, jobs: int, seed: int = 1) -> None:
-    """Book this many jobs on three GPUs, with all that can go wrong."""
+def fill(store: Store, jobs: int, seed: int = 1, settled: float = 0.98) -> None:
+    """Book this many jobs on three GPUs, with all that can go wrong; that part of the slices is settled."""
     dice = random.Random(seed)
     store.save_intensities(values(), fetched_at=NOW)
     free = {device.id: T0 for device in GPUS}
@@ -54,7 +55,7 @@ def fill(store: Store, jobs: int, seed: int = 1) -> None:
         free[device] = start + length + gap
     marks = [Mark(device=name, at=at, energy_j=0, counter="c", session="s") for name, at in free.items()]
     store.append_slices(entries, marks, now=END)
-    _settle(store, dice)
+    settle(store, settled, dice)
 
 
 def reports_of(store: Store) -> Reports:
@@ -107,9 +108,13 @@ def _entry(piece: Slice, dice: random.Random) -> Entry:
     return Entry(slice=piece, pue=PUE, booked=_priced(piece, told, Kind.FORECAST))
 
 
-def _settle(store: Store, dice: random.Random) -> None:
-    rows = [row for row in store.unsettled(NOW, limit=100_000) if dice.random() < 0.98]
+def settle(store: Store, part: float = 1.0, dice: random.Random | None = None) -> None:
+    """Settle that part of what waits for it, and compare the runs that are settled then with an earlier start."""
+    chance = (dice or random.Random(1)).random
+    rows = [row for row in store.unsettled(NOW, limit=100_000) if chance() < part]
     store.settle({key: _priced(piece, intensity(piece.start), Kind.MEASURED) for key, piece, _ in rows}, now=NOW)
+    while ready := store.comparable(store.uncompared(NOW, limit=100_000), NOW):
+        store.book_baselines([compare(run, {UK: values()}) for run in ready], now=NOW)
 
 
 def _priced(piece: Slice, g_per_kwh: float, kind: Kind) -> Priced:

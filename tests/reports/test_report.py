@@ -16,14 +16,14 @@ import pytest
 
 from greenrun.cli import report as cli
 from greenrun.cli import reported
-from greenrun.reports import exports, flat, page
+from greenrun.reports import boamps, exports, flat, page
 from greenrun.reports.build import BY
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of
 
 ADD_UP = (
     "it_energy_kwh", "facility_energy_kwh", "measured_kwh", "bridged_kwh", "gap_seconds", "emissions_location_g",
-    "emissions_booked_g", "emissions_settled_g", "unpriced_kwh",
+    "emissions_booked_g", "emissions_settled_g", "unpriced_kwh", "baseline_emissions_g", "compared_emissions_g",
 )  # fmt: skip
 
 
@@ -148,10 +148,13 @@ def test_a_period_without_books_says_so_without_a_zero(store: Store) -> None:
     assert "No run held a device" in page.as_html(made)
 
 
-def test_avoided_emissions_are_apart_and_compare_like_with_like(report: dict[str, Any]) -> None:
+def test_avoided_emissions_are_apart_and_compare_like_with_like(report: dict[str, Any], store: Store) -> None:
     total = report["total"]
     assert 0 < total["avoided_runs"] < total["runs"]
     assert total["avoided_g"] == close(total["baseline_emissions_g"] - total["compared_emissions_g"])
+    assert total["baseline_emissions_g"] == close(counted(store, "greenrun_settled_baseline_emissions_grams_total"))
+    assert total["compared_emissions_g"] == close(counted(store, "greenrun_compared_emissions_grams_total"))
+    assert total["avoided_missing"] == "a part of its energy is not known; not all of it is settled yet"
     assert total["compared_emissions_g"] < total["emissions_settled_g"]
 
 
@@ -193,5 +196,5 @@ def test_each_other_form_has_a_part_for_each_job(store: Store) -> None:
     kg = [float(row["emissions"] or 0) for row in csv.DictReader(io.StringIO(exports.codecarbon(made)))]
     known = [row["emissions_location_g"] or 0.0 for row in made["rows"]]
     assert fsum(kg) == close(fsum(known) / 1000)
-    assert len(exports.boamps(made)) == len([row for row in made["rows"] if row["it_energy_kwh"] is not None])
+    assert len(boamps.boamps(made)) == len([row for row in made["rows"] if row["it_energy_kwh"] is not None])
     assert [row["sci_g_per_job"] for row in exports.sci(made)["jobs"]] == [None] * len(made["rows"])

@@ -172,7 +172,13 @@ def test_a_run_of_which_a_part_is_not_booked_has_an_unknown_total(
     if ended_s is not None:
         close(store, run, ended_at=after(ended_s))
     energy_j, grams = 3_600.0 * len(rows), pytest.approx(0.2 * len(rows))
-    whole = Total(energy_j=energy_j, quality=Quality.MEASURED, emissions_g=grams, settled_g=grams)  # type: ignore[arg-type]
+    whole = Total(
+        energy_j=energy_j,
+        gpu_energy_j=energy_j,
+        quality=Quality.MEASURED,
+        emissions_g=grams,
+        settled_g=grams,  # type: ignore[arg-type]
+    )
     assert store.run_totals([run.id])[run.id] == (whole if is_whole else Total(energy_j=energy_j))
 
 
@@ -241,6 +247,13 @@ def _grams(store: Store) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]
     return {key: value for key, value in store.counters().items() if "energy" in key[0] or "emissions" in key[0]}
 
 
+OF_DEVICE = {
+    "gpu": ("gpu_energy_joules", "gpu_uuid"),
+    "cpu": ("cpu_package_energy_joules", "package"),
+    "dram": ("dram_energy_joules", "package"),
+}
+
+
 def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every energy and emissions counter, computed anew and plainly from all entries."""
     sums: defaultdict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)
@@ -253,6 +266,9 @@ def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
         piece, component = row.slice, row.slice.component.value
         settled_g = row.settled.emissions_g if row.settled else None
         add("energy_joules", piece.energy_j, component=component, quality=piece.quality.value)
+        if component in OF_DEVICE:
+            name, label = OF_DEVICE[component]
+            add(name, piece.energy_j, **{label: piece.device})
         if piece.quality in ("bridged", "unknown"):
             add("energy_gap_seconds", (piece.end - piece.start).total_seconds(), component=component)
         if row.project is None:

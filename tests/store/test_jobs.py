@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.job import TRANSITIONS, After, ArrayPlace, Dependency, DurationSource, JobSpec, State
+from greenrun.core.job import TRANSITIONS, After, Anomaly, ArrayPlace, Dependency, DurationSource, JobSpec, State
 from greenrun.core.reasons import Reason, ReasonCode
 from greenrun.store import Store
 from tests.store.examples import NOW, WHY, after, claim, close, running, spec, submit
@@ -51,6 +51,7 @@ EVERYTHING = JobSpec(
     unique_key="nightly",
     labels={"team": "b"},
     git_commit="3631e7b",
+    stop_on=(Anomaly.GPU_IDLE, Anomaly.STUCK),
 )
 
 

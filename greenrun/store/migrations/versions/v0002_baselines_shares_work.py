@@ -19,6 +19,7 @@ def upgrade() -> None:
         ledger.drop_constraint("ck_ledger_stage", type_="check")
         ledger.create_check_constraint("ck_ledger_stage", "stage IN ('booked', 'settled', 'marginal', 'baseline')")
     _baselines()
+    _unsettled_marginal()
     _electricity_prices()
 
 
@@ -28,11 +29,24 @@ def _baselines() -> None:
         sa.Column("run_id", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.String(), nullable=False),
         sa.Column("ended_at", sa.String(), nullable=False),
-        sa.Column("at", sa.String(), nullable=False),
+        sa.Column("at", sa.String()),
         sa.Column("why", sa.String()),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_baselines_run_id"),
         sa.PrimaryKeyConstraint("run_id", name="pk_baselines"),
     )
+    op.create_index("ix_baselines_ended_at", "baselines", ["ended_at"])
+    op.create_index("ix_baselines_waiting", "baselines", ["run_id"], sqlite_where=sa.text("at IS NULL"))
+
+
+def _unsettled_marginal() -> None:
+    op.create_table(
+        "unsettled_marginal",
+        sa.Column("slice_id", sa.Integer(), nullable=False),
+        sa.Column("ended_at", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["slice_id"], ["slices.id"], name="fk_unsettled_marginal_slice_id"),
+        sa.PrimaryKeyConstraint("slice_id", name="pk_unsettled_marginal"),
+    )
+    op.create_index("ix_unsettled_marginal_ended_at", "unsettled_marginal", ["ended_at"])
 
 
 def _electricity_prices() -> None:

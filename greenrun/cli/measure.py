@@ -1,0 +1,137 @@
+"""`greenrun measure`: what a command, or a while, uses, by this machine's own meters."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from greenrun.cli import running, text
+from greenrun.cli.options import AsJson, Config, Socket, chosen, config_path, print_json
+from greenrun.cli.tables import plain_lines
+from greenrun.cli.times import parse_duration
+from greenrun.cli.verb import OK, USAGE, LocalError
+
+if TYPE_CHECKING:
+    from greenrun.measuring import Measurement, Result
+    from greenrun.measuring.result import MeasuredDevice
+
+Text = str | None
+
+
+def _option(flag: str, metavar: str, help_text: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help=help_text, show_default=False)
+
+
+def measure(
+    ctx: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[--] COMMAND", hidden=True)] = None,
+    lasts: Annotated[Text, _option("--for", "D", "Measure the machine for so long, like 20s; no command.")] = None,
+    meter: Annotated[Text, _option("--meter", "NAMES", "GPU meters to try, like nvml; else the settings'.")] = None,
+    cpu_meter: Annotated[Text, _option("--cpu-meter", "NAMES", "CPU meters to try; else the settings'.")] = None,
+    output: Annotated[Text, _option("--output", "FILE", "Write the JSON there, not to stdout.")] = None,
+    as_json: AsJson = False,
+    socket: Socket = None,
+    config: Config = None,
+) -> None:
+    """Measure the energy and emissions of a command, of a while, or until Ctrl-C; neither daemon nor settings needed.
+
+    It measures the machine's devices while the command runs, not the command alone; where CUDA_VISIBLE_DEVICES names
+    GPUs, those alone. Exits with the command's own code, 128 + N where signal N ended it; the summary goes to stderr
+    then, and --json prints to stdout once the command has ended. What cannot be read is unknown, with the reason, and
+    stops nobody.
+
+    \b
+    greenrun measure -- python train.py --epochs 3
+    greenrun measure --for 20s --json
+    greenrun measure --output energy.json -- make test
+    """
+    seconds = _seconds(lasts, command)
+    with ExitStack() as parts:
+        file = parts.enter_context(_opened(output)) if output else None
+        parts.enter_context(running.held_signals())
+        measurement = _measurement(ctx, meter, cpu_meter, socket, config)
+        with measurement:
+            for refusal in measurement.refusals:
+                print(text.printable(f"not measured: {refusal}"), file=sys.stderr)
+            code = running.run_command(command) if command else _waited(seconds)
+        result = measurement.result
+        if command:
+            result = _with_exit_code(result, code)
+        _tell(result, file, as_json=as_json, is_command=bool(command))
+    raise typer.Exit(code)
+
+
+def _seconds(lasts: str | None, command: list[str] | None) -> float | None:
+    if lasts is None:
+        return None
+    if command:
+        raise LocalError("--for is without a command: a command is measured until it ends; leave one out", USAGE)
+    try:
+        seconds = parse_duration(lasts).total_seconds()
+    except ValueError as exc:
+        raise LocalError(f"--for: {exc}", USAGE) from exc
+    if seconds <= 0:
+        raise LocalError("--for: it must be longer than nothing, like 20s", USAGE)
+    return seconds
+
+
+def _opened(output: str) -> TextIO:
+    """Open the file before anything runs: a path that is wrong must not cost a night's measurement."""
+    try:
+        return Path(output).expanduser().open("w", encoding="utf-8")
+    except OSError as exc:
+        raise LocalError(f"--output: {output} cannot be written ({exc.strerror}); nothing was run", USAGE) from exc
+
+
+def _measurement(
+    ctx: typer.Context, meter: str | None, cpu_meter: str | None, socket: str | None, config: str | None
+) -> "Measurement":
+    from greenrun.measuring import measure
+
+    return measure(
+        meter=meter or (), cpu_meter=cpu_meter or (), config=config_path(ctx, config),
+        socket=chosen(ctx, "socket", socket),
+    )  # fmt: skip
+
+
+def _waited(seconds: float | None) -> int:
+    """Wait; without a limit Ctrl-C is the end that was meant."""
+    ended_by = running.wait(seconds)
+    return OK if ended_by is None or seconds is None else running.SIGNALED + ended_by
+
+
+def _with_exit_code(result: "Result", code: int) -> "Result":
+    from dataclasses import replace
+
+    return replace(result, exit_code=code)
+
+
+def _tell(result: "Result", file: TextIO | None, *, as_json: bool, is_command: bool) -> None:
+    if file is not None:
+        file.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+    elif as_json:
+        print_json(result.to_dict())
+    if file is not None or not as_json:
+        for line in _lines(result):
+            print(text.printable(line), file=sys.stderr if is_command else sys.stdout, flush=True)
+
+
+def _lines(result: "Result") -> Iterator[str]:
+    yield str(result)
+    if result.devices:
+        columns = ("device", "model", "energy", "power", "quality", "not read")
+        yield from plain_lines(columns, [_row(each) for each in result.devices], right=("energy", "power", "not read"))
+    if result.energy_j is not None:
+        yield from (f"{device.id}: {device.reason}" for device in result.devices if device.reason)
+    yield from result.notes
+
+
+def _row(device: "MeasuredDevice") -> list[str]:
+    model = device.model + (" EMULATED" if device.emulated else "")
+    power = "unknown" if device.power_w is None else f"{text.figure(device.power_w)} W"
+    gap = f"{device.gap_s:.1f}s" if device.gap_s else "-"
+    return [f"{device.kind} {device.index}", model, text.energy_text(device.energy_j), power, device.quality, gap]

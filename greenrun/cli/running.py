@@ -1,0 +1,65 @@
+"""Run a command in the foreground as a shell's `time` does: signals, output and exit code stay the command's own."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+from greenrun.cli.verb import LocalError
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit codes, as a shell has them
+SIGNALED = 128  # plus the signal's number
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+_LOOK_S = 1.0
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold back what would end greenrun, for `run_command` and `wait` to take; enter it before any thread begins."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGCHLD})
+    try:
+        yield
+    finally:
+        while signal.sigtimedwait(ENDING, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run a command to its end, within `held_signals`; return its exit code, 128 + N for signal N.
+
+    A signal that somebody sent is passed on; the terminal sends its own to the command as well. Raise LocalError when
+    it cannot be executed.
+    """
+    pid = _spawned(words)
+    while True:
+        told = signal.sigtimedwait({*ENDING, signal.SIGCHLD}, _LOOK_S)
+        if told is not None and told.si_signo in ENDING and told.si_code <= 0:  # above 0 it is the kernel's own
+            os.kill(pid, told.si_signo)
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else SIGNALED - code
+
+
+def wait(seconds: float | None) -> int | None:
+    """Wait for so long, or for ever, within `held_signals`; return the signal that ended it before, else None."""
+    deadline = None if seconds is None else monotonic() + seconds
+    while deadline is None or monotonic() < deadline:
+        left_s = _LOOK_S if deadline is None else max(0.0, min(_LOOK_S, deadline - monotonic()))
+        told = signal.sigtimedwait(ENDING, left_s)
+        if told is not None:
+            return told.si_signo
+    return None
+
+
+def _spawned(words: Sequence[str]) -> int:
+    try:
+        return os.posix_spawnp(words[0], list(words), os.environ, setsigmask=(), setsigdef=_IGNORED_BY_PYTHON)
+    except FileNotFoundError as exc:
+        raise LocalError(f"there is no command '{words[0]}'; nothing was run", NOT_FOUND) from exc
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise LocalError(f"'{words[0]}' cannot be executed ({why}); nothing was run", NOT_EXECUTABLE) from exc

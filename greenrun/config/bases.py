@@ -1,0 +1,74 @@
+"""What reports go by beside the location's average, as it is set: prices, contracts, embodied grams, ratios."""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+from greenrun.config.accounting import AccountingSettings
+from greenrun.config.electricity import ElectricitySettings
+from greenrun.config.models import Config
+from greenrun.core.contracts import Contract, Contracts
+from greenrun.core.errors import ConfigError, ProviderError
+from greenrun.core.intensity import ABSURD_G_PER_KWH
+from greenrun.core.steps import Steps
+from greenrun.electricity import DayAheadPrices, Keeper
+from greenrun.providers.day_ahead import DayAhead
+from greenrun.providers.value_file import ValueFile
+from greenrun.reports.bases import Bases
+
+HIGHEST_PER_KWH = 1000.0
+
+Price = Callable[[datetime, datetime], Steps]
+
+
+def open_day_ahead(electricity: ElectricitySettings, keeper: Keeper) -> DayAheadPrices | None:
+    """Return what asks for day-ahead prices and keeps them; None where they are not asked for."""
+    if electricity.kind is None:
+        return None
+    source = DayAhead(electricity.bidding_zone or "", url=electricity.url, timeout=electricity.timeout)
+    return DayAheadPrices(source, keeper)
+
+
+def open_bases(config: Config, day_ahead: DayAheadPrices | None) -> Bases:
+    """Return the bases that are set; raise ConfigError for a file that is no use."""
+    electricity, accounting = config.electricity, config.accounting
+    return Bases(
+        price=_price(electricity, day_ahead),
+        currency=day_ahead.currency if day_ahead else electricity.currency,
+        attribution=day_ahead.attribution if day_ahead else None,
+        contracts=_contracts(accounting),
+        embodied=accounting.embodied.embodied if accounting.embodied else None,
+        td_loss_ratio=accounting.td_loss_ratio,
+        water_l_per_kwh=accounting.water_l_per_kwh,
+    )
+
+
+def _price(electricity: ElectricitySettings, day_ahead: DayAheadPrices | None) -> Price | None:
+    plus, times = electricity.plus, electricity.times
+    if day_ahead is not None:
+        return lambda start, end: day_ahead.kept(start, end).scaled(plus=plus, times=times)
+    if electricity.file is not None:
+        bounds = {"lowest": -HIGHEST_PER_KWH, "highest": HIGHEST_PER_KWH}
+        file = _opened("electricity.file", partial(ValueFile, electricity.file, "price_per_kwh", **bounds))
+        return lambda start, end: file.steps().scaled(plus=plus, times=times)
+    tariff = electricity.by_the_clock
+    return tariff.steps if tariff else None
+
+
+def _contracts(accounting: AccountingSettings) -> Callable[[], Contracts] | None:
+    residual, source = accounting.residual_g_per_kwh, accounting.market_source or ""
+    if accounting.market_file is not None:
+        bounds = {"lowest": 0.0, "highest": ABSURD_G_PER_KWH}
+        file = _opened("accounting.market_file", partial(ValueFile, accounting.market_file, "g_per_kwh", **bounds))
+        return lambda: Contracts(rows=[Contract(source=source, factors=file.steps())], residual_g_per_kwh=residual)
+    if not accounting.market and residual is None:
+        return None
+    contracts = Contracts(rows=[row.contract for row in accounting.market], residual_g_per_kwh=residual)
+    return lambda: contracts
+
+
+def _opened(key: str, opening: Callable[[], ValueFile]) -> ValueFile:
+    try:
+        return opening()
+    except ProviderError as exc:
+        raise ConfigError(f"{key} cannot be used, so greenrun does not start: {exc}") from exc

@@ -1,0 +1,6 @@
+"""Measure what a block of code, a command or a while used: by itself, without a daemon and without settings."""
+
+from greenrun.measuring.measurement import Measurement, measure
+from greenrun.measuring.result import Result
+
+__all__ = ["Measurement", "Result", "measure"]

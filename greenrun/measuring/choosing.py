@@ -1,0 +1,119 @@
+"""Which meters a measurement opens: those that are named, else the settings', else what the hardware may have."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenrun.meters.settings import MeterSettings
+from greenrun.paths import find_config
+
+if TYPE_CHECKING:
+    from greenrun.config import Config
+
+GPU_METERS = ("nvml", "amd", "none")  # tried where nothing says which; `none` so that what cannot be read stops nobody
+CPU_METERS = ("rapl", "none")
+VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+_NO_FOLDER = Path(os.devnull)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What to open, and what the settings say of the rest. `notes` tell what the reader of a result should know.
+
+    `file` and `socket` are the settings file and the daemon's socket that were named, if any; `config` is None where
+    there are no settings at all.
+    """
+
+    meters: MeterSettings
+    runs_dir: Path = _NO_FOLDER
+    config: "Config | None" = None
+    file: Path | None = None
+    socket: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def zone(self) -> str | None:
+        """The zone that the settings name."""
+        return self.config.grid.zone if self.config else None
+
+    @property
+    def pue(self) -> float:
+        """The facility's energy for each unit of what the meters tell."""
+        return self.config.devices.pue if self.config else 1.0
+
+
+def choose(
+    file: Path | None = None,
+    meters: Sequence[str] = (),
+    cpu_meters: Sequence[str] = (),
+    socket: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Choice:
+    """Return what to open; what is named here comes before what the settings state. Raise ConfigError for bad ones."""
+    config = _settings(file, environ)
+    told = _told(config)
+    include, note = visible(environ)
+    settings = replace(
+        told,
+        kinds=_or_none(tuple(meters) or told.kinds) if include != () else ("none",),
+        cpu_kinds=_or_none(tuple(cpu_meters) or told.cpu_kinds),
+        include=told.include if include is None else include,
+    )
+    return Choice(
+        meters=settings,
+        runs_dir=config.paths.state / "runs" if config else _NO_FOLDER,
+        config=config,
+        file=file,
+        socket=socket,
+        notes=(note,) if note else (),
+    )
+
+
+def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, str | None]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to this process (None: all that there are), and what to note.
+
+    Numbers count in CUDA's own order, the fastest first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID.
+    """
+    said = environ.get(VISIBLE)
+    if said is None:
+        return None, None
+    names = [name.strip() for name in said.split(",") if name.strip()]
+    if not names:
+        return (), f"{VISIBLE} is empty, so no GPU is measured"
+    if all(name.isdigit() for name in names) and environ.get(ORDER) == "PCI_BUS_ID":
+        return tuple(int(name) for name in names), f"of the GPUs, those that {VISIBLE} names are measured"
+    if any(name.isdigit() or name.startswith(("-", "MIG-")) for name in names):
+        return None, f"all GPUs are measured: {VISIBLE}={said} does not tell which of the driver's they are"
+    return tuple(names), f"of the GPUs, those that {VISIBLE} names are measured"
+
+
+def _settings(file: Path | None, environ: Mapping[str, str]) -> "Config | None":
+    """Load the settings, if there are any at all: that takes a moment."""
+    is_stated = any(name.startswith("GREENRUN_") and "__" in name for name in environ)
+    if not is_stated and find_config(file, environ) is None:
+        return None
+    from greenrun.config import load_config
+
+    return load_config(file, environ)
+
+
+def _told(config: "Config | None") -> MeterSettings:
+    """Return what the settings state; meters that they do not name are those that the hardware may have."""
+    if config is None:
+        return MeterSettings(kinds=GPU_METERS, cpu_kinds=CPU_METERS)
+    from greenrun.config.metering import meter_settings
+
+    told, stated = meter_settings(config), config.effective()
+    is_open = {key: stated[f"devices.{key}"].origin == "default" for key in ("meter", "cpu_meter")}
+    return replace(
+        told,
+        kinds=GPU_METERS if is_open["meter"] else told.kinds,
+        cpu_kinds=CPU_METERS if is_open["cpu_meter"] else told.cpu_kinds,
+    )
+
+
+def _or_none(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """Let what cannot be read be no reason to stop."""
+    return kinds if "none" in kinds else (*kinds, "none")

@@ -1,0 +1,284 @@
+"""A measurement: open meters, watch them from a start to an end, and make one result of what they told."""
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from greenrun.clock import utc_now
+from greenrun.core.energy import Component, Device, Reading
+from greenrun.core.errors import MeterError
+from greenrun.core.measuring import GAP_S, Used, Watch, counted, total_j
+from greenrun.measuring.choosing import Choice, choose
+from greenrun.measuring.intensity import Intensity
+from greenrun.measuring.result import (
+    MeanIntensity,
+    MeasuredDevice,
+    Result,
+    measured_device,
+    power_w,
+    quality_of,
+    why_unknown,
+)
+from greenrun.meters import OpenMeter, open_meter
+from greenrun.meters.none import NoMeter
+
+READING_LIMIT_S = 2.0  # how long a reading of every device is waited for, at either end
+BEAT_S = 20.0  # between two looks at the meters, which keep ten minutes
+ASK_EVERY_S = 600.0
+INTENSITY_LIMIT_S = 5.0  # how long the end of a measurement waits for an intensity
+_PAUSE_S = 0.02
+
+
+class _Troubles:
+    """Takes the log lines of samplers, which would be noise on somebody's terminal, as notes for the result."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """Note what happened to a meter, once."""
+        note = f"{facts.get('meter')}: {event}: {facts.get('cause')}"
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+class Measurement:
+    """Measures what happens while it is entered; get one from `measure`. Its figures are there once it is left.
+
+    It needs neither daemon nor settings, and never stops what it measures: what cannot be read is unknown. Several may
+    be open at once, each with sampler processes of its own, which end with this process however that ends.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self._is_begun = False
+        self._troubles = _Troubles()
+        self._over = threading.Event()
+        self._turn = threading.Lock()
+        self._result: Result | None = None
+
+    def __enter__(self) -> Self:
+        """Open the meters and begin; raise ConfigError for a name that is no meter."""
+        if self._is_begun:
+            raise RuntimeError("a measurement measures once; begin another one with measure()")
+        with ExitStack() as opening:
+            folder = opening.enter_context(TemporaryDirectory(prefix="greenrun-measure-", ignore_cleanup_errors=True))
+            self._meter = self._opened(Path(folder))
+            opening.callback(self._meter.close)
+            self._begin()
+            self._parts = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, also when the block failed, and let what the block raised pass."""
+        end, end_s = utc_now(), monotonic()
+        self._over.set()
+        with self._parts:
+            self._read_until(end, READING_LIMIT_S + self._seldom_s())
+            self._thread.join(INTENSITY_LIMIT_S)
+            self._ask_in_time(end)
+            self._result = self._result_at(end, end_s)
+
+    def so_far(self) -> Result:
+        """Return what was used up to now; the whole once it is over."""
+        if self._result is not None:
+            return self._result
+        if not self._is_begun:
+            raise RuntimeError("the measurement has not begun; enter it first")
+        end, end_s = utc_now(), monotonic()
+        self._read_until(end)
+        return self._result_at(end, end_s)
+
+    @property
+    def result(self) -> Result:
+        """What came of it; raise RuntimeError before it is over."""
+        if self._result is None:
+            raise RuntimeError("the measurement is not over yet; so_far() tells what was used up to now")
+        return self._result
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why meters that were tried are not read, once it is entered."""
+        return tuple(self._meter.refusals)
+
+    @property
+    def energy_j(self) -> float | None:
+        """What all devices used, in joules; None where any part of it is unknown."""
+        return self.result.energy_j
+
+    @property
+    def emissions_g(self) -> float | None:
+        """What that emitted, in g CO2e; None where the energy or the intensity is unknown."""
+        return self.result.emissions_g
+
+    @property
+    def duration_s(self) -> float:
+        """How long it took, in seconds."""
+        return self.result.duration_s
+
+    @property
+    def devices(self) -> tuple[MeasuredDevice, ...]:
+        """What each device used."""
+        return self.result.devices
+
+    @property
+    def intensity(self) -> MeanIntensity | None:
+        """The mean intensity over what was used; None where it is unknown."""
+        return self.result.intensity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what came of it as `greenrun measure --json` prints it."""
+        return self.result.to_dict()
+
+    def __str__(self) -> str:
+        return "a measurement that is not over" if self._result is None else str(self._result)
+
+    # --- from the start to the end
+
+    def _opened(self, folder: Path) -> OpenMeter:
+        """Open the meters; where one that cannot be done without fails, there are none, and the result says why."""
+        choice = self._choice
+        try:
+            return open_meter(choice.meters, runs_dir=choice.runs_dir, state_dir=folder, log=self._troubles)
+        except MeterError as exc:
+            return NoMeter((str(exc),))
+
+    def _begin(self) -> None:
+        """Read every device once, and let the window start then."""
+        readings = self._first_readings()
+        self._start, self._start_s, self._is_begun = utc_now(), monotonic(), True
+        self._watches = [Watch(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
+        for watch in self._watches:
+            watch.hear(readings)
+        self._intensity = Intensity(self._choice, self._start)
+        self._thread = threading.Thread(target=self._look, name="measure", daemon=True)
+        self._thread.start()
+
+    def _first_readings(self) -> Sequence[Reading]:
+        devices = {device.id for device in self._meter.devices()}
+        deadline, pause = monotonic() + READING_LIMIT_S, threading.Event()
+        while True:
+            readings = self._meter.read({})
+            if devices <= {reading.device for reading in readings} or monotonic() >= deadline:
+                return readings
+            pause.wait(_PAUSE_S)
+
+    def _gap_s(self, device: Device) -> float:
+        """Return how long a device goes unread where all is well; those at the plug are asked now and then."""
+        return GAP_S if device.kind is not Component.EXTERNAL else GAP_S * max(1.0, self._seldom_s())
+
+    def _seldom_s(self) -> float:
+        return max((each.every_s for each in self._choice.meters.external), default=0.0)
+
+    def _look(self) -> None:
+        """Look at the meters from time to time, until it is over, so that nothing they keep is lost."""
+        self._intensity.ask_daemon()
+        asked_s = monotonic()
+        while not self._over.wait(BEAT_S):
+            with self._turn:
+                self._hear()
+                for watch in self._watches:
+                    watch.fold(utc_now())
+            if monotonic() - asked_s >= ASK_EVERY_S:
+                self._intensity.ask()
+                asked_s = monotonic()
+
+    def _read_until(self, instant: datetime, limit_s: float = READING_LIMIT_S) -> None:
+        """Read until every device was read after `instant`, or the limit is over."""
+        deadline, pause = monotonic() + limit_s, threading.Event()
+        while True:
+            with self._turn:
+                self._hear()
+                if all(watch.last_at is not None and watch.last_at >= instant for watch in self._watches):
+                    return
+            if monotonic() >= deadline:
+                return
+            pause.wait(_PAUSE_S)
+
+    def _hear(self) -> None:
+        readings = self._meter.read({each.device.id: each.last_at for each in self._watches if each.last_at})
+        for watch in self._watches:
+            watch.hear(readings)
+
+    def _ask_in_time(self, end: datetime) -> None:
+        """Ask for the intensity where it is not known up to the end, but keep nobody waiting for it."""
+        if self._thread.is_alive() or self._intensity.covers(end):
+            return
+        asking = threading.Thread(target=self._intensity.ask, name="measure-intensity", daemon=True)
+        asking.start()
+        asking.join(INTENSITY_LIMIT_S)
+        if not asking.is_alive():
+            self._intensity.close()
+
+    # --- what came of it
+
+    def _result_at(self, end: datetime, end_s: float) -> Result:
+        with self._turn:
+            uses = [watch.used(end) for watch in self._watches]
+        summed = counted(uses)
+        duration_s, energy_j = end_s - self._start_s, total_j(summed)
+        emitted, why = self._intensity.price([piece for use in summed for piece in use.pieces], end, self._choice.pue)
+        is_priced = emitted is not None and emitted.emissions_g is not None
+        return Result(
+            started_at=self._start,
+            ended_at=end,
+            duration_s=duration_s,
+            energy_j=energy_j,
+            power_w=power_w(energy_j, duration_s),
+            quality=quality_of(summed).value,
+            reason=why_unknown(summed, self.refusals),
+            emissions_g=emitted.emissions_g if emitted else None,
+            emissions_reason=None if is_priced else why or "the energy is unknown",
+            zone=self._intensity.zone,
+            pue=self._choice.pue,
+            intensity=MeanIntensity(
+                g_per_kwh=emitted.g_per_kwh,
+                kind=emitted.kind.value,
+                provider=emitted.series.provider,
+                kinds={kind.value: share for kind, share in emitted.kinds.items()},
+            )
+            if emitted
+            else None,
+            devices=tuple(measured_device(use, duration_s, in_total=use in summed) for use in uses),
+            refusals=self.refusals,
+            notes=(*self._choice.notes, *_notes(uses), *self._troubles.notes),
+        )
+
+
+def _notes(uses: Sequence[Used]) -> list[str]:
+    """Say of meters without hardware what their watts follow."""
+    computed = sorted({use.device.source for use in uses if use.device.source in ("emulated", "constant")})
+    return [
+        f"{name}: these watts follow what the daemon's jobs do, and nothing else that runs on this machine"
+        for name in computed
+    ]
+
+
+def measure(
+    *,
+    meter: str | Sequence[str] = (),
+    cpu_meter: str | Sequence[str] = (),
+    config: str | Path | None = None,
+    socket: str | None = None,
+) -> Measurement:
+    """Return what measures the block that it is entered for: `with greenrun.measure() as m: ...`, then `m.energy_j`.
+
+    `meter` and `cpu_meter` name meters to try, in order; else those of the settings (`config`, or where they usually
+    are), else whatever hardware there is. `socket` names the daemon that is asked for the intensity. Raise ConfigError
+    for settings that cannot be used.
+    """
+    file = Path(config).expanduser() if config else None
+    return Measurement(choose(file, _names(meter), _names(cpu_meter), socket))
+
+
+def _names(said: str | Sequence[str]) -> tuple[str, ...]:
+    names = said.split(",") if isinstance(said, str) else said
+    return tuple(name.strip() for name in names if name.strip())

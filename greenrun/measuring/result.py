@@ -1,0 +1,143 @@
+"""What came of a measurement, as a value, as JSON and as a sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from greenrun.core.amounts import duration_text, energy_text, figure, grams_text
+from greenrun.core.energy import Quality
+from greenrun.core.grading import worst
+from greenrun.core.measuring import Used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredDevice:
+    """A device and what it used. `energy_j` is None, for a `reason`, where any part of it is unknown.
+
+    `in_total` says that it is in the sum: a meter at the plug holds the other devices, so it is not added to them.
+    """
+
+    id: str
+    index: int
+    kind: str
+    model: str
+    source: str
+    emulated: bool
+    in_total: bool
+    energy_j: float | None
+    power_w: float | None
+    quality: str
+    gap_s: float
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanIntensity:
+    """The mean intensity over what was used; `kind` is the least certain of `kinds`, which are parts of the energy."""
+
+    g_per_kwh: float
+    kind: str
+    provider: str
+    kinds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was used from `started_at` to `ended_at`. A figure that is None is unknown, for the reason beside it.
+
+    `energy_j` is the sum over the devices; `emissions_g` is that of the facility, `pue` included. `refusals` say which
+    meters were not read, and why; `notes` what else a reader should know.
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    duration_s: float
+    energy_j: float | None
+    power_w: float | None
+    quality: str
+    reason: str | None
+    emissions_g: float | None
+    emissions_reason: str | None
+    zone: str | None
+    pue: float
+    intensity: MeanIntensity | None
+    devices: tuple[MeasuredDevice, ...]
+    refusals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    exit_code: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as `greenrun measure --json` prints it."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return fields | {
+            "started_at": _instant_text(self.started_at),
+            "ended_at": _instant_text(self.ended_at),
+            "intensity": _fields(self.intensity) if self.intensity else None,
+            "devices": [_fields(device) for device in self.devices],
+            "refusals": list(self.refusals),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        return f"{self._energy_text()}; {self._emissions_text()}"
+
+    def _energy_text(self) -> str:
+        lasted = duration_text(self.duration_s)
+        if self.energy_j is None:
+            return f"{lasted}, energy unknown: {self.reason}"
+        emulated = ", EMULATED" if any(device.emulated for device in self.devices) else ""
+        mean = f", {figure(self.power_w)} W on average" if self.power_w is not None else ""
+        return f"{lasted}, {energy_text(self.energy_j)} ({self.quality}{emulated}){mean}"
+
+    def _emissions_text(self) -> str:
+        if self.intensity is None or self.emissions_g is None:
+            return f"emissions unknown: {self.emissions_reason}"
+        intensity = self.intensity
+        whence = f"{intensity.kind} by {intensity.provider} for {self.zone}"
+        return f"{grams_text(self.emissions_g)} CO2e at {figure(intensity.g_per_kwh)} g/kWh ({whence})"
+
+
+def measured_device(use: Used, duration_s: float, *, in_total: bool) -> MeasuredDevice:
+    """Return what is told of a device that used this."""
+    device = use.device
+    return MeasuredDevice(
+        id=device.id,
+        index=device.index,
+        kind=device.kind.value,
+        model=device.model,
+        source=device.source,
+        emulated=device.emulated,
+        in_total=in_total,
+        energy_j=use.energy_j,
+        power_w=power_w(use.energy_j, duration_s),
+        quality=use.quality.value,
+        gap_s=round(use.gap_s, 3),
+        reason=use.reason,
+    )
+
+
+def power_w(energy_j: float | None, duration_s: float) -> float | None:
+    """Return the mean power; None where the energy is unknown, or no time has passed."""
+    return None if energy_j is None or duration_s <= 0 else energy_j / duration_s
+
+
+def why_unknown(uses: Sequence[Used], refusals: Sequence[str]) -> str | None:
+    """Say why the energy of all devices is unknown; None where it is known."""
+    if not uses:
+        return f"no meter can be read ({len(refusals)} refused)" if refusals else "no meter is named, so none is read"
+    lost = [f"{use.device.id}: {use.reason}" for use in uses if use.energy_j is None]
+    return "; ".join(lost) or None
+
+
+def quality_of(uses: Sequence[Used]) -> Quality:
+    """Return the grade of the sum: the worst of its parts."""
+    return worst(use.quality for use in uses)
+
+
+def _fields(value: MeasuredDevice | MeanIntensity) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
+
+
+def _instant_text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

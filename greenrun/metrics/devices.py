@@ -1,0 +1,72 @@
+"""The metrics of the metered devices: what they are, what they used, and what the GPUs tell beside that."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from greenrun.core.energy import Component, Device, package_of
+from greenrun.core.histogram import CounterKey
+from greenrun.core.job import Run
+from greenrun.metrics.state import LiveState
+
+_GPU = ("gpu_uuid",)
+_ENERGY = {
+    Component.GPU: ("greenrun_gpu_energy_joules_total", "Energy used by the GPU.", "gpu_uuid"),
+    Component.CPU: ("greenrun_cpu_package_energy_joules_total", "Energy used by the processor package.", "package"),
+    Component.DRAM: ("greenrun_dram_energy_joules_total", "Energy used by the memory of the package.", "package"),
+}
+_VITALS = {
+    "power_w": ("greenrun_gpu_power_watts", "What the GPU drew when it was last asked."),
+    "power_limit_w": ("greenrun_gpu_power_limit_watts", "What the GPU is kept below."),
+    "utilization": ("greenrun_gpu_utilization_ratio", "In what part of the last second the GPU was busy."),
+    "memory_used_bytes": ("greenrun_gpu_memory_used_bytes", "Memory of the GPU that is in use."),
+    "temperature_c": ("greenrun_gpu_temperature_celsius", "How warm the GPU is."),
+}
+
+
+def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
+    """Yield which GPUs there are and which are leased, what each device that is there used, and the GPUs' vitals."""
+    devices = state.devices()
+    info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
+    leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=_GPU)
+    held = {device for run in live for device in run.devices}
+    for device in devices:
+        if device.kind is Component.GPU:
+            info.add_metric((), _gpu_labels(device))
+            leased.add_metric((device.id,), float(device.id in held))
+    yield from (info, leased)
+    yield from _energy(devices, totals)
+    yield from _vitals(state)
+
+
+def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
+    for kind, (name, text, label) in _ENERGY.items():
+        family = CounterMetricFamily(name, text, labels=(label,))
+        own = [device.id for device in devices if device.kind is kind]
+        for value in own if kind is Component.GPU else dict.fromkeys(map(package_of, own)):
+            family.add_metric((value,), totals.get((name, ((label, value),)), 0.0))
+        yield family
+
+
+def _vitals(state: LiveState) -> Iterator[Metric]:
+    """What was not told in the last seconds is absent."""
+    gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
+    known = [device for device in state.meter().devices if device.device in gpus]
+    for figure, (name, text) in _VITALS.items():
+        family = GaugeMetricFamily(name, text, labels=_GPU)
+        for device in known:
+            if (value := getattr(device.vitals, figure)) is not None:
+                family.add_metric((device.device,), value)
+        yield family
+
+
+def _gpu_labels(device: Device) -> dict[str, str]:
+    return {
+        "gpu": str(device.index),
+        "gpu_uuid": device.id,
+        "model": device.model,
+        "vendor": device.vendor,
+        "energy_source": "emulated" if device.emulated else device.source,
+        "mig": str(device.mig).lower(),
+    }

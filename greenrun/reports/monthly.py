@@ -1,0 +1,156 @@
+"""Write the report of each month to a folder: once it is settled, or after some days and once more when it is.
+
+A report that was written is never lost: one that takes its place says what moved, and the earlier one stays beside it.
+The JSON is written last, so what it stands for is there when it is.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from greenrun.core.errors import ReportError
+from greenrun.reports.build import Report
+from greenrun.reports.forms import WRITERS
+from greenrun.reports.movement import moved
+
+log = structlog.get_logger("greenrun.reports")
+
+SUFFIXES: Mapping[str, str] = {"json": ".json", "csv": ".csv", "html": ".html"}
+_MOST_VERSIONS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Where monthly reports go and in which forms; `settled_by` after a month's end it is written, settled or not."""
+
+    folder: Path
+    formats: Sequence[str] = ("html", "json", "csv")
+    settled_by: timedelta = timedelta(days=3)
+    by: str = "project"
+
+
+class Source(Protocol):
+    """What makes the reports (greenrun.reports.build.Reports)."""
+
+    def report(self, start: datetime, end: datetime, by: str, now: datetime) -> Report:
+        """Return the report of `[start, end)`."""
+
+    def waits(self, start: datetime, end: datetime) -> bool:
+        """Whether something in `[start, end)` can still settle."""
+
+
+class MonthlyReports:
+    """Keeps a folder of monthly reports up to date; called now and then, it writes only what is due."""
+
+    def __init__(self, source: Source, schedule: Schedule) -> None:
+        self._source = source
+        self._schedule = schedule
+        self._done: set[str] = set()
+
+    def write_due(self, now: datetime) -> list[str]:
+        """Write what is due: last month, and months before it that were preliminary; return the months written.
+
+        Raise ReportError when the folder cannot be used, and StoreError; the next call tries again.
+        """
+        try:
+            return [month for month in self._candidates(now) if self._write_if_due(month, now)]
+        except OSError as exc:
+            raise ReportError(
+                f"The monthly reports cannot be written to {self._schedule.folder} ({exc.strerror}): greenrun will try "
+                "again within the hour; make the folder writable, or set [reports] folder to another one."
+            ) from exc
+
+    def _candidates(self, now: datetime) -> list[str]:
+        last = f"{now.astimezone(UTC).replace(day=1) - timedelta(days=1):%Y-%m}"
+        named = (path.stem for path in self._schedule.folder.glob("????-??.json"))
+        months = {name for name in named if name < last and _is_month(name)} | {last}
+        return sorted(months - self._done)
+
+    def _write_if_due(self, month: str, now: datetime) -> bool:
+        start, end = _span(month)
+        before = self._written(month)
+        if before is not None and not before.get("preliminary", True):
+            self._done.add(month)
+            return False
+        waits = self._source.waits(start, end)
+        if waits and (before is not None or now < end + self._schedule.settled_by):
+            return False
+        report = self._source.report(start, end, self._schedule.by, now)
+        if not report["days"]:
+            return False  # greenrun was not there
+        self._put(month, report | _movement(before, report))
+        log.info("monthly report written", month=month, preliminary=report["preliminary"])
+        return True
+
+    def _written(self, month: str) -> dict[str, Any] | None:
+        path = self._path(month, ".json")
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (ValueError, UnicodeDecodeError):
+            log.warning("an earlier report cannot be read and is kept beside the new one", path=str(path))
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _put(self, month: str, report: Report) -> None:
+        self._schedule.folder.mkdir(parents=True, exist_ok=True)
+        forms = [name for name in self._schedule.formats if name != "json"]
+        for form in forms:
+            _replace(self._path(month, SUFFIXES[form]), WRITERS[form](report).encode())
+        self._keep(month)
+        _replace(self._path(month, ".json"), WRITERS["json"](report).encode())
+
+    def _keep(self, month: str) -> None:
+        """Give the JSON that is about to be replaced a name of its own beside it, once."""
+        current = self._path(month, ".json")
+        if not current.exists():
+            return
+        text = current.read_bytes()
+        for number in range(1, _MOST_VERSIONS):
+            version = self._path(month, f".v{number}.json")
+            if not version.exists():
+                _replace(version, text)
+                return
+            if version.read_bytes() == text:
+                return  # a crash came between keeping and replacing
+
+    def _path(self, month: str, suffix: str) -> Path:
+        return self._schedule.folder / f"{month}{suffix}"
+
+
+def _movement(before: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
+    """Return what the new document says of the earlier one; nothing when there is none that can be compared."""
+    try:
+        return {} if before is None else {"compared_with": before["generated_at"], "moved": moved(before, report)}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def _span(month: str) -> tuple[datetime, datetime]:
+    start = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
+    return start, (start + timedelta(days=32)).replace(day=1)
+
+
+def _is_month(name: str) -> bool:
+    try:
+        _span(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Put a text in the place of a file, wholly or not at all."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

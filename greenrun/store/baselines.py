@@ -1,0 +1,207 @@
+"""Where runs would have been, kept as each ends, and what that would have emitted, booked once when all is settled."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, String, func, insert, or_, select, type_coerce, update
+
+from greenrun.core.baseline import Comparable, Compared, Place, Settled, Stint, place
+from greenrun.core.intensity import SeriesId
+from greenrun.core.job import Job, Outcome, Run
+from greenrun.core.ledger import Stage
+from greenrun.store import tallies
+from greenrun.store.columns import among, epoch_s
+from greenrun.store.database import Database
+from greenrun.store.grid import series_ids
+from greenrun.store.journal import count
+from greenrun.store.records import job_of, run_of
+from greenrun.store.tables import BASELINES, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
+
+GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long keeps no run waiting any more
+
+
+class Baselines(Database):
+    """The part of the store that `greenrun.ports.Store` lists under baselines."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._place_the_unplaced()
+
+    def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
+        """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
+        waiting = (BASELINES.c.at.is_(None), BASELINES.c.run_id > after, RUNS.c.ended_at <= before)
+        query = select(BASELINES.c.run_id).join(RUNS).where(*waiting).order_by(BASELINES.c.run_id).limit(limit)
+        with self._read() as connection:
+            return connection.scalars(query).all()
+
+    def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
+        """Return the first of these runs of which all is booked and settled, with their slices.
+
+        The rest comes in its turn where all would have more than `most_slices` together.
+        """
+        with self._read() as connection:
+            marks = {row.device: row.at for row in connection.execute(select(MARKS.c.device, MARKS.c.at))}
+            rows = connection.execute(_settled_runs(run_ids)).all()
+            booked = [row for row in rows if _is_booked(run_of(row), marks, now)]
+            ready = _first(connection, booked, most_slices)
+            slices = _slices(connection, [row.id for row in ready])
+            return [
+                Comparable(
+                    run_id=row.id,
+                    resumes=row.ended_at - (row.place_ends - row.place_starts),
+                    place=Place(start=row.place_starts, end=row.place_ends),
+                    slices=slices[row.id],
+                )
+                for row in ready
+            ]
+
+    def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
+        """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
+        with self._write() as connection:
+            waits = (among(BASELINES.c.run_id, [row.run_id for row in compared]), BASELINES.c.at.is_(None))
+            waiting = set(connection.scalars(select(BASELINES.c.run_id).where(*waits)))
+            new = [row for row in compared if row.run_id in waiting]
+            if not new:
+                return 0
+            keys = {series_id: key for key, series_id in series_ids(connection).items()}
+            rows = [columns for row in new for columns in _ledger_columns(row, keys, now)]
+            if rows:
+                connection.execute(insert(LEDGER), rows)
+            for row in new:
+                kept = update(BASELINES).where(BASELINES.c.run_id == row.run_id)
+                connection.execute(kept.values(at=now, why=row.why))
+            count(connection, tallies.compared(new, _projects(connection, waiting)))
+        return len(new)
+
+    def _place_the_unplaced(self) -> None:
+        """Give the runs of a database that is older than baselines their places."""
+        ended = RUNS.c.started_at.is_not(None) & RUNS.c.ended_at.is_not(None) & RUNS.c.outcome.is_not(None)
+        query = select(RUNS).where(ended, RUNS.c.id.not_in(select(BASELINES.c.run_id)))
+        with self._read() as connection:
+            runs = [run_of(row) for row in connection.execute(query.order_by(RUNS.c.started_at, RUNS.c.id))]
+        if runs:
+            with self._write() as connection:
+                for run in runs:
+                    keep_place(connection, run)
+
+
+def keep_place(connection: Connection, run: Run) -> None:
+    """Keep where a run that has ended would have been; every run that started before it on its GPUs has its place."""
+    if run.started_at is None or run.ended_at is None:
+        return
+    job = job_of(connection.execute(select(JOBS).where(JOBS.c.id == run.job_id)).one())
+    earlier = _earlier(connection, job, run)
+    is_resumed = any(row.job_id == job.id and row.outcome == Outcome.CHECKPOINTED for row in earlier)
+    loads = job.spec.restart_cost if is_resumed else timedelta(0)
+    stint = Stint(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
+    ready = max([job.earliest_start, *(row.ended_at for row in earlier)])
+    found = place(stint, ready, _held(connection, run, ready) if run.devices else ())
+    connection.execute(insert(BASELINES).values(run_id=run.id, started_at=found.start, ended_at=found.end))
+
+
+def _earlier(connection: Connection, job: Job, run: Run) -> Sequence[Any]:
+    """Return the baseline ends of its job's other runs, and of those of the jobs that it waited for."""
+    jobs = [job.id, *(row.job_id for row in job.spec.after)]
+    query = select(RUNS.c.job_id, RUNS.c.outcome, BASELINES.c.ended_at).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)
+    return connection.execute(query.where(among(RUNS.c.job_id, jobs), RUNS.c.id != run.id)).all()
+
+
+def _held(connection: Connection, run: Run, after: datetime) -> list[Place]:
+    """Return the places on a run's GPUs that end after an instant; a device is told apart by its JSON text."""
+    devices = type_coerce(RUNS.c.devices, String)
+    mine = or_(*(func.instr(devices, json.dumps(device)) > 0 for device in run.devices))
+    query = select(BASELINES.c.started_at, BASELINES.c.ended_at).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
+    rows = connection.execute(query.where(BASELINES.c.ended_at > after, mine)).all()
+    return [Place(start=start, end=end) for start, end in rows]
+
+
+def _settled_runs(run_ids: Sequence[int]) -> Any:
+    """Return the query for those of these runs that have no slice left that waits for its settled price."""
+    waiting = SLICES.c.id.in_(select(UNSETTLED.c.slice_id))
+    unsettled = select(SLICES.c.id).where(SLICES.c.run_id == RUNS.c.id, waiting).exists()
+    places = (BASELINES.c.started_at.label("place_starts"), BASELINES.c.ended_at.label("place_ends"))
+    query = select(RUNS, *places).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)
+    return query.where(among(RUNS.c.id, run_ids), ~unsettled).order_by(RUNS.c.id)
+
+
+def _is_booked(run: Run, marks: Mapping[str, datetime], now: datetime) -> bool:
+    """Whether the devices that tell of a run are booked up to its end; without GPUs of its own that may be any."""
+    if run.ended_at is None or now - run.ended_at > GIVEN_UP_AFTER:
+        return True
+    return all(marks[device] >= run.ended_at for device in run.devices or marks if device in marks)
+
+
+def _first(connection: Connection, runs: Sequence[Any], most_slices: int) -> list[Any]:
+    """Return the first runs that have so many slices together, and one at least."""
+    query = select(SLICES.c.run_id, func.count()).where(among(SLICES.c.run_id, [run.id for run in runs]))
+    counts: dict[int | None, int] = dict(map(tuple, connection.execute(query.group_by(SLICES.c.run_id))))
+    sums = accumulate(counts.get(run.id, 0) for run in runs)
+    return [run for at, (run, total) in enumerate(zip(runs, sums, strict=True)) if not at or total <= most_slices]
+
+
+def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, Settled]:
+    """Return the slices of each run as numbers: there may be hundreds of thousands."""
+    settled = LEDGER.alias("settled")
+    query = (
+        select(
+            SLICES.c.run_id,
+            SLICES.c.id,
+            epoch_s(SLICES.c.started_at),
+            epoch_s(SLICES.c.ended_at),
+            SLICES.c.energy_j * SLICES.c.pue / 3.6e6,
+            settled.c.emissions_g,
+            func.coalesce(settled.c.series_id, -1),
+        )
+        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
+        .where(among(SLICES.c.run_id, run_ids))
+        .order_by(SLICES.c.run_id, SLICES.c.started_at, SLICES.c.id)
+    )
+    cursor = connection.execute(query).cursor
+    columns = np.array([] if cursor is None else cursor.fetchall(), dtype=np.float64).reshape(-1, 7).T
+    series = series_ids(connection)
+    places = np.full(max(series, default=0) + 2, -1, dtype=np.int64)  # the last one is for what has no series
+    places[list(series)] = range(len(series))
+    whose = columns[0].astype(np.int64)
+    found = {}
+    for run_id in run_ids:
+        first, last = np.searchsorted(whose, [run_id, run_id + 1])
+        own = columns[:, first:last]
+        found[run_id] = Settled(
+            ids=own[1].astype(np.int64),
+            starts_s=own[2],
+            ends_s=own[3],
+            facility_kwh=own[4],
+            settled_g=own[5],
+            series_index=places[own[6].astype(np.int64)],
+            series=tuple(series.values()),
+        )
+    return found
+
+
+def _ledger_columns(compared: Compared, keys: Mapping[SeriesId, int], now: datetime) -> list[dict[str, Any]]:
+    if compared.grams is None or compared.intensities is None:
+        return []
+    slices = compared.slices
+    figures = (slices.ids.tolist(), compared.grams.tolist(), compared.intensities.tolist())
+    return [
+        {
+            "slice_id": slice_id,
+            "stage": Stage.BASELINE.value,
+            "at": now,
+            "intensity_g_per_kwh": intensity if kind is not None else None,
+            "emissions_g": grams,
+            "intensity_kind": kind,
+            "series_id": keys[slices.series[at]],
+        }
+        for slice_id, grams, intensity, kind, at in zip(*figures, compared.kinds, slices.series_index, strict=True)
+    ]
+
+
+def _projects(connection: Connection, run_ids: set[int]) -> dict[int, str]:
+    query = select(RUNS.c.id, JOBS.c.project).join(JOBS).where(among(RUNS.c.id, list(run_ids)))
+    return dict(map(tuple, connection.execute(query)))

@@ -1,0 +1,269 @@
+"""`greenrun measure`: its JSON, its exit codes, and that a command under it is as it would be without."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.meters.powercap import FakeZone, zone
+
+COMMAND = [sys.executable, "-m", "greenrun.cli", "measure"]
+NOTHING = ("--meter", "none", "--cpu-meter", "none")  # opens nothing, so it is quick
+PRICED = """
+[grid]
+zone = "GB"
+provider = "mean"
+[provider.mean]
+kind = "static"
+g_per_kwh = 250
+[devices]
+meter = "emulated"
+cpu_meter = "none"
+pue = 1.5
+[devices.emulated]
+gpus = 2
+watts_idle = 100
+"""
+
+Settings = Callable[[str], Path]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Write settings that keep everything in the test's folder."""
+
+    def write(text: str) -> Path:
+        file = tmp_path / "greenrun.toml"
+        file.write_text(f'{text}\n[paths]\nstate = "state"\n[api]\nsocket = "socket"\n', encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeZone:
+    """A package of a CPU, whose counter stands still, as the one meter that there is."""
+    monkeypatch.setenv("GREENRUN_DEVICES__POWERCAP", str(tmp_path / "powercap"))
+    return zone(tmp_path / "powercap", "intel-rapl:0", "package-0", 1000.0)
+
+
+def answer(out: str) -> Any:
+    """What --json printed, behind what the command did."""
+    return json.loads(out.splitlines()[-1])
+
+
+def types(value: object) -> object:
+    """The shape of JSON: names and types."""
+    if isinstance(value, dict):
+        return {name: types(inner) for name, inner in value.items()}
+    return [types(inner) for inner in value] if isinstance(value, list) else type(value).__name__
+
+
+# what is told
+
+
+def test_the_json_has_the_agreed_fields(run: Run, settings: Settings) -> None:
+    told = answer(run("measure", "--config", str(settings(PRICED)), "--json", "--for", "0.2s").out)
+    agreed = {
+        "duration_s": "float",
+        "energy_j": "float",
+        "emissions_g": "float",
+        "intensity": {"g_per_kwh": "float", "kind": "str", "provider": "str"},
+        "exit_code": "NoneType",
+    }
+    assert {name: types(told[name]) for name in agreed if name != "intensity"} == {
+        name: kind for name, kind in agreed.items() if name != "intensity"
+    }
+    assert types({name: told["intensity"][name] for name in ("g_per_kwh", "kind", "provider")}) == agreed["intensity"]
+    assert {(each["kind"], each["quality"], each["gap_s"]) for each in told["devices"]} == {("gpu", "measured", 0.0)}
+    assert all(isinstance(each["id"], str) and isinstance(each["energy_j"], float) for each in told["devices"])
+
+
+def test_energy_emissions_and_their_intensity_fit_together(run: Run, settings: Settings) -> None:
+    told = answer(run("measure", "--config", str(settings(PRICED)), "--json", "--for", "0.3s").out)
+    assert told["energy_j"] == pytest.approx(sum(each["energy_j"] for each in told["devices"]))
+    assert told["energy_j"] == pytest.approx(2 * 100 * told["duration_s"], rel=0.05)
+    assert told["intensity"]["kind"] == "estimated"
+    assert told["emissions_g"] == pytest.approx(told["energy_j"] / 3.6e6 * 250 * 1.5)
+
+
+def test_people_get_a_sentence_and_a_table_and_see_what_is_emulated(run: Run, settings: Settings) -> None:
+    ran = run("measure", "--config", str(settings(PRICED)), "--for", "0.3s")
+    assert (ran.code, ran.err) == (0, "")
+    sentence, head, first, second, note = ran.out.splitlines()
+    assert "Wh (measured, EMULATED), 200 W on average" in sentence
+    assert "CO2e at 250 g/kWh (estimated by mean for GB)" in sentence
+    assert head.split() == ["DEVICE", "MODEL", "ENERGY", "POWER", "QUALITY", "NOT", "READ"]
+    assert "EMULATED" in first
+    assert second.startswith("gpu 1")
+    assert note.startswith("emulated: these watts follow what the daemon's jobs do")
+
+
+def test_without_any_meter_energy_is_unknown_with_the_refusals_and_the_command_runs(run: Run, tmp_path: Path) -> None:
+    ran = run("measure", "--json", "--cpu-meter", "rapl", "--", "touch", "ran")
+    told = answer(ran.out)
+    assert ran.code == 0
+    assert (tmp_path / "ran").exists()
+    assert (told["energy_j"], told["emissions_g"], told["intensity"], told["devices"]) == (None, None, None, [])
+    assert told["exit_code"] == 0
+    assert told["reason"].startswith("no meter can be read")
+    assert told["refusals"] != []
+    assert all(f"not measured: {refusal}" in ran.err for refusal in told["refusals"])
+
+
+def test_without_a_zone_energy_is_told_and_emissions_are_unknown(run: Run, cpu: FakeZone) -> None:
+    told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
+    assert [(each["kind"], each["quality"]) for each in told["devices"]] == [("cpu", "measured")]
+    assert told["energy_j"] == 0.0
+    assert told["emissions_g"] is None
+    assert "greenrun does not guess where it is" in told["emissions_reason"]
+
+
+def test_the_energy_is_that_between_start_and_end(run: Run, cpu: FakeZone) -> None:
+    """The command itself lets the counter go on, by 50 J."""
+    script = f"echo {round(1050 * 1e6)} > {cpu.folder}/energy_uj; sleep 0.3"
+    told = answer(run("measure", "--json", "--meter", "none", "--", "sh", "-c", script).out)
+    assert told["energy_j"] == pytest.approx(50.0, rel=1e-6)
+
+
+def test_a_counter_that_jumps_makes_the_sum_unknown_and_says_so(run: Run, cpu: FakeZone) -> None:
+    script = f"echo {round(9e9)} > {cpu.folder}/energy_uj; sleep 0.3"
+    told = answer(run("measure", "--json", "--meter", "none", "--", "sh", "-c", script).out)
+    assert (told["energy_j"], told["devices"][0]["quality"]) == (None, "unknown")
+    assert "its counter began anew or jumped" in told["reason"]
+
+
+# a command is as it would be without
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+)
+def test_the_exit_code_is_the_command_s_own(run: Run, script: str, code: int) -> None:
+    ran = run("measure", *NOTHING, "--json", "--", "sh", "-c", script)
+    assert (ran.code, answer(ran.out)["exit_code"]) == (code, code)
+
+
+def test_what_cannot_be_executed_is_told_as_a_shell_does(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("text")
+    missing, plain = run("measure", *NOTHING, "--", "no-such-command"), run("measure", *NOTHING, "--", "./plain")
+    assert (missing.code, plain.code) == (127, 126)
+    assert missing.err.splitlines()[-1] == "error: there is no command 'no-such-command'; nothing was run"
+
+
+def test_output_is_the_command_s_own_and_the_summary_goes_to_stderr() -> None:
+    done = measured(*NOTHING, "--", "sh", "-c", "echo out; echo err >&2; cat", given="in\n")
+    assert done.stdout == "out\nin\n"
+    assert done.stderr.splitlines()[0] == "err"
+    assert "energy unknown: no meter is named" in done.stderr
+
+
+def test_the_command_s_options_are_its_own() -> None:
+    done = measured(*NOTHING, "sh", "-c", "echo $0 $1", "--json", "--for")
+    assert done.stdout == "--json --for\n"
+
+
+def test_json_may_go_to_a_file(tmp_path: Path) -> None:
+    done = measured(*NOTHING, "--output", str(tmp_path / "energy.json"), "--", "echo", "out")
+    assert done.stdout == "out\n"
+    assert json.loads((tmp_path / "energy.json").read_text())["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--for", "20"), "--for: '20' has no unit"),
+        (("--for", "0s"), "--for: it must be longer than nothing"),
+        (("--for", "2s", "--", "true"), "leave one out"),
+        (
+            ("--output", "/nonexistent/energy.json", "--", "true"),
+            "--output: /nonexistent/energy.json cannot be written",
+        ),
+    ],
+)
+def test_bad_usage_is_a_sentence_and_runs_nothing(run: Run, words: tuple[str, ...], said: str) -> None:
+    ran = run("measure", *words)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_an_unknown_meter_is_refused_before_anything_runs(run: Run, tmp_path: Path) -> None:
+    ran = run("measure", "--meter", "watts", "--", "touch", "ran")
+    assert ran.code == 78
+    assert "'watts' is not a meter" in ran.err
+    assert not (tmp_path / "ran").exists()
+
+
+# signals
+
+
+def measured(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run it as a process of its own."""
+    return subprocess.run(
+        [*COMMAND, *words], input=given, capture_output=True, text=True, timeout=30, check=False, env=dict(os.environ)
+    )
+
+
+def signalled(number: int, *words: str) -> tuple[int, str, str]:
+    """Start it, send it a signal once its command (or it itself) says so, and return how it ended."""
+    process = subprocess.Popen(
+        [*COMMAND, *NOTHING, "--json", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=dict(os.environ),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_what_was_measured_is_told(number: signal.Signals) -> None:
+    script = f"trap 'echo got; exit 7' {number.name.removeprefix('SIG')}; echo ready; while :; do sleep 0.05; done"
+    code, out, _ = signalled(number, "--", "sh", "-c", script)
+    assert code == 7
+    assert out.splitlines()[0] == "got"
+    assert answer(out)["exit_code"] == 7
+    assert answer(out)["duration_s"] > 0
+
+
+def test_a_command_that_a_signal_ends_is_told_too() -> None:
+    code, out, _ = signalled(signal.SIGTERM, "--", "sh", "-c", "echo ready; exec sleep 30")
+    assert (code, answer(out)["exit_code"]) == (143, 143)
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [
+        pytest.param(signal.SIGINT, (), 0, id="the end that was meant"),
+        pytest.param(signal.SIGTERM, ("--for", "20s"), 143, id="too early"),
+    ],
+)
+def test_a_while_may_be_ended_by_a_signal(number: int, words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--meter", "none", "--json", *words],  # the refusal of the CPU's meter tells that it has begun
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "GREENRUN_DEVICES__POWERCAP": str(tmp_path / "none")},
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert "not measured: rapl" in process.stderr.readline()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert 0 < answer(out)["duration_s"] < 20
+
+
+def test_it_loads_nothing_heavy_where_there_is_nothing_to_price() -> None:
+    script = (
+        "import sys; from greenrun.cli import main; main(['measure', '--meter', 'none', '--cpu-meter', 'none', 'true']);"
+        "print([name for name in ('numpy', 'pydantic', 'httpx', 'sqlmodel', 'fastapi') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,111 @@
+"""`greenrun measure` end to end, on an emulated NVIDIA driver whose energy is known exactly."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from greenrun.clock import utc_now
+from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square
+
+pytestmark = pytest.mark.system
+
+ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
+LENGTH_S = 13.0
+COMMAND = [sys.executable, "-m", "greenrun.cli", "measure"]
+
+BOARDS: dict[str, tuple[Trace, list[str]]] = {
+    "counter": (square(60), []),
+    "reloaded": (constant(), ["reset_energy 1 6.3"]),
+    "spike": (constant(), [f"glitch 2 {ENERGY} 5 6.2 99876543000"]),
+    "lost": (square(60), ["fault 3 * 4 9 15"]),
+    "no counter": (constant(), []),
+    "spike at the end": (constant(), [f"glitch 5 {ENERGY} 9 99 99876543000"]),
+}
+
+
+def measured(
+    *words: str, env: Mapping[str, str] | None = None, folder: Path | None = None, check: bool = True
+) -> dict[str, Any]:
+    """Run `greenrun measure` with these words and return its JSON."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("GREENRUN_", "CUDA_"))}
+    environ |= {"XDG_CONFIG_HOME": str(folder or "/nonexistent"), **(env or {})}
+    done = subprocess.run([*COMMAND, *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was told of each board over a window of the script."""
+
+    answer: Mapping[str, Any]
+    devices: Mapping[str, Mapping[str, Any]]
+    start_s: float
+    end_s: float
+
+    def error(self, name: str) -> float:
+        """Return by how much of the truth what was told differs from it."""
+        truth_j = energy_j(BOARDS[name][0], self.start_s, self.end_s)
+        told_j: float = self.devices[name]["energy_j"]
+        return abs(told_j - truth_j) / truth_j
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
+    """Measure all of these boards for some seconds."""
+    driver = Driver(built(), tmp_path_factory.mktemp("measured"), t0_s=monotonic())
+    lines = []
+    for index, (name, (trace, faults)) in enumerate(BOARDS.items()):
+        lines += [*board(index, trace, quantum_ms=10, energy=int(name != "no counter")), *faults]
+    driver.play(*lines)
+    answer = measured("--for", f"{LENGTH_S}s", "--json", env=driver.environment)
+    wall_s = utc_now().timestamp() - monotonic()
+    start_s, end_s = (
+        datetime.fromisoformat(answer[name]).timestamp() - wall_s - driver.t0_s for name in ("started_at", "ended_at")
+    )
+    return Window(answer, dict(zip(BOARDS, answer["devices"], strict=True)), start_s, end_s)
+
+
+def test_counters_are_told_exactly(window: Window) -> None:
+    assert window.error("counter") < 0.01
+    assert window.devices["counter"]["quality"] == "measured"
+    assert window.devices["counter"]["gap_s"] == 0
+
+
+def test_a_driver_reload_is_bridged_and_flagged(window: Window) -> None:
+    assert window.error("reloaded") < 0.005
+    assert window.devices["reloaded"]["quality"] == "bridged"
+
+
+@pytest.mark.parametrize("name", ["spike", "spike at the end"])
+def test_a_spike_is_passed_over_and_flagged(window: Window, name: str) -> None:
+    assert window.error(name) < 0.02
+    assert window.devices[name]["quality"] == "bridged"
+
+
+def test_a_gpu_that_was_lost_loses_nothing_and_its_gap_is_told(window: Window) -> None:
+    assert window.error("lost") < 0.01
+    assert window.devices["lost"]["quality"] == "bridged"
+    assert window.devices["lost"]["gap_s"] == pytest.approx(5.5, abs=1.0)
+
+
+def test_power_is_integrated_where_there_is_no_counter(window: Window) -> None:
+    assert window.error("no counter") < 0.01
+    assert window.devices["no counter"]["quality"] == "integrated"
+
+
+def test_the_whole_is_the_sum_of_its_devices(window: Window) -> None:
+    parts = [device["energy_j"] for device in window.answer["devices"]]
+    assert window.answer["energy_j"] == pytest.approx(sum(parts), rel=1e-12)
+    assert window.answer["duration_s"] == pytest.approx(LENGTH_S, abs=0.2)
+    assert window.answer["quality"] == "bridged"

@@ -1,0 +1,281 @@
+"""What the daemon notices in runs: work that is kept, anomalies that are noted once, and jobs stopped on request."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.core.anomalies import Limits, Spell
+from greenrun.core.energy import Component, Quality, Slice
+from greenrun.core.holding import Observed
+from greenrun.core.job import Anomaly, Job, Outcome, Run, State
+from greenrun.core.reasons import ReasonCode
+from greenrun.core.status import Phase, RunStatus
+from greenrun.engine import Engine
+from greenrun.progress import WorkDone
+from greenrun.store import Store
+from greenrun.watch import Watch
+from tests.store.examples import NOW, after, close, running
+from tests.world import T0, World, new_engine, run_until, spec
+
+MINUTE = timedelta(minutes=1)
+COUNTED = ("greenrun_anomalies_total", (("rule", "stuck"),))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store of its own."""
+    with Store(tmp_path / "greenrun.db") as opened:
+        yield opened
+
+
+# work
+
+
+def says(run: Run, work: float | None, *, phase: Phase = Phase.RUNNING, unit: str = "samples", **more: Any) -> Observed:
+    """A run of which its executor says so."""
+    return Observed(run=run, status=RunStatus(phase=phase, work=work, work_unit=unit, **more))
+
+
+def kept(store: Store, run: Run) -> float | None:
+    """The work that the store has of a run."""
+    return store.runs([run.job_id])[run.job_id][0].work
+
+
+def ignored(store: Store, run: Run) -> list[object]:
+    """Why what a run said was ignored."""
+    return [event.detail["text"] for event in store.events(run.job_id) if event.kind == "work_ignored"]
+
+
+def test_work_is_kept_at_once_then_every_half_minute_and_when_the_run_has_ended(store: Store) -> None:
+    run, done = running(store), WorkDone(store)
+    seen = []
+    for seconds, work, phase in ((0, 1.0, Phase.RUNNING), (10, 2.0, Phase.RUNNING), (30, 3.0, Phase.RUNNING)):
+        done.take([says(run, work, phase=phase, work_at=after(seconds))], after(seconds))
+        seen.append(kept(store, run))
+    done.take([says(run, 4.0, phase=Phase.EXITED)], after(31))
+    found = store.runs([run.job_id])[run.job_id][0]
+    assert (seen, found.work, found.work_unit, found.work_at) == ([1.0, 1.0, 3.0], 4.0, "samples", after(31))
+
+
+def test_what_goes_back_or_changes_its_unit_is_ignored_and_said_once(store: Store) -> None:
+    run, done = running(store), WorkDone(store)
+    for seconds, work, unit in ((0, 5.0, "samples"), (40, 4.0, "samples"), (80, 9.0, "tokens"), (120, 6.0, "samples")):
+        done.take([says(run, work, unit=unit)], after(seconds))
+    assert (kept(store, run), ignored(store, run)) == (6.0, ["it went back from 5 to 4"])
+
+
+def test_garbage_is_said_once_whatever_becomes_of_the_daemon_and_the_last_good_word_stands(store: Store) -> None:
+    run = running(store)
+    WorkDone(store).take([says(run, 5.0)], after(0))
+    for _ in range(2):
+        done = WorkDone(store)
+        for seconds in (10, 20):
+            done.take([says(run, None, work_fault="its work is not a number")], after(seconds))
+    assert (kept(store, run), ignored(store, run)) == (5.0, ["its work is not a number"])
+
+
+def test_the_store_never_takes_less_work_than_it_has(store: Store) -> None:
+    run = running(store)
+    answers = [store.keep_work(run.id, work=work, unit="steps", at=NOW) for work in (2.0, 2.0, 1.0, 3.0)]
+    assert (answers, kept(store, run)) == ([True, False, False, True], 3.0)
+
+
+# anomalies of energy
+
+
+@dataclass
+class Books:
+    """What was booked last."""
+
+    latest: Sequence[Slice] = ()
+    idle_w: Mapping[str, float] = field(default_factory=dict)
+
+
+class Minutes:
+    """A watch that is shown one minute of a run's GPU after another."""
+
+    def __init__(self, store: Store, run: Run, limits: Limits | None = None) -> None:
+        self.store, self.run, self.books, self.minute = store, run, Books(), 0
+        self.watch = Watch(store, self.books, limits or Limits())
+
+    def restart(self) -> None:
+        """Go on as a daemon that has just been started."""
+        self.watch = Watch(self.store, self.books, Limits())
+
+    def show(self, minutes: int, *, busy: float | None = None, power_w: float = 300.0) -> None:
+        """Let so many minutes pass, alike."""
+        for _ in range(minutes):
+            start = NOW + self.minute * MINUTE
+            self.minute += 1
+            self.books.latest = [
+                Slice(
+                    device="GPU-1", component=Component.GPU, run_id=self.run.id, start=start, end=start + MINUTE,
+                    energy_j=60 * power_w, quality=Quality.MEASURED, busy_s=None if busy is None else busy * 60,
+                )
+            ]  # fmt: skip
+            status = RunStatus(phase=Phase.RUNNING, started_at=NOW)
+            self.watch.look([Observed(run=self.run, status=status)], start + MINUTE)
+            self.books.latest = ()
+
+    @property
+    def spells(self) -> list[tuple[Anomaly, float, float | None]]:
+        """The anomalies noted, with the minutes in which they began and were over."""
+        found: Sequence[Spell] = self.store.anomalies([self.run.job_id]).get(self.run.id, ())
+        return [
+            (row.anomaly, (row.since - NOW) / MINUTE, None if row.until is None else (row.until - NOW) / MINUTE)
+            for row in found
+        ]
+
+
+def test_an_idle_gpu_is_noted_when_it_begins_and_when_it_is_over_and_once_more_when_it_comes_again(
+    store: Store,
+) -> None:
+    minutes = Minutes(store, running(store, "GPU-1"))
+    for span, busy in ((20, 0.0), (5, 0.9), (14, 0.0), (1, 0.9), (15, 0.0)):
+        minutes.show(span, busy=busy)
+    assert minutes.spells == [(Anomaly.GPU_IDLE, 15, 21), (Anomaly.GPU_IDLE, 55, None)]
+    assert minutes.watch.ongoing == {Anomaly.GPU_IDLE: 1}
+    assert store.counters()["greenrun_anomalies_total", (("rule", "gpu_idle"),)] == 2
+
+
+def test_a_restart_forgets_the_evidence_and_counts_what_goes_on_no_second_time(store: Store) -> None:
+    minutes = Minutes(store, running(store, "GPU-1"))
+    minutes.show(16, busy=0.0)
+    minutes.restart()
+    minutes.show(20, busy=0.0)
+    assert (minutes.spells, minutes.watch.ongoing) == ([(Anomaly.GPU_IDLE, 15, None)], {Anomaly.GPU_IDLE: 1})
+    minutes.show(1, busy=1.0)
+    assert minutes.spells == [(Anomaly.GPU_IDLE, 15, 37)]
+
+
+def test_evidence_from_before_a_restart_does_not_add_up_with_that_after_it(store: Store) -> None:
+    minutes = Minutes(store, running(store, "GPU-1"))
+    minutes.show(10, busy=0.0)
+    minutes.restart()
+    minutes.show(14, busy=0.0)
+    assert minutes.spells == []
+
+
+def learned_from(store: Store, jobs: int) -> Run:
+    """A run of a job of whose name so many have finished, each of which drew 300 W for an hour."""
+    for _ in range(jobs):
+        run = running(store, "GPU-1", name="train")
+        close(store, run, ended_at=after(3602), now=after(3602))
+        store._energies_j[run.id] = 300.0 * 3600  # what a run used is kept in memory once it was asked for
+    return running(store, "GPU-1", name="train")
+
+
+def test_power_is_compared_with_three_finished_jobs_of_its_name_and_not_with_fewer(store: Store) -> None:
+    two = Minutes(store, learned_from(store, 2))
+    two.show(20, power_w=100.0)
+    assert two.spells == []
+    close(store, two.run, outcome=Outcome.FAILED, job_state=State.FAILED)
+    three = Minutes(store, learned_from(store, 1))
+    three.show(30, power_w=100.0)
+    three.show(20, power_w=300.0)
+    assert three.spells == [(Anomaly.POWER_OFF, 15, 34)]
+
+
+def test_a_run_that_has_ended_is_no_longer_counted(store: Store) -> None:
+    minutes = Minutes(store, running(store, "GPU-1"))
+    minutes.show(16, busy=0.0)
+    minutes.watch.look([], NOW + 17 * MINUTE)
+    assert minutes.watch.ongoing == {}
+
+
+# in the loop
+
+
+def stuck_world(store: Store, **more: Any) -> tuple[World, Engine, Job]:
+    """A job that runs for six hours and says after half an hour, for the last time, what it has done."""
+    world = World([100.0] * 20)
+    engine = new_engine(world, store, world.meter())
+    job, _ = store.add_job(spec(6 * 3600, start_now=True, **more), user="ada", uid=1, now=T0)
+    for minutes, work in ((10, 100.0), (20, 200.0), (30, 300.0)):
+        run_until(world, engine, T0 + minutes * MINUTE, step=MINUTE)
+        world.said[job.id] = {"work": work, "work_unit": "samples", "work_at": world.now}
+    return world, engine, job
+
+
+def the_run(store: Store, job: Job) -> Run:
+    """The job's only run."""
+    (run,) = store.runs([job.id])[job.id]
+    return run
+
+
+def test_a_job_without_new_work_is_noted_and_runs_on_unless_its_user_asked_otherwise(store: Store) -> None:
+    world, engine, job = stuck_world(store)
+    run_until(world, engine, T0 + 3 * 60 * MINUTE, step=MINUTE)
+    run = the_run(store, job)
+    (spell,) = store.anomalies([job.id])[run.id]
+    assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
+    # its usual interval is ten minutes, and it is heard of a minute late
+    assert 50 * MINUTE < spell.since - (T0 + 30 * MINUTE) < 53 * MINUTE
+    assert (store.job(job.id).state, store.counters()[COUNTED], run.work) == (State.RUNNING, 1, 300.0)
+    world.said[job.id]["work"] = 301.0
+    run_until(world, engine, world.now + 2 * MINUTE, step=MINUTE)
+    assert store.anomalies([job.id])[run.id][0].until is not None
+    assert engine.watch.ongoing == {}
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_job_that_asked_for_it_is_stopped_with_the_reason_and_not_tried_again(store: Store, retries: int) -> None:
+    world, engine, job = stuck_world(store, stop_on=(Anomaly.STUCK,), retries=retries)
+    run_until(world, engine, T0 + 100 * MINUTE, step=MINUTE)
+    ended, run = store.job(job.id), the_run(store, job)
+    assert (ended.state, run.outcome) == (State.CANCELLED, Outcome.CANCELLED)
+    assert ended.reason is not None
+    assert ended.reason.code is ReasonCode.ANOMALOUS
+    assert ended.reason.text.startswith("stopped on stuck, as its user had asked: it has reported no new work for 5")
+    assert [event.kind for event in store.events(job.id)][-3:] == ["anomaly", "cancel_requested", "finished"]
+
+
+def test_another_anomaly_than_those_asked_for_stops_nothing(store: Store) -> None:
+    world, engine, job = stuck_world(store, stop_on=(Anomaly.GPU_IDLE,))
+    run_until(world, engine, T0 + 100 * MINUTE, step=MINUTE)
+    assert (store.job(job.id).state, store.counters()[COUNTED]) == (State.RUNNING, 1)
+
+
+def test_a_crash_after_the_note_loses_neither_the_stop_nor_its_reason(store: Store) -> None:
+    world, engine, job = stuck_world(store, stop_on=(Anomaly.STUCK,))
+    real = world.stop
+    world.stop = lambda run, by: None  # type: ignore[method-assign]  # the daemon dies before it could ask
+    run_until(world, engine, T0 + 90 * MINUTE, step=MINUTE)
+    assert (store.job(job.id).state, store.job(job.id).cancel_requested) == (State.RUNNING, True)
+    world.stop = real  # type: ignore[method-assign]
+    again = new_engine(world, store, world.meter())
+    run_until(world, again, T0 + 95 * MINUTE, step=MINUTE)
+    ended = store.job(job.id)
+    assert (ended.state, ended.reason and ended.reason.code) == (State.CANCELLED, ReasonCode.ANOMALOUS)
+    assert store.counters()[COUNTED] == 1
+
+
+def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_away(store: Store) -> None:
+    world, engine, job = stuck_world(store, stop_on=(Anomaly.STUCK,))
+    real = world.stop
+    world.stop = lambda run, by: None  # type: ignore[method-assign]
+    run_until(world, engine, T0 + 90 * MINUTE, step=MINUTE)
+    world.unreachable = True
+    run_until(world, engine, T0 + 92 * MINUTE, step=MINUTE)
+    world.unreachable, world.stop = False, real  # type: ignore[method-assign]
+    run_until(world, engine, T0 + 94 * MINUTE, step=MINUTE)
+    ended = store.job(job.id)
+    assert (ended.state, ended.reason and ended.reason.code) == (State.CANCELLED, ReasonCode.ANOMALOUS)
+
+
+def test_anomalies_change_no_plan(tmp_path: Path) -> None:
+    plans = []
+    for name, limits in (("off", Limits(gpu_idle=None, power_off=None, stuck=None)), ("on", Limits(stuck=MINUTE))):
+        with Store(tmp_path / f"{name}.db") as store:
+            world = World([100.0, 300.0, 50.0, 200.0] * 5)
+            engine = new_engine(world, store, world.meter(), anomalies=limits)
+            for number in range(4):
+                store.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
+            world.said = {number: {"work": 1.0, "work_unit": "samples"} for number in range(1, 5)}
+            run_until(world, engine, T0 + timedelta(hours=4))
+            plans.append((engine.plan, world.launches, engine.plan_changes))
+    assert plans[0] == plans[1]
