@@ -2,15 +2,17 @@
 
     .venv/bin/python benchmarks/scrape.py [--jobs 10000] [--running 8] [--days 3]
 
-The store is a real one, filled through its own methods, in memory where the machine has a folder for that: then it
-takes a minute or two. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked and settled, and
-others that still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is
-told that there is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does
-the first collection when it starts, so that no scrape waits for it.
+The store is a real one, in memory where the machine has a folder for that; 500 jobs are put into it through its own
+methods, and then copied. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked, and others that
+still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is told that there
+is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does the first
+collection when it starts, so that no scrape waits for it.
 """
 
 import argparse
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -40,6 +42,12 @@ MINUTE = timedelta(minutes=1)
 GPUS, PROJECTS, ZONES, TIMES = 8, 20, ("GB", "DE", "US-CAL-CISO"), 100
 MOST_MS, MOST_SERIES = 20.0, 500
 MEMORY = Path("/dev/shm")
+FILLED = 500  # so many jobs go through the store's own methods; the others are copies of them
+OWN_IDS = 1_000_000
+IDS = {
+    "jobs": ("id",), "runs": ("id", "job_id"), "events": ("id", "job_id", "run_id"), "slices": ("id", "run_id"),
+    "ledger": ("id", "slice_id"), "unsettled": ("slice_id",), "unsettled_marginal": ("slice_id",),
+}  # fmt: skip
 WHY, DONE = because(ReasonCode.DUE, window="93 g/kWh"), because(ReasonCode.SUCCEEDED)
 GPU_DEVICES = [Device(id=f"GPU-{n}", index=n, model="A100", source="nvml", vendor="nvidia") for n in range(GPUS)]
 CPU_DEVICES = [
@@ -85,8 +93,8 @@ def entries(run: Run, device: str, at: datetime, minutes: int) -> Iterator[Entry
         yield Entry(slice=piece, pue=1.2, booked=Priced(intensity_g_per_kwh=200.0, emissions_g=1.2, kind=Kind.FORECAST))
 
 
-def fill(store: Store, finished: int, running: int, days: float) -> None:
-    """Run the jobs, the finished ones for five minutes each."""
+def finish(store: Store, finished: int) -> None:
+    """Run jobs for five minutes each."""
     for number in range(finished):
         at, device = NOW - (finished - number) * timedelta(seconds=45), GPU_DEVICES[number % GPUS].id
         run = start(store, number, at, device)
@@ -96,12 +104,28 @@ def fill(store: Store, finished: int, running: int, days: float) -> None:
             run.id, outcome=outcome, exit_code=0, started_at=None, ended_at=at + 5 * MINUTE, log=None, job_state=state,
             reason=DONE, now=at + 5 * MINUTE,
         )  # fmt: skip
+
+
+def begin(store: Store, running: int, days: float) -> None:
+    """Let jobs run since some days."""
     minutes = int(days * 24 * 60)
     for number in range(running):
         at = NOW - minutes * MINUTE
         device = GPU_DEVICES[number].id if number < GPUS else None
         run = start(store, number, at, device)
         store.append_slices([*entries(run, device or "cpu-0", at, minutes)], [], now=NOW)
+
+
+def multiply(path: Path, times: int) -> None:
+    """Copy all that is stored of jobs, with other ids, until there is that many times as much."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table, ids in IDS.items():
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            shifted = ", ".join(f"{name} + :shift" if name in ids else name for name in names)
+            for copy in range(1, times):
+                insert = f"INSERT INTO {table} ({', '.join(names)}) SELECT {shifted} FROM {table} WHERE {ids[0]} < :own"
+                connection.execute(insert, {"shift": copy * OWN_IDS, "own": OWN_IDS})
+        connection.execute("UPDATE counters SET value = value * ?", (times,))
 
 
 def count_besides(store: Store) -> None:
@@ -151,9 +175,12 @@ def main() -> None:
     asked = parser.parse_args()
     began_s = perf_counter()
     with TemporaryDirectory(dir=asked.folder) as folder, Store(Path(folder) / "greenrun.db") as store:
-        fill(store, asked.jobs, asked.running, asked.days)
+        times = max(1, asked.jobs // FILLED)
+        finish(store, asked.jobs // times)
+        multiply(Path(folder) / "greenrun.db", times)
+        begin(store, asked.running, asked.days)
         count_besides(store)
-        print(f"{asked.jobs} finished jobs, {asked.running} that have run for {asked.days:g} days")
+        print(f"{times * (asked.jobs // times)} finished jobs, {asked.running} that have run for {asked.days:g} days")
         print(f"filled in {perf_counter() - began_s:.0f} s")
         collector = MetricsCollector(store, state_of())
         began_s = perf_counter()

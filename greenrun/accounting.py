@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from greenrun.comparing import Comparing
-from greenrun.core.energy import Component, Hold, Mark, Quality, Reading, Slice
+from greenrun.core.beside import added
+from greenrun.core.energy import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.holding import Observed as Observed
 from greenrun.core.holding import exclusive, holder, holds_of, known_through, shared_through, users_of
 from greenrun.core.intensity import Forecast, Series, SeriesId
@@ -71,11 +72,12 @@ class Books:
         self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
+        components = {device.id: device.kind for device in self._meter.devices()}
+        self._account_beside(marks, readings, [name for name, kind in components.items() if kind not in BOOKED])
         if not readings:
             return
         starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
         owners = _Owners(self._store.holds(min(starts.values())), observed, now)
-        components = {device.id: device.kind for device in self._meter.devices()}
         pieces: list[Slice] = []
         moved: list[Mark] = []
         for device, rows in readings.items():
@@ -102,6 +104,15 @@ class Books:
             self._comparing.compare(settle_after, now)
         if marginal_after is not None and self._marginal is not None:
             self._marginal.settle(marginal_after, now)
+
+    def _account_beside(
+        self, marks: Mapping[str, Mark], readings: dict[str, list[Reading]], devices: Sequence[str]
+    ) -> None:
+        """Take out of the readings those of meters that count what the books hold already, and count them apart."""
+        counted = {device: added(marks.get(device), readings.pop(device)) for device in devices if device in readings}
+        moved = [mark for _, mark in counted.values() if mark is not None]
+        if moved:
+            self._store.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
 
     def _cut(
         self, mark: Mark | None, rows: Sequence[Reading], owners: "_Owners", component: Component
@@ -194,7 +205,7 @@ class _Owners:
         return max((run.id for run in ended), default=0)
 
 
-def _by_device(readings: Sequence[Reading], until: datetime) -> Mapping[str, list[Reading]]:
+def _by_device(readings: Sequence[Reading], until: datetime) -> dict[str, list[Reading]]:
     """Return the readings of each device; those after `until` are of a time before the clock was set back."""
     rows: dict[str, list[Reading]] = defaultdict(list)
     for reading in readings:

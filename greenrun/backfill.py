@@ -98,13 +98,14 @@ class Backfill:
     def __init__(
         self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: Sequence[Provider],
         histories: Sequence[Provider], keeps: Keeps, on_news: Callable[[datetime], None], requests: Counter[str],
-        failures: Counter[tuple[str, str]], also: Collection[str] = (),
+        failures: Counter[tuple[str, str]], also: Collection[str] = (), marginal: Sequence[Provider] = (),
     ) -> None:  # fmt: skip
         self._store = store
         self._watched = {zone, *also}
         self._zone = zone
         self._settings = settings
-        self._providers = {provider.name: provider for provider in (*providers, *histories)}
+        self._providers = {provider.name: provider for provider in (*providers, *histories, *marginal)}
+        self._marginal = tuple(provider.name for provider in marginal)
         self._histories = tuple(histories)
         self._keeps = keeps
         self._on_news = on_news
@@ -221,7 +222,8 @@ class Backfill:
             yield Problem(field="from", message=_too_old(start, self._keeps.measured, "history_retention"))
 
     def _is_measured_in_use(self, series_id: SeriesId, now: datetime) -> bool:
-        used = self._store.measured(series_id.zone, now - self._keeps.measured, now)
+        since = now - self._keeps.measured
+        used = self._store.measured(series_id.zone, since, now, without=self._marginal)
         return series_id.zone in self._watched and used is not None and used.id == series_id
 
     def _is_forecast_in_use(self, series_id: SeriesId, now: datetime) -> bool:

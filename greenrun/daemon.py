@@ -34,7 +34,7 @@ from greenrun.logs import configure_logs
 from greenrun.meters import open_meter
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.metronome import Metronome
-from greenrun.parts import api_settings, engine_settings, open_grid, open_monthly, report_settings
+from greenrun.parts import api_settings, engine_settings, open_grid, open_marginal, open_monthly, report_settings
 from greenrun.providers import Provider
 from greenrun.providers.web import Web
 from greenrun.quality import ForecastQuality
@@ -95,19 +95,23 @@ class Daemon:
         self._meter = open_meter(meter_settings(config), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._forecasts, self._histories = open_grid(config, self._store)
+        self._marginal = open_marginal(config, self._store)
         self._engine = Engine(
             store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
-            histories=self._histories, settings=engine_settings(config, self._meter, self._forecasts),
+            histories=self._histories, marginal=self._marginal,
+            settings=engine_settings(config, self._meter, self._forecasts),
         )  # fmt: skip
         asked = (self._engine.asked.requests, self._engine.asked.failures)
         named = (config.grid.zone, config.provider, self._forecasts, self._histories)
-        self.sources = Sources(self._store, *named, *asked)
+        self.sources = Sources(self._store, *named, *asked, self._marginal)
         self._prices = open_day_ahead(config.electricity, self._store)
         keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
-        self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also)
+        self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also, self._marginal)
         self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source(), self._prices))
         self._monthly = open_monthly(config, self.reports)
-        self.quality = ForecastQuality(self._store, [each.zone for each in self._engine.grids if each.zone])
+        self.quality = ForecastQuality(
+            self._store, [each.zone for each in self._engine.grids if each.zone], self._engine.grid.marginal.names
+        )
         parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
         self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
         parts.callback(self._first_look.shutdown)
@@ -190,6 +194,10 @@ class Daemon:
         leased = {device for run in self._store.live_runs() for device in run.devices}
         return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
 
+    def idle_powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU was learned to draw while nobody holds it, as of the last housekeeping."""
+        return self.reports.idle_w
+
     def health(self) -> Health:
         """Return when the daemon's parts last did something."""
         return Health(
@@ -231,7 +239,8 @@ class Daemon:
         )  # fmt: skip
 
     def _every_source(self) -> Sequence[Provider]:
-        return list({source.name: source for source in (*self._forecasts, *self._histories)}.values())
+        sources = (*self._forecasts, *self._histories, *self._marginal)
+        return list({source.name: source for source in sources}.values())
 
     def _webs(self) -> Sequence[Web]:
         asked = [source.web for source in self._every_source() if source.web is not None]
@@ -251,6 +260,7 @@ class Daemon:
         self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
         self._engine.learn_arrivals(now)
         self.quality.refresh(now)
+        self.reports.learn_idle(now)
         live = {run.label for run in self._store.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
 

@@ -45,13 +45,14 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 class EngineSettings:
     """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
 
-    `also` are zones that are watched besides. `horizon` is how far ahead of now the grid is planned with; the normal of
+    `also` are zones that are watched besides, `marginal_zone` is what the source of marginal values calls this place. `horizon` is how far ahead of now the grid is planned with; the normal of
     each hour is learned from the last `climatology_days` days measured, and 0 plans with the provider's forecast as it
     is. `arrivals` are the jobs that usually come.
     """
 
     zone: str | None = None
     also: tuple[str, ...] = ()
+    marginal_zone: str | None = None
     ageing: Ageing = field(default_factory=Ageing)
     tick: timedelta = timedelta(seconds=5)
     horizon: timedelta = timedelta(hours=48)
@@ -75,15 +76,16 @@ class Engine:
         meter: Meter,
         forecasts: Sequence[ForecastProvider] = (),
         histories: Sequence[HistoryProvider] = (),
+        marginal: Sequence[HistoryProvider] = (),
         settings: EngineSettings | None = None,
     ) -> None:
         self.settings = settings or EngineSettings()
         self._store = store
         self._meter = meter
-        self._books = Books(store, meter, pue=self.settings.options.pue)
+        self._books = Books(store, meter, pue=self.settings.options.pue, is_marginal=bool(marginal))
         self.asked = Tally()
         known = (forecasts, histories, self.settings.climatology_days, self.settings.ageing, self.asked)
-        self.grid = Grid(store, self._books, self.settings.zone, *known)
+        self.grid = Grid(store, self._books, self.settings.zone, *known, marginal, self.settings.marginal_zone)
         self.grids = (self.grid, *(Grid(store, None, zone, *known) for zone in self.settings.also))
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self.watch = Watch(store, self._books, self.settings.anomalies)
@@ -185,7 +187,7 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
-        self._books.settle(self.grid.settle_after, now)
+        self._books.settle(self.grid.settle_after, now, self.grid.marginal.settle_after)
 
     def _clear_queue(self, now: datetime) -> None:
         """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""

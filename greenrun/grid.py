@@ -11,6 +11,7 @@ from greenrun.asking import AT_ONCE, EARLIER, Asking, Tally
 from greenrun.core.blend import Lessons
 from greenrun.core.intensity import Forecast, Rung, Series, SeriesId
 from greenrun.core.ladder import Ageing, Standing, Word, heard, stand
+from greenrun.marginal import Marginal, Told
 from greenrun.outlooks import Outlooks
 from greenrun.ports import ForecastProvider, HistoryProvider, Store
 
@@ -31,6 +32,7 @@ class News:
 
     `looked_back`: the measured values begin where the oldest energy does that is not settled yet. `earlier`: measured
     values from before all that is known, to learn the normal of each hour from; `lacks_earlier`: nobody had them.
+    `marginal` is what one more kWh emitted, by a source beside those.
     """
 
     fetched_at: datetime
@@ -40,6 +42,7 @@ class News:
     earlier: Series | None = None
     lacks_earlier: bool = False
     lessons: Mapping[SeriesId, Lessons] = field(default_factory=dict)
+    marginal: Told | None = None
 
 
 class Grid:
@@ -58,16 +61,20 @@ class Grid:
         climatology_days: int = 0,
         ageing: Ageing | None = None,
         tally: Tally | None = None,
+        marginal: Sequence[HistoryProvider] = (),
+        marginal_zone: str | None = None,
     ) -> None:
         self._store = store
         self._books = books
         self.zone = zone
-        self._asking = Asking(zone, forecasts, histories, tally or Tally())
+        tally = tally or Tally()
+        self._asking = Asking(zone, forecasts, histories, tally)
+        self.marginal = Marginal(store, books, marginal_zone or zone, marginal, tally)
         self._ageing = ageing or Ageing()
         self._words: dict[str, tuple[Word, ...]] = {}
         self._measured_until: datetime | None = None
         self._looked_back_at: datetime | None = None
-        self._outlooks = Outlooks(store, zone, climatology_days)
+        self._outlooks = Outlooks(store, zone, climatology_days, self.marginal.names)
         self._wants_earlier = bool(climatology_days)
         self._lacked_earlier_at: datetime | None = None
         self._first_look_back = FIRST_TO_LEARN if climatology_days else FIRST_LOOK_BACK
@@ -151,6 +158,7 @@ class Grid:
             earlier=earlier,
             lacks_earlier=lacks_earlier,
             lessons=self._outlooks.judge(forecasts, now),
+            marginal=self.marginal.fetch(now, only),
         )
 
     def take(self, news: News) -> None:
@@ -164,6 +172,8 @@ class Grid:
             self._take_earlier(news.earlier, news.fetched_at)
         if news.lacks_earlier:
             self._lacked_earlier_at = news.fetched_at
+        if news.marginal is not None:
+            self.marginal.take(news.marginal, news.fetched_at)
         if news.lessons:
             self._outlooks.learn(news.lessons, news.fetched_at)
         self.step(news.fetched_at)

@@ -1,6 +1,6 @@
 """Keep at hand what was measured and what past forecasts taught, so that a tick has the outlook at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -37,12 +37,16 @@ class Shown:
 
 
 class Outlooks:
-    """Turns forecasts of one zone into what to plan with, from the last `days` days measured; 0 days: as they are."""
+    """Turns forecasts of one zone into what to plan with, from the last `days` days measured; 0 days: as they are.
 
-    def __init__(self, store: Store, zone: str | None, days: int) -> None:
+    Nothing is learned from what the sources in `without` measured, which tell something else.
+    """
+
+    def __init__(self, store: Store, zone: str | None, days: int, without: Collection[str] = ()) -> None:
         self._store = store
         self._zone = zone or ""
         self._days = days if zone else 0
+        self._without = without
         self._measured: Series | None = None
         self._lessons: dict[SeriesId, Lessons] = {}
         self._learned_at: dict[SeriesId, datetime] = {}
@@ -67,7 +71,7 @@ class Outlooks:
     def remember(self, now: datetime) -> None:
         """Take in the measured values of the store."""
         if self._days:
-            self._measured = self._store.measured(self._zone, now - self.wanted - DAY, now)
+            self._measured = self._store.measured(self._zone, now - self.wanted - DAY, now, without=self._without)
 
     def reread(self, now: datetime) -> None:
         """Take in what came into the store otherwise than from a round of asking, and learn from it with the next."""
@@ -77,7 +81,8 @@ class Outlooks:
     def judge(self, forecasts: Iterable[Forecast], now: datetime) -> dict[SeriesId, Lessons]:
         """Return, from time to time, what past forecasts of these series teach. May take a second; changes nothing."""
         due = {row.series.id for row in forecasts if row.rung is not Rung.STATIC and self._is_due(row.series.id, now)}
-        measured = self._store.measured(self._zone, now - MEMORY - self.wanted, now) if due else None
+        since = now - MEMORY - self.wanted
+        measured = self._store.measured(self._zone, since, now, without=self._without) if due else None
         if measured is None:
             return {}
         issues = self._store.issues(self._zone, now - MEMORY, ISSUE_EVERY)

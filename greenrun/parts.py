@@ -35,6 +35,12 @@ def open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provid
     return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
 
 
+def open_marginal(config: Config, store: Store) -> list[Provider]:
+    """Open the source of marginal values beside the average, if there is one; raise ConfigError."""
+    name = config.grid.marginal
+    return [] if name is None else [_open_provider(config, name, store)]
+
+
 def _open_provider(config: Config, name: str, store: Store) -> Provider:
     settle_after = config.grid.settle_after
     try:
@@ -51,6 +57,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
     return EngineSettings(
         zone=config.grid.zone,
         also=tuple(zone for zone in config.grid.also if zone != config.grid.zone),
+        marginal_zone=config.provider[config.grid.marginal].zone if config.grid.marginal else None,
         ageing=_ageing(config, forecasts),
         tick=planner.tick,
         horizon=planner.horizon,

@@ -206,10 +206,12 @@ class Store(Protocol):
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
         """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
 
-    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+    def measured(
+        self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()
+    ) -> Series | None:
         """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
 
-        Series that end a day before the one that reaches furthest are out of use.
+        Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.
         """
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
@@ -239,6 +241,9 @@ class Store(Protocol):
 
         The slices of a device whose mark moves follow one another from its old mark on; StoreError otherwise.
         """
+
+    def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
+        """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED

@@ -23,6 +23,7 @@ class _Told:
 
     unit: str | None
     progress: Progress | None = None
+    said_at: datetime | None = None
     stored: float | None
     stored_at: datetime | None = None
     has_fault: bool = False
@@ -57,16 +58,22 @@ class WorkDone:
             return self._ignore(run, f"it counted {told.unit} before, and now {status.work_unit}", now)
         if least is not None and work < least:
             return self._ignore(run, f"it went back from {least:g} to {work:g}", now)
-        told.unit = status.work_unit
+        told.unit, told.said_at = status.work_unit, status.work_at or now
         if told.progress is None:  # what it had grown by before it was watched tells no interval
             told.progress = Progress(work=work, at=now, grew=run.work is not None and work > run.work)
         elif work > told.progress.work:
             told.progress = told.progress.grown(work, now)
-        is_due = told.stored_at is None or not now < told.stored_at + KEEP_EVERY or status.phase is not Phase.RUNNING
-        if work != told.stored and is_due and told.unit is not None:
-            self._store.keep_work(run.id, work=work, unit=told.unit, at=status.work_at or now)
-            told.stored, told.stored_at = work, now
+        if told.stored_at is None or not now < told.stored_at + KEEP_EVERY or status.phase is not Phase.RUNNING:
+            self.keep(run, now)
         return None
+
+    def keep(self, run: Run, now: datetime) -> None:
+        """Store what a run said last, if that is not stored yet."""
+        told = self._told.get(run.id)
+        if told is None or told.progress is None or told.unit is None or told.progress.work == told.stored:
+            return
+        self._store.keep_work(run.id, work=told.progress.work, unit=told.unit, at=told.said_at or now)
+        told.stored, told.stored_at = told.progress.work, now
 
     def _ignore(self, run: Run, why: str, now: datetime) -> None:
         """Say once for each run that something it said is not believed; its last good word stands."""

@@ -1,7 +1,7 @@
 """Keep at hand how good the forecasts of a zone were, and count their errors: hourly, since it takes a second."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -27,9 +27,10 @@ class Judged:
 class ForecastQuality:
     """The quality of every series of forecasts that the store has of some zones."""
 
-    def __init__(self, store: Store, zones: Sequence[str]) -> None:
+    def __init__(self, store: Store, zones: Sequence[str], without: Collection[str] = ()) -> None:
         self._store = store
         self.zones = tuple(zones)
+        self._without = without
         self.judged_at: datetime | None = None
         self.latest: Sequence[Judged] = ()
 
@@ -42,7 +43,7 @@ class ForecastQuality:
 
     def _judged(self, zone: str, now: datetime) -> Iterator[Judged]:
         issues = self._store.issues(zone, now - MEMORY, ISSUE_EVERY)
-        measured = self._store.measured(zone, now - MEMORY, now)
+        measured = self._store.measured(zone, now - MEMORY, now, without=self._without)
         for key in dict.fromkeys(issue.series.id for issue in reversed(issues)):
             yield Judged(series=key, leads=judge([row for row in issues if row.series.id == key], measured, now))
 

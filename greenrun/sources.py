@@ -27,6 +27,7 @@ class Role(StrEnum):
     FORECAST = "forecast"
     HISTORY = "history"
     BOTH = "both"
+    MARGINAL = "marginal"
     UNUSED = "unused"
 
 
@@ -110,27 +111,30 @@ class Sources:
     def __init__(
         self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], forecasts: Sequence[Provider],
         histories: Sequence[Provider], requests: Counter[str], failures: Counter[tuple[str, str]],
+        marginal: Sequence[Provider] = (),
     ) -> None:  # fmt: skip
         self._store = store
         self._zone = zone
         self._settings = settings
+        self._marginal = tuple(provider.name for provider in marginal)
         self._forecasts = tuple(provider.name for provider in forecasts)
         self._histories = tuple(provider.name for provider in histories)
-        self._opened = {provider.name: provider for provider in (*forecasts, *histories)}
+        self._opened = {provider.name: provider for provider in (*forecasts, *histories, *marginal)}
         self._requests = requests
         self._failures = failures
 
     def states(self) -> list[SourceState]:
         """Return every configured source, in the order of the settings; raise StoreError."""
-        reaches = [reach for reach in self._store.reaches() if reach.id.zone == self._zone]
+        reaches = self._store.reaches()
         states = []
         for name in self._settings:
             opened = self._opened.get(name)
-            known = [reach for reach in reaches if reach.id.provider == name]
+            zone = self._zone if name not in self._marginal else self._settings[name].zone or self._zone
+            known = [reach for reach in reaches if (reach.id.provider, reach.id.zone) == (name, zone)]
             states.append(
                 state_of(
                     name, self._settings[name], self._forecasts, self._histories, opened=opened,
-                    reach=_furthest(known), asked=self._asked(opened) if opened else None,
+                    reach=_furthest(known), asked=self._asked(opened) if opened else None, marginal=self._marginal,
                 )
             )  # fmt: skip
         return states
@@ -146,10 +150,11 @@ class Sources:
 
 def state_of(
     name: str, settings: ProviderSettings, forecasts: Iterable[str], histories: Iterable[str], *,
-    opened: Provider | None = None, reach: Reach | None = None, asked: Asked | None = None,
+    marginal: Iterable[str] = (), opened: Provider | None = None, reach: Reach | None = None,
+    asked: Asked | None = None,
 ) -> SourceState:  # fmt: skip
     """Return what is known of a source, from its settings alone where it was not opened."""
-    role = _role(name in forecasts, name in histories)
+    role = Role.MARGINAL if name in marginal else _role(name in forecasts, name in histories)
     return SourceState(
         name=name,
         kind=settings.kind,

@@ -114,6 +114,8 @@ class Watch:
         run = watched.run
         if sign.is_so == (anomaly in watched.ongoing):
             return
+        if anomaly is Anomaly.STUCK:
+            self._work.keep(run, now)  # so that a restarted daemon takes none of it for new
         stop = sign.is_so and anomaly in self._store.job(run.job_id).spec.stop_on
         if not self._store.note_anomaly(run.id, sign, anomaly, stop=stop, now=now):
             return

@@ -21,7 +21,7 @@ from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, spec
 IS_WHOLE = os.environ.get("GREENRUN_REQUIRE_ALL") == "1"
 DAYS, JOBS = (30, 2000) if IS_WHOLE else (3, 200)  # a user's machine need not take minutes
 END = T0 + timedelta(days=DAYS)
-GPUS, PUE = 4, 1.3
+GPUS, PUE = 2, 1.3
 SAMPLING = timedelta(seconds=10)  # the longest pause that is no gap
 OPTIONS = Options(gpu_power_w=WATTS.busy, due_grace=timedelta(minutes=1), pue=PUE)
 
@@ -130,7 +130,7 @@ def jobs(seed: int = 11) -> list[tuple[datetime, JobSpec, str]]:
         at = T0 + timedelta(seconds=dice.uniform(0, (DAYS - 0.5) * 86_400))
         kind = dice.random()
         one = spec(
-            dice.choice([90, 1200, 2700, 5400, 9000]) + dice.randint(0, 59),
+            dice.choice([90, 600, 1200, 2400]) + dice.randint(0, 59),
             gpus=2 if kind > 0.93 else 1,
             exit_code=1 if dice.random() < 0.05 else 0,
             retries=int(dice.random() < 0.3),

@@ -11,8 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from greenrun.config import Config, load_config
+from greenrun.config.metering import meter_settings
 from greenrun.config.models import flatten
 from greenrun.config.values import Address
+from greenrun.core.anomalies import Limits
 from greenrun.core.errors import ConfigError
 from greenrun.providers import SOURCES
 from greenrun.providers.settings import FileSettings, ProviderSettings
@@ -62,6 +64,19 @@ def test_without_a_file_the_defaults_hold_and_no_place_is_guessed(tmp_path: Path
     assert (config.devices.meter, config.devices.cpu_slots, config.devices.pue) == (("none",), 2, 1.0)
     assert (config.devices.cpu_meter, config.devices.powercap) == (("none",), Path("/sys/class/powercap"))
     assert (config.jobs.log_cap, config.jobs.max_queued) == (2**30, 10_000)
+
+
+def test_each_rule_about_anomalies_can_be_turned_off(file: Path) -> None:
+    """By "never" or 0, in the file and in the environment, and it is shown as it would be written."""
+    config = load(file, '[anomalies]\ngpu_idle = "never"\npower_off = 0\n', GREENRUN_ANOMALIES__STUCK="0s")
+    assert config.anomalies.limits == Limits(gpu_idle=None, power_off=None, stuck=None)
+    shown = {key: setting.value for key, setting in config.effective().items() if key.startswith("anomalies.")}
+    assert [shown[f"anomalies.{name}"] for name in ("gpu_idle", "power_off", "stuck")] == ["never"] * 3
+    assert told(file, '[anomalies]\nstuck = "soon"\ngpu_idle_below = 5\npower_off_above = 0.5\n').keys() == {
+        "anomalies.stuck",
+        "anomalies.gpu_idle_below",
+        "anomalies.power_off_above",
+    }
 
 
 def test_a_replay_is_read_with_its_path_from_the_file_s_folder(file: Path) -> None:
@@ -302,6 +317,50 @@ def test_the_cpu_has_meters_of_its_own(file: Path) -> None:
     }
 
 
+PDU = '[devices.external.pdu]\nkind = "command"\ncommand = ["pdu"]\nunit = "J"\n'
+BMC = '[devices.external.bmc]\nkind = "http"\nurl = "https://bmc.example/energy"\nunit = "kWh"\n'
+
+
+def test_external_meters_are_read_beside_the_others(file: Path) -> None:
+    """Each in the order in which it is named."""
+    pdu, bmc = meter_settings(load(file, PDU + "wraps_at = 4294967296\n" + BMC + 'value = "a.0"\n')).external
+    assert (pdu.name, pdu.command, pdu.unit, pdu.wraps_at, pdu.every_s, pdu.index) == (
+        "pdu", ("pdu",), "J", 2.0**32, 10.0, 0,
+    )  # fmt: skip
+    assert (bmc.url, bmc.value, bmc.component, bmc.index) == ("https://bmc.example/energy", "a.0", "external", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "said"),
+    [
+        (PDU + 'url = "http://a"\n', "devices.external.pdu", "kind 'command' needs command, and no url"),
+        (BMC + 'command = ["a"]\n', "devices.external.bmc", "kind 'http' needs url, and no command"),
+        (PDU + 'header_file = "/a"\n', "devices.external.pdu", "header_file is for kind 'http'"),
+        (PDU + 'component = "gpu"\n', "devices.external.pdu.component", "must be 'external', 'cpu' or 'dram'"),
+        (PDU + 'component = "dram"\n', "devices.external.pdu", "which takes a reading every 5s"),
+        ("".join(PDU.replace("pdu]", f"p{n}]") for n in range(9)), "devices.external", "8"),
+        (PDU + 'every = "2m"\n', "devices.external.pdu", "every must be from 1s to 1m"),
+        (PDU + "wraps_at = 100000\n", "devices.external.pdu", "at watts_max the counter wraps every 5 s"),
+        (PDU.replace(".pdu]", '."a b"]'), "devices.external", "small letters, digits"),
+        (BMC.replace("https://", "http://") + 'header_file = "/a"\n', "devices.external.bmc", "in the clear"),
+        (BMC.replace("https://", "https://me:hush@"), "devices.external.bmc.url", "without a user"),
+        (BMC.replace("https://", "ftp://"), "devices.external.bmc.url", "begins with http:// or https://"),
+        (BMC.replace("bmc.example", "bmc.example:x"), "devices.external.bmc.url", "is no address"),
+        (
+            PDU + 'component = "cpu"\nevery = "5s"\n[devices]\ncpu_meter = "rapl"\n',
+            "devices",
+            "counts what cpu_meter 'rapl' counts: set cpu_meter to 'none'",
+        ),
+    ],
+)
+def test_an_external_meter_that_makes_no_sense_is_told(file: Path, text: str, field: str, said: str) -> None:
+    """Among these: a secret that would travel in the clear, and energy that would be counted twice."""
+    problems = {key: message for key, message in told(file, text).items() if key.startswith(field)}
+    assert len(problems) == 1
+    assert said in next(iter(problems.values()))
+    assert "hush" not in next(iter(problems.values()))
+
+
 def test_a_section_that_is_no_table_is_told(file: Path) -> None:
     """Shapes are checked before anything reads them."""
     assert set(told(file, "planner = 3\ngrid = []\nprovider = 1\n")) == {"planner", "grid", "provider"}
@@ -357,5 +416,6 @@ def alternatives(text: str) -> list[str]:
 
 def _setting(key: str, providers: dict[str, ProviderSettings]) -> str:
     """The setting that a key states: a provider's is its kind's, and the keys of a `location` are zones."""
+    key = re.sub(r"^devices[.]external[.][^.]+", "devices.external", key)
     _, name, setting = key.split(".", 2) if key.startswith("provider.") else ("", "", key)
     return f"{providers[name].kind}: {re.sub(r'^location[.].+', 'location', setting)}" if name else setting

@@ -22,6 +22,10 @@ from tests.world import SLOT, T0, World, new_engine, spec
 
 END = T0 + 3 * SLOT
 STEP = timedelta(minutes=30)
+BASELINES_G = """
+    SELECT sum(emissions_g) FROM ledger JOIN slices ON slices.id = slice_id JOIN runs ON runs.id = run_id
+    WHERE stage = 'baseline' GROUP BY job_id ORDER BY job_id
+"""
 EVERY = 1 if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else 7
 
 
@@ -74,6 +78,8 @@ class Outcome:
     energy_j: list[float]
     settled_g: list[float]
     all_energy_j: float
+    baselines_g: list[float]
+    places: list[tuple[str, ...]]
 
 
 @dataclass
@@ -128,7 +134,20 @@ def _outcome(world: World, store: Store, jobs: list[int]) -> Outcome:
         energy_j=[sum(total.energy_j or 0.0 for total in of_job.values()) for of_job in totals],
         settled_g=[sum(total.settled_g or 0.0 for total in of_job.values()) for of_job in totals],
         all_energy_j=sum(entry.slice.energy_j or 0.0 for entry in store.entries(limit=10_000)),
+        baselines_g=[*(row[0] for row in _rows(store, BASELINES_G)), *_counted(store)],
+        places=_rows(store, "SELECT started_at, ended_at, why FROM baselines ORDER BY run_id"),
     )
+
+
+def _rows(store: Store, query: str) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(store.path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _counted(store: Store) -> list[float]:
+    """What the counters say of the comparison with an earlier start."""
+    names = ("greenrun_settled_baseline_emissions_grams_total", "greenrun_compared_emissions_grams_total")
+    return [value for (name, _), value in sorted(store.counters().items()) if name in names]
 
 
 def _script(store: Store) -> list[int]:
@@ -154,6 +173,8 @@ def test_the_calm_day_is_what_it_was_meant_to_be(calm: tuple[list[Snapshot], Out
     assert outcome.states == [State.SUCCEEDED, State.FAILED, State.CANCELLED]
     assert outcome.exit_codes == [[0], [3], []]
     assert outcome.energy_j == pytest.approx([350 * 1500, 350 * 600, 0.0])
+    assert len(outcome.baselines_g) == 2 + 2
+    assert sum(outcome.baselines_g[:2]) > sum(outcome.settled_g)
     assert calls > 100
     assert len(snapshots) > 6
 
@@ -188,4 +209,6 @@ def _same(got: Outcome, expected: Outcome) -> bool:
         and got.energy_j == close(expected.energy_j, rel=1e-9)
         and got.settled_g == close(expected.settled_g, rel=1e-9)
         and got.all_energy_j == close(expected.all_energy_j, rel=1e-9)
+        and got.baselines_g == close(expected.baselines_g, rel=1e-9)
+        and got.places == expected.places
     )

@@ -85,6 +85,8 @@ def busy(scrape: Scrape) -> Scrape:
     """Fill every family."""
     scrape.count("greenrun_energy_joules_total", 5.0, component="gpu", quality="measured")
     scrape.count(SETTLED, 1 / 3, project='a "quoted"\nname')
+    scrape.count("greenrun_marginal_emissions_grams_total", 2.0, project="default")
+    scrape.count("greenrun_external_energy_joules_total", 3.0, meter="EXTERNAL-1a2b-pdu")
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
     scrape.store.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
@@ -137,6 +139,8 @@ def test_what_is_not_known_is_absent(scrape: Scrape) -> None:
         "greenrun_sampler_l",
         "greenrun_plan_gap",
         "greenrun_running_job_e",
+        "greenrun_marginal",
+        "greenrun_external",
     )
     assert [line for line in samples if line.startswith(unknown)] == []
     assert "NaN" not in text

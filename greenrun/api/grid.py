@@ -42,7 +42,8 @@ def get_forecast(
 def get_devices(daemon: Daemon, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host and who has them."""
     scheduler = daemon.scheduler
-    return device_views(scheduler.devices(), daemon.store.live_runs(), scheduler.held_elsewhere())
+    live, elsewhere = daemon.store.live_runs(), scheduler.held_elsewhere()
+    return device_views(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w())
 
 
 @router.get("/ledger")

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
+from greenrun.api.costs import CostedJobOut, costed
 from greenrun.api.explanation import sentences
 from greenrun.api.logs import tail
 from greenrun.api.peer import Caller, Identity, require_touch
@@ -59,9 +60,9 @@ def get_jobs(
 
 
 @router.get("/{job_id}")
-def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
-    """Return one job with its runs."""
-    return _view(daemon, daemon.store.job(job_id))
+def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> CostedJobOut:
+    """Return one job with its runs, and what their electricity cost."""
+    return costed(_view(daemon, daemon.store.job(job_id)), daemon.scheduler.reports)
 
 
 @router.get("/{job_id}/explain")

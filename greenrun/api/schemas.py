@@ -83,6 +83,8 @@ class RunOut(BaseModel):
     energy_quality: Quality
     emissions_g: Number
     emissions_settled_g: Number
+    gpu_utilization: Number
+    gpu_utilization_coverage: Number
     work: Number
     work_unit: str | None
     work_at: Instant | None
@@ -251,7 +253,10 @@ class ForecastOut(BaseModel):
 
 
 class DeviceOut(BaseModel):
-    """A device of this host, and who has it: a run of this daemon, or somebody outside it."""
+    """A device of this host, and who has it: a run of this daemon, or somebody outside it.
+
+    `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
+    """
 
     id: str
     index: int
@@ -263,6 +268,7 @@ class DeviceOut(BaseModel):
     leased_by_job: int | None
     leased_by_run: str | None
     held_elsewhere: str | None
+    idle_power_w: float | None
 
 
 class PricedOut(BaseModel):

@@ -84,6 +84,9 @@ class Scheduler(Protocol):
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""
 
+    def idle_powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU was learned to draw while nobody holds it, by id; those not known are left out."""
+
     def standing(self, zone: str | None) -> Standing | None:
         """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
 

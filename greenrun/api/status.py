@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from greenrun.api.schemas import Instant
 from greenrun.api.service import Daemon, Service
+from greenrun.core.energy import BOOKED
 from greenrun.metrics import Health
 
 router = APIRouter(tags=["status"])
@@ -30,7 +31,7 @@ class HealthOut(BaseModel):
 def get_health(daemon: Daemon, response: Response) -> HealthOut:
     """Tell whether the daemon does its work: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
-    has_meter = bool(daemon.scheduler.devices())
+    has_meter = any(device.kind in BOOKED for device in daemon.scheduler.devices())
     stalled = _stalled(health, daemon.now(), daemon.settings.stalled_after, has_meter)
     return _answer(daemon, response, health, stalled)
 

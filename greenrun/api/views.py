@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
+from greenrun.api.run_view import run_view
 from greenrun.api.schemas import (
     AfterOut,
-    AnomalyOut,
     ArrayOut,
     DeviceOut,
     EntryOut,
@@ -24,13 +24,12 @@ from greenrun.api.schemas import (
     WaitingOut,
 )
 from greenrun.core.anomalies import Spell
-from greenrun.core.energy import Device, Quality
+from greenrun.core.energy import Device
 from greenrun.core.job import LIVE, Job, Run, State
 from greenrun.core.ladder import Standing
 from greenrun.core.ledger import Entry, Priced, Total
 from greenrun.core.plan import Placement, Plan
 from greenrun.core.reasons import Reason, ReasonCode, because
-from greenrun.core.units import J_PER_KWH
 from greenrun.ports import Event, Store
 
 
@@ -116,31 +115,6 @@ def _job_out(job: Job, runs: list[RunOut], placement: Placement | None, reason: 
     )
 
 
-def run_view(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunOut:
-    """Return a run; without a total in the books its energy is unknown."""
-    energy_j = total.energy_j if total and total.quality is not Quality.UNKNOWN else None
-    return RunOut(
-        id=run.id,
-        number=run.number,
-        started_at=run.started_at,
-        ended_at=run.ended_at,
-        outcome=run.outcome,
-        exit_code=run.exit_code,
-        devices=list(run.devices),
-        energy_j=total.energy_j if total else None,
-        energy_quality=total.quality if total else Quality.UNKNOWN,
-        emissions_g=total.emissions_g if total else None,
-        emissions_settled_g=total.settled_g if total else None,
-        work=run.work,
-        work_unit=run.work_unit,
-        work_at=run.work_at,
-        work_per_kwh=run.work * J_PER_KWH / energy_j if energy_j and run.work else None,
-        energy_per_work_j=energy_j / run.work if energy_j and run.work else None,
-        anomalies=[AnomalyOut(anomaly=row.anomaly, since=row.since, until=row.until, text=row.text) for row in spells],
-        log=run.log,
-    )
-
-
 def planned_view(placement: Placement | None) -> PlannedOut | None:
     """Return when a job is planned to run, if it has a place in the plan."""
     if placement is None:
@@ -216,13 +190,18 @@ def standing_view(zone: str | None, standing: Standing, now: datetime, until: da
     )
 
 
-def device_views(devices: Iterable[Device], live: Sequence[Run], elsewhere: Mapping[str, str]) -> list[DeviceOut]:
+def device_views(
+    devices: Iterable[Device], live: Sequence[Run], elsewhere: Mapping[str, str], idle_w: Mapping[str, float]
+) -> list[DeviceOut]:
     """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
     holders = {device: run for run in live for device in run.devices}
-    return [_device_view(device, holders.get(device.id), elsewhere.get(device.id)) for device in devices]
+    return [
+        _device_view(device, holders.get(device.id), elsewhere.get(device.id), idle_w.get(device.id))
+        for device in devices
+    ]
 
 
-def _device_view(device: Device, holder: Run | None, elsewhere: str | None) -> DeviceOut:
+def _device_view(device: Device, holder: Run | None, elsewhere: str | None, idle_w: float | None) -> DeviceOut:
     return DeviceOut(
         id=device.id,
         index=device.index,
@@ -234,6 +213,7 @@ def _device_view(device: Device, holder: Run | None, elsewhere: str | None) -> D
         leased_by_job=holder.job_id if holder else None,
         leased_by_run=holder.label if holder else None,
         held_elsewhere=elsewhere,
+        idle_power_w=idle_w,
     )
 
 

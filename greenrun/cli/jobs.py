@@ -12,6 +12,7 @@ from greenrun.cli.options import AsJson, Config, JobId, Socket, connect, job_id,
 from greenrun.cli.tables import print_table
 from greenrun.clock import utc_now
 from greenrun.core.job import FINISHED, State
+from greenrun.core.units import J_PER_KWH
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
@@ -168,6 +169,10 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     if job.get("interruptible"):
         yield "checkpoint", ", ".join(_checkpoints(job))
     yield "submitted", text.clock_text(text.instant(job["submitted_at"]), now, seconds=True)
+    if job.get("cost") is not None:
+        missing_j = job["cost_missing_kwh"] * J_PER_KWH
+        lacks = f", {text.energy_text(missing_j)} has no known price" if missing_j else ""
+        yield "cost", f"{job['cost']:.4g} {job['currency']}{lacks}"
 
 
 def _grounds(note: str | None, source: str) -> str:
@@ -227,6 +232,11 @@ def _run_lines(
 
 
 def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    if run.get("gpu_utilization") is not None:
+        told = (
+            "" if run["gpu_utilization_coverage"] > 0.99 else f", told of {run['gpu_utilization_coverage']:.0%} of it"
+        )
+        yield f"  {'gpus busy:':<11} {run['gpu_utilization']:.0%} of the time{told}".replace("%", " %")
     if run.get("work") is not None:
         unit, each = text.printable(run["work_unit"]), run["energy_per_work_j"]
         per = "" if each is None else f" ({text.figure(run['work_per_kwh'])} per kWh, {text.figure(each)} J each)"

@@ -131,7 +131,7 @@ def _lines(result: "Result") -> Iterator[str]:
 
 
 def _row(device: "MeasuredDevice") -> list[str]:
-    model = device.model + (" EMULATED" if device.emulated else "")
+    model = device.model + " EMULATED" * device.emulated + " (not in the sum)" * (not device.in_total)
     power = "unknown" if device.power_w is None else f"{text.figure(device.power_w)} W"
     gap = f"{device.gap_s:.1f}s" if device.gap_s else "-"
     return [f"{device.kind} {device.index}", model, text.energy_text(device.energy_j), power, device.quality, gap]

@@ -104,7 +104,10 @@ def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any
 
     settings = load_config(config_path(ctx, config))
     grid = settings.grid
-    states = [state_of(name, row, grid.provider, grid.history_names) for name, row in settings.provider.items()]
+    states = [
+        state_of(name, row, grid.provider, grid.history_names, marginal=[grid.marginal or ""])
+        for name, row in settings.provider.items()
+    ]
     return [provider_view(state).model_dump(mode="json") for state in states]
 
 

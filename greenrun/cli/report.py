@@ -1,6 +1,8 @@
 """`greenrun report`: what a period used and emitted, as a table or in a form for others."""
 
+import json
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +37,10 @@ def report(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="FILE", help="Tell what moved since an earlier report, as JSON; its period."),
+    ] = None,
     as_json: AsJson = False,
     socket: Socket = None,
     config: Config = None,
@@ -48,24 +54,50 @@ def report(
     greenrun report
     greenrun report --from 2026-10 --to 2026-11 --format html -o october.html
     greenrun report --by job --format csv -o jobs.csv
+    greenrun report --against october.json
     """
     chosen = _one_of("--format", form or ("json" if as_json else "table"), FORMATS)
     rows_by = _one_of("--by", by or ("job" if chosen in OF_JOBS else "project"), BY)
     if chosen in OF_JOBS and rows_by != "job":
         raise LocalError(f"--by {rows_by} does not go with --format {chosen}, which has a part for each job", USAGE)
     since, until = _instant("--from", start), _instant("--to", end)
+    earlier = None if against is None else _earlier(against)
+    if earlier is not None:
+        since, until = since or earlier["from"], until or earlier["to"]
+        rows_by = rows_by if by or chosen in OF_JOBS else earlier["by"]
     answer = connect(ctx, socket, config).report(since, until, rows_by)
-    text = _written(answer, chosen)
+    text = _written(answer, chosen, earlier)
     if output is None:
         print(text, end="" if text.endswith("\n") else "\n")
         return
     Path(output).expanduser().write_text(text, encoding="utf-8")
 
 
-def _written(answer: dict[str, Any], form: str) -> str:
+def _written(answer: dict[str, Any], form: str, earlier: dict[str, Any] | None) -> str:
     from greenrun.cli import reported
 
+    if earlier is not None:
+        try:
+            answer = reported.compared(answer, earlier)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise LocalError(f"--against: {exc}", USAGE) from exc
+    if form == "boamps" and (missing := reported.lacking(answer)):
+        told = "tell it with --label boamps.FIELD=VALUE, or for all jobs in [reports] boamps"
+        print(
+            f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {told}", file=sys.stderr
+        )
     return reported.written(answer, form)
+
+
+def _earlier(name: str) -> dict[str, Any]:
+    """Read a report that was written as JSON; raise LocalError."""
+    try:
+        found = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise LocalError(f"--against: {name} cannot be read as a report in JSON: {exc}", USAGE) from exc
+    if not isinstance(found, dict) or not {"from", "to", "by", "generated_at", "total", "rows"} <= found.keys():
+        raise LocalError(f"--against: {name} is no report of greenrun in JSON", USAGE)
+    return found
 
 
 def _one_of(option: str, given: str, known: tuple[str, ...]) -> str:

@@ -6,12 +6,24 @@ from typing import Any
 from greenrun.cli import text
 from greenrun.cli.tables import plain_lines
 from greenrun.core.units import J_PER_KWH
+from greenrun.reports import boamps
 from greenrun.reports.forms import WRITERS
+from greenrun.reports.movement import moved
 
 Row = Mapping[str, Any]
 
 _MOST_ROWS = 1000
 _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
+
+
+def compared(report: dict[str, Any], earlier: Row) -> dict[str, Any]:
+    """Return the report with what moved since an earlier one; raise ValueError when they are of different periods."""
+    return report | {"compared_with": earlier["generated_at"], "moved": moved(earlier, report)}
+
+
+def lacking(report: Row) -> list[str]:
+    """Return what BoAmps requires and nobody told of some job."""
+    return sorted({path for row in boamps.boamps(report) for path in row.get("missing", ())})
 
 
 def written(report: Row, form: str) -> str:
@@ -27,8 +39,12 @@ def _lines(report: Row) -> Iterator[str]:
         yield "nothing is booked in this period"
     else:
         rows = [*report["rows"][:_MOST_ROWS], report["unattributed"], report["total"]]
-        yield from plain_lines((report["by"], *_COLUMNS), [_cells(row) for row in rows], right=_COLUMNS)
+        columns = (*_COLUMNS, "cost") if report["total"]["cost"] is not None else _COLUMNS
+        yield from plain_lines(
+            (report["by"], *columns), [_cells(row)[: 1 + len(columns)] for row in rows], right=columns
+        )
         yield from _remarks(report)
+    yield from _movement(report)
     for note in report["data_quality"]:
         yield f"note: {note['note']}"
     yield from report["attribution"]
@@ -45,6 +61,7 @@ def _cells(row: Row) -> list[str]:
         "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
         _percent(None if row["coverage_ratio"] is None else 100 * row["coverage_ratio"]),
         text.grams_text(row["avoided_g"]) if row["avoided_runs"] else "",
+        _money(row),
     ]
 
 
@@ -60,8 +77,35 @@ def _remarks(report: Row) -> Iterator[str]:
         yield f"forecast against settled: {booked} booked, {settled} settled"
 
 
+def _movement(report: Row) -> Iterator[str]:
+    if "moved" not in report:
+        return
+    rows = report["moved"]
+    count = f"{len(rows)} {'figure' if len(rows) == 1 else 'figures'}"
+    yield f"since the report of {report['compared_with']}: {count} moved"
+    lines = [[row["where"], row["field"], _figure(row["before"]), _figure(row["after"]), row["why"]] for row in rows]
+    if lines:
+        heads = ("where", "figure", "before", "now", "why")
+        yield from plain_lines(heads, lines[:_MOST_ROWS], right=("before", "now"))
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _joules(kwh: float | None) -> float | None:
     return None if kwh is None else kwh * J_PER_KWH
+
+
+def _money(row: Row) -> str:
+    cost = row["cost"]
+    return (
+        "" if cost is None else f"{cost:.2f} {row['currency']}" if abs(cost) >= 1 else f"{cost:.3g} {row['currency']}"
+    )
 
 
 def _percent(value: float | None) -> str:

@@ -13,6 +13,7 @@ from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(minutes=1)
+LONGEST_BOOKED = timedelta(seconds=5)  # what comes ten seconds after the reading before is a bridge
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -69,6 +70,8 @@ class ExternalMeterSettings(Section):
     def _is_asked_in_time(self) -> Self:
         if not SHORTEST <= self.every <= LONGEST or self.timeout > LONGEST:
             raise ValueError("every must be from 1s to 1m, and timeout at most 1m")
+        if self.component != "external" and self.every > LONGEST_BOOKED:
+            raise ValueError(f"component '{self.component}' is booked, which takes a reading every 5s: shorten every")
         wrap_s = None if self.wraps_at is None else self.wraps_at * UNITS_J[self.unit] / self.watts_max
         if wrap_s is not None and wrap_s < 2 * (self.every + self.timeout).total_seconds():
             raise ValueError(
@@ -78,7 +81,7 @@ class ExternalMeterSettings(Section):
         return self
 
 
-ExternalMeters = dict[Annotated[str, AfterValidator(_name)], ExternalMeterSettings]
+ExternalMeters = Annotated[dict[Annotated[str, AfterValidator(_name)], ExternalMeterSettings], Field(max_length=8)]
 
 
 def external_settings(meters: ExternalMeters) -> tuple[ExternalSettings, ...]:

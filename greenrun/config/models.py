@@ -17,10 +17,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from greenrun.config.accounting import AccountingSettings
+from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.external import ExternalMeters
 from greenrun.config.reporting import ReportsSettings, UncertaintySettings
-from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
@@ -48,6 +48,7 @@ class GridSettings(Section):
     zone: OptionalText = None
     provider: Names = ()
     history_provider: Names = ()
+    marginal: OptionalText = None
     also: Names = ()
     stale_after: PositiveDuration = timedelta(hours=2)
     settle_after: Duration = timedelta(hours=24)
@@ -111,7 +112,7 @@ class DevicesSettings(Section):
     def _counts_once(self) -> Self:
         if any(each.component in ("cpu", "dram") for each in self.external.values()) and "rapl" in self.cpu_meter:
             raise ValueError(
-                "an external meter of the CPU or its DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
+                "an external meter of CPU or DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
                 "or its component to 'external'"
             )
         return self

@@ -14,6 +14,8 @@ from greenrun.core.zones import FORMS, is_zone, nearest_zone
 _OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
 _TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
+MARGINAL_KIND = "watttime"  # the only one that never tells averages
+
 
 def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[Problem]:
     """Yield what pydantic found wrong with values of `model`, which stands at key path `prefix`."""
@@ -32,7 +34,8 @@ def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
             yield from _zone_problems(field, each, providers, _names(grid.get("provider")))
     if _names(grid.get("also")):
         yield from _vague_problems(providers)
-    for key in ("provider", "history_provider"):
+    yield from _marginal_problems(grid, providers)
+    for key in ("provider", "history_provider", "marginal"):
         for name in _names(grid.get(key)):
             if name not in providers:
                 yield Problem(field=f"grid.{key}", message=f"there is no [provider.{name}]; {_listed(providers)}")
@@ -46,6 +49,18 @@ def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             field="grid.zone", message=f"is required with a provider, because greenrun guesses no place; use {FORMS}"
         )
+
+
+def _marginal_problems(grid: Mapping[str, Any], providers: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield why the source of marginal values cannot be one; it is never taken for the average's."""
+    for name in _names(grid.get("marginal")):
+        stated = table(providers, name)
+        if name in {*_names(grid.get("provider")), *_names(grid.get("history_provider"))}:
+            message = f"[provider.{name}] is gone by already; name another source, or leave this out"
+            yield Problem(field="grid.marginal", message=message)
+        elif stated and stated.get("kind") != MARGINAL_KIND and stated.get("signal") != "marginal":
+            message = f"[provider.{name}] tells averages; name one of the kind {MARGINAL_KIND!r}, or with"
+            yield Problem(field="grid.marginal", message=f'{message} signal = "marginal"')
 
 
 def table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:

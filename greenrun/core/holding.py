@@ -73,7 +73,7 @@ def shared_through(observed: Sequence[Observed], now: datetime) -> datetime:
 
     One that is out of reach, for however long, does not keep the others from theirs.
     """
-    return min(now, _through([row for row in observed if row.status.phase is not Phase.UNKNOWN], now))
+    return _through([row for row in observed if row.status.phase is not Phase.UNKNOWN], now)
 
 
 def known_through(device: str, observed: Sequence[Observed], now: datetime) -> datetime:

@@ -108,7 +108,7 @@ def device_seconds(piece: Slice) -> float:
 
 def busy_ratio(busy_s: float, told_s: float, whole_s: float) -> tuple[float | None, float | None]:
     """Return in what part of `told_s` devices were busy, and what part that is of the whole; None for nothing told."""
-    return (busy_s / told_s, told_s / whole_s) if told_s > 0 else (None, None)
+    return (min(1.0, busy_s / told_s), min(1.0, told_s / whole_s)) if told_s > 0 else (None, None)
 
 
 def sum_of_known(parts: Iterable[float | None]) -> float | None:

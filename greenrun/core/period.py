@@ -25,9 +25,10 @@ class Part:
     """The slices of a device that began in one hour, were one run's (or nobody's), and are alike in all else told here.
 
     `energy_j` is None when it is unknown, `quality` then UNKNOWN. A price is None where the slices have none.
-    `marginal_g` is what they emitted by a marginal signal beside the average, `baseline_g` what they would have emitted
-    had their jobs started as soon as they could, `compared_g` what those for which that is booked did emit, settled.
-    `seconds` are weighed by the slices' shares. For `busy_known_s` of them it is told how busy the device was: `busy_s`.
+    `marginal_g` is what they emitted by a marginal signal beside the average, and `marginal_j` the energy of which that
+    is known; `baseline_g` what they would have emitted had their jobs started as soon as they could, and `compared_g`
+    what those for which that is booked did emit, settled.
+    `seconds` are weighed by the slices' shares; of `busy_known_s` of them it is told how busy the device was: `busy_s`.
     """
 
     run_id: int | None
@@ -41,6 +42,7 @@ class Part:
     booked: Price | None
     settled: Price | None
     marginal_g: float | None = None
+    marginal_j: float | None = None
     baseline_g: float | None = None
     compared_g: float | None = None
     busy_s: float = 0.0

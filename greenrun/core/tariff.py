@@ -115,11 +115,11 @@ def parse_days(text: str) -> frozenset[int]:
     """Return the days that text like "mon-fri" or "sat,sun" names (0 is Monday); raise ValueError."""
     found: set[int] = set()
     for part in text.lower().replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        ends = part.split("-")
+        if len(ends) > 2 or any(end not in DAYS for end in ends):
             raise ValueError(f'{text!r} names no days; write them like "mon-fri" or "sat,sun"')
-        start = DAYS.index(first)
-        found |= {(start + step) % 7 for step in range((DAYS.index(last or first) - start) % 7 + 1)}
+        first, last = DAYS.index(ends[0]), DAYS.index(ends[-1])
+        found |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
     return frozenset(found)
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from greenrun.meters.settings import MeterSettings
 from greenrun.paths import find_config
+from greenrun.reports.uncertainty import Widths
 
 if TYPE_CHECKING:
     from greenrun.config import Config
 
 GPU_METERS = ("nvml", "amd", "none")  # tried where nothing says which; `none` so that what cannot be read stops nobody
 CPU_METERS = ("rapl", "none")
-VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
+CUDA, ROCR, ORDER = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 _NO_FOLDER = Path(os.devnull)
 
 
@@ -42,6 +43,11 @@ class Choice:
     def pue(self) -> float:
         """The facility's energy for each unit of what the meters tell."""
         return self.config.devices.pue if self.config else 1.0
+
+    @property
+    def widths(self) -> Widths:
+        """How far each kind of energy may be off."""
+        return Widths(**self.config.uncertainty.model_dump()) if self.config else Widths()
 
 
 def choose(
@@ -72,21 +78,23 @@ def choose(
 
 
 def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, str | None]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves to this process (None: all that there are), and what to note.
+    """Return the GPUs that the environment leaves to this process (None: all that there are), and what to note.
 
-    Numbers count in CUDA's own order, the fastest first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID.
+    Numbers count in CUDA's own order, the fastest first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID. Where ROCm's variable
+    names GPUs, CUDA's counts those anew, from 0.
     """
-    said = environ.get(VISIBLE)
+    name = ROCR if environ.get(ROCR) else CUDA
+    said = environ.get(name)
     if said is None:
         return None, None
-    names = [name.strip() for name in said.split(",") if name.strip()]
-    if not names:
-        return (), f"{VISIBLE} is empty, so no GPU is measured"
-    if all(name.isdigit() for name in names) and environ.get(ORDER) == "PCI_BUS_ID":
-        return tuple(int(name) for name in names), f"of the GPUs, those that {VISIBLE} names are measured"
-    if any(name.isdigit() or name.startswith(("-", "MIG-")) for name in names):
-        return None, f"all GPUs are measured: {VISIBLE}={said} does not tell which of the driver's they are"
-    return tuple(names), f"of the GPUs, those that {VISIBLE} names are measured"
+    gpus = [gpu.strip() for gpu in said.split(",") if gpu.strip()]
+    if not gpus:
+        return (), f"{name} is empty, so no GPU is measured"
+    if all(gpu.isdigit() for gpu in gpus) and environ.get(ORDER) == "PCI_BUS_ID":
+        return tuple(int(gpu) for gpu in gpus), f"of the GPUs, those that {name} names are measured"
+    if any(gpu.isdigit() or gpu.startswith(("-", "MIG-")) for gpu in gpus):
+        return None, f"all GPUs are measured: {name}={said} does not tell which of the driver's they are"
+    return tuple(gpus), f"of the GPUs, those that {name} names are measured"
 
 
 def _settings(file: Path | None, environ: Mapping[str, str]) -> "Config | None":

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Component, Device, Reading
+from greenrun.core.energy import Device, Reading
 from greenrun.core.errors import MeterError
 from greenrun.core.measuring import GAP_S, Used, Watch, counted, total_j
 from greenrun.measuring.choosing import Choice, choose
@@ -20,19 +20,23 @@ from greenrun.measuring.result import (
     MeanIntensity,
     MeasuredDevice,
     Result,
+    mean_intensity,
     measured_device,
     power_w,
     quality_of,
+    uncertainty_pct,
     why_unknown,
 )
 from greenrun.meters import OpenMeter, open_meter
 from greenrun.meters.none import NoMeter
 
+EXTERNAL = "external"  # the source of devices that are asked as seldom as the settings say
 READING_LIMIT_S = 2.0  # how long a reading of every device is waited for, at either end
+FRESH_S = 0.5  # a reading that is no further from it is where a measurement starts or ends
 BEAT_S = 20.0  # between two looks at the meters, which keep ten minutes
 ASK_EVERY_S = 600.0
 INTENSITY_LIMIT_S = 5.0  # how long the end of a measurement waits for an intensity
-_PAUSE_S = 0.02
+_PAUSE_S = 0.05
 
 
 class _Troubles:
@@ -79,13 +83,12 @@ class Measurement:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it, also when the block failed, and let what the block raised pass."""
-        end, end_s = utc_now(), monotonic()
         self._over.set()
         with self._parts:
-            self._read_until(end, READING_LIMIT_S + self._seldom_s())
+            ends = self._end_after(utc_now(), monotonic(), READING_LIMIT_S + self._seldom_s())
             self._thread.join(INTENSITY_LIMIT_S)
-            self._ask_in_time(end)
-            self._result = self._result_at(end, end_s)
+            self._ask_in_time(ends[0])
+            self._result = self._result_at(*ends)
 
     def so_far(self) -> Result:
         """Return what was used up to now; the whole once it is over."""
@@ -93,9 +96,7 @@ class Measurement:
             return self._result
         if not self._is_begun:
             raise RuntimeError("the measurement has not begun; enter it first")
-        end, end_s = utc_now(), monotonic()
-        self._read_until(end)
-        return self._result_at(end, end_s)
+        return self._result_at(*self._end_after(utc_now(), monotonic(), READING_LIMIT_S))
 
     @property
     def result(self) -> Result:
@@ -152,9 +153,13 @@ class Measurement:
             return NoMeter((str(exc),))
 
     def _begin(self) -> None:
-        """Read every device once, and let the window start then."""
+        """Read every device once, and let the window start there: no joule of what follows can be before it."""
         readings = self._first_readings()
-        self._start, self._start_s, self._is_begun = utc_now(), monotonic(), True
+        now, now_s = utc_now(), monotonic()
+        ago_s = (now - max((reading.at for reading in readings), default=now)).total_seconds()
+        ago_s = ago_s if 0 <= ago_s <= FRESH_S else 0.0
+        self._start, self._start_s = now - timedelta(seconds=ago_s), now_s - ago_s
+        self._is_begun = True
         self._watches = [Watch(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
         for watch in self._watches:
             watch.hear(readings)
@@ -172,8 +177,8 @@ class Measurement:
             pause.wait(_PAUSE_S)
 
     def _gap_s(self, device: Device) -> float:
-        """Return how long a device goes unread where all is well; those at the plug are asked now and then."""
-        return GAP_S if device.kind is not Component.EXTERNAL else GAP_S * max(1.0, self._seldom_s())
+        """Return how long a device goes unread where all is well; counters elsewhere are asked now and then."""
+        return GAP_S if device.source != EXTERNAL else GAP_S * max(1.0, self._seldom_s())
 
     def _seldom_s(self) -> float:
         return max((each.every_s for each in self._choice.meters.external), default=0.0)
@@ -191,7 +196,15 @@ class Measurement:
                 self._intensity.ask()
                 asked_s = monotonic()
 
-    def _read_until(self, instant: datetime, limit_s: float = READING_LIMIT_S) -> None:
+    def _end_after(self, now: datetime, now_s: float, limit_s: float) -> tuple[datetime, float]:
+        """Return where to end, by the clock and in monotonic seconds: at the next reading, so that no joule is lost."""
+        self._read_until(now, limit_s)
+        times = [watch.last_at for watch in self._watches if watch.last_at is not None]
+        later_s = (min(times, default=now) - now).total_seconds()
+        later_s = later_s if 0 <= later_s <= FRESH_S else 0.0
+        return now + timedelta(seconds=later_s), now_s + later_s
+
+    def _read_until(self, instant: datetime, limit_s: float) -> None:
         """Read until every device was read after `instant`, or the limit is over."""
         deadline, pause = monotonic() + limit_s, threading.Event()
         while True:
@@ -233,20 +246,14 @@ class Measurement:
             duration_s=duration_s,
             energy_j=energy_j,
             power_w=power_w(energy_j, duration_s),
+            uncertainty_pct=uncertainty_pct(summed, self._choice.widths),
             quality=quality_of(summed).value,
             reason=why_unknown(summed, self.refusals),
             emissions_g=emitted.emissions_g if emitted else None,
             emissions_reason=None if is_priced else why or "the energy is unknown",
             zone=self._intensity.zone,
             pue=self._choice.pue,
-            intensity=MeanIntensity(
-                g_per_kwh=emitted.g_per_kwh,
-                kind=emitted.kind.value,
-                provider=emitted.series.provider,
-                kinds={kind.value: share for kind, share in emitted.kinds.items()},
-            )
-            if emitted
-            else None,
+            intensity=mean_intensity(emitted) if emitted else None,
             devices=tuple(measured_device(use, duration_s, in_total=use in summed) for use in uses),
             refusals=self.refusals,
             notes=(*self._choice.notes, *_notes(uses), *self._troubles.notes),

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenrun.core.amounts import duration_text, energy_text, figure, grams_text
 from greenrun.core.energy import Quality
 from greenrun.core.grading import worst
 from greenrun.core.measuring import Used
+from greenrun.core.units import J_PER_KWH
+from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct, sampled_sparsely
+
+if TYPE_CHECKING:
+    from greenrun.core.pricing import Emitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +51,8 @@ class MeanIntensity:
 class Result:
     """What was used from `started_at` to `ended_at`. A figure that is None is unknown, for the reason beside it.
 
-    `energy_j` is the sum over the devices; `emissions_g` is that of the facility, `pue` included. `refusals` say which
-    meters were not read, and why; `notes` what else a reader should know.
+    `energy_j` is the sum over the devices, and may be off by `uncertainty_pct`; `emissions_g` is that of the facility,
+    `pue` included. `refusals` say which meters were not read, and why; `notes` what else a reader should know.
     """
 
     started_at: datetime
@@ -55,6 +60,7 @@ class Result:
     duration_s: float
     energy_j: float | None
     power_w: float | None
+    uncertainty_pct: float | None
     quality: str
     reason: str | None
     emissions_g: float | None
@@ -88,7 +94,8 @@ class Result:
             return f"{lasted}, energy unknown: {self.reason}"
         emulated = ", EMULATED" if any(device.emulated for device in self.devices) else ""
         mean = f", {figure(self.power_w)} W on average" if self.power_w is not None else ""
-        return f"{lasted}, {energy_text(self.energy_j)} ({self.quality}{emulated}){mean}"
+        width = f" ± {figure(self.uncertainty_pct)} %" if self.uncertainty_pct is not None else ""
+        return f"{lasted}, {energy_text(self.energy_j)}{width} ({self.quality}{emulated}){mean}"
 
     def _emissions_text(self) -> str:
         if self.intensity is None or self.emissions_g is None:
@@ -96,6 +103,16 @@ class Result:
         intensity = self.intensity
         whence = f"{intensity.kind} by {intensity.provider} for {self.zone}"
         return f"{grams_text(self.emissions_g)} CO2e at {figure(intensity.g_per_kwh)} g/kWh ({whence})"
+
+
+def mean_intensity(emitted: "Emitted") -> MeanIntensity:
+    """Return the intensity that something was priced with."""
+    return MeanIntensity(
+        g_per_kwh=emitted.g_per_kwh,
+        kind=emitted.kind.value,
+        provider=emitted.series.provider,
+        kinds={kind.value: share for kind, share in emitted.kinds.items()},
+    )
 
 
 def measured_device(use: Used, duration_s: float, *, in_total: bool) -> MeasuredDevice:
@@ -128,6 +145,20 @@ def why_unknown(uses: Sequence[Used], refusals: Sequence[str]) -> str | None:
         return f"no meter can be read ({len(refusals)} refused)" if refusals else "no meter is named, so none is read"
     lost = [f"{use.device.id}: {use.reason}" for use in uses if use.energy_j is None]
     return "; ".join(lost) or None
+
+
+def uncertainty_pct(uses: Sequence[Used], widths: Widths) -> float | None:
+    """Return how far the sum may be off, as the reports have it; None where it is unknown, or nothing."""
+    if not all(use.reason is None for use in uses):
+        return None
+    graded = [
+        (SPARSE if sampled_sparsely(use.device) else use.device.kind, piece.quality, piece.energy_j / J_PER_KWH)
+        for use in uses
+        for piece in use.pieces
+        if piece.energy_j is not None
+    ]
+    width_pct = energy_pct(graded, 1.0, widths)
+    return None if width_pct is None else round(width_pct, 3)
 
 
 def quality_of(uses: Sequence[Used]) -> Quality:

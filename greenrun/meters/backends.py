@@ -82,9 +82,10 @@ def open_rapl(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
 
 def open_external(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open the first of the external meters, whether it answers already or not: it may do so later."""
-    from greenrun.meters.external import ExternalBackend  # other meters do without
+    from greenrun.meters.cputime import CpuClock  # other meters do without
+    from greenrun.meters.external import ExternalBackend
 
-    backend = ExternalBackend(settings.external[0], state_dir)
+    backend = ExternalBackend(settings.external[0], state_dir, cpu=CpuClock(runs_dir))
     backend.keep_asking()
     return backend
 

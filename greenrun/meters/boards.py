@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from greenrun.meters.accumulator import LAG_S, MARGIN
 from greenrun.meters.counters import replace_text
 from greenrun.meters.host import boot_id
+from greenrun.meters.packing import packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,6 @@ class Ledger:
 
     def keep(self, boards: Mapping[str, Standing]) -> None:
         """Write down where they stand; a full disk costs a restart its continuity, never a meter its readings."""
-        record = {**self._is, "boards": {device: asdict(standing) for device, standing in boards.items()}}
+        record = {**self._is, "boards": boards}
         with suppress(OSError):
-            replace_text(self._path, json.dumps(record))
+            replace_text(self._path, packed(record))

@@ -1,5 +1,6 @@
 """Run somebody's command for its output, and be sure that it ends: without a shell, its group killed in time."""
 
+import ctypes
 import os
 import select
 import signal
@@ -13,6 +14,8 @@ from greenrun.meters.answer import LONGEST_BYTES
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
+_LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
+
 
 def output_of(command: Sequence[str], timeout_s: float) -> bytes:
     """Return what a command writes to standard output; raise MeterError when it fails, writes too much or takes long.
@@ -22,7 +25,7 @@ def output_of(command: Sequence[str], timeout_s: float) -> bytes:
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=ENVIRONMENT, cwd="/", start_new_session=True, bufsize=0,
+            env=ENVIRONMENT, cwd="/", start_new_session=True, bufsize=0, preexec_fn=_end_with_parent,
         )  # fmt: skip
     except (OSError, ValueError) as exc:
         raise MeterError(f"its command cannot be started ({exc})") from exc
@@ -41,6 +44,11 @@ def output_of(command: Sequence[str], timeout_s: float) -> bytes:
     if code:
         raise MeterError(f"its command ended with exit code {code}")
     return output
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill it should this process be killed, which could then end nothing any more."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _output(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:

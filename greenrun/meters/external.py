@@ -20,6 +20,7 @@ from greenrun.core.errors import MeterError
 from greenrun.meters.answer import UNITS_J, joules_in
 from greenrun.meters.boards import Ledger, Standing, fresh
 from greenrun.meters.command import output_of
+from greenrun.meters.cputime import CpuClock, CpuTimes, shares
 from greenrun.meters.host import boot_id, host_tag
 from greenrun.meters.rapl import REBASED, UNREADABLE, following
 from greenrun.meters.settings import ExternalSettings
@@ -49,11 +50,17 @@ class ExternalBackend:
         settings: ExternalSettings,
         state_dir: Path,
         *,
+        cpu: CpuClock | None = None,
         asked: Callable[[ExternalSettings], float] = asked,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Go on where its counter stood when it was last read, if it is the same one; ask nothing yet."""
+        """Go on where its counter stood when it was last read, if it is the same one; ask nothing yet.
+
+        `cpu` tells whose CPU time it was, by which the energy of one that counts that is divided.
+        """
+        self._cpu = None if settings.component == Component.EXTERNAL else cpu
+        self._times: CpuTimes | None = None
         self._settings, self._asked, self._now, self._clock = settings, asked, now, clock
         self._session, self._boot = uuid4().hex, boot_id()
         self._ledger = Ledger(state_dir, f"{KIND}-{settings.name}", _identity(settings))
@@ -120,6 +127,8 @@ class ExternalBackend:
 
     def _reading(self, raw_j: float) -> Reading:
         at = self._now()
+        times = self._cpu.look(at) if self._cpu else None
+        used, self._times = shares(self._times, times), times
         self._standing = self._stand(raw_j, at.timestamp())
         self._ledger.keep({self.devices[0].id: self._standing})
         return Reading(
@@ -129,6 +138,7 @@ class ExternalBackend:
             quality=Quality.MEASURED,
             counter=f"{self._boot}/{KIND}/{self._standing.base}",
             session=self._session,
+            shares=used,
         )
 
     def _stand(self, raw_j: float, at_s: float) -> Standing:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from greenrun.core.energy import Device, MeterHealth, Reading
+from greenrun.core.energy import BOOKED, Device, MeterHealth, Reading
 
 if TYPE_CHECKING:
     from greenrun.meters import OpenMeter
@@ -24,15 +24,21 @@ class Joined:
 
     @property
     def last_sample_at(self) -> datetime | None:
-        """The time of the latest reading of the meter that is furthest behind, None before its first."""
-        times = [meter.last_sample_at for meter in self._meters if meter.devices()]
+        """The time of the latest reading of the meter that is furthest behind, None before its first.
+
+        Meters outside the books are asked seldom, and whoever is behind those is behind with nothing that is booked.
+        """
+        times = [meter.last_sample_at for meter in self._booked()]
         known = [at for at in times if at is not None]
         return min(known) if known and len(known) == len(times) else None
 
     @property
     def lag_s(self) -> float | None:
         """Seconds since a reading last arrived, of the meter that is furthest behind; None before the first."""
-        return max((meter.lag_s for meter in self._meters if meter.lag_s is not None), default=None)
+        return max((meter.lag_s for meter in self._booked() if meter.lag_s is not None), default=None)
+
+    def _booked(self) -> list["OpenMeter"]:
+        return [meter for meter in self._meters if any(device.kind in BOOKED for device in meter.devices())]
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of each meter in turn, in index order."""

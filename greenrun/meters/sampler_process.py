@@ -42,13 +42,13 @@ class Pokes:
 
 def main(argument: str) -> int:
     """Read what the request asks for until standard input ends; return REFUSED when the meter refuses."""
-    request = unpack_request(argument)
+    request, pokes = unpack_request(argument), Pokes()  # who hears of the parent's end even while a driver is opened
     try:
         backend = open_backend(request)
     except MeterError as exc:
         _say(Message(refusal=str(exc)))
         return REFUSED
-    serve(backend)
+    serve(backend, pokes)
     return 0
 
 
@@ -57,9 +57,8 @@ def open_backend(request: Request) -> Backend:
     return BACKENDS[request.kind](request.settings, request.runs_dir, request.state_dir)
 
 
-def serve(backend: Backend, period_s: float = PERIOD_S) -> None:
+def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
     """Say hello, then what the backend reads, until standard input ends or nobody listens any more."""
-    pokes = Pokes()
     try:
         _say(Message(devices=backend.devices, troubles=backend.troubles()))
         _sample_for_ever(backend, pokes, period_s)
@@ -104,4 +103,4 @@ def _say(message: Message) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    os._exit(main(sys.argv[1]))  # without waiting for the thread that listens

@@ -3,7 +3,7 @@
 import http.client
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -24,15 +24,21 @@ def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
-    watchdog = threading.Timer(timeout_s, _hang_up, [connection])  # one that dribbles never lets a time-out pass
+    is_late, opened = threading.Event(), list[socket.socket]()
+    watchdog = threading.Timer(timeout_s, _hang_up, [opened, is_late])  # one that dribbles keeps each read short
     watchdog.start()
     try:
+        connection.connect()
+        opened.append(connection.sock)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", path, headers={"Accept": "*/*", "Connection": "close", **headers})
         response = connection.getresponse()
         if response.status != http.client.OK:
             raise MeterError(_said(response.status))
-        return response.read(LONGEST_BYTES + 1)
+        body = response.read(LONGEST_BYTES + 1)
+        if is_late.is_set() or (response.length and len(body) <= LONGEST_BYTES):
+            raise http.client.IncompleteRead(b"")  # half a number is a number too
+        return body
     except (OSError, http.client.HTTPException) as exc:
         raise MeterError(f"its address does not answer as it should ({type(exc).__name__}: {exc})") from exc
     finally:
@@ -40,10 +46,11 @@ def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
         connection.close()
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    with suppress(OSError):
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+def _hang_up(opened: Sequence[socket.socket], is_late: threading.Event) -> None:
+    is_late.set()
+    for each in opened:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def _said(status: int) -> str:

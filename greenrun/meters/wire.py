@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.energy import Component, Device, Quality, Reading, Vitals
+from greenrun.meters.packing import packed
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
 
@@ -74,7 +75,7 @@ def _external(fields: Mapping[str, Any]) -> ExternalSettings:
 
 def pack(message: Message) -> bytes:
     """Return a message as one line."""
-    return json.dumps(asdict(message), default=datetime.isoformat).encode() + b"\n"
+    return packed(message).encode() + b"\n"
 
 
 def unpack(line: bytes) -> Message:

@@ -70,13 +70,20 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "CO2e of jobs by the marginal signal that grid.marginal names, PUE included; never part of another total.",
         ("project",),
     ),
+    "greenrun_external_energy_joules_total": (
+        "Energy that meters outside this host's drivers counted; what else is metered is part of it, so never add it.",
+        ("meter",),
+    ),
     "greenrun_jobs_submitted_total": ("Jobs accepted.", ()),
     "greenrun_jobs_finished_total": ("Jobs that ended, by how they did.", ("outcome",)),
     "greenrun_deadlines_missed_total": ("Jobs that did not keep a limit their user had set.", ()),
     "greenrun_anomalies_total": ("Anomalies that began, by rule.", ("rule",)),
     "greenrun_forced_starts_total": ("Starts for which no cleaner hour could be chosen, by why.", ("reason",)),
 }
-_ABSENT_AT_FIRST = {"greenrun_marginal_emissions_grams_total"}  # most have no source of it, and 0 would be a lie
+_ABSENT_AT_FIRST = {  # most have no source of these, and 0 would be a lie
+    "greenrun_marginal_emissions_grams_total",
+    "greenrun_external_energy_joules_total",
+}
 _FROM_ZERO: Mapping[str, Sequence[str]] = {
     "component": BOOKED,
     "outcome": FINISHED_AS,

@@ -39,11 +39,11 @@ class LiveState:
     `standings` is what is gone by in each watched zone, `words` what each provider said last of each. `requests` counts
     what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
     that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
-    moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly now,
-    `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be read.
-    `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider took
-    to answer, `write_failures` how often something could not be stored, and `room` how full the disk is, None when that
-    is not known.
+    moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly
+    now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
+    read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
+    `asking` how long each provider took to answer, `write_failures` how often something could not be stored, and
+    `room` how full the disk is, None when that is not known.
     """
 
     now: Callable[[], datetime]

@@ -41,15 +41,17 @@ class Bases:
         contracts = self.contracts() if self.contracts else None
         return Rates(
             bases=self,
-            prices=self._prices(starts),
+            prices=self.prices(starts),
             matched={hour: contracts.matched(hour, hour + HOUR) for hour in starts} if contracts else None,
             residual_g_per_kwh=contracts.residual_g_per_kwh if contracts else None,
             devices=devices,
         )
 
-    def _prices(self, hours: Sequence[datetime]) -> dict[datetime, float | None] | None:
+    def prices(self, hours: Iterable[datetime]) -> dict[datetime, float | None] | None:
+        """Return the mean price of each hour, None where it is not known; None where no price is set."""
         if self.price is None:
             return None
+        hours = sorted(hours)
         if not hours:
             return {}
         starts_s = np.array([hour.timestamp() for hour in hours])

@@ -1,19 +1,20 @@
 """Make the report of a period: one document of plain values, from which every form of it is written."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from math import fsum
 from typing import Any, Protocol
 
 from greenrun import __version__
-from greenrun.core.energy import Device
+from greenrun.core.energy import BOOKED, Device
 from greenrun.core.intensity import Kind
 from greenrun.core.period import Part, Period
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports import caveats, rows
 from greenrun.reports.bases import Bases, Rates
+from greenrun.reports.cost import cost_of
 from greenrun.reports.figures import Figures, brief, kwh, measure
 from greenrun.reports.identity import Hardware, Place
 from greenrun.reports.idle import LEARNED_OVER
@@ -33,6 +34,9 @@ class Archive(Protocol):
 
     def waits(self, start: datetime, end: datetime) -> bool:
         """Whether a slice of `[start, end)` waits for its settled price, or a run that began before its end goes on."""
+
+    def hourly_kwh(self, run_ids: Collection[int]) -> Mapping[datetime, float]:
+        """Return the known facility energy of these runs together, by the hour in which it was used."""
 
     def idle_powers_w(self, since: datetime, until: datetime) -> Mapping[str, float]:
         """Return the median power of each GPU while nobody held it."""
@@ -66,6 +70,11 @@ class Reports:
         self._archive = archive
         self._devices = devices
         self._settings = settings
+        self.idle_w: Mapping[str, float] = {}
+
+    def learn_idle(self, now: datetime) -> None:
+        """Keep at hand what GPUs drew lately while nobody held them; raise StoreError."""
+        self.idle_w = self._archive.idle_powers_w(now - LEARNED_OVER, now)
 
     def report(self, start: datetime, end: datetime, by: str, now: datetime) -> Report:
         """Return the report of `[start, end)` with a row for each `by` of BY; raise StoreError.
@@ -110,12 +119,19 @@ class Reports:
         }
         names = {part.device for part in period.parts}
         used = [device for key, device in books.hardware.devices.items() if key in names]
+        used += [device for device in books.hardware.devices.values() if device.kind not in BOOKED]
         texts = caveats.texts(report, used, self._settings.pue, self._settings.attributions)
         return {**report, **_with(rates, report["total"], texts)}
 
     def waits(self, start: datetime, end: datetime) -> bool:
         """Whether figures of `[start, end)` can still change; raise StoreError."""
         return self._archive.waits(start, end)
+
+    def cost_of(self, run_ids: Sequence[int]) -> Figures:
+        """Return cost, currency and cost_missing_kwh of what these runs used so far; raise StoreError."""
+        bases = self._settings.bases
+        used = self._archive.hourly_kwh(run_ids) if bases.price else {}
+        return cost_of(used.items(), bases.prices(used), bases.currency)
 
     def _hardware(self, start: datetime, end: datetime, now: datetime) -> Hardware:
         until = min(end, now)

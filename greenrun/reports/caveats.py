@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from greenrun.core.energy import Device
+from greenrun.core.energy import BOOKED, Device
 
 METHOD = (
     "Energy is what the meters counted while a run held a device, all of it: a reserved GPU that idles is the run's.",
@@ -13,8 +13,9 @@ METHOD = (
     "that is final; figures take the settled price where there is one.",
     "A sum is made of what is known. What is missing of it is told beside it: coverage, unpriced energy, flags.",
     "Uncertainties are half-widths in quadrature, of the meters' grades, what was not covered, the PUE and forecasts.",
-    "Avoided emissions compare with the same runs, each started as soon as possible on the same GPUs, first come first "
-    "served, both with the measured intensity. They may be negative and are no part of the inventory.",
+    "Avoided emissions compare with the same runs, each started as soon as its job could and the same GPUs were free "
+    "of those before it, both with the measured intensity, booked once. They may be negative, and are no part of the "
+    "inventory.",
 )
 
 LIMITS = (
@@ -30,20 +31,27 @@ LIMITS = (
 
 # What others report of a job and no row has, and why.
 UNTOLD: Mapping[str, str] = {
-    "host": "the books do not keep the host's name",
-    "site": "no setting tells it",
-    "country_iso3": "zones of a grid are not countries",
-    "cpu_model": "the books do not keep it",
     "driver_version": "the books do not keep it",
-    "power_limit_watts": "the books do not keep it",
-    "other_energy_kwh": "no meter tells of anything but GPUs, CPU packages and memory",
-    "idle_energy_kwh": "idle power is not learned for devices that a run holds",
-    "energy_above_idle_kwh": "idle power is not learned for devices that a run holds",
-    "peak_power_w": "slices hold energy, not the power within them",
-    "gpu_utilization_avg": "the books do not keep it",
-    "sample_period_s": "the books do not keep it",
+    "other_energy_kwh": "what a meter of the whole host tells holds all else, and is nobody's",
+    "sample_period_s": "the books keep slices, not how often the meter was read for them",
     "ci_data_version": "sources do not number their revisions",
     "forecast_ci_at_decision": "the plan that led to a start is not kept",
+}
+
+# What rows by job have, and why it is null where it is.
+UNKNOWN: Mapping[str, str] = {
+    "host": "the system does not tell its name",
+    "site": "[reports] site is not set",
+    "country_iso3": "the zone does not begin with a country's code",
+    "cpu_model": "the kernel does not tell it",
+    "gpu_share": "the job held no GPU yet, or asked for none",
+    "power_limit_watts": "the meter does not tell it, or the GPU is no longer there",
+    "peak_power_w": "no slice of ten seconds or more is known that was read",
+    "gpu_utilization_avg": "the meter does not tell it",
+    "idle_energy_kwh": "fewer than ten minutes are known in which nobody held the GPU, of the last 28 days",
+    "energy_above_idle_kwh": "it needs the idle power",
+    "deadline_at": "the job has none",
+    "git_commit": "its folder was no git checkout",
 }
 
 
@@ -57,8 +65,14 @@ def texts(
         "data_quality": _data_quality(report, used, pue),
         "limits": list(LIMITS),
         "attribution": [text for name in providers if (text := attributions.get(name))],
-        "missing": dict(UNTOLD),
+        "missing": {**UNTOLD, **_unknown(report)},
     }
+
+
+def _unknown(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return why fields are null in some row by job; a field that the rows of others have is told with the total."""
+    rows = report["rows"] if report["by"] == "job" else [report["total"]]
+    return {name: why for name, why in UNKNOWN.items() if any(name in row and row[name] is None for row in rows)}
 
 
 def _data_quality(report: Mapping[str, Any], used: Sequence[Device], pue: float) -> list[dict[str, str]]:
@@ -71,6 +85,7 @@ def _data_quality(report: Mapping[str, Any], used: Sequence[Device], pue: float)
             _emulated_note(used),
         ),
         ("components", _component_note(total)),
+        ("beside", _beside_note(used)),
         ("pue", "No PUE is set (1.0), so the facility's overhead is not counted." if pue == 1 else ""),
         ("intensity", _intensity_note(total)),
         ("settled", _settled_note(total)),
@@ -100,6 +115,16 @@ def _coverage_note(total: Mapping[str, Any]) -> str:
     if coverage is None or not {"not_covered", "unknown_energy"} & set(flags):
         return ""
     return f"Energy is known for {100 * coverage:.4g} % of the time of the devices; the rest is in no figure."
+
+
+def _beside_note(used: Sequence[Device]) -> str:
+    names = [device.model for device in used if device.kind not in BOOKED]
+    if not names:
+        return ""
+    return (
+        f"Metered beside, as at the plug, and in no figure, since these hold what is metered here: {', '.join(names)}. "
+        "Their joules are greenrun_external_energy_joules_total."
+    )
 
 
 def _component_note(total: Mapping[str, Any]) -> str:

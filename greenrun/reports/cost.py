@@ -1,6 +1,6 @@
 """What the energy of a row cost: facility energy of each hour times the mean price of that hour."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from math import fsum
 from typing import Any
@@ -19,11 +19,16 @@ METHOD = (
 
 def cost(parts: Sequence[Part], prices: Prices | None, currency: str | None) -> Figures:
     """Return the cost of known energy, and the kWh whose price is not known; None where no price is set at all."""
+    return cost_of([(part.hour, facility_kwh(part)) for part in parts if part.energy_j is not None], prices, currency)
+
+
+def cost_of(used: Iterable[tuple[datetime, float]], prices: Prices | None, currency: str | None) -> Figures:
+    """Return the same of facility energies in kWh, each with the hour in which it was used."""
     if prices is None:
         return {"cost": None, "currency": None, "cost_missing_kwh": None}
-    used = [(facility_kwh(part), prices.get(part.hour)) for part in parts if part.energy_j is not None]
-    known = [kwh * price for kwh, price in used if price is not None]
-    missing = fsum(kwh for kwh, price in used if price is None)
+    priced = [(kwh, prices.get(hour)) for hour, kwh in used]
+    known = [kwh * price for kwh, price in priced if price is not None]
+    missing = fsum(kwh for kwh, price in priced if price is None)
     return {"cost": fsum(known) if known else None, "currency": currency, "cost_missing_kwh": missing}
 
 

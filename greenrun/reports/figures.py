@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Any
 
-from greenrun.core.energy import Component, Quality
+from greenrun.core.energy import BOOKED, Component, Quality
 from greenrun.core.intensity import Kind, SeriesId, Signal
 from greenrun.core.ledger import UNBOOKED_S
 from greenrun.core.period import Part, Price
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.counterfactual import avoided
+from greenrun.reports.marginal import marginal
 from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct
+from greenrun.reports.utilisation import avg_power_w, coverage, gpu_seconds, utilisation
 
 SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait
 
@@ -21,7 +23,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a row is made of; `held_s` are the device-seconds that its runs held, None where that is not told.
+    """What a row is made of; `held_s` are the GPU-seconds that its runs held, None where that is not told.
 
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
     `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only.
@@ -38,7 +40,7 @@ class Share:
 def figures(share: Share, forecast_error_pct: float | None) -> Figures:
     """Return every figure of a row; `forecast_error_pct` is how far forecasts of this period were off."""
     energy, emissions = _energy(share), _emissions(share.parts)
-    coverage, energy_width = energy["coverage_ratio"], energy["energy_uncertainty_pct"]
+    energy_width = energy["energy_uncertainty_pct"]
     unsettled = 1 - (emissions["settled_ratio"] or 0.0)
     intensity_width = 0.0 if unsettled <= 0 else None if forecast_error_pct is None else unsettled * forecast_error_pct
     known = emissions["emissions_location_g"] is not None
@@ -48,7 +50,6 @@ def figures(share: Share, forecast_error_pct: float | None) -> Figures:
     row |= {"ci_uncertainty_pct": intensity_width if known else None, "emissions_uncertainty_pct": width}
     row["flags"] = _flags(share, row)
     row["complete"] = not {"unknown_energy", "not_covered", "no_intensity", "mixed"} & set(row["flags"])
-    row["coverage_ratio"] = coverage
     return row
 
 
@@ -104,27 +105,24 @@ def _energy(share: Share) -> Figures:
     parts = share.parts
     total = kwh(parts)
     facility = fold(part.energy_j * part.pue / J_PER_KWH for part in parts if part.energy_j is not None)
-    known_s = fsum(part.seconds for part in parts if part.energy_j is not None)
-    booked_s = fsum(part.seconds for part in parts)
-    expected_s = max(share.held_s, known_s) if share.held_s is not None else booked_s
-    coverage = known_s / expected_s if expected_s > 0 else None
+    of_time, of_energy = coverage(parts, share.held_s)
     graded = [
         (SPARSE if part.device in share.sparse else part.component.value, part.quality, part.energy_j / J_PER_KWH)
         for part in parts
         if part.energy_j is not None
     ]
-    row: Figures = {f"{each.value}_energy_kwh": kwh(_of(parts, each)) for each in Component}
+    row: Figures = {f"{each.value}_energy_kwh": kwh(_of(parts, each)) for each in BOOKED}
     row |= {"it_energy_kwh": total, "facility_energy_kwh": facility}
     row["pue"] = facility / total if total and facility is not None else None
-    row["avg_power_w"] = total * J_PER_KWH / known_s if total is not None and known_s else None
+    row["avg_power_w"] = avg_power_w(parts)
     for grade in Quality:
         if grade is not Quality.UNKNOWN:
             row[f"{grade.value}_kwh"] = kwh([part for part in parts if part.quality is grade])
-    row |= {f"{each.value}_method": _join(part.quality.value for part in _of(parts, each)) for each in Component}
-    row["coverage_ratio"] = coverage
+    row |= {f"{each.value}_method": _join(part.quality.value for part in _of(parts, each)) for each in BOOKED}
+    row["coverage_ratio"] = of_time
     row["gap_seconds"] = fsum(part.seconds for part in parts if part.quality in (Quality.BRIDGED, Quality.UNKNOWN))
-    row["energy_uncertainty_pct"] = energy_pct(graded, coverage, share.widths)
-    return row
+    row["energy_uncertainty_pct"] = energy_pct(graded, of_energy, share.widths)
+    return {**row, **utilisation(parts)}
 
 
 def _emissions(parts: Sequence[Part]) -> Figures:
@@ -150,7 +148,7 @@ def _emissions(parts: Sequence[Part]) -> Figures:
         "emissions_location_g": grams,
         "emissions_booked_g": location_g(part.booked for part in parts),
         "emissions_settled_g": location_g(part.settled for part in parts),
-        "emissions_marginal_g": _marginal_g(parts),
+        **marginal(parts),
     }
 
 
@@ -170,16 +168,8 @@ def _flags(share: Share, row: Mapping[str, Any]) -> list[str]:
 
 
 def _missing_s(share: Share) -> float:
-    """Return for how much of the time that runs held devices there is no slice at all."""
-    return (share.held_s or 0.0) - fsum(part.seconds for part in share.parts)
-
-
-def _marginal_g(parts: Sequence[Part]) -> float | None:
-    """Sum what one more kWh emitted: the price beside the average, or the only one where no average is gone by."""
-    beside = fold(part.marginal_g for part in parts)
-    sums = by_measure(part.price for part in parts)
-    alone = [grams for (signal, *_), grams in sums.items() if signal is Signal.MARGINAL]
-    return beside if beside is not None else alone[0] if len(alone) == 1 else None
+    """Return for how much of the time that runs held GPUs there is no slice at all."""
+    return (share.held_s or 0.0) - gpu_seconds(share.parts)
 
 
 def _of(parts: Iterable[Part], component: Component) -> list[Part]:

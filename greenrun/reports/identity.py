@@ -19,7 +19,6 @@ class Place:
     host: str | None = None
     site: str | None = None
     cpu_model: str | None = None
-    driver_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,6 @@ def _on_what(job: Job, own: Sequence[Run], hardware: Hardware, place: Place) -> 
         "gpu_source": "; ".join(sorted({device.source for device in found})) or None,
         "cpu_source": hardware.sources(Component.CPU),
         "cpu_model": place.cpu_model,
-        "driver_version": place.driver_version,
         "power_limit_watts": sum(each for each in limits if each) if limits and None not in limits else None,
         "peak_power_w": max(peaks, default=None),
     }

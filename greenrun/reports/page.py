@@ -119,9 +119,20 @@ def _groups(report: Row) -> Iterator[str]:
         for row in largest
     ]
     yield charts.by_group(bars, f"Emissions by {report['by']}")
-    heads = (report["by"], "jobs", "energy", "CO2e", "±", "g/kWh", "covered", "settled")
-    lines = [_cells(row) for row in rows[:_MOST_ROWS]]
-    foot = [_cells(report["unattributed"]), _cells(report["total"])]
+    has_cost = report["total"]["cost"] is not None
+    heads = (
+        report["by"],
+        "jobs",
+        "energy",
+        "CO2e",
+        "±",
+        "g/kWh",
+        "covered",
+        "settled",
+        *(("cost",) if has_cost else ()),
+    )
+    lines = [_cells(row)[: len(heads)] for row in rows[:_MOST_ROWS]]
+    foot = [_cells(row)[: len(heads)] for row in (report["unattributed"], report["total"])]
     yield table(heads, lines, foot, caption=f"Energy and emissions by {report['by']}")
     if len(rows) > _MOST_ROWS:
         yield f"<p>{len(rows) - _MOST_ROWS} more rows are in the CSV and JSON forms.</p>"
@@ -137,6 +148,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
         percent(row["coverage_ratio"]),
         percent(row["settled_ratio"]),
+        sections.money(row),
     )
 
 

@@ -15,6 +15,8 @@ from greenrun.reports.figures import Figures, Share, brief, figures
 from greenrun.reports.identity import Hardware, Place, identity, text
 from greenrun.reports.idle import idle
 from greenrun.reports.uncertainty import Widths
+from greenrun.reports.utilisation import gpu_seconds
+from greenrun.reports.work import work
 
 WASTED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED, Outcome.FAILED_TO_START})
 NO_ZONE = "unknown"
@@ -43,10 +45,11 @@ class Books:
 
         `gpu_s` is how long its runs held each GPU; None: as long as is booked.
         """
-        runs = {part.run_id for part in parts if part.run_id is not None}
-        compared = {run_id: self.period.compared.get(run_id) for run_id in runs.union(more.pop("runs", ()))}
+        runs, whole = {part.run_id for part in parts if part.run_id is not None}, more.pop("runs", ())
+        compared = {run_id: self.period.compared.get(run_id) for run_id in runs.union(whole)}
         share = Share(parts=parts, compared=compared, widths=self.widths, sparse=self._sparse, **more)
         row = {**figures(share, self.forecast_error_pct), **idle(parts, self.hardware.idle_w)}
+        row |= work(parts, [self.runs[run_id] for run_id in whole], self.period, self.now)
         return row | self.rates.figures(parts, row, gpu_s)
 
     @cached_property
@@ -112,7 +115,7 @@ def unattributed(books: Books) -> Figures:
 def total(books: Books) -> Figures:
     """Return the figures of everything in the books of the period."""
     runs = books.overlapping
-    free_s = sum(part.seconds for part in books.parts_of.get(None, ()))
+    free_s = gpu_seconds(books.parts_of.get(None, ()))
     known = books.figures(books.period.parts, **{**_of_runs(books, runs), "held_s": free_s + _held_s(books, runs)})
     return {"group": "total", **_counts(books, runs), **known}
 
@@ -200,10 +203,10 @@ def _gpu_s(books: Books, runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _held_s(books: Books, runs: Sequence[Run]) -> float:
-    """Return the device-seconds that these runs held; of one that goes on, what is booked by now."""
+    """Return the GPU-seconds that these runs held; of one that goes on, what is booked by now."""
     ended = sum(_seconds(books.held(run)) * len(run.devices) for run in runs if run.ended_at is not None)
     going_on = [run for run in runs if run.ended_at is None]
-    return ended + sum(part.seconds for part in _parts_of(books, going_on))
+    return ended + gpu_seconds(_parts_of(books, going_on))
 
 
 def _holds(runs: Sequence[Run]) -> int:

@@ -45,8 +45,8 @@ def forecast(row: Row) -> Iterator[str]:
     yield table(("", "CO2e"), lines, caption="Forecast against settled")
     error = points(row["mean_absolute_error_pct"]) or "an unknown part"
     yield (
-        f"<p>Both are of the {energy(row['energy_kwh'])} that a forecast priced and that is settled since. Hour by hour "
-        f"they differ by {error} in the mean.</p>"
+        f"<p>Both are of the {energy(row['energy_kwh'])} that a forecast priced and that is settled since. Hour by "
+        f"hour they differ by {error} in the mean.</p>"
     )
 
 
@@ -96,6 +96,7 @@ def quality(report: Row) -> Iterator[str]:
         (grade, energy(total[f"{grade}_kwh"] or 0.0), percent((total[f"{grade}_kwh"] or 0.0) / total["it_energy_kwh"]),
          f"± {percent(widths.get(f'{grade}_ratio'))}")
         for grade in _GRADES
+        if total[f"{grade}_kwh"]
     ]  # fmt: skip
     yield table(("grade", "energy", "part", "half-width"), lines, caption="Energy by how far it can be trusted")
 
@@ -118,7 +119,7 @@ def bases(total: Row) -> list[tuple[str, str, str]]:
     if total.get("emissions_total_g") is not None:
         lines.append(("location-based, losses and making", grams(total["emissions_total_g"]), ""))
     if total.get("water_l") is not None:
-        lines.append(("water", f"{total['water_l']:.3g} l", "the facility's, by a factor that is set"))
+        lines.append(("water", f"{total['water_l']:.3g} l", "by a factor per kWh of the devices"))
     if total.get("idle_energy_kwh") is not None:
         above = f"{energy(total['energy_above_idle_kwh'])} above it; nothing is subtracted"
         lines.append(("what GPUs of runs draw when idle", energy(total["idle_energy_kwh"]), above))
@@ -129,9 +130,9 @@ def movement(report: Row) -> Iterator[str]:
     """Tell what changed since the report of the same period that was compared with: what people read of a report."""
     rows = report["moved"]
     shown = [row for row in rows if row["field"] in _SHOWN][:_MOST_MOVED]
-    yield f"<p>Compared with the report of {escape(instant(report['compared_with']))}: "
-    yield f"{len(rows)} {'figure' if len(rows) == 1 else 'figures'} changed"
-    yield f", of which {len(shown)} are below; the JSON form has all.</p>" if len(shown) < len(rows) else ".</p>"
+    since, count = escape(instant(report["compared_with"])), f"{len(rows)} {'figure' if len(rows) == 1 else 'figures'}"
+    rest = f", of which {len(shown)} are below; the JSON form has all" if len(shown) < len(rows) else ""
+    yield f"<p>Compared with the report of {since}: {count} changed{rest}.</p>"
     if shown:
         lines = [_moved(row) for row in shown]
         yield table(("", "before", "now", "why"), lines, caption="What moved since the earlier report")
@@ -144,11 +145,13 @@ def _moved(row: Row) -> tuple[str, ...]:
 
 def money(row: Row) -> str:
     """Return a cost with its currency; empty where none is known."""
-    return "" if row.get("cost") is None else signed(f"{row['cost']:,.2f}") + f" {row.get('currency') or ''}".rstrip()
+    return "" if row.get("cost") is None else f"{_number(row['cost'])} {row.get('currency') or ''}".rstrip()
 
 
 def _number(value: float | None) -> str:
-    return UNKNOWN if value is None else signed(f"{value:,.2f}")
+    if value is None:
+        return UNKNOWN
+    return signed(f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}")
 
 
 def _words(code: str) -> str:

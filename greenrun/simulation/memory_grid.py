@@ -83,12 +83,13 @@ class GridMemory:
                 first.setdefault((kept.series.id, kept.fetched_at.timestamp() // every.total_seconds()), kept)
         return list(first.values())
 
-    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
         """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
 
-        Series that end a day before the one that reaches furthest are out of use.
+        Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.
         """
-        reach = {key: kept.ends_s[-1] for key, kept in self._measured.items() if key.zone == zone and len(kept.ends_s)}
+        known = {key: kept for key, kept in self._measured.items() if key.zone == zone and key.provider not in without}
+        reach = {key: kept.ends_s[-1] for key, kept in known.items() if len(kept.ends_s)}
         furthest_first = sorted(reach, key=lambda key: reach[key], reverse=True)
         lately = [key for key in furthest_first if reach[key] > reach[furthest_first[0]] - DAY_S]
         told = [self.intensities(key, start, end) for key in lately]
@@ -130,6 +131,11 @@ class GridMemory:
         """Raise StoreError when there is something to book."""
         if entries or marks:
             raise StoreError("a simulation has no meter, so it books no energy; nothing was changed")
+
+    def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
+        """Raise StoreError when there is something to count."""
+        if energy_j or marks:
+            raise StoreError("a simulation has no meter, so it counts no energy; nothing was changed")
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, String, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, String, bindparam, func, insert, or_, select, type_coerce, update
 
 from greenrun.core.baseline import Comparable, Compared, Place, Settled, Stint, place
 from greenrun.core.intensity import SeriesId
@@ -72,9 +72,10 @@ class Baselines(Database):
             rows = [columns for row in new for columns in _ledger_columns(row, keys, now)]
             if rows:
                 connection.execute(insert(LEDGER), rows)
-            for row in new:
-                kept = update(BASELINES).where(BASELINES.c.run_id == row.run_id)
-                connection.execute(kept.values(at=now, why=row.why))
+            kept = (
+                update(BASELINES).where(BASELINES.c.run_id == bindparam("run")).values(at=now, why=bindparam("cause"))
+            )
+            connection.execute(kept, [{"run": row.run_id, "cause": row.why} for row in new])
             count(connection, tallies.compared(new, _projects(connection, waiting)))
         return len(new)
 
@@ -122,7 +123,7 @@ def _held(connection: Connection, run: Run, after: datetime) -> list[Place]:
 
 def _settled_runs(run_ids: Sequence[int]) -> Any:
     """Return the query for those of these runs that have no slice left that waits for its settled price."""
-    waiting = SLICES.c.id.in_(select(UNSETTLED.c.slice_id))
+    waiting = select(UNSETTLED.c.slice_id).where(UNSETTLED.c.slice_id == SLICES.c.id).exists()  # IN would try them all
     unsettled = select(SLICES.c.id).where(SLICES.c.run_id == RUNS.c.id, waiting).exists()
     places = (BASELINES.c.started_at.label("place_starts"), BASELINES.c.ended_at.label("place_ends"))
     query = select(RUNS, *places).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)

@@ -54,6 +54,12 @@ class Books(Database):
                 count(connection, tallies.booked(added))
             _upsert_marks(connection, marks)
 
+    def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
+        """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
+        with self._write() as connection:
+            count(connection, tallies.beside(energy_j))
+            _upsert_marks(connection, marks)
+
     def unsettled(
         self,
         before: datetime,

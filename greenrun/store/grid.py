@@ -1,7 +1,7 @@
 """What the providers said: forecasts as issued, and measured intensities with their revisions."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -82,14 +82,16 @@ class Grid(Database):
             rows = connection.execute(query).all()
         return [_forecast_of(row, series[row.series_id], fetched_at=row.fetched_at) for row in rows]
 
-    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
         """Return what `intensities` does, of one series of the zone; None when it has none.
 
         It is the one that covers most of that time, of those which reach to within a day of the one that reaches
         furthest: a source that steps in for another for some hours does not displace all that was learned from that.
+        Sources in `without` are passed over.
         """
         reach = select(func.max(INTENSITIES.c.ended_at)).where(INTENSITIES.c.series_id == SERIES.c.id).scalar_subquery()
         query = select(SERIES.c.id, reach.label("until")).where(SERIES.c.zone == zone, reach.is_not(None))
+        query = query.where(SERIES.c.provider.not_in(without))
         with self._read() as connection:
             rows = connection.execute(query.order_by(reach.desc(), SERIES.c.id)).all()
             known = series_ids(connection)

@@ -1,6 +1,6 @@
 """What reports are made of: the slices of a period summed by the hour in SQL, and the runs that they belong to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.job import Job, Run
 from greenrun.core.ledger import Stage
 from greenrun.core.period import Part, Period, Price
+from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
@@ -42,6 +43,14 @@ class Periods(Database):
                 runs=runs,
                 compared=_compared(connection, runs),
             )
+
+    def hourly_kwh(self, run_ids: Collection[int]) -> dict[datetime, float]:
+        """Return the known facility energy of these runs together, by the hour (UTC) in which it was used."""
+        kwh = func.sum(SLICES.c.energy_j * SLICES.c.pue / J_PER_KWH)
+        known = among(SLICES.c.run_id, run_ids) & SLICES.c.energy_j.is_not(None)
+        with self._read() as connection:
+            rows = _plain(connection, select(_HOUR, kwh).where(known).group_by(_HOUR))
+        return {datetime.fromisoformat(f"{hour}:00+00:00"): used for hour, used in rows}
 
 
 def _jobs_and_runs(
@@ -85,6 +94,7 @@ def _parts(connection: Connection, start: datetime, end: datetime) -> list[Part]
             *_sums(booked),
             *_sums(settled),
             func.sum(marginal.c.emissions_g),
+            func.sum(case((marginal.c.emissions_g.is_not(None), SLICES.c.energy_j))),
             func.sum(baseline.c.emissions_g),
             func.sum(case((baseline.c.id.is_not(None), settled.c.emissions_g))),
         )
@@ -121,7 +131,7 @@ def _sums(stage: Any) -> tuple[ColumnElement[Any], ...]:
 
 def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
     run_id, device, component, quality, hour, pue, *rest = row
-    booked_keys, settled_keys, sums, booked, settled, (marginal_g, baseline_g, compared_g) = (
+    booked_keys, settled_keys, sums, booked, settled, (marginal_g, marginal_j, baseline_g, compared_g) = (
         rest[:2], rest[2:4], rest[4:8], rest[8:11], rest[11:14], rest[14:],
     )  # fmt: skip
     seconds, energy_j, busy_s, busy_known_s = sums
@@ -137,6 +147,7 @@ def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
         booked=_price((*booked_keys, *booked), series),
         settled=_price((*settled_keys, *settled), series),
         marginal_g=marginal_g,
+        marginal_j=marginal_j,
         baseline_g=baseline_g,
         compared_g=compared_g,
         busy_s=busy_s,

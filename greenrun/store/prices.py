@@ -1,12 +1,16 @@
 """What a kWh of electricity cost, as sources told, kept so that reports of the past need nobody's answer."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from greenrun.core.steps import Span, Steps
+from greenrun.store.columns import Instant
 from greenrun.store.database import Database
 from greenrun.store.tables import ELECTRICITY_PRICES
+
+LONGEST = timedelta(days=1)  # of a price; what touches an instant began no earlier, which an index can tell
 
 _PRICES = ELECTRICITY_PRICES.c
 
@@ -16,24 +20,37 @@ class ElectricityPrices(Database):
 
     def save_electricity_prices(self, source: str, prices: Steps, currency: str, *, fetched_at: datetime) -> None:
         """Keep these prices per kWh in place of what the source said of the same time before; raise StoreError."""
+        rows = [_row(source, span, currency, fetched_at) for span in prices.spans()]
+        if not rows:
+            return
+        times = [{"from": row["started_at"], "to": row["ended_at"], "since": _since(row["started_at"])} for row in rows]
+        same_time = (
+            _PRICES.source == source,
+            _PRICES.started_at > bindparam("since", type_=Instant),
+            _PRICES.started_at < bindparam("to", type_=Instant),
+            _PRICES.ended_at > bindparam("from", type_=Instant),
+        )
         with self._write() as connection:
-            for span in prices.spans():
-                same_time = (_PRICES.ended_at > span.start) & (_PRICES.started_at < span.end)
-                connection.execute(delete(ELECTRICITY_PRICES).where(_PRICES.source == source, same_time))
-                connection.execute(insert(ELECTRICITY_PRICES).values(**_row(source, span, currency, fetched_at)))
+            connection.execute(delete(ELECTRICITY_PRICES).where(*same_time), times)
+            connection.execute(insert(ELECTRICITY_PRICES), rows)
 
     def electricity_prices(self, source: str, start: datetime, end: datetime) -> Steps:
         """Return the prices per kWh that touch `[start, end)`, in the source's currency; raise StoreError."""
         query = (
             select(_PRICES.started_at, _PRICES.ended_at, _PRICES.price_per_kwh)
-            .where(_PRICES.source == source, _PRICES.ended_at > start, _PRICES.started_at < end)
+            .where(_PRICES.source == source, _PRICES.started_at > _since(start), _PRICES.started_at < end)
+            .where(_PRICES.ended_at > start)
             .order_by(_PRICES.started_at)
         )
         with self._read() as connection:
             return Steps.of(Span(*row) for row in connection.execute(query))
 
 
-def _row(source: str, span: Span, currency: str, fetched_at: datetime) -> dict[str, object]:
+def _since(instant: datetime) -> datetime:
+    return instant - LONGEST
+
+
+def _row(source: str, span: Span, currency: str, fetched_at: datetime) -> dict[str, Any]:
     return {
         "source": source,
         "started_at": span.start,

@@ -13,6 +13,7 @@ from greenrun.store.journal import CounterKey, key
 
 ENERGY = "greenrun_energy_joules_total"
 GAPS = "greenrun_energy_gap_seconds_total"
+EXTERNAL_ENERGY = "greenrun_external_energy_joules_total"
 JOB_ENERGY = "greenrun_job_energy_joules_total"
 GPU_ENERGY = "greenrun_gpu_energy_joules_total"
 CPU_ENERGY = "greenrun_cpu_package_energy_joules_total"
@@ -78,6 +79,11 @@ def compared(runs: Iterable[Compared], projects: Mapping[int, str]) -> dict[Coun
             amounts[key(BASELINE_EMISSIONS, project=project)] += float(run.grams.sum())
             amounts[key(COMPARED_EMISSIONS, project=project)] += float(run.slices.settled_g.sum())
     return dict(amounts)
+
+
+def beside(energy_j: Mapping[str, float]) -> dict[CounterKey, float]:
+    """Return what these meters outside the books add, by device."""
+    return {key(EXTERNAL_ENERGY, meter=device): amount for device, amount in energy_j.items()}
 
 
 def _whose(entry: Entry, of_project: str, of_nobody: str) -> CounterKey:

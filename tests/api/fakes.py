@@ -26,6 +26,7 @@ from greenrun.core.reasons import ReasonCode, because
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.ports import Event
 from greenrun.quality import ForecastQuality
+from greenrun.reports.build import Reports, ReportSettings
 from greenrun.sources import Sources
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -200,6 +201,7 @@ class FakeScheduler:
     sources: Sources | None = None
     backfill: Backfill | None = None
     quality: ForecastQuality = field(default_factory=lambda: ForecastQuality(FakeStore(), ["GB"]))
+    reports: Reports = field(default_factory=lambda: Reports(FakeStore(), tuple, ReportSettings()))
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
         if isinstance(self.tried, Exception):
@@ -242,6 +244,9 @@ class FakeScheduler:
 
     def held_elsewhere(self) -> Mapping[str, str]:
         return self.elsewhere
+
+    def idle_powers_w(self) -> Mapping[str, float]:
+        return {GPU.id: 55.5}
 
 
 class World:

@@ -162,6 +162,7 @@ def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> N
         "leased_by_job": 3,
         "leased_by_run": "3.2",
         "held_elsewhere": None,
+        "idle_power_w": 55.5,
     }
     assert (cpu["leased_by_run"], cpu["held_elsewhere"]) == (None, "another daemon (pid 4)")
 

@@ -32,7 +32,8 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
     world.store.spells[7] = [spell]
     world.store.keep(stored(1, State.SUCCEEDED))
     world.store.job_runs[1] = [ended, replace(RUN, id=8, number=2)]
-    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
+    busy = {"utilization": 0.75, "utilization_coverage": 0.5}
+    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0, **busy)
     first, second = world.ask("GET", "/v1/jobs/1").json()["runs"]
     assert first == {
         "id": 7,
@@ -46,6 +47,8 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "energy_quality": "measured",
         "emissions_g": 200.0,
         "emissions_settled_g": None,
+        "gpu_utilization": 0.75,
+        "gpu_utilization_coverage": 0.5,
         "work": 1000.0,
         "work_unit": "samples",
         "work_at": "2026-03-02T12:00:00Z",

@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.api.service import Preview
 from greenrun.core.errors import InvalidJob, StorageFull, StoreError
-from greenrun.core.job import DurationSource
+from greenrun.core.job import Anomaly, DurationSource
 from greenrun.core.plan import Waiting
 from greenrun.core.reasons import ReasonCode, because
 from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, spec, stored
@@ -43,6 +43,7 @@ def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: Wor
         unique_key="k",
         labels={"a": "b"},
         git_commit="abc",
+        stop_on=["stuck", "gpu_idle", "stuck"],
     )
     assert answer.status_code == 201
     assert world.store.job(1).spec == spec(
@@ -67,7 +68,9 @@ def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: Wor
         unique_key="k",
         labels={"a": "b"},
         git_commit="abc",
+        stop_on=(Anomaly.STUCK, Anomaly.GPU_IDLE),
     )
+    assert answer.json()["stop_on"] == ["stuck", "gpu_idle"]
     assert (world.store.job(1).uid, world.scheduler.wakes) == (41001, 1)
 
 

@@ -11,7 +11,10 @@ from greenrun.core.energy import Component, Mark, Quality, Slice
 from greenrun.core.job import Outcome, State
 from greenrun.core.ledger import Entry, Priced
 from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.tariff import Tariff
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
+from greenrun.reports.bases import Bases
+from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store, journal, observations, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
 from tests.test_metrics import Scrape, busy
@@ -93,6 +96,20 @@ def test_what_the_books_have_of_a_run_is_told_by_the_job_the_ledger_and_the_metr
     assert value("greenrun_emissions_grams_total", {"project": "vision"}) == 0.1 + 0.2
     assert value("greenrun_jobs_finished_total", {"outcome": "succeeded"}) == 1
     assert value("greenrun_jobs", {"state": "succeeded"}) == 1
+
+
+def test_a_job_asked_for_by_itself_tells_what_it_cost(lasting: World, store: Store) -> None:
+    """A third of a joule by a fixed price; and nothing made up where none is set."""
+    lasting.submit()
+    run_job(store)
+    assert (lasting.ask("GET", "/v1/jobs/1").json()["cost"], "cost" in lasting.ask("GET", "/v1/jobs").json()[0]) == (
+        None,
+        False,
+    )
+    bases = Bases(price=Tariff.of([], 0.5).steps, currency="EUR")
+    lasting.scheduler.reports = Reports(store, tuple, ReportSettings(bases=bases))
+    told = lasting.ask("GET", "/v1/jobs/1").json()
+    assert (told["cost"], told["currency"], told["cost_missing_kwh"]) == (pytest.approx(0.5 / 3 / 3.6e6), "EUR", 0.0)
 
 
 def test_every_total_that_the_store_keeps_is_exported() -> None:

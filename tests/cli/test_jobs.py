@@ -54,6 +54,44 @@ def test_on_a_terminal_the_list_is_a_table_that_honours_no_color(
     assert "\x1b[32m" not in plain
 
 
+def anomaly(name: str, *, until: str | None) -> dict[str, str | None]:
+    """An anomaly of a run."""
+    return {"anomaly": name, "since": at(minutes=-20), "until": until, "text": f"it is {name}"}
+
+
+def test_a_running_job_with_an_anomaly_is_marked_and_one_whose_anomaly_is_over_is_not(api: FakeApi, run: Run) -> None:
+    runs = [
+        [
+            run_of(
+                ended_at=None, outcome=None, anomalies=[anomaly("stuck", until=None), anomaly("power_off", until=at())]
+            )
+        ],
+        [run_of(ended_at=None, outcome=None, anomalies=[anomaly("stuck", until=at())])],
+        [run_of(anomalies=[anomaly("gpu_idle", until=None)])],
+    ]
+    states = ("running", "running", "succeeded")
+    rows = [job(1 + n, state=state, planned=None, runs=runs[n]) for n, state in enumerate(states)]
+    api.get("/v1/jobs", rows)
+    lines = run("list", "--all").out.splitlines()[1:]
+    assert ["! stuck" in line for line in lines] == [True, False, False]
+    assert [line for line in lines if "power_off" in line or "gpu_idle" in line] == []
+
+
+def test_a_card_tells_the_work_of_a_run_what_it_took_and_what_was_unusual(api: FakeApi, run: Run) -> None:
+    said = {"work": 1_250_000.0, "work_unit": "samples", "work_per_kwh": 625_000.0, "energy_per_work_j": 5.76}
+    busy = {"gpu_utilization": 0.93, "gpu_utilization_coverage": 0.5}
+    only = {"work": 10.5, "work_unit": "units", "work_per_kwh": None, "energy_per_work_j": None}
+    runs = [run_of(1, **said, **busy, anomalies=[anomaly("gpu_idle", until=at(minutes=-5))]), run_of(2, **only)]
+    api.get("/v1/jobs/12", job(state="running", runs=runs, stop_on=["gpu_idle", "stuck"]))
+    api.get("/v1/devices", [])
+    out = run("show", "12").out
+    assert "  gpus busy:  93 % of the time, told of 50 % of it\n" in out
+    assert "  work:       1,250,000 samples (625000 per kWh, 5.76 J each)\n" in out
+    assert "  work:       10.5 units\n" in out
+    assert ("  anomaly:    gpu_idle " in out, ": it is gpu_idle\n" in out) == (True, True)
+    assert "  stopped on: gpu_idle, stuck\n" in out
+
+
 def test_show_prints_the_api_s_json_unchanged(api: FakeApi, run: Run) -> None:
     answer = job(runs=[run_of()])
     api.get("/v1/jobs/12", answer)
@@ -87,6 +125,16 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
         "  emissions:  unknown, because its energy is unknown; not settled yet",
     ):
         assert expected in out
+
+
+def test_a_card_tells_what_a_job_cost_and_of_what_that_is_not_known(api: FakeApi, run: Run) -> None:
+    priced = {"cost": 1.23456, "currency": "EUR", "cost_missing_kwh": 0.0}
+    api.get("/v1/devices", [])
+    for changes, line in (({}, "1.235 EUR\n"), ({"cost_missing_kwh": 2.5}, "1.235 EUR, 2.5 kWh has no known price\n")):
+        api.get("/v1/jobs/12", job(**(priced | changes)))
+        assert f"  cost:       {line}" in run("show", "12").out
+    api.get("/v1/jobs/12", job(**(priced | {"cost": None})))
+    assert "cost" not in run("show", "12").out
 
 
 def test_a_waiting_job_shows_its_plan(api: FakeApi, run: Run) -> None:

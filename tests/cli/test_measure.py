@@ -2,16 +2,23 @@
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from greenrun.clock import utc_now
+from greenrun.measuring import measurement
 from tests.cli.conftest import Run
+from tests.fake_api import FakeApi
 from tests.meters.powercap import FakeZone, zone
 
 COMMAND = [sys.executable, "-m", "greenrun.cli", "measure"]
@@ -98,7 +105,7 @@ def test_people_get_a_sentence_and_a_table_and_see_what_is_emulated(run: Run, se
     ran = run("measure", "--config", str(settings(PRICED)), "--for", "0.3s")
     assert (ran.code, ran.err) == (0, "")
     sentence, head, first, second, note = ran.out.splitlines()
-    assert "Wh (measured, EMULATED), 200 W on average" in sentence
+    assert "Wh ± 5 % (measured, EMULATED), 200 W on average" in sentence
     assert "CO2e at 250 g/kWh (estimated by mean for GB)" in sentence
     assert head.split() == ["DEVICE", "MODEL", "ENERGY", "POWER", "QUALITY", "NOT", "READ"]
     assert "EMULATED" in first
@@ -138,6 +145,78 @@ def test_a_counter_that_jumps_makes_the_sum_unknown_and_says_so(run: Run, cpu: F
     told = answer(run("measure", "--json", "--meter", "none", "--", "sh", "-c", script).out)
     assert (told["energy_j"], told["devices"][0]["quality"]) == (None, "unknown")
     assert "its counter began anew or jumped" in told["reason"]
+
+
+PLUG = """
+[devices.external.plug]
+kind = "command"
+command = ["sh", "-c", "date +%s%N | cut -c5-13 | awk '{printf \\"%.3f\\", $1 * 0.25}'"]
+unit = "J"
+every = "1s"
+"""  # 250 W, by the clock in milliseconds
+
+
+@pytest.mark.system
+def test_a_meter_at_the_plug_is_told_and_not_added(run: Run, settings: Settings) -> None:
+    told = answer(run("measure", "--config", str(settings(PRICED + PLUG)), "--json", "--", "sleep", "2").out)
+    *gpus, plug = told["devices"]
+    assert (plug["kind"], plug["in_total"], plug["quality"], plug["gap_s"]) == ("external", False, "measured", 0.0)
+    assert plug["power_w"] == pytest.approx(250, rel=0.1)
+    assert told["energy_j"] == pytest.approx(sum(each["energy_j"] for each in gpus))
+
+
+# the intensity
+
+UNKNOWN_ZONE = {"zone": None, "provider": None, "rung": "none", "slots": []}
+
+
+def forecast(now: datetime) -> dict[str, Any]:
+    """What the daemon tells: 100 g/kWh in the half hour that is, 900 after it."""
+    edges = [now + timedelta(minutes=minutes) for minutes in (-10, 20, 50)]
+    slots = [
+        {"start": start.isoformat(), "end": end.isoformat(), "g_per_kwh": value, "kind": "forecast"}
+        for start, end, value in zip(edges, edges[1:], (100.0, 900.0), strict=False)
+    ]
+    return {"zone": "GB", "provider": "uk", "rung": "fresh", "slots": slots}
+
+
+def test_the_daemon_tells_the_intensity_of_its_zone(run: Run, cpu: FakeZone, api: FakeApi) -> None:
+    api.get("/v1/forecast", forecast(utc_now()))
+    told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
+    assert told["zone"] == "GB"
+    assert told["intensity"] == {"g_per_kwh": 100.0, "kind": "forecast", "provider": "uk", "kinds": {"forecast": 1.0}}
+    assert told["emissions_g"] == 0.0
+
+
+def test_a_daemon_without_a_zone_leaves_emissions_unknown(run: Run, cpu: FakeZone, api: FakeApi) -> None:
+    api.get("/v1/forecast", UNKNOWN_ZONE)
+    told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
+    assert (told["zone"], told["intensity"], told["emissions_g"]) == (None, None, None)
+
+
+def test_a_daemon_that_tells_nothing_of_the_zone_leaves_the_sources(run: Run, settings: Settings, api: FakeApi) -> None:
+    told = answer(run("measure", "--config", str(settings(PRICED)), "--json", "--for", "0.2s").out)
+    assert api.asked != []
+    assert told["intensity"]["provider"] == "mean"
+
+
+def test_a_source_that_cannot_tell_is_a_reason(run: Run, settings: Settings) -> None:
+    broken = PRICED.replace('kind = "static"\ng_per_kwh = 250', 'kind = "file"\npath = "missing.csv"')
+    ran = run("measure", "--config", str(settings(broken)), "--json", "--", "sh", "-c", "exit 4")
+    told = answer(ran.out)
+    assert ran.code == 4
+    assert (told["emissions_g"], told["intensity"], told["zone"]) == (None, None, "GB")
+    assert "missing.csv" in told["emissions_reason"]
+
+
+def test_a_slow_source_keeps_nobody_waiting(run: Run, cpu: FakeZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(measurement, "INTENSITY_LIMIT_S", 0.1)
+    monkeypatch.setattr(measurement.Intensity, "ask", lambda self: free.wait(30) and None)
+    told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
+    free.set()
+    assert told["energy_j"] == 0.0
+    assert told["intensity"] is None
 
 
 # a command is as it would be without
@@ -224,6 +303,7 @@ def signalled(number: int, *words: str) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_passed_on_and_what_was_measured_is_told(number: signal.Signals) -> None:
     script = f"trap 'echo got; exit 7' {number.name.removeprefix('SIG')}; echo ready; while :; do sleep 0.05; done"
@@ -234,11 +314,41 @@ def test_a_signal_is_passed_on_and_what_was_measured_is_told(number: signal.Sign
     assert answer(out)["duration_s"] > 0
 
 
+@pytest.mark.system
+def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
+    """The terminal sends it to the command as well as to greenrun."""
+    script = "n=0; trap 'n=$((n+1))' INT; echo ready; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done; echo got $n; exit 5"
+    own_terminal = (
+        "import fcntl, os, sys, termios;fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [sys.executable, "-c", own_terminal, *COMMAND, *NOTHING, "--", "sh", "-c", script]
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(words, stdin=end, stdout=end, stderr=end, start_new_session=True)
+    os.close(end)
+    shown = read_until(terminal, b"ready")
+    os.write(terminal, b"\x03")
+    shown += read_until(terminal, b"energy unknown")
+    assert process.wait(20) == 5
+    os.close(terminal)
+    assert b"got 1" in shown
+
+
+def read_until(terminal: int, awaited: bytes) -> bytes:
+    """Read what is shown up to some words; fail when they do not come."""
+    shown = b""
+    while awaited not in shown:
+        assert select.select([terminal], [], [], 20.0)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown
+
+
+@pytest.mark.system
 def test_a_command_that_a_signal_ends_is_told_too() -> None:
     code, out, _ = signalled(signal.SIGTERM, "--", "sh", "-c", "echo ready; exec sleep 30")
     assert (code, answer(out)["exit_code"]) == (143, 143)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("number", "words", "code"),
     [
@@ -262,7 +372,8 @@ def test_a_while_may_be_ended_by_a_signal(number: int, words: tuple[str, ...], c
 
 def test_it_loads_nothing_heavy_where_there_is_nothing_to_price() -> None:
     script = (
-        "import sys; from greenrun.cli import main; main(['measure', '--meter', 'none', '--cpu-meter', 'none', 'true']);"
+        "import sys; from greenrun.cli import main;"
+        "main(['measure', '--meter', 'none', '--cpu-meter', 'none', 'true']);"
         "print([name for name in ('numpy', 'pydantic', 'httpx', 'sqlmodel', 'fastapi') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)

@@ -71,3 +71,43 @@ def test_what_it_does_not_know_is_refused_before_anything_is_asked(api: FakeApi,
     ran = run("report", *words)
     assert (ran.code, api.asked) == (2, [])
     assert words[-1] in ran.err
+
+
+# what moved, and what is missing
+
+
+def saved(made: dict[str, Any], name: str = "old.json") -> str:
+    Path(name).write_text(json.dumps(made), encoding="utf-8")
+    return name
+
+
+def test_against_an_earlier_report_it_tells_what_moved_over_its_period(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "user")
+    old = {**made, "total": {**made["total"], "emissions_location_g": 1.0}}
+    api.get("/v1/reports", made)
+    ran = run("report", "--against", saved(old))
+    assert (ran.code, "1 figure moved" in ran.out, "emissions_location_g" in ran.out) == (0, True, True)
+    assert dict(api.asked[0].query) == {"from": [made["from"]], "to": [made["to"]], "by": ["user"]}
+    (line,) = json.loads(run("report", "--against", "old.json", "--json").out)["moved"]
+    assert (line["where"], line["before"], line["after"]) == ("total", 1.0, made["total"]["emissions_location_g"])
+
+
+def test_reports_of_different_periods_are_not_compared(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "user")
+    api.get("/v1/reports", made)
+    ran = run("report", "--from", "2026-09", "--against", saved({**made, "from": "2026-09-01T00:00:00Z"}))
+    assert (ran.code, "only reports of one period" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["{ torn", "[]", '{"from": 1}'])
+def test_what_is_no_report_is_refused_before_anything_is_asked(api: FakeApi, run: Run, text: str) -> None:
+    Path("old.json").write_text(text, encoding="utf-8")
+    ran = run("report", "--against", "old.json")
+    assert (ran.code, api.asked, "--against" in ran.err) == (2, [], True)
+
+
+def test_what_boamps_requires_and_nobody_told_is_named_beside_it(api: FakeApi, run: Run, store: Store) -> None:
+    api.get("/v1/reports", answer(store, "job"))
+    ran = run("report", "--format", "boamps")
+    assert "task.taskStage" in ran.err
+    assert all("task.taskStage" in row["missing"] for row in json.loads(ran.out))

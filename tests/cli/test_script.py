@@ -24,13 +24,13 @@ def test_greenrun_lines_are_options_and_the_command_line_wins(api: FakeApi, run:
     script = write(
         tmp_path / "train.sh",
         "#!/bin/sh\n# a comment\n#GREENRUN --gpus 2 --duration=6h\n#GREENRUN -g4 --label a=1 --label b=2 --now\n\n"
-        "#GREENRUN --name 'two words'  # why\necho\n#GREENRUN --gpus 8\n",
+        "#GREENRUN --name 'two words'  # why\n#GREENRUN --stop-on stuck\necho\n#GREENRUN --gpus 8\n",
     )
     assert run("submit", "--duration", "1h", script, "--epochs", "3").code == 0
     sent = api.asked[0].body
     assert sent["command"] == [str(tmp_path / "train.sh"), "--epochs", "3"]
     assert (sent["gpus"], sent["duration_s"], sent["name"], sent["start_now"]) == (4, 3600, "two words", True)
-    assert sent["labels"] == {"a": "1", "b": "2"}
+    assert (sent["labels"], sent["stop_on"]) == ({"a": "1", "b": "2"}, ["stuck"])
 
 
 def test_sbatch_lines_with_a_counterpart_are_understood(api: FakeApi, run: Run, tmp_path: Path) -> None:

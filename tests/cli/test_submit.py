@@ -34,7 +34,7 @@ def test_every_option_reaches_its_field(api: FakeApi, run: Run, tmp_path: Path) 
     (tmp_path / "vars").touch()
     words = "-g 2 --duration 6h --time-limit 8h --max-delay 12h --project vision --name big --priority -3 --unique k1"
     words += " --power 700W --min-saving 5% --run-below 80 --retries 2 --grace 2m"
-    words += " --workdir . --env-file vars --log out.txt"
+    words += " --workdir . --env-file vars --log out.txt --stop-on gpu_idle,stuck --stop-on stuck"
     words += " --finish-by 2026-12-01T09:00Z --start-after 2026-11-30T09:00Z --now --expire --label a=1 --label b=2"
     assert run("submit", *words.split(), "--env", "X=1 2", "--", "true").code == 0
     sent = api.asked[0].body
@@ -46,6 +46,7 @@ def test_every_option_reaches_its_field(api: FakeApi, run: Run, tmp_path: Path) 
         "run_below_g_per_kwh": 80.0, "retries": 2, "grace_s": 120, "workdir": str(tmp_path),
         "env_file": str(tmp_path / "vars"), "log": str(tmp_path / "out.txt"), "finish_by": "2026-12-01T09:00:00Z",
         "start_after": "2026-11-30T09:00:00Z", "start_now": True, "expire": True, "labels": {"a": "1", "b": "2"},
+        "stop_on": ["gpu_idle", "stuck"],
     }  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def test_all_problems_are_told_at_once_and_nothing_is_sent(api: FakeApi, run: Ru
     [
         ("--gpus", "-1"), ("--gpus", "1.5"), ("--retries", "x"), ("--priority", "high"), ("--power", "-5"),
         ("--power", "nan"), ("--min-saving", "120%"), ("--run-below", "green"), ("--name", ""), ("--max-delay", "-1h"),
+        ("--stop-on", "late"), ("--stop-on", ""),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_meant_is_refused(api: FakeApi, run: Run, option: str, text: str) -> None:
@@ -162,6 +164,7 @@ def test_a_job_file_is_sent_as_one_list(api: FakeApi, run: Run, tmp_path: Path) 
     (tmp_path / "jobs.toml").write_text(
         '[[job]]\ncommand = ["true", "a b"]\ngpus = 2\nfinish-by = 2026-12-01T09:00:00Z\nnow = false\n'
         '[[job]]\ncommand = "true \'a b\'"\ntime_limit = "2h"\nlabels = {team = "x"}\nenv = ["A=1"]\nexpire = true\n'
+        'stop-on = ["stuck", "gpu_idle"]\n'
     )
     api.post("/v1/jobs", [job(1), job(2)], 201)
     ran = run("submit", "--file", "jobs.toml", "--project", "sweep", "--quiet")
@@ -175,6 +178,7 @@ def test_a_job_file_is_sent_as_one_list(api: FakeApi, run: Run, tmp_path: Path) 
         True,
     )
     assert [entry["command"] for entry in (first, second)] == [["true", "a b"]] * 2
+    assert second["stop_on"] == ["stuck", "gpu_idle"]
     assert [entry["project"] for entry in (first, second)] == ["sweep"] * 2
 
 

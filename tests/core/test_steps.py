@@ -69,7 +69,7 @@ def test_spans_are_as_long_as_to_their_neighbours_and_holes_stay() -> None:
     rows = [(T0 + minute * MINUTE, value) for minute, value in zip(at, told, strict=True)]
     spans = Steps.from_starts(rows, HOUR).spans()
     found = [((row.start - T0) // MINUTE, (row.end - row.start) // MINUTE) for row in spans]
-    assert found == [(0, 15), (60, 60), (120, 15), (135, 15), (150, 15), (210, 15), (240, 15)]
+    assert found == [(0, 60), (60, 60), (120, 15), (135, 15), (150, 15), (210, 15), (240, 15)]
 
 
 @pytest.mark.parametrize("minutes", [[], [0], [0, 0], [0, 1440, 2880]], ids=["none", "one", "twice", "days"])

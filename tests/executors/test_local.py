@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.core.energy import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Run
 from greenrun.core.status import EndedBy, Phase
@@ -222,6 +223,22 @@ def test_of_two_shims_of_one_run_one_starts_the_command(bench: Bench, tmp_path: 
     ends = [os.waitpid(pid, 0)[1] for pid in [_spawn(run, job, tmp_path) for _ in range(4)]]
     assert sorted(map(os.waitstatus_to_exitcode, ends)) == [0, 3, 3, 3]
     assert bench.file("count") == "once\n"
+
+
+def test_a_run_sees_its_gpus_in_their_makers_way_whatever_its_submitter_saw(tmp_path: Path) -> None:
+    """HIP counts what ROCm's runtime leaves, so a variable of the submitter's shell would hide what the run holds."""
+    ids = ("GPU-00000000000000a1", "GPU-00000000000000b2")
+    gpus = [Device(id=name, index=index, model="", source="amd", vendor="amd") for index, name in enumerate(ids)]
+    executor = LocalExecutor(runs_dir=tmp_path / "runs", locks_dir=tmp_path / "locks", devices=lambda: gpus)
+    bench = Bench(executor, tmp_path)
+    script = 'echo "$ROCR_VISIBLE_DEVICES $HIP_VISIBLE_DEVICES $CUDA_VISIBLE_DEVICES"'
+    shown = {}
+    for held in ((), (ids[1],), ids):
+        env = {"PATH": os.environ["PATH"], "HIP_VISIBLE_DEVICES": "3", "ROCR_VISIBLE_DEVICES": "7"}
+        status = bench.end(bench.start("sh", "-c", script, devices=held, env=env))
+        shown[held] = Path(status.log or "").read_text().strip()
+    executor.close()
+    assert shown == {(): "-1", (ids[1],): f"{ids[1]} 0 0", ids: f"{','.join(ids)} 0,1 0,1"}
 
 
 def _spawn(run: Run, job: Job, tmp_path: Path) -> int:
@@ -443,3 +460,25 @@ def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_p
     wait_until(lambda: bench.executor.prune({kept.label}, later) or not folder(tmp_path, ended).exists())
     names = {path.name for path in (tmp_path / "state" / "runs").iterdir()}
     assert names == {kept.label, alive_run.label}
+
+
+# work
+
+
+def test_a_run_tells_of_its_work_while_it_runs_and_when_it_has_ended(bench: Bench) -> None:
+    says = 'echo 5 > "$GREENRUN_PROGRESS"; echo ready > ready; while [ ! -e go ]; do sleep 0.02; done;'
+    run = bench.running("sh", "-c", f'{says} echo \'{{"work": 9, "unit": "steps"}}\' > "$GREENRUN_PROGRESS"')
+    wait_until(lambda: (bench.workdir / "ready").exists())
+    first = bench.executor.poll(run)
+    assert (first.phase, first.work, first.work_unit) == (Phase.RUNNING, 5.0, "units")
+    (bench.workdir / "go").touch()
+    last = bench.end(run)
+    assert (last.phase, last.exit_code, last.work, last.work_unit, last.work_fault) == (
+        Phase.EXITED, 0, 9.0, "steps", "",
+    )  # fmt: skip
+
+
+def test_what_a_run_says_that_cannot_be_its_work_changes_nothing_else(bench: Bench) -> None:
+    status = bench.end(bench.start("sh", "-c", 'echo garbage > "$GREENRUN_PROGRESS"; exit 3'))
+    assert (status.phase, status.exit_code, status.work) == (Phase.EXITED, 3, None)
+    assert "neither a number nor JSON" in status.work_fault

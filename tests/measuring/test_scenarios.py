@@ -40,7 +40,8 @@ def measured(
     environ |= {"XDG_CONFIG_HOME": str(folder or "/nonexistent"), **(env or {})}
     done = subprocess.run([*COMMAND, *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert not check or done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    (line,) = done.stdout.splitlines()
+    answer: dict[str, Any] = json.loads(line)
     return answer
 
 
@@ -109,3 +110,35 @@ def test_the_whole_is_the_sum_of_its_devices(window: Window) -> None:
     assert window.answer["energy_j"] == pytest.approx(sum(parts), rel=1e-12)
     assert window.answer["duration_s"] == pytest.approx(LENGTH_S, abs=0.2)
     assert window.answer["quality"] == "bridged"
+
+
+def test_a_gpu_that_is_lost_to_the_end_makes_the_sum_unknown_and_nothing_else(tmp_path: Path) -> None:
+    driver = Driver(built(), tmp_path, t0_s=monotonic())
+    driver.play(*board(0, constant(), quantum_ms=10), *board(1, constant()), "fault 1 * 3 999 15")
+    answer = measured("--cpu-meter", "none", "--json", "--", "sleep", "4", env=driver.environment)
+    there, lost = answer["devices"]
+    assert there["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.02)
+    assert (lost["energy_j"], lost["quality"]) == (None, "unknown")
+    assert lost["gap_s"] > 0
+    assert (answer["energy_j"], answer["exit_code"]) == (None, 0)
+    assert "before the end" in answer["reason"]
+
+
+def test_a_driver_that_hangs_costs_no_joule_and_stops_nobody(tmp_path: Path) -> None:
+    driver = Driver(built(), tmp_path, t0_s=monotonic())
+    driver.play(*board(0, constant(), quantum_ms=10), "hang -1 * 3 6")
+    answer = measured("--cpu-meter", "none", "--json", "--", "sleep", "8", env=driver.environment)
+    assert answer["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.02)
+    assert answer["devices"][0]["quality"] == "bridged"
+    assert answer["devices"][0]["gap_s"] > 2
+    assert answer["exit_code"] == 0
+
+
+def test_a_sampler_that_is_replaced_is_noted_and_not_logged(tmp_path: Path) -> None:
+    driver = Driver(built(), tmp_path, t0_s=monotonic())
+    driver.play(*board(0, constant(), quantum_ms=10))
+    kill = "for pid in $(ps -o pid= --ppid $PPID); do [ $pid = $$ ] || kill -9 $pid; done; sleep 3"
+    answer = measured("--cpu-meter", "none", "--json", "--", "sh", "-c", kill, env=driver.environment)
+    assert answer["notes"] == ["nvml: sampler stopped: ended"]
+    assert answer["devices"][0]["quality"] == "bridged"
+    assert answer["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.05)

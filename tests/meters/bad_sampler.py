@@ -7,7 +7,7 @@ from greenrun.clock import utc_now
 from greenrun.core.energy import Device, Quality, Reading, Vitals
 from greenrun.core.errors import MeterError
 from greenrun.meters.ending import MeterEnded
-from greenrun.meters.sampler_process import serve
+from greenrun.meters.sampler_process import Pokes, serve
 
 
 class FaultyBackend:
@@ -51,4 +51,4 @@ if __name__ == "__main__":
     elif wanted == "silence":
         threading.Event().wait(60)
     elif wanted != "death":
-        serve(FaultyBackend(wanted), period_s=0.1)
+        serve(FaultyBackend(wanted), Pokes(), period_s=0.1)

@@ -11,9 +11,10 @@ from time import monotonic
 import pytest
 
 from greenrun.clock import utc_now
-from greenrun.meters import ConstantSettings, MeterSettings, open_meter
+from greenrun.meters import ConstantSettings, ExternalSettings, MeterSettings, open_meter
 from greenrun.meters.emulated import EmulatedMeter
 from greenrun.ports import Meter
+from tests.meters.amd.bench import gpu, play
 from tests.meters.nvml.driver import Driver, board, built, constant
 from tests.meters.powercap import two_sockets
 
@@ -80,11 +81,33 @@ def nvidia(folder: Path) -> Iterator[Bench]:
         yield from sampled("nvml")(folder)
 
 
+def amd(folder: Path) -> Iterator[Bench]:
+    """The meter of real GPUs on the emulated library of AMD."""
+    with pytest.MonkeyPatch.context() as patch:
+        play(patch, folder, gpu(constant()), gpu(constant(), energy=0), t0=monotonic())
+        yield from sampled("amd")(folder)
+
+
+def external(folder: Path) -> Iterator[Bench]:
+    """Two meters outside of the drivers, beside one of GPUs; one counts hundredths of a second, the other nothing."""
+    uptime = ("/bin/sh", "-c", "cut -d' ' -f1 /proc/uptime")
+    meters = (
+        ExternalSettings(name="pdu", unit="J", command=uptime, every_s=1.0),
+        ExternalSettings(name="bmc", unit="kWh", command=("/bin/echo", "[7]"), value="0", every_s=1.0, index=1),
+    )
+    settings = MeterSettings(kinds=("emulated",), external=meters)
+    meter = open_meter(settings, runs_dir=folder / "runs", state_dir=folder)
+    yield Bench(meter, utc_now, lambda: until_sampled(meter))
+    meter.close()
+
+
 BENCHES = [
     pytest.param(in_process, id="emulated-in-process"),
     pytest.param(sampled("emulated"), id="emulated", marks=pytest.mark.system),
     pytest.param(sampled("constant"), id="constant", marks=pytest.mark.system),
     pytest.param(nvidia, id="nvml", marks=pytest.mark.system),
+    pytest.param(amd, id="amd", marks=pytest.mark.system),
+    pytest.param(external, id="emulated-and-external", marks=pytest.mark.system),
     pytest.param(processor("none"), id="rapl", marks=pytest.mark.system),
     pytest.param(processor("emulated"), id="emulated-and-rapl", marks=pytest.mark.system),
     pytest.param(sampled("none"), id="none"),

@@ -22,6 +22,7 @@ class Told(NoMeter):
     """A meter of one device that tells what a test says."""
 
     name: str
+    kind: Component = Component.GPU
     last: datetime | None = T0
     lag: float | None = 0.0
     restarts: int = 0
@@ -37,7 +38,7 @@ class Told(NoMeter):
         return self.lag
 
     def devices(self) -> Sequence[Device]:  # type: ignore[override]
-        return [Device(id=self.name, index=0, model="", source=self.name)]
+        return [Device(id=self.name, index=0, model="", source=self.name, kind=self.kind)]
 
     def health(self) -> MeterHealth:
         return MeterHealth(devices=(DeviceHealth(device=self.name, is_up=True),), restarts=self.restarts)
@@ -68,7 +69,7 @@ def test_until_each_has_told_once_there_is_no_latest_reading() -> None:
 
 
 def test_a_meter_without_devices_is_not_waited_for() -> None:
-    joined = Joined((NoMeter(), Told("cpu", lag=2.0)))
+    joined = Joined((NoMeter(), Told("cpu", lag=2.0), Told("pdu", Component.EXTERNAL, last=None, lag=99.0)))
     assert (joined.last_sample_at, joined.lag_s) == (T0, 2.0)
     assert (Joined((NoMeter(), NoMeter())).last_sample_at, Joined((NoMeter(),)).lag_s) == (None, None)
 

@@ -10,7 +10,7 @@ from greenrun.core.errors import ConfigError, MeterError
 from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
 from greenrun.meters.backends import BACKENDS
 from greenrun.meters.inclusion import included
-from greenrun.meters.settings import ConstantSettings
+from greenrun.meters.settings import ConstantSettings, ExternalSettings
 from greenrun.meters.wire import Message, Request, pack, pack_request, unpack, unpack_request
 
 GPUS = [Device(id=name, index=index, model="", source="") for index, name in enumerate("ABC")]
@@ -22,12 +22,12 @@ def opened(tmp_path: Path, *kinds: str, include: Sequence[str | int] = (), gpus:
 
 
 def test_every_meter_that_can_be_named_can_be_opened() -> None:
-    assert {*KINDS, *CPU_KINDS} == {*BACKENDS, "none"}
+    assert {*KINDS, *CPU_KINDS, "external"} == {*BACKENDS, "none"}
 
 
 @pytest.mark.parametrize("kinds", [("sundial",), ("none", "sundial")])
 def test_a_name_that_is_no_meter_is_a_mistake_in_the_settings(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError, match="'sundial' is not a meter; name one of nvml, emulated, constant, none"):
+    with pytest.raises(ConfigError, match="'sundial' is not a meter; name one of nvml, amd, emulated, constant, none"):
         opened(tmp_path, *kinds)
 
 
@@ -75,6 +75,10 @@ def test_a_request_reaches_the_process_whole(tmp_path: Path) -> None:
     settings = MeterSettings(
         kinds=("emulated", "constant"), include=("A", 1), constant=constant,
         cpu_kinds=("rapl", "none"), powercap=tmp_path / "powercap",
+        external=(
+            ExternalSettings(name="a", unit="kWh", command=("b", "c"), wraps_at=7.5, component="cpu"),
+            ExternalSettings(name="d", unit="J", url="https://e", value="f.0", header_file=tmp_path / "g", index=1),
+        ),
     )  # fmt: skip
     request = Request(kind="constant", settings=settings, runs_dir=tmp_path, state_dir=tmp_path / "state")
     assert unpack_request(pack_request(request)) == request

@@ -110,6 +110,7 @@ def test_an_emulated_device_says_so_everywhere() -> None:
         source="emulated",
         power_w=350.0,
         emulated=True,
+        vendor="emulated",
     )
 
 

@@ -33,7 +33,11 @@ class Metered(MemoryStore):
     def run_totals(self, run_ids: Sequence[int]) -> dict[int, Total]:
         known = {run_id: self.joules[run_id] for run_id in run_ids if run_id in self.joules}
         unknown = {run_id: Total(energy_j=1.0, quality=Quality.UNKNOWN) for run_id in run_ids}
-        return unknown | {key: Total(energy_j=joules + 1.0, gpu_energy_j=joules, quality=Quality.MEASURED) for key, joules in known.items()}
+        measured = {
+            key: Total(energy_j=joules + 1.0, gpu_energy_j=joules, quality=Quality.MEASURED)
+            for key, joules in known.items()
+        }
+        return unknown | measured
 
 
 @pytest.fixture

@@ -86,6 +86,69 @@ def test_a_slice_that_says_nothing_true_is_refused(store: Store, wrong: Entry) -
     assert store.entries() == []
 
 
+def parts(start_s: float, *shares: tuple[Run | None, float]) -> list[Entry]:
+    """A minute of a CPU that runs and nobody share."""
+    whole = entry(start_s, device="CPU-0", component=Component.CPU)
+    return [
+        replace(whole, slice=replace(whole.slice, run_id=run.id if run else None, energy_j=100 * share, share=share))
+        for run, share in shares
+    ]
+
+
+def test_the_slices_of_one_interval_are_booked_together(store: Store) -> None:
+    one, other = running(store), running(store)
+    rows = [
+        *parts(0, (one, 0.5), (other, 0.2), (None, 0.3)),
+        *parts(60, (one, 1.0), (None, 0.0)),
+        *parts(120, (None, 1)),
+    ]
+    at_first, later = [mark(0, device="CPU-0")], [mark(120, device="CPU-0")]
+    store.append_slices([], at_first, now=NOW)
+    store.append_slices(rows[::-1], later, now=NOW)
+    assert store.run_totals([one.id])[one.id].energy_j == 150.0
+    assert store.run_totals([other.id])[other.id].gpu_energy_j is None
+
+
+@pytest.mark.parametrize(
+    "shares", [[0, 0], [0.5, 0.4], [0.5, 0.6], [1, 1]], ids=["nothing", "too little", "too much", "twice"]
+)
+def test_parts_that_are_not_one_whole_are_refused(store: Store, shares: list[float]) -> None:
+    rows = parts(0, (running(store), shares[0]), (None, shares[1]))
+    with pytest.raises(StoreError, match="nothing was stored"):
+        store.append_slices(rows, [mark(60, device="CPU-0")], now=NOW)
+
+
+def test_a_runs_part_of_one_interval_is_booked_once(store: Store) -> None:
+    run = running(store)
+    with pytest.raises(StoreError, match="nothing was stored"):
+        store.append_slices(parts(0, (run, 0.5), (run, 0.5)), [mark(60, device="CPU-0")], now=NOW)
+
+
+def test_intervals_that_overlap_are_refused(store: Store) -> None:
+    rows = [*parts(0, (running(store), 0.5), (None, 0.5)), *parts(30, (None, 1))]
+    with pytest.raises(StoreError, match="nothing was stored"):
+        store.append_slices(rows, [mark(90, device="CPU-0")], now=NOW)
+
+
+def test_a_cpu_that_is_ahead_of_the_gpus_leaves_a_run_that_goes_on_whole(store: Store) -> None:
+    """How far a run must be booked is told by what it holds, not by what it shares."""
+    run = running(store, "A")
+    rows = [entry(2, run=run, device="A"), *parts(2, (run, 0.5), (None, 0.5)), *parts(62, (run, 0.5), (None, 0.5))]
+    store.append_slices(rows, [], now=NOW)
+    found = store.run_totals([run.id])[run.id]
+    assert (found.quality, found.energy_j, found.gpu_energy_j) == (Quality.MEASURED, 3_700.0, 3_600.0)
+
+
+def test_how_busy_gpus_were_is_told_with_the_part_of_the_time_it_is_known_for(store: Store) -> None:
+    run = running(store, "A")
+    rows = [entry(2 + 60 * index, run=run, device="A") for index in range(4)]
+    busy = [30.0, None, 60.0, 15.0]
+    told = [replace(row, slice=replace(row.slice, busy_s=one)) for row, one in zip(rows, busy, strict=True)]
+    store.append_slices([*told, *parts(2, (run, 0.5), (None, 0.5))], [], now=NOW)
+    found = store.run_totals([run.id])[run.id]
+    assert (found.utilization, found.utilization_coverage) == (pytest.approx(105 / 180), pytest.approx(0.75))
+
+
 def test_energy_of_nobody_is_counted_apart_from_every_project(store: Store) -> None:
     run = running(store, project="vision")
     store.append_slices([entry(0, run=run, energy_j=5, grams=1), entry(60, energy_j=7, grams=2)], [], now=NOW)
@@ -199,6 +262,8 @@ PIECES = st.tuples(
     GRAMS,
     st.booleans(),
     GRAMS,
+    st.sampled_from([1.0, 0.5, 0.125]),
+    st.none() | st.floats(0, 60),
 )
 
 
@@ -207,7 +272,7 @@ PIECES = st.tuples(
 def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], batch: int) -> None:  # type: ignore[type-arg]
     with TemporaryDirectory() as folder, Store(Path(folder) / "greenrun.db") as store:
         runs = [running(store, project="a"), running(store, "GPU-0", project="b")]
-        rows = [_piece(index * 60, runs, *piece[:5]) for index, piece in enumerate(pieces)]
+        rows = [_piece(index * 60, runs, *piece[:5], *piece[7:]) for index, piece in enumerate(pieces)]
         for start in range(0, len(rows), batch):
             store.append_slices(rows[start : start + batch], [], now=NOW)
         store.settle({key: priced(piece[6]) for key, piece in enumerate(pieces, start=1) if piece[5]}, now=NOW)
@@ -221,6 +286,8 @@ def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], 
             actual = store.run_totals([run.id])[run.id]
             assert actual.quality == expected.quality
             assert _known(actual) == pytest.approx(_known(expected), rel=1e-9)
+            busy = [(one.utilization or 0.0, one.utilization_coverage or 0.0) for one in (actual, expected)]
+            assert busy[0] == pytest.approx(busy[1], abs=1e-5)
 
 
 def _piece(
@@ -231,15 +298,19 @@ def _piece(
     quality: Quality,
     energy_j: float | None,
     grams: float | None,
+    share: float,
+    busy_s: float | None,
 ) -> Entry:
     grade = Quality.UNKNOWN if energy_j is None else quality
     run = None if owner is None else runs[owner]
-    return entry(start_s, run=run, component=component, quality=grade, energy_j=energy_j, grams=grams)
+    made = entry(start_s, run=run, component=component, quality=grade, energy_j=energy_j, grams=grams)
+    return replace(made, slice=replace(made.slice, share=share, busy_s=busy_s))
 
 
 def _known(sums: Total) -> dict[str, float]:
     """The parts of a total that are not None."""
-    parts = {"energy_j": sums.energy_j, "emissions_g": sums.emissions_g, "settled_g": sums.settled_g}
+    names = ("energy_j", "gpu_energy_j", "emissions_g", "settled_g")
+    parts = {name: getattr(sums, name) for name in names}
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -270,7 +341,7 @@ def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
             name, label = OF_DEVICE[component]
             add(name, piece.energy_j, **{label: piece.device})
         if piece.quality in ("bridged", "unknown"):
-            add("energy_gap_seconds", (piece.end - piece.start).total_seconds(), component=component)
+            add("energy_gap_seconds", (piece.end - piece.start).total_seconds() * piece.share, component=component)
         if row.project is None:
             add("unattributed_energy_joules", piece.energy_j, component=component)
             add("unattributed_emissions_grams", row.booked.emissions_g, component=component)

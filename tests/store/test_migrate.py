@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from sqlalchemy import create_engine
 
 from greenrun.core.errors import StoreError
 from greenrun.core.job import State
+from greenrun.core.ledger import Stage
 from greenrun.store import Store
 from greenrun.store.migrate import SCRIPTS, backup_path, migrate
 from greenrun.store.tables import METADATA
 from tests.store.examples import submit
 
+LATER = datetime(2026, 1, 4, tzinfo=UTC)
 NEXT = '''"""A revision of the future."""
 
 from alembic import op
@@ -43,6 +46,13 @@ OLD_JOB = """
 def execute(path: Path, statement: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(path)) as connection, connection:
         return connection.execute(statement).fetchall()
+
+
+def rows(path: Path, table: str) -> list[sqlite3.Row]:
+    """Everything of a table, by its first column."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
 
 
 def scripts_with(folder: Path, last: str = "pass") -> Path:
@@ -73,6 +83,58 @@ def test_a_database_of_the_first_release_opens(path: Path) -> None:
     with Store(path) as store:
         assert [(job.id, job.state, job.spec.command) for job in store.jobs()] == [(12, State.QUEUED, ("true",))]
         assert submit(store).id == 13
+
+
+RUN = """
+    INSERT INTO runs (id, job_id, number, token, devices, claimed_at, started_at, ended_at, outcome)
+    VALUES ({0}, 12, {0}, 't{0}', '["a"]', '2026-01-02T0{0}:00:00.000000Z', '2026-01-02T0{0}:00:00.000000Z',
+            '2026-01-02T0{0}:30:00.000000Z', '{1}')
+"""
+SLICE = """
+    INSERT INTO slices (id, device, component, run_id, started_at, ended_at, energy_j, quality, pue)
+    VALUES ({0}, 'a', 'gpu', {1}, '2026-01-02T0{0}:00:00.000000Z', '2026-01-02T0{0}:30:00.000000Z', {0}e6, 'measured',
+            1.5)
+"""
+PRICE = "INSERT INTO ledger VALUES (NULL, {0}, '{1}', '2026-01-03T00:00:00.000000Z', 200.0, {2}, 'measured', 1)"
+OLD_BOOKS = [
+    OLD_JOB,
+    RUN.format(1, "failed"),
+    RUN.format(4, "succeeded"),
+    "INSERT INTO series VALUES (1, 'uk', 'GB', 'average', '', '')",
+    *(SLICE.format(number, run) for number, run in ((1, 1), (2, "NULL"), (4, 4))),
+    *(PRICE.format(number, "booked", 10.0 * number) for number in (1, 2, 4)),
+    PRICE.format(1, "settled", 9.0),
+    *(f"INSERT INTO unsettled VALUES ({number}, '2026-01-02T0{number}:30:00.000000Z')" for number in (2, 4)),
+]
+
+
+def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(SCRIPTS, first)
+    (later,) = (first / "versions").glob("v0002*.py")
+    later.unlink()
+    migrate(path, first)
+    for statement in OLD_BOOKS:
+        execute(path, statement)
+    tables = ("jobs", "runs", "slices", "ledger", "unsettled", "series")
+    before = {table: [dict(row) for row in rows(path, table)] for table in tables}
+    with Store(path) as store:
+        after = {table: [dict(row) for row in rows(path, table)] for table in tables}
+        kept = {
+            table: [{name: row[name] for name in old} for old, row in zip(before[table], after[table], strict=True)]
+            for table in tables
+        }
+        assert kept == before
+        assert [row["share"] for row in after["slices"]] == [1.0, 1.0, 1.0]
+        totals = store.run_totals([1, 4])
+        assert [(row.energy_j, row.emissions_g, row.settled_g) for row in totals.values()] == [
+            (1e6, 10.0, 9.0),
+            (4e6, 40.0, None),
+        ]
+        assert [key for key, *_ in store.unsettled(LATER)] == [2, 4]
+        assert [key for key, *_ in store.unsettled(LATER, stage=Stage.MARGINAL)] == []
+        assert store.uncompared(LATER) == [1, 4]
+        assert [run.run_id for run in store.comparable([1, 4], LATER)] == [1]
 
 
 def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:

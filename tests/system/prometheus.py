@@ -46,13 +46,16 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(address: str, folder: Path, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
+def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str = "1s") -> Iterator[Prometheus]:
     """Run Prometheus on `address` with its data in `folder`; skip the test where it is not installed."""
     program = require("prometheus", "install Debian's package prometheus")
     port, config = free_port(), folder / "prometheus.yml"
     scrape = {"job_name": "greenrun", "static_configs": [{"targets": [address]}]}
-    every = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    settings = {"global": every, "scrape_configs": [scrape], "rule_files": list(map(str, rules))}
+    settings = {
+        "global": {"scrape_interval": every, "evaluation_interval": every},
+        "scrape_configs": [scrape],
+        "rule_files": list(map(str, rules)),
+    }
     config.write_text(json.dumps(settings), encoding="utf-8")
     with (folder / "prometheus.log").open("wb") as log:
         server = subprocess.Popen(

@@ -1,5 +1,6 @@
 """The whole daemon on an emulated NVIDIA driver: jobs get what their GPU used, a hung driver keeps nobody waiting."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -7,11 +8,15 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.conftest import require
+from tests.dashboards import ALERTS, RULES
 from tests.meters.nvml.driver import Driver, board, built, constant, uuid
 from tests.system.harness import Daemon, until
+from tests.system.prometheus import scraping
 
 BOARDS = [*board(0, constant(300), quantum_ms=10), *board(1, constant(100), quantum_ms=10)]
 PROMPT_S = 3.0  # on a busy machine
+ALERTED_S = 90.0
 
 
 @pytest.fixture
@@ -71,6 +76,52 @@ def test_a_driver_that_hangs_delays_neither_a_launch_nor_a_scrape(daemon: Daemon
     until(lambda: scraped(daemon)["greenrun_sampler_restarts_total"] >= 1, "another sampler comes up", limit_s=40)
     until(lambda: scraped(daemon)[f'greenrun_gpu_up{{gpu_uuid="{uuid(0)}"}}'] == 1.0, "the GPU is read again")
     assert scraped(daemon)[f'greenrun_gpu_gap_seconds_total{{gpu_uuid="{uuid(0)}"}}'] > 5
+
+
+@pytest.mark.slow
+def test_a_driver_that_hangs_is_alerted_within_ninety_seconds_and_meanwhile_delays_nothing(
+    daemon: Daemon, driver: Driver, folder: Path
+) -> None:
+    """With scrapes and evaluations every 15 seconds, as the documents say."""
+    sampled = "greenrun_sampler_last_sample_timestamp_seconds > 0"
+    firing = 'ALERTS{alertname="GreenrunSamplerStalled", alertstate="firing"}'
+    with scraping(daemon.metrics_address, folder, [RULES, ALERTS], every="15s") as prometheus:
+        until(lambda: prometheus.has_data(sampled), "the daemon is scraped", limit_s=40)
+        hung_at_s = monotonic()
+        driver.play(*BOARDS, f"hang -1 * {hung_at_s - driver.t0_s} {hung_at_s - driver.t0_s + 600}")
+        until(lambda: scraped(daemon)["greenrun_sampler_lag_seconds"] > 2, "the driver hangs")
+        assert not prometheus.has_data(firing)
+        delays = [delay_of_a_launch_and_a_scrape(daemon)]
+        until(lambda: prometheus.has_data(firing), "the alert fires", limit_s=ALERTED_S - (monotonic() - hung_at_s))
+        delays.append(delay_of_a_launch_and_a_scrape(daemon))
+    assert max(launch_s for launch_s, _ in delays) < PROMPT_S
+    assert max(scrape_s for _, scrape_s in delays) < 1.0
+    vitals = ("power_watts", "utilization_ratio", "memory_used_bytes", "temperature_celsius")
+    assert [name for name in vitals if f'greenrun_gpu_{name}{{gpu_uuid="{uuid(0)}"}}' in scraped(daemon)] == []
+
+
+def delay_of_a_launch_and_a_scrape(daemon: Daemon) -> tuple[float, float]:
+    """Return how many seconds a job takes that does nothing, and a scrape."""
+    began_s = monotonic()
+    job = daemon.submit("--now", "--gpus", "1", "--duration", "1s", "--", "true")
+    daemon.wait_for(job, "succeeded")
+    done_s = monotonic()
+    scraped(daemon)
+    return done_s - began_s, monotonic() - done_s
+
+
+def test_what_gpus_tell_beside_their_energy_is_scraped(daemon: Daemon) -> None:
+    """And promtool has nothing to say about it."""
+    label = f'{{gpu_uuid="{uuid(0)}"}}'
+    until(lambda: f"greenrun_gpu_power_watts{label}" in scraped(daemon), "the GPU is looked at")
+    told = scraped(daemon)
+    names = ("power_watts", "power_limit_watts", "utilization_ratio", "memory_used_bytes", "temperature_celsius")
+    assert [told[f"greenrun_gpu_{name}{label}"] for name in names] == [300.0, 700.0, 0.0, 0.0, 35.0]
+    until(lambda: scraped(daemon)[f"greenrun_gpu_energy_joules_total{label}"] > 0, "energy is booked", limit_s=90)
+    with urlopen(f"http://{daemon.metrics_address}/metrics", timeout=5) as answer:
+        text = answer.read()
+    checked = subprocess.run([require("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_a_daemon_that_cannot_ask_the_driver_says_why_and_ends(folder: Path, driver: Driver) -> None:

@@ -43,12 +43,15 @@ class Bench:
         """Look until then; the last look is at that very second."""
         self._sample()
         while self._now_s < end_s:
-            next_s = min(end_s, self._now_s + every_s)
-            for at_s in fast(self._now_s, next_s, self._uneven):
-                self._move(at_s)
-                self.backend.integrate()
-            self._move(next_s)
-            self._sample()
+            self.look(min(end_s, self._now_s + every_s))
+
+    def look(self, at_s: float) -> None:
+        """Integrate until then, and look."""
+        for fast_s in fast(self._now_s, at_s, self._uneven):
+            self._move(fast_s)
+            self.backend.integrate()
+        self._move(at_s)
+        self._sample()
 
     @property
     def second(self) -> float:

@@ -18,9 +18,10 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.core.energy import DeviceHealth, Quality, Reading
+from greenrun.meters.child import COMMAND
 from greenrun.meters.sampler import POKE_LIMIT_S, Sampler
 from greenrun.meters.settings import MeterSettings
-from greenrun.meters.wire import Request
+from greenrun.meters.wire import Request, pack_request
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square, uuid
 
 pytestmark = pytest.mark.system
@@ -257,3 +258,15 @@ def test_the_state_file_says_where_every_board_stood(start: Start, real: Driver)
     until(lambda: len(of(sampler)) >= 2)
     record = json.loads(Path(real.folder / "meter-nvml.json").read_text())
     assert (record["driver"], set(record["boards"])) == ("550.54", {uuid(0), uuid(1)})
+
+
+def test_a_sampler_whose_driver_hangs_while_it_opens_ends_with_its_parent(real: Driver) -> None:
+    """A daemon that is killed leaves nobody behind."""
+    real.play(*board(0, constant()), "hang -1 * 0 600")
+    request = Request(
+        kind="nvml", settings=MeterSettings(kinds=("nvml",)), runs_dir=real.folder / "runs", state_dir=real.folder
+    )
+    process = subprocess.Popen([*COMMAND, pack_request(request)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(10) == 0

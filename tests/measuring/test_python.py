@@ -1,0 +1,185 @@
+"""`with greenrun.measure()`: quiet, lets pass what its block raises, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+
+import greenrun
+from greenrun.core.errors import ConfigError
+from greenrun.measuring import Measurement, measurement
+from greenrun.measuring.choosing import choose, visible
+from tests.meters.powercap import FakeZone, zone
+
+
+@pytest.fixture(autouse=True)
+def calm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's own settings, and no GPU."""
+    for name in [name for name in os.environ if name.startswith(("GREENRUN_", "CUDA_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+@pytest.fixture
+def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeZone:
+    """A package of a CPU."""
+    monkeypatch.setenv("GREENRUN_DEVICES__POWERCAP", str(tmp_path / "powercap"))
+    return zone(tmp_path / "powercap", "intel-rapl:0", "package-0", 1000.0)
+
+
+def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
+    """Wait until a condition holds; fail after the limit."""
+    deadline, pause = monotonic() + limit_s, threading.Event()
+    while not condition():
+        assert monotonic() < deadline, "the condition never held"
+        pause.wait(0.02)
+
+
+def use(cpu: FakeZone, measurement: Measurement, energy_j: float) -> None:
+    """Let the CPU have used this much in all, and the measurement see it."""
+    cpu.show(1000.0 + energy_j)
+    until(lambda: measurement.so_far().energy_j == pytest.approx(energy_j, rel=0.1))
+
+
+def samplers() -> set[int]:
+    """The processes that this one has started and not ended."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_a_block_s_energy_is_there_once_it_is_left(cpu: FakeZone, capfd: pytest.CaptureFixture[str]) -> None:
+    with greenrun.measure(meter="none") as m:
+        use(cpu, m, 60.0)
+        use(cpu, m, 100.0)
+    assert m.energy_j == pytest.approx(100.0, rel=0.1)
+    assert m.duration_s > 0
+    assert (m.emissions_g, m.intensity) == (None, None)
+    assert [(device.kind, device.quality) for device in m.devices] == [("cpu", "measured")]
+    assert json.loads(json.dumps(m.to_dict()))["energy_j"] == m.energy_j
+    assert "Wh ± 5 % (measured)" in str(m)
+    assert "emissions unknown: no zone is set" in str(m)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_the_block_raises_passes_and_what_it_used_is_known(cpu: FakeZone) -> None:
+    failing = greenrun.measure(meter="none")
+
+    def fail() -> None:
+        with failing as m:
+            use(cpu, m, 10.0)
+            raise KeyError("of the block")
+
+    with pytest.raises(KeyError, match="of the block"):
+        fail()
+    assert failing.energy_j == pytest.approx(10.0, rel=0.1)
+
+
+def test_measurements_may_be_nested_and_leave_nothing_behind(cpu: FakeZone, tmp_path: Path) -> None:
+    before = samplers(), threading.active_count()
+    with greenrun.measure(meter="none") as outer:
+        with greenrun.measure(meter="none") as inner:
+            cpu.show(1020.0)
+        cpu.show(1050.0)
+    assert (samplers(), threading.active_count()) == before
+    assert list(tmp_path.glob("greenrun-measure-*")) == []
+    assert outer.duration_s > inner.duration_s
+    assert (outer.energy_j or 0) > (inner.energy_j or 0)
+
+
+def test_a_long_measurement_folds_what_it_heard_and_asks_again(cpu: FakeZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(measurement, "BEAT_S", 0.05)
+    monkeypatch.setattr(measurement, "ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(measurement.Intensity, "ask", lambda self: asked.append(1))
+    with greenrun.measure(meter="none") as m:
+        for used_j in (20.0, 50.0, 90.0):
+            use(cpu, m, used_j)
+        until(lambda: len(asked) >= 3)
+    assert m.energy_j == pytest.approx(90.0, rel=0.1)
+
+
+def test_figures_before_the_end_are_refused_and_so_is_a_second_use() -> None:
+    once = greenrun.measure(meter="none", cpu_meter="none")
+    with pytest.raises(RuntimeError, match="has not begun"):
+        once.so_far()
+    with once as m, pytest.raises(RuntimeError, match="not over yet"):
+        _ = m.energy_j
+    with pytest.raises(RuntimeError, match="measures once"), once:
+        pass
+
+
+def test_where_nothing_can_be_read_the_block_runs_all_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    with greenrun.measure() as m:
+        pass
+    assert (m.energy_j, m.devices) == (None, ())
+    assert any(refusal.startswith("nvml: ") for refusal in m.refusals)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_settings_that_cannot_be_used_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        greenrun.measure(config=tmp_path / "missing.toml")
+
+
+@pytest.mark.system
+def test_a_killed_process_leaves_no_sampler(cpu: FakeZone) -> None:
+    script = (
+        "import greenrun, threading\n"
+        "with greenrun.measure(meter='none') as m:\n    print('begun', flush=True); threading.Event().wait(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children != []
+    process.kill()
+    process.communicate()
+    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
+
+
+def test_importing_greenrun_loads_next_to_nothing() -> None:
+    code = "import sys, greenrun; print([name for name in sys.modules if name.startswith(('greenrun.', 'numpy'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    with pytest.raises(AttributeError, match="no attribute 'measured'"):
+        greenrun.measured  # noqa: B018
+
+
+# which GPUs
+
+
+@pytest.mark.parametrize(
+    ("environ", "include", "note"),
+    [
+        ({}, None, None),
+        ({"CUDA_VISIBLE_DEVICES": ""}, (), "no GPU is measured"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}, ("GPU-a", "GPU-b"), "names are measured"),
+        ({"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, (1,), "names are measured"),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, None, "all GPUs are measured"),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-c", "CUDA_VISIBLE_DEVICES": "0"}, ("GPU-c",), "names are measured"),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-a"}, None, "all GPUs are measured"),
+    ],
+)
+def test_the_gpus_of_this_process_are_measured_where_it_is_told_which(
+    environ: Mapping[str, str], include: tuple[str | int, ...] | None, note: str | None
+) -> None:
+    found, noted = visible(environ)
+    assert found == include
+    assert (noted is None) if note is None else (note in (noted or ""))
+
+
+def test_meters_that_are_named_come_before_the_settings_and_those_before_what_there_is(tmp_path: Path) -> None:
+    file = tmp_path / "greenrun.toml"
+    file.write_text('[devices]\nmeter = "emulated"\n', encoding="utf-8")
+    nothing = choose(environ={"XDG_CONFIG_HOME": str(tmp_path)}).meters
+    assert (nothing.kinds, nothing.cpu_kinds) == (("nvml", "amd", "none"), ("rapl", "none"))
+    stated = choose(file, environ={}).meters
+    assert (stated.kinds, stated.cpu_kinds) == (("emulated", "none"), ("rapl", "none"))
+    assert choose(file, ("nvml",), ("none",), environ={}).meters.kinds == ("nvml", "none")

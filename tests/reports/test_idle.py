@@ -1,0 +1,96 @@
+"""Idle power is learned of minutes that nobody held a GPU, and what it makes of a job's energy is told beside it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.ledger import UNPRICED, Entry
+from greenrun.core.period import Part
+from greenrun.reports.idle import idle
+from greenrun.store import Store
+from tests.reports.build import DAYS, END, NOW, T0, fill, reports_of
+
+MINUTE = timedelta(minutes=1)
+PART = Part(
+    run_id=1, device="GPU-0", component=Component.GPU, quality=Quality.MEASURED, hour=T0, seconds=3600.0,
+    energy_j=3600.0 * 300, pue=1.0, booked=None, settled=None,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "greenrun.db") as opened:
+        yield opened
+
+
+def book(store: Store, watts: list[float], quality: Quality = Quality.MEASURED, length: timedelta = MINUTE) -> None:
+    """Book so many slices of a free GPU that draws so much."""
+    starts = [T0 + n * length for n in range(len(watts))]
+    pieces = [
+        Slice(device="GPU-0", component=Component.GPU, run_id=None, start=start, end=start + length,
+              energy_j=each * length.total_seconds(), quality=quality)
+        for start, each in zip(starts, watts, strict=True)
+    ]  # fmt: skip
+    mark = Mark(device="GPU-0", at=T0 + len(watts) * length, energy_j=0, counter="c", session="s")
+    store.append_slices([Entry(slice=piece, pue=1.0, booked=UNPRICED) for piece in pieces], [mark], now=END)
+
+
+def test_it_is_the_median_so_that_a_stranger_s_hour_does_not_tell(store: Store) -> None:
+    book(store, [55.0] * 20 + [56.0] * 15 + [400.0] * 30)
+    assert store.idle_powers_w(T0, END) == {"GPU-0": pytest.approx(56, abs=0.05)}
+
+
+def test_fewer_than_ten_minutes_tell_nothing(store: Store) -> None:
+    book(store, [55.0] * 9)
+    assert store.idle_powers_w(T0, END) == {}
+
+
+@pytest.mark.parametrize(
+    ("quality", "length"), [(Quality.BRIDGED, MINUTE), (Quality.ESTIMATED, MINUTE), (Quality.MEASURED, MINUTE / 3)]
+)
+def test_what_was_not_read_or_is_no_minute_tells_nothing(store: Store, quality: Quality, length: timedelta) -> None:
+    book(store, [55.0] * 40, quality, length)
+    assert store.idle_powers_w(T0, END) == {}
+
+
+def test_minutes_of_another_time_do_not_count(store: Store) -> None:
+    book(store, [55.0] * 40)
+    assert store.idle_powers_w(T0 + 35 * MINUTE, END) == {}
+    assert store.idle_powers_w(T0 - 35 * MINUTE, T0) == {}
+
+
+def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:
+    fill(store, 6)
+    peaks = store.peak_powers_w(T0, END)
+    assert all(30_000 / 600 < peak <= 200_000 / 600 for peak in peaks.values())
+    rows = reports_of(store).report(T0, T0 + timedelta(days=DAYS), "job", NOW)["rows"]
+    assert [row["peak_power_w"] for row in rows] == [pytest.approx(peaks[row["job_id"]]) for row in rows]
+    assert all(row["peak_power_w"] >= row["avg_power_w"] for row in rows)
+
+
+# in a row
+
+
+@given(st.floats(0, 1000), st.lists(st.floats(0, 1e7), min_size=1, max_size=5))
+def test_idle_and_what_is_above_make_the_gpus_energy_even_where_that_is_less(
+    idle_w: float, joules: list[float]
+) -> None:
+    parts = [replace(PART, energy_j=each) for each in joules]
+    told = idle(parts, {"GPU-0": idle_w})
+    assert told["idle_energy_kwh"] == pytest.approx(idle_w * len(parts) / 1000)
+    whole = sum(joules) / 3.6e6
+    assert told["idle_energy_kwh"] + told["energy_above_idle_kwh"] == pytest.approx(whole, abs=1e-9)
+
+
+def test_what_nobody_held_and_what_is_no_gpu_have_none_and_an_unknown_gpu_makes_all_unknown() -> None:
+    none = {"idle_energy_kwh": None, "energy_above_idle_kwh": None}
+    cpu = replace(PART, device="cpu", component=Component.CPU)
+    assert idle([replace(PART, run_id=None), cpu], {"GPU-0": 50.0}) == none
+    assert idle([PART, replace(PART, device="GPU-1")], {"GPU-0": 50.0}) == none
+    assert idle([PART, cpu], {"GPU-0": 50.0}) == {"idle_energy_kwh": 0.05, "energy_above_idle_kwh": 0.25}

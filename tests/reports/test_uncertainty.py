@@ -1,0 +1,77 @@
+"""Half-widths combine as told: what errs alike adds up, what errs apart goes in quadrature, nothing makes nothing."""
+
+from math import fsum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenrun.core.energy import Device, Quality
+from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct, quadrature, sampled_sparsely
+
+WIDTHS = Widths()
+GRADES = [grade for grade in Quality if grade is not Quality.UNKNOWN]
+SORTS = st.sampled_from(["gpu", "cpu", "dram", SPARSE])
+GRADED = st.lists(st.tuples(SORTS, st.sampled_from(GRADES), st.floats(1e-6, 1e4)), min_size=1, max_size=12)
+POSITIVE = st.lists(st.floats(0, 1e6), max_size=8)
+
+
+@given(POSITIVE)
+def test_together_they_are_at_least_the_largest_and_at_most_the_sum(parts: list[float]) -> None:
+    whole = quadrature(parts)
+    assert max(parts, default=0.0) * (1 - 1e-12) <= whole <= fsum(parts) * (1 + 1e-12)
+
+
+def test_no_parts_have_no_width() -> None:
+    assert quadrature([]) == 0.0
+    assert energy_pct([("gpu", Quality.MEASURED, 1.0)], 1.0, Widths(measured=0.0)) == 0.0
+    assert energy_pct([], 1.0, WIDTHS) is None
+
+
+@given(GRADED, st.floats(0.01, 1.0))
+def test_energy_is_never_surer_than_its_largest_independent_part(
+    graded: list[tuple[str, Quality, float]], coverage: float
+) -> None:
+    total = fsum(kwh for *_, kwh in graded)
+    parts: dict[tuple[str, Quality], float] = {}
+    for sort, grade, kwh in graded:
+        parts[sort, grade] = parts.get((sort, grade), 0.0) + WIDTHS.of(sort, grade) * kwh
+    parts["not", Quality.UNKNOWN] = total * (1 - coverage) / coverage
+    width = energy_pct(graded, coverage, WIDTHS)
+    assert width is not None
+    assert max(parts.values()) * (1 - 1e-9) <= width * total / 100 <= fsum(parts.values()) * (1 + 1e-9)
+
+
+@given(GRADED)
+def test_split_into_more_slices_of_a_sort_it_is_as_wide(graded: list[tuple[str, Quality, float]]) -> None:
+    halves = [(sort, grade, kwh / 2) for sort, grade, kwh in graded for _ in range(2)]
+    assert energy_pct(halves, 1.0, WIDTHS) == pytest.approx(energy_pct(graded, 1.0, WIDTHS))
+
+
+@given(st.floats(0, 100), st.floats(1, 5), st.floats(0, 100))
+def test_emissions_are_never_surer_than_their_energy(energy: float, pue: float, forecast: float) -> None:
+    width = emissions_pct(energy, pue, forecast, WIDTHS)
+    assert width is not None
+    assert width >= max(energy, forecast) * (1 - 1e-12)
+    assert emissions_pct(0.0, 1.0, 0.0, WIDTHS) == 0.0
+    assert emissions_pct(None, pue, forecast, WIDTHS) is None
+
+
+def test_a_counter_beside_another_is_surer_than_either() -> None:
+    both = [("gpu", Quality.MEASURED, 1.0), ("cpu", Quality.MEASURED, 1.0)]
+    assert energy_pct(both, 1.0, WIDTHS) == pytest.approx(5 / 2**0.5)
+    assert energy_pct(both, 1.0, Widths(rapl=0.1)) == pytest.approx(100 * (0.05**2 + 0.1**2) ** 0.5 / 2)
+
+
+def test_power_of_gpus_that_are_sampled_sparsely_is_less_sure() -> None:
+    gpu = {"id": "G", "index": 0, "source": "nvml"}
+    sparse = [
+        sampled_sparsely(Device(model=model, **gpu)) for model in ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3")
+    ]  # type: ignore[arg-type]
+    usual = [
+        sampled_sparsely(Device(model=model, **gpu)) for model in ("NVIDIA A10", "H200", "Tesla V100", "RTX A1000")
+    ]  # type: ignore[arg-type]
+    assert (sparse, usual) == ([True] * 2, [False] * 4)
+    assert energy_pct([(SPARSE, Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(15)
+    assert energy_pct([("gpu", Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(10)
+    assert energy_pct([(SPARSE, Quality.MEASURED, 1.0)], 1.0, WIDTHS) == pytest.approx(5)
