@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/scrape.py [--jobs 10000] [--running 8] [--days 3]
 
 The store is a real one, in memory where the machine has a folder for that; 500 jobs are put into it through its own
-methods, and then copied. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked, and others that
-still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is told that there
-is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does the first
-collection when it starts, so that no scrape waits for it.
+methods, and then copied. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked, and others
+that still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is told
+that there is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does the
+first collection when it starts, so that no scrape waits for it.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Vitals
@@ -191,7 +192,7 @@ def main() -> None:
             took_ms, cpu_s = [], process_time()
             for _ in range(TIMES):
                 began_s = perf_counter()
-                text = encode(registry)
+                text = encode(registry, escaping=ALLOWUTF8)  # as the API does
                 took_ms.append(1000 * (perf_counter() - began_s))
             cpu_ms = 1000 * (process_time() - cpu_s) / TIMES
             series = sum(not line.startswith(b"#") for line in text.splitlines())

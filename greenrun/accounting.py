@@ -32,7 +32,7 @@ KNOWN_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept f
 class Books:
     """Books energy and prices it. Call `account` after polling the executor, so that a run's last joule is booked.
 
-    `failures` counts what could not be booked as it should, by cause. `latest` are the slices that the last call booked,
+    `failures` counts what could not be booked as it should, by cause. `latest` are the slices the last call booked,
     and `idle_w` what each device drew, in watts, when nobody held it last.
     """
 

@@ -56,6 +56,7 @@ class Watch:
         self._limits = limits
         self._work = WorkDone(store)
         self._watched: dict[int, _Watched] = {}
+        self._has_recalled = False
 
     @property
     def ongoing(self) -> Mapping[Anomaly, int]:
@@ -67,6 +68,7 @@ class Watch:
         self._work.take(observed, now)
         running = {row.run.id: row.run for row in observed if row.status.phase is Phase.RUNNING}
         self._watched = {run_id: watched for run_id, watched in self._watched.items() if run_id in running}
+        self._recall(running)
         new: dict[int, list[Slice]] = {}
         for piece in self._booked.latest:
             if piece.run_id in running:
@@ -80,6 +82,13 @@ class Watch:
                 watched.add(new[run_id], self._limits.window)
             for anomaly, sign in self._signs(watched, run_id in new, progress.get(run_id), now):
                 self._judge(watched, anomaly, sign, now)
+
+    def _recall(self, running: Mapping[int, Run]) -> None:
+        """Know, at the first look, which runs have an anomaly that began under an earlier daemon."""
+        if not self._has_recalled:
+            seen = [self._first_seen(run) for run in running.values()]
+            self._watched |= {watched.run.id: watched for watched in seen if watched.ongoing}
+        self._has_recalled = True
 
     def _first_seen(self, run: Run) -> _Watched:
         spells = self._store.anomalies([run.job_id]).get(run.id, ())

@@ -72,8 +72,11 @@ def test_each_rule_about_anomalies_can_be_turned_off(file: Path) -> None:
     assert config.anomalies.limits == Limits(gpu_idle=None, power_off=None, stuck=None)
     shown = {key: setting.value for key, setting in config.effective().items() if key.startswith("anomalies.")}
     assert [shown[f"anomalies.{name}"] for name in ("gpu_idle", "power_off", "stuck")] == ["never"] * 3
-    assert told(file, '[anomalies]\nstuck = "soon"\ngpu_idle_below = 5\npower_off_above = 0.5\n').keys() == {
+    assert told(
+        file, '[anomalies]\nstuck = "soon"\ngpu_idle_below = 5\npower_off_above = 0.5\npower_off = "8d"\n'
+    ).keys() == {
         "anomalies.stuck",
+        "anomalies.power_off",
         "anomalies.gpu_idle_below",
         "anomalies.power_off_above",
     }

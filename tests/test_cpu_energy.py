@@ -1,4 +1,4 @@
-"""What a meter tells besides GPUs is booked as nobody's, by component; it is never planned with, leased or locked."""
+"""What a meter tells besides GPUs, and of no run, is nobody's, by component; it is never planned with or leased."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta

@@ -8,6 +8,7 @@ import pytest
 
 from greenrun.core.energy import Component, Device, Quality, Reading
 from greenrun.meters.history import History
+from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
 from tests.trouble import submit, total_of
 from tests.world import T0, World, WorldMeter, new_engine, open_store, run_until
@@ -59,6 +60,20 @@ def test_it_is_in_no_slice_and_in_no_total_and_changes_no_job(store: Store) -> N
     told_j = sum(value for (name, _), value in store.counters().items() if name == "greenrun_energy_joules_total")
     assert told_j == pytest.approx(used_j, rel=1e-9)
     assert counted_j(store) == pytest.approx(PLUG_W * 7200, rel=0.01)
+
+
+def test_a_report_has_it_in_no_figure_and_says_so(store: Store) -> None:
+    world = World([300] * 20, gpus=1)
+    run_until(world, new_engine(world, store, Host(world)), T0 + HOUR)
+    reports = Reports(store, lambda: [*world.devices, PLUG], ReportSettings(zone="GB"))
+    report = reports.report(T0, T0 + HOUR, "job", world.now)
+    used_j = sum(entry.slice.energy_j or 0.0 for entry in store.entries(limit=100_000))
+    assert report["total"]["it_energy_kwh"] == pytest.approx(used_j / 3.6e6, rel=1e-9)
+    assert "external_energy_kwh" not in report["total"]
+    assert [row["note"] for row in report["data_quality"] if row["field"] == "beside"] == [
+        "Metered beside, as at the plug, and in no figure, since these hold what is metered here: pdu (command). "
+        "Their joules are greenrun_external_energy_joules_total."
+    ]
 
 
 def test_a_restart_goes_on_counting_and_counts_nothing_twice(store: Store) -> None:

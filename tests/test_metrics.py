@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -16,7 +17,7 @@ from greenrun.core.energy import MeterHealth, Quality
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURATION, Example, Seen, added, bound_of
 from greenrun.core.intensity import Rung
-from greenrun.core.job import Outcome, Run, State
+from greenrun.core.job import Anomaly, Outcome, Run, State
 from greenrun.core.ladder import Ageing, Standing
 from greenrun.core.ledger import Total
 from greenrun.core.plan import Plan, Waiting
@@ -111,6 +112,15 @@ def test_totals_go_on_from_what_is_persisted(scrape: Scrape) -> None:
     scrape.count("greenrun_jobs_finished_total", 3.0, outcome="failed")
     assert scrape.value("greenrun_energy_joules_total", component="gpu", quality="bridged") == 5.0
     assert scrape.value("greenrun_jobs_finished_total", outcome="failed") == 3.0
+
+
+def test_each_rule_about_anomalies_is_told_from_zero_on(scrape: Scrape) -> None:
+    scrape.count("greenrun_anomalies_total", 2.0, rule="stuck")
+    state = replace(live_state(scrape.store, scrape.scheduler), anomalous=lambda: {Anomaly.STUCK: 1})
+    scrape.registry = registry_of(MetricsCollector(scrape.store, state))
+    for name, told in (("greenrun_anomalies_total", 2.0), ("greenrun_jobs_anomalous", 1.0)):
+        values = {rule.value: scrape.value(name, rule=rule.value) for rule in Anomaly}
+        assert values == {"gpu_idle": 0.0, "power_off": 0.0, "stuck": told}
 
 
 def test_known_label_sets_begin_at_zero(scrape: Scrape) -> None:
@@ -283,6 +293,13 @@ def test_the_openmetrics_form_says_the_same(scrape: Scrape) -> None:
     told = generate_openmetrics(busy(scrape).registry).decode()
     names = {family.name for family in text_string_to_metric_families(told)}
     assert names == {family.name for family in scrape.registry.collect()}
+
+
+def test_no_name_has_anything_to_escape(scrape: Scrape) -> None:
+    """The API leaves out the search for it."""
+    registry = busy(scrape).registry
+    assert generate_latest(registry, escaping=ALLOWUTF8) == generate_latest(registry)
+    assert generate_openmetrics(registry, escaping=ALLOWUTF8) == generate_openmetrics(registry)
 
 
 @pytest.mark.system

@@ -152,6 +152,8 @@ def test_a_job_without_gpus_is_told_what_it_used(tmp_path: Path) -> None:
             0.0,
         ]
         assert {total.quality for total in totals} == {Quality.MEASURED}
+        assert [total.utilization for total in totals] == [None, pytest.approx(1.0), None]
+        assert [total.utilization_coverage for total in totals] == [None, pytest.approx(1.0), None]
         assert all(total.settled_g is not None for total in totals)
         assert fsum(CPU_W.values()) * 590 * 0.3 < (totals[0].energy_j or 0.0)
         spans = {job: store.runs([job])[job][0] for job in ids}

@@ -149,6 +149,8 @@ def test_a_restart_forgets_the_evidence_and_counts_what_goes_on_no_second_time(s
     minutes = Minutes(store, running(store, "GPU-1"))
     minutes.show(16, busy=0.0)
     minutes.restart()
+    minutes.watch.look([Observed(run=minutes.run, status=RunStatus(phase=Phase.RUNNING))], after(0))
+    assert minutes.watch.ongoing == {Anomaly.GPU_IDLE: 1}  # before there is anything new
     minutes.show(20, busy=0.0)
     assert (minutes.spells, minutes.watch.ongoing) == ([(Anomaly.GPU_IDLE, 15, None)], {Anomaly.GPU_IDLE: 1})
     minutes.show(1, busy=1.0)
@@ -284,16 +286,18 @@ def test_a_crash_at_any_port_call_loses_neither_the_stop_nor_its_reason_and_coun
 
 
 def live_through(world: World, store: Store, fuse: Fuse) -> None:
-    """Tick for twenty-five minutes with one crash on the way; each daemon begins to watch anew."""
+    """Tick for fifty minutes with one crash on the way; each daemon begins to watch anew."""
     meter, engine = world.meter(), None
-    while world.now < T0 + 60 * MINUTE:
+    while world.now < T0 + 80 * MINUTE:
         try:
             engine = engine or new_engine(world, store, meter, anomalies=LIMITS, wrap=lambda port, _: Fused(port, fuse))
             engine.tick(world.now)
         except Crash:
             engine = None
             continue
-        world.now += TWO
+        if not store.live_runs():
+            return
+        world.now += 5 * MINUTE
 
 
 def test_anomalies_change_no_plan(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ class AnomalyOut(BaseModel):
 class RunOut(BaseModel):
     """One execution of a job, with what the books know of it now.
 
+    `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how much
+    more that is than what it did; both null until that is booked, some time after it ended.
     `work` is what the run itself said last that it had done; what that took is null where its energy is not all known.
     """
 
@@ -83,6 +85,8 @@ class RunOut(BaseModel):
     energy_quality: Quality
     emissions_g: Number
     emissions_settled_g: Number
+    baseline_emissions_g: Number
+    avoided_g: Number
     gpu_utilization: Number
     gpu_utilization_coverage: Number
     work: Number
@@ -281,7 +285,11 @@ class PricedOut(BaseModel):
 
 
 class EntryOut(BaseModel):
-    """A slice of energy in the books."""
+    """A slice of energy in the books.
+
+    Of a device that several runs use at once there is one for each, and one for nobody; their `share` adds up to 1.
+    `busy_s` is for how many seconds of it a GPU did anything, null where that is not told.
+    """
 
     id: int | None
     job: int | None
@@ -291,6 +299,8 @@ class EntryOut(BaseModel):
     component: Component
     start: Instant
     end: Instant
+    share: float
+    busy_s: Number
     energy_j: Number
     quality: Quality
     pue: float

@@ -229,6 +229,8 @@ def entry_view(entry: Entry) -> EntryOut:
         component=piece.component,
         start=piece.start,
         end=piece.end,
+        share=piece.share,
+        busy_s=piece.busy_s,
         energy_j=piece.energy_j,
         quality=piece.quality,
         pue=entry.pue,

@@ -277,4 +277,10 @@ def _emissions(run: Mapping[str, Any]) -> str:
     else:
         first = f"{text.grams_text(booked)} CO2e booked"
     later = "not settled yet" if settled is None else f"{text.grams_text(settled)} CO2e settled with measured intensity"
-    return f"{first}; {later}"
+    avoided = run.get("avoided_g")
+    than = "" if avoided is None else f"; {text.grams_text(abs(avoided))} {_less(avoided)} than started at once"
+    return f"{first}; {later}{than}"
+
+
+def _less(avoided_g: float) -> str:
+    return "less" if avoided_g >= 0 else "more"

@@ -10,7 +10,9 @@ from greenrun.cli.verb import LocalError
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit codes, as a shell has them
 SIGNALED = 128  # plus the signal's number
-ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+ENDING = frozenset(
+    {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}  # USR: checkpoints
+)
 _LOOK_S = 1.0
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -18,11 +20,11 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 @contextmanager
 def held_signals() -> Iterator[None]:
     """Hold back what would end greenrun, for `run_command` and `wait` to take; enter it before any thread begins."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGCHLD})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_ending(), signal.SIGCHLD})
     try:
         yield
     finally:
-        while signal.sigtimedwait(ENDING, 0):
+        while signal.sigtimedwait(_ending(), 0):
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -31,11 +33,15 @@ def run_command(words: Sequence[str]) -> int:
     """Run a command to its end, within `held_signals`; return its exit code, 128 + N for signal N.
 
     A signal that somebody sent is passed on; the terminal sends its own to the command as well. Raise LocalError when
-    it cannot be executed.
+    it cannot be executed, or a signal came before it was.
     """
+    early = signal.sigtimedwait(_ending(), 0)
+    if early is not None:
+        name = signal.Signals(early.si_signo).name
+        raise LocalError(f"{name} came before '{words[0]}' was started; nothing was run", SIGNALED + early.si_signo)
     pid = _spawned(words)
     while True:
-        told = signal.sigtimedwait({*ENDING, signal.SIGCHLD}, _LOOK_S)
+        told = signal.sigtimedwait({*_ending(), signal.SIGCHLD}, _LOOK_S)
         if told is not None and told.si_signo in ENDING and told.si_code <= 0:  # above 0 it is the kernel's own
             os.kill(pid, told.si_signo)
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -49,10 +55,15 @@ def wait(seconds: float | None) -> int | None:
     deadline = None if seconds is None else monotonic() + seconds
     while deadline is None or monotonic() < deadline:
         left_s = _LOOK_S if deadline is None else max(0.0, min(_LOOK_S, deadline - monotonic()))
-        told = signal.sigtimedwait(ENDING, left_s)
+        told = signal.sigtimedwait(_ending(), left_s)
         if told is not None:
             return told.si_signo
     return None
+
+
+def _ending() -> set[signal.Signals]:
+    """Return what would end greenrun: not what it was started to ignore, as `nohup` has it ignore SIGHUP."""
+    return {number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN}
 
 
 def _spawned(words: Sequence[str]) -> int:

@@ -10,12 +10,16 @@ from greenrun.core.durations import format_duration, parse_duration
 from greenrun.providers.settings import Section
 
 NEVER = "never"
+LONGEST = timedelta(days=7)  # evidence of so long is kept in memory
 
 
 def _parsed(value: object) -> timedelta | None:
     if value is None or value == NEVER:
         return None
-    return parse_duration(value) or None
+    duration = parse_duration(value)
+    if duration > LONGEST:
+        raise ValueError(f'must be at most {format_duration(LONGEST)}; "never" turns the rule off')
+    return duration or None
 
 
 def _written(duration: timedelta | None) -> str:

@@ -101,8 +101,10 @@ def power_off(
 ) -> Sign | None:
     """Say whether a run's mean power over the last window is far off what its name's jobs drew; None: cannot be told.
 
-    Nothing is said before slices tell of the whole window on each of its `devices`, gaps not counted.
+    It is that of its GPUs, as what is learned is. Nothing is said before slices tell of the whole window on each of its
+    `devices`, gaps not counted.
     """
+    pieces = [piece for piece in pieces if piece.component is Component.GPU]
     if limits.power_off is None or learned is None:
         return None
     window = limits.power_off

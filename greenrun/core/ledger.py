@@ -57,7 +57,8 @@ class Total:
 
     `emissions_g` and `settled_g` are None as long as any part of the energy has no such price. `gpu_energy_j` is what
     GPUs used of the energy. `utilization` is in what part of their time they did anything (0 to 1), where that is told:
-    for `utilization_coverage` of it. Both are None where it is nowhere told.
+    for `utilization_coverage` of it. Both are None where it is nowhere told. `baseline_g` is what a run would have
+    emitted, had its job started as soon as it could, and `avoided_g` how much more that is; None until that is booked.
     """
 
     energy_j: float | None = None
@@ -67,6 +68,8 @@ class Total:
     gpu_energy_j: float | None = None
     utilization: float | None = None
     utilization_coverage: float | None = None
+    baseline_g: float | None = None
+    avoided_g: float | None = None
 
 
 def price(piece: Slice, intensity: Series | None, pue: float) -> Priced:

@@ -77,7 +77,7 @@ class Watch:
     def used(self, end: datetime) -> Used:
         """Return what was used from the start to `end`, which is not before what was folded; changes nothing."""
         if end <= self._start or (self._mark is not None and self._mark.at > end):
-            return self._nothing()
+            return self.nothing()
         pieces, mark = self._cut(end, min(end, self.last_at or end))
         known = [*self._pieces, *pieces]
         head = (self._start, known[0].start if known else end)
@@ -94,7 +94,8 @@ class Watch:
             reason=None if is_known else _reason(known, head, tail),
         )
 
-    def _nothing(self) -> Used:
+    def nothing(self) -> Used:
+        """Return that what was used is unknown, since times do not compare."""
         why = "no time has passed, or the clock was set back meanwhile"
         return Used(device=self.device, energy_j=None, quality=Quality.UNKNOWN, gap_s=0.0, pieces=(), reason=why)
 

@@ -56,8 +56,9 @@ class Steps:
         if usual is None or not timedelta(0) < min(distances) <= usual <= longest:
             raise ValueError(f"its values must follow one another, each once, at most {longest} apart")
         spans = []
-        for (start, value), before, after in zip(rows, [distances[0], *distances], [*distances, distances[-1]], strict=True):
-            nearer = min(before, after)
+        to_neighbours = zip([distances[0], *distances], [*distances, distances[-1]], strict=True)
+        for (start, value), around in zip(rows, to_neighbours, strict=True):
+            nearer = min(around)
             if value is not None:
                 spans.append(Span(start, start + (nearer if nearer <= longest else usual), value))
         return cls.of(spans)

@@ -33,6 +33,8 @@ from greenrun.meters.none import NoMeter
 EXTERNAL = "external"  # the source of devices that are asked as seldom as the settings say
 READING_LIMIT_S = 2.0  # how long a reading of every device is waited for, at either end
 FRESH_S = 0.5  # a reading that is no further from it is where a measurement starts or ends
+UNFOLDED = timedelta(seconds=30)  # what an end that is being waited for may still need in pieces
+SET_BACK = timedelta(seconds=1)  # a device that was read so long after now tells that the clock was set back
 BEAT_S = 20.0  # between two looks at the meters, which keep ten minutes
 ASK_EVERY_S = 600.0
 INTENSITY_LIMIT_S = 5.0  # how long the end of a measurement waits for an intensity
@@ -191,26 +193,32 @@ class Measurement:
             with self._turn:
                 self._hear()
                 for watch in self._watches:
-                    watch.fold(utc_now())
+                    watch.fold(utc_now() - UNFOLDED)
             if monotonic() - asked_s >= ASK_EVERY_S:
                 self._intensity.ask()
                 asked_s = monotonic()
 
     def _end_after(self, now: datetime, now_s: float, limit_s: float) -> tuple[datetime, float]:
         """Return where to end, by the clock and in monotonic seconds: at the next reading, so that no joule is lost."""
+        self._note_set_back(now)
         self._read_until(now, limit_s)
         times = [watch.last_at for watch in self._watches if watch.last_at is not None]
         later_s = (min(times, default=now) - now).total_seconds()
         later_s = later_s if 0 <= later_s <= FRESH_S else 0.0
         return now + timedelta(seconds=later_s), now_s + later_s
 
+    def _note_set_back(self, now: datetime) -> None:
+        """Where the clock was set back and readings have not caught up, what was used since then is not known."""
+        with self._turn:
+            self._is_set_back = any(watch.last_at and watch.last_at > now + SET_BACK for watch in self._watches)
+
     def _read_until(self, instant: datetime, limit_s: float) -> None:
-        """Read until every device was read after `instant`, or the limit is over."""
+        """Read until every device that was ever read was read after `instant`, or the limit is over."""
         deadline, pause = monotonic() + limit_s, threading.Event()
         while True:
             with self._turn:
                 self._hear()
-                if all(watch.last_at is not None and watch.last_at >= instant for watch in self._watches):
+                if all(watch.last_at is None or watch.last_at >= instant for watch in self._watches):
                     return
             if monotonic() >= deadline:
                 return
@@ -223,11 +231,11 @@ class Measurement:
 
     def _ask_in_time(self, end: datetime) -> None:
         """Ask for the intensity where it is not known up to the end, but keep nobody waiting for it."""
-        if self._thread.is_alive() or self._intensity.covers(end):
-            return
-        asking = threading.Thread(target=self._intensity.ask, name="measure-intensity", daemon=True)
-        asking.start()
-        asking.join(INTENSITY_LIMIT_S)
+        asking = self._thread
+        if not asking.is_alive() and not self._intensity.covers(end):
+            asking = threading.Thread(target=self._intensity.ask, name="measure-intensity", daemon=True)
+            asking.start()
+            asking.join(INTENSITY_LIMIT_S)
         if not asking.is_alive():
             self._intensity.close()
 
@@ -235,7 +243,7 @@ class Measurement:
 
     def _result_at(self, end: datetime, end_s: float) -> Result:
         with self._turn:
-            uses = [watch.used(end) for watch in self._watches]
+            uses = [watch.nothing() if self._is_set_back else watch.used(end) for watch in self._watches]
         summed = counted(uses)
         duration_s, energy_j = end_s - self._start_s, total_j(summed)
         emitted, why = self._intensity.price([piece for use in summed for piece in use.pieces], end, self._choice.pue)

@@ -41,7 +41,7 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "greenrun_energy_joules_total": ("Energy used by the metered devices (IT energy).", ("component", "quality")),
     "greenrun_energy_gap_seconds_total": ("Time over which a device could not be sampled.", ("component",)),
     "greenrun_job_energy_joules_total": ("Energy used by jobs (IT energy).", ("project",)),
-    "greenrun_unattributed_energy_joules_total": ("Energy used by devices while no job held them.", ("component",)),
+    "greenrun_unattributed_energy_joules_total": ("Energy used by devices that was no job's.", ("component",)),
     "greenrun_emissions_grams_total": (
         "CO2e of jobs, location-based average, PUE included, booked with the best intensity known at the time.",
         ("project",),
@@ -51,11 +51,11 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("project",),
     ),
     "greenrun_unattributed_emissions_grams_total": (
-        "CO2e of devices while no job held them, booked as greenrun_emissions_grams_total is.",
+        "CO2e of devices that was no job's, booked as greenrun_emissions_grams_total is.",
         ("component",),
     ),
     "greenrun_unattributed_settled_emissions_grams_total": (
-        "CO2e of devices while no job held them, booked as greenrun_settled_emissions_grams_total is.",
+        "CO2e of devices that was no job's, booked as greenrun_settled_emissions_grams_total is.",
         ("component",),
     ),
     "greenrun_settled_baseline_emissions_grams_total": (

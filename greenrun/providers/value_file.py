@@ -94,9 +94,7 @@ def _rows(text: str, column: str, lowest: float, highest: float, problems: list[
         try:
             start, value = _row(cells, lowest, highest)
             if last is not None and start <= last:
-                raise ValueError(
-                    "it does not start after the line above; sort the file, and keep each line once"
-                )
+                raise ValueError("it does not start after the line above; sort the file, and keep each line once")
         except ValueError as exc:
             problems.append(f"line {number}: {exc}")
             continue

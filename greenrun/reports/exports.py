@@ -1,5 +1,6 @@
 """Reports by job in the forms of others: CodeCarbon's emissions.csv and SCI scores; boamps.py writes BoAmps."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,8 @@ def codecarbon(report: Row) -> str:
 
     kWh and W with the PUE in them, kg CO2e, kg/s, seconds, litres, percent.
     """
-    return table_of([_codecarbon(row, report) for row in report["rows"]])
+    rows = [_codecarbon(row, report) for row in report["rows"]]
+    return table_of(rows) if rows else table_of([_codecarbon(defaultdict(lambda: None), report)]).split("\n")[0] + "\n"
 
 
 def sci(report: Row) -> dict[str, Any]:

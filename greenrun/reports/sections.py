@@ -135,12 +135,15 @@ def movement(report: Row) -> Iterator[str]:
     yield f"<p>Compared with the report of {since}: {count} changed{rest}.</p>"
     if shown:
         lines = [_moved(row) for row in shown]
-        yield table(("", "before", "now", "why"), lines, caption="What moved since the earlier report")
+        yield table(("", "before", "now", "change", "why"), lines, caption="What moved since the earlier report")
 
 
 def _moved(row: Row) -> tuple[str, ...]:
     name, words = _SHOWN[row["field"]]
-    return f"{row['where']}: {name}", words(row["before"]), words(row["after"]), row["why"]
+    before, after = row["before"], row["after"]
+    change = "" if before is None or after is None else words(after - before)
+    sign = "+" if change and after > before else ""
+    return f"{row['where']}: {name}", words(before), words(after), f"{sign}{change}", row["why"]
 
 
 def money(row: Row) -> str:

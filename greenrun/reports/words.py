@@ -32,7 +32,7 @@ def intensity(value: float | None) -> str:
 
 def percent(ratio: float | None) -> str:
     """Return a ratio as percent."""
-    return UNKNOWN if ratio is None else f"{100 * ratio:.4g} %"
+    return UNKNOWN if ratio is None else signed(f"{100 * ratio:.4g} %")
 
 
 def points(value: float | None) -> str:

@@ -105,6 +105,20 @@ def keep_place(connection: Connection, run: Run) -> None:
     connection.execute(insert(BASELINES).values(run_id=run.id, started_at=found.start, ended_at=found.end))
 
 
+def compared_g(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Return what each of these runs that is compared would have emitted, and how much it avoided, in grams."""
+    baseline, settled = LEDGER.alias("baseline"), LEDGER.alias("settled")
+    told = select(BASELINES.c.run_id).where(BASELINES.c.at.is_not(None), BASELINES.c.why.is_(None))
+    query = (
+        select(SLICES.c.run_id, func.sum(baseline.c.emissions_g), func.sum(settled.c.emissions_g))
+        .join(baseline, (baseline.c.slice_id == SLICES.c.id) & (baseline.c.stage == Stage.BASELINE.value))
+        .join(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
+        .where(SLICES.c.run_id.in_(told.where(among(BASELINES.c.run_id, run_ids))))
+        .group_by(SLICES.c.run_id)
+    )
+    return {run_id: (earlier, earlier - was) for run_id, earlier, was in connection.execute(query)}
+
+
 def _earlier(connection: Connection, job: Job, run: Run) -> Sequence[Any]:
     """Return the baseline ends of its job's other runs, and of those of the jobs that it waited for."""
     jobs = [job.id, *(row.job_id for row in job.spec.after)]

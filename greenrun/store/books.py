@@ -1,19 +1,24 @@
 """The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
 
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from math import fsum, isclose
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, true
+from sqlalchemy import Connection, Row, Text, delete, func, insert, select, true, type_coerce
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
+from greenrun.core.histogram import Labels
 from greenrun.core.intensity import Kind, SeriesId
 from greenrun.core.ledger import UNPRICED, Entry, Priced, Stage, Total
 from greenrun.store import tallies
+from greenrun.store.baselines import compared_g
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
@@ -101,7 +106,10 @@ class Books(Database):
         A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
         """
         with self._read() as connection:
-            return totals_of(connection, run_ids)
+            totals, compared = totals_of(connection, run_ids), compared_g(connection, run_ids)
+        for run_id, (earlier_g, avoided_g) in compared.items():
+            totals[run_id] = replace(totals[run_id], baseline_g=earlier_g, avoided_g=avoided_g)
+        return totals
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""
@@ -114,13 +122,21 @@ class Books(Database):
     def counters(self) -> Mapping[CounterKey, float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
         with self._read() as connection:
-            rows = connection.execute(select(COUNTERS))
-            return {(row.name, tuple(sorted(row.labels.items()))): row.value for row in rows}
+            rows = connection.execute(
+                select(COUNTERS.c.name, type_coerce(COUNTERS.c.labels, Text).label("labels"), COUNTERS.c.value)
+            )
+            return {(row.name, _labels(row.labels)): row.value for row in rows}
 
     def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
         """Add amounts, none of them negative, to the persisted totals, all or nothing."""
         with self._write() as connection:
             count(connection, amounts)
+
+
+@lru_cache(maxsize=4096)
+def _labels(text: str) -> Labels:
+    """The same few hundred are read for every scrape."""
+    return tuple(sorted(json.loads(text).items()))
 
 
 def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:

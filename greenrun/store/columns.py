@@ -35,8 +35,10 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        """Return the stored structure."""
-        return None if value is None else json.loads(value)
+        """Return the stored structure; most are empty, which need no parser."""
+        if value is None:
+            return None
+        return {} if value == "{}" else [] if value == "[]" else json.loads(value)
 
 
 def to_text(instant: datetime) -> str:

@@ -73,6 +73,7 @@ class Powers(Database):
             select(UNSETTLED.c.slice_id)
             .join(SLICES, SLICES.c.id == UNSETTLED.c.slice_id)
             .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
+            .where(UNSETTLED.c.ended_at > start)  # few wait, and these are found by their end
         )
         going_on = select(RUNS.c.id).where(RUNS.c.started_at < end, RUNS.c.ended_at.is_(None))
         with self._read() as connection:

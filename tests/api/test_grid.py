@@ -194,6 +194,8 @@ def test_the_ledger_tells_its_slices_booked_and_settled(world: World) -> None:
         "end": "2026-03-02T12:00:00Z",
         "energy_j": 3.6e6,
         "quality": "measured",
+        "share": 1.0,
+        "busy_s": None,
         "pue": 1.2,
         "booked": {"g_per_kwh": 200.0, "emissions_g": 240.0, "kind": "forecast", "provider": "uk"},
         "settled": None,

@@ -47,6 +47,8 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "energy_quality": "measured",
         "emissions_g": 200.0,
         "emissions_settled_g": None,
+        "baseline_emissions_g": None,
+        "avoided_g": None,
         "gpu_utilization": 0.75,
         "gpu_utilization_coverage": 0.5,
         "work": 1000.0,
@@ -80,6 +82,19 @@ def test_a_job_that_is_stopped_on_an_anomaly_says_which_and_not_that_somebody_ca
     why = because(ReasonCode.ANOMALOUS, anomaly="stuck", why="it has reported no new work for 12m")
     world.store.keep(replace(stored(1, State.RUNNING, reason=why), cancel_requested=True))
     assert world.ask("GET", "/v1/jobs/1").json()["reason"] == {"code": "anomalous", "text": why.text}
+
+
+def test_explain_tells_of_anomalies_and_on_which_the_job_is_stopped(world: World) -> None:
+    world.store.keep(stored(1, State.RUNNING, stop_on=(Anomaly.GPU_IDLE, Anomaly.STUCK)))
+    world.store.job_runs[1] = [RUN]
+    over = Spell(anomaly=Anomaly.POWER_OFF, run_id=7, since=NOW - HOUR, until=NOW, text="it drew 90 W")
+    world.store.spells[7] = [over, Spell(anomaly=Anomaly.STUCK, run_id=7, since=NOW, text="it has reported no work")]
+    told = world.ask("GET", "/v1/jobs/1/explain").json()["sentences"]
+    assert told[-3:] == [
+        "Run 1.1 had the anomaly power_off from 2026-03-02 11:00:00Z to 2026-03-02 12:00:00Z: it drew 90 W.",
+        "Run 1.1 has the anomaly stuck since 2026-03-02 12:00:00Z: it has reported no work.",
+        "It is stopped on gpu_idle or stuck, as its user asked.",
+    ]
 
 
 def test_a_number_that_is_nan_is_told_as_null(world: World) -> None:

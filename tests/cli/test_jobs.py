@@ -100,7 +100,7 @@ def test_show_prints_the_api_s_json_unchanged(api: FakeApi, run: Run) -> None:
 
 def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> None:
     runs = [
-        run_of(1, outcome="failed", exit_code=3, emissions_settled_g=190.0, log="/state/runs/12.1/log"),
+        run_of(1, outcome="failed", exit_code=3, emissions_settled_g=190.0, avoided_g=-4.0, log="/state/runs/12.1/log"),
         run_of(2, ended_at=None, outcome=None, exit_code=None, energy_j=None, emissions_g=None, devices=["GPU-2"]),
     ]
     limits = {"time_limit_s": 7200, "finish_by": at(days=2), "max_delay_s": 3600, "start_after": at(hours=1)}
@@ -117,7 +117,8 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
         "run 12.1  failed, exit code 3",
         "  devices:    GPU-1 (emulated)\n",
         "  energy:     2 kWh (measured)",
-        "  emissions:  186 g CO2e booked; 190 g CO2e settled with measured intensity",
+        "  emissions:  186 g CO2e booked; 190 g CO2e settled with measured intensity; "
+        "4 g more than started at once",
         "  log:        /state/runs/12.1/log",
         "run 12.2  running\n",
         "  devices:    GPU-2\n",

@@ -77,6 +77,7 @@ class ExecutorContract:
         got = dict(line.split("=", 1) for line in lines)
         checkpoints = got.pop("GREENRUN_CHECKPOINT_DIR")
         assert Path(checkpoints).is_dir()
+        assert Path(got.pop("GREENRUN_PROGRESS")).parent.is_dir()
         assert got == {
             "PATH": PATH,
             "LR": "0.1",

@@ -137,8 +137,12 @@ def test_a_driver_that_hangs_costs_no_joule_and_stops_nobody(tmp_path: Path) -> 
 def test_a_sampler_that_is_replaced_is_noted_and_not_logged(tmp_path: Path) -> None:
     driver = Driver(built(), tmp_path, t0_s=monotonic())
     driver.play(*board(0, constant(), quantum_ms=10))
-    kill = "for pid in $(ps -o pid= --ppid $PPID); do [ $pid = $$ ] || kill -9 $pid; done; sleep 3"
-    answer = measured("--cpu-meter", "none", "--json", "--", "sh", "-c", kill, env=driver.environment)
+    kill = (
+        "import os, psutil, threading\n"
+        "for each in psutil.Process(os.getppid()).children():\n    each.pid == os.getpid() or each.kill()\n"
+        "threading.Event().wait(3)"
+    )
+    answer = measured("--cpu-meter", "none", "--json", "--", sys.executable, "-c", kill, env=driver.environment)
     assert answer["notes"] == ["nvml: sampler stopped: ended"]
     assert answer["devices"][0]["quality"] == "bridged"
     assert answer["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.05)

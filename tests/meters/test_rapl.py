@@ -15,7 +15,7 @@ from greenrun.core.errors import MeterError
 from greenrun.core.slicing import cut
 from greenrun.meters import powercap
 from greenrun.meters.boards import Standing
-from greenrun.meters.cputime import CpuClock
+from greenrun.meters.cputime import CpuClock, CpuTimes
 from greenrun.meters.rapl import HIGHEST_W, LAG_S, LEAST_RANGE_J, RaplBackend, following
 from greenrun.meters.sampler_process import PERIOD_S
 from tests.meters.powercap import RANGE_J, FakeZone, two_sockets, zone
@@ -290,3 +290,30 @@ def test_slices_add_up_to_what_was_drawn_whenever_the_counter_can_be_read(
         booked_j = [piece.energy_j for piece in bench.slices("package-0")]
     assert all(energy_j is not None and energy_j >= 0 for energy_j in booked_j)
     assert sum(filter(None, booked_j)) == pytest.approx(used_j - start_j, rel=1e-9, abs=1e-4)
+
+
+class Told(CpuClock):
+    """Tells these times, one after the other."""
+
+    def __init__(self, *times: CpuTimes | None) -> None:
+        self._times = iter(times)
+
+    def look(self, now: datetime) -> CpuTimes | None:
+        return next(self._times)
+
+
+def test_every_zone_is_divided_by_the_cpu_time_since_it_was_read_itself(tmp_path: Path) -> None:
+    """A zone that could not be read for a while is divided by all of that while."""
+    package, dram = zone(tmp_path, "intel-rapl:0", "package-0"), zone(tmp_path, "intel-rapl:0:0", "dram")
+    times = [
+        CpuTimes(host_s=100.0, runs_s={"1.1": 30.0}),
+        CpuTimes(host_s=102.0, runs_s={"1.1": 31.0, "2.1": 0.5}),
+        CpuTimes(host_s=104.0, runs_s={"2.1": 1.0}),
+    ]
+    backend = RaplBackend(tmp_path, tmp_path, Told(*times, None))
+    told = []
+    for is_there in (True, False, True, True):
+        package.show(5.0)
+        dram.show(5.0) if is_there else dram.vanish()
+        told.append([dict(reading.shares) for reading in backend.sample()])
+    assert told == [[{}, {}], [{"1.1": 0.5, "2.1": 0.25}], [{"2.1": 0.25}, {"2.1": 0.25}], [{}, {}]]

@@ -200,7 +200,11 @@ def test_codecarbon_s_header_is_its_own_and_so_are_its_units(store: Store) -> No
     assert float(row["energy_consumed"]) == pytest.approx(kwh) == float(row["gpu_energy"])
     assert float(row["emissions"]) == pytest.approx(kwh * G_PER_KWH / 1000)  # kg
     assert float(row["emissions_rate"]) == pytest.approx(kwh * G_PER_KWH / 1000 / 3600)  # kg/s
-    assert (float(row["duration"]), float(row["gpu_power"])) == (3600.0, pytest.approx(2 * WATTS * PUE))
+    assert [float(row[name]) for name in ("duration", "gpu_power")] == pytest.approx([3600.0, 2 * WATTS * PUE])
     assert (row["timestamp"], row["country_iso_code"], row["region"]) == ("2026-10-28T01:00:00", "GBR", "GB")
     assert (row["gpu_count"], row["gpu_model"]) == ("2", "1 x NVIDIA A100; 1 x NVIDIA H100")
     assert (row["cpu_energy"], row["os"], row["pue"]) == ("", "", "1.25")
+
+
+def test_a_period_without_jobs_still_has_codecarbon_s_header(store: Store) -> None:
+    assert exports.codecarbon(reports_of(store).report(T0, END, "job", NOW)) == CODECARBON + "\n"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -18,10 +19,17 @@ NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)  # the scripted books begin on Octo
 DAY = timedelta(days=1)
 
 
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("books") / "greenrun.db"
+    with Store(path) as opened:
+        fill(opened, 15, settled=0.5)
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "greenrun.db") as opened:
-        fill(opened, 40, settled=0.5)
+def store(tmp_path: Path, books: Path) -> Iterator[Store]:
+    with Store(Path(copy(books, tmp_path))) as opened:
         yield opened
 
 

@@ -64,13 +64,11 @@ def test_a_counter_beside_another_is_surer_than_either() -> None:
 
 
 def test_power_of_gpus_that_are_sampled_sparsely_is_less_sure() -> None:
-    gpu = {"id": "G", "index": 0, "source": "nvml"}
-    sparse = [
-        sampled_sparsely(Device(model=model, **gpu)) for model in ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3")
-    ]  # type: ignore[arg-type]
-    usual = [
-        sampled_sparsely(Device(model=model, **gpu)) for model in ("NVIDIA A10", "H200", "Tesla V100", "RTX A1000")
-    ]  # type: ignore[arg-type]
+    def sees_a_part(model: str) -> bool:
+        return sampled_sparsely(Device(id="G", index=0, source="nvml", model=model))
+
+    sparse = [sees_a_part(model) for model in ("NVIDIA A100-SXM4-80GB", "NVIDIA H100 80GB HBM3")]
+    usual = [sees_a_part(model) for model in ("NVIDIA A10", "H200", "Tesla V100", "RTX A1000")]
     assert (sparse, usual) == ([True] * 2, [False] * 4)
     assert energy_pct([(SPARSE, Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(15)
     assert energy_pct([("gpu", Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(10)

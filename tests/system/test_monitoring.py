@@ -15,6 +15,7 @@ WITHOUT = {
     "Memory of GPUs in use": "emulated GPUs have none",
     "Temperature of GPUs": "emulated GPUs have none",
     "Power by processor package": "the processor is not metered here",
+    "Marginal emissions of jobs, per day": "no source of marginal intensity is set",
     "Questions that may still be asked": "a file has no quota",
     "Error of forecasts": "judged once an hour, from two days of forecasts and measured values",
     "Bias of forecasts": "likewise",

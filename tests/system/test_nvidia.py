@@ -110,6 +110,7 @@ def delay_of_a_launch_and_a_scrape(daemon: Daemon) -> tuple[float, float]:
     return done_s - began_s, monotonic() - done_s
 
 
+@pytest.mark.slow
 def test_what_gpus_tell_beside_their_energy_is_scraped(daemon: Daemon) -> None:
     """And promtool has nothing to say about it."""
     label = f'{{gpu_uuid="{uuid(0)}"}}'
