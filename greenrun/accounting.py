@@ -100,8 +100,8 @@ class Books:
         Each is final so long after its time; None where there is no source of such values.
         """
         if settle_after is not None:
-            self._settling.settle(settle_after, now)
-            self._comparing.compare(settle_after, now)
+            settled = self._settling.settle(settle_after, now)
+            self._comparing.compare(settle_after, now, is_news=settled > 0)
         if marginal_after is not None and self._marginal is not None:
             self._marginal.settle(marginal_after, now)
 

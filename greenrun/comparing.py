@@ -21,9 +21,13 @@ class Comparing:
         self._found = False
         self._in_vain_at: datetime | None = None
 
-    def compare(self, settle_after: timedelta, now: datetime) -> None:
-        """Book the baseline of runs that ended and have settled; a round that finds none is not soon made again."""
-        if self._in_vain_at is not None and self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER:
+    def compare(self, settle_after: timedelta, now: datetime, *, is_news: bool = False) -> None:
+        """Book the baseline of runs that ended and have settled.
+
+        A round that finds none is not soon made again, unless there `is_news`: something was settled meanwhile.
+        """
+        is_soon = self._in_vain_at is not None and self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER
+        if is_soon and not is_news:
             return
         waiting = self._store.uncompared(now - settle_after, after=self._looked_at, limit=LOOK_AT_ONCE)
         ready = self._store.comparable(waiting, now, most_slices=SLICES_AT_ONCE) if waiting else ()
@@ -46,4 +50,3 @@ class Comparing:
             end = max(end for _, end, used in spans if series_id in used)
             found[series_id] = self._store.intensities(series_id, start, end, final_after=settle_after)
         return found
-

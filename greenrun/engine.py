@@ -45,9 +45,10 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 class EngineSettings:
     """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
 
-    `also` are zones that are watched besides, `marginal_zone` is what the source of marginal values calls this place. `horizon` is how far ahead of now the grid is planned with; the normal of
-    each hour is learned from the last `climatology_days` days measured, and 0 plans with the provider's forecast as it
-    is. `arrivals` are the jobs that usually come.
+    `also` are zones that are watched besides, `marginal_zone` is what the source of marginal values calls this place.
+    `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
+    `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
+    usually come.
     """
 
     zone: str | None = None

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -61,8 +61,22 @@ def measure(
         result = measurement.result
         if command:
             result = _with_exit_code(result, code)
-        _tell(result, file, as_json=as_json, is_command=bool(command))
+        with _code_kept(code if command else None):
+            _tell(result, file, as_json=as_json, is_command=bool(command))
     raise typer.Exit(code)
+
+
+@contextmanager
+def _code_kept(code: int | None) -> Iterator[None]:
+    """Let a result that cannot be written change nothing of how a command ended."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        if code is None:
+            raise
+        raise LocalError(f"what was measured cannot be written ({exc.strerror}); the command ran", code) from exc
 
 
 def _seconds(lasts: str | None, command: list[str] | None) -> float | None:
@@ -112,7 +126,7 @@ def _with_exit_code(result: "Result", code: int) -> "Result":
 
 def _tell(result: "Result", file: TextIO | None, *, as_json: bool, is_command: bool) -> None:
     if file is not None:
-        file.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        print(json.dumps(result.to_dict(), ensure_ascii=False), file=file, flush=True)
     elif as_json:
         print_json(result.to_dict())
     if file is not None or not as_json:

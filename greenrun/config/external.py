@@ -28,7 +28,7 @@ def _address(url: str) -> str:
         parts, port = urlsplit(url), urlsplit(url).port
     except ValueError as exc:
         raise ValueError(f"is no address: {exc}") from exc
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not url.isascii():
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or not re.fullmatch(r"[!-~]+", url):
         raise ValueError("must be an address that begins with http:// or https://")
     if parts.username or parts.password or parts.fragment:
         raise ValueError("write the address without a user, a password or a fragment; header_file holds what is secret")

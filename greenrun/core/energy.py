@@ -35,7 +35,8 @@ class Device:
 
     `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that tells of it;
     an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
-    under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here.
+    under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here;
+    `within` names the device that tells its energy with its own, so that it is never read itself.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Device:
     emulated: bool = False
     vendor: str = "unknown"
     mig: bool = False
+    within: str | None = None
 
 
 def gpus(devices: Iterable[Device]) -> tuple[Device, ...]:

@@ -30,9 +30,13 @@ class Used:
 
 
 def counted(uses: Sequence[Used]) -> list[Used]:
-    """Return the devices whose energy adds up: not a meter at the plug, which holds the others', unless it is alone."""
-    inside = [use for use in uses if use.device.kind is not Component.EXTERNAL]
-    return inside or list(uses)
+    """Return the devices whose energy adds up: what another one tells with its own is not added to that.
+
+    Nor is a meter at the plug, which holds the others, unless it is alone.
+    """
+    ids = {use.device.id for use in uses}
+    apart = [use for use in uses if use.device.within not in ids]
+    return [use for use in apart if use.device.kind is not Component.EXTERNAL] or apart
 
 
 def total_j(uses: Sequence[Used]) -> float | None:
@@ -85,13 +89,15 @@ class Watch:
         whole = (*self._unread(head), *known, *self._unread(tail))
         energies = [piece.energy_j for piece in whole if piece.energy_j is not None]
         is_known = bool(whole) and len(energies) == len(whole)
+        if is_known and self.device.kind is Component.EXTERNAL and not any(energies):
+            whole, is_known = tuple(self._unread((self._start, end))), False  # what is behind a plug uses something
         return Used(
             device=self.device,
             energy_j=fsum(energies) if is_known else None,
             quality=worst(piece.quality for piece in whole) if is_known else Quality.UNKNOWN,
             gap_s=self._gap_s(head, tail, end),
             pieces=whole,
-            reason=None if is_known else _reason(known, head, tail),
+            reason=None if is_known else _reason(self.device, known, head, tail),
         )
 
     def nothing(self) -> Used:
@@ -128,8 +134,12 @@ def _minutes(after: datetime, through: datetime) -> Iterator[datetime]:
         edge += GRID
 
 
-def _reason(known: Sequence[Slice], head: tuple[datetime, datetime], tail: tuple[datetime, datetime]) -> str:
+def _reason(
+    device: Device, known: Sequence[Slice], head: tuple[datetime, datetime], tail: tuple[datetime, datetime]
+) -> str:
     """Say why what was used is unknown."""
+    if device.within is not None:
+        return f"its energy is in that of {device.within}"
     if not known:
         return "it was not read in this time"
     head_s, tail_s = ((end - start).total_seconds() for start, end in (head, tail))
@@ -138,5 +148,7 @@ def _reason(known: Sequence[Slice], head: tuple[datetime, datetime], tail: tuple
     if tail_s > 0:
         return f"it was last read {tail_s:.1f} s before the end"
     lost = [piece for piece in known if piece.energy_j is None]
+    if not lost:
+        return "its counter did not move, so its steps are longer than what was used, or it stands still"
     lost_s = fsum((piece.end - piece.start).total_seconds() for piece in lost)
     return f"its counter began anew or jumped, so what it used in {lost_s:.1f} s of this time cannot be told"

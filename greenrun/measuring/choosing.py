@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,12 +88,13 @@ def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, s
     said = environ.get(name)
     if said is None:
         return None, None
-    gpus = [gpu.strip() for gpu in said.split(",") if gpu.strip()]
+    named = (gpu.strip() for gpu in said.split(",") if gpu.strip())
+    gpus = list(takewhile(lambda gpu: not gpu.startswith("-"), named))  # what stands behind a -1 is not seen either
     if not gpus:
-        return (), f"{name} is empty, so no GPU is measured"
+        return (), f"{name} names no GPU, so none is measured"
     if all(gpu.isdigit() for gpu in gpus) and environ.get(ORDER) == "PCI_BUS_ID":
         return tuple(int(gpu) for gpu in gpus), f"of the GPUs, those that {name} names are measured"
-    if any(gpu.isdigit() or gpu.startswith(("-", "MIG-")) for gpu in gpus):
+    if any(gpu.isdigit() or gpu.startswith("MIG-") for gpu in gpus):
         return None, f"all GPUs are measured: {name}={said} does not tell which of the driver's they are"
     return tuple(gpus), f"of the GPUs, those that {name} names are measured"
 

@@ -51,8 +51,13 @@ class Intensity:
         if not told.get("slots"):
             _note(problems, f"the daemon has no forecast for {told['zone']}" if told.get("zone") else NO_ZONE)
             return False
-        self.zone = self.zone or told["zone"]
-        self._learn(_series(told))
+        try:
+            series = _series(told)
+        except (KeyError, TypeError, ValueError) as exc:  # a daemon of another version
+            _note(problems, f"the daemon's forecast cannot be used ({exc})")
+            return False
+        self.zone = self.zone or series.id.zone
+        self._learn(series)
         return True
 
     def price(self, pieces: Sequence[Slice], end: datetime, pue: float) -> "tuple[Emitted | None, str | None]":

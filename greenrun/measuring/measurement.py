@@ -170,7 +170,7 @@ class Measurement:
         self._thread.start()
 
     def _first_readings(self) -> Sequence[Reading]:
-        devices = {device.id for device in self._meter.devices()}
+        devices = {device.id for device in self._meter.devices() if device.within is None}
         deadline, pause = monotonic() + READING_LIMIT_S, threading.Event()
         while True:
             readings = self._meter.read({})
@@ -200,17 +200,17 @@ class Measurement:
 
     def _end_after(self, now: datetime, now_s: float, limit_s: float) -> tuple[datetime, float]:
         """Return where to end, by the clock and in monotonic seconds: at the next reading, so that no joule is lost."""
-        self._note_set_back(now)
+        self._note_set_back()
         self._read_until(now, limit_s)
         times = [watch.last_at for watch in self._watches if watch.last_at is not None]
         later_s = (min(times, default=now) - now).total_seconds()
         later_s = later_s if 0 <= later_s <= FRESH_S else 0.0
         return now + timedelta(seconds=later_s), now_s + later_s
 
-    def _note_set_back(self, now: datetime) -> None:
+    def _note_set_back(self) -> None:
         """Where the clock was set back and readings have not caught up, what was used since then is not known."""
         with self._turn:
-            self._is_set_back = any(watch.last_at and watch.last_at > now + SET_BACK for watch in self._watches)
+            self._is_set_back = any(watch.last_at and watch.last_at > utc_now() + SET_BACK for watch in self._watches)
 
     def _read_until(self, instant: datetime, limit_s: float) -> None:
         """Read until every device that was ever read was read after `instant`, or the limit is over."""
@@ -247,7 +247,7 @@ class Measurement:
         summed = counted(uses)
         duration_s, energy_j = end_s - self._start_s, total_j(summed)
         emitted, why = self._intensity.price([piece for use in summed for piece in use.pieces], end, self._choice.pue)
-        is_priced = emitted is not None and emitted.emissions_g is not None
+        emissions_g = emitted.emissions_g if emitted and energy_j is not None else None
         return Result(
             started_at=self._start,
             ended_at=end,
@@ -257,8 +257,8 @@ class Measurement:
             uncertainty_pct=uncertainty_pct(summed, self._choice.widths),
             quality=quality_of(summed).value,
             reason=why_unknown(summed, self.refusals),
-            emissions_g=emitted.emissions_g if emitted else None,
-            emissions_reason=None if is_priced else why or "the energy is unknown",
+            emissions_g=emissions_g,
+            emissions_reason=(why or "the energy is unknown") if emissions_g is None else None,
             zone=self._intensity.zone,
             pue=self._choice.pue,
             intensity=mean_intensity(emitted) if emitted else None,

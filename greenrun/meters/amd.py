@@ -118,7 +118,7 @@ class AmdDriver:
         if whose is None:
             return found
         model = f"{found.device.model} (its energy is in that of {whose.device.id})"
-        return replace(found, device=replace(found.device, model=model), is_silent=True)
+        return replace(found, device=replace(found.device, model=model, within=whose.device.id), is_silent=True)
 
     def _whole(self, index: int, model: str) -> Amd | None:
         found = self._alone(index)

@@ -31,6 +31,8 @@ def output_of(command: Sequence[str], timeout_s: float) -> bytes:
         raise MeterError(f"its command cannot be started ({exc})") from exc
     try:
         output = _output(process, monotonic() + timeout_s)
+    except OSError as exc:
+        raise MeterError(f"its command cannot be watched ({exc})") from exc
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # its leader was not waited for yet, so the number is still its own
@@ -66,11 +68,11 @@ def _output(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None
     try:
         while (left_s := deadline_s - monotonic()) > 0:
             ready = {number for number, _ in poll.poll(left_s * 1000)}
-            more = _more(pipe) if pipe in ready else None
+            more = _more(pipe)  # also when it ended alone: what it wrote between the two looks is there now
             output += more or b""
             if len(output) > LONGEST_BYTES or (ended in ready and not more):
                 return output
-            if more == b"":
+            if more == b"" and pipe in ready:
                 poll.unregister(pipe)
     finally:
         os.close(ended)

@@ -5,6 +5,7 @@ standard input, a poke's number; it says what it read on standard output, and en
 """
 
 import os
+import signal
 import sys
 import threading
 from dataclasses import replace
@@ -42,6 +43,7 @@ class Pokes:
 
 def main(argument: str) -> int:
     """Read what the request asks for until standard input ends; return REFUSED when the meter refuses."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # its parent's, which may hold signals back, would be its own
     request, pokes = unpack_request(argument), Pokes()  # who hears of the parent's end even while a driver is opened
     try:
         backend = open_backend(request)

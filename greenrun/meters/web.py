@@ -1,6 +1,7 @@
 """Ask an address for a small answer, with the standard library alone: no redirect is followed, no proxy asked."""
 
 import http.client
+import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from greenrun.core.errors import MeterError
 from greenrun.meters.answer import LONGEST_BYTES
 
 LONGEST_HEADER = 8 * 1024
+_TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
@@ -41,6 +43,8 @@ def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
         return body
     except (OSError, http.client.HTTPException) as exc:
         raise MeterError(f"its address does not answer as it should ({type(exc).__name__}: {exc})") from exc
+    except ValueError as exc:  # a name that no host can have, or a TLS connection that was hung up meanwhile
+        raise MeterError(f"its address cannot be asked ({type(exc).__name__})") from exc
     finally:
         watchdog.cancel()
         connection.close()
@@ -64,12 +68,12 @@ def _said(status: int) -> str:
 def _header(path: Path) -> Mapping[str, str]:
     try:
         mode = path.stat().st_mode
+        if not S_ISREG(mode) or mode & 0o004:
+            raise MeterError(f"its header file {path} is none, or everybody on this machine may read it: chmod 600 it")
         with path.open(encoding="ascii") as file:
             name, colon, value = file.read(LONGEST_HEADER).strip().partition(":")
     except (OSError, UnicodeDecodeError) as exc:
         raise MeterError(f"its header file {path} cannot be read ({type(exc).__name__})") from exc
-    if not S_ISREG(mode) or mode & 0o004:
-        raise MeterError(f"everybody on this machine may read its header file {path}: chmod 600 it")
-    if not (colon and name.strip() and value.strip() and value.strip().isprintable() and name.isprintable()):
+    if not (colon and _TOKEN.fullmatch(name.strip()) and value.strip() and value.strip().isprintable()):
         raise MeterError(f"its header file {path} holds no header: write one line as `Authorization: Bearer …`")
     return {name.strip(): value.strip()}

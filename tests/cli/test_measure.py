@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -165,6 +166,17 @@ def test_a_meter_at_the_plug_is_told_and_not_added(run: Run, settings: Settings)
     assert told["energy_j"] == pytest.approx(sum(each["energy_j"] for each in gpus))
 
 
+@pytest.mark.system
+def test_a_meter_at_the_plug_that_never_answers_is_not_waited_for(run: Run, settings: Settings) -> None:
+    broken = PLUG[: PLUG.index("command =")] + 'command = ["false"]\nunit = "J"\nevery = "30s"\n'
+    began_s = monotonic()
+    told = answer(run("measure", "--config", str(settings(PRICED + broken)), "--json", "--", "true").out)
+    assert monotonic() - began_s < 15
+    assert told["devices"][-1]["energy_j"] is None
+    assert told["energy_j"] is not None
+    assert any("exit code 1" in note for note in told["notes"])
+
+
 # the intensity
 
 UNKNOWN_ZONE = {"zone": None, "provider": None, "rung": "none", "slots": []}
@@ -184,8 +196,16 @@ def test_the_daemon_tells_the_intensity_of_its_zone(run: Run, cpu: FakeZone, api
     api.get("/v1/forecast", forecast(utc_now()))
     told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
     assert told["zone"] == "GB"
-    assert told["intensity"] == {"g_per_kwh": 100.0, "kind": "forecast", "provider": "uk", "kinds": {"forecast": 1.0}}
+    assert told["intensity"].pop("g_per_kwh") == pytest.approx(100.0)
+    assert told["intensity"] == {"kind": "forecast", "provider": "uk", "kinds": {"forecast": 1.0}}
     assert told["emissions_g"] == 0.0
+
+
+def test_a_daemon_whose_answer_cannot_be_used_is_a_reason(run: Run, cpu: FakeZone, api: FakeApi) -> None:
+    told = forecast(utc_now())
+    api.get("/v1/forecast", {**told, "slots": [{**slot, "kind": "guessed"} for slot in told["slots"]]})
+    ran = run("measure", "--json", "--meter", "none", "--for", "0.2s")
+    assert (ran.err, answer(ran.out)["emissions_g"]) == ("", None)
 
 
 def test_a_daemon_without_a_zone_leaves_emissions_unknown(run: Run, cpu: FakeZone, api: FakeApi) -> None:
@@ -235,6 +255,17 @@ def test_what_cannot_be_executed_is_told_as_a_shell_does(run: Run, tmp_path: Pat
     missing, plain = run("measure", *NOTHING, "--", "no-such-command"), run("measure", *NOTHING, "--", "./plain")
     assert (missing.code, plain.code) == (127, 126)
     assert missing.err.splitlines()[-1] == "error: there is no command 'no-such-command'; nothing was run"
+
+
+@pytest.mark.parametrize("words", [("--output", "/dev/full"), ("--json",)])
+def test_a_result_that_cannot_be_written_changes_nothing_of_how_the_command_ended(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *NOTHING, *words, "--", "sh", "-c", "exit 4"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert "what was measured cannot be written (No space left on device); the command ran" in done.stderr
 
 
 def test_output_is_the_command_s_own_and_the_summary_goes_to_stderr() -> None:
@@ -304,7 +335,7 @@ def signalled(number: int, *words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_is_passed_on_and_what_was_measured_is_told(number: signal.Signals) -> None:
     script = f"trap 'echo got; exit 7' {number.name.removeprefix('SIG')}; echo ready; while :; do sleep 0.05; done"
     code, out, _ = signalled(number, "--", "sh", "-c", script)
@@ -331,6 +362,44 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
     assert process.wait(20) == 5
     os.close(terminal)
     assert b"got 1" in shown
+
+
+def test_a_signal_that_comes_before_the_command_is_not_lost(tmp_path: Path) -> None:
+    """Meters may take seconds to open, and the terminal sends its signal to those that are there."""
+    code = (
+        "import os, signal\nfrom greenrun.cli.running import held_signals, run_command\n"
+        "with held_signals():\n    os.kill(os.getpid(), signal.SIGINT); run_command(['touch', 'ran'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "SIGINT came before 'touch' was started; nothing was run" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.system
+def test_a_signal_that_it_was_started_to_ignore_ends_nothing(tmp_path: Path) -> None:
+    """As with nohup, when somebody logs out."""
+    process = subprocess.Popen(
+        ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *COMMAND, "--meter", "none", "--json", "--for", "1s"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "GREENRUN_DEVICES__POWERCAP": str(tmp_path / "none")},
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert "not measured: rapl" in process.stderr.readline()
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert answer(out)["duration_s"] >= 1
+
+
+@pytest.mark.system
+def test_what_reads_the_meters_holds_back_no_signal(cpu: FakeZone) -> None:
+    """A command that it asks would otherwise be deaf to TERM."""
+    look = (
+        "import os, psutil\nfor each in psutil.Process(os.getppid()).children():\n    each.pid == os.getpid() or print("
+    )
+    look += "[line for line in open(f'/proc/{each.pid}/status') if line.startswith('SigBlk')])"
+    done = measured("--meter", "none", "--", sys.executable, "-c", look)
+    assert done.stdout == "['SigBlk:\\t0000000000000000\\n']\n"
 
 
 def read_until(terminal: int, awaited: bytes) -> bytes:

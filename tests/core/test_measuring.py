@@ -1,5 +1,6 @@
 """What a device used over a window: exact where it was read, unknown where it was not, however often it is folded."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,6 +128,23 @@ def test_a_meter_at_the_plug_is_not_added_to_what_is_behind_it() -> None:
     both = [use(300.0), use(900.0, PLUG)]
     assert counted(both) == both[:1]
     assert counted(both[1:]) == both[1:]
+
+
+def test_a_part_whose_energy_is_in_that_of_another_is_not_added_to_it() -> None:
+    part = replace(GPU, id="GPU-b", within=GPU.id)
+    both = [use(300.0), use(None, part)]
+    assert counted(both) == both[:1]
+    assert counted(both[1:]) == both[1:]
+    assert Watch(part, at(0)).used(at(9)).reason == "its energy is in that of GPU-a"
+
+
+def test_a_counter_at_the_plug_that_did_not_move_tells_nothing() -> None:
+    """One of kWh stands still for minutes: that is no energy of 0."""
+    watch = Watch(PLUG, at(0), gap_s=10 * GAP_S)
+    watch.hear([reading(float(second), device="plug", energy_j=7.0) for second in range(0, 41, 10)])
+    told = watch.used(at(35))
+    assert (told.energy_j, told.quality, told.pieces[0].energy_j) == (None, Quality.UNKNOWN, None)
+    assert (told.reason or "").startswith("its counter did not move")
 
 
 def test_readings_as_seldom_as_a_meter_gives_them_are_no_gap() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 import greenrun
+from greenrun.clock import utc_now
 from greenrun.core.errors import ConfigError
 from greenrun.measuring import Measurement, measurement
 from greenrun.measuring.choosing import choose, visible
@@ -105,6 +107,36 @@ def test_a_long_measurement_folds_what_it_heard_and_asks_again(cpu: FakeZone, mo
     assert m.energy_j == pytest.approx(90.0, rel=0.1)
 
 
+def test_a_clock_that_was_set_back_makes_it_unknown_and_does_not_leave_out_a_part(
+    cpu: FakeZone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The readings since then are before those that were heard, and their joules are nobody's."""
+    with greenrun.measure(meter="none") as m:
+        use(cpu, m, 60.0)
+        monkeypatch.setattr(measurement, "utc_now", lambda: utc_now() - timedelta(seconds=5))
+    assert (m.energy_j, m.emissions_g) == (None, None)
+    assert "the clock was set back" in str(m)
+
+
+def test_what_an_end_may_still_need_is_not_folded(cpu: FakeZone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instant that is being waited for may be in the minute before a look at the meters."""
+    folded: list[datetime] = []
+    monkeypatch.setattr(measurement, "BEAT_S", 0.02)
+    monkeypatch.setattr(measurement.Watch, "fold", lambda self, through: folded.append(through))
+    with greenrun.measure(meter="none"):
+        until(lambda: folded)
+    assert max(folded) < utc_now() - timedelta(seconds=measurement.READING_LIMIT_S)
+
+
+def test_sources_are_closed_whoever_asked_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(measurement.Intensity, "covers", lambda self, end: True)
+    monkeypatch.setattr(measurement.Intensity, "close", lambda self: closed.append(1))
+    with greenrun.measure(meter="none", cpu_meter="none"):
+        pass
+    assert closed == [1]
+
+
 def test_figures_before_the_end_are_refused_and_so_is_a_second_use() -> None:
     once = greenrun.measure(meter="none", cpu_meter="none")
     with pytest.raises(RuntimeError, match="has not begun"):
@@ -159,7 +191,9 @@ def test_importing_greenrun_loads_next_to_nothing() -> None:
     ("environ", "include", "note"),
     [
         ({}, None, None),
-        ({"CUDA_VISIBLE_DEVICES": ""}, (), "no GPU is measured"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, (), "so none is measured"),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, (), "so none is measured"),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a,-1,GPU-b"}, ("GPU-a",), "names are measured"),
         ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}, ("GPU-a", "GPU-b"), "names are measured"),
         ({"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, (1,), "names are measured"),
         ({"CUDA_VISIBLE_DEVICES": "1"}, None, "all GPUs are measured"),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from greenrun.clock import utc_now
+from tests.meters.amd.bench import play
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square
 
 pytestmark = pytest.mark.system
@@ -122,6 +123,19 @@ def test_a_gpu_that_is_lost_to_the_end_makes_the_sum_unknown_and_nothing_else(tm
     assert lost["gap_s"] > 0
     assert (answer["energy_j"], answer["exit_code"]) == (None, 0)
     assert "before the end" in answer["reason"]
+
+
+def test_a_die_whose_energy_is_in_that_of_another_leaves_the_sum_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = {"trace": [[0.0, 500.0]], "name": "AMD Instinct MI250X"}
+    play(monkeypatch, tmp_path, card, {**card, "silent": True}, t0=monotonic())
+    answer = measured("--meter", "amd", "--cpu-meter", "none", "--json", "--", "sleep", "2")
+    whole, part = answer["devices"]
+    assert answer["energy_j"] == whole["energy_j"] == pytest.approx(500 * answer["duration_s"], rel=0.01)
+    assert (part["energy_j"], part["in_total"]) == (None, False)
+    assert part["reason"] == f"its energy is in that of {whole['id']}"
+    assert answer["duration_s"] < 3
 
 
 def test_a_driver_that_hangs_costs_no_joule_and_stops_nobody(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A command is run for its output and surely ends, whatever it does."""
 
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -69,6 +70,39 @@ def test_one_that_fails_hangs_or_floods_is_ended_and_told_of(script: str, said: 
 def test_one_that_does_not_exist_is_told_of() -> None:
     with pytest.raises(MeterError, match="cannot be started"):
         output_of(("/no/such/command",), LIMIT_S)
+
+
+class LatePoll:
+    """Tells of a process's end, and not of what it wrote at the very same time."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
+    def register(self, number: int, _: int) -> None:
+        self._numbers.append(number)
+
+    def unregister(self, number: int) -> None:
+        self._numbers.remove(number)
+
+    def poll(self, _: float) -> list[tuple[int, int]]:
+        ended = self._numbers[-1]
+        assert select.select([ended], [], [], LIMIT_S)[0]
+        return [(ended, select.POLLIN)]
+
+
+def test_what_it_wrote_just_before_its_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a number would be a number too."""
+    monkeypatch.setattr(select, "poll", LatePoll)
+    assert output_of(shell("echo 12"), LIMIT_S) == b"12\n"
+
+
+def test_a_kernel_that_cannot_tell_of_its_end_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> int:
+        raise OSError("Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(MeterError, match="cannot be watched"):
+        output_of(shell("sleep 60"), LIMIT_S)
 
 
 @pytest.mark.parametrize("leader", ["", "; sleep 60"], ids=["its leader ends", "its leader hangs"])

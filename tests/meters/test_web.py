@@ -1,5 +1,6 @@
 """An address is asked for a small answer in a bounded time, and what opens it is never told."""
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -96,6 +97,19 @@ def test_one_that_takes_long_is_given_up(serve: Serve, parts: tuple[bytes, ...])
     assert monotonic() - began_s < LIMIT_S
 
 
+def test_a_header_file_that_is_a_pipe_holds_up_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "header", 0o600)
+    with pytest.raises(MeterError, match="is none, or everybody"):
+        body_at("http://127.0.0.1:9/", tmp_path / "header", LIMIT_S)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example"])
+def test_a_name_that_no_host_can_have_is_told_of(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda name, *_: name.encode("idna"))
+    with pytest.raises(MeterError, match="its address cannot be asked"):
+        body_at(f"http://{host}/", None, LIMIT_S)
+
+
 def test_one_that_nobody_serves_is_told_of() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -106,8 +120,9 @@ def test_one_that_nobody_serves_is_told_of() -> None:
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
-        ("Authorization: Bearer hush", 0o604, "everybody on this machine may read"),
+        ("Authorization: Bearer hush", 0o604, "everybody on this machine may read it"),
         ("hush", 0o600, "holds no header"),
+        ("Authorization Bearer hush: y", 0o600, "holds no header"),
         ("Authorization: hush\r\nX: y", 0o600, "holds no header"),
         ("", 0o600, "holds no header"),
         ("Authorization: hüsh", 0o600, "cannot be read"),

@@ -195,6 +195,7 @@ def test_a_die_whose_energy_is_in_anothers_is_neither_told_as_0_nor_twice(
         "AMD Instinct MI250X",
         f"AMD Instinct MI250X (its energy is in that of {uuid(0)})",
     ]
+    assert [device.within for device in bench.backend.devices] == [None, uuid(0)]
     assert bench.of(1) == []
     assert bench.used_j(0) == pytest.approx(500 * 20, rel=0.001)
     assert set(bench.troubles(1)) == {"unreadable"}
