@@ -126,7 +126,8 @@ def _with_exit_code(result: "Result", code: int) -> "Result":
 
 def _tell(result: "Result", file: TextIO | None, *, as_json: bool, is_command: bool) -> None:
     if file is not None:
-        print(json.dumps(result.to_dict(), ensure_ascii=False), file=file, flush=True)
+        with file:
+            print(json.dumps(result.to_dict(), ensure_ascii=False), file=file)
     elif as_json:
         print_json(result.to_dict())
     if file is not None or not as_json:

@@ -113,8 +113,9 @@ def settle(store: Store, part: float = 1.0, dice: random.Random | None = None) -
     chance = (dice or random.Random(1)).random
     rows = [row for row in store.unsettled(NOW, limit=100_000) if chance() < part]
     store.settle({key: _priced(piece, intensity(piece.start), Kind.MEASURED) for key, piece, _ in rows}, now=NOW)
+    measured = {UK: values()}
     while ready := store.comparable(store.uncompared(NOW, limit=100_000), NOW):
-        store.book_baselines([compare(run, {UK: values()}) for run in ready], now=NOW)
+        store.book_baselines([compare(run, measured) for run in ready], now=NOW)
 
 
 def _priced(piece: Slice, g_per_kwh: float, kind: Kind) -> Priced:
