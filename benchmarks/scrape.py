@@ -58,6 +58,7 @@ CPU_DEVICES = [
 DEVICES = [*GPU_DEVICES, *CPU_DEVICES]
 VITALS = Vitals(power_w=300.0, power_limit_w=400.0, utilization=0.97, memory_used_bytes=1 << 36, temperature_c=61.0)
 PROVIDERS = ("uk", "entsoe", "energy_charts")
+ASKED = (*PROVIDERS, "watttime")  # the last one tells what one more kWh emits
 LEADS = tuple(
     ForecastQuality(
         lead_h=lead_h, issues=90, hours=540, mean_absolute_error_g_per_kwh=9.0, bias_g_per_kwh=1.0,
@@ -139,7 +140,7 @@ def count_besides(store: Store) -> None:
 
 
 def state_of() -> LiveState:
-    """What the daemon would tell besides: of three zones, a source for each, eight GPUs and two processors."""
+    """What the daemon would tell besides: of three zones, a source for each and a marginal one, of GPUs and CPUs."""
     health = MeterHealth(
         devices=tuple(DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES, vitals=VITALS) for row in DEVICES),
         lag_s=0.5,
@@ -147,12 +148,12 @@ def state_of() -> LiveState:
     forecasts = {zone: forecast(provider, zone) for provider, zone in zip(PROVIDERS, ZONES, strict=True)}
     standings = {zone: Standing(rung=Rung.FRESH, forecast=told) for zone, told in forecasts.items()}
     quality = [Judged(series=told.series.id, leads=LEADS) for told in forecasts.values()]
-    asking = {provider: Seen(REQUEST_DURATION) for provider in PROVIDERS}
+    asking = {provider: Seen(REQUEST_DURATION) for provider in ASKED}
     return LiveState(
         now=lambda: NOW, plan=lambda: Plan(made_at=NOW), devices=lambda: DEVICES, meter=lambda: health,
         health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW), asking=lambda: asking,
         standings=lambda: standings, words=lambda: [Word(forecast=told, since=NOW) for told in forecasts.values()],
-        requests=lambda: dict.fromkeys(PROVIDERS, 7), quota_left=lambda: dict.fromkeys(PROVIDERS, 99),
+        requests=lambda: dict.fromkeys(ASKED, 7), quota_left=lambda: dict.fromkeys(ASKED, 99),
         quality=lambda: quality, room=lambda: Room(free=1, size=2),
     )  # fmt: skip
 

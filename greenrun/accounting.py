@@ -121,7 +121,7 @@ class Books:
         device, start, since_run = rows[0].device, mark.at if mark else rows[0].at, mark.since_run if mark else 0
         is_shared = component is not Component.GPU
         through = owners.through(device, is_shared=is_shared)
-        users = owners.users(device, since_run) if is_shared else {}
+        users = owners.users(device) if is_shared else {}
         own = [] if is_shared else owners.holds(device, since_run)
         clear = exclusive(own)
         if clear != sorted(own, key=lambda hold: hold.run_id):
@@ -146,8 +146,7 @@ class Books:
             start=mark.at, end=mark.at + LOST, energy_j=None, quality=Quality.UNKNOWN,
         )  # fmt: skip
         _, new = cut(None, [first], [], [], first.at)
-        ended = owners.last_ended(mark.device, is_shared=component is not Component.GPU)
-        return [lost], new and replace(new, since_run=max(mark.since_run, ended + 1))
+        return [lost], new and replace(new, since_run=max(mark.since_run, owners.last_ended(mark.device) + 1))
 
     def _tell(self, cause: str, device: str, what: str, **more: str) -> None:
         """Count a failure, and log it once for each device."""
@@ -185,9 +184,9 @@ class _Owners:
         """Return the holds of a device that one run has at a time."""
         return [hold for hold in self._holds.get(device, ()) if hold.run_id >= since_run]
 
-    def users(self, device: str, since_run: int) -> Mapping[str, Hold]:
+    def users(self, device: str) -> Mapping[str, Hold]:
         """Return the runs that may have used a device that all do, by label."""
-        return users_of(device, self._runs, self._observed, since_run=since_run)
+        return users_of(device, self._runs, self._observed)
 
     def through(self, device: str, *, is_shared: bool) -> datetime:
         """Return the last instant up to which it is known who used it."""
@@ -199,9 +198,9 @@ class _Owners:
         """Return the run that has the device now."""
         return holder(device, self._observed)
 
-    def last_ended(self, device: str, *, is_shared: bool) -> int:
-        """Return the last run that had used the device and has ended, 0 for none."""
-        ended = [run for run in self._runs if run.ended_at is not None and (is_shared or device in run.devices)]
+    def last_ended(self, device: str) -> int:
+        """Return the last run that had held the device and has ended, 0 for none."""
+        ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
         return max((run.id for run in ended), default=0)
 
 

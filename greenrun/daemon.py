@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,7 @@ from greenrun.engine import Engine
 from greenrun.executors.local import LocalExecutor
 from greenrun.logs import configure_logs
 from greenrun.meters import open_meter
-from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
+from greenrun.metrics import Health, MetricsCollector, registry_of
 from greenrun.metronome import Metronome
 from greenrun.parts import api_settings, engine_settings, open_grid, open_marginal, open_monthly, report_settings
 from greenrun.providers import Provider
@@ -42,6 +41,7 @@ from greenrun.readiness import notify
 from greenrun.reports.build import Reports
 from greenrun.sources import Sources
 from greenrun.store import Store
+from greenrun.vitals import Vitals
 
 log = structlog.get_logger("greenrun.daemon")
 
@@ -59,6 +59,7 @@ def serve(config_path: Path | None = None) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
     with ExitStack() as parts:
         daemon = Daemon(config, parts)
         daemon.start()
@@ -131,7 +132,7 @@ class Daemon:
         soon = utc_now() + timedelta(minutes=1)
         self._metronome.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
         if self._monthly is not None:  # beside the ticks: it only reads what is booked
-            self._metronome.every(HOUSEKEEPING_EVERY, self._monthly.write_due, name="monthly reports", first=soon)
+            self._metronome.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
         self._metronome.start()
         self._server = self._serve()
         log.info(
@@ -270,37 +271,16 @@ class Daemon:
         self._unix.close()
 
     def _serve(self) -> ServerHandle:
-        state = LiveState(
-            now=utc_now, plan=self.plan, health=self.health,
-            standings=lambda: {grid.zone: grid.standing for grid in self._engine.grids if grid.zone},
-            words=lambda: [word for grid in self._engine.grids for word in grid.words],
-            devices=self.devices,
-            requests=lambda: dict(self._engine.asked.requests), failures=lambda: dict(self._engine.asked.failures),
-            dropped=lambda: {(web.name, cause): n for web in self._webs() for cause, n in [*web.dropped.items()]},
-            quota_left=lambda: {web.name: web.quota_left for web in self._webs() if web.quota_left is not None},
-            plan_changes=lambda: self._engine.plan_changes, put_offs=lambda: self._engine.put_offs,
-            anomalous=lambda: self._engine.watch.ongoing,
-            quality=lambda: self.quality.latest, meter=self._meter.health,
-            examples=lambda: dict(self._store.examples), write_failures=lambda: self._store.write_failures,
-            planning=lambda: self._engine.planning, asking=lambda: dict(self._engine.asked.seconds),
-            room=partial(_room, self._config.paths.state),
-            pue=self._config.devices.pue,
+        vitals = Vitals(
+            engine=self._engine, store=self._store, meter=self._meter, quality=self.quality, monthly=self._monthly,
+            webs=tuple(self._webs()), health=self.health, state=self._config.paths.state, pue=self._config.devices.pue,
         )  # fmt: skip
-        collector = MetricsCollector(self._store, state)
+        collector = MetricsCollector(self._store, vitals.live_state())
         collector.warm()
         registry = registry_of(collector)
         settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
-
-
-def _room(state: Path) -> Room | None:
-    """Return how full the state folder's file system is; None when it cannot tell."""
-    try:
-        usage = shutil.disk_usage(state)
-    except OSError:
-        return None
-    return Room(free=usage.free, size=usage.total)
 
 
 def _lock_state(state: Path) -> Callable[[], None]:

@@ -4,7 +4,7 @@ Every step is a short transaction with a compare-and-set, so a crash between any
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,12 +12,13 @@ import structlog
 
 from greenrun.accounting import Books, Observed
 from greenrun.asking import Tally
+from greenrun.clearing import awaited, clear_queue
 from greenrun.clock import stopwatch
 from greenrun.core.admission import admit_each
 from greenrun.core.anomalies import Limits
 from greenrun.core.arrivals import Arrivals
 from greenrun.core.decisions import decide, expected_end, suspensions
-from greenrun.core.dependencies import blocked, hopeless
+from greenrun.core.dependencies import blocked
 from greenrun.core.energy import gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.histogram import PLAN_DURATION, Seen
@@ -28,7 +29,6 @@ from greenrun.core.news import is_news
 from greenrun.core.plan import DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planner import plan
 from greenrun.core.pools import kind_of, pools_of
-from greenrun.core.reasons import Reason, ReasonCode, because
 from greenrun.core.usual import MEMORY, MOST, usual_arrivals
 from greenrun.grid import Grid, News
 from greenrun.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
@@ -37,7 +37,6 @@ from greenrun.watch import Watch
 
 log = structlog.get_logger("greenrun.engine")
 
-SCHEDULER = "scheduler"
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
 
 
@@ -114,7 +113,7 @@ class Engine:
         self._account(observed, now)
         self.watch.look(observed, now)
         self._supervision.reap(observed, now)
-        self._clear_queue(now)
+        clear_queue(self._store, self.settings.options, now)
         situation = self._situation(now)
         self._plan(situation)
         if self.plan is not self._published:
@@ -155,7 +154,7 @@ class Engine:
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
-        situation = replace(situation, states={**situation.states, **self._states(specs)})
+        situation = replace(situation, states={**situation.states, **awaited(self._store, specs)})
         known = [*(job.id for job in situation.jobs), *situation.ends, *(row.job.id for row in situation.running)]
         new_id = max(known, default=0) + 1  # sorts last, as the next id will
         jobs = [
@@ -190,32 +189,6 @@ class Engine:
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
         self._books.settle(self.grid.settle_after, now, self.grid.marginal.settle_after)
 
-    def _clear_queue(self, now: datetime) -> None:
-        """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
-        queued = self._store.jobs([State.QUEUED])
-        states = self._states(job.spec for job in queued)
-        for job in queued:  # by id, so that those which a job waits for come before it
-            latest = job.latest_start(self.settings.options.default_max_delay)
-            may_expire = job.spec.expire and not job.spec.start_now and not job.progress  # it has not begun yet
-            if job.cancel_requested:
-                states[job.id] = self._end_queued(job, State.CANCELLED, because(ReasonCode.CANCELLED), now)
-            elif why := hopeless(job, states):
-                states[job.id] = self._end_queued(job, State.CANCELLED, why, now)
-            elif may_expire and now > latest + self.settings.options.due_grace:
-                why = because(ReasonCode.EXPIRED, latest=latest.isoformat())
-                states[job.id] = self._end_queued(job, State.EXPIRED, why, now)
-
-    def _end_queued(self, job: Job, state: State, reason: Reason, now: datetime) -> State:
-        """End a queued job and return its new state, or its old one when it moved on meanwhile."""
-        if not self._store.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
-            return job.state
-        log.info("ended", job=job.id, outcome=state.value)
-        return state
-
-    def _states(self, specs: Iterable[JobSpec]) -> dict[int, State]:
-        """The states of the jobs that these wait for."""
-        return dict(self._store.job_states({row.job_id for spec in specs for row in spec.after}))
-
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""
         known = gpus(self._meter.devices())
@@ -234,7 +207,7 @@ class Engine:
             now=now,
             jobs=queued,
             running=tuple(running.values()),
-            states=self._states(job.spec for job in queued),
+            states=awaited(self._store, (job.spec for job in queued)),
             ends={run.job_id: at for run, at in staying.items() if run.id not in self._supervision.suspending},
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,

@@ -98,6 +98,7 @@ def report_settings(config: Config, sources: Sequence[Provider], day_ahead: DayA
         place=Place(host=platform.node() or None, site=config.reports.site or None, cpu_model=_cpu_model()),
         widths=Widths(**config.uncertainty.model_dump()),
         boamps=config.reports.boamps,
+        settles=bool(config.grid.history_names),
     )
 
 

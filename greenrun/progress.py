@@ -1,7 +1,7 @@
 """What runs say of the work they have done: believed where it can be true, and kept a little at a time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -61,6 +61,8 @@ class WorkDone:
         told.unit, told.said_at = status.work_unit, status.work_at or now
         if told.progress is None:  # what it had grown by before it was watched tells no interval
             told.progress = Progress(work=work, at=now, grew=run.work is not None and work > run.work)
+        elif now < told.progress.at:  # the clock was set back: it begins to wait anew
+            told.progress, told.stored_at = replace(told.progress, work=work, at=now), None
         elif work > told.progress.work:
             told.progress = told.progress.grown(work, now)
         if told.stored_at is None or not now < told.stored_at + KEEP_EVERY or status.phase is not Phase.RUNNING:

@@ -56,7 +56,7 @@ class ForecastQuality:
         done: CounterKey = (JUDGED_UNTIL, (("grid_zone", zone),))
         before_s = self._store.counters().get(done, 0.0)
         start_s = max(before_s, _full_hour_s(now - LATEST))
-        measured = self._store.measured(zone, datetime.fromtimestamp(start_s, UTC), now)
+        measured = self._store.measured(zone, datetime.fromtimestamp(start_s, UTC), now, without=self._without)
         end_s = _full_hour_s(min(now, measured.end)) if measured and measured.end else start_s
         if measured is None or end_s <= start_s:
             return

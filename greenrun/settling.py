@@ -46,7 +46,7 @@ class Settling:
             self._store.settle(known, now=now, stage=self._stage)
         self._in_vain_at = now if not known and len(rows) < SETTLE_AT_ONCE else None
         # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
-        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE and not known else None
+        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE else None
         return len(known)
 
     def measured_over(self, pieces: Sequence[Slice], final_after: timedelta | None = None) -> list[Series]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from greenrun.core.anomalies import Limits, Progress, Sign, gpu_idle, power_off, stuck
-from greenrun.core.energy import Slice
+from greenrun.core.energy import Component, Slice
 from greenrun.core.experience import LearnedPower, learn_power
 from greenrun.core.holding import Observed
 from greenrun.core.job import Anomaly, Run
@@ -31,10 +31,16 @@ class _Watched:
     has_asked: bool = False
 
     def add(self, more: Sequence[Slice], window: timedelta) -> None:
-        """Take in slices that were just booked, and forget what lies further back than `window`."""
-        self.pieces += more
-        last = max(piece.end for piece in self.pieces)
-        self.pieces = [piece for piece in self.pieces if piece.end > last - window]
+        """Take in slices that were just booked, and forget what lies further back than `window`.
+
+        What a device had after these began is of a time before the clock was set back, and forgotten too.
+        """
+        starts: dict[str, datetime] = {}
+        for piece in more:
+            starts[piece.device] = min(piece.start, starts.get(piece.device, piece.start))
+        known = [piece for piece in self.pieces if piece.end <= starts.get(piece.device, piece.end)]
+        last = max(piece.end for piece in more)
+        self.pieces = [piece for piece in (*known, *more) if piece.end > last - window]
 
 
 class Booked(Protocol):
@@ -71,7 +77,7 @@ class Watch:
         self._recall(running)
         new: dict[int, list[Slice]] = {}
         for piece in self._booked.latest:
-            if piece.run_id in running:
+            if piece.run_id in running and piece.component is Component.GPU:
                 new.setdefault(piece.run_id, []).append(piece)
         progress = self._work.progress
         for run_id in (*new, *progress):

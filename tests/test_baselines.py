@@ -12,7 +12,7 @@ import pytest
 
 from greenrun.core import baseline
 from greenrun.core.energy import Mark
-from greenrun.core.job import Outcome, State
+from greenrun.core.job import Dependency, Outcome, State
 from greenrun.core.reasons import Reason, ReasonCode
 from greenrun.store import Store
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
@@ -48,16 +48,23 @@ def day(store: Store, **options: Any) -> World:
     return world
 
 
-def ended(store: Store, start: float, end: float, *devices: str, job: int | None = None) -> int:
+def ended(
+    store: Store,
+    start: float,
+    end: float,
+    *devices: str,
+    job: int | None = None,
+    how: tuple[Outcome, State] = (Outcome.SUCCEEDED, State.SUCCEEDED),
+) -> int:
     """A run that held these devices, in hours; of a job that was submitted at T0."""
     if job is None:
         job = store.add_job(spec(60, gpus=len(devices)), user="ada", uid=1, now=T0)[0].id
     run = store.claim(job, devices, reason=WHY, now=T0 + start * HOUR)
     assert run is not None
     store.close_run(
-        run.id, outcome=Outcome.SUCCEEDED, exit_code=0, log=None,
+        run.id, outcome=how[0], exit_code=0, log=None,
         started_at=T0 + start * HOUR, ended_at=T0 + end * HOUR,
-        job_state=State.SUCCEEDED, reason=WHY, now=T0 + end * HOUR,
+        job_state=how[1], reason=WHY, now=T0 + end * HOUR,
     )  # fmt: skip
     return run.id
 
@@ -82,15 +89,43 @@ def test_a_device_is_told_from_one_whose_name_is_a_part_of_its_own(store: Store)
     assert places(store) == {first: ("00:00", "02:00"), second: ("00:00", "01:00")}
 
 
+def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_was_free(store: Store) -> None:
+    first = store.add_job(spec(60), user="ada", uid=1, now=T0)[0].id
+    second = store.add_job(spec(60, after=(Dependency(job_id=first),)), user="ada", uid=1, now=T0)[0].id
+    runs = ended(store, 5, 7, "a", job=first), ended(store, 8, 9, "b", job=second)
+    assert places(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
+    assert places_when_opened(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "took"), [(Outcome.CHECKPOINTED, ("02:00", "02:30")), (Outcome.FAILED, ("02:00", "03:00"))]
+)
+def test_only_what_was_suspended_had_to_load(store: Store, outcome: Outcome, took: tuple[str, str]) -> None:
+    job = store.add_job(spec(60, restart_cost=HOUR / 2), user="ada", uid=1, now=T0)[0].id
+    first, second = ended(store, 5, 7, "a", job=job, how=(outcome, State.QUEUED)), ended(store, 8, 9, "b", job=job)
+    assert places(store) == {first: ("00:00", "02:00"), second: took}
+    assert places_when_opened(store) == {first: ("00:00", "02:00"), second: took}
+
+
 def test_runs_of_a_database_that_is_older_get_their_places_when_it_is_opened(store: Store) -> None:
     for start, devices in ((5, "a"), (7, "ab"), (8, "b")):
         ended(store, start, start + 1, *devices)
     before = places(store)
+    assert places_when_opened(store) == before
+
+
+def test_those_that_have_a_place_keep_it_and_the_others_make_room_when_it_is_opened(store: Store) -> None:
+    runs = [ended(store, start, start + 2, "a") for start in (5, 7, 9)]
+    before = places(store)
+    assert places_when_opened(store, f"DELETE FROM baselines WHERE run_id = {runs[1]}") == before
+
+
+def places_when_opened(store: Store, forget: str = "DELETE FROM baselines") -> dict[int, tuple[str, str]]:
+    """Where runs would have been as a store finds that is opened once this was forgotten."""
     with closing(sqlite3.connect(store.path)) as connection, connection:
-        connection.execute("DELETE FROM baselines")
-    store.close()
+        connection.execute(forget)
     with Store(store.path) as again:
-        assert places(again) == before
+        return places(again)
 
 
 def test_a_run_whose_clock_was_set_back_has_a_place_all_the_same(store: Store) -> None:

@@ -194,7 +194,8 @@ def test_the_hash_follows_what_decides_figures_and_nothing_else(file: Path) -> N
     def made(text: str) -> str:
         return config_hash(load(file, text))
 
-    other: Any = {FIXED, FIXED.replace("0.31", "0.32"), FIXED + "[devices]\npue = 1.2\n", ""}
+    wide = FIXED + "[uncertainty]\nmeasured = 0.02\n"
+    other: Any = {FIXED, FIXED.replace("0.31", "0.32"), FIXED + "[devices]\npue = 1.2\n", wide, ""}
     assert len({made(text) for text in other}) == len(other)
     key = '[provider.maps]\nkind = "electricity_maps"\nkey_file = "{}"\ntimeout = "{}"\n'
     assert made(key.format("a.key", "5s")) == made(key.format("b.key", "9s"))

@@ -1,5 +1,6 @@
 """The quality of forecasts is judged from the store, kept at hand, and served as it is."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.histogram import FORECAST_ERROR
-from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal, slots_of
 from greenrun.core.quality import DAY_H, LEADS_H, MISSING_WINDOW, Quality
 from greenrun.quality import ForecastQuality, Judged
 from greenrun.store import Store
@@ -106,6 +107,14 @@ def test_the_error_of_each_measured_hour_is_counted_once_also_over_a_restart(sto
     assert 0 < before < errors(store, "1h")
     assert (errors(store, "1h"), errors(store, "24h")) == (90 + 25, 16 * 6)  # forecasts are good for a day; of 30 hours
     assert errors(store, "1h", "sum") == 20.0 * errors(store, "1h")
+
+
+def test_errors_are_of_averages_though_a_marginal_source_knows_more_of_the_time(store: Store) -> None:
+    beside = series("moer", -24, 120, Kind.MEASURED)
+    marginal = replace(beside, id=replace(beside.id, signal=Signal.MARGINAL))
+    store.save_intensities(marginal, fetched_at=NOW)
+    ForecastQuality(store, ["GB"], {"moer"}).refresh(NOW)
+    assert errors(store, "1h") == 90 + 25
 
 
 def test_hours_are_counted_when_they_are_measured_and_not_before(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import fsum
@@ -13,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Device, Quality, Reading
-from greenrun.core.job import JobSpec
+from greenrun.core.job import JobSpec, Outcome, State
 from greenrun.core.ledger import Entry
+from greenrun.core.reasons import ReasonCode, because
 from greenrun.store import Store
 from tests.test_conservation import counted
 from tests.test_emissions_invariance import BEATS, DAY, END, EXAMPLES, STARTS, Beat, _spec, _tick_through
+from tests.trouble import HOUR, MINUTE, POWER_W, Hardware
 from tests.world import T0, WATTS, Process, World, WorldMeter, open_store
 
 CPU_W = {"cpu-0": 90.0, "cpu-0-dram": 12.5}
@@ -163,3 +166,35 @@ def test_a_job_without_gpus_is_told_what_it_used(tmp_path: Path) -> None:
                 assert run.started_at is not None
                 assert run.ended_at is not None
                 assert run.started_at <= row.slice.start < row.slice.end <= run.ended_at
+
+
+class SharedHardware(Hardware):
+    """A CPU whose clock may be set; half of what it does is the first run's."""
+
+    def devices(self) -> Sequence[Device]:
+        return [replace(self.device, kind=Component.CPU)]
+
+    def reading(self) -> Reading:
+        return replace(super().reading(), shares={"1.1": 0.5})
+
+
+def test_a_clock_set_back_takes_nothing_from_a_run_that_goes_on_beside_one_that_has_ended(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        hardware = SharedHardware(store)
+        hardware.pass_time(MINUTE)
+        hardware.begin()
+        (going_on,) = hardware.live
+        with_no_gpu, _ = store.add_job(_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
+        short = store.claim(with_no_gpu.id, [], reason=because(ReasonCode.ASKED_NOW), now=hardware.clock)
+        assert short is not None
+        hardware.pass_time(HOUR)
+        store.close_run(
+            short.id, outcome=Outcome.SUCCEEDED, exit_code=0, started_at=going_on.started_at, ended_at=hardware.clock,
+            log=None, job_state=State.SUCCEEDED, reason=because(ReasonCode.SUCCEEDED), now=hardware.clock,
+        )  # fmt: skip
+        hardware.pass_time(MINUTE)
+        before_j = hardware.total(going_on.id).energy_j or 0.0
+        hardware.clock -= HOUR / 2
+        hardware.pass_time(12 * MINUTE)
+        more_j = (hardware.total(going_on.id).energy_j or 0.0) - before_j
+        assert more_j == pytest.approx(0.5 * POWER_W * 12 * 60, rel=0.1)

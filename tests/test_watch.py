@@ -81,10 +81,26 @@ def test_garbage_is_said_once_whatever_becomes_of_the_daemon_and_the_last_good_w
     assert (kept(store, run), ignored(store, run)) == (5.0, ["its work is not a number"])
 
 
+def test_a_run_that_has_ended_is_not_kept_in_mind(store: Store) -> None:
+    run, done = running(store), WorkDone(store)
+    done.take([says(run, 5.0)], after(0))
+    assert list(done.progress) == [run.id]
+    done.take([], after(1))
+    assert done.progress == {}
+
+
 def test_the_store_never_takes_less_work_than_it_has(store: Store) -> None:
     run = running(store)
     answers = [store.keep_work(run.id, work=work, unit="steps", at=NOW) for work in (2.0, 2.0, 1.0, 3.0)]
     assert (answers, kept(store, run)) == ([True, False, False, True], 3.0)
+
+
+def test_a_clock_set_back_makes_neither_an_interval_nor_work_wait_for_the_time_to_come_round(store: Store) -> None:
+    run, done = running(store), WorkDone(store)
+    for seconds, work in ((7200, 1.0), (7260, 2.0), (3600, 3.0), (3601, 3.0), (3620, 4.0), (3660, 5.0)):
+        done.take([says(run, work)], after(seconds))
+    assert done.progress[run.id].intervals_s == (60.0, 20.0, 40.0)
+    assert (done.progress[run.id].at, kept(store, run)) == (after(3660), 5.0)
 
 
 # anomalies of energy
@@ -108,6 +124,10 @@ class Minutes:
     def restart(self) -> None:
         """Go on as a daemon that has just been started."""
         self.watch = Watch(self.store, self.books, Limits())
+
+    def set_back(self, minutes: int) -> None:
+        """Let the clock be set back."""
+        self.minute -= minutes
 
     def show(self, minutes: int, *, busy: float | None = None, power_w: float = 300.0) -> None:
         """Let so many minutes pass, alike."""
@@ -165,13 +185,28 @@ def test_evidence_from_before_a_restart_does_not_add_up_with_that_after_it(store
     assert minutes.spells == []
 
 
-def learned_from(store: Store, jobs: int) -> Run:
-    """A run of a job of whose name so many have finished, each of which drew 300 W for an hour."""
+def test_after_the_clock_was_set_back_new_evidence_counts_and_what_lies_ahead_of_it_does_not(store: Store) -> None:
+    minutes = Minutes(store, running(store, "GPU-1"))
+    minutes.show(70, busy=0.9)
+    minutes.set_back(60)
+    minutes.show(16, busy=0.0)
+    minutes.show(1, busy=0.9)
+    assert minutes.spells == [(Anomaly.GPU_IDLE, 25, 27)]
+
+
+def learned_from(store: Store, jobs: int, name: str = "train") -> Run:
+    """A run of a job of whose name (or of one beside it) so many have finished, each drew 300 W for an hour."""
     for _ in range(jobs):
-        run = running(store, "GPU-1", name="train")
+        run = running(store, "GPU-1", name=name, project="vision")
         close(store, run, ended_at=after(3602), now=after(3602))
         store._energies_j[run.id] = 300.0 * 3600  # what a run used is kept in memory once it was asked for
-    return running(store, "GPU-1", name="train")
+    return running(store, "GPU-1", name="train", project="vision")
+
+
+def test_jobs_of_its_project_that_have_another_name_tell_nothing_of_its_power(store: Store) -> None:
+    minutes = Minutes(store, learned_from(store, 3, name="evaluate"))
+    minutes.show(20, power_w=100.0)
+    assert minutes.spells == []
 
 
 def test_power_is_compared_with_three_finished_jobs_of_its_name_and_not_with_fewer(store: Store) -> None:
@@ -183,6 +218,20 @@ def test_power_is_compared_with_three_finished_jobs_of_its_name_and_not_with_few
     three.show(30, power_w=100.0)
     three.show(20, power_w=300.0)
     assert three.spells == [(Anomaly.POWER_OFF, 15, 34)]
+
+
+def test_once_power_is_as_usual_again_a_full_window_passes_before_it_can_be_off_again(store: Store) -> None:
+    minutes = Minutes(store, learned_from(store, 3))
+    for span, power_w in ((30, 100.0), (4, 300.0), (16, 100.0)):
+        minutes.show(span, power_w=power_w)
+    assert minutes.spells == [(Anomaly.POWER_OFF, 15, 34), (Anomaly.POWER_OFF, 49, None)]
+
+
+def test_what_a_stuck_run_said_last_is_stored_before_it_is_noted(store: Store) -> None:
+    run, watch = running(store), Watch(store, Books(), Limits(stuck=timedelta(seconds=10), stuck_intervals=0.0))
+    for seconds, work in ((0, 1.0), (5, 2.0), (16, 2.0)):
+        watch.look([says(run, work)], after(seconds))
+    assert (watch.ongoing, kept(store, run)) == ({Anomaly.STUCK: 1}, 2.0)
 
 
 def test_a_run_that_has_ended_is_no_longer_counted(store: Store) -> None:
@@ -237,6 +286,14 @@ def test_a_job_without_new_work_is_noted_and_runs_on_unless_its_user_asked_other
     run_until(world, engine, world.now + TWO, step=TWO)
     assert store.anomalies([job.id])[run.id][0].until is not None
     assert engine.watch.ongoing == {}
+
+
+def test_a_restarted_daemon_takes_the_work_it_finds_for_no_new_one(store: Store) -> None:
+    world, engine, job = stuck_world(store)
+    run_until(world, engine, T0 + 60 * MINUTE, step=TWO)
+    run_until(world, new_engine(world, store, world.meter(), anomalies=LIMITS), T0 + 70 * MINUTE, step=TWO)
+    ((_, (spell,)),) = store.anomalies([job.id]).items()
+    assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
 
 
 @pytest.mark.parametrize("retries", [0, 3])

@@ -1,6 +1,7 @@
 """What the electricity of a job cost, told with the job when it is asked for by itself."""
 
-from greenrun.api.schemas import JobOut, Number
+from greenrun.api.fields import Number
+from greenrun.api.schemas import JobOut
 from greenrun.reports.build import Reports
 
 

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from greenrun.api.fields import Instant, Number
 from greenrun.api.peer import Caller
-from greenrun.api.schemas import Instant, Number
 from greenrun.api.service import Daemon
 from greenrun.core.intensity import Accounting, Basis, Signal
 from greenrun.core.quality import Quality

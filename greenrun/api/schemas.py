@@ -1,28 +1,13 @@
-"""The JSON that the API answers with: units in names, instants in UTC with Z, null for unknown and never NaN."""
+"""The JSON that the API answers with of jobs, their runs and the plan; units are in names."""
 
-from datetime import UTC, datetime
-from math import isfinite
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, PlainSerializer
+from pydantic import BaseModel
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.intensity import Accounting, Basis, Kind, Rung, Signal
+from greenrun.api.fields import Instant, Number
+from greenrun.core.energy import Quality
 from greenrun.core.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
 from greenrun.core.reasons import ReasonCode
-
-
-def instant_text(instant: datetime) -> str:
-    """Return an aware instant as ISO 8601 in UTC with Z."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str, when_used="json")]
-Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 
 class ReasonOut(BaseModel):
@@ -69,8 +54,8 @@ class AnomalyOut(BaseModel):
 class RunOut(BaseModel):
     """One execution of a job, with what the books know of it now.
 
-    `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how much
-    more that is than what it did; both null until that is booked, some time after it ended.
+    `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how
+    much more that is than what it did; both null until that is booked, some time after it ended.
     `work` is what the run itself said last that it had done; what that took is null where its energy is not all known.
     """
 
@@ -224,85 +209,3 @@ class PlanOut(BaseModel):
     start_at_once_g: Number
     placements: list[PlacementOut]
     waiting: list[WaitingOut]
-
-
-class SlotOut(BaseModel):
-    """The mean intensity over `[start, end)`."""
-
-    start: Instant
-    end: Instant
-    g_per_kwh: float
-    kind: Kind
-
-
-class ForecastOut(BaseModel):
-    """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
-
-    `zone` is null when the settings name none. `rung` is how far down the ladder of fallbacks this stands, and `why`
-    says it in a sentence; `age_s` is how long ago the source said it, null below `stale`.
-    """
-
-    zone: str | None
-    provider: str | None = None
-    signal: Signal | None = None
-    accounting: Accounting | None = None
-    basis: Basis | None = None
-    issued_at: Instant | None = None
-    fetched_at: Instant | None = None
-    step_s: Number = None
-    rung: Rung = Rung.NONE
-    age_s: Number = None
-    why: str | None = None
-    slots: list[SlotOut] = []
-
-
-class DeviceOut(BaseModel):
-    """A device of this host, and who has it: a run of this daemon, or somebody outside it.
-
-    `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
-    """
-
-    id: str
-    index: int
-    model: str
-    kind: Component
-    source: str
-    emulated: bool
-    memory_bytes: int | None
-    leased_by_job: int | None
-    leased_by_run: str | None
-    held_elsewhere: str | None
-    idle_power_w: float | None
-
-
-class PricedOut(BaseModel):
-    """An intensity and the grams that follow from it."""
-
-    g_per_kwh: Number
-    emissions_g: Number
-    kind: Kind | None
-    provider: str | None
-
-
-class EntryOut(BaseModel):
-    """A slice of energy in the books.
-
-    Of a device that several runs use at once there is one for each, and one for nobody; their `share` adds up to 1.
-    `busy_s` is for how many seconds of it a GPU did anything, null where that is not told.
-    """
-
-    id: int | None
-    job: int | None
-    run: int | None
-    project: str | None
-    device: str
-    component: Component
-    start: Instant
-    end: Instant
-    share: float
-    busy_s: Number
-    energy_j: Number
-    quality: Quality
-    pue: float
-    booked: PricedOut
-    settled: PricedOut | None

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from greenrun.api.fields import Instant
 from greenrun.api.peer import Caller
-from greenrun.api.schemas import Instant
 from greenrun.api.service import Daemon
 from greenrun.sources import Role, SourceState
 

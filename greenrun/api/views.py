@@ -1,26 +1,22 @@
-"""Turn the core's values into the JSON of schemas.py."""
+"""Turn the core's values into the JSON of schemas.py and grid_schemas.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
+from greenrun.api.grid_schemas import DeviceOut, EntryOut, ForecastOut, PricedOut, SlotOut
 from greenrun.api.run_view import run_view
 from greenrun.api.schemas import (
     AfterOut,
     ArrayOut,
-    DeviceOut,
-    EntryOut,
     EventOut,
-    ForecastOut,
     JobOut,
     PieceOut,
     PlacementOut,
     PlannedOut,
     PlanOut,
-    PricedOut,
     ReasonOut,
     RunOut,
-    SlotOut,
     WaitingOut,
 )
 from greenrun.core.anomalies import Spell

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -54,10 +54,11 @@ def measure(
         file = parts.enter_context(_opened(output)) if output else None
         parts.enter_context(running.held_signals())
         measurement = _measurement(ctx, meter, cpu_meter, socket, config)
+        measurement.is_hurried = running.is_signalled
         with measurement:
             for refusal in measurement.refusals:
                 print(text.printable(f"not measured: {refusal}"), file=sys.stderr)
-            code = running.run_command(command) if command else _waited(seconds)
+            code = _ran(measurement, command) if command else _waited(seconds)
         result = measurement.result
         if command:
             result = _with_exit_code(result, code)
@@ -110,6 +111,15 @@ def _measurement(
         meter=meter or (), cpu_meter=cpu_meter or (), config=config_path(ctx, config),
         socket=chosen(ctx, "socket", socket),
     )  # fmt: skip
+
+
+def _ran(measurement: "Measurement", command: Sequence[str]) -> int:
+    """Run a command to its end; where it cannot be run, there is nothing to wait for."""
+    try:
+        return running.run_command(command)
+    except LocalError:
+        measurement.is_hurried = lambda: True
+        raise
 
 
 def _waited(seconds: float | None) -> int:

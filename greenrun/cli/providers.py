@@ -191,7 +191,7 @@ def _coverage(coverage: "Coverage", now: datetime) -> str:
 
 
 def _as_json(checked: "Checked") -> dict[str, Any]:
-    from greenrun.api.schemas import instant_text
+    from greenrun.api.fields import instant_text
 
     def covered(coverage: "Coverage | None") -> dict[str, Any] | None:
         if coverage is None:

@@ -6,19 +6,20 @@ from typing import Any
 from greenrun.cli import text
 from greenrun.cli.tables import plain_lines
 from greenrun.core.units import J_PER_KWH
-from greenrun.reports import boamps
+from greenrun.reports import boamps, movement
 from greenrun.reports.forms import WRITERS
-from greenrun.reports.movement import moved
+from greenrun.reports.words import money, per_work, sum_of
 
 Row = Mapping[str, Any]
 
 _MOST_ROWS = 1000
 _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
+_MAYBE = ("busy", "per work", "cost")  # where something is known of them
 
 
 def compared(report: dict[str, Any], earlier: Row) -> dict[str, Any]:
-    """Return the report with what moved since an earlier one; raise ValueError when they are of different periods."""
-    return report | {"compared_with": earlier["generated_at"], "moved": moved(earlier, report)}
+    """Return the report with what moved since an earlier one; raise ValueError when they do not go together."""
+    return report | movement.compared(earlier, report)
 
 
 def lacking(report: Row) -> list[str]:
@@ -39,9 +40,11 @@ def _lines(report: Row) -> Iterator[str]:
         yield "nothing is booked in this period"
     else:
         rows = [*report["rows"][:_MOST_ROWS], report["unattributed"], report["total"]]
-        columns = (*_COLUMNS, "cost") if report["total"]["cost"] is not None else _COLUMNS
+        columns = ("name", *_COLUMNS, *_MAYBE)
+        lines = [dict(zip(columns, _cells(row), strict=True)) for row in rows]
+        shown = [*_COLUMNS, *(name for name in _MAYBE if any(line[name] for line in lines))]
         yield from plain_lines(
-            (report["by"], *columns), [_cells(row)[: 1 + len(columns)] for row in rows], right=columns
+            (report["by"], *shown), [[line["name"], *(line[name] for name in shown)] for line in lines], right=shown
         )
         yield from _remarks(report)
     yield from _movement(report)
@@ -61,7 +64,9 @@ def _cells(row: Row) -> list[str]:
         "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
         _percent(None if row["coverage_ratio"] is None else 100 * row["coverage_ratio"]),
         text.grams_text(row["avoided_g"]) if row["avoided_runs"] else "",
-        _money(row),
+        _percent(None if (busy := row.get("gpu_utilization_avg")) is None else 100 * busy),
+        per_work(row),
+        money(row).replace("\N{MINUS SIGN}", "-"),
     ]
 
 
@@ -69,7 +74,7 @@ def _remarks(report: Row) -> Iterator[str]:
     wasted = [row for row in report["waste"] if row["is_waste"]]
     if wasted:
         runs = sum(row["runs"] for row in wasted)
-        energy = _joules(sum(row["it_energy_kwh"] or 0.0 for row in wasted))
+        energy = _joules(sum_of(row["it_energy_kwh"] for row in wasted))
         yield f"{runs} {'run' if runs == 1 else 'runs'} failed or were lost: {text.energy_text(energy)}"
     compared = report["forecast_against_settled"]
     if compared["mean_absolute_error_pct"] is not None:
@@ -99,13 +104,6 @@ def _figure(value: Any) -> str:
 
 def _joules(kwh: float | None) -> float | None:
     return None if kwh is None else kwh * J_PER_KWH
-
-
-def _money(row: Row) -> str:
-    cost = row["cost"]
-    return (
-        "" if cost is None else f"{cost:.2f} {row['currency']}" if abs(cost) >= 1 else f"{cost:.3g} {row['currency']}"
-    )
 
 
 def _percent(value: float | None) -> str:

@@ -1,9 +1,12 @@
 """Run a command in the foreground as a shell's `time` does: signals, output and exit code stay the command's own."""
 
 import os
+import select
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from time import monotonic
 
 from greenrun.cli.verb import LocalError
@@ -13,18 +16,20 @@ SIGNALED = 128  # plus the signal's number
 ENDING = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}  # USR: checkpoints
 )
-_LOOK_S = 1.0
+_LOOK_S = 0.05  # between two looks for a signal; a longer `sigtimedwait` makes one up when it is stopped meanwhile
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 @contextmanager
 def held_signals() -> Iterator[None]:
     """Hold back what would end greenrun, for `run_command` and `wait` to take; enter it before any thread begins."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*_ending(), signal.SIGCHLD})
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # how a command ended would be lost
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ending())
     try:
         yield
     finally:
-        while signal.sigtimedwait(_ending(), 0):
+        while _taken():
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -35,30 +40,43 @@ def run_command(words: Sequence[str]) -> int:
     A signal that somebody sent is passed on; the terminal sends its own to the command as well. Raise LocalError when
     it cannot be executed, or a signal came before it was.
     """
-    early = signal.sigtimedwait(_ending(), 0)
+    early = _taken()
     if early is not None:
         name = signal.Signals(early.si_signo).name
         raise LocalError(f"{name} came before '{words[0]}' was started; nothing was run", SIGNALED + early.si_signo)
     pid = _spawned(words)
-    while True:
-        told = signal.sigtimedwait({*_ending(), signal.SIGCHLD}, _LOOK_S)
-        if told is not None and told.si_signo in ENDING and told.si_code <= 0:  # above 0 it is the kernel's own
-            os.kill(pid, told.si_signo)
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else SIGNALED - code
+    end = os.pidfd_open(pid)
+    try:
+        while not select.select([end], [], [], _LOOK_S)[0]:
+            told = _taken()
+            if told is not None and told.si_code <= 0:  # above 0 it is the kernel's own
+                os.kill(pid, told.si_signo)
+    finally:
+        os.close(end)
+    while _taken():  # what came with its end was for it
+        pass
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else SIGNALED - code
 
 
 def wait(seconds: float | None) -> int | None:
     """Wait for so long, or for ever, within `held_signals`; return the signal that ended it before, else None."""
-    deadline = None if seconds is None else monotonic() + seconds
-    while deadline is None or monotonic() < deadline:
-        left_s = _LOOK_S if deadline is None else max(0.0, min(_LOOK_S, deadline - monotonic()))
-        told = signal.sigtimedwait(_ending(), left_s)
+    deadline, pause = inf if seconds is None else monotonic() + seconds, threading.Event()
+    while (left_s := deadline - monotonic()) > 0:
+        pause.wait(min(left_s, _LOOK_S))
+        told = _taken()
         if told is not None:
             return told.si_signo
     return None
+
+
+def is_signalled() -> bool:
+    """Whether a signal that would end greenrun waits to be taken, within `held_signals`."""
+    return bool(signal.sigpending() & _ending())
+
+
+def _taken() -> signal.struct_siginfo | None:
+    return signal.sigtimedwait(_ending(), 0)
 
 
 def _ending() -> set[signal.Signals]:

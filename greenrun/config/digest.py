@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from greenrun.config.models import Config
 
-DECIDING = ("grid", "provider", "devices", "electricity", "accounting")
+DECIDING = ("grid", "provider", "devices", "electricity", "accounting", "uncertainty")
 _NO_MATTER = ("key_file", "password_file", "username", "timeout", "forecast_retention", "history_retention")
 
 

@@ -115,7 +115,7 @@ def power_off(
     known = {device: [_part_since(piece, last - window) for piece in row] for device, row in rows.items()}
     needed_s = COVERED * window.total_seconds()
     told_s = {device: sum(seconds for seconds, _ in row) for device, row in known.items()}
-    if not told_s or any(told_s.get(device, 0.0) < needed_s for device in devices or list(told_s)):
+    if not told_s or any(told_s.get(device, 0.0) < needed_s for device in devices):
         return None
     power_w = sum(sum(energy_j for _, energy_j in row) / told_s[device] for device, row in known.items())
     low_w, high_w = limits.power_off_below * learned.power_w, limits.power_off_above * learned.power_w

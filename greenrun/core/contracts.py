@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import fsum
+
+import numpy as np
 
 from greenrun.core.steps import Steps
 
@@ -40,13 +42,25 @@ class Contracts:
 
     def matched(self, start: datetime, end: datetime) -> Matched:
         """Return what the contracts say of `[start, end)`, taking its energy to be used evenly."""
-        covers = [(row, row.share * row.factors.covered(start, end)) for row in self.rows]
-        told = [(row, covered) for row, covered in covers if covered > 0]
-        return Matched(
-            covered=fsum(covered for _, covered in told),
-            g_per_kwh=fsum(row.share * _mean_of_all(row.factors, start, end) for row, _ in told),
-            sources=tuple(row.source for row, _ in told),
-        )
+        return self.matched_each([start], end - start)[0]
+
+    def matched_each(self, starts: Sequence[datetime], length: timedelta) -> list[Matched]:
+        """Return the same of many intervals of one length at once: a file may have every hour of years."""
+        starts_s, length_s = np.array([start.timestamp() for start in starts]), length.total_seconds()
+        told: list[list[tuple[Contract, float, float]]] = [[] for _ in starts]
+        for row in self.rows:
+            integrals, covered_s = row.factors.sums(starts_s, starts_s + length_s)
+            for found, value, seconds in zip(told, integrals.tolist(), covered_s.tolist(), strict=True):
+                if seconds > 0:
+                    found.append((row, row.share * min(1.0, seconds / length_s), row.share * value / length_s))
+        return [
+            Matched(
+                covered=fsum(covered for _, covered, _ in found),
+                g_per_kwh=fsum(g_per_kwh for _, _, g_per_kwh in found),
+                sources=tuple(row.source for row, _, _ in found),
+            )
+            for found in told
+        ]
 
 
 def sold_twice(rows: Sequence[Contract]) -> datetime | None:
@@ -62,8 +76,3 @@ def sold_twice(rows: Sequence[Contract]) -> datetime | None:
 
 def _holds(factors: Steps, at_s: float) -> bool:
     return bool(((factors.starts_s <= at_s) & (factors.ends_s > at_s)).any())
-
-
-def _mean_of_all(factors: Steps, start: datetime, end: datetime) -> float:
-    """Return the integral over what is covered, by the length of the whole interval."""
-    return factors.integral(start, end) / (end - start).total_seconds()

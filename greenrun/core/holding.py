@@ -27,11 +27,12 @@ def holds_of(booked: Sequence[Run], observed: Sequence[Observed]) -> Mapping[str
     return holds
 
 
-def users_of(
-    device: str, booked: Sequence[Run], observed: Sequence[Observed], *, since_run: int = 0
-) -> dict[str, Hold]:
-    """Return every run from `since_run` on that may have used a device which nobody holds, by label, over its time."""
-    spans = [span for span in _spans(booked, observed) if span[0].id >= since_run]
+def users_of(device: str, booked: Sequence[Run], observed: Sequence[Observed]) -> dict[str, Hold]:
+    """Return every run that may have used a device which nobody holds, by label, over its time.
+
+    Those of a time before the clock was set back too: readings name them no more, and others may have gone on since.
+    """
+    spans = _spans(booked, observed)
     return {run.label: Hold(run_id=run.id, device=device, start=start, end=end) for run, start, end in spans}
 
 

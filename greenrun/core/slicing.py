@@ -122,14 +122,11 @@ def cut(
     passed over; without a mark the first reading becomes it. `holds` and `users` must be complete up to `through`;
     holds of other devices are ignored.
 
-    A device that nobody holds may have `users`, by the labels that its readings' shares name, each over its hold: every
-    one of them gets a slice of its own share of each interval, and nobody the rest. Of a step that is bridged or
-    unknown the shares are not known, nor are they of a label that is no user's.
+    A device that nobody holds may have `users`, by the labels that its readings' shares name: each gets a slice of its
+    share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown.
 
-    Energies add up to the counter's difference. A slice's quality is the worst of what it spans: a sampling pause
-    longer than `gap_s` seconds or a new sampler session is bridged, by the expected power of its held and free parts;
-    a new counter base, a counter that went back and a power above ABSURD_W are unknown. Raises ValueError when two
-    runs hold the device at once.
+    Energies add up to the counter's difference. A slice's quality is the worst of what it spans (`_grade`); what is
+    bridged is split by the expected power of its held and free parts. Raises ValueError when two runs hold the device.
     """
     if mark is None:
         return [], _first_mark(readings)
@@ -177,6 +174,10 @@ def _steps(mark: Mark, readings: Sequence[Reading], gap_s: float) -> list[_Step]
 
 
 def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
+    """Grade a step: a pause longer than `gap_s` seconds or a new sampler session is bridged.
+
+    A new counter base, a counter that went back and a power above ABSURD_W are unknown.
+    """
     seconds, energy_j = (after.at - before.at).total_seconds(), after.energy_j - before.energy_j
     if after.counter != before.counter or not 0 <= energy_j <= ABSURD_W * (seconds + LATE_S):
         return Quality.UNKNOWN

@@ -101,15 +101,6 @@ class Steps:
         mean = float(self.means(np.array([start.timestamp()]), np.array([end.timestamp()]))[0])
         return mean if isfinite(mean) else None
 
-    def integral(self, start: datetime, end: datetime) -> float:
-        """Return value x seconds over what is covered of `[start, end)`."""
-        return float(self.sums(np.array([start.timestamp()]), np.array([end.timestamp()]))[0][0])
-
-    def covered(self, start: datetime, end: datetime) -> float:
-        """Return how much of `[start, end)` is covered, from 0 to 1."""
-        _, covered_s = self.sums(np.array([start.timestamp()]), np.array([end.timestamp()]))
-        return min(1.0, float(covered_s[0]) / (end - start).total_seconds())
-
     def first_hole(self, start: datetime, end: datetime) -> datetime | None:
         """Return the first instant of `[start, end)` that is not covered; None when all of it is."""
         at_s, end_s = start.timestamp(), end.timestamp()

@@ -20,6 +20,7 @@ of version 1 takes every request for a stop.
 # No pathlib: it would cost every shim a third of its start.
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -31,6 +32,7 @@ RUN, STARTED, STOP, EXIT, BARRED = "run.json", "started.json", "stop.json", "exi
 PROGRESS = "progress"
 TEMPORARY = ".tmp-"
 RECORD_BYTES = 4096
+MOST_BYTES = 1 << 20  # no record is longer
 HOW, CHECKPOINT = "how", "checkpoint"
 
 
@@ -101,14 +103,24 @@ def write(path: str, data: bytes, *, sync: bool) -> None:
 
 
 def read_record(folder: str, name: str) -> dict[str, object] | None:
-    """Return a record, None when there is none, {} when it is not one; raise OSError when that cannot be told."""
+    """Return a record, None when there is none, {} when it is not one; raise OSError when that cannot be told.
+
+    The run could have put anything in its place: a pipe is not waited for, nor a link followed.
+    """
     try:
-        with open(f"{folder}/{name}", "rb") as file:
-            record = json.load(file)
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return {}
+        raise
+    try:
+        record = json.loads(os.read(descriptor, MOST_BYTES))
+    except (ValueError, RecursionError, IsADirectoryError, BlockingIOError):
         return {}
+    finally:
+        os.close(descriptor)
     return record if isinstance(record, dict) else {}
 
 

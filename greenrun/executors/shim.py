@@ -20,7 +20,7 @@ from greenrun.executors.run_folder import VERSION, Log, write_record
 RECORD_TRIES = 3600
 LEFTOVER_GRACE_S = 5.0
 LOOK_EVERY_S = 5.0
-SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -265,10 +265,11 @@ def sweep(group: int, end: Ending, grace_s: float) -> None:
 
 
 def wait_signal(*instants: float) -> int:
-    """Wait for a signal until the next of these instants that is ahead, at most LOOK_EVERY_S; return it, or 0."""
+    """Wait for a signal until the next of these instants that is ahead, at most LOOK_EVERY_S; return it, or SIGALRM."""
     now = time.monotonic()
-    found = signal.sigtimedwait(SIGNALS, min([LOOK_EVERY_S, *(instant - now for instant in instants if instant > now)]))
-    return found.si_signo if found else 0
+    wait_s = min([LOOK_EVERY_S, *(instant - now for instant in instants if instant > now)])
+    signal.setitimer(signal.ITIMER_REAL, max(0.001, wait_s))  # sigtimedwait, stopped past its time, makes up a signal
+    return signal.sigwaitinfo(SIGNALS).si_signo
 
 
 def asked_by(folder: str) -> str:

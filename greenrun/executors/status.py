@@ -110,9 +110,11 @@ def _interrupted(folder: Path) -> RunStatus:
     if is_locked(folder / LOCK):
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} is of another boot, yet somebody holds its lock")
     started_at, _ = _start(folder)
-    last_sign = max((path.stat().st_mtime for path in folder.iterdir()), default=None)
+    last_sign = max((path.lstat().st_mtime for path in folder.iterdir()), default=None)  # the run may have left links
+    ended_at = _instant(last_sign)
     detail = "the machine restarted; it ended at its last sign of life or later"
-    return RunStatus(phase=Phase.INTERRUPTED, started_at=started_at, ended_at=_instant(last_sign), detail=detail)
+    ended_at = ended_at and min(ended_at, utc_now())  # ... or a file of the time to come
+    return RunStatus(phase=Phase.INTERRUPTED, started_at=started_at, ended_at=ended_at, detail=detail)
 
 
 def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:

@@ -7,7 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenrun.meters.settings import MeterSettings
+from greenrun.core.energy import Component
+from greenrun.meters.settings import ExternalSettings, MeterSettings
 from greenrun.paths import find_config
 from greenrun.reports.uncertainty import Widths
 
@@ -67,6 +68,7 @@ def choose(
         kinds=_or_none(tuple(meters) or told.kinds) if include != () else ("none",),
         cpu_kinds=_or_none(tuple(cpu_meters) or told.cpu_kinds),
         include=told.include if include is None else include,
+        external=tuple(each for each in told.external if not (cpu_meters and _is_inside(each))),  # nothing twice
     )
     return Choice(
         meters=settings,
@@ -117,11 +119,17 @@ def _told(config: "Config | None") -> MeterSettings:
 
     told, stated = meter_settings(config), config.effective()
     is_open = {key: stated[f"devices.{key}"].origin == "default" for key in ("meter", "cpu_meter")}
+    is_counted = any(_is_inside(each) for each in told.external)
     return replace(
         told,
         kinds=GPU_METERS if is_open["meter"] else told.kinds,
-        cpu_kinds=CPU_METERS if is_open["cpu_meter"] else told.cpu_kinds,
+        cpu_kinds=CPU_METERS if is_open["cpu_meter"] and not is_counted else told.cpu_kinds,
     )
+
+
+def _is_inside(external: ExternalSettings) -> bool:
+    """Whether it counts what the meters of the CPU do."""
+    return external.component != Component.EXTERNAL
 
 
 def _or_none(kinds: tuple[str, ...]) -> tuple[str, ...]:

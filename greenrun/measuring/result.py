@@ -166,6 +166,15 @@ def quality_of(uses: Sequence[Used]) -> Quality:
     return worst(use.quality for use in uses)
 
 
+def notes_of(uses: Sequence[Used]) -> list[str]:
+    """Say of meters without hardware what their watts follow."""
+    computed = sorted({use.device.source for use in uses if use.device.source in ("emulated", "constant")})
+    return [
+        f"{name}: these watts follow what the daemon's jobs do, and nothing else that runs on this machine"
+        for name in computed
+    ]
+
+
 def _fields(value: MeasuredDevice | MeanIntensity) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
 

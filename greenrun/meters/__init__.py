@@ -84,7 +84,7 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
             meters.append(_first("No meter of devices.cpu_meter could be opened.", settings.cpu_kinds, opening))
         for each in settings.external:
             meters.append(opening("external", settings=replace(settings, external=(each,)), refusals=()))
-    except MeterError:
+    except BaseException:  # a KeyboardInterrupt of somebody's notebook too
         for meter in meters:
             meter.close()
         raise

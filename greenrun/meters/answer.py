@@ -47,8 +47,7 @@ def _at(found: Any, value: str) -> Any:
 
 def _number(found: Any) -> float:
     """A counter is never below 0; a truth value is no number, nor is one in other than plain digits."""
-    is_number = isinstance(found, int | float) and not isinstance(found, bool)
-    text = repr(found) if is_number else found
+    text = repr(found) if isinstance(found, int | float) else found
     if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
         raise ValueError("there is no plain number of 0 or more in it")
     return float(text)

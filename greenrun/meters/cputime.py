@@ -1,7 +1,7 @@
 """Whose CPU time it was: the key by which the energy of CPUs and their memory is divided among the runs of a host.
 
 A run's part is its CPU time over that of the whole host, by the process tree under its supervisor, or by its cgroup
-where nothing else lives in that. Of whatever else a host does, nothing is a run's.
+where that tree and nothing else lives in it. Of whatever else a host does, nothing is a run's.
 """
 
 import os
@@ -56,12 +56,11 @@ class CpuClock:
         self._new, self._trees = NewFolders(runs), Trees(proc)
         self._live: dict[str, Process] = {}
         self._runs: dict[str, _Run] = {}
-        self._has_looked = False
 
     def look(self, now: datetime) -> CpuTimes | None:
         """Return the times so far; None where /proc does not tell them. Quick enough for every second.
 
-        A run counts from the look at which it was found: from its beginning on, when it was not there at the last one.
+        A run counts from its beginning on, so that what it used before the look at which it was found is its own.
         """
         host_s = self._host_s()
         if host_s is None:
@@ -74,7 +73,6 @@ class CpuClock:
         trees = self._trees.look(self._live)
         self._live = {label: self._live[label] for label in trees}
         self._runs = {label: self._counted(label, tree) for label, tree in trees.items()}
-        self._has_looked = True
         return CpuTimes(host_s=host_s, runs_s={label: run.total_s for label, run in self._runs.items()})
 
     def _counted(self, label: str, tree: Tree) -> _Run:
@@ -82,7 +80,7 @@ class CpuClock:
         cgroup_s = cgroup_seconds(self._proc, self._cgroups, self._live[label].pid, tree)
         run = self._runs.get(label)
         if run is None:
-            run = _Run(used=Used({} if self._has_looked else tree), cgroup_s=None)
+            run = _Run(used=Used({}), cgroup_s=None)
         tree_s = run.used.ticks(tree) * self._tick_s
         run.total_s += tree_s if cgroup_s is None or run.cgroup_s is None else max(0.0, cgroup_s - run.cgroup_s)
         run.cgroup_s = cgroup_s
@@ -98,12 +96,12 @@ class CpuClock:
 
 
 def cgroup_seconds(proc: Path, cgroups: Path, pid: int, tree: Tree) -> float | None:
-    """Return the CPU seconds of a process's cgroup (version 2); None unless all that lives in it is of its tree."""
+    """Return the CPU seconds of a process's cgroup (version 2); None unless its tree, and nothing else, lives in it."""
     try:
         lines = (proc / f"{pid}/cgroup").read_text(encoding="utf-8").splitlines()
         own = next((line[3:] for line in lines if line.startswith("0::")), "/")
         folder = cgroups / own.lstrip("/")
-        if own == "/" or not _is_alone(folder, tree):
+        if own == "/" or not _is_its_own(folder, tree):
             return None
         facts = dict(line.split() for line in (folder / "cpu.stat").read_text(encoding="ascii").splitlines())
         return int(facts["usage_usec"]) / 1e6
@@ -111,11 +109,13 @@ def cgroup_seconds(proc: Path, cgroups: Path, pid: int, tree: Tree) -> float | N
         return None
 
 
-def _is_alone(folder: Path, tree: Tree) -> bool:
-    """Whether no process outside the tree is in this cgroup or one below it."""
-    below = folder.glob("*/**/cgroup.procs")
-    return _holds_only(folder / "cgroup.procs", tree) and all(_holds_only(file, tree) for file in below)
+def _is_its_own(folder: Path, tree: Tree) -> bool:
+    """Whether exactly the processes of the tree are in this cgroup and those below it."""
+    own = _members(folder / "cgroup.procs")
+    if not own <= tree.keys():  # as in any cgroup that runs share; its subtree may be large
+        return False
+    return own.union(*map(_members, folder.glob("*/**/cgroup.procs"))) == tree.keys()
 
 
-def _holds_only(file: Path, tree: Tree) -> bool:
-    return all(int(pid) in tree for pid in file.read_text(encoding="ascii").split())
+def _members(file: Path) -> set[int]:
+    return {int(pid) for pid in file.read_text(encoding="ascii").split()}

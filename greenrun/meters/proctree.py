@@ -112,7 +112,8 @@ class Used:
             else:
                 own += stat.own - known.own
                 handed_up += stat.reaped - known.reaped
-        gone = sum(stat.own + stat.reaped for pid, stat in before.items() if pid not in tree)
+        left = [stat for pid, stat in before.items() if pid not in tree or tree[pid].start_ticks != stat.start_ticks]
+        gone = sum(stat.own + stat.reaped for stat in left)
         balance = handed_up - gone - self._owed
         self._owed = min(max(0, -balance), gone)
         return max(0, own) + max(0, balance)

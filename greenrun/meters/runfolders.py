@@ -5,6 +5,7 @@ started.json (`started_at`, command) and exit.json (`started_at`, `ended_at`); t
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from greenrun.meters.host import boot_id
 from greenrun.meters.watts import Span
 
 DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
+MOST_BYTES = 1 << 20  # of a record
 FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
 
 Record = Mapping[str, object]
@@ -155,11 +157,17 @@ def _by_device(uses: Iterable[tuple[Sequence[str], Span]]) -> dict[str, list[Spa
 
 
 def record_of(path: Path) -> Record:
-    """Return a record's facts; nothing at all when it is not there or not a record."""
+    """Return a record's facts; nothing at all when it is not there or not a record, whatever a run put in its place."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return {}
+    try:
+        record = json.loads(os.read(descriptor, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    finally:
+        os.close(descriptor)
     return record if isinstance(record, dict) else {}
 
 

@@ -128,7 +128,7 @@ class Sampler:
                 raise MeterError(hello.refusal)
             if hello.devices is None:
                 raise ChildGone("did not begin with its devices")
-        except (ChildGone, MeterError):
+        except BaseException:  # a KeyboardInterrupt of somebody's notebook too
             child.end()
             raise
         return hello

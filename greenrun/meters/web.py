@@ -42,7 +42,8 @@ def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
             raise http.client.IncompleteRead(b"")  # half a number is a number too
         return body
     except (OSError, http.client.HTTPException) as exc:
-        raise MeterError(f"its address does not answer as it should ({type(exc).__name__}: {exc})") from exc
+        why = f"not within {timeout_s:g} s" if is_late.is_set() else f"{type(exc).__name__}: {exc}"
+        raise MeterError(f"its address does not answer as it should ({why})") from exc
     except ValueError as exc:  # a name that no host can have, or a TLS connection that was hung up meanwhile
         raise MeterError(f"its address cannot be asked ({type(exc).__name__})") from exc
     finally:

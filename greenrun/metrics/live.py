@@ -33,6 +33,8 @@ def liveness_metrics(state: LiveState) -> Iterator[Metric]:
         yield from _known(name, text, at.timestamp() if at else None)
     text = "Changes that could not be stored, since the daemon started."
     yield CounterMetricFamily("greenrun_db_write_failures_total", text, value=state.write_failures())
+    text = "Attempts to write monthly reports that failed, since the daemon started."
+    yield CounterMetricFamily("greenrun_report_failures_total", text, value=state.report_failures())
     if (room := state.room()) is not None:
         yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", room.free)
         yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", room.size)

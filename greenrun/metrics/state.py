@@ -42,8 +42,8 @@ class LiveState:
     moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly
     now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
     read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
-    `asking` how long each provider took to answer, `write_failures` how often something could not be stored, and
-    `room` how full the disk is, None when that is not known.
+    `asking` how long each provider took to answer, `write_failures` how often something could not be stored,
+    `report_failures` how often monthly reports could not be written, and `room` how full the disk is, None when that is not known.
     """
 
     now: Callable[[], datetime]
@@ -65,6 +65,7 @@ class LiveState:
     planning: Callable[[], Seen] = lambda: Seen(PLAN_DURATION)
     asking: Callable[[], Mapping[str, Seen]] = dict
     write_failures: Callable[[], int] = int
+    report_failures: Callable[[], int] = int
     room: Callable[[], Room | None] = lambda: None
     pue: float = 1.0
     version: str = __version__

@@ -42,7 +42,7 @@ class Bases:
         return Rates(
             bases=self,
             prices=self.prices(starts),
-            matched={hour: contracts.matched(hour, hour + HOUR) for hour in starts} if contracts else None,
+            matched=dict(zip(starts, contracts.matched_each(starts, HOUR), strict=True)) if contracts else None,
             residual_g_per_kwh=contracts.residual_g_per_kwh if contracts else None,
             devices=devices,
         )

@@ -32,8 +32,8 @@ class Archive(Protocol):
     def period(self, start: datetime, end: datetime) -> Period:
         """Return what the books hold of `[start, end)`."""
 
-    def waits(self, start: datetime, end: datetime) -> bool:
-        """Whether a slice of `[start, end)` waits for its settled price, or a run that began before its end goes on."""
+    def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
+        """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
 
     def hourly_kwh(self, run_ids: Collection[int]) -> Mapping[datetime, float]:
         """Return the known facility energy of these runs together, by the hour in which it was used."""
@@ -50,7 +50,7 @@ class ReportSettings:
     """What reports say of this host; `attributions` are what the sources' licences ask to be shown, by provider.
 
     `boamps` are fields of BoAmps that hold for every job that says nothing else. `config_hash` tells by which settings
-    the figures are made.
+    the figures are made. Where no source tells what was measured, nothing ever `settles`.
     """
 
     zone: str | None = None
@@ -61,6 +61,7 @@ class ReportSettings:
     boamps: Mapping[str, str] = field(default_factory=dict)
     bases: Bases = field(default_factory=Bases)
     config_hash: str | None = None
+    settles: bool = True
 
 
 class Reports:
@@ -81,57 +82,60 @@ class Reports:
 
         Missing values are None; `data_quality` says why.
         """
-        period = self._archive.period(start, end)
-        comparison = _compared_forecasts(period.parts)
-        hardware = self._hardware(start, end, now)
-        rates = self._settings.bases.rates({part.hour for part in period.parts}, hardware.devices)
-        books = rows.Books(
-            period=period,
-            jobs={job.id: job for job in period.jobs},
-            runs={run.id: run for run in period.runs},
-            hardware=hardware,
-            now=now,
-            forecast_error_pct=comparison["mean_absolute_error_pct"],
-            place=self._settings.place,
-            zone=self._settings.zone,
-            widths=self._settings.widths,
-            rates=rates,
-        )
+        preliminary = end > now or self.waits(
+            start, end
+        )  # before they are read: what settles in between is in no figure
+        books = self._books(start, end, now)
+        period, settings = books.period, self._settings
         report: Report = {
             "report_schema_version": SCHEMA_VERSION,
             "greenrun_version": __version__,
-            "config_hash": self._settings.config_hash,
+            "config_hash": settings.config_hash,
             "generated_at": _text(now),
             "from": _text(start),
             "to": _text(end),
-            "preliminary": end > now or self.waits(start, end),
+            "preliminary": preliminary,
             "by": by,
-            "zone": self._settings.zone,
+            "zone": settings.zone,
+            "host": settings.place.host,
+            "site": settings.place.site,
             "total": rows.total(books),
             "unattributed": rows.unattributed(books),
             "rows": rows.rows(books, by),
             "days": _days(period.parts),
             "series": _series(period.parts),
             "waste": rows.waste(books),
-            "forecast_against_settled": comparison,
-            "uncertainty": self._settings.widths.told(),
-            "boamps": dict(self._settings.boamps),
+            "forecast_against_settled": books.forecasts,
+            "uncertainty": settings.widths.told(),
+            "boamps": dict(settings.boamps),
         }
-        names = {part.device for part in period.parts}
-        used = [device for key, device in books.hardware.devices.items() if key in names]
-        used += [device for device in books.hardware.devices.values() if device.kind not in BOOKED]
-        texts = caveats.texts(report, used, self._settings.pue, self._settings.attributions)
-        return {**report, **_with(rates, report["total"], texts)}
+        texts = caveats.texts(report, _used(books), settings.pue, settings.attributions)
+        return {**report, **_with(books.rates, report["total"], texts)}
 
     def waits(self, start: datetime, end: datetime) -> bool:
         """Whether figures of `[start, end)` can still change; raise StoreError."""
-        return self._archive.waits(start, end)
+        return self._archive.waits(start, end, settles=self._settings.settles)
 
     def cost_of(self, run_ids: Sequence[int]) -> Figures:
         """Return cost, currency and cost_missing_kwh of what these runs used so far; raise StoreError."""
         bases = self._settings.bases
         used = self._archive.hourly_kwh(run_ids) if bases.price else {}
         return cost_of(used.items(), bases.prices(used), bases.currency)
+
+    def _books(self, start: datetime, end: datetime, now: datetime) -> rows.Books:
+        period, hardware, settings = self._archive.period(start, end), self._hardware(start, end, now), self._settings
+        return rows.Books(
+            period=period,
+            jobs={job.id: job for job in period.jobs},
+            runs={run.id: run for run in period.runs},
+            hardware=hardware,
+            now=now,
+            forecasts=_compared_forecasts(period.parts),
+            place=settings.place,
+            zone=settings.zone,
+            widths=settings.widths,
+            rates=settings.bases.rates({part.hour for part in period.parts}, hardware.devices),
+        )
 
     def _hardware(self, start: datetime, end: datetime, now: datetime) -> Hardware:
         until = min(end, now)
@@ -140,6 +144,14 @@ class Reports:
             idle_w=self._archive.idle_powers_w(until - LEARNED_OVER, until),
             peaks_w=self._archive.peak_powers_w(start, end),
         )
+
+
+def _used(books: rows.Books) -> list[Device]:
+    """Return the devices that have a part in the period, and those that are metered beside the books."""
+    names = {part.device for part in books.period.parts}
+    devices = books.hardware.devices.items()
+    used = [device for key, device in devices if key in names]
+    return used + [device for _, device in devices if device.kind not in BOOKED]
 
 
 def _with(rates: Rates, total: Figures, texts: Mapping[str, Any]) -> Report:

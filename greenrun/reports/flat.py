@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
 _NOT_FLAT = frozenset({"slices"})
 
 
@@ -37,4 +38,4 @@ def _cell(value: Any) -> str:
 
 def _text(value: str) -> str:
     """Return a text that a spreadsheet does not take for a formula: a job's name may be anything."""
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if value.lstrip(" \n").startswith(_FORMULAS) else value

@@ -7,6 +7,7 @@ The JSON is written last, so what it stands for is there when it is.
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,12 +18,14 @@ import structlog
 from greenrun.core.errors import ReportError
 from greenrun.reports.build import Report
 from greenrun.reports.forms import WRITERS
-from greenrun.reports.movement import moved
+from greenrun.reports.movement import compared
 
 log = structlog.get_logger("greenrun.reports")
 
 SUFFIXES: Mapping[str, str] = {"json": ".json", "csv": ".csv", "html": ".html"}
 _MOST_VERSIONS = 1000
+_LATELY = 3  # months that are looked after though nothing was written: greenrun may have been away
+_BOOKED_BY = timedelta(minutes=10)  # after a month's end its last minutes are in the books, where they can be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +55,42 @@ class MonthlyReports:
         self._source = source
         self._schedule = schedule
         self._done: set[str] = set()
+        self.failures = 0
 
     def write_due(self, now: datetime) -> list[str]:
-        """Write what is due: last month, and months before it that were preliminary; return the months written.
+        """Write what is due: the last months, and months before them that were preliminary; return the months written.
 
-        Raise ReportError when the folder cannot be used, and StoreError; the next call tries again.
+        Raise ReportError, after trying the others, when one cannot be written, and StoreError; the next call tries
+        again.
         """
-        try:
-            return [month for month in self._candidates(now) if self._write_if_due(month, now)]
-        except OSError as exc:
+        written, refused = [], None
+        for month in self._candidates(now):
+            try:
+                written += [month] if self._write_if_due(month, now) else []
+            except OSError as exc:
+                refused = exc
+        if refused is not None:
             raise ReportError(
-                f"The monthly reports cannot be written to {self._schedule.folder} ({exc.strerror}): greenrun will try "
-                "again within the hour; make the folder writable, or set [reports] folder to another one."
-            ) from exc
+                f"A monthly report cannot be written to {self._schedule.folder} ({refused.strerror}): greenrun will "
+                "try again within the hour; make the folder writable, or set [reports] folder to another one."
+            ) from refused
+        return written
+
+    def keep_up(self, now: datetime) -> None:
+        """Write what is due; what goes wrong with the folder is logged and counted. Raise StoreError."""
+        try:
+            self.write_due(now)
+        except ReportError as exc:
+            self.failures += 1
+            log.warning("monthly report not written", error=str(exc))
 
     def _candidates(self, now: datetime) -> list[str]:
-        last = f"{now.astimezone(UTC).replace(day=1) - timedelta(days=1):%Y-%m}"
+        day, recent = now.astimezone(UTC), set()
+        for _ in range(_LATELY):
+            day = day.replace(day=1) - timedelta(days=1)
+            recent.add(f"{day:%Y-%m}")
         named = (path.stem for path in self._schedule.folder.glob("????-??.json"))
-        months = {name for name in named if name < last and _is_month(name)} | {last}
+        months = {name for name in named if name < max(recent) and _is_month(name)} | recent
         return sorted(months - self._done)
 
     def _write_if_due(self, month: str, now: datetime) -> bool:
@@ -79,10 +100,12 @@ class MonthlyReports:
             self._done.add(month)
             return False
         waits = self._source.waits(start, end)
-        if waits and (before is not None or now < end + self._schedule.settled_by):
+        if now < end + _BOOKED_BY or (waits and (before is not None or now < end + self._schedule.settled_by)):
             return False
         report = self._source.report(start, end, self._schedule.by, now)
         if not report["days"]:
+            if now >= end + self._schedule.settled_by:
+                self._done.add(month)
             return False  # greenrun was not there
         self._put(month, report | _movement(before, report))
         log.info("monthly report written", month=month, preliminary=report["preliminary"])
@@ -94,7 +117,7 @@ class MonthlyReports:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (ValueError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             log.warning("an earlier report cannot be read and is kept beside the new one", path=str(path))
             return None
         return found if isinstance(found, dict) else None
@@ -128,8 +151,9 @@ class MonthlyReports:
 def _movement(before: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
     """Return what the new document says of the earlier one; nothing when there is none that can be compared."""
     try:
-        return {} if before is None else {"compared_with": before["generated_at"], "moved": moved(before, report)}
-    except (KeyError, TypeError, ValueError):
+        return {} if before is None else compared(before, report)
+    except ValueError as exc:
+        log.warning("an earlier report cannot be compared and is kept beside the new one", error=str(exc))
         return {}
 
 
@@ -149,8 +173,12 @@ def _is_month(name: str) -> bool:
 def _replace(path: Path, text: bytes) -> None:
     """Put a text in the place of a file, wholly or not at all."""
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        with suppress(OSError):
+            beside.unlink()  # what is left of it where the disk is full

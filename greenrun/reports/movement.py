@@ -12,18 +12,36 @@ BOOKED = "energy booked later"
 SETTINGS = "settings changed"
 NEWER = "another release of greenrun"
 WENT_ON = "runs started, went on or ended since"
+PRICED = "prices of electricity told since"
 UNTOLD = "not known: neither energy, prices, runs, settings nor the release changed"
 
-_OF_ENERGY = ("kwh", "_w", "coverage_ratio", "gap_seconds", "energy_uncertainty_pct", "_method", "utilization")
+_OF_COST = ("cost", "currency")
+_OF_ENERGY = (
+    *("kwh", "_w", "coverage_ratio", "gap_seconds", "energy_uncertainty_pct", "_method", "utilization"),
+    *("market", "water", *_OF_COST),
+)
 _OF_PRICES = (
     *("emissions", "ci_", "settled", "avoided", "baseline", "unpriced", "marginal", "flags", "complete", "_pct"),
-    *("grid_zone", "td_loss", "cost", "currency", "market", "water", "compared"),
+    *("grid_zone", "td_loss", "compared"),
 )
 _OF_RUNS = (
     *("jobs", "runs", "seconds", "outcome", "exit_code", "_at", "attempts", "gpu_", "coverage", "avoided", "baseline"),
     *("embodied", "work", "compared"),
 )
 _COUNTS = ("jobs", "runs", "wasted_runs", "run_seconds", "attempts", "outcome", "ended_at")
+
+
+def compared(before: Row, after: Row) -> dict[str, Any]:
+    """Return what the later of two reports says of the earlier one: `compared_with` and `moved`.
+
+    Raise ValueError when they are not of the same period, or the earlier one is no report.
+    """
+    try:
+        if not _is_report(before):
+            raise TypeError("a part of it is missing")
+        return {"compared_with": before["generated_at"], "moved": moved(before, after)}
+    except (TypeError, OverflowError, RecursionError) as exc:  # a number, or a depth, that no report has
+        raise ValueError(f"the earlier report is none that greenrun wrote: {exc}") from exc
 
 
 def moved(before: Row, after: Row) -> list[dict[str, Any]]:
@@ -38,6 +56,13 @@ def moved(before: Row, after: Row) -> list[dict[str, Any]]:
         )
     general = _general(before, after)
     return [line for where, old, new in _pairs(before, after) for line in _changes(where, old, new, general)]
+
+
+def _is_report(found: Row) -> bool:
+    rows, texts = found.get("rows"), [found.get(name) for name in ("generated_at", "from", "to", "by")]
+    parts = [found.get("total"), found.get("unattributed"), *(rows if isinstance(rows, list) else [None])]
+    is_whole = all(isinstance(part, Mapping) and "group" in part for part in parts)
+    return is_whole and all(isinstance(text, str) for text in texts)
 
 
 def _pairs(before: Row, after: Row) -> Iterator[tuple[str, Row, Row]]:
@@ -86,10 +111,11 @@ def _general(before: Row, after: Row) -> list[str]:
 
 def _why(field: str, old: Row, new: Row, general: Sequence[str]) -> str:
     leaf = field.rsplit(".", 1)[-1]
-    of_prices = _is_one(leaf, _OF_PRICES)
+    of_prices = _is_one(leaf, _OF_PRICES) and "market" not in leaf
     possible = {
         BOOKED: (of_prices or _is_one(leaf, _OF_ENERGY)) and _differ(old, new, ("it_energy_kwh",)),
         SETTLED: of_prices and _differ(old, new, ("settled_ratio", "emissions_settled_g")),
+        PRICED: _is_one(leaf, _OF_COST) and _differ(old, new, ("cost_missing_kwh",)),
         WENT_ON: _is_one(leaf, _OF_RUNS) and _differ(old, new, _COUNTS),
     }
     causes = [cause for cause, may_be in possible.items() if may_be]

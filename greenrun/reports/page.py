@@ -6,7 +6,7 @@ from typing import Any
 
 from greenrun.reports import charts, sections
 from greenrun.reports.pagestyle import STYLE
-from greenrun.reports.words import energy, grams, instant, intensity, listed, percent, points, span, table, width
+from greenrun.reports.words import energy, grams, instant, intensity, listed, money, percent, points, span, table, width
 
 Row = Mapping[str, Any]
 
@@ -31,16 +31,18 @@ def as_html(report: Row) -> str:
 def _body(report: Row) -> Iterator[str]:
     yield _header(report)
     yield from _section("Summary", _summary(report))
-    if "moved" in report:
-        yield from _section("What moved since the earlier report", sections.movement(report))
     if report["days"]:
         yield from _section("By day", _days(report["days"]))
     yield from _section(f"By {report['by']}", _groups(report))
     yield from _section("Runs that came to nothing", sections.waste(report))
+    if work := list(sections.work(report)):
+        yield from _section("What the energy was for", work)
     if beside := sections.bases(report["total"]):
         lines = [table(("", "of the whole period", ""), beside, caption="Cost and other bases")]
         yield from _section("Beside these emissions", lines)
     yield from _section("Forecast against settled", sections.forecast(report["forecast_against_settled"]))
+    if "moved" in report:
+        yield from _section("What moved since the earlier report", sections.movement(report))
     heading = "Avoided emissions (not part of the inventory)"
     yield from _section(heading, sections.avoided(report["total"]), kind="apart")
     yield from _section("Carbon intensity", sections.series(report["series"]))
@@ -53,7 +55,8 @@ def _body(report: Row) -> Iterator[str]:
 
 
 def _header(report: Row) -> str:
-    zone = f"zone {report['zone']} · " if report["zone"] else ""
+    place = "".join(f"{text} · " for text in (report.get("site"), report.get("host")) if text)
+    zone = place + (f"zone {report['zone']} · " if report["zone"] else "")
     made = f"greenrun {report['greenrun_version']}, made {instant(report['generated_at'])}"
     when = span(report["from"], report["to"])
     return f"<header><h1>Energy and emissions</h1><p>{escape(f'{when} (UTC) · {zone}{made}')}</p></header>"
@@ -68,12 +71,12 @@ def _section(heading: str, body: Iterable[str], kind: str = "") -> Iterator[str]
 def _summary(report: Row) -> Iterator[str]:
     total, free = report["total"], report["unattributed"]
     cards = (
-        ("Emissions, location-based", grams(total["emissions_location_g"]), width(total["emissions_uncertainty_pct"])),
+        ("CO2e, location-based", grams(total["emissions_location_g"]), width(total["emissions_uncertainty_pct"])),
         ("Energy of the devices", energy(total["it_energy_kwh"]), width(total["energy_uncertainty_pct"])),
         ("With the facility (PUE)", energy(total["facility_energy_kwh"]), _pue(total["pue"])),
         ("Mean intensity", intensity(total["ci_avg_g_per_kwh"]), _range(total)),
         ("Jobs", f"{total['jobs']}", f"{total['failed_jobs']} failed, {total['runs']} runs"),
-        ("Held by no run", energy(free["it_energy_kwh"]), grams(free["emissions_location_g"])),
+        ("Held by no run", energy(free["it_energy_kwh"]), f"{grams(free['emissions_location_g'])} CO2e"),
         ("Energy known for", percent(total["coverage_ratio"]), "of the devices' time"),
         ("Settled", percent(total["settled_ratio"]), "of the priced energy"),
     )
@@ -83,6 +86,8 @@ def _summary(report: Row) -> Iterator[str]:
     yield "</div>"
     if report.get("preliminary"):
         yield '<p class="warn">This report is preliminary: not all of it is settled, so figures can change.</p>'
+    if report.get("moved"):
+        yield "<p>An earlier report of this period said otherwise: see “What moved since the earlier report”.</p>"
     for note in report["data_quality"]:
         if note["field"] == "emulated":
             yield f'<p class="warn">{escape(note["note"])}</p>'
@@ -148,7 +153,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
         percent(row["coverage_ratio"]),
         percent(row["settled_ratio"]),
-        sections.money(row),
+        money(row),
     )
 
 

@@ -27,7 +27,7 @@ caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-pa
 .wide { overflow-x: auto } .wide table { position: relative } .wide:focus-visible { outline: 2px solid var(--own) }
 td { text-align: right; border-bottom: 1px solid var(--rule); padding: 4px 8px; white-space: nowrap }
 th:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; min-width: 9em }
-td:last-child:not(:nth-child(2)) { white-space: normal }
+td:last-child:not(:nth-child(2)) { white-space: normal; min-width: 7em }
 tfoot tr:last-child > * { font-weight: 700; border-bottom: 0 } tfoot tr:first-child > * { color: var(--muted) }
 svg { width: 100%; height: auto; display: block } svg text { font: 12px system-ui, sans-serif; fill: var(--muted) }
 .rule { stroke: var(--rule) } .axis { stroke: var(--free) } svg .p0 { fill: var(--own) } svg .p1 { fill: var(--free) }

@@ -1,10 +1,11 @@
 """The rows of a report: which parts, runs and jobs belong together, and who or what a row is about."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from math import fsum
 from typing import Any
 
 from greenrun.core.job import Job, Outcome, Run, State
@@ -27,14 +28,14 @@ Key = str | int
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is looked up often is kept
 class Books:
-    """A period with what was found out about it: its jobs and runs by id, and each run's comparison."""
+    """A period with what was found out about it: its jobs and runs by id, and how far forecasts were off."""
 
     period: Period
     jobs: Mapping[int, Job]
     runs: Mapping[int, Run]
     hardware: Hardware
     now: datetime
-    forecast_error_pct: float | None
+    forecasts: Figures
     place: Place = field(default_factory=Place)
     zone: str | None = None
     widths: Widths = field(default_factory=Widths)
@@ -48,7 +49,7 @@ class Books:
         runs, whole = {part.run_id for part in parts if part.run_id is not None}, more.pop("runs", ())
         compared = {run_id: self.period.compared.get(run_id) for run_id in runs.union(whole)}
         share = Share(parts=parts, compared=compared, widths=self.widths, sparse=self._sparse, **more)
-        row = {**figures(share, self.forecast_error_pct), **idle(parts, self.hardware.idle_w)}
+        row = {**figures(share, self.forecasts["mean_absolute_error_pct"]), **idle(parts, self.hardware.idle_w)}
         row |= work(parts, [self.runs[run_id] for run_id in whole], self.period, self.now)
         return row | self.rates.figures(parts, row, gpu_s)
 
@@ -143,9 +144,21 @@ def _by_part(books: Books, key: Callable[[Part], str], *, is_month: bool) -> lis
     found = []
     for group, mine in parts.items():
         runs = [books.runs[run_id] for run_id in dict.fromkeys(part.run_id for part in mine) if run_id is not None]
-        found.append({"group": group, **_counts(books, runs), **books.figures(mine)})
+        row = {"group": group, **_counts(books, runs), **books.figures(mine)}
+        found.append({**row, "run_seconds": fsum(_seconds_by_parts(books, mine))})
     order = (lambda row: row["group"]) if is_month else (lambda row: -(row["emissions_location_g"] or 0.0))
     return sorted(found, key=order)
+
+
+def _seconds_by_parts(books: Books, mine: Sequence[Part]) -> Iterator[float]:
+    """Yield of each run the time that falls to these parts, by their part of all of its device-seconds."""
+    here: defaultdict[int, float] = defaultdict(float)
+    for part in mine:
+        if part.run_id is not None:
+            here[part.run_id] += part.seconds
+    for run_id, seconds in here.items():
+        whole = fsum(part.seconds for part in books.parts_of[run_id])
+        yield _seconds(books.held(books.runs[run_id])) * seconds / whole if whole else 0.0
 
 
 def _month(part: Part) -> str:

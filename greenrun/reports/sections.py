@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from greenrun.reports.words import UNKNOWN, energy, grams, instant, percent, points, signed, table
+from greenrun.reports.words import amount, energy, grams, instant, money, per_work, percent, points, sum_of, table
 
 Row = Mapping[str, Any]
 
-_MOST_MOVED = 60
+_MOST_MOVED, _MOST_WORK = 60, 500
 _GRADES = ("measured", "integrated", "estimated", "bridged")
 
 
 def waste(report: Row) -> Iterator[str]:
     """Tell what runs used by how they ended."""
     wasted = [row for row in report["waste"] if row["is_waste"]]
-    runs, kwh = sum(row["runs"] for row in wasted), sum(row["it_energy_kwh"] or 0.0 for row in wasted)
+    runs, kwh = sum(row["runs"] for row in wasted), sum_of(row["it_energy_kwh"] for row in wasted)
     whole = report["total"]["it_energy_kwh"]
-    part = f" ({100 * kwh / whole:.3g} % of all)" if whole else ""
-    used = f"They used {energy(kwh)}{part}, which is in the above."
-    yield f"<p>Runs that failed, timed out or were lost: {runs}. {used}</p>"
+    part = f" ({100 * kwh / whole:.3g} % of all)" if whole and kwh is not None else ""
+    used = f"Runs that failed, timed out or were lost: {runs}. They used {energy(kwh)}{part}, which is in the above."
+    yield f"<p>{used if wasted else 'No run failed, timed out or was lost.'}</p>"
     if not report["waste"]:
         return
     has_cost = any(row.get("cost") is not None for row in report["waste"])
@@ -120,10 +120,23 @@ def bases(total: Row) -> list[tuple[str, str, str]]:
         lines.append(("location-based, losses and making", grams(total["emissions_total_g"]), ""))
     if total.get("water_l") is not None:
         lines.append(("water", f"{total['water_l']:.3g} l", "by a factor per kWh of the devices"))
+    if total.get("gpu_utilization_avg") is not None:
+        told = f"told for {percent(total['gpu_utilization_coverage'])} of their time"
+        lines.append(("time in which GPUs did anything", percent(total["gpu_utilization_avg"]), told))
     if total.get("idle_energy_kwh") is not None:
         above = f"{energy(total['energy_above_idle_kwh'])} above it; nothing is subtracted"
         lines.append(("what GPUs of runs draw when idle", energy(total["idle_energy_kwh"]), above))
     return lines
+
+
+def work(report: Row) -> Iterator[str]:
+    """Tell what the energy was for, where runs said what they had done."""
+    told = [row for row in [*report["rows"], report["total"]] if row.get("work")]
+    lines = [
+        (str(row["group"]), f"{row['work']:,.6g} {row['work_unit'] or ''}".rstrip(), per_work(row)) for row in told
+    ]
+    if lines:
+        yield table((report["by"], "work", "energy for each"), lines[:_MOST_WORK], caption="Work and its energy")
 
 
 def movement(report: Row) -> Iterator[str]:
@@ -141,20 +154,15 @@ def movement(report: Row) -> Iterator[str]:
 def _moved(row: Row) -> tuple[str, ...]:
     name, words = _SHOWN[row["field"]]
     before, after = row["before"], row["after"]
-    change = "" if before is None or after is None else words(after - before)
+    change = words(after - before) if _is_figure(before) and _is_figure(after) else ""
     sign = "+" if change and after > before else ""
-    return f"{row['where']}: {name}", words(before), words(after), f"{sign}{change}", row["why"]
+    told = (words(value) if value is None or _is_figure(value) else str(value) for value in (before, after))
+    return f"{row['where']}: {name}", *told, f"{sign}{change}", row["why"]
 
 
-def money(row: Row) -> str:
-    """Return a cost with its currency; empty where none is known."""
-    return "" if row.get("cost") is None else f"{_number(row['cost'])} {row.get('currency') or ''}".rstrip()
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return UNKNOWN
-    return signed(f"{value:,.2f}" if abs(value) >= 1 else f"{value:.3g}")
+def _is_figure(value: Any) -> bool:
+    """Whether it can be reckoned with: an earlier report is a file, which may say anything."""
+    return isinstance(value, (int, float)) and abs(value) < 1e300
 
 
 def _words(code: str) -> str:
@@ -167,7 +175,7 @@ _SHOWN: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "emissions_location_g": ("emissions", grams),
     "emissions_market_g": ("emissions, market-based", grams),
     "avoided_g": ("avoided", grams),
-    "cost": ("cost", _number),
+    "cost": ("cost", amount),
     "settled_ratio": ("settled", percent),
     "coverage_ratio": ("energy known for", percent),
 }

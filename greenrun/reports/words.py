@@ -1,7 +1,9 @@
 """Figures as people read them on the page of a report: a unit that fits, and `unknown` where nothing is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, time, timedelta
 from html import escape
+from typing import Any
 
 UNKNOWN = "unknown"
 
@@ -25,9 +27,37 @@ def grams(value: float | None) -> str:
     return signed(f"{_plain(value / 1000)} kg" if abs(value) >= 1000 else f"{_plain(value)} g")
 
 
+def sum_of(values: Iterable[float | None]) -> float | None:
+    """Sum what is known; None where there is something and nothing of it is known."""
+    told = list(values)
+    known = [value for value in told if value is not None]
+    return sum(known) if known or not told else None
+
+
 def intensity(value: float | None) -> str:
     """Return g/kWh for people."""
     return UNKNOWN if value is None else f"{value:.0f} g/kWh"
+
+
+def money(row: Mapping[str, Any]) -> str:
+    """Return a cost with its currency; empty where none is known."""
+    return "" if row.get("cost") is None else f"{amount(row['cost'])} {row.get('currency') or ''}".rstrip()
+
+
+def amount(value: float | None) -> str:
+    """Return an amount of money: to the cent, and of less than ten of them what there is."""
+    if value is None:
+        return UNKNOWN
+    return signed(f"{value:,.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}")
+
+
+def per_work(row: Mapping[str, Any]) -> str:
+    """Return the energy that each unit of work took; empty where that is not known."""
+    each_j = row.get("energy_per_work_j")
+    if each_j is None:
+        return ""
+    told = f"{each_j / 1000:.3g} kJ" if each_j >= 1000 else f"{each_j:.3g} J"
+    return f"{told}/{row.get('work_unit') or 'unit'}"
 
 
 def percent(ratio: float | None) -> str:
@@ -46,8 +76,11 @@ def width(value: float | None) -> str:
 
 
 def span(start: str, end: str) -> str:
-    """Return a period; of whole days, only their dates."""
-    return f"{instant(start)} to {instant(end)}"
+    """Return a period, which may be a whole month; of whole days, only their dates."""
+    since, until = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    is_month = (since.day, (since + timedelta(days=32)).replace(day=1)) == (1, until)
+    is_month = is_month and since.time() == time()
+    return f"{since:%B %Y}" if is_month else f"{instant(start)} to {instant(end)}"
 
 
 def instant(text: str) -> str:

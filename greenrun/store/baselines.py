@@ -1,6 +1,5 @@
 """Where runs would have been, kept as each ends, and what that would have emitted, booked once when all is settled."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -8,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, String, bindparam, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from greenrun.core.baseline import Comparable, Compared, Place, Settled, Stint, place
+from greenrun.core.baseline import Comparable, Compared, Place, Settled
 from greenrun.core.intensity import SeriesId
-from greenrun.core.job import Job, Outcome, Run
+from greenrun.core.job import Run
 from greenrun.core.ledger import Stage
 from greenrun.store import tallies
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
+from greenrun.store.earliest import keep_missing_places
 from greenrun.store.grid import series_ids
 from greenrun.store.journal import count
-from greenrun.store.records import job_of, run_of
+from greenrun.store.records import run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
 
 GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long keeps no run waiting any more
@@ -30,7 +30,8 @@ class Baselines(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._place_the_unplaced()
+        with self._write() as connection:
+            keep_missing_places(connection)
 
     def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
         """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
@@ -79,31 +80,6 @@ class Baselines(Database):
             count(connection, tallies.compared(new, _projects(connection, waiting)))
         return len(new)
 
-    def _place_the_unplaced(self) -> None:
-        """Give the runs of a database that is older than baselines their places."""
-        ended = RUNS.c.started_at.is_not(None) & RUNS.c.ended_at.is_not(None) & RUNS.c.outcome.is_not(None)
-        query = select(RUNS).where(ended, RUNS.c.id.not_in(select(BASELINES.c.run_id)))
-        with self._read() as connection:
-            runs = [run_of(row) for row in connection.execute(query.order_by(RUNS.c.started_at, RUNS.c.id))]
-        if runs:
-            with self._write() as connection:
-                for run in runs:
-                    keep_place(connection, run)
-
-
-def keep_place(connection: Connection, run: Run) -> None:
-    """Keep where a run that has ended would have been; every run that started before it on its GPUs has its place."""
-    if run.started_at is None or run.ended_at is None:
-        return
-    job = job_of(connection.execute(select(JOBS).where(JOBS.c.id == run.job_id)).one())
-    earlier = _earlier(connection, job, run)
-    is_resumed = any(row.job_id == job.id and row.outcome == Outcome.CHECKPOINTED for row in earlier)
-    loads = job.spec.restart_cost if is_resumed else timedelta(0)
-    stint = Stint(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
-    ready = max([job.earliest_start, *(row.ended_at for row in earlier)])
-    found = place(stint, ready, _held(connection, run, ready) if run.devices else ())
-    connection.execute(insert(BASELINES).values(run_id=run.id, started_at=found.start, ended_at=found.end))
-
 
 def compared_g(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
     """Return what each of these runs that is compared would have emitted, and how much it avoided, in grams."""
@@ -117,22 +93,6 @@ def compared_g(connection: Connection, run_ids: Sequence[int]) -> dict[int, tupl
         .group_by(SLICES.c.run_id)
     )
     return {run_id: (earlier, earlier - was) for run_id, earlier, was in connection.execute(query)}
-
-
-def _earlier(connection: Connection, job: Job, run: Run) -> Sequence[Any]:
-    """Return the baseline ends of its job's other runs, and of those of the jobs that it waited for."""
-    jobs = [job.id, *(row.job_id for row in job.spec.after)]
-    query = select(RUNS.c.job_id, RUNS.c.outcome, BASELINES.c.ended_at).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)
-    return connection.execute(query.where(among(RUNS.c.job_id, jobs), RUNS.c.id != run.id)).all()
-
-
-def _held(connection: Connection, run: Run, after: datetime) -> list[Place]:
-    """Return the places on a run's GPUs that end after an instant; a device is told apart by its JSON text."""
-    devices = type_coerce(RUNS.c.devices, String)
-    mine = or_(*(func.instr(devices, json.dumps(device)) > 0 for device in run.devices))
-    query = select(BASELINES.c.started_at, BASELINES.c.ended_at).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
-    rows = connection.execute(query.where(BASELINES.c.ended_at > after, mine)).all()
-    return [Place(start=start, end=end) for start, end in rows]
 
 
 def _settled_runs(run_ids: Sequence[int]) -> Any:

@@ -103,12 +103,14 @@ class Books(Database):
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return each run's energy and emissions as the books have them now.
 
-        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
+        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions, nor
+        any that were avoided.
         """
         with self._read() as connection:
             totals, compared = totals_of(connection, run_ids), compared_g(connection, run_ids)
         for run_id, (earlier_g, avoided_g) in compared.items():
-            totals[run_id] = replace(totals[run_id], baseline_g=earlier_g, avoided_g=avoided_g)
+            if totals[run_id].settled_g is not None:
+                totals[run_id] = replace(totals[run_id], baseline_g=earlier_g, avoided_g=avoided_g)
         return totals
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:

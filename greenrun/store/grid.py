@@ -15,6 +15,8 @@ from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
 
+LATE = timedelta(days=3)  # how much later than others a source may tell what it measured, and be gone by all the same
+
 
 class Grid(Database):
     """The part of the store that `greenrun.ports.Store` lists under grid and replay."""
@@ -87,14 +89,17 @@ class Grid(Database):
 
         It is the one that covers most of that time, of those which reach to within a day of the one that reaches
         furthest: a source that steps in for another for some hours does not displace all that was learned from that.
-        Sources in `without` are passed over.
+        Sources in `without` are passed over, and so is what is marginal while averages reach to within LATE of it.
         """
         reach = select(func.max(INTENSITIES.c.ended_at)).where(INTENSITIES.c.series_id == SERIES.c.id).scalar_subquery()
-        query = select(SERIES.c.id, reach.label("until")).where(SERIES.c.zone == zone, reach.is_not(None))
+        named = (SERIES.c.id, SERIES.c.signal, reach.label("until"))
+        query = select(*named).where(SERIES.c.zone == zone, reach.is_not(None))
         query = query.where(SERIES.c.provider.not_in(without))
         with self._read() as connection:
             rows = connection.execute(query.order_by(reach.desc(), SERIES.c.id)).all()
             known = series_ids(connection)
+        averages = [row for row in rows if row.signal == Signal.AVERAGE and row.until > rows[0].until - LATE]
+        rows = averages or rows
         lately = [known[row.id] for row in rows if row.until > rows[0].until - timedelta(days=1)]
         told = [self.intensities(series_id, start, end) for series_id in lately]
         return max(told, key=lambda series: float((series.ends_s - series.starts_s).sum()), default=None)

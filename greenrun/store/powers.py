@@ -67,8 +67,8 @@ class Powers(Database):
         with self._read() as connection:
             return {run_id: peak for run_id, peak in connection.execute(query) if run_id is not None}
 
-    def waits(self, start: datetime, end: datetime) -> bool:
-        """Whether a slice of `[start, end)` waits for its settled price, or a run that began before its end goes on."""
+    def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
+        """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
         unpriced = (
             select(UNSETTLED.c.slice_id)
             .join(SLICES, SLICES.c.id == UNSETTLED.c.slice_id)
@@ -77,7 +77,8 @@ class Powers(Database):
         )
         going_on = select(RUNS.c.id).where(RUNS.c.started_at < end, RUNS.c.ended_at.is_(None))
         with self._read() as connection:
-            return any(connection.execute(query.limit(1)).first() for query in (unpriced, going_on))
+            asked = (unpriced, going_on) if settles else (going_on,)
+            return any(connection.execute(query.limit(1)).first() for query in asked)
 
 
 def _median(rows: list[tuple[float, int]]) -> float:

@@ -12,9 +12,9 @@ from greenrun.core.errors import StoreError
 from greenrun.core.histogram import Example, bound_of
 from greenrun.core.job import FINISHED, Outcome, Run, State
 from greenrun.core.reasons import Reason
-from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
 from greenrun.store.database import Database
+from greenrun.store.earliest import keep_place
 from greenrun.store.journal import (
     FINISHED_JOBS,
     Change,

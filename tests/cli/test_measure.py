@@ -153,7 +153,7 @@ PLUG = """
 kind = "command"
 command = ["sh", "-c", "date +%s%N | cut -c5-13 | awk '{printf \\"%.3f\\", $1 * 0.25}'"]
 unit = "J"
-every = "1s"
+every = "3s"
 """  # 250 W, by the clock in milliseconds
 
 
@@ -164,6 +164,36 @@ def test_a_meter_at_the_plug_is_told_and_not_added(run: Run, settings: Settings)
     assert (plug["kind"], plug["in_total"], plug["quality"], plug["gap_s"]) == ("external", False, "measured", 0.0)
     assert plug["power_w"] == pytest.approx(250, rel=0.1)
     assert told["energy_j"] == pytest.approx(sum(each["energy_j"] for each in gpus))
+    assert told["emissions_g"] == pytest.approx(told["energy_j"] / 3.6e6 * 250 * 1.5)
+
+
+@pytest.mark.system
+def test_a_signal_at_the_end_has_no_answer_of_a_meter_at_the_plug_waited_for(settings: Settings) -> None:
+    config = settings(PRICED + PLUG.replace('"3s"', '"30s"'))
+    process = subprocess.Popen(
+        [*COMMAND, "--config", str(config), "--json", "--", "echo", "ready"],
+        stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    began_s, out = monotonic(), None
+    while out is None and monotonic() - began_s < 25:
+        try:
+            out, _ = process.communicate(timeout=2)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+    assert out is not None
+    *gpus, plug = answer(out)["devices"]
+    assert plug["energy_j"] is None
+    assert all(each["energy_j"] is not None for each in gpus)
+    assert process.returncode == 0
+
+
+@pytest.mark.system
+def test_a_command_that_cannot_be_run_is_told_of_at_once(run: Run, settings: Settings) -> None:
+    config, began_s = settings(PRICED + PLUG.replace('"3s"', '"30s"')), monotonic()
+    assert run("measure", "--config", str(config), "--", "no-such-command").code == 127
+    assert monotonic() - began_s < 15
 
 
 @pytest.mark.system
@@ -174,6 +204,7 @@ def test_a_meter_at_the_plug_that_never_answers_is_not_waited_for(run: Run, sett
     assert monotonic() - began_s < 15
     assert told["devices"][-1]["energy_j"] is None
     assert told["energy_j"] is not None
+    assert (told["quality"], told["uncertainty_pct"]) == ("measured", 5.0)
     assert any("exit code 1" in note for note in told["notes"])
 
 
@@ -321,11 +352,18 @@ def measured(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def ignoring_nothing() -> None:
+    """Tests that run in the background were started to ignore what a terminal sends."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def signalled(number: int, *words: str) -> tuple[int, str, str]:
     """Start it, send it a signal once its command (or it itself) says so, and return how it ended."""
     process = subprocess.Popen(
         [*COMMAND, *NOTHING, "--json", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=dict(os.environ),
+        preexec_fn=ignoring_nothing,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -354,7 +392,9 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
     )
     words = [sys.executable, "-c", own_terminal, *COMMAND, *NOTHING, "--", "sh", "-c", script]
     terminal, end = pty.openpty()
-    process = subprocess.Popen(words, stdin=end, stdout=end, stderr=end, start_new_session=True)
+    process = subprocess.Popen(
+        words, stdin=end, stdout=end, stderr=end, start_new_session=True, preexec_fn=ignoring_nothing
+    )
     os.close(end)
     shown = read_until(terminal, b"ready")
     os.write(terminal, b"\x03")
@@ -368,6 +408,7 @@ def test_a_signal_that_comes_before_the_command_is_not_lost(tmp_path: Path) -> N
     """Meters may take seconds to open, and the terminal sends its signal to those that are there."""
     code = (
         "import os, signal\nfrom greenrun.cli.running import held_signals, run_command\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "with held_signals():\n    os.kill(os.getpid(), signal.SIGINT); run_command(['touch', 'ran'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -389,6 +430,30 @@ def test_a_signal_that_it_was_started_to_ignore_ends_nothing(tmp_path: Path) -> 
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert answer(out)["duration_s"] >= 1
+
+
+@pytest.mark.system
+def test_one_that_is_stopped_and_goes_on_measures_to_its_end(tmp_path: Path) -> None:
+    """As with Ctrl-Z and fg."""
+    process = subprocess.Popen(
+        [*COMMAND, "--meter", "none", "--json", "--for", "2.5s"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "GREENRUN_DEVICES__POWERCAP": str(tmp_path / "none")},
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert "not measured: rapl" in process.stderr.readline()
+    process.send_signal(signal.SIGSTOP)
+    threading.Event().wait(1.3)
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert answer(out)["duration_s"] == pytest.approx(2.5, abs=0.5)
+
+
+def test_how_a_command_ended_is_known_where_nobody_waits_for_children() -> None:
+    code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    words = [sys.executable, "-c", code, *COMMAND, *NOTHING, "--", "sh", "-c", "exit 4"]
+    assert subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 4
 
 
 @pytest.mark.system
@@ -429,7 +494,7 @@ def test_a_while_may_be_ended_by_a_signal(number: int, words: tuple[str, ...], c
     process = subprocess.Popen(
         [*COMMAND, "--meter", "none", "--json", *words],  # the refusal of the CPU's meter tells that it has begun
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "GREENRUN_DEVICES__POWERCAP": str(tmp_path / "none")},
+        env={**os.environ, "GREENRUN_DEVICES__POWERCAP": str(tmp_path / "none")}, preexec_fn=ignoring_nothing,
     )  # fmt: skip
     assert process.stderr is not None
     assert "not measured: rapl" in process.stderr.readline()

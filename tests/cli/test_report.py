@@ -106,6 +106,63 @@ def test_what_is_no_report_is_refused_before_anything_is_asked(api: FakeApi, run
     assert (ran.code, api.asked, "--against" in ran.err) == (2, [], True)
 
 
+HOSTILE = ({"total": []}, {"rows": 7}, {"rows": [{}]}, {"rows": ["x"]}, {"total": {"group": 1, "cost": 10**400}})
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+@pytest.mark.parametrize("form", ["table", "html"])
+def test_a_report_that_was_changed_into_none_is_refused(
+    api: FakeApi, run: Run, store: Store, change: Any, form: str
+) -> None:
+    made = answer(store, "user")
+    api.get("/v1/reports", {**made, "total": {**made["total"], "cost": 1.5}})
+    ran = run("report", "--against", saved({**made, **change}), "--format", form)
+    assert (ran.code, "none that greenrun wrote" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"from": [], "to": [], "by": {}}'])
+def test_a_file_that_is_deep_or_odd_is_refused_before_anything_is_asked(api: FakeApi, run: Run, text: str) -> None:
+    Path("old.json").write_text(text, encoding="utf-8")
+    ran = run("report", "--against", "old.json")
+    assert (ran.code, api.asked, "--against" in ran.err) == (2, [], True)
+
+
+@pytest.mark.parametrize("odd", ["<b>x</b>", [1], True, 10**200, float("nan"), None])
+@pytest.mark.parametrize("form", ["table", "html", "csv"])
+def test_figures_of_an_earlier_report_may_be_anything(
+    api: FakeApi, run: Run, store: Store, odd: Any, form: str
+) -> None:
+    made = answer(store, "user")
+    api.get("/v1/reports", made)
+    ran = run(
+        "report", "--against", saved({**made, "total": {**made["total"], "it_energy_kwh": odd}}), "--format", form
+    )
+    assert ran.code == 0
+    assert "<b>" not in ran.out or form == "table"
+
+
+def test_how_busy_gpus_were_and_what_work_took_is_shown_where_it_is_known(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "user")
+    api.get("/v1/reports", made)
+    assert "PER WORK" not in run("report").out
+    known = {"gpu_utilization_avg": 0.5, "gpu_utilization_coverage": 1.0, "work": 1e4, "work_unit": "samples"}
+    total = {**made["total"], **known, "energy_per_work_j": 2500.0, "cost": -0.05, "currency": "EUR"}
+    api.get("/v1/reports", {**made, "total": total})
+    table, page = run("report").out, run("report", "--format", "html").out
+    for said in ("50 %", "2.5 kJ/samples"):
+        assert said in table
+        assert said in page
+    assert ("10,000 samples" in page, "-0.05 EUR" in table) == (True, True)
+
+
+def test_waste_of_which_nothing_is_known_is_not_nothing(api: FakeApi, run: Run, store: Store) -> None:
+    made = answer(store, "user")
+    made["waste"] = [{**row, "it_energy_kwh": None} for row in made["waste"]]
+    api.get("/v1/reports", made)
+    assert "were lost: 0" not in run("report").out
+    assert "They used unknown," in run("report", "--format", "html").out
+
+
 def test_what_boamps_requires_and_nobody_told_is_named_beside_it(api: FakeApi, run: Run, store: Store) -> None:
     api.get("/v1/reports", answer(store, "job"))
     ran = run("report", "--format", "boamps")

@@ -52,6 +52,16 @@ def test_a_gpu_is_idle_once_it_has_done_nothing_for_the_limit_in_a_row() -> None
     assert (is_idle(idle[:14]), is_idle(idle), is_idle(idle[1:])) == (None, True, None)
 
 
+def test_a_minute_that_no_slice_tells_of_breaks_the_row() -> None:
+    assert is_idle([piece(minute, busy=0.0) for minute in range(20) if minute != 10]) is None
+
+
+def test_it_is_not_over_as_long_as_another_of_its_gpus_has_not_worked_again() -> None:
+    works = piece(0, busy=0.9)
+    assert is_idle([works, piece(0, busy=0.0, device="GPU-2")]) is None
+    assert is_idle([works, piece(0, busy=0.9, device="GPU-2")]) is False
+
+
 def test_it_is_not_idle_once_it_has_worked_last() -> None:
     assert is_idle([*(piece(minute, busy=0.0) for minute in range(20)), piece(20, busy=0.05)]) is False
 

@@ -36,6 +36,7 @@ def test_a_new_base_and_a_counter_that_fell_add_nothing() -> None:
         reading(30, 7, "b"),
         reading(40, 3, "b"),
         reading(50, 5, "b"),
+        reading(60, 900, "c"),
     ]
     assert added(None, rows)[0] == 40 + 7 + 2
 

@@ -116,6 +116,8 @@ def test_how_busy_it_was_is_not_known_of_a_slice_of_which_a_part_does_not_tell()
     assert [piece.busy_s for piece in slices] == [pytest.approx(2.0), None, pytest.approx(3.0)]
     (gap,), _ = cut(mark(), [reading(5, 500, session="b", utilization=1.0)], [], [at(5)], at(5))
     assert gap.busy_s is None
+    (lost,), _ = cut(mark(), [reading(5, 500, counter="another", utilization=1.0)], [], [at(5)], at(5))
+    assert lost.busy_s is None
 
 
 # --- properties

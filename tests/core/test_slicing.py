@@ -233,6 +233,14 @@ def test_an_unknown_interval_in_two_calls_stays_unknown() -> None:
     ]
 
 
+@pytest.mark.parametrize("after", [reading(10, 500, counter="another"), reading(10, -1)], ids=["base", "back"])
+def test_a_step_of_unknown_size_stays_so_when_it_is_booked_in_two_parts(after: Reading) -> None:
+    first, half = cut(mark(), [after], [], [at(4)], at(5))
+    second, whole = cut(half, [after], [], [], at(10))
+    assert drawn([*first, *second]) == "0-4 - ? unknown, 4-10 - ? unknown"
+    assert (whole and whole.energy_j, whole and whole.counter) == (after.energy_j, after.counter)
+
+
 # --- properties
 
 seconds = st.integers(0, 900).map(lambda tenth: tenth / 10)

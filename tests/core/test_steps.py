@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import fsum
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +28,9 @@ def test_an_integral_is_that_of_its_minutes(values: list[float], start: int, len
     minutes = [start + index for index in range(length) if start + index < 60 * len(values)]
     expected = 60 * fsum(values[minute // 60] for minute in minutes)
     begin, end = T0 + start * MINUTE, T0 + (start + length) * MINUTE
-    assert steps.integral(begin, end) == pytest.approx(expected, abs=1e-3)
-    assert steps.covered(begin, end) == pytest.approx(len(minutes) / length)
+    integrals, covered_s = steps.sums(np.array([begin.timestamp()]), np.array([end.timestamp()]))
+    assert integrals[0] == pytest.approx(expected, abs=1e-3)
+    assert covered_s[0] == pytest.approx(60 * len(minutes))
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-500, 500)), max_size=30), st.integers(0, 29))
@@ -47,7 +49,7 @@ def test_a_price_below_zero_is_a_price() -> None:
 
 def test_nothing_at_all_covers_nothing() -> None:
     empty = Steps.of([])
-    assert (len(empty), empty.covered(T0, T0 + HOUR), empty.mean(T0, T0 + HOUR)) == (0, 0.0, None)
+    assert (len(empty), empty.mean(T0, T0 + HOUR)) == (0, None)
     assert empty.first_hole(T0, T0 + HOUR) == T0
 
 

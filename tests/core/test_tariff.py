@@ -152,3 +152,13 @@ def test_what_names_no_days_is_refused(text: str) -> None:
 def test_what_is_no_time_of_the_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_clock(text)
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 3, 28, tzinfo=UTC)])
+def test_an_edge_after_the_clock_was_changed_is_where_the_clock_says(day: datetime) -> None:
+    """The night price goes on until seven by the clock on the wall, an hour more or less after it began."""
+    rule = Rule(days=frozenset(range(7)), start_min=7 * 60, end_min=20 * 60, price_per_kwh=0.4)
+    tariff, quarter = Tariff.of([rule], 0.2, ZoneInfo("Europe/Berlin")), timedelta(minutes=15)
+    steps = tariff.steps(day, day + timedelta(days=2))
+    for start in (day + index * quarter for index in range(2 * 96)):
+        assert steps.mean(start, start + quarter) == pytest.approx(tariff.at(start))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.clock import utc_now
 from greenrun.core.energy import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.job import Job, Run
@@ -321,6 +322,29 @@ def test_a_run_of_another_boot_was_interrupted(bench: Bench, tmp_path: Path) -> 
     status = bench.executor.poll(run)
     assert (status.phase, status.started_at) == (Phase.INTERRUPTED, ended.started_at)
     assert status.ended_at is not None
+
+
+def test_what_a_run_left_in_its_folder_neither_hides_that_it_was_interrupted_nor_puts_its_end_ahead_of_now(
+    bench: Bench, tmp_path: Path
+) -> None:
+    left = 'cd "$(dirname "$GREENRUN_PROGRESS")"; ln -s nowhere dangling; touch -d 2100-01-01 "$GREENRUN_PROGRESS"'
+    run = bench.start("sh", "-c", left)
+    bench.end(run)
+    (folder(tmp_path, run) / "exit.json").unlink()
+    changed = {**record(tmp_path, run), "boot_id": "another"}
+    (folder(tmp_path, run) / "run.json").write_text(json.dumps(changed))
+    wait_until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)
+    status = bench.executor.poll(run)
+    assert status.phase is Phase.INTERRUPTED
+    assert status.ended_at is not None
+    assert status.ended_at <= utc_now()
+
+
+@pytest.mark.parametrize("made", ["mkfifo exit.json", "ln -s /dev/zero exit.json", "mkfifo stop.json"])
+def test_what_a_run_puts_in_the_place_of_a_record_is_neither_waited_for_nor_believed(bench: Bench, made: str) -> None:
+    run = bench.running("sh", "-c", f'cd "$(dirname "$GREENRUN_PROGRESS")"; {made}; touch made; sleep 60')
+    wait_until(lambda: (bench.executor._folder(run) / "made").exists())
+    assert bench.executor.poll(run).phase is Phase.RUNNING
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"token": "other", "exit_code": 0}', "\x00" * 4096])

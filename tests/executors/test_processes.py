@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +56,22 @@ def test_the_end_is_recorded_once_the_disk_has_room_again(tmp_path: Path, monkey
 def test_a_removed_folder_is_not_waited_for(tmp_path: Path) -> None:
     shim.record_exit(str(tmp_path / "removed"), {"exit_code": 5})
     assert not (tmp_path / "removed").exists()
+
+
+def test_a_supervisor_that_was_suspended_takes_nothing_for_a_signal() -> None:
+    """It is stopped past the time for which it waits, as when a laptop sleeps."""
+    code = (
+        "import signal, time; from greenrun.executors.shim import SIGNALS, wait_signal\n"
+        "signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)\n"
+        "print('ready', flush=True); print(wait_signal(time.monotonic() + 0.4) == signal.SIGALRM)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "ready\n"
+        waiting.send_signal(signal.SIGSTOP)
+        threading.Event().wait(0.7)
+        waiting.send_signal(signal.SIGCONT)
+        assert waiting.communicate(timeout=30)[0] == "True\n"
 
 
 def _failing(times: int, write: object) -> object:

@@ -18,6 +18,8 @@ from greenrun.clock import utc_now
 from greenrun.core.errors import ConfigError
 from greenrun.measuring import Measurement, measurement
 from greenrun.measuring.choosing import choose, visible
+from greenrun.meters.child import Child
+from greenrun.meters.wire import Message
 from tests.meters.powercap import FakeZone, zone
 
 
@@ -105,6 +107,27 @@ def test_a_long_measurement_folds_what_it_heard_and_asks_again(cpu: FakeZone, mo
             use(cpu, m, used_j)
         until(lambda: len(asked) >= 3)
     assert m.energy_j == pytest.approx(90.0, rel=0.1)
+
+
+@pytest.mark.parametrize("opened", [0, 1])
+def test_an_interrupt_while_meters_are_opened_leaves_nothing_behind(
+    cpu: FakeZone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opened: int
+) -> None:
+    """As when somebody stops a notebook's cell."""
+    hear, heard = Child.hear, []
+
+    def interrupted(self: Child, limit_s: float) -> Message:
+        heard.append(self)
+        if len(heard) > opened and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        return hear(self, limit_s)
+
+    before = samplers(), threading.active_count()
+    monkeypatch.setattr(Child, "hear", interrupted)
+    with pytest.raises(KeyboardInterrupt), greenrun.measure(meter="emulated" if opened else "none"):
+        pass
+    assert (samplers(), threading.active_count()) == before
+    assert list(tmp_path.glob("greenrun-measure-*")) == []
 
 
 def test_a_clock_that_was_set_back_makes_it_unknown_and_does_not_leave_out_a_part(
@@ -207,6 +230,24 @@ def test_the_gpus_of_this_process_are_measured_where_it_is_told_which(
     found, noted = visible(environ)
     assert found == include
     assert (noted is None) if note is None else (note in (noted or ""))
+
+
+@pytest.mark.parametrize(
+    ("named", "cpu_kinds", "externals"),
+    [((), ("none",), ["sled", "plug"]), (("rapl",), ("rapl", "none"), ["plug"]), (("none",), ("none",), ["plug"])],
+)
+def test_a_cpu_is_counted_once_where_the_settings_count_it_elsewhere(
+    tmp_path: Path, named: tuple[str, ...], cpu_kinds: tuple[str, ...], externals: list[str]
+) -> None:
+    file = tmp_path / "greenrun.toml"
+    file.write_text(
+        '[devices.external.sled]\nkind = "command"\ncommand = ["true"]\nunit = "J"\ncomponent = "cpu"\nevery = "2s"\n'
+        '[devices.external.plug]\nkind = "command"\ncommand = ["true"]\nunit = "J"\n',
+        encoding="utf-8",
+    )
+    chosen = choose(file, (), named, environ={}).meters
+    assert chosen.cpu_kinds == cpu_kinds
+    assert [each.name for each in chosen.external] == externals
 
 
 def test_meters_that_are_named_come_before_the_settings_and_those_before_what_there_is(tmp_path: Path) -> None:

@@ -226,6 +226,28 @@ def test_a_number_used_again_by_a_process_of_a_run_is_found_in_time(kernel: Kern
     assert shares(before, after) == {"1.1": pytest.approx(1.0)}
 
 
+def test_a_number_that_was_free_for_a_look_is_found_at_once_when_a_run_gets_it(kernel: Kernel) -> None:
+    kernel.start("1.1", 10)
+    kernel.add(50, INIT)
+    kernel.look()
+    kernel.end(50)
+    before = kernel.look()
+    kernel.add(50, 10, start_ticks=200)
+    kernel.use(50, 100)
+    assert part(kernel, before) == {"1.1": 1.0}
+
+
+def test_processes_that_seem_to_be_each_others_parents_are_nobodys(kernel: Kernel) -> None:
+    """As when numbers are used again while /proc is read."""
+    kernel.start("1.1", 10)
+    kernel.add(50, 51)
+    kernel.add(51, 50)
+    before = kernel.look()
+    kernel.use(50, 30)
+    kernel.use(10, 10)
+    assert part(kernel, before) == {"1.1": 0.25}
+
+
 def test_a_process_that_is_waited_for_late_is_counted_once() -> None:
     """Its parent was read before it went, and told only at the next look that it had waited for it."""
     parent, child = Stat(parent=1, start_ticks=1, own=5, reaped=0), Stat(parent=9, start_ticks=2, own=1000, reaped=0)
@@ -240,6 +262,13 @@ def test_a_process_that_nobody_waits_for_hides_nothing_of_the_others() -> None:
     assert used.ticks({9: Stat(parent=1, start_ticks=1, own=8, reaped=0)}) == 3
     assert used.ticks({9: Stat(parent=1, start_ticks=1, own=9, reaped=0)}) == 1
     assert used.ticks({9: Stat(parent=1, start_ticks=1, own=9, reaped=40)}) == 40
+
+
+def test_a_process_whose_number_another_of_its_run_took_over_is_counted_once() -> None:
+    shim, child = Stat(parent=1, start_ticks=1, own=5, reaped=0), Stat(parent=9, start_ticks=2, own=1000, reaped=0)
+    used = Used({9: shim, 10: child})
+    later = {9: replace(shim, reaped=1003), 10: Stat(parent=9, start_ticks=50, own=4, reaped=0)}
+    assert used.ticks(later) == 3 + 4
 
 
 ACTS = st.lists(
@@ -313,6 +342,19 @@ def test_a_cgroup_with_others_in_it_is_not_gone_by(kernel: Kernel, own: list[int
     kernel.use(11, 30)
     kernel.idle(70)
     member(kernel, "runs/1", own, 9_000_000)
+    assert part(kernel, before) == {"1.1": 0.3}
+
+
+def test_a_cgroup_that_a_part_of_the_run_has_left_is_not_gone_by(kernel: Kernel) -> None:
+    """As for what systemd-run --scope starts: its time is told elsewhere, and is the run's all the same."""
+    kernel.start("1.1", 10)
+    kernel.add(11, 10)
+    (kernel.proc / "10/cgroup").write_text("0::/runs/1\n")
+    member(kernel, "runs/1", [10], 1_000_000)
+    member(kernel, "scope", [11], 0)
+    before = kernel.look()
+    kernel.use(11, 30)
+    kernel.idle(70)
     assert part(kernel, before) == {"1.1": 0.3}
 
 

@@ -106,6 +106,16 @@ def test_a_coarse_counter_that_moves_rarely_and_then_far_is_believed(tmp_path: P
     assert bench.bases == 1
 
 
+def test_a_coarse_counter_is_believed_after_a_restart_too(tmp_path: Path) -> None:
+    """What is kept is when it moved last, not when it was read."""
+    bench = Bench(tmp_path, replace(PDU, unit="kWh"))
+    for second in range(0, 350, 10):
+        bench.ask(second, 360_000.0)
+    bench.open(replace(PDU, unit="kWh"))
+    bench.ask(350, 720_000.0)
+    assert (bench.told_j[-1], bench.bases) == (360_000, 1)
+
+
 def test_while_it_is_away_nothing_is_told_and_when_it_is_back_nothing_is_lost(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.ask(0, 1000.0)

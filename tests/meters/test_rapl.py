@@ -265,6 +265,15 @@ def test_whatever_a_counter_says_no_step_is_negative_or_more_than_can_be_drawn(
     assert all(a.told_j <= b.told_j for a, b in pairwise(standings))
 
 
+def test_a_coarse_counter_may_step_by_what_it_stood_still_for_and_none_is_followed_back_in_time() -> None:
+    before = Standing(base="b", told_j=0.0, raw_j=0.0, at_s=0.0)
+    assert following(before, 5 * HIGHEST_W, 0.0, 1.0, RANGE_J) is None
+    coarse = following(before, 5 * HIGHEST_W, 0.0, 1.0, RANGE_J, still_s=9.0)
+    assert coarse is not None
+    assert coarse.told_j == 5 * HIGHEST_W
+    assert following(before, 5 * HIGHEST_W, 0.0, -1.0, RANGE_J, still_s=9.0) is None
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     start_j=st.floats(0, RANGE_J),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.meters.host import boot_id
-from greenrun.meters.runfolders import RunFolders
+from greenrun.meters.runfolders import RunFolders, record_of
 from greenrun.meters.watts import Span
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -203,3 +203,16 @@ def test_a_quiet_folder_is_not_listed_again(host: Host) -> None:
     host.end(0, 9)
     os.utime(host.runs, (stamp, stamp))
     assert host.load(at(10)) == {}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "nested"])
+def test_what_a_run_put_in_the_place_of_a_record_is_neither_waited_for_nor_followed(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "other.json").write_text('{"pid": 1}')
+    place = tmp_path / "run.json"
+    {
+        "pipe": lambda: os.mkfifo(place),
+        "link": lambda: place.symlink_to(tmp_path / "other.json"),
+        "folder": place.mkdir,
+        "nested": lambda: place.write_text("[" * 100_000),
+    }[kind]()
+    assert record_of(place) == {}

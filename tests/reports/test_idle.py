@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.job import JobSpec
 from greenrun.core.ledger import UNPRICED, Entry
 from greenrun.core.period import Part
 from greenrun.reports.idle import idle
 from greenrun.store import Store
-from tests.reports.build import DAYS, END, NOW, T0, fill, reports_of
+from tests.reports.build import DAYS, END, NOW, T0, WHY, fill, reports_of
 
 MINUTE = timedelta(minutes=1)
 PART = Part(
@@ -29,15 +30,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def book(store: Store, watts: list[float], quality: Quality = Quality.MEASURED, length: timedelta = MINUTE) -> None:
-    """Book so many slices of a free GPU that draws so much."""
-    starts = [T0 + n * length for n in range(len(watts))]
+def book(
+    store: Store, watts: list[float], quality: Quality = Quality.MEASURED, length: timedelta = MINUTE,
+    run_id: int | None = None, since: datetime = T0,
+) -> None:  # fmt: skip
+    """Book so many slices of a GPU that draws so much: a free one, or a run's."""
+    starts = [since + n * length for n in range(len(watts))]
     pieces = [
-        Slice(device="GPU-0", component=Component.GPU, run_id=None, start=start, end=start + length,
+        Slice(device="GPU-0", component=Component.GPU, run_id=run_id, start=start, end=start + length,
               energy_j=each * length.total_seconds(), quality=quality)
         for start, each in zip(starts, watts, strict=True)
     ]  # fmt: skip
-    mark = Mark(device="GPU-0", at=T0 + len(watts) * length, energy_j=0, counter="c", session="s")
+    mark = Mark(device="GPU-0", at=since + len(watts) * length, energy_j=0, counter="c", session="s")
     store.append_slices([Entry(slice=piece, pue=1.0, booked=UNPRICED) for piece in pieces], [mark], now=END)
 
 
@@ -63,6 +67,28 @@ def test_minutes_of_another_time_do_not_count(store: Store) -> None:
     book(store, [55.0] * 40)
     assert store.idle_powers_w(T0 + 35 * MINUTE, END) == {}
     assert store.idle_powers_w(T0 - 35 * MINUTE, T0) == {}
+
+
+def going_on(store: Store) -> int:
+    """Start a run at T0 that does not end; return its id."""
+    job, _ = store.add_jobs([JobSpec(command=("a",), workdir="/", duration=MINUTE)], user="a", uid=1, now=T0)[0]
+    run = store.claim(job.id, ["GPU-0"], reason=WHY, now=T0)
+    assert run is not None
+    store.confirm(run.id, started_at=T0, log=None, now=T0)
+    return run.id
+
+
+def test_the_peak_is_of_what_was_read(store: Store) -> None:
+    run_id = going_on(store)
+    book(store, [300.0], run_id=run_id)
+    book(store, [900.0], Quality.BRIDGED, run_id=run_id, since=T0 + MINUTE)
+    assert store.peak_powers_w(T0, END) == {run_id: pytest.approx(300)}
+
+
+def test_a_period_waits_for_a_run_that_began_before_its_end(store: Store) -> None:
+    going_on(store)
+    spans = ((T0 - MINUTE, T0), (T0 - MINUTE, T0 + MINUTE), (T0 + MINUTE, END))
+    assert [store.waits(*span, settles=False) for span in spans] == [False, True, True]
 
 
 def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:

@@ -8,14 +8,17 @@ from shutil import copy
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from greenrun.core.errors import ReportError
+from greenrun.core.period import Period
 from greenrun.reports import monthly
+from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.monthly import MonthlyReports, Schedule
 from greenrun.store import Store
-from tests.reports.build import fill, reports_of, settle
+from tests.reports.build import GPUS, fill, reports_of, settle
 
-NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)  # the scripted books begin on October 28
+NOVEMBER = datetime(2026, 11, 1, 1, tzinfo=UTC)  # the scripted books begin on October 28
 DAY = timedelta(days=1)
 
 
@@ -127,3 +130,82 @@ def test_files_of_others_in_the_folder_are_left_alone(store: Store, folder: Path
     settle(store)
     assert opened(store, folder).write_due(NOVEMBER) == ["2026-10"]
     assert (folder / "abcd-ef.json").read_text(encoding="utf-8") == "mine"
+
+
+def test_what_was_missed_while_greenrun_was_away_is_written_when_it_is_back(store: Store, folder: Path) -> None:
+    settle(store)
+    assert opened(store, folder).write_due(NOVEMBER + 45 * DAY) == ["2026-10"]
+
+
+def test_a_month_is_not_written_before_its_last_minutes_can_be_booked(store: Store, folder: Path) -> None:
+    settle(store)
+    assert opened(store, folder).write_due(NOVEMBER.replace(hour=0)) == []
+
+
+def test_where_nothing_tells_what_was_measured_there_is_nothing_to_wait_for(store: Store, folder: Path) -> None:
+    """A host without a zone: its reports are of energy, and final."""
+    source = Reports(store, lambda: GPUS, ReportSettings(settles=False))
+    assert MonthlyReports(source, Schedule(folder=folder)).write_due(NOVEMBER) == ["2026-10"]
+    assert not read(folder / "2026-10.json")["preliminary"]
+    assert Reports(store, lambda: GPUS, ReportSettings()).waits(NOVEMBER - 30 * DAY, NOVEMBER)
+
+
+def test_a_month_that_cannot_be_written_keeps_no_other_from_it(store: Store, folder: Path) -> None:
+    settle(store)
+    (folder / "2026-09.json").mkdir(parents=True)
+    (folder / "2026-09.json" / "in the way").touch()
+    with pytest.raises(ReportError, match=r"\[reports\] folder"):
+        opened(store, folder).write_due(NOVEMBER)
+    assert (folder / "2026-10.json").is_file()
+
+
+def test_a_failure_is_one_sentence_in_the_log_and_counted(store: Store, tmp_path: Path) -> None:
+    settle(store)
+    (tmp_path / "file").touch()
+    reports = opened(store, tmp_path / "file" / "folder")
+    with capture_logs() as logs:
+        reports.keep_up(NOVEMBER)
+        reports.keep_up(NOVEMBER + DAY)
+    assert reports.failures == 2
+    assert [row["log_level"] for row in logs] == ["warning"] * 2
+    assert "again within the hour" in logs[0]["error"]
+
+
+def test_a_full_disk_leaves_no_half_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir(parents=True)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(monthly.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        monthly._replace(folder / "a.csv", b"x")
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("text", ['{"preliminary": true, "rows": 7}', "[" * 100_000])
+def test_an_earlier_report_that_is_none_is_kept_and_not_compared(store: Store, folder: Path, text: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "2026-10.json").write_text(text, encoding="utf-8")
+    settle(store)
+    assert opened(store, folder).write_due(NOVEMBER) == ["2026-10"]
+    assert (folder / "2026-10.v1.json").read_text(encoding="utf-8") == text
+    assert "moved" not in read(folder / "2026-10.json")
+
+
+def test_what_settles_while_a_report_is_made_does_not_make_it_final(store: Store) -> None:
+    """Its figures were read before."""
+
+    class Settles(Store):
+        def period(self, start: datetime, end: datetime) -> Period:
+            read = super().period(start, end)
+            settle(self)
+            return read
+
+    start, end = NOVEMBER - 30 * DAY, NOVEMBER.replace(hour=0)
+    with Settles(store.path) as settling:
+        made = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
+        assert (made["total"]["settled_ratio"] < 1, made["preliminary"]) == (True, True)
+        again = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
+        assert (again["total"]["settled_ratio"], again["preliminary"]) == (pytest.approx(1), False)
+        assert reports_of(settling).report(start, NOVEMBER + 60 * DAY, "project", NOVEMBER)["preliminary"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.reports.movement import BOOKED, NEWER, SETTINGS, SETTLED, UNTOLD, moved
+from greenrun.reports.movement import BOOKED, NEWER, PRICED, SETTINGS, SETTLED, UNTOLD, moved
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of, settle
 
@@ -106,6 +106,11 @@ def test_the_cause_is_told() -> None:
         "emissions_location_g": f"{SETTINGS}; {NEWER}"
     }
     assert lines(emissions_location_g=6.0) == {"emissions_location_g": UNTOLD}
+
+
+def test_what_measured_intensity_does_not_decide_has_another_cause() -> None:
+    told = lines(settled_ratio=1.0, cost=7.0, cost_missing_kwh=0.5, water_l=3.0, emissions_market_g=8.0)
+    assert (told["cost"], told["water_l"], told["emissions_market_g"]) == (PRICED, UNTOLD, UNTOLD)
 
 
 def test_a_report_that_settles_says_so_of_what_moved(tmp_path: Path) -> None:

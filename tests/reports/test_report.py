@@ -99,6 +99,12 @@ def test_days_and_series_make_the_total_too(report: dict[str, Any]) -> None:
     assert wasted + report["unattributed"]["it_energy_kwh"] == close(report["total"]["it_energy_kwh"])
 
 
+def test_the_time_of_runs_adds_up_however_rows_are_made(store: Store, report: dict[str, Any]) -> None:
+    """A run may go on over the end of a month: each month has its part of it."""
+    assert fsum(row["run_seconds"] for row in report["rows"]) == close(report["total"]["run_seconds"])
+    assert report["by"] != "month" or len(report["rows"]) == 2
+
+
 @pytest.mark.parametrize("field", ADD_UP)
 def test_periods_that_follow_one_another_add_up(store: Store, field: str) -> None:
     middle = T0 + timedelta(days=2, hours=7, minutes=13)
@@ -189,6 +195,12 @@ def test_the_page_loads_nothing_and_runs_nothing(report: dict[str, Any]) -> None
 def test_a_spreadsheet_takes_no_job_s_name_for_a_formula(store: Store) -> None:
     told = csv.DictReader(io.StringIO(flat.as_csv(reports_of(store).report(T0, END, "job", NOW))))
     assert not [row["job_name"] for row in told if row["job_name"][:1] in ("=", "+", "-", "@")]
+
+
+@pytest.mark.parametrize("name", ["=1", "\n=1", " =1", "\t1", "\uff1d1", "-1", "@a"])
+def test_neither_does_it_where_the_sign_is_hidden_or_wide(name: str) -> None:
+    (row,) = csv.DictReader(io.StringIO(flat.table_of([{"name": name, "names": [name]}])))
+    assert (row["name"], row["names"]) == (f"'{name}", f"'{name}")
 
 
 def test_each_other_form_has_a_part_for_each_job(store: Store) -> None:

@@ -167,6 +167,15 @@ def test_issues_are_the_first_of_each_interval_as_first_fetched(store: Store) ->
     assert store.issues("FR", NOW, hour) == []
 
 
+def test_marginal_values_are_not_taken_for_averages_though_nobody_names_their_source_any_more(store: Store) -> None:
+    marginal = replace(SERIES, provider="left out", signal=Signal.MARGINAL)
+    store.save_intensities(Series.of(marginal, series(1.0, 2.0, 3.0, kind=MEASURED).slots), fetched_at=NOW)
+    assert getattr(store.measured("GB", NOW, after(7200)), "id", None) == marginal
+    late = series(100.0, kind=MEASURED, start_s=-2 * 86_400)
+    store.save_intensities(late, fetched_at=NOW)
+    assert getattr(store.measured("GB", after(-4 * 86_400), after(7200)), "id", None) == SERIES
+
+
 def test_measured_values_of_a_zone_are_those_of_the_series_that_reaches_furthest(store: Store) -> None:
     assert store.measured("GB", NOW, after(7200)) is None
     other = replace(SERIES, provider="other")

@@ -52,6 +52,19 @@ def test_a_gpu_is_told_by_the_uuid_that_makes_it_visible_with_model_memory_and_l
     assert (first.memory_bytes, first.power_w, second.power_w) == (192 * 2**30 - 16 * 2**20, 750.0, 500.0)
 
 
+def test_limits_are_told_in_microwatts_or_in_watts(played: Play) -> None:
+    (device,) = played(gpu(constant(), limit_w=500, cap_unit=1)).backend.devices
+    assert device.power_w == 500.0
+
+
+def test_a_gpu_whose_limit_was_lowered_is_believed_up_to_the_highest(played: Play) -> None:
+    """Another limit may be set while it is metered."""
+    bench = played(gpu(constant(700.0), limit_w=300, highest_w=750))
+    bench.run(5.5)
+    assert bench.used_j() == pytest.approx(700 * 5, rel=0.001)
+    assert qualities(bench) == {Quality.MEASURED}
+
+
 def test_gpus_come_in_the_order_in_which_programs_count_them(played: Play) -> None:
     devices = played(gpu(constant(), hip_id=1), gpu(constant(), hip_id=0)).backend.devices
     assert [(device.id, device.index) for device in devices] == [(uuid(1), 0), (uuid(0), 1)]
@@ -122,9 +135,10 @@ def test_a_counter_is_found_under_the_name_that_it_had_in_older_releases(played:
     assert bench.used_j() == pytest.approx(300 * 5, rel=0.001)
 
 
+@pytest.mark.parametrize("absent", ["N/A", 0xFFFF, 0])
 @pytest.mark.parametrize("power", ["socket_power", "current_socket_power", "average_socket_power"])
-def test_power_is_found_under_any_of_its_names(played: Play, power: str) -> None:
-    bench = played(gpu(constant(), energy=0, power=power))
+def test_power_is_found_under_any_of_its_names(played: Play, power: str, absent: str | int) -> None:
+    bench = played(gpu(constant(), energy=0, power=power, absent=absent))
     bench.run(5.5)
     assert bench.used_j() == pytest.approx(300 * 5, rel=0.001)
 

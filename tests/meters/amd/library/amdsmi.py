@@ -103,9 +103,10 @@ def amdsmi_get_gpu_kfd_info(handle):
 
 
 def amdsmi_get_power_cap_info(handle):
-    """Tell its limits, in microwatts."""
-    limit = _gpu(handle, "cap").get("limit_w", 750)
-    return {"power_cap": limit * 10**6, "max_power_cap": limit * 10**6, "min_power_cap": 0}
+    """Tell its limits, in microwatts, or in watts."""
+    gpu = _gpu(handle, "cap")
+    limit, unit = gpu.get("limit_w", 750), gpu.get("cap_unit", 10**6)
+    return {"power_cap": limit * unit, "max_power_cap": gpu.get("highest_w", limit) * unit, "min_power_cap": 0}
 
 
 def amdsmi_get_gpu_vram_usage(handle):
@@ -130,7 +131,7 @@ def amdsmi_get_power_info(handle):
     """Tell its power in W, under one of three names."""
     gpu = _gpu(handle, "power")
     watts = gpu["trace"][bisect_right(gpu["starts"], max(0.0, _now())) - 1][1]
-    told = dict.fromkeys(("socket_power", "current_socket_power", "average_socket_power"), "N/A")
+    told = dict.fromkeys(("socket_power", "current_socket_power", "average_socket_power"), gpu.get("absent", "N/A"))
     return {**told, gpu.get("power", "socket_power"): 0 if gpu.get("silent") else watts, "power_limit": 0xFFFF}
 
 
