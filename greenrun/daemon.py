@@ -83,8 +83,7 @@ class Daemon:
         parts.callback(_lock_state(state))
         self._unix = bind_unix(config.api.socket)
         parts.callback(self._close_unix)
-        address = config.api.metrics
-        self._tcp = bind_tcp(str(address)) if address else None
+        self._tcp = bind_tcp(str(config.api.metrics)) if config.api.metrics else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
         self._store = parts.enter_context(Store(state / "greenrun.db"))
         self._metronome = Metronome(self._tick)

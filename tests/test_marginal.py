@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from greenrun.config import load_config
-from greenrun.core.errors import ConfigError
+from greenrun.core.errors import ConfigError, ProviderUnavailable
 from greenrun.core.intensity import Kind, Series, SeriesId, Signal
 from greenrun.engine import Engine
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
+from greenrun.store.columns import to_text
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
 
 HOUR = timedelta(hours=1)
@@ -106,6 +107,21 @@ def test_a_slice_waits_for_each_price_by_itself(store: Store) -> None:
     assert sql(
         store, "SELECT max(started_at) FROM ledger JOIN slices ON slices.id = slice_id WHERE stage = 'marginal'"
     ) < [(waiting,)]
+
+
+class Late(Beside):
+    """It does not answer in the first hours."""
+
+    def history(self, zone: str, start: Any, end: Any, now: Any) -> Series:
+        if now < T0 + 4 * HOUR:
+            raise ProviderUnavailable("not yet")
+        return super().history(zone, start, end, now)
+
+
+def test_what_waited_while_the_source_was_away_is_asked_for_when_it_is_back(store: Store) -> None:
+    day(store, Late(MOER), until=T0 + 5 * HOUR)
+    assert sql(store, f"SELECT count(*) FROM unsettled_marginal WHERE ended_at < '{to_text(T0 + 4 * HOUR)}'") == [(0,)]
+    assert sql(store, "SELECT count(*) > 100 FROM ledger WHERE stage = 'marginal'") == [(1,)]
 
 
 def test_what_is_measured_marginally_is_not_learned_from(store: Store) -> None:

@@ -341,8 +341,9 @@ def test_a_histogram_is_cumulative_and_exists_from_zero(scrape: Scrape) -> None:
 
 
 def test_a_bucket_of_an_older_release_adds_to_the_next_larger_one(scrape: Scrape) -> None:
-    scrape.count("greenrun_run_duration_seconds_bucket", 4.0, le="42.0")
-    assert [scrape.value("greenrun_run_duration_seconds_bucket", le=le) for le in ("10.0", "60.0")] == [0.0, 4.0]
+    for le, count in (("42.0", 4.0), ("60.0", 2.0), ("50.0", 1.0)):
+        scrape.count("greenrun_run_duration_seconds_bucket", count, le=le)
+    assert [scrape.value("greenrun_run_duration_seconds_bucket", le=le) for le in ("10.0", "60.0")] == [0.0, 7.0]
 
 
 def test_the_openmetrics_form_names_the_last_job_of_each_bucket_and_the_plain_one_none(scrape: Scrape) -> None:
