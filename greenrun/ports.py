@@ -206,9 +206,7 @@ class Store(Protocol):
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
         """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
 
-    def measured(
-        self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()
-    ) -> Series | None:
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
         """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
 
         Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.

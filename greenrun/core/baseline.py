@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from greenrun.core.intensity import Floats, Kind, Series, SeriesId, Signal
 
 NO_SLICES = "nothing of it is in the books"
+NOT_WHOLE = "for a part of its time nothing is in the books"
 NO_ENERGY = "a part of its energy is not known"
 NOT_AVERAGE = "a part of it is settled with a marginal signal, and only averages are compared"
 NOT_MEASURED = "no measured intensity of the same source is known for when it could have run"
@@ -67,12 +68,16 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparable:
-    """A run that ended with all of its slices settled: its place, and from when on it did more than load."""
+    """A run that ended with all of its slices settled: its place, and from when on it did more than load.
+
+    `is_whole` unless less of its devices' time is in slices than it held them.
+    """
 
     run_id: int
     resumes: datetime
     place: Place
     slices: Settled
+    is_whole: bool = True
 
     @property
     def moved_s(self) -> float:
@@ -130,7 +135,7 @@ def compare(run: Comparable, measured: Mapping[SeriesId, Series]) -> Compared:
             lengths_s = slices.ends_s[mine] - starts_s[mine]
             intensities[mine] = measured[series_id].means_between(moved_s, moved_s + lengths_s)
             kinds[mine] = _kinds(measured[series_id], moved_s)
-    why = _why_not(slices, kept, intensities)
+    why = _why_not(run, kept, intensities)
     if why is not None:
         return Compared(run_id=run.run_id, slices=slices, why=why)
     grams = np.where(kept, kwh * intensities, 0.0)
@@ -143,11 +148,13 @@ def _kinds(series: Series, at_s: Floats) -> NDArray[np.object_]:
     return np.asarray(known[np.searchsorted(series.starts_s, at_s, side="right") - 1])
 
 
-def _why_not(slices: Settled, kept: NDArray[np.bool_], intensities: Floats) -> str | None:
+def _why_not(run: Comparable, kept: NDArray[np.bool_], intensities: Floats) -> str | None:
+    slices = run.slices
     marginal = [index for index, series_id in enumerate(slices.series) if series_id.signal is not Signal.AVERAGE]
     bad = {
         NO_SLICES: not len(slices.ids),
         NO_ENERGY: bool(np.isnan(slices.facility_kwh).any()),
+        NOT_WHOLE: not run.is_whole,
         NOT_AVERAGE: bool(np.isin(slices.series_index, marginal).any()),
         NOT_MEASURED: bool(np.isnan(intensities[kept]).any()),
     }

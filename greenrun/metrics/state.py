@@ -43,7 +43,8 @@ class LiveState:
     now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
     read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
     `asking` how long each provider took to answer, `write_failures` how often something could not be stored,
-    `report_failures` how often monthly reports could not be written, and `room` how full the disk is, None when that is not known.
+    `report_failures` how often monthly reports could not be written, and `room` how full the disk is, None when that is
+    not known.
     """
 
     now: Callable[[], datetime]

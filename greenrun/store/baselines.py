@@ -21,6 +21,7 @@ from greenrun.store.grid import series_ids
 from greenrun.store.journal import count
 from greenrun.store.records import run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
+from greenrun.store.totals import totals_of
 
 GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long keeps no run waiting any more
 
@@ -51,12 +52,14 @@ class Baselines(Database):
             booked = [row for row in rows if _is_booked(run_of(row), marks, now)]
             ready = _first(connection, booked, most_slices)
             slices = _slices(connection, [row.id for row in ready])
+            totals = totals_of(connection, [row.id for row in ready])
             return [
                 Comparable(
                     run_id=row.id,
                     resumes=row.ended_at - (row.place_ends - row.place_starts),
                     place=Place(start=row.place_starts, end=row.place_ends),
                     slices=slices[row.id],
+                    is_whole=totals[row.id].settled_g is not None,
                 )
                 for row in ready
             ]

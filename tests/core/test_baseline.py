@@ -1,7 +1,7 @@
 """The baseline is a schedule that the same GPUs could have kept, known as runs end, and priced like the truth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -201,8 +201,9 @@ def test_what_went_by_on_loading_would_not_have_been_emitted() -> None:
         (run([1], [1], 0, index=1), [measured(*[9] * 9, series=MARGINAL)], baseline.NOT_AVERAGE),
         (run([1], [float("nan")], 0), [measured(*[9] * 9)], baseline.NO_ENERGY),
         (run([], [], 0), [measured(*[9] * 9)], baseline.NO_SLICES),
+        (replace(run([1], [1], 0), is_whole=False), [measured(*[9] * 9)], baseline.NOT_WHOLE),
     ],
-    ids=["nothing known", "too little", "another source", "marginal", "no energy", "no slices"],
+    ids=["nothing known", "too little", "another source", "marginal", "no energy", "no slices", "a part is missing"],
 )
 def test_a_run_that_cannot_be_compared_says_why(one: Comparable, known: Sequence[Series], why: str) -> None:
     assert grams(one, *known) == why
