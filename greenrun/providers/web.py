@@ -146,7 +146,7 @@ class Web:
             status, body, said = self._within(limit_s, lambda: self._exchange(path, params, headers, auth))
         except TimeoutError as exc:
             self._refuse_if_closed()
-            self._client = None  # its connection is still waited for; the next question gets another
+            self._client = None  # its connection is still waited for, and closed then; the next question gets another
             raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as exc:
             why = "" if private else self.redacted(str(exc))[:SHOWN]
@@ -182,14 +182,18 @@ class Web:
         limit_s = self._settings.timeout.total_seconds()
         until, client = monotonic() + limit_s, self._opened(limit_s)
         request = client.build_request("GET", path, params=dict(params) or None, headers=dict(headers))
-        for _ in range(REDIRECTS):
-            response = client.send(request, auth=auth, stream=True)
-            try:
-                if not response.has_redirect_location or response.next_request is None:
-                    return response.status_code, self._body(response, until), response.headers
-                request = self._followed(request, response.next_request)
-            finally:
-                response.close()
+        try:
+            for _ in range(REDIRECTS):
+                response = client.send(request, auth=auth, stream=True)
+                try:
+                    if not response.has_redirect_location or response.next_request is None:
+                        return response.status_code, self._body(response, until), response.headers
+                    request = self._followed(request, response.next_request)
+                finally:
+                    response.close()
+        finally:
+            if client is not self._client:  # it was given up meanwhile
+                client.close()
         raise ProviderRefused(f"{self.name} redirects in circles; correct the url of {self._section}")
 
     def _opened(self, limit_s: float) -> httpx.Client:

@@ -447,7 +447,7 @@ def test_one_that_is_stopped_and_goes_on_measures_to_its_end(tmp_path: Path) -> 
     process.send_signal(signal.SIGCONT)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert answer(out)["duration_s"] == pytest.approx(2.5, abs=0.5)
+    assert answer(out)["duration_s"] > 2.4  # and no more than a busy machine adds
 
 
 def test_how_a_command_ended_is_known_where_nobody_waits_for_children() -> None:
