@@ -23,6 +23,8 @@ def work_of(folder: Path) -> dict[str, Any]:
     """
     try:
         said, at = _read(folder / PROGRESS)
+        if not said:  # a shell's > has emptied it and not written yet
+            return {}
         work, unit = _parsed(said)
     except FileNotFoundError:
         return {}

@@ -107,7 +107,7 @@ def _energy_note(total: Mapping[str, Any]) -> str:
     grades = ("measured", "integrated", "estimated", "bridged")
     shares = [(grade, total[f"{grade}_kwh"]) for grade in grades if total[f"{grade}_kwh"]]
     parts = ", ".join(f"{100 * part / total['it_energy_kwh']:.3g} % {grade}" for grade, part in shares)
-    return f"Of the known energy is {parts}." if parts else ""
+    return f"How the known energy was told: {parts}." if parts else ""
 
 
 def _coverage_note(total: Mapping[str, Any]) -> str:
