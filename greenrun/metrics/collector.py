@@ -30,7 +30,7 @@ from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
 from greenrun.ports import Store
 
-MAX_PROJECTS = 16  # several totals of each: all series together stay below 500
+MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50
 OTHER = "other"
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
