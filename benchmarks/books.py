@@ -16,11 +16,11 @@ from sqlite3 import connect
 from tempfile import TemporaryDirectory
 from time import process_time
 
-from greenrun.comparing import Comparing
-from greenrun.core.energy import Component, Quality, Slice
-from greenrun.core.intensity import Kind, Series, SeriesId, slots_of
-from greenrun.core.job import JobSpec
-from greenrun.core.ledger import Entry, Priced
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.jobs.job import JobSpec
+from greenrun.engine.baselines import Comparing
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
 from greenrun.store.columns import to_text

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.intensity import Kind, Series, SeriesId
-from greenrun.core.job import Job, JobSpec, State
-from greenrun.core.plan import Options, Plan, Situation
-from greenrun.core.planner import plan
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.planning.model import Options, Plan, Situation
+from greenrun.core.planning.planner import plan
 
 Floats = NDArray[np.float64]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.blend import Lessons
-from greenrun.core.intensity import Kind, Series, SeriesId
-from greenrun.core.learning import issues_of, learn
-from greenrun.core.outlook import outlook
+from greenrun.core.carbon.blend import Lessons
+from greenrun.core.carbon.calibration import issues_of, learn
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.carbon.outlook import outlook
 
 Floats = NDArray[np.float64]
 

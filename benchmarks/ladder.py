@@ -18,9 +18,9 @@ import numpy as np
 from forecasts import read
 from numpy.typing import NDArray
 
-from greenrun.core.intensity import Kind, Series
-from greenrun.core.quality import WINDOW_H, WITHIN_H, captured
-from greenrun.outlooks import Outlooks
+from greenrun.core.carbon.intensity import Kind, Series
+from greenrun.core.carbon.verification import WINDOW_H, WITHIN_H, captured
+from greenrun.engine.outlook import Outlooks
 from greenrun.simulation.memory_grid import GridMemory
 
 Floats = NDArray[np.float64]

@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from greenrun.clock import utc_now  # noqa: E402
-from greenrun.core.energy import Reading  # noqa: E402
-from greenrun.meters.sampler import Sampler  # noqa: E402
+from greenrun.core.energy.model import Reading  # noqa: E402
+from greenrun.meters.sampler.sampler import Sampler  # noqa: E402
+from greenrun.meters.sampler.wire import Request  # noqa: E402
 from greenrun.meters.settings import MeterSettings  # noqa: E402
-from greenrun.meters.wire import Request  # noqa: E402
 from tests.meters.nvml.driver import Driver, Trace, board, built, energy_j  # noqa: E402
 
 PEERS = ("codecarbon", "zeus", "carbontracker")

@@ -24,18 +24,18 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Vitals
+from greenrun.core.carbon.fallback import Standing, Word
+from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
+from greenrun.core.carbon.verification import DAY_H, LEADS_H
+from greenrun.core.carbon.verification import Quality as ForecastQuality
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Vitals
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Seen, added
-from greenrun.core.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
-from greenrun.core.job import JobSpec, Outcome, Run, State
-from greenrun.core.ladder import Standing, Word
-from greenrun.core.ledger import Entry, Priced
-from greenrun.core.plan import Plan
-from greenrun.core.quality import DAY_H, LEADS_H
-from greenrun.core.quality import Quality as ForecastQuality
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.jobs.job import JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Plan
+from greenrun.grid.forecast_quality import Judged
 from greenrun.metrics import TOTALS, Health, LiveState, MetricsCollector, Room, registry_of
-from greenrun.quality import Judged
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)

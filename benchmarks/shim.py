@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from greenrun.core.job import Job, JobSpec, Run, State
-from greenrun.core.status import Phase
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.status import Phase
 from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import RUN, read_record
 

@@ -18,14 +18,14 @@ from greenrun.cli import verb
 from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
 from greenrun.config import load_config
-from greenrun.core.energy import Component
-from greenrun.core.promises import MOST_PUT_OFFS
-from greenrun.core.reasons import ReasonCode
+from greenrun.core.energy.model import Component
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.stability import MOST_PUT_OFFS
 from greenrun.metrics import MetricsCollector
 from greenrun.providers import SOURCES, open_provider
 from tests.api.fakes import CPU, GPU, live_state
 from tests.conftest import require
-from tests.test_metrics import Scrape, busy
+from tests.metrics.test_metrics import Scrape, busy
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

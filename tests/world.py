@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy import Device, Quality, Reading
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.energy.model import Device, Quality, Reading
 from greenrun.core.errors import ExecutorError, ProviderUnavailable
-from greenrun.core.intensity import Forecast, Kind, Series, SeriesId, slots_of
-from greenrun.core.job import Job, JobSpec, Run
-from greenrun.core.plan import Options
-from greenrun.core.status import EndedBy, Phase, RunStatus
-from greenrun.engine import Engine, EngineSettings
+from greenrun.core.jobs.job import Job, JobSpec, Run
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.planning.model import Options
+from greenrun.engine.engine import Engine, EngineSettings
+from greenrun.meters.emulation.power_model import Charge, Counters, Span, Watts, WattsBackend
+from greenrun.meters.emulation.power_model import Kind as MeterKind
 from greenrun.meters.history import History
-from greenrun.meters.watts import Charge, Counters, Span, Watts, WattsBackend
-from greenrun.meters.watts import Kind as MeterKind
 from greenrun.store import Store
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)

@@ -11,7 +11,7 @@ from greenrun.api import grid, history, jobs, problems, quality, reports, source
 from greenrun.api.limits import AccessLog, BodyLimit
 from greenrun.api.service import ApiSettings, Scheduler, Service
 from greenrun.clock import utc_now
-from greenrun.ports import Store
+from greenrun.engine.ports import Store
 
 Refusals = dict[int | str, dict[str, Any]]
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from greenrun.api.schemas import AnomalyOut, JobOut, PlannedOut, RunOut
-from greenrun.core.explain import duration_text, grams_text, mass_text, time_text
-from greenrun.core.intensity import Rung
-from greenrun.core.job import FINISHED, DurationSource, Job, JobSpec, State
-from greenrun.core.ladder import Standing
-from greenrun.ports import Event
+from greenrun.core.carbon.fallback import Standing
+from greenrun.core.carbon.intensity import Rung
+from greenrun.core.jobs.job import FINISHED, DurationSource, Job, JobSpec, State
+from greenrun.core.planning.explain import duration_text, grams_text, mass_text, time_text
+from greenrun.engine.ports import Event
 
 _DURATION = {
     DurationSource.GIVEN: "as its user said",

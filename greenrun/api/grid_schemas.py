@@ -3,8 +3,8 @@
 from pydantic import BaseModel
 
 from greenrun.api.fields import Instant, Number
-from greenrun.core.energy import Component, Quality
-from greenrun.core.intensity import Accounting, Basis, Kind, Rung, Signal
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Rung, Signal
+from greenrun.core.energy.model import Component, Quality
 
 
 class SlotOut(BaseModel):

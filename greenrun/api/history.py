@@ -9,8 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from greenrun.api.fields import Instant
 from greenrun.api.peer import Caller, require_operator
 from greenrun.api.service import Daemon
-from greenrun.backfill import Failure, Part, Stated
-from greenrun.core.intensity import ABSURD_G_PER_KWH, Accounting, Basis, SeriesId, Signal
+from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Accounting, Basis, SeriesId, Signal
+from greenrun.grid.backfill import Failure, Part, Stated
 
 MOST_VALUES = 10_000  # of one request, so that what it writes keeps nobody else from writing for long
 FIRST_YEAR, LAST_YEAR = 1990, 2200

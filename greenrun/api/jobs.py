@@ -18,7 +18,7 @@ from greenrun.api.submission import Jobs
 from greenrun.api.submitting import submit, try_out
 from greenrun.api.views import event_view, job_views
 from greenrun.core.errors import JobNotFound
-from greenrun.core.job import Job, State
+from greenrun.core.jobs.job import Job, State
 
 MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from greenrun.api.peer import Identity
 from greenrun.api.service import Service
-from greenrun.core.experience import FinishedJob, learn_duration, learn_power
-from greenrun.core.job import DurationSource, JobSpec
+from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
+from greenrun.core.jobs.job import DurationSource, JobSpec
 
 
 def with_experience(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[JobSpec]:

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from greenrun.api.connections import BoundedProtocol
 from greenrun.core.errors import NotPermitted
-from greenrun.core.job import Job
+from greenrun.core.jobs.job import Job
 
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _PREFIX = "uid:"

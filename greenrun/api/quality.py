@@ -7,9 +7,9 @@ from starlette.exceptions import HTTPException
 from greenrun.api.fields import Instant, Number
 from greenrun.api.peer import Caller
 from greenrun.api.service import Daemon
-from greenrun.core.intensity import Accounting, Basis, Signal
-from greenrun.core.quality import Quality
-from greenrun.quality import Judged
+from greenrun.core.carbon.intensity import Accounting, Basis, Signal
+from greenrun.core.carbon.verification import Quality
+from greenrun.grid.forecast_quality import Judged
 
 router = APIRouter(prefix="/v1", tags=["grid"])
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from greenrun.api.schemas import AnomalyOut, RunOut
-from greenrun.core.anomalies import Spell
-from greenrun.core.energy import Quality
-from greenrun.core.job import Run
-from greenrun.core.ledger import Total
+from greenrun.core.energy.ledger import Total
+from greenrun.core.energy.model import Quality
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.job import Run
 from greenrun.core.units import J_PER_KWH
 
 

@@ -5,9 +5,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from greenrun.api.fields import Instant, Number
-from greenrun.core.energy import Quality
-from greenrun.core.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
-from greenrun.core.reasons import ReasonCode
+from greenrun.core.energy.model import Quality
+from greenrun.core.jobs.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
+from greenrun.core.jobs.reasons import ReasonCode
 
 
 class ReasonOut(BaseModel):

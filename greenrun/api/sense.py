@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from greenrun.core.errors import Problem
-from greenrun.core.explain import duration_text, finish_by_text, shorter_text, time_text, time_to_follow
-from greenrun.core.job import DurationSource, JobSpec
+from greenrun.core.jobs.job import DurationSource, JobSpec
+from greenrun.core.planning.explain import duration_text, finish_by_text, shorter_text, time_text, time_to_follow
 
 
 def problems_of(spec: JobSpec, now: datetime) -> list[Problem]:

@@ -8,17 +8,17 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from greenrun import __version__
-from greenrun.backfill import Backfill
-from greenrun.core.energy import Device
-from greenrun.core.job import Job, JobSpec
-from greenrun.core.ladder import Standing
-from greenrun.core.plan import Placement, Plan, Waiting
-from greenrun.core.reasons import Reason
+from greenrun.core.carbon.fallback import Standing
+from greenrun.core.energy.model import Device
+from greenrun.core.jobs.job import Job, JobSpec
+from greenrun.core.jobs.reasons import Reason
+from greenrun.core.planning.model import Placement, Plan, Waiting
+from greenrun.engine.ports import Store
+from greenrun.grid.backfill import Backfill
+from greenrun.grid.forecast_quality import ForecastQuality
+from greenrun.grid.sources import Sources
 from greenrun.metrics import Health
-from greenrun.ports import Store
-from greenrun.quality import ForecastQuality
 from greenrun.reports.build import Reports
-from greenrun.sources import Sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from greenrun.api.fields import Instant
 from greenrun.api.peer import Caller
 from greenrun.api.service import Daemon
-from greenrun.sources import Role, SourceState
+from greenrun.grid.sources import Role, SourceState
 
 router = APIRouter(prefix="/v1", tags=["sources"])
 

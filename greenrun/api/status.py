@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from greenrun.api.fields import Instant
 from greenrun.api.service import Daemon, Service
-from greenrun.core.energy import BOOKED
+from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
 
 router = APIRouter(tags=["status"])

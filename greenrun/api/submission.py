@@ -19,8 +19,16 @@ from pydantic import (
 )
 
 from greenrun.api.sweep import ArrayIn, Axes, wrong_in_array, wrong_in_grid
-from greenrun.core.intensity import ABSURD_G_PER_KWH
-from greenrun.core.job import CHECKPOINT_SIGNALS, MOST_TOGETHER, After, Anomaly, Dependency, DurationSource, JobSpec
+from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH
+from greenrun.core.jobs.job import (
+    CHECKPOINT_SIGNALS,
+    MOST_TOGETHER,
+    After,
+    Anomaly,
+    Dependency,
+    DurationSource,
+    JobSpec,
+)
 
 MAX_S = 366 * 86_400.0
 MAX_COMMAND_BYTES = 128 * 1024

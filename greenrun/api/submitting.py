@@ -12,9 +12,9 @@ from greenrun.api.service import Preview, Service, Submitted
 from greenrun.api.submission import JobIn, to_spec
 from greenrun.api.sweep import jobs_of
 from greenrun.api.views import job_views, tried_view
-from greenrun.core.dependencies import ended_text, is_in_vain
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.job import MOST_TOGETHER, Job, JobSpec, State
+from greenrun.core.jobs.dependencies import ended_text, is_in_vain
+from greenrun.core.jobs.job import MOST_TOGETHER, Job, JobSpec, State
 
 MOST_WAITS = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 

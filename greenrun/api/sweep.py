@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from greenrun.core.job import LARGEST_INDEX, MOST_TOGETHER, ArrayPlace, JobSpec
+from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, ArrayPlace, JobSpec
 
 INDEX_IN_LOG = "%a"
 

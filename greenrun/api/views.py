@@ -19,14 +19,14 @@ from greenrun.api.schemas import (
     RunOut,
     WaitingOut,
 )
-from greenrun.core.anomalies import Spell
-from greenrun.core.energy import Device
-from greenrun.core.job import LIVE, Job, Run, State
-from greenrun.core.ladder import Standing
-from greenrun.core.ledger import Entry, Priced, Total
-from greenrun.core.plan import Placement, Plan
-from greenrun.core.reasons import Reason, ReasonCode, because
-from greenrun.ports import Event, Store
+from greenrun.core.carbon.fallback import Standing
+from greenrun.core.energy.ledger import Entry, Priced, Total
+from greenrun.core.energy.model import Device
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.job import LIVE, Job, Run, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.planning.model import Placement, Plan
+from greenrun.engine.ports import Event, Store
 
 
 def job_views(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:

@@ -12,7 +12,7 @@ from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
 from greenrun.cli.verb import FAILED, OK, USAGE, LocalError, WaitTimedOut, tell
 from greenrun.core.errors import GreenrunError
-from greenrun.core.job import FINISHED, Outcome, State
+from greenrun.core.jobs.job import FINISHED, Outcome, State
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client

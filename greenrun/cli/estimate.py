@@ -15,8 +15,8 @@ from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, p
 from greenrun.cli.sizing import Size, read_size
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.clock import utc_now
-from greenrun.core.estimate import Figure, Window, energy_kwh, windows
-from greenrun.core.intensity import Kind, Rung, Series, SeriesId, Slot
+from greenrun.core.carbon.intensity import Kind, Rung, Series, SeriesId, Slot
+from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
 
 Text = str | None
 UNNAMED = "unnamed"  # the zone of a trace that nobody said the zone of

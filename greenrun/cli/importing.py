@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from greenrun.backfill import PRESENT
 from greenrun.cli import text
 from greenrun.cli.options import print_json
 from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
+from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import InvalidInput, ProviderError
-from greenrun.core.intensity import Accounting, Basis, Signal
-from greenrun.providers.trace import SIZE_CAP_BYTES, Issue, Trace, from_us, parse_trace
+from greenrun.grid.backfill import PRESENT
+from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Issue, Trace, from_us, parse_trace
 
 if TYPE_CHECKING:
     from greenrun.client import Client

@@ -11,7 +11,7 @@ from greenrun.cli import text
 from greenrun.cli.options import AsJson, Config, JobId, Socket, connect, job_id, print_json, whole
 from greenrun.cli.tables import print_table
 from greenrun.clock import utc_now
-from greenrun.core.job import FINISHED, State
+from greenrun.core.jobs.job import FINISHED, State
 from greenrun.core.units import J_PER_KWH
 
 if TYPE_CHECKING:

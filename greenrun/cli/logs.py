@@ -11,7 +11,7 @@ import typer
 
 from greenrun.cli.options import Config, JobId, Socket, chosen, connect, job_id, whole
 from greenrun.cli.verb import FAILED, NOT_FOUND, NOT_PERMITTED, LocalError
-from greenrun.core.job import FINISHED
+from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from greenrun.clock import utc_now
 
 if TYPE_CHECKING:
     from greenrun.config import Config as Settings
-    from greenrun.sources import Checked, Coverage
+    from greenrun.grid.sources import Checked, Coverage
 
 NONE = "no provider is set up: add a [provider.NAME] to the settings and name it in [grid] provider"
 
@@ -100,7 +100,7 @@ def check(
 def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
     from greenrun.api.sources import provider_view
     from greenrun.config import load_config
-    from greenrun.sources import state_of
+    from greenrun.grid.sources import state_of
 
     settings = load_config(config_path(ctx, config))
     grid = settings.grid
@@ -142,8 +142,8 @@ def _clock(at: str | None, now: datetime) -> str:
 def _checked(settings: "Settings", name: str, zone: str | None, now: datetime) -> "Checked":
     """Open a source as the daemon would, and ask it; a replay begins now, as it would for a new daemon."""
     from greenrun.core.errors import ConfigError, ProviderError
+    from greenrun.grid.sources import Checked, check
     from greenrun.providers import open_provider
-    from greenrun.sources import Checked, check
 
     stated = settings.provider[name]
     asked = zone or stated.zone or settings.grid.zone

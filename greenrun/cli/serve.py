@@ -14,6 +14,6 @@ def serve(ctx: typer.Context, config: Config = None) -> None:
     greenrun serve
     greenrun serve --config ./greenrun.toml
     """
-    from greenrun import daemon
+    from greenrun.daemon import daemon
 
     raise typer.Exit(daemon.serve(config_path(ctx, config)))

@@ -9,8 +9,8 @@ from pathlib import Path
 from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
-from greenrun.core.durations import parse_instant
 from greenrun.core.errors import Problem
+from greenrun.core.jobs.durations import parse_instant
 from greenrun.simulation.case import Case, Wish, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import Asked, history_case

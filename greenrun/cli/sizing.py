@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import GreenrunError, InvalidJob, Problem
-from greenrun.core.estimate import Figure, gpu_hours, nominal_power, training_flops
-from greenrun.core.gpu_models import GpuModel, find_model
+from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
+from greenrun.core.reference.gpu_models import GpuModel, find_model
 
 LONGEST = timedelta(days=3660)
 MOST_GPUS = 1_000_000

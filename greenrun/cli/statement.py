@@ -11,7 +11,7 @@ from greenrun.cli import surroundings
 from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.job import CHECKPOINT_SIGNALS, Anomaly
+from greenrun.core.jobs.job import CHECKPOINT_SIGNALS, Anomaly
 from greenrun.paths import JOB_ENVIRONMENT
 
 _OF_INTERRUPTIBLE = ("min-run", "restart-cost", "checkpoint-signal", "checkpoint-exit-code")

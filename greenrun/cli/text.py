@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from greenrun.core.amounts import duration_text as duration_text
-from greenrun.core.amounts import energy_text as energy_text
-from greenrun.core.amounts import figure as figure
-from greenrun.core.amounts import grams_text as grams_text
+from greenrun.core.formatting import duration_text as duration_text
+from greenrun.core.formatting import energy_text as energy_text
+from greenrun.core.formatting import figure as figure
+from greenrun.core.formatting import grams_text as grams_text
 
 Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out

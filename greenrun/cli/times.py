@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from greenrun.core import durations
+from greenrun.core.jobs import durations
 
 _BARE_NUMBER = re.compile(r"[1-9]\d*(?:\.\d*)?|0+\.\d+")
 _SPAN = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+")

@@ -9,8 +9,8 @@ import typer
 from greenrun.cli.options import AsJson, print_json
 from greenrun.cli.tables import print_table
 from greenrun.cli.verb import FAILED, LocalError
-from greenrun.core.countries import COUNTRIES
-from greenrun.core.zones import nearest_zone
+from greenrun.core.reference.countries import COUNTRIES
+from greenrun.core.reference.zones import nearest_zone
 
 
 def zones(
@@ -42,8 +42,8 @@ def zones(
 
 def _served() -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return each zone with its name and the kinds that serve it, and the kinds whose zones depend on more."""
+    from greenrun.grid.sources import needs_key, zones_of
     from greenrun.providers import SOURCES
-    from greenrun.sources import needs_key, zones_of
 
     rows: dict[str, dict[str, Any]] = defaultdict(lambda: {"name": "", "sources": []})
     for kind in SOURCES:

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from greenrun.core.contracts import Contract, sold_twice
-from greenrun.core.durations import format_duration, parse_duration, parse_instant
-from greenrun.core.embodied import Embodied, g_per_gpu_hour
+from greenrun.core.accounting.embodied import Embodied, g_per_gpu_hour
+from greenrun.core.accounting.market_based import Contract, sold_twice
+from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.errors import Problem
-from greenrun.core.steps import Span, Steps
+from greenrun.core.jobs.durations import format_duration, parse_duration, parse_instant
 from greenrun.providers.settings import ExpandedPath, Section
 
 YEAR = timedelta(days=365)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from greenrun.core.anomalies import Limits
-from greenrun.core.durations import format_duration, parse_duration
+from greenrun.core.jobs.anomalies import Limits
+from greenrun.core.jobs.durations import format_duration, parse_duration
 from greenrun.providers.settings import Section
 
 NEVER = "never"

@@ -7,13 +7,13 @@ from functools import partial
 from greenrun.config.accounting import AccountingSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.models import Config
-from greenrun.core.contracts import Contract, Contracts
+from greenrun.core.accounting.market_based import Contract, Contracts
+from greenrun.core.accounting.step_function import Steps
+from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH
 from greenrun.core.errors import ConfigError, ProviderError
-from greenrun.core.intensity import ABSURD_G_PER_KWH
-from greenrun.core.steps import Steps
-from greenrun.electricity import DayAheadPrices, Keeper
+from greenrun.grid.electricity import DayAheadPrices, Keeper
+from greenrun.providers.csv_files.values import ValueFile
 from greenrun.providers.day_ahead import DayAhead
-from greenrun.providers.value_file import ValueFile
 from greenrun.reports.bases import Bases
 
 HIGHEST_PER_KWH = 1000.0

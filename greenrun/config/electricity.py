@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from greenrun.core.accounting.tariff import DAY_MIN, Rule, Tariff, first_gap, overlaps, parse_clock, parse_days
 from greenrun.core.errors import Problem
-from greenrun.core.tariff import DAY_MIN, Rule, Tariff, first_gap, overlaps, parse_clock, parse_days
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section, Url
 
 WAYS = "price (with or without tariff), file, or kind"

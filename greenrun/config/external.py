@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from greenrun.meters.answer import UNITS_J
+from greenrun.meters.external.answer import UNITS_J
 from greenrun.meters.settings import ExternalSettings
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
 

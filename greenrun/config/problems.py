@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from greenrun.config.values import parse_names
 from greenrun.core.errors import Problem
-from greenrun.core.zones import FORMS, is_zone, nearest_zone
+from greenrun.core.reference.zones import FORMS, is_zone, nearest_zone
 
 _OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
 _TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})

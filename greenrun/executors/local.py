@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
 
-from greenrun.core.energy import Device
+from greenrun.core.energy.model import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError
-from greenrun.core.job import Job, Run
-from greenrun.core.status import Phase, RunStatus
+from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.executors import run_folder
 from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.proc import start_ticks

@@ -8,12 +8,12 @@ from datetime import UTC
 from pathlib import Path
 from signal import Signals
 
-from greenrun.core.energy import Device
+from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
-from greenrun.core.job import Job, Run
-from greenrun.core.visibility import visible
+from greenrun.core.jobs.job import Job, Run
 from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
+from greenrun.executors.visibility import visible
 
 
 def shim_spec(

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from greenrun.clock import utc_now
-from greenrun.core.job import Run
-from greenrun.core.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
 from greenrun.executors.progress import work_of

@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from greenrun.core.energy import Component
+from greenrun.core.energy.model import Component
 from greenrun.meters.settings import ExternalSettings, MeterSettings
 from greenrun.paths import find_config
 from greenrun.reports.uncertainty import Widths

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from greenrun.core.energy import Slice
+from greenrun.core.energy.model import Slice
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.measuring.choosing import Choice
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
-    from greenrun.core.intensity import Series, SeriesId
-    from greenrun.core.pricing import Emitted
+    from greenrun.core.carbon.intensity import Series, SeriesId
+    from greenrun.core.energy.window_price import Emitted
     from greenrun.providers import Provider
 
 DAEMON_LIMIT_S = 3.0
@@ -66,7 +66,7 @@ class Intensity:
             latest_first = list(reversed(self._known.values()))
         if not latest_first:
             return None, self._why(is_told=False)
-        from greenrun.core.pricing import emitted
+        from greenrun.core.energy.window_price import emitted
 
         found = (emitted(pieces, series, self._start, end, pue) for series in latest_first)
         best = next((one for one in found if one is not None), None)
@@ -132,7 +132,7 @@ def _note(problems: list[str] | None, problem: str) -> None:
 
 def _series(told: "dict[str, Any]") -> "Series":
     """Return a forecast of the API as a series."""
-    from greenrun.core.intensity import Kind, Series, SeriesId, Slot
+    from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 
     slots: Iterable[Slot] = (
         Slot(

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Device, Reading
+from greenrun.core.energy.model import Device, Reading
+from greenrun.core.energy.window import GAP_S, Watch, counted, total_j
 from greenrun.core.errors import MeterError
-from greenrun.core.measuring import GAP_S, Watch, counted, total_j
 from greenrun.measuring.choosing import Choice, choose
 from greenrun.measuring.intensity import Intensity
 from greenrun.measuring.result import (

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from greenrun.core.amounts import duration_text, energy_text, figure, grams_text
-from greenrun.core.energy import Quality
-from greenrun.core.grading import worst
-from greenrun.core.measuring import Used
+from greenrun.core.energy.grading import worst
+from greenrun.core.energy.model import Quality
+from greenrun.core.energy.window import Used
+from greenrun.core.formatting import duration_text, energy_text, figure, grams_text
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct, sampled_sparsely
 
 if TYPE_CHECKING:
-    from greenrun.core.pricing import Emitted
+    from greenrun.core.energy.window_price import Emitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from greenrun.core.energy import Device, MeterHealth, Reading
+from greenrun.core.energy.model import Device, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, MeterError, Problem
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
 if TYPE_CHECKING:
-    from greenrun.meters.sampler import Log
+    from greenrun.meters.sampler.sampler import Log
 
 __all__ = [
     "CPU_KINDS",
@@ -116,8 +116,8 @@ def _open(
     kind: str, settings: MeterSettings, runs_dir: Path, state_dir: Path, log: "Log | None", refusals: Sequence[str]
 ) -> OpenMeter:
     from greenrun.meters.none import NoMeter
-    from greenrun.meters.sampler import Sampler
-    from greenrun.meters.wire import Request
+    from greenrun.meters.sampler.sampler import Sampler
+    from greenrun.meters.sampler.wire import Request
 
     if kind == "none":
         return NoMeter(refusals)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Protocol
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Device, Reading, Vitals
+from greenrun.core.energy.model import Device, Reading, Vitals
 from greenrun.core.errors import MeterError
-from greenrun.meters import constant, emulated
-from greenrun.meters.counters import counters_in
+from greenrun.meters.emulation import constant, emulated
+from greenrun.meters.emulation.counters import counters_in
+from greenrun.meters.emulation.power_model import Kind, Watts, WattsBackend
+from greenrun.meters.emulation.run_folders import RunFolders
 from greenrun.meters.host import host_tag
 from greenrun.meters.inclusion import included
-from greenrun.meters.runfolders import RunFolders
 from greenrun.meters.settings import MeterSettings
-from greenrun.meters.watts import Kind, Watts, WattsBackend
 
 
 class Backend(Protocol):
@@ -55,7 +55,7 @@ def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
 
 def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open NVIDIA's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
-    from greenrun.meters.nvml import NvmlBackend  # other meters do without NVIDIA's library
+    from greenrun.meters.gpu.backend import NvmlBackend  # other meters do without NVIDIA's library
 
     backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir)
     backend.keep_integrating()
@@ -64,8 +64,8 @@ def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
 
 def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open AMD's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
-    from greenrun.meters.amd import AmdDriver  # other meters do without
-    from greenrun.meters.nvml import NvmlBackend
+    from greenrun.meters.gpu.amd import AmdDriver  # other meters do without
+    from greenrun.meters.gpu.backend import NvmlBackend
 
     backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir, driver=AmdDriver())
     backend.keep_integrating()
@@ -74,16 +74,16 @@ def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backen
 
 def open_rapl(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open the counters of the CPU's packages and memory; raise MeterError when this user cannot read them."""
-    from greenrun.meters.cputime import CpuClock  # other meters do without
-    from greenrun.meters.rapl import RaplBackend
+    from greenrun.meters.cpu.cpu_time import CpuClock  # other meters do without
+    from greenrun.meters.cpu.rapl import RaplBackend
 
     return RaplBackend(settings.powercap, state_dir, CpuClock(runs_dir))
 
 
 def open_external(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open the first of the external meters, whether it answers already or not: it may do so later."""
-    from greenrun.meters.cputime import CpuClock  # other meters do without
-    from greenrun.meters.external import ExternalBackend
+    from greenrun.meters.cpu.cpu_time import CpuClock  # other meters do without
+    from greenrun.meters.external.external import ExternalBackend
 
     backend = ExternalBackend(settings.external[0], state_dir, cpu=CpuClock(runs_dir))
     backend.keep_asking()

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from greenrun.core.energy import Reading
+from greenrun.core.energy.model import Reading
 
 READINGS_KEPT = 1200  # per device: ten minutes at one a second, and as many again for pokes and changes of load
 SET_BACK = timedelta(seconds=1)  # a reading that much before the last one tells that the clock was set back

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from greenrun.core.energy import Device
+from greenrun.core.energy.model import Device
 from greenrun.core.errors import MeterError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from greenrun.core.energy import BOOKED, Device, MeterHealth, Reading
+from greenrun.core.energy.model import BOOKED, Device, MeterHealth, Reading
 
 if TYPE_CHECKING:
     from greenrun.meters import OpenMeter

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.energy import Device, MeterHealth, Reading
+from greenrun.core.energy.model import Device, MeterHealth, Reading
 
 
 class NoMeter:

@@ -16,11 +16,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from greenrun.core.energy import BOOKED
+from greenrun.core.energy.model import BOOKED
 from greenrun.core.errors import StoreError
-from greenrun.core.job import Anomaly, Job, Outcome, Run, State
-from greenrun.core.plan import Placement, Waiting
-from greenrun.core.reasons import FORCED
+from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
+from greenrun.core.jobs.reasons import FORCED
+from greenrun.core.planning.model import Placement, Waiting
+from greenrun.engine.ports import Store
 from greenrun.metrics.devices import device_metrics
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
@@ -28,7 +29,6 @@ from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan
 from greenrun.metrics.meter import meter_metrics
 from greenrun.metrics.quality import quality_metrics
 from greenrun.metrics.state import LiveState
-from greenrun.ports import Store
 
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.energy import Component, Device, package_of
+from greenrun.core.energy.model import Component, Device, package_of
 from greenrun.core.histogram import CounterKey
-from greenrun.core.job import Run
+from greenrun.core.jobs.job import Run
 from greenrun.metrics.state import LiveState
 
 _GPU = ("gpu_uuid",)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.intensity import Rung, SeriesId, Signal
+from greenrun.core.carbon.intensity import Rung, SeriesId, Signal
 from greenrun.metrics.state import LiveState
 
 HORIZONS_H = (1, 6, 12, 24)

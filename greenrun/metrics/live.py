@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.job import Anomaly
-from greenrun.core.plan import Plan
+from greenrun.core.jobs.job import Anomaly
+from greenrun.core.planning.model import Plan
 from greenrun.metrics.state import LiveState
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.energy import Component
+from greenrun.core.energy.model import Component
 from greenrun.metrics.state import LiveState
 
 _GPU = ("gpu_uuid",)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.quality import DAY_H
+from greenrun.core.carbon.verification import DAY_H
+from greenrun.grid.forecast_quality import Judged
 from greenrun.metrics.state import LiveState
-from greenrun.quality import Judged
 
 _LABELS = ("grid_zone", "provider", "lead")
 _FIGURES = {

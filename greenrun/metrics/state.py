@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenrun import __version__
-from greenrun.core.energy import Device, MeterHealth
+from greenrun.core.carbon.fallback import Standing, Word
+from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Example, Seen
-from greenrun.core.job import Anomaly
-from greenrun.core.ladder import Standing, Word
-from greenrun.core.plan import Plan
-from greenrun.quality import Judged
+from greenrun.core.jobs.job import Anomaly
+from greenrun.core.planning.model import Plan
+from greenrun.grid.forecast_quality import Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

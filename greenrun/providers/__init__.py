@@ -11,7 +11,7 @@ from greenrun.providers.carbon_aware_sdk import CarbonAwareSdk, CarbonAwareSdkSe
 from greenrun.providers.electricity_maps import ElectricityMaps, ElectricityMapsSettings
 from greenrun.providers.energinet import Energinet, EnerginetSettings
 from greenrun.providers.energy_charts import EnergyCharts, EnergyChartsSettings
-from greenrun.providers.entsoe import Entsoe, EntsoeSettings
+from greenrun.providers.entsoe.entsoe import Entsoe, EntsoeSettings
 from greenrun.providers.file import FileProvider
 from greenrun.providers.json_rates import JsonRates, JsonSettings
 from greenrun.providers.provider import Anchor, Provider

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Forecast, Series
 from greenrun.providers.provider import Provider
 from greenrun.providers.web import Web
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Forecast, Series, SeriesId, Signal
 from greenrun.providers.payload import Instant, Number, Point, forecast_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import Url, WebSettings

@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, StrictInt, StrictStr, model_validator
 
+from greenrun.core.accounting.step_function import Steps
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
-from greenrun.core.steps import Steps
 from greenrun.providers.energy_charts import PACE
 from greenrun.providers.payload import Number, from_epoch
 from greenrun.providers.settings import WebSettings

@@ -17,8 +17,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import KeySettings, PositiveDuration, Url, read_key

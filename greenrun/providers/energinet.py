@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator
 
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import Url, WebSettings

@@ -8,8 +8,8 @@ from typing import Literal, Self
 import structlog
 from pydantic import BaseModel, StrictBool, StrictInt, model_validator
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Number, Point, forecast_of, from_epoch, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import Url, WebSettings

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from greenrun.core.carbon.intensity import Accounting, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Forecast, Kind, Series, SeriesId
+from greenrun.providers.csv_files.replay import Mapping, Timetable
+from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
 from greenrun.providers.provider import Anchor
 from greenrun.providers.settings import FileSettings, ReplaySettings
-from greenrun.providers.timetable import Mapping, Timetable
-from greenrun.providers.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
 
 REREAD_EVERY = timedelta(minutes=5)
 FASTEST_REFRESH = timedelta(seconds=1)

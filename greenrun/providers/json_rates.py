@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, RootModel, model_validator
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import (

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from greenrun.core.errors import ProviderRefused
-from greenrun.ports import ForecastProvider, HistoryProvider
+from greenrun.engine.ports import ForecastProvider, HistoryProvider
 from greenrun.providers.web import Web
 
 Anchor = Callable[[str], datetime]

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from greenrun.core.durations import format_duration, parse_duration, parse_instant
+from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Accounting, Basis, Signal
+from greenrun.core.jobs.durations import format_duration, parse_duration, parse_instant
 from greenrun.paths import expand
 
 LONGEST_KEY = 4096

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, NamedTuple, NoReturn, Self
 
 from pydantic import Field, model_validator
 
-from greenrun.core.countries import COUNTRIES
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Slot
+from greenrun.core.reference.countries import COUNTRIES
 from greenrun.providers.payload import HIGHEST_G_PER_KWH
 from greenrun.providers.provider import Anchor
 from greenrun.providers.settings import ProviderSettings

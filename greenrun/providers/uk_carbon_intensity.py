@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage, ProviderRefused
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import Url, WebSettings

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, refuse_other
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Url, WebSettings, read_key

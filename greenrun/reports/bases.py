@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from greenrun.core.contracts import Contracts, Matched
-from greenrun.core.embodied import Embodied
-from greenrun.core.energy import Device
-from greenrun.core.period import Part
-from greenrun.core.steps import Steps
+from greenrun.core.accounting.embodied import Embodied
+from greenrun.core.accounting.market_based import Contracts, Matched
+from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.step_function import Steps
+from greenrun.core.energy.model import Device
 from greenrun.reports import cost, embodied, market
 
 Figures = dict[str, Any]

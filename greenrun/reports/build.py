@@ -8,9 +8,9 @@ from math import fsum
 from typing import Any, Protocol
 
 from greenrun import __version__
-from greenrun.core.energy import BOOKED, Device
-from greenrun.core.intensity import Kind
-from greenrun.core.period import Part, Period
+from greenrun.core.accounting.period import Part, Period
+from greenrun.core.carbon.intensity import Kind
+from greenrun.core.energy.model import BOOKED, Device
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports import caveats, rows
 from greenrun.reports.bases import Bases, Rates

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from greenrun.core.energy import BOOKED, Device
+from greenrun.core.energy.model import BOOKED, Device
 
 METHOD = (
     "Energy is what the meters counted while a run held a device, all of it: a reserved GPU that idles is the run's.",

@@ -5,7 +5,7 @@ from datetime import datetime
 from math import fsum
 from typing import Any
 
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
 from greenrun.core.units import J_PER_KWH
 
 Figures = dict[str, Any]

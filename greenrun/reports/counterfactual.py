@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Any
 
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
 
 
 def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct: float | None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import fsum
 from typing import Any
 
-from greenrun.core.energy import Component
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.model import Component
 
 Figures = dict[str, Any]
 Factor = Callable[[str], float | None]  # g per hour of the GPU of this id

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from math import fsum
 from typing import Any
 
-from greenrun.core.energy import BOOKED, Component, Quality
-from greenrun.core.intensity import Kind, SeriesId, Signal
-from greenrun.core.ledger import UNBOOKED_S
-from greenrun.core.period import Part, Price
+from greenrun.core.accounting.period import Part, Price
+from greenrun.core.carbon.intensity import Kind, SeriesId, Signal
+from greenrun.core.energy.ledger import UNBOOKED_S
+from greenrun.core.energy.model import BOOKED, Component, Quality
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.counterfactual import avoided
 from greenrun.reports.marginal import marginal

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from greenrun.core.countries import ALPHA_3, COUNTRIES, country_of
-from greenrun.core.energy import Component, Device
-from greenrun.core.job import Job, Run
+from greenrun.core.energy.model import Component, Device
+from greenrun.core.jobs.job import Job, Run
+from greenrun.core.reference.countries import ALPHA_3, COUNTRIES, country_of
 from greenrun.reports.uncertainty import sampled_sparsely
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from math import fsum
 from typing import Any
 
-from greenrun.core.energy import Component
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.model import Component
 from greenrun.core.units import J_PER_KWH
 
 LEARNED_OVER = timedelta(days=28)

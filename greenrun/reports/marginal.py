@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import fsum
 from typing import Any
 
-from greenrun.core.intensity import Signal
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.carbon.intensity import Signal
 
 
 def marginal(parts: Sequence[Part]) -> dict[str, Any]:

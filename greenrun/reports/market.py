@@ -5,8 +5,8 @@ from datetime import datetime
 from math import fsum
 from typing import Any
 
-from greenrun.core.contracts import ROUNDING, Matched
-from greenrun.core.period import Part
+from greenrun.core.accounting.market_based import ROUNDING, Matched
+from greenrun.core.accounting.period import Part
 from greenrun.reports.cost import facility_kwh
 
 Figures = dict[str, Any]

@@ -8,8 +8,8 @@ from functools import cached_property
 from math import fsum
 from typing import Any
 
-from greenrun.core.job import Job, Outcome, Run, State
-from greenrun.core.period import Part, Period
+from greenrun.core.accounting.period import Part, Period
+from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.reports.bases import Rates
 from greenrun.reports.embodied import held_by_gpu
 from greenrun.reports.figures import Figures, Share, brief, figures

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import fsum, hypot
 
-from greenrun.core.energy import Component, Device, Quality
+from greenrun.core.energy.model import Component, Device, Quality
 
 SPARSE = "gpu sampled sparsely"  # a sort of its own beside the components
 _SPARSE_MODELS = re.compile(r"\b[AH]100\b")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from math import fsum
 from typing import Any
 
-from greenrun.core.energy import Component
-from greenrun.core.ledger import busy_ratio
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.ledger import busy_ratio
+from greenrun.core.energy.model import Component
 
 
 def utilisation(parts: Iterable[Part]) -> dict[str, Any]:

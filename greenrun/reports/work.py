@@ -5,8 +5,8 @@ from datetime import datetime
 from math import fsum
 from typing import Any
 
-from greenrun.core.job import Run
-from greenrun.core.period import Part, Period
+from greenrun.core.accounting.period import Part, Period
+from greenrun.core.jobs.job import Run
 
 
 def work(parts: Iterable[Part], runs: Iterable[Run], period: Period, now: datetime) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InvalidInput, Problem
-from greenrun.core.intensity import Series
-from greenrun.core.policies import Arrival
 from greenrun.simulation.foresight import Issue
+from greenrun.simulation.policies import Arrival
 
 MOST_JOBS = 200_000
 MOST_GPUS = 100_000

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from greenrun.core.hindsight import lower_bound_g
-from greenrun.core.policies import dispatch, start_at_once
 from greenrun.simulation.case import Case
 from greenrun.simulation.figures import Figures, Schedule, figures
+from greenrun.simulation.hindsight import lower_bound_g
 from greenrun.simulation.play import play, sight_of
+from greenrun.simulation.policies import dispatch, start_at_once
 from greenrun.simulation.rules import GREENRUN, Policy
 
 Told = Callable[[str, int], None]  # what is at work, and how many jobs it has done

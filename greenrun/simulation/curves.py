@@ -6,9 +6,9 @@ from math import ceil
 
 import numpy as np
 
-from greenrun.core.intensity import Floats, Series
-from greenrun.core.policies import Arrival
+from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.simulation.figures import Schedule
+from greenrun.simulation.policies import Arrival
 
 Stretch = tuple[float, float]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from greenrun.core.intensity import Series
-from greenrun.core.policies import Arrival
+from greenrun.core.carbon.intensity import Series
 from greenrun.core.units import emissions_g
+from greenrun.simulation.policies import Arrival
 
 Piece = tuple[float, float]
 

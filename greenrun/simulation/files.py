@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import Problem, ProviderGarbage
-from greenrun.core.intensity import Kind, Series
-from greenrun.core.policies import Arrival
-from greenrun.providers.trace import Trace, parse_trace
+from greenrun.providers.csv_files.trace import Trace, parse_trace
 from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, Wish, checked, refusal
 from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.policies import Arrival
 
 COLUMNS = ("submitted_s", "duration_s", "gpus", "power_w", "max_delay_s", "interruptible")
 SIZE_CAP_BYTES = 64 * 1024 * 1024

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.carbon.calibration import ISSUE_EVERY
+from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderUnavailable
-from greenrun.core.intensity import Floats, Forecast, Kind, Series, SeriesId
-from greenrun.core.learning import ISSUE_EVERY
 
 ZONE = "simulated"
 SERIES = SeriesId(provider="trace", zone=ZONE)

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from greenrun.core.energy import Quality
+from greenrun.core.carbon.intensity import Kind, Series
+from greenrun.core.energy.model import Quality
 from greenrun.core.errors import Problem
-from greenrun.core.intensity import Kind, Series
-from greenrun.core.job import Job, Outcome, Run, State
-from greenrun.core.policies import Arrival
-from greenrun.ports import Store
+from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.engine.ports import Store
 from greenrun.simulation.case import Case, Wish, checked, refusal
 from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.policies import Arrival
 
 EARLIER = timedelta(days=90)  # measured intensities from before the jobs are history to learn from
 _COUNTED = frozenset({Outcome.SUCCEEDED, Outcome.CHECKPOINTED})

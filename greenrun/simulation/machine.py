@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.energy import Device, Reading
-from greenrun.core.job import Job, Run
-from greenrun.core.status import EndedBy, Phase, RunStatus
+from greenrun.core.energy.model import Device, Reading
+from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 
 _NOTHING = timedelta(0)
 

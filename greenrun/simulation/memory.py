@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from greenrun.core.errors import InvalidTransition, JobNotFound, StoreError
-from greenrun.core.experience import FinishedJob
-from greenrun.core.job import FINISHED, TRANSITIONS, Job, JobSpec, Outcome, Run, State
-from greenrun.core.reasons import Reason
-from greenrun.ports import Event
+from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.job import FINISHED, TRANSITIONS, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.engine.ports import Event
 from greenrun.simulation.memory_grid import GridMemory
 from greenrun.simulation.memory_runs import UnwatchedRuns
 
@@ -22,7 +22,7 @@ CounterKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class MemoryStore(GridMemory, UnwatchedRuns):
-    """`greenrun.ports.Store` without a disk, for one thread. It books no energy: a simulation has no meter."""
+    """`greenrun.engine.ports.Store` without a disk, for one thread. It books no energy: a simulation has no meter."""
 
     def __init__(self) -> None:
         super().__init__()

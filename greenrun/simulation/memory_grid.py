@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from greenrun.core.baseline import Comparable, Compared
-from greenrun.core.climatology import DAY_S
-from greenrun.core.energy import Mark, Quality, Slice
+from greenrun.core.carbon.climatology import DAY_S
+from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series, SeriesId
+from greenrun.core.energy.baseline import Comparable, Compared
+from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
+from greenrun.core.energy.model import Mark, Quality, Slice
 from greenrun.core.errors import StoreError
-from greenrun.core.intensity import Floats, Forecast, Kind, Series, SeriesId
-from greenrun.core.ledger import Entry, Priced, Stage, Total
-from greenrun.core.plan import Plan
+from greenrun.core.planning.model import Plan
 
 FORECASTS_KEPT = timedelta(days=60)  # long enough to learn how good forecasts are, and no more than that
 
@@ -44,7 +44,7 @@ class _Measured:
 
 
 class GridMemory:
-    """The parts of `greenrun.ports.Store` under grid, books, planner and replay."""
+    """The parts of `greenrun.engine.ports.Store` under grid, books, planner and replay."""
 
     def __init__(self) -> None:
         self._forecasts: deque[Forecast] = deque()

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.anomalies import Sign, Spell
-from greenrun.core.job import Anomaly
+from greenrun.core.jobs.anomalies import Sign, Spell
+from greenrun.core.jobs.job import Anomaly
 
 
 class UnwatchedRuns:
-    """The part of `greenrun.ports.Store` under what is watched in runs."""
+    """The part of `greenrun.engine.ports.Store` under what is watched in runs."""
 
     def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
         """Keep nothing."""

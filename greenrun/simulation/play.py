@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from greenrun.core.arrivals import Arrivals, PastJob, learn_arrivals
+from greenrun.core.carbon.calibration import MEMORY
 from greenrun.core.errors import InvalidInput
-from greenrun.core.job import JobSpec, State
-from greenrun.core.learning import MEMORY
-from greenrun.core.plan import Options
-from greenrun.core.policies import Arrival
-from greenrun.engine import Engine, EngineSettings
+from greenrun.core.jobs.job import JobSpec, State
+from greenrun.core.planning.demand import Arrivals, PastJob, learn_arrivals
+from greenrun.core.planning.model import Options
+from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.simulation.case import Case
 from greenrun.simulation.figures import Schedule
 from greenrun.simulation.foresight import ZONE, Foresight, Foreteller, Recorder, earlier_forecasts
 from greenrun.simulation.machine import Machine, instant
 from greenrun.simulation.memory import MemoryStore
+from greenrun.simulation.policies import Arrival
 
 LEARNED_FROM = timedelta(days=90)  # how much of what lies before the start counts as measured and foretold history
 CLIMATOLOGY_DAYS = 28

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from greenrun.core import policies
 from greenrun.core.errors import Problem
-from greenrun.core.policies import Rule, Sight
+from greenrun.simulation import policies
+from greenrun.simulation.policies import Rule, Sight
 
 GREENRUN, AT_ONCE = "greenrun", "start-at-once"
 DEFAULT = (GREENRUN, AT_ONCE, "own-best-window")

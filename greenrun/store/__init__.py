@@ -20,7 +20,7 @@ from greenrun.store.runs import Runs
 from greenrun.store.watching import Watching
 
 if TYPE_CHECKING:
-    from greenrun import ports
+    from greenrun.engine import ports
 
 __all__ = ["Reach", "Store"]
 
@@ -40,7 +40,7 @@ class Store(
     ElectricityPrices,
     Experience,
 ):
-    """`greenrun.ports.Store` on one SQLite file: what was returned from is durable; safe to use from many threads."""
+    """`greenrun.engine.ports.Store` on one SQLite file: what it returned from is durable; safe for many threads."""
 
     def __init__(self, path: Path) -> None:
         """Open the database; create it (0600, its folder 0700) or bring it up to date first; raise StoreError."""

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from greenrun.core.baseline import Comparable, Compared, Place, Settled
-from greenrun.core.intensity import SeriesId
-from greenrun.core.job import Run
-from greenrun.core.ledger import Stage
+from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.energy.baseline import Comparable, Compared, Place, Settled
+from greenrun.core.energy.ledger import Stage
+from greenrun.core.jobs.job import Run
 from greenrun.store import tallies
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
@@ -27,7 +27,7 @@ GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long kee
 
 
 class Baselines(Database):
-    """The part of the store that `greenrun.ports.Store` lists under baselines."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under baselines."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Text, delete, func, insert, select, true, type_coerce
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from greenrun.core.energy import Component, Mark, Quality, Slice
+from greenrun.core.carbon.intensity import Kind, SeriesId
+from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total
+from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import Labels
-from greenrun.core.intensity import Kind, SeriesId
-from greenrun.core.ledger import UNPRICED, Entry, Priced, Stage, Total
 from greenrun.store import tallies
 from greenrun.store.baselines import compared_g
 from greenrun.store.columns import among
@@ -31,7 +31,7 @@ WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the 
 
 
 class Books(Database):
-    """The part of the store that `greenrun.ports.Store` lists under books."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under books."""
 
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""

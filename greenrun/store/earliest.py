@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, String, func, insert, or_, select, type_coerce
 
-from greenrun.core.baseline import Place, Stint, place
-from greenrun.core.job import Job, Outcome, Run
+from greenrun.core.energy.baseline import Place, Stint, place
+from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import BASELINES, JOBS, RUNS

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.experience import FinishedJob
-from greenrun.core.grading import worst
-from greenrun.core.job import Job, Outcome, Run, State
-from greenrun.core.ledger import Total, complete, expected_seconds
+from greenrun.core.energy.grading import worst
+from greenrun.core.energy.ledger import Total, complete, expected_seconds
+from greenrun.core.energy.model import Component, Quality
+from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import job_of, run_of
@@ -27,7 +27,7 @@ _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
 
 class Experience(Database):
-    """The part of the store that `greenrun.ports.Store` lists under experience."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under experience."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from greenrun.core.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
@@ -19,7 +19,7 @@ LATE = timedelta(days=3)  # how much later than others a source may tell what it
 
 
 class Grid(Database):
-    """The part of the store that `greenrun.ports.Store` lists under grid and replay."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under grid and replay."""
 
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said.

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.job import FINISHED, Job, JobSpec, State
-from greenrun.core.reasons import Reason
-from greenrun.ports import Event
+from greenrun.core.jobs.job import FINISHED, Job, JobSpec, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.engine.ports import Event
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.journal import FINISHED_JOBS, SUBMITTED, Change, count, key, move_job, record
@@ -20,7 +20,7 @@ _MOVES = {State.STARTING: Change.CLAIMED, State.RUNNING: Change.STARTED, State.Q
 
 
 class Jobs(Database):
-    """The part of the store that `greenrun.ports.Store` lists under jobs."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under jobs."""
 
     def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
         """Store one queued job, as `add_jobs` does."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun.core.errors import InvalidTransition
-from greenrun.core.job import FINISHED, TRANSITIONS, State
+from greenrun.core.jobs.job import FINISHED, TRANSITIONS, State
 from greenrun.store.records import job_of
 from greenrun.store.tables import COUNTERS, EVENTS, JOBS, RUNS
 

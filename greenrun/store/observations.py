@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, exists, select
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy.model import Quality
 from greenrun.core.histogram import JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, added
-from greenrun.core.job import Run
-from greenrun.core.reasons import FORCED
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.reasons import FORCED
 from greenrun.store.journal import count, key
 from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, RUNS

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, String, case, func, or_, select, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.intensity import Kind, SeriesId
-from greenrun.core.job import Job, Run
-from greenrun.core.ledger import Stage
-from greenrun.core.period import Part, Period, Price
+from greenrun.core.accounting.period import Part, Period, Price
+from greenrun.core.carbon.intensity import Kind, SeriesId
+from greenrun.core.energy.ledger import Stage
+from greenrun.core.energy.model import Component, Quality
+from greenrun.core.jobs.job import Job, Run
 from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among
 from greenrun.store.database import Database

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun import __version__
-from greenrun.core.plan import Interval, Placement, Plan, Waiting
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.planning.model import Interval, Placement, Plan, Waiting
 from greenrun.store.columns import to_text
 from greenrun.store.database import Database
 from greenrun.store.tables import PLANS
@@ -28,7 +28,7 @@ _SUMS = ("expected_g", "start_at_once_g", "bound_g")
 
 
 class Plans(Database):
-    """The part of the store that `greenrun.ports.Store` lists under planner."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under planner."""
 
     def save_plan(self, plan: Plan, *, now: datetime) -> None:
         """Keep a plan, in place of the last one."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from greenrun.core.energy import Component, Quality
+from greenrun.core.energy.model import Component, Quality
 from greenrun.store.columns import days
 from greenrun.store.database import Database
 from greenrun.store.tables import RUNS, SLICES, UNSETTLED

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select
 
-from greenrun.core.steps import Span, Steps
+from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.store.columns import Instant
 from greenrun.store.database import Database
 from greenrun.store.tables import ELECTRICITY_PRICES

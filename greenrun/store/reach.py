@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from greenrun.core.intensity import SeriesId
+from greenrun.core.carbon.intensity import SeriesId
 from greenrun.store.database import Database
 from greenrun.store.grid import latest_of_series, series_ids
 from greenrun.store.tables import INTENSITIES

@@ -6,9 +6,20 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from greenrun.core.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, Job, JobSpec, Outcome, Run, State
-from greenrun.core.reasons import Reason, ReasonCode
-from greenrun.ports import Event
+from greenrun.core.jobs.job import (
+    After,
+    Anomaly,
+    ArrayPlace,
+    Dependency,
+    DurationSource,
+    Job,
+    JobSpec,
+    Outcome,
+    Run,
+    State,
+)
+from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.engine.ports import Event
 
 _DURATIONS = ("duration", "time_limit", "max_delay", "grace", "min_run", "restart_cost")  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from greenrun.core.ledger import Total
+from greenrun.core.energy.ledger import Total
 from greenrun.store.database import Database
 from greenrun.store.tables import SLICES
 from greenrun.store.totals import summed, sums

@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, sel
 
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import Example, bound_of
-from greenrun.core.job import FINISHED, Outcome, Run, State
-from greenrun.core.reasons import Reason
+from greenrun.core.jobs.job import FINISHED, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.earliest import keep_place
@@ -30,7 +30,7 @@ from greenrun.store.tables import JOBS, LEASES, RUNS
 
 
 class Runs(Database):
-    """The part of the store that `greenrun.ports.Store` lists under runs.
+    """The part of the store that `greenrun.engine.ports.Store` lists under runs.
 
     `examples` has, by histogram and bucket, the last value counted since this store was opened.
     """

@@ -6,9 +6,9 @@ Energy and emissions of slices that no run held are counted apart, never under a
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from greenrun.core.baseline import Compared
-from greenrun.core.energy import Component, Quality, Slice, package_of
-from greenrun.core.ledger import Entry, Priced, device_seconds
+from greenrun.core.energy.baseline import Compared
+from greenrun.core.energy.ledger import Entry, Priced, device_seconds
+from greenrun.core.energy.model import Component, Quality, Slice, package_of
 from greenrun.store.journal import CounterKey, key
 
 ENERGY = "greenrun_energy_joules_total"

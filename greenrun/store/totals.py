@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.grading import worst
-from greenrun.core.job import Run
-from greenrun.core.ledger import Stage, Total, busy_ratio, complete, expected_seconds, sum_of_known
+from greenrun.core.energy.grading import worst
+from greenrun.core.energy.ledger import Stage, Total, busy_ratio, complete, expected_seconds, sum_of_known
+from greenrun.core.energy.model import Component, Quality
+from greenrun.core.jobs.job import Run
 from greenrun.store.columns import among, days
 from greenrun.store.records import run_of
 from greenrun.store.tables import LEDGER, RUNS, SLICES
@@ -63,7 +63,7 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
 
 
 def _total(run: Run, parts: Sequence[Any]) -> Total:
-    """Sum a run's parts as `greenrun.core.ledger.total` sums its entries."""
+    """Sum a run's parts as `greenrun.core.energy.ledger.total` sums its entries."""
     booked_s: defaultdict[str, float] = defaultdict(float)
     for part in parts:
         booked_s[part.device] += part.days * 86_400

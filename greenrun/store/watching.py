@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, exists, or_, select, update
 
-from greenrun.core.anomalies import Sign, Spell
-from greenrun.core.job import Anomaly
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.jobs.anomalies import Sign, Spell
+from greenrun.core.jobs.job import Anomaly
+from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.journal import ANOMALIES, Change, count, key, record
@@ -18,7 +18,7 @@ from greenrun.store.tables import EVENTS, JOBS, RUNS
 
 
 class Watching(Database):
-    """The part of the store that `greenrun.ports.Store` lists under what is watched in runs."""
+    """The part of the store that `greenrun.engine.ports.Store` lists under what is watched in runs."""
 
     def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
         """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""

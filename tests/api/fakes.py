@@ -12,22 +12,22 @@ from fastapi import FastAPI
 
 from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
-from greenrun.backfill import Backfill
-from greenrun.core.anomalies import Spell
-from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth, Vitals
+from greenrun.core.carbon.fallback import Ageing, Standing, Word, stand
+from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.energy.ledger import Entry, Total
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Vitals
 from greenrun.core.errors import InvalidTransition, JobNotFound
-from greenrun.core.experience import FinishedJob
-from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
-from greenrun.core.job import Job, JobSpec, Run, State
-from greenrun.core.ladder import Ageing, Standing, Word, stand
-from greenrun.core.ledger import Entry, Total
-from greenrun.core.plan import Placement, Plan
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Placement, Plan
+from greenrun.engine.ports import Event
+from greenrun.grid.backfill import Backfill
+from greenrun.grid.forecast_quality import ForecastQuality
+from greenrun.grid.sources import Sources
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
-from greenrun.ports import Event
-from greenrun.quality import ForecastQuality
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.sources import Sources
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

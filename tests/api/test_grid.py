@@ -6,13 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.api.app import create_metrics_app
-from greenrun.core.energy import Component, Quality, Slice
-from greenrun.core.intensity import Forecast, Kind, Rung, SeriesId
-from greenrun.core.job import Run
-from greenrun.core.ladder import Ageing, Standing
-from greenrun.core.ledger import Entry, Priced
-from greenrun.core.plan import Plan, Waiting
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.carbon.fallback import Ageing, Standing
+from greenrun.core.carbon.intensity import Forecast, Kind, Rung, SeriesId
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Plan, Waiting
 from greenrun.metrics import Health
 from tests.api.fakes import CLEANEST, HOUR, NOW, World, forecast, placed, stored
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.anomalies import Spell
-from greenrun.core.energy import Quality
-from greenrun.core.job import Anomaly, Outcome, Run, State
-from greenrun.core.ledger import Total
-from greenrun.core.plan import Plan, Waiting
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.energy.ledger import Total
+from greenrun.core.energy.model import Quality
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Plan, Waiting
 from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, forecast, placed, spec, stored
 
 RUN = Run(

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from greenrun.core.experience import FinishedJob
+from greenrun.core.jobs.history import FinishedJob
 from tests.api.fakes import NOW, World
 
 

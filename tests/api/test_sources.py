@@ -15,7 +15,7 @@ from greenrun.providers.energinet import EnerginetSettings
 from greenrun.store import Store
 from tests.api.fakes import ADA, NOW, ROOT, World
 from tests.api.test_any_input import VALUES
-from tests.past import DAY, HOUR, Backfilled, Past, hours
+from tests.grid.past import DAY, HOUR, Backfilled, Past, hours
 
 OWN = f"uid:{os.getuid()}"
 

@@ -8,9 +8,9 @@ import pytest
 
 from greenrun.api.service import Preview
 from greenrun.core.errors import InvalidJob, StorageFull, StoreError
-from greenrun.core.job import Anomaly, DurationSource
-from greenrun.core.plan import Waiting
-from greenrun.core.reasons import ReasonCode, because
+from greenrun.core.jobs.job import Anomaly, DurationSource
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Waiting
 from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, spec, stored
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.api.sweep import ArrayIn, jobs_of, size_of, variable_of
-from greenrun.core.job import JobSpec, State
+from greenrun.core.jobs.job import JobSpec, State
 from tests.api.fakes import World, spec, stored
 from tests.api.test_submission import errors
 

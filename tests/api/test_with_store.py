@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from greenrun.api.app import create_app
-from greenrun.core.energy import Component, Mark, Quality, Slice
-from greenrun.core.job import Outcome, State
-from greenrun.core.ledger import Entry, Priced
-from greenrun.core.reasons import ReasonCode, because
-from greenrun.core.tariff import Tariff
+from greenrun.core.accounting.tariff import Tariff
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Mark, Quality, Slice
+from greenrun.core.jobs.job import Outcome, State
+from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
 from greenrun.reports.bases import Bases
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store, journal, observations, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
-from tests.test_metrics import Scrape, busy
+from tests.metrics.test_metrics import Scrape, busy
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_a_folder_that_is_gone_is_told_without_a_traceback(
 
 def test_serve_hands_the_settings_file_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[Path | None] = []
-    monkeypatch.setattr("greenrun.daemon.serve", lambda path: given.append(path) or 7)
+    monkeypatch.setattr("greenrun.daemon.daemon.serve", lambda path: given.append(path) or 7)
     assert run("serve", "--config", str(tmp_path / "own.toml")).code == 7
     assert run("--config", "own.toml", "serve").code == 7
     assert run("serve").code == 7

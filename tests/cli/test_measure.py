@@ -20,7 +20,7 @@ from greenrun.clock import utc_now
 from greenrun.measuring import measurement
 from tests.cli.conftest import Run
 from tests.fake_api import FakeApi
-from tests.meters.powercap import FakeZone, zone
+from tests.meters.cpu.powercap import FakeZone, zone
 
 COMMAND = [sys.executable, "-m", "greenrun.cli", "measure"]
 NOTHING = ("--meter", "none", "--cpu-meter", "none")  # opens nothing, so it is quick

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from greenrun.core.intensity import Kind, Series
+from greenrun.core.carbon.intensity import Kind, Series
 from tests.core.build import GRID, T0
 
 HOUR = timedelta(hours=1)

@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from greenrun.core.intensity import Kind, Series, Slot
-from greenrun.core.job import Job
-from greenrun.core.plan import DeviceKind, Options, Running, Situation
+from greenrun.core.carbon.intensity import Kind, Series, Slot
+from greenrun.core.jobs.job import Job
+from greenrun.core.planning.model import DeviceKind, Options, Running, Situation
 from tests.core.build import GRID, SLOT, T0, grid, job
 
 KINDS = (DeviceKind(model="A100", memory_gib=80), DeviceKind(model="A100", memory_gib=40), DeviceKind(model="V100"))

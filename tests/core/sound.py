@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from math import isnan
 
-from greenrun.core.durations import expected_length
-from greenrun.core.job import Job
-from greenrun.core.plan import Interval, Placement, Plan, Running, Situation
-from greenrun.core.reasons import ReasonCode
+from greenrun.core.jobs.durations import expected_length
+from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.model import Interval, Placement, Plan, Running, Situation
 from greenrun.core.units import J_PER_KWH
 
 CLOCK = timedelta(microseconds=3)  # instants are told to the microsecond

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.job import Job, JobSpec, Run, State
-from greenrun.core.status import Phase, RunStatus
-from greenrun.ports import Executor
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.engine.ports import Executor
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATH = "/usr/local/bin:/usr/bin:/bin"

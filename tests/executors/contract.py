@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.status import EndedBy, Phase
+from greenrun.core.jobs.status import EndedBy, Phase
 from tests.executors.bench import PATH, Bench, wait_until
 
 STUBBORN = "trap '' TERM; echo ready > ready; while :; do sleep 0.1; done"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import Device
+from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
-from greenrun.core.job import Job, Run
-from greenrun.core.status import EndedBy, Phase
+from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.status import EndedBy, Phase
 from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim

@@ -18,9 +18,9 @@ from greenrun.clock import utc_now
 from greenrun.core.errors import ConfigError
 from greenrun.measuring import Measurement, measurement
 from greenrun.measuring.choosing import choose, visible
-from greenrun.meters.child import Child
-from greenrun.meters.wire import Message
-from tests.meters.powercap import FakeZone, zone
+from greenrun.meters.sampler.child import Child
+from greenrun.meters.sampler.wire import Message
+from tests.meters.cpu.powercap import FakeZone, zone
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from time import monotonic
 import pytest
 
 from greenrun.clock import utc_now
+from greenrun.engine.ports import Meter
 from greenrun.meters import ConstantSettings, ExternalSettings, MeterSettings, open_meter
-from greenrun.meters.emulated import EmulatedMeter
-from greenrun.ports import Meter
+from greenrun.meters.emulation.emulated import EmulatedMeter
 from tests.meters.amd.bench import gpu, play
+from tests.meters.cpu.powercap import two_sockets
 from tests.meters.nvml.driver import Driver, board, built, constant
-from tests.meters.powercap import two_sockets
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 

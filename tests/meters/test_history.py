@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.energy import Quality, Reading
+from greenrun.core.energy.model import Quality, Reading
 from greenrun.meters.history import READINGS_KEPT, History
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)

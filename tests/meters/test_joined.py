@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.energy import Component, Device, DeviceHealth, MeterHealth
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth
 from greenrun.core.errors import ConfigError, MeterError
 from greenrun.meters import EmulatedSettings, MeterSettings, OpenMeter, open_meter
 from greenrun.meters.joined import Joined
 from greenrun.meters.none import NoMeter
-from tests.meters.powercap import two_sockets
+from tests.meters.cpu.powercap import two_sockets
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.energy import Device
+from greenrun.core.energy.model import Device
 from greenrun.core.errors import ConfigError, MeterError
 from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
 from greenrun.meters.backends import BACKENDS
 from greenrun.meters.inclusion import included
+from greenrun.meters.sampler.wire import Message, Request, pack, pack_request, unpack, unpack_request
 from greenrun.meters.settings import ConstantSettings, ExternalSettings
-from greenrun.meters.wire import Message, Request, pack, pack_request, unpack, unpack_request
 
 GPUS = [Device(id=name, index=index, model="", source="") for index, name in enumerate("ABC")]
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, Slot
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Forecast, Kind, Rung, Series, Slot
 from greenrun.providers import Provider
 
 A_SECOND = timedelta(seconds=1)

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.providers.cached import REFUSED_FOR, Cached
 from tests.providers.source import NOW
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
+from greenrun.core.carbon.intensity import Basis, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Basis, Signal
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.carbon_aware_sdk import CarbonAwareSdkSettings
 from tests.providers.source import NOW, Source, Values, answering, json_answer

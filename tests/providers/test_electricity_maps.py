@@ -10,8 +10,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from greenrun.core.carbon.intensity import Accounting, Basis
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.electricity_maps import ElectricityMapsSettings
 from tests.providers.source import NOW, Source, Values, answering, json_answer

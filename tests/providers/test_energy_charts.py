@@ -8,8 +8,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Kind
 from greenrun.providers import open_provider
 from greenrun.providers.energy_charts import AHEAD, AROUND, EnergyChartsSettings
 from tests.providers.conftest import Clock

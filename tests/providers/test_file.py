@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Signal
 from greenrun.core.errors import ConfigError, ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Kind, Signal
 from greenrun.providers import FileSettings, open_provider
 from greenrun.providers.settings import ProviderSettings
 from tests.providers.traces import BEGIN, HALF_HOUR, WALL, anchored, opened, real, replay, write, write_issued

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Signal
 from greenrun.providers import Provider, open_provider, web
 from greenrun.providers.json_rates import JsonSettings
 from tests.providers.contract import Case, ProviderContract

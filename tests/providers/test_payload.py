@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.carbon.intensity import Kind, SeriesId
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
-from greenrun.core.intensity import Kind, SeriesId
 from greenrun.providers.payload import Point, forecast_of, history_of, tiled
 from tests.providers.source import NOW
 

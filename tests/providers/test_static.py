@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Rung
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.intensity import Accounting, Basis, Kind, Rung
-from greenrun.core.zones import COUNTRIES
+from greenrun.core.reference.zones import COUNTRIES
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.static import StaticSettings, yearly_means
 from tests.providers.contract import Case, ProviderContract

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Accounting, Basis, Kind, Signal
 from greenrun.providers import Provider, open_provider, web
 from greenrun.providers.uk_carbon_intensity import UkCarbonIntensitySettings
 from tests.providers.source import NOW, Respond, Source, Values, answering, json_answer, truth

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from greenrun.core.carbon.intensity import Basis, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Basis, Signal
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.watttime import G_PER_KWH, WattTimeSettings
 from tests.providers.source import NOW, Source, Values, answering, json_answer

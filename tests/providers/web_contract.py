@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.core.intensity import Kind, Series
 from greenrun.providers import Provider, web
 from tests.providers.contract import Case, ProviderContract
 from tests.providers.source import AUTUMN, NOW, SPRING, Respond, Source, answering, json_answer, truth

@@ -4,12 +4,12 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.baseline import compare
-from greenrun.core.energy import Component, Device, Mark, Quality, Slice
-from greenrun.core.intensity import Basis, Kind, Series, SeriesId, Slot
-from greenrun.core.job import JobSpec, Outcome, State
-from greenrun.core.ledger import UNPRICED, Entry, Priced
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Slot
+from greenrun.core.energy.baseline import compare
+from greenrun.core.energy.ledger import UNPRICED, Entry, Priced
+from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
+from greenrun.core.jobs.job import JobSpec, Outcome, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.units import emissions_g
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store

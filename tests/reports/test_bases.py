@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from greenrun.cli import reported
-from greenrun.core.contracts import Contract, Contracts
-from greenrun.core.embodied import Embodied
-from greenrun.core.steps import Span, Steps
-from greenrun.core.tariff import Rule, Tariff, parse_days
+from greenrun.core.accounting.embodied import Embodied
+from greenrun.core.accounting.market_based import Contract, Contracts
+from greenrun.core.accounting.step_function import Span, Steps
+from greenrun.core.accounting.tariff import Rule, Tariff, parse_days
 from greenrun.reports import exports, page
 from greenrun.reports.bases import Bases
 from greenrun.reports.build import BY, Reports, ReportSettings

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy import Component, Device, Mark, Quality, Slice
-from greenrun.core.intensity import Kind
-from greenrun.core.job import JobSpec, Outcome, State
-from greenrun.core.ledger import Entry, Priced
+from greenrun.core.carbon.intensity import Kind
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
+from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.units import emissions_g
 from greenrun.reports import boamps, exports
 from greenrun.reports.build import Report

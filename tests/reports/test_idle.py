@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Component, Mark, Quality, Slice
-from greenrun.core.job import JobSpec
-from greenrun.core.ledger import UNPRICED, Entry
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.ledger import UNPRICED, Entry
+from greenrun.core.energy.model import Component, Mark, Quality, Slice
+from greenrun.core.jobs.job import JobSpec
 from greenrun.reports.idle import idle
 from greenrun.store import Store
 from tests.reports.build import DAYS, END, NOW, T0, WHY, fill, reports_of

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.intensity import Basis, Kind, SeriesId, Signal
-from greenrun.core.period import Part, Price
+from greenrun.core.accounting.period import Part, Price
+from greenrun.core.carbon.intensity import Basis, Kind, SeriesId, Signal
+from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.marginal import marginal
 
 MARGINAL = Signal.MARGINAL

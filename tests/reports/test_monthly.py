@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from greenrun.core.accounting.period import Period
 from greenrun.core.errors import ReportError
-from greenrun.core.period import Period
 from greenrun.reports import monthly
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.monthly import MonthlyReports, Schedule

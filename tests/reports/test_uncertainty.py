@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Device, Quality
+from greenrun.core.energy.model import Device, Quality
 from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct, quadrature, sampled_sparsely
 
 WIDTHS = Widths()

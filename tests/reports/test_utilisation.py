@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.period import Part
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.figures import Share, figures
 from greenrun.reports.utilisation import avg_power_w, coverage, utilisation
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Component, Quality
-from greenrun.core.job import Outcome, Run
-from greenrun.core.period import Part, Period
+from greenrun.core.accounting.period import Part, Period
+from greenrun.core.energy.model import Component, Quality
+from greenrun.core.jobs.job import Outcome, Run
 from greenrun.reports.work import work
 from greenrun.store import Store
 from tests.reports.build import END, HOUR, NOW, T0, fill, reports_of

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from greenrun.core.intensity import Kind, Series
-from greenrun.core.policies import Arrival
+from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.simulation.case import Case
 from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.policies import Arrival
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 START_S = START.timestamp()

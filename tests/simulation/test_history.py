@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy import Quality
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.energy.ledger import Total
+from greenrun.core.energy.model import Quality
 from greenrun.core.errors import InvalidInput
-from greenrun.core.intensity import Kind, Series, SeriesId
-from greenrun.core.job import JobSpec, Outcome, State
-from greenrun.core.ledger import Total
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.jobs.job import JobSpec, Outcome, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.simulation.case import Wish
 from greenrun.simulation.compare import compare
 from greenrun.simulation.history import Asked, history_case

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from greenrun.core.carbon.intensity import Kind
 from greenrun.core.errors import StoreError
-from greenrun.core.intensity import Kind
-from greenrun.core.job import Job, JobSpec, State
-from greenrun.ports import Store
+from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.engine.ports import Store
 from greenrun.simulation.memory import EVENTS_KEPT, MemoryStore
 from tests.store import test_jobs, test_runs
 from tests.store.examples import NOW, SERIES, WHY, after, entry, forecast, series, submit

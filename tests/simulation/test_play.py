@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.plan import Situation
-from greenrun.core.planner import plan
-from greenrun.core.policies import Arrival
+from greenrun.core.planning.model import Situation
+from greenrun.core.planning.planner import plan
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import compare
 from greenrun.simulation.figures import Schedule, figures, peak_gpus
 from greenrun.simulation.play import World, play
+from greenrun.simulation.policies import Arrival
 from greenrun.simulation.rules import policies_of
 from tests.simulation.build import HOUR, START, START_S, case, grid, hours, job
 
@@ -61,7 +61,7 @@ def test_idle_weeks_between_jobs_cost_no_ticks() -> None:
 def test_a_plan_that_none_can_beat_is_not_made_anew_at_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan for each job that comes, and one for each suspension: not 80 slots' worth of them."""
     made: list[Situation] = []
-    monkeypatch.setattr("greenrun.engine.plan", lambda situation: made.append(situation) or plan(situation))
+    monkeypatch.setattr("greenrun.engine.engine.plan", lambda situation: made.append(situation) or plan(situation))
     arrivals = [replace(job(at, 4, wait=30), interruptible=True) for at in (0, 10, 20)]
     world = World(case(arrivals, DAY, gpus=None))
     schedule = world.play()

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from greenrun.cli import main
-from greenrun.core.policies import Arrival
 from greenrun.simulation.case import Case, Wish
 from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.files import COLUMNS, read_case
+from greenrun.simulation.policies import Arrival
 from greenrun.simulation.rules import policies_of
 from tests.conftest import SHARED, require
 

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from greenrun.core.energy import Component, Quality, Slice
-from greenrun.core.intensity import Basis, Forecast, Kind, Series, SeriesId, Slot
-from greenrun.core.job import Job, JobSpec, Outcome, Run, State
-from greenrun.core.ledger import Entry, Priced
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Slot
+from greenrun.core.energy.ledger import Entry, Priced
+from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.jobs.job import Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

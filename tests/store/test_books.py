@@ -9,11 +9,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Component, Mark, Quality
+from greenrun.core.carbon.intensity import Kind
+from greenrun.core.energy.ledger import Entry, Priced, Total, expected_seconds, total
+from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.errors import StoreError
-from greenrun.core.intensity import Kind
-from greenrun.core.job import Run
-from greenrun.core.ledger import Entry, Priced, Total, expected_seconds, total
+from greenrun.core.jobs.job import Run
 from greenrun.store import Store
 from tests.store.examples import NOW, after, close, entry, priced, running
 

@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 import greenrun
 from greenrun.core.errors import StorageFull, StoreError
-from greenrun.core.job import State
+from greenrun.core.jobs.job import State
 from greenrun.store import Store, database
 from tests.store.examples import NOW, WHY, after, entry, running, spec, submit
 
@@ -26,7 +26,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from greenrun.clock import utc_now
-from greenrun.core.job import JobSpec
+from greenrun.core.jobs.job import JobSpec
 from greenrun.store import Store
 
 store = Store(Path(sys.argv[1]))

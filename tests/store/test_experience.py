@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy import Mark, Quality
-from greenrun.core.job import Outcome, Run, State
+from greenrun.core.energy.model import Mark, Quality
+from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.store import Store, experience
 from tests.store.examples import after, claim, close, entry, running, submit
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from greenrun.core.intensity import Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
 from greenrun.store import Store
 from tests.store.examples import NOW, SERIES, after, forecast, series
 

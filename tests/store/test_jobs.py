@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.job import TRANSITIONS, After, Anomaly, ArrayPlace, Dependency, DurationSource, JobSpec, State
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.jobs.job import TRANSITIONS, After, Anomaly, ArrayPlace, Dependency, DurationSource, JobSpec, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store import Store
 from tests.store.examples import NOW, WHY, after, claim, close, running, spec, submit
 

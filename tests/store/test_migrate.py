@@ -11,9 +11,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
+from greenrun.core.energy.ledger import Stage
 from greenrun.core.errors import StoreError
-from greenrun.core.job import State
-from greenrun.core.ledger import Stage
+from greenrun.core.jobs.job import State
 from greenrun.store import Store
 from greenrun.store.migrate import SCRIPTS, backup_path, migrate
 from greenrun.store.tables import METADATA

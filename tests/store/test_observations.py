@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, Example
-from greenrun.core.job import Outcome, Run, State
-from greenrun.core.reasons import FORCED, ReasonCode, because
+from greenrun.core.jobs.job import Outcome, Run, State
+from greenrun.core.jobs.reasons import FORCED, ReasonCode, because
 from greenrun.store import Store
 from tests.store.examples import NOW, after, claim, close, entry, running, submit
 

@@ -8,8 +8,8 @@ from datetime import UTC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.plan import Placement, Plan, Waiting
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.store import Store
 from greenrun.store.plans import plan_of, plan_text
 from tests.store.examples import NOW, WHY, after

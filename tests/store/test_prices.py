@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from greenrun.core.steps import Span, Steps
+from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.store import Store
 
 T0 = datetime(2026, 11, 1, tzinfo=UTC)

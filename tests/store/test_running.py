@@ -6,9 +6,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.energy import Quality
+from greenrun.core.energy.ledger import Total
+from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreError
-from greenrun.core.ledger import Total
 from greenrun.store import Store
 from tests.store.examples import after, close, entry, running
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from greenrun.core.errors import InvalidTransition, StoreError
-from greenrun.core.job import Outcome, State
-from greenrun.core.reasons import Reason, ReasonCode
+from greenrun.core.jobs.job import Outcome, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store import Store
 from tests.store.examples import NOW, WHY, after, claim, close, running, submit
 

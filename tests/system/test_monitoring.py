@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dashboards import ALERTS, RULES, Query, blocks, queries
+from tests.metrics.dashboards import ALERTS, RULES, Query, blocks, queries
 from tests.system.harness import Daemon, replayed, short_folder, until, write_trace
 from tests.system.prometheus import Prometheus, scraping
 

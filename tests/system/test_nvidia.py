@@ -9,8 +9,8 @@ from urllib.request import urlopen
 import pytest
 
 from tests.conftest import require
-from tests.dashboards import ALERTS, RULES
 from tests.meters.nvml.driver import Driver, board, built, constant, uuid
+from tests.metrics.dashboards import ALERTS, RULES
 from tests.system.harness import Daemon, until
 from tests.system.prometheus import scraping
 

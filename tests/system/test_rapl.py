@@ -13,9 +13,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from greenrun.core.energy import Slice
+from greenrun.core.energy.model import Slice
 from greenrun.store import Store
-from tests.meters.powercap import two_sockets
+from tests.meters.cpu.powercap import two_sockets
 from tests.system.harness import Daemon, until
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from greenrun.clock import utc_now
-from greenrun.core.job import FINISHED, JobSpec, Outcome, Run, State
-from greenrun.core.plan import Placement, Plan, Situation
-from greenrun.core.reasons import ReasonCode, because
-from greenrun.engine import Engine
+from greenrun.core.jobs.job import FINISHED, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.model import Placement, Plan, Situation
+from greenrun.engine.engine import Engine
 from greenrun.executors.local import LocalExecutor
 from greenrun.meters.none import NoMeter
 from greenrun.store import Store
@@ -80,8 +80,10 @@ class Place:
 @pytest.fixture
 def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made = Place(folder)
-    monkeypatch.setattr("greenrun.engine.plan", made.plan)
-    monkeypatch.setattr("greenrun.engine.is_news", lambda *_: True)  # `is_clean` is, and no situation tells of it
+    monkeypatch.setattr("greenrun.engine.engine.plan", made.plan)
+    monkeypatch.setattr(
+        "greenrun.engine.engine.is_news", lambda *_: True
+    )  # `is_clean` is, and no situation tells of it
     yield made
     for run_folder in (folder / "runs").glob("*.*"):
         if shim := live_shim(run_folder):

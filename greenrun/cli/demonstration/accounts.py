@@ -7,12 +7,12 @@ from typing import Any
 
 from greenrun.cli.chart import Step
 from greenrun.cli.text import instant, summed
-from greenrun.core.energy import Component, Quality, Slice
-from greenrun.core.intensity import Kind, Series, SeriesId, Slot
-from greenrun.core.job import Job, JobSpec, State
-from greenrun.core.ledger import price
-from greenrun.core.plan import Situation
-from greenrun.core.planner import start_at_once
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
+from greenrun.core.energy.ledger import price
+from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.planning.model import Situation
+from greenrun.core.planning.planner import start_at_once
 
 Answer = Mapping[str, Any]
 

@@ -19,7 +19,7 @@ from greenrun.cli.text import instant
 from greenrun.cli.verb import FAILED, OK, LocalError
 from greenrun.client import ClientError
 from greenrun.clock import utc_now
-from greenrun.core.job import State
+from greenrun.core.jobs.job import State
 
 if TYPE_CHECKING:
     from greenrun.cli.demonstration.screen import Screen

@@ -20,7 +20,7 @@ from greenrun.cli.chart import Step
 from greenrun.cli.demonstration.scene import LOG, SCRIPT, SOCKET, set_up
 from greenrun.cli.verb import LocalError
 from greenrun.client import Client, ClientError
-from greenrun.core.job import State
+from greenrun.core.jobs.job import State
 
 READY_LIMIT_S, CANCEL_LIMIT_S, STOP_LIMIT_S, SWEEP_LIMIT_S = 20.0, 8.0, 10.0, 3.0
 LOOK_EVERY_S = 0.1

@@ -8,7 +8,7 @@ from typing import Any
 from greenrun.cli import text
 from greenrun.cli.chart import Step
 from greenrun.cli.demonstration.trace import Replay
-from greenrun.core.job import FINISHED, LIVE
+from greenrun.core.jobs.job import FINISHED, LIVE
 from greenrun.core.units import J_PER_KWH
 
 Answer = Mapping[str, Any]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy import Reading
+from greenrun.core.energy.model import Reading
 from greenrun.core.errors import MeterError
-from greenrun.meters.amd import AmdDriver
-from greenrun.meters.nvml import FAST_S, JITTER_S, NvmlBackend
+from greenrun.meters.gpu.amd import AmdDriver
+from greenrun.meters.gpu.backend import FAST_S, JITTER_S, NvmlBackend
 from tests.meters.nvml.driver import Trace, energy_j, fast
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy import Quality, Vitals
+from greenrun.core.energy.model import Quality, Vitals
 from greenrun.core.errors import MeterError
-from greenrun.meters.amd import AmdDriver
+from greenrun.meters.gpu.amd import AmdDriver
 from tests.meters.amd.bench import AmdBench, energy_j, gpu, play, uuid
 from tests.meters.nvml.driver import Trace, burst, constant, plateau, square
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from greenrun.core.energy import Reading
+from greenrun.core.energy.model import Reading
 from greenrun.core.errors import MeterError
+from greenrun.meters.gpu.backend import FAST_S, JITTER_S, NvmlBackend
 from greenrun.meters.inclusion import included
-from greenrun.meters.nvml import FAST_S, JITTER_S, NvmlBackend
 from tests.meters.nvml.driver import Driver, fast, uuid
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)

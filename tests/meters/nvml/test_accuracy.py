@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from greenrun.core.energy import Mark, Quality, Reading
-from greenrun.core.slicing import cut
+from greenrun.core.energy.model import Mark, Quality, Reading
+from greenrun.core.energy.slicing import cut
 from tests.meters.nvml.bench import T0, Bench
 from tests.meters.nvml.driver import Driver, Trace, board, burst, constant, energy_j, plateau, square, uuid
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from greenrun.meters import history
+from greenrun.meters.gpu.health import Wellness
 from greenrun.meters.history import History
-from greenrun.meters.wellness import Wellness
-from greenrun.meters.wire import Message, pack, unpack
+from greenrun.meters.sampler.wire import Message, pack, unpack
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant
 

@@ -6,8 +6,8 @@ import pynvml
 import pytest
 
 from greenrun.core.errors import MeterError
-from greenrun.meters.ending import MeterEnded
-from greenrun.meters.nvidia import refusal
+from greenrun.meters.gpu.nvidia import refusal
+from greenrun.meters.sampler.ending import MeterEnded
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant, square, uuid
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from greenrun.clock import utc_now
-from greenrun.core.energy import DeviceHealth, Quality, Reading
-from greenrun.meters.child import COMMAND
-from greenrun.meters.sampler import POKE_LIMIT_S, Sampler
+from greenrun.core.energy.model import DeviceHealth, Quality, Reading
+from greenrun.meters.sampler.child import COMMAND
+from greenrun.meters.sampler.sampler import POKE_LIMIT_S, Sampler
+from greenrun.meters.sampler.wire import Request, pack_request
 from greenrun.meters.settings import MeterSettings
-from greenrun.meters.wire import Request, pack_request
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square, uuid
 
 pytestmark = pytest.mark.system
@@ -239,7 +239,7 @@ def test_boards_without_a_counter_are_read_ten_times_a_second_at_uneven_interval
 
 def test_it_loads_nothing_heavy() -> None:
     """It runs all the time beside every daemon."""
-    code = "import sys, json, greenrun.meters.nvml; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, greenrun.meters.gpu.backend; print(json.dumps(sorted(sys.modules)))"
     found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert {"numpy", "pydantic", "sqlmodel", "sqlalchemy", "structlog", "httpx", "asyncio"} & set(found) == set()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenrun.core.energy import Vitals
+from greenrun.core.energy.model import Vitals
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant, uuid
 

@@ -1,0 +1,1 @@
+"""Carbon intensity: series of slots, forecasts, and what to go by when they fail."""

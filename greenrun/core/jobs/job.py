@@ -1,0 +1,262 @@
+"""What a user wants done (job), what was done about it (run), and the moves a job may make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from greenrun.core.jobs.reasons import Reason
+
+
+class State(StrEnum):
+    """Answers one question: may it be started?"""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CHECKPOINTED = "checkpointed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+    FAILED_TO_START = "failed_to_start"
+
+
+class DurationSource(StrEnum):
+    """Where a job's expected duration comes from."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+    DEFAULT = "default"
+
+
+class PowerSource(StrEnum):
+    """Where a job's expected power comes from; NOMINAL is what its devices are said to draw, if they say."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+    NOMINAL = "nominal"
+
+
+class Anomaly(StrEnum):
+    """A way in which a run can be unlike what was to be expected; `greenrun.core.jobs.anomalies` has the rules."""
+
+    GPU_IDLE = "gpu_idle"
+    POWER_OFF = "power_off"
+    STUCK = "stuck"
+
+
+class After(StrEnum):
+    """How a job that another one waits for must have ended."""
+
+    OK = "ok"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """The job waits until job `job_id` has ended: with success, or in any way."""
+
+    job_id: int
+    on: After = After.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlace:
+    """A job's place in an array: `key` is the array's own, `at_once` how many of its jobs may run together."""
+
+    key: str
+    index: int
+    size: int
+    at_once: int | None = None
+
+
+MOST_TOGETHER = 1000  # jobs of one submission
+LARGEST_INDEX = 1_000_000  # of a job in an array
+CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
+
+FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+LIVE = frozenset({State.STARTING, State.RUNNING})
+
+TRANSITIONS = frozenset(
+    {
+        (State.QUEUED, State.STARTING),  # b  claimed: committed before anything is spawned
+        (State.STARTING, State.RUNNING),  # c  the executor has it
+        (State.STARTING, State.QUEUED),  # d  the claim was proved never to have spawned
+        (State.RUNNING, State.SUCCEEDED),  # e
+        (State.RUNNING, State.FAILED),  # f  failed, lost or timed out, and no retries left
+        (State.STARTING, State.FAILED),  # f  failed to start
+        (State.RUNNING, State.QUEUED),  # g  checkpointed, or failed with retries left
+        (State.QUEUED, State.CANCELLED),  # h
+        (State.STARTING, State.CANCELLED),  # i
+        (State.RUNNING, State.CANCELLED),  # i
+        (State.QUEUED, State.EXPIRED),  # j  not started by its own limit, and the job asked for that
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1.
+
+    An interruptible job may be checkpointed once it ran for `min_run` and continued in a later window, which takes it
+    `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
+
+    `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
+    `stop_on` are the anomalies that it is to be stopped on.
+    """
+
+    command: tuple[str, ...]
+    workdir: str
+    name: str = ""
+    project: str = "default"
+    gpus: int = 1
+    gpu_model: str | None = None
+    gpu_memory_gib: float | None = None
+    duration: timedelta
+    duration_source: DurationSource = DurationSource.GIVEN
+    duration_note: str | None = None
+    time_limit: timedelta | None = None
+    finish_by: datetime | None = None
+    max_delay: timedelta | None = None
+    start_after: datetime | None = None
+    start_now: bool = False
+    expire: bool = False
+    priority: int = 0
+    power_w: float | None = None
+    power_note: str | None = None
+    min_saving: float | None = None
+    run_below_g_per_kwh: float | None = None
+    retries: int = 0
+    grace: timedelta = timedelta(seconds=30)
+    interruptible: bool = False
+    min_run: timedelta = timedelta(minutes=30)
+    restart_cost: timedelta = timedelta(minutes=5)
+    checkpoint_signal: str = "USR1"
+    checkpoint_exit_code: int = 85
+    after: tuple[Dependency, ...] = ()
+    array: ArrayPlace | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_file: str | None = None
+    log: str | None = None
+    unique_key: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    stop_on: tuple[Anomaly, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The given name, or the first words of the command."""
+        return self.name or " ".join(self.command)[:40]
+
+    @property
+    def power_source(self) -> PowerSource:
+        """Where the expected power comes from."""
+        if self.power_w is None:
+            return PowerSource.NOMINAL
+        return PowerSource.LEARNED if self.power_note is not None else PowerSource.GIVEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it."""
+
+    id: int
+    spec: JobSpec
+    user: str
+    uid: int
+    state: State
+    submitted_at: datetime
+    held: bool = False
+    cancel_requested: bool = False
+    finished_at: datetime | None = None
+    reason: Reason | None = None
+    progress: timedelta = timedelta(0)
+
+    @property
+    def name(self) -> str:
+        """The given name, or the first words of the command; a job of an array has its index behind it, `train[3]`."""
+        return self.spec.title if self.spec.array is None else f"{self.spec.title}[{self.spec.array.index}]"
+
+    @property
+    def earliest_start(self) -> datetime:
+        """The first instant at which the job may start."""
+        return max(self.submitted_at, self.spec.start_after or self.submitted_at)
+
+    @property
+    def remaining(self) -> timedelta:
+        """How much longer it is expected to run; once it was interrupted, what continuing costs is part of it."""
+        if not self.progress:
+            return self.spec.duration
+        left = max(self.spec.duration - self.progress, timedelta(seconds=1))
+        return left + self.spec.restart_cost
+
+    def latest_end(self, default_max_delay: timedelta) -> datetime:
+        """The last instant at which it should end: its tightest limit, else `default_max_delay` after the soonest."""
+        if self.spec.start_now:
+            return self.earliest_start + self.remaining
+        limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
+        if self.spec.max_delay is not None:
+            limits.append(self.submitted_at + self.spec.max_delay + self.spec.duration)
+        return min(limits) if limits else self.earliest_start + default_max_delay + self.spec.duration
+
+    def latest_start(self, default_max_delay: timedelta) -> datetime:
+        """The last instant at which it should start so as to end, run in one piece, by its latest end."""
+        return self.latest_end(default_max_delay) - self.remaining
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the user set a limit (the default delay is greenrun's own, not a promise that can be missed)."""
+        return self.spec.finish_by is not None or self.spec.max_delay is not None
+
+    def misses_limit(self, start: datetime, end: datetime) -> bool:
+        """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack.
+
+        A max delay bounds the start of a job that runs in one piece, and the end of one that is interruptible.
+        """
+        slack = timedelta(seconds=1)
+        if self.spec.finish_by is not None and end > self.spec.finish_by + slack:
+            return True
+        if self.spec.max_delay is None:
+            return False
+        delay = end - self.spec.duration if self.spec.interruptible else start
+        return delay > self.submitted_at + self.spec.max_delay + slack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a job. It is live until `outcome` is set; `devices` are UUIDs it alone holds meanwhile.
+
+    `work` is how much it last said to have done, in `work_unit`, at `work_at`; None as long as it said nothing.
+    """
+
+    id: int
+    job_id: int
+    number: int
+    token: str
+    devices: tuple[str, ...]
+    claimed_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    log: str | None = None
+    work: float | None = None
+    work_unit: str | None = None
+    work_at: datetime | None = None
+
+    @property
+    def label(self) -> str:
+        """`JOB.NUMBER`, as people and logs name it."""
+        return f"{self.job_id}.{self.number}"

@@ -1,0 +1,168 @@
+"""Every start that can be the best one of a job, priced for all jobs at once.
+
+Intensity and prices are step functions, so what a start costs is piecewise linear in it: under any prices the best one
+lies where the run begins or ends at a knot (a border of a step), or at a limit of the job's own.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from greenrun.core.carbon.intensity import Floats, Series
+from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.units import J_PER_KWH
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What is to be placed, one row each, shape (n,): GPUs for `length_s` from a start in `[release_s, latest_s]`.
+
+    `pools[i]` are the pools that row i may use; `units` and `watts` may be fractions where a row stands for a mean.
+    """
+
+    release_s: Floats
+    latest_s: Floats
+    length_s: Floats
+    units: Floats
+    watts: Floats
+    pools: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.length_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """Instants among the knots, shape (n,): `cell` holds the index of the cell, `share` (0-1) how far into it."""
+
+    cell: Ints
+    share: Floats
+
+    @classmethod
+    def of(cls, at_s: Floats, knots_s: Floats) -> "Spans":
+        """Find the cell of each instant; before the first knot and after the last is the border itself."""
+        cell = np.clip(knots_s.searchsorted(at_s + EPSILON_S, side="right") - 1, 0, len(knots_s) - 2)
+        share = np.clip((at_s - knots_s[cell]) / (knots_s[cell + 1] - knots_s[cell]), 0.0, 1.0)
+        share[share < 1e-9] = 0.0
+        return cls(cell=cell, share=share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """The candidate starts of all rows, flat: those of row i lie in `first[i]:first[i + 1]`, in order of start by pool.
+
+    `grams` is what the energy of each emits. `begin` and `end` place each run among the cells of all pools, `stride`
+    cells to a pool.
+    """
+
+    demands: Demands
+    knots_s: Floats
+    first: Ints
+    row: Ints
+    pool: Ints
+    starts_s: Floats
+    grams: Floats
+    begin: Spans
+    end: Spans
+    stride: int
+
+    @classmethod
+    def of(cls, demands: Demands, knots_s: Floats, intensity: Series, without: Collection[int] = ()) -> "Candidates":
+        """List the starts whose whole run has a known intensity; a row without any has none, nor those `without`."""
+        row, starts_s = _starts(demands, knots_s)
+        if without:
+            wanted = ~np.isin(row, list(without))
+            row, starts_s = row[wanted], starts_s[wanted]
+        ends_s = starts_s + demands.length_s[row]
+        means = intensity.means_between(starts_s, ends_s)
+        known = np.flatnonzero(~np.isnan(means))
+        row, starts_s, ends_s, means = row[known], starts_s[known], ends_s[known], means[known]
+        pool = np.zeros(len(row), dtype=np.int64)
+        if any(pools != (0,) for pools in demands.pools):
+            row, pool, pick = _over_pools(row, demands.pools)
+            starts_s, ends_s, means = starts_s[pick], ends_s[pick], means[pick]
+        stride = len(knots_s)
+        begin, end = Spans.of(starts_s, knots_s), Spans.of(ends_s, knots_s)
+        return cls(
+            demands=demands,
+            knots_s=knots_s,
+            first=np.searchsorted(row, np.arange(len(demands) + 1)),
+            row=row,
+            pool=pool,
+            starts_s=starts_s,
+            grams=means * (ends_s - starts_s) * demands.watts[row] / J_PER_KWH,
+            begin=Spans(cell=begin.cell + pool * stride, share=begin.share),
+            end=Spans(cell=end.cell + pool * stride, share=end.share),
+            stride=stride,
+        )
+
+    def costs(self, prices: Floats) -> Floats:
+        """Return grams plus what the GPUs cost at `prices`, shape (pools, cells), in g per GPU-second."""
+        widths = np.diff(self.knots_s)
+        padded = np.zeros((len(prices), self.stride))  # each pool's last cell is a border of no width
+        padded[:, :-1] = prices * widths
+        total = np.zeros_like(padded)
+        np.cumsum(padded[:, :-1], axis=1, out=total[:, 1:])
+        cells, sums = padded.ravel(), total.ravel()
+        spent = sums[self.end.cell] + self.end.share * cells[self.end.cell]
+        spent -= sums[self.begin.cell] + self.begin.share * cells[self.begin.cell]
+        spent *= self.demands.units[self.row]
+        spent += self.grams
+        return spent
+
+    def cheapest(self, costs: Floats) -> tuple[Ints, Floats]:
+        """Return the rows' cheapest candidates, the earliest of equals, and what they cost, for rows with any."""
+        filled = np.flatnonzero(np.diff(self.first))
+        if not len(filled):
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
+        begins = self.first[filled]
+        least = np.minimum.reduceat(costs, begins)
+        hits = np.flatnonzero(costs <= np.repeat(least * (1 + 1e-12), np.diff(np.append(begins, len(costs)))))
+        return hits[np.searchsorted(hits, begins)], least
+
+    def usage(self, chosen: Ints, pools: int) -> Floats:
+        """Return the mean number of GPUs that the chosen candidates take in each cell: shape (pools, cells)."""
+        units = self.demands.units[self.row[chosen]]
+        size = pools * self.stride
+        begin, end = self.begin.cell[chosen], self.end.cell[chosen]
+        steps = np.bincount(begin, units, size) - np.bincount(end, units, size)
+        parts = np.bincount(end, units * self.end.share[chosen], size)
+        parts -= np.bincount(begin, units * self.begin.share[chosen], size)
+        used = np.cumsum(steps.reshape(pools, self.stride), axis=1) + parts.reshape(pools, self.stride)
+        return np.asarray(used[:, :-1])
+
+
+def _starts(demands: Demands, knots_s: Floats) -> tuple[Ints, Floats]:
+    """Return the row and the instant of each candidate start, rows in order and starts in order within each."""
+    rows, starts = [], []
+    for offsets in (np.zeros(len(demands)), demands.length_s):  # the run begins at a knot, or it ends at one
+        low = knots_s.searchsorted(demands.release_s + offsets + EPSILON_S, side="right")
+        high = knots_s.searchsorted(demands.latest_s + offsets - EPSILON_S)
+        counts = np.maximum(high - low, 0)
+        row = np.repeat(np.arange(len(demands)), counts)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows.append(row)
+        starts.append(knots_s[low[row] + within] - offsets[row])
+    every = np.arange(len(demands))
+    row = np.concatenate([*rows, every, every])
+    start = np.concatenate([*starts, demands.release_s, demands.latest_s])
+    order = np.lexsort((start, row))
+    row, start = row[order], start[order]
+    new = np.ones(len(row), bool)
+    new[1:] = (np.diff(row) > 0) | (np.diff(start) > EPSILON_S)
+    return row[new], start[new]
+
+
+def _over_pools(row: Ints, pools: tuple[tuple[int, ...], ...]) -> tuple[Ints, Ints, Ints]:
+    """Repeat each candidate for every pool its row may use: (row, pool, index of the candidate)."""
+    counts = np.array([len(own) for own in pools], dtype=np.int64)[row]
+    pick = np.repeat(np.arange(len(row)), counts)
+    nth = np.arange(len(pick)) - np.repeat(np.cumsum(counts) - counts, counts)
+    flat = np.concatenate([np.array(own, dtype=np.int64) for own in pools]) if pools else np.zeros(0, dtype=np.int64)
+    begins = np.concatenate([[0], np.cumsum([len(own) for own in pools])])
+    again = row[pick]
+    return again, flat[begins[again] + nth], pick

@@ -1,0 +1,183 @@
+"""Turn a plan and what executors report into things to do: starts, suspensions and verdicts on runs that ended."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from greenrun.core.jobs.durations import expected_length
+from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.planning.explain import duration_text, grams_text, time_text
+from greenrun.core.planning.model import Placement, Plan, Running
+
+MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up
+FRUITLESS = timedelta(seconds=1)  # nothing is done in so short a run, even where continuing is said to cost nothing
+
+_FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Start this job now on these devices."""
+
+    placement: Placement
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspend:
+    """Ask the run of this job to checkpoint now."""
+
+    job_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a run ended, and what becomes of its job. `progress` is what a checkpointed run did of it, else nothing."""
+
+    outcome: Outcome
+    job_state: State
+    reason: Reason
+    progress: timedelta = timedelta(0)
+
+
+def decide(
+    plan: Plan, *, now: datetime, free: Mapping[str, str], cpu_free: int, queued: Collection[int]
+) -> list[Start]:
+    """Return the starts of `queued` jobs that are due at `now` and fit, in the plan's order.
+
+    `free` maps each device that is free to its pool; a placement takes the first ones of its own pool.
+    """
+    devices, starts = dict(free), []
+    for placement in plan.placements:
+        if placement.job_id not in queued or placement.start > now:
+            continue
+        own = [device for device, pool in devices.items() if pool == placement.pool]
+        if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):
+            continue
+        taken = own[: placement.gpus]
+        devices = {device: pool for device, pool in devices.items() if device not in taken}
+        cpu_free -= 0 if placement.gpus else 1
+        starts.append(Start(placement=placement, devices=tuple(taken)))
+    return starts
+
+
+def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[Suspend]:
+    """Return which of these interruptible jobs are to checkpoint now: those that the plan lets run later, but not now.
+
+    One that has not run for its `min_run` yet, or that the plan does not mention, goes on.
+    """
+    asked = []
+    for row in running:
+        placement = plan.placement(row.job.id)
+        if placement is None or now - row.since < row.job.spec.min_run:
+            continue
+        later = [start for start, end in placement.intervals if end > now]
+        if later and min(later) > now:
+            asked.append(Suspend(job_id=row.job.id, reason=_suspended(placement, min(later))))
+    return asked
+
+
+def _suspended(placement: Placement, at: datetime) -> Reason:
+    window, now = grams_text(placement.intensity_g_per_kwh), grams_text(placement.start_now_g_per_kwh)
+    return because(ReasonCode.SUSPENDED, at=time_text(at), window=window, now=now)
+
+
+def expected_end(run: Run, job: Job, now: datetime) -> datetime:
+    """Return when a live run is expected to free its devices; re-estimated once it is overdue, never in the past."""
+    started = run.started_at or run.claimed_at
+    return started + expected_length(job.remaining, now - started)
+
+
+def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:
+    """Judge a run that EXITED, or was LOST or INTERRUPTED; `earlier` are the job's runs, for counting its retries."""
+    if _has_checkpointed(status, job) and not job.cancel_requested:
+        return _continued(status, job, earlier, run)
+    outcome, reason = _outcome(status, job)
+    if outcome is Outcome.SUCCEEDED:
+        return Verdict(outcome=outcome, job_state=State.SUCCEEDED, reason=reason)
+    if outcome is Outcome.CANCELLED:
+        return Verdict(outcome=outcome, job_state=State.CANCELLED, reason=reason)
+    failures = sum(other.outcome in _FAILURES for other in earlier if other.id != run.id)
+    left = job.spec.retries - failures
+    if outcome is Outcome.FAILED_TO_START or left <= 0 or job.cancel_requested:
+        return Verdict(outcome=outcome, job_state=State.FAILED, reason=reason)
+    again = because(ReasonCode.RETRYING, number=run.number, why=reason.text, left=left - 1)
+    return Verdict(outcome=outcome, job_state=State.QUEUED, reason=again)
+
+
+def _has_checkpointed(status: RunStatus, job: Job) -> bool:
+    """Tell whether it ended as an interruptible job does that wants to be continued, asked or not.
+
+    Not so at its time limit, which is hard.
+    """
+    if not job.spec.interruptible or status.ended_by in {EndedBy.TIME_LIMIT, EndedBy.NOT_STARTED}:
+        return False
+    return status.phase is Phase.EXITED and status.exit_code == job.spec.checkpoint_exit_code
+
+
+def _continued(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:
+    """Judge a run that checkpointed: its job goes on later, unless it gets nowhere."""
+    ran = _ran(status.started_at, status.ended_at)
+    if _fruitless_runs(ran, job, earlier, run) >= MAX_FRUITLESS:
+        cost = duration_text(job.spec.restart_cost)
+        reason = because(ReasonCode.NO_PROGRESS, count=MAX_FRUITLESS, cost=cost)
+        return Verdict(outcome=Outcome.FAILED, job_state=State.FAILED, reason=reason)
+    reason = because(ReasonCode.CHECKPOINTED, time=duration_text(ran))
+    overhead = job.spec.restart_cost if job.progress else timedelta(0)
+    progress = max(ran - overhead, timedelta(0))
+    return Verdict(outcome=Outcome.CHECKPOINTED, job_state=State.QUEUED, reason=reason, progress=progress)
+
+
+def _fruitless_runs(ran: timedelta, job: Job, earlier: Sequence[Run], run: Run) -> int:
+    """Count the job's latest checkpointed runs, from this one back, that took no longer than continuing costs."""
+    before = [other for other in earlier if other.id != run.id and other.started_at is not None]
+    checkpointed = takewhile(lambda other: other.outcome is Outcome.CHECKPOINTED, reversed(before))
+    lengths = [ran, *(_ran(other.started_at, other.ended_at) for other in checkpointed)]
+    least = max(job.spec.restart_cost, FRUITLESS)
+    return sum(1 for _ in takewhile(lambda length: length <= least, lengths))
+
+
+def _ran(started_at: datetime | None, ended_at: datetime | None) -> timedelta:
+    return timedelta(0) if started_at is None or ended_at is None else ended_at - started_at
+
+
+def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
+    if status.phase is Phase.LOST:
+        return Outcome.LOST, because(ReasonCode.LOST)
+    if status.phase is Phase.INTERRUPTED:
+        return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="the machine restarted while it ran")
+    if status.ended_by is EndedBy.NOT_STARTED:
+        return Outcome.FAILED_TO_START, because(ReasonCode.FAILED_TO_START, why=status.detail or "unknown cause")
+    if status.ended_by is EndedBy.TIME_LIMIT:
+        limit = duration_text(job.spec.time_limit) if job.spec.time_limit else "unknown"
+        return Outcome.TIMED_OUT, because(ReasonCode.TIMED_OUT, limit=limit)
+    if job.cancel_requested and (status.ended_by is EndedBy.STOP or _has_checkpointed(status, job)):
+        return Outcome.CANCELLED, _cancelled(job)
+    if status.ended_by is EndedBy.STOP:
+        return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="its supervisor was told to stop from outside")
+    if status.exit_code == 0 and status.ended_by is not EndedBy.CHECKPOINT_GRACE:
+        return Outcome.SUCCEEDED, because(ReasonCode.SUCCEEDED)
+    return Outcome.FAILED, _failed(status, job)
+
+
+def _cancelled(job: Job) -> Reason:
+    """Return why: on an anomaly that the reason of the job tells of, else on somebody's request."""
+    is_anomalous = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS
+    return job.reason if job.reason is not None and is_anomalous else because(ReasonCode.CANCELLED)
+
+
+def _failed(status: RunStatus, job: Job) -> Reason:
+    code = status.exit_code
+    if status.ended_by is EndedBy.CHECKPOINT_GRACE:
+        how = f"did not end within its grace of {duration_text(job.spec.grace)}, so it was stopped"
+        return because(ReasonCode.CHECKPOINT_FAILED, how=how)
+    if status.ended_by is EndedBy.CHECKPOINT:
+        how = f"was ended by signal {code - 128}" if code and code > 128 else f"ended with exit code {code}"
+        return because(ReasonCode.CHECKPOINT_FAILED, how=how)
+    if code is not None and code > 128:
+        return because(ReasonCode.SIGNALLED, signal=code - 128)
+    return because(ReasonCode.EXIT_CODE, code=code)

@@ -1,0 +1,180 @@
+"""What a plan depends on and what it says: the values that go into the planner and come out of it."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from greenrun.core.carbon.intensity import Series
+from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.core.planning.demand import Arrivals
+
+MOVED = timedelta(minutes=1)  # a place that differs by less counts as the same
+Interval = tuple[datetime, datetime]
+Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start.
+
+    `iterations` bounds the search for prices and `rearrangements` the attempts to improve the plan found with them;
+    `work` bounds the candidate starts that are priced in all, so that a long queue does not hold up the daemon. A clock
+    would not do, because equal situations must give equal plans.
+    """
+
+    default_max_delay: timedelta = timedelta(hours=24)
+    due_grace: timedelta = timedelta(seconds=5)
+    min_saving: float = 0.0
+    run_below_g_per_kwh: float = 0.0
+    pue: float = 1.0
+    gpu_power_w: float | None = None
+    iterations: int = 120
+    rearrangements: int = 32
+    work: int = 20_000_000
+    gap: float = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """When a job is meant to run, and why then. `due`: the planned instant of a start that only waits for GPUs.
+
+    `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
+    `promised` is from when until when it was to run in the first plan that placed it, and `put_offs` how often a new
+    plan put it off since, further than ever; None for a job that runs, or is to start at once.
+    """
+
+    job_id: int
+    start: datetime
+    end: datetime
+    gpus: int
+    reason: Reason
+    intensity_g_per_kwh: float | None = None
+    start_now_g_per_kwh: float | None = None
+    expected_g: float | None = None
+    start_now_g: float | None = None
+    late: bool = False
+    due: datetime | None = None
+    pieces: tuple[Interval, ...] = ()
+    pool: str = ""
+    promised: Interval | None = None
+    put_offs: int = 0
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """The half-open intervals in which the job is meant to run, in order."""
+        return self.pieces or ((self.start, self.end),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A job that has no place in the plan, and why."""
+
+    job_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Placements in order of start. Sums are in g CO2e and None unless known for every placement."""
+
+    made_at: datetime
+    horizon_end: datetime | None = None
+    placements: tuple[Placement, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    expected_g: float | None = None
+    start_at_once_g: float | None = None
+    bound_g: float | None = None
+    prices: Prices = field(default_factory=dict)
+    _by_job: Mapping[int, Placement | Waiting] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
+        object.__setattr__(self, "_by_job", {row.job_id: row for row in rows})
+
+    def placement(self, job_id: int) -> Placement | None:
+        """Return the job's placement, if it has one."""
+        row = self._by_job.get(job_id)
+        return row if isinstance(row, Placement) else None
+
+    def reason(self, job_id: int) -> Reason | None:
+        """Return why the job is placed where it is, or why it waits."""
+        row = self._by_job.get(job_id)
+        return row.reason if row is not None else None
+
+    def moves_from(self, other: "Plan", job_ids: Container[int]) -> int:
+        """Count those of the jobs whose place in both plans starts or ends more than a minute apart."""
+        pairs = [(row, other.placement(row.job_id)) for row in self.placements if row.job_id in job_ids]
+        return sum(max(abs(row.start - old.start), abs(row.end - old.end)) > MOVED for row, old in pairs if old)
+
+    def put_offs_since(self, other: "Plan") -> int:
+        """Count how often jobs that have a place in both plans were put off past their first promise in between."""
+        pairs = [(row, other.placement(row.job_id)) for row in self.placements]
+        return sum(max(0, row.put_offs - old.put_offs) for row, old in pairs if old)
+
+    def decides_as(self, other: "Plan") -> bool:
+        """Whether both say the same of every job, whatever the sums and the sentences; then keeping one is enough."""
+        return self._decisions() == other._decisions()
+
+    def _decisions(self) -> tuple[object, ...]:
+        placed = [
+            (row.job_id, row.intervals, row.pool, row.due, row.reason.code, row.promised, row.put_offs)
+            for row in self.placements
+        ]
+        return placed, [(row.job_id, row.reason.code) for row in self.waiting], self.prices
+
+    @property
+    def gap_ratio(self) -> float | None:
+        """How far the plan may be above the best possible, as a share of the bound; None when either is unknown."""
+        if self.expected_g is None or not self.bound_g:
+            return None
+        return max(0.0, self.expected_g / self.bound_g - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceKind:
+    """What tells devices apart for a job: the model, and the memory in GiB when it is known."""
+
+    model: str = ""
+    memory_gib: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An interruptible job that runs now, on which devices and since when; its `job.progress` counts earlier runs."""
+
+    job: Job
+    devices: tuple[str, ...]
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a plan depends on.
+
+    `busy` maps each device in use to when it is expected back; `cpu_busy` holds the expected ends of jobs without GPUs.
+    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `running` are the
+    interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
+    `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
+    `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
+    `ends` tells by id when the live jobs that are not in `running` are expected to end.
+    `arrivals` are the jobs that usually come.
+    """
+
+    now: datetime
+    jobs: tuple[Job, ...]
+    running: tuple[Running, ...] = ()
+    devices: tuple[str, ...] = ()
+    kinds: Mapping[str, DeviceKind] = field(default_factory=dict)
+    states: Mapping[int, State] = field(default_factory=dict)
+    arrays: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[int, datetime] = field(default_factory=dict)
+    busy: Mapping[str, datetime] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    cpu_slots: int = 2
+    cpu_busy: tuple[datetime, ...] = ()
+    forecast: Series | None = None
+    options: Options = field(default_factory=Options)
+    last: Plan | None = None
+    prices: Prices = field(default_factory=dict)
+    arrivals: Arrivals = ()

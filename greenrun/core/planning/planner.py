@@ -1,0 +1,153 @@
+"""Choose when each queued job starts: one pure function from a frozen situation to a plan with its reasons.
+
+Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); arrangements that do fit are then built
+from the last plan and in several orders (placing.py), and the best is improved (search.py). Fewer missed limits come
+before fewer grams.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from greenrun.core.carbon.intensity import Series, SeriesId
+from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
+from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.assemble import told
+from greenrun.core.planning.candidates import Candidates
+from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.demand import expected_demands
+from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.pools import Pool, pools_of, too_few
+from greenrun.core.planning.preemption import Spans
+from greenrun.core.planning.problem import Problem, priced_cells, problem_of
+from greenrun.core.planning.search import Effort, Seeds, arranged_soonest, search
+
+LIGHTER = 4  # the share of the steps to take when nothing is new about the hours to come: prices are nearly right
+NOTHING = Series.of(SeriesId(provider="", zone=""), ())
+
+
+def plan(situation: Situation) -> Plan:
+    """Place every job that can be placed; fewer missed limits come before fewer grams. Deterministic."""
+    waiting = {row.job_id: row for row in _waiting(situation)}
+    jobs = [job for job in situation.jobs if job.id not in waiting]
+    problem = problem_of(situation, jobs, situation.forecast or NOTHING)
+    due, options = _due(problem, situation), situation.options
+    anew = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
+    effort = Effort(
+        iterations=options.iterations if anew else options.iterations // LIGHTER,
+        rearrangements=options.rearrangements,
+        gap=options.gap,
+        work=options.work,
+        anew=anew,
+    )
+    found = search(problem, _seeds(problem, situation, due), effort, _ghosts(problem, situation))
+    return told(situation, problem, found, due, list(waiting.values()))
+
+
+def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, datetime]:
+    """Return by id when jobs would start in order of submission, each as soon as GPUs are free: without a forecast."""
+    problem = problem_of(situation, list(jobs), NOTHING)
+    places = arranged_soonest(problem).places
+    return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
+
+
+def _horizon_end(situation: Situation) -> datetime | None:
+    return situation.forecast.end if situation.forecast else None
+
+
+def _ghosts(problem: Problem, situation: Situation) -> Candidates | None:
+    """Return the candidates of the jobs that usually arrive, None without any or without something to plan."""
+    pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
+    if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
+        return None
+    return Candidates.of(expected_demands(situation.arrivals, problem.now_s, pools), problem.knots_s, problem.intensity)
+
+
+def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
+    """Return the rows whose planned instant has just come, the earliest first; not those that wait for others still."""
+    jobs = [(row, job) for row, job in enumerate(problem.jobs) if _is_free(row, problem, situation)]
+    since = {row: at for row, job in jobs if (at := _due_since(job, situation))}
+    return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
+
+
+def _seeds(problem: Problem, situation: Situation, due: Mapping[int, datetime]) -> Seeds:
+    last, now_s = situation.last, problem.now_s
+    rows = {job.id: row for row, job in enumerate(problem.jobs)}
+    pools = {pool.name: index for index, pool in enumerate(problem.pools)}
+    kept = {
+        rows[place.job_id]: (pools[place.pool], spans)
+        for place in (last.placements if last else ())
+        if place.job_id in rows and place.pool in pools and (spans := _from(now_s, place))
+    }
+    at_once = (
+        row
+        for row, job in enumerate(problem.jobs)
+        if job.spec.start_now and row not in due and _is_free(row, problem, situation)
+    )
+    return Seeds(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
+
+
+def _is_free(row: int, problem: Problem, situation: Situation) -> bool:
+    """Whether the row is a queued job that waits for no other."""
+    return row not in problem.running and not predecessors(problem.jobs[row], situation.states)
+
+
+def _from(now_s: float, place: Placement) -> Spans:
+    """Return the intervals of a placement that are still to come; what is left of one that has begun is cut there."""
+    spans = ((begin.timestamp(), end.timestamp()) for begin, end in place.intervals)
+    return tuple((max(begin, now_s), end) for begin, end in spans if end > now_s + EPSILON_S)
+
+
+def _due_since(job: Job, situation: Situation) -> datetime | None:
+    last = situation.last.placement(job.id) if situation.last else None
+    if last is None:
+        return None
+    since = last.due or last.start
+    return since if situation.now - situation.options.due_grace <= since <= situation.now else None
+
+
+def _waiting(situation: Situation) -> Iterator[Waiting]:
+    """Tell of the jobs that cannot be placed, each once."""
+    pools, able = pools_of(situation), []
+    for job in situation.jobs:
+        why = _not_placeable(job, situation, pools)
+        if why:
+            yield why
+        else:
+            able.append(job)
+    free = [job for job in able if blocked(job, situation.states) is None]
+    crowded = crowded_out(free, situation.arrays)
+    yield from (Waiting(job_id=job_id, reason=reason) for job_id, reason in crowded.items())
+    yield from _unforeseen(able, {job.id for job in free} - crowded.keys(), situation)
+
+
+def _unforeseen(able: Sequence[Job], placed: Collection[int], situation: Situation) -> Iterator[Waiting]:
+    """Tell of the jobs that wait for one whose end is not foreseen, or for their turn in an array after that.
+
+    `placed` are the ids of those that wait for none and have a place.
+    """
+    live = Counter(situation.arrays)
+    live.update(job.spec.array.key for job in able if job.spec.array and job.id in placed)
+    later = [job for job in able if predecessors(job, situation.states)]
+    crowded = crowded_out(later, live)
+    foreseen = {*situation.ends, *(run.job.id for run in situation.running), *placed}
+    for job in sorted(later, key=lambda job: job.id):  # by id, so that those which a job waits for come before it
+        why = blocked(job, situation.states)
+        if why and (job.id in crowded or not foreseen.issuperset(predecessors(job, situation.states))):
+            yield Waiting(job_id=job.id, reason=why)
+        else:
+            foreseen.add(job.id)
+
+
+def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Waiting | None:
+    if job.cancel_requested:
+        return Waiting(job_id=job.id, reason=because(ReasonCode.CANCEL_REQUESTED))
+    if job.held:
+        told_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
+        return Waiting(job_id=job.id, reason=told_why or because(ReasonCode.HELD, who="a user", job=job.id))
+    if any(pool.suits(job) for pool in pools):
+        return None
+    if not job.spec.gpus:
+        return Waiting(job_id=job.id, reason=because(ReasonCode.NO_CPU_SLOTS))
+    return Waiting(job_id=job.id, reason=too_few(job, pools))

@@ -1,0 +1,295 @@
+"""The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
+from greenrun.core.jobs.dependencies import predecessors
+from greenrun.core.jobs.durations import expected_length
+from greenrun.core.jobs.job import Job
+from greenrun.core.planning.candidates import Candidates, Demands
+from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.easing import eased, pinned, released
+from greenrun.core.planning.model import Interval, Prices, Running, Situation
+from greenrun.core.planning.piecewise import Curve
+from greenrun.core.planning.pools import Pool, home_of, pools_of, timelines
+from greenrun.core.planning.preemption import Interruptible, Spans, cells_of, step_for
+from greenrun.core.planning.stability import pins
+from greenrun.core.units import J_PER_KWH
+
+CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
+UNEASY = 1  # what it counts to be later than one should be without missing a limit of one's own by it
+LIMIT = 1000 * UNEASY
+PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
+AT_ONCE = (np.inf, 0.0)  # a choice: any emissions are low enough to run at once
+NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
+
+    `limits[row]` is what being later than it should counts: 0 without a limit of the user's, `PROMISED` for finish-by.
+    `after` names the rows that a row is to start after. A row of `yielding` should start so early that its duration may
+    turn out longer, or that what comes after it is in time, or that it is not put off again; the end given there is by
+    when its own limit is met. `unpinned` is the same without the last of these, which no bound may rest on; None where
+    no row has been put off that often.
+    `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
+    emissions, in g, under which a row runs at once, and the least share that waiting must gain. `answers` keeps what
+    flexible rows chose at prices that were asked for before.
+    """
+
+    now_s: float
+    jobs: tuple[Job, ...]
+    pools: tuple[Pool, ...]
+    taken: tuple[Timeline, ...]
+    intensity: Series
+    integral: Curve
+    covered: Curve
+    knots_s: Floats
+    rows: Candidates
+    overdue: tuple[bool, ...]
+    running: frozenset[int]
+    flexible: Mapping[int, Interruptible]
+    limits: tuple[int, ...]
+    after: Mapping[int, tuple[int, ...]]
+    yielding: Mapping[int, float]
+    choosy: Mapping[int, tuple[float, float]]
+    unpinned: "Problem | None" = None
+    answers: dict[bytes, dict[int, tuple[float, int, Spans]]] = field(init=False, repr=False, default_factory=dict)
+
+    def mean_over(self, intervals: Sequence[Interval]) -> float | None:
+        """The mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
+        total = length_s = 0.0
+        for begin, end in intervals:
+            begin_s, end_s = begin.timestamp(), end.timestamp()
+            if self.covered.at(end_s) - self.covered.at(begin_s) < end_s - begin_s - UNCOVERED_S:
+                return None
+            total += self.integral.at(end_s) - self.integral.at(begin_s)
+            length_s += end_s - begin_s
+        return total / length_s if length_s else None
+
+    def yields(self, row: int, end_s: float) -> bool:
+        """Whether a row that ends at `end_s`, later than it should, meets its own limit all the same."""
+        return row in self.yielding and end_s <= self.yielding[row] + EPSILON_S
+
+    @property
+    def tied(self) -> frozenset[int]:
+        """The rows that come after others, and those others."""
+        return frozenset(self.after).union(*self.after.values())
+
+    @property
+    def free(self) -> Floats:
+        """The mean number of free units by pool and cell."""
+        return np.array(
+            [pool.units - line.means(self.knots_s) for pool, line in zip(self.pools, self.taken, strict=True)]
+        )
+
+
+def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> Problem:
+    """Put jobs that each fit into some pool, and an intensity that may be empty, into numbers.
+
+    The rows are `jobs`, and then the jobs that run and may be suspended.
+    """
+    pools = pools_of(situation)
+    running = dict(enumerate(situation.running, len(jobs)))
+    rows = (*jobs, *(run.job for run in situation.running))
+    after = _after(jobs, rows, situation)
+    unpinned, own_s = _demands(situation, rows, running, pools, after)
+    overdue = tuple(_is_overdue(situation, job) for job in rows)
+    held = pins(jobs, situation, unpinned.length_s.tolist())
+    last_come = {row for row in held if overdue[row]}
+    latest_s = pinned(unpinned, held, last_come, after) if held else unpinned.latest_s
+    demands = replace(unpinned, latest_s=latest_s)
+    knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
+    flexible = _flexible(situation, rows, running, (demands, own_s), intensity)
+    yielding = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
+    made = Problem(
+        now_s=situation.now.timestamp(),
+        jobs=rows,
+        pools=pools,
+        taken=tuple(timelines(situation, pools)),
+        intensity=intensity,
+        integral=Curve(curves[0], curves[1]),
+        covered=Curve(curves[0], curves[2]),
+        knots_s=knots_s,
+        overdue=overdue,
+        rows=Candidates.of(demands, knots_s, intensity, without=flexible),
+        running=frozenset(running),
+        flexible=flexible,
+        limits=tuple(
+            UNEASY if row in last_come else max(_weight(job), UNEASY * (row in yielding))
+            for row, job in enumerate(rows)
+        ),
+        after=after,
+        yielding=yielding,
+        choosy={
+            row: choice for row, job in enumerate(jobs) if any(choice := _choice(job, situation, demands.watts[row]))
+        }
+        | dict.fromkeys(last_come, AT_ONCE),
+    )
+    if not held:
+        return made
+    flexible = _flexible(situation, rows, running, (unpinned, own_s), intensity)
+    loose = Candidates.of(unpinned, knots_s, intensity, without=flexible)
+    return replace(made, unpinned=replace(made, rows=loose, flexible=flexible))
+
+
+def _weight(job: Job) -> int:
+    return PROMISED if job.spec.finish_by else LIMIT * job.has_limit
+
+
+def _earlier(demands: Demands, own_s: Floats) -> list[int]:
+    """Return the rows that should start earlier than their own limits ask for."""
+    return np.flatnonzero(demands.latest_s < own_s - EPSILON_S).tolist()
+
+
+def _after(jobs: Sequence[Job], rows: Sequence[Job], situation: Situation) -> dict[int, tuple[int, ...]]:
+    """Return the rows that each of these queued jobs still waits for."""
+    known = {job.id: row for row, job in enumerate(rows)}
+    waits = {row: predecessors(job, situation.states) for row, job in enumerate(jobs) if job.spec.after}
+    found = {row: tuple(known[job_id] for job_id in ids if job_id in known) for row, ids in waits.items()}
+    return {row: others for row, others in found.items() if others}
+
+
+def _demands(
+    situation: Situation,
+    jobs: Sequence[Job],
+    running: Mapping[int, Running],
+    pools: Sequence[Pool],
+    after: Mapping[int, tuple[int, ...]],
+) -> tuple[Demands, Floats]:
+    """Return what is to be placed, and the latest starts, shape (n,), that the jobs' own limits allow."""
+    now_s, options, home = situation.now.timestamp(), situation.options, home_of(pools)
+    release_s = np.array([max(job.earliest_start.timestamp(), now_s) for job in jobs])
+    latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
+    suitable = [tuple(i for i, pool in enumerate(pools) if pool.suits(job)) for job in jobs]
+    for row, run in running.items():
+        suitable[row] = (next((home[device] for device in run.devices if device in home), len(pools) - 1),)
+    lengths_s = [job.remaining.total_seconds() for job in jobs]
+    for row, run in running.items():
+        lengths_s[row] = left_s(run, now_s)
+        latest_s[row] = run.job.latest_end(options.default_max_delay).timestamp() - lengths_s[row]
+    release_s = released(jobs, situation, release_s, lengths_s, after)
+    own_s = np.maximum(release_s, latest_s)
+    eased_s = eased(jobs, release_s, own_s, lengths_s, after)
+    demands = Demands(
+        release_s=release_s,
+        latest_s=eased_s,
+        length_s=np.array(lengths_s),
+        units=np.array([max(1, job.spec.gpus) for job in jobs], dtype=np.float64),
+        watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
+        pools=tuple(suitable),
+    )
+    return demands, own_s
+
+
+def _is_overdue(situation: Situation, job: Job) -> bool:
+    latest = job.latest_start(situation.options.default_max_delay)
+    return latest.timestamp() < max(job.earliest_start, situation.now).timestamp() - EPSILON_S
+
+
+def left_s(run: Running, now_s: float) -> float:
+    """Return how much longer a running job is expected to run."""
+    age = timedelta(seconds=now_s - run.since.timestamp())
+    return (expected_length(run.job.remaining, age) - age).total_seconds()
+
+
+def _flexible(
+    situation: Situation,
+    jobs: Sequence[Job],
+    running: Mapping[int, Running],
+    limits: tuple[Demands, Floats],
+    intensity: Series,
+) -> dict[int, Interruptible]:
+    """Return the rows that may be suspended; `limits` are the demands, and the jobs' own latest starts."""
+    demands, own_s = limits
+    moved = np.abs(demands.latest_s - own_s) > EPSILON_S
+    return {
+        row: _interruptible(situation, job, running.get(row), demands, (row, bool(moved[row])), intensity)
+        for row, job in enumerate(jobs)
+        if job.spec.interruptible and not job.spec.start_now
+    }
+
+
+def _interruptible(
+    situation: Situation, job: Job, run: Running | None, demands: Demands, at: tuple[int, bool], intensity: Series
+) -> Interruptible:
+    """Return a row in its cells; `at` is which row, and whether it should end otherwise than by its own limit."""
+    spec, (row, moved) = job.spec, at
+    length_s = float(demands.length_s[row])
+    slot_s = intensity.step.total_seconds() if intensity.step else CELL_S
+    step_s = step_for(slot_s, length_s, spec.restart_cost.total_seconds())
+    own_s = job.latest_end(situation.options.default_max_delay).timestamp()
+    deadline_s = float(demands.latest_s[row]) + length_s if moved else own_s
+    edges_s, over = cells_of(float(demands.release_s[row]), deadline_s, intensity, step_s)
+    forced_s = (run.since + spec.min_run - situation.now).total_seconds() if run else 0.0
+    return Interruptible(
+        length_s=length_s,
+        deadline_s=deadline_s,
+        min_run_s=min(spec.min_run.total_seconds(), length_s),
+        restart_s=spec.restart_cost.total_seconds(),
+        is_running=run is not None,
+        forced_s=max(0.0, forced_s),
+        units=int(demands.units[row]),
+        edges_s=edges_s,
+        grams=over * demands.watts[row] / J_PER_KWH,
+        step_s=step_s,
+    )
+
+
+def _choice(job: Job, situation: Situation, watts: float) -> tuple[float, float]:
+    options, spec = situation.options, job.spec
+    below = options.run_below_g_per_kwh if spec.run_below_g_per_kwh is None else spec.run_below_g_per_kwh
+    saving = options.min_saving if spec.min_saving is None else spec.min_saving
+    return below * watts * job.remaining.total_seconds() / J_PER_KWH, saving
+
+
+def watts_of(job: Job, gpu_power_w: float | None) -> float:
+    """Return the power that weighs a job against others: its own, else that of its GPUs, else a nominal one."""
+    if job.spec.power_w is not None:
+        return job.spec.power_w
+    if not job.spec.gpus:
+        return NOMINAL_CPU_W
+    return (gpu_power_w or NOMINAL_GPU_W) * job.spec.gpus
+
+
+def _knots(now_s: float, either: Sequence[Demands], intensity: Series) -> Floats:
+    """Return now and every border of a cell from now to the last instant that matters."""
+    if not len(intensity):
+        return np.array([now_s, now_s + CELL_S])
+    end_s = max(float((demands.latest_s + demands.length_s).max(initial=now_s)) for demands in either)
+    edges = np.unique(np.concatenate([intensity.starts_s, intensity.ends_s]))
+    parts = np.maximum(1, np.ceil(np.diff(edges) / CELL_S - 1e-9)).astype(np.int64)
+    steps = np.repeat(np.diff(edges) / parts, parts)
+    fine = edges[0] + np.concatenate([[0.0], np.cumsum(steps)])
+    inside = fine[(fine > now_s + 1e-6) & (fine < end_s + CELL_S)]
+    return np.concatenate([[now_s], inside if len(inside) else [now_s + CELL_S]])
+
+
+def priced_cells(prices: Prices, problem: Problem) -> Floats:
+    """Return last plan's prices on this problem's cells, shape (pools, cells), in g per GPU-second; 0 where unknown."""
+    cells = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    middles = (problem.knots_s[1:] + problem.knots_s[:-1]) / 2
+    for index, pool in enumerate(problem.pools):
+        known = sorted((at.timestamp(), price) for (name, at), price in prices.items() if name == pool.name)
+        if known:
+            at_s, values = np.array(known).T
+            where = at_s.searchsorted(middles, side="right") - 1
+            cells[index] = np.where(where >= 0, values[where], 0.0) / 3600
+    return cells
+
+
+def named_prices(cells: Floats, problem: Problem) -> Prices:
+    """Return prices as they are kept: by pool and instant from which they hold, in g per GPU-hour."""
+    named: dict[tuple[str, datetime], float] = {}
+    for pool, row in zip(problem.pools, cells, strict=True):
+        if not row.any():
+            continue
+        turns = np.flatnonzero(np.concatenate([[True], np.diff(row) != 0]))
+        at = [(problem.knots_s[turn], row[turn]) for turn in turns] + [(problem.knots_s[-1], 0.0)]
+        named |= {(pool.name, datetime.fromtimestamp(at_s, UTC)): float(price) * 3600 for at_s, price in at}
+    return named

@@ -1,0 +1,295 @@
+"""Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from greenrun.core.carbon.intensity import UNCOVERED_S, Floats
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.cost_to_go import rests_of
+from greenrun.core.planning.costing import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
+from greenrun.core.planning.lagrangian import spendings
+from greenrun.core.planning.piecewise import Curve, rise
+from greenrun.core.planning.preemption import Interruptible, Spans
+from greenrun.core.planning.problem import UNEASY, Problem
+from greenrun.core.units import J_PER_KWH
+
+
+class Arrangement:
+    """Places of a problem's rows at given prices, changed in place.
+
+    `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` counts the limits that are
+    missed as `Problem.limits` says, and `unknown` the places whose emissions are not known. A row that waits for others
+    is put after them.
+    """
+
+    def __init__(self, problem: Problem, prices: Floats, costs: Floats) -> None:
+        candidates = problem.rows
+        self._candidates = candidates
+        self._costs = costs
+        self._weight, self._yields, self._after = problem.limits, problem.yields, problem.after
+        self._rests = rests_of(problem, costs) if problem.after else {}
+        self._choosy, self._flexible, self._now_s = problem.choosy, problem.flexible, problem.now_s
+        self._first = candidates.first.tolist()
+        demands = candidates.demands
+        self._length_s, self._units = demands.length_s.tolist(), demands.units.astype(np.int64).tolist()
+        self._release_s, self._latest_s = demands.release_s.tolist(), demands.latest_s.tolist()
+        self._watts = (demands.watts / J_PER_KWH).tolist()
+        self._curves = problem.intensity.curves
+        self._integral, self._covered = problem.integral, problem.covered
+        self._knots_s, self._spent = candidates.knots_s, spendings(prices, candidates.knots_s)
+        self._spendings = [Curve(self._knots_s, spent) for spent in self._spent]
+        self.pools = [line.copy() for line in problem.taken]
+        self.places: dict[int, Place] = {}
+        self.grams = self.cost = 0.0
+        self.missed = self.unknown = 0
+
+    @classmethod
+    def unpriced(cls, problem: Problem) -> "Arrangement":
+        """Begin an arrangement in which only grams count."""
+        prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+        return cls(problem, prices, problem.rows.grams)
+
+    def repriced(self, problem: Problem, prices: Floats, costs: Floats) -> "Arrangement":
+        """Return the same places, weighed at other prices."""
+        twin = Arrangement(problem, prices, costs)
+        for row, place in self.places.items():
+            twin.put(row, replace(place, cost=place.grams + twin.spent_on(row, place)))
+        return twin
+
+    def spent_on(self, row: int, place: Place) -> float:
+        """Return what the GPUs of a place cost, in g."""
+        spent = self._spendings[place.pool]
+        spans = place.pieces or ((place.start_s, place.start_s + self._length_s[row]),)
+        return float(sum(spent.at(end_s) - spent.at(start_s) for start_s, end_s in spans) * self._units[row])
+
+    def add(self, row: int) -> Place:
+        """Put a row at its cheapest free start within its limits, else at the soonest after them."""
+        found = self._cheapest(row) or self.soonest(row)
+        if row in self._choosy:
+            found = self._worth_it(row, found)
+        self.put(row, found)
+        return found
+
+    def add_soonest(self, row: int) -> Place:
+        """Put a row where it starts as soon as it can."""
+        found = self.soonest(row)
+        self.put(row, found)
+        return found
+
+    def add_pair(self, first: int, second: int) -> tuple[Place, Place] | None:
+        """Put two rows one right after the other where both together are cheapest; None where they cannot be put."""
+        alone = {first, second} & (self._flexible.keys() | self._choosy.keys())
+        if alone or any(self._first[row] == self._first[row + 1] for row in (first, second)):
+            return None
+        found = [
+            pair
+            for pool in self._candidates.demands.pools[first]
+            if pool in self._candidates.demands.pools[second] and (pair := self._pair_in(pool, first, second))
+        ]
+        best = min(found, key=lambda pair: pair[0].cost + pair[1].cost, default=None)
+        for row, place in zip((first, second), best or (), strict=False):
+            self.put(row, place)
+        return best
+
+    def _pair_in(self, pool: int, first: int, second: int) -> tuple[Place, Place] | None:
+        length_s, after_s, line = self._length_s[first], self._length_s[second], self.pools[pool]
+        low = max(self._release_s[first], self._release_s[second] - length_s)
+        high = min(self._latest_s[first], self._latest_s[second] - length_s)
+        borders = np.concatenate([self._knots_s, *line.blocked(max(self._units[first], self._units[second]))])
+        starts_s = np.concatenate([borders, borders - length_s, borders - length_s - after_s, [low, high]])
+        starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
+        starts_s = starts_s[line.fits(starts_s, length_s, self._units[first])]
+        starts_s = starts_s[line.fits(starts_s + length_s, after_s, self._units[second])]
+        costs = self._priced(first, starts_s, pool) + self._priced(second, starts_s + length_s, pool)
+        start_s = cheapest_start(starts_s, costs)
+        if start_s is None:
+            return None
+        return self._place(first, start_s, pool), self._place(second, start_s + length_s, pool)
+
+    def add_all(self, rows: Iterable[int]) -> "Arrangement":
+        """Add rows in this order; return self."""
+        for row in rows:
+            self.add(row)
+        return self
+
+    def put(self, row: int, place: Place) -> None:
+        """Put a row where it is known to fit."""
+        self._reserve(row, place, self._units[row])
+        self.places[row] = place
+        self.grams += place.grams
+        self.cost += place.cost
+        self.missed += self._miss(row, place)
+        self.unknown += not place.known
+
+    def remove(self, row: int) -> Place:
+        """Take a row out and return where it was."""
+        place = self.places.pop(row)
+        self._reserve(row, place, -self._units[row])
+        self.grams -= place.grams
+        self.cost -= place.cost
+        self.missed -= self._miss(row, place)
+        self.unknown -= not place.known
+        return place
+
+    def _worth_it(self, row: int, found: Place) -> Place:
+        """Return the soonest place instead when it is clean enough, or waiting does not gain enough."""
+        run_below_g, min_ratio = self._choosy[row]
+        soonest = self.soonest(row)
+        if soonest.grams <= run_below_g:
+            return replace(soonest, why=ReasonCode.CLEAN_ENOUGH)
+        gains = found.grams <= (1 - min_ratio) * soonest.grams
+        return (
+            found if gains or soonest.start_s >= found.start_s else replace(soonest, why=ReasonCode.NOT_WORTH_WAITING)
+        )
+
+    def _miss(self, row: int, place: Place) -> int:
+        """Return what a place counts among the limits missed: little as long as it is within the row's own limit."""
+        if not place.late:
+            return 0
+        return UNEASY if self._yields(row, self._end_s(row, place)) else self._weight[row]
+
+    def _end_s(self, row: int, place: Place) -> float:
+        return float(place.pieces[-1][1] if place.pieces else place.start_s + self._length_s[row])
+
+    def _ready_s(self, row: int) -> float:
+        """Return the first instant at which a row may start, beside the places of the rows that it waits for."""
+        ends_s = [self._end_s(other, self.places[other]) for other in self._after.get(row, ())]
+        return float(max([self._release_s[row], *ends_s]))
+
+    def _reserve(self, row: int, place: Place, units: int) -> None:
+        for start_s, end_s in place.pieces or ((place.start_s, place.start_s + self._length_s[row]),):
+            self.pools[place.pool].reserve(start_s, end_s, units)
+
+    def fits_in(self, row: int, pool: int, spans: Spans) -> Place | None:
+        """Return the place of a row in intervals that it had before; None when they do not suit it any more."""
+        units, line = self._units[row], self.pools[pool]
+        if pool not in self._candidates.demands.pools[row] or units > line.units:
+            return None
+        if not self.places.keys() >= set(self._after.get(row, ())) or spans[0][0] < self._ready_s(row) - EPSILON_S:
+            return None
+        job = self._flexible.get(row)
+        suits = job.suits(spans) if job else len(spans) == 1 and spans[0][0] > self._now_s
+        if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
+            return None
+        if job is None:
+            return self._place(row, spans[0][0], pool)
+        grams = self._emitted(row, spans)
+        place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
+        return replace(place, cost=grams + self.spent_on(row, place))
+
+    def _cheapest(self, row: int) -> Place | None:
+        if row in self._flexible:
+            return self._cheapest_flexible(row, self._flexible[row])
+        if row in self._after or row in self._rests:
+            return self._cheapest_whole(row)
+        low, high = self._first[row], self._first[row + 1]
+        if low == high:
+            return None
+        costs = self._costs[low:high]
+        best = low + first_least(costs)
+        start_s, pool = float(self._candidates.starts_s[best]), int(self._candidates.pool[best])
+        if self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
+            return Place(start_s, pool, float(self._candidates.grams[best]), float(self._costs[best]), False)
+        places = [self._cheapest_in(row, pool, low, high) for pool in self._candidates.demands.pools[row]]
+        return earliest_cheapest([place for place in places if place])
+
+    def _cheapest_in(self, row: int, pool: int, low: int, high: int) -> Place | None:
+        """Weigh the candidates that are free in a pool, and the starts beside what is reserved there already."""
+        length_s, units, timeline = self._length_s[row], self._units[row], self.pools[pool]
+        if units > timeline.units:
+            return None
+        mine = slice(low, high)
+        starts_s, costs = self._candidates.starts_s[mine], self._costs[mine]
+        begins, ends = timeline.blocked(units)
+        begins_after = np.append(begins, np.inf)
+        free = begins_after[ends.searchsorted(starts_s + EPSILON_S, side="right")] >= starts_s + (length_s - EPSILON_S)
+        if len(self.pools) > 1:
+            free &= self._candidates.pool[mine] == pool
+        found = np.where(free, costs, np.inf)
+        best = first_least(found)
+        place = None
+        if free[best]:
+            at = low + best
+            place = Place(float(starts_s[best]), pool, float(self._candidates.grams[at]), float(costs[best]), False)
+        beside = np.sort(np.concatenate([ends, begins - length_s]))
+        beside = beside[(beside > self._release_s[row]) & (beside < self._latest_s[row])]
+        beside = beside[
+            begins_after[ends.searchsorted(beside + EPSILON_S, side="right")] >= beside + (length_s - EPSILON_S)
+        ]
+        if not len(beside):
+            return place
+        start_s = cheapest_start(beside, self._priced(row, beside, pool))
+        if start_s is None:
+            return place
+        other = self._place(row, start_s, pool)
+        return earliest_cheapest([place, other] if place else [other])
+
+    def _cheapest_flexible(self, row: int, job: Interruptible) -> Place | None:
+        """Weigh the cheapest cells against runs in one piece, which need not begin or end at a cell's border."""
+        found = self._suspended(row, job)
+        if job.is_running:
+            return found
+        return earliest_cheapest([place for place in (found, self._cheapest_whole(row)) if place])
+
+    def _cheapest_whole(self, row: int) -> Place | None:
+        """Return the cheapest free place of a row in one piece, be it among its candidates or not."""
+        whole = [self._whole_in(pool, row) for pool in self._candidates.demands.pools[row]]
+        return earliest_cheapest([place for place in whole if place])
+
+    def _whole_in(self, pool: int, row: int) -> Place | None:
+        length_s, low, high, line = self._length_s[row], self._ready_s(row), self._latest_s[row], self.pools[pool]
+        rests = self._rests.get(row, ())
+        borders = np.concatenate([self._knots_s, *line.blocked(self._units[row])])
+        starts_s = np.concatenate(
+            [borders, borders - length_s, [low, high], *(rest.starts_s - length_s for rest in rests)]
+        )
+        starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
+        starts_s = starts_s[line.fits(starts_s, length_s, self._units[row])]
+        costs = self._priced(row, starts_s, pool) if len(self._curves[0]) else np.full(len(starts_s), np.nan)
+        for rest in rests:
+            costs += rest.at(starts_s + length_s)
+        start_s = cheapest_start(starts_s, costs)
+        return None if start_s is None else self._place(row, start_s, pool)
+
+    def _suspended(self, row: int, job: Interruptible) -> Place | None:
+        """Return the cheapest free intervals of a row that may be suspended."""
+        pools = self._candidates.demands.pools[row]
+        lines, ready_s = [self.pools[pool] for pool in pools], self._ready_s(row)
+        found = cheapest_intervals(job, pools, self._knots_s, self._spent, lines, ready_s)
+        if found is None:
+            return None
+        cost, pool, pieces = found
+        return Place(pieces[0][0], pool, self._emitted(row, pieces), cost, False, pieces=pieces)
+
+    def _emitted(self, row: int, spans: Spans) -> float:
+        over = sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans)
+        return float(over * self._watts[row])
+
+    def _priced(self, row: int, starts_s: Floats, pool: int) -> Floats:
+        """What starting at each of these instants costs; NaN where the intensity of the run is not known."""
+        ends_s, (knots_s, integral, covered_s) = starts_s + self._length_s[row], self._curves
+        costs = rise(starts_s, ends_s, knots_s, integral) * self._watts[row]
+        costs += rise(starts_s, ends_s, self._knots_s, self._spent[pool]) * self._units[row]
+        costs[rise(starts_s, ends_s, knots_s, covered_s) < self._length_s[row] - UNCOVERED_S] = np.nan
+        return np.asarray(costs)
+
+    def _place(self, row: int, start_s: float, pool: int) -> Place:
+        """The place of a row at a start; what is not known of its grams is left out of them."""
+        end_s = start_s + self._length_s[row]
+        grams = (self._integral.at(end_s) - self._integral.at(start_s)) * self._watts[row]
+        spent = (self._spendings[pool].at(end_s) - self._spendings[pool].at(start_s)) * self._units[row]
+        known = self._covered.at(end_s) - self._covered.at(start_s) >= self._length_s[row] - UNCOVERED_S
+        return Place(start_s, pool, grams, grams + spent, start_s > self._latest_s[row] + EPSILON_S, known=known)
+
+    def soonest(self, row: int) -> Place:
+        """Return the first free place, whatever it emits."""
+        ready_s = self._ready_s(row)
+        found = [
+            (start_s, pool)
+            for pool in self._candidates.demands.pools[row]
+            if (start_s := self.pools[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
+        ]
+        return self._place(row, *min(found))

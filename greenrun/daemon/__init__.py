@@ -1,0 +1,1 @@
+"""The composition root: every part built from the settings, and the process around the engine."""

@@ -1,0 +1,306 @@
+"""The composition root: build every part from the settings, keep the beat, serve the API, end in good order."""
+
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from greenrun import __version__
+from greenrun.api.app import create_app, create_metrics_app
+from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
+from greenrun.api.service import Preview, Submitted
+from greenrun.clock import utc_now
+from greenrun.config import Config, load_config
+from greenrun.config.bases import open_day_ahead
+from greenrun.config.metering import meter_settings
+from greenrun.core.carbon.fallback import Standing
+from greenrun.core.energy.model import Device, gpus
+from greenrun.core.errors import ConfigError, GreenrunError, StoreError
+from greenrun.core.jobs.job import JobSpec
+from greenrun.core.planning.model import Placement, Plan
+from greenrun.daemon.log_setup import configure_logs
+from greenrun.daemon.metrics_state import Vitals
+from greenrun.daemon.systemd import notify
+from greenrun.daemon.ticker import Metronome
+from greenrun.daemon.wiring import (
+    api_settings,
+    engine_settings,
+    open_grid,
+    open_marginal,
+    open_monthly,
+    report_settings,
+)
+from greenrun.engine.engine import Engine
+from greenrun.executors.local import LocalExecutor
+from greenrun.grid.backfill import Backfill, Keeps
+from greenrun.grid.forecast_quality import ForecastQuality
+from greenrun.grid.sources import Sources
+from greenrun.meters import open_meter
+from greenrun.metrics import Health, MetricsCollector, registry_of
+from greenrun.providers import Provider
+from greenrun.providers.web import Web
+from greenrun.reports.build import Reports
+from greenrun.store import Store
+
+log = structlog.get_logger("greenrun.daemon.daemon")
+
+HOUSEKEEPING_EVERY = timedelta(hours=1)
+RUN_FOLDERS_FOR = timedelta(days=30)
+FIRST_LOOK = timedelta(seconds=10)  # how long the first answers of sources are waited for; the rest come when they come
+MOST_AT_ONCE = 8  # sources that are asked at the same time
+SPREAD = 0.1  # of a source's interval: so much later it is asked at random, lest all installations ask at once
+
+
+def serve(config_path: Path | None = None) -> int:
+    """Run the daemon until TERM or INT, leaving jobs to run on; return the exit status. Raises GreenrunError."""
+    config = load_config(config_path)
+    configure_logs(config.log.format, config.log.level)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
+    with ExitStack() as parts:
+        daemon = Daemon(config, parts)
+        daemon.start()
+        notify("READY=1")
+        stopped.wait()
+        notify("STOPPING=1")
+        daemon.stop()
+    return 0
+
+
+class Daemon:
+    """All parts together. `parts` closes what was opened, last first, also when a later part cannot be had."""
+
+    def __init__(self, config: Config, parts: ExitStack) -> None:
+        self._config = config
+        self._started_at = utc_now()
+        self._last_tick_at: datetime | None = None
+        self._turn = threading.RLock()  # the engine does one thing at a time
+        state = config.paths.state
+        self._server: ServerHandle | None = None
+        parts.callback(_lock_state(state))
+        self._unix = bind_unix(config.api.socket)
+        parts.callback(self._close_unix)
+        self._tcp = bind_tcp(str(config.api.metrics)) if config.api.metrics else None
+        parts.callback(self._tcp.close if self._tcp else lambda: None)
+        self._store = parts.enter_context(Store(state / "greenrun.db"))
+        self._metronome = Metronome(self._tick)
+        self._executor = LocalExecutor(
+            runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._metronome.wake,
+            log_cap_bytes=config.jobs.log_cap, devices=self.devices,
+        )  # fmt: skip
+        parts.callback(self._executor.close)
+        self._meter = open_meter(meter_settings(config), runs_dir=state / "runs", state_dir=state)
+        parts.callback(self._meter.close)
+        self._forecasts, self._histories = open_grid(config, self._store)
+        self._marginal = open_marginal(config, self._store)
+        self._engine = Engine(
+            store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
+            histories=self._histories, marginal=self._marginal,
+            settings=engine_settings(config, self._meter, self._forecasts),
+        )  # fmt: skip
+        asked = (self._engine.asked.requests, self._engine.asked.failures)
+        named = (config.grid.zone, config.provider, self._forecasts, self._histories)
+        self.sources = Sources(self._store, *named, *asked, self._marginal)
+        self._prices = open_day_ahead(config.electricity, self._store)
+        keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
+        self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also, self._marginal)
+        self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source(), self._prices))
+        self._monthly = open_monthly(config, self.reports)
+        self.quality = ForecastQuality(
+            self._store, [each.zone for each in self._engine.grids if each.zone], self._engine.grid.marginal.names
+        )
+        parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
+        self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
+        parts.callback(self._first_look.shutdown)
+        parts.callback(self._hang_up)
+
+    def start(self) -> None:
+        """Look at the grid once, begin to tick, then answer."""
+        for refusal in self._meter.refusals:
+            log.warning("meter refused", why=refusal)
+        self._engine.remember(utc_now())
+        self._look_around()
+        for source in self._every_source():
+            self._refresh_from_now_on(source)
+        if self._prices is not None:
+            every, ask = self._prices.refresh_every, self._prices.refresh
+            self._metronome.every(every, ask, name="refresh prices", first=utc_now(), spread=SPREAD * every)
+        soon = utc_now() + timedelta(minutes=1)
+        self._metronome.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
+        if self._monthly is not None:  # beside the ticks: it only reads what is booked
+            self._metronome.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
+        self._metronome.start()
+        self._server = self._serve()
+        log.info(
+            "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
+            zone=self._config.grid.zone, devices=[device.id for device in self._meter.devices()],
+            emulated=any(device.emulated for device in self._meter.devices()),
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Start nothing new and close the doors; running jobs run on."""
+        self._engine.draining = True
+        self._hang_up()
+        if self._server is not None:
+            self._server.stop()
+        self._metronome.stop()
+        log.info("stopped", jobs_left_running=len(self._store.live_runs()))
+
+    # what the API and the metrics ask (greenrun.api.service.Scheduler)
+
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
+        """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
+        with self._turn:
+            rows = self._engine.preview(specs, user=user, uid=uid, now=now)
+        return [Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row) for row in rows]
+
+    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
+        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
+        with self._turn:  # nobody else may be promised the same GPUs between the look and the promise
+            previews = self.preview(specs, user=user, uid=uid, now=now)
+            stored = self._store.add_jobs(specs, user=user, uid=uid, now=now)
+            self.wake()
+        rows = zip(stored, previews, strict=True)
+        return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
+
+    def plan(self) -> Plan:
+        """Return the latest plan."""
+        return self._engine.plan
+
+    def wake(self) -> None:
+        """Plan anew, so that the answer shows it, and tick soon; never fails what called for it, which is stored."""
+        try:
+            with self._turn:
+                self._engine.replan(utc_now())
+        except StoreError as exc:
+            log.warning("the plan shown is an older one until the store can be read again", error=str(exc))
+        self._metronome.wake()
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices of this host, GPUs and what else is metered, each sort in index order."""
+        return self._meter.devices()
+
+    def standing(self, zone: str | None) -> Standing | None:
+        """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
+        if zone is None:
+            return self._engine.grid.standing
+        return next((grid.standing for grid in self._engine.grids if grid.zone == zone), None)
+
+    def held_elsewhere(self) -> Mapping[str, str]:
+        """Return the free GPUs that somebody outside this daemon holds, with who."""
+        leased = {device for run in self._store.live_runs() for device in run.devices}
+        return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
+
+    def idle_powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU was learned to draw while nobody holds it, as of the last housekeeping."""
+        return self.reports.idle_w
+
+    def health(self) -> Health:
+        """Return when the daemon's parts last did something."""
+        return Health(
+            started_at=self._started_at,
+            last_tick_at=self._last_tick_at,
+            last_sample_at=self._meter.last_sample_at,
+            forecast_fetched_at=self._engine.grid.heard_at,
+            draining=self._engine.draining,
+        )
+
+    # the beat
+
+    def _tick(self, now: datetime) -> datetime:
+        with self._turn:
+            later = self._engine.tick(now)
+        self._last_tick_at = now
+        return later
+
+    def _refresh(self, source: Provider, now: datetime) -> None:
+        news = self._engine.fetch(now, {source.name})
+        with self._turn:
+            self._engine.take(news, now)
+
+    def _look_around(self) -> None:
+        """Ask every source once, side by side, and go on without those that are slow to answer."""
+        asked = [self._first_look.submit(self._refresh, source, utc_now()) for source in self._every_source()]
+        answered, _ = wait(asked, FIRST_LOOK.total_seconds())
+        self._first_look.shutdown(wait=False)
+        for each in answered:
+            each.result()
+
+    def _refresh_from_now_on(self, source: Provider) -> None:
+        """Ask a source whenever it may have news: one on the web at odd instants, a file when its slots begin."""
+        every, shown = source.refresh_every, self._engine.forecast
+        begins = shown.series.start if shown is not None and source.web is None else None
+        self._metronome.every(
+            every, partial(self._refresh, source), name=f"refresh {source.name}", first=(begins or utc_now()) + every,
+            spread=SPREAD * every if source.web is not None else timedelta(0),
+        )  # fmt: skip
+
+    def _every_source(self) -> Sequence[Provider]:
+        sources = (*self._forecasts, *self._histories, *self._marginal)
+        return list({source.name: source for source in sources}.values())
+
+    def _webs(self) -> Sequence[Web]:
+        asked = [source.web for source in self._every_source() if source.web is not None]
+        return [*asked, self._prices.web] if self._prices else asked
+
+    def _hang_up(self) -> None:
+        """Wait for no source any longer."""
+        for web in self._webs():
+            web.close()
+
+    def _reread(self, now: datetime) -> None:
+        with self._turn:
+            self._engine.reread(now)
+
+    def _keep_house(self, now: datetime) -> None:
+        grid = self._config.grid
+        self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
+        self._engine.learn_arrivals(now)
+        self.quality.refresh(now)
+        self.reports.learn_idle(now)
+        live = {run.label for run in self._store.live_runs()}
+        self._executor.prune(live, now - RUN_FOLDERS_FOR)
+
+    def _close_unix(self) -> None:
+        if self._server is None:  # it never served, so nobody else removes its file
+            self._config.api.socket.unlink(missing_ok=True)
+        self._unix.close()
+
+    def _serve(self) -> ServerHandle:
+        vitals = Vitals(
+            engine=self._engine, store=self._store, meter=self._meter, quality=self.quality, monthly=self._monthly,
+            webs=tuple(self._webs()), health=self.health, state=self._config.paths.state, pue=self._config.devices.pue,
+        )  # fmt: skip
+        collector = MetricsCollector(self._store, vitals.live_state())
+        collector.warm()
+        registry = registry_of(collector)
+        settings = api_settings(self._config)
+        app = create_app(self._store, self, settings, registry)
+        return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
+
+
+def _lock_state(state: Path) -> Callable[[], None]:
+    """Take the state folder for this process; raise GreenrunError when another daemon has it."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(state / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise ConfigError(f"The state folder {state} cannot be used ({exc.strerror}): set [paths] state.") from exc
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(handle)
+        raise GreenrunError(
+            f"Another daemon uses {state}: use that one, stop it, or set [paths] state to another folder."
+        ) from exc
+    return lambda: os.close(handle)

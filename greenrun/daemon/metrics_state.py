@@ -1,0 +1,64 @@
+"""What only the running daemon knows, put together for the metrics."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from greenrun.clock import utc_now
+from greenrun.engine.engine import Engine
+from greenrun.grid.forecast_quality import ForecastQuality
+from greenrun.meters import OpenMeter
+from greenrun.metrics import Health, LiveState, Room
+from greenrun.providers.web import Web
+from greenrun.reports.monthly import MonthlyReports
+from greenrun.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """The parts that are asked at each scrape; `webs` are the sources on the web, `state` is the state folder."""
+
+    engine: Engine
+    store: Store
+    meter: OpenMeter
+    quality: ForecastQuality
+    monthly: MonthlyReports | None
+    webs: tuple[Web, ...]
+    health: Callable[[], Health]
+    state: Path
+    pue: float
+
+    def live_state(self) -> LiveState:
+        """Return the same as functions that answer from memory."""
+        engine, asked = self.engine, self.engine.asked
+        return LiveState(
+            now=utc_now, plan=lambda: engine.plan, health=self.health, devices=self.meter.devices,
+            standings=lambda: {grid.zone: grid.standing for grid in engine.grids if grid.zone},
+            words=lambda: [word for grid in engine.grids for word in grid.words],
+            requests=lambda: dict(asked.requests), failures=lambda: dict(asked.failures),
+            dropped=lambda: dict(chain.from_iterable(map(_dropped, self.webs))),
+            quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
+            plan_changes=lambda: engine.plan_changes, put_offs=lambda: engine.put_offs,
+            anomalous=lambda: engine.watch.ongoing,
+            quality=lambda: self.quality.latest, meter=self.meter.health,
+            examples=lambda: dict(self.store.examples), write_failures=lambda: self.store.write_failures,
+            report_failures=lambda: self.monthly.failures if self.monthly else 0,
+            planning=lambda: engine.planning, asking=lambda: dict(asked.seconds),
+            room=partial(room, self.state), pue=self.pue,
+        )  # fmt: skip
+
+
+def room(state: Path) -> Room | None:
+    """Return how full the state folder's file system is; None when it cannot tell."""
+    try:
+        usage = shutil.disk_usage(state)
+    except OSError:
+        return None
+    return Room(free=usage.free, size=usage.total)
+
+
+def _dropped(web: Web) -> Iterator[tuple[tuple[str, str], int]]:
+    return (((web.name, cause), count) for cause, count in [*web.dropped.items()])

@@ -1,0 +1,95 @@
+"""Call the engine when it is due, on a clock that cannot be set back, and run the periodic jobs beside it."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from greenrun.clock import utc_now
+
+log = structlog.get_logger("greenrun.daemon.ticker")
+
+RETRY = timedelta(seconds=5)  # after a tick that failed
+LONGEST_S = 60.0  # between two ticks, whatever the last one asked for
+CLOCK_STEP_S = 2.0  # a wall clock that moves this much more or less than time does has been set
+
+
+class Metronome:
+    """Ticks at the instant the last tick asked for and at once when woken; periodic jobs have threads of their own.
+
+    The tick waits on the monotonic clock: APScheduler waits for wall-clock instants, so after a clock was set back by
+    an hour it would not tick for an hour. When that happens its periodic jobs are called at once.
+    """
+
+    def __init__(self, tick: Callable[[datetime], datetime]) -> None:
+        self._tick = tick
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="greenrun-tick", daemon=True)
+        self._offset_s = _offset_s()
+        self.failures = 0
+        defaults: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
+
+    def every(
+        self, period: timedelta, call: Callable[[datetime], object], *, name: str, first: datetime,
+        spread: timedelta = timedelta(0),
+    ) -> None:  # fmt: skip
+        """Call `call(now)` every `period` from `first` on; a failure is logged and counted, and the beat goes on.
+
+        With a `spread` each call comes up to that much later, at random.
+        """
+        self._scheduler.add_job(
+            self._guarded, "interval", args=[name, call], id=name, seconds=period.total_seconds(),
+            start_date=first, next_run_time=max(first, utc_now()), jitter=spread.total_seconds() or None,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start the beat with a tick at once."""
+        self._scheduler.start()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tick as soon as possible: now, or right after the tick that is under way."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Stop the beat after what is under way; harmless when repeated, or when it never started."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+
+    def _beat(self) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()
+            self._mind_the_clock()
+            later = self._guarded("tick", self._tick) or utc_now() + RETRY
+            self._woken.wait(min(max(0.0, (later - utc_now()).total_seconds()), LONGEST_S))
+
+    def _mind_the_clock(self) -> None:
+        step_s = _offset_s() - self._offset_s
+        self._offset_s += step_s
+        if abs(step_s) < CLOCK_STEP_S:
+            return
+        log.warning("the wall clock was set; limits and plans follow it", step_s=round(step_s, 3))
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=utc_now())
+
+    def _guarded(self, name: str, call: Callable[[datetime], Any]) -> Any:
+        try:
+            return call(utc_now())
+        except Exception:
+            self.failures += 1
+            log.exception("failed, will be tried again", call=name)
+            return None
+
+
+def _offset_s() -> float:
+    return utc_now().timestamp() - time.monotonic()

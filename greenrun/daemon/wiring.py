@@ -1,0 +1,132 @@
+"""What each part of the daemon takes from the settings, and the sources of carbon intensity opened by them."""
+
+import platform
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from greenrun.api.service import ApiSettings
+from greenrun.clock import utc_now
+from greenrun.config import Config
+from greenrun.config.bases import open_bases
+from greenrun.config.digest import config_hash
+from greenrun.core.carbon.fallback import Ageing
+from greenrun.core.energy.model import gpus
+from greenrun.core.errors import ConfigError, ProviderError
+from greenrun.core.planning.model import Options
+from greenrun.engine.engine import EngineSettings
+from greenrun.grid.electricity import DayAheadPrices
+from greenrun.meters import OpenMeter
+from greenrun.providers import Provider, open_provider
+from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.identity import Place
+from greenrun.reports.monthly import MonthlyReports, Schedule
+from greenrun.reports.uncertainty import Widths
+from greenrun.store import Store
+
+
+def open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provider]]:
+    """Open the sources of forecasts and of measured values: the same object where they are the same.
+
+    Raise ConfigError for one that cannot be used as it is set.
+    """
+    grid = config.grid
+    opened = {name: _open_provider(config, name, store) for name in {*grid.provider, *grid.history_names}}
+    return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
+
+
+def open_marginal(config: Config, store: Store) -> list[Provider]:
+    """Open the source of marginal values beside the average, if there is one; raise ConfigError."""
+    name = config.grid.marginal
+    return [] if name is None else [_open_provider(config, name, store)]
+
+
+def _open_provider(config: Config, name: str, store: Store) -> Provider:
+    settle_after = config.grid.settle_after
+    try:
+        return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
+    except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
+        raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
+
+
+def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
+    """Return what the engine is told; the power of a GPU only where it is the same for all."""
+    planner = config.planner
+    powers = {device.power_w for device in gpus(meter.devices())}
+    step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
+    return EngineSettings(
+        zone=config.grid.zone,
+        also=tuple(zone for zone in config.grid.also if zone != config.grid.zone),
+        marginal_zone=config.provider[config.grid.marginal].zone if config.grid.marginal else None,
+        ageing=_ageing(config, forecasts),
+        tick=planner.tick,
+        horizon=planner.horizon,
+        climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
+        cpu_slots=config.devices.cpu_slots,
+        anomalies=config.anomalies.limits,
+        options=Options(
+            default_max_delay=planner.default_max_delay,
+            due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),
+            min_saving=planner.min_saving,
+            run_below_g_per_kwh=planner.run_below,
+            pue=config.devices.pue,
+            gpu_power_w=powers.pop() if len(powers) == 1 else None,
+        ),
+    )
+
+
+def api_settings(config: Config) -> ApiSettings:
+    """Return what the API is told."""
+    return ApiSettings(
+        zone=config.grid.zone,
+        also=config.grid.also,
+        default_duration=config.planner.default_duration,
+        default_max_delay=config.planner.default_max_delay,
+        duration_quantile=config.planner.duration_quantile,
+        max_queued=config.jobs.max_queued,
+    )
+
+
+def report_settings(config: Config, sources: Sequence[Provider], day_ahead: DayAheadPrices | None) -> ReportSettings:
+    """Return what reports are told; raise ConfigError for a file of prices or contracts that is no use."""
+    return ReportSettings(
+        zone=config.grid.zone,
+        pue=config.devices.pue,
+        attributions={source.name: source.attribution for source in sources if source.attribution},
+        bases=open_bases(config, day_ahead),
+        config_hash=config_hash(config),
+        place=Place(host=platform.node() or None, site=config.reports.site or None, cpu_model=_cpu_model()),
+        widths=Widths(**config.uncertainty.model_dump()),
+        boamps=config.reports.boamps,
+        settles=bool(config.grid.history_names),
+    )
+
+
+def open_monthly(config: Config, reports: Reports) -> MonthlyReports | None:
+    """Return what writes monthly reports to a folder; None when it is not wanted."""
+    told = config.reports
+    if not told.monthly or told.folder is None:
+        return None
+    return MonthlyReports(
+        reports, Schedule(folder=told.folder, formats=told.formats, settled_by=told.settled_by, by=told.by)
+    )
+
+
+def _cpu_model() -> str | None:
+    """Return what the kernel calls the CPU; None where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None) or None
+
+
+def _ageing(config: Config, forecasts: Sequence[Provider]) -> Ageing:
+    """A replayed trace never ages; what a file says that does not tell when it was issued, somebody answers for."""
+    files = frozenset(provider.name for provider in forecasts if provider.web is None)
+    return Ageing(stale_after=None if _is_replayed(forecasts) else config.grid.stale_after, statements=files)
+
+
+def _is_replayed(forecasts: Sequence[Provider]) -> bool:
+    """Whether a source plays a trace, in which a day may be over in a minute."""
+    return any(not provider.settle_after for provider in forecasts)

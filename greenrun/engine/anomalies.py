@@ -1,0 +1,144 @@
+"""Watches runs for anomalies: notes when one begins and when it is over, and stops jobs whose users asked for that."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from greenrun.core.energy.model import Component, Slice
+from greenrun.core.jobs.anomalies import Limits, Progress, Sign, gpu_idle, power_off, stuck
+from greenrun.core.jobs.history import LearnedPower, learn_power
+from greenrun.core.jobs.job import Anomaly, Run
+from greenrun.core.jobs.occupancy import Observed
+from greenrun.core.jobs.status import Phase
+from greenrun.engine.ports import Store
+from greenrun.engine.progress import WorkDone
+
+log = structlog.get_logger("greenrun.engine.anomalies")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watched:
+    """A run with the latest of its slices, what its name's jobs drew, and the anomalies that go on."""
+
+    run: Run
+    ongoing: set[Anomaly]
+    pieces: list[Slice] = field(default_factory=list)
+    learned: LearnedPower | None = None
+    has_asked: bool = False
+
+    def add(self, more: Sequence[Slice], window: timedelta) -> None:
+        """Take in slices that were just booked, and forget what lies further back than `window`.
+
+        What a device had after these began is of a time before the clock was set back, and forgotten too.
+        """
+        starts: dict[str, datetime] = {}
+        for piece in more:
+            starts[piece.device] = min(piece.start, starts.get(piece.device, piece.start))
+        known = [piece for piece in self.pieces if piece.end <= starts.get(piece.device, piece.end)]
+        last = max(piece.end for piece in more)
+        self.pieces = [piece for piece in (*known, *more) if piece.end > last - window]
+
+
+class Booked(Protocol):
+    """What was booked last (`greenrun.engine.bookkeeping.Books`): slices, and watts of each device when free."""
+
+    latest: Sequence[Slice]
+    idle_w: Mapping[str, float]
+
+
+class Watch:
+    """The rules of `greenrun.core.jobs.anomalies` over what the daemon has at hand; it never changes a plan.
+
+    Evidence begins anew with each daemon; which anomalies go on is in the store, so none is counted twice for that.
+    """
+
+    def __init__(self, store: Store, booked: Booked, limits: Limits) -> None:
+        self._store = store
+        self._booked = booked
+        self._limits = limits
+        self._work = WorkDone(store)
+        self._watched: dict[int, _Watched] = {}
+        self._has_recalled = False
+
+    @property
+    def ongoing(self) -> Mapping[Anomaly, int]:
+        """How many runs have each anomaly now."""
+        return Counter(anomaly for watched in list(self._watched.values()) for anomaly in list(watched.ongoing))
+
+    def look(self, observed: Sequence[Observed], now: datetime) -> None:
+        """Keep what runs say of their work, and judge each that goes on by that and by what was just booked."""
+        self._work.take(observed, now)
+        running = {row.run.id: row.run for row in observed if row.status.phase is Phase.RUNNING}
+        self._watched = {run_id: watched for run_id, watched in self._watched.items() if run_id in running}
+        self._recall(running)
+        new: dict[int, list[Slice]] = {}
+        for piece in self._booked.latest:
+            if piece.run_id in running and piece.component is Component.GPU:
+                new.setdefault(piece.run_id, []).append(piece)
+        progress = self._work.progress
+        for run_id in (*new, *progress):
+            if run_id in running and run_id not in self._watched:
+                self._watched[run_id] = self._first_seen(running[run_id])
+        for run_id, watched in self._watched.items():
+            if run_id in new:
+                watched.add(new[run_id], self._limits.window)
+            for anomaly, sign in self._signs(watched, run_id in new, progress.get(run_id), now):
+                self._judge(watched, anomaly, sign, now)
+
+    def _recall(self, running: Mapping[int, Run]) -> None:
+        """Know, at the first look, which runs have an anomaly that began under an earlier daemon."""
+        if not self._has_recalled:
+            seen = [self._first_seen(run) for run in running.values()]
+            self._watched |= {watched.run.id: watched for watched in seen if watched.ongoing}
+        self._has_recalled = True
+
+    def _first_seen(self, run: Run) -> _Watched:
+        spells = self._store.anomalies([run.job_id]).get(run.id, ())
+        return _Watched(run=run, ongoing={spell.anomaly for spell in spells if spell.until is None})
+
+    def _signs(
+        self, watched: _Watched, has_news: bool, progress: Progress | None, now: datetime
+    ) -> Iterator[tuple[Anomaly, Sign]]:
+        found = {Anomaly.STUCK: stuck(progress, now, self._limits)}
+        if has_news:
+            found[Anomaly.GPU_IDLE] = gpu_idle(watched.pieces, self._booked.idle_w, self._limits)
+            learned = self._learned(watched)
+            found[Anomaly.POWER_OFF] = power_off(watched.pieces, watched.run.devices, learned, self._limits)
+        yield from ((anomaly, sign) for anomaly, sign in found.items() if sign is not None)
+
+    def _learned(self, watched: _Watched) -> LearnedPower | None:
+        """What finished jobs of its name on as many GPUs drew, looked up once, when there is a window to compare."""
+        window = self._limits.power_off
+        if window is None or watched.pieces[-1].end - watched.pieces[0].start < window * 0.99:
+            return None
+        if not watched.has_asked:
+            job = self._store.job(watched.run.job_id)
+            spec = job.spec
+            past = self._store.finished_jobs(job.user, name=spec.name, project=spec.project)
+            found = learn_power(past, name=spec.title, project=spec.project, gpus=spec.gpus)
+            is_its_own = found is not None and found.kin.name is not None and found.kin.gpus is not None
+            watched.learned, watched.has_asked = found if is_its_own else None, True
+        return watched.learned
+
+    def _judge(self, watched: _Watched, anomaly: Anomaly, sign: Sign, now: datetime) -> None:
+        """Note what changed. Once one is over, the evidence of power begins anew, lest it come and go by the minute."""
+        run = watched.run
+        if sign.is_so == (anomaly in watched.ongoing):
+            return
+        if anomaly is Anomaly.STUCK:
+            self._work.keep(run, now)  # so that a restarted daemon takes none of it for new
+        stop = sign.is_so and anomaly in self._store.job(run.job_id).spec.stop_on
+        if not self._store.note_anomaly(run.id, sign, anomaly, stop=stop, now=now):
+            return
+        if sign.is_so:
+            watched.ongoing.add(anomaly)
+            log.warning("anomaly", job=run.job_id, run=run.label, rule=anomaly.value, why=sign.text, stops=stop)
+            return
+        watched.ongoing.discard(anomaly)
+        if anomaly is Anomaly.POWER_OFF:
+            watched.pieces.clear()
+        log.info("anomaly over", job=run.job_id, run=run.label, rule=anomaly.value, why=sign.text)

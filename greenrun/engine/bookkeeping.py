@@ -1,0 +1,213 @@
+"""Keep the books: readings become slices of one run or of none, priced when booked and once more when settled."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
+from greenrun.core.energy.external import added
+from greenrun.core.energy.ledger import Entry, Stage
+from greenrun.core.energy.model import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
+from greenrun.core.energy.slicing import cut
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.occupancy import Observed as Observed
+from greenrun.core.jobs.occupancy import exclusive, holder, holds_of, known_through, shared_through, users_of
+from greenrun.engine.baselines import Comparing
+from greenrun.engine.ports import Meter, Store
+from greenrun.engine.settlement import Settling, price_first
+
+log = structlog.get_logger("greenrun.engine.bookkeeping")
+
+GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), besides at slot edges and at the ends of runs
+OUTAGE_GRID = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
+LONG_OUTAGE = timedelta(hours=2)
+AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
+LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
+KNOWN_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept for energy that is not booked yet
+
+
+class Books:
+    """Books energy and prices it. Call `account` after polling the executor, so that a run's last joule is booked.
+
+    `failures` counts what could not be booked as it should, by cause. `latest` are the slices the last call booked,
+    and `idle_w` what each device drew, in watts, when nobody held it last.
+    """
+
+    def __init__(self, store: Store, meter: Meter, *, pue: float = 1.0, is_marginal: bool = False) -> None:
+        self._store = store
+        self._meter = meter
+        self._pue = pue
+        self._known: dict[SeriesId, Series] = {}  # by source, the one learned last at the end
+        self._settling = Settling(store, Stage.SETTLED)
+        self._marginal = Settling(store, Stage.MARGINAL) if is_marginal else None
+        self._comparing = Comparing(store)
+        self._told: set[str] = set()
+        self.failures: Counter[str] = Counter()
+        self.latest: Sequence[Slice] = ()
+        self.idle_w: Mapping[str, float] = {}
+
+    def learn(self, forecast: Forecast) -> None:
+        """Take in a forecast: from its first slot on it is the best that is known; earlier slots stay as they were."""
+        series = forecast.series
+        known = self._known.pop(series.id, None)
+        self._known[series.id] = known.followed_by(series) if known else series
+        self._forget(forecast.fetched_at - KNOWN_FOR)
+
+    def learn_measured(self, series_id: SeriesId) -> None:
+        """Name the series of measured values; it comes before any forecast, and before those named earlier."""
+        self._settling.learn(series_id)
+
+    def learn_marginal(self, series_id: SeriesId) -> None:
+        """Name the series of marginal values, by which each slice is priced beside the average."""
+        if self._marginal is not None:
+            self._marginal.learn(series_id)
+
+    def account(self, observed: Sequence[Observed], now: datetime) -> None:
+        """Book every device's energy up to the last instant at which it is known whose it was."""
+        self.latest = ()
+        marks = self._store.marks()
+        self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
+        sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
+        readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
+        components = {device.id: device.kind for device in self._meter.devices()}
+        self._account_beside(marks, readings, [name for name, kind in components.items() if kind not in BOOKED])
+        if not readings:
+            return
+        starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
+        owners = _Owners(self._store.holds(min(starts.values())), observed, now)
+        pieces: list[Slice] = []
+        moved: list[Mark] = []
+        for device, rows in readings.items():
+            mark, kind = marks.get(device), components.get(device, Component.GPU)
+            if mark is None or device in sound:
+                slices, new = self._cut(mark, rows, owners, kind)
+            else:
+                slices, new = self._start_anew(mark, rows[0], owners, kind)
+            pieces += slices
+            moved += [new] if new is not None and new != mark else []
+        if moved:
+            waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if self._marginal else [])]
+            self._store.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
+            self.latest = pieces
+        self._forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
+
+    def settle(self, settle_after: timedelta | None, now: datetime, marginal_after: timedelta | None = None) -> None:
+        """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted.
+
+        Each is final so long after its time; None where there is no source of such values.
+        """
+        if settle_after is not None:
+            settled = self._settling.settle(settle_after, now)
+            self._comparing.compare(settle_after, now, is_news=settled > 0)
+        if marginal_after is not None and self._marginal is not None:
+            self._marginal.settle(marginal_after, now)
+
+    def _account_beside(
+        self, marks: Mapping[str, Mark], readings: dict[str, list[Reading]], devices: Sequence[str]
+    ) -> None:
+        """Take out of the readings those of meters that count what the books hold already, and count them apart."""
+        counted = {device: added(marks.get(device), readings.pop(device)) for device in devices if device in readings}
+        moved = [mark for _, mark in counted.values() if mark is not None]
+        if moved:
+            self._store.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
+
+    def _cut(
+        self, mark: Mark | None, rows: Sequence[Reading], owners: "_Owners", component: Component
+    ) -> tuple[list[Slice], Mark | None]:
+        """Cut one device's readings; what fails for it waits in its counter, and the others do not wait for it."""
+        device, start, since_run = rows[0].device, mark.at if mark else rows[0].at, mark.since_run if mark else 0
+        is_shared = component is not Component.GPU
+        through = owners.through(device, is_shared=is_shared)
+        users = owners.users(device) if is_shared else {}
+        own = [] if is_shared else owners.holds(device, since_run)
+        clear = exclusive(own)
+        if clear != sorted(own, key=lambda hold: hold.run_id):
+            self._tell("overlap", device, "runs overlap, so the clock was set back; each ends where the next begins")
+        try:
+            return cut(mark, rows, clear, self._edges(start, through), through, component=component, users=users)
+        except ValueError as exc:
+            self._tell("cut", device, "a device's energy is not booked now, that of the others is", error=str(exc))
+            return [], None
+
+    def _start_anew(
+        self, mark: Mark, first: Reading, owners: "_Owners", component: Component
+    ) -> tuple[list[Slice], Mark | None]:
+        """Go on from the first reading after the clock was set back; the holder's energy over that is not known."""
+        self.failures["clock"] += 1
+        log.warning(
+            "the clock was set back, so what was used meanwhile stays unknown and booking goes on from here",
+            device=mark.device, booked_until=mark.at.isoformat(), at=first.at.isoformat(),
+        )  # fmt: skip
+        lost = Slice(
+            device=mark.device, component=component, run_id=owners.holder(mark.device),
+            start=mark.at, end=mark.at + LOST, energy_j=None, quality=Quality.UNKNOWN,
+        )  # fmt: skip
+        _, new = cut(None, [first], [], [], first.at)
+        return [lost], new and replace(new, since_run=max(mark.since_run, owners.last_ended(mark.device) + 1))
+
+    def _tell(self, cause: str, device: str, what: str, **more: str) -> None:
+        """Count a failure, and log it once for each device."""
+        self.failures[cause] += 1
+        if f"{cause} {device}" not in self._told:
+            log.warning(what, device=device, **more)
+        self._told.add(f"{cause} {device}")
+
+    def _edges(self, start: datetime, end: datetime) -> list[datetime]:
+        step = OUTAGE_GRID if end - start > LONG_OUTAGE else GRID
+        first = datetime.fromtimestamp((start.timestamp() // step.total_seconds() + 1) * step.total_seconds(), UTC)
+        count = max(0, -((first - end) // step))
+        slots = [edge for series in self._known.values() for edge in series.edges(start, end + GRID)]
+        return sorted({*(first + index * step for index in range(count)), *slots})
+
+    def _priced(self, pieces: Sequence[Slice]) -> list[Entry]:
+        """Price with the measured intensity where it is known already, else with the forecast of that time."""
+        known = [*self._settling.measured_over(pieces), *reversed(self._known.values())]
+        return [Entry(slice=piece, pue=self._pue, booked=price_first(piece, known, self._pue)) for piece in pieces]
+
+    def _forget(self, before: datetime) -> None:
+        """Drop the slots that ended by then, which nothing is priced with any more."""
+        kept = {source: series.between(before, series.end or before) for source, series in self._known.items()}
+        self._known = {source: series for source, series in kept.items() if len(series)}
+
+
+class _Owners:
+    """Who may have used what since the marks: `runs` are those in the store, `observed` those that live."""
+
+    def __init__(self, runs: Sequence[Run], observed: Sequence[Observed], now: datetime) -> None:
+        self._runs, self._observed, self._now = runs, observed, now
+        self._holds = holds_of(runs, observed)
+
+    def holds(self, device: str, since_run: int) -> list[Hold]:
+        """Return the holds of a device that one run has at a time."""
+        return [hold for hold in self._holds.get(device, ()) if hold.run_id >= since_run]
+
+    def users(self, device: str) -> Mapping[str, Hold]:
+        """Return the runs that may have used a device that all do, by label."""
+        return users_of(device, self._runs, self._observed)
+
+    def through(self, device: str, *, is_shared: bool) -> datetime:
+        """Return the last instant up to which it is known who used it."""
+        if is_shared:
+            return shared_through(self._observed, self._now)
+        return known_through(device, self._observed, self._now)
+
+    def holder(self, device: str) -> int | None:
+        """Return the run that has the device now."""
+        return holder(device, self._observed)
+
+    def last_ended(self, device: str) -> int:
+        """Return the last run that had held the device and has ended, 0 for none."""
+        ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
+        return max((run.id for run in ended), default=0)
+
+
+def _by_device(readings: Sequence[Reading], until: datetime) -> dict[str, list[Reading]]:
+    """Return the readings of each device; those after `until` are of a time before the clock was set back."""
+    rows: dict[str, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        if reading.at <= until:
+            rows[reading.device].append(reading)
+    return rows

@@ -1,0 +1,142 @@
+"""Keep at hand what was measured and what past forecasts taught, so that a tick has the outlook at once."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from greenrun.core.carbon.blend import Lessons
+from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, learn
+from greenrun.core.carbon.intensity import Forecast, Rung, Series, SeriesId
+from greenrun.core.carbon.outlook import outlook
+from greenrun.engine.ports import Store
+
+DAY = timedelta(days=1)
+USUAL_AHEAD = timedelta(hours=48)  # how far the normal of each hour is shown where nobody forecasts
+LEARN_EVERY = timedelta(days=7)
+LEARN_FIRST_EVERY = timedelta(days=1)  # ... while there are too few forecasts to weigh them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shown:
+    """An outlook, what it was made from, and for how long it holds while nothing new is known."""
+
+    known: tuple[object, ...]
+    since: datetime
+    until: datetime
+    outlook: Series | None
+
+    def holds(self, known: tuple[object, ...], now: datetime) -> bool:
+        """Whether it is what would be made of `known` at `now`."""
+        return self.known == known and self.since <= now < self.until
+
+    @classmethod
+    def made_of(cls, known: tuple[object, ...], outlook: Series | None, now: datetime, until: datetime) -> "Shown":
+        """Keep an outlook up to `until` that was made at `now`: it holds until its next slot begins."""
+        edge = outlook.next_edge(now, until) or until if outlook is not None else now
+        return cls(known=known, since=now, until=edge, outlook=outlook)
+
+
+class Outlooks:
+    """Turns forecasts of one zone into what to plan with, from the last `days` days measured; 0 days: as they are.
+
+    Nothing is learned from what the sources in `without` measured, which tell something else.
+    """
+
+    def __init__(self, store: Store, zone: str | None, days: int, without: Collection[str] = ()) -> None:
+        self._store = store
+        self._zone = zone or ""
+        self._days = days if zone else 0
+        self._without = without
+        self._measured: Series | None = None
+        self._lessons: dict[SeriesId, Lessons] = {}
+        self._learned_at: dict[SeriesId, datetime] = {}
+        self._shown: Shown | None = None
+        self._usual: Shown | None = None
+
+    @property
+    def wanted(self) -> timedelta:
+        """How far back measured values are of use for the normal of each hour; zero when nothing is learned."""
+        return timedelta(days=self._days)
+
+    @property
+    def measured_from(self) -> datetime | None:
+        """Where the measured values in use begin; None without any."""
+        return self._measured.start if self._measured is not None else None
+
+    @property
+    def measured_until(self) -> datetime | None:
+        """Where they end."""
+        return self._measured.end if self._measured is not None else None
+
+    def remember(self, now: datetime) -> None:
+        """Take in the measured values of the store."""
+        if self._days:
+            self._measured = self._store.measured(self._zone, now - self.wanted - DAY, now, without=self._without)
+
+    def reread(self, now: datetime) -> None:
+        """Take in what came into the store otherwise than from a round of asking, and learn from it with the next."""
+        self.remember(now)
+        self._learned_at.clear()
+
+    def judge(self, forecasts: Iterable[Forecast], now: datetime) -> dict[SeriesId, Lessons]:
+        """Return, from time to time, what past forecasts of these series teach. May take a second; changes nothing."""
+        due = {row.series.id for row in forecasts if row.rung is not Rung.STATIC and self._is_due(row.series.id, now)}
+        since = now - MEMORY - self.wanted
+        measured = self._store.measured(self._zone, since, now, without=self._without) if due else None
+        if measured is None:
+            return {}
+        issues = self._store.issues(self._zone, now - MEMORY, ISSUE_EVERY)
+        by_id = {key: [issue for issue in issues if issue.series.id == key] for key in due}
+        return {key: learn(same, measured, now, days=self._days) for key, same in by_id.items()}
+
+    def learn(self, lessons: Mapping[SeriesId, Lessons], now: datetime) -> None:
+        """Follow these lessons from now on."""
+        self._lessons |= lessons
+        self._learned_at |= dict.fromkeys(lessons, now)
+
+    def usual(self, now: datetime) -> Series | None:
+        """Return what past days alone tell of the hours to come; None with less than a day measured to learn from."""
+        known = (self._measured,)
+        if self._usual is None or not self._usual.holds(known, now):
+            until = now + USUAL_AHEAD
+            made = self._made(None, now, until) if self._has_a_day(now) else None
+            self._usual = Shown.made_of(known, made, now, until)
+        return self._usual.outlook
+
+    def outlook(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
+        """Return what to expect of the slots that touch `[now, until)`; None when nothing is known of them.
+
+        It is the same object until a slot has ended or there was news, so asking at every tick costs nothing, and a
+        plan made with it holds as long. Without days to learn from it is the forecast's own slots, and so is a yearly
+        mean, which past days tell nothing of.
+        """
+        series, known_at = (forecast.series, forecast.known_at) if forecast is not None else (None, None)
+        lessons = self._lessons.get(series.id) if series is not None else None
+        known = (series, known_at, self._measured, lessons, until - now)
+        if self._shown is None or not self._shown.holds(known, now):
+            self._shown = Shown.made_of(known, self._made(forecast, now, until), now, until)
+        return self._shown.outlook
+
+    def _is_due(self, series: SeriesId, now: datetime) -> bool:
+        every = LEARN_FIRST_EVERY if self._lessons.get(series, Lessons()).weights == Lessons().weights else LEARN_EVERY
+        last = self._learned_at.get(series)
+        return bool(self._days) and (last is None or not last <= now < last + every)
+
+    def _has_a_day(self, now: datetime) -> bool:
+        if self._measured is None:
+            return False
+        recent = self._measured.between(now - self.wanted, now)
+        return float((recent.ends_s - recent.starts_s).sum()) >= DAY.total_seconds()
+
+    def _made(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
+        if not self._days or (forecast is not None and forecast.rung is Rung.STATIC):
+            return forecast.series.between(now, until) if forecast is not None else None
+        return outlook(
+            forecast.series if forecast is not None else None,
+            self._measured,
+            now,
+            until,
+            lessons=self._lessons.get(forecast.series.id) if forecast is not None else None,
+            known_at=forecast.known_at if forecast is not None else None,
+            days=self._days,
+        )

@@ -1,0 +1,296 @@
+"""The five small ports through which the engine meets the world, on one page.
+
+They are structural: an adapter matches by its methods. Every write of the store is one short transaction.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
+from greenrun.core.energy.baseline import Comparable, Compared
+from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
+from greenrun.core.energy.model import Device, Mark, Reading, Slice
+from greenrun.core.jobs.anomalies import Sign, Spell
+from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.status import EndedBy as EndedBy
+from greenrun.core.jobs.status import Phase as Phase
+from greenrun.core.jobs.status import RunStatus as RunStatus
+from greenrun.core.planning.model import Plan
+
+
+class ForecastProvider(Protocol):
+    """Tells of the hours to come, in series of its `name`. `refresh_every` is how often asking again can bring news."""
+
+    name: str
+    refresh_every: timedelta
+
+    def forecast(self, zone: str, now: datetime) -> Forecast:
+        """Return the forecast known at `now`, its slots in time order; raise ProviderError."""
+
+
+class HistoryProvider(Protocol):
+    """Tells what the intensity was. A value counts as final `settle_after` past its slot's end."""
+
+    name: str
+    settle_after: timedelta
+
+    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+        """Return the measured slots inside `[start, end)` that are published at `now`; raise ProviderError."""
+
+
+class Executor(Protocol):
+    """Starts runs and tells of them; works after a restart of either side."""
+
+    def start(self, run: Run, job: Job) -> None:
+        """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned."""
+
+    def poll(self, run: Run) -> RunStatus:
+        """Tell what is known of the run now. LOST is said only after its whole tree is gone."""
+
+    def bar(self, run: Run) -> bool:
+        """Make sure an ABSENT run can never start; return False when it did start after all."""
+
+    def stop(self, run: Run, by: str) -> None:
+        """Ask for TERM, the job's grace, then KILL; idempotent, also over a checkpoint. `by` says who asked."""
+
+    def checkpoint(self, run: Run, by: str) -> None:
+        """Ask for the job's checkpoint signal, to its main process alone, and after its grace for a stop.
+
+        Idempotent, and nothing once a stop was asked for. Until the run ends, `poll` says `is_checkpointing`; so it
+        does, whatever becomes of the daemon, as soon as anything was done.
+        """
+
+    def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
+        """Return those devices that somebody outside this store holds, with who."""
+
+
+class Meter(Protocol):
+    """Tells the devices of this host and their cumulative energy; a missed read loses nothing."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices it can tell of, GPUs and others, each sort in index order."""
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return the readings after `since[device]` (all it still has, for a device not in it), in time order.
+
+        The last reading of each device is as fresh as it can be had at once; the call never waits for a hung driver.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change, with who and when. `detail` holds short facts, never secrets."""
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    job_id: int | None
+    run_id: int | None
+    detail: Mapping[str, object]
+
+
+class Store(Protocol):
+    """The only truth. Acknowledged means durable; a move that lost its race returns False or None."""
+
+    # jobs
+    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[tuple[Job, bool]]:
+        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
+
+    def job(self, job_id: int) -> Job:
+        """Return one job; raise JobNotFound."""
+
+    def jobs(
+        self,
+        states: Sequence[State] = (),
+        *,
+        project: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Sequence[Job]:
+        """Return jobs in these states (all when empty), by id; the newest first on request."""
+
+    def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
+        """Return the state of each of these jobs; one that does not exist is absent."""
+
+    def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
+        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
+
+    def job_counts(self) -> Mapping[State, int]:
+        """Return how many jobs are in each state; a state without jobs is absent."""
+
+    def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
+        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
+
+    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
+        """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
+
+    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
+        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
+
+    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+
+    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+
+    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
+        """Return events in order, the latest `limit` of them."""
+
+    # runs
+    def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
+        """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost."""
+
+    def confirm(self, run_id: int, *, started_at: datetime, log: str | None, now: datetime) -> bool:
+        """Move starting to running: the executor has it since `started_at`."""
+
+    def close_run(
+        self,
+        run_id: int,
+        *,
+        outcome: Outcome,
+        exit_code: int | None,
+        started_at: datetime | None,
+        ended_at: datetime,
+        log: str | None,
+        job_state: State,
+        reason: Reason,
+        now: datetime,
+        progress: timedelta | None = None,
+    ) -> bool:
+        """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
+
+        `progress` is what a run that ended CHECKPOINTED has done of its job; it is added to the job's.
+        """
+
+    def live_runs(self) -> Sequence[Run]:
+        """Return the runs without an outcome, by id."""
+
+    def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+
+    def holds(self, since: datetime) -> Sequence[Run]:
+        """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+
+    # what is watched in runs
+    def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
+        """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
+
+    def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
+        """Add an event that what a run said of its work was ignored; False when there is one of it already."""
+
+    def note_anomaly(self, run_id: int, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
+        """Add an event that an anomaly of a live run began or (`sign` is not so) is over, and count what began.
+
+        With `stop`, its job is asked to end at once, with a reason that says why. False when the run had ended.
+        """
+
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+        """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
+
+    # grid
+    def save_forecast(self, forecast: Forecast) -> bool:
+        """Keep a forecast as issued; False when it says just what the last one of its series said."""
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        """Return the last forecast saved for a zone."""
+
+    def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
+        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
+
+    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
+        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
+
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
+        """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
+
+        Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.
+        """
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+
+    def intensities(
+        self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
+    ) -> Series:
+        """Return the latest revision of the measured slots that touch `[start, end)`.
+
+        With `final_after` only those that were fetched, or fetched again unchanged, that long past their end or later.
+        """
+
+    # books
+    def marks(self) -> Mapping[str, Mark]:
+        """Return how far each device's energy is booked."""
+
+    def append_slices(
+        self,
+        entries: Sequence[Entry],
+        marks: Sequence[Mark],
+        *,
+        now: datetime,
+        waits_for: Collection[Stage] = (Stage.SETTLED,),
+    ) -> None:
+        """Book slices with the price known now, move the marks and count the totals, all or nothing.
+
+        The slices of a device whose mark moves follow one another from its old mark on; StoreError otherwise.
+        """
+
+    def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
+        """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
+
+    def unsettled(
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
+    ) -> Sequence[tuple[int, Slice, float]]:
+        """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
+
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
+        """Book the settled (or marginal) price of each slice id once; return how many were new."""
+
+    def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
+        """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
+
+    def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
+        """Return the first of these runs, up to so many slices, of which all is booked and settled."""
+
+    def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
+        """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return each run's energy and emissions as the books have them now.
+
+        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
+        """
+
+    def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return what `run_totals` does but for what is settled, quickly for runs that were asked for before."""
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them."""
+
+    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Return the persisted monotonic totals by metric name and sorted labels."""
+
+    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
+        """Add amounts, none of them negative, to the persisted totals, all or nothing."""
+
+    # experience
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
+
+        Only the newest of each tell their energy, and only where all of it was measured or integrated.
+        """
+
+    # planner and replay
+    def save_plan(self, plan: Plan, *, now: datetime) -> None:
+        """Keep a plan, in place of the last one, so that a restarted daemon plans as if it had gone on."""
+
+    def last_plan(self) -> Plan | None:
+        """Return the plan that was saved last, equal to what was saved; None when there is none that can be read."""
+
+    def anchor(self, key: str, now: datetime) -> datetime:
+        """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""

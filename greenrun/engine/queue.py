@@ -1,0 +1,50 @@
+"""Ends queued jobs that need not, cannot or may no longer start, so that the plan is made for those that may."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import structlog
+
+from greenrun.core.jobs.dependencies import hopeless
+from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.planning.model import Options
+from greenrun.engine.ports import Store
+
+log = structlog.get_logger("greenrun.engine.queue")
+
+SCHEDULER = "scheduler"
+
+
+def clear_queue(store: Store, options: Options, now: datetime) -> None:
+    """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
+    queued = store.jobs([State.QUEUED])
+    states = awaited(store, (job.spec for job in queued))
+    for job in queued:  # by id, so that those which a job waits for come before it
+        if why := _verdict(job, states, options, now):
+            states[job.id] = _end(store, job, *why, now)
+
+
+def awaited(store: Store, specs: Iterable[JobSpec]) -> dict[int, State]:
+    """Return the states of the jobs that these wait for."""
+    return dict(store.job_states({row.job_id for spec in specs for row in spec.after}))
+
+
+def _verdict(job: Job, states: dict[int, State], options: Options, now: datetime) -> tuple[State, Reason] | None:
+    if job.cancel_requested:
+        return State.CANCELLED, because(ReasonCode.CANCELLED)
+    if why := hopeless(job, states):
+        return State.CANCELLED, why
+    latest = job.latest_start(options.default_max_delay)
+    may_expire = job.spec.expire and not job.spec.start_now and not job.progress  # it has not begun yet
+    if may_expire and now > latest + options.due_grace:
+        return State.EXPIRED, because(ReasonCode.EXPIRED, latest=latest.isoformat())
+    return None
+
+
+def _end(store: Store, job: Job, state: State, reason: Reason, now: datetime) -> State:
+    """End a queued job and return its new state, or its old one when it moved on meanwhile."""
+    if not store.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
+        return job.state
+    log.info("ended", job=job.id, outcome=state.value)
+    return state

@@ -1,0 +1,207 @@
+"""Follow every run from claim to verdict: start, confirm, stop, close it, or take back a claim that never spawned."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.planning.decisions import Start, Suspend, verdict
+from greenrun.core.planning.explain import time_text
+from greenrun.engine.bookkeeping import Observed
+from greenrun.engine.ports import Executor, Store
+
+log = structlog.get_logger("greenrun.engine.runs")
+
+MAX_LAUNCHES = 3  # claims of one job that were proved never to have spawned, before it is given up
+RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
+
+
+class Supervision:
+    """The engine's hand on the executor; every decision it records is one compare-and-set of the store."""
+
+    def __init__(self, store: Store, executor: Executor, *, launch_timeout: timedelta) -> None:
+        self._store = store
+        self._executor = executor
+        self._launch_timeout = launch_timeout
+        self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
+        self._failed_launches: Counter[int] = Counter()
+        self._not_before: dict[int, datetime] = {}
+        self.suspending: frozenset[int] = frozenset()  # the runs that were asked to checkpoint, by whichever daemon
+        self.failures: Counter[str] = Counter()
+
+    def observe(self) -> list[Observed]:
+        """Ask what became of every live run; unreachable is an answer, not an end."""
+        observed = [Observed(run=run, status=self._poll(run)) for run in self._store.live_runs()]
+        self.suspending = frozenset(row.run.id for row in observed if self._is_suspending(row))
+        return observed
+
+    def reap(self, observed: Sequence[Observed], now: datetime) -> None:
+        """Confirm what runs, close what ended, and take back what never spawned."""
+        for row in observed:
+            job = self._store.job(row.run.job_id)
+            match row.status.phase:
+                case Phase.RUNNING:
+                    self._confirm(row, job, now)
+                case Phase.EXITED | Phase.LOST | Phase.INTERRUPTED:
+                    self._close(row, job, now)
+                case Phase.ABSENT | Phase.BARRED:
+                    self._take_back(row.run, now)
+                case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
+                    self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
+
+    def start(self, start: Start, now: datetime) -> None:
+        """Claim the job, durably, and only then spawn its run."""
+        placement = start.placement
+        if now < self._not_before.get(placement.job_id, now):
+            return  # its last launch failed a moment ago
+        run = self._store.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
+        if run is None:
+            return  # cancelled, held or claimed meanwhile
+        self._launched[run.id] = now
+        try:
+            self._executor.start(run, self._store.job(placement.job_id))
+        except ExecutorError as exc:
+            self.failures["start"] += 1
+            log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
+            if self._is_barred(run):
+                launches = self._failed_launch(run, now, counts=not isinstance(exc, DeviceBusy))
+                self._unclaim(run, str(exc), launches, now)
+            return
+        log.info(
+            "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
+            g_per_kwh=placement.intensity_g_per_kwh, devices=run.devices,
+        )  # fmt: skip
+
+    def suspend(self, asked: Suspend, now: datetime) -> None:
+        """Ask a running job to checkpoint; its GPUs stay its own until its run has ended."""
+        for run in self._store.live_runs():
+            if run.job_id == asked.job_id and self._checkpoint(run):
+                self.suspending |= {run.id}
+                self._store.set_reason({run.job_id: asked.reason}, now=now)
+                log.info("suspending", job=run.job_id, run=run.label, why=asked.reason.text)
+
+    def held_elsewhere(self, devices: Sequence[str]) -> dict[str, str]:
+        """Return those free devices that somebody outside this store holds, with who."""
+        try:
+            return dict(self._executor.held_elsewhere(devices))
+        except ExecutorError as exc:
+            self.failures["held_elsewhere"] += 1
+            log.warning("cannot tell who holds the GPUs, so none is leased", error=str(exc))
+            return dict.fromkeys(devices, f"unknown: {exc}")
+
+    def _poll(self, run: Run) -> RunStatus:
+        try:
+            return self._executor.poll(run)
+        except ExecutorError as exc:
+            self.failures["poll"] += 1
+            return RunStatus(phase=Phase.UNKNOWN, detail=str(exc))
+
+    def _is_suspending(self, row: Observed) -> bool:
+        unheard = row.status.phase is Phase.UNKNOWN and row.run.id in self.suspending
+        return row.status.is_checkpointing or unheard
+
+    def _confirm(self, row: Observed, job: Job, now: datetime) -> None:
+        if job.state is State.STARTING and row.status.started_at is not None:
+            self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
+            self._launched.pop(row.run.id, None)
+            self._failed_launches.pop(job.id, None)
+            self._not_before.pop(job.id, None)
+            log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
+        elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
+            self._store.set_reason({job.id: _runs_on(row)}, now=now)
+        if job.cancel_requested:
+            self._stop(row.run)
+        elif row.status.is_checkpointing:
+            self._checkpoint(row.run)  # once more: a crash may have come between the note of it and the signal
+
+    def _stop(self, run: Run) -> None:
+        try:
+            self._executor.stop(run, by="cancel")
+        except ExecutorError as exc:
+            self.failures["stop"] += 1
+            log.warning("stop failed, will be tried again", run=run.label, error=str(exc))
+
+    def _checkpoint(self, run: Run) -> bool:
+        try:
+            self._executor.checkpoint(run, by="the plan")
+        except ExecutorError as exc:
+            self.failures["checkpoint"] += 1
+            log.warning("checkpoint not asked for, the run goes on", run=run.label, error=str(exc))
+            return False
+        return True
+
+    def _close(self, row: Observed, job: Job, now: datetime) -> None:
+        judged = verdict(row.status, job, self._store.runs([job.id])[job.id], row.run)
+        closed = self._store.close_run(
+            row.run.id,
+            outcome=judged.outcome,
+            exit_code=row.status.exit_code,
+            started_at=row.status.started_at,
+            ended_at=row.status.ended_at or now,
+            log=row.status.log,
+            job_state=judged.job_state,
+            reason=judged.reason,
+            progress=judged.progress,
+            now=now,
+        )
+        self._launched.pop(row.run.id, None)
+        if closed:
+            log.info("ended", job=job.id, run=row.run.label, outcome=judged.outcome.value, code=row.status.exit_code)
+
+    def _take_back(self, run: Run, now: datetime) -> None:
+        """Requeue a job whose claim never spawned, once it is certain that it never will."""
+        spawned = self._launched.get(run.id)
+        if spawned is not None and abs(now - spawned) < self._launch_timeout:
+            return
+        if self._is_barred(run):  # a claim that a crash left is no failed launch: its job may start again at once
+            launches = 0 if spawned is None else self._failed_launch(run, now)
+            self._unclaim(run, "its supervisor did not come up", launches, now)
+
+    def _is_barred(self, run: Run) -> bool:
+        """Make sure that the run can never start; False when it has started, or that cannot be told."""
+        try:
+            return self._executor.bar(run)
+        except ExecutorError as exc:
+            self.failures["bar"] += 1
+            log.warning("cannot tell whether it started, so it is not started again", run=run.label, error=str(exc))
+            return False
+
+    def _failed_launch(self, run: Run, now: datetime, *, counts: bool = True) -> int:
+        """Put the job's next launch off; return how many of its launches failed, not counting busy GPUs."""
+        self._failed_launches[run.job_id] += counts
+        launches = self._failed_launches[run.job_id]
+        self._not_before[run.job_id] = now + RELAUNCH_AFTER * 2**launches
+        return launches
+
+    def _unclaim(self, run: Run, why: str, launches: int, now: datetime) -> None:
+        """Close a run that never spawned and requeue its job; after MAX_LAUNCHES failed ones, fail it."""
+        self._launched.pop(run.id, None)
+        job = self._store.job(run.job_id)
+        self._store.close_run(
+            run.id,
+            outcome=Outcome.FAILED_TO_START,
+            exit_code=None,
+            started_at=None,
+            ended_at=now,
+            log=None,
+            job_state=_state_after_unclaim(job, launches),
+            reason=because(ReasonCode.FAILED_TO_START, why=why),
+            now=now,
+        )
+        log.warning("not started", job=run.job_id, run=run.label, why=why)
+
+
+def _runs_on(row: Observed) -> Reason:
+    at = time_text(row.status.started_at or row.run.claimed_at)
+    return because(ReasonCode.RUNNING, at=at, devices=", ".join(row.run.devices), why="its executor answers again")
+
+
+def _state_after_unclaim(job: Job, launches: int) -> State:
+    if job.cancel_requested:
+        return State.CANCELLED
+    return State.QUEUED if launches < MAX_LAUNCHES else State.FAILED

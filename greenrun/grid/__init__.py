@@ -1,0 +1,1 @@
+"""What is asked of the sources beside the engine's ticks: checks, backfill, prices, forecast quality."""

@@ -1,0 +1,274 @@
+"""Add to what is known of the past: values from a file, and values that a source is asked for once more."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal, Slot
+from greenrun.core.errors import InvalidInput, Problem, ProviderError, ProviderRefused, ProviderUnavailable
+from greenrun.core.jobs.durations import format_duration
+from greenrun.core.reference.zones import is_zone, nearest_zone
+from greenrun.providers import Provider, at_source
+from greenrun.providers.settings import FileSettings, ProviderSettings
+from greenrun.store import Store
+
+MOST_AT_ONCE = timedelta(days=7)  # so much is asked of a source in one question
+PRESENT = timedelta(days=2)  # forecasts issued this lately are the source's own to tell: a restart takes them up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeps:
+    """How long forecasts and measured values are kept."""
+
+    forecasts: timedelta
+    measured: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """Whose values are imported, as far as that was said; what is None is taken from what is known of `provider`."""
+
+    provider: str
+    zone: str | None = None
+    signal: Signal | None = None
+    accounting: Accounting | None = None
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The starts of slots that are all `step` long, with their values in g/kWh; where issued, they are a forecast."""
+
+    rows: Sequence[tuple[datetime, float]]
+    step: timedelta
+    issued_at: datetime | None = None
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots in time order."""
+        kind = Kind.FORECAST if self.issued_at else Kind.MEASURED
+        return [Slot(start, start + self.step, value, kind) for start, value in sorted(self.rows)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What became of an import: `new` of `given` values (or issued forecasts) were not known before.
+
+    `is_used`: whether the daemon learns from this series now, as it does from one series of measured values of a zone,
+    and from forecasts where their source still gives some.
+    """
+
+    series: SeriesId
+    given: int
+    new: int
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a source did not answer; asking again may help unless it `is_final`, after `retry_after_s` if it said so."""
+
+    provider: str
+    is_final: bool
+    message: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a source told of `[start, end)`; `series` is None when none answered, and `failures` says why."""
+
+    start: datetime
+    end: datetime
+    series: SeriesId | None
+    given: int
+    new: int
+    holes: Sequence[tuple[datetime, datetime]]
+    failures: Sequence[Failure]
+
+
+class Backfill:
+    """Puts values of the past into the store. `on_news(now)` is called when there are any, to have them used at once.
+
+    `requests` and `failures` are the counters of what the daemon asks its sources; `also` are the zones that it watches
+    besides its own.
+    """
+
+    def __init__(
+        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: Sequence[Provider],
+        histories: Sequence[Provider], keeps: Keeps, on_news: Callable[[datetime], None], requests: Counter[str],
+        failures: Counter[tuple[str, str]], also: Collection[str] = (), marginal: Sequence[Provider] = (),
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._watched = {zone, *also}
+        self._zone = zone
+        self._settings = settings
+        self._providers = {provider.name: provider for provider in (*providers, *histories, *marginal)}
+        self._marginal = tuple(provider.name for provider in marginal)
+        self._histories = tuple(histories)
+        self._keeps = keeps
+        self._on_news = on_news
+        self._requests = requests
+        self._failures = failures
+
+    def import_parts(self, stated: Stated, parts: Sequence[Part], now: datetime) -> Imported:
+        """Keep these values, all or none; a second time changes nothing. Raise InvalidInput with all problems."""
+        zone = self._zone_of(stated.zone)
+        _raise_any(list(self._import_problems(parts, now)))
+        series_id = self._identity(stated, zone)
+        measured = [slot for part in parts if not part.issued_at for slot in part.slots]
+        try:
+            told = Series.of(series_id, sorted(measured, key=lambda slot: slot.start))
+            issues = [_issue(series_id, part) for part in parts if part.issued_at]
+        except ValueError as exc:
+            raise _refusal("parts", f"{exc}; every instant must be in one slot at most") from exc
+        new = self._store.save_intensities(told, fetched_at=now) if len(told) else 0
+        new += self._store.save_issued(issues) if issues else 0
+        self._tell(new, now)
+        used = self._is_forecast_in_use if issues else self._is_measured_in_use
+        return Imported(series=series_id, given=len(told) + len(issues), new=new, is_used=used(series_id, now))
+
+    def fetch(self, zone: str | None, provider: str | None, start: datetime, end: datetime, now: datetime) -> Fetched:
+        """Ask for what was measured in the last week of `[start, end)`, and keep it; raise InvalidInput.
+
+        Without a `provider` those of the settings' history are asked in turn, until one answers. To have all of an
+        interval, ask again for what lies before the week that was told of.
+        """
+        asked_zone, end = self._zone_of(zone), min(end, now)
+        _raise_any(list(self._fetch_problems(start, end, now)))
+        start = max(start, end - MOST_AT_ONCE)
+        failed: list[Failure] = []
+        for source in self._asked(provider):
+            self._requests[source.name] += 1
+            try:
+                told = at_source(source).history(asked_zone, start, end, now)
+            except ProviderError as exc:
+                self._failures[source.name, type(exc).__name__] += 1
+                failed.append(_failure(source.name, exc))
+                continue
+            new = self._store.save_intensities(told, fetched_at=now)
+            self._tell(new, now)
+            holes = told.uncovered(start, end)
+            return Fetched(start=start, end=end, series=told.id, given=len(told), new=new, holes=holes, failures=failed)
+        return Fetched(start=start, end=end, series=None, given=0, new=0, holes=[(start, end)], failures=failed)
+
+    def _tell(self, new: int, now: datetime) -> None:
+        if new:
+            self._on_news(now)
+
+    def _asked(self, name: str | None) -> Sequence[Provider]:
+        if name is not None and name not in self._providers:
+            used = ", ".join(map(repr, self._providers)) or "none"
+            raise _refusal("provider", f"{name!r} is no source that [grid] names; it names {used}")
+        if name is None and not self._histories:
+            raise _refusal("provider", "no source of measured values is set up; set [grid] history_provider")
+        return self._histories if name is None else [self._providers[name]]
+
+    def _zone_of(self, zone: str | None) -> str:
+        chosen = zone or self._zone
+        if chosen is None:
+            raise _refusal("zone", "no zone is set; name one with --zone, or set [grid] zone")
+        if not is_zone(chosen) and chosen not in (self._zone, *(each.zone for each in self._settings.values())):
+            near = nearest_zone(chosen)
+            raise _refusal("zone", f"unknown zone {chosen!r}" + (f"; did you mean {near!r}?" if near else ""))
+        return chosen
+
+    def _identity(self, stated: Stated, zone: str) -> SeriesId:
+        """Return the series that these values belong to; raise InvalidInput when that cannot be told."""
+        name, said = stated.provider, (stated.signal, stated.accounting, stated.basis)
+        if not name.isprintable() or "+" in name or not 0 < len(name) <= 100:
+            raise _refusal("provider", f"{name!r} cannot be a source's name; choose letters, digits, - and _")
+        known = [reach.id for reach in self._store.reaches() if (reach.id.provider, reach.id.zone) == (name, zone)]
+        settings = self._settings.get(name)
+        if not known and isinstance(settings, FileSettings):
+            known.append(_identified(name, zone, settings.signal, settings.accounting, settings.basis))
+        fitting = {each for each in known if _fits(each, said)}
+        if len(fitting) == 1:
+            return fitting.pop()
+        if len(fitting) > 1:
+            kinds = "; ".join(sorted(map(_kind_text, fitting)))
+            why = f"{name!r} has several series of {zone}: say which with --signal, --accounting and --basis ({kinds})"
+            raise _refusal("provider", why)
+        if settings is not None and not any(said):
+            why = f"nothing was fetched from {name!r} for {zone} yet, so what its values count is not known: let the"
+            raise _refusal("provider", f"{why} daemon ask it once, or say so with --signal, --accounting and --basis")
+        return _identified(name, zone, *said)
+
+    def _import_problems(self, parts: Sequence[Part], now: datetime) -> Iterator[Problem]:
+        if len({part.issued_at is None for part in parts}) > 1:
+            yield Problem(
+                field="parts", message="some were measured and some are forecasts: send them one after another"
+            )
+        for index, part in enumerate(parts):
+            yield from (Problem(field=f"parts[{index}]", message=why) for why in self._part_problems(part, now))
+
+    def _part_problems(self, part: Part, now: datetime) -> Iterator[str]:
+        kept, setting = self._keeps.measured, "history_retention"
+        first, last = min(part.rows)[0], max(part.rows)[0]
+        if part.issued_at is not None:
+            kept, setting = self._keeps.forecasts, "forecast_retention"
+            if part.issued_at > now - PRESENT:
+                yield f"issued at {part.issued_at.isoformat()}, in the last {format_duration(PRESENT)}: leave it out"
+        if last + part.step > now:
+            yield f"the slot at {last.isoformat()} is not over yet: leave it out"
+        if (part.issued_at or first + part.step) <= now - kept:
+            yield _too_old(part.issued_at or first, kept, setting)
+
+    def _fetch_problems(self, start: datetime, end: datetime, now: datetime) -> Iterator[Problem]:
+        if start >= end:
+            yield Problem(field="from", message=f"{start.isoformat()} is not before {end.isoformat()}, or not over yet")
+        if start < now - self._keeps.measured:
+            yield Problem(field="from", message=_too_old(start, self._keeps.measured, "history_retention"))
+
+    def _is_measured_in_use(self, series_id: SeriesId, now: datetime) -> bool:
+        since = now - self._keeps.measured
+        used = self._store.measured(series_id.zone, since, now, without=self._marginal)
+        return series_id.zone in self._watched and used is not None and used.id == series_id
+
+    def _is_forecast_in_use(self, series_id: SeriesId, now: datetime) -> bool:
+        told_at = next((reach.forecast_at for reach in self._store.reaches() if reach.id == series_id), None)
+        return series_id.zone in self._watched and told_at is not None and told_at > now - PRESENT
+
+
+def _issue(series_id: SeriesId, part: Part) -> Forecast:
+    assert part.issued_at is not None
+    return Forecast(series=Series.of(series_id, part.slots), fetched_at=part.issued_at, issued_at=part.issued_at)
+
+
+def _failure(provider: str, exc: ProviderError) -> Failure:
+    retry_after_s = exc.retry_after_s if isinstance(exc, ProviderUnavailable) else None
+    is_final = isinstance(exc, ProviderRefused)
+    return Failure(provider=provider, is_final=is_final, message=str(exc), retry_after_s=retry_after_s)
+
+
+def _identified(
+    name: str, zone: str, signal: Signal | None, accounting: Accounting | None, basis: Basis | None
+) -> SeriesId:
+    return SeriesId(provider=name, zone=zone, signal=signal or Signal.AVERAGE, accounting=accounting, basis=basis)
+
+
+def _fits(series_id: SeriesId, said: tuple[Signal | None, Accounting | None, Basis | None]) -> bool:
+    parts = (series_id.signal, series_id.accounting, series_id.basis)
+    return all(want is None or want == part for want, part in zip(said, parts, strict=True))
+
+
+def _kind_text(series_id: SeriesId) -> str:
+    parts = (series_id.signal, series_id.accounting or "accounting not stated", series_id.basis or "basis not stated")
+    return ", ".join(parts)
+
+
+def _too_old(at: datetime, kept: timedelta, setting: str) -> str:
+    return (
+        f"{at.isoformat()} is longer ago than the {format_duration(kept)} that are kept, so it would be deleted within"
+        f" the hour: set [grid] {setting} higher and restart the daemon, or leave it out"
+    )
+
+
+def _refusal(field: str, message: str) -> InvalidInput:
+    return InvalidInput(message, [Problem(field=field, message=message)])
+
+
+def _raise_any(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise InvalidInput("; ".join(str(row) for row in problems[:20]), problems[:20])

@@ -1,0 +1,74 @@
+"""Keep at hand how good the forecasts of a zone were, and count their errors: hourly, since it takes a second."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY
+from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.carbon.verification import HORIZONS_H, HOUR_S, OLD_H, Quality, judge, misses
+from greenrun.core.histogram import FORECAST_ERROR, CounterKey, added
+from greenrun.engine.ports import Store
+
+JUDGED_UNTIL = "greenrun_grid_forecast_judged_until_timestamp_seconds"  # kept beside the counts, and not shown
+LATEST = timedelta(days=14)  # what is measured later than this after its hour is not counted any more
+ISSUED_EVERY = timedelta(hours=1)  # forecasts that follow one another sooner say nearly the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How good the forecasts of one series were, at each lead time and over the day ahead."""
+
+    series: SeriesId
+    leads: tuple[Quality, ...]
+
+
+class ForecastQuality:
+    """The quality of every series of forecasts that the store has of some zones."""
+
+    def __init__(self, store: Store, zones: Sequence[str], without: Collection[str] = ()) -> None:
+        self._store = store
+        self.zones = tuple(zones)
+        self._without = without
+        self.judged_at: datetime | None = None
+        self.latest: Sequence[Judged] = ()
+
+    def refresh(self, now: datetime) -> None:
+        """Judge anew, of each zone that series first whose last forecast is the newest; raise StoreError."""
+        self.latest = [row for zone in self.zones for row in self._judged(zone, now)]
+        self.judged_at = now
+        for zone in self.zones:
+            self._count_errors(zone, now)
+
+    def _judged(self, zone: str, now: datetime) -> Iterator[Judged]:
+        issues = self._store.issues(zone, now - MEMORY, ISSUE_EVERY)
+        measured = self._store.measured(zone, now - MEMORY, now, without=self._without)
+        for key in dict.fromkeys(issue.series.id for issue in reversed(issues)):
+            yield Judged(series=key, leads=judge([row for row in issues if row.series.id == key], measured, now))
+
+    def _count_errors(self, zone: str, now: datetime) -> None:
+        """Count the errors of the hours measured since they were last counted.
+
+        How far that is done is one of the counters, and moves with them: so each hour is counted once, whatever ends
+        the daemon when. Hours that were not measured when later ones were, are never counted.
+        """
+        done: CounterKey = (JUDGED_UNTIL, (("grid_zone", zone),))
+        before_s = self._store.counters().get(done, 0.0)
+        start_s = max(before_s, _full_hour_s(now - LATEST))
+        measured = self._store.measured(zone, datetime.fromtimestamp(start_s, UTC), now, without=self._without)
+        end_s = _full_hour_s(min(now, measured.end)) if measured and measured.end else start_s
+        if measured is None or end_s <= start_s:
+            return
+        first = datetime.fromtimestamp(start_s, UTC) - timedelta(hours=max(HORIZONS_H) + OLD_H)
+        found = misses(self._store.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
+        amounts: defaultdict[CounterKey, float] = defaultdict(float, {done: end_s - before_s})
+        for horizon_h, errors in found.items():
+            labels = (("grid_zone", zone), ("horizon", f"{horizon_h}h"))
+            for key, amount in (row for error in errors for row in added({FORECAST_ERROR: error}, labels).items()):
+                amounts[key] += float(amount)
+        self._store.add_counts(amounts)
+
+
+def _full_hour_s(at: datetime) -> float:
+    return at.timestamp() // HOUR_S * HOUR_S

@@ -1,0 +1,1 @@
+"""CPUs and their memory, and whose CPU time it was."""

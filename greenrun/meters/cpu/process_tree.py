@@ -1,0 +1,119 @@
+"""The process trees of runs and the CPU time that they use, as /proc tells it; light enough for every second."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from greenrun.meters.emulation.run_folders import Process
+
+LOOK_AT_ALL_EVERY = 60  # looks: by then a process is found that got the number of another, which was nobody's
+
+Tree = Mapping[int, "Stat"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """A process: its parent, when it started, its own CPU time and that of all it has waited for, in ticks."""
+
+    parent: int
+    start_ticks: int
+    own: int
+    reaped: int
+
+
+def stat_of(proc: Path, pid: int) -> Stat | None:
+    """Return what the kernel tells of a process, also of one that waits to be reaped; None when it is gone."""
+    try:
+        found = (proc / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before may contain anything
+        return Stat(
+            parent=int(found[1]),
+            start_ticks=int(found[19]),
+            own=int(found[11]) + int(found[12]),
+            reaped=int(found[13]) + int(found[14]),
+        )
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class Trees:
+    """The processes below some roots. Others are asked about once and then passed over: none ever joins a tree."""
+
+    def __init__(self, proc: Path) -> None:
+        self._proc = proc
+        self._trees: dict[str, dict[int, Stat]] = {}
+        self._others: set[int] = set()
+        self._looks = 0
+
+    def look(self, roots: Mapping[str, Process]) -> Mapping[str, Tree]:
+        """Return the processes of each tree by number; a tree is not there without its root.
+
+        Parents are read before their children: what these hand up meanwhile is told late, never twice.
+        """
+        self._looks += 1
+        if not roots.keys() <= self._trees.keys() or self._looks % LOOK_AT_ALL_EVERY == 0:
+            self._others = set()
+        self._trees = {label: tree for label, root in roots.items() if (tree := self._again(label, root))}
+        if self._trees:
+            self._take_up()
+        return self._trees
+
+    def _again(self, label: str, root: Process) -> dict[int, Stat]:
+        """Return those of a tree that were there before and still are, the root first; empty without it."""
+        starts = {root.pid: root.start_ticks}
+        starts |= {pid: stat.start_ticks for pid, stat in self._trees.get(label, {}).items()}
+        found: dict[int, Stat] = {}
+        for pid, start_ticks in starts.items():
+            stat = stat_of(self._proc, pid)
+            if stat is not None and stat.start_ticks == start_ticks:
+                found[pid] = stat
+            elif pid == root.pid:
+                return {}
+        return found
+
+    def _take_up(self) -> None:
+        """Find whose the new processes are; a process is of its parent's tree."""
+        tree_of = {pid: tree for tree in self._trees.values() for pid in tree}
+        there = {int(name) for name in os.listdir(self._proc) if name.isdigit()}  # noqa: PTH208 - no need of paths
+        self._others &= there
+        new = {pid: stat for pid in sorted(there - self._others - tree_of.keys()) if (stat := stat_of(self._proc, pid))}
+        for pid in new:
+            ancestor, line = pid, [pid]
+            while ancestor in new and ancestor not in tree_of and new[ancestor].parent not in line:
+                ancestor = new[ancestor].parent
+                line.append(ancestor)
+            tree = tree_of.get(ancestor)
+            for each in line:
+                if tree is None:
+                    self._others.add(each)
+                elif each in new and each not in tree:
+                    tree[each], tree_of[each] = new[each], tree
+
+
+class Used:
+    """The CPU time of one tree: it only grows, whatever joins and leaves."""
+
+    def __init__(self, tree: Tree) -> None:
+        """Begin to count, after what this tree has used so far."""
+        self._tree = tree
+        self._owed = 0  # ticks of processes that are gone, and that nobody was told to have waited for yet
+
+    def ticks(self, tree: Tree) -> int:
+        """Return the ticks since the last look, of those processes too that came and went in between.
+
+        A process that is waited for hands its time up. One that nobody waits for takes along what was not seen.
+        """
+        before, self._tree = self._tree, tree
+        own = handed_up = 0
+        for pid, stat in tree.items():
+            known = before.get(pid)
+            if known is None or known.start_ticks != stat.start_ticks:
+                own += stat.own + stat.reaped
+            else:
+                own += stat.own - known.own
+                handed_up += stat.reaped - known.reaped
+        left = [stat for pid, stat in before.items() if pid not in tree or tree[pid].start_ticks != stat.start_ticks]
+        gone = sum(stat.own + stat.reaped for stat in left)
+        balance = handed_up - gone - self._owed
+        self._owed = min(max(0, -balance), gone)
+        return max(0, own) + max(0, balance)

@@ -1,0 +1,173 @@
+"""Processor packages and their DRAM by the counters that the kernel shows under powercap (Intel's RAPL, AMD's alike).
+
+Runs in the sampler process alone. The counters are short: one of 65 kJ, the shortest there is, wraps after 65 s at
+HIGHEST_W. Once a second is far below half of that, and a longer pause than a whole wrap is unknown, never guessed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from uuid import uuid4
+
+from greenrun.clock import utc_now
+from greenrun.core.energy.model import Component, Device, Quality, Reading, Vitals
+from greenrun.core.errors import MeterError
+from greenrun.meters.counter_state import Ledger, Standing, fresh
+from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
+from greenrun.meters.cpu.powercap import Zone, without_mirrors, zones_in
+from greenrun.meters.host import boot_id, host_tag
+
+HIGHEST_W = 1000.0  # no package and no package's memory draws more
+LEAST_RANGE_J = 65_000.0  # a 32-bit counter of 15.3 µJ, for a zone that does not tell its range
+LAG_S = 0.2  # a step may hold the energy of a little more time than passed
+REBASED, UNREADABLE = "rebased", "unreadable"
+
+_WHAT = {Component.CPU: "CPU", Component.DRAM: "DRAM of"}
+_ALTERNATIVE = 'or set devices.cpu_meter = "none". Nothing is estimated in its place.'
+
+
+def following(
+    before: Standing,
+    raw_j: float,
+    at_s: float,
+    elapsed_s: float,
+    range_j: float | None,
+    *,
+    highest_w: float = HIGHEST_W,
+    least_range_j: float = LEAST_RANGE_J,
+    still_s: float = 0.0,
+) -> Standing | None:
+    """Return where a counter stands `elapsed_s` after `before`, now that it says `raw_j`, having wrapped or not.
+
+    `still_s` is for how long it had stood there before that: a coarse one moves rarely, and then far. None when that
+    cannot be told: it stepped as nothing below `highest_w` can, it may have wrapped twice, or it fell and its range
+    (`least_range_j` at the least) is not known.
+    """
+    if before.raw_j is None:
+        return None
+    step_j = raw_j - before.raw_j
+    if step_j < 0 and range_j is not None:
+        step_j += range_j
+    is_watched = 0 <= elapsed_s < (range_j or least_range_j) / highest_w
+    if not is_watched or not 0 <= step_j <= highest_w * (still_s + elapsed_s + LAG_S):
+        return None
+    return Standing(base=before.base, told_j=before.told_j + step_j, raw_j=raw_j, at_s=at_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Metered:
+    """A zone, its device, and where its counter stood when it was last read."""
+
+    zone: Zone
+    device: Device
+    standing: Standing | None = None
+    read_at_s: float = 0.0  # monotonic
+    times: CpuTimes | None = None  # at that time
+    troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0}))
+
+
+class RaplBackend:
+    """Reads every package and DRAM zone once a sample. Each instance is a sampler session of its own."""
+
+    def __init__(
+        self,
+        root: Path,
+        state_dir: Path,
+        cpu: CpuClock,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Find the zones below `root`; raise MeterError when there are none, or their counters cannot be read.
+
+        `cpu` tells whose CPU time it was, by which the energy of every zone is divided.
+        """
+        self._now, self._clock, self._cpu = now, clock, cpu
+        self._session, self._boot = uuid4().hex, boot_id()
+        zones = zones_in(root)
+        _check_readable(root, zones)
+        self._ledger = Ledger(state_dir, "rapl", "powercap")
+        self._kept = self._ledger.kept()
+        host, chosen = host_tag(), without_mirrors(zones)
+        self._metered = [_Metered(zone=zone, device=_device(host, index, zone)) for index, zone in enumerate(chosen)]
+        self.devices = tuple(each.device for each in self._metered)
+
+    def sample(self) -> Sequence[Reading]:
+        """Return a reading of each zone that can be read; raise MeterError when none can."""
+        times = self._cpu.look(self._now())
+        readings = [reading for each in self._metered if (reading := self._read(each, times))]
+        if not readings:
+            raise MeterError(f"None of the {len(self._metered)} counters of the CPU can be read any more.")
+        self._kept |= {each.device.id: each.standing for each in self._metered if each.standing}
+        self._ledger.keep(self._kept)
+        return readings
+
+    def troubles(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what was wrong with each device's readings so far: how often, by cause."""
+        return {each.device.id: dict(each.troubles) for each in self._metered}
+
+    def vitals(self) -> Mapping[str, Vitals]:
+        """Return none: it tells nothing but energy."""
+        return {}
+
+    def _read(self, each: _Metered, times: CpuTimes | None) -> Reading | None:
+        try:
+            raw_j = each.zone.counter_j()
+        except (OSError, ValueError):  # the package was taken offline, or its driver unloaded: it may come back
+            each.troubles[UNREADABLE] += 1
+            return None
+        at = self._now()
+        each.standing = self._stand(each, raw_j, at.timestamp())
+        used, each.times = shares(each.times, times), times
+        return Reading(
+            device=each.device.id,
+            at=at,
+            energy_j=each.standing.told_j,
+            quality=Quality.MEASURED,
+            counter=f"{self._boot}/rapl/{each.standing.base}",
+            session=self._session,
+            shares=used,
+        )
+
+    def _stand(self, each: _Metered, raw_j: float, at_s: float) -> Standing:
+        """Go on from the last reading, or where the last process stood; else begin a base of its own."""
+        now_s = self._clock()
+        before, elapsed_s = each.standing, now_s - each.read_at_s
+        if before is None and (before := self._kept.get(each.device.id)):
+            elapsed_s = at_s - before.at_s
+        each.read_at_s = now_s
+        known = before and following(before, raw_j, at_s, elapsed_s, each.zone.range_j)
+        if before and not known:
+            each.troubles[REBASED] += 1
+        return known or fresh(raw_j, at_s)
+
+
+def _device(host: str, index: int, zone: Zone) -> Device:
+    what = f"{_WHAT[zone.kind]} {zone.name.removesuffix('-dram')}"
+    return Device(id=f"RAPL-{host}-{zone.name}", index=index, model=what, source="rapl", kind=zone.kind)
+
+
+def _check_readable(root: Path, zones: Sequence[Zone]) -> None:
+    if not zones:
+        raise MeterError(
+            f"There is no CPU package under {root}, as in most virtual machines: load intel_rapl_msr, {_ALTERNATIVE}"
+        )
+    causes = [_why_unreadable(zone) for zone in zones]
+    if any(isinstance(cause, PermissionError) for cause in causes):
+        raise MeterError(
+            f"The energy counters under {root} are for root alone, since they can give away what a CPU computes "
+            f"(CVE-2020-8694). Let a group read them with systemd/tmpfiles.d/greenrun-rapl.conf, {_ALTERNATIVE}"
+        )
+    if all(causes):
+        raise MeterError(f"No counter under {root} can be read ({causes[0]}): see what the kernel says, {_ALTERNATIVE}")
+
+
+def _why_unreadable(zone: Zone) -> Exception | None:
+    try:
+        zone.counter_j()
+    except (OSError, ValueError) as exc:
+        return exc
+    return None

@@ -1,0 +1,36 @@
+"""Emulated GPUs: real counters of imaginary watts, so that all of greenrun runs where there is no GPU."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from uuid import uuid4
+
+from greenrun.core.energy.model import Device, Quality, Reading
+from greenrun.meters.emulation.power_model import Counters, Kind, Load, Watts, WattsBackend
+from greenrun.meters.history import History
+from greenrun.meters.host import host_tag
+
+KIND = Kind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
+
+
+class EmulatedMeter:
+    """Emulated GPUs read in this process, on whatever clock `now` is; the sampler reads the same ones in its own.
+
+    `load` tells which runs had which GPU when. Counters begin at 0 J with the first reading.
+    """
+
+    def __init__(
+        self, gpus: int, watts_idle: float, watts_busy: float, load: Load, now: Callable[[], datetime]
+    ) -> None:
+        watts = Watts(idle=watts_idle, busy=watts_busy)
+        devices = KIND.devices(host_tag(), gpus, watts)
+        self._backend = WattsBackend(devices, KIND.quality, watts, load, now, Counters(name=f"emulated/{uuid4().hex}"))
+        self._history = History()
+
+    def devices(self) -> Sequence[Device]:
+        """Return the GPUs in index order."""
+        return self._backend.devices
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return the readings after `since[device]`, the last of them of this very instant, in time order."""
+        self._history.add(self._backend.sample() or ())
+        return self._history.since(since)

@@ -1,0 +1,172 @@
+"""Counters that follow from two powers and from who holds a device when: the physics of `emulated` and `constant`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple
+from uuid import uuid4
+
+from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.meters.history import SET_BACK
+
+
+class Span(NamedTuple):
+    """A run's use of a device over `[start, end)`; `end` is None while it goes on."""
+
+    start: datetime
+    end: datetime | None
+
+
+# What is known at an instant of each device's spans; None while that cannot be told: ask again in a moment.
+Load = Callable[[datetime], Mapping[str, Sequence[Span]] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watts:
+    """A device's draw in watts while free and while held."""
+
+    idle: float
+    busy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What tells one meter of this physics from another; `model` may name `{watts}`."""
+
+    name: str
+    model: str
+    quality: Quality
+    emulated: bool
+
+    def devices(self, host: str, gpus: int, watts: Watts) -> tuple[Device, ...]:
+        """Return GPUs named `KIND-HOST-INDEX`: the same for every daemon of a host, so that they share its locks."""
+        return tuple(
+            Device(
+                id=f"{self.name.upper()}-{host}-{index}",
+                index=index,
+                model=self.model.format(watts=f"{watts.busy:g}"),
+                source=self.name,
+                power_w=watts.busy,
+                emulated=self.emulated,
+                vendor=self.name if self.emulated else "unknown",
+            )
+            for index in range(gpus)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What a device had used by an instant, in joules since its counter began."""
+
+    at: datetime
+    energy_j: float
+
+
+def _keep_nothing(charges: Mapping[str, Charge]) -> None:
+    """Counters in memory end with the process."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """Where each device's counter stands; `name` is the base they count from, `keep` is told each new state."""
+
+    name: str
+    charges: dict[str, Charge] = field(default_factory=dict)
+    keep: Callable[[Mapping[str, Charge]], None] = _keep_nothing
+
+
+def advance(charge: Charge, spans: Sequence[Span], now: datetime, watts: Watts) -> list[Charge]:
+    """Return the charge at each change of load after `charge.at` and at `now`; nothing when time has not advanced."""
+    if now <= charge.at:
+        return []
+    changes = {instant for span in spans for instant in span if instant is not None and charge.at < instant < now}
+    charges = []
+    for instant in sorted({*changes, now}):
+        power_w = watts.busy if _is_busy(spans, charge.at) else watts.idle
+        charge = Charge(at=instant, energy_j=charge.energy_j + power_w * (instant - charge.at).total_seconds())
+        charges.append(charge)
+    return charges
+
+
+def _is_busy(spans: Sequence[Span], instant: datetime) -> bool:
+    return any(span.start <= instant and (span.end is None or instant < span.end) for span in spans)
+
+
+class WattsBackend:
+    """Reads devices whose counters follow from their load. Each instance is a sampler session of its own.
+
+    An emulated device is busy while a run holds it; of one that the user vouches for, nothing is told but energy.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        quality: Quality,
+        watts: Watts,
+        load: Load,
+        now: Callable[[], datetime],
+        counters: Counters,
+    ) -> None:
+        self.devices = tuple(devices)
+        self._quality = quality
+        self._watts = watts
+        self._load = load
+        self._now = now
+        self._counters = counters
+        self._session = uuid4().hex
+        self._sampled = False
+        self._vitals: dict[str, Vitals] = {}
+
+    def sample(self) -> list[Reading] | None:
+        """Return a reading of each device now and at each change of its load since the last sample, in time order.
+
+        The first sample tells of now alone: nobody looked before. None means that the load cannot be told yet.
+        """
+        now = self._now()
+        load = self._load(now)
+        if load is None:
+            return None
+        readings = [reading for device in self.devices for reading in self._read(device, load.get(device.id, ()), now)]
+        emulated = [device.id for device in self.devices if device.emulated]
+        self._vitals = {device: self._look(load.get(device, ()), now) for device in emulated}
+        self._sampled = True
+        self._counters.keep(self._counters.charges)
+        return sorted(readings, key=lambda reading: reading.at)
+
+    def troubles(self) -> Mapping[str, Mapping[str, int]]:
+        """Return none: nothing can be wrong with what is computed."""
+        return {}
+
+    def vitals(self) -> Mapping[str, Vitals]:
+        """Return what emulated devices told since this was last asked."""
+        told, self._vitals = self._vitals, {}
+        return told
+
+    def _look(self, spans: Sequence[Span], now: datetime) -> Vitals:
+        is_busy = _is_busy(spans, now)
+        return Vitals(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
+
+    def _read(self, device: Device, spans: Sequence[Span], now: datetime) -> list[Reading]:
+        last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
+        is_set_back = now < last.at - SET_BACK
+        last = replace(last, at=now) if is_set_back else last  # what was used meanwhile cannot be told
+        charges = advance(last, spans, now, self._watts)
+        if is_set_back or not self._sampled:
+            charges = charges[-1:] or [last]
+        if charges:
+            self._counters.charges[device.id] = charges[-1]
+        is_step = device.emulated and self._sampled and not is_set_back
+        begins = [last.at, *(charge.at for charge in charges)]
+        busy = [float(_is_busy(spans, begin)) if is_step else None for begin in begins]
+        return [self._reading(device, charge, share) for charge, share in zip(charges, busy, strict=False)]
+
+    def _reading(self, device: Device, charge: Charge, utilization: float | None) -> Reading:
+        return Reading(
+            device=device.id,
+            at=charge.at,
+            energy_j=charge.energy_j,
+            quality=self._quality,
+            counter=self._counters.name,
+            session=self._session,
+            utilization=utilization,
+        )

@@ -1,0 +1,182 @@
+"""Tell from the run folders of the local executor which run had which GPU when: the load of a meter without hardware.
+
+Of a folder's files (greenrun/executors/run_folder.py describes them) it reads run.json (devices, boot, supervisor),
+started.json (`started_at`, command) and exit.json (`started_at`, `ended_at`); times are epoch seconds.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from greenrun.meters.emulation.power_model import Span
+from greenrun.meters.host import boot_id
+
+DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
+MOST_BYTES = 1 << 20  # of a record
+FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
+
+Record = Mapping[str, object]
+
+
+class Process(NamedTuple):
+    """A process, told from a later one of the same number by its start time in ticks."""
+
+    pid: int
+    start_ticks: int
+
+    def is_alive(self, proc: Path) -> bool:
+        """Whether it runs; one that has ended and waits to be reaped does not."""
+        try:
+            fields = (proc / f"{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return False
+        return fields[0] != b"Z" and int(fields[19]) == self.start_ticks
+
+    def has_children(self, proc: Path) -> bool:
+        """Whether it has any; taken for granted where the kernel does not tell."""
+        try:
+            return bool((proc / f"{self.pid}/task/{self.pid}/children").read_bytes())
+        except OSError:
+            return self.is_alive(proc)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A run that may be using its devices; `doubted_since` is when a record was first found to be missing."""
+
+    folder: Path
+    devices: tuple[str, ...]
+    supervisor: Process
+    command: Process | None = None
+    start: datetime | None = None
+    doubted_since: datetime | None = None
+
+    def is_at_work(self, proc: Path) -> bool:
+        """Whether something of it surely lives: under its supervisor, or left over by one that was killed."""
+        if self.supervisor.is_alive(proc):
+            return self.supervisor.has_children(proc)
+        return self.command is not None and self.command.is_alive(proc)
+
+
+class NewFolders:
+    """The run folders that were not there when last asked; temporary ones are passed over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed_ns: int | None = None
+        self._known: set[str] = set()
+
+    def __call__(self, now: datetime) -> set[str]:
+        """Return their names; none where there is no folder of runs, which the executor makes with its first."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+            if changed_ns == self._listed_ns:
+                return set()
+            names = {path.name for path in self._folder.iterdir() if not path.name.startswith(".")}
+        except OSError:
+            return set()
+        is_quiet = now - datetime.fromtimestamp(changed_ns / 1e9, UTC) > FOLDER_CLOCK_STEP
+        self._listed_ns = changed_ns if is_quiet else None
+        new, self._known = names - self._known, names
+        return new
+
+
+class RunFolders:
+    """The load that the runs in a folder put on devices, told to one listener whose time only goes forward."""
+
+    def __init__(self, folder: Path, proc: Path = Path("/proc")) -> None:
+        self._folder = folder
+        self._proc = proc
+        self._boot = boot_id()
+        self._new = NewFolders(folder)
+        self._live: dict[str, _Run] = {}
+        self._ended: list[tuple[_Run, datetime]] = []
+
+    def __call__(self, now: datetime) -> Mapping[str, list[Span]] | None:
+        """Return each device's spans that were not over when last asked; None while a run's record is on its way."""
+        for name in self._new(now):
+            self._take_up(name)
+        doubts = [name for name, run in list(self._live.items()) if self._look(name, run, now)]
+        if doubts:
+            return None
+        runs = [*((run, None) for run in self._live.values()), *self._ended]
+        self._ended = [(run, end) for run, end in self._ended if end > now]
+        return _by_device((run.devices, Span(run.start, end)) for run, end in runs if run.start is not None)
+
+    def _take_up(self, name: str) -> None:
+        """Take up a run of this boot that has devices; tombstones and what is no run of ours are passed over."""
+        record = record_of(self._folder / name / "run.json")
+        supervisor, devices = process_in(record), record.get("devices")
+        if supervisor and isinstance(devices, list) and devices and record.get("boot_id") == self._boot:
+            self._live[name] = _Run(folder=self._folder / name, devices=tuple(devices), supervisor=supervisor)
+
+    def _look(self, name: str, run: _Run, now: datetime) -> bool:
+        """Bring what is known of a run up to `now`; return whether that has to wait for a record.
+
+        Signs of life are looked for before the record of the end: so when there are none and no record either, one
+        may still be on its way.
+        """
+        if run.start is None:
+            record = record_of(run.folder / "started.json")
+            run.start, run.command = _instant(record, "started_at"), process_in(record)
+        is_at_work = run.is_at_work(self._proc)
+        ended = record_of(run.folder / "exit.json")
+        if ended:
+            run.start = _instant(ended, "started_at")
+            self._close(name, run, _instant(ended, "ended_at") or now)
+            return False
+        if run.start is not None and is_at_work:
+            run.doubted_since = None
+            return False
+        return self._doubt(name, run, now)
+
+    def _doubt(self, name: str, run: _Run, now: datetime) -> bool:
+        run.doubted_since = run.doubted_since or now
+        if now - run.doubted_since < DOUBT_LIMIT:
+            return True
+        if run.start is not None or not run.supervisor.is_alive(self._proc):
+            self._close(name, run, run.doubted_since)
+        return False
+
+    def _close(self, name: str, run: _Run, end: datetime) -> None:
+        del self._live[name]
+        if run.start is not None:
+            self._ended.append((run, end))
+
+
+def _by_device(uses: Iterable[tuple[Sequence[str], Span]]) -> dict[str, list[Span]]:
+    spans: dict[str, list[Span]] = {}
+    for devices, span in uses:
+        for device in devices:
+            spans.setdefault(device, []).append(span)
+    return spans
+
+
+def record_of(path: Path) -> Record:
+    """Return a record's facts; nothing at all when it is not there or not a record, whatever a run put in its place."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    try:
+        record = json.loads(os.read(descriptor, MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    finally:
+        os.close(descriptor)
+    return record if isinstance(record, dict) else {}
+
+
+def _instant(record: Record, key: str) -> datetime | None:
+    value = record.get(key)
+    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
+
+
+def process_in(record: Record) -> Process | None:
+    """Return the process that a record names, None when it names none."""
+    pid, start_ticks = record.get("pid"), record.get("start_ticks")
+    return Process(pid, start_ticks) if isinstance(pid, int) and isinstance(start_ticks, int) else None

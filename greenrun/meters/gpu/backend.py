@@ -1,0 +1,213 @@
+"""GPUs by their driver, their counters first: one accumulator for each board, going on where the last process left it.
+
+Runs in the sampler process alone. Boards are told apart by UUID, never by index; a board split by MIG is one board.
+The driver is NVIDIA's, or another one that answers alike (`driver.py`).
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from random import Random
+from time import monotonic
+from uuid import uuid4
+
+from greenrun.clock import utc_now
+from greenrun.core.energy.grading import worst
+from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.core.errors import MeterError
+from greenrun.meters.counter_state import Ledger, Standing, fresh
+from greenrun.meters.gpu import nvidia
+from greenrun.meters.gpu.accumulator import GAP_S, Accumulator, Sample
+from greenrun.meters.gpu.driver import Driver, Gpu
+from greenrun.meters.host import boot_id
+from greenrun.meters.sampler.ending import MeterEnded
+
+FAST_S, JITTER_S = 0.09, 0.02  # between two readings of a board without a counter: never in step with its load
+LOOK_S = 0.9  # at least so long between two looks at what boards tell beside their energy
+GIVE_UP_S = 10.0  # a process that can read no board for so long makes way for a new one, which opens the driver anew
+
+
+@dataclass(slots=True, kw_only=True)
+class _Board:
+    """A board, what it adds up to, and where that began."""
+
+    gpu: Gpu
+    accumulator: Accumulator
+    start: Standing | None = None
+    at: datetime | None = None
+    energy_j: float = 0.0
+    counted: Standing | None = None  # where its counter stood when that was last believed
+    qualities: list[Quality] = field(default_factory=list)  # of every step since the last reading was told
+    power_w: float | None = None
+    vitals: Vitals = field(default_factory=Vitals)
+    looked_at_s: float | None = None
+    is_news: bool = False  # whether these vitals were not asked for yet
+    used: list[float] = field(default_factory=list)  # its utilisation at each look since the last reading was told
+    told_at_s: float | None = None
+
+    @property
+    def standing(self) -> Standing | None:
+        return self.counted and replace(self.counted, least_j=self.told_j)
+
+    @property
+    def told_j(self) -> float:
+        return self.energy_j + (self.start.told_j if self.start else 0.0)
+
+
+class NvmlBackend:
+    """Reads every board once a sample. Those without a counter want `integrate` ten times a second besides."""
+
+    def __init__(
+        self,
+        choose: Callable[[Sequence[Device]], list[Device]],
+        state_dir: Path,
+        *,
+        driver: Driver = nvidia,
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Open the driver; raise MeterError when it cannot be asked, or what `choose` raises."""
+        self._driver, self._now, self._clock = driver, now, clock
+        self._session, self._boot = uuid4().hex, boot_id()
+        self._ledger = Ledger(state_dir, driver.KIND, driver.open_driver())
+        self._kept = self._ledger.kept()
+        there, self._lost = _boards(driver)
+        wanted = {device.id for device in choose([board.gpu.device for board in there])}
+        self._boards = [board for board in there if board.gpu.device.id in wanted]
+        self._read_at_s = clock()
+        self._turn = threading.Lock()
+        self._keeps_integrating = False
+        self._integrator: threading.Thread | None = None
+        self.devices = tuple(board.gpu.device for board in self._boards)
+
+    def sample(self) -> Sequence[Reading]:
+        """Return a reading of each board that can be read; raise MeterError when none can, MeterEnded in the end."""
+        with self._turn:
+            read = [board for board in self._boards if self._advance(board)]
+            for board in read:
+                self._look(board)
+            readings = [self._reading(board) for board in read]
+            self._keep()
+        self._integrate_where_needed()  # a counter may have stopped
+        self._end_if_useless(bool(readings))
+        return readings
+
+    def integrate(self) -> None:
+        """Read the boards that have no counter, or one that does not move."""
+        with self._turn:
+            for board in self._uncounted():
+                self._advance(board)
+
+    def keep_integrating(self) -> None:
+        """Integrate at uneven intervals in a thread of its own, as soon as there is any need to."""
+        self._keeps_integrating = True
+        self._integrate_where_needed()
+
+    def _integrate_where_needed(self) -> None:
+        if self._keeps_integrating and self._integrator is None and self._uncounted():
+            self._integrator = threading.Thread(target=self._integrate_for_ever, name="integrate", daemon=True)
+            self._integrator.start()
+
+    def _uncounted(self) -> list[_Board]:
+        return [board for board in self._boards if not board.gpu.counts or board.accumulator.is_stuck]
+
+    def troubles(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what was wrong with each device's readings so far: how often, by cause."""
+        return {
+            board.gpu.device.id: {cause.value: count for cause, count in board.accumulator.troubles.items()}
+            for board in self._boards
+        }
+
+    def vitals(self) -> Mapping[str, Vitals]:
+        """Return what boards told beside their energy since this was last asked, once a second at most."""
+        news = [board for board in self._boards if board.is_news]
+        for board in news:
+            board.is_news = False
+        return {board.gpu.device.id: board.vitals for board in news}
+
+    def _look(self, board: _Board) -> None:
+        now_s = self._clock()
+        if board.looked_at_s is not None and now_s - board.looked_at_s < LOOK_S:
+            return
+        board.vitals, board.looked_at_s, board.is_news = board.gpu.vitals(board.power_w), now_s, True
+        board.used += [] if board.vitals.utilization is None else [board.vitals.utilization]
+
+    def _advance(self, board: _Board) -> bool:
+        """Read a board once; tell whether it said anything."""
+        counter_j = board.gpu.counter_j()
+        at, at_s = self._now(), self._clock()  # of the counter, however long the power lets wait
+        board.power_w = board.gpu.power_w()
+        sample = Sample(at_s, counter_j, board.power_w)
+        total = board.accumulator.add(sample)
+        if total is None:
+            return False
+        board.start = board.start or self._start(board, sample)
+        board.at, board.energy_j = at, total.energy_j
+        board.qualities.append(total.quality)
+        counted = board.accumulator.counted
+        if counted and counted[0].at_s == at_s:
+            told_j = board.start.told_j + counted[1]
+            board.counted = replace(board.start, told_j=told_j, raw_j=counter_j, at_s=at.timestamp())
+        return True
+
+    def _start(self, board: _Board, sample: Sample) -> Standing:
+        """Go on where the last process stood, if the counter says how; else begin a base of its own."""
+        at_s, kept = self._now().timestamp(), self._kept.get(board.gpu.device.id)
+        known = kept and kept.after(sample.counter_j, at_s, board.gpu.limit_w)
+        return known or fresh(sample.counter_j, at_s)
+
+    def _reading(self, board: _Board) -> Reading:
+        assert board.start is not None
+        assert board.at is not None
+        quality, board.qualities = worst(board.qualities), []
+        return Reading(
+            device=board.gpu.device.id,
+            at=board.at,
+            energy_j=board.told_j,
+            quality=quality,
+            counter=f"{self._boot}/{self._driver.KIND}/{board.start.base}",
+            session=self._session,
+            utilization=self._utilization(board),
+        )
+
+    def _utilization(self, board: _Board) -> float | None:
+        """Return what it was since the last reading: the driver tells that of a second, so of no longer pause."""
+        now_s, before_s = self._clock(), board.told_at_s
+        used, board.used, board.told_at_s = board.used, [], now_s
+        if before_s is None or now_s - before_s > GAP_S:
+            return None
+        return sum(used) / len(used) if used else board.vitals.utilization
+
+    def _keep(self) -> None:
+        now = {board.gpu.device.id: board.standing for board in self._boards}
+        self._kept |= {device: standing for device, standing in now.items() if standing}
+        self._ledger.keep(self._kept)
+
+    def _end_if_useless(self, has_readings: bool) -> None:
+        if has_readings:
+            self._read_at_s = self._clock()
+        silent_s = self._clock() - self._read_at_s
+        if silent_s > GIVE_UP_S:
+            raise MeterEnded(f"No GPU could be read for {silent_s:.0f} s, so the driver is opened anew.")
+        if not has_readings:
+            raise MeterError(f"None of the {len(self._boards)} GPUs can be read; is the driver being reloaded?")
+        if any(self._driver.board_at(index) for index in self._lost):
+            raise MeterEnded("A GPU that was lost is back, so the driver is opened anew.")
+
+    def _integrate_for_ever(self) -> None:
+        random, rest = Random(), threading.Event()
+        while not rest.wait(FAST_S + random.uniform(-JITTER_S, JITTER_S)):
+            self.integrate()
+
+
+def _boards(driver: Driver) -> tuple[list[_Board], list[int]]:
+    """Return the boards that can be read, and the indices of those that cannot."""
+    there = {index: driver.board_at(index) for index in range(driver.board_count())}
+    found = [_Board(gpu=one, accumulator=Accumulator(one.limit_w)) for one in there.values() if one]
+    if not found:
+        whose = f"{driver.MAKER}'s driver"
+        what = f"None of the {len(there)} GPUs of {whose} can be read" if there else f"{whose} has no GPU"
+        raise MeterError(f"{what}; see what {driver.SMI} says, or choose another meter.")
+    return found, [index for index, one in there.items() if one is None]

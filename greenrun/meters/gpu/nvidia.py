@@ -1,0 +1,151 @@
+"""NVIDIA's library as the meter asks it: one board's counter, power and vitals, and its refusals as sentences."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pynvml
+
+from greenrun.core.energy.model import Device, Vitals
+from greenrun.core.errors import MeterError
+from greenrun.meters.gpu.accumulator import HIGHEST_W
+
+KIND, MAKER, SMI = "nvml", "NVIDIA", "nvidia-smi"
+
+_ASK_SMI = f"see what {SMI} says, then start greenrun again"
+_WHY = {
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: "This machine has no driver library of NVIDIA's (libnvidia-ml.so.1); install "
+    "the driver, or choose another meter.",
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "NVIDIA's driver is not loaded; load it until nvidia-smi answers, or choose "
+    "another meter.",
+    pynvml.NVML_ERROR_NO_PERMISSION: "This user may not ask NVIDIA's driver; give it access to /dev/nvidiactl and "
+    "/dev/nvidia0 and so on.",
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "NVIDIA's library and the driver that is loaded are of different "
+    "versions, as after an update; reload the driver or restart the machine.",
+}
+# A handle ends with the driver that gave it; a board that comes back has to be looked for.
+_GONE = {
+    pynvml.NVML_ERROR_GPU_IS_LOST,
+    pynvml.NVML_ERROR_RESET_REQUIRED,
+    pynvml.NVML_ERROR_UNINITIALIZED,
+    pynvml.NVML_ERROR_INVALID_ARGUMENT,
+}
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Nvidia:
+    """A board by its UUID; `limit_w` is what it never draws more than, `counts` whether it has an energy counter."""
+
+    device: Device
+    limit_w: float
+    counts: bool
+    handle: Any  # None while the board is away
+
+    def counter_j(self) -> float | None:
+        """Return its energy counter in J; None when it has none, or cannot be asked now."""
+        told_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption) if self.counts else None
+        return None if told_mj is None else told_mj / 1000
+
+    def power_w(self) -> float | None:
+        """Return what it draws in W; None when it cannot be asked now."""
+        told_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
+        return None if told_mw is None else told_mw / 1000
+
+    def vitals(self, power_w: float | None) -> Vitals:
+        """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
+        limit_mw = self._ask(pynvml.nvmlDeviceGetEnforcedPowerLimit)
+        used = self._ask(pynvml.nvmlDeviceGetUtilizationRates)
+        memory = self._ask(pynvml.nvmlDeviceGetMemoryInfo)
+        return Vitals(
+            power_w=power_w or None,  # a running board draws something
+            power_limit_w=None if limit_mw is None else limit_mw / 1000,
+            utilization=None if used is None else used.gpu / 100,
+            memory_used_bytes=None if memory is None else memory.used,
+            temperature_c=self._ask(_temperature_c),
+        )
+
+    def _ask(self, question: Callable[[Any], T]) -> T | None:
+        try:
+            self.handle = self.handle or self._found_again()
+            return question(self.handle)
+        except pynvml.NVMLError as exc:
+            if exc.value in _GONE:
+                self.handle = None
+            return None
+
+    def _found_again(self) -> Any:
+        try:
+            return pynvml.nvmlDeviceGetHandleByUUID(self.device.id)
+        except pynvml.NVMLError_Uninitialized:
+            pynvml.nvmlInit()
+            return pynvml.nvmlDeviceGetHandleByUUID(self.device.id)
+
+
+def open_driver() -> str:
+    """Open the library and return the driver's version; raise MeterError when it cannot be asked."""
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError as exc:
+        raise refusal(exc) from exc
+
+
+def refusal(exc: pynvml.NVMLError) -> MeterError:
+    """Return what an error of the library means to the user."""
+    return MeterError(_WHY.get(exc.value, f"NVIDIA's driver cannot be asked ({exc}); {_ASK_SMI}."))
+
+
+def board_count() -> int:
+    """Return how many boards the driver knows, those that cannot be read included; raise MeterError."""
+    try:
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError as exc:
+        raise refusal(exc) from exc
+
+
+def board_at(index: int) -> Nvidia | None:
+    """Return the board at an index; None when it is lost. One that MIG splits is one board all the same."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError:
+        return None
+    memory = _known(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    bounds_mw = _known(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)
+    limit_mw = _known(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    mig = _known(pynvml.nvmlDeviceGetMigMode, handle)  # as it is now, and as it will be after a reset
+    device = Device(
+        id=uuid,
+        index=index,
+        model=name,
+        source="nvml",
+        memory_bytes=memory.total if memory else None,
+        power_w=limit_mw / 1000 if limit_mw else None,
+        vendor="nvidia",
+        mig=bool(mig and mig[0]),
+    )
+    highest_w = max(bounds_mw[1] if bounds_mw else 0, limit_mw or 0) / 1000 or HIGHEST_W
+    return Nvidia(device, highest_w, _counts(handle), handle)
+
+
+def _temperature_c(handle: Any) -> float:
+    return float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+
+
+def _counts(handle: Any) -> bool:
+    """Whether a board has an energy counter: those before Volta and virtual ones have none."""
+    try:
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except pynvml.NVMLError as exc:
+        return exc.value in _GONE  # one that is lost just now may have one none the less
+    return True
+
+
+def _known(question: Callable[[Any], Any], handle: Any) -> Any:
+    try:
+        return question(handle)
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,1 @@
+"""The process that owns a meter, so that a driver that hangs does not hang the daemon."""

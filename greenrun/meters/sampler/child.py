@@ -1,0 +1,82 @@
+"""A sampler process as its parent holds it: start it, poke it, hear it with a limit, end it."""
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic
+
+from greenrun.meters.sampler.wire import Message, unpack
+
+COMMAND = (sys.executable, "-P", "-m", "greenrun.meters.sampler.process")
+LINE_BYTES = 1 << 20
+ENDING_LIMIT_S = 1.0
+
+
+class ChildGone(Exception):
+    """The process ended, fell silent, or talks nonsense; the text says which."""
+
+
+class Child:
+    """One sampler process. It ends by itself when this process does, since its standard input then ends."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Start it in a session of its own, out of reach of the terminal's signals; raise OSError."""
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input = self._process.stdin
+        self._output = self._process.stdout
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    def poke(self, number: int) -> None:
+        """Ask for a reading at once; nothing happens when it is gone. Poke again only when it has answered."""
+        with suppress(OSError, ValueError):  # gone, or closed meanwhile: whoever listens to it will find out
+            self._input.write(b"%d\n" % number)
+
+    def hear(self, limit_s: float) -> Message:
+        """Return the next message; raise ChildGone when there is none within the limit, or can be none."""
+        deadline = monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            self._buffer += self._more(deadline - monotonic(), limit_s)
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            return unpack(line)
+        except ValueError as exc:
+            raise ChildGone(str(exc)) from exc
+
+    def _more(self, seconds: float, limit_s: float) -> bytes:
+        poll = select.poll()
+        poll.register(self._output, select.POLLIN)
+        if seconds <= 0 or not poll.poll(seconds * 1000):
+            raise ChildGone(f"said nothing for {limit_s:g} s")
+        more = os.read(self._output.fileno(), 1 << 16)
+        if not more or len(self._buffer) > LINE_BYTES:
+            raise ChildGone("ended" if not more else "talks without end")
+        return more
+
+    def hang_up(self) -> None:
+        """Let it end by itself; whoever hears it learns that it is gone."""
+        with suppress(OSError):
+            self._input.close()
+
+    def kill(self) -> None:
+        """End it by force; whoever hears it learns that it is gone."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Make sure that it ends and give back what it took; one stuck in its driver is left to the kernel."""
+        self.hang_up()
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_LIMIT_S)
+        self._output.close()

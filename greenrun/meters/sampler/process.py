@@ -1,0 +1,108 @@
+"""The process that owns a meter: a driver call that hangs, hangs here and not in the daemon.
+
+Started with one argument, a packed Request. It reads once a second on its own clock, and at once for each line on
+standard input, a poke's number; it says what it read on standard output, and ends when standard input does.
+"""
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from time import monotonic
+
+from greenrun.core.errors import MeterError
+from greenrun.meters.backends import BACKENDS, Backend
+from greenrun.meters.sampler.ending import MeterEnded
+from greenrun.meters.sampler.wire import Message, Request, pack, unpack_request
+
+PERIOD_S = 1.0
+RETRY_S = 0.02  # after "ask again in a moment"
+REFUSED, ENDED = 3, 4  # exit codes
+
+
+class Pokes:
+    """Numbers read from standard input by a thread, so that its end is noticed even while the meter hangs."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._news = threading.Event()
+        threading.Thread(target=self._listen, name="pokes", daemon=True).start()
+
+    def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or at once when poked since the last call."""
+        self._news.wait(max(0.0, seconds))
+        self._news.clear()
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            self.last = int(line)
+            self._news.set()
+        os._exit(0)  # the parent is gone; nothing here needs an orderly end
+
+
+def main(argument: str) -> int:
+    """Read what the request asks for until standard input ends; return REFUSED when the meter refuses."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # its parent's, which may hold signals back, would be its own
+    request, pokes = unpack_request(argument), Pokes()  # who hears of the parent's end even while a driver is opened
+    try:
+        backend = open_backend(request)
+    except MeterError as exc:
+        _say(Message(refusal=str(exc)))
+        return REFUSED
+    serve(backend, pokes)
+    return 0
+
+
+def open_backend(request: Request) -> Backend:
+    """Open the backend of a request; raise MeterError when it refuses."""
+    return BACKENDS[request.kind](request.settings, request.runs_dir, request.state_dir)
+
+
+def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
+    """Say hello, then what the backend reads, until standard input ends or nobody listens any more."""
+    try:
+        _say(Message(devices=backend.devices, troubles=backend.troubles()))
+        _sample_for_ever(backend, pokes, period_s)
+    except MeterEnded as exc:
+        _say(Message(trouble=str(exc)))
+        os._exit(ENDED)  # without waiting for the thread that listens
+    except BrokenPipeError:
+        os._exit(0)  # as when standard input ends; flushing at an orderly exit would fail again
+
+
+def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
+    answered, said_at, troubles = 0, monotonic(), backend.troubles()
+    while True:
+        poke = pokes.last
+        message = _sample(backend, poke)
+        if message and backend.troubles() != troubles:
+            troubles = backend.troubles()
+            message = replace(message, troubles=troubles)
+        is_late = monotonic() - said_at >= period_s
+        if message or is_late:
+            answered = poke if message else answered
+            _say(message or Message(poke=answered))
+            said_at = monotonic()
+        pokes.wait(said_at + period_s - monotonic() if message else RETRY_S)
+
+
+def _sample(backend: Backend, poke: int) -> Message | None:
+    try:
+        readings = backend.sample()
+    except MeterEnded:
+        raise
+    except MeterError as exc:
+        return Message(trouble=str(exc), poke=poke)
+    if readings is None:
+        return None
+    return Message(readings=tuple(readings), poke=poke, vitals=backend.vitals())
+
+
+def _say(message: Message) -> None:
+    sys.stdout.buffer.write(pack(message))
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1]))  # without waiting for the thread that listens

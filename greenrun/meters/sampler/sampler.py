@@ -1,0 +1,236 @@
+"""The daemon's side of a sampler process: keep one alive, remember what it read, and never wait long for it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Any, Protocol
+
+from greenrun.core.energy.model import Device, MeterHealth, Reading
+from greenrun.core.errors import MeterError
+from greenrun.meters.gpu.health import Wellness
+from greenrun.meters.history import History
+from greenrun.meters.sampler.child import COMMAND, Child, ChildGone
+from greenrun.meters.sampler.wire import Message, Request, pack_request
+
+HELLO_LIMIT_S = 10.0
+SILENCE_LIMIT_S = 5.0
+POKE_LIMIT_S = 0.25
+CLOSING_LIMIT_S = 1.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+STEADY_S = 60.0  # a sampler that lived this long is restarted without waiting longer than the first time
+
+
+class Log(Protocol):
+    """Whom a sampler tells of its troubles."""
+
+    def warning(self, event: str, **facts: Any) -> object:
+        """Take note of an event and its facts."""
+
+
+class Sampler:
+    """A `ports.Meter` over a sampler process, which is replaced when it dies or falls silent. Safe for threads."""
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        refusals: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
+        hello_limit_s: float = HELLO_LIMIT_S,
+        silence_limit_s: float = SILENCE_LIMIT_S,
+        log: Log | None = None,
+    ) -> None:
+        """Start the process and wait for its hello; raise MeterError when it refuses or gives none in time."""
+        self.refusals = tuple(refusals)
+        self.restarts = 0
+        self._kind = request.kind
+        self._log: Log = log or _program_log()
+        self._command = (*command, pack_request(request))
+        self._hello_limit_s = hello_limit_s
+        self._silence_limit_s = silence_limit_s
+        self._history = History()
+        self._last: Reading | None = None
+        self._heard_at: float | None = None
+        self._trouble: str | None = None
+        self._pokes = _Pokes()
+        self._news = threading.Condition()
+        self._closing = threading.Event()
+        self._child, hello = self._first_child()
+        self._devices = hello.devices or ()
+        self._wellness = Wellness(self._devices)
+        self._wellness.count(hello.troubles or {})
+        self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
+        self._thread.start()
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices it told of when it was opened, in index order."""
+        return self._devices
+
+    def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
+        """Return the readings after `since[device]`, in time order; wait at most POKE_LIMIT_S for a fresh one.
+
+        Ten minutes are kept. It does not wait at all while the sampler is known to be stalled or away.
+        """
+        with self._news:
+            poke = self._pokes.next(monotonic())
+            if poke is not None:
+                self._child.poke(poke)
+                self._news.wait_for(lambda: self._pokes.is_answered(poke), POKE_LIMIT_S)
+            return self._history.since(since)
+
+    @property
+    def pid(self) -> int:
+        """The process number of the present sampler."""
+        return self._child.pid
+
+    @property
+    def last_sample_at(self) -> datetime | None:
+        """The time of the latest reading, None before the first."""
+        return self._last.at if self._last else None
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds since a reading last arrived, None before the first."""
+        return None if self._heard_at is None else monotonic() - self._heard_at
+
+    def health(self) -> MeterHealth:
+        """Return how well the devices can be read, as far as was heard."""
+        with self._news:
+            devices = self._wellness.devices(monotonic())
+            return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
+
+    def close(self) -> None:
+        """End the process and the thread that keeps it; harmless when repeated."""
+        self._closing.set()
+        self._child.hang_up()
+        self._thread.join(CLOSING_LIMIT_S)
+        if self._thread.is_alive():  # a process that does not answer, or one that has just been started
+            self._child.kill()
+            self._thread.join()
+
+    # --- the process
+
+    def _first_child(self) -> tuple[Child, Message]:
+        try:
+            child = Child(self._command)
+            return child, self._hello(child)
+        except OSError as exc:
+            raise MeterError(f"The sampler process could not be started: {exc}.") from exc
+        except ChildGone as exc:
+            raise MeterError(f"The sampler process gave no account of its devices: it {exc}.") from exc
+
+    def _hello(self, child: Child) -> Message:
+        """Return what tells of a new process's devices; end it and raise ChildGone or MeterError when there is none."""
+        try:
+            hello = child.hear(self._hello_limit_s)
+            if hello.refusal is not None:
+                raise MeterError(hello.refusal)
+            if hello.devices is None:
+                raise ChildGone("did not begin with its devices")
+        except BaseException:  # a KeyboardInterrupt of somebody's notebook too
+            child.end()
+            raise
+        return hello
+
+    def _keep_sampling(self) -> None:
+        """Listen to the process, and replace it when that comes to an end, until closed."""
+        retry_s = FIRST_RETRY_S
+        while not self._closing.is_set():
+            began = monotonic()
+            cause = self._listen()
+            self._child.end()
+            retry_s = FIRST_RETRY_S if monotonic() - began > STEADY_S else retry_s
+            while cause and not self._closing.is_set():
+                self._log.warning("sampler stopped", meter=self._kind, cause=cause, retry_s=retry_s)
+                self._closing.wait(retry_s)
+                retry_s = min(LAST_RETRY_S, 2 * retry_s)
+                cause = self._replace()
+        self._child.end()
+
+    def _listen(self) -> str:
+        """Take in messages until there are no more; return why."""
+        try:
+            while True:
+                self._take_in(self._child.hear(self._silence_limit_s))
+        except ChildGone as exc:
+            with self._news:
+                self._pokes.stop()
+                self._news.notify_all()
+            return str(exc)
+
+    def _take_in(self, message: Message) -> None:
+        if message.trouble and message.trouble != self._trouble:
+            self._log.warning("no readings", meter=self._kind, cause=message.trouble)
+        known = {device.id for device in self._devices}  # a GPU that came later is leased to nobody, so not told of
+        readings = [reading for reading in message.readings if reading.device in known]
+        with self._news:
+            self._trouble = message.trouble
+            self._history.add(readings)
+            if readings:
+                self._last, self._heard_at = readings[-1], monotonic()
+                self._wellness.hear(readings, self._heard_at)
+            if message.troubles is not None:
+                self._wellness.count(message.troubles)
+            self._wellness.note(message.vitals, monotonic())
+            self._pokes.answer(message.poke, monotonic())
+            self._news.notify_all()
+
+    def _replace(self) -> str:
+        """Start another process; return "" or why it did not come up."""
+        if self._closing.is_set():
+            return "closed"
+        try:
+            self._child = Child(self._command)
+            hello = self._hello(self._child)
+        except (OSError, ChildGone, MeterError) as exc:
+            return str(exc)
+        with self._news:
+            self.restarts += 1
+            self._wellness.begin_anew()
+            self._wellness.count(hello.troubles or {})
+            self._pokes.start()
+        return ""
+
+
+class _Pokes:
+    """Which pokes were answered; the oldest open one tells whether the sampler is stalled."""
+
+    def __init__(self) -> None:
+        self._asked = self._answered = 0
+        self._open_since = 0.0
+        self._is_away = False
+
+    def next(self, now_s: float) -> int | None:
+        """Return the number of a new poke; None when there is no use in waiting for one."""
+        is_open = self._answered < self._asked
+        if self._is_away or (is_open and now_s - self._open_since >= POKE_LIMIT_S):
+            return None
+        self._open_since = self._open_since if is_open else now_s
+        self._asked += 1
+        return self._asked
+
+    def answer(self, number: int, now_s: float) -> None:
+        """Note what a message answers."""
+        if number > self._answered:
+            self._answered, self._open_since = number, now_s
+
+    def is_answered(self, number: int) -> bool:
+        """Whether waiting for this poke is over, since it was answered or never will be."""
+        return self._is_away or self._answered >= number
+
+    def stop(self) -> None:
+        """Note that nobody answers."""
+        self._is_away = True
+
+    def start(self) -> None:
+        """Note that a new process answers, which was not asked anything yet."""
+        self._is_away = False
+        self._answered = self._asked
+
+
+def _program_log() -> Log:
+    import structlog  # which takes a while, and `greenrun measure` does without
+
+    log: Log = structlog.get_logger(__name__)
+    return log

@@ -1,0 +1,106 @@
+"""The lines that a sampler process and its parent exchange: one JSON object each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from greenrun.core.energy.model import Component, Device, Quality, Reading, Vitals
+from greenrun.meters.sampler.packing import packed
+from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a sampler process is to read, given to it as its only argument."""
+
+    kind: str
+    settings: MeterSettings
+    runs_dir: Path
+    state_dir: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a sampler process says: its devices (once, first), a refusal (instead), or what it read.
+
+    `poke` is the last poke that the readings are later than; `trouble` says why there are no readings. `troubles`
+    counts by device and cause what was wrong with readings, since the process began; None: what was said last holds.
+    `vitals` is what devices told anew beside their energy.
+    """
+
+    devices: tuple[Device, ...] | None = None
+    refusal: str | None = None
+    readings: tuple[Reading, ...] = ()
+    poke: int = 0
+    trouble: str | None = None
+    troubles: Mapping[str, Mapping[str, int]] | None = None
+    vitals: Mapping[str, Vitals] = field(default_factory=dict)
+
+
+def pack_request(request: Request) -> str:
+    """Return a request as JSON."""
+    return json.dumps(asdict(request), default=str)
+
+
+def unpack_request(text: str) -> Request:
+    """Return the request that `pack_request` packed."""
+    fields = json.loads(text)
+    settings = fields["settings"]
+    constant = settings["constant"]
+    return Request(
+        kind=fields["kind"],
+        settings=MeterSettings(
+            kinds=tuple(settings["kinds"]),
+            include=tuple(settings["include"]),
+            emulated=EmulatedSettings(**settings["emulated"]),
+            constant=ConstantSettings(**constant) if constant else None,
+            cpu_kinds=tuple(settings["cpu_kinds"]),
+            powercap=Path(settings["powercap"]),
+            external=tuple(_external(each) for each in settings["external"]),
+        ),
+        runs_dir=Path(fields["runs_dir"]),
+        state_dir=Path(fields["state_dir"]),
+    )
+
+
+def _external(fields: Mapping[str, Any]) -> ExternalSettings:
+    file = fields["header_file"]
+    return ExternalSettings(
+        **{**fields, "command": tuple(fields["command"]), "header_file": Path(file) if file else None}
+    )
+
+
+def pack(message: Message) -> bytes:
+    """Return a message as one line."""
+    return packed(message).encode() + b"\n"
+
+
+def unpack(line: bytes) -> Message:
+    """Return the message of one line; raise ValueError for anything else."""
+    try:
+        fields: Mapping[str, Any] = json.loads(line)
+        devices = fields["devices"]
+        return Message(
+            devices=None if devices is None else tuple(_device(each) for each in devices),
+            refusal=fields["refusal"],
+            readings=_readings(fields["readings"]),
+            poke=fields["poke"],
+            trouble=fields["trouble"],
+            troubles=fields["troubles"],
+            vitals={device: Vitals(**told) for device, told in fields["vitals"].items()},
+        )
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc
+
+
+def _device(fields: Mapping[str, Any]) -> Device:
+    return Device(**{**fields, "kind": Component(fields["kind"])})
+
+
+def _readings(rows: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(**{**row, "at": datetime.fromisoformat(row["at"]), "quality": Quality(row["quality"])}) for row in rows
+    )

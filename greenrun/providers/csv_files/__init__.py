@@ -1,0 +1,1 @@
+"""CSV files of intensities, prices and factors."""

@@ -1,0 +1,1 @@
+"""ENTSO-E's Transparency Platform."""

@@ -1,0 +1,155 @@
+"""Read the XML of the ENTSO-E platform: power by kind of generation, or of the load, in quarters of an hour."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import isfinite, nan
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
+from greenrun.core.jobs.durations import parse_instant
+from greenrun.providers.payload import checked
+from greenrun.providers.web import SHOWN, Answer
+
+CELL = timedelta(minutes=15)
+LENGTHS = {"PT15M": CELL, "PT30M": 2 * CELL, "PT60M": 4 * CELL}
+HIGHEST_MW = 2_000_000.0  # above what all of Europe draws
+LOAD = ""  # the kind of what has none
+
+# By the start of each quarter of an hour in MW, negative where that was said; NaN where what was said cannot be.
+Cells = dict[datetime, float]
+
+
+def cell_of(instant: datetime) -> datetime:
+    """Return the start of the quarter of an hour that holds an instant."""
+    return datetime.fromtimestamp(instant.timestamp() // CELL.total_seconds() * CELL.total_seconds(), UTC)
+
+
+def power_of(answer: Answer, area: str, start: datetime, end: datetime, *, used: bool) -> dict[str, Cells]:
+    """Return the power in `[start, end)` by kind of generation (`psrType`), or that of the load under `LOAD`.
+
+    `used` asks for what the area draws; without it, for what is generated there. What draws power in a document of
+    generation (pumps, batteries that charge) is left out. Raise ProviderUnavailable where the platform says that it has
+    nothing, ProviderGarbage where the document is not what greenrun knows.
+    """
+    try:
+        root = _root(answer.body)
+        if _name(root) == "Acknowledgement_MarketDocument":
+            raise ProviderUnavailable(_no_data(root, answer))
+        power = _power(root, area, cell_of(start), end, used)
+    except ValueError as exc:
+        text = answer.redacted(f"greenrun does not use what {answer.source} answered: {exc}")[: 2 * SHOWN]
+        raise ProviderGarbage(text, answer.shown) from None  # the cause may show a key
+    if not power:
+        raise ProviderUnavailable(f"{answer.source} has no power of {area} in its answer; what is known stays in use")
+    return power
+
+
+def _root(body: bytes) -> Element:
+    """Declared entities can be made to grow without bound, or to name files: a body that declares anything is refused.
+
+    It must be UTF-8, whatever it says: in another encoding a declaration would pass unseen.
+    """
+    text = body.decode("utf-8-sig")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it declares a document type, which data do not")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as exc:
+        raise ValueError(f"it is no XML ({exc})") from exc
+
+
+def _no_data(root: Element, answer: Answer) -> str:
+    said = " ".join((root.findtext("{*}Reason/{*}text") or "").split())
+    why = f" ({said[:SHOWN]})" if said else ""
+    return answer.redacted(f"{answer.source} has no data for this question{why}; what is known stays in use")
+
+
+def _power(root: Element, area: str, start: datetime, end: datetime, used: bool) -> dict[str, Cells]:
+    if _name(root) != "GL_MarketDocument":
+        raise ValueError(f"it is a {_name(root)[:40]}, not a GL_MarketDocument")
+    power: dict[str, Cells] = {}
+    for series in root.iterfind("{*}TimeSeries"):
+        is_used = series.find("{*}inBiddingZone_Domain.mRID") is None
+        _check(series, area, is_used)
+        if is_used == used:
+            _add(power.setdefault(LOAD if used else _kind(series), {}), series, start, end)
+    return power
+
+
+def _kind(series: Element) -> str:
+    kind = _text(series, "MktPSRType", "psrType")
+    if not re.fullmatch(r"B\d\d", kind, re.ASCII):
+        raise ValueError(f"psrType {kind!r} is no kind of generation")
+    return kind
+
+
+def _check(series: Element, area: str, is_used: bool) -> None:
+    """Another area's power, or another unit, must not pass."""
+    side = "out" if is_used else "in"
+    for name, expected in ((f"{side}BiddingZone_Domain.mRID", area), ("quantity_Measure_Unit.name", "MAW")):
+        said = _text(series, name)
+        if said != expected:
+            raise ValueError(f"{name} is {said!r}, not {expected!r}")
+
+
+def _add(cells: Cells, series: Element, start: datetime, end: datetime) -> None:
+    curve = series.findtext("{*}curveType", "A01").strip()
+    if curve not in ("A01", "A03"):
+        raise ValueError(f"curveType {curve!r} is none that greenrun knows")
+    for period in series.iterfind("{*}Period"):
+        for at, mw in _steps(period, curve == "A03", start, end):
+            if at in cells and cells[at] != mw:
+                raise ValueError(f"it says both {cells[at]:g} and {mw:g} MW of {at.isoformat()}")
+            cells[at] = mw
+
+
+def _steps(period: Element, repeats: bool, start: datetime, end: datetime) -> Iterator[tuple[datetime, float]]:
+    """Yield what is said of each cell in `[start, end)`; with `repeats`, a position left out is as the one before."""
+    begin, until = (_instant(period, side) for side in ("start", "end"))
+    resolution = _text(period, "resolution")
+    if resolution not in LENGTHS:
+        raise ValueError(f"resolution {resolution!r} is none that greenrun knows")
+    length = LENGTHS[resolution]
+    points = sorted(_point(point, (until - begin) // length) for point in period.iterfind("{*}Point"))
+    if not points:
+        raise ValueError("a Period has no Point")
+    if any(before[0] == after[0] for before, after in pairwise(points)):
+        raise ValueError("a position comes twice in one Period")
+    stops = [begin + (position - 1) * length for position, _ in points[1:]] + [until]
+    for (position, mw), stop in zip(points, stops, strict=True):
+        first = begin + (position - 1) * length
+        at = max(first, start)
+        while at < min(stop if repeats else first + length, end):
+            yield at, mw
+            at += CELL
+
+
+def _point(point: Element, positions: int) -> tuple[int, float]:
+    position, quantity = _text(point, "position"), _text(point, "quantity")
+    if not re.fullmatch(r"[1-9]\d{0,5}", position, re.ASCII) or int(position) > positions:
+        raise ValueError(f"position {position!r} is not in its Period")
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*([eE][+-]?\d{1,4})?|nan|inf(inity)?)", quantity, re.ASCII | re.IGNORECASE):
+        raise ValueError(f"quantity {quantity!r} is not a number")
+    mw = float(quantity)
+    return int(position), mw if isfinite(mw) and abs(mw) <= HIGHEST_MW else nan
+
+
+def _instant(period: Element, side: str) -> datetime:
+    instant = checked(parse_instant(_text(period, "timeInterval", side)))
+    if instant != cell_of(instant):
+        raise ValueError(f"a Period begins or ends at {instant.isoformat()}, within a quarter of an hour")
+    return instant
+
+
+def _text(element: Element, *path: str) -> str:
+    found = element.findtext("/".join(f"{{*}}{name}" for name in path))
+    if found is None or not found.strip():
+        raise ValueError(f"{_name(element)} has no {'.'.join(path)}")
+    return found.strip()
+
+
+def _name(element: Element) -> str:
+    return element.tag.rpartition("}")[2]

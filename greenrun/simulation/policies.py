@@ -1,0 +1,200 @@
+"""The rules by which other schedulers choose a start, so that greenrun can be compared with them on the same jobs.
+
+Each rule looks at one job when it arrives, at the forecast in hand then, and names the instant at which the job is to
+start; none of them reserves GPUs. `dispatch` then starts a job at its instant or, if its GPUs are not free then, as
+soon as they are. Instants are epoch seconds, durations seconds, intensities g/kWh.
+"""
+
+import heapq
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+
+from greenrun.core.carbon.intensity import Floats, Series
+
+DAY_S = 86_400.0
+_TIE = 9  # decimals, in g/kWh, to which means that are equal agree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A job as it came in: what it needs, what it draws in all (watts), and how long its start may be put off."""
+
+    submitted_s: float
+    duration_s: float
+    gpus: int
+    power_w: float
+    max_delay_s: float
+    interruptible: bool = False
+
+    @property
+    def latest_start_s(self) -> float:
+        """The last instant at which it should start, run in one piece."""
+        return self.submitted_s + self.max_delay_s
+
+    @property
+    def latest_end_s(self) -> float:
+        """The last instant at which it should end."""
+        return self.latest_start_s + self.duration_s
+
+
+class Sight(Protocol):
+    """What could be known when: nothing here looks further ahead than the forecast in hand."""
+
+    news_s: Floats
+    """The instants, in order, at which what is known changes: slot edges and issues; shape (n,)."""
+
+    def forecast(self, at_s: float) -> Series:
+        """Return the forecast in hand at an instant, from the slot that holds it on."""
+
+
+Rule = Callable[[Arrival], float]  # the instant at which a job is to start
+
+
+def start_at_once(job: Arrival) -> float:
+    """Do not wait: what a queue without a forecast does."""
+    return job.submitted_s
+
+
+def own_best_window(sight: Sight) -> Rule:
+    """Take the start with the least mean intensity over the job's duration, within its limit, as if it were alone.
+
+    The rule of the Carbon Aware SDK (its best execution time) and of CATS, on step functions: the best start is among
+    those at which the window begins or ends at a slot edge. A window that the forecast does not cover is not known.
+    """
+
+    def choose(job: Arrival) -> float:
+        starts_s, means = _windows(job, sight)
+        if np.isnan(means).all():
+            return job.submitted_s
+        return float(starts_s[np.nanargmin(np.round(means, _TIE))])
+
+    return choose
+
+
+def lowest_slot(sight: Sight) -> Rule:
+    """Start with the single cleanest slot within the limit, however long the job is.
+
+    "Lowest Carbon Slot" of Hanafy et al., "Going Green for Less Green", ASPLOS 2024 (GAIA).
+    """
+
+    def choose(job: Arrival) -> float:
+        forecast = sight.forecast(job.submitted_s)
+        begins_s = np.maximum(forecast.starts_s, job.submitted_s)
+        open_to_it = begins_s <= job.latest_start_s
+        if not open_to_it.any():
+            return job.submitted_s
+        return float(begins_s[open_to_it][np.argmin(np.round(forecast.values[open_to_it], _TIE))])
+
+    return choose
+
+
+def carbon_time(sight: Sight) -> Rule:
+    """Take the start that saves most carbon, against starting at once, per second until the job is complete.
+
+    "Carbon-Time" of Hanafy et al., "Going Green for Less Green", ASPLOS 2024 (GAIA), with the true duration. Between
+    the edges a window's carbon and its completion time are both linear in its start, so their ratio is best at one.
+    """
+
+    def choose(job: Arrival) -> float:
+        starts_s, means = _windows(job, sight)
+        saved = means[0] - np.round(means, _TIE)
+        if np.isnan(saved).all():
+            return job.submitted_s
+        return float(starts_s[np.nanargmax(saved / (starts_s - job.submitted_s + job.duration_s))])
+
+    return choose
+
+
+def threshold(sight: Sight, limit_g_per_kwh: float) -> Rule:
+    """Start as soon as the intensity is at or under a fixed limit, at the latest when the job must."""
+    return _first_clean(sight, lambda forecast: limit_g_per_kwh)
+
+
+def percentile(sight: Sight, percent: float) -> Rule:
+    """Start as soon as the intensity is at or under that percentile of the day ahead, at the latest when the job must.
+
+    After the suspend-resume rule that Souza et al., "Ecovisor", ASPLOS 2023, run their batch jobs by.
+    """
+
+    def limit(forecast: Series) -> float:
+        day = forecast.starts_s < forecast.starts_s[0] + DAY_S
+        return float(np.percentile(forecast.values[day], percent))
+
+    return _first_clean(sight, limit)
+
+
+def dispatch(jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None) -> list[float]:
+    """Return when each job starts: at its wanted instant, or once GPUs are free, those ready longest first.
+
+    A job that needs fewer GPUs than are free passes one that waits for more. `gpus` None means that there are always
+    enough; no job may need more than there are.
+    """
+    if gpus is None:
+        return list(wanted_s)
+    starts_s = [0.0] * len(jobs)
+    order = sorted(range(len(jobs)), key=lambda index: (wanted_s[index], index))
+    ending: list[tuple[float, int]] = []
+    ready: list[int] = []
+    free, following = gpus, 0
+    while following < len(order) or ready:
+        now_s = _next_event(ending, wanted_s[order[following]] if following < len(order) else None)
+        while ending and ending[0][0] <= now_s:
+            free += heapq.heappop(ending)[1]
+        while following < len(order) and wanted_s[order[following]] <= now_s:
+            ready.append(order[following])
+            following += 1
+        waiting = []
+        for index in ready:
+            if jobs[index].gpus > free:
+                waiting.append(index)
+                continue
+            free -= jobs[index].gpus
+            starts_s[index] = now_s
+            heapq.heappush(ending, (now_s + jobs[index].duration_s, jobs[index].gpus))
+        ready = waiting
+    return starts_s
+
+
+def _next_event(ending: Sequence[tuple[float, int]], wanted_s: float | None) -> float:
+    moments = [ending[0][0]] if ending else []
+    return min([*moments, *([] if wanted_s is None else [wanted_s])])
+
+
+def _windows(job: Arrival, sight: Sight) -> tuple[Floats, Floats]:
+    """Return the starts in order, the soonest first, among which the best one is, and the mean over each window."""
+    forecast = sight.forecast(job.submitted_s)
+    edges_s = np.append(forecast.starts_s, forecast.ends_s[-1:])
+    inner = np.concatenate([edges_s, edges_s - job.duration_s])
+    inner = inner[(inner > job.submitted_s) & (inner < job.latest_start_s)]
+    starts_s = np.unique(np.concatenate([[job.submitted_s], inner, [job.latest_start_s]]))
+    return starts_s, forecast.means(starts_s, job.duration_s)
+
+
+def _first_clean(sight: Sight, limit: Callable[[Series], float]) -> Rule:
+    """Start at the first instant at which the slot in hand is at or under `limit` of the forecast in hand."""
+    news_s = [float(at_s) for at_s in sight.news_s]
+    clean_s = [at_s for at_s in news_s if _is_clean(sight.forecast(at_s), at_s, limit)]
+
+    def choose(job: Arrival) -> float:
+        latest_news = bisect_right(news_s, job.submitted_s) - 1
+        if latest_news >= 0 and _holds(clean_s, news_s[latest_news]):
+            return job.submitted_s
+        following = bisect_left(clean_s, job.submitted_s)
+        return min(job.latest_start_s, clean_s[following] if following < len(clean_s) else job.latest_start_s)
+
+    return choose
+
+
+def _holds(ordered: Sequence[float], value: float) -> bool:
+    index = bisect_left(ordered, value)
+    return index < len(ordered) and ordered[index] == value
+
+
+def _is_clean(forecast: Series, at_s: float, limit: Callable[[Series], float]) -> bool:
+    now = forecast.at(datetime.fromtimestamp(at_s, UTC))
+    return now is not None and now <= limit(forecast)

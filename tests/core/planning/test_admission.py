@@ -1,0 +1,138 @@
+"""A submission whose limit cannot be met is refused with the smallest change that would do, and that change does."""
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenrun.core.errors import InvalidJob
+from greenrun.core.jobs.job import ArrayPlace, Job
+from greenrun.core.planning.admission import admit, admit_each
+from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from tests.core.build import SLOT, T0, grid, job
+
+CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
+
+
+def situation(*jobs: object, gpus: int = 1, **more: object) -> Situation:
+    devices = tuple(f"gpu{i}" for i in range(gpus))
+    return Situation(now=T0, jobs=tuple(jobs), devices=devices, forecast=grid(CLEAN_AT_THREE), **more)  # type: ignore[arg-type]
+
+
+def admit_one(asked: Situation, new: Job) -> tuple[Plan, Placement | Waiting]:
+    planned, (place,) = admit(asked, [new])
+    return planned, place
+
+
+def array(size: int, **spec: object) -> list[Job]:
+    return [job(key, array=ArrayPlace(key="a", index=key, size=size), **spec) for key in range(1, size + 1)]  # type: ignore[arg-type]
+
+
+def suggested(refusal: InvalidJob) -> datetime:
+    found = re.search(r"--finish-by (\S+)", str(refusal))
+    assert found
+    return datetime.fromisoformat(found[1])
+
+
+def test_a_start_at_once_that_would_break_a_promise_is_refused_and_one_that_gives_way_is_not() -> None:
+    promised = job(1, finish_by=T0 + 8 * SLOT)
+    with pytest.raises(InvalidJob, match="would make job 1 miss its finish-by"):
+        admit_one(situation(promised), job(2, slots=20, start_now=True))
+    assert not admit_one(situation(promised), job(2, slots=20))[0].placement(1).late  # type: ignore[union-attr]
+    assert admit_one(situation(job(1)), job(2, slots=20, start_now=True))[1].start == T0  # type: ignore[union-attr]
+
+
+def test_a_job_that_fits_is_told_its_place() -> None:
+    _, place = admit_one(situation(), job(1, finish_by=T0 + 4 * SLOT))
+    assert isinstance(place, Placement)
+    assert place.start == T0 + 3 * SLOT
+
+
+def test_more_gpus_than_exist_are_refused() -> None:
+    with pytest.raises(InvalidJob, match="needs 3 GPUs and this machine has 1"):
+        admit_one(situation(), job(1, gpus=3))
+
+
+def test_a_finish_by_before_the_soonest_end_is_refused_with_the_soonest_end_and_the_longest_duration() -> None:
+    with pytest.raises(InvalidJob) as refused:
+        admit_one(situation(), job(1, slots=2, finish_by=T0 + SLOT))
+    assert suggested(refused.value) == T0 + 2 * SLOT + timedelta(seconds=61)  # with a minute to follow the advice
+    assert "--duration of at most 29m" in str(refused.value)
+
+
+def test_a_finish_by_behind_a_running_job_is_refused_with_an_end_that_is_then_accepted() -> None:
+    asked = situation(busy={"gpu0": T0 + SLOT})
+    with pytest.raises(InvalidJob) as refused:
+        admit_one(asked, job(1, finish_by=T0 + SLOT))
+    _, place = admit_one(asked, job(1, finish_by=suggested(refused.value)))
+    assert isinstance(place, Placement)
+    assert not place.late
+
+
+def test_a_new_job_may_not_make_an_accepted_one_late() -> None:
+    accepted = job(1, slots=2, finish_by=T0 + 2 * SLOT)
+    with pytest.raises(InvalidJob):
+        admit_one(situation(accepted), job(2, slots=1, finish_by=T0 + SLOT))
+
+
+def test_a_max_delay_that_cannot_be_kept_is_accepted_and_the_job_starts_as_soon_as_it_can() -> None:
+    _, place = admit_one(situation(busy={"gpu0": T0 + 2 * SLOT}), job(1, max_delay=SLOT))
+    assert isinstance(place, Placement)
+    assert (place.start, place.late) == (T0 + 2 * SLOT, True)
+
+
+accepted = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=4)
+
+
+@settings(max_examples=80, deadline=None)
+@given(accepted, st.integers(1, 4), st.integers(1, 8))
+def test_the_suggested_change_is_always_accepted(queue: list[tuple[int, int]], slots: int, limit: int) -> None:
+    jobs = []
+    for length, slack in queue:
+        new = job(len(jobs) + 1, slots=length, finish_by=T0 + (length + slack) * SLOT)
+        try:
+            admit_one(situation(*jobs), new)
+        except InvalidJob:
+            continue
+        jobs.append(new)
+    newest = job(len(jobs) + 1, slots=slots, finish_by=T0 + limit * SLOT)
+    try:
+        admit_one(situation(*jobs), newest)
+    except InvalidJob as refused:
+        later = suggested(refused)
+        assert later > T0 + limit * SLOT - timedelta(seconds=1)
+        admit_one(situation(*jobs), job(len(jobs) + 1, slots=slots, finish_by=later))
+
+
+def test_a_promised_finish_by_is_not_broken_by_a_later_job_that_only_bounds_its_delay() -> None:
+    promised = job(1, slots=2, finish_by=T0 + 3 * SLOT)
+    pushy = job(2, slots=4, max_delay=timedelta(0))
+    planned, place = admit_one(situation(promised), pushy)
+    assert isinstance(place, Placement)
+    assert (planned.placement(1).late, place.late) == (False, True)  # type: ignore[union-attr]
+
+
+def test_a_job_without_gpus_is_refused_where_no_cpu_slot_is_configured() -> None:
+    with pytest.raises(InvalidJob, match="cpu_slots is 0"):
+        admit_one(situation(cpu_slots=0), job(1, gpus=0))
+
+
+@settings(deadline=None, max_examples=20)
+@given(size=st.integers(1, 5), gpus=st.integers(1, 3))
+def test_an_array_that_is_refused_is_accepted_whole_with_the_finish_by_that_was_suggested(size: int, gpus: int) -> None:
+    asked = situation(gpus=gpus)
+    needed = -(-size // gpus)
+    with pytest.raises(InvalidJob) as refused:
+        admit_each(asked, array(size, finish_by=T0 + (needed - 0.5) * SLOT))
+    places = admit_each(asked, array(size, finish_by=suggested(refused.value)))
+    assert [isinstance(place, Placement) and place.late for place in places] == [False] * size
+
+
+def test_jobs_are_admitted_in_order_beside_those_before_them() -> None:
+    jobs = [*array(2), job(3, finish_by=T0 + 8 * SLOT), job(4, finish_by=T0 + 8 * SLOT)]
+    places = admit_each(situation(), jobs)
+    assert [place.job_id for place in places] == [1, 2, 3, 4]
+    with pytest.raises(InvalidJob, match="cannot finish by"):
+        admit_each(situation(), [*jobs, *[job(key, slots=3, finish_by=T0 + 8 * SLOT) for key in (5, 6)]])

@@ -1,0 +1,70 @@
+"""The bound for jobs that may be suspended is what filling the cheapest time costs, and is asked for once."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from greenrun.core.planning.costing import cheapest_suspended
+from greenrun.core.planning.planner import plan
+from greenrun.core.planning.preemption_bound import least_suspended_g
+from greenrun.core.planning.problem import problem_of
+from tests.core.build import SLOT, T0, grid, job
+from tests.core.situations import holed, situation
+
+APART = {"interruptible": True, "min_run": timedelta(0), "restart_cost": timedelta(0)}
+values = st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=8, max_size=8)
+prices = st.lists(st.integers(0, 5).map(lambda v: v / 100), min_size=8, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(values, prices, st.integers(1, 8 * 30), st.integers(0, 8 * 30), st.integers(0, 29))
+def test_free_restarts_leave_the_sum_of_the_cheapest_minutes(
+    values: list[float], paid: list[float], work: int, slack: int, off: int
+) -> None:
+    now = T0 + timedelta(minutes=off)
+    own = job(1, duration=timedelta(minutes=work), submitted=now, max_delay=timedelta(minutes=slack), **APART)
+    problem = problem_of(situation([own], values, now=now), [own], grid(values))
+    cells = len(problem.knots_s) - 1
+    per_s = np.zeros((len(problem.pools), cells))
+    per_s[0] = (paid * 3)[:cells]
+    minutes = sorted(
+        values[(off + at) // 30] / 60 + paid_g * 60
+        for at in range(work + slack)
+        if off + at < 240
+        for paid_g in [float(per_s[0][np.searchsorted(problem.knots_s, now.timestamp() + 60 * at, side="right") - 1])]
+    )
+    if len(minutes) < work:
+        return
+    assert least_suspended_g(problem, per_s) == pytest.approx(sum(minutes[:work]))
+
+
+def test_time_of_which_nothing_is_known_is_not_run_in() -> None:
+    own = job(1, slots=2, max_delay=4 * SLOT, **APART)
+    known = holed([400.0, None, 100.0, None, 200.0, 300.0])
+    problem = problem_of(situation([own], [], forecast=known), [own], known)
+    unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    assert least_suspended_g(problem, unpriced) == pytest.approx((100 + 200) / 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values, st.lists(st.tuples(st.integers(1, 4), st.integers(0, 8)), min_size=1, max_size=4))
+def test_with_gpus_for_all_and_free_restarts_the_plan_is_at_its_bound(
+    values: list[float], asked: list[tuple[int, int]]
+) -> None:
+    jobs = [job(n, slots=slots, max_delay=wait * SLOT, **APART) for n, (slots, wait) in enumerate(asked, 1)]
+    made = plan(situation(jobs, [*values, *values], gpus=4))
+    assert made.expected_g == pytest.approx(made.bound_g)
+
+
+def test_at_the_same_prices_jobs_are_not_asked_again() -> None:
+    own = job(1, slots=2, max_delay=4 * SLOT, **APART)
+    seen = grid([400.0, 100.0, 300.0, 200.0, 500.0, 600.0])
+    problem = problem_of(situation([own], [], forecast=seen), [own], seen)
+    prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    found = cheapest_suspended(problem, prices)
+    assert cheapest_suspended(problem, prices.copy()) is found
+    prices[0, 1] = 1.0
+    assert cheapest_suspended(problem, prices) != found

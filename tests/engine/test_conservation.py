@@ -1,0 +1,39 @@
+"""In the books of a day, what runs used and what nobody used is what the devices used, however it is added up."""
+
+import tempfile
+from math import fsum
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from greenrun.core.jobs.job import JobSpec
+from greenrun.store import Store
+from tests.engine.test_emissions_invariance import BEATS, DAY, JOBS, Beat, _tick_through
+from tests.world import T0, World, open_store
+
+
+def counted(store: Store, name: str) -> float:
+    """Return a counter's sum over all its labels."""
+    return fsum(value for (counter, _), value in store.counters().items() if counter == name)
+
+
+@settings(max_examples=3, deadline=None)
+@given(jobs=JOBS, beat=BEATS)
+def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], beat: Beat) -> None:
+    """Slices, runs, counters and the devices' own meters agree to a billionth, over ticks, restarts and gaps."""
+    world = World(DAY)
+    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
+        ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
+        _tick_through(world, store, beat)
+        runs = [run.id for rows in store.runs(ids).values() for run in rows]
+        of_runs = fsum(total.energy_j or 0.0 for total in store.run_totals(runs).values())
+        slices = [entry.slice for entry in store.entries(limit=10_000)]
+        of_nobody = fsum(piece.energy_j or 0.0 for piece in slices if piece.run_id is None)
+        of_devices = fsum(mark.energy_j for mark in store.marks().values())
+        assert of_runs > 0
+        assert of_runs + of_nobody == pytest.approx(of_devices, rel=1e-9)
+        assert fsum(piece.energy_j or 0.0 for piece in slices) == pytest.approx(of_devices, rel=1e-9)
+        assert counted(store, "greenrun_job_energy_joules_total") == pytest.approx(of_runs, rel=1e-9)
+        assert counted(store, "greenrun_unattributed_energy_joules_total") == pytest.approx(of_nobody, rel=1e-9)
+        assert counted(store, "greenrun_energy_joules_total") == pytest.approx(of_devices, rel=1e-9)

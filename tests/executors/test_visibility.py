@@ -1,0 +1,43 @@
+"""A run sees the GPUs that it holds and no others, whoever made them."""
+
+import pytest
+
+from greenrun.core.energy.model import Device
+from greenrun.executors.visibility import visible
+
+NVIDIA = [
+    Device(id=f"GPU-{name}", index=index, model="", source="nvml", vendor="nvidia") for index, name in enumerate("ab")
+]
+UUIDS = ["GPU-00000000000000a1", "GPU-00000000000000b2"]
+AMD = [Device(id=name, index=index, model="", source="amd", vendor="amd") for index, name in enumerate(UUIDS)]
+NAMELESS = Device(id="abff74a1-0000-1000-80f3-000000000002", index=2, model="", source="amd", vendor="amd")
+ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+@pytest.mark.parametrize("devices", [NVIDIA, []], ids=["told", "not told"])
+def test_nvidias_are_named_by_uuid_and_nothing_is_said_to_roc(devices: list[Device]) -> None:
+    assert visible(["GPU-b", "GPU-a"], devices) == {"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a", **ORDER}
+
+
+def test_amds_are_named_by_uuid_to_rocm_and_counted_from_0_to_hip_which_sees_only_those() -> None:
+    assert visible([UUIDS[1]], AMD) == {
+        "ROCR_VISIBLE_DEVICES": UUIDS[1], "HIP_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "0", **ORDER,
+    }  # fmt: skip
+    both = visible(UUIDS, AMD)
+    assert (both["ROCR_VISIBLE_DEVICES"], both["HIP_VISIBLE_DEVICES"]) == (",".join(UUIDS), "0,1")
+
+
+def test_one_without_a_uuid_that_rocm_takes_is_named_by_its_index() -> None:
+    assert visible([NAMELESS.id, UUIDS[0]], [*AMD, NAMELESS])["ROCR_VISIBLE_DEVICES"] == f"2,{UUIDS[0]}"
+
+
+def test_a_run_without_gpus_sees_none_of_anybodys() -> None:
+    assert visible([], [*AMD, *NVIDIA]) == {
+        "ROCR_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "-1", "CUDA_VISIBLE_DEVICES": "", **ORDER,
+    }  # fmt: skip
+
+
+def test_on_a_host_of_both_each_is_named_to_its_own() -> None:
+    assert visible([UUIDS[0], "GPU-a"], [*AMD, *NVIDIA]) == {
+        "ROCR_VISIBLE_DEVICES": UUIDS[0], "HIP_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "GPU-a", **ORDER,
+    }  # fmt: skip

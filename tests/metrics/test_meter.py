@@ -1,0 +1,48 @@
+"""How well the GPUs can be read is told from memory, for GPUs alone."""
+
+from greenrun.core.energy.model import DeviceHealth, MeterHealth
+from greenrun.meters.gpu.accumulator import Trouble
+from tests.metrics.test_metrics import Scrape
+from tests.test_docs import text
+
+POOR = MeterHealth(
+    devices=(
+        DeviceHealth(device="GPU-1", is_up=False, gap_s=7.5, troubles={"rebased": 2, "gap": 1}),
+        DeviceHealth(device="cpu-0", is_up=False, gap_s=7.5, troubles={"gap": 1}),
+    ),
+    restarts=3,
+)
+
+
+def test_a_gpu_that_cannot_be_read_is_down_and_its_troubles_are_told_by_cause() -> None:
+    scrape = Scrape()
+    scrape.scheduler.readable = POOR
+    assert scrape.value("greenrun_gpu_up", gpu_uuid="GPU-1") == 0.0
+    assert scrape.value("greenrun_gpu_gap_seconds_total", gpu_uuid="GPU-1") == 7.5
+    told = {cause: scrape.value("greenrun_gpu_read_errors_total", gpu_uuid="GPU-1", cause=cause) for cause in Trouble}
+    assert told == {**dict.fromkeys(Trouble), Trouble.REBASED: 2.0, Trouble.GAP: 1.0}
+    assert scrape.value("greenrun_sampler_restarts_total") == 3.0
+
+
+def test_no_gpu_is_invented_of_another_device_and_no_lag_of_a_meter_that_never_told() -> None:
+    scrape = Scrape()
+    scrape.scheduler.readable = POOR
+    assert scrape.value("greenrun_gpu_up", gpu_uuid="cpu-0") is None
+    assert scrape.value("greenrun_sampler_lag_seconds") is None
+
+
+def test_every_cause_of_trouble_is_documented() -> None:
+    assert [cause for cause in Trouble if f"`{cause}`" not in text("docs/metrics.md")] == []
+
+
+FIGURES = {
+    "greenrun_gpu_power_watts": 250.0, "greenrun_gpu_power_limit_watts": 700.0, "greenrun_gpu_utilization_ratio": 0.9,
+    "greenrun_gpu_memory_used_bytes": float(1 << 30), "greenrun_gpu_temperature_celsius": 61.0,
+}  # fmt: skip
+
+
+def test_what_a_gpu_tells_beside_its_energy_is_told_as_long_as_it_is_known() -> None:
+    scrape = Scrape()
+    assert {name: scrape.value(name, gpu_uuid="GPU-1") for name in FIGURES} == FIGURES
+    scrape.scheduler.readable = POOR
+    assert {name: scrape.value(name, gpu_uuid="GPU-1") for name in FIGURES} == dict.fromkeys(FIGURES)
