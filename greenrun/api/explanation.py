@@ -6,9 +6,8 @@ from datetime import timedelta
 from greenrun.api.schemas import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import Standing
 from greenrun.core.carbon.intensity import Rung
-from greenrun.core.jobs.job import FINISHED, DurationSource, Job, JobSpec, State
+from greenrun.core.jobs.job import FINISHED, DurationSource, Event, Job, JobSpec, State
 from greenrun.core.planning.explain import duration_text, grams_text, mass_text, time_text
-from greenrun.engine.ports import Event
 
 _DURATION = {
     DurationSource.GIVEN: "as its user said",

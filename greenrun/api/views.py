@@ -23,10 +23,10 @@ from greenrun.core.carbon.fallback import Standing
 from greenrun.core.energy.ledger import Entry, Priced, Total
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.anomalies import Spell
-from greenrun.core.jobs.job import LIVE, Job, Run, State
+from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import Placement, Plan
-from greenrun.engine.ports import Event, Store
+from greenrun.engine.ports import Store
 
 
 def job_views(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:

@@ -4,7 +4,6 @@ They are structural: an adapter matches by its methods. Every write of the store
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
 from greenrun.core.energy.model import Device, Mark, Reading, Slice
 from greenrun.core.jobs.anomalies import Sign, Spell
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.job import Anomaly, Event, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.status import EndedBy as EndedBy
 from greenrun.core.jobs.status import Phase as Phase
@@ -79,19 +78,6 @@ class Meter(Protocol):
 
         The last reading of each device is as fresh as it can be had at once; the call never waits for a hung driver.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One change, with who and when. `detail` holds short facts, never secrets."""
-
-    id: int
-    at: datetime
-    actor: str
-    kind: str
-    job_id: int | None
-    run_id: int | None
-    detail: Mapping[str, object]
 
 
 class Store(Protocol):

@@ -8,9 +8,8 @@ from typing import Any
 
 from greenrun.core.errors import InvalidTransition, JobNotFound, StoreError
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import FINISHED, TRANSITIONS, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.job import FINISHED, TRANSITIONS, Event, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
-from greenrun.engine.ports import Event
 from greenrun.simulation.memory_grid import GridMemory
 from greenrun.simulation.memory_runs import UnwatchedRuns
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from greenrun.store.baselines import Baselines
 from greenrun.store.books import Books
@@ -18,9 +18,6 @@ from greenrun.store.reach import Reach, Reaches
 from greenrun.store.running import RunningTotals
 from greenrun.store.runs import Runs
 from greenrun.store.watching import Watching
-
-if TYPE_CHECKING:
-    from greenrun.engine import ports
 
 __all__ = ["Reach", "Store"]
 
@@ -54,9 +51,3 @@ class Store(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-if TYPE_CHECKING:
-
-    def _satisfies_the_port(store: Store) -> ports.Store:
-        return store

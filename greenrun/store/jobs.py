@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, select, update
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.jobs.job import FINISHED, Job, JobSpec, State
+from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, State
 from greenrun.core.jobs.reasons import Reason
-from greenrun.engine.ports import Event
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.journal import FINISHED_JOBS, SUBMITTED, Change, count, key, move_job, record

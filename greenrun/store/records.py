@@ -12,6 +12,7 @@ from greenrun.core.jobs.job import (
     ArrayPlace,
     Dependency,
     DurationSource,
+    Event,
     Job,
     JobSpec,
     Outcome,
@@ -19,7 +20,6 @@ from greenrun.core.jobs.job import (
     State,
 )
 from greenrun.core.jobs.reasons import Reason, ReasonCode
-from greenrun.engine.ports import Event
 
 _DURATIONS = ("duration", "time_limit", "max_delay", "grace", "min_run", "restart_cost")  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)

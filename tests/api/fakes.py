@@ -19,10 +19,9 @@ from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHea
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.jobs.anomalies import Spell
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Placement, Plan
-from greenrun.engine.ports import Event
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources

@@ -260,3 +260,16 @@ class Run:
     def label(self) -> str:
         """`JOB.NUMBER`, as people and logs name it."""
         return f"{self.job_id}.{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change, with who and when. `detail` holds short facts, never secrets."""
+
+    id: int
+    at: datetime
+    actor: str
+    kind: str
+    job_id: int | None
+    run_id: int | None
+    detail: Mapping[str, object]
