@@ -19,7 +19,7 @@ demo: $(STAMP)  ## Watch a compressed day on an emulated machine, in about a min
 	@$(BIN)/greenrun demo
 
 test: $(STAMP)  ## Pass every test that this machine can run; the others are skipped with the reason
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(STAMP)  ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .

@@ -1,10 +1,12 @@
 """What holds for every test: nothing leaves this machine, and no process is left behind."""
 
 import ctypes
+import importlib
 import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,8 +15,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.sampling import EFFORT, SEED
+
 SHARED = Path(__file__).parents[2] / "shared"
 PR_SET_CHILD_SUBREAPER = 36
+MOST_WORKERS = 16
 END_LIMIT_S = 5.0  # what is ending by itself may take so long
 
 
@@ -31,6 +36,33 @@ def absent(reason: str) -> NoReturn:
     if os.environ.get("GREENRUN_REQUIRE_ALL") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Let hypothesis draw by the same seed as everything else, on every worker of xdist."""
+    if config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(SEED)
+
+
+def pytest_report_header() -> str:
+    """Say how to repeat this run."""
+    return _repeat()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say so at the end too, where somebody looks who reads a long log."""
+    terminalreporter.write_line(_repeat())
+
+
+def _repeat() -> str:
+    return f"seed {SEED}, effort {EFFORT.name.lower()} (GREENRUN_TEST_SEED={SEED} draws the same again)"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return a worker for every core that this process may use, and one more: many tests wait for other processes."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,6 +101,29 @@ def _is_here(host: str | bytes) -> bool:
         return ip_address(name.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _new_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let a new store begin as a copy of one that was migrated once: migrating takes 50 ms."""
+    if "greenrun.store" not in sys.modules:  # no test that was collected opens one
+        yield
+        return
+    store = importlib.import_module("greenrun.store")
+    migrate, create = store.migrate, importlib.import_module("greenrun.store.database").create
+    template = tmp_path_factory.mktemp("template") / "greenrun.db"
+    migrate(template)
+    migrated = template.read_bytes()
+
+    def copied(path: Path) -> None:
+        if not path.exists():
+            create(path)
+            path.write_bytes(migrated)
+        migrate(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "migrate", copied)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
