@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from greenrun.cli import chart, judged, planned, text
-from greenrun.cli import plot as plots
+from greenrun.charts import terminal
+from greenrun.cli import judged, planned, text
 from greenrun.cli.clock import local_zone
 from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
 from greenrun.cli.tables import print_table, terminal_width
@@ -64,18 +64,18 @@ def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
 def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: datetime) -> None:
     rows = answer["placements"][:_MAX_BARS]
     bars = [
-        chart.Bar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"]), planned.pieces(row))
+        terminal.GanttBar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"]), planned.pieces(row))
         for row in rows
     ]
     start, end = min(now, min(bar.start for bar in bars)), max(bar.end for bar in bars)
     width = max(20, min(terminal_width() - 10, 100))
-    strip = chart.strip(_steps(forecast), start, end, width)
+    strip = terminal.strip(_steps(forecast), start, end, width)
     short = end - start < timedelta(minutes=5)
     first, last = (text.clock_text(at, now, seconds=short) for at in (start, end))
     print(" " * 8 + first + last.rjust(width - len(first)))
     if strip.strip():
         print(f" g/kWh  {strip}")
-    for line in chart.gantt_lines(bars, start, end, width):
+    for line in terminal.gantt_lines(bars, start, end, width):
         print(line)
     print()
 
@@ -155,25 +155,25 @@ def _absence(answer: Mapping[str, Any]) -> str:
 
 
 def _forecast_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
-    return chart.forecast_lines(chart.merged(_steps(answer)), max(10, min(width - 36, _MAX_CHART)))
+    return terminal.forecast_lines(terminal.merged(_steps(answer)), max(10, min(width - 36, _MAX_CHART)))
 
 
 def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
     steps = _steps(answer)
     slots = [slot for slot in answer.get("slots") or () if slot["g_per_kwh"] is not None]
-    window = plots.cleanest(steps)
+    window = terminal.cleanest(steps)
     marked = (
         [f"▲ the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"]
         if window
         else []
     )
     estimated = [slot.get("kind") == "estimated" for slot in slots]
-    return [*plots.plot_lines(steps, estimated, min(width, _PLOT_WIDTH), local_zone()), *marked]
+    return [*terminal.plot_lines(steps, estimated, min(width, _PLOT_WIDTH), local_zone()), *marked]
 
 
-def _steps(answer: Mapping[str, Any]) -> list[chart.Step]:
+def _steps(answer: Mapping[str, Any]) -> list[terminal.Step]:
     return [
-        chart.Step(text.instant(slot["start"]), text.instant(slot["end"]), slot["g_per_kwh"])
+        terminal.Step(text.instant(slot["start"]), text.instant(slot["end"]), slot["g_per_kwh"])
         for slot in answer.get("slots") or ()
         if slot["g_per_kwh"] is not None
     ]

@@ -82,7 +82,7 @@ def simulate(
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the comparison: .html, .svg or .png."),
+        typer.Option("--plot", metavar="FILE", help="Draw the comparison: an .html page."),
     ] = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -151,17 +151,16 @@ def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
 
 
 def _write_plot(path: Path, case: "Case", found: "Comparison", policies: "Sequence[Policy]") -> None:
-    """Write the picture whole, or leave what was there."""
+    """Write the page whole, or leave what was there."""
     from greenrun.simulation.output import write_whole
-    from greenrun.simulation.page import FORMS
-    from greenrun.simulation.picture import Row, Shown
+    from greenrun.simulation.page import Row, Shown, page
 
     rows = [
         Row(name=policy.name, what=policy.what, cells=dict(zip(_COLUMNS[1:], _row(policy, found)[1:], strict=True)))
         for policy in policies
     ]
     shown = Shown(case=case, found=found, rows=rows, bound=_bound(found))
-    write_whole(path, FORMS[path.suffix.lower()](shown))
+    write_whole(path, page(shown))
 
 
 def _document(case: "Case", found: "Comparison", left_out: Mapping[str, int], wall_s: float) -> dict[str, Any]:

@@ -1,101 +1,161 @@
-"""The picture of a comparison as a file: SVG, a page that stands alone, or PNG by way of an optional library."""
+"""A comparison as a page for the browser: the grid, the GPUs in use under each policy, and what each emitted."""
 
-from collections.abc import Callable, Mapping
-from html import escape
-from importlib import import_module
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+from greenrun.charts import browser
+from greenrun.charts.steps import Steps, Stretch, intensity_steps
 from greenrun.core.errors import Problem
-from greenrun.simulation.picture import Row, Shown, draw
+from greenrun.simulation.case import Case
+from greenrun.simulation.compare import Comparison
+from greenrun.simulation.figures import Schedule
+from greenrun.simulation.policies import Arrival
+from greenrun.simulation.rules import GREENRUN
 
-_PNG_WIDTH = 1920  # twice the picture's own, for screens with dense pixels
-_FIELD = "--plot"
+_MOST_STEPS = 600  # in one curve: more are too narrow to be seen
+_CLEAN = 1 / 3  # the share of the time whose hours are marked as the cleanest
+_HOUR_S = 3600
 
-_STYLE = """
-:root { color-scheme: light dark }
-body { margin: 2rem auto; max-width: 992px; padding: 0 1rem; background: #ffffff; color: #1f2328;
-  font: 15px/1.5 system-ui, sans-serif }
-h1 { font-size: 1.4rem; font-weight: 600 } figure { margin: 0; overflow-x: auto }
-figure svg { max-width: 100%; min-width: 640px; height: auto; display: block }
-.table { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding: .5rem 0 }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid #d1d9e0; text-align: right; white-space: nowrap }
-th:first-child, td:last-child, th:last-child { text-align: left } th { font-weight: 600 }
-td:last-child { white-space: normal; min-width: 16rem }
-p { color: #59636e }
-@media (prefers-color-scheme: dark) {
-body { background: #0d1117; color: #e6edf3 } th, td { border-color: #2d343d } p { color: #9da7b3 } }
-"""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A policy as people read it: what it does, and each of its figures as text by the name of its column."""
+
+    name: str
+    what: str
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, "" when that is unknown."""
+
+    case: Case
+    found: Comparison
+    rows: Sequence[Row]
+    bound: str
+
+    @property
+    def title(self) -> str:
+        """What was simulated, in one line."""
+        gpus = "as many GPUs as are needed" if self.case.gpus is None else f"{self.case.gpus} GPUs"
+        return f"{len(self.case.jobs)} jobs on {gpus}"
+
+    @property
+    def span_s(self) -> Stretch:
+        """From the start of the simulation to the last end under any policy, in epoch seconds."""
+        ends_s = [pieces[-1][1] for schedule in self.found.schedules.values() for pieces in schedule.pieces if pieces]
+        start_s = self.case.start.timestamp()
+        return start_s, max([start_s + 60, *ends_s])
+
+    @property
+    def span(self) -> str:
+        """That span as text."""
+        start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in self.span_s)
+        return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def summary(self) -> str:
+        """Everything the charts say, in sentences: for those who do not see them."""
+        told = [f"{row.name}: {row.cells['CO2e']} CO2e, saving {row.cells['saving']}, {row.cells['late']} late"
+                for row in self.rows]  # fmt: skip
+        return ". ".join([f"{self.title}, {self.span}", *told, *([self.bound] if self.bound else [])]) + "."
 
 
 def page(shown: Shown) -> str:
-    """Return one HTML page with the picture and its figures as a table; it asks nothing of the network."""
-    heads = ["policy", *shown.rows[0].cells, "what it does"]
+    """Return one HTML page with the charts and their figures as a table; it asks nothing of the network."""
+    table = browser.Table(
+        caption="The policies side by side",
+        heads=("policy", *shown.rows[0].cells, "what it does"),
+        rows=[(row.name, *row.cells.values(), row.what) for row in shown.rows],
+    )
     bound = f"; {shown.bound}" if shown.bound else ""
-    columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>greenrun simulate: {escape(shown.title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>greenrun simulate</h1>
-<figure>
-{draw(shown)}</figure>
-<div class="table">
-<table>
-<caption>The policies side by side</caption>
-<thead><tr>{columns}</tr></thead>
-<tbody>
-{"".join(map(_line, shown.rows))}</tbody>
-</table>
-</div>
-<p>Savings are against starting each job as soon as GPUs are free{escape(bound)}.</p>
-</main>
-</body>
-</html>
-"""
+    return browser.page(
+        title=f"greenrun simulate: {shown.title}", heading=f"greenrun simulate: {shown.title}", lines=[shown.span],
+        charts=[time_chart(shown), emissions_chart(shown)], tables=[table],
+        notes=[f"Savings are against starting each job as soon as GPUs are free{bound}."],
+    )  # fmt: skip
 
 
-def png(shown: Shown) -> bytes:
-    """Return the picture as PNG; it needs the library that `plot_problems` asks for."""
-    drawn: bytes = import_module("cairosvg").svg2png(bytestring=draw(shown).encode(), output_width=_PNG_WIDTH)
-    return drawn
+def time_chart(shown: Shown) -> browser.Chart:
+    """Return the grid and below it the GPUs in use under each policy, over one axis of time."""
+    case, span_s = shown.case, shown.span_s
+    grid = intensity_steps(case.measured, *span_s).coarser(_MOST_STEPS)
+    used = {
+        name: gpu_steps(schedule, case.jobs, *span_s).coarser(_MOST_STEPS)
+        for name, schedule in shown.found.schedules.items()
+    }
+    most = max([curve.top for curve in used.values()] + [case.gpus or 0])
+    limit = None if case.gpus is None else browser.Mark(value=case.gpus, name=f"the {case.gpus} GPUs there are")
+    panels = [browser.Panel(
+        heading="Carbon intensity", what=_means([grid, *used.values()]), unit="g CO2e/kWh", top=grid.top, height=130,
+        layers=[browser.Layer(steps=grid, colour=browser.GREY)],
+    )]  # fmt: skip
+    panels += [browser.Panel(
+        heading=row.name, what=f"{row.what}; mean delay {row.cells['mean delay']}", unit="GPUs in use", top=most,
+        limit=limit, height=90,
+        layers=[browser.Layer(steps=used[row.name], colour=_colour(row.name), opacity=0.8)],
+    ) for row in shown.rows]  # fmt: skip
+    return browser.step_panels(
+        panels, id="over-time", said=shown.summary, shaded=list(grid.lowest(_CLEAN)),
+        shade="the cleanest third of this time",
+    )  # fmt: skip
 
 
-FORMS: Mapping[str, Callable[[Shown], str | bytes]] = {".html": page, ".svg": draw, ".png": png}
+def emissions_chart(shown: Shown) -> browser.Chart:
+    """Return the emissions of the policies as bars from 0, with the bound that none can pass."""
+    grams = {name: figures.emissions_g for name, figures in shown.found.figures.items()}
+    most_g = max(value or 0.0 for value in grams.values())
+    per_g, unit = browser.mass_unit(most_g)
+    bars = [
+        browser.Bar(
+            label=row.name, parts=(None if grams[row.name] is None else (grams[row.name] or 0.0) / per_g,),
+            told=f"{row.cells['CO2e']}, saving {row.cells['saving']}, {row.cells['late']} late",
+            colour=_colour(row.name),
+        )
+        for row in shown.rows
+    ]  # fmt: skip
+    bound_g = shown.found.bound_g
+    is_drawn = bound_g is not None and bound_g <= most_g  # above, no schedule here keeps every limit
+    return browser.bars_by_group(
+        bars, id="emissions", title="Emissions by policy", unit=f"{unit} CO2e",
+        mark=browser.Mark(value=bound_g / per_g, name=shown.bound) if bound_g is not None and is_drawn else None,
+    )  # fmt: skip
+
+
+def gpu_steps(schedule: Schedule, jobs: tuple[Arrival, ...], start_s: float, end_s: float) -> Steps:
+    """Return the GPUs in use from `start_s` to `end_s`, between which all pieces lie."""
+    rows = zip(schedule.pieces, jobs, strict=True)
+    used = np.array([(begin, stop, job.gpus) for pieces, job in rows for begin, stop in pieces]).reshape(-1, 3)
+    moments_s = np.concatenate([[start_s, end_s], used[:, 0], used[:, 1]])
+    edges_s, places = np.unique(moments_s, return_inverse=True)
+    changes = np.bincount(places, weights=np.concatenate([[0, 0], used[:, 2], -used[:, 2]]))
+    return Steps(edges_s=edges_s, values=np.round(np.cumsum(changes)[:-1]))
 
 
 def plot_problems(path: str) -> list[Problem]:
-    """Return what keeps a picture from being written to this path, or nothing."""
-    ending, folder = Path(path).suffix.lower(), Path(path).absolute().parent
-    problems = []
-    if ending not in FORMS:
-        problems.append(f"'{path}' ends in none of {', '.join(FORMS)}, which tell what to draw")
+    """Return what keeps a page from being written to this path, or nothing."""
+    folder, problems = Path(path).absolute().parent, []
+    if Path(path).suffix.lower() != ".html":
+        problems.append(f"'{path}' does not end in .html, and only .html is drawn; its charts can be saved as PNG")
     if not folder.is_dir():
         problems.append(f"{folder} is not a folder")
     elif Path(path).is_dir():
         problems.append(f"{path} is a folder, not a file")
-    if ending == ".png":
-        problems += _png_problems()
-    return [Problem(field=_FIELD, message=message) for message in problems]
+    return [Problem(field="--plot", message=message) for message in problems]
 
 
-def _png_problems() -> list[str]:
-    try:
-        import_module("cairosvg")
-    except ImportError:
-        return ["a .png needs CairoSVG, which is not installed: pip install 'greenrun[plot]', or write .svg or .html"]
-    except OSError:  # raised by cairocffi, when the C library is absent
-        return ["a .png needs the cairo library of this system (Debian: libcairo2): install it, or write .svg or .html"]
-    return []
+def _colour(policy: str) -> str:
+    return browser.GREEN if policy == GREENRUN else browser.BLUE
 
 
-def _line(row: Row) -> str:
-    cells = "".join(f"<td>{escape(cell)}</td>" for cell in row.cells.values())
-    return f'<tr><th scope="row">{escape(row.name)}</th>{cells}<td>{escape(row.what)}</td></tr>\n'
+def _means(curves: Iterable[Steps]) -> str:
+    step_s = next((curve.step_s for curve in curves if curve.step_s), None)
+    if step_s is None:
+        return ""
+    length, unit = (step_s / 60, "min") if step_s < _HOUR_S else (step_s / _HOUR_S, "h")
+    return f"curves with more steps than can be seen are drawn as means of {length:g} {unit}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from greenrun.cli.chart import Step
+from greenrun.charts.terminal import Step
 from greenrun.cli.demonstration.accounts import account, starts_at_once, total
 from greenrun.cli.demonstration.lines import changes
 from greenrun.cli.demonstration.report import print_report

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from greenrun.cli.chart import Step
+from greenrun.charts.terminal import Step
 from greenrun.cli.text import instant, summed
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import price

@@ -7,7 +7,7 @@ from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from greenrun.cli.chart import Step
+from greenrun.charts.terminal import Step
 from greenrun.cli.demonstration.accounts import account
 from greenrun.cli.demonstration.lines import Lines
 from greenrun.cli.demonstration.report import print_report

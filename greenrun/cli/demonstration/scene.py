@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from greenrun.charts.terminal import Step
 from greenrun.cli import surroundings
-from greenrun.cli.chart import Step
 from greenrun.cli.demonstration.trace import csv_text, synthetic_trace
 from greenrun.paths import JOB_ENVIRONMENT
 

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from greenrun.charts.terminal import bar_column
 from greenrun.cli import text
 from greenrun.cli.demonstration.scene import LENGTH_S, SPEED
 from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
@@ -20,7 +21,6 @@ Cell = tuple[str, str]
 GUTTER = 7
 LEAST_WIDTH, LEAST_HEIGHT = 76, 23
 _TALL, _WIDE = 32, 110
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
 _COLORS = ("cyan", "magenta", "yellow", "green", "blue", "red", "bright_cyan", "bright_magenta")
 _STATES = {"queued": "dim", "starting": "bold green", "running": "bold green", "succeeded": "", "failed": "bold red"}
 _NOW = ("│", "bold white")
@@ -94,19 +94,19 @@ def _chart(view: View, columns: int, rows: int) -> list[Text]:
     top = -(-max((value for value in values if value is not None), default=1) // 50) * 50
     now = _column(view, view.now, columns)
     lines = [Text("SYNTHETIC carbon intensity, g CO2e/kWh", style="dim")]
-    for row in range(rows, 0, -1):
-        label = f"{top:.0f}" if row == rows else "0" if row == 1 else ""
-        cells = [_bar(value, top, row, rows, past=column < now) for column, value in enumerate(values)]
-        lines.append(_line(label, _marked(cells, now)))
+    bars = [_bar(value, top, rows, past=column < now) for column, value in enumerate(values)]
+    for row in reversed(range(rows)):
+        label = f"{top:.0f}" if row == rows - 1 else "" if row else "0"
+        lines.append(_line(label, _marked([bar[row] for bar in bars], now)))
     return [*lines, _axis(view, columns)]
 
 
-def _bar(value: float | None, top: float, row: int, rows: int, *, past: bool) -> Cell:
+def _bar(value: float | None, top: float, rows: int, *, past: bool) -> list[Cell]:
+    """Return a column's cells from the bottom up."""
     if value is None:
-        return " ", ""
-    eighths = min(8, max(0, round((value / top * rows - row + 1) * 8)))
+        return [(" ", "")] * rows
     color = "green" if value < 0.4 * top else "yellow" if value < 0.7 * top else "red"
-    return _EIGHTHS[eighths], f"dim {color}" if past else color
+    return [(sign, f"dim {color}" if past else color) for sign in bar_column(value, top, rows)]
 
 
 def _axis(view: View, columns: int) -> Text:

@@ -16,7 +16,7 @@ from types import FrameType
 
 import psutil
 
-from greenrun.cli.chart import Step
+from greenrun.charts.terminal import Step
 from greenrun.cli.demonstration.scene import LOG, SCRIPT, SOCKET, set_up
 from greenrun.cli.verb import LocalError
 from greenrun.client import Client, ClientError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import exp, pi, sin
 
-from greenrun.cli.chart import Step
+from greenrun.charts.terminal import Step
 
 STEP = timedelta(minutes=30)
 CLEAN_G_PER_KWH, FOSSIL_G_PER_KWH = 12.0, 430.0  # the mix lies between wind and sun alone and gas alone

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from greenrun.charts.terminal import Step, value_at
 from greenrun.cli import text
-from greenrun.cli.chart import Step
 from greenrun.cli.demonstration.trace import Replay
 from greenrun.core.jobs.job import FINISHED, LIVE
 from greenrun.core.units import J_PER_KWH
@@ -39,7 +39,7 @@ class View:
 
     def intensity_at(self, at: datetime) -> float | None:
         """The intensity at an instant, None where none was told."""
-        return next((step.g_per_kwh for step in self.steps if step.start <= at < step.end), None)
+        return value_at(self.steps, at)
 
     def clock(self, at: datetime) -> str:
         """Return an instant of the wall clock as the time of day on the made-up grid, such as `Tue 12:54`."""

@@ -1,16 +1,15 @@
-"""Step functions to draw, the grid and the GPUs in use over time: coarser where there are more steps than pixels."""
+"""Step functions to draw, such as the grid over time: coarser where there are more steps than pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
-from greenrun.simulation.figures import Schedule
-from greenrun.simulation.policies import Arrival
 
 Stretch = tuple[float, float]
+Part = tuple[Sequence[float], Sequence[float]]  # n + 1 edges, and the n values between them
 
 _DAY_S = 86_400.0
 _ROUND_S = (60.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.0, 43_200.0)
@@ -27,10 +26,31 @@ class Steps:
     values: Floats
     step_s: float | None = None
 
+    @classmethod
+    def of_slots(cls, slots: Iterable[tuple[float, float, float | None]]) -> "Steps":
+        """Return slots as steps: start, end (epoch seconds) and value, in order; they do not overlap."""
+        edges_s: list[float] = []
+        values: list[float] = []
+        for start_s, end_s, value in slots:
+            if edges_s and start_s > edges_s[-1]:
+                values.append(np.nan)
+            if not edges_s or start_s > edges_s[-1]:
+                edges_s.append(start_s)
+            edges_s.append(end_s)
+            values.append(np.nan if value is None else value)
+        return cls(edges_s=np.array(edges_s), values=np.array(values))
+
     @property
     def top(self) -> float:
         """The greatest value; 0 when none is known."""
         return float(np.nanmax(self.values)) if np.isfinite(self.values).any() else 0.0
+
+    def parts(self) -> Iterator[Part]:
+        """The steps without holes, from hole to hole."""
+        known = np.isfinite(self.values)
+        for part in np.split(np.arange(len(known)), np.flatnonzero(np.diff(known.astype(int))) + 1):
+            if len(part) and known[part[0]]:
+                yield self.edges_s[part[0] : part[-1] + 2].tolist(), self.values[part].tolist()
 
     def coarser(self, most: int) -> "Steps":
         """Return these steps, or where there are more than `most` means over longer ones, NaN if not all is known.
@@ -67,16 +87,6 @@ def intensity_steps(series: Series, start_s: float, end_s: float) -> Steps:
     inside_s = np.unique(knots_s[(knots_s > start_s) & (knots_s < end_s)])
     edges_s = np.concatenate([[start_s], inside_s, [end_s]])
     return Steps(edges_s=edges_s, values=series.means_between(edges_s[:-1], edges_s[1:]))
-
-
-def gpu_steps(schedule: Schedule, jobs: tuple[Arrival, ...], start_s: float, end_s: float) -> Steps:
-    """Return the GPUs in use from `start_s` to `end_s`, between which all pieces lie."""
-    rows = zip(schedule.pieces, jobs, strict=True)
-    used = np.array([(begin, stop, job.gpus) for pieces, job in rows for begin, stop in pieces]).reshape(-1, 3)
-    moments_s = np.concatenate([[start_s, end_s], used[:, 0], used[:, 1]])
-    edges_s, places = np.unique(moments_s, return_inverse=True)
-    changes = np.bincount(places, weights=np.concatenate([[0, 0], used[:, 2], -used[:, 2]]))
-    return Steps(edges_s=edges_s, values=np.round(np.cumsum(changes)[:-1]))
 
 
 def _round_step_s(least_s: float) -> float:

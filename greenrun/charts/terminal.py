@@ -1,4 +1,7 @@
-"""Draw a forecast large, with its axes and its cleanest hours marked; pure functions from numbers to lines."""
+"""Charts drawn with characters: bars, steps and intervals; pure functions from numbers to lines of text.
+
+It is on the command line's quick path: the standard library alone.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -6,15 +9,32 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import NamedTuple
 
-from greenrun.cli.chart import Step, are_different
-
-ROWS = 12
-SCALES = (4, 3, 6)  # how many ticks the left axis may have
+ROWS = 12  # of a large chart
 CLEAN = timedelta(hours=4)
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_SCALES = (4, 3, 6)  # how many ticks the left axis may have
+_RIGHTWARDS = " ▏▎▍▌▋▊▉█"
+_UPWARDS = " ▁▂▃▄▅▆▇█"
 _ESTIMATED = "░"
+_MAX_LINES = 48
 _LABEL = 12  # columns that a label of the time axis and the room after it take
 _EVERY_S = (1, 5, 15, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400)
+
+
+class Step(NamedTuple):
+    """A mean intensity in g/kWh over `[start, end)`."""
+
+    start: datetime
+    end: datetime
+    g_per_kwh: float
+
+
+class GanttBar(NamedTuple):
+    """A labelled interval; with `pieces`, those parts of it in which something runs."""
+
+    label: str
+    start: datetime
+    end: datetime
+    pieces: Sequence[tuple[datetime, datetime]] = ()
 
 
 class Window(NamedTuple):
@@ -23,6 +43,61 @@ class Window(NamedTuple):
     start: datetime
     end: datetime
     g_per_kwh: float
+
+
+def merged(steps: Sequence[Step], limit: int = _MAX_LINES) -> list[Step]:
+    """Return at most `limit` steps: neighbours merged evenly, each with the mean of its parts weighted by time."""
+    size = max(1, -(-len(steps) // limit))
+    return [_whole(steps[at : at + size]) for at in range(0, len(steps), size)]
+
+
+def forecast_lines(steps: Sequence[Step], width: int, zone: tzinfo | None = None) -> list[str]:
+    """Return one line per step: local time, g/kWh, a bar `width` columns at most, and a mark at the cleanest.
+
+    Where all are alike, as those of a yearly mean, none is marked.
+    """
+    if not steps:
+        return []
+    top = max(max(step.g_per_kwh for step in steps), 1)
+    cleanest = min(steps, key=lambda step: step.g_per_kwh) if are_different(steps) else None
+    form = "%a %H:%M:%S" if steps[0].end - steps[0].start < timedelta(minutes=1) else "%a %H:%M"
+    return [
+        f"{step.start.astimezone(zone):{form}}  {step.g_per_kwh:>5.0f}  {_row(step.g_per_kwh / top, width)}"
+        + ("  ◀ cleanest" if step is cleanest else "")
+        for step in steps
+    ]
+
+
+def are_different(steps: Sequence[Step]) -> bool:
+    """Whether one of several steps can be cleaner than another."""
+    return len(steps) < 2 or len({step.g_per_kwh for step in steps}) > 1
+
+
+def strip(steps: Sequence[Step], start: datetime, end: datetime, width: int) -> str:
+    """Return one character per column of `[start, end)`, higher for dirtier hours, blank where nothing is known."""
+    values = [value_at(steps, start + (end - start) * (column + 0.5) / width) for column in range(width)]
+    known = [value for value in values if value is not None]
+    low, high = min(known, default=0), max(known, default=0)
+    spread = (high - low) or 1
+    return "".join(" " if value is None else _UPWARDS[1 + round((value - low) / spread * 7)] for value in values)
+
+
+def gantt_lines(bars: Sequence[GanttBar], start: datetime, end: datetime, width: int) -> list[str]:
+    """Return one line per bar on the axis `[start, end)`, dots for pauses; a bar or piece has at least one column."""
+    column_of = width / max((end - start).total_seconds(), 1e-9)
+
+    def columns(since: datetime, until: datetime) -> slice:
+        first = min(width - 1, max(0, int((since - start).total_seconds() * column_of)))
+        return slice(first, min(width, max(first + 1, round((until - start).total_seconds() * column_of))))
+
+    lines = []
+    for bar in bars:
+        cells = [" "] * width
+        for sign, parts in (("·", [(bar.start, bar.end)]), ("█", bar.pieces or [(bar.start, bar.end)])):
+            for columns_of in (columns(since, until) for since, until in parts):
+                cells[columns_of] = sign * (columns_of.stop - columns_of.start)
+        lines.append(f"{bar.label}  {''.join(cells)}".rstrip())
+    return lines
 
 
 def plot_lines(steps: Sequence[Step], estimated: Sequence[bool], width: int, zone: tzinfo | None = None) -> list[str]:
@@ -37,7 +112,7 @@ def plot_lines(steps: Sequence[Step], estimated: Sequence[bool], width: int, zon
     margin = 2 + max(len(f"{top * tick / ticks:g}") for tick in range(1, ticks + 1))
     columns = max(20, width - margin)
     edges = [start + (end - start) * (column / columns) for column in range(columns + 1)]
-    bars = [_bar(steps, estimated, first, last, top) for first, last in pairwise(edges)]
+    bars = [_column(steps, estimated, first, last, top) for first, last in pairwise(edges)]
     window = cleanest(steps)
     lines = [_axis(row, top, ticks, margin) + "".join(bar[row] for bar in bars) for row in reversed(range(ROWS))]
     lines.append(" " * (margin - 1) + "└" + _marked(edges, window))
@@ -59,6 +134,27 @@ def cleanest(steps: Sequence[Step], length: timedelta = CLEAN) -> Window | None:
         return None
     mean, at = min(known)
     return Window(at, at + length, mean)
+
+
+def bar_column(value: float, top: float, rows: int) -> str:
+    """Return a bar from the bottom up: a character for each of `rows` rows, which `top` fills."""
+    full, rest = divmod(min(rows * 8, max(0, round(value / top * rows * 8))), 8)
+    return ("█" * full + _UPWARDS[rest].strip()).ljust(rows)
+
+
+def value_at(steps: Sequence[Step], at: datetime) -> float | None:
+    """Return the intensity at an instant in g/kWh, None where none is known."""
+    return next((step.g_per_kwh for step in steps if step.start <= at < step.end), None)
+
+
+def _whole(steps: Sequence[Step]) -> Step:
+    start, end = steps[0].start, steps[-1].end
+    return Step(start, end, _parts(steps, start, end)[1])
+
+
+def _row(share: float, width: int) -> str:
+    full, rest = divmod(round(max(0.0, share) * width * 8), 8)
+    return "█" * full + _RIGHTWARDS[rest].strip()
 
 
 def _touched(steps: Sequence[Step], start: datetime, end: datetime) -> slice:
@@ -83,7 +179,7 @@ def _mean(steps: Sequence[Step], start: datetime, end: datetime) -> float | None
 
 def _scale(highest: float) -> tuple[float, int]:
     """The value at the top of the chart, the lowest that holds the highest bar, and how many ticks lead to it."""
-    return min(((ticks * _nice(highest / ticks), ticks) for ticks in SCALES), key=lambda scale: scale[0])
+    return min(((ticks * _nice(highest / ticks), ticks) for ticks in _SCALES), key=lambda scale: scale[0])
 
 
 def _nice(value: float) -> float:
@@ -94,17 +190,15 @@ def _nice(value: float) -> float:
     return next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= value)
 
 
-def _bar(steps: Sequence[Step], estimated: Sequence[bool], start: datetime, end: datetime, top: float) -> str:
+def _column(steps: Sequence[Step], estimated: Sequence[bool], start: datetime, end: datetime, top: float) -> str:
     """One column from the bottom up."""
     touched = _touched(steps, start, end)
     if not steps[touched]:
         return " " * ROWS
     mean = _parts(steps[touched], start, end)[1]
-    eighths = max(1, round(mean / top * ROWS * 8))
-    full, rest = divmod(eighths, 8)
     if any(estimated[touched]):
-        return (_ESTIMATED * max(1, round(eighths / 8))).ljust(ROWS)
-    return ("█" * full + _EIGHTHS[rest].strip()).ljust(ROWS)
+        return (_ESTIMATED * max(1, round(round(mean / top * ROWS * 8) / 8))).ljust(ROWS)
+    return bar_column(max(mean, top / ROWS / 8), top, ROWS)
 
 
 def _axis(row: int, top: float, ticks: int, margin: int) -> str:

@@ -1,4 +1,4 @@
-"""A forecast drawn large tells true heights, its cleanest four hours and its times, within the width it is given."""
+"""Charts of characters tell true heights, the cleanest hours and their times, within the width they are given."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.cli.chart import Step
-from greenrun.cli.plot import CLEAN, Window, cleanest, plot_lines
+from greenrun.charts import terminal
+from greenrun.charts.terminal import CLEAN, Step, Window, cleanest, plot_lines
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -87,3 +87,41 @@ def test_too_little_is_drawn_without_a_window(count: int) -> None:
     found = steps(*(100.0,) * count)
     assert cleanest(found) is None
     assert "▲" not in "".join(plot_lines(found, [False] * count, 80, UTC))
+
+
+def test_a_forecast_marks_its_cleanest_hour() -> None:
+    assert terminal.forecast_lines(steps(100, 50, 25, 0), 8, UTC) == [
+        "Mon 12:00    100  ████████",
+        "Mon 13:00     50  ████",
+        "Mon 14:00     25  ██",
+        "Mon 15:00      0    ◀ cleanest",
+    ]
+
+
+def test_no_hour_is_marked_where_all_are_alike() -> None:
+    assert not any("cleanest" in line for line in terminal.forecast_lines(steps(344.0, 344.0, 344.0), 20))
+
+
+def test_short_steps_show_seconds_and_parts_of_a_column() -> None:
+    assert terminal.forecast_lines(steps(8, 5, step=timedelta(seconds=1)), 1, UTC) == [
+        "Mon 12:00:00      8  █",
+        "Mon 12:00:01      5  ▋  ◀ cleanest",
+    ]
+
+
+def test_many_slots_are_merged_to_weighted_means() -> None:
+    merged = terminal.merged(steps(*range(96), step=HOUR / 2))
+    assert (len(merged), merged[0], merged[-1].g_per_kwh) == (48, terminal.Step(T0, T0 + HOUR, 0.5), 94.5)
+
+
+def test_a_strip_is_blank_where_nothing_is_known() -> None:
+    assert terminal.strip(steps(0, 70, 100), T0 - HOUR, T0 + 4 * HOUR, 10) == "  ▁▁▆▆██  "
+    assert terminal.strip([], T0, T0 + HOUR, 3) == "   "
+
+
+def test_bars_lie_on_their_hours_and_never_vanish() -> None:
+    bars = [
+        terminal.GanttBar("1", T0, T0 + 2 * HOUR),
+        terminal.GanttBar("2", T0 + 3 * HOUR, T0 + 3 * HOUR + HOUR / 100),
+    ]
+    assert terminal.gantt_lines(bars, T0, T0 + 4 * HOUR, 8) == ["1  ████", "2        █"]
