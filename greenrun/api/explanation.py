@@ -6,8 +6,8 @@ from datetime import timedelta
 from greenrun.api.schemas import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import Standing
 from greenrun.core.carbon.intensity import Rung
+from greenrun.core.formatting import exact_duration_text, intensity_text, mass_text, time_text
 from greenrun.core.jobs.job import FINISHED, DurationSource, Event, Job, JobSpec, State
-from greenrun.core.planning.explain import duration_text, grams_text, mass_text, time_text
 
 _DURATION = {
     DurationSource.GIVEN: "as its user said",
@@ -47,7 +47,7 @@ def _planned(planned: PlannedOut) -> str:
     grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e"
     against = "" if planned.start_now_g is None else f" ({mass_text(planned.start_now_g)} if it started now)"
     times = f"{time_text(planned.start)} to {time_text(planned.end)}"
-    mean = "an unknown intensity" if planned.g_per_kwh is None else f"{grams_text(planned.g_per_kwh)} g/kWh"
+    mean = "an unknown intensity" if planned.g_per_kwh is None else f"{intensity_text(planned.g_per_kwh)} g/kWh"
     return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
 
 
@@ -79,7 +79,7 @@ def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
 
 def _duration(spec: JobSpec) -> str:
     grounds = f": {spec.duration_note}" if spec.duration_note else f" ({_DURATION[spec.duration_source]})"
-    return f"It is expected to run for {duration_text(spec.duration)}{grounds}."
+    return f"It is expected to run for {exact_duration_text(spec.duration)}{grounds}."
 
 
 def _power(spec: JobSpec) -> str:

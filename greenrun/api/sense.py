@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from greenrun.core.errors import Problem
+from greenrun.core.formatting import exact_duration_text, time_text
 from greenrun.core.jobs.job import DurationSource, JobSpec
-from greenrun.core.planning.explain import duration_text, finish_by_text, shorter_text, time_text, time_to_follow
+from greenrun.core.planning.admission import finish_by_text, shorter_text, time_to_follow
 
 
 def problems_of(spec: JobSpec, now: datetime) -> list[Problem]:
@@ -50,10 +51,10 @@ def _not_found(spec: JobSpec) -> str:
 def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
     earliest = max(now, spec.start_after or now)
     if spec.time_limit is not None and spec.duration > spec.time_limit:
-        limit = duration_text(spec.duration)
+        limit = exact_duration_text(spec.duration)
         yield Problem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
     if spec.max_delay is not None and earliest > now + spec.max_delay:
-        least = duration_text(earliest - now + time_to_follow(spec.duration))
+        least = exact_duration_text(earliest - now + time_to_follow(spec.duration))
         yield Problem(field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier")
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield Problem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
@@ -64,7 +65,7 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
 def _too_early(spec: JobSpec, earliest: datetime, finish_by: datetime) -> str:
     source = " (the configured default)" if spec.duration_source is DurationSource.DEFAULT else ""
     ends = earliest + spec.duration
-    duration = f"{duration_text(spec.duration)}{source}"
+    duration = f"{exact_duration_text(spec.duration)}{source}"
     said = f"a job of {duration} that starts at {time_text(earliest)} ends at {time_text(ends)}"
     shorter = shorter_text(finish_by - earliest, spec.duration)
     advice = f"ask for --finish-by {finish_by_text(ends, spec.duration)} or later"

@@ -20,13 +20,12 @@ from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import LIVE, Job, JobSpec, Run, State
 from greenrun.core.planning.admission import admit_each
+from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import decide, expected_end, suspensions
-from greenrun.core.planning.demand import Arrivals
-from greenrun.core.planning.demand_history import MEMORY, MOST, usual_arrivals
-from greenrun.core.planning.model import DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
+from greenrun.core.planning.demand import MEMORY, MOST, expected_arrivals
+from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.pools import kind_of, pools_of
-from greenrun.core.planning.replanning import is_news
+from greenrun.core.planning.stability import needs_replanning
 from greenrun.engine.anomalies import Watch
 from greenrun.engine.bookkeeping import Books, Observed
 from greenrun.engine.polling import Tally
@@ -149,7 +148,7 @@ class Engine:
 
     def learn_arrivals(self, now: datetime) -> None:
         """Learn anew what usually is submitted, so that plans leave room for it."""
-        self.arrivals = usual_arrivals(self._store.submissions(now - MEMORY, MOST), now, self.settings.options)
+        self.arrivals = expected_arrivals(self._store.submissions(now - MEMORY, MOST), now, self.settings.options)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
@@ -178,7 +177,7 @@ class Engine:
         """Whether there is news, or the plan still shows jobs that have started, which somebody may look at."""
         there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
         has_started = any(row.job_id not in there for row in self.plan.placements)
-        return (has_started and self.settings.is_watched) or is_news(self._planned_for, self.plan, situation)
+        return (has_started and self.settings.is_watched) or needs_replanning(self._planned_for, self.plan, situation)
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 import structlog
 
 from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.formatting import time_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
-from greenrun.core.planning.explain import time_text
 from greenrun.engine.bookkeeping import Observed
 from greenrun.engine.ports import Executor, Store
 

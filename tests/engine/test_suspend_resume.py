@@ -12,8 +12,8 @@ from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.status import EndedBy
+from greenrun.core.planning.capacity import pools_of
 from greenrun.core.planning.model import Placement, Plan, Situation
-from greenrun.core.planning.pools import pools_of
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
 from tests.engine.test_crash_points import EVERY, Crash, Fuse, Fused

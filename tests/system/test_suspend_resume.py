@@ -82,7 +82,7 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made = Place(folder)
     monkeypatch.setattr("greenrun.engine.engine.plan", made.plan)
     monkeypatch.setattr(
-        "greenrun.engine.engine.is_news", lambda *_: True
+        "greenrun.engine.engine.needs_replanning", lambda *_: True
     )  # `is_clean` is, and no situation tells of it
     yield made
     for run_folder in (folder / "runs").glob("*.*"):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import Forecast, Rung, Series
-from greenrun.core.planning.explain import duration_text
+from greenrun.core.formatting import exact_duration_text
 
 AHEAD = timedelta(hours=6)  # a forecast that tells less than this of the hours to come gives way to one that tells more
 STALE_AFTER = timedelta(hours=2)
@@ -160,4 +160,4 @@ def _trouble(words: Sequence[Word], told: Iterable[Word], now: datetime) -> str:
 def _ago(age: timedelta) -> str:
     """An age to the minute, as far as that says anything."""
     minutes = timedelta(minutes=age // timedelta(minutes=1))
-    return f"{duration_text(minutes)} ago" if minutes else "just now"
+    return f"{exact_duration_text(minutes)} ago" if minutes else "just now"

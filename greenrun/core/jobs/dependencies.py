@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+from greenrun.core.formatting import time_text
 from greenrun.core.jobs.job import FINISHED, After, Dependency, Job, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
-from greenrun.core.planning.explain import time_text
 
 _ENDINGS = {After.OK: "to succeed", After.ANY: "to end"}
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Kind, Series
-from greenrun.core.planning.explain import time_text
+from greenrun.core.formatting import time_text
 from greenrun.core.reference.gpu_models import GpuModel
 from greenrun.core.units import J_PER_KWH, emissions_g, energy_j
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.formatting import exact_duration_text, time_text
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.capacity import Timeline
-from greenrun.core.planning.explain import duration_text, finish_by_text, shorter_text, time_text
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import plan
 
@@ -97,12 +97,13 @@ def _displacing(job_id: int) -> str:
 
 def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime) -> str:
     start = _soonest_beside(situation, before, job)
-    end = start + job.spec.duration
+    duration = job.spec.duration
+    advised = finish_by_text(start + duration, duration)
     sentence = (
-        f"the job cannot finish by {time_text(finish_by)}: it takes {duration_text(job.spec.duration)} and can start "
-        f"at {time_text(start)} at the soonest; ask for --finish-by {finish_by_text(end, job.spec.duration)} or later"
+        f"the job cannot finish by {time_text(finish_by)}: it takes {exact_duration_text(duration)} and can start "
+        f"at {time_text(start)} at the soonest; ask for --finish-by {advised} or later"
     )
-    shorter = shorter_text(finish_by - start, job.spec.duration)
+    shorter = shorter_text(finish_by - start, duration)
     return sentence + (f", or a --duration of at most {shorter}" if shorter else "")
 
 
@@ -125,3 +126,20 @@ def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
 
 def _refused(field: str, sentence: str) -> InvalidJob:
     return InvalidJob(sentence, [Problem(field=field, message=sentence)])
+
+
+def time_to_follow(duration: timedelta) -> timedelta:
+    """How long advice about a job of this duration must hold, for somebody has to read it first."""
+    return min(max(duration / 10, timedelta(seconds=5)), timedelta(minutes=1))
+
+
+def finish_by_text(end: datetime, duration: timedelta) -> str:
+    """The earliest finish-by to advise for a job that can end at `end`: to the second, with time to follow it."""
+    whole = (end + time_to_follow(duration)).replace(microsecond=0) + timedelta(seconds=1)
+    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shorter_text(room: timedelta, duration: timedelta) -> str | None:
+    """The longest duration to advise for a job that has `room`, with time to follow it; None when there is none."""
+    seconds = int((room - time_to_follow(duration)).total_seconds())
+    return exact_duration_text(timedelta(seconds=seconds)) if seconds >= 1 else None

@@ -1,21 +1,29 @@
 """Put what the search found into a plan: instants, sums, and for each placement the ground on which it was chosen."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.formatting import (
+    below_text,
+    counted_text,
+    exact_duration_text,
+    intensity_text,
+    percent_text,
+    time_text,
+)
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
-from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
-from greenrun.core.planning.explain import expected_g, placement_reason, with_promise
-from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.model import MOVED, Interval, Options, Placement, Plan, Situation, Waiting
 from greenrun.core.planning.problem import Problem, named_prices
-from greenrun.core.planning.search import Found
-from greenrun.core.planning.stability import promise
-from greenrun.core.units import J_PER_KWH
+from greenrun.core.planning.search import SearchResult
+from greenrun.core.planning.stability import MOST_PUT_OFFS, promise
+from greenrun.core.units import J_PER_KWH, emissions_g, energy_j
 
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
@@ -24,8 +32,8 @@ _WAITED = frozenset(
 )
 
 
-def told(
-    situation: Situation, problem: Problem, found: Found, due: Mapping[int, datetime], waiting: Sequence[Waiting]
+def assembled(
+    situation: Situation, problem: Problem, found: SearchResult, due: Mapping[int, datetime], waiting: Sequence[Waiting]
 ) -> Plan:
     """Return the plan; its sums are None unless every part is known, its bound also when a limit is missed.
 
@@ -150,3 +158,73 @@ def _due_ground(job: Job, situation: Situation) -> ReasonCode:
     if last and last.code is ReasonCode.WAITS_FOR and job.spec.start_now:
         return ReasonCode.ASKED_NOW
     return ReasonCode.DUE if last is None or last.code in _WAITED else last.code
+
+
+_STARTS_WHEN_FREE = frozenset(
+    {ReasonCode.ASKED_NOW, ReasonCode.DEADLINE, ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT}
+    | {ReasonCode.DUE, ReasonCode.SOONEST, ReasonCode.NO_LIMIT_LEFT, ReasonCode.CLEAN_ENOUGH}
+)
+
+
+def placement_reason(
+    job: Job, situation: Situation, code: ReasonCode, start: datetime, means: tuple[float | None, ...]
+) -> Reason:
+    """Return why `job` is placed at `start`; `means` over its window, one from now on and the cleanest, in g/kWh."""
+    own = because(code, **_details(job, situation.options, code, means))
+    if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
+        return own
+    if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
+        return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
+    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=time_text(start), why=own.text)
+
+
+def _details(job: Job, options: Options, code: ReasonCode, means: tuple[float | None, ...]) -> dict[str, str]:
+    """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
+    window, at_once, least = means
+    ways: dict[str, Callable[[], str]] = {
+        "window": lambda: "an unknown intensity" if window is None else f"{intensity_text(window)} g/kWh",
+        "below": lambda: below_text(window, at_once),
+        "limit": lambda: _limit_text(job, code, options),
+        "saving": lambda: percent_text(least, window),
+        "latest": lambda: time_text(job.latest_start(options.default_max_delay)),
+        "duration": lambda: exact_duration_text(job.spec.duration),
+    }
+    sentence = SENTENCES[code]
+    return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
+
+
+def with_promise(reason: Reason, job: Job, end: datetime, promised: Interval | None, put_offs: int) -> Reason:
+    """Add to a reason, where the job now ends later than first planned, what that was and how often it was put off."""
+    if promised is None or end <= promised[1] + MOVED:
+        return reason
+    first = f"to end by {time_text(promised[1])}" if job.spec.interruptible else f"for {time_text(promised[0])}"
+    counted = f", put off {counted_text(put_offs, 'time')}" if put_offs else ""
+    forced = f", the last {put_offs - MOST_PUT_OFFS} for want of room" if put_offs > MOST_PUT_OFFS else ""
+    held = ", and not again for less carbon" if put_offs >= MOST_PUT_OFFS else ""
+    return replace(reason, text=f"{reason.text}; first planned {first}{counted}{forced}{held}")
+
+
+def expected_g(job: Job, intensity_g_per_kwh: float | None, run_s: float, options: Options) -> float | None:
+    """Return what the job would emit in `run_s` at a mean intensity, in g; None when its power or that is unknown."""
+    power_w = job.spec.power_w
+    if power_w is None and options.gpu_power_w is not None and job.spec.gpus:
+        power_w = options.gpu_power_w * job.spec.gpus
+    if power_w is None or intensity_g_per_kwh is None:
+        return None
+    return emissions_g(energy_j(power_w, timedelta(seconds=run_s)), intensity_g_per_kwh, options.pue)
+
+
+def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
+    if code is ReasonCode.CLEAN_ENOUGH:
+        own = job.spec.run_below_g_per_kwh
+        return intensity_text(options.run_below_g_per_kwh if own is None else own)
+    ratio = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
+    return f"{ratio:.1%}".replace("%", " %")
+
+
+def _wanted(job: Job) -> str:
+    return counted_text(job.spec.gpus, "free GPU") if job.spec.gpus else "a free CPU slot"
+
+
+def _holders(situation: Situation) -> str:
+    return "; ".join(f"{device} by {who}" for device, who in sorted(situation.elsewhere.items()))

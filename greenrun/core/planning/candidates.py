@@ -36,14 +36,14 @@ class Demands:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spans:
+class CellPositions:
     """Instants among the knots, shape (n,): `cell` holds the index of the cell, `share` (0-1) how far into it."""
 
     cell: Ints
     share: Floats
 
     @classmethod
-    def of(cls, at_s: Floats, knots_s: Floats) -> "Spans":
+    def of(cls, at_s: Floats, knots_s: Floats) -> "CellPositions":
         """Find the cell of each instant; before the first knot and after the last is the border itself."""
         cell = np.clip(knots_s.searchsorted(at_s + EPSILON_S, side="right") - 1, 0, len(knots_s) - 2)
         share = np.clip((at_s - knots_s[cell]) / (knots_s[cell + 1] - knots_s[cell]), 0.0, 1.0)
@@ -66,8 +66,8 @@ class Candidates:
     pool: Ints
     starts_s: Floats
     grams: Floats
-    begin: Spans
-    end: Spans
+    begin: CellPositions
+    end: CellPositions
     stride: int
 
     @classmethod
@@ -86,7 +86,7 @@ class Candidates:
             row, pool, pick = _over_pools(row, demands.pools)
             starts_s, ends_s, means = starts_s[pick], ends_s[pick], means[pick]
         stride = len(knots_s)
-        begin, end = Spans.of(starts_s, knots_s), Spans.of(ends_s, knots_s)
+        begin, end = CellPositions.of(starts_s, knots_s), CellPositions.of(ends_s, knots_s)
         return cls(
             demands=demands,
             knots_s=knots_s,
@@ -95,8 +95,8 @@ class Candidates:
             pool=pool,
             starts_s=starts_s,
             grams=means * (ends_s - starts_s) * demands.watts[row] / J_PER_KWH,
-            begin=Spans(cell=begin.cell + pool * stride, share=begin.share),
-            end=Spans(cell=end.cell + pool * stride, share=end.share),
+            begin=CellPositions(cell=begin.cell + pool * stride, share=begin.share),
+            end=CellPositions(cell=end.cell + pool * stride, share=end.share),
             stride=stride,
         )
 

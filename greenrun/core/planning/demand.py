@@ -6,10 +6,14 @@ length, with their mean demand for GPUs, take part in the search for prices as a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 
+from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Demands
+from greenrun.core.planning.model import Arrivals, JobClass, Options
+from greenrun.core.planning.problem import watts_of
 
 CLASSES = 8
 EVERY_S = 3600.0
@@ -25,19 +29,6 @@ class PastJob:
     gpus: int
     watts: float
     wait_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobClass:
-    """Jobs of about one length; `gpus_per_s` is how many GPUs they ask for, per second, on the mean."""
-
-    length_s: float
-    wait_s: float
-    gpus_per_s: float
-    watts_per_gpu: float
-
-
-Arrivals = tuple[JobClass, ...]
 
 
 def learn_arrivals(past: Sequence[PastJob], span_s: float) -> Arrivals:
@@ -83,4 +74,33 @@ def expected_demands(arrivals: Arrivals, now_s: float, pools: tuple[int, ...]) -
         units=units,
         watts=units * watts,
         pools=(pools,) * len(release_s),
+    )
+
+
+SHORTEST = timedelta(days=28)  # arrivals learned within the same week did harm: there is more of one thing by chance
+MEMORY = timedelta(days=56)
+FEWEST, MOST = 100, 20_000  # jobs to learn from
+
+
+def expected_arrivals(jobs: Sequence[Job], now: datetime, options: Options) -> Arrivals:
+    """Learn from jobs submitted within `MEMORY` before `now`; nothing before they are many and of some weeks.
+
+    Their lengths are as expected at submission, as those of the jobs are that they compete with. An array is taken for
+    what its jobs would be, spread over the time.
+    """
+    known = [job for job in jobs if now - MEMORY <= job.submitted_at <= now]
+    if len(known) < FEWEST or now - min(job.submitted_at for job in known) < SHORTEST:
+        return ()
+    first = min(job.submitted_at for job in known)
+    return learn_arrivals([_past(job, options) for job in known], (now - first).total_seconds())
+
+
+def _past(job: Job, options: Options) -> PastJob:
+    wait = job.latest_start(options.default_max_delay) - job.earliest_start
+    return PastJob(
+        submitted_s=job.submitted_at.timestamp(),
+        length_s=job.spec.duration.total_seconds(),
+        gpus=job.spec.gpus,
+        watts=watts_of(job, options.gpu_power_w),
+        wait_s=max(0.0, wait.total_seconds()),
     )

@@ -7,11 +7,23 @@ from datetime import datetime, timedelta
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
-from greenrun.core.planning.demand import Arrivals
 
 MOVED = timedelta(minutes=1)  # a place that differs by less counts as the same
 Interval = tuple[datetime, datetime]
 Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobClass:
+    """Jobs of about one length; `gpus_per_s` is how many GPUs they ask for, per second, on the mean."""
+
+    length_s: float
+    wait_s: float
+    gpus_per_s: float
+    watts_per_gpu: float
+
+
+Arrivals = tuple[JobClass, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

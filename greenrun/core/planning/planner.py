@@ -1,6 +1,6 @@
 """Choose when each queued job starts: one pure function from a frozen situation to a plan with its reasons.
 
-Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); arrangements that do fit are then built
+Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); schedules that do fit are then built
 from the last plan and in several orders (placing.py), and the best is improved (search.py). Fewer missed limits come
 before fewer grams.
 """
@@ -13,15 +13,14 @@ from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.planning.assemble import told
+from greenrun.core.planning.assemble import assembled
 from greenrun.core.planning.candidates import Candidates
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
-from greenrun.core.planning.pools import Pool, pools_of, too_few
 from greenrun.core.planning.preemption import Spans
 from greenrun.core.planning.problem import Problem, priced_cells, problem_of
-from greenrun.core.planning.search import Effort, Seeds, arranged_soonest, search
+from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest, search
 
 LIGHTER = 4  # the share of the steps to take when nothing is new about the hours to come: prices are nearly right
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())
@@ -41,14 +40,14 @@ def plan(situation: Situation) -> Plan:
         work=options.work,
         anew=anew,
     )
-    found = search(problem, _seeds(problem, situation, due), effort, _ghosts(problem, situation))
-    return told(situation, problem, found, due, list(waiting.values()))
+    found = search(problem, _warm_start(problem, situation, due), effort, _expected_arrivals(problem, situation))
+    return assembled(situation, problem, found, due, list(waiting.values()))
 
 
 def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, datetime]:
     """Return by id when jobs would start in order of submission, each as soon as GPUs are free: without a forecast."""
     problem = problem_of(situation, list(jobs), NOTHING)
-    places = arranged_soonest(problem).places
+    places = schedule_soonest(problem).places
     return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
 
 
@@ -56,7 +55,7 @@ def _horizon_end(situation: Situation) -> datetime | None:
     return situation.forecast.end if situation.forecast else None
 
 
-def _ghosts(problem: Problem, situation: Situation) -> Candidates | None:
+def _expected_arrivals(problem: Problem, situation: Situation) -> Candidates | None:
     """Return the candidates of the jobs that usually arrive, None without any or without something to plan."""
     pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
     if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
@@ -71,7 +70,7 @@ def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
     return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
 
 
-def _seeds(problem: Problem, situation: Situation, due: Mapping[int, datetime]) -> Seeds:
+def _warm_start(problem: Problem, situation: Situation, due: Mapping[int, datetime]) -> WarmStart:
     last, now_s = situation.last, problem.now_s
     rows = {job.id: row for row, job in enumerate(problem.jobs)}
     pools = {pool.name: index for index, pool in enumerate(problem.pools)}
@@ -85,7 +84,7 @@ def _seeds(problem: Problem, situation: Situation, due: Mapping[int, datetime]) 
         for row, job in enumerate(problem.jobs)
         if job.spec.start_now and row not in due and _is_free(row, problem, situation)
     )
-    return Seeds(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
+    return WarmStart(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
 
 
 def _is_free(row: int, problem: Problem, situation: Situation) -> bool:

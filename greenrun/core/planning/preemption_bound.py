@@ -91,3 +91,13 @@ def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun
         on = np.minimum(np.minimum(on, off + restarts), untouched) + np.where(np.isnan(gains), np.inf, gains)
         off = np.minimum(off, on)
     return np.asarray(off)
+
+
+def bound_at(problem: Problem, prices: Floats) -> float:
+    """Return what all rows cost at least at `prices`, shape (pools, cells), less the value of all GPUs, in g.
+
+    Any prices give a bound (Lagrangian relaxation of the GPUs' capacity, see prices.py).
+    """
+    _, least = problem.rows.cheapest(problem.rows.costs(prices))
+    suspended_g = least_suspended_g(problem, prices) if problem.flexible else 0.0
+    return float(least.sum()) + suspended_g - float((prices * problem.free * np.diff(problem.knots_s)).sum())

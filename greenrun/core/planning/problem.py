@@ -1,5 +1,6 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,18 +12,41 @@ from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Demands
-from greenrun.core.planning.capacity import EPSILON_S, Timeline
-from greenrun.core.planning.easing import eased, pinned, released
+from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Interval, Prices, Running, Situation
-from greenrun.core.planning.piecewise import Curve
-from greenrun.core.planning.pools import Pool, home_of, pools_of, timelines
 from greenrun.core.planning.preemption import Interruptible, Spans, cells_of, step_for
 from greenrun.core.planning.stability import pins
+from greenrun.core.planning.time_windows import pinned, released, with_slack
 from greenrun.core.units import J_PER_KWH
 
+
+class PiecewiseLinear:
+    """A piecewise linear function, flat outside its knots, for one instant at a time: numpy costs more than that."""
+
+    __slots__ = ("_at", "_values")
+
+    def __init__(self, knots_s: Floats, values: Floats) -> None:
+        self._at: list[float] = knots_s.tolist() or [0.0]
+        self._values: list[float] = values.tolist() or [0.0]
+
+    def at(self, at_s: float) -> float:
+        """Return its value at an instant."""
+        index = bisect_right(self._at, at_s)
+        if not 0 < index < len(self._at):
+            return self._values[0] if not index else self._values[-1]
+        begin, end = self._at[index - 1], self._at[index]
+        low, high = self._values[index - 1], self._values[index]
+        return low + (high - low) * (at_s - begin) / (end - begin)
+
+
+def rise(starts_s: Floats, ends_s: Floats, knots_s: Floats, values: Floats) -> Floats:
+    """Return by how much a curve through these values rises from each start to its end."""
+    return np.asarray(np.interp(ends_s, knots_s, values) - np.interp(starts_s, knots_s, values))
+
+
 CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
-UNEASY = 1  # what it counts to be later than one should be without missing a limit of one's own by it
-LIMIT = 1000 * UNEASY
+BEHIND = 1  # what it counts to be later than one should be without missing a limit of one's own by it
+LIMIT = 1000 * BEHIND
 PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
 AT_ONCE = (np.inf, 0.0)  # a choice: any emissions are low enough to run at once
 NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
@@ -47,8 +71,8 @@ class Problem:
     pools: tuple[Pool, ...]
     taken: tuple[Timeline, ...]
     intensity: Series
-    integral: Curve
-    covered: Curve
+    integral: PiecewiseLinear
+    covered: PiecewiseLinear
     knots_s: Floats
     rows: Candidates
     overdue: tuple[bool, ...]
@@ -113,15 +137,15 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
         pools=pools,
         taken=tuple(timelines(situation, pools)),
         intensity=intensity,
-        integral=Curve(curves[0], curves[1]),
-        covered=Curve(curves[0], curves[2]),
+        integral=PiecewiseLinear(curves[0], curves[1]),
+        covered=PiecewiseLinear(curves[0], curves[2]),
         knots_s=knots_s,
         overdue=overdue,
         rows=Candidates.of(demands, knots_s, intensity, without=flexible),
         running=frozenset(running),
         flexible=flexible,
         limits=tuple(
-            UNEASY if row in last_come else max(_weight(job), UNEASY * (row in yielding))
+            BEHIND if row in last_come else max(_weight(job), BEHIND * (row in yielding))
             for row, job in enumerate(rows)
         ),
         after=after,
@@ -175,7 +199,7 @@ def _demands(
         latest_s[row] = run.job.latest_end(options.default_max_delay).timestamp() - lengths_s[row]
     release_s = released(jobs, situation, release_s, lengths_s, after)
     own_s = np.maximum(release_s, latest_s)
-    eased_s = eased(jobs, release_s, own_s, lengths_s, after)
+    eased_s = with_slack(jobs, release_s, own_s, lengths_s, after)
     demands = Demands(
         release_s=release_s,
         latest_s=eased_s,

@@ -6,25 +6,23 @@ from itertools import chain
 import numpy as np
 
 from greenrun.core.planning.problem import Problem
-from greenrun.core.planning.schedule import Arrangement
+from greenrun.core.planning.schedule import Schedule
 
 MANY = 400  # rows from which on a queue is large: arranging it takes so long that one that is near enough has to do
 ATTEMPTS = 60
-FEW_LATE = 32  # of more late rows than that, no swaps will make an arrangement without any
+FEW_LATE = 32  # of more late rows than that, no swaps will make a schedule without any
 TAKEN_OUT = 16  # rows that make room for one that is late
 
 
-def until_near(
-    best: Arrangement, arrangements: Iterable[Arrangement], bound_g: float, gap: float
-) -> Iterator[Arrangement]:
-    """Pass arrangements on, `best` first, up to one that misses no limit and is within `gap` of the bound."""
-    for made in chain([best], arrangements):
+def until_near(best: Schedule, schedules: Iterable[Schedule], bound_g: float, gap: float) -> Iterator[Schedule]:
+    """Pass schedules on, `best` first, up to one that misses no limit and is within `gap` of the bound."""
+    for made in chain([best], schedules):
         yield made
         if _is_near(made, bound_g, gap):
             return
 
 
-def mend(made: Arrangement, problem: Problem, fixed: frozenset[int]) -> None:
+def repair(made: Schedule, problem: Problem, fixed: frozenset[int]) -> None:
     """Put rows that miss their limits before some of those in their way; undo what makes more of them late.
 
     Deterministic. `fixed` are the rows that stay where they are.
@@ -47,11 +45,11 @@ def mend(made: Arrangement, problem: Problem, fixed: frozenset[int]) -> None:
                 made.put(other, place)
 
 
-def _is_near(made: Arrangement, bound_g: float, gap: float) -> bool:
+def _is_near(made: Schedule, bound_g: float, gap: float) -> bool:
     return not made.missed and not made.unknown and made.grams - bound_g <= gap * abs(bound_g)
 
 
-def _between(made: Arrangement, problem: Problem, begin_s: float, end_s: float, but: frozenset[int]) -> list[int]:
+def _between(made: Schedule, problem: Problem, begin_s: float, end_s: float, but: frozenset[int]) -> list[int]:
     """Return the rows, `but` these, that run at some time of `[begin_s, end_s)`."""
     length_s = problem.rows.demands.length_s
     return [

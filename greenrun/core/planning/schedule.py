@@ -1,23 +1,52 @@
 """Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats
+from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.cost_to_go import rests_of
 from greenrun.core.planning.costing import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
 from greenrun.core.planning.lagrangian import spendings
-from greenrun.core.planning.piecewise import Curve, rise
 from greenrun.core.planning.preemption import Interruptible, Spans
-from greenrun.core.planning.problem import UNEASY, Problem
+from greenrun.core.planning.problem import BEHIND, PiecewiseLinear, Problem, rise
 from greenrun.core.units import J_PER_KWH
 
 
-class Arrangement:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostToGo:
+    """What a row, and all that comes after it, cost at least from an instant on, as if all GPUs were free."""
+
+    starts_s: Floats
+    least: Floats
+
+    def at(self, ready_s: Floats) -> Floats:
+        """Return the least cost from each of these instants on; past the last start it stays what it is there."""
+        after = self.starts_s.searchsorted(ready_s - EPSILON_S)
+        return np.asarray(self.least[np.minimum(after, len(self.least) - 1)])
+
+
+def costs_to_go(problem: Problem, costs: Floats) -> dict[int, list[CostToGo]]:
+    """Return by row what comes right after it, at what the candidate starts cost; rows without candidates count not."""
+    rows, length_s = problem.rows, problem.rows.demands.length_s
+    ahead: dict[int, list[CostToGo]] = {}
+    for row in reversed(in_order(sorted(problem.tied), problem.after)):
+        mine = slice(rows.first[row], rows.first[row + 1])
+        starts_s, cost = rows.starts_s[mine], costs[mine].copy()
+        if not len(starts_s):
+            continue
+        for rest in ahead.get(row, ()):
+            cost += rest.at(starts_s + length_s[row])
+        least = np.minimum.accumulate(cost[::-1])[::-1]
+        for other in problem.after.get(row, ()):
+            ahead.setdefault(other, []).append(CostToGo(starts_s=starts_s, least=least))
+    return ahead
+
+
+class Schedule:
     """Places of a problem's rows at given prices, changed in place.
 
     `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` counts the limits that are
@@ -30,7 +59,7 @@ class Arrangement:
         self._candidates = candidates
         self._costs = costs
         self._weight, self._yields, self._after = problem.limits, problem.yields, problem.after
-        self._rests = rests_of(problem, costs) if problem.after else {}
+        self._costs_to_go = costs_to_go(problem, costs) if problem.after else {}
         self._choosy, self._flexible, self._now_s = problem.choosy, problem.flexible, problem.now_s
         self._first = candidates.first.tolist()
         demands = candidates.demands
@@ -40,21 +69,21 @@ class Arrangement:
         self._curves = problem.intensity.curves
         self._integral, self._covered = problem.integral, problem.covered
         self._knots_s, self._spent = candidates.knots_s, spendings(prices, candidates.knots_s)
-        self._spendings = [Curve(self._knots_s, spent) for spent in self._spent]
+        self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
         self.pools = [line.copy() for line in problem.taken]
         self.places: dict[int, Place] = {}
         self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
 
     @classmethod
-    def unpriced(cls, problem: Problem) -> "Arrangement":
-        """Begin an arrangement in which only grams count."""
+    def unpriced(cls, problem: Problem) -> "Schedule":
+        """Begin a schedule in which only grams count."""
         prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
         return cls(problem, prices, problem.rows.grams)
 
-    def repriced(self, problem: Problem, prices: Floats, costs: Floats) -> "Arrangement":
+    def repriced(self, problem: Problem, prices: Floats, costs: Floats) -> "Schedule":
         """Return the same places, weighed at other prices."""
-        twin = Arrangement(problem, prices, costs)
+        twin = Schedule(problem, prices, costs)
         for row, place in self.places.items():
             twin.put(row, replace(place, cost=place.grams + twin.spent_on(row, place)))
         return twin
@@ -109,7 +138,7 @@ class Arrangement:
             return None
         return self._place(first, start_s, pool), self._place(second, start_s + length_s, pool)
 
-    def add_all(self, rows: Iterable[int]) -> "Arrangement":
+    def add_all(self, rows: Iterable[int]) -> "Schedule":
         """Add rows in this order; return self."""
         for row in rows:
             self.add(row)
@@ -149,7 +178,7 @@ class Arrangement:
         """Return what a place counts among the limits missed: little as long as it is within the row's own limit."""
         if not place.late:
             return 0
-        return UNEASY if self._yields(row, self._end_s(row, place)) else self._weight[row]
+        return BEHIND if self._yields(row, self._end_s(row, place)) else self._weight[row]
 
     def _end_s(self, row: int, place: Place) -> float:
         return float(place.pieces[-1][1] if place.pieces else place.start_s + self._length_s[row])
@@ -183,7 +212,7 @@ class Arrangement:
     def _cheapest(self, row: int) -> Place | None:
         if row in self._flexible:
             return self._cheapest_flexible(row, self._flexible[row])
-        if row in self._after or row in self._rests:
+        if row in self._after or row in self._costs_to_go:
             return self._cheapest_whole(row)
         low, high = self._first[row], self._first[row + 1]
         if low == high:
@@ -241,15 +270,15 @@ class Arrangement:
 
     def _whole_in(self, pool: int, row: int) -> Place | None:
         length_s, low, high, line = self._length_s[row], self._ready_s(row), self._latest_s[row], self.pools[pool]
-        rests = self._rests.get(row, ())
+        ahead = self._costs_to_go.get(row, ())
         borders = np.concatenate([self._knots_s, *line.blocked(self._units[row])])
         starts_s = np.concatenate(
-            [borders, borders - length_s, [low, high], *(rest.starts_s - length_s for rest in rests)]
+            [borders, borders - length_s, [low, high], *(rest.starts_s - length_s for rest in ahead)]
         )
         starts_s = np.unique(starts_s[(starts_s >= low) & (starts_s <= high)])
         starts_s = starts_s[line.fits(starts_s, length_s, self._units[row])]
         costs = self._priced(row, starts_s, pool) if len(self._curves[0]) else np.full(len(starts_s), np.nan)
-        for rest in rests:
+        for rest in ahead:
             costs += rest.at(starts_s + length_s)
         start_s = cheapest_start(starts_s, costs)
         return None if start_s is None else self._place(row, start_s, pool)

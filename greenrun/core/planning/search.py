@@ -1,29 +1,100 @@
-"""The search for a good plan: prices first, then arrangements that fit, the best of which is rearranged in places."""
+"""The search for a good plan: prices first, then schedules that fit, the best of which is rearranged in places."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.bound import bound_at
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
-from greenrun.core.planning.exhaustive import FEW, Trial
 from greenrun.core.planning.lagrangian import Prices, Respond, find_prices
 from greenrun.core.planning.preemption import Spans, mean_use
+from greenrun.core.planning.preemption_bound import bound_at
 from greenrun.core.planning.problem import Problem
-from greenrun.core.planning.repair import MANY, mend, until_near
-from greenrun.core.planning.schedule import Arrangement
+from greenrun.core.planning.repair import MANY, repair, until_near
+from greenrun.core.planning.schedule import Schedule
 
-ROUNDS = 4  # how often rows that missed their limits are put first and all is arranged anew
+FEW = 5  # rows that are tried in every order
+EVERY_ORDER = 400  # more turns than it takes to put so few as soon as they fit in every order: limits are worth it
+
+Merit = tuple[int, int, float]  # limits missed, places of unknown emissions, and what it costs: less is better
+Step = tuple[tuple[int, ...], Callable[[], object]]  # rows, and what puts them
+
+
+class Trial:
+    """A schedule to which rows are added in every order; `places` are the best seen, None when none was better.
+
+    What is better by less than the share `gap` is not looked for. At most `turns` rows, or pairs of them, are put,
+    unless limits are missed.
+    """
+
+    def __init__(
+        self, made: Schedule, merit: Callable[[Schedule], Merit], best: Merit, *, gap: float, turns: int
+    ) -> None:
+        self.places: Mapping[int, Place] | None = None
+        self._made = made
+        self._merit = merit
+        self._best = best
+        self._worth = 1 - gap
+        self._turns, self._most = 0, turns
+        self._seen: set[frozenset[tuple[int, float, int]]] = set()
+
+    def run(self, least: Mapping[int, float]) -> None:
+        """Put the rows of `least`, what each costs at least, in every order."""
+        if self._best[0]:
+            self._run(list(least), least, self._soonest, EVERY_ORDER)
+        self._seen = set()
+        self._run(list(least), least, self._steps, self._turns + self._most)
+
+    def _run(
+        self, rows: Sequence[int], least: Mapping[int, float], steps: Callable[[Sequence[int]], list[Step]], until: int
+    ) -> None:
+        """Take every step that could lead to something better; each gets its share of the turns that are left."""
+        missed, unknown, cost = self._merit(self._made)
+        if (missed, unknown, cost + sum(least[row] for row in rows)) >= (*self._best[:2], self._best[2] * self._worth):
+            return
+        if not rows:
+            self._best, self.places = (missed, unknown, cost), dict(self._made.places)
+            return
+        every = steps(rows)
+        for nth, (put, carry_out) in enumerate(every):
+            if self._turns >= until:
+                return
+            self._turns += 1
+            if carry_out() is None:
+                continue
+            if self._is_new():
+                share = self._turns + -(-(until - self._turns) // (len(every) - nth))
+                self._run([row for row in rows if row not in put], least, steps, share)
+            for row in put:
+                self._made.remove(row)
+
+    def _is_new(self) -> bool:
+        """Whether these places were not met before: jobs not in each other's way give the same in any order."""
+        places = frozenset((row, place.start_s, place.pool) for row, place in self._made.places.items())
+        known = len(self._seen)
+        self._seen.add(places)
+        return len(self._seen) > known
+
+    def _steps(self, rows: Sequence[int]) -> list[Step]:
+        alone: list[Step] = [((row,), partial(self._made.add, row)) for row in rows]
+        pairs: list[Step] = [(pair, partial(self._made.add_pair, *pair)) for pair in permutations(rows, 2)]
+        return alone + pairs + self._soonest(rows)
+
+    def _soonest(self, rows: Sequence[int]) -> list[Step]:
+        return [((row,), partial(self._made.add_soonest, row)) for row in rows]
+
+
+ROUNDS = 4  # how often rows that missed their limits are put first and all is scheduled anew
 TAKEN_OUT = 8  # rows that make room for another when a plan is rearranged
 STEP_WEIGHT, TABLE_WEIGHT, FEWEST_STEPS = 600, 20, 3  # a table for restarts costs so many times a mere choice of cells
 BOUND_SHARE = 3  # beside jobs that may arrive, a part of the steps goes into the bound, which leaves them out
-GHOST_SLACK = 2.0  # what jobs that may arrive will emit is guessed at so many times the least they could
+ARRIVALS_SLACK = 2.0  # what jobs that may arrive will emit is guessed at so many times the least they could
 TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
 STEADY_G = 1e-9
 
@@ -45,7 +116,7 @@ class Effort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seeds:
+class WarmStart:
     """What is known before: rows that must start as soon as they can, in order; and last plan's places and prices.
 
     A place is kept as its pool and the intervals in which the row was to run.
@@ -57,7 +128,7 @@ class Seeds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SearchResult:
     """The places of all rows, the prices they were found with, and a lower bound on all plans, in g.
 
     `soonest_g` is what starting all as soon as possible would emit; None when that is not known.
@@ -69,42 +140,42 @@ class Found:
     soonest_g: float | None
 
 
-def search(problem: Problem, seeds: Seeds, effort: Effort, ghosts: Candidates | None = None) -> Found:
-    """Return the best plan found: least in missed limits, then in emissions (and in room left to `ghosts`)."""
+def search(problem: Problem, warm: WarmStart, effort: Effort, arrivals: Candidates | None = None) -> SearchResult:
+    """Return the best plan found: least in missed limits, then in emissions (and in room left to `arrivals`)."""
     urgent = by_urgency(problem)
-    first = _arranged(problem, seeds, seeds.prices, problem.rows.costs(seeds.prices), urgent, kept=True)
+    first = _scheduled(problem, warm, warm.prices, problem.rows.costs(warm.prices), urgent, kept=True)
     others = [flexible_response(problem)] if problem.flexible else []
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
     effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, effort.work)))
-    bounding = effort.iterations if ghosts is None else effort.iterations // BOUND_SHARE
-    sought = ask(seeds.prices, iterations=bounding, others=others)
+    bounding = effort.iterations if arrivals is None else effort.iterations // BOUND_SHARE
+    sought = ask(warm.prices, iterations=bounding, others=others)
     bound_g = bound_at(problem, sought.prices) if problem.flexible else sought.bound_g  # cells are a choice of ours
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
-    if ghosts is not None:
-        pressed, unpriced = ghost_response(ghosts), np.zeros_like(seeds.prices)
-        upper_g = first.grams + GHOST_SLACK * pressed(unpriced)[0]
-        sought = ask(seeds.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
-    goal = _Goal(priced=ghosts is not None)
-    soonest = arranged_soonest(problem, seeds.due)
+    if arrivals is not None:
+        pressed, unpriced = arrivals_response(arrivals), np.zeros_like(warm.prices)
+        upper_g = first.grams + ARRIVALS_SLACK * pressed(unpriced)[0]
+        sought = ask(warm.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
+    goal = _Goal(priced=arrivals is not None)
+    soonest = schedule_soonest(problem, warm.due)
     made, soonest_g = [first, soonest], None if soonest.unknown else soonest.grams
-    if sought.prices.any() or seeds.prices.any():  # else these are weighed at the same prices already
+    if sought.prices.any() or warm.prices.any():  # else these are weighed at the same prices already
         made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
-        made.insert(1, _arranged(problem, seeds, sought.prices, sought.costs, urgent, kept=True))
+        made.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
     best = goal.best(made)
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, anew=False, rearrangements=0)
     if best.missed or effort.anew:
-        arranged = _arrangements(problem, seeds, sought, urgent)
+        scheduled = _schedules(problem, warm, sought, urgent)
         if len(problem.jobs) >= MANY:
-            arranged = until_near(best, arranged, bound_g, effort.gap)
-        best = goal.best([best, *arranged])
+            scheduled = until_near(best, scheduled, bound_g, effort.gap)
+        best = goal.best([best, *scheduled])
     if effort.rearrangements:
-        _rearrange(best, problem, sought, goal, effort, problem.tied | frozenset(seeds.due))
-    places = _tried(best, problem, seeds, sought, goal, effort)
-    return Found(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
+        _rearrange(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
+    places = _tried(best, problem, warm, sought, goal, effort)
+    return SearchResult(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
 
 
-def _is_proved(best: Arrangement, bound_g: float) -> bool:
+def _is_proved(best: Schedule, bound_g: float) -> bool:
     """Tell whether no plan can be better."""
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
 
@@ -118,9 +189,9 @@ def _affordable(problem: Problem, work: int) -> int:
     return max(FEWEST_STEPS, steps)
 
 
-def arranged_soonest(problem: Problem, due: Sequence[int] = ()) -> Arrangement:
+def schedule_soonest(problem: Problem, due: Sequence[int] = ()) -> Schedule:
     """Start everything as soon as it fits, what is due first, then in order of earliest start: without a forecast."""
-    made = Arrangement.unpriced(problem)
+    made = Schedule.unpriced(problem)
     jobs = problem.jobs
     first = dict.fromkeys([*sorted(problem.running), *due])
     order = sorted(range(len(jobs)), key=lambda row: (jobs[row].earliest_start, jobs[row].id))
@@ -143,28 +214,28 @@ def flexible_response(problem: Problem) -> Respond:
     return respond
 
 
-def ghost_response(ghosts: Candidates) -> Respond:
+def arrivals_response(arrivals: Candidates) -> Respond:
     """Return how jobs that are expected to arrive answer prices."""
 
     def respond(prices: Floats) -> tuple[float, Floats]:
-        chosen, least = ghosts.cheapest(ghosts.costs(prices))
-        return float(least.sum()), ghosts.usage(chosen, len(prices))
+        chosen, least = arrivals.cheapest(arrivals.costs(prices))
+        return float(least.sum()), arrivals.usage(chosen, len(prices))
 
     return respond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Goal:
-    """What makes an arrangement better than another."""
+    """What makes a schedule better than another."""
 
     priced: bool
 
-    def of(self, arrangement: Arrangement) -> tuple[int, int, float]:
-        of_known = arrangement.cost if self.priced else arrangement.grams
-        return arrangement.missed, arrangement.unknown, round(of_known, 9)
+    def of(self, schedule: Schedule) -> tuple[int, int, float]:
+        of_known = schedule.cost if self.priced else schedule.grams
+        return schedule.missed, schedule.unknown, round(of_known, 9)
 
-    def best(self, arrangements: Iterable[Arrangement]) -> Arrangement:
-        return min(arrangements, key=self.of)  # the first of equals
+    def best(self, schedules: Iterable[Schedule]) -> Schedule:
+        return min(schedules, key=self.of)  # the first of equals
 
 
 def by_urgency(problem: Problem) -> list[int]:
@@ -176,19 +247,19 @@ def by_urgency(problem: Problem) -> list[int]:
     )
 
 
-def _arrangements(problem: Problem, seeds: Seeds, sought: Prices, urgent: Sequence[int]) -> Iterable[Arrangement]:
+def _schedules(problem: Problem, warm: WarmStart, sought: Prices, urgent: Sequence[int]) -> Iterable[Schedule]:
     """Build plans that fit from scratch: the largest row first, as is mostly best, by preferred start, by urgency."""
     size = problem.rows.demands.length_s * problem.rows.demands.units
-    yield _on_time(problem, seeds, sought, sorted(urgent, key=lambda row: -size[row]))
+    yield _on_time(problem, warm, sought, sorted(urgent, key=lambda row: -size[row]))
     preferred = np.full(len(problem.jobs), -np.inf)
     preferred[problem.rows.row[sought.chosen]] = problem.rows.starts_s[sought.chosen]
-    yield _on_time(problem, seeds, sought, sorted(urgent, key=lambda row: preferred[row]))
-    yield _on_time(problem, seeds, sought, urgent)
+    yield _on_time(problem, warm, sought, sorted(urgent, key=lambda row: preferred[row]))
+    yield _on_time(problem, warm, sought, urgent)
 
 
-def _on_time(problem: Problem, seeds: Seeds, sought: Prices, order: Sequence[int]) -> Arrangement:
+def _on_time(problem: Problem, warm: WarmStart, sought: Prices, order: Sequence[int]) -> Schedule:
     """Arrange in this order; as long as rows miss their limits, put them first and arrange again."""
-    best = found = _arranged(problem, seeds, sought.prices, sought.costs, order)
+    best = found = _scheduled(problem, warm, sought.prices, sought.costs, order)
     first: dict[int, None] = {}
     for _ in range(ROUNDS):
         late = [row for row in order if found.places[row].late and row not in first]
@@ -196,36 +267,36 @@ def _on_time(problem: Problem, seeds: Seeds, sought: Prices, order: Sequence[int
             break
         first |= dict.fromkeys(late)
         rest = (row for row in order if row not in first)
-        found = _arranged(problem, seeds, sought.prices, sought.costs, [*first, *rest])
-        best = min(best, found, key=lambda arrangement: (arrangement.missed, arrangement.grams))
+        found = _scheduled(problem, warm, sought.prices, sought.costs, [*first, *rest])
+        best = min(best, found, key=lambda schedule: (schedule.missed, schedule.grams))
     if len(problem.jobs) >= MANY:
-        mend(best, problem, problem.running | problem.tied | frozenset(seeds.due))
+        repair(best, problem, problem.running | problem.tied | frozenset(warm.due))
     return best
 
 
-def _arranged(
-    problem: Problem, seeds: Seeds, prices: Floats, costs: Floats, order: Sequence[int], *, kept: bool = False
-) -> Arrangement:
+def _scheduled(
+    problem: Problem, warm: WarmStart, prices: Floats, costs: Floats, order: Sequence[int], *, kept: bool = False
+) -> Schedule:
     """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
-    made, order = Arrangement(problem, prices, costs), in_order(order, problem.after)
+    made, order = Schedule(problem, prices, costs), in_order(order, problem.after)
     running = [row for row in order if row in problem.running]
-    _keep(made, seeds, running if kept else ())
+    _keep(made, warm, running if kept else ())
     made.add_all(row for row in running if row not in made.places)
-    for row in seeds.due:
+    for row in warm.due:
         made.put(row, made.soonest(row))
-    _keep(made, seeds, order if kept else ())
+    _keep(made, warm, order if kept else ())
     return made.add_all(row for row in order if row not in made.places)
 
 
-def _keep(made: Arrangement, seeds: Seeds, order: Iterable[int]) -> None:
+def _keep(made: Schedule, warm: WarmStart, order: Iterable[int]) -> None:
     """Put those rows where the last plan had them that still fit there."""
     for row in order:
-        if row in seeds.kept and row not in made.places and (place := made.fits_in(row, *seeds.kept[row])):
+        if row in warm.kept and row not in made.places and (place := made.fits_in(row, *warm.kept[row])):
             made.put(row, place)
 
 
 def _rearrange(
-    best: Arrangement, problem: Problem, sought: Prices, goal: _Goal, effort: Effort, fixed: frozenset[int]
+    best: Schedule, problem: Problem, sought: Prices, goal: _Goal, effort: Effort, fixed: frozenset[int]
 ) -> None:
     """Take out a job that pays more than it would like, and some in its way; put it back first; keep what is better."""
     rng = np.random.default_rng(len(problem.jobs))
@@ -257,16 +328,16 @@ def _rearrange(
 
 
 def _tried(
-    best: Arrangement, problem: Problem, seeds: Seeds, sought: Prices, goal: _Goal, effort: Effort
+    best: Schedule, problem: Problem, warm: WarmStart, sought: Prices, goal: _Goal, effort: Effort
 ) -> Mapping[int, Place]:
     """Return the best places of a few rows put in every order; those they have when none is better."""
-    rows = [row for row in sorted(best.places) if row not in problem.running and row not in seeds.due]
+    rows = [row for row in sorted(best.places) if row not in problem.running and row not in warm.due]
     is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not (goal.priced or best.missed)
     if is_good or len(rows) > FEW or problem.tied or problem.flexible.keys() & set(rows):  # too many ways
         return best.places
-    made = Arrangement(problem, sought.prices, sought.costs) if goal.priced else Arrangement.unpriced(problem)
+    made = Schedule(problem, sought.prices, sought.costs) if goal.priced else Schedule.unpriced(problem)
     made.add_all(row for row in sorted(best.places) if row in problem.running)
-    for row in seeds.due:
+    for row in warm.due:
         made.put(row, made.soonest(row))
     costs, first = sought.costs if goal.priced else problem.rows.grams, problem.rows.first
     least = {row: float(costs[first[row] : first[row + 1]].min(initial=np.inf)) for row in rows}
@@ -276,7 +347,7 @@ def _tried(
 
 
 def _in_the_way(
-    best: Arrangement, problem: Problem, row: int, wish: Mapping[int, int], rng: np.random.Generator
+    best: Schedule, problem: Problem, row: int, wish: Mapping[int, int], rng: np.random.Generator
 ) -> list[int]:
     """Return some of the rows that hold GPUs of the pool and the time that `row` would like best."""
     length_s, start_s, pool = (

@@ -4,11 +4,16 @@ The promise is kept in the placement itself, so that it comes out of the last pl
 It is kept by the start of a job that runs in one piece, and by the end of one that may be suspended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
+import numpy as np
+
+from greenrun.core.carbon.intensity import Series
+from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.model import MOVED, Interval, Placement, Situation
+from greenrun.core.planning.model import MOVED, Interval, Placement, Plan, Situation
 
 MOST_PUT_OFFS = 8  # from then on the place told last holds, unless limits or a lack of GPUs forbid it
 
@@ -46,3 +51,127 @@ def _told(job: Job, situation: Situation) -> Placement | None:
     if job.spec.start_now or situation.last is None or (job.reason and job.reason.code in _HAS_RUN):
         return None
     return situation.last.placement(job.id)
+
+
+ROUNDING = 1e-9  # a plan that is above its bound by less is at it
+
+
+def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bool:
+    """Tell whether `now` differs from what the situation `before` and the plan made of it lead to.
+
+    News are: jobs that came, left or were changed otherwise than by starting as planned; a start that did not come
+    about; GPUs that are back early or late, or taken by others; another outlook, unless the plan is the best there is
+    and the outlook says the same of all hours that its jobs may use; other settings.
+    """
+    if before is None or now.now < before.now:
+        return True
+    same = (
+        (before.forecast is now.forecast or _still_best(before, plan, now))
+        and before.options == now.options
+        and before.devices == now.devices
+        and before.kinds == now.kinds
+        and before.elsewhere == now.elsewhere
+        and before.states == now.states
+        and before.arrivals == now.arrivals
+        and before.cpu_slots == now.cpu_slots
+    )
+    changes = (_queue_changed, _running_changed, _use_changed)
+    return not same or any(changed(before, plan, now) for changed in changes) or _has_array_room(plan, now)
+
+
+def _still_best(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Whether a plan that none can beat is the best still, for all that matters of the outlook is as it was.
+
+    A job that weighs waiting against starting now does so anew as time passes; a run that takes longer needs a new end.
+    """
+    is_best = plan.gap_ratio is not None and plan.gap_ratio <= ROUNDING and not now.arrivals
+    if not is_best or any(_weighs(job, now) for job in _jobs(now)):
+        return False
+    if any((place := plan.placement(row.job.id)) is None or place.end <= now.now for row in now.running):
+        return False
+    until = max((job.latest_end(now.options.default_max_delay) for job in _jobs(now)), default=now.now)
+    return _same_until(max(until, now.now), now.now, before.forecast, now.forecast)
+
+
+def _weighs(job: Job, now: Situation) -> bool:
+    """Whether the job is asked to start at once where that is clean enough, or waiting gains too little."""
+    spec, options = job.spec, now.options
+    saving = options.min_saving if spec.min_saving is None else spec.min_saving
+    below = options.run_below_g_per_kwh if spec.run_below_g_per_kwh is None else spec.run_below_g_per_kwh
+    return bool(saving or below)
+
+
+def _jobs(now: Situation) -> list[Job]:
+    return [*now.jobs, *(row.job for row in now.running)]
+
+
+def _same_until(until: datetime, start: datetime, before: Series | None, now: Series | None) -> bool:
+    """Whether both outlooks reach as far as `until`, and say the same up to there."""
+    if before is None or now is None or before.end is None or before.end < until:
+        return False
+    old, new = before.between(start, until), now.between(start, until)
+    return old.kinds == new.kinds and all(
+        np.array_equal(left, right)
+        for left, right in ((old.starts_s, new.starts_s), (old.ends_s, new.ends_s), (old.values, new.values))
+    )
+
+
+def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """A job may be gone because its planned start has come; one whose start has come must be gone."""
+    known = {row.id: _terms(row) for row in before.jobs}
+    queued = {row.id: _terms(row) for row in now.jobs}
+    if any(known.get(job_id) != terms for job_id, terms in queued.items()):
+        return True
+    if any((place := plan.placement(job_id)) is None or place.start > now.now for job_id in known.keys() - queued):
+        return True
+    overdue = now.now - now.options.due_grace
+    return any(place.start < overdue for place in plan.placements if place.job_id in queued)
+
+
+def _running_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Jobs that may be suspended must be known to the plan, and those that are gone must have been about to end."""
+    runs = {row.job.id for row in now.running}
+    if any(plan.placement(job_id) is None for job_id in runs):
+        return True
+    gone = [plan.placement(row.job.id) for row in before.running if row.job.id not in runs]
+    return any(place is None or place.end > now.now + now.options.due_grace for place in gone)
+
+
+def _has_array_room(plan: Plan, now: Situation) -> bool:
+    """A job that waits for its turn in its array may have it now."""
+    full = {row.job_id for row in plan.waiting if row.reason.code is ReasonCode.ARRAY_FULL}
+    if not full:
+        return False
+    asking = [job for job in now.jobs if job.id in full or plan.placement(job.id)]
+    free = [job for job in asking if blocked(job, now.states) is None]
+    return not full & {job.id for job in free} <= crowded_out(free, now.arrays).keys()
+
+
+def _terms(job: Job) -> tuple[object, ...]:
+    return job.spec, job.held, job.cancel_requested, job.progress
+
+
+def _use_changed(before: Situation, plan: Plan, now: Situation) -> bool:
+    """Compare when GPUs and CPU slots are expected back, whichever they are, with what was foreseen."""
+    grace = now.options.due_grace
+    others = {job.id for job in now.jobs} | {row.job.id for row in now.running}  # whose GPUs are not in `busy`
+    started = [row for row in plan.placements if row.job_id not in others and row.start <= now.now]
+    gpus = [row.end for row in started for _ in range(row.gpus)]
+    cpus = [row.end for row in started if not row.gpus]
+    return _differ([*_known_ends(before), *gpus], _known_ends(now), now.now, grace) or _differ(
+        [*before.cpu_busy, *cpus], now.cpu_busy, now.now, grace
+    )
+
+
+def _known_ends(situation: Situation) -> Sequence[datetime]:
+    """When GPUs are expected back; of those that others hold that is not known, it is only when to look again."""
+    return [at for device, at in situation.busy.items() if device not in situation.elsewhere]
+
+
+def _differ(expected: Iterable[datetime], actual: Iterable[datetime], now: datetime, grace: timedelta) -> bool:
+    left, right = _later(expected, now + grace), _later(actual, now + grace)
+    return len(left) != len(right) or any(abs(a - b) > grace for a, b in zip(left, right, strict=True))
+
+
+def _later(ends: Iterable[datetime], than: datetime) -> Sequence[datetime]:
+    return sorted(end for end in ends if end > than)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.demand import PastJob, expected_demands, learn_arrivals
-from greenrun.core.planning.demand_history import usual_arrivals
+from greenrun.core.planning.demand import PastJob, expected_arrivals, expected_demands, learn_arrivals
 from greenrun.core.planning.model import Options
 from tests.core.build import SLOT, T0, job
 
@@ -21,15 +20,15 @@ def week_after_week(count: int, *, days: float = 40) -> list[Job]:
 
 
 def test_a_few_jobs_or_a_few_weeks_teach_nothing() -> None:
-    assert usual_arrivals(week_after_week(99), NOW, Options()) == ()
-    assert usual_arrivals(week_after_week(500, days=20), NOW, Options()) == ()
+    assert expected_arrivals(week_after_week(99), NOW, Options()) == ()
+    assert expected_arrivals(week_after_week(500, days=20), NOW, Options()) == ()
 
 
 def test_jobs_from_before_and_after_the_time_looked_at_teach_nothing() -> None:
     jobs = week_after_week(200)
     early = job(900, slots=48, submitted=NOW - timedelta(days=59))
     late = job(901, slots=48, submitted=NOW + SLOT)
-    assert usual_arrivals([early, *jobs, late], NOW, Options()) == usual_arrivals(jobs, NOW, Options())
+    assert expected_arrivals([early, *jobs, late], NOW, Options()) == expected_arrivals(jobs, NOW, Options())
 
 
 past_jobs = st.builds(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from greenrun.core.planning.capacity import Pool, home_of, is_kind, pools_of, timelines, too_few
 from greenrun.core.planning.model import DeviceKind, Situation
-from greenrun.core.planning.pools import Pool, home_of, is_kind, pools_of, timelines, too_few
 from tests.core.build import SLOT, T0, job
 
 BIG, SMALL, OLD = (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.planning.model import Options, Plan, Running, Situation
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.replanning import is_news
+from greenrun.core.planning.stability import needs_replanning
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import situation
 
@@ -35,7 +35,7 @@ def test_a_plan_at_its_bound_holds_while_the_outlook_only_reaches_further() -> N
     jobs = [job(1, max_delay=3 * SLOT)]
     first, made = _before(jobs, VALUES)
     assert made.gap_ratio == 0
-    assert not is_news(first, made, _seen([*VALUES, 10.0], jobs))
+    assert not needs_replanning(first, made, _seen([*VALUES, 10.0], jobs))
 
 
 @pytest.mark.parametrize(("slot", "expected"), [(2, True), (3, True), (4, False), (7, False)])
@@ -43,7 +43,7 @@ def test_another_value_is_news_only_where_a_job_may_run(slot: int, expected: boo
     jobs = [job(1, max_delay=3 * SLOT)]
     first, made = _before(jobs, VALUES)
     changed = [value + (at == slot) for at, value in enumerate(VALUES)]
-    assert is_news(first, made, _seen(changed, jobs)) is expected
+    assert needs_replanning(first, made, _seen(changed, jobs)) is expected
 
 
 @pytest.mark.parametrize(
@@ -56,24 +56,24 @@ def test_another_value_is_news_only_where_a_job_may_run(slot: int, expected: boo
 def test_a_plan_that_may_be_beaten_is_made_anew_with_every_outlook(change: Callable[[Plan], Plan]) -> None:
     jobs = [job(1, max_delay=3 * SLOT)]
     first, made = _before(jobs, VALUES)
-    assert is_news(first, change(made), _seen(VALUES, jobs))
+    assert needs_replanning(first, change(made), _seen(VALUES, jobs))
 
 
 @pytest.mark.parametrize("spec", [{"min_saving": 0.1}, {"run_below_g_per_kwh": 90.0}])
 def test_a_job_that_weighs_waiting_does_so_at_every_outlook(spec: dict[str, float]) -> None:
     jobs = [job(1, max_delay=3 * SLOT, **spec)]
     first, made = _before(jobs, VALUES)
-    assert is_news(first, made, _seen(VALUES, jobs))
+    assert needs_replanning(first, made, _seen(VALUES, jobs))
     plain = [job(1, max_delay=3 * SLOT)]
     options = Options(min_saving=0.1)
     first, made = _before(plain, VALUES, options=options)
-    assert is_news(first, made, _seen(VALUES, plain, options=options))
+    assert needs_replanning(first, made, _seen(VALUES, plain, options=options))
 
 
 def test_an_outlook_that_did_not_reach_as_far_as_a_job_may_run_is_news_when_it_does() -> None:
     jobs = [job(1, max_delay=9 * SLOT)]
     first, made = _before(jobs, VALUES)
-    assert is_news(first, made, _seen([*VALUES, 10.0], jobs))
+    assert needs_replanning(first, made, _seen([*VALUES, 10.0], jobs))
 
 
 def test_a_run_that_outlasts_its_place_is_news() -> None:
@@ -81,14 +81,14 @@ def test_a_run_that_outlasts_its_place_is_news() -> None:
     run = Running(job=own, devices=("gpu0",), since=T0)
     first, made = _before([], [100.0, *[200.0] * 7], running=(run,))
     assert made.placements[0].end == LATER
-    assert is_news(first, made, _seen([100.0, *[200.0] * 7], [], running=(run,)))
+    assert needs_replanning(first, made, _seen([100.0, *[200.0] * 7], [], running=(run,)))
 
 
 def test_without_an_outlook_a_new_one_is_news() -> None:
     jobs = [job(1, max_delay=3 * SLOT)]
     first, made = _before(jobs, [])
     none: Series | None = None
-    assert is_news(replace(first, forecast=none), made, _seen(VALUES, jobs))
+    assert needs_replanning(replace(first, forecast=none), made, _seen(VALUES, jobs))
 
 
 @settings(max_examples=40, deadline=None)
@@ -108,7 +108,7 @@ def test_a_plan_that_holds_emits_no_more_than_one_made_anew(
     then = _seen([*values, 5.0], [row for row in jobs if made.placements and _starts_later(made, row.id)], gpus=4)
     running_none = replace(then, last=made, prices=made.prices)
     kept = [row for row in made.placements if _starts_later(made, row.job_id)]
-    if len(kept) < len(made.placements) or is_news(first, made, running_none):
+    if len(kept) < len(made.placements) or needs_replanning(first, made, running_none):
         return
     anew = plan(running_none)
     assert anew.expected_g == pytest.approx(sum(row.expected_g or 0.0 for row in kept))
