@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from greenrun.api import grid, history, jobs, problems, quality, reports, sources, status
-from greenrun.api.limits import AccessLog, BodyLimit
+from greenrun.api import problems
+from greenrun.api.middleware import AccessLog, BodyLimit
+from greenrun.api.routes import grid, history, jobs, quality, reports, sources, status
 from greenrun.api.service import ApiSettings, Scheduler, Service
 from greenrun.clock import utc_now
 from greenrun.engine.ports import Store

@@ -1,7 +1,7 @@
 """What the electricity of a job cost, told with the job when it is asked for by itself."""
 
-from greenrun.api.fields import Number
-from greenrun.api.schemas import JobOut
+from greenrun.api.job_models import JobOut
+from greenrun.api.json_types import Number
 from greenrun.reports.build import Reports
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from greenrun.api.schemas import AnomalyOut, JobOut, PlannedOut, RunOut
+from greenrun.api.job_models import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import Standing
 from greenrun.core.carbon.intensity import Rung
 from greenrun.core.formatting import exact_duration_text, intensity_text, mass_text, time_text

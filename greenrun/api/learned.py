@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from greenrun.api.peer import Identity
+from greenrun.api.identity import Identity
 from greenrun.api.service import Service
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import DurationSource, JobSpec

@@ -1,8 +1,8 @@
-"""Turn a run, with what the books have of it, into the JSON of schemas.py."""
+"""Turn a run, with what the books have of it, into the JSON of job_models.py."""
 
 from collections.abc import Sequence
 
-from greenrun.api.schemas import AnomalyOut, RunOut
+from greenrun.api.job_models import AnomalyOut, RunOut
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.anomalies import Spell

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from greenrun.api.connections import BoundedProtocol
-from greenrun.api.peer import PeerProtocol
+from greenrun.api.identity import PeerProtocol
 from greenrun.core.errors import ConfigError, GreenrunError
 
 _STOP_S = 5.0

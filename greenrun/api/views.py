@@ -1,12 +1,11 @@
-"""Turn the core's values into the JSON of schemas.py and grid_schemas.py."""
+"""Turn the core's values into the JSON of job_models.py and grid_models.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from greenrun.api.grid_schemas import DeviceOut, EntryOut, ForecastOut, PricedOut, SlotOut
-from greenrun.api.run_view import run_view
-from greenrun.api.schemas import (
+from greenrun.api.grid_models import DeviceOut, EntryOut, ForecastOut, PricedOut, SlotOut
+from greenrun.api.job_models import (
     AfterOut,
     ArrayOut,
     EventOut,
@@ -19,6 +18,7 @@ from greenrun.api.schemas import (
     RunOut,
     WaitingOut,
 )
+from greenrun.api.run_view import run_view
 from greenrun.core.carbon.fallback import Standing
 from greenrun.core.energy.ledger import Entry, Priced, Total
 from greenrun.core.energy.model import Device

@@ -98,7 +98,7 @@ def check(
 
 
 def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
-    from greenrun.api.sources import provider_view
+    from greenrun.api.routes.sources import provider_view
     from greenrun.config import load_config
     from greenrun.grid.sources import state_of
 
@@ -191,7 +191,7 @@ def _coverage(coverage: "Coverage", now: datetime) -> str:
 
 
 def _as_json(checked: "Checked") -> dict[str, Any]:
-    from greenrun.api.fields import instant_text
+    from greenrun.api.json_types import instant_text
 
     def covered(coverage: "Coverage | None") -> dict[str, Any] | None:
         if coverage is None:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenrun.api.submission import JobIn
+from greenrun.api.job_request import JobIn
 from tests.api.fakes import World
 
 VALUES = st.recursive(

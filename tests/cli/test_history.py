@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.api.history import ImportIn
+from greenrun.api.routes.history import ImportIn
 from greenrun.cli import fetching, importing
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run

@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from greenrun.api.fields import Instant
-from greenrun.api.peer import Caller
+from greenrun.api.identity import Caller
+from greenrun.api.json_types import Instant
 from greenrun.api.service import Daemon
 from greenrun.grid.sources import Role, SourceState
 

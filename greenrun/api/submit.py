@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 
+from greenrun.api.identity import Identity
+from greenrun.api.job_models import JobOut
+from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.learned import with_experience
-from greenrun.api.peer import Identity
-from greenrun.api.schemas import JobOut
-from greenrun.api.sense import problems_of
 from greenrun.api.service import Preview, Service, Submitted
-from greenrun.api.submission import JobIn, to_spec
 from greenrun.api.sweep import jobs_of
+from greenrun.api.validation import problems_of
 from greenrun.api.views import job_views, tried_view
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from pydantic import BaseModel
 
-from greenrun.api.fields import Instant
+from greenrun.api.json_types import Instant
 from greenrun.api.service import Daemon, Service
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health

@@ -10,12 +10,12 @@ from fastapi.responses import PlainTextResponse
 
 from greenrun.api.costs import CostedJobOut, costed
 from greenrun.api.explanation import sentences
+from greenrun.api.identity import Caller, Identity, require_touch
+from greenrun.api.job_models import EventOut, ExplainOut, JobOut
+from greenrun.api.job_request import Jobs
 from greenrun.api.logs import tail
-from greenrun.api.peer import Caller, Identity, require_touch
-from greenrun.api.schemas import EventOut, ExplainOut, JobOut
 from greenrun.api.service import Daemon, Service
-from greenrun.api.submission import Jobs
-from greenrun.api.submitting import submit, try_out
+from greenrun.api.submit import submit, try_out
 from greenrun.api.views import event_view, job_views
 from greenrun.core.errors import JobNotFound
 from greenrun.core.jobs.job import Job, State

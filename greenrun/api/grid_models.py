@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from greenrun.api.fields import Instant, Number
+from greenrun.api.json_types import Instant, Number
 from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Rung, Signal
 from greenrun.core.energy.model import Component, Quality
 

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from greenrun.api.fields import Instant, Number
-from greenrun.api.peer import Caller
+from greenrun.api.identity import Caller
+from greenrun.api.json_types import Instant, Number
 from greenrun.api.service import Daemon
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.carbon.verification import Quality

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
-from greenrun.api.grid_schemas import DeviceOut, EntryOut, ForecastOut
-from greenrun.api.peer import Caller
-from greenrun.api.schemas import PlanOut
+from greenrun.api.grid_models import DeviceOut, EntryOut, ForecastOut
+from greenrun.api.identity import Caller
+from greenrun.api.job_models import PlanOut
 from greenrun.api.service import ApiSettings, Daemon
 from greenrun.api.views import device_views, entry_view, plan_view, standing_view
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from greenrun.api.fields import Instant
-from greenrun.api.peer import Caller, require_operator
+from greenrun.api.identity import Caller, require_operator
+from greenrun.api.json_types import Instant
 from greenrun.api.service import Daemon
 from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Accounting, Basis, SeriesId, Signal
 from greenrun.grid.backfill import Failure, Part, Stated

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from greenrun.api.history import Moment
-from greenrun.api.peer import Caller
+from greenrun.api.identity import Caller
+from greenrun.api.routes.history import Moment
 from greenrun.api.service import Daemon
 from greenrun.core.errors import InvalidInput, Problem
 

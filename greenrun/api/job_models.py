@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from greenrun.api.fields import Instant, Number
+from greenrun.api.json_types import Instant, Number
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
 from greenrun.core.jobs.reasons import ReasonCode
