@@ -1,4 +1,4 @@
-"""Decide at submission whether a job's limits can be met beside those already promised, and what would do if not."""
+"""Decide at submission whether a job's limits can be met without breaking others', and what to ask for if not."""
 
 from collections.abc import Sequence
 from dataclasses import replace

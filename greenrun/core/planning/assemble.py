@@ -1,4 +1,4 @@
-"""Put what the search found into a plan: instants, sums, and for each placement the ground on which it was chosen."""
+"""Assemble the plan from what the search found: instants, sums, and for each placement the reason in words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ _WAITED = frozenset(
 )
 
 
-def assembled(
+def assemble_plan(
     situation: Situation, problem: Problem, found: SearchResult, due: Mapping[int, datetime], waiting: Sequence[Waiting]
 ) -> Plan:
     """Return the plan; its sums are None unless every part is known, its bound also when a limit is missed.
@@ -41,7 +41,8 @@ def assembled(
     """
     least_g = _least(problem)
     rows = [
-        _told(situation, problem, row, place, (due.get(row), least_g.get(row))) for row, place in found.places.items()
+        _placement(situation, problem, row, place, due=due.get(row), least_g=least_g.get(row))
+        for row, place in found.places.items()
     ]
     known, pue = all(row.expected_g is not None for row in rows), situation.options.pue
     is_late = any(row.late for row in rows) or any(_is_late(problem, row, place) for row, place in found.places.items())
@@ -76,11 +77,11 @@ def _least(problem: Problem) -> dict[int, float]:
     return dict(zip(filled.tolist(), least.tolist(), strict=True)) | suspended
 
 
-def _told(
-    situation: Situation, problem: Problem, row: int, place: Place, grounds: tuple[datetime | None, float | None]
+def _placement(
+    situation: Situation, problem: Problem, row: int, place: Place, *, due: datetime | None, least_g: float | None
 ) -> Placement:
-    """Return one placement; `grounds` are since when it is due, and the least it could emit."""
-    job, now, (due, least_g) = problem.jobs[row], situation.now, grounds
+    """Return one placement; `due` is the planned instant that has come, `least_g` the least that the row can emit."""
+    job, now = problem.jobs[row], situation.now
     start = _instant(place.start_s, situation)
     pieces = tuple((_instant(begin, situation), _instant(end, situation)) for begin, end in place.pieces)
     length_s = float(problem.rows.demands.length_s[row])
@@ -90,12 +91,12 @@ def _told(
     window = problem.mean_over(pieces or ((start, end),))
     at_once = problem.mean_over(((now, now + (end - start if not pieces else job.remaining)),))
     least = None if least_g is None else least_g / g_per_mean
-    code = _ground(situation, problem, row, place, (due, least_g))
+    code = _reason_code(situation, problem, row, place, due=due, least_g=least_g)
     if window is None and code in _CLEAN:
         code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
     waits_for = None if row in problem.running else blocked(job, situation.states, start)
     promised, put_offs = (None, 0) if row in problem.running else promise(job, situation, (start, end))
-    reason = waits_for or placement_reason(job, situation, code, start, (window, at_once, least))
+    reason = waits_for or placement_reason(job, situation, code, start, window=window, at_once=at_once, least=least)
     return Placement(
         job_id=job.id,
         start=start,
@@ -120,15 +121,15 @@ def _instant(at_s: float, situation: Situation) -> datetime:
     return situation.now if at_s <= situation.now.timestamp() + EPSILON_S else datetime.fromtimestamp(at_s, UTC)
 
 
-def _ground(
-    situation: Situation, problem: Problem, row: int, place: Place, grounds: tuple[datetime | None, float | None]
+def _reason_code(
+    situation: Situation, problem: Problem, row: int, place: Place, *, due: datetime | None, least_g: float | None
 ) -> ReasonCode:
     """Name why the row has this place."""
-    job, demands, (due, least_g) = problem.jobs[row], problem.rows.demands, grounds
+    job, demands = problem.jobs[row], problem.rows.demands
     if row in problem.running:
         return ReasonCode.GOES_ON if place.start_s <= problem.now_s + EPSILON_S else ReasonCode.SHARED_WINDOW
     if due:
-        return _due_ground(job, situation)
+        return _due_code(job, situation)
     if job.spec.start_now:
         return ReasonCode.ASKED_NOW
     if problem.overdue[row] or (place.late and not problem.yields(row, _end_s(problem, row, place))):
@@ -152,7 +153,7 @@ def _end_s(problem: Problem, row: int, place: Place) -> float:
     return place.pieces[-1][1] if place.pieces else place.start_s + float(problem.rows.demands.length_s[row])
 
 
-def _due_ground(job: Job, situation: Situation) -> ReasonCode:
+def _due_code(job: Job, situation: Situation) -> ReasonCode:
     """Keep the ground on which it was to start at once; a window it waited for has come."""
     last = situation.last.reason(job.id) if situation.last else None
     if last and last.code is ReasonCode.WAITS_FOR and job.spec.start_now:
@@ -167,10 +168,21 @@ _STARTS_WHEN_FREE = frozenset(
 
 
 def placement_reason(
-    job: Job, situation: Situation, code: ReasonCode, start: datetime, means: tuple[float | None, ...]
+    job: Job,
+    situation: Situation,
+    code: ReasonCode,
+    start: datetime,
+    *,
+    window: float | None,
+    at_once: float | None,
+    least: float | None,
 ) -> Reason:
-    """Return why `job` is placed at `start`; `means` over its window, one from now on and the cleanest, in g/kWh."""
-    own = because(code, **_details(job, situation.options, code, means))
+    """Return why `job` is placed at `start`.
+
+    `window`, `at_once` and `least` are mean intensities in g/kWh: over its window, over one that begins now, and over
+    the cleanest one it could have; None where unknown.
+    """
+    own = because(code, **_details(job, situation.options, code, window=window, at_once=at_once, least=least))
     if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
         return own
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
@@ -178,9 +190,10 @@ def placement_reason(
     return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=time_text(start), why=own.text)
 
 
-def _details(job: Job, options: Options, code: ReasonCode, means: tuple[float | None, ...]) -> dict[str, str]:
+def _details(
+    job: Job, options: Options, code: ReasonCode, *, window: float | None, at_once: float | None, least: float | None
+) -> dict[str, str]:
     """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
-    window, at_once, least = means
     ways: dict[str, Callable[[], str]] = {
         "window": lambda: "an unknown intensity" if window is None else f"{intensity_text(window)} g/kWh",
         "below": lambda: below_text(window, at_once),

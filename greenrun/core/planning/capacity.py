@@ -1,4 +1,4 @@
-"""Who holds how many GPUs when: reservations over time, and the starts at which a job still fits."""
+"""Capacity over time: pools of like GPUs, what is reserved of each, and the starts at which a job still fits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def is_kind(kind: DeviceKind, job: Job) -> bool:
 
 
 def too_few(job: Job, pools: Iterable[Pool]) -> Reason:
-    """Say what a job asks for that no pool has, and what there is of it."""
+    """Return the reason for a job that asks for more than any pool has."""
     suiting = [pool.units for pool in pools if pool.kind is not None and is_kind(pool.kind, job)]
     spec, most = job.spec, max(suiting, default=0)
     wishes = [f"of model {spec.gpu_model}"] if spec.gpu_model else []

@@ -1,4 +1,4 @@
-"""Places of jobs in a plan, and the cheapest of those that a job which may be suspended could have."""
+"""What a place in the schedule costs, and the cheapest intervals of a job that may be suspended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

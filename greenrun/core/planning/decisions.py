@@ -1,4 +1,4 @@
-"""Turn a plan and what executors report into things to do: starts, suspensions and verdicts on runs that ended."""
+"""Decide what to do now: the starts and suspensions that the plan asks for, and the verdict on a run that ended."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

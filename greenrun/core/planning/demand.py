@@ -1,4 +1,4 @@
-"""Jobs that are not here yet: what usually arrives, as fractions of jobs that press on the prices and hold no GPU.
+"""Expected arrivals: jobs that are not here yet, as fractions of jobs that press on the prices and hold no GPU.
 
 A plan that fills every clean hour with the jobs at hand leaves none to those of the next hours. So classes of jobs by
 length, with their mean demand for GPUs, take part in the search for prices as a fluid; no capacity is kept for them.
@@ -32,7 +32,7 @@ class PastJob:
 
 
 def learn_arrivals(past: Sequence[PastJob], span_s: float) -> Arrivals:
-    """Learn the usual arrivals from all GPU jobs submitted over `span_s`; nothing from none.
+    """Learn the expected arrivals from all GPU jobs submitted over `span_s`; nothing from none.
 
     The classes split the jobs by length such that each asked for about the same GPU time.
     """

@@ -8,7 +8,7 @@ from greenrun.core.carbon.intensity import Series
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
 
-MOVED = timedelta(minutes=1)  # a place that differs by less counts as the same
+MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
 Interval = tuple[datetime, datetime]
 Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
 
@@ -170,7 +170,7 @@ class Situation:
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
     `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
     `ends` tells by id when the live jobs that are not in `running` are expected to end.
-    `arrivals` are the jobs that usually come.
+    `arrivals` are the expected arrivals.
     """
 
     now: datetime

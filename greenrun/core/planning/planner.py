@@ -1,8 +1,8 @@
 """Choose when each queued job starts: one pure function from a frozen situation to a plan with its reasons.
 
-Prices for the GPUs make the jobs choose starts that nearly fit (prices.py); schedules that do fit are then built
-from the last plan and in several orders (placing.py), and the best is improved (search.py). Fewer missed limits come
-before fewer grams.
+Prices for the GPUs make the jobs choose starts that nearly fit (lagrangian.py); schedules that do fit are then built
+from the last plan and in several orders (schedule.py), and the best one is improved (search.py). Fewer missed limits
+come before fewer grams.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.planning.assemble import assembled
+from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
@@ -22,7 +22,7 @@ from greenrun.core.planning.preemption import Spans
 from greenrun.core.planning.problem import Problem, priced_cells, problem_of
 from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest, search
 
-LIGHTER = 4  # the share of the steps to take when nothing is new about the hours to come: prices are nearly right
+LIGHTER = 4  # divides the iterations when the outlook reaches no further than last time: the prices are nearly right
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())
 
 
@@ -32,16 +32,16 @@ def plan(situation: Situation) -> Plan:
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = problem_of(situation, jobs, situation.forecast or NOTHING)
     due, options = _due(problem, situation), situation.options
-    anew = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
+    from_scratch = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
     effort = Effort(
-        iterations=options.iterations if anew else options.iterations // LIGHTER,
+        iterations=options.iterations if from_scratch else options.iterations // LIGHTER,
         rearrangements=options.rearrangements,
         gap=options.gap,
         work=options.work,
-        anew=anew,
+        from_scratch=from_scratch,
     )
     found = search(problem, _warm_start(problem, situation, due), effort, _expected_arrivals(problem, situation))
-    return assembled(situation, problem, found, due, list(waiting.values()))
+    return assemble_plan(situation, problem, found, due, list(waiting.values()))
 
 
 def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, datetime]:
@@ -56,7 +56,7 @@ def _horizon_end(situation: Situation) -> datetime | None:
 
 
 def _expected_arrivals(problem: Problem, situation: Situation) -> Candidates | None:
-    """Return the candidates of the jobs that usually arrive, None without any or without something to plan."""
+    """Return the candidates of the expected arrivals; None without any, or with nothing to plan."""
     pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
     if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
         return None
@@ -64,7 +64,7 @@ def _expected_arrivals(problem: Problem, situation: Situation) -> Candidates | N
 
 
 def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
-    """Return the rows whose planned instant has just come, the earliest first; not those that wait for others still."""
+    """Return the rows whose planned start has just come, earliest first, without those that still wait for others."""
     jobs = [(row, job) for row, job in enumerate(problem.jobs) if _is_free(row, problem, situation)]
     since = {row: at for row, job in jobs if (at := _due_since(job, situation))}
     return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
@@ -88,7 +88,7 @@ def _warm_start(problem: Problem, situation: Situation, due: Mapping[int, dateti
 
 
 def _is_free(row: int, problem: Problem, situation: Situation) -> bool:
-    """Whether the row is a queued job that waits for no other."""
+    """Whether the row is a queued job without unfinished predecessors."""
     return row not in problem.running and not predecessors(problem.jobs[row], situation.states)
 
 
@@ -107,7 +107,7 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
 
 
 def _waiting(situation: Situation) -> Iterator[Waiting]:
-    """Tell of the jobs that cannot be placed, each once."""
+    """Yield the jobs that cannot be placed, each once, with the reason."""
     pools, able = pools_of(situation), []
     for job in situation.jobs:
         why = _not_placeable(job, situation, pools)
@@ -122,7 +122,7 @@ def _waiting(situation: Situation) -> Iterator[Waiting]:
 
 
 def _unforeseen(able: Sequence[Job], placed: Collection[int], situation: Situation) -> Iterator[Waiting]:
-    """Tell of the jobs that wait for one whose end is not foreseen, or for their turn in an array after that.
+    """Yield the jobs that wait for one whose end is unknown, or for their turn in an array after that.
 
     `placed` are the ids of those that wait for none and have a place.
     """
@@ -143,8 +143,8 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
     if job.cancel_requested:
         return Waiting(job_id=job.id, reason=because(ReasonCode.CANCEL_REQUESTED))
     if job.held:
-        told_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
-        return Waiting(job_id=job.id, reason=told_why or because(ReasonCode.HELD, who="a user", job=job.id))
+        held_why = job.reason if job.reason and job.reason.code is ReasonCode.HELD else None
+        return Waiting(job_id=job.id, reason=held_why or because(ReasonCode.HELD, who="a user", job=job.id))
     if any(pool.suits(job) for pool in pools):
         return None
     if not job.spec.gpus:

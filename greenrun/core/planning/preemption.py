@@ -1,4 +1,7 @@
-"""Interruptible jobs on the clock: from seconds to the cells of interrupting.py, and from cells back to intervals."""
+"""Interruptible jobs: the cheapest intervals to run in, by dynamic programming over cells of time.
+
+The first half knows cells alone; the second takes seconds to cells, and the cells found back to intervals.
+"""
 
 from dataclasses import dataclass
 from math import ceil

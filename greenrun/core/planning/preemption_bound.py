@@ -1,4 +1,4 @@
-"""The least that jobs which may be suspended can cost at given prices: a bound, for cells are only where we look.
+"""The least that interruptible jobs can cost at given prices: a true bound, though we search in cells only.
 
 Whatever the instants at which a job is suspended and continued, it needs its time, and each restart adds to that. With
 a price on that time (Lagrangian relaxation once more) each stretch of equal intensity is run or not, which two states
@@ -46,7 +46,7 @@ def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
     tied = ~apart
     if tied.any():
         begun = np.array([shape.is_running for shape in shapes])[tied]
-        best[tied] = _searched(rates[tied], open_s[tied], length_s[tied], high[tied], (restart_s[tied], begun))
+        best[tied] = _searched(rates[tied], open_s[tied], length_s[tied], high[tied], restart_s[tied], begun)
     return [float(value) for value in best]
 
 
@@ -65,12 +65,14 @@ def _filled(rates: Floats, open_s: Floats, length_s: Floats, high: Floats) -> Fl
     return np.asarray(cost + high * np.maximum(length_s - taken_s.sum(axis=1), 0.0))
 
 
-def _searched(rates: Floats, open_s: Floats, length_s: Floats, high: Floats, ties: tuple[Floats, np.ndarray]) -> Floats:
-    """Return the best bound that a price of time is found to give, shape (rows,); `ties` as `_dual` takes them."""
+def _searched(
+    rates: Floats, open_s: Floats, length_s: Floats, high: Floats, restart_s: Floats, begun: np.ndarray
+) -> Floats:
+    """Return the best bound that a price of time is found to give, shape (rows,)."""
     low, best = np.zeros(len(rates)), np.zeros(len(rates))
     for _ in range(ROUNDS):
         tried = np.linspace(low, high, TRIED, axis=1)
-        found = _dual(rates, open_s, tried, *ties) + tried * length_s[:, None]
+        found = _dual(rates, open_s, tried, restart_s, begun) + tried * length_s[:, None]
         at, every = found.argmax(axis=1), np.arange(len(rates))
         best = np.maximum(best, found[every, at])
         low, high = tried[every, np.maximum(at - 1, 0)], tried[every, np.minimum(at + 1, TRIED - 1)]

@@ -21,7 +21,7 @@ from greenrun.core.units import J_PER_KWH
 
 
 class PiecewiseLinear:
-    """A piecewise linear function, flat outside its knots, for one instant at a time: numpy costs more than that."""
+    """A piecewise linear function, flat outside its knots, for one instant at a time, where numpy costs too much."""
 
     __slots__ = ("_at", "_values")
 
@@ -40,12 +40,12 @@ class PiecewiseLinear:
 
 
 def rise(starts_s: Floats, ends_s: Floats, knots_s: Floats, values: Floats) -> Floats:
-    """Return by how much a curve through these values rises from each start to its end."""
+    """Return by how much the piecewise linear function through these values rises from each start to its end."""
     return np.asarray(np.interp(ends_s, knots_s, values) - np.interp(starts_s, knots_s, values))
 
 
 CELL_S = 1800.0  # prices change at slot edges, and within longer slots this often
-BEHIND = 1  # what it counts to be later than one should be without missing a limit of one's own by it
+BEHIND = 1  # the weight of starting later than the margin asks for, while the job's own limit is still met
 LIMIT = 1000 * BEHIND
 PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
 AT_ONCE = (np.inf, 0.0)  # a choice: any emissions are low enough to run at once
@@ -86,7 +86,7 @@ class Problem:
     answers: dict[bytes, dict[int, tuple[float, int, Spans]]] = field(init=False, repr=False, default_factory=dict)
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
-        """The mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
+        """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
         total = length_s = 0.0
         for begin, end in intervals:
             begin_s, end_s = begin.timestamp(), end.timestamp()
@@ -129,7 +129,7 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
     latest_s = pinned(unpinned, held, last_come, after) if held else unpinned.latest_s
     demands = replace(unpinned, latest_s=latest_s)
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
-    flexible = _flexible(situation, rows, running, (demands, own_s), intensity)
+    flexible = _flexible(situation, rows, running, demands, own_s, intensity)
     yielding = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = Problem(
         now_s=situation.now.timestamp(),
@@ -157,7 +157,7 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
     )
     if not held:
         return made
-    flexible = _flexible(situation, rows, running, (unpinned, own_s), intensity)
+    flexible = _flexible(situation, rows, running, unpinned, own_s, intensity)
     loose = Candidates.of(unpinned, knots_s, intensity, without=flexible)
     return replace(made, unpinned=replace(made, rows=loose, flexible=flexible))
 
@@ -199,10 +199,10 @@ def _demands(
         latest_s[row] = run.job.latest_end(options.default_max_delay).timestamp() - lengths_s[row]
     release_s = released(jobs, situation, release_s, lengths_s, after)
     own_s = np.maximum(release_s, latest_s)
-    eased_s = with_slack(jobs, release_s, own_s, lengths_s, after)
+    latest_s = with_slack(jobs, release_s, own_s, lengths_s, after)
     demands = Demands(
         release_s=release_s,
-        latest_s=eased_s,
+        latest_s=latest_s,
         length_s=np.array(lengths_s),
         units=np.array([max(1, job.spec.gpus) for job in jobs], dtype=np.float64),
         watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
@@ -226,24 +226,31 @@ def _flexible(
     situation: Situation,
     jobs: Sequence[Job],
     running: Mapping[int, Running],
-    limits: tuple[Demands, Floats],
+    demands: Demands,
+    own_s: Floats,
     intensity: Series,
 ) -> dict[int, Interruptible]:
-    """Return the rows that may be suspended; `limits` are the demands, and the jobs' own latest starts."""
-    demands, own_s = limits
+    """Return the rows that may be suspended; `own_s` are the latest starts by the jobs' own limits, shape (n,)."""
     moved = np.abs(demands.latest_s - own_s) > EPSILON_S
     return {
-        row: _interruptible(situation, job, running.get(row), demands, (row, bool(moved[row])), intensity)
+        row: _interruptible(situation, job, running.get(row), demands, row, intensity, moved=bool(moved[row]))
         for row, job in enumerate(jobs)
         if job.spec.interruptible and not job.spec.start_now
     }
 
 
 def _interruptible(
-    situation: Situation, job: Job, run: Running | None, demands: Demands, at: tuple[int, bool], intensity: Series
+    situation: Situation,
+    job: Job,
+    run: Running | None,
+    demands: Demands,
+    row: int,
+    intensity: Series,
+    *,
+    moved: bool,
 ) -> Interruptible:
-    """Return a row in its cells; `at` is which row, and whether it should end otherwise than by its own limit."""
-    spec, (row, moved) = job.spec, at
+    """Return a row in its cells; `moved`: its deadline is not its own limit but an earlier one, or a later one."""
+    spec = job.spec
     length_s = float(demands.length_s[row])
     slot_s = intensity.step.total_seconds() if intensity.step else CELL_S
     step_s = step_for(slot_s, length_s, spec.restart_cost.total_seconds())

@@ -1,4 +1,4 @@
-"""What is done otherwise in large queues: room is made for rows that would be late, and near enough is good enough."""
+"""What large queues need beside: room is made for rows that would be late, and a plan near the bound is good enough."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -8,7 +8,7 @@ import numpy as np
 from greenrun.core.planning.problem import Problem
 from greenrun.core.planning.schedule import Schedule
 
-MANY = 400  # rows from which on a queue is large: arranging it takes so long that one that is near enough has to do
+MANY = 400  # rows from which on a queue is large: building a schedule takes so long that one near the bound has to do
 ATTEMPTS = 60
 FEW_LATE = 32  # of more late rows than that, no swaps will make a schedule without any
 TAKEN_OUT = 16  # rows that make room for one that is late

@@ -1,4 +1,4 @@
-"""The search for a good plan: prices first, then schedules that fit, the best of which is rearranged in places."""
+"""The search for a good plan: prices first, then schedules that fit, the best of which is improved in places."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -90,34 +90,34 @@ class Trial:
         return [((row,), partial(self._made.add_soonest, row)) for row in rows]
 
 
-ROUNDS = 4  # how often rows that missed their limits are put first and all is scheduled anew
-TAKEN_OUT = 8  # rows that make room for another when a plan is rearranged
+ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
+TAKEN_OUT = 8  # rows that make room for another when a schedule is improved
 STEP_WEIGHT, TABLE_WEIGHT, FEWEST_STEPS = 600, 20, 3  # a table for restarts costs so many times a mere choice of cells
-BOUND_SHARE = 3  # beside jobs that may arrive, a part of the steps goes into the bound, which leaves them out
-ARRIVALS_SLACK = 2.0  # what jobs that may arrive will emit is guessed at so many times the least they could
+BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
+ARRIVALS_SLACK = 2.0  # the emissions of expected arrivals are guessed as this many times the least they could be
 TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
 STEADY_G = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long to search: steps of the prices, attempts to rearrange, and the gap to the bound that is small enough.
+    """How long to search: iterations of the prices, attempts to improve, and the gap to the bound that is small enough.
 
-    `work` bounds the candidates that are priced in all steps together.
+    `work` bounds the candidates that are priced in all iterations together.
 
-    `anew`: build the plan from scratch too, and not only around the last one.
+    `from_scratch`: build schedules from nothing as well, and not only around the last plan.
     """
 
     iterations: int
     rearrangements: int
     gap: float
     work: int
-    anew: bool = True
+    from_scratch: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStart:
-    """What is known before: rows that must start as soon as they can, in order; and last plan's places and prices.
+    """What is known beforehand: rows to start as soon as they can, in order, and the last plan's places and prices.
 
     A place is kept as its pool and the intervals in which the row was to run.
     """
@@ -163,15 +163,15 @@ def search(problem: Problem, warm: WarmStart, effort: Effort, arrivals: Candidat
         made.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
     best = goal.best(made)
     if not goal.priced and _is_proved(best, bound_g):
-        effort = replace(effort, anew=False, rearrangements=0)
-    if best.missed or effort.anew:
+        effort = replace(effort, from_scratch=False, rearrangements=0)
+    if best.missed or effort.from_scratch:
         scheduled = _schedules(problem, warm, sought, urgent)
         if len(problem.jobs) >= MANY:
             scheduled = until_near(best, scheduled, bound_g, effort.gap)
         best = goal.best([best, *scheduled])
     if effort.rearrangements:
-        _rearrange(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
-    places = _tried(best, problem, warm, sought, goal, effort)
+        _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
+    places = _exhaustive(best, problem, warm, sought, goal, effort)
     return SearchResult(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
 
 
@@ -258,7 +258,7 @@ def _schedules(problem: Problem, warm: WarmStart, sought: Prices, urgent: Sequen
 
 
 def _on_time(problem: Problem, warm: WarmStart, sought: Prices, order: Sequence[int]) -> Schedule:
-    """Arrange in this order; as long as rows miss their limits, put them first and arrange again."""
+    """Schedule in this order; as long as rows miss their limits, put them first and schedule again."""
     best = found = _scheduled(problem, warm, sought.prices, sought.costs, order)
     first: dict[int, None] = {}
     for _ in range(ROUNDS):
@@ -295,10 +295,10 @@ def _keep(made: Schedule, warm: WarmStart, order: Iterable[int]) -> None:
             made.put(row, place)
 
 
-def _rearrange(
+def _improve(
     best: Schedule, problem: Problem, sought: Prices, goal: _Goal, effort: Effort, fixed: frozenset[int]
 ) -> None:
-    """Take out a job that pays more than it would like, and some in its way; put it back first; keep what is better."""
+    """Take out a row that costs more than its best start, and some in its way; put it back first; keep the better."""
     rng = np.random.default_rng(len(problem.jobs))
     rows = problem.rows
     wish = {
@@ -327,7 +327,7 @@ def _rearrange(
                 best.put(other, place)
 
 
-def _tried(
+def _exhaustive(
     best: Schedule, problem: Problem, warm: WarmStart, sought: Prices, goal: _Goal, effort: Effort
 ) -> Mapping[int, Place]:
     """Return the best places of a few rows put in every order; those they have when none is better."""

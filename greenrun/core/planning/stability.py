@@ -1,7 +1,8 @@
-"""What a job was promised: less carbon may put it off, but not again and again past the place that it was given first.
+"""How far plans may change: when a plan still holds, and how often a job may be put off past what it was promised.
 
-The promise is kept in the placement itself, so that it comes out of the last plan like all else that is decided before.
-It is kept by the start of a job that runs in one piece, and by the end of one that may be suspended.
+A plan holds until something happens that it did not foresee. A job's promise, the place of its first plan, is kept in
+its placement, so that it comes out of the last plan like everything else that was decided. It is kept by the start of
+a job that runs in one piece, and by the end of one that may be suspended.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import MOVED, Interval, Placement, Plan, Situation
 
-MOST_PUT_OFFS = 8  # from then on the place told last holds, unless limits or a lack of GPUs forbid it
+MOST_PUT_OFFS = 8  # from then on the last plan's place holds, unless limits or a lack of GPUs forbid it
 
 _HAS_RUN = frozenset({ReasonCode.CHECKPOINTED, ReasonCode.RETRYING})
 
@@ -23,30 +24,30 @@ _HAS_RUN = frozenset({ReasonCode.CHECKPOINTED, ReasonCode.RETRYING})
 def promise(job: Job, situation: Situation, place: Interval) -> tuple[Interval | None, int]:
     """Return where a queued job was first planned, and how often it was put off since, now that this is its place.
 
-    It is put off when it ends later than it was first to, and later than the last plan told. A job that is to start at
-    once was promised nothing; one that has run since begins anew.
+    It is put off when it ends later than it was first to, and later than the last plan said. A job that is to start at
+    once was promised nothing; one that has run since starts over.
     """
     if job.spec.start_now:
         return None, 0
-    told = _told(job, situation)
-    if told is None or told.promised is None:
+    last = _last_place(job, situation)
+    if last is None or last.promised is None:
         return place, 0
-    return told.promised, told.put_offs + (place[1] > max(told.end, told.promised[1]) + MOVED)
+    return last.promised, last.put_offs + (place[1] > max(last.end, last.promised[1]) + MOVED)
 
 
 def pins(jobs: Sequence[Job], situation: Situation, lengths_s: Sequence[float]) -> dict[int, float]:
     """Return by index the latest start, in epoch seconds, of each queued job that was put off often enough."""
     found = {}
     for row, job in enumerate(jobs):
-        told = _told(job, situation)
-        if told is None or told.promised is None or told.put_offs < MOST_PUT_OFFS:
+        last = _last_place(job, situation)
+        if last is None or last.promised is None or last.put_offs < MOST_PUT_OFFS:
             continue
-        start, end = (max(pair).timestamp() for pair in zip((told.start, told.end), told.promised, strict=True))
+        start, end = (max(pair).timestamp() for pair in zip((last.start, last.end), last.promised, strict=True))
         found[row] = end - lengths_s[row] if job.spec.interruptible else start
     return found
 
 
-def _told(job: Job, situation: Situation) -> Placement | None:
+def _last_place(job: Job, situation: Situation) -> Placement | None:
     """Return the job's last place, unless it has run since or is to start at once."""
     if job.spec.start_now or situation.last is None or (job.reason and job.reason.code in _HAS_RUN):
         return None
@@ -59,9 +60,9 @@ ROUNDING = 1e-9  # a plan that is above its bound by less is at it
 def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bool:
     """Tell whether `now` differs from what the situation `before` and the plan made of it lead to.
 
-    News are: jobs that came, left or were changed otherwise than by starting as planned; a start that did not come
-    about; GPUs that are back early or late, or taken by others; another outlook, unless the plan is the best there is
-    and the outlook says the same of all hours that its jobs may use; other settings.
+    Reasons to plan again are: jobs that came, left or changed otherwise than by starting as planned; a start that did
+    not come about; GPUs that are back early or late, or taken by others; another outlook, unless the plan is optimal
+    and the outlook is the same for all hours that its jobs may use; other settings.
     """
     if before is None or now.now < before.now:
         return True
@@ -80,9 +81,9 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
 
 
 def _still_best(before: Situation, plan: Plan, now: Situation) -> bool:
-    """Whether a plan that none can beat is the best still, for all that matters of the outlook is as it was.
+    """Whether an optimal plan is still optimal, because everything that matters of the outlook is as it was.
 
-    A job that weighs waiting against starting now does so anew as time passes; a run that takes longer needs a new end.
+    A job that weighs waiting against starting now does so again as time passes; a longer run needs a new end.
     """
     is_best = plan.gap_ratio is not None and plan.gap_ratio <= ROUNDING and not now.arrivals
     if not is_best or any(_weighs(job, now) for job in _jobs(now)):

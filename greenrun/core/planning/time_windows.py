@@ -1,4 +1,4 @@
-"""How much earlier than its last possible start a job should start, because nobody knows exactly how long it takes."""
+"""Each job's window of starts, tightened: a margin for longer runs, predecessors, and pinned starts."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

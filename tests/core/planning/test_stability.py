@@ -30,7 +30,7 @@ def clean_in(slot: int, *, dirty: float = 500.0) -> list[float]:
     return [50.0 if index == slot else dirty for index in range(HOURS)]
 
 
-def assembled(one: Job, start: datetime, *, put_offs: int = MOST_PUT_OFFS, promised: datetime = T0) -> Placement:
+def planned(one: Job, start: datetime, *, put_offs: int = MOST_PUT_OFFS, promised: datetime = T0) -> Placement:
     """A place in the last plan."""
     end, first = start + one.spec.duration, (promised, promised + one.spec.duration)
     return Placement(
@@ -129,7 +129,7 @@ def test_a_job_follows_the_clean_hours_until_it_has_been_put_off_often_enough() 
 )
 def test_the_reason_names_the_first_promise_and_how_often_it_was_put_off(before: int, said: str) -> None:
     one = job(1)
-    asked = after([one], clean_in(9), assembled(one, T0 + 5 * SLOT, put_offs=before, promised=T0 + 2 * SLOT))
+    asked = after([one], clean_in(9), planned(one, T0 + 5 * SLOT, put_offs=before, promised=T0 + 2 * SLOT))
     row = plan(asked).placements[0]
     assert (row.start, row.put_offs) == (T0 + 9 * SLOT, before + 1)
     assert row.reason.code is ReasonCode.CLEANEST_WINDOW
@@ -150,7 +150,7 @@ def test_the_promise_of_a_job_that_may_be_suspended_is_its_end() -> None:
 
 def test_moving_back_to_the_first_promise_is_no_put_off() -> None:
     one = job(1)
-    asked = after([one], clean_in(8), assembled(one, T0 + 2 * SLOT, promised=T0 + 8 * SLOT))
+    asked = after([one], clean_in(8), planned(one, T0 + 2 * SLOT, promised=T0 + 8 * SLOT))
     row = plan(asked).placements[0]
     assert (row.start, row.put_offs) == (T0 + 8 * SLOT, MOST_PUT_OFFS)
     assert "first planned" not in row.reason.text
@@ -158,7 +158,7 @@ def test_moving_back_to_the_first_promise_is_no_put_off() -> None:
 
 def test_the_bound_is_one_for_plans_within_the_limits_whatever_was_told() -> None:
     one = job(1)
-    made = plan(after([one], clean_in(9, dirty=100), assembled(one, T0 + 5 * SLOT)))
+    made = plan(after([one], clean_in(9, dirty=100), planned(one, T0 + 5 * SLOT)))
     assert made.placements[0].start <= T0 + 5 * SLOT
     assert made.expected_g == pytest.approx(50.0)
     assert made.bound_g == pytest.approx(25.0)
@@ -166,10 +166,10 @@ def test_the_bound_is_one_for_plans_within_the_limits_whatever_was_told() -> Non
 
 def test_a_limit_of_another_job_may_move_it_and_the_reason_says_so() -> None:
     held, urgent = job(1), job(2, start_after=T0 + 5 * SLOT, max_delay=5 * SLOT)
-    made = plan(after([held, urgent], [200.0] * 5 + [50.0] + [300.0] * 20, assembled(held, T0 + 5 * SLOT), gpus=1))
+    made = plan(after([held, urgent], [200.0] * 5 + [50.0] + [300.0] * 20, planned(held, T0 + 5 * SLOT), gpus=1))
     assert made.placements[0].job_id == 1, "it could be earlier"
     busy = {"gpu0": T0 + 5 * SLOT}
-    asked = after([held, urgent], [50.0] * 48, assembled(held, T0 + 5 * SLOT), gpus=1, busy=busy)
+    asked = after([held, urgent], [50.0] * 48, planned(held, T0 + 5 * SLOT), gpus=1, busy=busy)
     made = plan(asked)
     check(asked, made)
     row = made.placement(1)
@@ -182,7 +182,7 @@ def test_a_limit_of_another_job_may_move_it_and_the_reason_says_so() -> None:
 
 def test_gpus_that_are_lost_may_move_it_and_then_it_starts_as_soon_as_they_are_back() -> None:
     one = job(1)
-    asked = after([one], clean_in(20), assembled(one, T0 + 5 * SLOT), gpus=1, busy={"gpu0": T0 + 7 * SLOT})
+    asked = after([one], clean_in(20), planned(one, T0 + 5 * SLOT), gpus=1, busy={"gpu0": T0 + 7 * SLOT})
     row = plan(asked).placements[0]
     assert (row.start, row.reason.code) == (T0 + 7 * SLOT, ReasonCode.GPUS_BUSY)
     assert row.put_offs == MOST_PUT_OFFS + 1
@@ -194,7 +194,7 @@ def test_a_job_past_every_limit_is_not_put_off_again_for_what_others_save(put_of
     large = job(2, slots=4, power_w=9000.0, max_delay=12 * SLOT)
     usual = JobClass(length_s=1800.0, wait_s=0.0, gpus_per_s=1e-9, watts_per_gpu=1.0)
     asked = after(
-        [late, large], [500, 500, 50, 50, 50, 50, *[500.0] * 20], assembled(late, T0 + 2 * SLOT, put_offs=put_offs),
+        [late, large], [500, 500, 50, 50, 50, 50, *[500.0] * 20], planned(late, T0 + 2 * SLOT, put_offs=put_offs),
         gpus=1, busy={"gpu0": T0 + 2 * SLOT}, options=Options(default_max_delay=2 * SLOT), arrivals=(usual,),
     )  # fmt: skip
     row = plan(asked).placement(1)
@@ -204,7 +204,7 @@ def test_a_job_past_every_limit_is_not_put_off_again_for_what_others_save(put_of
 
 def test_what_a_held_job_waits_for_is_held_as_well() -> None:
     first, second = job(1), job(2, after=(Dependency(job_id=1),))
-    places = assembled(first, T0 + SLOT, put_offs=0), assembled(second, T0 + 3 * SLOT)
+    places = planned(first, T0 + SLOT, put_offs=0), planned(second, T0 + 3 * SLOT)
     made = plan(after([first, second], clean_in(20), *places, gpus=2, states={1: State.QUEUED}))
     assert [row.start <= T0 + n * SLOT for n, row in zip((2, 3), made.placements, strict=True)] == [True, True]
 
@@ -212,7 +212,7 @@ def test_what_a_held_job_waits_for_is_held_as_well() -> None:
 def test_jobs_that_run_or_start_at_once_are_promised_nothing() -> None:
     soon, busy = job(1, start_now=True), job(2, slots=9, interruptible=True)
     runs = Running(job=replace(busy, state=State.RUNNING), devices=("gpu0",), since=T0 - SLOT)
-    asked = after([soon], clean_in(9), assembled(soon, T0), assembled(busy, T0), gpus=2, running=(runs,))
+    asked = after([soon], clean_in(9), planned(soon, T0), planned(busy, T0), gpus=2, running=(runs,))
     assert [(row.promised, row.put_offs) for row in plan(asked).placements] == [(None, 0)] * 2
 
 
@@ -222,5 +222,5 @@ def test_jobs_that_run_or_start_at_once_are_promised_nothing() -> None:
 )
 def test_a_job_that_has_run_since_begins_anew(why: Any) -> None:
     one = replace(job(1), reason=why)
-    row = plan(after([one], clean_in(9), assembled(one, T0 + SLOT))).placements[0]
+    row = plan(after([one], clean_in(9), planned(one, T0 + SLOT))).placements[0]
     assert (row.promised, row.put_offs) == ((T0 + 9 * SLOT, T0 + 10 * SLOT), 0)
