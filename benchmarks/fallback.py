@@ -1,6 +1,6 @@
-"""What past days alone are worth where nobody forecasts: step 3 of the ladder of fallbacks, beside simpler rules.
+"""What past days alone are worth where nobody forecasts: fallback level 3, climatology, beside simpler rules.
 
-    python benchmarks/ladder.py --data ../shared/data          # half a minute
+    python benchmarks/fallback.py --data ../shared/data          # half a minute
 
 Recorded hourly grids are fed to a store as history, and the product's own `Outlooks.usual` (28 days, no forecast) is
 asked what it expects. A job of 4 h starts where the next 24 h look cleanest, on the hour; of windows that look alike it
@@ -54,7 +54,7 @@ def rules(values: Floats) -> dict[str, Callable[[Hours], Floats]]:
     }
 
 
-def ladder(measured: Series, at: Hours) -> Floats:
+def climatology(measured: Series, at: Hours) -> Floats:
     """Return what greenrun expects of the next 24 hours, seen from each, when all it knows is what was measured."""
     store = GridMemory()
     store.save_intensities(measured, fetched_at=datetime.fromtimestamp(float(measured.ends_s[-1]), UTC))
@@ -95,7 +95,7 @@ def main() -> None:
         truth = measured.values[at[:, None] + np.arange(WITHIN_H)]
         came = windows(truth)
         perfect = 100 * float(1 - came.min(axis=1).sum() / came[:, 0].sum())
-        seen = {"**greenrun without a forecast**": ladder(measured, at)}
+        seen = {"**greenrun without a forecast**": climatology(measured, at)}
         seen |= {rule: expect(at) for rule, expect in rules(measured.values).items()}
         for rule, rows in seen.items():
             share = captured(rows.round(6), truth) or 0.0
