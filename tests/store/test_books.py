@@ -10,10 +10,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind
-from greenrun.core.energy.ledger import Entry, Priced, Total, expected_seconds, total
+from greenrun.core.energy.ledger import Entry, Priced, Total, total
 from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store import Store
 from tests.store.examples import NOW, after, close, entry, priced, running
 

@@ -3,14 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from math import inf
 
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.grading import worst
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.jobs.job import Run
 from greenrun.core.units import emissions_g
 
 UNBOOKED_S = 1.0  # how much of a device's time may be missing from a run's slices, as where its first reading was late
@@ -128,17 +125,6 @@ def complete(booked: Total, booked_s: Mapping[str, float], expected_s: Mapping[s
     if all(booked_s.get(device, 0.0) >= seconds - UNBOOKED_S for device, seconds in expected_s.items()):
         return booked
     return Total(energy_j=booked.energy_j)
-
-
-def expected_seconds(run: Run, booked_until: datetime | None) -> dict[str, float]:
-    """Return how many seconds of each of its devices must be in a run's slices; infinite where that cannot be told.
-
-    While it runs, the time that counts ends where the latest slice of its devices does.
-    """
-    start, end = run.started_at, run.ended_at or booked_until
-    if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
-        return dict.fromkeys(run.devices, inf)
-    return dict.fromkeys(run.devices, (end - start).total_seconds())
 
 
 def _sum_or_none(parts: Iterable[float | None]) -> float | None:

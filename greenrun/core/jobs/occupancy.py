@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import inf
 
 from greenrun.core.energy.model import Hold
 from greenrun.core.jobs.job import Run
@@ -34,6 +35,17 @@ def users_of(device: str, booked: Sequence[Run], observed: Sequence[Observed]) -
     """
     spans = _spans(booked, observed)
     return {run.label: Hold(run_id=run.id, device=device, start=start, end=end) for run, start, end in spans}
+
+
+def expected_seconds(run: Run, booked_until: datetime | None) -> dict[str, float]:
+    """Return how many seconds of each of its devices must be in a run's slices; infinite where that cannot be told.
+
+    While it runs, the time that counts ends where the latest slice of its devices does.
+    """
+    start, end = run.started_at, run.ended_at or booked_until
+    if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
+        return dict.fromkeys(run.devices, inf)
+    return dict.fromkeys(run.devices, (end - start).total_seconds())
 
 
 def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tuple[Run, datetime, datetime | None]]:

@@ -1,7 +1,6 @@
 """The ledger prices an interval with its own mean, and never turns unknown into a number."""
 
 from datetime import timedelta
-from math import inf
 
 import pytest
 from hypothesis import given
@@ -9,9 +8,8 @@ from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind
 from greenrun.core.energy.grading import worst
-from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Total, expected_seconds, price, total
+from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Total, price, total
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.jobs.job import Run
 from tests.core.build import GRID, SLOT, T0, grid
 
 
@@ -74,22 +72,6 @@ def test_a_part_that_is_in_no_slice_leaves_the_sum_unknown(
     expected = total(rows) if is_whole else Total(energy_j=float(len(slots)))
     assert total(rows, expected_s) == expected
     assert (expected.emissions_g is not None) == is_whole
-
-
-@pytest.mark.parametrize(
-    ("started", "ended", "until", "expected_s"),
-    [(0, 2, 1, 3600), (0, None, 1, 1800), (0, None, None, inf), (None, 2, 1, inf), (2, 1, 3, inf)],
-    ids=["ended", "runs", "nothing booked", "start unknown", "clock set back"],
-)
-def test_a_run_is_expected_to_be_booked_from_start_to_end(
-    started: int | None, ended: int | None, until: int | None, expected_s: float
-) -> None:
-    moments = [None if slot is None else T0 + slot * SLOT for slot in (started, ended, until)]
-    run = Run(
-        id=1, job_id=1, number=1, token="t", devices=("a", "b"), claimed_at=T0,
-        started_at=moments[0], ended_at=moments[1], outcome=None, exit_code=None, log=None,
-    )  # fmt: skip
-    assert expected_seconds(run, moments[2]) == {"a": expected_s, "b": expected_s}
 
 
 @given(st.lists(st.sampled_from(Quality), min_size=1))

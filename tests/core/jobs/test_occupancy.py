@@ -1,12 +1,13 @@
 """Who shares a device that nobody holds, and up to when that is known."""
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import pytest
 
 from greenrun.core.energy.model import Hold
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import Observed, known_through, shared_through, users_of
+from greenrun.core.jobs.occupancy import Observed, expected_seconds, known_through, shared_through, users_of
 from greenrun.core.jobs.status import Phase, RunStatus
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -59,3 +60,14 @@ def test_a_device_that_is_held_waits_for_its_own_runs_alone() -> None:
     observed = [seen(run(1, 0, None, "gpu"), Phase.UNKNOWN), seen(run(2, None, None, "other"), Phase.ABSENT)]
     assert known_through("gpu", observed, now) == T0
     assert known_through("free", observed, now) == now
+
+
+@pytest.mark.parametrize(
+    ("started", "ended", "until", "expected_s"),
+    [(0, 60, 30, 60), (0, None, 30, 30), (0, None, None, inf), (None, 60, 30, inf), (60, 30, 90, inf)],
+    ids=["ended", "runs", "nothing booked", "start unknown", "clock set back"],
+)
+def test_a_run_is_expected_to_be_booked_from_start_to_end(
+    started: float | None, ended: float | None, until: float | None, expected_s: float
+) -> None:
+    assert expected_seconds(run(1, started, ended, "a", "b"), at(until)) == {"a": expected_s, "b": expected_s}
