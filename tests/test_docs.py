@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,15 @@ from greenrun.cli import verb
 from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
 from greenrun.config import load_config
-from greenrun.core.energy.model import Component
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.stability import MOST_PUT_OFFS
-from greenrun.metrics import MetricsCollector
 from greenrun.providers import SOURCES, open_provider
-from tests.api.fakes import CPU, GPU, live_state
 from tests.conftest import require
-from tests.metrics.test_metrics import Scrape, busy
+from tests.documents import ROOT, text
+from tests.metrics.scrape import families
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMON = {"--json", "--config", "--socket", "--help"}  # explained once, at the top
-
-
-def text(name: str) -> str:
-    """A document's text."""
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -109,16 +100,6 @@ def test_the_exit_codes_are_documented(name: str) -> None:
 
 
 # metrics and reasons
-
-
-def families() -> list[Metric]:
-    """Every metric family there is, filled."""
-    scrape = busy(Scrape())
-    state = live_state(scrape.store, scrape.scheduler)
-    asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1},
-        dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40},
-        asking=lambda: scrape.asking, devices=lambda: [GPU, CPU, replace(CPU, kind=Component.DRAM)])  # fmt: skip
-    return list(MetricsCollector(scrape.store, asked).collect())
 
 
 def row(family: Metric) -> str:

@@ -14,6 +14,7 @@ from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
 from greenrun.core.carbon.fallback import Ageing, Standing, Word, stand
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, Quality
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Vitals
 from greenrun.core.errors import InvalidTransition, JobNotFound
@@ -23,7 +24,7 @@ from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
-from greenrun.grid.forecast_quality import ForecastQuality
+from greenrun.grid.forecast_quality import ForecastQuality, Judged
 from greenrun.grid.sources import Sources
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.reports.build import Reports, ReportSettings
@@ -288,3 +289,23 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         room=lambda: Room(free=1 << 30, size=1 << 40),
         version="1.2.3",
     )
+
+
+def judged(provider: str = "test", basis: Basis | None = Basis.LIFECYCLE, bias: float = -2.5) -> Judged:
+    """How good forecasts were, as far as each lead time allows to say."""
+    long = {(24, 48): {"captured_ratio": 0.7}, DAY_H: {"captured_ratio": 0.8}}
+    leads = tuple(
+        Quality(
+            lead_h=lead_h, issues=40, hours=240, mean_absolute_error_g_per_kwh=12.0, bias_g_per_kwh=bias,
+            rank_correlation=0.9, **long.get(lead_h, {}),
+            missing={} if lead_h in long else {"captured_ratio": MISSING_WINDOW},
+        )
+        for lead_h in (*LEADS_H, DAY_H)
+    )  # fmt: skip
+    return Judged(series=SeriesId(provider=provider, zone="GB", basis=basis), leads=leads)
+
+
+def errors(answer: Any) -> dict[str, str]:
+    """The field errors of a problem document."""
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    return {row["field"]: row["message"] for row in answer.json()["errors"]}

@@ -7,13 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenrun.api.job_request import JobIn
+from tests.api.any_json import VALUES
 from tests.api.fakes import World
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=()), max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=5,
-)
 INSTANTS = st.datetimes().map(lambda instant: f"{instant.isoformat()}Z")
 FIELDS = st.sampled_from([*JobIn.model_fields, "nonsense"])
 WORLD = World()

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from greenrun.api.sweep import ArrayIn, jobs_of, size_of, variable_of
 from greenrun.core.jobs.job import JobSpec, State
-from tests.api.fakes import World, spec, stored
-from tests.api.test_submission import errors
+from tests.api.fakes import World, errors, spec, stored
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True)
 VALUES = st.lists(

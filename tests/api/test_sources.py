@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from greenrun.core.errors import ProviderRefused
 from greenrun.providers.energinet import EnerginetSettings
 from greenrun.store import Store
+from tests.api.any_json import VALUES
 from tests.api.fakes import ADA, NOW, ROOT, World
-from tests.api.test_any_input import VALUES
 from tests.grid.past import DAY, HOUR, Backfilled, Past, hours
 
 OWN = f"uid:{os.getuid()}"

@@ -11,13 +11,7 @@ from greenrun.core.errors import InvalidJob, StorageFull, StoreError
 from greenrun.core.jobs.job import Anomaly, DurationSource
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Waiting
-from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, spec, stored
-
-
-def errors(answer: Any) -> dict[str, str]:
-    """The field errors of a problem document."""
-    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
-    return {row["field"]: row["message"] for row in answer.json()["errors"]}
+from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, errors, spec, stored
 
 
 def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: World) -> None:

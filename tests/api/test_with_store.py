@@ -17,7 +17,7 @@ from greenrun.reports.bases import Bases
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store, journal, observations, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
-from tests.metrics.test_metrics import Scrape, busy
+from tests.metrics.scrape import Scrape, busy
 
 
 @pytest.fixture

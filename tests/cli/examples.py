@@ -1,6 +1,7 @@
 """Jobs and answers as the API gives them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from greenrun.clock import utc_now
@@ -38,3 +39,10 @@ def job(id: int | None = 12, **changes: Any) -> dict[str, Any]:
     base |= {"time_limit_s": None, "finish_by": None, "max_delay_s": None, "start_after": None, "workdir": "/home/ada"}
     base |= {"submitted_at": at(), "planned": planned(), "runs": [], "labels": {}, "git_commit": None}
     return {**base, **changes}
+
+
+def trace(path: Path, first: datetime, count: int, g_per_kwh: float = 100.0) -> Path:
+    """A CSV file of hours."""
+    rows = [f"{(first + timedelta(hours=n)).isoformat()},{g_per_kwh + n % 24}" for n in range(count)]
+    path.write_text("\n".join(["start,g_per_kwh", *rows, ""]), encoding="utf-8")
+    return path

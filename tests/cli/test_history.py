@@ -12,7 +12,7 @@ from greenrun.api.routes.history import ImportIn
 from greenrun.cli import fetching, importing
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run
-from tests.cli.test_providers import trace
+from tests.cli.examples import trace
 from tests.fake_api import Asked, FakeApi, problem
 
 HOUR = timedelta(hours=1)

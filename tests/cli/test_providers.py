@@ -1,7 +1,7 @@
 """`providers list` tells what the daemon knows of its sources, and `providers check` asks them without it."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run
+from tests.cli.examples import trace
 from tests.fake_api import FakeApi
 
 
@@ -25,13 +26,6 @@ def a_provider(**own: Any) -> dict[str, Any]:
     told = {name: moment and moment.isoformat() for name, moment in times.items()}
     asked = {"requests": 9, "failures": {"ProviderUnavailable": 2}, "dropped": {}, "quota_left": None}
     return {**base, "zones": ["GB"], "needs_key": False, "key_problem": None, **told, "asked": asked, **own}
-
-
-def trace(path: Path, first: datetime, count: int, g_per_kwh: float = 100.0) -> Path:
-    """A CSV file of hours."""
-    rows = [f"{(first + timedelta(hours=n)).isoformat()},{g_per_kwh + n % 24}" for n in range(count)]
-    path.write_text("\n".join(["start,g_per_kwh", *rows, ""]), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

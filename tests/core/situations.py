@@ -1,16 +1,23 @@
 """Situations of every kind, drawn by hypothesis: pools, busy GPUs, odd seconds, holes, limits, suspended jobs."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind, Series, Slot
+from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.model import DeviceKind, Options, Running, Situation
 from tests.core.build import GRID, SLOT, T0, grid, job
+from tests.sampling import examples
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
 
 KINDS = (DeviceKind(model="A100", memory_gib=80), DeviceKind(model="A100", memory_gib=40), DeviceKind(model="V100"))
 LEAST_EFFORT = {"iterations": 12, "rearrangements": 6}  # the promises hold however short the search
@@ -122,3 +129,14 @@ def situations(draw: st.DrawFn) -> Situation:
         forecast=holed(known) if known else draw(st.sampled_from([None, grid([])])),
         options=draw(options),
     )
+
+
+def suggested(refusal: InvalidJob) -> datetime:
+    found = re.search(r"--finish-by (\S+)", str(refusal))
+    assert found
+    return datetime.fromisoformat(found[1])
+
+
+def quickly(count: int) -> settings:
+    """Return settings for so many plans in CI, which take long to draw."""
+    return settings(examples(count), suppress_health_check=SLOW)

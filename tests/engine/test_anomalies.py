@@ -19,8 +19,7 @@ from greenrun.engine.anomalies import Watch
 from greenrun.engine.engine import Engine
 from greenrun.engine.progress import WorkDone
 from greenrun.store import Store
-from tests.engine.test_crash_points import EVERY, Crash, Fuse, Fused
-from tests.engine.test_crash_points import _copy as copy_of
+from tests.engine.crashes import EVERY, Crash, Fuse, Fused, copy_of
 from tests.store.examples import NOW, after, close, running
 from tests.world import T0, World, new_engine, run_until, spec
 

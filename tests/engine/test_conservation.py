@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from greenrun.core.jobs.job import JobSpec
-from greenrun.store import Store
-from tests.engine.test_emissions_invariance import BEATS, DAY, JOBS, Beat, _tick_through
+from tests.engine.day import BEATS, DAY, JOBS, Beat, counted, tick_through
 from tests.world import T0, World, open_store
-
-
-def counted(store: Store, name: str) -> float:
-    """Return a counter's sum over all its labels."""
-    return fsum(value for (counter, _), value in store.counters().items() if counter == name)
 
 
 @settings(max_examples=3, deadline=None)
@@ -25,7 +19,7 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
     world = World(DAY)
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
         ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
-        _tick_through(world, store, beat)
+        tick_through(world, store, beat)
         runs = [run.id for rows in store.runs(ids).values() for run in rows]
         of_runs = fsum(total.energy_j or 0.0 for total in store.run_totals(runs).values())
         slices = [entry.slice for entry in store.entries(limit=10_000)]

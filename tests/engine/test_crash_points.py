@@ -5,7 +5,6 @@ because up to there nothing differs. A user's machine tries every seventh point;
 """
 
 import copy
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ import pytest
 
 from greenrun.core.jobs.job import State
 from greenrun.store import Store
+from tests.engine.crashes import EVERY, Crash, Fuse, Fused, copy_of
 from tests.world import SLOT, T0, World, new_engine, spec
 
 END = T0 + 3 * SLOT
@@ -26,45 +26,6 @@ BASELINES_G = """
     SELECT sum(emissions_g) FROM ledger JOIN slices ON slices.id = slice_id JOIN runs ON runs.id = run_id
     WHERE stage = 'baseline' GROUP BY job_id ORDER BY job_id
 """
-EVERY = 1 if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else 7
-
-
-class Crash(BaseException):
-    """The process dies here: nothing in the engine may catch it."""
-
-
-@dataclass
-class Fuse:
-    """Counts port calls and blows at one of them, once; `at` None never blows."""
-
-    at: int | None = None
-    after: bool = False
-    calls: int = 0
-
-
-class Fused:
-    """A port whose every call passes the fuse."""
-
-    def __init__(self, port: Any, fuse: Fuse) -> None:
-        self._port = port
-        self._fuse = fuse
-
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._port, name)
-        return self._call(member) if callable(member) else member
-
-    def _call(self, member: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._fuse.calls += 1
-            blows = self._fuse.calls == self._fuse.at
-            if blows and not self._fuse.after:
-                raise Crash
-            answer = member(*args, **kwargs)
-            if blows:
-                raise Crash
-            return answer
-
-        return call
 
 
 @dataclass
@@ -91,12 +52,6 @@ class Snapshot:
     database: Path
 
 
-def _copy(store: Store, target: Path) -> Path:
-    with closing(sqlite3.connect(store.path)) as source, closing(sqlite3.connect(target)) as copied:
-        source.backup(copied)
-    return target
-
-
 def _live_on(world: World, store: Store, fuse: Fuse, snapshots: list[Snapshot] | None = None) -> None:
     """Tick to the end of the day, rebuilding the engine at the same instant whenever the fuse blows."""
     meter = world.meter()
@@ -108,7 +63,7 @@ def _live_on(world: World, store: Store, fuse: Fuse, snapshots: list[Snapshot] |
     while True:
         if snapshots is not None:
             file = store.path.with_name(f"at-{len(snapshots)}.db")
-            snapshots.append(Snapshot(fuse.calls, copy.deepcopy(world), _copy(store, file)))
+            snapshots.append(Snapshot(fuse.calls, copy.deepcopy(world), copy_of(store, file)))
         while True:
             try:
                 running = running or engine()

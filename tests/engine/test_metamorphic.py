@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import JobSpec
 from greenrun.engine import bookkeeping
-from tests.engine import test_emissions_invariance as day
+from tests.engine import day
 
 SECONDS = st.floats(0.7, 9.9).map(lambda seconds: timedelta(seconds=seconds))
 CUTS = st.sampled_from([20, 45, 60, 61, 420, 779]).map(lambda seconds: timedelta(seconds=seconds))

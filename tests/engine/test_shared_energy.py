@@ -18,8 +18,7 @@ from greenrun.core.energy.model import Component, Device, Quality, Reading
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.store import Store
-from tests.engine.test_conservation import counted
-from tests.engine.test_emissions_invariance import BEATS, DAY, END, EXAMPLES, STARTS, Beat, _spec, _tick_through
+from tests.engine.day import BEATS, DAY, END, EXAMPLES, STARTS, Beat, counted, day_spec, tick_through
 from tests.engine.trouble import HOUR, MINUTE, POWER_W, Hardware
 from tests.world import T0, WATTS, Process, World, WorldMeter, open_store
 
@@ -29,7 +28,7 @@ OTHERS = 0.1  # CPU seconds a second that no run uses
 
 JOBS = st.lists(
     st.tuples(STARTS, st.integers(30, 600), st.integers(0, 1), st.integers(0, 1500)), min_size=1, max_size=3
-).map(lambda rows: [_spec(*row) for row in rows])
+).map(lambda rows: [day_spec(*row) for row in rows])
 
 
 def overlap_s(process: Process, start: datetime, end: datetime) -> float:
@@ -94,7 +93,7 @@ def lived(store: Store, jobs: Sequence[JobSpec], beat: Beat) -> tuple[SharedWorl
     """Live through the day; return the world and the jobs."""
     world = SharedWorld(DAY)
     ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
-    _tick_through(world, store, beat)
+    tick_through(world, store, beat)
     return world, ids
 
 
@@ -145,9 +144,9 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
 
 def test_a_job_without_gpus_is_told_what_it_used(tmp_path: Path) -> None:
     """The first sleeps not, the third does: what it used is nothing, and known to be so."""
-    busy, _, idle = [_spec("now", 600, gpus, 0) for gpus in (0, 1, 0)]
+    busy, _, idle = [day_spec("now", 600, gpus, 0) for gpus in (0, 1, 0)]
     with open_store(tmp_path) as store:
-        world, ids = lived(store, [busy, _spec("now", 600, 1, 0), idle], Beat())
+        world, ids = lived(store, [busy, day_spec("now", 600, 1, 0), idle], Beat())
         totals = [store.run_totals([run.id])[run.id] for job in ids for run in store.runs([job])[job]]
         assert [total.energy_j for total in totals] == [
             pytest.approx(world.true_cpu_j(ids[0]), rel=1e-9),
@@ -184,7 +183,7 @@ def test_a_clock_set_back_takes_nothing_from_a_run_that_goes_on_beside_one_that_
         hardware.pass_time(MINUTE)
         hardware.begin()
         (going_on,) = hardware.live
-        with_no_gpu, _ = store.add_job(_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
+        with_no_gpu, _ = store.add_job(day_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
         short = store.claim(with_no_gpu.id, [], reason=because(ReasonCode.ASKED_NOW), now=hardware.clock)
         assert short is not None
         hardware.pass_time(HOUR)

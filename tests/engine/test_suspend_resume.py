@@ -16,7 +16,7 @@ from greenrun.core.planning.capacity import pools_of
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
-from tests.engine.test_crash_points import EVERY, Crash, Fuse, Fused
+from tests.engine.crashes import EVERY, Crash, Fuse, Fused
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
 
 DAY = [100, 100, 300, 300, 100, 100, 100, 100]

@@ -1,98 +1,28 @@
 """A zone's grid through outages: what is gone by steps down the ladder and up again, told once each time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from greenrun.core.carbon.fallback import Ageing
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
-from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
+from greenrun.core.carbon.intensity import Forecast, Kind, Rung
+from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.jobs.job import State
-from greenrun.engine.bookkeeping import Books
 from greenrun.engine.polling import Tally
 from greenrun.engine.zone import Grid
 from greenrun.store import Store
-from tests.core.hours import DAY, HOUR, course
+from tests.core.hours import DAY, HOUR
+from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, rungs
 from tests.world import T0, World, new_engine, open_store, run_until, spec
-
-AGEING = Ageing(stale_after=2 * HOUR)
-MEAN = 333.0
-
-
-@dataclass
-class Source:
-    """A source that tells hours up to `reach` ahead, and what was measured since `since`, of the zones it serves."""
-
-    name: str = "uk"
-    zones: tuple[str, ...] = ("GB", "DE")
-    since: datetime = T0 - 30 * DAY
-    reach: timedelta = 48 * HOUR
-    rung: Rung = Rung.FRESH
-    trouble: ProviderError | None = None
-    frozen_at: datetime | None = None
-    asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
-
-    refresh_every = HOUR
-    settle_after = timedelta(0)
-
-    def forecast(self, zone: str, now: datetime) -> Forecast:
-        self._refuse(zone)
-        begin = self._hour(now)
-        end = self._hour(self.frozen_at or now) + self.reach
-        if end <= begin:
-            raise ProviderUnavailable("the source has nothing from now on")
-        kind = Kind.ESTIMATED if self.rung is Rung.STATIC else Kind.FORECAST
-        return Forecast(series=self._series(zone, begin, end, kind), fetched_at=now, rung=self.rung)
-
-    def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        self.asked.append((zone, start, end))
-        self._refuse(zone)
-        begin, end = self._hour(max(start, self.since)), min(self._hour(end), self._hour(now))
-        return self._series(zone, begin, end, Kind.MEASURED)
-
-    def _refuse(self, zone: str) -> None:
-        if zone not in self.zones:
-            raise ProviderRefused(f"{self.name} serves {', '.join(self.zones)} and not {zone}")
-        if self.trouble is not None:
-            raise self.trouble
-
-    def _series(self, zone: str, begin: datetime, end: datetime, kind: Kind) -> Series:
-        starts = [begin + index * HOUR for index in range(max(0, (end - begin) // HOUR))]
-        values = [MEAN if self.rung is Rung.STATIC else course(start) for start in starts]
-        return Series.of(SeriesId(provider=self.name, zone=zone), slots_of(starts, values, HOUR, kind))
-
-    def _hour(self, at: datetime) -> datetime:
-        return at.replace(minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path) as opened:
         yield opened
-
-
-def a_grid(store: Store, *sources: Source, history: Source | None = None, days: int = 28, zone: str = "GB") -> Grid:
-    """The grid of a daemon that has just started."""
-    books = Books(store, World(values=[100.0]).meter(), pue=1.0)
-    return Grid(store, books, zone, sources, [history or sources[0]], days, AGEING)
-
-
-def rungs(grid: Grid, start: datetime, hours: int, *, asks: bool = True) -> list[str]:
-    """The rungs from hour to hour, a new one named when it comes."""
-    seen: list[str] = []
-    for hour in range(hours):
-        now = start + hour * HOUR
-        if asks:
-            grid.take(grid.fetch(now))
-        grid.step(now)
-        if not seen or seen[-1] != grid.standing.rung.value:
-            seen.append(grid.standing.rung.value)
-    return seen
 
 
 def changes(logged: list[Any]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from greenrun.engine.polling import Tally
 from greenrun.engine.zone import Grid
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
-from tests.engine.test_zone import AGEING, Source, a_grid, rungs
+from tests.engine.hourly_grid import AGEING, Source, a_grid, rungs
 from tests.world import T0, World, new_engine, open_store
 
 

@@ -7,28 +7,14 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal, slots_of
-from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, Quality
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Signal, slots_of
+from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW
 from greenrun.core.histogram import FORECAST_ERROR
-from greenrun.grid.forecast_quality import ForecastQuality, Judged
+from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.store import Store
-from tests.api.fakes import HOUR, NOW, World
+from tests.api.fakes import HOUR, NOW, World, judged
 
 DAY = timedelta(days=1)
-
-
-def judged(provider: str = "test", basis: Basis | None = Basis.LIFECYCLE, bias: float = -2.5) -> Judged:
-    """How good forecasts were, as far as each lead time allows to say."""
-    long = {(24, 48): {"captured_ratio": 0.7}, DAY_H: {"captured_ratio": 0.8}}
-    leads = tuple(
-        Quality(
-            lead_h=lead_h, issues=40, hours=240, mean_absolute_error_g_per_kwh=12.0, bias_g_per_kwh=bias,
-            rank_correlation=0.9, **long.get(lead_h, {}),
-            missing={} if lead_h in long else {"captured_ratio": MISSING_WINDOW},
-        )
-        for lead_h in (*LEADS_H, DAY_H)
-    )  # fmt: skip
-    return Judged(series=SeriesId(provider=provider, zone="GB", basis=basis), leads=leads)
 
 
 def day(hour: int) -> float:

@@ -2,8 +2,8 @@
 
 from greenrun.core.energy.model import DeviceHealth, MeterHealth
 from greenrun.meters.gpu.accumulator import Trouble
-from tests.metrics.test_metrics import Scrape
-from tests.test_docs import text
+from tests.documents import text
+from tests.metrics.scrape import Scrape
 
 POOR = MeterHealth(
     devices=(

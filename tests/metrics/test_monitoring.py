@@ -12,8 +12,9 @@ from greenrun.core.carbon.intensity import Rung
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from tests.conftest import require
+from tests.documents import text
 from tests.metrics.dashboards import ALERTS, DASHBOARDS, RULE_TESTS, RULES, blocks, panels, queries, read
-from tests.test_docs import families, text
+from tests.metrics.scrape import families
 
 SEVERITIES = {"critical", "warning", "info"}
 WORDS = {"state": {*State}, "rung": {*Rung}, "outcome": {*Outcome, State.EXPIRED}, "reason": {*ReasonCode}}

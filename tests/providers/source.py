@@ -11,6 +11,8 @@ import httpx
 import respx
 
 from greenrun.providers import Provider
+from greenrun.providers.settings import WebSettings
+from greenrun.providers.web import Web
 
 Respond = Callable[[httpx.Request], httpx.Response]
 Values = Sequence[float | None]
@@ -110,3 +112,15 @@ def answering(respond: Respond) -> Iterator[Asked]:
     with respx.mock(assert_all_called=False) as router:
         router.route().mock(side_effect=noted)
         yield asked
+
+
+KEY = "s3cr3t/key+with=signs"
+
+
+def asker(
+    url: str = "https://grid.example", *, every_s: float = 1.0, timeout_s: float = 20.0, per_path: bool = False
+) -> Web:
+    """A source at an address."""
+    settings = WebSettings(kind="test", url=url, timeout=timedelta(seconds=timeout_s))
+    every, headers = timedelta(seconds=every_s), {"auth-token": KEY}
+    return Web("grid", settings, every=every, per_path=per_path, secrets=[KEY], headers=headers)

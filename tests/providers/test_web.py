@@ -19,27 +19,15 @@ from greenrun.clock import utc_now
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers import web
 from greenrun.providers.settings import WebSettings, read_key
-from greenrun.providers.web import Web
 from tests.providers.conftest import Clock
 from tests.providers.server import serving
-from tests.providers.source import answering, json_answer
-
-KEY = "s3cr3t/key+with=signs"
+from tests.providers.source import KEY, answering, asker, json_answer
 
 
 class Said(BaseModel):
     """A small answer."""
 
     value: int
-
-
-def asker(
-    url: str = "https://grid.example", *, every_s: float = 1.0, timeout_s: float = 20.0, per_path: bool = False
-) -> Web:
-    """A source at an address."""
-    settings = WebSettings(kind="test", url=url, timeout=timedelta(seconds=timeout_s))
-    every, headers = timedelta(seconds=every_s), {"auth-token": KEY}
-    return Web("grid", settings, every=every, per_path=per_path, secrets=[KEY], headers=headers)
 
 
 def test_a_good_answer_is_read() -> None:

@@ -11,8 +11,7 @@ import pytest
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
 from greenrun.providers import web
 from tests.providers.server import serving
-from tests.providers.source import answering
-from tests.providers.test_web import asker
+from tests.providers.source import answering, asker
 
 
 @pytest.mark.parametrize(

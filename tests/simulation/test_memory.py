@@ -11,7 +11,7 @@ from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.engine.ports import Store
 from greenrun.simulation.memory import EVENTS_KEPT, MemoryStore
-from tests.store import test_jobs, test_runs
+from tests.store import jobs_contract, runs_contract
 from tests.store.examples import NOW, SERIES, WHY, after, entry, forecast, series, submit
 
 ON_DISK_ONLY = {
@@ -33,11 +33,11 @@ def store() -> Memory:
 
 
 def promises(module: Any) -> dict[str, Callable[..., None]]:
-    """The contract's tests in a module, which take the store of the module that they are in."""
+    """The tests of a contract, which take the store of the module that they are in."""
     return {name: test for name, test in vars(module).items() if name.startswith("test_") and name not in ON_DISK_ONLY}
 
 
-globals().update(promises(test_jobs) | promises(test_runs))
+globals().update(promises(jobs_contract) | promises(runs_contract))
 
 
 def test_it_is_a_store(store: Memory) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from greenrun.core.energy.allocation import divided
 from greenrun.core.energy.model import Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import cut
-from tests.core.energy.test_slicing import GPU, T0, as_approx, at, drawn, hold, mark, reading
+from tests.core.energy.build import GPU, T0, as_approx, at, drawn, hold, mark, reading
 
 CPU = Component.CPU
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Hold, Reading
 from greenrun.core.energy.slicing import cut
-from tests.core.energy.test_slicing import at, mark, most_j, worlds
+from tests.core.energy.build import at, mark, most_j, worlds
 
 Device = tuple[list[Reading], list[Hold], list[float]]
 

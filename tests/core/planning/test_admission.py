@@ -1,7 +1,6 @@
 """A submission whose limit cannot be met is refused with the smallest change that would do, and that change does."""
 
-import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from greenrun.core.jobs.job import ArrayPlace, Job
 from greenrun.core.planning.admission import admit, admit_each
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from tests.core.build import SLOT, T0, grid, job
+from tests.core.situations import suggested
 
 CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
 
@@ -28,12 +28,6 @@ def admit_one(asked: Situation, new: Job) -> tuple[Plan, Placement | Waiting]:
 
 def array(size: int, **spec: object) -> list[Job]:
     return [job(key, array=ArrayPlace(key="a", index=key, size=size), **spec) for key in range(1, size + 1)]  # type: ignore[arg-type]
-
-
-def suggested(refusal: InvalidJob) -> datetime:
-    found = re.search(r"--finish-by (\S+)", str(refusal))
-    assert found
-    return datetime.fromisoformat(found[1])
 
 
 def test_a_start_at_once_that_would_break_a_promise_is_refused_and_one_that_gives_way_is_not() -> None:

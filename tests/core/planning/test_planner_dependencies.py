@@ -17,9 +17,7 @@ from greenrun.core.planning.model import Placement, Running, Situation
 from greenrun.core.planning.planner import plan, start_at_once
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
-from tests.core.planning.test_admission import suggested
-from tests.core.planning.test_planner_properties import quickly
-from tests.core.situations import situation
+from tests.core.situations import quickly, situation, suggested
 from tests.core.sound import CLOCK, check
 
 CLEAN_LATE = [400.0, 300, 300, 300, 200, 200, 100, 100, 50, 50, 50, 50]

@@ -13,8 +13,7 @@ from greenrun.core.planning.model import Plan
 from greenrun.core.planning.planner import plan, start_at_once
 from greenrun.core.planning.time_windows import margin
 from tests.core.build import SLOT, T0, job
-from tests.core.planning.test_planner_properties import quickly
-from tests.core.situations import situation
+from tests.core.situations import quickly, situation
 
 CLEANER_AND_CLEANER = [500.0, 450, 400, 350, 300, 250, 200, 150, 100, 50]
 GUESSED = {"duration_source": DurationSource.DEFAULT}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import Job
@@ -16,15 +16,10 @@ from greenrun.store.plans import plan_of, plan_text
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.exhaustive import Small, best_g
-from tests.core.situations import LEAST_EFFORT, holed, of_slots, situation
+from tests.core.situations import LEAST_EFFORT, holed, of_slots, quickly, situation
 from tests.core.sound import check
 
 MINUTE, WEEK = timedelta(minutes=1), timedelta(days=7)
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-
-
-def quickly(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, suppress_health_check=SLOW)
 
 
 @quickly(60)

@@ -17,8 +17,7 @@ from greenrun.core.planning.stability import MOST_PUT_OFFS
 from greenrun.store.plans import plan_of, plan_text
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, grid, job
-from tests.core.planning.test_planner_properties import quickly
-from tests.core.situations import situation
+from tests.core.situations import quickly, situation
 from tests.core.sound import check
 
 WHY = because(ReasonCode.SOONEST)
