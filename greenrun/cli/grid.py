@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -82,6 +83,10 @@ def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: 
 
 def forecast(
     ctx: typer.Context,
+    page: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="With --plot: draw it as this .html page.", show_default=False),
+    ] = None,
     hours: Annotated[
         str | None, typer.Option("--hours", metavar="N", help="How many hours ahead; else as far as it reaches.")
     ] = None,
@@ -102,14 +107,20 @@ def forecast(
     greenrun forecast
     greenrun forecast --hours 12
     greenrun forecast --plot
+    greenrun forecast --plot day.html
     greenrun forecast --quality
     """
     if quality and (plot or hours):
         raise LocalError("--quality tells of the past, --plot and --hours of what is to come: leave one out", USAGE)
+    path = None if page is None else _page_path(page, plot=plot)
     client = connect(ctx, socket, config)
     answer = client.forecast_quality(zone) if quality else client.forecast(zone, _hours(hours))
+    if path is not None:
+        _write_page(path, answer, utc_now())
     if as_json:
         print_json(answer)
+    elif path is not None:
+        print(f"written: {path}")
     elif quality:
         judged.print_quality(answer, utc_now())
     else:
@@ -160,15 +171,43 @@ def _forecast_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
 
 def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
     steps = _steps(answer)
-    slots = [slot for slot in answer.get("slots") or () if slot["g_per_kwh"] is not None]
     window = terminal.cleanest(steps)
-    marked = (
-        [f"▲ the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"]
-        if window
-        else []
-    )
-    estimated = [slot.get("kind") == "estimated" for slot in slots]
-    return [*terminal.plot_lines(steps, estimated, min(width, _PLOT_WIDTH), local_zone()), *marked]
+    marked = [f"▲ {_window_text(window)}"] if window else []
+    return [*terminal.plot_lines(steps, _estimated(answer), min(width, _PLOT_WIDTH), local_zone()), *marked]
+
+
+def _window_text(window: terminal.Window | None) -> str:
+    if window is None:
+        return ""
+    return f"the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"
+
+
+def _estimated(answer: Mapping[str, Any]) -> list[bool]:
+    """Tell of each of the steps whether nobody forecast it."""
+    return [slot.get("kind") == "estimated" for slot in answer.get("slots") or () if slot["g_per_kwh"] is not None]
+
+
+def _page_path(page: str, *, plot: bool) -> Path:
+    if not plot:
+        raise LocalError(f"'{page}' would be the page that --plot draws, which is not asked for", USAGE)
+    from greenrun.cli.output import page_problems
+
+    if problems := page_problems(page):
+        raise LocalError(f"--plot: {'; '.join(problems)}", USAGE)
+    return Path(page)
+
+
+def _write_page(path: Path, answer: Mapping[str, Any], now: datetime) -> None:
+    from greenrun.charts.forecast import page
+    from greenrun.cli.output import write_whole
+
+    steps = _steps(answer)
+    window = terminal.cleanest(steps)
+    drawn = page(
+        steps, _estimated(answer), title=f"greenrun forecast: {answer['zone'] or 'no zone'}",
+        lines=_heading(answer, now), window=window, marked=_window_text(window), zone=local_zone(),
+    )  # fmt: skip
+    write_whole(path, drawn)
 
 
 def _steps(answer: Mapping[str, Any]) -> list[terminal.Step]:

@@ -144,7 +144,8 @@ def _progress(total: int) -> Iterator[Told | None]:
 
 def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
     """Write greenrun's schedule whole, or leave what was there."""
-    from greenrun.simulation.output import schedule_text, write_whole
+    from greenrun.cli.output import write_whole
+    from greenrun.simulation.output import schedule_text
     from greenrun.simulation.rules import GREENRUN
 
     write_whole(path, schedule_text(found.schedules[GREENRUN], case.start))
@@ -152,7 +153,7 @@ def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
 
 def _write_plot(path: Path, case: "Case", found: "Comparison", policies: "Sequence[Policy]") -> None:
     """Write the page whole, or leave what was there."""
-    from greenrun.simulation.output import write_whole
+    from greenrun.cli.output import write_whole
     from greenrun.simulation.page import Row, Shown, page
 
     rows = [

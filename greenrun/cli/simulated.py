@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from greenrun.cli.output import page_problems
 from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
@@ -14,7 +15,6 @@ from greenrun.core.jobs.durations import parse_instant
 from greenrun.simulation.case import Case, Wish, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import Asked, history_case
-from greenrun.simulation.page import plot_problems
 from greenrun.simulation.rules import GREENRUN, Policy, policies_of
 
 
@@ -118,7 +118,7 @@ def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Proble
 def _plot_problems(stated: Stated) -> list[Problem]:
     if stated.plot is None:
         return []
-    problems = plot_problems(stated.plot)
+    problems = [Problem(field="--plot", message=message) for message in page_problems(stated.plot)]
     if stated.schedule_out is not None and Path(stated.plot).absolute() == Path(stated.schedule_out).absolute():
         problems.append(Problem(field="--plot", message="--schedule-out names the same file"))
     return problems

@@ -1,10 +1,7 @@
 """A comparison as JSON, and a schedule as a file that others can check."""
 
-import os
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from greenrun.simulation.case import Case
@@ -34,26 +31,6 @@ def schedule_text(schedule: Schedule, start: datetime) -> str:
         for begin_s, end_s in merged(pieces)
     ]
     return "\n".join(["job,start_s,end_s", *rows, ""])
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, whole or not at all; what was there stays until all of the new is on disk."""
-    with NamedTemporaryFile("wb", dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as new:
-        try:
-            new.write(content.encode() if isinstance(content, str) else content)
-            new.flush()
-            os.fchmod(new.fileno(), 0o666 & ~_umask())  # as any new file: what is private is up to the user
-            os.fsync(new.fileno())
-            Path(new.name).replace(path)
-        except BaseException:
-            Path(new.name).unlink(missing_ok=True)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)  # it can be read only by setting it
-    os.umask(mask)
-    return mask
 
 
 def _policy(name: str, found: Comparison) -> Mapping[str, Any]:

@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
 from greenrun.charts import browser
 from greenrun.charts.steps import Steps, Stretch, intensity_steps
-from greenrun.core.errors import Problem
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import Comparison
 from greenrun.simulation.figures import Schedule
@@ -135,18 +133,6 @@ def gpu_steps(schedule: Schedule, jobs: tuple[Arrival, ...], start_s: float, end
     edges_s, places = np.unique(moments_s, return_inverse=True)
     changes = np.bincount(places, weights=np.concatenate([[0, 0], used[:, 2], -used[:, 2]]))
     return Steps(edges_s=edges_s, values=np.round(np.cumsum(changes)[:-1]))
-
-
-def plot_problems(path: str) -> list[Problem]:
-    """Return what keeps a page from being written to this path, or nothing."""
-    folder, problems = Path(path).absolute().parent, []
-    if Path(path).suffix.lower() != ".html":
-        problems.append(f"'{path}' does not end in .html, and only .html is drawn; its charts can be saved as PNG")
-    if not folder.is_dir():
-        problems.append(f"{folder} is not a folder")
-    elif Path(path).is_dir():
-        problems.append(f"{path} is a folder, not a file")
-    return [Problem(field="--plot", message=message) for message in problems]
 
 
 def _colour(policy: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,32 @@ def test_no_quality_is_said_with_why(parts: dict[str, Any], said: str, api: Fake
 
 def test_what_was_and_what_is_to_come_are_not_asked_for_at_once(run: Run) -> None:
     assert run("forecast", "--quality", "--plot").code == 2
+
+
+def test_a_forecast_is_drawn_as_a_page(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    api.get("/v1/forecast", a_forecast(zone="<GB>"))
+    page = tmp_path / "day.html"
+    assert run("forecast", "--plot", str(page)).out == f"written: {page}\n"
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<figure class="chart"') == 1
+    assert "&lt;GB&gt;: forecast by uk, issued " in text
+    assert json.loads(run("forecast", "--plot", str(page), "--json").out)["zone"] == "<GB>"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--plot", "day.png"), "only .html is drawn"),
+        (("--plot", "no/such/day.html"), "is not a folder"),
+        (("day.html",), "would be the page that --plot draws"),
+    ],
+)
+def test_a_page_that_cannot_be_drawn_is_refused_before_anything_is_asked(
+    words: tuple[str, ...], said: str, api: FakeApi, run: Run
+) -> None:
+    done = run("forecast", *words)
+    assert (done.code, api.asked) == (2, [])
+    assert said in done.err
 
 
 @pytest.mark.parametrize("hours", ["x", "0", "-3", "nan"])

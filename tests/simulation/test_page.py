@@ -1,13 +1,12 @@
 """The page of a comparison tells what its figures tell, stands alone, and stays small for any case."""
 
 import numpy as np
-import pytest
 
 from greenrun.charts import browser
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.figures import Schedule, figures
-from greenrun.simulation.page import Row, Shown, emissions_chart, gpu_steps, page, plot_problems, time_chart
+from greenrun.simulation.page import Row, Shown, emissions_chart, gpu_steps, page, time_chart
 from greenrun.simulation.rules import policies_of
 from tests.charts.pages import Page
 from tests.simulation.build import HOUR, START_S, case, grid, job
@@ -95,11 +94,3 @@ def test_gpus_in_use_follow_the_pieces() -> None:
     pieces = (((START_S, START_S + HOUR), (START_S + 2 * HOUR, START_S + 3 * HOUR)), ((START_S, START_S + HOUR),))
     used = gpu_steps(Schedule(pieces=pieces), (job(), job(gpus=2)), START_S, START_S + 4 * HOUR)
     assert used.values.tolist() == [3, 0, 1, 0]
-
-
-@pytest.mark.parametrize("name", ["a.svg", "a.png", "a.pdf", "a"])
-def test_only_html_is_drawn_and_another_ending_says_so(name: str) -> None:
-    assert [problem.message for problem in plot_problems(name)] == [
-        f"'{name}' does not end in .html, and only .html is drawn; its charts can be saved as PNG"
-    ]
-    assert plot_problems("a.HTML") == []
