@@ -250,7 +250,10 @@ def _layout(height: int) -> Mapping[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": _INK},
         "hoverlabel": {"bgcolor": "#ffffff", "font": {"color": "#1f2328"}, "align": "left"},
-        "legend": {"orientation": "h", "traceorder": "normal", "x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container"},
+        "legend": {
+            "orientation": "h", "traceorder": "normal", "x": 0, "xanchor": "left", "y": 1, "yanchor": "top",
+            "yref": "container",
+        },
         "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": _INK, "activecolor": GREEN},
         "margin": {"l": 64, "r": 16, "t": 36, "b": 50},
     }  # fmt: skip
