@@ -139,6 +139,11 @@ def bars_by_group(bars: Sequence[Bar], *, id: str, title: str, unit: str, mark: 
         cliponaxis=False, hovertext=[_plain(f"{bar.label}: {bar.told}") for bar in bars], hoverinfo="text",
         showlegend=False,
     )  # fmt: skip
+    if unknown := [place for place, bar in zip(places, bars, strict=True) if bar.is_unknown]:
+        figure.add_scatter(
+            x=[0.0] * len(unknown), y=unknown, mode="text", text=[_plain(bars[place].told) for place in unknown],
+            textposition="middle right", hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
     if mark is not None:
         figure.add_scatter(
             x=[mark.value] * 2, y=[-0.5, len(bars) - 0.5], mode="lines", line={"color": AMBER, "width": 2},

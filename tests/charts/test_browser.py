@@ -94,8 +94,9 @@ def test_no_more_days_are_labelled_than_can_be_read() -> None:
 
 def test_bars_of_groups_are_in_their_order_with_their_words_and_no_label_is_long() -> None:
     figure = charts()[1].figure
-    bars, mark = figure.data
+    bars, unknown, mark = figure.data
     assert bars.x == (3.0, None, 4.0)
+    assert (unknown.y, unknown.mode) == ((1,), "text")
     assert bars.text[0] == "3 kWh"
     assert mark.x == (2.0, 2.0)
     assert figure.layout.yaxis.range == (2.5, -0.5)
