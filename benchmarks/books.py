@@ -20,7 +20,7 @@ from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.jobs.job import JobSpec
-from greenrun.engine.baselines import Comparing
+from greenrun.engine.baselines import BaselineComparison
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
 from greenrun.store.columns import to_text
@@ -88,7 +88,7 @@ def place(store: Store, jobs: int) -> None:
 
 def compare(store: Store, end: datetime) -> None:
     """Compare all that waits, as the daemon does, a batch a tick."""
-    comparing, took_s = Comparing(store), []
+    comparing, took_s = BaselineComparison(store), []
     while store.uncompared(end, limit=1):
         began = process_time()
         comparing.compare(timedelta(0), end)

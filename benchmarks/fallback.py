@@ -2,7 +2,7 @@
 
     python benchmarks/fallback.py --data ../shared/data          # half a minute
 
-Recorded hourly grids are fed to a store as history, and the product's own `Outlooks.usual` (28 days, no forecast) is
+Recorded hourly grids are fed to a store as history, and the product's own `ZoneOutlook.usual` (28 days, no forecast) is
 asked what it expects. A job of 4 h starts where the next 24 h look cleanest, on the hour; of windows that look alike it
 takes the first. Told is the share of what perfect foresight would have saved: sums over all jobs, in grams per kW.
 There are two ways to count. "at once": a job comes every third hour, and is measured against starting when it comes.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.carbon.verification import WINDOW_H, WITHIN_H, captured
-from greenrun.engine.outlook import Outlooks
+from greenrun.engine.outlook import ZoneOutlook
 from greenrun.simulation.memory_grid import GridMemory
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ def climatology(measured: Series, at: Hours) -> Floats:
     """Return what greenrun expects of the next 24 hours, seen from each, when all it knows is what was measured."""
     store = GridMemory()
     store.save_intensities(measured, fetched_at=datetime.fromtimestamp(float(measured.ends_s[-1]), UTC))
-    outlooks = Outlooks(store, measured.id.zone, DAYS)  # type: ignore[arg-type]
+    outlooks = ZoneOutlook(store, measured.id.zone, DAYS)  # type: ignore[arg-type]
     seen = np.empty((len(at), WITHIN_H))
     for row, hour in enumerate(at):
         now = datetime.fromtimestamp(float(measured.starts_s[hour]), UTC)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.carbon.blend import Lessons
-from greenrun.core.carbon.calibration import issues_of, learn
+from greenrun.core.carbon.blend import Calibration
+from greenrun.core.carbon.calibration import calibrate, issues_of
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.carbon.outlook import outlook
 
@@ -72,11 +72,11 @@ def blended(forecast: Floats, measured: Floats, weight: float, days: int) -> Flo
 
 def ours(forecast: Series, measured: Series, hours: Sequence[int], *, days: int = 28, learns: bool = True) -> Floats:
     """Return greenrun's own outlook, seen from each of `hours`; lessons are learned weekly."""
-    seen, lessons = np.full((len(measured), REACH), np.nan), Lessons()
+    seen, lessons = np.full((len(measured), REACH), np.nan), Calibration()
     for hour in hours:
         now = datetime.fromtimestamp(float(measured.starts_s[hour]), UTC)
         if learns and hour % WEEK == 0:
-            lessons = learn(issues_of(forecast, now), measured, now, days=days)
+            lessons = calibrate(issues_of(forecast, now), measured, now, days=days)
         known = forecast.between(now, now + timedelta(hours=VISIBLE))
         made = outlook(known, measured, now, now + timedelta(hours=REACH), lessons=lessons, days=days)
         assert made is not None, "there is a forecast"

@@ -24,17 +24,17 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from greenrun.core.carbon.fallback import Standing, Word
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
+from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.carbon.verification import DAY_H, LEADS_H
-from greenrun.core.carbon.verification import Quality as ForecastQuality
+from greenrun.core.carbon.verification import ForecastScores as ForecastQuality
 from greenrun.core.energy.ledger import Entry, Priced
-from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Vitals
+from greenrun.core.energy.model import Component, Device, DeviceHealth, ForecastScores, MeterHealth, Slice, Telemetry
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Seen, added
 from greenrun.core.jobs.job import JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan
-from greenrun.grid.forecast_quality import Judged
+from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.metrics import TOTALS, Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.store import Store
 
@@ -56,7 +56,9 @@ CPU_DEVICES = [
     for n in range(2) for part, kind in (("", Component.CPU), ("-dram", Component.DRAM))
 ]  # fmt: skip
 DEVICES = [*GPU_DEVICES, *CPU_DEVICES]
-VITALS = Vitals(power_w=300.0, power_limit_w=400.0, utilization=0.97, memory_used_bytes=1 << 36, temperature_c=61.0)
+TELEMETRY = Telemetry(
+    power_w=300.0, power_limit_w=400.0, utilization=0.97, memory_used_bytes=1 << 36, temperature_c=61.0
+)
 PROVIDERS = ("uk", "entsoe", "energy_charts")
 ASKED = (*PROVIDERS, "watttime")  # the last one tells what one more kWh emits
 LEADS = tuple(
@@ -90,7 +92,7 @@ def entries(run: Run, device: str, at: datetime, minutes: int) -> Iterator[Entry
     for minute in range(minutes):
         piece = Slice(
             device=device, component=Component.GPU, run_id=run.id, start=at + minute * MINUTE,
-            end=at + (minute + 1) * MINUTE, energy_j=18_000.0, quality=Quality.MEASURED,
+            end=at + (minute + 1) * MINUTE, energy_j=18_000.0, quality=ForecastScores.MEASURED,
         )  # fmt: skip
         yield Entry(slice=piece, pue=1.2, booked=Priced(intensity_g_per_kwh=200.0, emissions_g=1.2, kind=Kind.FORECAST))
 
@@ -142,17 +144,22 @@ def count_besides(store: Store) -> None:
 def state_of() -> LiveState:
     """What the daemon would tell besides: of three zones, a source for each and a marginal one, of GPUs and CPUs."""
     health = MeterHealth(
-        devices=tuple(DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES, vitals=VITALS) for row in DEVICES),
+        devices=tuple(
+            DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES, telemetry=TELEMETRY) for row in DEVICES
+        ),
         lag_s=0.5,
     )
     forecasts = {zone: forecast(provider, zone) for provider, zone in zip(PROVIDERS, ZONES, strict=True)}
-    standings = {zone: Standing(rung=Rung.FRESH, forecast=told) for zone, told in forecasts.items()}
-    quality = [Judged(series=told.series.id, leads=LEADS) for told in forecasts.values()]
+    active_forecasts = {
+        zone: ActiveForecast(fallback_level=FallbackLevel.FRESH, forecast=told) for zone, told in forecasts.items()
+    }
+    received = [ReceivedForecast(forecast=told, since=NOW) for told in forecasts.values()]
+    quality = [SeriesScores(series=told.series.id, leads=LEADS) for told in forecasts.values()]
     asking = {provider: Seen(REQUEST_DURATION) for provider in ASKED}
     return LiveState(
         now=lambda: NOW, plan=lambda: Plan(made_at=NOW), devices=lambda: DEVICES, meter=lambda: health,
         health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW), asking=lambda: asking,
-        standings=lambda: standings, words=lambda: [Word(forecast=told, since=NOW) for told in forecasts.values()],
+        active_forecasts=lambda: active_forecasts, received=lambda: received,
         requests=lambda: dict.fromkeys(ASKED, 7), quota_left=lambda: dict.fromkeys(ASKED, 99),
         quality=lambda: quality, room=lambda: Room(free=1, size=2),
     )  # fmt: skip

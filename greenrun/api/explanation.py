@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from greenrun.api.job_models import AnomalyOut, JobOut, PlannedOut, RunOut
-from greenrun.core.carbon.fallback import Standing
-from greenrun.core.carbon.intensity import Rung
+from greenrun.core.carbon.fallback import ActiveForecast
+from greenrun.core.carbon.intensity import FallbackLevel
 from greenrun.core.formatting import exact_duration_text, intensity_text, mass_text, time_text
 from greenrun.core.jobs.job import FINISHED, DurationSource, Event, Job, JobSpec, State
 
@@ -17,18 +17,26 @@ _DURATION = {
 
 
 def sentences(
-    job: Job, view: JobOut, default_max_delay: timedelta, events: Sequence[Event], standing: Standing | None = None
+    job: Job,
+    view: JobOut,
+    default_max_delay: timedelta,
+    events: Sequence[Event],
+    active: ActiveForecast | None = None,
 ) -> list[str]:
     """Return what there is to say, the most important first; the job's events tell why each run was started.
 
-    `standing` is what the plan goes by; it is mentioned where that is no fresh forecast.
+    `active` is what the plan goes by; it is mentioned where that is no fresh forecast.
     """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
         f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
-        *([_forecast(standing)] if standing and job.state is State.QUEUED and standing.rung is not Rung.FRESH else []),
+        *(
+            [_forecast(active)]
+            if active and job.state is State.QUEUED and active.fallback_level is not FallbackLevel.FRESH
+            else []
+        ),
         *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
         _duration(job.spec),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
@@ -51,15 +59,15 @@ def _planned(planned: PlannedOut) -> str:
     return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
 
 
-def _forecast(standing: Standing) -> str:
-    if standing.rung is Rung.NONE:
-        return f"There is no forecast to plan with: {standing.why}."
+def _forecast(active: ActiveForecast) -> str:
+    if active.fallback_level is FallbackLevel.NONE:
+        return f"There is no forecast to plan with: {active.why}."
     names = {
-        Rung.STALE: "a stale forecast",
-        Rung.CLIMATOLOGY: "an estimate from past days",
-        Rung.STATIC: "a yearly mean",
+        FallbackLevel.STALE: "a stale forecast",
+        FallbackLevel.CLIMATOLOGY: "an estimate from past days",
+        FallbackLevel.STATIC: "a yearly mean",
     }
-    return f"The plan goes by {names[standing.rung]}: {standing.why}."
+    return f"The plan goes by {names[active.fallback_level]}: {active.why}."
 
 
 def _pieces(planned: PlannedOut) -> str:

@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from greenrun.api.json_types import Instant, Number
-from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Rung, Signal
+from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
 from greenrun.core.energy.model import Component, Quality
 
 
@@ -31,7 +31,7 @@ class ForecastOut(BaseModel):
     issued_at: Instant | None = None
     fetched_at: Instant | None = None
     step_s: Number = None
-    rung: Rung = Rung.NONE
+    rung: FallbackLevel = FallbackLevel.NONE
     age_s: Number = None
     why: str | None = None
     slots: list[SlotOut] = []

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from greenrun import __version__
-from greenrun.core.carbon.fallback import Standing
+from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.job import Job, JobSpec
 from greenrun.core.jobs.reasons import Reason
@@ -87,7 +87,7 @@ class Scheduler(Protocol):
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return what each GPU was learned to draw while nobody holds it, by id; those not known are left out."""
 
-    def standing(self, zone: str | None) -> Standing | None:
+    def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
 
     def held_elsewhere(self) -> Mapping[str, str]:

@@ -19,7 +19,7 @@ from greenrun.api.job_models import (
     WaitingOut,
 )
 from greenrun.api.run_view import run_view
-from greenrun.core.carbon.fallback import Standing
+from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.ledger import Entry, Priced, Total
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.anomalies import Spell
@@ -160,15 +160,15 @@ def _placement_view(row: Placement) -> PlacementOut:
     )
 
 
-def standing_view(zone: str | None, standing: Standing, now: datetime, until: datetime) -> ForecastOut:
+def forecast_view(zone: str | None, active: ActiveForecast, now: datetime, until: datetime) -> ForecastOut:
     """Return what is gone by at `now`, with the slots that touch `[now, until)`."""
-    forecast, age_s = standing.forecast, _seconds(standing.age(now))
+    forecast, age_s = active.forecast, _seconds(active.age(now))
     if forecast is None:
-        return ForecastOut(zone=zone, rung=standing.rung, why=standing.why)
+        return ForecastOut(zone=zone, rung=active.fallback_level, why=active.why)
     series = forecast.series
     return ForecastOut(
-        rung=standing.rung,
-        why=standing.why,
+        rung=active.fallback_level,
+        why=active.why,
         age_s=age_s,
         zone=series.id.zone,
         provider=series.id.provider,

@@ -15,7 +15,7 @@ from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, p
 from greenrun.cli.sizing import Size, read_size
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.clock import utc_now
-from greenrun.core.carbon.intensity import Kind, Rung, Series, SeriesId, Slot
+from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
 from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
 
 Text = str | None
@@ -35,7 +35,7 @@ class Outlook:
 
     series: Series | None = None
     is_trace: bool = False
-    rung: Rung = Rung.NONE
+    rung: FallbackLevel = FallbackLevel.NONE
     issued_at: str | None = None
     reason: str | None = None
 
@@ -105,7 +105,7 @@ def _from_file(path: str, zone: str | None, at: datetime) -> Outlook:
     source = FileProvider(Path(path).name, settings, anchor=lambda _: at, settle_after=timedelta(0))
     forecast = source.forecast(zone or UNNAMED, at)
     issued_at = _instant_text(forecast.issued_at)
-    return Outlook(series=forecast.series, is_trace=True, rung=forecast.rung, issued_at=issued_at)
+    return Outlook(series=forecast.series, is_trace=True, rung=forecast.fallback_level, issued_at=issued_at)
 
 
 def _from_daemon(ctx: typer.Context, socket: str | None, config: str | None, zone: str | None) -> Outlook:
@@ -122,7 +122,7 @@ def _from_daemon(ctx: typer.Context, socket: str | None, config: str | None, zon
         for row in told["slots"]
     ]
     series = Series.of(SeriesId(provider=told["provider"], zone=told["zone"]), slots)
-    return Outlook(series=series, rung=Rung(told.get("rung") or "fresh"), issued_at=told.get("issued_at"))
+    return Outlook(series=series, rung=FallbackLevel(told.get("rung") or "fresh"), issued_at=told.get("issued_at"))
 
 
 def _answer(

@@ -21,15 +21,15 @@ from greenrun.clock import utc_now
 from greenrun.config import Config, load_config
 from greenrun.config.bases import open_day_ahead
 from greenrun.config.metering import meter_settings
-from greenrun.core.carbon.fallback import Standing
+from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.daemon.log_setup import configure_logs
-from greenrun.daemon.metrics_state import Vitals
+from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.systemd import notify
-from greenrun.daemon.ticker import Metronome
+from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
     api_settings,
     engine_settings,
@@ -40,7 +40,7 @@ from greenrun.daemon.wiring import (
 )
 from greenrun.engine.engine import Engine
 from greenrun.executors.local import LocalExecutor
-from greenrun.grid.backfill import Backfill, Keeps
+from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
 from greenrun.meters import open_meter
@@ -93,9 +93,9 @@ class Daemon:
         self._tcp = bind_tcp(str(config.api.metrics)) if config.api.metrics else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
         self._store = parts.enter_context(Store(state / "greenrun.db"))
-        self._metronome = Metronome(self._tick)
+        self._ticker = Ticker(self._tick)
         self._executor = LocalExecutor(
-            runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._metronome.wake,
+            runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
             log_cap_bytes=config.jobs.log_cap, devices=self.devices,
         )  # fmt: skip
         parts.callback(self._executor.close)
@@ -108,18 +108,18 @@ class Daemon:
             histories=self._histories, marginal=self._marginal,
             settings=engine_settings(config, self._meter, self._forecasts),
         )  # fmt: skip
-        asked = (self._engine.asked.requests, self._engine.asked.failures)
+        asked = (self._engine.requests.requests, self._engine.requests.failures)
         named = (config.grid.zone, config.provider, self._forecasts, self._histories)
         self.sources = Sources(self._store, *named, *asked, self._marginal)
         self._prices = open_day_ahead(config.electricity, self._store)
-        keeps = Keeps(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
+        keeps = Retention(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
         self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also, self._marginal)
         self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source(), self._prices))
         self._monthly = open_monthly(config, self.reports)
         self.quality = ForecastQuality(
-            self._store, [each.zone for each in self._engine.grids if each.zone], self._engine.grid.marginal.names
+            self._store, [each.name for each in self._engine.zones if each.name], self._engine.zone.marginal.names
         )
-        parts.callback(self._metronome.stop)  # before anything that a tick uses is closed
+        parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
         self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
         parts.callback(self._first_look.shutdown)
         parts.callback(self._hang_up)
@@ -134,12 +134,12 @@ class Daemon:
             self._refresh_from_now_on(source)
         if self._prices is not None:
             every, ask = self._prices.refresh_every, self._prices.refresh
-            self._metronome.every(every, ask, name="refresh prices", first=utc_now(), spread=SPREAD * every)
+            self._ticker.every(every, ask, name="refresh prices", first=utc_now(), spread=SPREAD * every)
         soon = utc_now() + timedelta(minutes=1)
-        self._metronome.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
+        self._ticker.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
         if self._monthly is not None:  # beside the ticks: it only reads what is booked
-            self._metronome.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
-        self._metronome.start()
+            self._ticker.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
+        self._ticker.start()
         self._server = self._serve()
         log.info(
             "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
@@ -153,7 +153,7 @@ class Daemon:
         self._hang_up()
         if self._server is not None:
             self._server.stop()
-        self._metronome.stop()
+        self._ticker.stop()
         log.info("stopped", jobs_left_running=len(self._store.live_runs()))
 
     # what the API and the metrics ask (greenrun.api.service.Scheduler)
@@ -184,17 +184,17 @@ class Daemon:
                 self._engine.replan(utc_now())
         except StoreError as exc:
             log.warning("the plan shown is an older one until the store can be read again", error=str(exc))
-        self._metronome.wake()
+        self._ticker.wake()
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, GPUs and what else is metered, each sort in index order."""
         return self._meter.devices()
 
-    def standing(self, zone: str | None) -> Standing | None:
+    def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
         if zone is None:
-            return self._engine.grid.standing
-        return next((grid.standing for grid in self._engine.grids if grid.zone == zone), None)
+            return self._engine.zone.active_forecast
+        return next((each.active_forecast for each in self._engine.zones if each.name == zone), None)
 
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the free GPUs that somebody outside this daemon holds, with who."""
@@ -211,7 +211,7 @@ class Daemon:
             started_at=self._started_at,
             last_tick_at=self._last_tick_at,
             last_sample_at=self._meter.last_sample_at,
-            forecast_fetched_at=self._engine.grid.heard_at,
+            forecast_fetched_at=self._engine.zone.heard_at,
             draining=self._engine.draining,
         )
 
@@ -240,7 +240,7 @@ class Daemon:
         """Ask a source whenever it may have news: one on the web at odd instants, a file when its slots begin."""
         every, shown = source.refresh_every, self._engine.forecast
         begins = shown.series.start if shown is not None and source.web is None else None
-        self._metronome.every(
+        self._ticker.every(
             every, partial(self._refresh, source), name=f"refresh {source.name}", first=(begins or utc_now()) + every,
             spread=SPREAD * every if source.web is not None else timedelta(0),
         )  # fmt: skip
@@ -277,11 +277,11 @@ class Daemon:
         self._unix.close()
 
     def _serve(self) -> ServerHandle:
-        vitals = Vitals(
+        state = MetricsState(
             engine=self._engine, store=self._store, meter=self._meter, quality=self.quality, monthly=self._monthly,
             webs=tuple(self._webs()), health=self.health, state=self._config.paths.state, pue=self._config.devices.pue,
         )  # fmt: skip
-        collector = MetricsCollector(self._store, vitals.live_state())
+        collector = MetricsCollector(self._store, state.live_state())
         collector.warm()
         registry = registry_of(collector)
         settings = api_settings(self._config)

@@ -18,7 +18,7 @@ from greenrun.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class MetricsState:
     """The parts that are asked at each scrape; `webs` are the sources on the web, `state` is the state folder."""
 
     engine: Engine
@@ -33,12 +33,12 @@ class Vitals:
 
     def live_state(self) -> LiveState:
         """Return the same as functions that answer from memory."""
-        engine, asked = self.engine, self.engine.asked
+        engine, counts = self.engine, self.engine.requests
         return LiveState(
             now=utc_now, plan=lambda: engine.plan, health=self.health, devices=self.meter.devices,
-            standings=lambda: {grid.zone: grid.standing for grid in engine.grids if grid.zone},
-            words=lambda: [word for grid in engine.grids for word in grid.words],
-            requests=lambda: dict(asked.requests), failures=lambda: dict(asked.failures),
+            active_forecasts=lambda: {zone.name: zone.active_forecast for zone in engine.zones if zone.name},
+            received=lambda: [row for zone in engine.zones for row in zone.received],
+            requests=lambda: dict(counts.requests), failures=lambda: dict(counts.failures),
             dropped=lambda: dict(chain.from_iterable(map(_dropped, self.webs))),
             quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
             plan_changes=lambda: engine.plan_changes, put_offs=lambda: engine.put_offs,
@@ -46,7 +46,7 @@ class Vitals:
             quality=lambda: self.quality.latest, meter=self.meter.health,
             examples=lambda: dict(self.store.examples), write_failures=lambda: self.store.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
-            planning=lambda: engine.planning, asking=lambda: dict(asked.seconds),
+            planning=lambda: engine.planning, asking=lambda: dict(counts.seconds),
             room=partial(room, self.state), pue=self.pue,
         )  # fmt: skip
 

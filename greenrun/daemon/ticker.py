@@ -18,7 +18,7 @@ LONGEST_S = 60.0  # between two ticks, whatever the last one asked for
 CLOCK_STEP_S = 2.0  # a wall clock that moves this much more or less than time does has been set
 
 
-class Metronome:
+class Ticker:
     """Ticks at the instant the last tick asked for and at once when woken; periodic jobs have threads of their own.
 
     The tick waits on the monotonic clock: APScheduler waits for wall-clock instants, so after a clock was set back by

@@ -10,7 +10,7 @@ from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.bases import open_bases
 from greenrun.config.digest import config_hash
-from greenrun.core.carbon.fallback import Ageing
+from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.planning.model import Options
@@ -121,10 +121,10 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None) or None
 
 
-def _ageing(config: Config, forecasts: Sequence[Provider]) -> Ageing:
+def _ageing(config: Config, forecasts: Sequence[Provider]) -> StalenessRules:
     """A replayed trace never ages; what a file says that does not tell when it was issued, somebody answers for."""
     files = frozenset(provider.name for provider in forecasts if provider.web is None)
-    return Ageing(stale_after=None if _is_replayed(forecasts) else config.grid.stale_after, statements=files)
+    return StalenessRules(stale_after=None if _is_replayed(forecasts) else config.grid.stale_after, statements=files)
 
 
 def _is_replayed(forecasts: Sequence[Provider]) -> bool:

@@ -44,7 +44,7 @@ class _Watched:
 
 
 class Booked(Protocol):
-    """What was booked last (`greenrun.engine.bookkeeping.Books`): slices, and watts of each device when free."""
+    """What was booked last (`greenrun.engine.bookkeeping.Bookkeeping`): slices, and watts of each device when free."""
 
     latest: Sequence[Slice]
     idle_w: Mapping[str, float]

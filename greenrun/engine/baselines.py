@@ -12,7 +12,7 @@ LOOK_AT_ONCE = 500  # runs
 SLICES_AT_ONCE = 5000  # of runs that are compared together; one run's are never parted
 
 
-class Comparing:
+class BaselineComparison:
     """Looks in turn at the runs that wait to be compared; which those are is the store's to tell after a restart."""
 
     def __init__(self, store: Store) -> None:

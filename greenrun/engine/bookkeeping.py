@@ -15,9 +15,9 @@ from greenrun.core.energy.slicing import cut
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import Observed as Observed
 from greenrun.core.jobs.occupancy import exclusive, holder, holds_of, known_through, shared_through, users_of
-from greenrun.engine.baselines import Comparing
+from greenrun.engine.baselines import BaselineComparison
 from greenrun.engine.ports import Meter, Store
-from greenrun.engine.settlement import Settling, price_first
+from greenrun.engine.settlement import Settlement, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
 
@@ -29,7 +29,7 @@ LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for a
 KNOWN_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept for energy that is not booked yet
 
 
-class Books:
+class Bookkeeping:
     """Books energy and prices it. Call `account` after polling the executor, so that a run's last joule is booked.
 
     `failures` counts what could not be booked as it should, by cause. `latest` are the slices the last call booked,
@@ -41,9 +41,9 @@ class Books:
         self._meter = meter
         self._pue = pue
         self._known: dict[SeriesId, Series] = {}  # by source, the one learned last at the end
-        self._settling = Settling(store, Stage.SETTLED)
-        self._marginal = Settling(store, Stage.MARGINAL) if is_marginal else None
-        self._comparing = Comparing(store)
+        self._settling = Settlement(store, Stage.SETTLED)
+        self._marginal = Settlement(store, Stage.MARGINAL) if is_marginal else None
+        self._comparing = BaselineComparison(store)
         self._told: set[str] = set()
         self.failures: Counter[str] = Counter()
         self.latest: Sequence[Slice] = ()

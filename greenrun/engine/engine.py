@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from greenrun.clock import stopwatch
-from greenrun.core.carbon.fallback import Ageing
+from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
@@ -27,12 +27,12 @@ from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placemen
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
 from greenrun.engine.anomalies import Watch
-from greenrun.engine.bookkeeping import Books, Observed
-from greenrun.engine.polling import Tally
+from greenrun.engine.bookkeeping import Bookkeeping, Observed
+from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
 from greenrun.engine.queue import awaited, clear_queue
 from greenrun.engine.runs import Supervision
-from greenrun.engine.zone import Grid, News
+from greenrun.engine.zone import GridZone, ZoneUpdate
 
 log = structlog.get_logger("greenrun.engine.engine")
 
@@ -52,7 +52,7 @@ class EngineSettings:
     zone: str | None = None
     also: tuple[str, ...] = ()
     marginal_zone: str | None = None
-    ageing: Ageing = field(default_factory=Ageing)
+    ageing: StalenessRules = field(default_factory=StalenessRules)
     tick: timedelta = timedelta(seconds=5)
     horizon: timedelta = timedelta(hours=48)
     climatology_days: int = 0
@@ -81,11 +81,11 @@ class Engine:
         self.settings = settings or EngineSettings()
         self._store = store
         self._meter = meter
-        self._books = Books(store, meter, pue=self.settings.options.pue, is_marginal=bool(marginal))
-        self.asked = Tally()
-        known = (forecasts, histories, self.settings.climatology_days, self.settings.ageing, self.asked)
-        self.grid = Grid(store, self._books, self.settings.zone, *known, marginal, self.settings.marginal_zone)
-        self.grids = (self.grid, *(Grid(store, None, zone, *known) for zone in self.settings.also))
+        self._books = Bookkeeping(store, meter, pue=self.settings.options.pue, is_marginal=bool(marginal))
+        self.requests = RequestCounts()
+        known = (forecasts, histories, self.settings.climatology_days, self.settings.ageing, self.requests)
+        self.zone = GridZone(store, self._books, self.settings.zone, *known, marginal, self.settings.marginal_zone)
+        self.zones = (self.zone, *(GridZone(store, None, zone, *known) for zone in self.settings.also))
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self.watch = Watch(store, self._books, self.settings.anomalies)
         self._remembered = False
@@ -101,13 +101,13 @@ class Engine:
     @property
     def forecast(self) -> Forecast | None:
         """The forecast that is gone by in this host's zone."""
-        return self.grid.forecast
+        return self.zone.forecast
 
     def tick(self, now: datetime) -> datetime:
         """Bring the world up to `now`; return when to tick next at the latest."""
         self.remember(now)
-        for grid in self.grids:
-            grid.step(now)
+        for zone in self.zones:
+            zone.step(now)
         observed = self._supervision.observe()
         self._account(observed, now)
         self.watch.look(observed, now)
@@ -123,28 +123,28 @@ class Engine:
     def remember(self, now: datetime) -> None:
         """Take in, once, what was known of the grid before a restart."""
         if not self._remembered:
-            for grid in self.grids:
-                grid.remember(now)
+            for zone in self.zones:
+                zone.remember(now)
             self._remembered = True
 
     def refresh(self, now: datetime) -> None:
         """Ask the providers for news of the grid and keep it."""
         self.take(self.fetch(now), now)
 
-    def fetch(self, now: datetime, only: Collection[str] | None = None) -> Sequence[News]:
+    def fetch(self, now: datetime, only: Collection[str] | None = None) -> Sequence[ZoneUpdate]:
         """Ask the providers, or those in `only`; may take its time, beside ticks and beside itself for other ones."""
-        return [grid.fetch(now, only) for grid in self.grids]
+        return [zone.fetch(now, only) for zone in self.zones]
 
-    def take(self, news: Sequence[News], now: datetime) -> None:
+    def take(self, news: Sequence[ZoneUpdate], now: datetime) -> None:
         """Keep what was fetched."""
         self.remember(now)
-        for grid, told in zip(self.grids, news, strict=True):
-            grid.take(told)
+        for zone, told in zip(self.zones, news, strict=True):
+            zone.take(told)
 
     def reread(self, now: datetime) -> None:
         """Take in measured values that somebody else put into the store."""
-        for grid in self.grids:
-            grid.reread(now)
+        for zone in self.zones:
+            zone.reread(now)
 
     def learn_arrivals(self, now: datetime) -> None:
         """Learn anew what usually is submitted, so that plans leave room for it."""
@@ -186,7 +186,7 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
-        self._books.settle(self.grid.settle_after, now, self.grid.marginal.settle_after)
+        self._books.settle(self.zone.settle_after, now, self.zone.marginal.settle_after)
 
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""
@@ -215,7 +215,7 @@ class Engine:
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=tuple(at for run, at in staying.items() if not run.devices),
-            forecast=self.grid.outlook(now, now + self.settings.horizon),
+            forecast=self.zone.outlook(now, now + self.settings.horizon),
             options=self.settings.options,
             arrivals=self.arrivals,
             last=self.plan,
@@ -274,8 +274,8 @@ class Engine:
         moments = [placement.start for placement in self.plan.placements]
         moments += [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [self._expected_end(run, now) for run in self._store.live_runs()]
-        if self.grid.forecast is not None:
-            moments += filter(None, [self.grid.forecast.series.next_edge(now, at)])
+        if self.zone.forecast is not None:
+            moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:

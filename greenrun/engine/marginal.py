@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.energy.ledger import Stage
-from greenrun.engine.bookkeeping import Books
-from greenrun.engine.polling import Asking, Tally
+from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.polling import ProviderPolling, RequestCounts
 from greenrun.engine.ports import HistoryProvider, Store
 
 LOOK_BACK = timedelta(days=14)  # how far back values are asked for on behalf of energy that still waits for them
@@ -16,22 +16,27 @@ FIRST = timedelta(hours=1)  # how much the first question asks for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class MarginalUpdate:
     """What a source answered, and whether it was asked for all that may still wait."""
 
     series: Series
     looked_back: bool
 
 
-class Marginal:
+class MarginalIntensities:
     """The flow of a zone's marginal values into the store and the books; planned with are they never."""
 
     def __init__(
-        self, store: Store, books: Books | None, zone: str | None, sources: Sequence[HistoryProvider], tally: Tally
+        self,
+        store: Store,
+        books: Bookkeeping | None,
+        zone: str | None,
+        sources: Sequence[HistoryProvider],
+        tally: RequestCounts,
     ) -> None:
         self._store = store
         self._books = books
-        self._asking = Asking(zone, (), sources if books is not None else (), tally)
+        self._asking = ProviderPolling(zone, (), sources if books is not None else (), tally)
         self.names = frozenset(source.name for source in sources)
         self._until: datetime | None = None
         self._looked_back_at: datetime | None = None
@@ -41,7 +46,7 @@ class Marginal:
         """How long past its slot's end a value is final; None without a source."""
         return self._asking.settle_after
 
-    def fetch(self, now: datetime, only: Collection[str] | None = None) -> Told | None:
+    def fetch(self, now: datetime, only: Collection[str] | None = None) -> MarginalUpdate | None:
         """Ask for news, and from time to time for all that may still price something; changes nothing."""
         if self.settle_after is None or (only is not None and self.names.isdisjoint(only)):
             return None
@@ -52,9 +57,9 @@ class Marginal:
             oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1, stage=Stage.MARGINAL)
             start = min([start, *(max(piece.start, now - LOOK_BACK) for _, piece, _ in oldest)])
         series = self._asking.history(start, now, now, only)
-        return None if series is None else Told(series=series, looked_back=looks_back)
+        return None if series is None else MarginalUpdate(series=series, looked_back=looks_back)
 
-    def take(self, told: Told, now: datetime) -> None:
+    def take(self, told: MarginalUpdate, now: datetime) -> None:
         """Keep what was told, and have energy priced with it."""
         self._store.save_intensities(told.series, fetched_at=now)
         if self._books is not None:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from greenrun.core.carbon.blend import Lessons
-from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, learn
-from greenrun.core.carbon.intensity import Forecast, Rung, Series, SeriesId
+from greenrun.core.carbon.blend import Calibration
+from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, calibrate
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series, SeriesId
 from greenrun.core.carbon.outlook import outlook
 from greenrun.engine.ports import Store
 
@@ -17,7 +17,7 @@ LEARN_FIRST_EVERY = timedelta(days=1)  # ... while there are too few forecasts t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Shown:
+class CachedOutlook:
     """An outlook, what it was made from, and for how long it holds while nothing new is known."""
 
     known: tuple[object, ...]
@@ -30,13 +30,15 @@ class Shown:
         return self.known == known and self.since <= now < self.until
 
     @classmethod
-    def made_of(cls, known: tuple[object, ...], outlook: Series | None, now: datetime, until: datetime) -> "Shown":
+    def made_of(
+        cls, known: tuple[object, ...], outlook: Series | None, now: datetime, until: datetime
+    ) -> "CachedOutlook":
         """Keep an outlook up to `until` that was made at `now`: it holds until its next slot begins."""
         edge = outlook.next_edge(now, until) or until if outlook is not None else now
         return cls(known=known, since=now, until=edge, outlook=outlook)
 
 
-class Outlooks:
+class ZoneOutlook:
     """Turns forecasts of one zone into what to plan with, from the last `days` days measured; 0 days: as they are.
 
     Nothing is learned from what the sources in `without` measured, which tell something else.
@@ -48,10 +50,10 @@ class Outlooks:
         self._days = days if zone else 0
         self._without = without
         self._measured: Series | None = None
-        self._lessons: dict[SeriesId, Lessons] = {}
+        self._lessons: dict[SeriesId, Calibration] = {}
         self._learned_at: dict[SeriesId, datetime] = {}
-        self._shown: Shown | None = None
-        self._usual: Shown | None = None
+        self._shown: CachedOutlook | None = None
+        self._usual: CachedOutlook | None = None
 
     @property
     def wanted(self) -> timedelta:
@@ -78,18 +80,22 @@ class Outlooks:
         self.remember(now)
         self._learned_at.clear()
 
-    def judge(self, forecasts: Iterable[Forecast], now: datetime) -> dict[SeriesId, Lessons]:
+    def calibrate(self, forecasts: Iterable[Forecast], now: datetime) -> dict[SeriesId, Calibration]:
         """Return, from time to time, what past forecasts of these series teach. May take a second; changes nothing."""
-        due = {row.series.id for row in forecasts if row.rung is not Rung.STATIC and self._is_due(row.series.id, now)}
+        due = {
+            row.series.id
+            for row in forecasts
+            if row.fallback_level is not FallbackLevel.STATIC and self._is_due(row.series.id, now)
+        }
         since = now - MEMORY - self.wanted
         measured = self._store.measured(self._zone, since, now, without=self._without) if due else None
         if measured is None:
             return {}
         issues = self._store.issues(self._zone, now - MEMORY, ISSUE_EVERY)
         by_id = {key: [issue for issue in issues if issue.series.id == key] for key in due}
-        return {key: learn(same, measured, now, days=self._days) for key, same in by_id.items()}
+        return {key: calibrate(same, measured, now, days=self._days) for key, same in by_id.items()}
 
-    def learn(self, lessons: Mapping[SeriesId, Lessons], now: datetime) -> None:
+    def adopt(self, lessons: Mapping[SeriesId, Calibration], now: datetime) -> None:
         """Follow these lessons from now on."""
         self._lessons |= lessons
         self._learned_at |= dict.fromkeys(lessons, now)
@@ -100,7 +106,7 @@ class Outlooks:
         if self._usual is None or not self._usual.holds(known, now):
             until = now + USUAL_AHEAD
             made = self._made(None, now, until) if self._has_a_day(now) else None
-            self._usual = Shown.made_of(known, made, now, until)
+            self._usual = CachedOutlook.made_of(known, made, now, until)
         return self._usual.outlook
 
     def outlook(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
@@ -114,11 +120,15 @@ class Outlooks:
         lessons = self._lessons.get(series.id) if series is not None else None
         known = (series, known_at, self._measured, lessons, until - now)
         if self._shown is None or not self._shown.holds(known, now):
-            self._shown = Shown.made_of(known, self._made(forecast, now, until), now, until)
+            self._shown = CachedOutlook.made_of(known, self._made(forecast, now, until), now, until)
         return self._shown.outlook
 
     def _is_due(self, series: SeriesId, now: datetime) -> bool:
-        every = LEARN_FIRST_EVERY if self._lessons.get(series, Lessons()).weights == Lessons().weights else LEARN_EVERY
+        every = (
+            LEARN_FIRST_EVERY
+            if self._lessons.get(series, Calibration()).weights == Calibration().weights
+            else LEARN_EVERY
+        )
         last = self._learned_at.get(series)
         return bool(self._days) and (last is None or not last <= now < last + every)
 
@@ -129,7 +139,7 @@ class Outlooks:
         return float((recent.ends_s - recent.starts_s).sum()) >= DAY.total_seconds()
 
     def _made(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
-        if not self._days or (forecast is not None and forecast.rung is Rung.STATIC):
+        if not self._days or (forecast is not None and forecast.fallback_level is FallbackLevel.STATIC):
             return forecast.series.between(now, until) if forecast is not None else None
         return outlook(
             forecast.series if forecast is not None else None,

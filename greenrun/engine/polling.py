@@ -22,7 +22,7 @@ FAILED, LACKS = "provider failed, what is known stays in use", "provider has non
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class RequestCounts:
     """How often each provider was asked, and by (provider, cause) how often there was no usable answer.
 
     What a source by itself knows that it lacks, such as a zone, was no question. `seconds` is how long it took each
@@ -39,7 +39,7 @@ class Tally:
         self.seconds.setdefault(provider, Seen(REQUEST_DURATION)).add(took_s)
 
 
-class Asking:
+class ProviderPolling:
     """Questions about one zone; without a zone nobody is asked. Each provider is asked by one thread at a time."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Asking:
         zone: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
-        tally: Tally,
+        tally: RequestCounts,
     ) -> None:
         self._zone = zone or ""
         self._forecasts = tuple(forecasts) if zone else ()

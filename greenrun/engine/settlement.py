@@ -12,7 +12,7 @@ AGAIN_AFTER = timedelta(minutes=1)
 SETTLE_AT_ONCE = 5000
 
 
-class Settling:
+class Settlement:
     """One of the prices that slices wait for, each at its own pace."""
 
     def __init__(self, store: Store, stage: Stage) -> None:

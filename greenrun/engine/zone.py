@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from greenrun.core.carbon.blend import Lessons
-from greenrun.core.carbon.fallback import Ageing, Standing, Word, heard, stand
-from greenrun.core.carbon.intensity import Forecast, Rung, Series, SeriesId
-from greenrun.engine.bookkeeping import Books
-from greenrun.engine.marginal import Marginal, Told
-from greenrun.engine.outlook import Outlooks
-from greenrun.engine.polling import AT_ONCE, EARLIER, Asking, Tally
+from greenrun.core.carbon.blend import Calibration
+from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, add_received, choose_active
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series, SeriesId
+from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.marginal import MarginalIntensities, MarginalUpdate
+from greenrun.engine.outlook import ZoneOutlook
+from greenrun.engine.polling import AT_ONCE, EARLIER, ProviderPolling, RequestCounts
 from greenrun.engine.ports import ForecastProvider, HistoryProvider, Store
 
 log = structlog.get_logger("greenrun.engine.zone")
@@ -27,7 +27,7 @@ EACH = timedelta(seconds=1)  # no source says more than one thing in so short a 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
+class ZoneUpdate:
     """What one round of asking brought; None or nothing where a provider is absent or failed.
 
     `looked_back`: the measured values begin where the oldest energy does that is not settled yet. `earlier`: measured
@@ -41,59 +41,59 @@ class News:
     looked_back: bool = False
     earlier: Series | None = None
     lacks_earlier: bool = False
-    lessons: Mapping[SeriesId, Lessons] = field(default_factory=dict)
-    marginal: Told | None = None
+    lessons: Mapping[SeriesId, Calibration] = field(default_factory=dict)
+    marginal: MarginalUpdate | None = None
 
 
-class Grid:
+class GridZone:
     """What is known of one zone, and the flow of it into the store and, where `books` are kept, into those.
 
-    Call `step` before what is known is used: it chooses what to go by from then on, which is `standing`.
+    Call `step` before what is known is used: it chooses what to go by from then on, which is `active`.
     """
 
     def __init__(
         self,
         store: Store,
-        books: Books | None,
+        books: Bookkeeping | None,
         zone: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
         climatology_days: int = 0,
-        ageing: Ageing | None = None,
-        tally: Tally | None = None,
+        ageing: StalenessRules | None = None,
+        tally: RequestCounts | None = None,
         marginal: Sequence[HistoryProvider] = (),
         marginal_zone: str | None = None,
     ) -> None:
         self._store = store
         self._books = books
-        self.zone = zone
-        tally = tally or Tally()
-        self._asking = Asking(zone, forecasts, histories, tally)
-        self.marginal = Marginal(store, books, marginal_zone or zone, marginal, tally)
-        self._ageing = ageing or Ageing()
-        self._words: dict[str, tuple[Word, ...]] = {}
+        self.name = zone
+        tally = tally or RequestCounts()
+        self._asking = ProviderPolling(zone, forecasts, histories, tally)
+        self.marginal = MarginalIntensities(store, books, marginal_zone or zone, marginal, tally)
+        self._ageing = ageing or StalenessRules()
+        self._received: dict[str, tuple[ReceivedForecast, ...]] = {}
         self._measured_until: datetime | None = None
         self._looked_back_at: datetime | None = None
-        self._outlooks = Outlooks(store, zone, climatology_days, self.marginal.names)
+        self._outlooks = ZoneOutlook(store, zone, climatology_days, self.marginal.names)
         self._wants_earlier = bool(climatology_days)
         self._lacked_earlier_at: datetime | None = None
         self._first_look_back = FIRST_TO_LEARN if climatology_days else FIRST_LOOK_BACK
-        self.standing = Standing()
+        self.active_forecast = ActiveForecast()
 
     @property
     def forecast(self) -> Forecast | None:
         """The forecast that is gone by: a provider's, or one made of past days."""
-        return self.standing.forecast
+        return self.active_forecast.forecast
 
     @property
-    def words(self) -> Sequence[Word]:
+    def received(self) -> Sequence[ReceivedForecast]:
         """What each provider said last, in the order in which they are preferred."""
-        return [words[0] for name in self._asking.order if (words := self._words.get(name))]
+        return [received[0] for name in self._asking.order if (received := self._received.get(name))]
 
     @property
     def heard_at(self) -> datetime | None:
         """When a provider last gave a forecast; a yearly mean is none."""
-        told = [word.forecast for word in self.words if word.forecast.rung is not Rung.STATIC]
+        told = [row.forecast for row in self.received if row.forecast.fallback_level is not FallbackLevel.STATIC]
         return max((forecast.fetched_at for forecast in told), default=None)
 
     @property
@@ -102,11 +102,11 @@ class Grid:
         return self._asking.settle_after
 
     def remember(self, now: datetime) -> None:
-        """Take in what was known before a restart, each word as old as it was."""
-        if self.zone is None:
+        """Take in what was known before a restart, each row as old as it was."""
+        if self.name is None:
             return
-        issues = self._store.issues(self.zone, now - RELEARN, EACH)
-        forecasts = self._store.forecasts(self.zone, now - RELEARN)
+        issues = self._store.issues(self.name, now - RELEARN, EACH)
+        forecasts = self._store.forecasts(self.name, now - RELEARN)
         lately = {issue.series.id for issue in issues}
         for forecast in forecasts:
             if forecast.series.id not in lately:  # it was first said before that, and repeated since
@@ -121,47 +121,48 @@ class Grid:
 
     def reread(self, now: datetime) -> None:
         """Use at once what came into the store otherwise than from a round of asking."""
-        if self.zone is not None:
+        if self.name is not None:
             self._outlooks.reread(now)
 
     def step(self, now: datetime) -> None:
         """Choose what to go by from `now` on; a change of rung is logged, and energy is priced with what was chosen."""
-        before, self.standing = self.standing, self._stand(now)
-        if before.rung is not self.standing.rung:
+        before, self.active_forecast = self.active_forecast, self._stand(now)
+        level = self.active_forecast.fallback_level
+        if before.fallback_level is not level:
             log.info(
-                "forecast in use changed", zone=self.zone, before=before.rung.value, rung=self.standing.rung.value,
-                why=self.standing.why,
+                "forecast in use changed", zone=self.name, before=before.fallback_level.value, rung=level.value,
+                why=self.active_forecast.why,
             )  # fmt: skip
-        forecast = self.standing.forecast
+        forecast = self.active_forecast.forecast
         if forecast is not None and (before.forecast is None or before.forecast.series is not forecast.series):
             self._teach(forecast)
 
     def outlook(self, now: datetime, until: datetime) -> Series | None:
         """Return what to plan with: what is gone by, blended with what was measured and drawn on to `until`."""
-        standing = self._stand(now)
-        if standing.rung is Rung.NONE:
+        active = self._stand(now)
+        if active.fallback_level is FallbackLevel.NONE:
             return None
-        told = None if standing.rung is Rung.CLIMATOLOGY else standing.forecast
+        told = None if active.fallback_level is FallbackLevel.CLIMATOLOGY else active.forecast
         return self._outlooks.outlook(told, now, until)
 
-    def fetch(self, now: datetime, only: Collection[str] | None = None) -> News:
+    def fetch(self, now: datetime, only: Collection[str] | None = None) -> ZoneUpdate:
         """Ask the providers, or those in `only`; changes nothing that is known, so it may take its time."""
         looks_back = self._is_due_to_look_back(now)
         forecasts = list(self._asking.forecasts(now, only))
         measured = self._asking.history(self._measured_from(now, looks_back), now, now, only)
         earlier, lacks_earlier = self._fetch_earlier(now, only) if measured is not None else (None, False)
-        return News(
+        return ZoneUpdate(
             fetched_at=now,
             forecasts=forecasts,
             measured=measured,
             looked_back=looks_back,
             earlier=earlier,
             lacks_earlier=lacks_earlier,
-            lessons=self._outlooks.judge(forecasts, now),
+            lessons=self._outlooks.calibrate(forecasts, now),
             marginal=self.marginal.fetch(now, only),
         )
 
-    def take(self, news: News) -> None:
+    def take(self, news: ZoneUpdate) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
         for forecast in news.forecasts:
             self._store.save_forecast(forecast)
@@ -175,24 +176,24 @@ class Grid:
         if news.marginal is not None:
             self.marginal.take(news.marginal, news.fetched_at)
         if news.lessons:
-            self._outlooks.learn(news.lessons, news.fetched_at)
+            self._outlooks.adopt(news.lessons, news.fetched_at)
         self.step(news.fetched_at)
 
-    def _stand(self, now: datetime) -> Standing:
-        if self.zone is None:
-            return Standing(why="no zone is set, and greenrun guesses none")
-        words = [word for name in self._asking.order for word in self._words.get(name, ())]
-        return stand(words, now, self._ageing, lambda: self._outlooks.usual(now))
+    def _stand(self, now: datetime) -> ActiveForecast:
+        if self.name is None:
+            return ActiveForecast(why="no zone is set, and greenrun guesses none")
+        received = [row for name in self._asking.order for row in self._received.get(name, ())]
+        return choose_active(received, now, self._ageing, lambda: self._outlooks.usual(now))
 
     def _hear(self, forecast: Forecast) -> None:
         provider = forecast.series.id.provider
-        self._words[provider] = heard(self._words.get(provider, ()), forecast, self._ageing)
+        self._received[provider] = add_received(self._received.get(provider, ()), forecast, self._ageing)
 
     def _teach(self, forecast: Forecast) -> None:
         if self._books is not None:
             self._books.learn(forecast)
 
-    def _take_measured(self, measured: Series, news: News) -> None:
+    def _take_measured(self, measured: Series, news: ZoneUpdate) -> None:
         if self._store.save_intensities(measured, fetched_at=news.fetched_at):
             self._outlooks.remember(news.fetched_at)
         if self._books is not None:

@@ -18,7 +18,7 @@ PRESENT = timedelta(days=2)  # forecasts issued this lately are the source's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeps:
+class Retention:
     """How long forecasts and measured values are kept."""
 
     forecasts: timedelta
@@ -26,7 +26,7 @@ class Keeps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
+class StatedSeries:
     """Whose values are imported, as far as that was said; what is None is taken from what is known of `provider`."""
 
     provider: str
@@ -37,7 +37,7 @@ class Stated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ImportedBlock:
     """The starts of slots that are all `step` long, with their values in g/kWh; where issued, they are a forecast."""
 
     rows: Sequence[tuple[datetime, float]]
@@ -52,7 +52,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportResult:
     """What became of an import: `new` of `given` values (or issued forecasts) were not known before.
 
     `is_used`: whether the daemon learns from this series now, as it does from one series of measured values of a zone,
@@ -66,7 +66,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FetchFailure:
     """Why a source did not answer; asking again may help unless it `is_final`, after `retry_after_s` if it said so."""
 
     provider: str
@@ -76,7 +76,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchResult:
     """What a source told of `[start, end)`; `series` is None when none answered, and `failures` says why."""
 
     start: datetime
@@ -85,7 +85,7 @@ class Fetched:
     given: int
     new: int
     holes: Sequence[tuple[datetime, datetime]]
-    failures: Sequence[Failure]
+    failures: Sequence[FetchFailure]
 
 
 class Backfill:
@@ -97,7 +97,7 @@ class Backfill:
 
     def __init__(
         self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: Sequence[Provider],
-        histories: Sequence[Provider], keeps: Keeps, on_news: Callable[[datetime], None], requests: Counter[str],
+        histories: Sequence[Provider], keeps: Retention, on_news: Callable[[datetime], None], requests: Counter[str],
         failures: Counter[tuple[str, str]], also: Collection[str] = (), marginal: Sequence[Provider] = (),
     ) -> None:  # fmt: skip
         self._store = store
@@ -112,7 +112,7 @@ class Backfill:
         self._requests = requests
         self._failures = failures
 
-    def import_parts(self, stated: Stated, parts: Sequence[Part], now: datetime) -> Imported:
+    def import_parts(self, stated: StatedSeries, parts: Sequence[ImportedBlock], now: datetime) -> ImportResult:
         """Keep these values, all or none; a second time changes nothing. Raise InvalidInput with all problems."""
         zone = self._zone_of(stated.zone)
         _raise_any(list(self._import_problems(parts, now)))
@@ -127,9 +127,11 @@ class Backfill:
         new += self._store.save_issued(issues) if issues else 0
         self._tell(new, now)
         used = self._is_forecast_in_use if issues else self._is_measured_in_use
-        return Imported(series=series_id, given=len(told) + len(issues), new=new, is_used=used(series_id, now))
+        return ImportResult(series=series_id, given=len(told) + len(issues), new=new, is_used=used(series_id, now))
 
-    def fetch(self, zone: str | None, provider: str | None, start: datetime, end: datetime, now: datetime) -> Fetched:
+    def fetch(
+        self, zone: str | None, provider: str | None, start: datetime, end: datetime, now: datetime
+    ) -> FetchResult:
         """Ask for what was measured in the last week of `[start, end)`, and keep it; raise InvalidInput.
 
         Without a `provider` those of the settings' history are asked in turn, until one answers. To have all of an
@@ -138,7 +140,7 @@ class Backfill:
         asked_zone, end = self._zone_of(zone), min(end, now)
         _raise_any(list(self._fetch_problems(start, end, now)))
         start = max(start, end - MOST_AT_ONCE)
-        failed: list[Failure] = []
+        failed: list[FetchFailure] = []
         for source in self._asked(provider):
             self._requests[source.name] += 1
             try:
@@ -150,8 +152,10 @@ class Backfill:
             new = self._store.save_intensities(told, fetched_at=now)
             self._tell(new, now)
             holes = told.uncovered(start, end)
-            return Fetched(start=start, end=end, series=told.id, given=len(told), new=new, holes=holes, failures=failed)
-        return Fetched(start=start, end=end, series=None, given=0, new=0, holes=[(start, end)], failures=failed)
+            return FetchResult(
+                start=start, end=end, series=told.id, given=len(told), new=new, holes=holes, failures=failed
+            )
+        return FetchResult(start=start, end=end, series=None, given=0, new=0, holes=[(start, end)], failures=failed)
 
     def _tell(self, new: int, now: datetime) -> None:
         if new:
@@ -174,7 +178,7 @@ class Backfill:
             raise _refusal("zone", f"unknown zone {chosen!r}" + (f"; did you mean {near!r}?" if near else ""))
         return chosen
 
-    def _identity(self, stated: Stated, zone: str) -> SeriesId:
+    def _identity(self, stated: StatedSeries, zone: str) -> SeriesId:
         """Return the series that these values belong to; raise InvalidInput when that cannot be told."""
         name, said = stated.provider, (stated.signal, stated.accounting, stated.basis)
         if not name.isprintable() or "+" in name or not 0 < len(name) <= 100:
@@ -195,7 +199,7 @@ class Backfill:
             raise _refusal("provider", f"{why} daemon ask it once, or say so with --signal, --accounting and --basis")
         return _identified(name, zone, *said)
 
-    def _import_problems(self, parts: Sequence[Part], now: datetime) -> Iterator[Problem]:
+    def _import_problems(self, parts: Sequence[ImportedBlock], now: datetime) -> Iterator[Problem]:
         if len({part.issued_at is None for part in parts}) > 1:
             yield Problem(
                 field="parts", message="some were measured and some are forecasts: send them one after another"
@@ -203,7 +207,7 @@ class Backfill:
         for index, part in enumerate(parts):
             yield from (Problem(field=f"parts[{index}]", message=why) for why in self._part_problems(part, now))
 
-    def _part_problems(self, part: Part, now: datetime) -> Iterator[str]:
+    def _part_problems(self, part: ImportedBlock, now: datetime) -> Iterator[str]:
         kept, setting = self._keeps.measured, "history_retention"
         first, last = min(part.rows)[0], max(part.rows)[0]
         if part.issued_at is not None:
@@ -231,15 +235,15 @@ class Backfill:
         return series_id.zone in self._watched and told_at is not None and told_at > now - PRESENT
 
 
-def _issue(series_id: SeriesId, part: Part) -> Forecast:
+def _issue(series_id: SeriesId, part: ImportedBlock) -> Forecast:
     assert part.issued_at is not None
     return Forecast(series=Series.of(series_id, part.slots), fetched_at=part.issued_at, issued_at=part.issued_at)
 
 
-def _failure(provider: str, exc: ProviderError) -> Failure:
+def _failure(provider: str, exc: ProviderError) -> FetchFailure:
     retry_after_s = exc.retry_after_s if isinstance(exc, ProviderUnavailable) else None
     is_final = isinstance(exc, ProviderRefused)
-    return Failure(provider=provider, is_final=is_final, message=str(exc), retry_after_s=retry_after_s)
+    return FetchFailure(provider=provider, is_final=is_final, message=str(exc), retry_after_s=retry_after_s)
 
 
 def _identified(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY
 from greenrun.core.carbon.intensity import SeriesId
-from greenrun.core.carbon.verification import HORIZONS_H, HOUR_S, OLD_H, Quality, judge, misses
+from greenrun.core.carbon.verification import HORIZONS_H, HOUR_S, OLD_H, ForecastScores, absolute_errors, verify
 from greenrun.core.histogram import FORECAST_ERROR, CounterKey, added
 from greenrun.engine.ports import Store
 
@@ -17,11 +17,11 @@ ISSUED_EVERY = timedelta(hours=1)  # forecasts that follow one another sooner sa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class SeriesScores:
     """How good the forecasts of one series were, at each lead time and over the day ahead."""
 
     series: SeriesId
-    leads: tuple[Quality, ...]
+    leads: tuple[ForecastScores, ...]
 
 
 class ForecastQuality:
@@ -32,7 +32,7 @@ class ForecastQuality:
         self.zones = tuple(zones)
         self._without = without
         self.judged_at: datetime | None = None
-        self.latest: Sequence[Judged] = ()
+        self.latest: Sequence[SeriesScores] = ()
 
     def refresh(self, now: datetime) -> None:
         """Judge anew, of each zone that series first whose last forecast is the newest; raise StoreError."""
@@ -41,11 +41,11 @@ class ForecastQuality:
         for zone in self.zones:
             self._count_errors(zone, now)
 
-    def _judged(self, zone: str, now: datetime) -> Iterator[Judged]:
+    def _judged(self, zone: str, now: datetime) -> Iterator[SeriesScores]:
         issues = self._store.issues(zone, now - MEMORY, ISSUE_EVERY)
         measured = self._store.measured(zone, now - MEMORY, now, without=self._without)
         for key in dict.fromkeys(issue.series.id for issue in reversed(issues)):
-            yield Judged(series=key, leads=judge([row for row in issues if row.series.id == key], measured, now))
+            yield SeriesScores(series=key, leads=verify([row for row in issues if row.series.id == key], measured, now))
 
     def _count_errors(self, zone: str, now: datetime) -> None:
         """Count the errors of the hours measured since they were last counted.
@@ -61,7 +61,7 @@ class ForecastQuality:
         if measured is None or end_s <= start_s:
             return
         first = datetime.fromtimestamp(start_s, UTC) - timedelta(hours=max(HORIZONS_H) + OLD_H)
-        found = misses(self._store.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
+        found = absolute_errors(self._store.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
         amounts: defaultdict[CounterKey, float] = defaultdict(float, {done: end_s - before_s})
         for horizon_h, errors in found.items():
             labels = (("grid_zone", zone), ("horizon", f"{horizon_h}h"))

@@ -32,7 +32,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RequestSummary:
     """What came of asking a source since the daemon's start: questions, failures by cause, values that were none."""
 
     requests: int
@@ -58,7 +58,7 @@ class SourceState:
     needs_key: bool
     key_problem: str | None
     reach: Reach | None = None
-    asked: Asked | None = None
+    asked: RequestSummary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +139,10 @@ class Sources:
             )  # fmt: skip
         return states
 
-    def _asked(self, provider: Provider) -> Asked:
+    def _asked(self, provider: Provider) -> RequestSummary:
         failures = {cause: count for (name, cause), count in dict(self._failures).items() if name == provider.name}
         web = provider.web
-        return Asked(
+        return RequestSummary(
             requests=self._requests[provider.name], failures=failures,
             dropped=dict(web.dropped) if web else {}, quota_left=web.quota_left if web else None,
         )  # fmt: skip
@@ -151,7 +151,7 @@ class Sources:
 def state_of(
     name: str, settings: ProviderSettings, forecasts: Iterable[str], histories: Iterable[str], *,
     marginal: Iterable[str] = (), opened: Provider | None = None, reach: Reach | None = None,
-    asked: Asked | None = None,
+    asked: RequestSummary | None = None,
 ) -> SourceState:  # fmt: skip
     """Return what is known of a source, from its settings alone where it was not opened."""
     role = Role.MARGINAL if name in marginal else _role(name in forecasts, name in histories)

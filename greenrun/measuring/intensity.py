@@ -12,7 +12,7 @@ from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
     from greenrun.core.carbon.intensity import Series, SeriesId
-    from greenrun.core.energy.window_price import Emitted
+    from greenrun.core.energy.window_price import WindowEmissions
     from greenrun.providers import Provider
 
 DAEMON_LIMIT_S = 3.0
@@ -60,15 +60,15 @@ class Intensity:
         self._learn(series)
         return True
 
-    def price(self, pieces: Sequence[Slice], end: datetime, pue: float) -> "tuple[Emitted | None, str | None]":
+    def price(self, pieces: Sequence[Slice], end: datetime, pue: float) -> "tuple[WindowEmissions | None, str | None]":
         """Price what was used up to `end` with what is known; None for a reason."""
         with self._turn:
             latest_first = list(reversed(self._known.values()))
         if not latest_first:
             return None, self._why(is_told=False)
-        from greenrun.core.energy.window_price import emitted
+        from greenrun.core.energy.window_price import price_window
 
-        found = (emitted(pieces, series, self._start, end, pue) for series in latest_first)
+        found = (price_window(pieces, series, self._start, end, pue) for series in latest_first)
         best = next((one for one in found if one is not None), None)
         return best, None if best else self._why(is_told=True)
 

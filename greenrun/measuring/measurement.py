@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, Reading
-from greenrun.core.energy.window import GAP_S, Watch, counted, total_j
+from greenrun.core.energy.window import GAP_S, DeviceWindow, counted, total_j
 from greenrun.core.errors import MeterError
 from greenrun.measuring.choosing import Choice, choose
 from greenrun.measuring.intensity import Intensity
@@ -164,7 +164,7 @@ class Measurement:
         ago_s = ago_s if 0 <= ago_s <= FRESH_S else 0.0
         self._start, self._start_s = now - timedelta(seconds=ago_s), now_s - ago_s
         self._is_begun = True
-        self._watches = [Watch(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
+        self._watches = [DeviceWindow(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
         for watch in self._watches:
             watch.hear(readings)
         self._intensity = Intensity(self._choice, self._start)

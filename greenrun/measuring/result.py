@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from greenrun.core.energy.grading import worst
 from greenrun.core.energy.model import Quality
-from greenrun.core.energy.window import Used
+from greenrun.core.energy.window import WindowEnergy
 from greenrun.core.formatting import duration_text, energy_text, figure, grams_text
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct, sampled_sparsely
 
 if TYPE_CHECKING:
-    from greenrun.core.energy.window_price import Emitted
+    from greenrun.core.energy.window_price import WindowEmissions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Result:
         return f"{grams_text(self.emissions_g)} CO2e at {figure(intensity.g_per_kwh)} g/kWh ({whence})"
 
 
-def mean_intensity(emitted: "Emitted") -> MeanIntensity:
+def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
     """Return the intensity that something was priced with."""
     return MeanIntensity(
         g_per_kwh=emitted.g_per_kwh,
@@ -115,7 +115,7 @@ def mean_intensity(emitted: "Emitted") -> MeanIntensity:
     )
 
 
-def measured_device(use: Used, duration_s: float, *, in_total: bool) -> MeasuredDevice:
+def measured_device(use: WindowEnergy, duration_s: float, *, in_total: bool) -> MeasuredDevice:
     """Return what is told of a device that used this."""
     device = use.device
     return MeasuredDevice(
@@ -139,7 +139,7 @@ def power_w(energy_j: float | None, duration_s: float) -> float | None:
     return None if energy_j is None or duration_s <= 0 else energy_j / duration_s
 
 
-def why_unknown(uses: Sequence[Used], refusals: Sequence[str]) -> str | None:
+def why_unknown(uses: Sequence[WindowEnergy], refusals: Sequence[str]) -> str | None:
     """Say why the energy of all devices is unknown; None where it is known."""
     if not uses:
         return f"no meter can be read ({len(refusals)} refused)" if refusals else "no meter is named, so none is read"
@@ -147,7 +147,7 @@ def why_unknown(uses: Sequence[Used], refusals: Sequence[str]) -> str | None:
     return "; ".join(lost) or None
 
 
-def uncertainty_pct(uses: Sequence[Used], widths: Widths) -> float | None:
+def uncertainty_pct(uses: Sequence[WindowEnergy], widths: Widths) -> float | None:
     """Return how far the sum may be off, as the reports have it; None where it is unknown, or nothing."""
     if not all(use.reason is None for use in uses):
         return None
@@ -161,12 +161,12 @@ def uncertainty_pct(uses: Sequence[Used], widths: Widths) -> float | None:
     return None if width_pct is None else round(width_pct, 3)
 
 
-def quality_of(uses: Sequence[Used]) -> Quality:
+def quality_of(uses: Sequence[WindowEnergy]) -> Quality:
     """Return the grade of the sum: the worst of its parts."""
     return worst(use.quality for use in uses)
 
 
-def notes_of(uses: Sequence[Used]) -> list[str]:
+def notes_of(uses: Sequence[WindowEnergy]) -> list[str]:
     """Say of meters without hardware what their watts follow."""
     computed = sorted({use.device.source for use in uses if use.device.source in ("emulated", "constant")})
     return [

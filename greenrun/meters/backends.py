@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Reading, Vitals
+from greenrun.core.energy.model import Device, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation import constant, emulated
 from greenrun.meters.emulation.counters import counters_in
@@ -30,7 +30,7 @@ class Backend(Protocol):
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return what was wrong with each device's readings so far: how often, by every cause there can be."""
 
-    def vitals(self) -> Mapping[str, Vitals]:
+    def telemetry(self) -> Mapping[str, Telemetry]:
         """Return what devices told beside their energy since this was last asked, once a second at most."""
 
 

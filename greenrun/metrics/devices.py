@@ -16,7 +16,7 @@ _ENERGY = {
     Component.CPU: ("greenrun_cpu_package_energy_joules_total", "Energy used by the processor package.", "package"),
     Component.DRAM: ("greenrun_dram_energy_joules_total", "Energy used by the memory of the package.", "package"),
 }
-_VITALS = {
+_TELEMETRY = {
     "power_w": ("greenrun_gpu_power_watts", "What the GPU drew when it was last asked."),
     "power_limit_w": ("greenrun_gpu_power_limit_watts", "What the GPU is kept below."),
     "utilization": ("greenrun_gpu_utilization_ratio", "In what part of the last second the GPU was busy."),
@@ -26,7 +26,7 @@ _VITALS = {
 
 
 def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
-    """Yield which GPUs there are and which are leased, what each device that is there used, and the GPUs' vitals."""
+    """Yield which GPUs there are and which are leased, what each device that is there used, and the GPUs' telemetry."""
     devices = state.devices()
     info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
     leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=_GPU)
@@ -37,7 +37,7 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
             leased.add_metric((device.id,), float(device.id in held))
     yield from (info, leased)
     yield from _energy(devices, totals)
-    yield from _vitals(state)
+    yield from _telemetry(state)
 
 
 def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
@@ -49,14 +49,14 @@ def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> It
         yield family
 
 
-def _vitals(state: LiveState) -> Iterator[Metric]:
+def _telemetry(state: LiveState) -> Iterator[Metric]:
     """What was not told in the last seconds is absent."""
     gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
     known = [device for device in state.meter().devices if device.device in gpus]
-    for figure, (name, text) in _VITALS.items():
+    for figure, (name, text) in _TELEMETRY.items():
         family = GaugeMetricFamily(name, text, labels=_GPU)
         for device in known:
-            if (value := getattr(device.vitals, figure)) is not None:
+            if (value := getattr(device.telemetry, figure)) is not None:
                 family.add_metric((device.device,), value)
         yield family
 

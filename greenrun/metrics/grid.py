@@ -6,7 +6,7 @@ from datetime import timedelta
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.carbon.intensity import Rung, SeriesId, Signal
+from greenrun.core.carbon.intensity import FallbackLevel, SeriesId, Signal
 from greenrun.metrics.state import LiveState
 
 HORIZONS_H = (1, 6, 12, 24)
@@ -31,12 +31,12 @@ def grid_metrics(state: LiveState) -> Iterator[Metric]:
         "Which rung of the ladder of fallbacks is gone by: 1 for that one.",
         labels=("grid_zone", "rung"),
     )
-    for zone, standing in state.standings().items():
-        for rung in Rung:
-            rungs.add_metric((zone, rung.value), float(rung is standing.rung))
-        if standing.forecast is None:
+    for zone, active in state.active_forecasts().items():
+        for rung in FallbackLevel:
+            rungs.add_metric((zone, rung.value), float(rung is active.fallback_level))
+        if active.forecast is None:
             continue
-        series = standing.forecast.series
+        series = active.forecast.series
         if (value := series.at(now)) is not None:
             current.add_metric((zone, _signal(series.id)), value)
         for hours in HORIZONS_H:
@@ -60,11 +60,11 @@ def _sources(state: LiveState) -> Iterator[Metric]:
         labels=_BY_SOURCE,
     )
     now = state.now()
-    for word in state.words():
-        origin = (word.provider, word.forecast.series.id.zone)
-        success.add_metric(origin, word.forecast.fetched_at.timestamp())
-        reach.add_metric(origin, max(0.0, (word.end - now).total_seconds()))
-        age.add_metric(origin, word.age(now).total_seconds())
+    for row in state.received():
+        origin = (row.provider, row.forecast.series.id.zone)
+        success.add_metric(origin, row.forecast.fetched_at.timestamp())
+        reach.add_metric(origin, max(0.0, (row.end - now).total_seconds()))
+        age.add_metric(origin, row.age(now).total_seconds())
     yield from (success, reach, age)
 
 

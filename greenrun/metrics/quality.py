@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from greenrun.core.carbon.verification import DAY_H
-from greenrun.grid.forecast_quality import Judged
+from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.metrics.state import LiveState
 
 _LABELS = ("grid_zone", "provider", "lead")
@@ -35,7 +35,7 @@ def quality_metrics(state: LiveState) -> Iterator[Metric]:
 
     Shorter lead times are for the API to tell: each would be a dozen series for every zone.
     """
-    newest: dict[tuple[str, str], Judged] = {}
+    newest: dict[tuple[str, str], SeriesScores] = {}
     for judged in state.quality():
         newest.setdefault((judged.series.zone, judged.series.provider), judged)
     for figure, (name, text) in _FIGURES.items():

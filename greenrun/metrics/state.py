@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from greenrun import __version__
-from greenrun.core.carbon.fallback import Standing, Word
+from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
 from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Example, Seen
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
-from greenrun.grid.forecast_quality import Judged
+from greenrun.grid.forecast_quality import SeriesScores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Room:
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
-    `standings` is what is gone by in each watched zone, `words` what each provider said last of each. `requests` counts
+    `active_forecasts` are by watched zone, `received` are the latest forecasts by provider. `requests` counts
     what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
     that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
     moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly
@@ -50,8 +50,8 @@ class LiveState:
     now: Callable[[], datetime]
     plan: Callable[[], Plan]
     health: Callable[[], Health]
-    standings: Callable[[], Mapping[str, Standing]]
-    words: Callable[[], Sequence[Word]]
+    active_forecasts: Callable[[], Mapping[str, ActiveForecast]]
+    received: Callable[[], Sequence[ReceivedForecast]]
     devices: Callable[[], Sequence[Device]]
     requests: Callable[[], Mapping[str, int]] = dict
     failures: Callable[[], Mapping[tuple[str, str], int]] = dict
@@ -60,7 +60,7 @@ class LiveState:
     plan_changes: Callable[[], int] = int
     put_offs: Callable[[], int] = int
     anomalous: Callable[[], Mapping[Anomaly, int]] = dict
-    quality: Callable[[], Sequence[Judged]] = tuple
+    quality: Callable[[], Sequence[SeriesScores]] = tuple
     meter: Callable[[], MeterHealth] = MeterHealth
     examples: Callable[[], Mapping[tuple[str, float], Example]] = dict
     planning: Callable[[], Seen] = lambda: Seen(PLAN_DURATION)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple, NoReturn, Self
 
 from pydantic import Field, model_validator
 
-from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Slot
+from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderRefused
 from greenrun.core.reference.countries import COUNTRIES
 from greenrun.providers.payload import HIGHEST_G_PER_KWH
@@ -74,7 +74,7 @@ class Static:
         first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         starts = [first + number * STEP for number in range(AHEAD // STEP)]
         slots = [Slot(start, start + STEP, mean * profile[start.hour], Kind.ESTIMATED) for start in starts]
-        return Forecast(series=Series.of(self._id(zone), slots), fetched_at=now, rung=Rung.STATIC)
+        return Forecast(series=Series.of(self._id(zone), slots), fetched_at=now, fallback_level=FallbackLevel.STATIC)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Raise ProviderRefused: a yearly mean is no measurement."""

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from greenrun.core.carbon.intensity import SeriesId
-from greenrun.core.energy.baseline import Comparable, Compared, Place, Settled
+from greenrun.core.energy.baseline import BaselineInterval, Comparable, Compared, SettledSlices
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.jobs.job import Run
 from greenrun.store import tallies
@@ -57,7 +57,7 @@ class Baselines(Database):
                 Comparable(
                     run_id=row.id,
                     resumes=row.ended_at - (row.place_ends - row.place_starts),
-                    place=Place(start=row.place_starts, end=row.place_ends),
+                    interval=BaselineInterval(start=row.place_starts, end=row.place_ends),
                     slices=slices[row.id],
                     is_whole=totals[row.id].settled_g is not None,
                 )
@@ -122,7 +122,7 @@ def _first(connection: Connection, runs: Sequence[Any], most_slices: int) -> lis
     return [run for at, (run, total) in enumerate(zip(runs, sums, strict=True)) if not at or total <= most_slices]
 
 
-def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, Settled]:
+def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, SettledSlices]:
     """Return the slices of each run as numbers: there may be hundreds of thousands."""
     settled = LEDGER.alias("settled")
     query = (
@@ -149,7 +149,7 @@ def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, Settled
     for run_id in run_ids:
         first, last = np.searchsorted(whose, [run_id, run_id + 1])
         own = columns[:, first:last]
-        found[run_id] = Settled(
+        found[run_id] = SettledSlices(
             ids=own[1].astype(np.int64),
             starts_s=own[2],
             ends_s=own[3],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, String, func, insert, or_, select, type_coerce
 
-from greenrun.core.energy.baseline import Place, Stint, place
+from greenrun.core.energy.baseline import BaselineInterval, EndedRun, baseline_interval
 from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among
 from greenrun.store.records import job_of, run_of
@@ -55,22 +55,24 @@ def keep_missing_places(connection: Connection) -> None:
             found = _place(job, run, waits, partial(_later, held, run.devices))
             new.append((run, found))
         else:
-            found = Place(start=row.place_starts, end=row.place_ends)
+            found = BaselineInterval(start=row.place_starts, end=row.place_ends)
         before[run.job_id].append(_Before(run.job_id, Outcome(row.outcome), found.end))
         for device in run.devices:
             insort(held[device], (found.end, found.start))
     _insert(connection, new)
 
 
-def _place(job: Job, run: Run, before: Sequence[_Before], held: Callable[[datetime], Iterable[Place]]) -> Place:
+def _place(
+    job: Job, run: Run, before: Sequence[_Before], held: Callable[[datetime], Iterable[BaselineInterval]]
+) -> BaselineInterval:
     """Return where a run would have been; `held` tells which places on its GPUs end after an instant."""
     if run.started_at is None or run.ended_at is None:
         raise ValueError(f"run {run.id} has not ended, so it has no place yet")
     is_resumed = any(each.job_id == job.id and each.outcome is Outcome.CHECKPOINTED for each in before)
     loads = job.spec.restart_cost if is_resumed else timedelta(0)
-    stint = Stint(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
+    stint = EndedRun(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
     ready = max([job.earliest_start, *(each.ends for each in before)])
-    return place(stint, ready, held(ready))
+    return baseline_interval(stint, ready, held(ready))
 
 
 def _waits_for(job: Job) -> list[int]:
@@ -84,7 +86,7 @@ def _before(connection: Connection, job: Job) -> list[_Before]:
     return [_Before(job_id, Outcome(outcome), ends) for job_id, outcome, ends in rows]
 
 
-def _held(connection: Connection, run: Run, after: datetime) -> list[Place]:
+def _held(connection: Connection, run: Run, after: datetime) -> list[BaselineInterval]:
     """Return the places on a run's GPUs that end after an instant; a device is told apart by its JSON text."""
     if not run.devices:
         return []
@@ -92,19 +94,19 @@ def _held(connection: Connection, run: Run, after: datetime) -> list[Place]:
     mine = or_(*(func.instr(devices, json.dumps(device)) > 0 for device in run.devices))
     query = select(BASELINES.c.started_at, BASELINES.c.ended_at).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
     rows = connection.execute(query.where(BASELINES.c.ended_at > after, mine)).all()
-    return [Place(start=start, end=end) for start, end in rows]
+    return [BaselineInterval(start=start, end=end) for start, end in rows]
 
 
 def _later(
     held: defaultdict[str, list[tuple[datetime, datetime]]], devices: Iterable[str], after: datetime
-) -> list[Place]:
+) -> list[BaselineInterval]:
     """Return what `_held` does, of places in memory."""
     rows = [held[device][bisect_right(held[device], after, key=lambda row: row[0]) :] for device in devices]
-    return [Place(start=start, end=end) for own in rows for end, start in own]
+    return [BaselineInterval(start=start, end=end) for own in rows for end, start in own]
 
 
-def _insert(connection: Connection, found: Sequence[tuple[Run, Place]]) -> None:
+def _insert(connection: Connection, found: Sequence[tuple[Run, BaselineInterval]]) -> None:
     rows: list[dict[str, Any]] = [
-        {"run_id": run.id, "started_at": place.start, "ended_at": place.end} for run, place in found
+        {"run_id": run.id, "started_at": interval.start, "ended_at": interval.end} for run, interval in found
     ]
     connection.execute(insert(BASELINES), rows)

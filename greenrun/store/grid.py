@@ -10,7 +10,17 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.core.carbon.intensity import (
+    Accounting,
+    Basis,
+    FallbackLevel,
+    Forecast,
+    Kind,
+    Series,
+    SeriesId,
+    Signal,
+    Slot,
+)
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
@@ -32,7 +42,7 @@ class Grid(Database):
             series = series_key(connection, forecast.series.id)
             last = _last_forecast(connection, series)
             if last is not None and (last.digest, last.issued_at) == (digest, forecast.issued_at):
-                confirmed = {"confirmed_at": forecast.fetched_at, "rung": forecast.rung}
+                confirmed = {"confirmed_at": forecast.fetched_at, "rung": forecast.fallback_level}
                 connection.execute(update(FORECASTS).where(FORECASTS.c.id == last.id).values(**confirmed))
                 return False
             connection.execute(
@@ -41,7 +51,7 @@ class Grid(Database):
                     issued_at=forecast.issued_at,
                     fetched_at=forecast.fetched_at,
                     confirmed_at=forecast.fetched_at,
-                    rung=forecast.rung,
+                    rung=forecast.fallback_level,
                     digest=digest,
                     slots=slots,
                 )
@@ -213,7 +223,7 @@ def _keep_issued(connection: Connection, issue: Forecast) -> bool:
     same = (_is_of(series), FORECASTS.c.confirmed_at == at, FORECASTS.c.digest == digest)
     if connection.execute(select(FORECASTS.c.id).where(*same).limit(1)).first() is not None:
         return False
-    told = {"series_id": series, "digest": digest, "rung": issue.rung, "slots": slots}
+    told = {"series_id": series, "digest": digest, "rung": issue.fallback_level, "slots": slots}
     connection.execute(insert(FORECASTS).values(**told, issued_at=at, fetched_at=at, confirmed_at=at))
     return True
 
@@ -228,7 +238,9 @@ def _forecast_of(row: Row[Any], series_id: SeriesId, fetched_at: datetime | None
     columns = np.array([slot[:3] for slot in slots], dtype=np.float64).reshape(-1, 3)
     series = Series(series_id, columns[:, 0], columns[:, 1], columns[:, 2], tuple(Kind(slot[3]) for slot in slots))
     fetched_at = fetched_at or row.confirmed_at
-    return Forecast(series=series, fetched_at=fetched_at, issued_at=row.issued_at, rung=Rung(row.rung))
+    return Forecast(
+        series=series, fetched_at=fetched_at, issued_at=row.issued_at, fallback_level=FallbackLevel(row.rung)
+    )
 
 
 def _slot_of(row: Row[Any]) -> Slot:

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from greenrun.api.app import create_app
 from greenrun.api.service import ApiSettings, Preview, Submitted
-from greenrun.core.carbon.fallback import Ageing, Standing, Word, stand
+from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, choose_active
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
-from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, Quality
+from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.energy.ledger import Entry, Total
-from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Vitals
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
 from greenrun.core.errors import InvalidTransition, JobNotFound
 from greenrun.core.jobs.anomalies import Spell
 from greenrun.core.jobs.history import FinishedJob
@@ -24,7 +24,7 @@ from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
-from greenrun.grid.forecast_quality import ForecastQuality, Judged
+from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
 from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
 from greenrun.reports.build import Reports, ReportSettings
@@ -34,9 +34,11 @@ HOUR = timedelta(hours=1)
 ADA, BOB, ROOT = "uid:41001", "uid:41002", "uid:0"
 GPU = Device(id="GPU-1", index=0, model="Emulated GPU", source="emulated", emulated=True, memory_bytes=1 << 30)
 CPU = Device(id="cpu-0", index=0, model="a CPU", source="constant", kind=Component.CPU)
-VITALS = Vitals(power_w=250.0, power_limit_w=700.0, utilization=0.9, memory_used_bytes=1 << 30, temperature_c=61.0)
+TELEMETRY = Telemetry(
+    power_w=250.0, power_limit_w=700.0, utilization=0.9, memory_used_bytes=1 << 30, temperature_c=61.0
+)
 READABLE = MeterHealth(
-    devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}, vitals=VITALS),), lag_s=0.5
+    devices=(DeviceHealth(device="GPU-1", is_up=True, troubles={"gap": 0}, telemetry=TELEMETRY),), lag_s=0.5
 )
 CLEANEST = because(ReasonCode.CLEANEST_WINDOW, window="93 g/kWh", below="41 % below now")
 
@@ -194,8 +196,8 @@ class FakeScheduler:
     readable: MeterHealth = field(default_factory=lambda: READABLE)
     elsewhere: dict[str, str] = field(default_factory=dict)
     zone: str | None = "GB"
-    watched: dict[str, Standing] = field(default_factory=dict)
-    ageing: Ageing = field(default_factory=Ageing)
+    watched: dict[str, ActiveForecast] = field(default_factory=dict)
+    ageing: StalenessRules = field(default_factory=StalenessRules)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
     sources: Sources | None = None
@@ -229,17 +231,17 @@ class FakeScheduler:
     def devices(self) -> Sequence[Device]:
         return [GPU, CPU]
 
-    def words(self) -> Sequence[Word]:
+    def received(self) -> Sequence[ReceivedForecast]:
         saved = self.store.latest_forecast(self.zone or "")
-        return [Word(forecast=saved, since=saved.known_at)] if saved else []
+        return [ReceivedForecast(forecast=saved, since=saved.known_at)] if saved else []
 
-    def standing(self, zone: str | None) -> Standing | None:
+    def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         if zone not in (None, self.zone):
             return self.watched.get(zone or "")
-        return stand(self.words(), NOW, self.ageing)
+        return choose_active(self.received(), NOW, self.ageing)
 
-    def standings(self) -> Mapping[str, Standing]:
-        own = self.standing(None)
+    def active_forecasts(self) -> Mapping[str, ActiveForecast]:
+        own = self.active_forecast(None)
         return {**({self.zone: own} if self.zone and own else {}), **self.watched}
 
     def held_elsewhere(self) -> Mapping[str, str]:
@@ -281,8 +283,8 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         now=lambda: NOW,
         plan=scheduler.plan,
         health=scheduler.health,
-        standings=scheduler.standings,
-        words=scheduler.words,
+        active_forecasts=scheduler.active_forecasts,
+        received=scheduler.received,
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
         meter=lambda: scheduler.readable,
@@ -291,18 +293,18 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
     )
 
 
-def judged(provider: str = "test", basis: Basis | None = Basis.LIFECYCLE, bias: float = -2.5) -> Judged:
+def judged(provider: str = "test", basis: Basis | None = Basis.LIFECYCLE, bias: float = -2.5) -> SeriesScores:
     """How good forecasts were, as far as each lead time allows to say."""
     long = {(24, 48): {"captured_ratio": 0.7}, DAY_H: {"captured_ratio": 0.8}}
     leads = tuple(
-        Quality(
+        ForecastScores(
             lead_h=lead_h, issues=40, hours=240, mean_absolute_error_g_per_kwh=12.0, bias_g_per_kwh=bias,
             rank_correlation=0.9, **long.get(lead_h, {}),
             missing={} if lead_h in long else {"captured_ratio": MISSING_WINDOW},
         )
         for lead_h in (*LEADS_H, DAY_H)
     )  # fmt: skip
-    return Judged(series=SeriesId(provider=provider, zone="GB", basis=basis), leads=leads)
+    return SeriesScores(series=SeriesId(provider=provider, zone="GB", basis=basis), leads=leads)
 
 
 def errors(answer: Any) -> dict[str, str]:

@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.api.app import create_metrics_app
-from greenrun.core.carbon.fallback import Ageing, Standing
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, SeriesId
+from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, SeriesId
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.jobs.job import Run
@@ -110,20 +110,22 @@ def test_another_zone_is_not_found_and_the_known_one_named(world: World) -> None
 
 
 def test_a_forecast_tells_how_far_down_the_ladder_it_stands_how_old_it_is_and_why(world: World) -> None:
-    world.scheduler.ageing = Ageing(stale_after=2 * HOUR)
+    world.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
     world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
     told = world.ask("GET", "/v1/forecast").json()
     why = "nobody says anything newer than test did 3h ago"
     assert (told["rung"], told["age_s"], told["why"]) == ("stale", 10_800.0, why)
-    world.scheduler.ageing = Ageing()
+    world.scheduler.ageing = StalenessRules()
     assert world.ask("GET", "/v1/forecast").json()["rung"] == "fresh"
 
 
 def test_a_zone_that_is_watched_besides_is_told_like_the_host_s_own() -> None:
     world = World(also=("DE",))
     other = replace(forecast([5.0]).series, id=SeriesId(provider="mean", zone="DE"))
-    yearly = Forecast(series=other, fetched_at=NOW, rung=Rung.STATIC)
-    world.scheduler.watched = {"DE": Standing(rung=Rung.STATIC, why="so it is", forecast=yearly)}
+    yearly = Forecast(series=other, fetched_at=NOW, fallback_level=FallbackLevel.STATIC)
+    world.scheduler.watched = {
+        "DE": ActiveForecast(fallback_level=FallbackLevel.STATIC, why="so it is", forecast=yearly)
+    }
     told = world.ask("GET", "/v1/forecast?zone=DE").json()
     assert (told["zone"], told["provider"], told["rung"], told["age_s"]) == ("DE", "mean", "static", None)
     answer = world.ask("GET", "/v1/forecast?zone=FR")
@@ -141,7 +143,7 @@ def test_an_explanation_says_what_the_plan_goes_by_unless_it_is_a_fresh_forecast
                       " little was measured, so jobs start as soon as GPUs are free."]  # fmt: skip
     world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
     assert said() == []
-    world.scheduler.ageing = Ageing(stale_after=2 * HOUR)
+    world.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
     assert said() == ["The plan goes by a stale forecast: nobody says anything newer than test did 3h ago."]
 
 

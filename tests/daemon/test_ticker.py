@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.daemon import ticker
-from greenrun.daemon.ticker import Metronome
+from greenrun.daemon.ticker import Ticker
 
 HOUR = timedelta(hours=1)
 
@@ -33,11 +33,11 @@ class Ticks:
 
 
 @pytest.fixture
-def beat() -> Iterator[Callable[[Ticks], Metronome]]:
-    started: list[Metronome] = []
+def beat() -> Iterator[Callable[[Ticks], Ticker]]:
+    started: list[Ticker] = []
 
-    def start(ticks: Ticks) -> Metronome:
-        started.append(Metronome(ticks))
+    def start(ticks: Ticks) -> Ticker:
+        started.append(Ticker(ticks))
         started[-1].start()
         return started[-1]
 
@@ -46,13 +46,13 @@ def beat() -> Iterator[Callable[[Ticks], Metronome]]:
         one.stop()
 
 
-def test_it_ticks_at_once_and_then_when_the_tick_asked_for(beat: Callable[[Ticks], Metronome]) -> None:
+def test_it_ticks_at_once_and_then_when_the_tick_asked_for(beat: Callable[[Ticks], Ticker]) -> None:
     ticks = Ticks(lambda: timedelta(milliseconds=20))
     beat(ticks)
     assert ticks.reach(5)
 
 
-def test_a_wake_brings_the_next_tick_forward(beat: Callable[[Ticks], Metronome]) -> None:
+def test_a_wake_brings_the_next_tick_forward(beat: Callable[[Ticks], Ticker]) -> None:
     ticks = Ticks()
     one = beat(ticks)
     for count in range(1, 6):
@@ -61,7 +61,7 @@ def test_a_wake_brings_the_next_tick_forward(beat: Callable[[Ticks], Metronome])
     assert ticks.reach(6)
 
 
-def test_a_wake_during_a_tick_is_not_lost(beat: Callable[[Ticks], Metronome]) -> None:
+def test_a_wake_during_a_tick_is_not_lost(beat: Callable[[Ticks], Ticker]) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> timedelta:
@@ -87,7 +87,7 @@ def test_a_tick_that_fails_is_counted_and_tried_again(monkeypatch: pytest.Monkey
             return now + HOUR
         raise RuntimeError("no")
 
-    one = Metronome(tick)
+    one = Ticker(tick)
     one.start()
     assert failed.wait(5)
     one.stop()
@@ -97,7 +97,7 @@ def test_a_clock_set_back_by_an_hour_stops_neither_ticks_nor_periodic_jobs(monke
     step = timedelta(0)
     monkeypatch.setattr(ticker, "utc_now", lambda: utc_now() + step)
     ticks, refreshes = Ticks(lambda: timedelta(milliseconds=50)), Ticks()
-    one = Metronome(ticks)
+    one = Ticker(ticks)
     one.every(timedelta(minutes=10), refreshes, name="refresh", first=utc_now() + timedelta(minutes=10))
     one.start()
     assert ticks.reach(3)
@@ -108,8 +108,8 @@ def test_a_clock_set_back_by_an_hour_stops_neither_ticks_nor_periodic_jobs(monke
 
 
 def test_stopping_twice_or_before_the_start_is_harmless() -> None:
-    Metronome(Ticks()).stop()
-    one = Metronome(Ticks())
+    Ticker(Ticks()).stop()
+    one = Ticker(Ticks())
     one.start()
     one.stop()
     one.stop()

@@ -1,18 +1,18 @@
-"""A zone whose sources tell made-up hours, and the rungs of the ladder that it stands on."""
+"""A zone whose sources tell made-up hours, and the levels of the ladder that it stands on."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from greenrun.core.carbon.fallback import Ageing
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
+from greenrun.core.carbon.fallback import StalenessRules
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.errors import ProviderError, ProviderRefused, ProviderUnavailable
-from greenrun.engine.bookkeeping import Books
-from greenrun.engine.zone import Grid
+from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR, course
 from tests.world import T0, World
 
-AGEING = Ageing(stale_after=2 * HOUR)
+AGEING = StalenessRules(stale_after=2 * HOUR)
 MEAN = 333.0
 
 
@@ -24,7 +24,7 @@ class Source:
     zones: tuple[str, ...] = ("GB", "DE")
     since: datetime = T0 - 30 * DAY
     reach: timedelta = 48 * HOUR
-    rung: Rung = Rung.FRESH
+    fallback_level: FallbackLevel = FallbackLevel.FRESH
     trouble: ProviderError | None = None
     frozen_at: datetime | None = None
     asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
@@ -38,8 +38,8 @@ class Source:
         end = self._hour(self.frozen_at or now) + self.reach
         if end <= begin:
             raise ProviderUnavailable("the source has nothing from now on")
-        kind = Kind.ESTIMATED if self.rung is Rung.STATIC else Kind.FORECAST
-        return Forecast(series=self._series(zone, begin, end, kind), fetched_at=now, rung=self.rung)
+        kind = Kind.ESTIMATED if self.fallback_level is FallbackLevel.STATIC else Kind.FORECAST
+        return Forecast(series=self._series(zone, begin, end, kind), fetched_at=now, fallback_level=self.fallback_level)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         self.asked.append((zone, start, end))
@@ -55,27 +55,27 @@ class Source:
 
     def _series(self, zone: str, begin: datetime, end: datetime, kind: Kind) -> Series:
         starts = [begin + index * HOUR for index in range(max(0, (end - begin) // HOUR))]
-        values = [MEAN if self.rung is Rung.STATIC else course(start) for start in starts]
+        values = [MEAN if self.fallback_level is FallbackLevel.STATIC else course(start) for start in starts]
         return Series.of(SeriesId(provider=self.name, zone=zone), slots_of(starts, values, HOUR, kind))
 
     def _hour(self, at: datetime) -> datetime:
         return at.replace(minute=0, second=0, microsecond=0)
 
 
-def a_grid(store: Store, *sources: Source, history: Source | None = None, days: int = 28, zone: str = "GB") -> Grid:
+def a_grid(store: Store, *sources: Source, history: Source | None = None, days: int = 28, zone: str = "GB") -> GridZone:
     """The grid of a daemon that has just started."""
-    books = Books(store, World(values=[100.0]).meter(), pue=1.0)
-    return Grid(store, books, zone, sources, [history or sources[0]], days, AGEING)
+    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
+    return GridZone(store, books, zone, sources, [history or sources[0]], days, AGEING)
 
 
-def rungs(grid: Grid, start: datetime, hours: int, *, asks: bool = True) -> list[str]:
-    """The rungs from hour to hour, a new one named when it comes."""
+def levels(grid: GridZone, start: datetime, hours: int, *, asks: bool = True) -> list[str]:
+    """The levels from hour to hour, a new one named when it comes."""
     seen: list[str] = []
     for hour in range(hours):
         now = start + hour * HOUR
         if asks:
             grid.take(grid.fetch(now))
         grid.step(now)
-        if not seen or seen[-1] != grid.standing.rung.value:
-            seen.append(grid.standing.rung.value)
+        if not seen or seen[-1] != grid.active_forecast.fallback_level.value:
+            seen.append(grid.active_forecast.fallback_level.value)
     return seen

@@ -11,7 +11,7 @@ from greenrun.core.energy.model import Component, Device, Quality, Reading, Slic
 from greenrun.core.jobs.job import State
 from greenrun.core.units import emissions_g
 from greenrun.daemon.wiring import engine_settings
-from greenrun.engine.bookkeeping import Books
+from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.meters.history import History
 from greenrun.store import Store
 from tests.engine.trouble import only_energy, submit, total_of
@@ -122,7 +122,7 @@ def test_a_run_that_fell_silent_is_not_completed_by_what_the_cpu_used(store: Sto
 
 def test_what_a_clock_set_back_leaves_unknown_keeps_its_component(store: Store) -> None:
     world = World([300] * 20, gpus=1)
-    books = Books(store, Processors(world))
+    books = Bookkeeping(store, Processors(world))
     for at in (T0 + HOUR, T0 + 2 * HOUR, T0 + HOUR / 2):
         world.now = at
         books.account([], at)

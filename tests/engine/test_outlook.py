@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series
 from greenrun.core.errors import ProviderUnavailable
 from greenrun.core.planning.model import Placement
-from greenrun.engine.bookkeeping import Books
+from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.engine.zone import Grid
+from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR, course, hourly
 from tests.world import T0, World, open_store, spec
@@ -55,10 +55,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def a_grid(store: Store, source: Source, days: int = 28) -> Grid:
+def a_grid(store: Store, source: Source, days: int = 28) -> GridZone:
     """The grid of a daemon that has just started."""
-    books = Books(store, World(values=[100.0]).meter(), pue=1.0)
-    return Grid(store, books, "GB", [source], [source], days)
+    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
+    return GridZone(store, books, "GB", [source], [source], days)
 
 
 def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> None:
@@ -67,10 +67,13 @@ def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> N
         store.save_intensities(hourly(T0 - hours * HOUR, hours), fetched_at=T0)
         grid = a_grid(store, Source(T0))
         grid.remember(T0)
-        assert (grid.standing.rung is Rung.CLIMATOLOGY, grid.forecast is not None) == (is_known, is_known)
+        assert (grid.active_forecast.fallback_level is FallbackLevel.CLIMATOLOGY, grid.forecast is not None) == (
+            is_known,
+            is_known,
+        )
 
 
-def refreshed(grid: Grid, now: datetime, rounds: int = 1) -> Grid:
+def refreshed(grid: GridZone, now: datetime, rounds: int = 1) -> GridZone:
     """The grid after so many hourly rounds of asking, the last one at `now`."""
     for ago in range(rounds - 1, -1, -1):
         grid.take(grid.fetch(now - ago * HOUR))

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.engine.polling import Asking, Tally
+from greenrun.engine.polling import ProviderPolling, RequestCounts
 from tests.api.fakes import HOUR, NOW, forecast
 
 
@@ -27,8 +27,8 @@ class Source:
 
 def asked(failure: Exception) -> tuple[int, int]:
     """Ask for both; return how many questions were counted, and how many were timed."""
-    source, tally = Source(failure), Tally()
-    asking = Asking("GB", [source], [source], tally)
+    source, tally = Source(failure), RequestCounts()
+    asking = ProviderPolling("GB", [source], [source], tally)
     assert len(list(asking.forecasts(NOW))) == 1
     assert asking.history(NOW - timedelta(days=1), NOW, NOW) is None
     return tally.requests["test"], sum(tally.seconds["test"].counts.values())

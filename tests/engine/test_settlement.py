@@ -11,7 +11,7 @@ from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.engine import settlement
 from greenrun.engine.ports import Store
-from greenrun.engine.settlement import Settling
+from greenrun.engine.settlement import Settlement
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -50,7 +50,7 @@ def piece(start: datetime, end: datetime) -> Slice:
 def test_a_hole_of_almost_a_batch_costs_no_more_than_a_look_at_it(monkeypatch: Any, at_once: int) -> None:
     monkeypatch.setattr(settlement, "SETTLE_AT_ONCE", at_once)
     store = Waiting()
-    one = Settling(cast("Store", store), Stage.SETTLED)
+    one = Settlement(cast("Store", store), Stage.SETTLED)
     one.learn(GB)
     calls = -(-ALL // at_once)
     for call in range(calls):

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.jobs.job import State
-from greenrun.engine.polling import Tally
-from greenrun.engine.zone import Grid
+from greenrun.engine.polling import RequestCounts
+from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
-from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, rungs
+from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, levels
 from tests.world import T0, World, new_engine, open_store, run_until, spec
 
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def changes(logged: list[Any]) -> list[tuple[str, str]]:
-    """The logged changes of rung."""
+    """The logged changes of the fallback level."""
     return [(row["before"], row["rung"]) for row in logged if row["event"] == "forecast in use changed"]
 
 
@@ -34,11 +34,11 @@ def test_through_an_outage_the_grid_steps_down_and_up_again_with_one_line_each(s
     source = Source(reach=DAY * 2)
     grid = a_grid(store, source)
     with capture_logs() as logged:
-        assert rungs(grid, T0, 3) == ["fresh"]
+        assert levels(grid, T0, 3) == ["fresh"]
         source.trouble = ProviderUnavailable("the source is down")
-        assert rungs(grid, T0 + 3 * HOUR, 40) == ["fresh", "stale", "climatology"]
+        assert levels(grid, T0 + 3 * HOUR, 40) == ["fresh", "stale", "climatology"]
         source.trouble = None
-        assert rungs(grid, T0 + 43 * HOUR, 3) == ["fresh"]
+        assert levels(grid, T0 + 43 * HOUR, 3) == ["fresh"]
     assert changes(logged) == [
         ("none", "fresh"),
         ("fresh", "stale"),
@@ -53,16 +53,16 @@ def test_through_an_outage_the_grid_steps_down_and_up_again_with_one_line_each(s
 
 
 def test_with_nothing_measured_a_mean_comes_after_a_stale_forecast_and_nothing_after_that(store: Store) -> None:
-    mean, source = Source(name="mean", rung=Rung.STATIC, reach=DAY), Source(since=T0 + 90 * DAY)
+    mean, source = Source(name="mean", fallback_level=FallbackLevel.STATIC, reach=DAY), Source(since=T0 + 90 * DAY)
     grid = a_grid(store, mean, source, history=source)
-    assert rungs(grid, T0, 2) == ["fresh"]
+    assert levels(grid, T0, 2) == ["fresh"]
     source.trouble = ProviderGarbage("the source talks nonsense")
-    assert rungs(grid, T0 + 2 * HOUR, 40) == ["fresh", "stale", "static"]
+    assert levels(grid, T0 + 2 * HOUR, 40) == ["fresh", "stale", "static"]
     made = grid.outlook(T0 + 41 * HOUR, T0 + 50 * HOUR)
     assert made is not None
     assert (set(made.values), set(made.kinds), made.id.provider) == ({MEAN}, {Kind.ESTIMATED}, "mean")
     mean.trouble = ProviderUnavailable("not even that")
-    assert rungs(grid, T0 + 42 * HOUR, 40) == ["static", "none"]
+    assert levels(grid, T0 + 42 * HOUR, 40) == ["static", "none"]
     assert grid.outlook(T0 + 82 * HOUR, T0 + 90 * HOUR) is None
     assert grid.heard_at == T0 + HOUR, "a mean that is always there tells nothing of those that forecast"
 
@@ -74,8 +74,8 @@ def test_what_past_days_tell_is_an_estimate_of_its_own_series(store: Store) -> N
     grid.step(T0 + 40 * HOUR)
     assert grid.forecast is not None
     told = grid.forecast.series
-    assert (grid.forecast.rung, told.id.provider, set(told.kinds)) == (
-        Rung.CLIMATOLOGY, "uk+climatology", {Kind.ESTIMATED}
+    assert (grid.forecast.fallback_level, told.id.provider, set(told.kinds)) == (
+        FallbackLevel.CLIMATOLOGY, "uk+climatology", {Kind.ESTIMATED}
     )  # fmt: skip
     assert told.at(T0 + 40 * HOUR) is not None
 
@@ -83,22 +83,25 @@ def test_what_past_days_tell_is_an_estimate_of_its_own_series(store: Store) -> N
 def test_a_frozen_source_is_stale_although_it_answers(store: Store) -> None:
     source = Source(frozen_at=T0)
     grid = a_grid(store, source)
-    assert rungs(grid, T0, 47) == ["fresh", "stale", "climatology"]
+    assert levels(grid, T0, 47) == ["fresh", "stale", "climatology"]
     source.frozen_at = None
-    assert rungs(grid, T0 + 47 * HOUR, 2) == ["fresh"]
+    assert levels(grid, T0 + 47 * HOUR, 2) == ["fresh"]
 
 
 @pytest.mark.parametrize("hour", [5, 30])
 def test_a_restart_makes_nothing_younger(store: Store, hour: int) -> None:
     source = Source(frozen_at=T0)
     grid = a_grid(store, source)
-    rungs(grid, T0, hour)
+    levels(grid, T0, hour)
     again = a_grid(store, source)
     now = T0 + hour * HOUR
     again.remember(now)
     grid.step(now)
-    assert (again.standing.rung, again.standing.since) == (grid.standing.rung, grid.standing.since)
-    assert rungs(again, now, 1) == [grid.standing.rung.value]
+    assert (again.active_forecast.fallback_level, again.active_forecast.since) == (
+        grid.active_forecast.fallback_level,
+        grid.active_forecast.since,
+    )
+    assert levels(again, now, 1) == [grid.active_forecast.fallback_level.value]
 
 
 def test_what_was_said_before_all_that_is_reread_and_only_repeated_since_is_old(store: Store) -> None:
@@ -108,7 +111,7 @@ def test_what_was_said_before_all_that_is_reread_and_only_repeated_since_is_old(
         store.save_forecast(Forecast(series=issue.series, fetched_at=T0 + hour * HOUR))
     grid = a_grid(store, source)
     grid.remember(T0 + 70 * HOUR)
-    assert grid.standing.rung is not Rung.FRESH
+    assert grid.active_forecast.fallback_level is not FallbackLevel.FRESH
     assert grid.heard_at == T0 + 69 * HOUR
 
 
@@ -118,29 +121,29 @@ def test_another_source_steps_in_and_the_preferred_one_is_gone_back_to(store: St
     used = []
     for hour, trouble in enumerate([None, *[ProviderUnavailable("down")] * 3, None]):
         first.trouble = trouble
-        rungs(grid, T0 + hour * HOUR, 1)
+        levels(grid, T0 + hour * HOUR, 1)
         assert grid.forecast is not None
         used.append(grid.forecast.series.id.provider)
     assert used == ["uk", "uk", "uk", "other", "uk"]
-    assert [word.provider for word in grid.words] == ["uk", "other"]
+    assert [row.provider for row in grid.received] == ["uk", "other"]
 
 
 def test_a_source_that_does_not_serve_a_zone_is_not_of_it_and_has_not_failed(store: Store) -> None:
-    source, tally = Source(zones=("GB",)), Tally()
-    grid = Grid(store, None, "DE", [source], [source], 28, AGEING, tally)
+    source, tally = Source(zones=("GB",)), RequestCounts()
+    grid = GridZone(store, None, "DE", [source], [source], 28, AGEING, tally)
     with capture_logs() as logged:
-        rungs(grid, T0, 3)
+        levels(grid, T0, 3)
     assert {row["log_level"] for row in logged} == {"info"}
     assert (tally.requests, tally.failures) == ({}, {})
     assert len(logged) == 2
-    assert grid.standing.why.startswith("no provider has said anything")
+    assert grid.active_forecast.why.startswith("no provider has said anything")
 
 
 def test_a_refusal_by_a_source_that_serves_the_zone_is_a_failure_told_once(store: Store) -> None:
-    source, tally = Source(trouble=ProviderRefused("the key is one of the sandbox")), Tally()
-    grid = Grid(store, None, "GB", [source], [source], 28, AGEING, tally)
+    source, tally = Source(trouble=ProviderRefused("the key is one of the sandbox")), RequestCounts()
+    grid = GridZone(store, None, "GB", [source], [source], 28, AGEING, tally)
     with capture_logs() as logged:
-        rungs(grid, T0, 3)
+        levels(grid, T0, 3)
     assert [row["log_level"] for row in logged if row["asked"] == "forecast"] == ["warning"]
     assert tally.failures == {("uk", "ProviderRefused"): 3}
     assert tally.requests == {"uk": 3}
@@ -150,12 +153,14 @@ def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_o
     world = World(values=[100.0] * 48)
     engine = new_engine(world, store, world.meter(), also=("DE", "FR"))
     run_until(world, engine, T0 + HOUR)
-    assert [grid.zone for grid in engine.grids] == ["GB", "DE", "FR"]
-    assert {grid.zone: grid.standing.rung for grid in engine.grids} == dict.fromkeys(("GB", "DE", "FR"), Rung.FRESH)
+    assert [grid.name for grid in engine.zones] == ["GB", "DE", "FR"]
+    assert {grid.name: grid.active_forecast.fallback_level for grid in engine.zones} == dict.fromkeys(
+        ("GB", "DE", "FR"), FallbackLevel.FRESH
+    )
     kept = [store.latest_forecast(zone) for zone in ("GB", "DE", "FR")]
     assert [forecast.series.id.zone for forecast in kept if forecast] == ["GB", "DE", "FR"]
-    assert engine.grid.forecast is not None
-    assert engine.grid.forecast.series.id.zone == "GB"
+    assert engine.zone.forecast is not None
+    assert engine.zone.forecast.series.id.zone == "GB"
     assert store.measured("DE", T0, T0 + HOUR) is not None
 
 
@@ -187,8 +192,8 @@ def test_energy_used_while_nobody_forecasts_is_priced_as_an_estimate_and_settled
     source = Source(reach=6 * HOUR)
     world = World(values=[100.0] * 400)
     engine = new_engine(world, store, world.meter(), ageing=AGEING, climatology_days=28)
-    engine.grid = Grid(store, engine._books, "GB", [source], [source], 28, AGEING)
-    engine.grids = (engine.grid,)
+    engine.zone = GridZone(store, engine._books, "GB", [source], [source], 28, AGEING)
+    engine.zones = (engine.zone,)
     run_until(world, engine, T0 + HOUR)
     source.trouble = ProviderUnavailable("down")
     run_until(world, engine, T0 + 10 * HOUR)

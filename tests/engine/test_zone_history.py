@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.engine.bookkeeping import Books
-from greenrun.engine.polling import Tally
-from greenrun.engine.zone import Grid
+from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.polling import RequestCounts
+from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
-from tests.engine.hourly_grid import AGEING, Source, a_grid, rungs
+from tests.engine.hourly_grid import AGEING, Source, a_grid, levels
 from tests.world import T0, World, new_engine, open_store
 
 
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_history_is_asked_for_a_week_at_a_time(store: Store) -> None:
     source = Source()
     grid = a_grid(store, source)
-    rungs(grid, T0, 6)
+    levels(grid, T0, 6)
     later = T0 + 40 * DAY
     store.save_intensities(source._series("GB", T0 + 28 * DAY, T0 + 29 * DAY, Kind.MEASURED), fetched_at=later)
     again = a_grid(store, source)
@@ -50,10 +50,10 @@ def test_a_source_without_older_values_is_told_of_once_and_asked_for_them_now_an
                 raise ProviderRefused("there is nothing that old", status=404)
             return super().history(zone, start, end, now)
 
-    source, tally = Young(since=T0 - 2 * DAY), Tally()
-    grid = Grid(store, None, "GB", [source], [source], 28, AGEING, tally)
+    source, tally = Young(since=T0 - 2 * DAY), RequestCounts()
+    grid = GridZone(store, None, "GB", [source], [source], 28, AGEING, tally)
     with capture_logs() as logged:
-        rungs(grid, T0, 14)
+        levels(grid, T0, 14)
     assert [row["asked"] for row in logged if row["event"].startswith("provider")] == ["earlier history"]
     assert len([end for _, _, end in source.asked if end <= source.since]) == 3
     assert sum(tally.failures.values()) == 3
@@ -62,7 +62,7 @@ def test_a_source_without_older_values_is_told_of_once_and_asked_for_them_now_an
 def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(store: Store) -> None:
     """The hours in between are then fetched of the first one, as far as it has them."""
     first, second = Source(), Source(name="other")
-    grid = Grid(store, None, "GB", [first, second], [first, second], 28, AGEING)
+    grid = GridZone(store, None, "GB", [first, second], [first, second], 28, AGEING)
     for hour in range(12):
         first.trouble = ProviderUnavailable("down") if 6 <= hour < 9 else None
         grid.take(grid.fetch(T0 + hour * HOUR))
@@ -80,8 +80,8 @@ def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(s
 
 def test_the_second_source_of_measured_values_is_asked_only_where_the_first_failed(store: Store) -> None:
     first, second = Source(), Source(name="other")
-    books = Books(store, World(values=[100.0]).meter(), pue=1.0)
-    grid = Grid(store, books, "GB", [first, second], [first, second], 0, AGEING)
+    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
+    grid = GridZone(store, books, "GB", [first, second], [first, second], 0, AGEING)
     for only in ({"other"}, {"uk"}, {"other"}):
         grid.take(grid.fetch(T0, only))
     assert (len(first.asked), len(second.asked)) == (1, 0)

@@ -11,7 +11,7 @@ from greenrun.core.energy.model import Device, Quality, Reading, Slice
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
-from greenrun.engine.bookkeeping import Books, Observed
+from greenrun.engine.bookkeeping import Bookkeeping, Observed
 from greenrun.engine.engine import Engine
 from greenrun.meters.history import History
 from greenrun.store import Store
@@ -68,7 +68,7 @@ class Hardware:
         self.clock, self.used_j = T0, 0.0
         self.ring = History()
         self.live: list[Run] = []
-        self.books = Books(store, self)
+        self.books = Bookkeeping(store, self)
 
     def devices(self) -> Sequence[Device]:
         return [self.device]

@@ -7,7 +7,7 @@ from typing import Any
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderRefused
-from greenrun.grid.backfill import Backfill, Keeps
+from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.sources import Sources
 from greenrun.providers import Provider
 from greenrun.providers.settings import ProviderSettings
@@ -73,6 +73,6 @@ class Backfilled:
         self.requests: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         named = (self.zone, self.settings, (), self.histories)
-        keeps = Keeps(forecasts=self.kept, measured=self.kept)
+        keeps = Retention(forecasts=self.kept, measured=self.kept)
         self.backfill = Backfill(self.store, *named, keeps, self.news.append, self.requests, self.failures)
         self.sources = Sources(self.store, *named, self.requests, self.failures)

@@ -9,7 +9,7 @@ import pytest
 
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.errors import InvalidInput, ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.grid.backfill import Backfill, Imported, Part, Stated
+from greenrun.grid.backfill import Backfill, ImportedBlock, ImportResult, StatedSeries
 from greenrun.providers.cached import Cached
 from greenrun.providers.settings import FileSettings, ProviderSettings
 from greenrun.store import Store
@@ -22,17 +22,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def part(start: datetime = NOW - 10 * DAY, count: int = 24, issued_at: datetime | None = None) -> Part:
+def part(start: datetime = NOW - 10 * DAY, count: int = 24, issued_at: datetime | None = None) -> ImportedBlock:
     """Hours in a row."""
     rows = [(slot.start, slot.intensity_g_per_kwh) for slot in hours(start, start + count * HOUR)]
-    return Part(rows=rows, step=HOUR, issued_at=issued_at)
+    return ImportedBlock(rows=rows, step=HOUR, issued_at=issued_at)
 
 
-def bring(backfill: Backfill, *parts: Part, **stated: Any) -> Imported:
-    return backfill.import_parts(Stated(**{"provider": "mine", **stated}), parts or [part()], NOW)
+def bring(backfill: Backfill, *parts: ImportedBlock, **stated: Any) -> ImportResult:
+    return backfill.import_parts(StatedSeries(**{"provider": "mine", **stated}), parts or [part()], NOW)
 
 
-def refused(backfill: Backfill, *parts: Part, **stated: Any) -> str:
+def refused(backfill: Backfill, *parts: ImportedBlock, **stated: Any) -> str:
     """Why an import was refused; it changed nothing."""
     before = backfill._store.reaches()
     with pytest.raises(InvalidInput) as raised:
@@ -108,7 +108,7 @@ def test_what_a_file_s_values_count_is_what_its_settings_say(store: Store, tmp_p
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_changes(
-    store: Store, parts: list[Part], stated: dict[str, Any], said: str
+    store: Store, parts: list[ImportedBlock], stated: dict[str, Any], said: str
 ) -> None:
     assert said in refused(Backfilled(store).backfill, *parts, **stated)
 

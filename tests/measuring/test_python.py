@@ -145,7 +145,7 @@ def test_what_an_end_may_still_need_is_not_folded(cpu: FakeZone, monkeypatch: py
     """An instant that is being waited for may be in the minute before a look at the meters."""
     folded: list[datetime] = []
     monkeypatch.setattr(measurement, "BEAT_S", 0.02)
-    monkeypatch.setattr(measurement.Watch, "fold", lambda self, through: folded.append(through))
+    monkeypatch.setattr(measurement.DeviceWindow, "fold", lambda self, through: folded.append(through))
     with greenrun.measure(meter="none"):
         until(lambda: folded)
     assert max(folded) < utc_now() - timedelta(seconds=measurement.READING_LIMIT_S)

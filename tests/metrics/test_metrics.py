@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from greenrun.core.carbon.fallback import Ageing, Standing
-from greenrun.core.carbon.intensity import Rung
+from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
+from greenrun.core.carbon.intensity import FallbackLevel
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import MeterHealth
 from greenrun.core.errors import StoreError
@@ -174,14 +174,14 @@ def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Sc
 
 def test_the_rung_of_each_zone_is_one_of_all(scrape: Scrape) -> None:
     scrape.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
-    scrape.scheduler.ageing = Ageing(stale_after=2 * HOUR)
-    scrape.scheduler.watched = {"DE": Standing()}
+    scrape.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
+    scrape.scheduler.watched = {"DE": ActiveForecast()}
     told = {
-        zone: [rung for rung in Rung if scrape.value("greenrun_grid_rung", grid_zone=zone, rung=rung) == 1.0]
+        zone: [rung for rung in FallbackLevel if scrape.value("greenrun_grid_rung", grid_zone=zone, rung=rung) == 1.0]
         for zone in ("GB", "DE")
     }
-    assert told == {"GB": [Rung.STALE], "DE": [Rung.NONE]}
-    assert len(scrape.labels("greenrun_grid_rung")) == 2 * len(Rung)
+    assert told == {"GB": [FallbackLevel.STALE], "DE": [FallbackLevel.NONE]}
+    assert len(scrape.labels("greenrun_grid_rung")) == 2 * len(FallbackLevel)
 
 
 def test_what_sources_were_asked_and_gave_for_nothing_is_told_by_cause() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.carbon.intensity import Rung
+from greenrun.core.carbon.intensity import FallbackLevel
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from tests.conftest import require
@@ -17,7 +17,7 @@ from tests.metrics.dashboards import ALERTS, DASHBOARDS, RULE_TESTS, RULES, bloc
 from tests.metrics.scrape import families
 
 SEVERITIES = {"critical", "warning", "info"}
-WORDS = {"state": {*State}, "rung": {*Rung}, "outcome": {*Outcome, State.EXPIRED}, "reason": {*ReasonCode}}
+WORDS = {"state": {*State}, "rung": {*FallbackLevel}, "outcome": {*Outcome, State.EXPIRED}, "reason": {*ReasonCode}}
 
 
 def promtool(*words: object) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, Slot
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, Slot
 from greenrun.core.errors import ProviderRefused
 from greenrun.providers import Provider
 
@@ -32,7 +32,7 @@ class Case:
     holes: list[tuple[datetime, datetime]] = field(default_factory=list)
     unknown_zone: str | None = "NOWHERE"
     beyond: Provider | None = None
-    rung: Rung = Rung.FRESH
+    fallback_level: FallbackLevel = FallbackLevel.FRESH
 
 
 class ProviderContract:
@@ -52,7 +52,7 @@ class ProviderContract:
             return
         forecast = _forecast(case)
         assert (forecast.series.id.provider, forecast.series.id.zone) == (case.provider.name, case.zone)
-        assert (forecast.fetched_at, forecast.rung) == (case.now, case.rung)
+        assert (forecast.fetched_at, forecast.fallback_level) == (case.now, case.fallback_level)
         assert forecast.known_at <= case.now
 
     def test_forecast_begins_with_the_slot_that_holds_now(self, case: Case) -> None:

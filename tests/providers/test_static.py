@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Rung
+from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind
 from greenrun.core.errors import ProviderRefused
 from greenrun.core.reference.zones import COUNTRIES
 from greenrun.providers import Provider, open_provider
@@ -25,13 +25,13 @@ def opened(**settings: object) -> Provider:
 
 def of_a_country() -> Case:
     """The packaged mean of a country."""
-    return Case(provider=opened(), zone="DE", now=NOW, has_history=False, rung=Rung.STATIC)
+    return Case(provider=opened(), zone="DE", now=NOW, has_history=False, fallback_level=FallbackLevel.STATIC)
 
 
 def of_ones_own() -> Case:
     """A number and a course of one's own, for one zone."""
     provider = opened(zone="US-CAL-CISO", g_per_kwh=250, profile=COURSE)
-    return Case(provider=provider, zone="US-CAL-CISO", now=NOW, has_history=False, rung=Rung.STATIC)
+    return Case(provider=provider, zone="US-CAL-CISO", now=NOW, has_history=False, fallback_level=FallbackLevel.STATIC)
 
 
 class TestStatic(ProviderContract):

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Rung, Series, SeriesId, Signal, Slot
+from greenrun.core.carbon.intensity import Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Signal, Slot
 from greenrun.store import Store
 from tests.store.examples import NOW, SERIES, after, forecast, series
 
@@ -16,7 +16,7 @@ MEASURED = Kind.MEASURED
 def seen(forecast: Forecast | None) -> object:
     """What there is to compare of a forecast."""
     assert forecast is not None
-    return forecast.series.id, forecast.series.slots, forecast.fetched_at, forecast.issued_at, forecast.rung
+    return forecast.series.id, forecast.series.slots, forecast.fetched_at, forecast.issued_at, forecast.fallback_level
 
 
 def values(store: Store, start_s: float = 0, end_s: float = 7200) -> list[float]:
@@ -24,7 +24,7 @@ def values(store: Store, start_s: float = 0, end_s: float = 7200) -> list[float]
 
 
 def test_the_latest_forecast_of_a_zone_comes_back_whole(store: Store) -> None:
-    issued = forecast(100.0, 93.25, 1 / 3, rung=Rung.STALE, issued_at=None)
+    issued = forecast(100.0, 93.25, 1 / 3, fallback_level=FallbackLevel.STALE, issued_at=None)
     assert store.latest_forecast("GB") is None
     assert store.save_forecast(issued)
     assert seen(store.latest_forecast("GB")) == seen(issued)

@@ -96,8 +96,8 @@ def test_a_driver_that_hangs_is_alerted_within_ninety_seconds_and_meanwhile_dela
         delays.append(delay_of_a_launch_and_a_scrape(daemon))
     assert max(launch_s for launch_s, _ in delays) < PROMPT_S
     assert max(scrape_s for _, scrape_s in delays) < 1.0
-    vitals = ("power_watts", "utilization_ratio", "memory_used_bytes", "temperature_celsius")
-    assert [name for name in vitals if f'greenrun_gpu_{name}{{gpu_uuid="{uuid(0)}"}}' in scraped(daemon)] == []
+    figures = ("power_watts", "utilization_ratio", "memory_used_bytes", "temperature_celsius")
+    assert [name for name in figures if f'greenrun_gpu_{name}{{gpu_uuid="{uuid(0)}"}}' in scraped(daemon)] == []
 
 
 def delay_of_a_launch_and_a_scrape(daemon: Daemon) -> tuple[float, float]:

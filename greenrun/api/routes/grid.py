@@ -10,7 +10,7 @@ from greenrun.api.grid_models import DeviceOut, EntryOut, ForecastOut
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import ApiSettings, Daemon
-from greenrun.api.views import device_views, entry_view, plan_view, standing_view
+from greenrun.api.views import device_views, entry_view, forecast_view, plan_view
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -31,12 +31,12 @@ def get_forecast(
     hours: Annotated[float | None, Query(gt=0, le=24 * 366)] = None,
 ) -> ForecastOut:
     """Return what is gone by in a watched zone from now on, for the next `hours` or as far as it reaches."""
-    standing = daemon.scheduler.standing(zone)
-    if standing is None:
+    active = daemon.scheduler.active_forecast(zone)
+    if active is None:
         raise HTTPException(404, _unknown(zone, daemon.settings))
     now = daemon.now()
     until = now + timedelta(hours=hours) if hours else _FOREVER
-    return standing_view(zone or daemon.settings.zone, standing, now, until)
+    return forecast_view(zone or daemon.settings.zone, active, now, until)
 
 
 @router.get("/devices")

@@ -10,7 +10,7 @@ from greenrun.api.identity import Caller, require_operator
 from greenrun.api.json_types import Instant
 from greenrun.api.service import Daemon
 from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Accounting, Basis, SeriesId, Signal
-from greenrun.grid.backfill import Failure, Part, Stated
+from greenrun.grid.backfill import FetchFailure, ImportedBlock, StatedSeries
 
 MOST_VALUES = 10_000  # of one request, so that what it writes keeps nobody else from writing for long
 FIRST_YEAR, LAST_YEAR = 1990, 2200
@@ -129,11 +129,11 @@ class FetchOut(BaseModel):
 def post_import(body: ImportIn, daemon: Daemon, caller: Caller) -> ImportOut:
     """Keep values of the past, all or none; what is known already changes nothing."""
     require_operator(caller, "add to what this daemon knows of the past")
-    stated = Stated(
+    stated = StatedSeries(
         provider=body.provider, zone=body.zone, signal=body.signal, accounting=body.accounting, basis=body.basis
     )
     step = timedelta(seconds=body.step_s)
-    parts = [Part(rows=row.slots, step=step, issued_at=row.issued_at) for row in body.parts]
+    parts = [ImportedBlock(rows=row.slots, step=step, issued_at=row.issued_at) for row in body.parts]
     done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
     return ImportOut(series=_series_view(done.series), given=done.given, new=done.new, is_used=done.is_used)
 
@@ -158,5 +158,5 @@ def _series_view(series: SeriesId) -> SeriesOut:
     return SeriesOut.model_validate(series, from_attributes=True)
 
 
-def _failure_view(failure: Failure) -> FailureOut:
+def _failure_view(failure: FetchFailure) -> FailureOut:
     return FailureOut.model_validate(failure, from_attributes=True)

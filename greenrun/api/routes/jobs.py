@@ -75,7 +75,7 @@ def explain_job(job_id: JobId, daemon: Daemon, caller: Caller) -> ExplainOut:
         job=job.id,
         state=job.state,
         reason=view.reason,
-        sentences=sentences(job, view, max_delay, daemon.store.events(job_id), daemon.scheduler.standing(None)),
+        sentences=sentences(job, view, max_delay, daemon.store.events(job_id), daemon.scheduler.active_forecast(None)),
         planned=view.planned,
         duration_s=view.duration_s,
         duration_source=view.duration_source,

@@ -8,8 +8,8 @@ from greenrun.api.identity import Caller
 from greenrun.api.json_types import Instant, Number
 from greenrun.api.service import Daemon
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
-from greenrun.core.carbon.verification import Quality
-from greenrun.grid.forecast_quality import Judged
+from greenrun.core.carbon.verification import ForecastScores
+from greenrun.grid.forecast_quality import SeriesScores
 
 router = APIRouter(prefix="/v1", tags=["grid"])
 
@@ -65,7 +65,7 @@ def get_forecast_quality(daemon: Daemon, caller: Caller, zone: str | None = None
     return ForecastQualityOut(zone=wanted, judged_at=quality.judged_at, series=rows)
 
 
-def _series(judged: Judged) -> SeriesQualityOut:
+def _series(judged: SeriesScores) -> SeriesQualityOut:
     series = judged.series
     return SeriesQualityOut(
         zone=series.zone,
@@ -77,7 +77,7 @@ def _series(judged: Judged) -> SeriesQualityOut:
     )
 
 
-def _lead(row: Quality) -> LeadOut:
+def _lead(row: ForecastScores) -> LeadOut:
     return LeadOut(
         from_h=row.lead_h[0],
         to_h=row.lead_h[1],

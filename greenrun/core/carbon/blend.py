@@ -21,7 +21,7 @@ TRUSTED_DAYS = 7.0  # what was learned of fewer days counts so much less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lessons:
+class Calibration:
     """What the past taught of one provider's forecasts: how much they count at each of `LEADS_H`, and how they err.
 
     `errors` holds, slot by slot, measured minus forecast in g/kWh (so its values may be negative); None: nothing known.
@@ -32,32 +32,32 @@ class Lessons:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Past:
-    """What had been measured at an instant, seen as normals and departures from them. Build with `Past.of`."""
+class MeasuredPast:
+    """What had been measured at an instant, seen as normals and departures from them. Build with `MeasuredPast.of`."""
 
     normal: Climatology | None
     error: Climatology | None
     departure_g_per_kwh: float = 0.0
 
     @classmethod
-    def of(cls, measured: Series | None, lessons: Lessons, now: datetime, days: int) -> "Past":
+    def of(cls, measured: Series | None, lessons: Calibration, now: datetime, days: int) -> "MeasuredPast":
         """Learn from what was over at `now`, and from nothing later."""
         normal = Climatology.of(measured, now, days) if measured is not None else None
         error = Climatology.of(lessons.errors, now, days) if lessons.errors is not None else None
         return cls(normal=normal, error=error, departure_g_per_kwh=_last_departure(normal) if normal else 0.0)
 
-    def paths(self, starts_s: Floats, step_s: float, told: Floats) -> "Paths":
+    def paths(self, starts_s: Floats, step_s: float, told: Floats) -> "Departures":
         """See the slots that begin at `starts_s` in this light; `told` is the forecast of each, NaN where silent."""
         normal, days = self.normal.expect(starts_s, step_s) if self.normal else _nothing(starts_s)
         error, error_days = self.error.expect(starts_s, step_s) if self.error else _nothing(starts_s)
         corrected = told + np.nan_to_num(error) * _trust(error_days)
         since_s = starts_s - (self.normal.known_until_s - RECENT_S) if self.normal else np.zeros(len(starts_s))
         own = self.departure_g_per_kwh * np.exp(-np.maximum(since_s, 0.0) / PERSISTENCE_S)
-        return Paths(told=told, normal=normal, provider=corrected - normal, own=own, trust=_trust(days))
+        return Departures(told=told, normal=normal, provider=corrected - normal, own=own, trust=_trust(days))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Paths:
+class Departures:
     """Slots as seen by provider and greenrun, in g/kWh, each shape (n,): `provider` and `own` depart from `normal`.
 
     `normal` is NaN where nothing is known of the hour, `provider` where the provider is silent too; `trust` is 0-1.

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.carbon.blend import EVEN, LEADS_H, Lessons, Past, Paths, weights_at
+from greenrun.core.carbon.blend import EVEN, LEADS_H, Calibration, Departures, MeasuredPast, weights_at
 from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series
 
 ISSUE_EVERY = timedelta(hours=6)  # forecasts that follow one another sooner say nearly the same
@@ -21,15 +21,15 @@ SWEEPS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Hindsight:
+class PastIssue:
     """An issue as it could be seen at its time, how far ahead its slots lay, and what was measured then, in g/kWh."""
 
-    paths: Paths
+    paths: Departures
     leads_s: Floats
     truth: Floats
 
 
-def learn(issues: Sequence[Forecast], measured: Series, now: datetime, *, days: int = 28) -> Lessons:
+def calibrate(issues: Sequence[Forecast], measured: Series, now: datetime, *, days: int = 28) -> Calibration:
     """Return how much the forecasts count by lead time, and how they usually err, from what was known at `now`.
 
     Weights are those under which the hours of past issues come in the order in which they then turned out (the least
@@ -41,14 +41,14 @@ def learn(issues: Sequence[Forecast], measured: Series, now: datetime, *, days: 
     seen = _of_one_length([row for issue in chosen if (row := _hindsight(issue, measured, errors, now, days))])
     seen_days = len(seen) * (ISSUE_EVERY / timedelta(days=1))
     if seen_days < ENOUGH_DAYS:
-        return Lessons(errors=errors)
+        return Calibration(errors=errors)
     best = _best_weights(seen)
     share = seen_days / (seen_days + ENOUGH_DAYS)
-    return Lessons(weights=tuple(EVEN + share * (weight - EVEN) for weight in best), errors=errors)
+    return Calibration(weights=tuple(EVEN + share * (weight - EVEN) for weight in best), errors=errors)
 
 
 def issues_of(series: Series, now: datetime, ahead: timedelta = timedelta(hours=24)) -> list[Forecast]:
-    """Return the forecasts of a file without issue times as they came by `now`, for `learn`: each slot seen `ahead`."""
+    """Return a file's forecasts without issue times as known by `now`, for `calibrate`: each slot seen `ahead`."""
     if series.start is None:
         return []
     every_s = ISSUE_EVERY.total_seconds()
@@ -86,22 +86,22 @@ def _columns(issue: Forecast) -> tuple[Floats, Floats, Floats]:
     return issue.series.starts_s[late], issue.series.ends_s[late], issue.series.values[late]
 
 
-def _hindsight(issue: Forecast, measured: Series, errors: Series | None, now: datetime, days: int) -> Hindsight | None:
+def _hindsight(issue: Forecast, measured: Series, errors: Series | None, now: datetime, days: int) -> PastIssue | None:
     """Return an issue beside what came; None where it is not over yet or not all is known."""
     at = issue.known_at
     series = issue.series.between(at, at + WINDOW)
     if len(series) < 2 or series.end is None or series.end > now:
         return None
     truth = measured.means_between(series.starts_s, series.ends_s)
-    past = Past.of(measured, Lessons(errors=errors), at, days)
+    past = MeasuredPast.of(measured, Calibration(errors=errors), at, days)
     step_s = float(np.median(series.ends_s - series.starts_s))
     paths = past.paths(series.starts_s, step_s, series.values)
     known = np.isfinite(truth) & np.isfinite(paths.provider)
     leads_s = np.maximum(0.0, series.starts_s + step_s / 2 - at.timestamp())
-    return Hindsight(paths=paths, leads_s=leads_s, truth=truth) if known.all() else None
+    return PastIssue(paths=paths, leads_s=leads_s, truth=truth) if known.all() else None
 
 
-def _best_weights(seen: Sequence[Hindsight]) -> tuple[float, ...]:
+def _best_weights(seen: Sequence[PastIssue]) -> tuple[float, ...]:
     """Search lead by lead, twice, for the weights that order the hours best; of equals the nearest to an even blend."""
     table, ranks = _stacked(seen), _ranks(np.stack([row.truth for row in seen]))
 
@@ -117,18 +117,18 @@ def _best_weights(seen: Sequence[Hindsight]) -> tuple[float, ...]:
     return weights
 
 
-def _of_one_length(seen: Sequence[Hindsight]) -> list[Hindsight]:
+def _of_one_length(seen: Sequence[PastIssue]) -> list[PastIssue]:
     """Keep the issues of the commonest number of slots, so that they make a table."""
     commonest = Counter(len(row.truth) for row in seen).most_common(1)
     return [row for row in seen if len(row.truth) == commonest[0][0]]
 
 
-def _stacked(seen: Sequence[Hindsight]) -> Hindsight:
+def _stacked(seen: Sequence[PastIssue]) -> PastIssue:
     """Lay issues under one another: every array has shape (issues, slots)."""
-    names = [part.name for part in fields(Paths)]
-    paths = Paths(**{name: np.stack([getattr(row.paths, name) for row in seen]) for name in names})
+    names = [part.name for part in fields(Departures)]
+    paths = Departures(**{name: np.stack([getattr(row.paths, name) for row in seen]) for name in names})
     leads_s, truth = np.stack([row.leads_s for row in seen]), np.stack([row.truth for row in seen])
-    return Hindsight(paths=paths, leads_s=leads_s, truth=truth)
+    return PastIssue(paths=paths, leads_s=leads_s, truth=truth)
 
 
 def _ranks(values: Floats) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Choose what to go by for the hours to come: what a provider said as long as that can be trusted, then ever less."""
+"""Choose the active forecast: a provider's while it is fresh, and else the best of ever weaker fallbacks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,20 +6,20 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from greenrun.core.carbon.intensity import Forecast, Rung, Series
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series
 from greenrun.core.formatting import exact_duration_text
 
-AHEAD = timedelta(hours=6)  # a forecast that tells less than this of the hours to come gives way to one that tells more
+AHEAD = timedelta(hours=6)  # a forecast that covers less than this of the hours ahead gives way to one that covers more
 STALE_AFTER = timedelta(hours=2)
-DISTRUSTED_AFTER = timedelta(hours=26)  # who speaks once a day must not be distrusted just before he speaks again
+EXPIRED_AFTER = timedelta(hours=26)  # a source that publishes once a day must not expire just before it publishes again
 NOW = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ageing:
-    """How forecasts age: stale after `stale_after` (None: never, as in a replay), and of no use a good day after.
+class StalenessRules:
+    """When forecasts become stale: after `stale_after` (None: never, as in a replay); after EXPIRED_AFTER they expire.
 
-    What is said by `statements`, files that somebody answers for, holds as long as they can be read.
+    Providers in `statements` are files that somebody answers for: repeating a value confirms it.
     """
 
     stale_after: timedelta | None = None
@@ -29,106 +29,114 @@ class Ageing:
         """Whether a forecast of this age is no longer fresh."""
         return self.stale_after is not None and age > self.stale_after
 
-    def is_distrusted(self, age: timedelta) -> bool:
-        """Whether a forecast of this age is of no use any more."""
-        return self.stale_after is not None and age > max(self.stale_after, DISTRUSTED_AFTER)
+    def is_expired(self, age: timedelta) -> bool:
+        """Whether a forecast of this age is too old to be used at all."""
+        return self.stale_after is not None and age > max(self.stale_after, EXPIRED_AFTER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Word:
-    """What a provider said, and the instant `since` which it is known: its age counts from there."""
+class ReceivedForecast:
+    """A provider's forecast and the instant `since` which it has been known, from which its age counts."""
 
     forecast: Forecast
     since: datetime
 
     @property
     def provider(self) -> str:
-        """Who said it."""
+        """The provider's name."""
         return self.forecast.series.id.provider
 
     @property
     def end(self) -> datetime:
-        """How far it reaches; a forecast has a slot."""
+        """The end of its last slot."""
         return self.forecast.series.end or self.since
 
     def age(self, now: datetime) -> timedelta:
-        """How old it is; zero where a clock was set back."""
+        """Its age at `now`; zero where the clock was set back."""
         return max(NOW, now - self.since)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Standing:
-    """What is gone by at an instant: the rung of the ladder, the forecast that stands on it, and why that one.
+class ActiveForecast:
+    """The forecast in use at an instant, its fallback level, and why it was chosen.
 
-    `since` is when the forecast came to be known, None on the rungs below STALE; `forecast` is None on NONE alone.
+    `since` is when the forecast became known, None for levels below STALE; `forecast` is None for NONE alone.
     """
 
-    rung: Rung = Rung.NONE
+    fallback_level: FallbackLevel = FallbackLevel.NONE
     why: str = "nothing is known of the hours to come yet"
     forecast: Forecast | None = None
     since: datetime | None = None
 
     def age(self, now: datetime) -> timedelta | None:
-        """How old the forecast is, as far as it has an age."""
+        """The forecast's age at `now`; None where it has none."""
         return None if self.since is None else max(NOW, now - self.since)
 
 
-def heard(words: Sequence[Word], forecast: Forecast, ageing: Ageing) -> tuple[Word, ...]:
-    """Return one provider's words once it has said this: the latest first, and the one before where that tells more.
+def add_received(
+    received: Sequence[ReceivedForecast], forecast: Forecast, rules: StalenessRules
+) -> tuple[ReceivedForecast, ...]:
+    """Return what is kept of one provider once this forecast came: it first, then an earlier one that reaches further.
 
-    A forecast is as old as its source says. Where that says nothing, one that only repeats what was said before (the
-    same values where both speak, and nothing beyond) is as old as that: a frozen source is no younger for being asked.
+    A forecast is as old as its source says. Where the source does not say, one that only repeats an earlier forecast
+    (the same values where both have slots, and nothing beyond) is as old as that one: asking a frozen source again does
+    not make its forecast younger.
     """
     if forecast.issued_at is not None:
         since = forecast.issued_at
     else:
-        repeated = [word.since for word in words if _repeats(word.forecast.series, forecast.series)]
-        is_statement = forecast.series.id.provider in ageing.statements
+        repeated = [row.since for row in received if _repeats(row.forecast.series, forecast.series)]
+        is_statement = forecast.series.id.provider in rules.statements
         since = min([forecast.fetched_at, *(() if is_statement else repeated)])
-    latest = Word(forecast=forecast, since=since)
-    further = sorted((word for word in words if word.end > latest.end), key=lambda word: word.since)
+    latest = ReceivedForecast(forecast=forecast, since=since)
+    further = sorted((row for row in received if row.end > latest.end), key=lambda row: row.since)
     return latest, *further[-1:]
 
 
-def stand(
-    words: Sequence[Word], now: datetime, ageing: Ageing, normal: Callable[[], Series | None] = lambda: None
-) -> Standing:
-    """Return what to go by at `now`: the highest rung that there is something for.
+def choose_active(
+    received: Sequence[ReceivedForecast],
+    now: datetime,
+    rules: StalenessRules,
+    climatology: Callable[[], Series | None] = lambda: None,
+) -> ActiveForecast:
+    """Return the forecast to use at `now`, from the first fallback level that has one.
 
-    `words` are in the order in which their providers are preferred. FRESH is the first that tells of all of the next
-    `AHEAD`, or else the one that tells most of it; STALE is chosen likewise, the younger before the older. `normal`
-    gives the climatology (asked only when nobody can be trusted), and a provider's yearly mean is the last resort.
+    `received` is in the order in which providers are preferred. FRESH is the first that covers all of the next `AHEAD`,
+    or else the one that covers most of it; STALE is chosen likewise, younger forecasts before older ones. `climatology`
+    is called only when no provider's forecast can be used, and a provider's yearly mean (STATIC) is the last resort.
     """
-    present = [word for word in words if word.end > now]
-    told = [word for word in present if word.forecast.rung is not Rung.STATIC]
-    fresh = [word for word in told if not ageing.is_stale(word.age(now))]
+    present = [row for row in received if row.end > now]
+    told = [row for row in present if row.forecast.fallback_level is not FallbackLevel.STATIC]
+    fresh = [row for row in told if not rules.is_stale(row.age(now))]
     if chosen := _first_that_covers(fresh, now):
-        return _by_word(chosen, Rung.FRESH, f"{chosen.provider} said so {_ago(chosen.age(now))}")
-    trusted = [word for word in told if not ageing.is_distrusted(word.age(now))]
-    if chosen := _first_that_covers(sorted(trusted, key=lambda word: word.since, reverse=True), now):
+        return _active(chosen, FallbackLevel.FRESH, f"{chosen.provider} said so {_ago(chosen.age(now))}")
+    stale = [row for row in told if not rules.is_expired(row.age(now))]
+    if chosen := _first_that_covers(sorted(stale, key=lambda row: row.since, reverse=True), now):
         why = f"nobody says anything newer than {chosen.provider} did {_ago(chosen.age(now))}"
-        return _by_word(chosen, Rung.STALE, why)
-    trouble = _trouble(words, told, now)
-    if (series := normal()) is not None and len(series):
-        usual = Forecast(series=series, fetched_at=now, rung=Rung.CLIMATOLOGY)
+        return _active(chosen, FallbackLevel.STALE, why)
+    trouble = _trouble(received, told, now)
+    if (series := climatology()) is not None and len(series):
+        usual = Forecast(series=series, fetched_at=now, fallback_level=FallbackLevel.CLIMATOLOGY)
         why = f"{trouble}, so this is what the same hours of past days were"
-        return Standing(rung=Rung.CLIMATOLOGY, why=why, forecast=usual)
-    if chosen := _first_that_covers([word for word in present if word.forecast.rung is Rung.STATIC], now):
+        return ActiveForecast(fallback_level=FallbackLevel.CLIMATOLOGY, why=why, forecast=usual)
+    static = [row for row in present if row.forecast.fallback_level is FallbackLevel.STATIC]
+    if chosen := _first_that_covers(static, now):
         why = f"{trouble} and too little was measured, so this is the yearly mean that {chosen.provider} states"
-        return Standing(rung=Rung.STATIC, why=why, forecast=chosen.forecast)
-    return Standing(why=f"{trouble} and too little was measured, so jobs start as soon as GPUs are free")
+        return ActiveForecast(fallback_level=FallbackLevel.STATIC, why=why, forecast=chosen.forecast)
+    return ActiveForecast(why=f"{trouble} and too little was measured, so jobs start as soon as GPUs are free")
 
 
-def _by_word(word: Word, rung: Rung, why: str) -> Standing:
-    return Standing(rung=rung, why=why, forecast=replace(word.forecast, rung=rung), since=word.since)
+def _active(row: ReceivedForecast, level: FallbackLevel, why: str) -> ActiveForecast:
+    forecast = replace(row.forecast, fallback_level=level)
+    return ActiveForecast(fallback_level=level, why=why, forecast=forecast, since=row.since)
 
 
-def _first_that_covers(words: Sequence[Word], now: datetime) -> Word | None:
-    """Return the first word that tells of all of the hours ahead, or else the first of those that tell most of them."""
-    shares = [_covered_s(word.forecast.series, now, now + AHEAD) for word in words]
+def _first_that_covers(received: Sequence[ReceivedForecast], now: datetime) -> ReceivedForecast | None:
+    """Return the first that covers all of the next `AHEAD`, or else the first of those that cover most of it."""
+    shares = [_covered_s(row.forecast.series, now, now + AHEAD) for row in received]
     most = max(shares, default=0.0)
     enough = min(most, AHEAD.total_seconds() - 1.0)
-    return next((word for word, share in zip(words, shares, strict=True) if share >= enough), None)
+    return next((row for row, share in zip(received, shares, strict=True) if share >= enough), None)
 
 
 def _covered_s(series: Series, start: datetime, end: datetime) -> float:
@@ -147,12 +155,12 @@ def _repeats(before: Series, after: Series) -> bool:
     return all(bool(np.array_equal(own, other)) for own, other in pairs)
 
 
-def _trouble(words: Sequence[Word], told: Iterable[Word], now: datetime) -> str:
-    """Say why no provider's word is gone by."""
-    if old := min(told, key=lambda word: word.age(now), default=None):
+def _trouble(received: Sequence[ReceivedForecast], told: Iterable[ReceivedForecast], now: datetime) -> str:
+    """Say why no provider's forecast is used."""
+    if old := min(told, key=lambda row: row.age(now), default=None):
         return f"what {old.provider} said {_ago(old.age(now))} is too old to go by"
-    speakers = [word for word in words if word.forecast.rung is not Rung.STATIC]
-    if last := max(speakers, key=lambda word: word.end, default=None):
+    speakers = [row for row in received if row.forecast.fallback_level is not FallbackLevel.STATIC]
+    if last := max(speakers, key=lambda row: row.end, default=None):
         return f"{last.provider} said nothing beyond what is over by now"
     return "no provider has said anything of the hours to come"
 

@@ -46,8 +46,8 @@ class Basis(StrEnum):
     DIRECT = "direct"
 
 
-class Rung(StrEnum):
-    """How far down the ladder of fallbacks a forecast stands."""
+class FallbackLevel(StrEnum):
+    """How trustworthy the source of a forecast is, best first; JSON and metrics call it `rung`."""
 
     FRESH = "fresh"
     STALE = "stale"
@@ -248,7 +248,7 @@ class Forecast:
     series: Series
     fetched_at: datetime
     issued_at: datetime | None = None
-    rung: Rung = Rung.FRESH
+    fallback_level: FallbackLevel = FallbackLevel.FRESH
 
     @property
     def known_at(self) -> datetime:

@@ -10,7 +10,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from greenrun.core.carbon.blend import PERSISTENCE_S, Lessons, Past, Paths, weights_at
+from greenrun.core.carbon.blend import PERSISTENCE_S, Calibration, Departures, MeasuredPast, weights_at
 from greenrun.core.carbon.climatology import Climatology
 from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Floats, Kind, Series, SeriesId
 
@@ -24,7 +24,7 @@ def outlook(
     now: datetime,
     until: datetime,
     *,
-    lessons: Lessons | None = None,
+    lessons: Calibration | None = None,
     known_at: datetime | None = None,
     days: int = 28,
 ) -> Series | None:
@@ -52,8 +52,8 @@ def outlook(
     values, kinds = _as_told(seen, starts_s)
     if all(kind is Kind.MEASURED for kind in kinds):
         return _series(told, (starts_s, ends_s, values), values, kinds)  # nothing can temper what was measured
-    learned = lessons or Lessons()
-    paths = Past.of(past, learned, now, days).paths(starts_s, step_s, values)
+    learned = lessons or Calibration()
+    paths = MeasuredPast.of(past, learned, now, days).paths(starts_s, step_s, values)
     leads_s = np.maximum(0.0, starts_s + step_s / 2 - (known_at or now).timestamp())
     expected = _expected(paths, weights_at(leads_s, learned.weights), kinds, starts_s)
     if np.isnan(expected).any():
@@ -120,7 +120,7 @@ def _as_told(seen: Series | None, starts_s: Floats) -> tuple[Floats, list[Kind]]
     return values, kinds
 
 
-def _expected(paths: Paths, weights: Floats, kinds: list[Kind], starts_s: Floats) -> Floats:
+def _expected(paths: Departures, weights: Floats, kinds: list[Kind], starts_s: Floats) -> Floats:
     """Return normal plus departure, or what was told where there is no normal; NaN where there is neither."""
     departures, silent = paths.departures(weights), np.isnan(paths.told)
     blended = np.isfinite(departures)

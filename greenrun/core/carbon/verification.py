@@ -32,7 +32,7 @@ MISSING_SAVING = "starting at once was always the best"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quality:
+class ForecastScores:
     """How `issues` forecasts turned out from `lead_h[0]` to `lead_h[1]` hours ahead, over `hours` that were measured.
 
     `bias_g_per_kwh` is forecast minus measured. `rank_correlation` is Spearman's, of the hours of one issue with one
@@ -51,7 +51,7 @@ class Quality:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def judge(issues: Sequence[Forecast], measured: Series | None, now: datetime) -> tuple[Quality, ...]:
+def verify(issues: Sequence[Forecast], measured: Series | None, now: datetime) -> tuple[ForecastScores, ...]:
     """Return the quality of one series' forecasts at each lead time of `LEADS_H`, and over the day ahead (`DAY_H`).
 
     Slots of an issue that it calls measured are not judged, nor hours after `now` or of which a part is not known.
@@ -69,7 +69,7 @@ def judge(issues: Sequence[Forecast], measured: Series | None, now: datetime) ->
     return tuple(_quality(lead_h, told[:, slice(*lead_h)], truth[:, slice(*lead_h)]) for lead_h in (*LEADS_H, DAY_H))
 
 
-def misses(issues: Sequence[Forecast], measured: Series, start_s: float, end_s: float) -> dict[int, Floats]:
+def absolute_errors(issues: Sequence[Forecast], measured: Series, start_s: float, end_s: float) -> dict[int, Floats]:
     """Return how far off, in g/kWh, forecasts were of the full hours from `start_s` to `end_s`, by horizon in hours.
 
     Of each hour counts the last forecast of the same question that was known that long before it began. Hours that
@@ -89,7 +89,7 @@ def misses(issues: Sequence[Forecast], measured: Series, start_s: float, end_s: 
 
 
 def captured(told: Floats, truth: Floats) -> float | None:
-    """Return the share of the perfect-foresight saving that is had by following `told`, as `Quality` explains.
+    """Return the share of the perfect-foresight saving that is had by following `told`, as `ForecastScores` explains.
 
     Both have shape (issues, 24), in g/kWh, without NaN. Of windows told alike the first is taken. None: nothing could
     be saved.
@@ -110,7 +110,7 @@ def rank_correlations(told: Floats, truth: Floats) -> Floats:
     return found
 
 
-def _quality(lead_h: tuple[int, int], told: Floats, truth: Floats) -> Quality:
+def _quality(lead_h: tuple[int, int], told: Floats, truth: Floats) -> ForecastScores:
     known = np.isfinite(told)
     issues, hours = int(known.any(axis=1).sum()), int(known.sum())
     if issues < ENOUGH:
@@ -121,7 +121,7 @@ def _quality(lead_h: tuple[int, int], told: Floats, truth: Floats) -> Quality:
         "rank_correlation": _rank_correlation(told[whole], truth[whole]),
         "captured_ratio": _captured(lead_h, told[whole], truth[whole]),
     }
-    return Quality(
+    return ForecastScores(
         lead_h=lead_h,
         issues=issues,
         hours=hours,
@@ -147,9 +147,9 @@ def _captured(lead_h: tuple[int, int], told: Floats, truth: Floats) -> float | s
     return MISSING_SAVING if share is None else share
 
 
-def _unknown(lead_h: tuple[int, int], issues: int, hours: int, why: str) -> Quality:
+def _unknown(lead_h: tuple[int, int], issues: int, hours: int, why: str) -> ForecastScores:
     names = ("mean_absolute_error_g_per_kwh", "bias_g_per_kwh", "rank_correlation", "captured_ratio")
-    return Quality(lead_h=lead_h, issues=issues, hours=hours, missing=dict.fromkeys(names, why))
+    return ForecastScores(lead_h=lead_h, issues=issues, hours=hours, missing=dict.fromkeys(names, why))
 
 
 def _too_few(issues: int) -> str:

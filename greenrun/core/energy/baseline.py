@@ -24,7 +24,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class BaselineInterval:
     """When a run would have been: `[start, end)`."""
 
     start: datetime
@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stint:
+class EndedRun:
     """A run that ended; its first `loads` went by on loading what an interruption had saved."""
 
     start: datetime
@@ -46,7 +46,7 @@ class Stint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Settled:
+class SettledSlices:
     """The slices of a run as arrays of shape (n,): their ids, when (epoch seconds), facility energy, settled grams.
 
     `series_index` points into `series`: what settled each. What is not known is NaN.
@@ -75,14 +75,14 @@ class Comparable:
 
     run_id: int
     resumes: datetime
-    place: Place
-    slices: Settled
+    interval: BaselineInterval
+    slices: SettledSlices
     is_whole: bool = True
 
     @property
     def moved_s(self) -> float:
         """How much later it would have been, in seconds: 0 or less."""
-        return (self.place.start - self.resumes).total_seconds()
+        return (self.interval.start - self.resumes).total_seconds()
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -99,14 +99,14 @@ class Compared:
     """
 
     run_id: int
-    slices: Settled
+    slices: SettledSlices
     intensities: Floats | None = None
     grams: Floats | None = None
     kinds: tuple[Kind | None, ...] = ()
     why: str | None = None
 
 
-def place(stint: Stint, ready: datetime, held: Iterable[Place]) -> Place:
+def baseline_interval(stint: EndedRun, ready: datetime, held: Iterable[BaselineInterval]) -> BaselineInterval:
     """Return the earliest place from `ready` on at which a run meets none of `held`, and never one after the truth.
 
     `held` are the places of those that started before it on any of its GPUs.
@@ -117,7 +117,7 @@ def place(stint: Stint, ready: datetime, held: Iterable[Place]) -> Place:
             break
         at = max(at, other.end)
     at = min(at, stint.start)  # later only where the clock was set back
-    return Place(start=at, end=at + length)
+    return BaselineInterval(start=at, end=at + length)
 
 
 def compare(run: Comparable, measured: Mapping[SeriesId, Series]) -> Compared:

@@ -86,7 +86,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class Telemetry:
     """What a device last told beside its energy; what is None was not told, which is never 0.
 
     `power_limit_w` is what it is kept below now, `utilization` (0 to 1) in what part of the last second it was busy.
@@ -104,14 +104,14 @@ class DeviceHealth:
     """How well a device can be read: whether it was lately, and what went wrong since its meter was opened.
 
     `gap_s` adds up the seconds in which it was not read; `troubles` counts what was wrong with what was, by cause.
-    `vitals` are those of the last seconds; older ones are not known any more.
+    `telemetry` are those of the last seconds; older ones are not known any more.
     """
 
     device: str
     is_up: bool
     gap_s: float = 0.0
     troubles: Mapping[str, int] = field(default_factory=dict)
-    vitals: Vitals = field(default_factory=Vitals)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

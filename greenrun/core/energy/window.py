@@ -15,7 +15,7 @@ GAP_S = 2.5  # a longer pause between two readings was not watched, as the meter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class WindowEnergy:
     """What a device used over a window. `energy_j` is None, for a `reason`, where any part of it is unknown.
 
     `pieces` are its slices in time order, without a hole; `gap_s` adds up the seconds in which it was not read.
@@ -29,7 +29,7 @@ class Used:
     reason: str | None = None
 
 
-def counted(uses: Sequence[Used]) -> list[Used]:
+def counted(uses: Sequence[WindowEnergy]) -> list[WindowEnergy]:
     """Return the devices whose energy adds up: what another one tells with its own is not added to that.
 
     Nor is a meter at the plug, which holds the others, unless it is alone.
@@ -39,13 +39,13 @@ def counted(uses: Sequence[Used]) -> list[Used]:
     return [use for use in apart if use.device.kind is not Component.EXTERNAL] or apart
 
 
-def total_j(uses: Sequence[Used]) -> float | None:
+def total_j(uses: Sequence[WindowEnergy]) -> float | None:
     """Return the sum of what these devices used; None when there are none, or what any of them used is unknown."""
     known = [use.energy_j for use in uses if use.energy_j is not None]
     return fsum(known) if known and len(known) == len(uses) else None
 
 
-class Watch:
+class DeviceWindow:
     """One device from the instant `start` on. Let it hear the first reading before then, and `fold` from time to time.
 
     Readings come in time order; those that it has heard already are passed over. A pause between two of them that is
@@ -78,7 +78,7 @@ class Watch:
         self._pieces += pieces
         self._ahead = [reading for reading in self._ahead if self._mark is None or reading.at > self._mark.at]
 
-    def used(self, end: datetime) -> Used:
+    def used(self, end: datetime) -> WindowEnergy:
         """Return what was used from the start to `end`, which is not before what was folded; changes nothing."""
         if end <= self._start or (self._mark is not None and self._mark.at > end):
             return self.nothing()
@@ -91,7 +91,7 @@ class Watch:
         is_known = bool(whole) and len(energies) == len(whole)
         if is_known and self.device.kind is Component.EXTERNAL and not any(energies):
             whole, is_known = tuple(self._unread((self._start, end))), False  # what is behind a plug uses something
-        return Used(
+        return WindowEnergy(
             device=self.device,
             energy_j=fsum(energies) if is_known else None,
             quality=worst(piece.quality for piece in whole) if is_known else Quality.UNKNOWN,
@@ -100,10 +100,12 @@ class Watch:
             reason=None if is_known else _reason(self.device, known, head, tail),
         )
 
-    def nothing(self) -> Used:
+    def nothing(self) -> WindowEnergy:
         """Return that what was used is unknown, since times do not compare."""
         why = "no time has passed, or the clock was set back meanwhile"
-        return Used(device=self.device, energy_j=None, quality=Quality.UNKNOWN, gap_s=0.0, pieces=(), reason=why)
+        return WindowEnergy(
+            device=self.device, energy_j=None, quality=Quality.UNKNOWN, gap_s=0.0, pieces=(), reason=why
+        )
 
     def _cut(self, through: datetime, *edges: datetime) -> tuple[list[Slice], Mark | None]:
         """Cut what was heard after the mark, and drop what was used before the start."""

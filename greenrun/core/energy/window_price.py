@@ -14,7 +14,7 @@ _LEAST_CERTAIN_FIRST = (Kind.ESTIMATED, Kind.FORECAST, Kind.MEASURED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Emitted:
+class WindowEmissions:
     """What was emitted, in g CO2e (facility energy, PUE included), by which mean intensity over the energy.
 
     `kind` is the least certain that is in it, `kinds` the part of the energy (of the time, where the energy is
@@ -28,7 +28,9 @@ class Emitted:
     kinds: Mapping[Kind, float] = field(default_factory=dict)
 
 
-def emitted(pieces: Sequence[Slice], series: Series, start: datetime, end: datetime, pue: float) -> Emitted | None:
+def price_window(
+    pieces: Sequence[Slice], series: Series, start: datetime, end: datetime, pue: float
+) -> WindowEmissions | None:
     """Price slices of `[start, end)` with a series; None unless it wholly covers that time.
 
     Without any slice it tells the intensity alone.
@@ -37,7 +39,7 @@ def emitted(pieces: Sequence[Slice], series: Series, start: datetime, end: datet
     if mean is None or first is None:
         return None
     if not pieces:
-        return Emitted(emissions_g=None, g_per_kwh=mean, kind=first, series=series.id, kinds={first: 1.0})
+        return WindowEmissions(emissions_g=None, g_per_kwh=mean, kind=first, series=series.id, kinds={first: 1.0})
     rows = [(piece, price(piece, series, pue)) for piece in pieces]
     if any(priced.intensity_g_per_kwh is None for _, priced in rows):
         return None
@@ -48,7 +50,7 @@ def emitted(pieces: Sequence[Slice], series: Series, start: datetime, end: datet
         weights = [_seconds(piece) for piece, _ in rows]
     kinds = _shares(rows, weights)
     means = (weight * (priced.intensity_g_per_kwh or 0.0) for weight, (_, priced) in zip(weights, rows, strict=True))
-    return Emitted(
+    return WindowEmissions(
         emissions_g=fsum(grams) if is_known else None,
         g_per_kwh=fsum(means) / fsum(weights) if is_known else mean,
         kind=min(kinds, key=_LEAST_CERTAIN_FIRST.index),

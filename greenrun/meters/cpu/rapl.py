@@ -13,7 +13,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import Ledger, Standing, fresh
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
@@ -109,7 +109,7 @@ class RaplBackend:
         """Return what was wrong with each device's readings so far: how often, by cause."""
         return {each.device.id: dict(each.troubles) for each in self._metered}
 
-    def vitals(self) -> Mapping[str, Vitals]:
+    def telemetry(self) -> Mapping[str, Telemetry]:
         """Return none: it tells nothing but energy."""
         return {}
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import uuid4
 
-from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.meters.history import SET_BACK
 
 
@@ -115,7 +115,7 @@ class WattsBackend:
         self._counters = counters
         self._session = uuid4().hex
         self._sampled = False
-        self._vitals: dict[str, Vitals] = {}
+        self._telemetry: dict[str, Telemetry] = {}
 
     def sample(self) -> list[Reading] | None:
         """Return a reading of each device now and at each change of its load since the last sample, in time order.
@@ -128,7 +128,7 @@ class WattsBackend:
             return None
         readings = [reading for device in self.devices for reading in self._read(device, load.get(device.id, ()), now)]
         emulated = [device.id for device in self.devices if device.emulated]
-        self._vitals = {device: self._look(load.get(device, ()), now) for device in emulated}
+        self._telemetry = {device: self._look(load.get(device, ()), now) for device in emulated}
         self._sampled = True
         self._counters.keep(self._counters.charges)
         return sorted(readings, key=lambda reading: reading.at)
@@ -137,14 +137,14 @@ class WattsBackend:
         """Return none: nothing can be wrong with what is computed."""
         return {}
 
-    def vitals(self) -> Mapping[str, Vitals]:
+    def telemetry(self) -> Mapping[str, Telemetry]:
         """Return what emulated devices told since this was last asked."""
-        told, self._vitals = self._vitals, {}
+        told, self._telemetry = self._telemetry, {}
         return told
 
-    def _look(self, spans: Sequence[Span], now: datetime) -> Vitals:
+    def _look(self, spans: Sequence[Span], now: datetime) -> Telemetry:
         is_busy = _is_busy(spans, now)
-        return Vitals(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
+        return Telemetry(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
 
     def _read(self, device: Device, spans: Sequence[Span], now: datetime) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))

@@ -15,7 +15,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import Ledger, Standing, fresh
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
@@ -96,7 +96,7 @@ class ExternalBackend:
         with self._lock:
             return {self.devices[0].id: dict(self._troubles)}
 
-    def vitals(self) -> Mapping[str, Vitals]:
+    def telemetry(self) -> Mapping[str, Telemetry]:
         """Return none: it tells nothing but energy."""
         return {}
 

@@ -1,4 +1,4 @@
-"""AMD's library as the meter asks it: one GPU's counter, power and vitals, and its refusals as sentences.
+"""AMD's library as the meter asks it: one GPU's counter, power and telemetry, and its refusals as sentences.
 
 A card of two dies, or a GPU split into partitions, is several GPUs to programs and one to its counter, which is that of
 the first. The others say 0 of themselves: that is no energy, so they are never read, and their model says whose it is.
@@ -12,7 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from greenrun.core.energy.model import Device, Vitals
+from greenrun.core.energy.model import Device, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
 
@@ -55,11 +55,11 @@ class Amd:
         powers_w = (_number(told.get(name)) for name in _POWERS)
         return next((power_w for power_w in powers_w if 0 < power_w < HIGHEST_TOLD_W), None)
 
-    def vitals(self, power_w: float | None) -> Vitals:
+    def telemetry(self, power_w: float | None) -> Telemetry:
         """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
         busy = self._ask(self.library.amdsmi_get_gpu_activity).get("gfx_activity")
         used = self._ask(self.library.amdsmi_get_gpu_vram_usage).get("vram_used")
-        return Vitals(
+        return Telemetry(
             power_w=power_w,
             power_limit_w=_limit_w(self._ask(self.library.amdsmi_get_power_cap_info), "power_cap"),
             utilization=min(1.0, busy / 100) if isinstance(busy, int | float) else None,

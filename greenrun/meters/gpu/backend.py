@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from greenrun.clock import utc_now
 from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import Ledger, Standing, fresh
 from greenrun.meters.gpu import nvidia
@@ -41,9 +41,9 @@ class _Board:
     counted: Standing | None = None  # where its counter stood when that was last believed
     qualities: list[Quality] = field(default_factory=list)  # of every step since the last reading was told
     power_w: float | None = None
-    vitals: Vitals = field(default_factory=Vitals)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     looked_at_s: float | None = None
-    is_news: bool = False  # whether these vitals were not asked for yet
+    is_news: bool = False  # whether these telemetry were not asked for yet
     used: list[float] = field(default_factory=list)  # its utilisation at each look since the last reading was told
     told_at_s: float | None = None
 
@@ -120,19 +120,19 @@ class NvmlBackend:
             for board in self._boards
         }
 
-    def vitals(self) -> Mapping[str, Vitals]:
+    def telemetry(self) -> Mapping[str, Telemetry]:
         """Return what boards told beside their energy since this was last asked, once a second at most."""
         news = [board for board in self._boards if board.is_news]
         for board in news:
             board.is_news = False
-        return {board.gpu.device.id: board.vitals for board in news}
+        return {board.gpu.device.id: board.telemetry for board in news}
 
     def _look(self, board: _Board) -> None:
         now_s = self._clock()
         if board.looked_at_s is not None and now_s - board.looked_at_s < LOOK_S:
             return
-        board.vitals, board.looked_at_s, board.is_news = board.gpu.vitals(board.power_w), now_s, True
-        board.used += [] if board.vitals.utilization is None else [board.vitals.utilization]
+        board.telemetry, board.looked_at_s, board.is_news = board.gpu.telemetry(board.power_w), now_s, True
+        board.used += [] if board.telemetry.utilization is None else [board.telemetry.utilization]
 
     def _advance(self, board: _Board) -> bool:
         """Read a board once; tell whether it said anything."""
@@ -178,7 +178,7 @@ class NvmlBackend:
         used, board.used, board.told_at_s = board.used, [], now_s
         if before_s is None or now_s - before_s > GAP_S:
             return None
-        return sum(used) / len(used) if used else board.vitals.utilization
+        return sum(used) / len(used) if used else board.telemetry.utilization
 
     def _keep(self) -> None:
         now = {board.gpu.device.id: board.standing for board in self._boards}

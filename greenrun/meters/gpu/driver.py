@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from greenrun.core.energy.model import Device, Vitals
+from greenrun.core.energy.model import Device, Telemetry
 
 
 class Gpu(Protocol):
@@ -26,7 +26,7 @@ class Gpu(Protocol):
     def power_w(self) -> float | None:
         """Return what it draws in W; None when it cannot be asked now."""
 
-    def vitals(self, power_w: float | None) -> Vitals:
+    def telemetry(self, power_w: float | None) -> Telemetry:
         """Return what it says of itself now, beside the power that was just read; None for what it does not say.
 
         Asked once a second. Which processes run is never asked: that may keep a driver busy for milliseconds.

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.energy.model import Device, DeviceHealth, Reading, Vitals
+from greenrun.core.energy.model import Device, DeviceHealth, Reading, Telemetry
 from greenrun.meters.gpu.accumulator import GAP_S
 
 UP_S = 5.0  # a device that was not read for longer is down
-VITALS_S = 10.0  # ... and what it told beside its energy is not known any more after this
+TELEMETRY_S = 10.0  # ... and what it told beside its energy is not known any more after this
 
 
 class Wellness:
@@ -18,7 +18,7 @@ class Wellness:
         self._devices = [device.id for device in devices]
         self._heard: dict[str, tuple[datetime, float]] = {}
         self._gap_s = dict.fromkeys(self._devices, 0.0)
-        self._vitals: dict[str, tuple[Vitals, float]] = {}
+        self._telemetry: dict[str, tuple[Telemetry, float]] = {}
         self._before: dict[str, Counter[str]] = {device: Counter() for device in self._devices}  # of ended processes
         self._present: Mapping[str, Mapping[str, int]] = {}
 
@@ -31,9 +31,9 @@ class Wellness:
                 self._gap_s[reading.device] += pause_s
             self._heard[reading.device] = reading.at, now_s
 
-    def note(self, vitals: Mapping[str, Vitals], now_s: float) -> None:
+    def note(self, telemetry: Mapping[str, Telemetry], now_s: float) -> None:
         """Note what devices told beside their energy at `now_s` of the monotonic clock."""
-        self._vitals |= {device: (told, now_s) for device, told in vitals.items() if device in self._before}
+        self._telemetry |= {device: (told, now_s) for device, told in telemetry.items() if device in self._before}
 
     def count(self, troubles: Mapping[str, Mapping[str, int]]) -> None:
         """Note what the present process has counted so far."""
@@ -51,7 +51,7 @@ class Wellness:
 
     def _device(self, device: str, now_s: float) -> DeviceHealth:
         _, heard_s = self._heard.get(device, (None, None))
-        vitals, told_s = self._vitals.get(device, (Vitals(), now_s))
+        telemetry, told_s = self._telemetry.get(device, (Telemetry(), now_s))
         troubles = dict(self._before[device])
         for cause, count in self._present.get(device, {}).items():
             troubles[cause] = troubles.get(cause, 0) + count
@@ -60,5 +60,5 @@ class Wellness:
             is_up=heard_s is not None and now_s - heard_s <= UP_S,
             gap_s=self._gap_s[device],
             troubles=troubles,
-            vitals=vitals if now_s - told_s <= VITALS_S else Vitals(),
+            telemetry=telemetry if now_s - told_s <= TELEMETRY_S else Telemetry(),
         )

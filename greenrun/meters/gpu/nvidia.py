@@ -1,4 +1,4 @@
-"""NVIDIA's library as the meter asks it: one board's counter, power and vitals, and its refusals as sentences."""
+"""NVIDIA's library as the meter asks it: one board's counter, power and telemetry, and its refusals as sentences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from greenrun.core.energy.model import Device, Vitals
+from greenrun.core.energy.model import Device, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
 
@@ -54,12 +54,12 @@ class Nvidia:
         told_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
         return None if told_mw is None else told_mw / 1000
 
-    def vitals(self, power_w: float | None) -> Vitals:
+    def telemetry(self, power_w: float | None) -> Telemetry:
         """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
         limit_mw = self._ask(pynvml.nvmlDeviceGetEnforcedPowerLimit)
         used = self._ask(pynvml.nvmlDeviceGetUtilizationRates)
         memory = self._ask(pynvml.nvmlDeviceGetMemoryInfo)
-        return Vitals(
+        return Telemetry(
             power_w=power_w or None,  # a running board draws something
             power_limit_w=None if limit_mw is None else limit_mw / 1000,
             utilization=None if used is None else used.gpu / 100,

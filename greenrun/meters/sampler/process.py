@@ -96,7 +96,7 @@ def _sample(backend: Backend, poke: int) -> Message | None:
         return Message(trouble=str(exc), poke=poke)
     if readings is None:
         return None
-    return Message(readings=tuple(readings), poke=poke, vitals=backend.vitals())
+    return Message(readings=tuple(readings), poke=poke, telemetry=backend.telemetry())
 
 
 def _say(message: Message) -> None:

@@ -172,7 +172,7 @@ class Sampler:
                 self._wellness.hear(readings, self._heard_at)
             if message.troubles is not None:
                 self._wellness.count(message.troubles)
-            self._wellness.note(message.vitals, monotonic())
+            self._wellness.note(message.telemetry, monotonic())
             self._pokes.answer(message.poke, monotonic())
             self._news.notify_all()
 

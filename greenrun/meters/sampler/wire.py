@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
 from greenrun.meters.sampler.packing import packed
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
@@ -28,7 +28,7 @@ class Message:
 
     `poke` is the last poke that the readings are later than; `trouble` says why there are no readings. `troubles`
     counts by device and cause what was wrong with readings, since the process began; None: what was said last holds.
-    `vitals` is what devices told anew beside their energy.
+    `telemetry` is what devices told anew beside their energy.
     """
 
     devices: tuple[Device, ...] | None = None
@@ -37,7 +37,7 @@ class Message:
     poke: int = 0
     trouble: str | None = None
     troubles: Mapping[str, Mapping[str, int]] | None = None
-    vitals: Mapping[str, Vitals] = field(default_factory=dict)
+    telemetry: Mapping[str, Telemetry] = field(default_factory=dict)
 
 
 def pack_request(request: Request) -> str:
@@ -90,7 +90,7 @@ def unpack(line: bytes) -> Message:
             poke=fields["poke"],
             trouble=fields["trouble"],
             troubles=fields["troubles"],
-            vitals={device: Vitals(**told) for device, told in fields["vitals"].items()},
+            telemetry={device: Telemetry(**told) for device, told in fields["telemetry"].items()},
         )
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from greenrun.core.carbon.blend import EVEN, Lessons
-from greenrun.core.carbon.calibration import MEMORY, issues_of, learn
+from greenrun.core.carbon.blend import EVEN, Calibration
+from greenrun.core.carbon.calibration import MEMORY, calibrate, issues_of
 from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series
 from tests.core.build import GRID, T0
 from tests.core.hours import DAY, HOUR
@@ -30,8 +30,8 @@ def series(values: Floats, kind: Kind = Kind.MEASURED, start: datetime = START) 
     return Series(GRID, starts_s, starts_s + 3600.0, values, (kind,) * len(values))
 
 
-def lessons(measured: Floats, forecast: Floats, now: datetime = T0) -> Lessons:
-    return learn(issues_of(series(forecast, Kind.FORECAST), now), series(measured), now)
+def lessons(measured: Floats, forecast: Floats, now: datetime = T0) -> Calibration:
+    return calibrate(issues_of(series(forecast, Kind.FORECAST), now), series(measured), now)
 
 
 def test_a_forecast_that_is_right_is_followed_and_one_that_is_noise_is_not() -> None:
@@ -49,7 +49,7 @@ def test_each_lead_time_has_its_own_weight() -> None:
         for hour in range(28 * 24, HOURS - 24, 6)
         for at in [START + hour * HOUR]
     ]
-    learned = learn(issues, series(truth), T0).weights
+    learned = calibrate(issues, series(truth), T0).weights
     assert min(learned[:2]) > 0.6
     assert learned[2] < 0.4
 
@@ -62,10 +62,10 @@ def test_the_blend_is_even_until_two_weeks_of_forecasts_are_over() -> None:
     early = START + 20 * DAY
     measured, forecast = series(windy()), series(windy(), Kind.FORECAST)
     few = [issue for issue in issues_of(forecast, early) if issue.known_at > early - 13 * DAY]
-    assert learn(few, measured, early).weights == (EVEN,) * 4
-    assert learn(issues_of(forecast, early), measured, early).weights != (EVEN,) * 4
-    assert learn([], measured, early).weights == (EVEN,) * 4
-    assert learn([], measured, early).errors is None
+    assert calibrate(few, measured, early).weights == (EVEN,) * 4
+    assert calibrate(issues_of(forecast, early), measured, early).weights != (EVEN,) * 4
+    assert calibrate([], measured, early).weights == (EVEN,) * 4
+    assert calibrate([], measured, early).errors is None
 
 
 def test_errors_are_measured_minus_forecast_slot_by_slot() -> None:
@@ -83,7 +83,7 @@ def test_the_last_issue_made_six_hours_before_a_slot_tells_its_error() -> None:
         Forecast(series=series(np.full(30, said), Kind.FORECAST, at), fetched_at=at)
         for said, at in ((90.0, T0 - DAY), (80.0, T0 - 12 * HOUR))
     ]
-    errors = learn(issues, truth, T0).errors
+    errors = calibrate(issues, truth, T0).errors
     assert errors is not None
     assert [errors.at(T0 - ago * HOUR) for ago in (18, 7, 6, 1)] == [10.0, 10.0, 20.0, 20.0]
     assert errors.at(T0 - 19 * HOUR) is None
@@ -97,15 +97,15 @@ def test_nothing_is_learned_from_what_comes_later() -> None:
     other[known:] = 777.0
     issues = issues_of(series(forecast, Kind.FORECAST), T0)
     rows = [
-        learn(issues, series(windy()), now),
-        learn(issues, series(other), now),
-        learn([issue for issue in issues if issue.known_at <= now], series(windy()[:known]), now),
+        calibrate(issues, series(windy()), now),
+        calibrate(issues, series(other), now),
+        calibrate([issue for issue in issues if issue.known_at <= now], series(windy()[:known]), now),
     ]
     assert rows[0].weights == rows[1].weights == rows[2].weights
     assert [_errors(row) for row in rows[1:]] == [_errors(rows[0])] * 2
 
 
-def _errors(row: Lessons) -> Sequence[float]:
+def _errors(row: Calibration) -> Sequence[float]:
     assert row.errors is not None
     return row.errors.values.tolist()  # type: ignore[no-any-return]
 
@@ -123,5 +123,5 @@ def test_holes_and_issues_of_odd_lengths_are_left_out() -> None:
     keep = np.ones(HOURS, bool)
     keep[-10 * 24 : -9 * 24] = False
     holed = Series(GRID, measured.starts_s[keep], measured.ends_s[keep], measured.values[keep], measured.kinds[24:])
-    learned = learn(issues_of(series(windy(), Kind.FORECAST), T0), holed, T0)
+    learned = calibrate(issues_of(series(windy(), Kind.FORECAST), T0), holed, T0)
     assert min(learned.weights) > EVEN

@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.carbon.fallback import AHEAD, DISTRUSTED_AFTER, Ageing, Standing, Word, heard, stand
-from greenrun.core.carbon.intensity import Forecast, Kind, Rung, Series, SeriesId, slots_of
+from greenrun.core.carbon.fallback import (
+    AHEAD,
+    EXPIRED_AFTER,
+    ActiveForecast,
+    ReceivedForecast,
+    StalenessRules,
+    add_received,
+    choose_active,
+)
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
 from tests.core.hours import HOUR
 from tests.world import T0
 
-AGEING = Ageing(stale_after=2 * HOUR)
+AGEING = StalenessRules(stale_after=2 * HOUR)
 NOTHING = "and too little was measured, so jobs start as soon as GPUs are free"
-LADDER = (Rung.FRESH, Rung.STALE, Rung.CLIMATOLOGY, Rung.STATIC, Rung.NONE)
+LEVELS = (FallbackLevel.FRESH, FallbackLevel.STALE, FallbackLevel.CLIMATOLOGY, FallbackLevel.STATIC, FallbackLevel.NONE)
 
 
 def series(begin: float, hours: float, value: float = 100.0, provider: str = "uk") -> Series:
@@ -23,58 +31,66 @@ def series(begin: float, hours: float, value: float = 100.0, provider: str = "uk
     return Series.of(SeriesId(provider=provider, zone="GB"), slots_of(starts, values, HOUR / 2, Kind.FORECAST))
 
 
-def told(at: float, hours: float, *, provider: str = "uk", rung: Rung = Rung.FRESH, **own: float) -> Forecast:
+def told(
+    at: float, hours: float, *, provider: str = "uk", fallback_level: FallbackLevel = FallbackLevel.FRESH, **own: float
+) -> Forecast:
     """What a provider says `at` hours after T0 of the hours from then on."""
     whole = series(own.pop("begin", at), hours, provider=provider, **own)
-    return Forecast(series=whole, fetched_at=T0 + timedelta(hours=at), rung=rung)
+    return Forecast(series=whole, fetched_at=T0 + timedelta(hours=at), fallback_level=fallback_level)
 
 
-def word(at: float, hours: float, **own: object) -> Word:
-    """The same as a word that is known since then."""
-    return Word(forecast=told(at, hours, **own), since=T0 + timedelta(hours=at))  # type: ignore[arg-type]
+def received(at: float, hours: float, **own: object) -> ReceivedForecast:
+    """The same, known since then."""
+    return ReceivedForecast(forecast=told(at, hours, **own), since=T0 + timedelta(hours=at))  # type: ignore[arg-type]
 
 
-def at(now: float, *words: Word, has_past: bool = False, ageing: Ageing = AGEING) -> Standing:
+def at(now: float, *rows: ReceivedForecast, has_past: bool = False, ageing: StalenessRules = AGEING) -> ActiveForecast:
     """What is gone by `now` hours after T0."""
     usual = series(now, 48, provider="uk+climatology") if has_past else None
-    return stand(words, T0 + timedelta(hours=now), ageing, lambda: usual)
+    return choose_active(rows, T0 + timedelta(hours=now), ageing, lambda: usual)
 
 
-words = st.builds(
-    word,
+received_forecasts = st.builds(
+    received,
     st.floats(-60, 0).map(lambda hours: round(2 * hours) / 2),
     st.sampled_from([0.5, 3.0, 6.0, 12.0, 40.0]),
     provider=st.sampled_from(["a", "b", "c"]),
-    rung=st.sampled_from([Rung.FRESH, Rung.STATIC]),
+    fallback_level=st.sampled_from([FallbackLevel.FRESH, FallbackLevel.STATIC]),
 )
 
 
-@given(st.lists(words, max_size=5), st.booleans())
-def test_the_rung_is_the_highest_that_there_is_something_for(known: list[Word], has_past: bool) -> None:
+@given(st.lists(received_forecasts, max_size=5), st.booleans())
+def test_the_level_is_the_first_that_there_is_something_for(known: list[ReceivedForecast], has_past: bool) -> None:
     present = [row for row in known if row.end > T0]
-    ages = [row.age(T0) for row in present if row.forecast.rung is Rung.FRESH]
+    ages = [row.age(T0) for row in present if row.forecast.fallback_level is FallbackLevel.FRESH]
     possible = {
-        Rung.FRESH: any(age <= 2 * HOUR for age in ages),
-        Rung.STALE: any(age <= DISTRUSTED_AFTER for age in ages),
-        Rung.CLIMATOLOGY: has_past,
-        Rung.STATIC: any(row.forecast.rung is Rung.STATIC for row in present),
-        Rung.NONE: True,
+        FallbackLevel.FRESH: any(age <= 2 * HOUR for age in ages),
+        FallbackLevel.STALE: any(age <= EXPIRED_AFTER for age in ages),
+        FallbackLevel.CLIMATOLOGY: has_past,
+        FallbackLevel.STATIC: any(row.forecast.fallback_level is FallbackLevel.STATIC for row in present),
+        FallbackLevel.NONE: True,
     }
     chosen = at(0, *known, has_past=has_past)
-    assert chosen.rung is next(rung for rung in LADDER if possible[rung])
-    assert (chosen.forecast is None) == (chosen.rung is Rung.NONE)
-    assert (chosen.since is None) == (chosen.rung not in (Rung.FRESH, Rung.STALE))
+    assert chosen.fallback_level is next(level for level in LEVELS if possible[level])
+    assert (chosen.forecast is None) == (chosen.fallback_level is FallbackLevel.NONE)
+    assert (chosen.since is None) == (chosen.fallback_level not in (FallbackLevel.FRESH, FallbackLevel.STALE))
     if chosen.forecast is not None:
-        assert chosen.forecast.rung is chosen.rung
+        assert chosen.forecast.fallback_level is chosen.fallback_level
         assert chosen.forecast.series.end is not None
         assert chosen.forecast.series.end > T0
     assert chosen.why
     assert "\n" not in chosen.why
 
 
-@given(st.lists(words, min_size=1, max_size=5))
-def test_of_fresh_forecasts_the_first_that_covers_is_chosen_or_else_one_that_tells_most(known: list[Word]) -> None:
-    fresh = [row for row in known if row.forecast.rung is Rung.FRESH and row.end > T0 and row.age(T0) <= 2 * HOUR]
+@given(st.lists(received_forecasts, min_size=1, max_size=5))
+def test_of_fresh_forecasts_the_first_that_covers_is_chosen_or_else_one_that_tells_most(
+    known: list[ReceivedForecast],
+) -> None:
+    fresh = [
+        row
+        for row in known
+        if row.forecast.fallback_level is FallbackLevel.FRESH and row.end > T0 and row.age(T0) <= 2 * HOUR
+    ]
     chosen = at(0, *known)
     if not fresh:
         return
@@ -87,56 +103,56 @@ def test_of_fresh_forecasts_the_first_that_covers_is_chosen_or_else_one_that_tel
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), min_size=1, max_size=20))
 def test_a_frozen_source_grows_older_however_often_it_is_asked(rounds: list[tuple[float, bool]]) -> None:
     """The same values, cut where each answer begins, and now and then shorter: known since the first."""
-    known: tuple[Word, ...] = heard((), told(0, 48), AGEING)
+    known: tuple[ReceivedForecast, ...] = add_received((), told(0, 48), AGEING)
     now = 0.0
     for later, is_short in rounds:
         now = min(47.0, round(2 * (now + later)) / 2)
-        known = heard(known, told(now, (48 - now) / (2 if is_short else 1)), AGEING)
+        known = add_received(known, told(now, (48 - now) / (2 if is_short else 1)), AGEING)
         assert {row.since for row in known} == {T0}
 
 
 @pytest.mark.parametrize(("more", "value"), [(0.5, 100.0), (0.0, 101.0)], ids=["a later end", "another value"])
 def test_news_makes_a_source_young_again(more: float, value: float) -> None:
-    known = heard((), told(0, 48), AGEING)
-    known = heard(known, told(5, 43 + more, value=value), AGEING)
+    known = add_received((), told(0, 48), AGEING)
+    known = add_received(known, told(5, 43 + more, value=value), AGEING)
     assert known[0].since == T0 + 5 * HOUR
 
 
 def test_a_forecast_is_as_old_as_its_source_says() -> None:
     issued = Forecast(series=series(5, 40), fetched_at=T0 + 5 * HOUR, issued_at=T0 + 3 * HOUR)
-    assert heard((), issued, AGEING)[0].since == T0 + 3 * HOUR
+    assert add_received((), issued, AGEING)[0].since == T0 + 3 * HOUR
 
 
 def test_what_a_file_says_that_somebody_answers_for_holds_as_long_as_it_can_be_read() -> None:
-    ageing = Ageing(stale_after=2 * HOUR, statements=frozenset({"uk"}))
-    known = heard(heard((), told(0, 96), ageing), told(50, 46), ageing)
-    assert at(51, *known, ageing=ageing).rung is Rung.FRESH
+    ageing = StalenessRules(stale_after=2 * HOUR, statements=frozenset({"uk"}))
+    known = add_received(add_received((), told(0, 96), ageing), told(50, 46), ageing)
+    assert at(51, *known, ageing=ageing).fallback_level is FallbackLevel.FRESH
 
 
 def test_nothing_ages_in_a_replay() -> None:
-    assert at(47, word(0, 48), ageing=Ageing()).rung is Rung.FRESH
+    assert at(47, received(0, 48), ageing=StalenessRules()).fallback_level is FallbackLevel.FRESH
 
 
 def test_a_short_answer_does_not_displace_a_longer_one_that_is_still_fresh() -> None:
-    known = heard(heard((), told(0, 48), AGEING), told(1, 3, value=50.0), AGEING)
+    known = add_received(add_received((), told(0, 48), AGEING), told(1, 3, value=50.0), AGEING)
     early, late = at(1.5, *known), at(2.5, *known)
     assert early.forecast is not None
     assert early.forecast.series.end == T0 + 48 * HOUR
     assert late.forecast is not None
-    assert (late.rung, late.forecast.series.end) == (Rung.FRESH, T0 + 4 * HOUR)
+    assert (late.fallback_level, late.forecast.series.end) == (FallbackLevel.FRESH, T0 + 4 * HOUR)
 
 
 def test_of_stale_forecasts_the_younger_is_chosen() -> None:
-    chosen = at(20, word(0, 48, provider="a"), word(15, 48, provider="b"))
+    chosen = at(20, received(0, 48, provider="a"), received(15, 48, provider="b"))
     assert chosen.forecast is not None
-    assert (chosen.rung, chosen.forecast.series.id.provider) == (Rung.STALE, "b")
+    assert (chosen.fallback_level, chosen.forecast.series.id.provider) == (FallbackLevel.STALE, "b")
 
 
 def test_a_mean_displaces_neither_a_stale_forecast_nor_past_days_wherever_it_stands() -> None:
-    mean, stale = word(20, 72, provider="mean", rung=Rung.STATIC), word(0, 48)
-    assert at(20, mean, stale, has_past=True).rung is Rung.STALE
-    assert at(40, mean, stale, has_past=True).rung is Rung.CLIMATOLOGY
-    assert at(40, mean, stale).rung is Rung.STATIC
+    mean, stale = received(20, 72, provider="mean", fallback_level=FallbackLevel.STATIC), received(0, 48)
+    assert at(20, mean, stale, has_past=True).fallback_level is FallbackLevel.STALE
+    assert at(40, mean, stale, has_past=True).fallback_level is FallbackLevel.CLIMATOLOGY
+    assert at(40, mean, stale).fallback_level is FallbackLevel.STATIC
 
 
 @pytest.mark.parametrize(
@@ -149,11 +165,11 @@ def test_a_mean_displaces_neither_a_stale_forecast_nor_past_days_wherever_it_sta
         (50.0, f"uk said nothing beyond what is over by now {NOTHING}"),
     ],
 )  # fmt: skip
-def test_every_rung_says_why_in_a_sentence(now: float, why: str) -> None:
-    assert at(now, word(0, 48)).why == why
+def test_every_level_says_why_in_a_sentence(now: float, why: str) -> None:
+    assert at(now, received(0, 48)).why == why
 
 
 def test_a_clock_that_was_set_back_makes_nothing_older_than_it_is() -> None:
-    chosen: Standing = at(-3, word(0, 48, begin=-5))
+    chosen: ActiveForecast = at(-3, received(0, 48, begin=-5))
     now: datetime = T0 - 3 * HOUR
-    assert (chosen.rung, chosen.age(now)) == (Rung.FRESH, timedelta(0))
+    assert (chosen.fallback_level, chosen.age(now)) == (FallbackLevel.FRESH, timedelta(0))

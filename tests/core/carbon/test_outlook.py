@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.carbon.blend import Lessons
+from greenrun.core.carbon.blend import Calibration
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId
 from greenrun.core.carbon.outlook import outlook
 from tests.core.build import GRID, T0
@@ -118,13 +118,13 @@ def test_a_forecasts_usual_error_is_taken_off() -> None:
 
     past = measured_days(28)
     errors = Series(GRID, past.starts_s, past.ends_s, past.values - measured_days(28, off).values, past.kinds)
-    follows = Lessons(weights=(1.0,) * 4, errors=errors)
+    follows = Calibration(weights=(1.0,) * 4, errors=errors)
     assert seen(told(24, off), past, hours=24, lessons=follows).values == pytest.approx(told(24).values)
-    assert seen(told(24, off), past, hours=24, lessons=Lessons(weights=(1.0,) * 4)).values[0] == off(T0)
+    assert seen(told(24, off), past, hours=24, lessons=Calibration(weights=(1.0,) * 4)).values[0] == off(T0)
 
 
 def test_lead_times_count_from_when_the_forecast_was_made() -> None:
-    trusts_the_first_hours = Lessons(weights=(1.0, 0.0, 0.0, 0.0))
+    trusts_the_first_hours = Calibration(weights=(1.0, 0.0, 0.0, 0.0))
     forecast, past = told(24, lambda at: 100.0), measured_days(28, lambda at: 300.0)
     fresh = seen(forecast, past, hours=24, lessons=trusts_the_first_hours)
     old = seen(forecast, past, hours=24, lessons=trusts_the_first_hours, known_at=T0 - 12 * HOUR)

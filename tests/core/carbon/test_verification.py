@@ -20,10 +20,10 @@ from greenrun.core.carbon.verification import (
     MISSING_SAVING,
     MISSING_WINDOW,
     WINDOW_H,
-    Quality,
+    ForecastScores,
     captured,
-    judge,
     rank_correlations,
+    verify,
 )
 from tests.core.build import GRID, T0
 from tests.core.hours import DAY, HOUR, course
@@ -54,9 +54,9 @@ def issues(said: Floats, every_h: int = 6, ahead_h: int = 48, late: timedelta = 
     ]
 
 
-def judged(said: Floats, came: Floats | None = None, now: datetime = T0) -> dict[tuple[int, int], Quality]:
+def judged(said: Floats, came: Floats | None = None, now: datetime = T0) -> dict[tuple[int, int], ForecastScores]:
     measured = series(truth() if came is None else came, kind=Kind.MEASURED)
-    return {row.lead_h: row for row in judge(issues(said), measured, now)}
+    return {row.lead_h: row for row in verify(issues(said), measured, now)}
 
 
 def test_a_forecast_that_came_true_is_perfect_at_every_lead() -> None:
@@ -85,7 +85,7 @@ def test_each_lead_time_is_judged_by_itself() -> None:
         replace(row, series=series(row.series.values + 10.0 * (np.arange(48) >= 12), row.fetched_at))
         for row in issues(truth())
     ]
-    found = judge(good, series(truth(), kind=Kind.MEASURED), T0)
+    found = verify(good, series(truth(), kind=Kind.MEASURED), T0)
     assert [row.bias_g_per_kwh for row in found[:4]] == pytest.approx([0.0, 0.0, 10.0, 10.0])
     assert [row.hours for row in found[:4]] == [row.issues * (row.lead_h[1] - row.lead_h[0]) for row in found[:4]]
 
@@ -93,17 +93,17 @@ def test_each_lead_time_is_judged_by_itself() -> None:
 def test_hours_that_are_not_over_or_not_known_are_not_judged() -> None:
     now = START + 6 * DAY
     told = series(truth()[: 9 * 24], kind=Kind.MEASURED)
-    early = {row.lead_h: row for row in judge(issues(truth()), told, now)}
+    early = {row.lead_h: row for row in verify(issues(truth()), told, now)}
     later = truth()
     later[6 * 24 :] += 500.0
     assert judged(truth(), later, now) == early
-    holed = judge(issues(truth()), series(truth()[:100], kind=Kind.MEASURED), T0)
+    holed = verify(issues(truth()), series(truth()[:100], kind=Kind.MEASURED), T0)
     assert holed[0].hours == sum(max(0, min(6, 100 - at)) for at in range(0, 193, 6))
 
 
 def test_a_forecast_issued_within_an_hour_counts_from_the_next_one() -> None:
-    at_once = judge(issues(truth() + 5.0), series(truth(), kind=Kind.MEASURED), T0)
-    late = judge(issues(truth() + 5.0, late=timedelta(minutes=1)), series(truth(), kind=Kind.MEASURED), T0)
+    at_once = verify(issues(truth() + 5.0), series(truth(), kind=Kind.MEASURED), T0)
+    late = verify(issues(truth() + 5.0, late=timedelta(minutes=1)), series(truth(), kind=Kind.MEASURED), T0)
     assert [row.bias_g_per_kwh for row in late] == pytest.approx([5.0] * 5)
     assert late[3].hours == at_once[3].hours - at_once[3].issues  # of each the last hour is beyond what it told
 
@@ -116,24 +116,24 @@ def test_hours_are_means_of_shorter_slots() -> None:
     ]
     wave = np.tile([3.0, -3.0], 24)
     fine = [replace(row, series=replace(row.series, values=row.series.values + np.tile(wave, 12))) for row in fine]
-    found = judge(fine, series(truth(), kind=Kind.MEASURED), T0)
+    found = verify(fine, series(truth(), kind=Kind.MEASURED), T0)
     assert [row.mean_absolute_error_g_per_kwh for row in found] == pytest.approx([0.0] * 5, abs=1e-6)
 
 
 def test_what_an_issue_says_was_measured_is_not_judged() -> None:
     kinds = (Kind.MEASURED,) * 6 + (Kind.FORECAST,) * 42
     marked = [replace(row, series=replace(row.series, kinds=kinds)) for row in issues(truth())]
-    first = judge(marked, series(truth(), kind=Kind.MEASURED), T0)[0]
+    first = verify(marked, series(truth(), kind=Kind.MEASURED), T0)[0]
     assert (first.hours, first.bias_g_per_kwh) == (0, None)
 
 
 def test_what_is_not_known_has_its_reason() -> None:
     measured = series(truth(), kind=Kind.MEASURED)
-    few = judge(issues(truth())[: ENOUGH - 1], measured, T0)[0]
+    few = verify(issues(truth())[: ENOUGH - 1], measured, T0)[0]
     assert few.missing == dict.fromkeys(
         FIGURES, "7 forecasts are over and were measured; 8 are needed, six hours apart"
     )
-    assert judge(issues(truth()), None, T0)[0].missing["bias_g_per_kwh"] == MISSING_MEASURED
+    assert verify(issues(truth()), None, T0)[0].missing["bias_g_per_kwh"] == MISSING_MEASURED
     assert judged(truth())[0, 6].missing == {"captured_ratio": MISSING_WINDOW}
     flat = judged(np.full(DAYS * 24, 200.0))[DAY_H]
     assert flat.missing == {"rank_correlation": MISSING_ORDER}
@@ -145,12 +145,12 @@ def test_what_is_not_known_has_its_reason() -> None:
 
 def test_measured_values_of_another_kind_are_not_compared() -> None:
     other = replace(series(truth(), kind=Kind.MEASURED), id=replace(GRID, basis=Basis.DIRECT))
-    assert {row.missing["bias_g_per_kwh"] for row in judge(issues(truth()), other, T0)} == {MISSING_MEASURED}
+    assert {row.missing["bias_g_per_kwh"] for row in verify(issues(truth()), other, T0)} == {MISSING_MEASURED}
 
 
 def test_an_issue_of_every_six_hours_counts_however_many_there_are() -> None:
     measured = series(truth(), kind=Kind.MEASURED)
-    assert judge(issues(truth(), every_h=1), measured, T0)[0].issues == judge(issues(truth()), measured, T0)[0].issues
+    assert verify(issues(truth(), every_h=1), measured, T0)[0].issues == verify(issues(truth()), measured, T0)[0].issues
 
 
 def test_the_leads_are_those_that_the_blend_weighs() -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId, Signal, slots_of
 from greenrun.core.energy import baseline
-from greenrun.core.energy.baseline import Comparable, Place, Settled, Stint, compare, place
+from greenrun.core.energy.baseline import (
+    BaselineInterval,
+    Comparable,
+    EndedRun,
+    SettledSlices,
+    baseline_interval,
+    compare,
+)
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -24,8 +31,8 @@ def at(hours: float) -> datetime:
     return T0 + hours * HOUR
 
 
-def span(start: float, end: float) -> Place:
-    return Place(start=at(start), end=at(end))
+def span(start: float, end: float) -> BaselineInterval:
+    return BaselineInterval(start=at(start), end=at(end))
 
 
 # when each run would have been
@@ -45,16 +52,18 @@ def span(start: float, end: float) -> Place:
     ],
     ids=["-", "a", "aa", "---aa", "--aa", "aa--aa", "aa-abb", "nothing"],
 )
-def test_a_run_takes_the_first_gap_that_is_long_enough(held: Sequence[Place], found: Place) -> None:
-    assert place(Stint(start=at(10), end=at(12)), at(1), held) == found
+def test_a_run_takes_the_first_gap_that_is_long_enough(
+    held: Sequence[BaselineInterval], found: BaselineInterval
+) -> None:
+    assert baseline_interval(EndedRun(start=at(10), end=at(12)), at(1), held) == found
 
 
 def test_what_was_spent_on_loading_is_not_needed() -> None:
-    assert place(Stint(start=at(10), end=at(12), loads=HOUR / 2), at(1), []) == span(1, 2.5)
+    assert baseline_interval(EndedRun(start=at(10), end=at(12), loads=HOUR / 2), at(1), []) == span(1, 2.5)
 
 
 def test_a_place_is_never_later_than_the_truth_though_the_clock_was_set_back() -> None:
-    assert place(Stint(start=at(2), end=at(3)), at(5), [span(1, 9)]).start == at(2)
+    assert baseline_interval(EndedRun(start=at(2), end=at(3)), at(5), [span(1, 9)]).start == at(2)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Ran:
 
     job: int
     gpus: frozenset[str]
-    stint: Stint
+    stint: EndedRun
 
 
 JOBS = st.lists(
@@ -100,22 +109,22 @@ def live(jobs: Sequence[Job], delays: Sequence[int]) -> list[Ran]:
         now = max(job.ready, waits, *(free.get(gpu, 0) for gpu in job.gpus), 0) + delays[key % len(delays)]
         for number, length in enumerate(job.lengths):
             loads = job.loads if number else 0.0
-            ran.append(Ran(key, job.gpus, Stint(start=at(now), end=at(now + length), loads=loads * HOUR)))
+            ran.append(Ran(key, job.gpus, EndedRun(start=at(now), end=at(now + length), loads=loads * HOUR)))
             now += length + delays[(key + number) % len(delays)]
         ended[key] = (ran[-1].stint.end - T0) / HOUR
         free |= dict.fromkeys(job.gpus, ended[key])
     return sorted(ran, key=lambda run: run.stint.start)
 
 
-def places(jobs: Sequence[Job], ran: Sequence[Ran]) -> list[Place]:
+def places(jobs: Sequence[Job], ran: Sequence[Ran]) -> list[BaselineInterval]:
     """Place runs one after the other as the store does, each knowing only those that started before it."""
-    found: list[Place] = []
+    found: list[BaselineInterval] = []
     for number, run in enumerate(ran):
         job = jobs[run.job]
         before = list(zip(ran[:number], found, strict=True))
         waits = [one.end for other, one in before if other.job in (run.job, job.after if job.after < run.job else None)]
         held = [one for other, one in before if other.gpus & run.gpus]
-        found.append(place(run.stint, max([at(job.ready), *waits]), held))
+        found.append(baseline_interval(run.stint, max([at(job.ready), *waits]), held))
     return found
 
 
@@ -159,7 +168,7 @@ def run(
 ) -> Comparable:
     """Slices of half an hour that began so many hours after T0, of a run that would have begun at `begins`."""
     starts_s: Floats = T0.timestamp() + 3600 * np.array(starts_h)
-    slices = Settled(
+    slices = SettledSlices(
         ids=np.arange(len(kwh)),
         starts_s=starts_s,
         ends_s=starts_s + 1800,
@@ -169,7 +178,7 @@ def run(
         series=(GB, MARGINAL),
     )
     resumes = at(min(starts_h, default=0) + loads)
-    return Comparable(run_id=1, resumes=resumes, place=span(begins, begins + 1), slices=slices)
+    return Comparable(run_id=1, resumes=resumes, interval=span(begins, begins + 1), slices=slices)
 
 
 def grams(one: Comparable, *series: Series) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Component, Device, Quality, Reading
-from greenrun.core.energy.window import GAP_S, Used, Watch, counted, total_j
+from greenrun.core.energy.window import GAP_S, DeviceWindow, WindowEnergy, counted, total_j
 
 T0 = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
 GPU = Device(id="GPU-a", index=0, model="A100", source="nvml")
@@ -28,9 +28,9 @@ def reading(second: float, *, counter: str = "boot/0", energy_j: float | None = 
     return Reading(device=device, at=at(second), energy_j=told_j, quality=quality, counter=counter, session="s")
 
 
-def used(seconds: list[float], start: float, end: float, **options: str) -> Used:
+def used(seconds: list[float], start: float, end: float, **options: str) -> WindowEnergy:
     """What was used, as readings at these seconds tell it."""
-    watch = Watch(GPU, at(start))
+    watch = DeviceWindow(GPU, at(start))
     watch.hear([reading(second, **options) for second in seconds])
     return watch.used(at(end))
 
@@ -46,7 +46,7 @@ def test_what_was_used_is_the_power_times_the_time_however_often_it_is_folded(
     first, last = sorted(part * seconds[-1] for part in share)
     if last - first < 0.01:
         first, last = 0.0, seconds[-1]
-    watch = Watch(GPU, at(first))
+    watch = DeviceWindow(GPU, at(first))
     for index, second in enumerate(seconds):
         watch.hear([reading(second)])
         if index in folds and second <= last:
@@ -89,7 +89,7 @@ def test_what_was_not_read_at_both_ends_is_unknown_for_a_reason(seconds: list[fl
 
 
 def test_a_counter_that_began_anew_makes_all_of_it_unknown() -> None:
-    watch = Watch(GPU, at(0))
+    watch = DeviceWindow(GPU, at(0))
     watch.hear([reading(0), reading(1), reading(2, counter="boot/1"), reading(3, counter="boot/1")])
     told = watch.used(at(3))
     assert (told.energy_j, told.quality) == (None, Quality.UNKNOWN)
@@ -98,23 +98,23 @@ def test_a_counter_that_began_anew_makes_all_of_it_unknown() -> None:
 
 def test_a_window_that_ends_before_what_was_folded_is_unknown() -> None:
     """The clock was set back meanwhile."""
-    watch = Watch(GPU, at(0))
+    watch = DeviceWindow(GPU, at(0))
     watch.hear([reading(float(second)) for second in range(100)])
     watch.fold(at(90))
     assert watch.used(at(20)).energy_j is None
 
 
 def test_asking_changes_nothing() -> None:
-    watch = Watch(GPU, at(0))
+    watch = DeviceWindow(GPU, at(0))
     watch.hear([reading(float(second)) for second in range(100)])
     assert watch.used(at(50)) == watch.used(at(50))
     assert watch.used(at(99)).energy_j == pytest.approx(WATTS * 99)
 
 
-def use(energy_j: float | None, device: Device = GPU) -> Used:
+def use(energy_j: float | None, device: Device = GPU) -> WindowEnergy:
     """What some device used."""
     quality = Quality.UNKNOWN if energy_j is None else Quality.MEASURED
-    return Used(device=device, energy_j=energy_j, quality=quality, gap_s=0.0, pieces=())
+    return WindowEnergy(device=device, energy_j=energy_j, quality=quality, gap_s=0.0, pieces=())
 
 
 @given(st.lists(st.none() | st.floats(0, 1e9), max_size=8))
@@ -135,12 +135,12 @@ def test_a_part_whose_energy_is_in_that_of_another_is_not_added_to_it() -> None:
     both = [use(300.0), use(None, part)]
     assert counted(both) == both[:1]
     assert counted(both[1:]) == both[1:]
-    assert Watch(part, at(0)).used(at(9)).reason == "its energy is in that of GPU-a"
+    assert DeviceWindow(part, at(0)).used(at(9)).reason == "its energy is in that of GPU-a"
 
 
 def test_a_counter_at_the_plug_that_did_not_move_tells_nothing() -> None:
     """One of kWh stands still for minutes: that is no energy of 0."""
-    watch = Watch(PLUG, at(0), gap_s=10 * GAP_S)
+    watch = DeviceWindow(PLUG, at(0), gap_s=10 * GAP_S)
     watch.hear([reading(float(second), device="plug", energy_j=7.0) for second in range(0, 41, 10)])
     told = watch.used(at(35))
     assert (told.energy_j, told.quality, told.pieces[0].energy_j) == (None, Quality.UNKNOWN, None)
@@ -148,6 +148,6 @@ def test_a_counter_at_the_plug_that_did_not_move_tells_nothing() -> None:
 
 
 def test_readings_as_seldom_as_a_meter_gives_them_are_no_gap() -> None:
-    watch = Watch(PLUG, at(0), gap_s=10 * GAP_S)
+    watch = DeviceWindow(PLUG, at(0), gap_s=10 * GAP_S)
     watch.hear([reading(float(second), device="plug") for second in range(0, 41, 10)])
     assert (watch.used(at(35)).quality, watch.used(at(35)).gap_s) == (Quality.MEASURED, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.energy.window_price import emitted
+from greenrun.core.energy.window_price import price_window
 from greenrun.core.units import J_PER_KWH
 
 T0 = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -40,7 +40,7 @@ def pieces(*energies: float | None) -> list[Slice]:
 
 @given(rows=st.lists(st.tuples(st.floats(1, 1e8), st.floats(1, 900)), min_size=1, max_size=12), pue=st.floats(1, 2))
 def test_grams_are_energy_times_the_intensity_of_its_own_time(rows: list[tuple[float, float]], pue: float) -> None:
-    told = emitted(pieces(*(j for j, _ in rows)), series(*(g for _, g in rows)), T0, T0 + len(rows) * STEP, pue)
+    told = price_window(pieces(*(j for j, _ in rows)), series(*(g for _, g in rows)), T0, T0 + len(rows) * STEP, pue)
     assert told is not None
     grams = sum(j / J_PER_KWH * g for j, g in rows) * pue
     assert told.emissions_g == pytest.approx(grams)
@@ -48,28 +48,30 @@ def test_grams_are_energy_times_the_intensity_of_its_own_time(rows: list[tuple[f
 
 
 def test_unknown_energy_has_unknown_emissions_and_the_mean_intensity_of_the_time() -> None:
-    told = emitted(pieces(1e6, None), series(100, 300), T0, T0 + 2 * STEP, 1.0)
+    told = price_window(pieces(1e6, None), series(100, 300), T0, T0 + 2 * STEP, 1.0)
     assert told is not None
     assert (told.emissions_g, told.g_per_kwh) == (None, 200)
 
 
 def test_a_hole_in_the_intensity_is_no_price() -> None:
-    assert emitted(pieces(1e6, 1e6, 1e6), series(100, None, 300), T0, T0 + 3 * STEP, 1.0) is None
+    assert price_window(pieces(1e6, 1e6, 1e6), series(100, None, 300), T0, T0 + 3 * STEP, 1.0) is None
 
 
 def test_the_kind_is_the_least_certain_and_each_has_its_part() -> None:
-    told = emitted(pieces(3e6, 1e6), series(100, 300, kinds=(Kind.MEASURED, Kind.FORECAST)), T0, T0 + 2 * STEP, 1.0)
+    told = price_window(
+        pieces(3e6, 1e6), series(100, 300, kinds=(Kind.MEASURED, Kind.FORECAST)), T0, T0 + 2 * STEP, 1.0
+    )
     assert told is not None
     assert (told.kind, told.kinds) == (Kind.FORECAST, {Kind.MEASURED: 0.75, Kind.FORECAST: 0.25})
 
 
 def test_without_any_device_the_intensity_is_told_alone() -> None:
-    told = emitted([], series(100), T0, T0 + STEP, 1.0)
+    told = price_window([], series(100), T0, T0 + STEP, 1.0)
     assert told is not None
     assert (told.emissions_g, told.g_per_kwh, told.kind) == (None, 100, Kind.FORECAST)
 
 
 def test_no_energy_at_all_emits_nothing_and_has_the_intensity_of_its_time() -> None:
-    told = emitted(pieces(0.0, 0.0), series(100, 300), T0, T0 + 2 * STEP, 1.0)
+    told = price_window(pieces(0.0, 0.0), series(100, 300), T0, T0 + 2 * STEP, 1.0)
     assert told is not None
     assert (told.emissions_g, told.g_per_kwh) == (0.0, 200)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.energy.model import Quality, Vitals
+from greenrun.core.energy.model import Quality, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.amd import AmdDriver
 from tests.meters.amd.bench import AmdBench, energy_j, gpu, play, uuid
@@ -235,10 +235,10 @@ def test_a_gpu_that_says_nothing_and_has_no_other_before_it_is_only_unreadable(p
 # --- beside the energy
 
 
-def test_vitals_are_told_in_the_units_of_their_names(played: Play) -> None:
+def test_telemetry_is_told_in_the_units_of_their_names(played: Play) -> None:
     bench = played(gpu(constant()))
     bench.run(1.5)
-    assert bench.backend.vitals()[uuid(0)] == Vitals(
+    assert bench.backend.telemetry()[uuid(0)] == Telemetry(
         power_w=300.0, power_limit_w=750.0, utilization=0.4, memory_used_bytes=283 * 2**20, temperature_c=47.0
     )
 
@@ -246,8 +246,8 @@ def test_vitals_are_told_in_the_units_of_their_names(played: Play) -> None:
 def test_what_is_not_told_is_none_and_never_0(played: Play) -> None:
     bench = played(gpu(constant(), faults={"activity": [0, 99], "temperature": [0, 99], "cap": [0.9, 99]}))
     bench.run(1.5)
-    vitals = bench.backend.vitals()[uuid(0)]
-    assert (vitals.utilization, vitals.temperature_c, vitals.power_limit_w) == (None, None, None)
+    telemetry = bench.backend.telemetry()[uuid(0)]
+    assert (telemetry.utilization, telemetry.temperature_c, telemetry.power_limit_w) == (None, None, None)
 
 
 def test_nothing_is_loaded_before_the_meter_is_opened() -> None:

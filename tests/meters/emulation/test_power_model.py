@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.meters.emulation.constant import KIND as CONSTANT
 from greenrun.meters.emulation.emulated import KIND as EMULATED
 from greenrun.meters.emulation.emulated import EmulatedMeter
@@ -156,10 +156,10 @@ def test_an_emulated_gpu_is_busy_while_a_run_holds_it_and_tells_so() -> None:
 def test_what_an_emulated_gpu_draws_is_told_once_per_sample() -> None:
     now = [at(0)]
     meter = backend(lambda instant: {GPU: [Span(at(1), at(3))]}, now)
-    for second, told in ((0, Vitals(power_w=60.0, utilization=0.0)), (2, Vitals(power_w=350.0, utilization=1.0))):
+    for second, told in ((0, Telemetry(power_w=60.0, utilization=0.0)), (2, Telemetry(power_w=350.0, utilization=1.0))):
         now[0] = at(second)
         meter.sample()
-        assert (meter.vitals(), meter.vitals()) == ({GPU: told}, {})
+        assert (meter.telemetry(), meter.telemetry()) == ({GPU: told}, {})
 
 
 def test_of_a_gpu_whose_watts_the_user_vouches_for_nothing_but_energy_is_told() -> None:
@@ -167,4 +167,4 @@ def test_of_a_gpu_whose_watts_the_user_vouches_for_nothing_but_energy_is_told() 
     devices = CONSTANT.devices("0", 1, WATTS)
     meter = WattsBackend(devices, Quality.ESTIMATED, WATTS, lambda _: {}, lambda: at(0), Counters(name="base"))
     assert [reading.utilization for reading in meter.sample() or ()] == [None]
-    assert meter.vitals() == {}
+    assert meter.telemetry() == {}

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.energy.model import Device, DeviceHealth, Quality, Reading, Vitals
+from greenrun.core.energy.model import Device, DeviceHealth, Quality, Reading, Telemetry
 from greenrun.meters.gpu.health import Wellness
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -54,8 +54,8 @@ def test_what_ended_processes_counted_is_kept_and_unknown_devices_are_passed_ove
 
 
 def test_what_a_device_told_beside_its_energy_is_forgotten_after_ten_seconds() -> None:
-    wellness, told = Wellness([GPU]), Vitals(power_w=300.0, utilization=0.5)
-    assert only(wellness, 0.0).vitals == Vitals()
+    wellness, told = Wellness([GPU]), Telemetry(power_w=300.0, utilization=0.5)
+    assert only(wellness, 0.0).telemetry == Telemetry()
     wellness.note({"GPU": told, "another": told}, 1.0)
-    assert only(wellness, 11.0).vitals == told
-    assert only(wellness, 11.1).vitals == Vitals()
+    assert only(wellness, 11.0).telemetry == told
+    assert only(wellness, 11.1).telemetry == Telemetry()

@@ -53,12 +53,12 @@ class Hour:
         """Look once a second, and ten times at those without a counter; take in each line as the daemon does."""
         for second in range(int(self.bench.second) + 1, end_s + 1):
             self.bench.look(second + 0.5)
-            said = Message(readings=tuple(self.bench.readings), vitals=self.bench.backend.vitals())
+            said = Message(readings=tuple(self.bench.readings), telemetry=self.bench.backend.telemetry())
             self.bench.readings.clear()
             heard = unpack(pack(said))
             self.history.add(heard.readings)
             self.wellness.hear(heard.readings, self.bench.second)
-            self.wellness.note(heard.vitals, self.bench.second)
+            self.wellness.note(heard.telemetry, self.bench.second)
         gc.collect()
 
 

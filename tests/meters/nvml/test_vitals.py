@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenrun.core.energy.model import Vitals
+from greenrun.core.energy.model import Telemetry
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant, uuid
 
@@ -14,11 +14,13 @@ def test_a_board_tells_what_it_draws_may_draw_does_holds_and_how_warm_it_is(virt
     virtual.play(*board(0, constant(), limit=650000), *LOAD, *board(1, constant(100)))
     bench = Bench(virtual)
     bench.run(2.5)
-    assert bench.backend.vitals() == {
-        uuid(0): Vitals(
+    assert bench.backend.telemetry() == {
+        uuid(0): Telemetry(
             power_w=300.0, power_limit_w=650.0, utilization=0.8, memory_used_bytes=1 << 30, temperature_c=61.0
         ),
-        uuid(1): Vitals(power_w=100.0, power_limit_w=700.0, utilization=0.0, memory_used_bytes=0, temperature_c=35.0),
+        uuid(1): Telemetry(
+            power_w=100.0, power_limit_w=700.0, utilization=0.0, memory_used_bytes=0, temperature_c=35.0
+        ),
     }
     assert {(device.vendor, device.mig) for device in bench.backend.devices} == {("nvidia", False)}
 
@@ -29,7 +31,7 @@ def test_what_a_driver_cannot_tell_is_none_and_never_0(virtual: Driver, code: in
     virtual.play(*board(0, constant()), *LOAD, *(f"fault 0 nvmlDeviceGet{name} 0 99 {code}" for name in symbols))
     bench = Bench(virtual)
     bench.run(2.5)
-    assert bench.backend.vitals() == {uuid(0): Vitals(power_w=300.0)}
+    assert bench.backend.telemetry() == {uuid(0): Telemetry(power_w=300.0)}
     assert {reading.utilization for reading in bench.readings} == {None}
 
 
@@ -37,7 +39,7 @@ def test_a_board_that_is_split_is_told_to_be_and_has_no_utilisation(virtual: Dri
     virtual.play(*board(0, constant(), mig=1, slices=3), *LOAD)
     bench = Bench(virtual)
     bench.run(2.5)
-    assert (bench.backend.devices[0].mig, bench.backend.vitals()[uuid(0)].utilization) == (True, None)
+    assert (bench.backend.devices[0].mig, bench.backend.telemetry()[uuid(0)].utilization) == (True, None)
     assert {reading.utilization for reading in bench.readings} == {None}
 
 
@@ -63,7 +65,7 @@ def test_boards_are_asked_once_a_second_however_often_they_are_read(virtual: Dri
     told = []
     for _ in range(50):
         bench.run(bench.second + 0.1)
-        told.append(bench.backend.vitals())
+        told.append(bench.backend.telemetry())
     assert 4 <= sum(bool(each) for each in told) <= 6
     assert {reading.utilization for reading in bench.readings[1:]} == {0.8}
 

@@ -4,7 +4,7 @@ import sys
 import threading
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Quality, Reading, Vitals
+from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.sampler.ending import MeterEnded
 from greenrun.meters.sampler.process import Pokes, serve
@@ -28,8 +28,8 @@ class FaultyBackend:
     def troubles(self) -> dict[str, dict[str, int]]:
         return {"GPU": {"silly": self.samples}}
 
-    def vitals(self) -> dict[str, Vitals]:
-        return {"GPU": Vitals(power_w=float(self.samples))}
+    def telemetry(self) -> dict[str, Telemetry]:
+        return {"GPU": Telemetry(power_w=float(self.samples))}
 
     def fail(self) -> None:
         if self.fault == "hang":
