@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from greenrun.simulation.figures import Schedule, figures
+from greenrun.simulation.compare import figures
 from greenrun.simulation.files import read_case
-from greenrun.simulation.output import schedule_text
 from greenrun.simulation.policies import Arrival, dispatch
+from greenrun.simulation.schedule import Schedule, schedule_text
 
 START = datetime(2022, 10, 19, 16, tzinfo=UTC)
 START_TEXT = "2022-10-19T16:00Z"

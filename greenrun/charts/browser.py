@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from greenrun.charts.steps import Part, Steps, Stretch
+from greenrun.charts.steps import Part, StepCurve, Stretch
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -66,7 +66,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class ReferenceLine:
     """A value that is drawn as a line across a chart, and what it is."""
 
     value: float
@@ -77,7 +77,7 @@ class Mark:
 class Layer:
     """A step function as it is drawn: a line with the area below it. `name` is shown in the legend, unless empty."""
 
-    steps: Steps
+    steps: StepCurve
     colour: str
     name: str = ""
     opacity: float = 0.3
@@ -92,7 +92,7 @@ class Panel:
     unit: str
     layers: Sequence[Layer]
     top: float
-    limit: Mark | None = None
+    limit: ReferenceLine | None = None
     height: int = 120
 
 
@@ -127,10 +127,12 @@ def bars_over_days(bars: Sequence[Bar], *, id: str, title: str, unit: str, parts
     return Chart(id=id, said=_said(title, [bar.told for bar in bars]), figure=figure)
 
 
-def bars_by_group(bars: Sequence[Bar], *, id: str, title: str, unit: str, mark: Mark | None = None) -> Chart:
+def bars_by_group(
+    bars: Sequence[Bar], *, id: str, title: str, unit: str, reference: ReferenceLine | None = None
+) -> Chart:
     """Return bars below one another over a scale in `unit`, each with its label before and what is said of it behind.
 
-    The mark is a line through all of them.
+    The reference line goes through all of them.
     """
     figure, places = _plotly().Figure(), list(range(len(bars)))
     figure.add_bar(
@@ -144,12 +146,12 @@ def bars_by_group(bars: Sequence[Bar], *, id: str, title: str, unit: str, mark: 
             x=[0.0] * len(unknown), y=unknown, mode="text", text=[_plain(bars[place].told) for place in unknown],
             textposition="middle right", hoverinfo="skip", showlegend=False,
         )  # fmt: skip
-    if mark is not None:
+    if reference is not None:
         figure.add_scatter(
-            x=[mark.value] * 2, y=[-0.5, len(bars) - 0.5], mode="lines", line={"color": AMBER, "width": 2},
-            name=_plain(mark.name), hoverinfo="name", showlegend=True,
+            x=[reference.value] * 2, y=[-0.5, len(bars) - 0.5], mode="lines", line={"color": AMBER, "width": 2},
+            name=_plain(reference.name), hoverinfo="name", showlegend=True,
         )  # fmt: skip
-    figure.update_layout(_layout(28 * len(bars) + (110 if mark else 80)), bargap=0.35)
+    figure.update_layout(_layout(28 * len(bars) + (110 if reference else 80)), bargap=0.35)
     figure.update_layout(margin={"r": 230, "l": 10})
     figure.update_xaxes(title_text=_plain(unit), rangemode="tozero", gridcolor=_RULE, zerolinecolor=_RULE)
     figure.update_yaxes(tickvals=places, ticktext=[_plain(_short(bar.label)) for bar in bars],

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from greenrun.charts import browser
-from greenrun.charts.steps import Steps
-from greenrun.charts.terminal import Step, Window
+from greenrun.charts.steps import StepCurve
+from greenrun.charts.terminal import CleanWindow, Step
 
 _ESTIMATED = "estimated, for nobody forecasts it"
 
 
 def page(
-    steps: Sequence[Step], estimated: Sequence[bool], *, title: str, lines: Sequence[str], window: Window | None,
+    steps: Sequence[Step], estimated: Sequence[bool], *, title: str, lines: Sequence[str], window: CleanWindow | None,
     marked: str, zone: tzinfo,
 ) -> str:  # fmt: skip
     """Return one HTML page of steps in time order; `estimated` says of each whether nobody forecast it.
@@ -32,7 +32,13 @@ def page(
 
 
 def chart(
-    steps: Sequence[Step], estimated: Sequence[bool], *, title: str, window: Window | None, marked: str, zone: tzinfo
+    steps: Sequence[Step],
+    estimated: Sequence[bool],
+    *,
+    title: str,
+    window: CleanWindow | None,
+    marked: str,
+    zone: tzinfo,
 ) -> browser.Chart:
     """Return the steps as a chart; at least one is needed. Where nothing is known it is blank."""
     layers = [
@@ -51,9 +57,9 @@ def chart(
     )  # fmt: skip
 
 
-def _only(steps: Sequence[Step], estimated: Sequence[bool], wanted: bool) -> Steps:
+def _only(steps: Sequence[Step], estimated: Sequence[bool], wanted: bool) -> StepCurve:
     """Return the steps of one kind, the others being holes."""
-    return Steps.of_slots(
+    return StepCurve.of_slots(
         (step.start.timestamp(), step.end.timestamp(), step.g_per_kwh if guessed is wanted else None)
         for step, guessed in zip(steps, estimated, strict=True)
     )

@@ -16,7 +16,7 @@ _ROUND_S = (60.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10_800.0, 21_600.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Steps:
+class StepCurve:
     """A step function: n values between n + 1 edges in epoch seconds; NaN where nothing is known.
 
     `step_s` is how long a step is when the values are means over equal steps, None when they are exact.
@@ -27,7 +27,7 @@ class Steps:
     step_s: float | None = None
 
     @classmethod
-    def of_slots(cls, slots: Iterable[tuple[float, float, float | None]]) -> "Steps":
+    def of_slots(cls, slots: Iterable[tuple[float, float, float | None]]) -> "StepCurve":
         """Return slots as steps: start, end (epoch seconds) and value, in order; they do not overlap."""
         edges_s: list[float] = []
         values: list[float] = []
@@ -52,7 +52,7 @@ class Steps:
             if len(part) and known[part[0]]:
                 yield self.edges_s[part[0] : part[-1] + 2].tolist(), self.values[part].tolist()
 
-    def coarser(self, most: int) -> "Steps":
+    def coarser(self, most: int) -> "StepCurve":
         """Return these steps, or where there are more than `most` means over longer ones, NaN if not all is known.
 
         They are of a round length and lie at its multiples in UTC, so that the first and last may be cut off.
@@ -67,7 +67,7 @@ class Steps:
         total = _between(self.edges_s, widths_s * np.where(known, self.values, 0.0), edges_s)
         holes_s = _between(self.edges_s, widths_s * ~known, edges_s)
         means = np.where(holes_s > 0.0, np.nan, total / np.diff(edges_s))
-        return Steps(edges_s=edges_s, values=means, step_s=step_s)
+        return StepCurve(edges_s=edges_s, values=means, step_s=step_s)
 
     def lowest(self, share: float) -> Iterator[Stretch]:
         """The stretches with the lowest values, which together are about `share` of the time that is known."""
@@ -81,12 +81,12 @@ class Steps:
         yield from zip(self.edges_s[firsts].tolist(), self.edges_s[lasts].tolist(), strict=True)
 
 
-def intensity_steps(series: Series, start_s: float, end_s: float) -> Steps:
+def intensity_steps(series: Series, start_s: float, end_s: float) -> StepCurve:
     """Return the grid from `start_s` to `end_s`, in g/kWh."""
     knots_s = np.concatenate([series.starts_s, series.ends_s])
     inside_s = np.unique(knots_s[(knots_s > start_s) & (knots_s < end_s)])
     edges_s = np.concatenate([[start_s], inside_s, [end_s]])
-    return Steps(edges_s=edges_s, values=series.means_between(edges_s[:-1], edges_s[1:]))
+    return StepCurve(edges_s=edges_s, values=series.means_between(edges_s[:-1], edges_s[1:]))
 
 
 def _round_step_s(least_s: float) -> float:

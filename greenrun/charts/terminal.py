@@ -37,7 +37,7 @@ class GanttBar(NamedTuple):
     pieces: Sequence[tuple[datetime, datetime]] = ()
 
 
-class Window(NamedTuple):
+class CleanWindow(NamedTuple):
     """An interval and its mean intensity in g/kWh."""
 
     start: datetime
@@ -122,7 +122,7 @@ def plot_lines(steps: Sequence[Step], estimated: Sequence[bool], width: int, zon
     return [line.rstrip() for line in lines]
 
 
-def cleanest(steps: Sequence[Step], length: timedelta = CLEAN) -> Window | None:
+def cleanest(steps: Sequence[Step], length: timedelta = CLEAN) -> CleanWindow | None:
     """Return the window of this length with the least mean, the first of equals.
 
     None where none is known wholly, and where all hours are alike.
@@ -133,7 +133,7 @@ def cleanest(steps: Sequence[Step], length: timedelta = CLEAN) -> Window | None:
     if not known or not are_different(steps):
         return None
     mean, at = min(known)
-    return Window(at, at + length, mean)
+    return CleanWindow(at, at + length, mean)
 
 
 def bar_column(value: float, top: float, rows: int) -> str:
@@ -208,7 +208,7 @@ def _axis(row: int, top: float, ticks: int, margin: int) -> str:
     return label.rjust(margin - 2) + " " + ("┤" if is_tick else "│")
 
 
-def _marked(edges: Sequence[datetime], window: Window | None) -> str:
+def _marked(edges: Sequence[datetime], window: CleanWindow | None) -> str:
     """The line below the bars, heavy under the cleanest window."""
     middles = [first + (last - first) / 2 for first, last in pairwise(edges)]
     return "".join("▲" if window and window.start <= middle < window.end else "─" for middle in middles)

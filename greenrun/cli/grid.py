@@ -176,7 +176,7 @@ def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
     return [*terminal.plot_lines(steps, _estimated(answer), min(width, _PLOT_WIDTH), local_zone()), *marked]
 
 
-def _window_text(window: terminal.Window | None) -> str:
+def _window_text(window: terminal.CleanWindow | None) -> str:
     if window is None:
         return ""
     return f"the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"

@@ -13,7 +13,7 @@ from greenrun.cli.text import duration_text, grams_text
 if TYPE_CHECKING:
     from greenrun.simulation.case import Case
     from greenrun.simulation.compare import Comparison
-    from greenrun.simulation.rules import Policy
+    from greenrun.simulation.policies import Policy
 
 Told = Callable[[str, int], None]
 _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
@@ -145,8 +145,8 @@ def _progress(total: int) -> Iterator[Told | None]:
 def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
     """Write greenrun's schedule whole, or leave what was there."""
     from greenrun.cli.output import write_whole
-    from greenrun.simulation.output import schedule_text
-    from greenrun.simulation.rules import GREENRUN
+    from greenrun.simulation.policies import GREENRUN
+    from greenrun.simulation.schedule import schedule_text
 
     write_whole(path, schedule_text(found.schedules[GREENRUN], case.start))
 
@@ -154,18 +154,20 @@ def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:
 def _write_plot(path: Path, case: "Case", found: "Comparison", policies: "Sequence[Policy]") -> None:
     """Write the page whole, or leave what was there."""
     from greenrun.cli.output import write_whole
-    from greenrun.simulation.page import Row, Shown, page
+    from greenrun.simulation.page import PageContent, PolicyRow, page
 
     rows = [
-        Row(name=policy.name, what=policy.what, cells=dict(zip(_COLUMNS[1:], _row(policy, found)[1:], strict=True)))
+        PolicyRow(
+            name=policy.name, what=policy.what, cells=dict(zip(_COLUMNS[1:], _row(policy, found)[1:], strict=True))
+        )
         for policy in policies
     ]
-    shown = Shown(case=case, found=found, rows=rows, bound=_bound(found))
+    shown = PageContent(case=case, found=found, rows=rows, bound=_bound(found))
     write_whole(path, page(shown))
 
 
 def _document(case: "Case", found: "Comparison", left_out: Mapping[str, int], wall_s: float) -> dict[str, Any]:
-    from greenrun.simulation.output import document
+    from greenrun.simulation.compare import document
 
     return document(case, found) | {"left_out": dict(left_out), "wall_s": round(wall_s, 3)}
 

@@ -15,7 +15,7 @@ from greenrun.core.jobs.durations import parse_instant
 from greenrun.simulation.case import Case, Wish, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import Asked, history_case
-from greenrun.simulation.rules import GREENRUN, Policy, policies_of
+from greenrun.simulation.policies import GREENRUN, Policy, policies_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,47 @@
-"""Runs each policy on one case and sets their figures side by side, with the bound that none can pass."""
+"""Runs each policy on one case and sets side by side what it comes to, with the bound that none can pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
+from greenrun.core.carbon.intensity import Series
+from greenrun.core.units import emissions_g
 from greenrun.simulation.case import Case
-from greenrun.simulation.figures import Figures, Schedule, figures
 from greenrun.simulation.hindsight import lower_bound_g
 from greenrun.simulation.play import play, sight_of
-from greenrun.simulation.policies import dispatch, start_at_once
-from greenrun.simulation.rules import GREENRUN, Policy
+from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
+from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
 
 Told = Callable[[str, int], None]  # what is at work, and how many jobs it has done
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A schedule in numbers. `emissions_g` is None when a job ran at a time for which there is no intensity.
+
+    `mean_delay_s` is how much later jobs ended than if they had started at once.
+    """
+
+    emissions_g: float | None
+    late: int
+    mean_delay_s: float
+    checkpoints: int
+    peak_gpus: int
+
+
+def figures(schedule: Schedule, jobs: Sequence[Arrival], measured: Series) -> Figures:
+    """Judge a schedule of these jobs by the grid as it was."""
+    rows = list(zip(schedule.pieces, jobs, strict=True))
+    grams = [_grams(piece, job, measured) for pieces, job in rows for piece in pieces]
+    delays_s = [pieces[-1][1] - job.duration_s - job.submitted_s for pieces, job in rows]
+    return Figures(
+        emissions_g=None if None in grams else sum(gram for gram in grams if gram is not None),
+        late=sum(is_late(pieces, job) for pieces, job in rows),
+        mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
+        checkpoints=sum(len(pieces) - 1 for pieces, _ in rows),
+        peak_gpus=peak_gpus(schedule, jobs),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +79,31 @@ def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None)
     )
 
 
+def document(case: Case, found: Comparison) -> dict[str, Any]:
+    """Return the comparison as JSON's types; `gpus` is "inf" when there is no limit, an unknown number is None."""
+    return {
+        "jobs": len(case.jobs),
+        "gpus": "inf" if case.gpus is None else case.gpus,
+        "start": case.start.isoformat().replace("+00:00", "Z"),
+        "policies": {name: _policy(name, found) for name in found.figures},
+        "start_at_once_g": found.at_once.emissions_g,
+        "bound_g": found.bound_g,
+        "bound_saving_ratio": found.bound_saving_ratio(),
+    }
+
+
+def _policy(name: str, found: Comparison) -> Mapping[str, Any]:
+    own = found.figures[name]
+    return {
+        "emissions_g": own.emissions_g,
+        "saving_ratio": found.saving_ratio(name),
+        "late": own.late,
+        "mean_delay_s": own.mean_delay_s,
+        "checkpoints": own.checkpoints,
+        "peak_gpus": own.peak_gpus,
+    }
+
+
 def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
     if policy.rule is None:
         return play(case, told=None if told is None else lambda done: told(GREENRUN, done))
@@ -56,3 +112,9 @@ def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
     choose = policy.rule(sight_of(case))
     wanted_s = [choose(job) for job in case.jobs]
     return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus), case.jobs)
+
+
+def _grams(piece: Piece, job: Arrival, measured: Series) -> float | None:
+    start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in piece)
+    mean = measured.mean(start, end)
+    return None if mean is None else emissions_g(job.power_w * (piece[1] - piece[0]), mean)

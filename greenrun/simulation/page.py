@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 import numpy as np
 
 from greenrun.charts import browser
-from greenrun.charts.steps import Steps, Stretch, intensity_steps
+from greenrun.charts.steps import StepCurve, Stretch, intensity_steps
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import Comparison
-from greenrun.simulation.figures import Schedule
-from greenrun.simulation.policies import Arrival
-from greenrun.simulation.rules import GREENRUN
+from greenrun.simulation.policies import GREENRUN, Arrival
+from greenrun.simulation.schedule import Schedule
 
 _MOST_STEPS = 600  # in one curve: more are too narrow to be seen
 _CLEAN = 1 / 3  # the share of the time whose hours are marked as the cleanest
@@ -20,7 +19,7 @@ _HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class PolicyRow:
     """A policy as people read it: what it does, and each of its figures as text by the name of its column."""
 
     name: str
@@ -29,12 +28,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class PageContent:
     """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, "" when that is unknown."""
 
     case: Case
     found: Comparison
-    rows: Sequence[Row]
+    rows: Sequence[PolicyRow]
     bound: str
 
     @property
@@ -64,7 +63,7 @@ class Shown:
         return ". ".join([f"{self.title}, {self.span}", *told, *([self.bound] if self.bound else [])]) + "."
 
 
-def page(shown: Shown) -> str:
+def page(shown: PageContent) -> str:
     """Return one HTML page with the charts and their figures as a table; it asks nothing of the network."""
     table = browser.Table(
         caption="The policies side by side",
@@ -79,7 +78,7 @@ def page(shown: Shown) -> str:
     )  # fmt: skip
 
 
-def time_chart(shown: Shown) -> browser.Chart:
+def time_chart(shown: PageContent) -> browser.Chart:
     """Return the grid and below it the GPUs in use under each policy, over one axis of time."""
     case, span_s = shown.case, shown.span_s
     grid = intensity_steps(case.measured, *span_s).coarser(_MOST_STEPS)
@@ -88,7 +87,9 @@ def time_chart(shown: Shown) -> browser.Chart:
         for name, schedule in shown.found.schedules.items()
     }
     most = max([curve.top for curve in used.values()] + [case.gpus or 0])
-    limit = None if case.gpus is None else browser.Mark(value=case.gpus, name=f"the {case.gpus} GPUs there are")
+    limit = (
+        None if case.gpus is None else browser.ReferenceLine(value=case.gpus, name=f"the {case.gpus} GPUs there are")
+    )
     panels = [browser.Panel(
         heading="Carbon intensity", what=_means([grid, *used.values()]), unit="g CO2e/kWh", top=grid.top, height=130,
         layers=[browser.Layer(steps=grid, colour=browser.GREY)],
@@ -104,7 +105,7 @@ def time_chart(shown: Shown) -> browser.Chart:
     )  # fmt: skip
 
 
-def emissions_chart(shown: Shown) -> browser.Chart:
+def emissions_chart(shown: PageContent) -> browser.Chart:
     """Return the emissions of the policies as bars from 0, with the bound that none can pass."""
     grams = {name: figures.emissions_g for name, figures in shown.found.figures.items()}
     most_g = max(value or 0.0 for value in grams.values())
@@ -117,29 +118,29 @@ def emissions_chart(shown: Shown) -> browser.Chart:
         )
         for row in shown.rows
     ]  # fmt: skip
-    bound_g = shown.found.bound_g
-    is_drawn = bound_g is not None and bound_g <= most_g  # above, no schedule here keeps every limit
+    bound_g, bound = shown.found.bound_g, None
+    if bound_g is not None and bound_g <= most_g:  # above, no schedule here keeps every limit
+        bound = browser.ReferenceLine(value=bound_g / per_g, name=shown.bound)
     return browser.bars_by_group(
-        bars, id="emissions", title="Emissions by policy", unit=f"{unit} CO2e",
-        mark=browser.Mark(value=bound_g / per_g, name=shown.bound) if bound_g is not None and is_drawn else None,
-    )  # fmt: skip
+        bars, id="emissions", title="Emissions by policy", unit=f"{unit} CO2e", reference=bound
+    )
 
 
-def gpu_steps(schedule: Schedule, jobs: tuple[Arrival, ...], start_s: float, end_s: float) -> Steps:
+def gpu_steps(schedule: Schedule, jobs: tuple[Arrival, ...], start_s: float, end_s: float) -> StepCurve:
     """Return the GPUs in use from `start_s` to `end_s`, between which all pieces lie."""
     rows = zip(schedule.pieces, jobs, strict=True)
     used = np.array([(begin, stop, job.gpus) for pieces, job in rows for begin, stop in pieces]).reshape(-1, 3)
     moments_s = np.concatenate([[start_s, end_s], used[:, 0], used[:, 1]])
     edges_s, places = np.unique(moments_s, return_inverse=True)
     changes = np.bincount(places, weights=np.concatenate([[0, 0], used[:, 2], -used[:, 2]]))
-    return Steps(edges_s=edges_s, values=np.round(np.cumsum(changes)[:-1]))
+    return StepCurve(edges_s=edges_s, values=np.round(np.cumsum(changes)[:-1]))
 
 
 def _colour(policy: str) -> str:
     return browser.GREEN if policy == GREENRUN else browser.BLUE
 
 
-def _means(curves: Iterable[Steps]) -> str:
+def _means(curves: Iterable[StepCurve]) -> str:
     step_s = next((curve.step_s for curve in curves if curve.step_s), None)
     if step_s is None:
         return ""

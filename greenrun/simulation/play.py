@@ -14,11 +14,11 @@ from greenrun.core.planning.demand import PastJob, learn_arrivals
 from greenrun.core.planning.model import Arrivals, Options
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.simulation.case import Case
-from greenrun.simulation.figures import Schedule
 from greenrun.simulation.foresight import ZONE, Foresight, Foreteller, Recorder, earlier_forecasts
 from greenrun.simulation.machine import Machine, instant
 from greenrun.simulation.memory import MemoryStore
 from greenrun.simulation.policies import Arrival
+from greenrun.simulation.schedule import Schedule
 
 LEARNED_FROM = timedelta(days=90)  # how much of what lies before the start counts as measured and foretold history
 CLIMATOLOGY_DAYS = 28

@@ -10,11 +10,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
+from greenrun.core.errors import Problem
 
 DAY_S = 86_400.0
 _TIE = 9  # decimals, in g/kWh, to which means that are equal agree
@@ -198,3 +200,70 @@ def _holds(ordered: Sequence[float], value: float) -> bool:
 def _is_clean(forecast: Series, at_s: float, limit: Callable[[Series], float]) -> bool:
     now = forecast.at(datetime.fromtimestamp(at_s, UTC))
     return now is not None and now <= limit(forecast)
+
+
+# the policies by the names under which a user asks for them
+
+GREENRUN, AT_ONCE = "greenrun", "start-at-once"
+DEFAULT = (GREENRUN, AT_ONCE, "own-best-window")
+
+_WHOLE: dict[str, tuple[str, Callable[[Sight], Rule]]] = {
+    AT_ONCE: ("each job starts as soon as GPUs are free", lambda sight: start_at_once),
+    "own-best-window": ("each job's cleanest window, as if it were alone (CATS, Carbon Aware SDK)",
+                        own_best_window),
+    "lowest-slot": ("each job starts with the single cleanest slot (GAIA)", lowest_slot),
+    "carbon-time": ("most carbon saved per second until the job is complete (GAIA)", carbon_time),
+}  # fmt: skip
+_NUMBERED: dict[str, tuple[str, float, Callable[[Sight, float], Rule]]] = {
+    "threshold": ("start at or under {number:g} g/kWh", 5_000.0, threshold),
+    "percentile": ("start at or under the {number:g}th percentile of the day ahead (Ecovisor)", 100.0,
+                   percentile),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A policy by name, one line on what it does, and its rule; None for greenrun's own, which is no such rule."""
+
+    name: str
+    what: str
+    rule: Callable[[Sight], Rule] | None = None
+
+
+def policies_of(names: Sequence[str], problems: list[Problem]) -> list[Policy]:
+    """Return the named policies, each once and the default ones when none is named; add what is wrong to `problems`."""
+    found = {}
+    for name in names or DEFAULT:
+        policy = _policy(name.strip().lower())
+        if policy is None:
+            known = ", ".join([GREENRUN, *_WHOLE, *(f"{head}:N" for head in _NUMBERED)])
+            problems.append(Problem(field="--policy", message=f"{name[:40]!r} is none of {known}"))
+        else:
+            found[policy.name] = policy
+    return list(found.values())
+
+
+def _policy(name: str) -> Policy | None:
+    if name == GREENRUN:
+        return Policy(name=name, what="all jobs planned together, again at every change")
+    if name in _WHOLE:
+        what, rule = _WHOLE[name]
+        return Policy(name=name, what=what, rule=rule)
+    head, _, text = name.partition(":")
+    number = _number(text)
+    if head not in _NUMBERED or number is None or not 0 <= number <= _NUMBERED[head][1]:
+        return None
+    return _numbered(head, number)
+
+
+def _numbered(head: str, number: float) -> Policy:
+    what, _, make = _NUMBERED[head]
+    return Policy(name=f"{head}:{number:g}", what=what.format(number=number), rule=lambda sight: make(sight, number))
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if isfinite(value) else None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from greenrun.charts import browser
-from greenrun.charts.steps import Steps
+from greenrun.charts.steps import StepCurve
 from tests.charts.pages import Page
 
 NAN = float("nan")
@@ -22,18 +22,18 @@ BARS = [
 ]
 
 
-def panel(*values: float, heading: str = "grid", limit: browser.Mark | None = None) -> browser.Panel:
-    row = Steps(edges_s=np.arange(len(values) + 1) * 3600.0, values=np.array(values))
+def panel(*values: float, heading: str = "grid", limit: browser.ReferenceLine | None = None) -> browser.Panel:
+    row = StepCurve(edges_s=np.arange(len(values) + 1) * 3600.0, values=np.array(values))
     layers = [browser.Layer(steps=row, colour=browser.GREY)]
     return browser.Panel(heading=heading, what=HOSTILE, unit="g/kWh", layers=layers, top=row.top, limit=limit)
 
 
 def charts() -> list[browser.Chart]:
     """One of each kind, with hostile names wherever a name can be."""
-    mark = browser.Mark(value=2.0, name=HOSTILE)
+    mark = browser.ReferenceLine(value=2.0, name=HOSTILE)
     return [
         browser.bars_over_days(BARS, id="days", title=HOSTILE, unit="kWh", parts=(HOSTILE, "by none")),
-        browser.bars_by_group(BARS, id="groups", title=HOSTILE, unit="kg CO2e", mark=mark),
+        browser.bars_by_group(BARS, id="groups", title=HOSTILE, unit="kg CO2e", reference=mark),
         browser.step_panels([panel(1, 2, heading=HOSTILE, limit=mark)], id="steps", said=HOSTILE,
                             shaded=[(0, 3600)], shade=HOSTILE),
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def test_axes_tell_units_and_whose_time_it_is() -> None:
 
 
 def test_stretches_and_a_limit_are_told_once_and_drawn_in_each_panel() -> None:
-    limit = browser.Mark(value=8, name="GPUs there are")
+    limit = browser.ReferenceLine(value=8, name="GPUs there are")
     panels = [panel(10, 20, limit=limit), panel(5, 6, limit=limit)]
     traces = browser.step_panels(panels, id="a", said="", shaded=[(0, 3600)], shade="clean").figure.data
     assert [trace.name for trace in traces if trace.showlegend] == ["clean", "GPUs there are"]

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.charts import terminal
-from greenrun.charts.terminal import CLEAN, Step, Window, cleanest, plot_lines
+from greenrun.charts.terminal import CLEAN, CleanWindow, Step, cleanest, plot_lines
 
 T0 = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
 def steps(*values: float | None, step: timedelta = HOUR) -> list[Step]:
-    """Steps of these values one after another; None leaves a hole."""
+    """StepCurve of these values one after another; None leaves a hole."""
     return [
         Step(T0 + index * step, T0 + (index + 1) * step, value)
         for index, value in enumerate(values)
@@ -68,7 +68,7 @@ def test_it_never_is_wider_than_the_terminal_nor_higher_than_fifteen_lines(
 def test_the_cleanest_window_is_the_best_of_all_that_are_known(values: list[int | None]) -> None:
     known = [(sum(values[at : at + 4]) / 4, at) for at in range(len(values) - 3) if None not in values[at : at + 4]]
     best = min(known) if known and len({*values} - {None}) > 1 else None
-    expected = best and Window(T0 + best[1] * HOUR, T0 + best[1] * HOUR + CLEAN, best[0])
+    expected = best and CleanWindow(T0 + best[1] * HOUR, T0 + best[1] * HOUR + CLEAN, best[0])
     assert cleanest(steps(*values)) == expected
 
 

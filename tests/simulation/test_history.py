@@ -16,7 +16,7 @@ from greenrun.simulation.case import Wish
 from greenrun.simulation.compare import compare
 from greenrun.simulation.history import Asked, history_case
 from greenrun.simulation.memory import MemoryStore
-from greenrun.simulation.rules import policies_of
+from greenrun.simulation.policies import policies_of
 from tests.simulation.build import HOUR, START, START_S, grid
 
 NOW = START + timedelta(hours=60)

@@ -4,10 +4,10 @@ import numpy as np
 
 from greenrun.charts import browser
 from greenrun.simulation.case import Case
-from greenrun.simulation.compare import Comparison, compare
-from greenrun.simulation.figures import Schedule, figures
-from greenrun.simulation.page import Row, Shown, emissions_chart, gpu_steps, page, time_chart
-from greenrun.simulation.rules import policies_of
+from greenrun.simulation.compare import Comparison, compare, figures
+from greenrun.simulation.page import PageContent, PolicyRow, emissions_chart, gpu_steps, page, time_chart
+from greenrun.simulation.policies import policies_of
+from greenrun.simulation.schedule import Schedule
 from tests.charts.pages import Page
 from tests.simulation.build import HOUR, START_S, case, grid, job
 
@@ -15,16 +15,16 @@ VALUES = [90, 90, 20, 10, 90, 90, 60, 60, 60, 60, 60, 60]
 POLICIES = policies_of(["start-at-once", "own-best-window"], [])
 
 
-def shown(of: Case | None = None, found: Comparison | None = None) -> Shown:
+def shown(of: Case | None = None, found: Comparison | None = None) -> PageContent:
     """A comparison of two rules with made-up texts."""
     of = of or case([job(), job(1, gpus=2)], VALUES)
     found = found or compare(of, POLICIES)
     cells = {"CO2e": "1 kg", "saving": "8 %", "late": "0", "mean delay": "1h"}
-    rows = [Row(name=name, what="waits & <starts>", cells=cells) for name in found.schedules]
-    return Shown(case=of, found=found, rows=rows, bound="no schedule emits less than 1 kg")
+    rows = [PolicyRow(name=name, what="waits & <starts>", cells=cells) for name in found.schedules]
+    return PageContent(case=of, found=found, rows=rows, bound="no schedule emits less than 1 kg")
 
 
-def crowd(jobs: int) -> Shown:
+def crowd(jobs: int) -> PageContent:
     """A year of five-minute steps and many short jobs, each run as it came."""
     many = [job(8000 * index / jobs, 0.1) for index in range(jobs)]
     of = case(many, [], measured=grid((np.arange(105_120) % 288).tolist(), step_s=300.0))

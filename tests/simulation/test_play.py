@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.planner import plan
 from greenrun.simulation.case import Case
-from greenrun.simulation.compare import compare
-from greenrun.simulation.figures import Schedule, figures, peak_gpus
+from greenrun.simulation.compare import compare, figures
 from greenrun.simulation.play import World, play
-from greenrun.simulation.policies import Arrival
-from greenrun.simulation.rules import policies_of
+from greenrun.simulation.policies import Arrival, policies_of
+from greenrun.simulation.schedule import Schedule, peak_gpus
 from tests.simulation.build import HOUR, START, START_S, case, grid, hours, job
 
 DAY = [90, 80, 60, 30, 20, 30, 60, 80, 90, 95, 90, 60] * 8

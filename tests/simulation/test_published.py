@@ -16,8 +16,7 @@ from greenrun.cli import main
 from greenrun.simulation.case import Case, Wish
 from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.files import COLUMNS, read_case
-from greenrun.simulation.policies import Arrival
-from greenrun.simulation.rules import policies_of
+from greenrun.simulation.policies import Arrival, policies_of
 from tests.conftest import SHARED, require
 
 pytestmark = pytest.mark.slow

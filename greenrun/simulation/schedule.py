@@ -1,12 +1,10 @@
-"""What a schedule comes to: emissions as exact integrals of the grid's steps, lateness, suspensions and peak use."""
+"""When each job ran, and what can be read off that: lateness, GPUs in use at once, and a file for others to check."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 
-from greenrun.core.carbon.intensity import Series
-from greenrun.core.units import emissions_g
 from greenrun.simulation.policies import Arrival
 
 Piece = tuple[float, float]
@@ -25,34 +23,6 @@ class Schedule:
         """The schedule in which each job runs in one piece from its start on."""
         rows = zip(starts_s, jobs, strict=True)
         return cls(pieces=tuple(((start_s, start_s + job.duration_s),) for start_s, job in rows))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """A schedule in numbers. `emissions_g` is None when a job ran at a time for which there is no intensity.
-
-    `mean_delay_s` is how much later jobs ended than if they had started at once.
-    """
-
-    emissions_g: float | None
-    late: int
-    mean_delay_s: float
-    checkpoints: int
-    peak_gpus: int
-
-
-def figures(schedule: Schedule, jobs: Sequence[Arrival], measured: Series) -> Figures:
-    """Judge a schedule of these jobs by the grid as it was."""
-    rows = list(zip(schedule.pieces, jobs, strict=True))
-    grams = [_grams(piece, job, measured) for pieces, job in rows for piece in pieces]
-    delays_s = [pieces[-1][1] - job.duration_s - job.submitted_s for pieces, job in rows]
-    return Figures(
-        emissions_g=None if None in grams else sum(gram for gram in grams if gram is not None),
-        late=sum(is_late(pieces, job) for pieces, job in rows),
-        mean_delay_s=sum(delays_s) / len(delays_s) if delays_s else 0.0,
-        checkpoints=sum(len(pieces) - 1 for pieces, _ in rows),
-        peak_gpus=peak_gpus(schedule, jobs),
-    )
 
 
 def is_late(pieces: Sequence[Piece], job: Arrival) -> bool:
@@ -87,7 +57,16 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
     return whole
 
 
-def _grams(piece: Piece, job: Arrival, measured: Series) -> float | None:
-    start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in piece)
-    mean = measured.mean(start, end)
-    return None if mean is None else emissions_g(job.power_w * (piece[1] - piece[0]), mean)
+def schedule_text(schedule: Schedule, start: datetime) -> str:
+    """Return a schedule as CSV: job (its row, from 0), start and end in seconds after `start`; a row per piece."""
+    start_s = start.timestamp()
+    rows = [
+        f"{row},{_seconds(begin_s - start_s)},{_seconds(end_s - start_s)}"
+        for row, pieces in enumerate(schedule.pieces)
+        for begin_s, end_s in merged(pieces)
+    ]
+    return "\n".join(["job,start_s,end_s", *rows, ""])
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
