@@ -19,7 +19,7 @@ class SlotOut(BaseModel):
 class ForecastOut(BaseModel):
     """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
 
-    `zone` is null when the settings name none. `rung` is how far down the ladder of fallbacks this stands, and `why`
+    `zone` is null when the settings name none. `rung` is the fallback level that this stands on, and `why`
     says it in a sentence; `age_s` is how long ago the source said it, null below `stale`.
     """
 

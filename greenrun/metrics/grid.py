@@ -28,7 +28,7 @@ def grid_metrics(state: LiveState) -> Iterator[Metric]:
     )
     rungs = GaugeMetricFamily(
         "greenrun_grid_rung",
-        "Which rung of the ladder of fallbacks is gone by: 1 for that one.",
+        "The fallback level of the active forecast: 1 for that one.",
         labels=("grid_zone", "rung"),
     )
     for zone, active in state.active_forecasts().items():
