@@ -1,30 +1,56 @@
 """The JSON that the API answers with of jobs, their runs and the plan; units are in names."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import Field, model_validator
 
-from greenrun.api.json_types import Instant, Number
+from greenrun.api.json_types import Answer, Instant, Number, Seconds, answer_of
+from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.job import After, Anomaly, DurationSource, Outcome, PowerSource, State
-from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.declaration import Mark, declared
+from greenrun.core.jobs.job import (
+    LIVE,
+    After,
+    Anomaly,
+    ArrayPlace,
+    Dependency,
+    DurationSource,
+    Job,
+    JobSpec,
+    Outcome,
+    PowerSource,
+    Run,
+    State,
+)
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.planning.model import Placement, Plan
+from greenrun.core.units import J_PER_KWH
+from greenrun.engine.ports import Store
 
 
-class ReasonOut(BaseModel):
+class ReasonOut(Answer):
     """Why something is as it is: a stable code, and a sentence for people."""
 
     code: ReasonCode
     text: str
 
 
-class PieceOut(BaseModel):
-    """An interval in which a job is meant to run."""
+class IntervalOut(Answer):
+    """A half-open interval `[start, end)`."""
 
     start: Instant
     end: Instant
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_pair(cls, value: Any) -> Any:
+        return {"start": value[0], "end": value[1]} if isinstance(value, tuple) else value
 
-class PlannedOut(BaseModel):
+
+class PlannedOut(Answer):
     """When a job is planned to run; `start_now_g` is what it would emit if it started at once.
 
     `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty. `promised` is when
@@ -33,16 +59,16 @@ class PlannedOut(BaseModel):
 
     start: Instant
     end: Instant
-    g_per_kwh: Number
+    g_per_kwh: Number = Field(validation_alias="intensity_g_per_kwh")
     start_now_g_per_kwh: Number
     expected_g: Number
     start_now_g: Number
-    pieces: list[PieceOut]
-    promised: PieceOut | None
+    pieces: list[IntervalOut]
+    promised: IntervalOut | None
     put_offs: int
 
 
-class AnomalyOut(BaseModel):
+class AnomalyOut(Answer):
     """An anomaly of a run; `until` is null while it goes on, and where it went on to the run's end."""
 
     anomaly: Anomaly
@@ -51,7 +77,7 @@ class AnomalyOut(BaseModel):
     text: str
 
 
-class RunOut(BaseModel):
+class RunOut(Answer):
     """One execution of a job, with what the books know of it now.
 
     `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how
@@ -67,13 +93,13 @@ class RunOut(BaseModel):
     exit_code: int | None
     devices: list[str]
     energy_j: Number
-    energy_quality: Quality
+    energy_quality: Quality = Field(validation_alias="quality")
     emissions_g: Number
-    emissions_settled_g: Number
-    baseline_emissions_g: Number
+    emissions_settled_g: Number = Field(validation_alias="settled_g")
+    baseline_emissions_g: Number = Field(validation_alias="baseline_g")
     avoided_g: Number
-    gpu_utilization: Number
-    gpu_utilization_coverage: Number
+    gpu_utilization: Number = Field(validation_alias="utilization")
+    gpu_utilization_coverage: Number = Field(validation_alias="utilization_coverage")
     work: Number
     work_unit: str | None
     work_at: Instant | None
@@ -83,14 +109,14 @@ class RunOut(BaseModel):
     log: str | None
 
 
-class AfterOut(BaseModel):
+class AfterOut(Answer):
     """A job that another one waits for: until it has succeeded (`ok`), or ended in any way (`any`)."""
 
-    job: int
+    job: int = Field(validation_alias="job_id")
     on: After
 
 
-class ArrayOut(BaseModel):
+class ArrayOut(Answer):
     """A job's place in its array, all of whose jobs have the same `key`."""
 
     key: str
@@ -99,64 +125,39 @@ class ArrayOut(BaseModel):
     at_once: int | None
 
 
-class JobOut(BaseModel):
+class JobOut(answer_of(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut})):  # type: ignore[misc]  # made
     """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
 
     What belongs to checkpoints is null where the job is not interruptible.
     """
 
     id: int | None
-    name: str
-    project: str
     user: str
     state: State
     reason: ReasonOut | None
-    command: list[str]
-    gpus: int
-    gpu_model: str | None
-    gpu_memory_gib: float | None
-    duration_s: float
-    duration_source: DurationSource
-    duration_note: str | None
-    time_limit_s: float | None
-    finish_by: Instant | None
-    max_delay_s: float | None
-    start_after: Instant | None
-    start_now: bool
-    expire: bool
-    priority: int
-    power_w: float | None
     power_source: PowerSource
-    power_note: str | None
-    min_saving: float | None
-    run_below_g_per_kwh: float | None
-    retries: int
-    grace_s: float
-    interruptible: bool
-    min_run_s: float | None
-    restart_cost_s: float | None
-    checkpoint_signal: str | None
-    checkpoint_exit_code: int | None
-    progress_s: float | None
-    after: list[AfterOut]
-    array: ArrayOut | None
+    env_names: list[str]
     held: bool
     cancel_requested: bool
+    progress_s: Seconds | None = Field(validation_alias="progress")
     submitted_at: Instant
     finished_at: Instant | None
     planned: PlannedOut | None
     runs: list[RunOut]
-    labels: dict[str, str]
-    env_names: list[str]
-    env_file: str | None
-    log: str | None
-    workdir: str
-    unique_key: str | None
-    git_commit: str | None
-    stop_on: list[Anomaly]
 
 
-class ExplainOut(BaseModel):
+class CostedJobOut(JobOut):
+    """A job with what the electricity of its runs cost so far, PUE included; null where no price is set or known.
+
+    `cost_missing_kwh` is energy whose price is not known, and which is in no cost.
+    """
+
+    cost: Number
+    currency: str | None
+    cost_missing_kwh: Number
+
+
+class ExplainOut(Answer):
     """Why a job is where it is, in codes and in sentences."""
 
     job: int
@@ -170,35 +171,35 @@ class ExplainOut(BaseModel):
     latest_start: Instant
 
 
-class EventOut(BaseModel):
+class EventOut(Answer):
     """One change of a job."""
 
     id: int
     at: Instant
     actor: str
     kind: str
-    job: int | None
-    run: int | None
+    job: int | None = Field(validation_alias="job_id")
+    run: int | None = Field(validation_alias="run_id")
     detail: dict[str, Any]
 
 
 class PlacementOut(PlannedOut):
     """A job's place in the plan."""
 
-    job: int
+    job: int = Field(validation_alias="job_id")
     gpus: int
     late: bool
     reason: ReasonOut
 
 
-class WaitingOut(BaseModel):
+class WaitingOut(Answer):
     """A job without a place in the plan."""
 
-    job: int
+    job: int = Field(validation_alias="job_id")
     reason: ReasonOut
 
 
-class PlanOut(BaseModel):
+class PlanOut(Answer):
     """The latest plan, its bound, and what starting everything at once would emit."""
 
     made_at: Instant
@@ -209,3 +210,52 @@ class PlanOut(BaseModel):
     start_at_once_g: Number
     placements: list[PlacementOut]
     waiting: list[WaitingOut]
+
+
+_OF_CHECKPOINTS = ("progress", *(row.name for row in declared(JobSpec) if row.has(Mark.INTERRUPTIBLE_ONLY)))
+
+
+def jobs_out(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:
+    """Return jobs with their runs as the books have them now, and the plan for those that wait; raise StoreError."""
+    runs = store.runs([job.id for job in jobs])
+    totals = store.run_totals([run.id for rows in runs.values() for run in rows])
+    spells = store.anomalies([job_id for job_id, rows in runs.items() if rows])
+    return [_stored_job_out(job, runs.get(job.id, ()), totals, spells, plan) for job in jobs]
+
+
+def _stored_job_out(
+    job: Job, runs: Sequence[Run], totals: Mapping[int, Total], spells: Mapping[int, Sequence[Spell]], plan: Plan
+) -> JobOut:
+    """A waiting job carries the plan's reason rather than the stored one."""
+    waits = job.state is State.QUEUED
+    is_stopping = job.cancel_requested and job.state in LIVE
+    has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
+    stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
+    reason = plan.reason(job.id) if waits else stopping
+    told = [run_out(run, totals.get(run.id), spells.get(run.id, ())) for run in runs]
+    return job_out(job, plan.placement(job.id) if waits else None, reason, told)
+
+
+def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: Sequence[RunOut] = ()) -> JobOut:
+    """Return a job with where it is planned, why it is where it is (None: as stored), and its runs."""
+    spec = job.spec
+    told = {**_attributes(spec), **_attributes(job)}
+    told |= {"name": job.name, "power_source": spec.power_source, "env_names": sorted(spec.env)}
+    told |= {"reason": reason or job.reason, "planned": placement, "runs": list(runs)}
+    out: JobOut = JobOut.model_validate(told if spec.interruptible else told | dict.fromkeys(_OF_CHECKPOINTS))
+    return out
+
+
+def run_out(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunOut:
+    """Return a run; without a total in the books its energy is unknown."""
+    booked = total or Total()
+    whole_j = None if booked.quality is Quality.UNKNOWN else booked.energy_j
+    done = {
+        "work_per_kwh": run.work * J_PER_KWH / whole_j if whole_j and run.work else None,
+        "energy_per_work_j": whole_j / run.work if whole_j and run.work else None,
+    }
+    return RunOut.model_validate({**_attributes(run), **_attributes(booked), **done, "anomalies": list(spells)})
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,159 +1,81 @@
-"""A job as a client states it: its fields with their bounds, and the JobSpec that they mean."""
+"""A job as a client states it, or many in one statement, and the JobSpecs that they mean."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from greenrun.api.sweep import ArrayIn, Axes, wrong_in_array, wrong_in_grid
-from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH
-from greenrun.core.jobs.job import (
-    CHECKPOINT_SIGNALS,
-    MOST_TOGETHER,
-    After,
-    Anomaly,
-    Dependency,
-    DurationSource,
-    JobSpec,
-)
+from greenrun.api.json_types import Statement, statement_of
+from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_grid, size_of, variable_of
+from greenrun.core.jobs.declaration import Mark, declared
+from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After, Dependency, DurationSource, JobSpec
 
-MAX_S = 366 * 86_400.0
-MAX_COMMAND_BYTES = 128 * 1024
-MAX_ENV_BYTES = 256 * 1024
-_ISO_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
+_AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_STATED = tuple(field for field in declared(JobSpec) if not field.has(Mark.NOT_STATED))
+_INTERRUPTIBLE_ONLY = tuple(field.name for field in _STATED if field.has(Mark.INTERRUPTIBLE_ONLY))
 
 
-def _iso(value: object) -> object:
-    if not isinstance(value, str) or not _ISO_INSTANT.match(value):
-        raise ValueError("must be an ISO 8601 instant with a zone, such as 2026-12-01T09:00Z")
-    return value
-
-
-def _plausible(value: datetime) -> datetime:
-    if not 2000 <= value.year < 2200:
-        raise ValueError("must lie between the years 2000 and 2200")
-    return value.astimezone(UTC)
-
-
-def _signal(value: str) -> str:
-    name = value.strip().upper().removeprefix("SIG")
-    if name not in CHECKPOINT_SIGNALS:
-        raise ValueError(f"must be one of {', '.join(CHECKPOINT_SIGNALS)}")
-    return name
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not hold a NUL character")
-    return value
-
-
-def _printable(value: str) -> str:
-    if not value.isprintable():
+def _printable_values(values: list[str]) -> list[str]:
+    if not all(value.isprintable() for value in values):
         raise ValueError("must hold printable characters only")
-    return value
+    if len(set(values)) < len(values):
+        raise ValueError("names a value twice")
+    return values
 
 
-def _absolute(value: str) -> str:
-    if not Path(value).is_absolute():
-        raise ValueError("must be an absolute path")
-    return value
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError("names an index twice")
+    return sorted(values)
 
 
-def _command(value: list[str]) -> list[str]:
-    if not value or not value[0]:
-        raise ValueError("must name a program")
-    if sum(len(word.encode()) + 1 for word in value) > MAX_COMMAND_BYTES:
-        raise ValueError(f"must not be longer than {MAX_COMMAND_BYTES} bytes: put the arguments into a file")
-    return value
+def _axes(axes: dict[str, list[str]]) -> dict[str, list[str]]:
+    wrong = [name for name in axes if not _AXIS.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} cannot name a variable: use letters, digits, '_', '-' and '.'")
+    if len({variable_of(name) for name in axes}) < len(axes):
+        raise ValueError("two of its names would become the same variable")
+    return axes
 
 
-def _env(value: dict[str, str]) -> dict[str, str]:
-    for name in value:
-        if not name or "=" in name or "\0" in name:
-            raise ValueError(f"{name!r} cannot be the name of a variable")
-    if sum(len(name.encode()) + len(text.encode()) + 2 for name, text in value.items()) > MAX_ENV_BYTES:
-        raise ValueError(f"must not be longer than {MAX_ENV_BYTES} bytes: name fewer variables")
-    return value
+Value = Annotated[str, Field(min_length=1, max_length=200)]
+Values = Annotated[list[Value], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(_printable_values)]
+Axes = Annotated[dict[str, Values], Field(max_length=16), AfterValidator(_axes)]
+Index = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INDEX)]
+Indices = Annotated[list[Index], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(_distinct)]
 
 
-Instant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_plausible)]
-Seconds = Annotated[float, Field(strict=True, ge=0.001, le=MAX_S, allow_inf_nan=False)]
-Delay = Annotated[float, Field(strict=True, ge=0, le=MAX_S, allow_inf_nan=False)]
-Ratio = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
-Flag = Annotated[bool, Field(strict=True)]
-Word = Annotated[str, AfterValidator(_no_nul)]
-Text = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
-Key = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
-Signal = Annotated[str, Field(max_length=20), AfterValidator(_signal)]
-FilePath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_no_nul)]
+class ArrayIn(Statement):
+    """The indices of an array's jobs, and how many of them may run together. The jobs of a grid are counted from 0."""
+
+    indices: Indices | None = None
+    at_once: Annotated[int, Field(strict=True, ge=1, le=LARGEST_INDEX)] | None = None
 
 
-class AfterIn(BaseModel):
+class AfterIn(Statement):
     """A job that this one waits for: until it has succeeded, or (`any`) ended in whatever way."""
-
-    model_config = ConfigDict(extra="forbid")
 
     job: Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
     on: After = After.OK
 
 
-class JobIn(BaseModel):
+def _dependency(stated: AfterIn) -> Dependency:
+    return Dependency(job_id=stated.job, on=stated.on)
+
+
+_OWN = {Dependency: Annotated[AfterIn, AfterValidator(_dependency)]}
+
+
+class JobIn(statement_of(JobSpec, _OWN)):  # type: ignore[misc]  # made of what JobSpec declares
     """What a client may say of a job. `log` and `env_file` may be relative to `workdir`.
 
     With `array` or `grid` it states many jobs, which are accepted together or not at all.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    command: Annotated[list[Word], Field(max_length=4096), AfterValidator(_command)]
-    workdir: Annotated[FilePath, AfterValidator(_absolute)]
-    name: Text = ""
-    project: Key = "default"
-    gpus: Annotated[int, Field(strict=True, ge=0, le=1024)] = 1
-    gpu_model: Key | None = None
-    gpu_memory_gib: Annotated[float, Field(strict=True, gt=0, le=100_000, allow_inf_nan=False)] | None = None
-    duration_s: Seconds | None = None
-    time_limit_s: Seconds | None = None
-    finish_by: Instant | None = None
-    max_delay_s: Delay | None = None
-    start_after: Instant | None = None
-    start_now: Flag = False
-    expire: Flag = False
-    priority: Annotated[int, Field(strict=True, ge=-1000, le=1000)] = 0
-    power_w: Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    min_saving: Ratio | None = None
-    run_below_g_per_kwh: Annotated[float, Field(strict=True, ge=0, le=ABSURD_G_PER_KWH, allow_inf_nan=False)] | None = (
-        None
-    )
-    retries: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
-    grace_s: Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] = 30.0
-    interruptible: Flag = False
-    min_run_s: Delay | None = None
-    restart_cost_s: Delay | None = None
-    checkpoint_signal: Signal | None = None
-    checkpoint_exit_code: Annotated[int, Field(strict=True, ge=1, le=125)] | None = None
-    after: Annotated[list[AfterIn], Field(max_length=MOST_TOGETHER)] = Field(default_factory=list)
-    env: Annotated[dict[str, Word], Field(max_length=1024), AfterValidator(_env)] = Field(default_factory=dict)
-    env_file: FilePath | None = None
-    log: FilePath | None = None
-    unique_key: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)] | None = None
-    labels: Annotated[dict[Key, Text], Field(max_length=64)] = Field(default_factory=dict)
-    git_commit: Text | None = None
-    stop_on: Annotated[list[Anomaly], Field(max_length=len(Anomaly))] = Field(default_factory=list)
     grid: Axes = Field(default_factory=dict)
     array: ArrayIn | None = None
 
@@ -164,7 +86,7 @@ class JobIn(BaseModel):
             raise ValueError("is asked for, but the job needs no GPU: ask for gpus as well, or leave it out")
         return value
 
-    @field_validator("min_run_s", "restart_cost_s", "checkpoint_signal", "checkpoint_exit_code")
+    @field_validator(*_INTERRUPTIBLE_ONLY)
     @classmethod
     def _is_of_an_interruptible_job(cls, value: object, info: ValidationInfo) -> object:
         if value is not None and info.data.get("interruptible") is False:
@@ -174,7 +96,7 @@ class JobIn(BaseModel):
     @field_validator("grid")
     @classmethod
     def _is_a_grid(cls, value: Axes, info: ValidationInfo) -> Axes:
-        if value and (why := wrong_in_grid(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
+        if value and (why := _wrong_in_grid(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
             raise ValueError(why)
         return value
 
@@ -183,10 +105,35 @@ class JobIn(BaseModel):
     def _is_an_array(cls, value: ArrayIn | None, info: ValidationInfo) -> ArrayIn | None:
         if value is None or "grid" not in info.data:  # the grid's own faults are told first
             return value
-        why = wrong_in_array(value, has_grid=bool(info.data["grid"]), log=info.data.get("log"))
+        why = _wrong_in_array(value, has_grid=bool(info.data["grid"]), log=info.data.get("log"))
         if why:
             raise ValueError(why)
         return value
+
+
+def _wrong_in_array(array: ArrayIn, *, has_grid: bool, log: str | None) -> str | None:
+    """What is wrong with an array beside the rest of its job, if anything is."""
+    if not has_grid and array.indices is None:
+        return "names no indices: write it like 0-9, or 0-9%4"
+    if has_grid and array.indices is not None:
+        return "numbers the jobs of a grid, which are counted by themselves: say %4 alone for 4 at once"
+    return None if has_grid else _wrong_in_log(log)
+
+
+def _wrong_in_grid(grid: Mapping[str, list[str]], *, labels: Mapping[str, str], log: str | None) -> str | None:
+    """What is wrong with a grid (of one name at least) beside the rest of its job, if anything is."""
+    size = size_of(grid)
+    if size > MOST_TOGETHER:
+        return f"would be {size} jobs, more than the {MOST_TOGETHER} that one submission may be: submit it in parts"
+    if grid.keys() & labels.keys():
+        return f"'{min(grid.keys() & labels.keys())}' is a label of the job already: rename one of them"
+    return _wrong_in_log(log)
+
+
+def _wrong_in_log(log: str | None) -> str | None:
+    if log is None or INDEX_IN_LOG in log:
+        return None
+    return f"its jobs would all write to one log: put {INDEX_IN_LOG}, the job's index, into the log's name"
 
 
 def _one_or_many(value: object) -> str:
@@ -201,57 +148,22 @@ Jobs = Annotated[
 
 def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:
     """Return what the job means; without a duration it should take the default, or its time limit if shorter."""
-    time_limit = _span(job.time_limit_s)
-    given = _span(job.duration_s)
-    return JobSpec(
-        command=tuple(job.command),
-        workdir=job.workdir,
-        name=job.name,
-        project=job.project,
-        gpus=job.gpus,
-        gpu_model=job.gpu_model,
-        gpu_memory_gib=job.gpu_memory_gib,
-        duration=given or min(default_duration, time_limit or default_duration),
-        duration_source=DurationSource.GIVEN if given else DurationSource.DEFAULT,
-        time_limit=time_limit,
-        finish_by=job.finish_by,
-        max_delay=_span(job.max_delay_s),
-        start_after=job.start_after,
-        start_now=job.start_now,
-        expire=job.expire,
-        priority=job.priority,
-        power_w=job.power_w,
-        min_saving=job.min_saving,
-        run_below_g_per_kwh=job.run_below_g_per_kwh,
-        retries=job.retries,
-        grace=timedelta(seconds=job.grace_s),
-        after=tuple(Dependency(job_id=row.job, on=row.on) for row in job.after),
-        interruptible=job.interruptible,
-        **_checkpointing(job),
-        env=job.env,
-        env_file=_beside(job.workdir, job.env_file),
-        log=_beside(job.workdir, job.log),
-        unique_key=job.unique_key,
-        labels=job.labels,
-        git_commit=job.git_commit,
-        stop_on=tuple(dict.fromkeys(job.stop_on)),
-    )
+    stated: dict[str, Any] = {field.name: getattr(job, field.name) for field in _STATED}
+    stated = {name: value for name, value in stated.items() if value is not None}  # JobSpec has the other defaults
+    stated |= {name: str(Path(job.workdir, stated[name])) for name in ("env_file", "log") if name in stated}
+    if "duration" not in stated:
+        stated["duration"] = min(default_duration, stated.get("time_limit", default_duration))
+        stated["duration_source"] = DurationSource.DEFAULT
+    return JobSpec(**stated)
 
 
-def _checkpointing(job: JobIn) -> dict[str, Any]:
-    """What is stated of how to checkpoint it; JobSpec has defaults for the rest."""
-    stated = {
-        "min_run": _span(job.min_run_s),
-        "restart_cost": _span(job.restart_cost_s),
-        "checkpoint_signal": job.checkpoint_signal,
-        "checkpoint_exit_code": job.checkpoint_exit_code,
-    }
-    return {name: value for name, value in stated.items() if value is not None}
+def to_specs(job: JobIn, spec: JobSpec, uid: int) -> list[JobSpec]:
+    """Return the jobs that a statement means: `spec` itself, or one per index or point of the grid.
 
-
-def _span(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
-
-
-def _beside(workdir: str, path: str | None) -> str | None:
-    return None if path is None else str(Path(workdir, path))
+    A unique key names the same array whenever it is submitted again, and each job by its index or its values.
+    """
+    key = f"{uid}:{spec.unique_key}" if spec.unique_key else uuid4().hex
+    at_once = job.array.at_once if job.array else None
+    if job.grid:
+        return jobs_of_grid(spec, key, job.grid, at_once)
+    return jobs_of_array(spec, key, job.array.indices or (), at_once) if job.array else [spec]

@@ -1,20 +1,19 @@
 """Accept jobs, or only try them: everything that can be refused is refused before anything is stored."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
 from greenrun.api.identity import Identity
-from greenrun.api.job_models import JobOut
-from greenrun.api.job_request import JobIn, to_spec
-from greenrun.api.learned import with_experience
+from greenrun.api.job_models import JobOut, job_out, jobs_out
+from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.service import Preview, Service, Submitted
-from greenrun.api.sweep import jobs_of
 from greenrun.api.validation import problems_of
-from greenrun.api.views import job_views, tried_view
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
-from greenrun.core.jobs.job import MOST_TOGETHER, Job, JobSpec, State
+from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
+from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, State
 
 MOST_WAITS = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
@@ -31,7 +30,7 @@ def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[
         known = _known(daemon, caller, specs)
         if known is None:
             raise
-        return job_views(known, daemon.store, daemon.scheduler.plan()), False
+        return jobs_out(known, daemon.store, daemon.scheduler.plan()), False
     return [_stored_view(daemon, row) for row in rows], any(row.is_new for row in rows)
 
 
@@ -48,8 +47,42 @@ def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple
 
 def _specs(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
     """Return the jobs that each statement means: one, or those of its array or grid."""
-    specs = with_experience(daemon, caller, [to_spec(job, daemon.settings.default_duration) for job in stated])
-    return [jobs_of(spec, job.array, job.grid, caller.uid) for spec, job in zip(specs, stated, strict=True)]
+    specs = _with_history(daemon, caller, [to_spec(job, daemon.settings.default_duration) for job in stated])
+    return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)]
+
+
+def _with_history(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Return the jobs with a learned duration and power where they state none and enough is known; raise StoreError."""
+    known: dict[tuple[str, str], Sequence[FinishedJob]] = {}
+    return [_with_history_of(daemon, caller, spec, known) for spec in specs]
+
+
+def _with_history_of(
+    daemon: Service, caller: Identity, spec: JobSpec, known: dict[tuple[str, str], Sequence[FinishedJob]]
+) -> JobSpec:
+    if spec.duration_source is DurationSource.GIVEN and spec.power_w is not None:
+        return spec
+    key = (spec.name, spec.project)
+    if key not in known:
+        known[key] = daemon.store.finished_jobs(caller.name, name=spec.name, project=spec.project)
+    return _with_power(_with_duration(spec, known[key], daemon.settings.duration_quantile), known[key])
+
+
+def _with_duration(spec: JobSpec, past: Sequence[FinishedJob], quantile: float) -> JobSpec:
+    if spec.duration_source is DurationSource.GIVEN:
+        return spec
+    found = learn_duration(past, name=spec.title, project=spec.project, gpus=spec.gpus, quantile=quantile)
+    if found is None:
+        return spec
+    duration = min(found.expected, spec.time_limit or found.expected)
+    return replace(spec, duration=duration, duration_source=DurationSource.LEARNED, duration_note=found.note)
+
+
+def _with_power(spec: JobSpec, past: Sequence[FinishedJob]) -> JobSpec:
+    if spec.power_w is not None:
+        return spec
+    found = learn_power(past, name=spec.title, project=spec.project, gpus=spec.gpus)
+    return spec if found is None else replace(spec, power_w=found.power_w, power_note=found.note)
 
 
 def _check(daemon: Service, caller: Identity, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
@@ -126,8 +159,8 @@ def _unstored(spec: JobSpec, caller: Identity, now: datetime) -> Job:
 def _stored_view(daemon: Service, row: Submitted) -> JobOut:
     if row.is_new:
         return _new_view(row.job, row.preview)
-    return job_views([row.job], daemon.store, daemon.scheduler.plan())[0]
+    return jobs_out([row.job], daemon.store, daemon.scheduler.plan())[0]
 
 
 def _new_view(job: Job, preview: Preview) -> JobOut:
-    return tried_view(job, preview.placement, preview.reason)
+    return job_out(job, preview.placement, preview.reason)

@@ -9,8 +9,8 @@ from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.models import Config
 from greenrun.core.accounting.market_based import Contract, Contracts
 from greenrun.core.accounting.step_function import Steps
-from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH
 from greenrun.core.errors import ConfigError, ProviderError
+from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.electricity import DayAheadPrices, Keeper
 from greenrun.providers.csv_files.values import ValueFile
 from greenrun.providers.day_ahead import DayAhead

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 J_PER_KWH = 3_600_000.0
+ABSURD_G_PER_KWH = 5_000.0  # above any power station ever built; a unit mix-up (lb/MWh, kg/MWh x1000) lands beyond it
 
 
 def emissions_g(energy_j: float, intensity_g_per_kwh: float, pue: float = 1.0) -> float:

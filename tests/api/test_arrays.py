@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.api.sweep import ArrayIn, jobs_of, size_of, variable_of
+from greenrun.api.job_request import ArrayIn, JobIn, to_specs
+from greenrun.core.jobs.arrays import size_of, variable_of
 from greenrun.core.jobs.job import JobSpec, State
 from tests.api.fakes import World, errors, spec, stored
 
@@ -24,6 +25,12 @@ ARRAYS = st.builds(
 KEYS = st.none() | st.just("k")
 
 
+def stated(**own: Any) -> JobIn:
+    """A statement of many jobs."""
+    job: JobIn = JobIn.model_validate({"command": ["/bin/true"], "workdir": "/", **own})
+    return job
+
+
 def jobs(world: World) -> list[JobSpec]:
     return [job.spec for job in world.store.kept.values()]
 
@@ -32,7 +39,7 @@ def jobs(world: World) -> list[JobSpec]:
 def test_a_grid_is_every_combination_once_told_by_variables_and_labels(
     grid: dict[str, list[str]], key: str | None
 ) -> None:
-    made = jobs_of(spec(unique_key=key, labels={"0": "kept"}), None, grid, 1000)
+    made = to_specs(stated(grid=grid), spec(unique_key=key, labels={"0": "kept"}), 1000)
     points = [{name: job.labels[name] for name in grid} for job in made]
     assert points == [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     assert all(
@@ -47,7 +54,7 @@ def test_a_grid_is_every_combination_once_told_by_variables_and_labels(
 
 @given(array=ARRAYS, key=KEYS)
 def test_an_array_is_one_job_per_index_and_the_same_one_for_the_same_key(array: ArrayIn, key: str | None) -> None:
-    first, second = (jobs_of(spec(unique_key=key, log="/out-%a"), array, {}, 1000) for _ in range(2))
+    first, second = (to_specs(stated(array=array), spec(unique_key=key, log="/out-%a"), 1000) for _ in range(2))
     assert [job.array and job.array.index for job in first] == array.indices == sorted(array.indices or ())
     assert [job.log for job in first] == [f"/out-{index}" for index in array.indices]
     assert [job.env["GREENRUN_ARRAY_INDEX"] for job in first] == [str(index) for index in array.indices]

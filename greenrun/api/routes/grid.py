@@ -10,7 +10,7 @@ from greenrun.api.grid_models import DeviceOut, EntryOut, ForecastOut
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import ApiSettings, Daemon
-from greenrun.api.views import device_views, entry_view, forecast_view, plan_view
+from greenrun.api.views import device_views, entry_view, forecast_view
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["grid"])
 @router.get("/plan")
 def get_plan(daemon: Daemon, caller: Caller) -> PlanOut:
     """Return the latest plan."""
-    return plan_view(daemon.scheduler.plan())
+    return PlanOut.model_validate(daemon.scheduler.plan())
 
 
 @router.get("/forecast")

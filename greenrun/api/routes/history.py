@@ -9,7 +9,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.json_types import Instant
 from greenrun.api.service import Daemon
-from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Accounting, Basis, SeriesId, Signal
+from greenrun.core.carbon.intensity import Accounting, Basis, SeriesId, Signal
+from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.backfill import FetchFailure, ImportedBlock, StatedSeries
 
 MOST_VALUES = 10_000  # of one request, so that what it writes keeps nobody else from writing for long

@@ -1,5 +1,7 @@
 """The routes of jobs: submit, look, explain, and state an intent."""
 
+import os
+import stat
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path as FilePath
@@ -8,20 +10,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
-from greenrun.api.costs import CostedJobOut, costed
 from greenrun.api.explanation import sentences
 from greenrun.api.identity import Caller, Identity, require_touch
-from greenrun.api.job_models import EventOut, ExplainOut, JobOut
+from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
-from greenrun.api.logs import tail
 from greenrun.api.service import Daemon, Service
 from greenrun.api.submit import submit, try_out
-from greenrun.api.views import event_view, job_views
-from greenrun.core.errors import JobNotFound
+from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
 
 MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
+_LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link or a FIFO must not lead or block us
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -56,29 +56,32 @@ def get_jobs(
 ) -> list[JobOut]:
     """List the latest `limit` jobs, by id."""
     jobs = daemon.store.jobs(tuple(state or ()), project=project, user=user, limit=limit, newest_first=True)
-    return job_views(sorted(jobs, key=lambda job: job.id), daemon.store, daemon.scheduler.plan())
+    return jobs_out(sorted(jobs, key=lambda job: job.id), daemon.store, daemon.scheduler.plan())
 
 
 @router.get("/{job_id}")
 def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
-    return costed(_view(daemon, daemon.store.job(job_id)), daemon.scheduler.reports)
+    told = _told(daemon, daemon.store.job(job_id))
+    cost = daemon.scheduler.reports.cost_of([run.id for run in told.runs])
+    costed: CostedJobOut = CostedJobOut.model_validate({**dict(told), **cost})
+    return costed
 
 
 @router.get("/{job_id}/explain")
 def explain_job(job_id: JobId, daemon: Daemon, caller: Caller) -> ExplainOut:
     """Say why the job is where it is."""
     job = daemon.store.job(job_id)
-    view = _view(daemon, job)
+    told = _told(daemon, job)
     max_delay = daemon.settings.default_max_delay
     return ExplainOut(
         job=job.id,
         state=job.state,
-        reason=view.reason,
-        sentences=sentences(job, view, max_delay, daemon.store.events(job_id), daemon.scheduler.active_forecast(None)),
-        planned=view.planned,
-        duration_s=view.duration_s,
-        duration_source=view.duration_source,
+        reason=told.reason,
+        sentences=sentences(job, told, max_delay, daemon.store.events(job_id), daemon.scheduler.active_forecast(None)),
+        planned=told.planned,
+        duration_s=told.duration_s,
+        duration_source=told.duration_source,
         earliest_start=job.earliest_start,
         latest_start=job.latest_start(max_delay),
     )
@@ -88,7 +91,7 @@ def explain_job(job_id: JobId, daemon: Daemon, caller: Caller) -> ExplainOut:
 def get_events(job_id: JobId, daemon: Daemon, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
     """List what happened to the job, in order."""
     job = daemon.store.job(job_id)
-    return [event_view(event) for event in daemon.store.events(job.id, limit)]
+    return [EventOut.model_validate(event) for event in daemon.store.events(job.id, limit)]
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
@@ -105,7 +108,7 @@ def get_log(
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
         raise JobNotFound(f"Job {job.id} is {job.state} and has no such log yet.")
-    return Response(tail(FilePath(logs[-1]), size), media_type="text/plain; charset=utf-8")
+    return Response(_tail(FilePath(logs[-1]), size), media_type="text/plain; charset=utf-8")
 
 
 @router.post("/{job_id}/cancel")
@@ -137,8 +140,25 @@ def _change(daemon: Service, caller: Identity, job_id: int, change: Callable[...
     now: datetime = daemon.now()
     job = change(job_id, actor=caller.name, now=now)
     daemon.scheduler.wake()
-    return _view(daemon, job)
+    return _told(daemon, job)
 
 
-def _view(daemon: Service, job: Job) -> JobOut:
-    return job_views([job], daemon.store, daemon.scheduler.plan())[0]
+def _told(daemon: Service, job: Job) -> JobOut:
+    return jobs_out([job], daemon.store, daemon.scheduler.plan())[0]
+
+
+def _tail(path: FilePath, limit_bytes: int) -> bytes:
+    """The last `limit_bytes` of a plain file, or all; raise JobNotFound when it is gone, StoreError when unreadable."""
+    try:
+        descriptor = os.open(path, _LOG_FLAGS)
+    except FileNotFoundError as exc:
+        raise JobNotFound(f"The log {path} is gone; the job's record stays.") from exc
+    except OSError as exc:
+        raise StoreError(f"The log {path} cannot be read ({exc.strerror}); look at it with your own rights.") from exc
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"The log {path} is not a plain file, so greenrun does not read it.")
+        return os.pread(descriptor, limit_bytes, max(0, status.st_size - limit_bytes))
+    finally:
+        os.close(descriptor)

@@ -10,9 +10,10 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
+from greenrun.core.units import ABSURD_G_PER_KWH
+
 Floats = NDArray[np.float64]
 
-ABSURD_G_PER_KWH = 5_000.0  # above any power station ever built; a unit mix-up (lb/MWh, kg/MWh x1000) lands beyond it
 
 UNCOVERED_S, UNCOVERED_SHARE = 1e-5, 1e-2  # what may be missing of an interval that counts as covered: rounding
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from greenrun.core.carbon.blend import PERSISTENCE_S, Calibration, Departures, MeasuredPast, weights_at
 from greenrun.core.carbon.climatology import Climatology
-from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Floats, Kind, Series, SeriesId
+from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId
+from greenrun.core.units import ABSURD_G_PER_KWH
 
 BLENDED = "+climatology"  # ends the provider's name in the identity of an outlook that is not its word alone
 JOINT_S = 6 * 3_600.0  # the departure that dies away past the forecast's end is the mean of its last hours

@@ -1,11 +1,21 @@
 """What a user wants done (job), what was done about it (run), and the moves a job may make."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS as CHECKPOINT_SIGNALS
+from greenrun.core.jobs.spec import LARGEST_INDEX as LARGEST_INDEX
+from greenrun.core.jobs.spec import MOST_TOGETHER as MOST_TOGETHER
+from greenrun.core.jobs.spec import After as After
+from greenrun.core.jobs.spec import Anomaly as Anomaly
+from greenrun.core.jobs.spec import ArrayPlace as ArrayPlace
+from greenrun.core.jobs.spec import Dependency as Dependency
+from greenrun.core.jobs.spec import DurationSource as DurationSource
+from greenrun.core.jobs.spec import JobSpec as JobSpec
+from greenrun.core.jobs.spec import PowerSource as PowerSource
 
 
 class State(StrEnum):
@@ -33,59 +43,6 @@ class Outcome(StrEnum):
     FAILED_TO_START = "failed_to_start"
 
 
-class DurationSource(StrEnum):
-    """Where a job's expected duration comes from."""
-
-    GIVEN = "given"
-    LEARNED = "learned"
-    DEFAULT = "default"
-
-
-class PowerSource(StrEnum):
-    """Where a job's expected power comes from; NOMINAL is what its devices are said to draw, if they say."""
-
-    GIVEN = "given"
-    LEARNED = "learned"
-    NOMINAL = "nominal"
-
-
-class Anomaly(StrEnum):
-    """A way in which a run can be unlike what was to be expected; `greenrun.core.jobs.anomalies` has the rules."""
-
-    GPU_IDLE = "gpu_idle"
-    POWER_OFF = "power_off"
-    STUCK = "stuck"
-
-
-class After(StrEnum):
-    """How a job that another one waits for must have ended."""
-
-    OK = "ok"
-    ANY = "any"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
-    """The job waits until job `job_id` has ended: with success, or in any way."""
-
-    job_id: int
-    on: After = After.OK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArrayPlace:
-    """A job's place in an array: `key` is the array's own, `at_once` how many of its jobs may run together."""
-
-    key: str
-    index: int
-    size: int
-    at_once: int | None = None
-
-
-MOST_TOGETHER = 1000  # jobs of one submission
-LARGEST_INDEX = 1_000_000  # of a job in an array
-CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
-
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 LIVE = frozenset({State.STARTING, State.RUNNING})
 
@@ -104,68 +61,6 @@ TRANSITIONS = frozenset(
         (State.QUEUED, State.EXPIRED),  # j  not started by its own limit, and the job asked for that
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
-    """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1.
-
-    An interruptible job may be checkpointed once it ran for `min_run` and continued in a later window, which takes it
-    `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
-
-    `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
-    `stop_on` are the anomalies that it is to be stopped on.
-    """
-
-    command: tuple[str, ...]
-    workdir: str
-    name: str = ""
-    project: str = "default"
-    gpus: int = 1
-    gpu_model: str | None = None
-    gpu_memory_gib: float | None = None
-    duration: timedelta
-    duration_source: DurationSource = DurationSource.GIVEN
-    duration_note: str | None = None
-    time_limit: timedelta | None = None
-    finish_by: datetime | None = None
-    max_delay: timedelta | None = None
-    start_after: datetime | None = None
-    start_now: bool = False
-    expire: bool = False
-    priority: int = 0
-    power_w: float | None = None
-    power_note: str | None = None
-    min_saving: float | None = None
-    run_below_g_per_kwh: float | None = None
-    retries: int = 0
-    grace: timedelta = timedelta(seconds=30)
-    interruptible: bool = False
-    min_run: timedelta = timedelta(minutes=30)
-    restart_cost: timedelta = timedelta(minutes=5)
-    checkpoint_signal: str = "USR1"
-    checkpoint_exit_code: int = 85
-    after: tuple[Dependency, ...] = ()
-    array: ArrayPlace | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    env_file: str | None = None
-    log: str | None = None
-    unique_key: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    git_commit: str | None = None
-    stop_on: tuple[Anomaly, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """The given name, or the first words of the command."""
-        return self.name or " ".join(self.command)[:40]
-
-    @property
-    def power_source(self) -> PowerSource:
-        """Where the expected power comes from."""
-        if self.power_w is None:
-            return PowerSource.NOMINAL
-        return PowerSource.LEARNED if self.power_note is not None else PowerSource.GIVEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from greenrun.core.carbon.intensity import ABSURD_G_PER_KWH, Basis, Floats
+from greenrun.core.carbon.intensity import Basis, Floats
 from greenrun.core.errors import ProviderGarbage
 from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.providers.csv_files.columns import PLAIN_HEADER, Columns, columns_of
 
 Micros = NDArray[np.int64]

@@ -1,0 +1,131 @@
+"""How a job's fields are declared: beside its type a field carries its limits and its option, for every border to read.
+
+The API's models, the options of `greenrun submit`, the keys of a job file and the lines of a script are made from this.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields
+from datetime import timedelta
+from enum import Enum, auto
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The least and the most that a number, or the seconds of a duration, may be; `above` excludes the least."""
+
+    least: float
+    most: float
+    above: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The least and the most characters of a text, or entries of a list or a mapping."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A function that returns a value in its normal form, or raises ValueError with what the value must be."""
+
+    of: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """How a field is given on the command line: what it means, and the form of its value (of a flag: none).
+
+    `name` is the option's where that is not the field's own; `default` says what is done without it, where that is not
+    the field's own default.
+    """
+
+    help: str
+    form: str = ""
+    name: str = ""
+    short: str = ""
+    default: str = ""
+
+
+class Mark(Enum):
+    """What else holds of a field."""
+
+    NOT_STATED = auto()  # greenrun fills it in; no client may state it
+    MAY_BE_MISSING = auto()  # every job has one, and greenrun fills it in where its user states none
+    INTERRUPTIBLE_ONLY = auto()  # means something for an interruptible job only
+    NOT_TOLD = auto()  # is never told back, for it may hold secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """One field as it is declared. `hint` is its type with its marks; without a default, `default` is MISSING."""
+
+    name: str
+    hint: Any
+    default: Any
+    marks: tuple[Any, ...]
+
+    @property
+    def kind(self) -> Any:
+        """The type of its value alone: not what it holds, nor that it may be None."""
+        return _kind(self.hint)
+
+    @property
+    def json_name(self) -> str:
+        """Its name in JSON, and in the database: there a duration is a number of seconds."""
+        return f"{self.name}_s" if self.kind is timedelta else self.name
+
+    @property
+    def option(self) -> Option | None:
+        """How it is given on the command line, if it can be."""
+        return next((mark for mark in self.marks if isinstance(mark, Option)), None)
+
+    @property
+    def option_name(self) -> str:
+        """The long name of its option, without dashes in front."""
+        return (self.option.name if self.option else "") or self.name.replace("_", "-")
+
+    def has(self, mark: Mark) -> bool:
+        """Whether it carries this mark."""
+        return mark in self.marks
+
+
+@cache
+def declared(job: type) -> tuple[Declared, ...]:
+    """Return the fields of a dataclass as they are declared, in order."""
+    hints = get_type_hints(job, include_extras=True)
+    return tuple(
+        Declared(name=field.name, hint=hints[field.name], default=_default(field), marks=_marks(hints[field.name]))
+        for field in fields(job)
+    )
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    """All marks of a type, those of a type that may be None too; those of what it holds are not its own."""
+    if get_origin(hint) is Annotated:
+        inner, *marks = get_args(hint)
+        return (*_marks(inner), *marks)
+    if is_union(hint):
+        return tuple(mark for part in get_args(hint) for mark in _marks(part))
+    return ()
+
+
+def _kind(hint: Any) -> Any:
+    if get_origin(hint) is Annotated:
+        return _kind(get_args(hint)[0])
+    if is_union(hint):
+        return next(_kind(part) for part in get_args(hint) if part is not NoneType)
+    return get_origin(hint) or hint
+
+
+def is_union(hint: Any) -> bool:
+    """Whether a type is one of several, as that which may be None is."""
+    return get_origin(hint) in (Union, UnionType)

@@ -1,0 +1,263 @@
+"""What a user may say of a job, field by field: its type, its default, its limits and its option."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from greenrun.core.jobs.declaration import Between, Check, Length, Mark, Option
+from greenrun.core.units import ABSURD_G_PER_KWH
+
+
+class DurationSource(StrEnum):
+    """Where a job's expected duration comes from."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+    DEFAULT = "default"
+
+
+class PowerSource(StrEnum):
+    """Where a job's expected power comes from; NOMINAL is what its devices are said to draw, if they say."""
+
+    GIVEN = "given"
+    LEARNED = "learned"
+    NOMINAL = "nominal"
+
+
+class Anomaly(StrEnum):
+    """A way in which a run can be unlike what was to be expected; `greenrun.core.jobs.anomalies` has the rules."""
+
+    GPU_IDLE = "gpu_idle"
+    POWER_OFF = "power_off"
+    STUCK = "stuck"
+
+
+class After(StrEnum):
+    """How a job that another one waits for must have ended."""
+
+    OK = "ok"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """The job waits until job `job_id` has ended: with success, or in any way."""
+
+    job_id: int
+    on: After = After.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayPlace:
+    """A job's place in an array: `key` is the array's own, `at_once` how many of its jobs may run together."""
+
+    key: str
+    index: int
+    size: int
+    at_once: int | None = None
+
+
+MOST_TOGETHER = 1000  # jobs of one submission
+LARGEST_INDEX = 1_000_000  # of a job in an array
+CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
+LEAST_S, MOST_S = 0.001, 366 * 86_400.0  # of a duration
+MOST_COMMAND_BYTES = 128 * 1024
+MOST_ENV_BYTES = 256 * 1024
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not hold a NUL character")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return value
+
+
+def _signal(value: str) -> str:
+    name = value.strip().upper().removeprefix("SIG")
+    if name not in CHECKPOINT_SIGNALS:
+        raise ValueError(f"must be one of {', '.join(CHECKPOINT_SIGNALS)}")
+    return name
+
+
+def _runnable(words: Sequence[str]) -> Sequence[str]:
+    if not words or not words[0]:
+        raise ValueError("must name a program")
+    if sum(len(word.encode()) + 1 for word in words) > MOST_COMMAND_BYTES:
+        raise ValueError(f"must not be longer than {MOST_COMMAND_BYTES} bytes: put the arguments into a file")
+    return words
+
+
+def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
+    for name in variables:
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"{name!r} cannot be the name of a variable")
+    if sum(len(name.encode()) + len(text.encode()) + 2 for name, text in variables.items()) > MOST_ENV_BYTES:
+        raise ValueError(f"must not be longer than {MOST_ENV_BYTES} bytes: name fewer variables")
+    return variables
+
+
+def _distinct(values: Sequence[Anomaly]) -> Sequence[Anomaly]:
+    return tuple(dict.fromkeys(values))
+
+
+Word = Annotated[str, Check(_no_nul)]
+Text = Annotated[str, Length(0, 200), Check(_printable)]
+Key = Annotated[str, Length(1, 64), Check(_printable)]
+FilePath = Annotated[str, Length(1, 4096), Check(_no_nul)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1.
+
+    This is the one declaration of a job's fields: see `declaration.py` for what is made from it.
+
+    An interruptible job may be checkpointed once it ran for `min_run` and continued in a later window, which takes it
+    `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
+
+    `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
+    `stop_on` are the anomalies that it is to be stopped on.
+    """
+
+    command: Annotated[tuple[Word, ...], Length(0, 4096), Check(_runnable)]
+    gpus: Annotated[int, Between(0, 1024), Option(help="GPUs it needs; 0 for a CPU job.", form="N", short="g")] = 1
+    gpu_model: Annotated[Key | None, Option(help="The model of GPU it needs, like A100.", form="MODEL")] = None
+    gpu_memory_gib: Annotated[
+        float | None,
+        Between(0, 100_000, above=True),
+        Option(help="The memory each GPU must have: 40, 40GiB.", form="GIB", name="gpu-memory"),
+    ] = None
+    duration: Annotated[
+        timedelta,
+        Between(LEAST_S, MOST_S),
+        Mark.MAY_BE_MISSING,
+        Option(help="How long it is expected to run, like 6h or 1h30m.", form="D"),
+    ]
+    duration_source: Annotated[DurationSource, Mark.NOT_STATED] = DurationSource.GIVEN
+    duration_note: Annotated[str | None, Mark.NOT_STATED] = None
+    time_limit: Annotated[
+        timedelta | None,
+        Between(LEAST_S, MOST_S),
+        Option(help="Stop it after this long, whatever happens.", form="D"),
+    ] = None
+    finish_by: Annotated[datetime | None, Option(help="It must end by then: 18:00, 'tomorrow 9am', 36h.", form="T")] = (
+        None
+    )
+    max_delay: Annotated[
+        timedelta | None, Between(0, MOST_S), Option(help="Start at the latest this long after now.", form="D")
+    ] = None
+    start_after: Annotated[datetime | None, Option(help="Do not start before then.", form="T")] = None
+    start_now: Annotated[bool, Option(help="Start as soon as GPUs are free; still measured.", name="now")] = False
+    expire: Annotated[bool, Option(help="Do not start it at all when its latest start is missed.")] = False
+    project: Annotated[Key, Option(help="The project that its energy is booked to.", form="NAME")] = "default"
+    name: Annotated[Text, Option(help="What to call it; else its command.", form="NAME")] = ""
+    labels: Annotated[
+        Mapping[Key, Text], Length(0, 64), Option(help="A label; may be repeated.", form="K=V", name="label")
+    ] = field(default_factory=dict)
+    priority: Annotated[int, Between(-1000, 1000), Option(help="Higher goes first among equals.", form="N")] = 0
+    unique_key: Annotated[
+        str | None,
+        Length(1, 200),
+        Check(_printable),
+        Option(help="Submit it once only, however often this is repeated.", form="KEY", name="unique"),
+    ] = None
+    power_w: Annotated[
+        float | None,
+        Between(0, 1_000_000, above=True),
+        Option(help="The power it is expected to draw, in watts.", form="W", name="power"),
+    ] = None
+    power_note: Annotated[str | None, Mark.NOT_STATED] = None
+    min_saving: Annotated[float | None, Between(0, 1), Option(help="Do not wait for a smaller saving.", form="5%")] = (
+        None
+    )
+    run_below_g_per_kwh: Annotated[
+        float | None,
+        Between(0, ABSURD_G_PER_KWH),
+        Option(help="Start at once when the grid is below G g/kWh.", form="G", name="run-below"),
+    ] = None
+    retries: Annotated[int, Between(0, 100), Option(help="Run it again after a failure, up to N times.", form="N")] = 0
+    grace: Annotated[
+        timedelta, Between(0, 86_400), Option(help="Time from TERM to KILL when it is stopped.", form="D")
+    ] = timedelta(seconds=30)
+    interruptible: Annotated[bool, Option(help="It can be checkpointed and continued later.")] = False
+    min_run: Annotated[
+        timedelta,
+        Between(0, MOST_S),
+        Mark.INTERRUPTIBLE_ONLY,
+        Option(help="Do not interrupt it sooner after a start.", form="D"),
+    ] = timedelta(minutes=30)
+    restart_cost: Annotated[
+        timedelta,
+        Between(0, MOST_S),
+        Mark.INTERRUPTIBLE_ONLY,
+        Option(help="What continuing costs it.", form="D"),
+    ] = timedelta(minutes=5)
+    checkpoint_signal: Annotated[
+        str,
+        Length(0, 20),
+        Check(_signal),
+        Mark.INTERRUPTIBLE_ONLY,
+        Option(help="What tells it to checkpoint.", form="NAME"),
+    ] = "USR1"
+    checkpoint_exit_code: Annotated[
+        int,
+        Between(1, 125),
+        Mark.INTERRUPTIBLE_ONLY,
+        Option(help="What it ends with when it has checkpointed.", form="N"),
+    ] = 85
+    after: Annotated[
+        tuple[Dependency, ...],
+        Length(0, MOST_TOGETHER),
+        Option(help="Start once that job succeeded (any: ended); may be repeated.", form="ID[:ok|any]"),
+    ] = ()
+    array: Annotated[
+        ArrayPlace | None,
+        Mark.NOT_STATED,
+        Option(help="One job per index, here 4 at once; also 1,3,5 and 0-20:5.", form="0-9%4"),
+    ] = None
+    workdir: Annotated[
+        FilePath, Check(_absolute), Option(help="The folder it runs in.", form="DIR", default="this one")
+    ]
+    env: Annotated[
+        Mapping[str, Word],
+        Length(0, 1024),
+        Check(_environment),
+        Mark.NOT_TOLD,
+        Option(help="A variable it gets; may be repeated.", form="NAME[=V]"),
+    ] = field(default_factory=dict)
+    env_file: Annotated[
+        FilePath | None, Option(help="A file of NAME=value lines, read when it starts.", form="FILE")
+    ] = None
+    log: Annotated[FilePath | None, Option(help="Where its output goes; else the run's own log.", form="FILE")] = None
+    git_commit: Text | None = None
+    stop_on: Annotated[
+        tuple[Anomaly, ...],
+        Length(0, len(Anomaly)),
+        Check(_distinct),
+        Option(help="Stop it when it is noticed to be gpu_idle, stuck or power_off.", form="A,B"),
+    ] = ()
+
+    @property
+    def title(self) -> str:
+        """The given name, or the first words of the command."""
+        return self.name or " ".join(self.command)[:40]
+
+    @property
+    def power_source(self) -> PowerSource:
+        """Where the expected power comes from."""
+        if self.power_w is None:
+            return PowerSource.NOMINAL
+        return PowerSource.LEARNED if self.power_note is not None else PowerSource.GIVEN
