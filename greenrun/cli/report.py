@@ -13,6 +13,7 @@ from greenrun.cli.clock import local_zone
 from greenrun.cli.options import AsJson, Config, Socket, connect
 from greenrun.cli.times import parse_instant
 from greenrun.cli.verb import USAGE, LocalError
+from greenrun.client import Answer
 from greenrun.clock import utc_now
 
 BY = ("project", "user", "job", "month", "zone")
@@ -41,6 +42,9 @@ def report(
         str | None,
         typer.Option("--against", metavar="FILE", help="Tell what moved since an earlier report, as JSON; its period."),
     ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a report instead; needs no daemon.")
+    ] = False,
     as_json: AsJson = False,
     socket: Socket = None,
     config: Config = None,
@@ -56,6 +60,9 @@ def report(
     greenrun report --by job --format csv -o jobs.csv
     greenrun report --against october.json
     """
+    if schema:
+        _put(_schema(), output)
+        return
     chosen = _one_of("--format", form or ("json" if as_json else "table"), FORMATS)
     rows_by = _one_of("--by", by or ("job" if chosen in OF_JOBS else "project"), BY)
     if chosen in OF_JOBS and rows_by != "job":
@@ -65,28 +72,46 @@ def report(
     if earlier is not None:
         since, until = since or earlier["from"], until or earlier["to"]
         rows_by = rows_by if by or chosen in OF_JOBS else earlier["by"]
-    answer = connect(ctx, socket, config).report(since, until, rows_by)
-    text = _written(answer, chosen, earlier)
+    _put(_written(connect(ctx, socket, config).report(since, until, rows_by), chosen, earlier), output)
+
+
+def _put(text: str, output: str | None) -> None:
+    """Write a text to the file that was named, else print it."""
     if output is None:
         print(text, end="" if text.endswith("\n") else "\n")
         return
     Path(output).expanduser().write_text(text, encoding="utf-8")
 
 
-def _written(answer: dict[str, Any], form: str, earlier: dict[str, Any] | None) -> str:
-    from greenrun.cli import reported
+def _schema() -> str:
+    from greenrun.reports.model import json_schema
 
+    return json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n"
+
+
+def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
+    from greenrun.cli import reported
+    from greenrun.reports import boamps, movement
+    from greenrun.reports.model import read_report
+
+    try:
+        report = read_report(answer)
+    except ValueError as exc:
+        told = "restart the daemon where it is of another release than this command"
+        raise LocalError(
+            f"the daemon's answer is no report that this release of greenrun reads ({exc}); {told}"
+        ) from exc
     if earlier is not None:
         try:
-            answer = reported.compared(answer, earlier)
+            report = movement.compared(earlier, report)
         except ValueError as exc:
             raise LocalError(f"--against: {exc}", USAGE) from exc
-    if form == "boamps" and (missing := reported.lacking(answer)):
+    if form == "boamps" and (missing := boamps.lacking(report)):
         told = "tell it with --label boamps.FIELD=VALUE, or for all jobs in [reports] boamps"
         print(
             f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {told}", file=sys.stderr
         )
-    return reported.written(answer, form)
+    return reported.written(report, form)
 
 
 def _earlier(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.electricity import DayAheadPrices, Keeper
 from greenrun.providers.csv_files.values import ValueFile
 from greenrun.providers.day_ahead import DayAhead
-from greenrun.reports.bases import Bases
+from greenrun.reports.accounting import Bases
 
 HIGHEST_PER_KWH = 1000.0
 

@@ -3,12 +3,15 @@
 github.com/Boavizta/BoAmps, `model/`: the fields, which of them are required, and which words some of them allow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from math import isfinite
-from typing import Any
+from typing import cast
 from uuid import NAMESPACE_URL, uuid5
 
-Row = Mapping[str, Any]
+from pydantic import JsonValue
+
+from greenrun.reports.model import Document, JobRow, Report
 
 VERSION = "1.1.0"
 SPECIFICATION = "https://github.com/Boavizta/BoAmps/tree/main/model"
@@ -61,13 +64,19 @@ REQUIRED = (
 QUALITIES = ((10.0, "high"), (25.0, "medium"))  # up to what uncertainty, in percent; anything wider is "low"
 
 
-def boamps(report: Row) -> list[dict[str, Any]]:
+def boamps(report: Report) -> list[Document]:
     """Return a BoAmps report per job whose energy is known.
 
     What the format requires and neither greenrun, nor a label, nor a setting tells is left out, and its path is in the
     report's `missing`, a field that the format does not have.
     """
-    return [_complete(_report(row, report)) for row in report["rows"] if row["it_energy_kwh"] is not None]
+    return [_complete(_job_report(row, report)) for row in report.job_rows if row.it_energy_kwh is not None]
+
+
+def lacking(report: Report) -> list[str]:
+    """Return the paths of what the format requires and nobody told of some job."""
+    missing = [_missing(_job_report(row, report)) for row in report.job_rows if row.it_energy_kwh is not None]
+    return sorted({path for paths in missing for path in paths})
 
 
 def wrong(name: str, value: str) -> str | None:
@@ -79,36 +88,35 @@ def wrong(name: str, value: str) -> str | None:
     return "must be a number" if name in NUMBERS and _number(value) is None else None
 
 
-def _report(row: Row, report: Row) -> dict[str, Any]:
-    told = _told(row, report)
-    known = {
+def _job_report(row: JobRow, report: Report) -> Document:
+    known: Document = {
         "header": {
             "formatVersion": VERSION,
             "formatVersionSpecificationUri": SPECIFICATION,
-            "reportId": str(uuid5(NAMESPACE_URL, f"greenrun:{row.get('host')}:{row['job_id']}:{report['to']}")),
-            "reportDatetime": _instant(report["generated_at"]),
-            "reportStatus": "draft" if "not_settled" in row["flags"] else "final",
-            "publisher": {"projectName": row["project"]},
+            "reportId": str(uuid5(NAMESPACE_URL, f"greenrun:{row.host}:{row.job_id}:{_iso(report.end)}")),
+            "reportDatetime": _instant(report.generated_at),
+            "reportStatus": "draft" if "not_settled" in row.flags else "final",
+            "publisher": {"projectName": row.project},
         },
-        "task": {"taskDescription": row["job_name"]},
+        "task": {"taskDescription": row.job_name},
         "measures": [_measure(row, report)],
         "infrastructure": {"components": _components(row)},
         "environment": {
-            "country": row.get("country_name"),
-            "location": row.get("site"),
-            "powerSourceCarbonIntensity": row["ci_avg_g_per_kwh"],
+            "country": row.country_name,
+            "location": row.site,
+            "powerSourceCarbonIntensity": row.ci_avg_g_per_kwh,
         },
-        "quality": _quality(row["energy_uncertainty_pct"]),
+        "quality": _quality(row.energy_uncertainty_pct),
     }
-    for name, value in told.items():
+    for name, value in _told(row, report).items():
         _put(known, FIELDS[name], name, value)
     return {key: _without_gaps(value) for key, value in known.items() if value is not None}
 
 
-def _told(row: Row, report: Row) -> dict[str, str | float]:
+def _told(row: JobRow, report: Report) -> dict[str, str | float]:
     """Return what settings and, before them, the job's labels tell; what is wrong there is not taken."""
-    labels = {key.removeprefix(LABEL): value for key, value in row["tags"].items() if key.startswith(LABEL)}
-    told = {**report.get("boamps", {}), **labels}
+    labels = {key.removeprefix(LABEL): value for key, value in row.tags.items() if key.startswith(LABEL)}
+    told = {**report.boamps, **labels}
     return {
         name: number if name in NUMBERS and (number := _number(value)) is not None else value
         for name, value in told.items()
@@ -116,34 +124,37 @@ def _told(row: Row, report: Row) -> dict[str, str | float]:
     }
 
 
-def _put(report: dict[str, Any], path: tuple[str, ...], name: str, value: str | float) -> None:
-    place: Any = report
+def _put(report: Document, path: Sequence[str], name: str, value: str | float) -> None:
+    place = report
     for part in path:
-        place = place.setdefault(part, [{}])[0] if part in LISTS else place.setdefault(part, {})
+        inner = place.setdefault(part, [{}] if part in LISTS else {})
+        place = cast(Document, inner[0] if isinstance(inner, list) else inner)
     place[name] = value
 
 
-def _measure(row: Row, report: Row) -> dict[str, Any]:
-    busy = row.get("gpu_utilization_avg")
+def _measure(row: JobRow, report: Report) -> Document:
     return {
         "measurementMethod": "greenrun",
-        "version": report["greenrun_version"],
-        "cpuTrackingMode": row.get("cpu_source") or row["cpu_method"],
-        "gpuTrackingMode": row.get("gpu_source") or row["gpu_method"],
-        "averageUtilizationGpu": busy,
-        "powerConsumption": row["it_energy_kwh"],
-        "measurementDuration": row["run_seconds"],
-        "measurementDateTime": _instant(row["started_at"]) if row["started_at"] else None,
+        "version": report.greenrun_version,
+        "cpuTrackingMode": row.cpu_source or row.cpu_method,
+        "gpuTrackingMode": row.gpu_source or row.gpu_method,
+        "averageUtilizationGpu": row.gpu_utilization_avg,
+        "powerConsumption": row.it_energy_kwh,
+        "measurementDuration": row.run_seconds,
+        "measurementDateTime": _instant(row.started_at) if row.started_at else None,
     }
 
 
-def _components(row: Row) -> list[dict[str, Any]]:
-    models: Mapping[str, int] = row.get("gpu_models") or {}
-    gpus = [{"componentName": model, "componentType": "gpu", "nbComponent": n} for model, n in models.items()]
-    if not gpus and row["gpu_count"]:
-        gpus = [{"componentType": "gpu", "nbComponent": row["gpu_count"]}]
-    cpu = row.get("cpu_model")
-    return gpus + ([{"componentName": cpu, "componentType": "cpu", "nbComponent": 1}] if cpu and not gpus else [])
+def _components(row: JobRow) -> list[JsonValue]:
+    gpus: list[JsonValue] = [
+        {"componentName": model, "componentType": "gpu", "nbComponent": count}
+        for model, count in row.gpu_models.items()
+    ]
+    if not gpus and row.gpu_count:
+        gpus = [{"componentType": "gpu", "nbComponent": row.gpu_count}]
+    if gpus or not row.cpu_model:
+        return gpus
+    return [{"componentName": row.cpu_model, "componentType": "cpu", "nbComponent": 1}]
 
 
 def _quality(width_pct: float | None) -> str | None:
@@ -152,13 +163,17 @@ def _quality(width_pct: float | None) -> str | None:
     return next((word for most, word in QUALITIES if width_pct <= most), "low")
 
 
-def _complete(report: dict[str, Any]) -> dict[str, Any]:
-    absent = [path for path in REQUIRED if not _has(report, path.split("."))]
-    missing = [path for path in absent if path.rpartition(".")[0] not in absent]
+def _complete(report: Document) -> Document:
+    missing: list[JsonValue] = [*_missing(report)]
     return {**report, "missing": missing} if missing else report
 
 
-def _has(value: Any, path: list[str]) -> bool:
+def _missing(report: Document) -> list[str]:
+    absent = [path for path in REQUIRED if not _has(report, path.split("."))]
+    return [path for path in absent if path.rpartition(".")[0] not in absent]
+
+
+def _has(value: JsonValue, path: Sequence[str]) -> bool:
     if isinstance(value, list):
         return bool(value) and all(_has(item, path) for item in value)
     if not path:
@@ -166,7 +181,7 @@ def _has(value: Any, path: list[str]) -> bool:
     return isinstance(value, dict) and path[0] in value and _has(value[path[0]], path[1:])
 
 
-def _without_gaps(value: Any) -> Any:
+def _without_gaps(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {key: _without_gaps(item) for key, item in value.items() if item is not None}
     return [_without_gaps(item) for item in value] if isinstance(value, list) else value
@@ -180,6 +195,10 @@ def _number(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def _instant(text: str) -> str:
+def _iso(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+def _instant(instant: datetime) -> str:
     """Return an instant as the format writes it: `YYYY-MM-DD HH:MM:SS`, UTC."""
-    return text[:19].replace("T", " ")
+    return f"{instant:%Y-%m-%d %H:%M:%S}"

@@ -1,29 +1,21 @@
-"""Make the report of a period: one document of plain values, from which every form of it is written."""
+"""Make the report of a period of what the books hold."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from math import fsum
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Protocol
 
 from greenrun import __version__
-from greenrun.core.accounting.period import Part, Period
-from greenrun.core.carbon.intensity import Kind
+from greenrun.core.accounting.period import Period
 from greenrun.core.energy.model import BOOKED, Device
-from greenrun.core.units import J_PER_KWH
-from greenrun.reports import caveats, rows
-from greenrun.reports.bases import Bases, Rates
-from greenrun.reports.cost import cost_of
-from greenrun.reports.figures import Figures, brief, kwh, measure
+from greenrun.reports import rows
+from greenrun.reports.accounting import Bases, cost
+from greenrun.reports.caveats import explanation
+from greenrun.reports.emissions import by_series, forecast_comparison
+from greenrun.reports.energy import IDLE_LEARNED_OVER
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.idle import LEARNED_OVER
+from greenrun.reports.model import By, CostFigures, HalfWidths, Report, ReportBody, combined
 from greenrun.reports.uncertainty import Widths
-
-SCHEMA_VERSION = 1
-BY = ("project", "user", "job", "month", "zone")
-
-Report = dict[str, Any]
 
 
 class Archive(Protocol):
@@ -75,52 +67,49 @@ class Reports:
 
     def learn_idle(self, now: datetime) -> None:
         """Keep at hand what GPUs drew lately while nobody held them; raise StoreError."""
-        self.idle_w = self._archive.idle_powers_w(now - LEARNED_OVER, now)
+        self.idle_w = self._archive.idle_powers_w(now - IDLE_LEARNED_OVER, now)
 
-    def report(self, start: datetime, end: datetime, by: str, now: datetime) -> Report:
-        """Return the report of `[start, end)` with a row for each `by` of BY; raise StoreError.
+    def report(self, start: datetime, end: datetime, by: By, now: datetime) -> Report:
+        """Return the report of `[start, end)` with a row for each `by`; raise StoreError.
 
         Missing values are None; `data_quality` says why.
         """
-        preliminary = end > now or self.waits(
-            start, end
-        )  # before they are read: what settles in between is in no figure
-        books = self._books(start, end, now)
-        period, settings = books.period, self._settings
-        report: Report = {
-            "report_schema_version": SCHEMA_VERSION,
-            "greenrun_version": __version__,
-            "config_hash": settings.config_hash,
-            "generated_at": _text(now),
-            "from": _text(start),
-            "to": _text(end),
-            "preliminary": preliminary,
-            "by": by,
-            "zone": settings.zone,
-            "host": settings.place.host,
-            "site": settings.place.site,
-            "total": rows.total(books),
-            "unattributed": rows.unattributed(books),
-            "rows": rows.rows(books, by),
-            "days": _days(period.parts),
-            "series": _series(period.parts),
-            "waste": rows.waste(books),
-            "forecast_against_settled": books.forecasts,
-            "uncertainty": settings.widths.told(),
-            "boamps": dict(settings.boamps),
-        }
-        texts = caveats.texts(report, _used(books), settings.pue, settings.attributions)
-        return {**report, **_with(books.rates, report["total"], texts)}
+        # Asked before the books are read: what settles in between is in no figure.
+        preliminary = end > now or self.waits(start, end)
+        books, settings = self._books(start, end, now), self._settings
+        body = ReportBody(
+            greenrun_version=__version__,
+            config_hash=settings.config_hash,
+            generated_at=now,
+            start=start,
+            end=end,
+            preliminary=preliminary,
+            by=by,
+            zone=settings.zone,
+            host=settings.place.host,
+            site=settings.place.site,
+            total=rows.total(books),
+            unattributed=rows.unattributed(books),
+            rows=rows.rows(books, by),
+            days=rows.days(books.period.parts),
+            series=by_series(books.period.parts),
+            waste=rows.waste(books),
+            forecast_against_settled=books.forecasts,
+            uncertainty=_half_widths(settings.widths),
+            boamps=dict(settings.boamps),
+        )
+        texts = explanation(body, _used(books), settings.pue, settings.attributions, books.rates)
+        return combined(Report, body, texts)
 
     def waits(self, start: datetime, end: datetime) -> bool:
         """Whether figures of `[start, end)` can still change; raise StoreError."""
         return self._archive.waits(start, end, settles=self._settings.settles)
 
-    def cost_of(self, run_ids: Sequence[int]) -> Figures:
-        """Return cost, currency and cost_missing_kwh of what these runs used so far; raise StoreError."""
+    def cost_of(self, run_ids: Sequence[int]) -> CostFigures:
+        """Return the cost of what these runs used so far; raise StoreError."""
         bases = self._settings.bases
         used = self._archive.hourly_kwh(run_ids) if bases.price else {}
-        return cost_of(used.items(), bases.prices(used), bases.currency)
+        return cost(used.items(), bases.prices(used), bases.currency)
 
     def _books(self, start: datetime, end: datetime, now: datetime) -> rows.Books:
         period, hardware, settings = self._archive.period(start, end), self._hardware(start, end, now), self._settings
@@ -130,7 +119,7 @@ class Reports:
             runs={run.id: run for run in period.runs},
             hardware=hardware,
             now=now,
-            forecasts=_compared_forecasts(period.parts),
+            forecasts=forecast_comparison(period.parts),
             place=settings.place,
             zone=settings.zone,
             widths=settings.widths,
@@ -141,7 +130,7 @@ class Reports:
         until = min(end, now)
         return Hardware(
             devices={device.id: device for device in self._devices()},
-            idle_w=self._archive.idle_powers_w(until - LEARNED_OVER, until),
+            idle_w=self._archive.idle_powers_w(until - IDLE_LEARNED_OVER, until),
             peaks_w=self._archive.peak_powers_w(start, end),
         )
 
@@ -154,75 +143,13 @@ def _used(books: rows.Books) -> list[Device]:
     return used + [device for _, device in devices if device.kind not in BOOKED]
 
 
-def _with(rates: Rates, total: Figures, texts: Mapping[str, Any]) -> Report:
-    """Return the texts with what is to be said of the other bases of accounting."""
-    return {
-        **texts,
-        "method": [*texts["method"], *rates.method()],
-        "data_quality": [*texts["data_quality"], *rates.notes(total)],
-        "attribution": [*texts["attribution"], *rates.attribution(total)],
-        "missing": {**texts["missing"], **rates.missing(total)},
-    }
-
-
-def _days(parts: Sequence[Part]) -> list[Figures]:
-    """Return the energy and emissions of each day (UTC) from the first to the last that has any; in between: None."""
-    days: defaultdict[date, list[Part]] = defaultdict(list)
-    for part in parts:
-        days[part.hour.date()].append(part)
-    found = []
-    for number in range((max(days) - min(days)).days + 1 if days else 0):
-        day = min(days) + timedelta(days=number)
-        mine = days.get(day, [])
-        held = brief([part for part in mine if part.run_id is not None])
-        attributed = {"attributed_energy_kwh": held["it_energy_kwh"]}
-        attributed["attributed_emissions_g"] = held["emissions_location_g"]
-        found.append({"day": day.isoformat(), **brief(mine), **attributed})
-    return found
-
-
-def _series(parts: Sequence[Part]) -> list[Figures]:
-    """Return each series that priced something, with its energy and grams as booked and as settled."""
-    ids = dict.fromkeys(price.series for part in parts for price in (part.booked, part.settled) if price is not None)
-    found = []
-    for each in ids:
-        stages: Figures = {}
-        for stage in ("booked", "settled"):
-            mine = [(part, price) for part in parts if (price := getattr(part, stage)) and price.series == each]
-            grams = [price.emissions_g for _, price in mine if price.emissions_g is not None]
-            stages |= {f"{stage}_kwh": kwh([part for part, _ in mine]), f"emissions_{stage}_g": fsum(grams)}
-        found.append(
-            {
-                "provider": each.provider,
-                "zone": each.zone,
-                "signal": each.signal.value,
-                "accounting": each.accounting.value if each.accounting else None,
-                "basis": each.basis.value if each.basis else None,
-                **stages,
-            }
-        )
-    return sorted(found, key=lambda row: -(row["settled_kwh"] or row["booked_kwh"] or 0.0))
-
-
-def _compared_forecasts(parts: Sequence[Part]) -> Figures:
-    """Compare what was booked by a forecast with what settled it, where both count the same."""
-    both = [
-        (part, part.booked.emissions_g, part.settled.emissions_g)
-        for part in parts
-        if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
-        if measure(part.booked.series) == measure(part.settled.series)
-    ]
-    known = [(part, told, came) for part, told, came in both if told is not None and came is not None]
-    told_g, came_g = fsum(told for _, told, _ in known), fsum(came for _, _, came in known)
-    error = fsum(abs(told - came) for _, told, came in known)
-    return {
-        "energy_kwh": fsum((part.energy_j or 0.0) / J_PER_KWH for part, _, _ in known) if known else None,
-        "booked_g": told_g if known else None,
-        "settled_g": came_g if known else None,
-        "difference_g": told_g - came_g if known else None,
-        "mean_absolute_error_pct": 100 * error / came_g if came_g else None,
-    }
-
-
-def _text(instant: datetime) -> str:
-    return instant.isoformat().replace("+00:00", "Z")
+def _half_widths(widths: Widths) -> HalfWidths:
+    return HalfWidths(
+        measured_ratio=widths.measured,
+        rapl_ratio=widths.rapl,
+        integrated_ratio=widths.integrated,
+        sparse_ratio=widths.sparse,
+        bridged_ratio=widths.bridged,
+        estimated_ratio=widths.estimated,
+        pue_absolute=widths.pue,
+    )

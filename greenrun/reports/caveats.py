@@ -1,9 +1,10 @@
 """What a reader must know to judge a report: how it was made, what it lacks and why, what it does not say."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from greenrun.core.energy.model import BOOKED, Device
+from greenrun.reports.accounting import Rates
+from greenrun.reports.model import Explanation, Named, Note, ReportBody, Row, Unattributed
 
 METHOD = (
     "Energy is what the meters counted while a run held a device, all of it: a reserved GPU that idles is the run's.",
@@ -55,63 +56,60 @@ UNKNOWN: Mapping[str, str] = {
 }
 
 
-def texts(
-    report: Mapping[str, Any], used: Sequence[Device], pue: float, attributions: Mapping[str, str]
-) -> dict[str, Any]:
-    """Return the sections that explain a report: method, data quality, limits, attribution and untold fields."""
-    providers = dict.fromkeys(str(row["provider"]) for row in report["series"])
-    return {
-        "method": list(METHOD),
-        "data_quality": _data_quality(report, used, pue),
-        "limits": list(LIMITS),
-        "attribution": [text for name in providers if (text := attributions.get(name))],
-        "missing": {**UNTOLD, **_unknown(report)},
-    }
+def explanation(
+    body: ReportBody, used: Sequence[Device], pue: float, attributions: Mapping[str, str], rates: Rates
+) -> Explanation:
+    """Return what explains a report; `used` are the devices in it, `rates` what it counts beside the grid's average."""
+    providers = dict.fromkeys(row.provider for row in body.series)
+    asked = [text for name in providers if (text := attributions.get(name))]
+    return Explanation(
+        method=[*METHOD, *rates.method()],
+        data_quality=[*_data_quality(body, used, pue), *rates.notes(body.total)],
+        limits=list(LIMITS),
+        attribution=[*asked, *rates.attribution(body.total)],
+        missing={**UNTOLD, **_unknown(body), **rates.missing(body.total)},
+    )
 
 
-def _unknown(report: Mapping[str, Any]) -> dict[str, str]:
+def _unknown(body: ReportBody) -> dict[str, str]:
     """Return why fields are null in some row by job; a field that the rows of others have is told with the total."""
-    rows = report["rows"] if report["by"] == "job" else [report["total"]]
-    return {name: why for name, why in UNKNOWN.items() if any(name in row and row[name] is None for row in rows)}
+    rows: Sequence[Named] = body.rows if body.by == "job" else [body.total]
+    return {name: why for name, why in UNKNOWN.items() if any(getattr(row, name, "") is None for row in rows)}
 
 
-def _data_quality(report: Mapping[str, Any], used: Sequence[Device], pue: float) -> list[dict[str, str]]:
-    total, free = report["total"], report["unattributed"]
-    notes = [
-        ("energy", _energy_note(total)),
-        ("coverage", _coverage_note(total)),
-        (
-            "emulated",
-            _emulated_note(used),
-        ),
-        ("components", _component_note(total)),
-        ("beside", _beside_note(used)),
-        ("pue", "No PUE is set (1.0), so the facility's overhead is not counted." if pue == 1 else ""),
-        ("intensity", _intensity_note(total)),
-        ("settled", _settled_note(total)),
-        ("mixed", _mixed_note(total)),
-        ("estimated", _estimated_note(total)),
-        ("avoided", _avoided_note(total)),
-        ("unattributed", _unattributed_note(free, total)),
-    ]
-    return [{"field": field, "note": note} for field, note in notes if note]
+def _data_quality(body: ReportBody, used: Sequence[Device], pue: float) -> list[Note]:
+    total, free = body.total, body.unattributed
+    notes = {
+        "energy": _energy_note(total),
+        "coverage": _coverage_note(total),
+        "emulated": _emulated_note(used),
+        "components": _component_note(total),
+        "beside": _beside_note(used),
+        "pue": "No PUE is set (1.0), so the facility's overhead is not counted." if pue == 1 else "",
+        "intensity": _intensity_note(total),
+        "settled": _settled_note(total),
+        "mixed": _mixed_note(total),
+        "estimated": _estimated_note(total),
+        "avoided": _avoided_note(total),
+        "unattributed": _unattributed_note(free, total),
+    }
+    return [Note(field=field, note=note) for field, note in notes.items() if note]
 
 
 def _emulated_note(used: Sequence[Device]) -> str:
     return "Some devices are emulated: their energy is made up." if any(row.emulated for row in used) else ""
 
 
-def _energy_note(total: Mapping[str, Any]) -> str:
-    if total["it_energy_kwh"] is None:
+def _energy_note(total: Row) -> str:
+    if total.it_energy_kwh is None:
         return "No energy is known in this period, so nothing can be said of emissions."
-    grades = ("measured", "integrated", "estimated", "bridged")
-    shares = [(grade, total[f"{grade}_kwh"]) for grade in grades if total[f"{grade}_kwh"]]
-    parts = ", ".join(f"{100 * part / total['it_energy_kwh']:.3g} % {grade}" for grade, part in shares)
+    shares = total.by_grade_kwh.items()
+    parts = ", ".join(f"{100 * part_kwh / total.it_energy_kwh:.3g} % {grade}" for grade, part_kwh in shares)
     return f"How the known energy was told: {parts}." if parts else ""
 
 
-def _coverage_note(total: Mapping[str, Any]) -> str:
-    coverage, flags = total["coverage_ratio"], total["flags"]
+def _coverage_note(total: Row) -> str:
+    coverage, flags = total.coverage_ratio, total.flags
     if coverage is None or not {"not_covered", "unknown_energy"} & set(flags):
         return ""
     return f"Energy is known for {100 * coverage:.4g} % of the time of the devices; the rest is in no figure."
@@ -127,42 +125,43 @@ def _beside_note(used: Sequence[Device]) -> str:
     )
 
 
-def _component_note(total: Mapping[str, Any]) -> str:
-    absent = [name.upper() for name in ("gpu", "cpu", "dram") if total[f"{name}_energy_kwh"] is None]
+def _component_note(total: Row) -> str:
+    told = {"GPU": total.gpu_energy_kwh, "CPU": total.cpu_energy_kwh, "DRAM": total.dram_energy_kwh}
+    absent = [name for name, energy_kwh in told.items() if energy_kwh is None]
     return f"Nothing was metered of: {', '.join(absent)}." if absent else ""
 
 
-def _intensity_note(total: Mapping[str, Any]) -> str:
-    if not total["unpriced_kwh"]:
+def _intensity_note(total: Row) -> str:
+    if not total.unpriced_kwh:
         return ""
-    return f"No average intensity is known for {total['unpriced_kwh']:.4g} kWh, whose emissions are in no figure."
+    return f"No average intensity is known for {total.unpriced_kwh:.4g} kWh, whose emissions are in no figure."
 
 
-def _settled_note(total: Mapping[str, Any]) -> str:
-    ratio = total["settled_ratio"]
-    if ratio is None or "not_settled" not in total["flags"]:
+def _settled_note(total: Row) -> str:
+    ratio = total.settled_ratio
+    if ratio is None or "not_settled" not in total.flags:
         return ""
     return f"{100 * (1 - ratio):.3g} % of the priced energy still waits for its measured intensity: figures can change."
 
 
-def _mixed_note(total: Mapping[str, Any]) -> str:
-    if "mixed" not in total["flags"]:
+def _mixed_note(total: Row) -> str:
+    if "mixed" not in total.flags:
         return ""
     return "The sources count different things (life cycle or direct, production or consumption), so there is no sum."
 
 
-def _estimated_note(total: Mapping[str, Any]) -> str:
-    ratio = total["ci_estimated_ratio"]
+def _estimated_note(total: Row) -> str:
+    ratio = total.ci_estimated_ratio
     return f"The source calls the intensity of {100 * ratio:.3g} % of the energy an estimate." if ratio else ""
 
 
-def _avoided_note(total: Mapping[str, Any]) -> str:
-    missing = total["avoided_missing"]
+def _avoided_note(total: Row) -> str:
+    missing = total.avoided_missing
     return f"Not every run is compared with an earlier start: {missing}." if missing else ""
 
 
-def _unattributed_note(free: Mapping[str, Any], total: Mapping[str, Any]) -> str:
-    if not free["it_energy_kwh"] or not total["it_energy_kwh"]:
+def _unattributed_note(free: Unattributed, total: Row) -> str:
+    if not free.it_energy_kwh or not total.it_energy_kwh:
         return ""
-    share = 100 * free["it_energy_kwh"] / total["it_energy_kwh"]
+    share = 100 * free.it_energy_kwh / total.it_energy_kwh
     return f"{share:.3g} % of the energy was used by devices that no run held; it is told apart and in the total."

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
 
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.reference.countries import ALPHA_3, COUNTRIES, country_of
+from greenrun.reports.model import JobIdentity
 from greenrun.reports.uncertainty import sampled_sparsely
 
 
@@ -42,67 +41,52 @@ class Hardware:
         return "; ".join(sorted({row.source for row in self.devices.values() if row.kind is kind})) or None
 
 
-def identity(job: Job, own: Sequence[Run], hardware: Hardware, place: Place, zone: str | None) -> dict[str, Any]:
+def identity(job: Job, own: Sequence[Run], hardware: Hardware, place: Place, zone: str | None) -> JobIdentity:
     """Return who and what a job is; its times are of all its runs (`own`, by id), be they outside the period too."""
-    return {**_who(job, place, zone), **_when(job, own), **_on_what(job, own, hardware, place)}
-
-
-def text(instant: datetime | None) -> str | None:
-    """Return an instant as a report has it: ISO 8601 in UTC."""
-    return None if instant is None else instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _who(job: Job, place: Place, zone: str | None) -> dict[str, Any]:
     country = country_of(zone)
-    return {
-        "job_id": job.id,
-        "job_name": job.name,
-        "project": job.spec.project,
-        "user": job.user,
-        "tags": dict(job.spec.labels),
-        "git_commit": job.spec.git_commit,
-        "host": place.host,
-        "site": place.site,
-        "country_iso3": ALPHA_3[country] if country else None,
-        "country_name": COUNTRIES[country] if country else None,
-    }
-
-
-def _when(job: Job, own: Sequence[Run]) -> dict[str, Any]:
     started_at = min((run.started_at for run in own if run.started_at), default=None)
     ended_at = max((run.ended_at for run in own if run.ended_at), default=None) if job.finished_at else None
     run_s = sum((run.ended_at - run.started_at).total_seconds() for run in own if run.started_at and run.ended_at)
     wall_s = (ended_at - started_at).total_seconds() if started_at and ended_at else None
     last = own[-1] if own else None
-    return {
-        "submitted_at": text(job.submitted_at),
-        "eligible_at": text(job.earliest_start),
-        "deadline_at": text(job.spec.finish_by),
-        "started_at": text(started_at),
-        "ended_at": text(ended_at),
-        "wall_seconds": wall_s,
-        "paused_seconds": wall_s - run_s if wall_s is not None else None,
-        "deferral_seconds": (started_at - job.earliest_start).total_seconds() if started_at else None,
-        "attempts": len(own),
-        "outcome": last.outcome.value if last and last.outcome else job.state.value,
-        "exit_code": last.exit_code if last else None,
-    }
-
-
-def _on_what(job: Job, own: Sequence[Run], hardware: Hardware, place: Place) -> dict[str, Any]:
     ids = sorted({device for run in own for device in run.devices})
     found = [hardware.devices[each] for each in ids if each in hardware.devices]
-    limits = [device.power_w for device in found]
-    peaks = [hardware.peaks_w[run.id] for run in own if run.id in hardware.peaks_w]
-    return {
-        "gpu_count": job.spec.gpus,
-        "gpu_share": 1.0 if ids else None,
-        "gpu_model": sorted({device.model for device in found}),
-        "gpu_models": dict(sorted(Counter(device.model for device in found).items())),
-        "gpu_uuid": ids,
-        "gpu_source": "; ".join(sorted({device.source for device in found})) or None,
-        "cpu_source": hardware.sources(Component.CPU),
-        "cpu_model": place.cpu_model,
-        "power_limit_watts": sum(each for each in limits if each) if limits and None not in limits else None,
-        "peak_power_w": max(peaks, default=None),
-    }
+    return JobIdentity(
+        job_id=job.id,
+        job_name=job.name,
+        project=job.spec.project,
+        user=job.user,
+        tags=dict(job.spec.labels),
+        git_commit=job.spec.git_commit,
+        host=place.host,
+        site=place.site,
+        country_iso3=ALPHA_3[country] if country else None,
+        country_name=COUNTRIES[country] if country else None,
+        submitted_at=job.submitted_at,
+        eligible_at=job.earliest_start,
+        deadline_at=job.spec.finish_by,
+        started_at=started_at,
+        ended_at=ended_at,
+        wall_seconds=wall_s,
+        paused_seconds=wall_s - run_s if wall_s is not None else None,
+        deferral_seconds=(started_at - job.earliest_start).total_seconds() if started_at else None,
+        attempts=len(own),
+        outcome=last.outcome.value if last and last.outcome else job.state.value,
+        exit_code=last.exit_code if last else None,
+        gpu_count=job.spec.gpus,
+        gpu_share=1.0 if ids else None,
+        gpu_model=sorted({device.model for device in found}),
+        gpu_models=dict(sorted(Counter(device.model for device in found).items())),
+        gpu_uuid=ids,
+        gpu_source="; ".join(sorted({device.source for device in found})) or None,
+        cpu_source=hardware.sources(Component.CPU),
+        cpu_model=place.cpu_model,
+        power_limit_watts=_power_limit_w(found),
+        peak_power_w=max((hardware.peaks_w[run.id] for run in own if run.id in hardware.peaks_w), default=None),
+    )
+
+
+def _power_limit_w(devices: Sequence[Device]) -> float | None:
+    """Return the power limits of these devices together; None where one is not known."""
+    limits = [device.power_w for device in devices]
+    return sum(each for each in limits if each) if limits and None not in limits else None

@@ -11,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from greenrun.core.errors import ReportError
-from greenrun.reports.build import Report
-from greenrun.reports.forms import WRITERS
+from greenrun.reports.formats import WRITERS
+from greenrun.reports.model import By, Report
 from greenrun.reports.movement import compared
 
 log = structlog.get_logger("greenrun.reports")
@@ -35,13 +35,13 @@ class Schedule:
     folder: Path
     formats: Sequence[str] = ("html", "json", "csv")
     settled_by: timedelta = timedelta(days=3)
-    by: str = "project"
+    by: By = "project"
 
 
 class Source(Protocol):
     """What makes the reports (greenrun.reports.build.Reports)."""
 
-    def report(self, start: datetime, end: datetime, by: str, now: datetime) -> Report:
+    def report(self, start: datetime, end: datetime, by: By, now: datetime) -> Report:
         """Return the report of `[start, end)`."""
 
     def waits(self, start: datetime, end: datetime) -> bool:
@@ -103,15 +103,15 @@ class MonthlyReports:
         if now < end + _BOOKED_BY or (waits and (before is not None or now < end + self._schedule.settled_by)):
             return False
         report = self._source.report(start, end, self._schedule.by, now)
-        if not report["days"]:
+        if not report.days:
             if now >= end + self._schedule.settled_by:
                 self._done.add(month)
             return False  # greenrun was not there
-        self._put(month, report | _movement(before, report))
-        log.info("monthly report written", month=month, preliminary=report["preliminary"])
+        self._put(month, _compared(before, report))
+        log.info("monthly report written", month=month, preliminary=report.preliminary)
         return True
 
-    def _written(self, month: str) -> dict[str, Any] | None:
+    def _written(self, month: str) -> Mapping[str, object] | None:
         path = self._path(month, ".json")
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -148,13 +148,13 @@ class MonthlyReports:
         return self._schedule.folder / f"{month}{suffix}"
 
 
-def _movement(before: Mapping[str, Any] | None, report: Report) -> dict[str, Any]:
-    """Return what the new document says of the earlier one; nothing when there is none that can be compared."""
+def _compared(before: Mapping[str, object] | None, report: Report) -> Report:
+    """Return the report with what it says of the earlier one, where there is one that can be compared."""
     try:
-        return {} if before is None else compared(before, report)
+        return report if before is None else compared(before, report)
     except ValueError as exc:
         log.warning("an earlier report cannot be compared and is kept beside the new one", error=str(exc))
-        return {}
+        return report
 
 
 def _span(month: str) -> tuple[datetime, datetime]:

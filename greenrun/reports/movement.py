@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isclose
-from typing import Any
+from typing import Annotated, TypeGuard
 
-Row = Mapping[str, Any]
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from greenrun.reports.model import Change, ComparedReport, Document, Report, combined, first_problem
 
 ROUNDING = 1e-9  # relative: sums that were added up in another order are the same
 SETTLED = "settled since"
@@ -31,85 +33,111 @@ _OF_RUNS = (
 _COUNTS = ("jobs", "runs", "wasted_runs", "run_seconds", "attempts", "outcome", "ended_at")
 
 
-def compared(before: Row, after: Row) -> dict[str, Any]:
-    """Return what the later of two reports says of the earlier one: `compared_with` and `moved`.
+def _named(row: Document) -> Document:
+    if "group" not in row:
+        raise ValueError("has no group")
+    return row
+
+
+NamedRow = Annotated[Document, AfterValidator(_named)]
+
+
+class Snapshot(BaseModel):
+    """A report as plain figures by name, of whichever release: an earlier one is a file, which may say anything."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generated_at: str
+    start: str = Field(alias="from")
+    end: str = Field(alias="to")
+    by: str
+    greenrun_version: JsonValue = None
+    config_hash: JsonValue = None
+    total: NamedRow
+    unattributed: NamedRow
+    rows: list[NamedRow]
+
+
+def compared(earlier: object, report: Report) -> ComparedReport:
+    """Return a report with what moved since an earlier one, which is given as it was read from JSON.
 
     Raise ValueError when they are not of the same period, or the earlier one is no report.
     """
     try:
-        if not _is_report(before):
-            raise TypeError("a part of it is missing")
-        return {"compared_with": before["generated_at"], "moved": moved(before, after)}
+        before = Snapshot.model_validate(earlier)
+        changes = moved(before, Snapshot.model_validate(report.document()))
+    except ValidationError as exc:
+        raise ValueError(_no_report(first_problem(exc))) from exc
     except (TypeError, OverflowError, RecursionError) as exc:  # a number, or a depth, that no report has
-        raise ValueError(f"the earlier report is none that greenrun wrote: {exc}") from exc
+        raise ValueError(_no_report(str(exc))) from exc
+    return combined(ComparedReport, report, compared_with=before.generated_at, moved=changes)
 
 
-def moved(before: Row, after: Row) -> list[dict[str, Any]]:
-    """Return `{where, field, before, after, why}` for each figure of the total, the unattributed and the rows.
+def moved(before: Snapshot, after: Snapshot) -> list[Change]:
+    """Return each figure of the total, the unattributed and the rows that changed.
 
     Raise ValueError when they are not of the same period. Rows are compared where both reports have the same sort.
     """
-    if (before["from"], before["to"]) != (after["from"], after["to"]):
+    if (before.start, before.end) != (after.start, after.end):
         raise ValueError(
-            f"the earlier report is of {before['from']} to {before['to']} and this one of {after['from']} to "
-            f"{after['to']}; only reports of one period can be compared"
+            f"the earlier report is of {before.start} to {before.end} and this one of {after.start} to {after.end}; "
+            "only reports of one period can be compared"
         )
     general = _general(before, after)
     return [line for where, old, new in _pairs(before, after) for line in _changes(where, old, new, general)]
 
 
-def _is_report(found: Row) -> bool:
-    rows, texts = found.get("rows"), [found.get(name) for name in ("generated_at", "from", "to", "by")]
-    parts = [found.get("total"), found.get("unattributed"), *(rows if isinstance(rows, list) else [None])]
-    is_whole = all(isinstance(part, Mapping) and "group" in part for part in parts)
-    return is_whole and all(isinstance(text, str) for text in texts)
+def _no_report(why: str) -> str:
+    return f"the earlier report is none that greenrun wrote: {why}"
 
 
-def _pairs(before: Row, after: Row) -> Iterator[tuple[str, Row, Row]]:
-    for name in ("total", "unattributed"):
-        yield name, before[name], after[name]
-    if before["by"] == after["by"]:
-        old, new = ({str(row["group"]): row for row in report["rows"]} for report in (before, after))
+def _pairs(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, Document, Document]]:
+    yield "total", before.total, after.total
+    yield "unattributed", before.unattributed, after.unattributed
+    if before.by == after.by:
+        old, new = ({str(row["group"]): row for row in report.rows} for report in (before, after))
         for group in {**new, **old}:
-            yield f"{after['by']} {group}", old.get(group, {}), new.get(group, {})
+            yield f"{after.by} {group}", old.get(group, {}), new.get(group, {})
 
 
-def _changes(where: str, old: Row, new: Row, general: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _changes(where: str, old: Document, new: Document, general: Sequence[str]) -> Iterator[Change]:
     was, came = dict(_leaves(old)), dict(_leaves(new))
     for field in {**came, **was}:
         if not _same(was.get(field), came.get(field)):
             why = _why(field, old, new, general)
-            yield {"where": where, "field": field, "before": was.get(field), "after": came.get(field), "why": why}
+            yield Change(where=where, field=field, before=was.get(field), after=came.get(field), why=why)
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(value: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue]]:
     """Yield what is told, by its path; a list of plain values is one leaf, and what is missing is None."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}.{item.get('hour', index)}")
+            name = item.get("hour", index) if isinstance(item, Mapping) else index
+            yield from _leaves(item, f"{path}.{name}")
     else:
         yield path, None if value in ([], {}) else value
 
 
-def _same(old: Any, new: Any) -> bool:
-    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (old, new))
-    return isclose(old, new, rel_tol=ROUNDING, abs_tol=1e-12) if numbers else old == new
+def _same(old: JsonValue, new: JsonValue) -> bool:
+    if _is_number(old) and _is_number(new):
+        return isclose(old, new, rel_tol=ROUNDING, abs_tol=1e-12)
+    return old == new
 
 
-def _general(before: Row, after: Row) -> list[str]:
+def _is_number(value: JsonValue) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _general(before: Snapshot, after: Snapshot) -> list[str]:
     """Return the causes that may have moved any figure."""
-    found = []
-    if before.get("config_hash") != after.get("config_hash"):
-        found.append(SETTINGS)
-    if before.get("greenrun_version") != after.get("greenrun_version"):
-        found.append(NEWER)
-    return found
+    found = [SETTINGS] if before.config_hash != after.config_hash else []
+    return [*found, NEWER] if before.greenrun_version != after.greenrun_version else found
 
 
-def _why(field: str, old: Row, new: Row, general: Sequence[str]) -> str:
+def _why(field: str, old: Document, new: Document, general: Sequence[str]) -> str:
     leaf = field.rsplit(".", 1)[-1]
     of_prices = _is_one(leaf, _OF_PRICES) and "market" not in leaf
     possible = {
@@ -124,7 +152,7 @@ def _why(field: str, old: Row, new: Row, general: Sequence[str]) -> str:
     return "; ".join([*causes, *general]) or UNTOLD
 
 
-def _differ(old: Row, new: Row, fields: Sequence[str]) -> bool:
+def _differ(old: Document, new: Document, fields: Sequence[str]) -> bool:
     return any(not _same(old.get(name), new.get(name)) for name in fields)
 
 

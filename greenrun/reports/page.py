@@ -1,171 +1,220 @@
-"""A report as one HTML file that needs nothing else: no script, no network; it prints on paper as it shows."""
+"""A report as one HTML file that needs nothing else and no network; it prints on paper as it shows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 
-from greenrun.reports import charts, sections
-from greenrun.reports.pagestyle import STYLE
-from greenrun.reports.words import energy, grams, instant, intensity, listed, money, percent, points, span, table, width
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+from pydantic import JsonValue
 
-Row = Mapping[str, Any]
+from greenrun.charts import browser
+from greenrun.reports import words
+from greenrun.reports.model import Change, ComparedReport, Day, JobRow, Report, Row, Unattributed
 
-_MOST_BARS = 12
-_MOST_ROWS = 500
+_MOST_BARS, _MOST_ROWS, _MOST_MOVED = 12, 500, 60
+_HOLDERS = ("held by runs", "held by none")
+
+Line = tuple[str, ...]
 
 
-def as_html(report: Row) -> str:
-    """Return the page; every text that comes from a job or a source is escaped."""
-    title = f"Energy and emissions {span(report['from'], report['to'])}"
-    return "\n".join(
-        [
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
-            *_body(report),
-            "</main></body></html>\n",
-        ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """The table of the rows of a report; `more` is how many it leaves out."""
+
+    heads: Line
+    lines: Sequence[Line]
+    foot: Sequence[Line]
+    more: int
+
+
+def as_html(report: Report) -> str:
+    """Return the page; the template escapes every text in it."""
+    moved = report.moved if isinstance(report, ComparedReport) else None
+    return _template().render(
+        report=report,
+        span=words.span(report.start, report.end),
+        charts=_drawn(report),
+        script=browser.page_script(),
+        style=browser.page_style(),
+        groups=_groups(report),
+        work=_work(report),
+        beside=_beside(report.total),
+        moved=moved,
+        shown=_shown(moved or ()),
+        compared_with=words.minute(report.compared_with) if isinstance(report, ComparedReport) else None,
+        half_width=lambda grade: getattr(report.uncertainty, f"{grade}_ratio", None),
     )
 
 
-def _body(report: Row) -> Iterator[str]:
-    yield _header(report)
-    yield from _section("Summary", _summary(report))
-    if report["days"]:
-        yield from _section("By day", _days(report["days"]))
-    yield from _section(f"By {report['by']}", _groups(report))
-    yield from _section("Runs that came to nothing", sections.waste(report))
-    if work := list(sections.work(report)):
-        yield from _section("What the energy was for", work)
-    if beside := sections.bases(report["total"]):
-        lines = [table(("", "of the whole period", ""), beside, caption="Cost and other bases")]
-        yield from _section("Beside these emissions", lines)
-    yield from _section("Forecast against settled", sections.forecast(report["forecast_against_settled"]))
-    if "moved" in report:
-        yield from _section("What moved since the earlier report", sections.movement(report))
-    heading = "Avoided emissions (not part of the inventory)"
-    yield from _section(heading, sections.avoided(report["total"]), kind="apart")
-    yield from _section("Carbon intensity", sections.series(report["series"]))
-    notes = listed([note["note"] for note in report["data_quality"]])
-    yield from _section("Data quality", [*sections.quality(report), notes])
-    yield from _section("Method", [listed(report["method"])])
-    yield from _section("Limits", [listed(report["limits"])])
-    if report["attribution"]:
-        yield from _section("Sources", [listed(report["attribution"])])
-
-
-def _header(report: Row) -> str:
-    place = "".join(f"{text} · " for text in (report.get("site"), report.get("host")) if text)
-    zone = place + (f"zone {report['zone']} · " if report["zone"] else "")
-    made = f"greenrun {report['greenrun_version']}, made {instant(report['generated_at'])}"
-    when = span(report["from"], report["to"])
-    return f"<header><h1>Energy and emissions</h1><p>{escape(f'{when} (UTC) · {zone}{made}')}</p></header>"
-
-
-def _section(heading: str, body: Iterable[str], kind: str = "") -> Iterator[str]:
-    yield f'<section class="{kind}"><h2>{escape(heading)}</h2>' if kind else f"<section><h2>{escape(heading)}</h2>"
-    yield from body
-    yield "</section>"
-
-
-def _summary(report: Row) -> Iterator[str]:
-    total, free = report["total"], report["unattributed"]
-    cards = (
-        ("CO2e, location-based", grams(total["emissions_location_g"]), width(total["emissions_uncertainty_pct"])),
-        ("Energy of the devices", energy(total["it_energy_kwh"]), width(total["energy_uncertainty_pct"])),
-        ("With the facility (PUE)", energy(total["facility_energy_kwh"]), _pue(total["pue"])),
-        ("Mean intensity", intensity(total["ci_avg_g_per_kwh"]), _range(total)),
-        ("Jobs", f"{total['jobs']}", f"{total['failed_jobs']} failed, {total['runs']} runs"),
-        ("Held by no run", energy(free["it_energy_kwh"]), f"{grams(free['emissions_location_g'])} CO2e"),
-        ("Energy known for", percent(total["coverage_ratio"]), "of the devices' time"),
-        ("Settled", percent(total["settled_ratio"]), "of the priced energy"),
+@cache
+def _template() -> Template:
+    pages = Environment(
+        loader=PackageLoader("greenrun.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    yield '<div class="cards">'
-    for name, value, note in cards:
-        yield f"<div><p>{escape(name)}</p><strong>{escape(value)}</strong><small>{escape(note)}</small></div>"
-    yield "</div>"
-    if report.get("preliminary"):
-        yield '<p class="warn">This report is preliminary: not all of it is settled, so figures can change.</p>'
-    if report.get("moved"):
-        yield "<p>An earlier report of this period said otherwise: see “What moved since the earlier report”.</p>"
-    for note in report["data_quality"]:
-        if note["field"] == "emulated":
-            yield f'<p class="warn">{escape(note["note"])}</p>'
-    if not total["complete"]:
-        yield '<p class="warn">Not everything is known: these sums are of what is. See “Data quality”.</p>'
+    for word in (words.energy, words.grams, words.percent, words.points, words.width, words.intensity, words.instant):
+        pages.filters[word.__name__] = word
+    pages.globals.update(money=words.money, sum_of=words.sum_of, intensity_range=_intensity_range)
+    return pages.get_template("report.html")
 
 
-def _days(days: Sequence[Row]) -> Iterator[str]:
-    power = [_day(row, "attributed_energy_kwh", "it_energy_kwh", energy, 1.0) for row in days]
-    carbon = [_day(row, "attributed_emissions_g", "emissions_location_g", grams, 1000.0) for row in days]
-    yield '<p class="legend"><i class="p0"></i> held by runs <i class="p1"></i> held by none</p>'
-    yield f"<h3>Energy</h3>{charts.over_days(power, 'kWh', 'Energy of each day, held by runs and by none')}"
-    yield f"<h3>Emissions</h3>{charts.over_days(carbon, 'kg CO2e', 'Emissions of each day, of runs and of none')}"
+def _drawn(report: Report) -> Mapping[str, Markup]:
+    """Return the charts of the page as HTML, by name."""
+    most_g = max((day.emissions_location_g or 0.0 for day in report.days), default=0.0)
+    grams, unit = browser.mass_unit(most_g)
+    drawn = (
+        browser.bars_over_days(
+            _energy_bars(report.days),
+            id="energy",
+            title="Energy of each day, held by runs and by none",
+            unit="kWh",
+            parts=_HOLDERS,
+        ),
+        browser.bars_over_days(
+            _emission_bars(report.days, grams),
+            id="emissions",
+            title="Emissions of each day, of runs and of none",
+            unit=f"{unit} CO2e",
+            parts=_HOLDERS,
+        ),
+        _emitters(report),
+    )
+    return {chart.id: browser.fragment(chart) for chart in drawn}
 
 
-def _day(row: Row, held: str, whole: str, words: Any, per: float) -> charts.Bar:
-    mine, total = row[held], row[whole]
-    free = None if total is None else max(total - (mine or 0.0), 0.0) / per
-    label = str(row["day"])[5:]
-    told = f"{row['day']}: {words(total)}, of it {words(mine or 0.0)} held by runs"
-    return charts.Bar(label=label, parts=(None if total is None else (mine or 0.0) / per, free), told=told)
+def _energy_bars(days: Sequence[Day]) -> list[browser.Bar]:
+    return [_day(day, day.attributed_energy_kwh, day.it_energy_kwh, words.energy, 1.0) for day in days]
 
 
-def _groups(report: Row) -> Iterator[str]:
-    rows = report["rows"]
-    if not rows:
-        yield "<p>No run held a device in this period.</p>"
-        return
-    largest = sorted(rows, key=lambda row: -(row["emissions_location_g"] or 0.0))[:_MOST_BARS]
+def _emission_bars(days: Sequence[Day], per: float) -> list[browser.Bar]:
+    return [_day(day, day.attributed_emissions_g, day.emissions_location_g, words.grams, per) for day in days]
+
+
+def _day(
+    day: Day, held: float | None, whole: float | None, text: Callable[[float | None], str], per: float
+) -> browser.Bar:
+    free = None if whole is None else max(whole - (held or 0.0), 0.0) / per
+    told = f"{day.day}: {text(whole)}, of it {text(held or 0.0)} held by runs"
+    own = None if whole is None else (held or 0.0) / per
+    return browser.Bar(label=f"{day.day:%m-%d}", parts=(own, free), told=told)
+
+
+def _emitters(report: Report) -> browser.Chart:
+    """Draw the rows that emitted most."""
+    largest = sorted(report.rows, key=lambda row: -(row.emissions_location_g or 0.0))[:_MOST_BARS]
+    grams, unit = browser.mass_unit(max((row.emissions_location_g or 0.0 for row in largest), default=0.0))
     bars = [
-        charts.Bar(
-            label=_name(row), parts=(row["emissions_location_g"],), told=grams(row["emissions_location_g"]) + " CO2e"
-        )
-        for row in largest
+        browser.Bar(label=_name(row), parts=(None if told_g is None else told_g / grams,), told=_co2e(told_g))
+        for row, told_g in ((row, row.emissions_location_g) for row in largest)
     ]
-    yield charts.by_group(bars, f"Emissions by {report['by']}")
-    has_cost = report["total"]["cost"] is not None
-    heads = (
-        report["by"],
-        "jobs",
-        "energy",
-        "CO2e",
-        "±",
-        "g/kWh",
-        "covered",
-        "settled",
-        *(("cost",) if has_cost else ()),
+    return browser.bars_by_group(bars, id="groups", title=f"Emissions by {report.by}", unit=f"{unit} CO2e")
+
+
+def _co2e(grams: float | None) -> str:
+    return f"{words.grams(grams)} CO2e"
+
+
+def _groups(report: Report) -> Groups:
+    has_cost = report.total.cost is not None
+    heads = (report.by, "jobs", "energy", "CO2e", "±", "g/kWh", "covered", "settled", *(("cost",) if has_cost else ()))
+    return Groups(
+        heads=heads,
+        lines=[_cells(row)[: len(heads)] for row in report.rows[:_MOST_ROWS]],
+        foot=[_cells(row)[: len(heads)] for row in (report.unattributed, report.total)],
+        more=max(0, len(report.rows) - _MOST_ROWS),
     )
-    lines = [_cells(row)[: len(heads)] for row in rows[:_MOST_ROWS]]
-    foot = [_cells(row)[: len(heads)] for row in (report["unattributed"], report["total"])]
-    yield table(heads, lines, foot, caption=f"Energy and emissions by {report['by']}")
-    if len(rows) > _MOST_ROWS:
-        yield f"<p>{len(rows) - _MOST_ROWS} more rows are in the CSV and JSON forms.</p>"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row | Unattributed) -> Line:
     return (
         _name(row),
-        str(row.get("jobs", "")),
-        energy(row["it_energy_kwh"]),
-        grams(row["emissions_location_g"]),
-        points(row["emissions_uncertainty_pct"]),
-        "" if row["ci_avg_g_per_kwh"] is None else f"{row['ci_avg_g_per_kwh']:.0f}",
-        percent(row["coverage_ratio"]),
-        percent(row["settled_ratio"]),
-        money(row),
+        str(row.jobs) if isinstance(row, Row) else "",
+        words.energy(row.it_energy_kwh),
+        words.grams(row.emissions_location_g),
+        words.points(row.emissions_uncertainty_pct),
+        "" if row.ci_avg_g_per_kwh is None else f"{row.ci_avg_g_per_kwh:.0f}",
+        words.percent(row.coverage_ratio),
+        words.percent(row.settled_ratio),
+        words.money(row.cost, row.currency),
     )
 
 
-def _name(row: Row) -> str:
-    name = f"{row['group']} · {row['job_name']}" if "job_name" in row else str(row["group"])
-    return {"unattributed": "held by no run"}.get(name, name)
+def _name(row: Row | Unattributed) -> str:
+    name = f"{row.group} · {row.job_name}" if isinstance(row, JobRow) else row.group
+    return "held by no run" if isinstance(row, Unattributed) else name
 
 
-def _range(row: Row) -> str:
-    low, high = row["ci_min_g_per_kwh"], row["ci_max_g_per_kwh"]
+def _intensity_range(row: Row) -> str:
+    low, high = row.ci_min_g_per_kwh, row.ci_max_g_per_kwh
     return "" if low is None or high is None else f"from {low:.0f} to {high:.0f}"
 
 
-def _pue(value: float | None) -> str:
-    return "" if value is None else f"PUE {value:.3g}"
+def _work(report: Report) -> list[Line]:
+    """Return what the energy was for, where runs said what they had done: the group, its work, the energy of each."""
+    told = [(row, row.work) for row in [*report.rows, report.total] if row.work]
+    return [
+        (row.group, f"{done:,.6g} {row.work_unit or ''}".rstrip(), words.per_work(row.energy_per_work_j, row.work_unit))
+        for row, done in told[:_MOST_ROWS]
+    ]
+
+
+def _beside(total: Row) -> list[Line]:
+    """Return what is told of cost and on other bases than the grid's average: name, figure and a remark."""
+    busy = f"told for {words.percent(total.gpu_utilization_coverage)} of their time"
+    above = f"{words.energy(total.energy_above_idle_kwh)} above it; nothing is subtracted"
+    cost = words.money(total.cost, total.currency)
+    water = f"{total.water_l or 0.0:.3g} l"
+    lines: list[tuple[float | None, Line]] = [
+        (total.cost, ("cost of the electricity", cost, "the facility's energy x the price of its hour")),
+        (total.emissions_market_g, ("emissions, market-based", "", total.market_factor_source or "")),
+        (total.emissions_marginal_g, ("emissions by the marginal signal", "", "not in any sum")),
+        (total.embodied_g, ("embodied emissions of the GPUs", "", "of the time in which runs held them")),
+        (total.td_loss_g, ("losses of transmission", "", "in no location-based figure")),
+        (total.emissions_total_g, ("location-based, losses and embodied", "", "")),
+        (total.water_l, ("water", water, "by a factor per kWh of the devices")),
+        (
+            total.gpu_utilization_avg,
+            ("time in which GPUs did anything", words.percent(total.gpu_utilization_avg), busy),
+        ),
+        (total.idle_energy_kwh, ("what GPUs of runs draw when idle", words.energy(total.idle_energy_kwh), above)),
+    ]
+    return [(name, text or words.grams(value), note) for value, (name, text, note) in lines if value is not None]
+
+
+def _shown(moved: Sequence[Change]) -> list[Line]:
+    """Return what changed of the figures that people read of a report: name, before, now, the change and why."""
+    return [_moved(change) for change in moved if change.field in _SHOWN][:_MOST_MOVED]
+
+
+def _moved(change: Change) -> Line:
+    name, text = _SHOWN[change.field]
+    before, after = _figure(change.before), _figure(change.after)
+    moved_by = None if before is None or after is None else after - before
+    sign = "+" if moved_by is not None and moved_by > 0 else ""
+    told = (
+        str(value) if value is not None and figure is None else text(figure)
+        for value, figure in ((change.before, before), (change.after, after))
+    )
+    return f"{change.where}: {name}", *told, "" if moved_by is None else f"{sign}{text(moved_by)}", change.why
+
+
+def _figure(value: JsonValue) -> float | None:
+    """Return what can be reckoned with, else None: an earlier report is a file, which may say anything."""
+    return value if isinstance(value, (int, float)) and abs(value) < 1e300 else None
+
+
+_SHOWN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
+    "it_energy_kwh": ("energy", words.energy),
+    "facility_energy_kwh": ("energy with the facility", words.energy),
+    "emissions_location_g": ("emissions", words.grams),
+    "emissions_market_g": ("emissions, market-based", words.grams),
+    "avoided_g": ("avoided", words.grams),
+    "cost": ("cost", words.amount),
+    "settled_ratio": ("settled", words.percent),
+    "coverage_ratio": ("energy known for", words.percent),
+}

@@ -3,27 +3,47 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from math import fsum
-from typing import Any
 
 from greenrun.core.accounting.period import Part, Period
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.reports.bases import Rates
-from greenrun.reports.embodied import held_by_gpu
-from greenrun.reports.figures import Figures, Share, brief, figures
-from greenrun.reports.identity import Hardware, Place, identity, text
-from greenrun.reports.idle import idle
+from greenrun.reports.accounting import Rates
+from greenrun.reports.emissions import brief
+from greenrun.reports.energy import gpu_seconds, held_by_gpu, idle, work
+from greenrun.reports.figures import Share, figures
+from greenrun.reports.identity import Hardware, Place, identity
+from greenrun.reports.model import (
+    By,
+    Counts,
+    Day,
+    Figures,
+    ForecastComparison,
+    Hour,
+    JobRow,
+    Named,
+    Row,
+    Unattributed,
+    WasteRow,
+    combined,
+)
 from greenrun.reports.uncertainty import Widths
-from greenrun.reports.utilisation import gpu_seconds
-from greenrun.reports.work import work
 
 WASTED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED, Outcome.FAILED_TO_START})
 NO_ZONE = "unknown"
-_OF_WASTE = ("it_energy_kwh", "emissions_location_g", "complete", "cost", "currency", "cost_missing_kwh")
 
 Key = str | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeRuns:
+    """The runs that a row has wholly: how long they held GPUs together and each one (`gpu_s`), and how often."""
+
+    runs: Sequence[Run]
+    held_s: float
+    holds: int
+    gpu_s: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is looked up often is kept
@@ -35,23 +55,31 @@ class Books:
     runs: Mapping[int, Run]
     hardware: Hardware
     now: datetime
-    forecasts: Figures
+    forecasts: ForecastComparison
     place: Place = field(default_factory=Place)
     zone: str | None = None
     widths: Widths = field(default_factory=Widths)
     rates: Rates = field(default_factory=Rates)
 
-    def figures(self, parts: Sequence[Part], gpu_s: Mapping[str, float] | None = None, **more: Any) -> Figures:
-        """Return every figure of a row that is made of these parts; `more` is the rest of its share.
+    def figures(self, parts: Sequence[Part], whole: WholeRuns | None = None) -> Figures:
+        """Return every figure of a row that is made of these parts, of which `whole` are the runs that it has wholly.
 
-        `gpu_s` is how long its runs held each GPU; None: as long as is booked.
+        Where a row has none, GPUs were held for as long as is booked, and nothing is told of work.
         """
-        runs, whole = {part.run_id for part in parts if part.run_id is not None}, more.pop("runs", ())
-        compared = {run_id: self.period.compared.get(run_id) for run_id in runs.union(whole)}
-        share = Share(parts=parts, compared=compared, widths=self.widths, sparse=self._sparse, **more)
-        row = {**figures(share, self.forecasts["mean_absolute_error_pct"]), **idle(parts, self.hardware.idle_w)}
-        row |= work(parts, [self.runs[run_id] for run_id in whole], self.period, self.now)
-        return row | self.rates.figures(parts, row, gpu_s)
+        runs = whole.runs if whole else ()
+        ids = {part.run_id for part in parts if part.run_id is not None}.union(run.id for run in runs)
+        share = Share(
+            parts=parts,
+            held_s=whole.held_s if whole else None,
+            holds=whole.holds if whole else 0,
+            compared={run_id: self.period.compared.get(run_id) for run_id in ids},
+            widths=self.widths,
+            sparse=self._sparse,
+        )
+        inventory = figures(share, self.forecasts.mean_absolute_error_pct)
+        done = work(parts, runs, self.period, self.now)
+        others = self.rates.figures(parts, inventory, whole.gpu_s if whole else None)
+        return combined(Figures, inventory, idle(parts, self.hardware.idle_w), done, *others)
 
     @cached_property
     def _sparse(self) -> frozenset[str]:
@@ -87,55 +115,110 @@ class Books:
         return found
 
 
-def rows(books: Books, by: str) -> list[Figures]:
+def rows(books: Books, by: By) -> list[JobRow] | list[Row]:
     """Return a row for each group of what runs used, the largest emitter first; jobs and months in their order."""
-    if by in ("month", "zone"):
-        return _by_part(books, _month if by == "month" else _zone, is_month=by == "month")
-    key = _KEYS[by]
+    match by:
+        case "job":
+            return _by_job(books)
+        case "month":
+            return sorted(_by_part(books, _month), key=lambda row: row.group)
+        case "zone":
+            return sorted(_by_part(books, _zone), key=lambda row: -(row.emissions_location_g or 0.0))
+    found = [
+        combined(Row, Named(group=str(group)), *_of_runs(books, runs, parts))
+        for group, runs, parts in _grouped(books, _project if by == "project" else _user)
+    ]
+    return sorted(found, key=lambda row: (-(row.emissions_location_g or 0.0), row.group))
+
+
+def unattributed(books: Books) -> Unattributed:
+    """Return what no run held: idle GPUs, and what is shared."""
+    return combined(Unattributed, Named(group="unattributed"), books.figures(books.parts_of.get(None, ())))
+
+
+def total(books: Books) -> Row:
+    """Return the figures of everything in the books of the period."""
+    runs = books.overlapping
+    free_s = gpu_seconds(books.parts_of.get(None, ()))
+    known = books.figures(books.period.parts, _whole(books, runs, free_s))
+    return combined(Row, Named(group="total"), _counts(books, runs), known)
+
+
+def waste(books: Books) -> list[WasteRow]:
+    """Return runs, energy and emissions by how runs ended, failed ones first."""
+    groups: defaultdict[Outcome | None, list[Run]] = defaultdict(list)
+    for run in books.overlapping:
+        groups[run.outcome].append(run)
+    found = [_waste_row(books, outcome, runs) for outcome, runs in groups.items()]
+    return sorted(found, key=lambda row: (not row.is_waste, -(row.it_energy_kwh or 0.0), row.outcome))
+
+
+def days(parts: Sequence[Part]) -> list[Day]:
+    """Return the energy and emissions of each day (UTC) from the first to the last that has any; in between: None."""
+    by_day: defaultdict[date, list[Part]] = defaultdict(list)
+    for part in parts:
+        by_day[part.hour.date()].append(part)
+    first, last = min(by_day, default=date.min), max(by_day, default=date.min)
+    all_days = [first + timedelta(days=number) for number in range((last - first).days + 1)] if by_day else []
+    return [_day(day, by_day.get(day, [])) for day in all_days]
+
+
+def _day(day: date, parts: Sequence[Part]) -> Day:
+    held = brief([part for part in parts if part.run_id is not None])
+    return combined(
+        Day,
+        brief(parts),
+        day=day,
+        attributed_energy_kwh=held.it_energy_kwh,
+        attributed_emissions_g=held.emissions_location_g,
+    )
+
+
+def _waste_row(books: Books, outcome: Outcome | None, runs: Sequence[Run]) -> WasteRow:
+    row = books.figures(_parts_of(books, runs))
+    return WasteRow(
+        outcome=outcome.value if outcome else "running",
+        is_waste=outcome in WASTED,
+        runs=len(runs),
+        it_energy_kwh=row.it_energy_kwh,
+        emissions_location_g=row.emissions_location_g,
+        complete=row.complete,
+        cost=row.cost,
+        currency=row.currency,
+        cost_missing_kwh=row.cost_missing_kwh,
+    )
+
+
+def _by_job(books: Books) -> list[JobRow]:
+    found = []
+    for job_id, runs, parts in _grouped(books, lambda job: job.id):
+        job = books.jobs[int(job_id)]
+        who = identity(job, books.runs_of.get(job.id, ()), books.hardware, books.place, books.zone)
+        named = Named(group=str(job.id))
+        found.append(combined(JobRow, named, *_of_runs(books, runs, parts), who, slices=hourly(parts)))
+    return sorted(found, key=lambda row: row.job_id)
+
+
+def _grouped(books: Books, key: Callable[[Job], Key]) -> Iterator[tuple[Key, Sequence[Run], Sequence[Part]]]:
+    """Yield each group of jobs with the runs that held something and the parts of theirs that are booked."""
     groups: defaultdict[Key, list[Run]] = defaultdict(list)
     for run in books.overlapping:
         groups[key(books.jobs[run.job_id])].append(run)
     parts: defaultdict[Key, list[Part]] = defaultdict(list)
     for part in books.period.parts:
         if part.run_id is not None:
-            job = books.jobs[books.runs[part.run_id].job_id]
-            parts[key(job)].append(part)
-            groups.setdefault(key(job), [])
-    found = [_row(books, group, runs, parts[group], by) for group, runs in groups.items()]
-    if by == "job":
-        return sorted(found, key=lambda row: int(row["job_id"]))
-    return sorted(found, key=lambda row: (-(row["emissions_location_g"] or 0.0), str(row["group"])))
+            group = key(books.jobs[books.runs[part.run_id].job_id])
+            parts[group].append(part)
+            groups.setdefault(group, [])
+    for group, runs in groups.items():
+        yield group, runs, parts[group]
 
 
-def unattributed(books: Books) -> Figures:
-    """Return what no run held: idle GPUs, and what is shared."""
-    parts = books.parts_of.get(None, ())
-    return {"group": "unattributed", **books.figures(parts)}
+def _of_runs(books: Books, runs: Sequence[Run], parts: Sequence[Part]) -> tuple[Counts, Figures]:
+    return _counts(books, runs), books.figures(parts, _whole(books, runs))
 
 
-def total(books: Books) -> Figures:
-    """Return the figures of everything in the books of the period."""
-    runs = books.overlapping
-    free_s = gpu_seconds(books.parts_of.get(None, ()))
-    known = books.figures(books.period.parts, **{**_of_runs(books, runs), "held_s": free_s + _held_s(books, runs)})
-    return {"group": "total", **_counts(books, runs), **known}
-
-
-def waste(books: Books) -> list[Figures]:
-    """Return runs, energy and emissions by how runs ended, failed ones first."""
-    groups: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in books.overlapping:
-        groups[run.outcome.value if run.outcome else "running"].append(run)
-    found = []
-    for outcome, runs in groups.items():
-        row = books.figures(_parts_of(books, runs), _gpu_s(books, runs))
-        is_waste = outcome in {each.value for each in WASTED}
-        kept = {name: row[name] for name in _OF_WASTE}
-        found.append({"outcome": outcome, "is_waste": is_waste, "runs": len(runs), **kept})
-    return sorted(found, key=lambda row: (not row["is_waste"], -(row["it_energy_kwh"] or 0.0), row["outcome"]))
-
-
-def _by_part(books: Books, key: Callable[[Part], str], *, is_month: bool) -> list[Figures]:
+def _by_part(books: Books, key: Callable[[Part], str]) -> list[Row]:
     """Rows of a run may be several here, so what is told of whole runs is told in the total only."""
     parts: defaultdict[str, list[Part]] = defaultdict(list)
     for part in books.period.parts:
@@ -144,10 +227,9 @@ def _by_part(books: Books, key: Callable[[Part], str], *, is_month: bool) -> lis
     found = []
     for group, mine in parts.items():
         runs = [books.runs[run_id] for run_id in dict.fromkeys(part.run_id for part in mine) if run_id is not None]
-        row = {"group": group, **_counts(books, runs), **books.figures(mine)}
-        found.append({**row, "run_seconds": fsum(_seconds_by_parts(books, mine))})
-    order = (lambda row: row["group"]) if is_month else (lambda row: -(row["emissions_location_g"] or 0.0))
-    return sorted(found, key=order)
+        counts = _counts(books, runs, fsum(_seconds_by_parts(books, mine)))
+        found.append(combined(Row, Named(group=group), counts, books.figures(mine)))
+    return found
 
 
 def _seconds_by_parts(books: Books, mine: Sequence[Part]) -> Iterator[float]:
@@ -177,29 +259,14 @@ def _user(job: Job) -> Key:
     return job.user
 
 
-def _job(job: Job) -> Key:
-    return job.id
-
-
-_KEYS: Mapping[str, Callable[[Job], Key]] = {"project": _project, "user": _user, "job": _job}
-
-
-def _row(books: Books, group: Key, runs: Sequence[Run], parts: Sequence[Part], by: str) -> Figures:
-    row = {"group": str(group), **_counts(books, runs), **books.figures(parts, **_of_runs(books, runs))}
-    if by != "job":
-        return row
-    job = books.jobs[int(group)]
-    told = identity(job, books.runs_of.get(job.id, ()), books.hardware, books.place, books.zone)
-    return {**row, **told, "slices": hourly(parts)}
-
-
-def _of_runs(books: Books, runs: Sequence[Run]) -> dict[str, Any]:
-    return {
-        "held_s": _held_s(books, runs),
-        "holds": _holds(runs),
-        "runs": [run.id for run in runs],
-        "gpu_s": _gpu_s(books, runs),
-    }
+def _whole(books: Books, runs: Sequence[Run], also_s: float = 0.0) -> WholeRuns:
+    """Return how these runs held GPUs; `also_s` are GPU-seconds that nobody held, of a row that has them too."""
+    return WholeRuns(
+        runs=runs,
+        held_s=also_s + _held_s(books, runs),
+        holds=sum(len(run.devices) for run in runs),
+        gpu_s=_gpu_s(books, runs),
+    )
 
 
 def _gpu_s(books: Books, runs: Sequence[Run]) -> dict[str, float]:
@@ -222,35 +289,29 @@ def _held_s(books: Books, runs: Sequence[Run]) -> float:
     return ended + gpu_seconds(_parts_of(books, going_on))
 
 
-def _holds(runs: Sequence[Run]) -> int:
-    return sum(len(run.devices) for run in runs)
-
-
 def _seconds(span: tuple[datetime, datetime] | None) -> float:
     return (span[1] - span[0]).total_seconds() if span else 0.0
 
 
-def _counts(books: Books, runs: Sequence[Run]) -> Figures:
+def _counts(books: Books, runs: Sequence[Run], run_seconds: float | None = None) -> Counts:
+    """Count these runs and their jobs; `run_seconds` is how long they ran, where a row has not all of that."""
     jobs = {run.job_id: books.jobs[run.job_id] for run in runs}
-    return {
-        "jobs": len(jobs),
-        "failed_jobs": sum(job.state is State.FAILED for job in jobs.values()),
-        "runs": len(runs),
-        "wasted_runs": sum(run.outcome in WASTED for run in runs),
-        "run_seconds": sum(_seconds(books.held(run)) for run in runs),
-    }
+    return Counts(
+        jobs=len(jobs),
+        failed_jobs=sum(job.state is State.FAILED for job in jobs.values()),
+        runs=len(runs),
+        wasted_runs=sum(run.outcome in WASTED for run in runs),
+        run_seconds=sum(_seconds(books.held(run)) for run in runs) if run_seconds is None else run_seconds,
+    )
 
 
 def _parts_of(books: Books, runs: Sequence[Run]) -> list[Part]:
     return [part for run in runs for part in books.parts_of.get(run.id, ())]
 
 
-def hourly(parts: Iterable[Part]) -> list[dict[str, Any]]:
+def hourly(parts: Iterable[Part]) -> list[Hour]:
     """Return the energy and emissions of each hour in which there were any, in time order."""
     hours: defaultdict[datetime, list[Part]] = defaultdict(list)
     for part in parts:
         hours[part.hour].append(part)
-    found = []
-    for hour, mine in sorted(hours.items()):
-        found.append({"hour": text(hour), **brief(mine)})
-    return found
+    return [combined(Hour, brief(mine), hour=hour) for hour, mine in sorted(hours.items())]

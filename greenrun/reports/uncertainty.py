@@ -6,7 +6,7 @@ errs independently is combined in quadrature.
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import fsum, hypot
 
 from greenrun.core.energy.model import Component, Device, Quality
@@ -43,11 +43,6 @@ class Widths:
             case Quality.BRIDGED:
                 return self.bridged
         return self.estimated
-
-    def told(self) -> dict[str, float]:
-        """Return them as a report tells them: `{name}_ratio`, and `pue_absolute`."""
-        ratios = {f"{name}_ratio": value for name, value in asdict(self).items() if name != "pue"}
-        return {**ratios, "pue_absolute": self.pue}
 
 
 def sampled_sparsely(device: Device) -> bool:

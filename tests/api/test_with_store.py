@@ -13,7 +13,7 @@ from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
-from greenrun.reports.bases import Bases
+from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store, journal, observations, tallies
 from tests.api.fakes import GPU, NOW, World, live_state

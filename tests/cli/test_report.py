@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from greenrun.reports.model import json_schema
 from greenrun.store import Store
+from tests.charts.pages import Page
 from tests.cli.conftest import Run
 from tests.fake_api import FakeApi
 from tests.reports.build import END, NOW, T0, fill, reports_of
@@ -22,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 def answer(store: Store, by: str) -> Any:
-    return reports_of(store).report(T0, END, by, NOW)
+    return reports_of(store).report(T0, END, by, NOW).document()
 
 
 def test_a_table_has_the_rows_the_total_and_the_notes(api: FakeApi, run: Run, store: Store) -> None:
@@ -44,7 +46,8 @@ def test_every_form_can_be_written_to_a_file(api: FakeApi, run: Run, store: Stor
         assert len(list(csv.DictReader(written.splitlines(keepends=True)))) == (22 if form == "csv" else 20)
     elif form == "html":
         assert written.startswith("<!doctype html>")
-        assert "<script" not in written
+        assert Page(written).asked == []
+        assert "<script>alert" not in written
     else:
         assert json.loads(written)
 
@@ -168,3 +171,25 @@ def test_what_boamps_requires_and_nobody_told_is_named_beside_it(api: FakeApi, r
     ran = run("report", "--format", "boamps")
     assert "task.taskStage" in ran.err
     assert all("task.taskStage" in row["missing"] for row in json.loads(ran.out))
+
+
+# the schema
+
+
+def test_the_schema_of_a_report_needs_no_daemon(api: FakeApi, run: Run) -> None:
+    ran = run("report", "--schema")
+    assert (ran.code, api.asked) == (0, [])
+    assert json.loads(ran.out) == json_schema()
+    assert (run("report", "--schema", "-o", "schema.json").out, Path("schema.json").read_text(encoding="utf-8")) == (
+        "",
+        ran.out,
+    )
+
+
+def test_an_answer_that_is_no_report_of_this_release_is_told_with_the_field(
+    api: FakeApi, run: Run, store: Store
+) -> None:
+    made = answer(store, "user")
+    api.get("/v1/reports", {**made, "total": {**made["total"], "it_energy_kwh": "much"}})
+    ran = run("report")
+    assert (ran.code, "total.it_energy_kwh" in ran.err, "restart the daemon" in ran.err) == (1, True, True)

@@ -66,7 +66,7 @@ def test_a_report_has_it_in_no_figure_and_says_so(store: Store) -> None:
     world = World([300] * 20, gpus=1)
     run_until(world, new_engine(world, store, Host(world)), T0 + HOUR)
     reports = Reports(store, lambda: [*world.devices, PLUG], ReportSettings(zone="GB"))
-    report = reports.report(T0, T0 + HOUR, "job", world.now)
+    report = reports.report(T0, T0 + HOUR, "job", world.now).document()
     used_j = sum(entry.slice.energy_j or 0.0 for entry in store.entries(limit=100_000))
     assert report["total"]["it_energy_kwh"] == pytest.approx(used_j / 3.6e6, rel=1e-9)
     assert "external_energy_kwh" not in report["total"]

@@ -71,7 +71,7 @@ def day(store: Store, beside: Beside | None, *, until: Any = DAY) -> World:
 
 def report(store: Store, world: World) -> dict[str, Any]:
     made = Reports(store, lambda: world.devices, ReportSettings(zone="GB")).report(T0, DAY, "job", world.now)
-    return dict(made["total"])
+    return made.total.document()
 
 
 def test_each_slice_has_a_marginal_price_beside_the_settled_one(store: Store) -> None:

@@ -20,7 +20,8 @@ from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.job import FINISHED
 from greenrun.core.planning.model import Plan
 from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
-from greenrun.reports.build import BY, Reports, ReportSettings
+from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.model import BY, Report
 from greenrun.store import Store
 from tests.engine.month import JOBS, PUE, Month, lived
 from tests.world import T0, WATTS
@@ -92,9 +93,9 @@ def month(books: tuple[Store, Month]) -> Month:
 
 
 @pytest.fixture(scope="module")
-def report(store: Store, month: Month) -> Callable[[str], dict[str, Any]]:
+def report(store: Store, month: Month) -> Callable[[str], Report]:
     """The report by something, each made once."""
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, Report] = {}
     reports = Reports(store, lambda: month.devices, ReportSettings(zone="GB", pue=PUE))
 
     def of(by: str) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def in_document(rows: list[dict[str, Any]], field: str, unit: float) -> Rows:
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_csv_json_prometheus_and_sqlite_say_the_same(
-    figure: str, path: Path, report: Callable[[str], dict[str, Any]], scraped: Any
+    figure: str, path: Path, report: Callable[[str], Report], scraped: Any
 ) -> None:
     """Energy in joules and grams, as booked and as settled, of each project and of nobody, to a billionth.
 
@@ -156,13 +157,13 @@ def test_csv_json_prometheus_and_sqlite_say_the_same(
     sqlite = pytest.approx(rows_of(path, query), rel=1e-9)
     assert len(in_prometheus(scraped, names)) == PROJECTS + (names[1] != "")
     assert dict(in_prometheus(scraped, names)) == sqlite
-    assert in_document([*document["rows"], document["unattributed"]], field, unit) == sqlite
+    assert in_document([row.document() for row in (*document.rows, document.unattributed)], field, unit) == sqlite
     assert in_document(of_csv, field, unit) == sqlite
 
 
-def test_energy_by_grade_agrees_everywhere(path: Path, report: Callable[[str], dict[str, Any]], scraped: Any) -> None:
+def test_energy_by_grade_agrees_everywhere(path: Path, report: Callable[[str], Report], scraped: Any) -> None:
     """So does the time of gaps; and the month has some of each."""
-    total = report("month")["total"]
+    total = report("month").total.document()
     joules = rows_of(path, "SELECT quality, sum(energy_j) FROM slices WHERE energy_j IS NOT NULL GROUP BY 1")
     assert set(joules) == {Quality.MEASURED, Quality.BRIDGED}
     for quality, used_j in joules.items():
@@ -180,10 +181,10 @@ def test_energy_by_grade_agrees_everywhere(path: Path, report: Callable[[str], d
 
 @pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("field", ["it_energy_kwh", "facility_energy_kwh", "emissions_booked_g", "emissions_settled_g"])
-def test_rows_and_nobody_make_the_total(by: str, field: str, report: Callable[[str], dict[str, Any]]) -> None:
+def test_rows_and_nobody_make_the_total(by: str, field: str, report: Callable[[str], Report]) -> None:
     document = report(by)
-    parts = [row[field] for row in [*document["rows"], document["unattributed"]] if row[field] is not None]
-    assert fsum(parts) == pytest.approx(document["total"][field], rel=1e-9)
+    parts = [getattr(row, field) for row in [*document.rows, document.unattributed]]
+    assert fsum(part for part in parts if part is not None) == pytest.approx(getattr(document.total, field), rel=1e-9)
 
 
 def test_what_is_booked_is_what_the_gpus_used_but_for_what_nobody_could_know(path: Path, month: Month) -> None:

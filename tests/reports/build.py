@@ -3,7 +3,12 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+from greenrun.core.accounting.embodied import Embodied
+from greenrun.core.accounting.market_based import Contract, Contracts
+from greenrun.core.accounting.step_function import Span, Steps
+from greenrun.core.accounting.tariff import Rule, Tariff, parse_days
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Slot
 from greenrun.core.energy.baseline import compare
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced
@@ -11,6 +16,7 @@ from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.units import emissions_g
+from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
 
@@ -24,6 +30,20 @@ PUE = 1.25
 WHY = Reason(ReasonCode.DUE, "its planned window has come")
 GPUS = [Device(id=f"GPU-{index}", index=index, model="A100", source="nvml") for index in range(3)]
 NAMES = ("train", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", 'größer; "a,b"\nc')
+BERLIN = ZoneInfo("Europe/Berlin")
+BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, price_per_kwh=0.34)
+TARIFF = Tariff.of([BY_DAY], 0.22, BERLIN)
+MIDDLE = T0 + timedelta(hours=20, minutes=13)
+PPA = Contract(source="PPA", factors=Steps.of([Span(T0, MIDDLE, 5.0)]), share=0.8)
+ALL_BASES = Bases(
+    price=TARIFF.steps,
+    currency="EUR",
+    attribution="Prices: <somebody>",
+    contracts=lambda: Contracts(rows=[PPA], residual_g_per_kwh=500.0),
+    embodied=Embodied(source="an assessment", g_per_gpu_hour=27.0),
+    td_loss_ratio=0.05,
+    water_l_per_kwh=1.8,
+)
 
 
 def intensity(at: datetime) -> float:

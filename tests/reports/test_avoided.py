@@ -30,7 +30,7 @@ def live(store: Store, *specs: Any, gpus: int = 1, values: list[int] = VALUES) -
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + 15 * HOUR)
     reports = Reports(store, lambda: world.devices, ReportSettings(zone="GB"))
-    return reports.report(T0, T0 + 15 * HOUR, "job", world.now)
+    return reports.report(T0, T0 + 15 * HOUR, "job", world.now).document()
 
 
 def grams(hours: float, g_per_kwh: float) -> float:
@@ -66,8 +66,8 @@ def test_a_job_that_was_held_into_dirtier_hours_avoided_less_than_nothing(store:
     run_until(world, engine, T0 + 4 * HOUR)
     store.set_held(job.id, False, actor="ada", now=world.now)
     run_until(world, engine, T0 + 8 * HOUR)
-    row = Reports(store, lambda: (), ReportSettings()).report(T0, T0 + 8 * HOUR, "job", world.now)["rows"][0]
-    assert row["avoided_g"] == pytest.approx(grams(1, -300), rel=1e-6)
+    row = Reports(store, lambda: (), ReportSettings()).report(T0, T0 + 8 * HOUR, "job", world.now).rows[0]
+    assert row.avoided_g == pytest.approx(grams(1, -300), rel=1e-6)
 
 
 def test_an_interrupted_job_is_compared_with_one_piece_without_its_restart(store: Store) -> None:

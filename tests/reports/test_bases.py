@@ -9,37 +9,25 @@ from datetime import datetime, timedelta
 from math import fsum
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
+from greenrun.charts import browser
 from greenrun.cli import reported
 from greenrun.core.accounting.embodied import Embodied
-from greenrun.core.accounting.market_based import Contract, Contracts
+from greenrun.core.accounting.market_based import Contracts
 from greenrun.core.accounting.step_function import Span, Steps
-from greenrun.core.accounting.tariff import Rule, Tariff, parse_days
-from greenrun.reports import exports, page
-from greenrun.reports.bases import Bases
-from greenrun.reports.build import BY, Reports, ReportSettings
+from greenrun.core.accounting.tariff import Tariff
+from greenrun.reports import page
+from greenrun.reports.accounting import Bases
+from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.model import BY, CostFigures, Report
+from greenrun.reports.sci import sci
 from greenrun.store import Store
-from tests.reports.build import END, GPUS, HOUR, NOW, PUE, T0, fill
+from tests.reports.build import ALL_BASES as ALL
+from tests.reports.build import END, GPUS, HOUR, MIDDLE, NOW, PPA, PUE, T0, TARIFF, fill
 
 ADD_UP = ("cost", "cost_missing_kwh", "emissions_market_g", "embodied_g", "td_loss_g", "emissions_total_g", "water_l")
-BERLIN = ZoneInfo("Europe/Berlin")
-BY_DAY = Rule(days=parse_days("mon-fri"), start_min=7 * 60, end_min=23 * 60, price_per_kwh=0.34)
-TARIFF = Tariff.of([BY_DAY], 0.22, BERLIN)
-MIDDLE = T0 + timedelta(hours=20, minutes=13)
-PPA = Contract(source="PPA", factors=Steps.of([Span(T0, MIDDLE, 5.0)]), share=0.8)
-ALL = Bases(
-    price=TARIFF.steps,
-    currency="EUR",
-    attribution="Prices: <somebody>",
-    contracts=lambda: Contracts(rows=[PPA], residual_g_per_kwh=500.0),
-    embodied=Embodied(source="an assessment", g_per_gpu_hour=27.0),
-    td_loss_ratio=0.05,
-    water_l_per_kwh=1.8,
-)
-Report = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +42,14 @@ def store(path: Path) -> Iterator[Store]:
         yield opened
 
 
-def report(store: Store, bases: Bases, by: str = "job", start: datetime = T0, end: datetime = END) -> Report:
+def made_of(store: Store, bases: Bases, by: Any = "job", start: datetime = T0, end: datetime = END) -> Report:
     settings = ReportSettings(zone="GB", pue=PUE, bases=bases, config_hash="f00")
-    made: Report = Reports(store, lambda: GPUS, settings).report(start, end, by, NOW)
-    return made
+    return Reports(store, lambda: GPUS, settings).report(start, end, by, NOW)
+
+
+def report(store: Store, bases: Bases, by: str = "job", start: datetime = T0, end: datetime = END) -> dict[str, Any]:
+    """The same as plain values."""
+    return made_of(store, bases, by, start, end).document()
 
 
 def close(value: float) -> Any:
@@ -137,8 +129,9 @@ def test_what_no_contract_covers_has_no_market_based_figure_without_a_residual_m
 def test_market_based_figures_change_no_other_and_no_sci_score(store: Store) -> None:
     """ISO/IEC 21031 allows no market-based measures."""
     own = {"emissions_market_g", "market_factor_source", "market_covered_ratio"}
-    one, other = report(store, ALL), report(store, replace(ALL, contracts=None))
-    assert exports.sci(one) == exports.sci(other)
+    with_contracts, without = made_of(store, ALL), made_of(store, replace(ALL, contracts=None))
+    assert sci(with_contracts) == sci(without)
+    one, other = with_contracts.document(), without.document()
     for row, same in zip(one["rows"], other["rows"], strict=True):
         assert {key: row[key] for key in row if key not in own} == {key: same[key] for key in same if key not in own}
         assert {same[key] for key in own} == {None}
@@ -169,7 +162,7 @@ def test_the_total_is_the_sum_of_its_lines(store: Store) -> None:
 
 
 def test_the_score_is_the_operational_part_and_the_embodied_one(store: Store) -> None:
-    made = exports.sci(report(store, ALL))
+    made = sci(made_of(store, ALL)).document()
     assert made["missing"] == {}
     for job in made["jobs"]:
         if job["operational_g_per_job"] is not None:
@@ -179,11 +172,11 @@ def test_the_score_is_the_operational_part_and_the_embodied_one(store: Store) ->
 def test_a_score_is_per_unit_of_work_where_a_whole_job_told_of_any(store: Store) -> None:
     made = report(store, ALL)
     made["rows"][0] |= {"work": 2000.0, "work_unit": "samples"}
-    job = exports.sci(made)["jobs"][0]
+    job = sci(Report.model_validate(made)).document()["jobs"][0]
     assert (job["work"], job["work_unit"]) == (2000.0, "samples")
     assert job["sci_g_per_unit_of_work"] == close(job["sci_g_per_job"] / 2000)
     made["to"] = made["rows"][0]["started_at"]
-    assert exports.sci(made)["jobs"][0]["sci_g_per_unit_of_work"] is None
+    assert sci(Report.model_validate(made)).jobs[0].sci_g_per_unit_of_work is None
 
 
 def test_what_is_not_set_is_null_and_told_why(store: Store) -> None:
@@ -191,7 +184,7 @@ def test_what_is_not_set_is_null_and_told_why(store: Store) -> None:
     names = {*ADD_UP, "currency", "market_factor_source", "market_covered_ratio"}
     assert {made["total"][name] for name in names} == {None}
     assert names <= set(made["missing"])
-    assert set(exports.sci(made)["missing"]) == {"M_g", "sci_g_per_job"}
+    assert set(sci(made_of(store, Bases())).missing) == {"M_g", "sci_g_per_job"}
 
 
 def test_what_is_set_is_told_with_its_method_source_and_settings(store: Store) -> None:
@@ -201,6 +194,7 @@ def test_what_is_set_is_told_with_its_method_source_and_settings(store: Store) -
     assert made["attribution"] == ["Prices: <somebody>"]
     assert made["config_hash"] == "f00"
     assert json.loads(json.dumps(made)) == made
+    assert Report.model_validate(made).document() == made
 
 
 def test_waste_costs_too(store: Store) -> None:
@@ -211,22 +205,22 @@ def test_waste_costs_too(store: Store) -> None:
 
 def test_costs_are_shown_where_there_are_any_and_nowhere_else(store: Store) -> None:
     """In the table and on the page; CSV and JSON have all figures."""
-    told, silent = report(store, ALL, "project"), report(store, Bases(), "project")
-    amount = f"{told['total']['cost']:.2f} EUR"
+    told, silent = made_of(store, ALL, "project"), made_of(store, Bases(), "project")
+    amount = f"{told.total.cost:.2f} EUR"
     assert amount in reported.written(told, "table")
     assert amount in page.as_html(told)
     assert "COST" in reported.written(told, "table")
     assert "COST" not in reported.written(silent, "table")
-    assert "cost" not in page.as_html(silent)
+    assert "cost" not in page.as_html(silent).replace(str(browser.page_script()), "")
 
 
 def test_a_job_s_cost_by_itself_is_that_of_its_row(store: Store) -> None:
     """Without a report, by its runs alone; and null where no price is set."""
     settings = ReportSettings(zone="GB", pue=PUE, bases=ALL)
-    reports, names = Reports(store, lambda: GPUS, settings), ("cost", "currency", "cost_missing_kwh")
+    reports, names = Reports(store, lambda: GPUS, settings), CostFigures.model_fields
     rows = {row["job_id"]: row for row in report(store, ALL)["rows"]}
     for job_id, runs in store.runs(list(rows)[:9]).items():
         told = reports.cost_of([run.id for run in runs])
-        assert told == {name: pytest.approx(rows[job_id][name]) for name in names}
+        assert dict(told) == {name: pytest.approx(rows[job_id][name]) for name in names}
     silent = Reports(store, lambda: GPUS, ReportSettings()).cost_of([1])
-    assert silent == dict.fromkeys(names)
+    assert silent == CostFigures(cost=None, currency=None, cost_missing_kwh=None)

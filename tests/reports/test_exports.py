@@ -19,9 +19,10 @@ from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.units import emissions_g
-from greenrun.reports import boamps, exports
-from greenrun.reports.build import Report
+from greenrun.reports import boamps
+from greenrun.reports.codecarbon import codecarbon
 from greenrun.reports.identity import Place
+from greenrun.reports.model import Report
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, UK, WHY, reports_of
 
@@ -193,7 +194,7 @@ def test_what_a_setting_tells_wrongly_is_told(name: str, value: str, why: str | 
 
 
 def test_codecarbon_s_header_is_its_own_and_so_are_its_units(store: Store) -> None:
-    written = exports.codecarbon(report_of(store, {}, {}))
+    written = codecarbon(report_of(store, {}, {}))
     assert written.splitlines()[0] == CODECARBON
     (row,) = csv.DictReader(io.StringIO(written))
     kwh = 2 * WATTS / 1000 * PUE  # CodeCarbon multiplies power and energy of each component by the PUE
@@ -207,4 +208,4 @@ def test_codecarbon_s_header_is_its_own_and_so_are_its_units(store: Store) -> No
 
 
 def test_a_period_without_jobs_still_has_codecarbon_s_header(store: Store) -> None:
-    assert exports.codecarbon(reports_of(store).report(T0, END, "job", NOW)) == CODECARBON + "\n"
+    assert codecarbon(reports_of(store).report(T0, END, "job", NOW)) == CODECARBON + "\n"

@@ -13,7 +13,8 @@ from greenrun.core.accounting.period import Part
 from greenrun.core.energy.ledger import UNPRICED, Entry
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec
-from greenrun.reports.idle import idle
+from greenrun.reports.energy import idle
+from greenrun.reports.model import IdleFigures
 from greenrun.store import Store
 from tests.reports.build import DAYS, END, NOW, T0, WHY, fill, reports_of
 
@@ -95,9 +96,9 @@ def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:
     fill(store, 6)
     peaks = store.peak_powers_w(T0, END)
     assert all(30_000 / 600 < peak <= 200_000 / 600 for peak in peaks.values())
-    rows = reports_of(store).report(T0, T0 + timedelta(days=DAYS), "job", NOW)["rows"]
-    assert [row["peak_power_w"] for row in rows] == [pytest.approx(peaks[row["job_id"]]) for row in rows]
-    assert all(row["peak_power_w"] >= row["avg_power_w"] for row in rows)
+    rows = reports_of(store).report(T0, T0 + timedelta(days=DAYS), "job", NOW).job_rows
+    assert [row.peak_power_w for row in rows] == [pytest.approx(peaks[row.job_id]) for row in rows]
+    assert all(row.peak_power_w >= row.avg_power_w for row in rows)
 
 
 # in a row
@@ -109,14 +110,14 @@ def test_idle_and_what_is_above_make_the_gpus_energy_even_where_that_is_less(
 ) -> None:
     parts = [replace(PART, energy_j=each) for each in joules]
     told = idle(parts, {"GPU-0": idle_w})
-    assert told["idle_energy_kwh"] == pytest.approx(idle_w * len(parts) / 1000)
+    assert told.idle_energy_kwh == pytest.approx(idle_w * len(parts) / 1000)
     whole = sum(joules) / 3.6e6
-    assert told["idle_energy_kwh"] + told["energy_above_idle_kwh"] == pytest.approx(whole, abs=1e-9)
+    assert told.idle_energy_kwh + told.energy_above_idle_kwh == pytest.approx(whole, abs=1e-9)
 
 
 def test_what_nobody_held_and_what_is_no_gpu_have_none_and_an_unknown_gpu_makes_all_unknown() -> None:
-    none = {"idle_energy_kwh": None, "energy_above_idle_kwh": None}
+    none = IdleFigures(idle_energy_kwh=None, energy_above_idle_kwh=None)
     cpu = replace(PART, device="cpu", component=Component.CPU)
     assert idle([replace(PART, run_id=None), cpu], {"GPU-0": 50.0}) == none
     assert idle([PART, replace(PART, device="GPU-1")], {"GPU-0": 50.0}) == none
-    assert idle([PART, cpu], {"GPU-0": 50.0}) == {"idle_energy_kwh": 0.05, "energy_above_idle_kwh": 0.25}
+    assert idle([PART, cpu], {"GPU-0": 50.0}) == IdleFigures(idle_energy_kwh=0.05, energy_above_idle_kwh=0.25)

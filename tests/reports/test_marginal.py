@@ -7,7 +7,7 @@ import pytest
 from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Basis, Kind, SeriesId, Signal
 from greenrun.core.energy.model import Component, Quality
-from greenrun.reports.marginal import marginal
+from greenrun.reports.emissions import marginal
 
 MARGINAL = Signal.MARGINAL
 
@@ -38,5 +38,4 @@ def part(grams: float, basis: Basis, signal: Signal = MARGINAL, beside_g: float 
 def test_marginal_grams_are_of_one_basis_and_never_of_averages(
     parts: list[Part], grams: float | None, ratio: float | None
 ) -> None:
-    told = marginal(parts)
-    assert (told["emissions_marginal_g"], told["marginal_ratio"]) == (grams, ratio)
+    assert marginal(parts) == (grams, ratio)

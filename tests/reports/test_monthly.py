@@ -205,7 +205,7 @@ def test_what_settles_while_a_report_is_made_does_not_make_it_final(store: Store
     start, end = NOVEMBER - 30 * DAY, NOVEMBER.replace(hour=0)
     with Settles(store.path) as settling:
         made = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
-        assert (made["total"]["settled_ratio"] < 1, made["preliminary"]) == (True, True)
+        assert (made.total.settled_ratio < 1, made.preliminary) == (True, True)
         again = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
-        assert (again["total"]["settled_ratio"], again["preliminary"]) == (pytest.approx(1), False)
-        assert reports_of(settling).report(start, NOVEMBER + 60 * DAY, "project", NOVEMBER)["preliminary"]
+        assert (again.total.settled_ratio, again.preliminary) == (pytest.approx(1), False)
+        assert reports_of(settling).report(start, NOVEMBER + 60 * DAY, "project", NOVEMBER).preliminary

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.reports.movement import BOOKED, NEWER, PRICED, SETTINGS, SETTLED, UNTOLD, moved
+from greenrun.reports.movement import BOOKED, NEWER, PRICED, SETTINGS, SETTLED, UNTOLD, Snapshot, compared
+from greenrun.reports.movement import moved as changes
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of, settle
 
@@ -21,12 +22,23 @@ HOURS = st.lists(NUMBERS, max_size=3).map(lambda rows: [{"hour": str(n), "kwh": 
 ROWS = st.dictionaries(NAMES, LEAVES | HOURS | st.dictionaries(st.sampled_from("pq"), NUMBERS, max_size=2), max_size=6)
 
 
+NOTHING: dict[str, Any] = {
+    "generated_at": "then", "from": "a", "to": "b", "by": "project", "greenrun_version": "1",
+    "total": {"group": "total"}, "unattributed": {"group": "nobody"}, "rows": [],
+}  # fmt: skip
+
+
+def moved(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
+    """What changed between two documents."""
+    return [dict(row) for row in changes(Snapshot.model_validate(before), Snapshot.model_validate(after))]
+
+
 @st.composite
 def reports(draw: st.DrawFn) -> dict[str, Any]:
     groups = draw(st.lists(st.sampled_from(["one", "two", "three"]), unique=True))
     return {
-        "from": "a", "to": "b", "by": "project", "greenrun_version": "1",
-        "total": draw(ROWS), "unattributed": draw(ROWS), "rows": [{**draw(ROWS), "group": name} for name in groups],
+        **NOTHING, "total": {**draw(ROWS), "group": "total"}, "unattributed": {**draw(ROWS), "group": "nobody"},
+        "rows": [{**draw(ROWS), "group": name} for name in groups],
     }  # fmt: skip
 
 
@@ -72,13 +84,13 @@ def test_told_the_other_way_round_the_same_has_moved(before: Any, after: Any) ->
 
 
 def test_what_another_order_of_adding_up_changes_has_not_moved() -> None:
-    report = {"from": "a", "to": "b", "by": "user", "rows": [], "unattributed": {}}
-    assert moved({**report, "total": {"x": 0.1 + 0.2}}, {**report, "total": {"x": 0.3}}) == []
+    one, other = ({**NOTHING, "total": {"group": "total", "x": x}} for x in (0.1 + 0.2, 0.3))
+    assert moved(one, other) == []
 
 
 def test_reports_of_different_periods_are_not_compared() -> None:
     with pytest.raises(ValueError, match="only reports of one period"):
-        moved({"from": "a", "to": "b"}, {"from": "a", "to": "c"})
+        moved(NOTHING, {**NOTHING, "to": "c"})
 
 
 # why
@@ -86,8 +98,8 @@ def test_reports_of_different_periods_are_not_compared() -> None:
 
 def lines(**changed: Any) -> dict[str, str]:
     """Why each field of the total moved, of a report that was settled to a half."""
-    total = {"it_energy_kwh": 1.0, "emissions_location_g": 5.0, "settled_ratio": 0.5}
-    report = {"from": "a", "to": "b", "by": "user", "rows": [], "unattributed": {}, "greenrun_version": "1"}
+    total = {"group": "total", "it_energy_kwh": 1.0, "emissions_location_g": 5.0, "settled_ratio": 0.5}
+    report = NOTHING
     new = {"greenrun_version": "1"} | {
         key: value for key, value in changed.items() if key in ("greenrun_version", "config_hash")
     }
@@ -119,7 +131,7 @@ def test_a_report_that_settles_says_so_of_what_moved(tmp_path: Path) -> None:
         before = reports_of(store).report(T0, END, "job", NOW)
         settle(store)
         after = reports_of(store).report(T0, END, "job", NOW + timedelta(days=1))
-    lines = moved(before, after)
-    assert {"emissions_settled_g", "settled_ratio"} <= {row["field"] for row in lines if row["where"] == "total"}
-    assert not [row for row in lines if "it_energy_kwh" in row["field"]]
-    assert all(SETTLED in row["why"] for row in lines if row["where"] == "total")
+    lines = compared(before.document(), after).moved
+    assert {"emissions_settled_g", "settled_ratio"} <= {row.field for row in lines if row.where == "total"}
+    assert not [row for row in lines if "it_energy_kwh" in row.field]
+    assert all(SETTLED in row.why for row in lines if row.where == "total")

@@ -7,8 +7,8 @@ import pytest
 
 from greenrun.core.accounting.period import Part
 from greenrun.core.energy.model import Component, Quality
+from greenrun.reports.energy import avg_power_w, coverage, utilisation
 from greenrun.reports.figures import Share, figures
-from greenrun.reports.utilisation import avg_power_w, coverage, utilisation
 
 HOUR_S = 3600.0
 GPU = Part(
@@ -52,10 +52,10 @@ def test_coverage(parts: list[Part], held_s: float | None, of_time: float | None
 
 def test_a_run_whose_cpu_is_in_the_books_still_lacks_the_gpu_that_is_not() -> None:
     row = figures(Share(parts=[CPU, CPU, CPU, CPU, CPU], held_s=HOUR_S, holds=1), None)
-    assert "not_covered" in row["flags"]
+    assert "not_covered" in row.flags
 
 
 def test_how_busy_gpus_were_is_told_with_the_part_it_is_known_for() -> None:
     told = replace(GPU, busy_s=900.0, busy_known_s=1800.0)
-    assert utilisation([told, GPU, CPU]) == {"gpu_utilization_avg": 0.5, "gpu_utilization_coverage": 0.25}
-    assert utilisation([GPU, CPU]) == {"gpu_utilization_avg": None, "gpu_utilization_coverage": None}
+    assert utilisation([told, GPU, CPU]) == (0.5, 0.25)
+    assert utilisation([GPU, CPU]) == (None, None)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from greenrun.core.accounting.period import Part, Period
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Outcome, Run
-from greenrun.reports.work import work
+from greenrun.reports.energy import work
+from greenrun.reports.model import WorkFigures
 from greenrun.store import Store
 from tests.reports.build import END, HOUR, NOW, T0, fill, reports_of
 
-NOTHING = {"work": None, "work_unit": None, "energy_per_work_j": None}
+NOTHING = WorkFigures(work=None, work_unit=None, energy_per_work_j=None)
 
 
 def run(number: int, done: float | None, unit: str = "samples", **more: Any) -> Run:
@@ -34,7 +35,7 @@ def part(number: int, energy_j: float | None) -> Part:
     )  # fmt: skip
 
 
-def told(runs: Sequence[Run], parts: Sequence[Part], *, now: Any = NOW) -> dict[str, Any]:
+def told(runs: Sequence[Run], parts: Sequence[Part], *, now: Any = NOW) -> WorkFigures:
     """What a row says of them."""
     return work(parts, runs, Period(start=T0, end=END, parts=parts, jobs=(), runs=runs, compared={}), now)
 
@@ -42,7 +43,7 @@ def told(runs: Sequence[Run], parts: Sequence[Part], *, now: Any = NOW) -> dict[
 def test_work_is_summed_and_set_beside_the_energy_of_the_runs_that_reported_it() -> None:
     runs = [run(1, 100.0), run(2, 300.0), run(3, None)]
     parts = [part(1, 1000.0), part(1, 1000.0), part(2, 6000.0), part(3, 1e9)]
-    assert told(runs, parts) == {"work": 400.0, "work_unit": "samples", "energy_per_work_j": 20.0}
+    assert told(runs, parts) == WorkFigures(work=400.0, work_unit="samples", energy_per_work_j=20.0)
 
 
 def test_apples_and_pears_are_not_added() -> None:
@@ -55,9 +56,9 @@ def test_where_nothing_is_reported_nothing_is_told() -> None:
 
 def test_energy_that_is_not_all_known_is_not_divided() -> None:
     found = told([run(1, 100.0)], [part(1, 1000.0), part(1, None)])
-    assert (found["work"], found["energy_per_work_j"]) == (100.0, None)
-    assert told([run(1, 100.0)], [])["energy_per_work_j"] is None
-    assert told([run(1, 0.0)], [part(1, 1000.0)])["energy_per_work_j"] is None
+    assert (found.work, found.energy_per_work_j) == (100.0, None)
+    assert told([run(1, 100.0)], []).energy_per_work_j is None
+    assert told([run(1, 0.0)], [part(1, 1000.0)]).energy_per_work_j is None
 
 
 def test_a_run_that_is_not_wholly_in_the_period_is_left_out() -> None:
@@ -66,7 +67,7 @@ def test_a_run_that_is_not_wholly_in_the_period_is_left_out() -> None:
     going_on = run(3, 50.0, ended_at=None, outcome=None)
     parts = [part(number, 1000.0) for number in (1, 2, 3)]
     assert told([late, early, going_on], parts) == NOTHING
-    assert told([late, early, going_on], parts, now=END)["work"] == 50.0
+    assert told([late, early, going_on], parts, now=END).work == 50.0
 
 
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e9)), min_size=1, max_size=20))
@@ -74,7 +75,7 @@ def test_a_row_needs_for_a_unit_of_work_what_its_runs_need_in_the_mean(rows: lis
     runs = [run(number, done) for number, (done, _) in enumerate(rows)]
     parts = [part(number, energy_j) for number, (_, energy_j) in enumerate(rows)]
     ratios = [energy_j / done for done, energy_j in rows]
-    found = told(runs, parts)["energy_per_work_j"]
+    found = told(runs, parts).energy_per_work_j
     assert min(ratios) * (1 - 1e-9) <= found <= max(ratios) * (1 + 1e-9)
 
 
@@ -85,10 +86,10 @@ def test_a_report_tells_it_by_job_and_not_by_month(tmp_path: Path) -> None:
         store.keep_work(first.id, work=1000.0, unit="samples", at=END)
         by_job = reports_of(store).report(T0, END, "job", NOW)
         by_month = reports_of(store).report(T0, END, "month", NOW)
-    row, *others = by_job["rows"]
-    assert (row["work"], row["work_unit"]) == (1000.0, "samples")
-    if row["complete"]:
-        assert row["energy_per_work_j"] * 1000.0 == row["it_energy_kwh"] * 3.6e6
-    assert {each["work"] for each in others} == {None}
-    assert by_job["total"]["work"] == 1000.0
-    assert {each["work"] for each in by_month["rows"]} == {None}
+    row, *others = by_job.rows
+    assert (row.work, row.work_unit) == (1000.0, "samples")
+    if row.complete:
+        assert row.energy_per_work_j * 1000.0 == row.it_energy_kwh * 3.6e6
+    assert {each.work for each in others} == {None}
+    assert by_job.total.work == 1000.0
+    assert {each.work for each in by_month.rows} == {None}

@@ -64,7 +64,7 @@ def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
     told = _told(daemon, daemon.store.job(job_id))
     cost = daemon.scheduler.reports.cost_of([run.id for run in told.runs])
-    costed: CostedJobOut = CostedJobOut.model_validate({**dict(told), **cost})
+    costed: CostedJobOut = CostedJobOut.model_validate({**dict(told), **dict(cost)})
     return costed
 
 

@@ -1,7 +1,7 @@
 """The route of reports; like the ledger, they are for everybody who may talk to the daemon."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 
@@ -9,6 +9,7 @@ from greenrun.api.identity import Caller
 from greenrun.api.routes.history import Moment
 from greenrun.api.service import Daemon
 from greenrun.core.errors import InvalidInput, Problem
+from greenrun.reports.model import By, Report
 
 LONGEST = timedelta(days=3 * 366)
 
@@ -21,8 +22,8 @@ def get_report(
     caller: Caller,
     start: Annotated[Moment | None, Query(alias="from")] = None,
     end: Annotated[Moment | None, Query(alias="to")] = None,
-    by: Literal["project", "user", "job", "month", "zone"] = "project",
-) -> dict[str, Any]:
+    by: By = "project",
+) -> Report:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
 
     What is null has its reason in `data_quality` or `missing`; docs/reports.md tells what each field means.

@@ -3,22 +3,22 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
-from typing import Any
+
+from greenrun.reports.model import Report
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
-_NOT_FLAT = frozenset({"slices"})
 
 
-def as_csv(report: Mapping[str, Any]) -> str:
+def as_csv(report: Report) -> str:
     """Return one line per row, then those of nobody and of the total; numbers in full, lists joined with `; `."""
-    rows = [*report["rows"], report["unattributed"], report["total"]]
-    head = {"from": report["from"], "to": report["to"], "by": report["by"]}
-    return table_of([{**head, **row} for row in rows])
+    head = report.model_dump(mode="json", include={"start", "end", "by"})
+    rows = [*report.rows, report.unattributed, report.total]
+    return table_of([{**head, **row.model_dump(mode="json", exclude={"slices"})} for row in rows])
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return dicts as CSV, with a column for every key in the order in which they come up."""
-    columns = list(dict.fromkeys(key for row in rows for key in row if key not in _NOT_FLAT))
+def table_of(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return mappings as CSV, with a column for every key in the order in which they come up."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     out = StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -26,7 +26,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, Mapping):

@@ -1,0 +1,180 @@
+"""The emissions of a row: location-based, marginal beside them, and what an earlier start would have emitted."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
+
+from greenrun.core.accounting.period import Part, Price
+from greenrun.core.carbon.intensity import Accounting, Basis, Kind, SeriesId, Signal
+from greenrun.core.units import J_PER_KWH
+from greenrun.reports.energy import facility_kwh, kwh
+from greenrun.reports.model import AvoidedFigures, BriefFigures, EmissionFigures, ForecastComparison, SeriesRow
+
+Measure = tuple[Signal, Accounting | None, Basis | None]
+
+
+def emissions(parts: Sequence[Part]) -> EmissionFigures:
+    """Return the location-based emissions of these parts, the intensity that they are made of, and marginal ones."""
+    priced = [(part, part.price) for part in parts if part.energy_j is not None]
+    known = [(part, price) for part, price in priced if price is not None and _is_average(price)]
+    grams, is_average = location_g(part.price for part in parts), [part for part, _ in known]
+    facility = facility_kwh(is_average) or 0.0
+    series = {id(price.series): price.series for _, price in known}.values()
+    marginal_g, marginal_ratio = marginal(parts)
+    lowest = min((price.lowest_g_per_kwh for _, price in known), default=None)
+    highest = max((price.highest_g_per_kwh for _, price in known), default=None)
+    return EmissionFigures(
+        grid_zone=_join(row.zone for row in series),
+        ci_provider=_join(row.provider for row in series),
+        ci_signal=_join(row.signal.value for row in series),
+        ci_accounting=_join(row.accounting.value for row in series if row.accounting),
+        ci_basis=_join(row.basis.value for row in series if row.basis),
+        ci_avg_g_per_kwh=grams / facility if grams is not None and facility else None,
+        ci_min_g_per_kwh=lowest if grams is not None else None,
+        ci_max_g_per_kwh=highest if grams is not None else None,
+        ci_estimated_ratio=_ratio([part for part, price in known if price.kind is Kind.ESTIMATED], facility),
+        ci_forecast_ratio=_ratio([part for part, price in known if price.kind is Kind.FORECAST], facility),
+        settled_ratio=_ratio([part for part, _ in known if part.settled is not None], facility),
+        unpriced_kwh=kwh([part for part, price in priced if not _is_average(price)]) or 0.0,
+        emissions_location_g=grams,
+        emissions_booked_g=location_g(part.booked for part in parts),
+        emissions_settled_g=location_g(part.settled for part in parts),
+        emissions_marginal_g=marginal_g,
+        marginal_ratio=marginal_ratio,
+    )
+
+
+def brief(parts: Sequence[Part]) -> BriefFigures:
+    """Return only the energy, the emissions and the intensity between them."""
+    grams = location_g(part.price for part in parts)
+    facility = facility_kwh(part for part in parts if _is_average(part.price))
+    return BriefFigures(
+        it_energy_kwh=kwh(parts),
+        facility_energy_kwh=facility_kwh(parts),
+        ci_avg_g_per_kwh=grams / facility if grams is not None and facility else None,
+        emissions_location_g=grams,
+    )
+
+
+def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct: float | None) -> AvoidedFigures:
+    """Return the figures of a comparison with an earlier start, of those parts for which it is booked.
+
+    `compared` tells of each run why it is not compared, None for one that is; `width_pct` is the half-width of both.
+    """
+    known = [part for part in parts if part.baseline_g is not None]
+    baseline, actual = _fold(part.baseline_g for part in known), _fold(part.compared_g for part in known)
+    difference = baseline - actual if baseline is not None and actual is not None else None
+    return AvoidedFigures(
+        baseline_emissions_g=baseline,
+        compared_emissions_g=actual,
+        avoided_g=difference,
+        avoided_pct=100 * difference / baseline if difference is not None and baseline else None,
+        avoided_uncertainty_g=abs(difference) * width_pct / 100 if difference is not None and width_pct else None,
+        avoided_runs=sum(why is None for why in compared.values()),
+        avoided_missing=_join(why for why in compared.values() if why is not None),
+    )
+
+
+def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None]:
+    """Return grams by a marginal signal and the part of the known energy for which they are told; None without any.
+
+    They are those of the source beside the average; where there is none, of the source that all is priced by.
+    """
+    beside = [part for part in parts if part.marginal_g is not None]
+    alone = [
+        (part, part.price) for part in parts if part.price is not None and part.price.series.signal is Signal.MARGINAL
+    ]
+    if len({price.series.basis for _, price in alone}) > 1 and not beside:
+        return None, None
+    grams = _fold([part.marginal_g for part in beside] or [price.emissions_g for _, price in alone])
+    told_j = fsum(part.marginal_j or 0.0 for part in beside) or fsum(part.energy_j or 0.0 for part, _ in alone)
+    known_j = fsum(part.energy_j for part in parts if part.energy_j is not None)
+    return grams, told_j / known_j if grams is not None and known_j else None
+
+
+def location_g(prices: Iterable[Price | None]) -> float | None:
+    """Sum the grams of averages that count the same; None when there are none, or they count different things."""
+    averages = [grams for (signal, *_), grams in by_measure(prices).items() if signal is Signal.AVERAGE]
+    return averages[0] if len(averages) == 1 else None
+
+
+def is_mixed(prices: Iterable[Price | None]) -> bool:
+    """Whether averages that count different things are among these prices, so that they have no sum."""
+    return sum(signal is Signal.AVERAGE for signal, *_ in by_measure(prices)) > 1
+
+
+def by_measure(prices: Iterable[Price | None]) -> dict[Measure, float]:
+    """Sum known grams by what their series count, whoever tells it and wherever."""
+    found: defaultdict[int, list[Price]] = defaultdict(list)
+    for price in prices:
+        if price is not None and price.emissions_g is not None:
+            found[id(price.series)].append(price)  # few series, told apart without a look into each
+    sums: defaultdict[Measure, list[float]] = defaultdict(list)
+    for same in found.values():
+        sums[measure(same[0].series)] += [price.emissions_g for price in same if price.emissions_g is not None]
+    return {key: fsum(grams) for key, grams in sums.items()}
+
+
+def measure(series: SeriesId) -> Measure:
+    """Return what a series counts: grams of series that agree in this may be summed over zones and sources."""
+    return series.signal, series.accounting, series.basis
+
+
+def by_series(parts: Sequence[Part]) -> list[SeriesRow]:
+    """Return each series that priced something, with its energy and grams as booked and as settled, largest first."""
+    ids = dict.fromkeys(price.series for part in parts for price in (part.booked, part.settled) if price is not None)
+    found = [_series_row(parts, each) for each in ids]
+    return sorted(found, key=lambda row: -(row.settled_kwh or row.booked_kwh or 0.0))
+
+
+def _series_row(parts: Sequence[Part], series: SeriesId) -> SeriesRow:
+    booked = [(part, part.booked) for part in parts if part.booked and part.booked.series == series]
+    settled = [(part, part.settled) for part in parts if part.settled and part.settled.series == series]
+    return SeriesRow(
+        provider=series.provider,
+        zone=series.zone,
+        signal=series.signal,
+        accounting=series.accounting,
+        basis=series.basis,
+        booked_kwh=kwh(part for part, _ in booked),
+        emissions_booked_g=fsum(price.emissions_g or 0.0 for _, price in booked),
+        settled_kwh=kwh(part for part, _ in settled),
+        emissions_settled_g=fsum(price.emissions_g or 0.0 for _, price in settled),
+    )
+
+
+def forecast_comparison(parts: Sequence[Part]) -> ForecastComparison:
+    """Compare what was booked by a forecast with what settled it, where both count the same."""
+    both = [
+        (part, part.booked.emissions_g, part.settled.emissions_g)
+        for part in parts
+        if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
+        if measure(part.booked.series) == measure(part.settled.series)
+    ]
+    known = [(part, told, came) for part, told, came in both if told is not None and came is not None]
+    told_g, came_g = fsum(told for _, told, _ in known), fsum(came for _, _, came in known)
+    error = fsum(abs(told - came) for _, told, came in known)
+    return ForecastComparison(
+        energy_kwh=fsum((part.energy_j or 0.0) / J_PER_KWH for part, _, _ in known) if known else None,
+        booked_g=told_g if known else None,
+        settled_g=came_g if known else None,
+        difference_g=told_g - came_g if known else None,
+        mean_absolute_error_pct=100 * error / came_g if came_g else None,
+    )
+
+
+def _is_average(price: Price | None) -> bool:
+    return price is not None and price.series.signal is Signal.AVERAGE
+
+
+def _ratio(parts: Sequence[Part], whole: float) -> float | None:
+    return (facility_kwh(parts) or 0.0) / whole if whole else None
+
+
+def _fold(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) if known else None
+
+
+def _join(words: Iterable[str]) -> str | None:
+    return "; ".join(sorted(set(words))) or None

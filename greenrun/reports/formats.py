@@ -1,0 +1,38 @@
+"""The formats that a report can be written in, by name."""
+
+import json
+from collections.abc import Callable, Mapping
+
+from greenrun.reports.boamps import boamps
+from greenrun.reports.codecarbon import codecarbon
+from greenrun.reports.model import Report
+from greenrun.reports.sci import sci
+from greenrun.reports.spreadsheet import as_csv
+
+
+def _json(report: Report) -> str:
+    return json.dumps(report.document(), ensure_ascii=False)
+
+
+def _html(report: Report) -> str:
+    from greenrun.reports.page import as_html  # loads what draws the page, which nothing else needs
+
+    return as_html(report)
+
+
+def _boamps(report: Report) -> str:
+    return json.dumps(boamps(report), ensure_ascii=False, indent=2)
+
+
+def _sci(report: Report) -> str:
+    return json.dumps(sci(report).document(), ensure_ascii=False, indent=2)
+
+
+WRITERS: Mapping[str, Callable[[Report], str]] = {
+    "json": _json,
+    "csv": as_csv,
+    "html": _html,
+    "boamps": _boamps,
+    "codecarbon": codecarbon,
+    "sci": _sci,
+}

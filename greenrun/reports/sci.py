@@ -1,0 +1,76 @@
+"""SCI scores (Software Carbon Intensity, ISO/IEC 21031:2024) of the jobs of a report, location-based."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from greenrun.reports.model import Instant, JobRow, Report, ReportModel
+
+
+class SciScore(ReportModel):
+    """The score of a job, and per unit of work where it told of any; without embodied emissions (M) there is none."""
+
+    job_id: int
+    job_name: str
+    E_kwh: float | None
+    I_g_per_kwh: float | None
+    I_signal: str | None
+    M_g: float | None
+    R: Literal[1] = 1
+    operational_g_per_job: float | None
+    sci_g_per_job: float | None
+    work: float | None
+    work_unit: str | None
+    sci_g_per_unit_of_work: float | None
+    complete: bool
+
+
+class SciReport(ReportModel):
+    """The scores of the jobs of a period, and how they are made."""
+
+    specification: str = "ISO/IEC 21031:2024 (Software Carbon Intensity)"
+    formula: str = "SCI = ((E * I) + M) / R"
+    functional_unit: str = "job"
+    boundary: str = "metered devices while a run holds them, times PUE"
+    start: Instant = Field(alias="from")
+    end: Instant = Field(alias="to")
+    missing: dict[str, str]
+    jobs: list[SciScore]
+
+
+def sci(report: Report) -> SciReport:
+    """Return the score of each job; what is missing of all of them is told with the reason."""
+    why = report.missing.get("embodied_g")
+    return SciReport(
+        start=report.start,
+        end=report.end,
+        missing={"M_g": why, "sci_g_per_job": "M is part of every SCI score"} if why else {},
+        jobs=[_score(row, report) for row in report.job_rows],
+    )
+
+
+def _score(row: JobRow, report: Report) -> SciScore:
+    operational_g, embodied_g = row.emissions_location_g, row.embodied_g
+    score_g = None if operational_g is None or embodied_g is None else operational_g + embodied_g
+    work = row.work if _is_within(row, report) else None
+    return SciScore(
+        job_id=row.job_id,
+        job_name=row.job_name,
+        E_kwh=row.facility_energy_kwh,
+        I_g_per_kwh=row.ci_avg_g_per_kwh,
+        I_signal=row.ci_signal,
+        M_g=embodied_g,
+        operational_g_per_job=operational_g,
+        sci_g_per_job=score_g,
+        work=work,
+        work_unit=row.work_unit if work else None,
+        sci_g_per_unit_of_work=score_g / work if score_g is not None and work else None,
+        complete=row.complete,
+    )
+
+
+def _is_within(row: JobRow, report: Report) -> bool:
+    """Whether the period has all of a job: else its work is more than what the figures are of."""
+    if row.started_at is None or row.ended_at is None:
+        return False
+    return report.start <= row.started_at and row.ended_at <= report.end
