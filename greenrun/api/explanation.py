@@ -6,7 +6,7 @@ from datetime import timedelta
 from greenrun.api.job_models import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import FallbackLevel
-from greenrun.core.formatting import exact_duration_text, intensity_text, mass_text, time_text
+from greenrun.core.formatting import duration_text, instant_text, intensity_text, mass_text, power_text
 from greenrun.core.jobs.job import FINISHED, DurationSource, Event, Job, JobSpec, State
 
 _DURATION = {
@@ -54,8 +54,8 @@ def _as_sentence(text: str) -> str:
 def _planned(planned: PlannedOut) -> str:
     grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e"
     against = "" if planned.start_now_g is None else f" ({mass_text(planned.start_now_g)} if it started now)"
-    times = f"{time_text(planned.start)} to {time_text(planned.end)}"
-    mean = "an unknown intensity" if planned.g_per_kwh is None else f"{intensity_text(planned.g_per_kwh)} g/kWh"
+    times = f"{instant_text(planned.start)} to {instant_text(planned.end)}"
+    mean = "an unknown intensity" if planned.g_per_kwh is None else intensity_text(planned.g_per_kwh)
     return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
 
 
@@ -73,45 +73,45 @@ def _forecast(active: ActiveForecast) -> str:
 def _pieces(planned: PlannedOut) -> str:
     if len(planned.pieces) < 2:
         return ""
-    spans = "; ".join(f"{time_text(piece.start)} to {time_text(piece.end)}" for piece in planned.pieces)
+    spans = "; ".join(f"{instant_text(piece.start)} to {instant_text(piece.end)}" for piece in planned.pieces)
     return f" It runs {spans}, and is suspended in between."
 
 
 def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
     if job.spec.finish_by is not None:
-        yield f"It must end by {time_text(job.spec.finish_by)}."
-    latest = time_text(job.latest_start(default_max_delay))
+        yield f"It must end by {instant_text(job.spec.finish_by)}."
+    latest = instant_text(job.latest_start(default_max_delay))
     whose = "by its own limits" if job.has_limit or job.spec.start_now else "by the configured longest delay"
-    yield f"It may start from {time_text(job.earliest_start)} and should start by {latest}, {whose}."
+    yield f"It may start from {instant_text(job.earliest_start)} and should start by {latest}, {whose}."
 
 
 def _duration(spec: JobSpec) -> str:
     grounds = f": {spec.duration_note}" if spec.duration_note else f" ({_DURATION[spec.duration_source]})"
-    return f"It is expected to run for {exact_duration_text(spec.duration)}{grounds}."
+    return f"It is expected to run for {duration_text(spec.duration)}{grounds}."
 
 
 def _power(spec: JobSpec) -> str:
     if spec.power_w is None:
         return "Its expected emissions take the nominal power of its GPUs, for its own is not known."
     grounds = f": {spec.power_note}" if spec.power_note else " (as its user said)"
-    return f"It is expected to draw {spec.power_w:.0f} W{grounds}."
+    return f"It is expected to draw {power_text(spec.power_w)}{grounds}."
 
 
 def _run(job_id: int, run: RunOut, why: str | None) -> str:
     label = f"Run {job_id}.{run.number}"
     ground = f" (because {why})" if why else ""
-    began = f"started {time_text(run.started_at)}{ground}" if run.started_at else "is being started"
+    began = f"started {instant_text(run.started_at)}{ground}" if run.started_at else "is being started"
     if run.outcome is None:
         return f"{label} {began} on {', '.join(run.devices) or 'no GPU'}."
     code = "" if run.exit_code is None else f" with exit code {run.exit_code}"
-    ended = f" {began} and ended {time_text(run.ended_at)}" if run.started_at and run.ended_at else ""
+    ended = f" {began} and ended {instant_text(run.ended_at)}" if run.started_at and run.ended_at else ""
     return f"{label}{ended}: {run.outcome.replace('_', ' ')}{code}."
 
 
 def _anomaly(job_id: int, run: RunOut, spell: AnomalyOut) -> str:
-    label, since = f"Run {job_id}.{run.number}", time_text(spell.since)
+    label, since = f"Run {job_id}.{run.number}", instant_text(spell.since)
     if spell.until is not None:
-        return f"{label} had the anomaly {spell.anomaly} from {since} to {time_text(spell.until)}: {spell.text}."
+        return f"{label} had the anomaly {spell.anomaly} from {since} to {instant_text(spell.until)}: {spell.text}."
     return f"{label} {'has' if run.outcome is None else 'had'} the anomaly {spell.anomaly} since {since}: {spell.text}."
 
 

@@ -22,14 +22,10 @@ from pydantic import (
     create_model,
 )
 
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.declaration import Between, Check, Declared, Length, Mark, declared, is_union
 
 _ISO_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
-
-
-def instant_text(instant: datetime) -> str:
-    """Return an aware instant as ISO 8601 in UTC with Z."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _finite_or_none(value: Any) -> Any:
@@ -52,7 +48,7 @@ def _plausible(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str, when_used="json")]
+Instant = Annotated[datetime, PlainSerializer(iso_text, return_type=str, when_used="json")]
 Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 StatedInstant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_plausible)]

@@ -3,11 +3,12 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from pathlib import Path
 
 from greenrun.core.errors import Problem
-from greenrun.core.formatting import exact_duration_text, time_text
+from greenrun.core.formatting import duration_text, exact_duration_text, instant_text
 from greenrun.core.jobs.job import DurationSource, JobSpec
 from greenrun.core.planning.admission import finish_by_text, shorter_text, time_to_follow
 
@@ -54,7 +55,7 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
         limit = exact_duration_text(spec.duration)
         yield Problem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
     if spec.max_delay is not None and earliest > now + spec.max_delay:
-        least = exact_duration_text(earliest - now + time_to_follow(spec.duration))
+        least = exact_duration_text(_whole_seconds(earliest - now + time_to_follow(spec.duration)))
         yield Problem(field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier")
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield Problem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
@@ -62,11 +63,16 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
         yield Problem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
 
 
+def _whole_seconds(duration: timedelta) -> timedelta:
+    """Round up, so that it is enough."""
+    return timedelta(seconds=ceil(duration.total_seconds()))
+
+
 def _too_early(spec: JobSpec, earliest: datetime, finish_by: datetime) -> str:
     source = " (the configured default)" if spec.duration_source is DurationSource.DEFAULT else ""
     ends = earliest + spec.duration
-    duration = f"{exact_duration_text(spec.duration)}{source}"
-    said = f"a job of {duration} that starts at {time_text(earliest)} ends at {time_text(ends)}"
+    duration = f"{duration_text(spec.duration)}{source}"
+    said = f"a job of {duration} that starts at {instant_text(earliest)} ends at {instant_text(ends)}"
     shorter = shorter_text(finish_by - earliest, spec.duration)
     advice = f"ask for --finish-by {finish_by_text(ends, spec.duration)} or later"
     return f"{said}: {advice}" + (f", or a --duration of at most {shorter}" if shorter else "")

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,18 @@ from greenrun.cli.sizing import Size, read_size
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
+from greenrun.core.formatting import (
+    clock_text,
+    count_text,
+    duration_text,
+    iso_text,
+    mass_text,
+    mass_unit,
+    number_text,
+    percent_text,
+    power_text,
+    whole_text,
+)
 from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
 
 Text = str | None
@@ -104,7 +116,7 @@ def _from_file(path: str, zone: str | None, at: datetime) -> Outlook:
     settings = FileSettings(path=Path(path).expanduser(), holes="keep")
     source = FileProvider(Path(path).name, settings, anchor=lambda _: at, settle_after=timedelta(0))
     forecast = source.forecast(zone or UNNAMED, at)
-    issued_at = _instant_text(forecast.issued_at)
+    issued_at = iso_text(forecast.issued_at) if forecast.issued_at else None
     return Outlook(series=forecast.series, is_trace=True, rung=forecast.fallback_level, issued_at=issued_at)
 
 
@@ -129,7 +141,7 @@ def _answer(
     size: Size, latest: datetime, pue: float, energy: Figure, outlook: Outlook, found: Mapping[str, Window]
 ) -> dict[str, Any]:
     return {
-        "at": _instant_text(size.at),
+        "at": iso_text(size.at),
         "gpus": size.gpus,
         "gpu_model": _model(size),
         "gpu_hours": asdict(size.hours),
@@ -137,7 +149,7 @@ def _answer(
         "power_w": asdict(size.power_w),
         "pue": pue,
         "energy_kwh": asdict(energy),
-        "latest_start": _instant_text(latest),
+        "latest_start": iso_text(latest),
         "limit": "default" if size.latest is None else "given",
         "intensity": _intensity(outlook),
         "reason": outlook.reason,
@@ -163,24 +175,20 @@ def _intensity(outlook: Outlook) -> dict[str, Any] | None:
         "provider": series.id.provider,
         "rung": outlook.rung,
         "issued_at": outlook.issued_at,
-        "start": _instant_text(series.start),
-        "end": _instant_text(series.end),
+        "start": series.start and iso_text(series.start),
+        "end": series.end and iso_text(series.end),
     }
 
 
 def _window(row: Window) -> dict[str, Any]:
     return {
-        "start": _instant_text(row.start),
-        "end": _instant_text(row.end),
+        "start": iso_text(row.start),
+        "end": iso_text(row.end),
         "g_per_kwh": row.g_per_kwh,
         "emissions_g": asdict(row.emissions_g) if row.emissions_g else None,
         "kinds": dict(row.kinds),
         "reason": row.reason,
     }
-
-
-def _instant_text(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _print(answer: Mapping[str, Any], size: Size, now: datetime) -> None:
@@ -196,52 +204,42 @@ def _print(answer: Mapping[str, Any], size: Size, now: datetime) -> None:
 
 
 def _headline(answer: Mapping[str, Any], size: Size) -> str:
-    whose = f"{size.gpus} x {size.model.name}" if size.model else f"{size.gpus} GPU{'s' if size.gpus > 1 else ''}"
-    lasts, energy = text.duration_text(answer["duration_s"]), answer["energy_kwh"]
-    return f"{whose}, {_short(size.hours.value)} GPU-hours: {lasts} by the clock, {_ranged(energy, 1, 'kWh')}"
+    whose = f"{size.gpus} x {size.model.name}" if size.model else count_text(size.gpus, "GPU")
+    lasts, energy = duration_text(answer["duration_s"]), answer["energy_kwh"]
+    return f"{whose}, {number_text(size.hours.value)} GPU-hours: {lasts} by the clock, {_ranged(energy, 'kWh')}"
 
 
 def _row(name: str, row: Mapping[str, Any], first: Mapping[str, Any], now: datetime) -> list[str]:
-    when = " to ".join(text.clock_text(text.instant(row[key]), now) for key in ("start", "end"))
+    when = " to ".join(clock_text(text.instant(row[key]), now) for key in ("start", "end"))
     if row["emissions_g"] is None:
         return [name, when, "unknown", "unknown", "", row["reason"]]
     grams = row["emissions_g"]
-    scale, unit = _mass_unit(grams["value"])
-    spread = "" if grams["least"] is None else f"{_short(grams['least'] / scale)} to {_short(grams['most'] / scale)}"
+    scale, _ = mass_unit(grams["value"])
+    least_g, most_g = grams["least"], grams["most"]
+    spread = "" if least_g is None else f"{number_text(least_g / scale)} to {number_text(most_g / scale)}"
     below = text.below_text({"g_per_kwh": row["g_per_kwh"], "start_now_g_per_kwh": first["g_per_kwh"]})
     notes = [*([below] if name != "now" and below else []), *_uncertain(row["kinds"])]
-    mass = f"{_short(grams['value'] / scale)} {unit}"
-    return [name, when, f"{row['g_per_kwh']:.0f}", mass, spread, ", ".join(notes)]
+    return [name, when, whole_text(row["g_per_kwh"]), mass_text(grams["value"]), spread, ", ".join(notes)]
 
 
 def _uncertain(kinds: Mapping[str, float]) -> Iterator[str]:
     share = kinds.get(Kind.ESTIMATED, 0.0)
     if share > 0:
-        yield f"{share:.0%} of it beyond the forecast, from past days".replace("%", " %")
+        yield f"{percent_text(share)} of it beyond the forecast, from past days"
 
 
-def _mass_unit(grams: float) -> tuple[float, str]:
-    return (1.0, "g") if grams < 1e3 else (1e3, "kg") if grams < 1e7 else (1e6, "t")
-
-
-def _ranged(figure: Mapping[str, Any], scale: float, unit: str) -> str:
-    value = f"{_short(figure['value'] / scale)} {unit}"
+def _ranged(figure: Mapping[str, Any], unit: str) -> str:
+    value = f"{number_text(figure['value'])} {unit}"
     if figure["least"] is None:
         return value
-    return f"{value} ({_short(figure['least'] / scale)} to {_short(figure['most'] / scale)})"
-
-
-def _short(value: float) -> str:
-    """About three digits, and every one of them before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value} ({number_text(figure['least'])} to {number_text(figure['most'])})"
 
 
 def _methods(answer: Mapping[str, Any], now: datetime) -> Iterator[str]:
     if answer["gpu_hours"]["method"] != "as given":
         yield f"hours      {answer['gpu_hours']['method']}"
     power = answer["power_w"]
-    scale, unit = (1000, "kW") if power["value"] >= 1000 else (1, "W")
-    yield f"power      {_short(power['value'] / scale)} {unit}: {power['method']}; PUE {answer['pue']:g}"
+    yield f"power      {power_text(power['value'])}: {power['method']}; PUE {answer['pue']:g}"
     if answer["intensity"] is None:
         yield f"emissions  unknown, because {answer['reason']}"
         return
@@ -252,6 +250,6 @@ def _methods(answer: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
 def _source(source: Mapping[str, Any], now: datetime) -> str:
     issued = source["issued_at"]
-    said = f", issued {text.clock_text(text.instant(issued), now)}" if issued else ""
+    said = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
     whose = f"the trace {source['provider']}" if source["source"] == "trace" else f"forecast by {source['provider']}"
     return f"{source['zone'] + ', ' if source['zone'] else ''}{whose}{said}{_RUNGS.get(source['rung'], '')}"

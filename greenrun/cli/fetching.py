@@ -16,6 +16,7 @@ from greenrun.cli.options import print_json
 from greenrun.cli.times import parse_instant
 from greenrun.cli.verb import FAILED, OK, USAGE, LocalError
 from greenrun.clock import utc_now
+from greenrun.core.formatting import clock_text, span_text
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
@@ -115,7 +116,7 @@ def _asked(client: "Client", wanted: Span, zone: str | None, provider: str | Non
 
 def _lines(gathered: Gathered, wanted: Span) -> Iterator[str]:
     now = utc_now()
-    first, last = (text.clock_text(at, now) for at in wanted)
+    first, last = (clock_text(at, now) for at in wanted)
     known = gathered.given - gathered.new
     whose = f"{gathered.series['zone']} by {' and '.join(gathered.providers)}" if gathered.series else "nothing"
     yield f"{whose}: {gathered.given} values from {first} to {last}, {gathered.new} new and {known} known before"
@@ -130,4 +131,4 @@ def _lines(gathered: Gathered, wanted: Span) -> Iterator[str]:
 
 
 def _span_text(piece: dict[str, str], now: datetime) -> str:
-    return text.span_text(text.instant(piece["start"]), text.instant(piece["end"]), now)
+    return span_text(text.instant(piece["start"]), text.instant(piece["end"]), now)

@@ -14,6 +14,7 @@ from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
+from greenrun.core.formatting import clock_text, duration_text, intensity_text, mass_text, span_text, whole_text
 
 _MAX_BARS = 40
 _MAX_CHART = 60
@@ -53,11 +54,10 @@ def plan(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, con
 def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
     return [
         str(row["job"]),
-        text.span_text(text.instant(row["start"]), text.instant(row["end"]), now)
-        + (" late" if row.get("late") else ""),
+        span_text(text.instant(row["start"]), text.instant(row["end"]), now) + (" late" if row.get("late") else ""),
         str(row["gpus"]),
-        "unknown" if row["g_per_kwh"] is None else f"{row['g_per_kwh']:.0f}",
-        text.grams_text(row.get("expected_g")),
+        whole_text(row["g_per_kwh"]),
+        mass_text(row.get("expected_g")),
         text.reason_text(row),
     ]
 
@@ -72,7 +72,7 @@ def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: 
     width = max(20, min(terminal_width() - 10, 100))
     strip = terminal.strip(_steps(forecast), start, end, width)
     short = end - start < timedelta(minutes=5)
-    first, last = (text.clock_text(at, now, seconds=short) for at in (start, end))
+    first, last = (clock_text(at, now, seconds=short) for at in (start, end))
     print(" " * 8 + first + last.rjust(width - len(first)))
     if strip.strip():
         print(f" g/kWh  {strip}")
@@ -146,9 +146,9 @@ def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
     if not _steps(answer):
         return [_absence(answer)]
     issued, age_s = answer.get("issued_at"), answer.get("age_s")
-    said = f", issued {text.clock_text(text.instant(issued), now)}" if issued else ""
+    said = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
     rough = _ROUGH.get(answer.get("rung") or "")
-    old = f", {text.duration_text(age_s)} old" if age_s is not None else ""
+    old = f", {duration_text(age_s)} old" if age_s is not None else ""
     why = f": {answer['why']}" if answer.get("why") else ""
     return [
         f"{answer['zone']}: forecast by {answer['provider']}{said}; g CO2e/kWh, local time",
@@ -179,7 +179,7 @@ def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
 def _window_text(window: terminal.CleanWindow | None) -> str:
     if window is None:
         return ""
-    return f"the cleanest 4 hours: {text.span_text(window.start, window.end, utc_now())}, {window.g_per_kwh:.0f} g/kWh"
+    return f"the cleanest 4 hours: {span_text(window.start, window.end, utc_now())}, {intensity_text(window.g_per_kwh)}"
 
 
 def _estimated(answer: Mapping[str, Any]) -> list[bool]:

@@ -13,6 +13,7 @@ from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import InvalidInput, ProviderError
+from greenrun.core.formatting import clock_text
 from greenrun.grid.backfill import PRESENT
 from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Issue, Trace, from_us, parse_trace
 
@@ -177,7 +178,7 @@ def _lines(done: dict[str, Any], read: Read) -> Iterator[str]:
     whose = f"{series['zone']} by {text.printable(series['provider'])} ({kind})"
     yield f"{whose}: {done['given']} {what}, {done['new']} new"
     holes = "no holes" if not read.holes else "1 hole" if read.holes == 1 else f"{read.holes} holes"
-    yield f"from {text.clock_text(first, now)} to {text.clock_text(last, now)}, {holes}"
+    yield f"from {clock_text(first, now)} to {clock_text(last, now)}, {holes}"
     yield from (f"left out: {why}" for why in read.left_out)
     if not done["is_used"]:
         yield (

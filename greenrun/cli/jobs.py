@@ -11,6 +11,18 @@ from greenrun.cli import text
 from greenrun.cli.options import AsJson, Config, JobId, Socket, connect, job_id, print_json, whole
 from greenrun.cli.tables import print_table
 from greenrun.clock import utc_now
+from greenrun.core.formatting import (
+    clock_text,
+    duration_text,
+    energy_text,
+    joules_text,
+    mass_text,
+    money_text,
+    number_text,
+    percent_text,
+    power_text,
+    span_text,
+)
 from greenrun.core.jobs.job import FINISHED, State
 from greenrun.core.units import J_PER_KWH
 
@@ -78,9 +90,9 @@ def _row(job: Mapping[str, Any], now: datetime) -> list[str]:
         job["user"],
         str(job["gpus"]),
         _when(job, now),
-        text.duration_text(job["duration_s"]),
-        text.energy_text(text.summed(run["energy_j"] for run in runs)) if runs else "",
-        text.grams_text(text.summed(run["emissions_g"] for run in runs)) if runs else "",
+        duration_text(job["duration_s"]),
+        energy_text(text.summed(run["energy_j"] for run in runs)) if runs else "",
+        mass_text(text.summed(run["emissions_g"] for run in runs)) if runs else "",
     ]
 
 
@@ -93,8 +105,8 @@ def _when(job: Mapping[str, Any], now: datetime) -> str:
     ended = job["runs"][-1]["ended_at"]
     if not ended:
         marks = "".join(f" ! {name}" for name in _ongoing(job["runs"][-1]))
-        return f"since {text.clock_text(text.instant(started), now)}{marks}"
-    return text.span_text(text.instant(started), text.instant(ended), now)
+        return f"since {clock_text(text.instant(started), now)}{marks}"
+    return span_text(text.instant(started), text.instant(ended), now)
 
 
 def _ongoing(run: Mapping[str, Any]) -> list[str]:
@@ -159,20 +171,20 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "user", job["user"]
     yield "labels", " ".join(f"{key}={value}" for key, value in job["labels"].items())
     yield "gpus", ", ".join([str(job["gpus"]), *_gpu_kind(job)])
-    yield "duration", text.duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
+    yield "duration", duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
     if job.get("power_w") is not None:
-        yield "power", f"{text.figure(job['power_w'])} W" + _grounds(job.get("power_note"), "as given")
+        yield "power", power_text(job["power_w"]) + _grounds(job.get("power_note"), "as given")
     yield "limits", ", ".join(_limits(job, now))
     yield "after", ", ".join(_after(row) for row in job.get("after") or ())
     yield "array", _array(job.get("array"))
     yield "stopped on", ", ".join(job.get("stop_on") or ())
     if job.get("interruptible"):
         yield "checkpoint", ", ".join(_checkpoints(job))
-    yield "submitted", text.clock_text(text.instant(job["submitted_at"]), now, seconds=True)
+    yield "submitted", clock_text(text.instant(job["submitted_at"]), now, seconds=True)
     if job.get("cost") is not None:
         missing_j = job["cost_missing_kwh"] * J_PER_KWH
-        lacks = f", {text.energy_text(missing_j)} has no known price" if missing_j else ""
-        yield "cost", f"{job['cost']:.4g} {job['currency']}{lacks}"
+        lacks = f", {energy_text(missing_j)} has no known price" if missing_j else ""
+        yield "cost", f"{money_text(job['cost'], job['currency'])}{lacks}"
 
 
 def _grounds(note: str | None, source: str) -> str:
@@ -181,20 +193,20 @@ def _grounds(note: str | None, source: str) -> str:
 
 def _limits(job: Mapping[str, Any], now: datetime) -> Iterator[str]:
     if job.get("time_limit_s") is not None:
-        yield f"stopped after {text.duration_text(job['time_limit_s'])}"
+        yield f"stopped after {duration_text(job['time_limit_s'])}"
     if job.get("finish_by"):
-        yield f"must end by {text.clock_text(text.instant(job['finish_by']), now)}"
+        yield f"must end by {clock_text(text.instant(job['finish_by']), now)}"
     if job.get("max_delay_s") is not None:
-        yield f"starts at most {text.duration_text(job['max_delay_s'])} after submission"
+        yield f"starts at most {duration_text(job['max_delay_s'])} after submission"
     if job.get("start_after"):
-        yield f"not before {text.clock_text(text.instant(job['start_after']), now)}"
+        yield f"not before {clock_text(text.instant(job['start_after']), now)}"
 
 
 def _gpu_kind(job: Mapping[str, Any]) -> Iterator[str]:
     if job.get("gpu_model"):
         yield text.printable(job["gpu_model"])
     if job.get("gpu_memory_gib") is not None:
-        yield f"{text.figure(job['gpu_memory_gib'])} GiB each"
+        yield f"{number_text(job['gpu_memory_gib'])} GiB each"
 
 
 def _after(row: Mapping[str, Any]) -> str:
@@ -210,10 +222,10 @@ def _array(array: Mapping[str, Any] | None) -> str:
 
 def _checkpoints(job: Mapping[str, Any]) -> Iterator[str]:
     yield f"on SIG{job['checkpoint_signal']} (exit code {job['checkpoint_exit_code']})"
-    yield f"at the soonest {text.duration_text(job['min_run_s'])} after a start"
-    yield f"{text.duration_text(job['restart_cost_s'])} to continue"
+    yield f"at the soonest {duration_text(job['min_run_s'])} after a start"
+    yield f"{duration_text(job['restart_cost_s'])} to continue"
     if job["progress_s"]:
-        yield f"{text.duration_text(job['progress_s'])} done so far"
+        yield f"{duration_text(job['progress_s'])} done so far"
 
 
 def _run_lines(
@@ -233,16 +245,15 @@ def _run_lines(
 
 def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
     if run.get("gpu_utilization") is not None:
-        told = (
-            "" if run["gpu_utilization_coverage"] > 0.99 else f", told of {run['gpu_utilization_coverage']:.0%} of it"
-        )
-        yield f"  {'gpus busy:':<11} {run['gpu_utilization']:.0%} of the time{told}".replace("%", " %")
+        coverage = run["gpu_utilization_coverage"]
+        told = "" if coverage > 0.99 else f", told of {percent_text(coverage)} of it"
+        yield f"  {'gpus busy:':<11} {percent_text(run['gpu_utilization'])} of the time{told}"
     if run.get("work") is not None:
         unit, each = text.printable(run["work_unit"]), run["energy_per_work_j"]
-        per = "" if each is None else f" ({text.figure(run['work_per_kwh'])} per kWh, {text.figure(each)} J each)"
+        per = "" if each is None else f" ({number_text(run['work_per_kwh'])} per kWh, {joules_text(each)} each)"
         yield f"  {'work:':<11} {run['work']:,.15g} {unit}{per}"
     for row in run.get("anomalies") or ():
-        since, until = (row[name] and text.clock_text(text.instant(row[name]), now) for name in ("since", "until"))
+        since, until = (row[name] and clock_text(text.instant(row[name]), now) for name in ("since", "until"))
         span = f"{since} to {until}" if until else f"since {since}"
         yield f"  {'anomaly:':<11} {row['anomaly']} {span}: {text.printable(row['text'])}"
 
@@ -252,10 +263,10 @@ def _run_when(run: Mapping[str, Any], now: datetime) -> str:
         return "did not start" if run["outcome"] else "is being started"
     started = text.instant(run["started_at"])
     if not run["ended_at"]:
-        return f"since {text.clock_text(started, now, seconds=True)}"
+        return f"since {clock_text(started, now, seconds=True)}"
     ended = text.instant(run["ended_at"])
-    length = text.duration_text((ended - started).total_seconds())
-    return f"{text.clock_text(started, now, seconds=True)} to {text.clock_text(ended, now, seconds=True)} ({length})"
+    length = duration_text((ended - started).total_seconds())
+    return f"{clock_text(started, now, seconds=True)} to {clock_text(ended, now, seconds=True)} ({length})"
 
 
 def _device(device: str, emulated: Sequence[str] | frozenset[str]) -> str:
@@ -266,7 +277,7 @@ def _energy(run: Mapping[str, Any]) -> str:
     if run["energy_j"] is None:
         return "unknown: " + ("nothing is booked yet" if not run["outcome"] else "no meter could tell")
     so_far = "" if run["outcome"] else " so far"
-    return f"{text.energy_text(run['energy_j'])}{so_far} ({run['energy_quality']})"
+    return f"{energy_text(run['energy_j'])}{so_far} ({run['energy_quality']})"
 
 
 def _emissions(run: Mapping[str, Any]) -> str:
@@ -275,10 +286,10 @@ def _emissions(run: Mapping[str, Any]) -> str:
         why = "its energy is unknown" if run["energy_j"] is None else "part of its energy has no known intensity"
         first = f"unknown, because {why}"
     else:
-        first = f"{text.grams_text(booked)} CO2e booked"
-    later = "not settled yet" if settled is None else f"{text.grams_text(settled)} CO2e settled with measured intensity"
+        first = f"{mass_text(booked)} CO2e booked"
+    later = "not settled yet" if settled is None else f"{mass_text(settled)} CO2e settled with measured intensity"
     avoided = run.get("avoided_g")
-    than = "" if avoided is None else f"; {text.grams_text(abs(avoided))} {_less(avoided)} than started at once"
+    than = "" if avoided is None else f"; {mass_text(abs(avoided))} {_less(avoided)} than started at once"
     return f"{first}; {later}{than}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from greenrun.cli import text
 from greenrun.cli.tables import print_table
+from greenrun.core.formatting import clock_text
 
 _FIGURES = {
     "mean_absolute_error_g_per_kwh": "error",
@@ -25,7 +26,7 @@ def print_quality(answer: Mapping[str, Any], now: datetime) -> None:
     if not answer["series"]:
         print(_absence(answer))
         return
-    judged_at = text.clock_text(text.instant(answer["judged_at"]), now)
+    judged_at = clock_text(text.instant(answer["judged_at"]), now)
     for series in answer["series"]:
         told = ", ".join(str(series[key]) for key in ("signal", "accounting", "basis") if series[key])
         print(

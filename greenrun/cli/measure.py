@@ -14,6 +14,7 @@ from greenrun.cli.options import AsJson, Config, Socket, chosen, config_path, pr
 from greenrun.cli.tables import plain_lines
 from greenrun.cli.times import parse_duration
 from greenrun.cli.verb import OK, USAGE, LocalError
+from greenrun.core.formatting import duration_text, energy_text, power_text
 
 if TYPE_CHECKING:
     from greenrun.measuring import Measurement, Result
@@ -157,6 +158,12 @@ def _lines(result: "Result") -> Iterator[str]:
 
 def _row(device: "MeasuredDevice") -> list[str]:
     model = device.model + " EMULATED" * device.emulated + " (not in the sum)" * (not device.in_total)
-    power = "unknown" if device.power_w is None else f"{text.figure(device.power_w)} W"
-    gap = f"{device.gap_s:.1f}s" if device.gap_s else "-"
-    return [f"{device.kind} {device.index}", model, text.energy_text(device.energy_j), power, device.quality, gap]
+    gap = duration_text(device.gap_s) if device.gap_s else "-"
+    return [
+        f"{device.kind} {device.index}",
+        model,
+        energy_text(device.energy_j),
+        power_text(device.power_w),
+        device.quality,
+        gap,
+    ]

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from greenrun.cli import text
+from greenrun.core.formatting import compared_text, count_text, mass_text, ranges_text, span_text
 
 Answer = Mapping[str, Any]
 _MAX_PAUSES = 10  # jobs whose pauses are told
@@ -19,7 +20,7 @@ def notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
         yield near
     paused = [row for row in plan["placements"] if len(row.get("pieces") or ()) > 1]
     for row in paused[:_MAX_PAUSES]:
-        spans = ", ".join(text.span_text(start, end, now) for start, end in pieces(row))
+        spans = ", ".join(span_text(start, end, now) for start, end in pieces(row))
         yield f"job {row['job']} runs {spans}, and is suspended in between"
     if len(paused) > _MAX_PAUSES:
         yield f"{len(paused) - _MAX_PAUSES} more jobs are suspended in between"
@@ -39,10 +40,8 @@ def _sums(plan: Answer) -> str:
     expected, at_once = plan.get("expected_g"), plan.get("start_at_once_g")
     if expected is None:
         return f"expected CO2e is unknown: {_unknown(plan)}"
-    below = text.below_text({"expected_g": expected, "start_now_g": at_once}).removesuffix(" now")
-    return f"expected {text.grams_text(expected)} CO2e; started at once {text.grams_text(at_once)} CO2e" + (
-        f" ({below} that)" if below.endswith(("below", "above")) else ""
-    )
+    below = f" ({compared_text(expected, at_once, 'that')})" if at_once and expected != at_once else ""
+    return f"expected {mass_text(expected)} CO2e; started at once {mass_text(at_once)} CO2e{below}"
 
 
 def _unknown(plan: Answer) -> str:
@@ -64,15 +63,14 @@ def _near(plan: Answer) -> str:
         why = f"; no plan was found in which {_jobs(late)} keeps every limit" if late else ""
         return f"how near that is to the best possible is not known{why}"
     near = "the best possible" if gap < 1e-6 else f"within {ceil(gap * 1000) / 10:g} % of the best possible"
-    return f"this is {near}: within these limits no plan is expected to emit less than {text.grams_text(bound)} CO2e"
+    return f"this is {near}: within these limits no plan is expected to emit less than {mass_text(bound)} CO2e"
 
 
 def _put_off(plan: Answer) -> str:
     """Say which jobs were put off since they were first planned, those put off most often first."""
     counts = {row["job"]: row["put_offs"] for row in plan["placements"] if row.get("put_offs")}
     told = [
-        f"job {job} ({count} time{'' if count == 1 else 's'})"
-        for job, count in sorted(counts.items(), key=lambda item: -item[1])
+        f"job {job} ({count_text(count, 'time')})" for job, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
     return f"put off since they were first planned: {_listed(told)}" if told else ""
 
@@ -120,4 +118,4 @@ def _uncovered(spans: Sequence[tuple[datetime, datetime]], foretold: Sequence[tu
 
 
 def _jobs(ids: Sequence[int]) -> str:
-    return f"job{'s' if len(ids) > 1 else ''} {text.numbers_text(ids)}"
+    return f"job{'s' if len(ids) > 1 else ''} {ranges_text(ids)}"

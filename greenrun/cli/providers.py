@@ -12,6 +12,7 @@ from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, p
 from greenrun.cli.tables import print_table
 from greenrun.cli.verb import FAILED, Group, LocalError, Verb
 from greenrun.clock import utc_now
+from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
 
 if TYPE_CHECKING:
     from greenrun.config import Config as Settings
@@ -132,11 +133,11 @@ def _zones(zones: list[str]) -> str:
 
 
 def _since(at: str, now: datetime) -> str:
-    return text.duration_text((now - text.instant(at)).total_seconds())
+    return duration_text((now - text.instant(at)).total_seconds())
 
 
 def _clock(at: str | None, now: datetime) -> str:
-    return text.clock_text(text.instant(at), now) if at else "-"
+    return clock_text(text.instant(at), now) if at else "-"
 
 
 def _checked(settings: "Settings", name: str, zone: str | None, now: datetime) -> "Checked":
@@ -167,8 +168,8 @@ def _lines(checked: "Checked", now: datetime) -> list[str]:
     if checked.forecast is None:
         told.append(f"  forecast: {checked.forecast_problem}")
     else:
-        age = text.duration_text((now - (checked.known_at or now)).total_seconds())
-        ahead = text.duration_text((checked.forecast.end - now).total_seconds())
+        age = duration_text((now - (checked.known_at or now)).total_seconds())
+        ahead = duration_text((checked.forecast.end - now).total_seconds())
         told.append(f"  forecast: {_coverage(checked.forecast, now)}; {age} old, reaches {ahead} ahead")
     if checked.history is not None:
         told.append(f"  last day: {_coverage(checked.history, now)}")
@@ -184,21 +185,19 @@ def _lines(checked: "Checked", now: datetime) -> list[str]:
 
 def _coverage(coverage: "Coverage", now: datetime) -> str:
     holes = coverage.holes
-    said = f", {len(holes)} hole{'s' if len(holes) > 1 else ''}" if holes else ", no holes"
-    step = text.duration_text(coverage.step.total_seconds())
-    span = f"{text.clock_text(coverage.start, now)} to {text.clock_text(coverage.end, now)}"
+    said = f", {count_text(len(holes), 'hole')}" if holes else ", no holes"
+    step = duration_text(coverage.step.total_seconds())
+    span = f"{clock_text(coverage.start, now)} to {clock_text(coverage.end, now)}"
     return f"{coverage.slots} slots of {step}, {span}{said}"
 
 
 def _as_json(checked: "Checked") -> dict[str, Any]:
-    from greenrun.api.json_types import instant_text
-
     def covered(coverage: "Coverage | None") -> dict[str, Any] | None:
         if coverage is None:
             return None
-        holes = [{"start": instant_text(start), "end": instant_text(end)} for start, end in coverage.holes]
+        holes = [{"start": iso_text(start), "end": iso_text(end)} for start, end in coverage.holes]
         step_s = coverage.step.total_seconds()
-        edges = {"start": instant_text(coverage.start), "end": instant_text(coverage.end)}
+        edges = {"start": iso_text(coverage.start), "end": iso_text(coverage.end)}
         return {**edges, "step_s": step_s, "slots": coverage.slots, "holes": holes}
 
     return {
@@ -207,7 +206,7 @@ def _as_json(checked: "Checked") -> dict[str, Any]:
         "label": checked.label,
         "attribution": checked.attribution,
         "series": asdict(checked.series) if checked.series else None,
-        "known_at": instant_text(checked.known_at) if checked.known_at else None,
+        "known_at": iso_text(checked.known_at) if checked.known_at else None,
         "forecast": covered(checked.forecast),
         "forecast_problem": checked.forecast_problem,
         "history": covered(checked.history),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from greenrun.cli import text
 from greenrun.cli.tables import plain_lines
+from greenrun.core.formatting import energy_text, mass_text
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.formats import WRITERS
 from greenrun.reports.model import ComparedReport, JobRow, Report, Row, Unattributed
@@ -46,12 +47,12 @@ def _cells(row: Row | Unattributed) -> list[str]:
     return [
         f"{row.group} {row.job_name}" if isinstance(row, JobRow) else row.group,
         str(row.jobs) if isinstance(row, Row) else "",
-        text.energy_text(_joules(row.it_energy_kwh)),
-        text.grams_text(row.emissions_location_g),
+        energy_text(_joules(row.it_energy_kwh)),
+        mass_text(row.emissions_location_g),
         _percent(row.emissions_uncertainty_pct),
         "" if row.ci_avg_g_per_kwh is None else f"{row.ci_avg_g_per_kwh:.0f}",
         _percent(None if row.coverage_ratio is None else 100 * row.coverage_ratio),
-        text.grams_text(row.avoided_g) if row.avoided_runs else "",
+        mass_text(row.avoided_g) if row.avoided_runs else "",
         _percent(None if row.gpu_utilization_avg is None else 100 * row.gpu_utilization_avg),
         per_work(row.energy_per_work_j, row.work_unit),
         money(row.cost, row.currency).replace("\N{MINUS SIGN}", "-"),
@@ -63,10 +64,10 @@ def _remarks(report: Report) -> Iterator[str]:
     if wasted:
         runs = sum(row.runs for row in wasted)
         energy = _joules(sum_of(row.it_energy_kwh for row in wasted))
-        yield f"{runs} {'run' if runs == 1 else 'runs'} failed or were lost: {text.energy_text(energy)}"
+        yield f"{runs} {'run' if runs == 1 else 'runs'} failed or were lost: {energy_text(energy)}"
     forecast = report.forecast_against_settled
     if forecast.mean_absolute_error_pct is not None:
-        booked, settled = text.grams_text(forecast.booked_g), text.grams_text(forecast.settled_g)
+        booked, settled = mass_text(forecast.booked_g), mass_text(forecast.settled_g)
         yield f"forecast against settled: {booked} booked, {settled} settled"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from greenrun.cli.options import AsJson, Config, config_path, print_json
-from greenrun.cli.text import duration_text, grams_text
+from greenrun.core.formatting import duration_text, mass_text, percent_text
 
 if TYPE_CHECKING:
     from greenrun.simulation.case import Case
@@ -180,7 +180,7 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     width = max(len(policy.name) for policy in policies)
     for policy in policies:
         print(f"{policy.name:<{width}}  {policy.what}")
-    at_once = grams_text(found.at_once.emissions_g)
+    at_once = mass_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
     print(f"{len(case.jobs)} jobs on {gpus}; savings against starting each as soon as GPUs are free, {at_once} CO2e")
     if bound := _bound(found):
@@ -194,23 +194,19 @@ def _bound(found: "Comparison") -> str:
     if found.bound_g is None:
         return ""
     if found.at_once.emissions_g is not None and found.bound_g > found.at_once.emissions_g:
-        return f"a schedule that keeps every limit, if there is any, emits at least {grams_text(found.bound_g)} CO2e"
-    saving = _percent(found.bound_saving_ratio())
-    return f"no schedule that keeps every limit emits less than {grams_text(found.bound_g)} CO2e (saving {saving})"
+        return f"a schedule that keeps every limit, if there is any, emits at least {mass_text(found.bound_g)} CO2e"
+    saving = percent_text(found.bound_saving_ratio(), 1)
+    return f"no schedule that keeps every limit emits less than {mass_text(found.bound_g)} CO2e (saving {saving})"
 
 
 def _row(policy: "Policy", found: "Comparison") -> list[str]:
     own = found.figures[policy.name]
     return [
         policy.name,
-        grams_text(own.emissions_g),
-        _percent(found.saving_ratio(policy.name)),
+        mass_text(own.emissions_g),
+        percent_text(found.saving_ratio(policy.name), 1),
         str(own.late),
         duration_text(own.mean_delay_s),
         str(own.checkpoints),
         str(own.peak_gpus),
     ]
-
-
-def _percent(ratio: float | None) -> str:
-    return "unknown" if ratio is None else f"{100 * ratio:.1f} %"

@@ -11,7 +11,7 @@ from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
 from greenrun.core.errors import Problem
-from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.parsing import parse_instant
 from greenrun.simulation.case import Case, Wish, refusal
 from greenrun.simulation.files import read_case
 from greenrun.simulation.history import Asked, history_case

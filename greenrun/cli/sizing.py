@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import GreenrunError, InvalidJob, Problem
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
 from greenrun.core.reference.gpu_models import GpuModel, find_model
 
@@ -50,7 +51,7 @@ def read_size(given: Options, *, now: datetime, zone: Callable[[], tzinfo]) -> S
     duration = timedelta(hours=hours.value / gpus)
     latest = finish_by - duration if finish_by else at + delay if delay is not None else None
     if latest is not None and latest < at:
-        soonest = (at + duration).isoformat(timespec="seconds").replace("+00:00", "Z")
+        soonest = iso_text(at + duration, "seconds")
         reading.problem("finish-by", f"it cannot end by then: on {gpus} GPU(s) it ends at {soonest} at the soonest")
     reading.stop()
     return Size(gpus=gpus, model=model, hours=hours, duration=duration, power_w=power_w, at=at, latest=latest, pue=pue)

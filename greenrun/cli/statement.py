@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from greenrun.cli import surroundings
 from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import CHECKPOINT_SIGNALS, Anomaly
 from greenrun.paths import JOB_ENVIRONMENT
 
@@ -109,8 +110,7 @@ def _duration_s(text: str, here: Here) -> float:
 
 
 def _instant(text: str, here: Here) -> str:
-    instant = parse_instant(text, now=here.now, zone=here.zone())
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return iso_text(parse_instant(text, now=here.now, zone=here.zone()))
 
 
 def _count(text: str, here: Here) -> int:

@@ -12,9 +12,10 @@ import typer
 from greenrun.cli.clock import local_zone
 from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
 from greenrun.cli.statement import OPTIONS, Here, Value, state_job
-from greenrun.cli.text import array_text, grams_text, reason_text, submitted_text, summed
+from greenrun.cli.text import array_text, reason_text, submitted_text, summed
 from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
+from greenrun.core.formatting import mass_text
 from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _array_or_itself(job: "Answer") -> object:
 def _print_expectation(jobs: "Sequence[Answer]") -> None:
     planned = [job.get("planned") or {} for job in jobs]
     now_g, then_g = (summed(row.get(name) for row in planned) for name in ("start_now_g", "expected_g"))
-    print(f"  expected emissions: {grams_text(then_g)} CO2e; started now: {grams_text(now_g)} CO2e")
+    print(f"  expected emissions: {mass_text(then_g)} CO2e; started now: {mass_text(now_g)} CO2e")
     if any(row.get("expected_g") is None and row.get("g_per_kwh") is not None for row in planned):
         print("  (its power is unknown; give it with --power)")
     if len(jobs) == 1 and reason_text(jobs[0]):

@@ -4,15 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from greenrun.core.formatting import duration_text as duration_text
-from greenrun.core.formatting import energy_text as energy_text
-from greenrun.core.formatting import figure as figure
-from greenrun.core.formatting import grams_text as grams_text
+from greenrun.core.formatting import clock_text, compared_text, intensity_text, ranges_text, span_text
 
 Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
-_LONG = timedelta(hours=12)  # spans above this that end on another day need its date to be understood
-_SHORT = timedelta(minutes=5)  # spans below this need seconds to mean anything
 
 
 def instant(text: str) -> datetime:
@@ -20,43 +15,22 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
-    """Return a local time such as `18:30`, with the date before it when that is not today's."""
-    local, today = at.astimezone(zone), now.astimezone(zone).date()
-    form = "%H:%M:%S" if seconds else "%H:%M"
-    return local.strftime(form if local.date() == today else f"%Y-%m-%d {form}")
-
-
-def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """Return `02:30-08:30` in local time: dated when it does not start today, with seconds when it is short.
-
-    The end is dated as well where the span is so long that it could be taken for another day's.
-    """
-    short = end - start < _SHORT
-    last = end.astimezone(zone).strftime("%H:%M:%S" if short else "%H:%M")
-    if end - start > _LONG and start.astimezone(zone).date() != end.astimezone(zone).date():
-        return f"{clock_text(start, now, zone)} to {clock_text(end, now, zone)}"
-    return f"{clock_text(start, now, zone, seconds=short)}-{last}"
-
-
-def intensity_text(g_per_kwh: float | None) -> str:
-    """Return an intensity, or that emissions cannot be told."""
-    return "emissions unknown: no forecast" if g_per_kwh is None else f"{g_per_kwh:.0f} g/kWh"
-
-
-def below_text(planned: Mapping[str, Any]) -> str:
-    """Return `41 % below now`, `3 % above now`, `as now`, or "" where it is unknown."""
-    pairs = (("expected_g", "start_now_g"), ("g_per_kwh", "start_now_g_per_kwh"))
-    for ours, theirs in pairs:
+def below_text(planned: Mapping[str, Any]) -> str | None:
+    """Return how a placement compares with a start now: in grams where they are known, else in intensity."""
+    for ours, theirs in (("expected_g", "start_now_g"), ("g_per_kwh", "start_now_g_per_kwh")):
         if planned.get(ours) is not None and planned.get(theirs):
-            percent = round((planned[ours] / planned[theirs] - 1) * 100)
-            return f"{abs(percent)} % {'above' if percent > 0 else 'below'} now" if percent else "as now"
-    return ""
+            return compared_text(planned[ours], planned[theirs])
+    return None
+
+
+def forecast_text(g_per_kwh: float | None) -> str:
+    """Return an expected intensity, or that emissions cannot be told."""
+    return "emissions unknown: no forecast" if g_per_kwh is None else intensity_text(g_per_kwh)
 
 
 def planned_text(planned: Mapping[str, Any], now: datetime, zone: tzinfo | None = None) -> str:
     """Return `planned 02:30-08:30 (93 g/kWh, 41 % below now)`, or `starts now (131 g/kWh)`."""
-    start, grams = instant(planned["start"]), intensity_text(planned.get("g_per_kwh"))
+    start, grams = instant(planned["start"]), forecast_text(planned.get("g_per_kwh"))
     if start <= now + _AT_ONCE:
         return f"starts now ({grams})"
     grounds = ", ".join(part for part in (grams, below_text(planned)) if part)
@@ -82,25 +56,14 @@ def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *
     if None in ids:
         head = f"dry run, nothing submitted: {named}"
     elif new:
-        head = f"{named} queued ({numbers_text(ids)})"
+        head = f"{named} queued ({ranges_text(ids)})"
     else:
-        head = f"{named} were submitted before with this key ({numbers_text(ids)})"
+        head = f"{named} were submitted before with this key ({ranges_text(ids)})"
     planned = [job["planned"] for job in jobs if job.get("planned")]
     waiting = [job for job in jobs if not job.get("planned") and job["state"] == "queued"]
     said = [_planned_between(planned, now, zone)] if planned else []
     said += [f"{len(waiting)} without a place yet: {reason_text(waiting[0])}"] if waiting else []
     return ", ".join([head, "; ".join(said)]) if said else head
-
-
-def numbers_text(numbers: Iterable[int]) -> str:
-    """Return `4, 12-21`: ascending numbers with runs of them put together."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _planned_between(planned: Sequence[Mapping[str, Any]], now: datetime, zone: tzinfo | None) -> str:

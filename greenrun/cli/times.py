@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from greenrun.core.jobs import durations
+from greenrun.core import parsing
 
 _BARE_NUMBER = re.compile(r"[1-9]\d*(?:\.\d*)?|0+\.\d+")
 _SPAN = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+")
@@ -26,7 +26,7 @@ def parse_duration(text: str) -> timedelta:
     if _BARE_NUMBER.fullmatch(said):
         raise ValueError(f"'{text}' has no unit; write it like {DURATION_FORMS}")
     try:
-        return durations.parse_duration(said)
+        return parsing.parse_duration(said)
     except ValueError as exc:
         raise ValueError(f"'{text}' is not a duration; write it like {DURATION_FORMS}") from exc
 

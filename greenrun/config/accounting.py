@@ -10,7 +10,8 @@ from greenrun.core.accounting.embodied import Embodied, g_per_gpu_hour
 from greenrun.core.accounting.market_based import Contract, sold_twice
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.errors import Problem
-from greenrun.core.jobs.durations import format_duration, parse_duration, parse_instant
+from greenrun.core.formatting import exact_duration_text, iso_text
+from greenrun.core.parsing import parse_duration, parse_instant
 from greenrun.providers.settings import ExpandedPath, Section
 
 YEAR = timedelta(days=365)
@@ -61,10 +62,10 @@ def _is_amount(value: object) -> bool:
 Day = Annotated[
     datetime,
     BeforeValidator(_day),
-    PlainSerializer(lambda at: at.isoformat().replace("+00:00", "Z"), return_type=str),
+    PlainSerializer(iso_text, return_type=str),
 ]
 Factors = Annotated[float | dict[str, float] | None, BeforeValidator(_factors)]
-Lifetime = Annotated[timedelta, BeforeValidator(_lifetime), PlainSerializer(format_duration, return_type=str)]
+Lifetime = Annotated[timedelta, BeforeValidator(_lifetime), PlainSerializer(exact_duration_text, return_type=str)]
 
 
 class ContractSettings(Section):

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from greenrun.core.formatting import exact_duration_text
 from greenrun.core.jobs.anomalies import Limits
-from greenrun.core.jobs.durations import format_duration, parse_duration
+from greenrun.core.parsing import parse_duration
 from greenrun.providers.settings import Section
 
 NEVER = "never"
@@ -18,12 +19,12 @@ def _parsed(value: object) -> timedelta | None:
         return None
     duration = parse_duration(value)
     if duration > LONGEST:
-        raise ValueError(f'must be at most {format_duration(LONGEST)}; "never" turns the rule off')
+        raise ValueError(f'must be at most {exact_duration_text(LONGEST)}; "never" turns the rule off')
     return duration or None
 
 
 def _written(duration: timedelta | None) -> str:
-    return NEVER if duration is None else format_duration(duration)
+    return NEVER if duration is None else exact_duration_text(duration)
 
 
 # A duration that may be "never" or 0, which turns the rule off.

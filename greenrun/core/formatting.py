@@ -1,82 +1,192 @@
-"""How durations, energy and grams read to people, by the command line and by what a measurement says of itself."""
+"""The only place where numbers and instants become words for people, each quantity in one way; missing is "unknown".
 
-from datetime import datetime, timedelta
+Light and pure: the command line loads it at every start, and the present and the reader's zone are arguments.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from greenrun.core.units import J_PER_KWH
 
+UNKNOWN = "unknown"
+_LONG = timedelta(hours=12)  # spans above this that end on another day need its date to be understood
+_SHORT = timedelta(minutes=5)  # spans below this need seconds to mean anything
+_MICROSECOND = timedelta(microseconds=1)
+_UNITS_US = (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000))
+_ALONE_US = (("h", 3_600_000_000, 72), ("m", 60_000_000, 120))  # a whole number of these below this reads well alone
+_MANY_SECONDS_US = 120_000_000  # from here on minutes read better
+_ENERGIES_J = ((1000 * J_PER_KWH, "MWh"), (J_PER_KWH, "kWh"), (J_PER_KWH / 1000, "Wh"))
+_JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"))
+_POWERS_W = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"))
+_MASSES_G = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 
-def figure(value: float) -> str:
-    """Return a number with about three significant digits."""
-    size = abs(value)
-    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+
+# amounts
 
 
-def duration_text(seconds: float | None) -> str:
-    """Return `6h`, `1h30m`, `45s`; at most two units, so that long ones stay readable."""
-    if seconds is None:
-        return "unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{figure(seconds)}s" if seconds < 10 and seconds != whole else f"{whole}s"
-    counts = [(whole // 86400, "d"), (whole % 86400 // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]
-    first = next(index for index, (count, _) in enumerate(counts) if count)
-    return "".join(f"{count}{unit}" for count, unit in counts[first : first + 2] if count)
+def number_text(value: float | None) -> str:
+    """Return about three significant digits, and every digit before the point: `0.486`, `93.4`, `1,250`."""
+    if value is None:
+        return UNKNOWN
+    value += 0.0  # a zero has no sign
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def whole_text(value: float | None) -> str:
+    """Return a number without decimals, for the cells of a column whose head has the unit."""
+    return UNKNOWN if value is None else f"{round(value)}"
+
+
+def count_text(count: int, singular: str, plural: str | None = None) -> str:
+    """Return a number of things: `1 GPU`, `2 GPUs`."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
+def ranges_text(numbers: Iterable[int]) -> str:
+    """Return `4, 12-21`: ascending numbers with runs of them put together, `none` where there are none."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs) or "none"
 
 
 def energy_text(energy_j: float | None) -> str:
-    """Return joules as Wh or kWh."""
-    if energy_j is None:
-        return "unknown"
-    kwh = energy_j / J_PER_KWH
-    return f"{figure(kwh)} kWh" if kwh >= 1 else f"{figure(kwh * 1000)} Wh"
+    """Return joules as Wh, kWh or MWh."""
+    return _in_unit(energy_j, _ENERGIES_J)
 
 
-def grams_text(grams: float | None) -> str:
-    """Return grams CO2e as g or kg."""
-    if grams is None:
-        return "unknown"
-    return f"{figure(grams / 1000)} kg" if abs(grams) >= 1000 else f"{figure(grams)} g"
+def joules_text(energy_j: float | None) -> str:
+    """Return joules as J, kJ, MJ or GJ: for the energy of a unit of work."""
+    return _in_unit(energy_j, _JOULES)
 
 
-def below_text(window: float | None, at_once: float | None) -> str:
-    """`41 % below now`, `3 % above now`, or that it cannot be told."""
-    if window is None:
-        return "for there is no forecast of all of it"
-    if not at_once:
-        return "the intensity now is unknown"
-    change = window / at_once - 1
-    if abs(change) < 0.005:
-        return "as now"
-    return f"{abs(change):.0%} {'above' if change > 0 else 'below'} now".replace("%", " %")
+def power_text(power_w: float | None) -> str:
+    """Return watts as W, kW or MW."""
+    return _in_unit(power_w, _POWERS_W)
 
 
-def percent_text(window: float | None, at_once: float | None) -> str:
-    """The saving of a window against starting now, in per cent."""
-    return "an unknown share" if window is None or not at_once else f"{1 - window / at_once:.1%}".replace("%", " %")
+def mass_text(mass_g: float | None) -> str:
+    """Return grams as g, kg or t."""
+    return _in_unit(mass_g, _MASSES_G)
 
 
-def intensity_text(intensity_g_per_kwh: float | None) -> str:
-    """An intensity as people read it, without its unit."""
-    return "unknown" if intensity_g_per_kwh is None else f"{intensity_g_per_kwh:.0f}"
+def mass_unit(mass_g: float) -> tuple[float, str]:
+    """Return the grams of the unit that a mass is told in, and its name, for a range in the unit of its middle."""
+    return _unit(mass_g, _MASSES_G)
 
 
-def counted_text(count: int, thing: str) -> str:
-    """A number of things: `1 GPU`, `2 GPUs`."""
-    return f"{count} {thing}" + ("" if count == 1 else "s")
+def intensity_text(g_per_kwh: float | None) -> str:
+    """Return a carbon intensity with its unit: `93 g/kWh`."""
+    return UNKNOWN if g_per_kwh is None else f"{whole_text(g_per_kwh)} g/kWh"
 
 
-def mass_text(mass_g: float) -> str:
-    """A mass as people read it: three figures below a kilogram, kilograms from there on."""
-    return f"{mass_g / 1000:,.1f} kg" if mass_g >= 1000 else f"{mass_g:.3g} g"
+def money_text(amount: float | None, currency: str | None = None) -> str:
+    """Return an amount of money to the cent, and of less than ten of them what there is: `1,250.00 EUR`."""
+    if amount is None:
+        return UNKNOWN
+    amount += 0.0
+    number = f"{amount:,.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"
+    return f"{number} {currency}" if currency else number
 
 
-def time_text(instant: datetime) -> str:
-    """An instant as UTC text; interfaces that know the reader's zone print their own."""
-    return instant.strftime("%Y-%m-%d %H:%M:%SZ")
+def percent_text(ratio: float | None, decimals: int = 0) -> str:
+    """Return a ratio (1 is all) in per cent: `41 %`."""
+    return UNKNOWN if ratio is None else f"{round(ratio, decimals + 2) + 0.0:.{decimals}%}".replace("%", " %")
+
+
+def compared_text(value: float | None, reference: float | None, name: str = "now") -> str:
+    """Return how far a value is from the reference of this name: `41 % below now`, `3 % above now`, `as now`."""
+    if value is None or not reference:
+        return UNKNOWN
+    percent = round((value / reference - 1) * 100)
+    return f"{abs(percent)} % {'above' if percent > 0 else 'below'} {name}" if percent else f"as {name}"
+
+
+# durations
+
+
+def duration_text(duration: timedelta | float | None) -> str:
+    """Return a duration (or seconds) for people, in its two largest units, without what is below: `6h`, `23h59m`."""
+    if duration is None:
+        return UNKNOWN
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    whole = round(abs(seconds))
+    if whole < 60:
+        return f"{number_text(seconds) if abs(seconds) < 10 else round(seconds)}s"
+    parts = list(_parts(whole * 1_000_000))
+    first = next(index for index, (count, _) in enumerate(parts) if count != "0")
+    told = "".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count != "0")
+    return f"-{told}" if seconds < 0 else told
 
 
 def exact_duration_text(duration: timedelta) -> str:
-    """`6h`, `1h30m`, `45s`: the form that settings and options take."""
-    seconds = round(duration.total_seconds())
-    parts = [(seconds // 86400, "d"), (seconds % 86400 // 3600, "h"), (seconds % 3600 // 60, "m"), (seconds % 60, "s")]
-    return "".join(f"{count}{unit}" for count, unit in parts if count) or f"{duration.total_seconds():g}s"
+    """Return the form of settings, options and advice to give one; `parse_duration` reads the same from it.
+
+    It has one unit where people use one, as in 90s, 10m, 90m, 48h or 7d, else as many as it needs: 23h59m59s.
+    """
+    us = duration // _MICROSECOND
+    for unit, size_us, end in _ALONE_US:
+        if 0 < us < end * size_us and us % size_us == 0:
+            return f"{us // size_us}{unit}"
+    if us < _MANY_SECONDS_US:
+        return f"{_seconds_text(us)}s"
+    return "".join(f"{count}{unit}" for count, unit in _parts(us) if count != "0")
+
+
+# instants
+
+
+def instant_text(at: datetime | None) -> str:
+    """Return an instant in UTC, to the second: for texts whose reader's zone is not known."""
+    return UNKNOWN if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def iso_text(at: datetime, timespec: str = "auto") -> str:
+    """Return an instant as ISO 8601 in UTC: for JSON, settings, options and files, which read the same from it."""
+    return at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
+    """Return a local time such as `18:30`, with the date before it when that is not today's."""
+    local, today = at.astimezone(zone), now.astimezone(zone).date()
+    form = "%H:%M:%S" if seconds else "%H:%M"
+    return local.strftime(form if local.date() == today else f"%Y-%m-%d {form}")
+
+
+def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return `02:30-08:30` in local time: dated when it does not start today, with seconds when it is short.
+
+    The end is dated as well where the span is so long that it could be taken for another day's.
+    """
+    short = end - start < _SHORT
+    last = end.astimezone(zone).strftime("%H:%M:%S" if short else "%H:%M")
+    if end - start > _LONG and start.astimezone(zone).date() != end.astimezone(zone).date():
+        return f"{clock_text(start, now, zone)} to {clock_text(end, now, zone)}"
+    return f"{clock_text(start, now, zone, seconds=short)}-{last}"
+
+
+def _in_unit(value: float | None, units: Sequence[tuple[float, str]]) -> str:
+    if value is None:
+        return UNKNOWN
+    size, unit = _unit(value, units)
+    return f"{number_text(value / size)} {unit}"
+
+
+def _unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    """Return the largest unit of which there is one or more, as it will be rounded; else the smallest."""
+    return next((row for row in units if round(abs(value) / row[0], 3) >= 1), units[-1])
+
+
+def _parts(us: int) -> Iterator[tuple[str, str]]:
+    """Yield how many days, hours, minutes and seconds make up some microseconds, each with its unit."""
+    for unit, size_us in _UNITS_US:
+        yield str(us // size_us), unit
+        us %= size_us
+    yield _seconds_text(us), "s"
+
+
+def _seconds_text(us: int) -> str:
+    return f"{us // 1_000_000}.{us % 1_000_000:06}".rstrip("0").rstrip(".")

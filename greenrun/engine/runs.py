@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from greenrun.core.errors import DeviceBusy, ExecutorError
-from greenrun.core.formatting import time_text
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
@@ -197,7 +197,7 @@ class Supervision:
 
 
 def _runs_on(row: Observed) -> Reason:
-    at = time_text(row.status.started_at or row.run.claimed_at)
+    at = instant_text(row.status.started_at or row.run.claimed_at)
     return because(ReasonCode.RUNNING, at=at, devices=", ".join(row.run.devices), why="its executor answers again")
 
 

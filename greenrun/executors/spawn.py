@@ -4,12 +4,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from pathlib import Path
 from signal import Signals
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import Job, Run
 from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
@@ -63,7 +63,7 @@ def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict
         "GREENRUN_PROGRESS": str(folder / PROGRESS),
     }
     if job.spec.finish_by is not None:
-        variables["GREENRUN_FINISH_BY"] = job.spec.finish_by.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        variables["GREENRUN_FINISH_BY"] = iso_text(job.spec.finish_by)
     return variables
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.errors import InvalidInput, Problem, ProviderError, ProviderRefused, ProviderUnavailable
-from greenrun.core.jobs.durations import format_duration
+from greenrun.core.formatting import exact_duration_text
 from greenrun.core.reference.zones import is_zone, nearest_zone
 from greenrun.providers import Provider, at_source
 from greenrun.providers.settings import FileSettings, ProviderSettings
@@ -213,7 +213,8 @@ class Backfill:
         if part.issued_at is not None:
             kept, setting = self._keeps.forecasts, "forecast_retention"
             if part.issued_at > now - PRESENT:
-                yield f"issued at {part.issued_at.isoformat()}, in the last {format_duration(PRESENT)}: leave it out"
+                present = exact_duration_text(PRESENT)
+                yield f"issued at {part.issued_at.isoformat()}, in the last {present}: leave it out"
         if last + part.step > now:
             yield f"the slot at {last.isoformat()} is not over yet: leave it out"
         if (part.issued_at or first + part.step) <= now - kept:
@@ -264,8 +265,8 @@ def _kind_text(series_id: SeriesId) -> str:
 
 def _too_old(at: datetime, kept: timedelta, setting: str) -> str:
     return (
-        f"{at.isoformat()} is longer ago than the {format_duration(kept)} that are kept, so it would be deleted within"
-        f" the hour: set [grid] {setting} higher and restart the daemon, or leave it out"
+        f"{at.isoformat()} is longer ago than the {exact_duration_text(kept)} that are kept, so it would be deleted "
+        f"within the hour: set [grid] {setting} higher and restart the daemon, or leave it out"
     )
 
 

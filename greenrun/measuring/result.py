@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from greenrun.core.energy.grading import worst
 from greenrun.core.energy.model import Quality
 from greenrun.core.energy.window import WindowEnergy
-from greenrun.core.formatting import duration_text, energy_text, figure, grams_text
+from greenrun.core.formatting import (
+    duration_text,
+    energy_text,
+    intensity_text,
+    iso_text,
+    mass_text,
+    number_text,
+    power_text,
+)
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct, sampled_sparsely
 
@@ -77,8 +85,8 @@ class Result:
         """Return it as `greenrun measure --json` prints it."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return fields | {
-            "started_at": _instant_text(self.started_at),
-            "ended_at": _instant_text(self.ended_at),
+            "started_at": iso_text(self.started_at, "milliseconds"),
+            "ended_at": iso_text(self.ended_at, "milliseconds"),
             "intensity": _fields(self.intensity) if self.intensity else None,
             "devices": [_fields(device) for device in self.devices],
             "refusals": list(self.refusals),
@@ -93,8 +101,8 @@ class Result:
         if self.energy_j is None:
             return f"{lasted}, energy unknown: {self.reason}"
         emulated = ", EMULATED" if any(device.emulated for device in self.devices) else ""
-        mean = f", {figure(self.power_w)} W on average" if self.power_w is not None else ""
-        width = f" ± {figure(self.uncertainty_pct)} %" if self.uncertainty_pct is not None else ""
+        mean = f", {power_text(self.power_w)} on average" if self.power_w is not None else ""
+        width = f" ± {number_text(self.uncertainty_pct)} %" if self.uncertainty_pct is not None else ""
         return f"{lasted}, {energy_text(self.energy_j)}{width} ({self.quality}{emulated}){mean}"
 
     def _emissions_text(self) -> str:
@@ -102,7 +110,7 @@ class Result:
             return f"emissions unknown: {self.emissions_reason}"
         intensity = self.intensity
         whence = f"{intensity.kind} by {intensity.provider} for {self.zone}"
-        return f"{grams_text(self.emissions_g)} CO2e at {figure(intensity.g_per_kwh)} g/kWh ({whence})"
+        return f"{mass_text(self.emissions_g)} CO2e at {intensity_text(intensity.g_per_kwh)} ({whence})"
 
 
 def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
@@ -177,7 +185,3 @@ def notes_of(uses: Sequence[WindowEnergy]) -> list[str]:
 
 def _fields(value: MeasuredDevice | MeanIntensity) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}
-
-
-def _instant_text(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
-from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.parsing import parse_instant
 
 HIGHEST_G_PER_KWH = 2_000.0  # no zone's mean or margin comes near: a value above is a mistake of unit or of transport
 FAR = timedelta(days=400)

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import ProviderRefused
-from greenrun.core.jobs.durations import format_duration, parse_duration, parse_instant
+from greenrun.core.formatting import exact_duration_text, iso_text
+from greenrun.core.parsing import parse_duration, parse_instant
 from greenrun.paths import expand
 
 LONGEST_KEY = 4096
@@ -64,11 +65,9 @@ def _question(url: str) -> str:
     return url
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written(format_duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), _written(exact_duration_text)]
 PositiveDuration = Annotated[Duration, BeforeValidator(lambda value: _longer_than_zero(parse_duration(value)))]
-Instant = Annotated[
-    datetime, BeforeValidator(parse_instant), _written(lambda at: at.isoformat().replace("+00:00", "Z"))
-]
+Instant = Annotated[datetime, BeforeValidator(parse_instant), _written(iso_text)]
 Url = Annotated[str, AfterValidator(_address)]
 UrlWithQuery = Annotated[str, AfterValidator(_question), _written(_without_keys)]
 ExpandedPath = Annotated[Path, BeforeValidator(_expanded), _written(str)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InvalidInput, Problem
+from greenrun.core.formatting import instant_text
 from greenrun.simulation.foresight import Issue
 from greenrun.simulation.policies import Arrival
 
@@ -87,17 +88,23 @@ def _grid_problems(case: Case) -> list[Problem]:
     assert measured.start is not None, "a trace has slots"
     assert measured.end is not None, "a trace has slots"
     if not measured.start <= case.start < measured.end:
-        span = f"{_text(measured.start)} to {_text(measured.end)}"
-        return [Problem(field="--start", message=f"{_text(case.start)} is outside the intensities, which cover {span}")]
+        span = f"{instant_text(measured.start)} to {instant_text(measured.end)}"
+        return [
+            Problem(
+                field="--start",
+                message=f"{instant_text(case.start)} is outside the intensities, which cover {span}",
+            )
+        ]
     if not case.jobs:
         return []
     if case.latest_end > measured.end:
-        when = f"end at {_text(measured.end)}, before the last job could, which is at {_text(case.latest_end)}"
+        last = instant_text(case.latest_end)
+        when = f"end at {instant_text(measured.end)}, before the last job could, which is at {last}"
         return [Problem(field="--intensity", message=f"they {when}; give later ones, or fewer jobs")]
     holes = [hole for hole in measured.holes() if hole[1] > case.start and hole[0] < case.latest_end]
     if holes:
         count = f", the first of {len(holes)}" if len(holes) > 1 else ""
-        where = f"from {_text(holes[0][0])} to {_text(holes[0][1])}{count}"
+        where = f"from {instant_text(holes[0][0])} to {instant_text(holes[0][1])}{count}"
         return [Problem(field="--intensity", message=f"there is a hole {where}; fill it in, or simulate other days")]
     return []
 
@@ -107,7 +114,3 @@ def _peak(jobs: Sequence[Arrival]) -> int:
     gpus = np.array([job.gpus for job in jobs])
     order = np.lexsort((np.repeat([1, 0], len(jobs)), np.concatenate([moments[:, 0], moments[:, 1]])))
     return int(np.cumsum(np.concatenate([gpus, -gpus])[order]).max(initial=1))
-
-
-def _text(instant: datetime) -> str:
-    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from greenrun.core.carbon.intensity import Series
+from greenrun.core.formatting import iso_text
 from greenrun.core.units import emissions_g
 from greenrun.simulation.case import Case
 from greenrun.simulation.hindsight import lower_bound_g
@@ -84,7 +85,7 @@ def document(case: Case, found: Comparison) -> dict[str, Any]:
     return {
         "jobs": len(case.jobs),
         "gpus": "inf" if case.gpus is None else case.gpus,
-        "start": case.start.isoformat().replace("+00:00", "Z"),
+        "start": iso_text(case.start),
         "policies": {name: _policy(name, found) for name in found.figures},
         "start_at_once_g": found.at_once.emissions_g,
         "bound_g": found.bound_g,

@@ -26,7 +26,7 @@ def test_three_finished_jobs_of_the_name_are_learned_from(world: World) -> None:
     assert expectation(world) == (3 * 3600, "learned", 400, "learned")
     told = world.ask("GET", "/v1/jobs/1").json()
     assert told["duration_note"] == "learned from 3 finished jobs named train (quantile 0.8; median 3h, 3h to 3h)"
-    assert told["power_note"] == "learned from 3 finished jobs named train, all of them measured (400 to 400 W)"
+    assert told["power_note"] == "learned from 3 finished jobs named train, all of them measured (400 W to 400 W)"
 
 
 def test_two_are_too_few_so_the_defaults_hold(world: World) -> None:

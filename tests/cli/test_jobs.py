@@ -86,7 +86,7 @@ def test_a_card_tells_the_work_of_a_run_what_it_took_and_what_was_unusual(api: F
     api.get("/v1/devices", [])
     out = run("show", "12").out
     assert "  gpus busy:  93 % of the time, told of 50 % of it\n" in out
-    assert "  work:       1,250,000 samples (625000 per kWh, 5.76 J each)\n" in out
+    assert "  work:       1,250,000 samples (625,000 per kWh, 5.76 J each)\n" in out
     assert "  work:       10.5 units\n" in out
     assert ("  anomaly:    gpu_idle " in out, ": it is gpu_idle\n" in out) == (True, True)
     assert "  stopped on: gpu_idle, stuck\n" in out
@@ -130,7 +130,7 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
 def test_a_card_tells_what_a_job_cost_and_of_what_that_is_not_known(api: FakeApi, run: Run) -> None:
     priced = {"cost": 1.23456, "currency": "EUR", "cost_missing_kwh": 0.0}
     api.get("/v1/devices", [])
-    for changes, line in (({}, "1.235 EUR\n"), ({"cost_missing_kwh": 2.5}, "1.235 EUR, 2.5 kWh has no known price\n")):
+    for changes, line in (({}, "1.23 EUR\n"), ({"cost_missing_kwh": 2.5}, "1.23 EUR, 2.5 kWh has no known price\n")):
         api.get("/v1/jobs/12", job(**(priced | changes)))
         assert f"  cost:       {line}" in run("show", "12").out
     api.get("/v1/jobs/12", job(**(priced | {"cost": None})))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.cli.sweep import parse_after, parse_array, parse_axis
-from greenrun.cli.text import numbers_text
+from greenrun.core.formatting import ranges_text
 from tests.cli.conftest import Run
 from tests.cli.examples import job, planned
 from tests.fake_api import FakeApi
@@ -43,7 +43,7 @@ def test_a_range_includes_its_ends_and_goes_by_its_step(stepped: range) -> None:
 
 @given(indices=INDICES)
 def test_numbers_are_told_so_that_they_read_back_as_the_same(indices: list[int]) -> None:
-    assert parse_array(numbers_text(indices)) == {"indices": sorted(indices)}
+    assert parse_array(ranges_text(indices)) == {"indices": sorted(indices)}
 
 
 @given(text=st.text(st.sampled_from("0123456789,-:% x"), max_size=12))
@@ -209,7 +209,7 @@ def test_the_card_of_a_job_tells_what_it_waits_for_and_how_it_is_interrupted(api
     }  # fmt: skip
     api.get("/v1/jobs/12", job(**parts))
     lines = [line.strip() for line in run("show", "12").out.splitlines()]
-    assert "gpus:       1, A100, 40.0 GiB each" in lines
+    assert "gpus:       1, A100, 40 GiB each" in lines
     assert "after:      job 7 succeeded, job 8 ended" in lines
     assert "array:      index 3 of 10 jobs, at most 4 at once" in lines
     told = "on SIGUSR1 (exit code 85), at the soonest 30m after a start, 5m to continue, 1h30m done so far"

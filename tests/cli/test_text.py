@@ -46,33 +46,6 @@ def test_a_job_without_a_place_in_the_plan_says_why() -> None:
     assert text.submitted_text(held, NOW) == "job 12 queued: held by ada"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (None, "unknown"), (0.25, "0.25s"), (8, "8s"), (90, "1m30s"), (3600, "1h"), (5400, "1h30m"), (90061, "1d1h"),
-        (86400, "1d"), (59.9, "1m"), (86700, "1d"),
-    ],
-)  # fmt: skip
-def test_durations(seconds: float | None, expected: str) -> None:
-    assert text.duration_text(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("energy_j", "expected"),
-    [(None, "unknown"), (0.0, "0 Wh"), (1750, "0.486 Wh"), (3.6e5, "100 Wh"), (3.6e6, "1 kWh"), (4.5e9, "1250 kWh")],
-)
-def test_energies(energy_j: float | None, expected: str) -> None:
-    assert text.energy_text(energy_j) == expected
-
-
-@pytest.mark.parametrize(
-    ("grams", "expected"),
-    [(None, "unknown"), (0.0123, "0.0123 g"), (93.4, "93.4 g"), (999, "999 g"), (-2500, "-2.5 kg")],
-)
-def test_grams(grams: float | None, expected: str) -> None:
-    assert text.grams_text(grams) == expected
-
-
 def test_a_sum_with_a_missing_part_is_unknown() -> None:
     assert [text.summed([]), text.summed([1, None]), text.summed([1, 2])] == [None, None, 3]
 

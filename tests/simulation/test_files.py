@@ -98,9 +98,9 @@ def test_a_bad_trace_is_told(text: str, said: str, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"gpus": 0}, "--gpus: 0 is not a number from 1"),
-        ({"start": START - timedelta(days=1)}, "--start: 2026-03-01T00:00:00Z is outside the intensities"),
-        ({"start": START + timedelta(days=9)}, "--start: 2026-03-11T00:00:00Z is outside the intensities"),
-        ({"values": 3}, "before the last job could, which is at 2026-03-02T04:00:00Z"),
+        ({"start": START - timedelta(days=1)}, "--start: 2026-03-01 00:00:00Z is outside the intensities"),
+        ({"start": START + timedelta(days=9)}, "--start: 2026-03-11 00:00:00Z is outside the intensities"),
+        ({"values": 3}, "before the last job could, which is at 2026-03-02 04:00:00Z"),
         ({"horizon": timedelta(0)}, "--horizon: it must be longer than zero"),
     ],
 )
@@ -126,7 +126,7 @@ def test_a_hole_where_jobs_may_run_is_refused_and_one_elsewhere_is_not(tmp_path:
     path.write_text("\n".join([*lines[:3], *lines[4:]]), encoding="utf-8")
     with pytest.raises(InvalidInput, match="a problem was found") as error:
         read(tmp_path, GOOD, intensity=path)
-    assert "hole from 2026-03-02T02:00:00Z to 2026-03-02T03:00:00Z" in told(error)
+    assert "hole from 2026-03-02 02:00:00Z to 2026-03-02 03:00:00Z" in told(error)
     assert read(tmp_path, GOOD, intensity=path, start=START + timedelta(hours=9)).jobs
 
 

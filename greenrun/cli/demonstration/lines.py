@@ -6,6 +6,7 @@ from typing import Any
 from greenrun.cli import text
 from greenrun.cli.demonstration.scene import ACTS, SPEED
 from greenrun.cli.demonstration.view import View, ended_at, is_finished, is_live, started_at
+from greenrun.core.formatting import energy_text, mass_text
 
 Answer = Mapping[str, Any]
 
@@ -62,7 +63,7 @@ def _intention(view: View, job: Answer) -> str:
     if text.instant(planned["start"]) <= view.now:
         return "; starts at once"
     when = view.clock(text.instant(planned["start"]))
-    grounds = ", ".join(part for part in (text.intensity_text(planned["g_per_kwh"]), text.below_text(planned)) if part)
+    grounds = ", ".join(part for part in (text.forecast_text(planned["g_per_kwh"]), text.below_text(planned)) if part)
     return f"; planned for {when} ({grounds})"
 
 
@@ -77,5 +78,5 @@ def _why(view: View, job: Answer) -> str:
 
 def _ending(job: Answer) -> str:
     run = job["runs"][-1] if job["runs"] else {}
-    used = f"{text.energy_text(run.get('energy_j'))}, {text.grams_text(run.get('emissions_g'))} CO2e"
+    used = f"{energy_text(run.get('energy_j'))}, {mass_text(run.get('emissions_g'))} CO2e"
     return f"{job['state']}, {used}: {text.reason_text(job)}"

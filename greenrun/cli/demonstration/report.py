@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from greenrun.cli import text
 from greenrun.cli.demonstration.accounts import Line, total
 from greenrun.cli.tables import print_table
+from greenrun.core.formatting import mass_text, percent_text
 from greenrun.core.units import J_PER_KWH
 
 _COLUMNS = ("#", "job", "end", "waited", "energy", "CO2e", "at once", "saved", "share")
@@ -32,7 +32,7 @@ def _amounts(line: Line) -> list[str]:
     return [
         _figure(None if line.energy_j is None else line.energy_j / J_PER_KWH * 1000, 3, " Wh"),
         *(_figure(amount, 3, " g") for amount in (line.emissions_g, line.at_once_g, line.saved_g)),
-        _figure(None if line.saved_ratio is None else line.saved_ratio * 100, 0, " %"),
+        percent_text(line.saved_ratio),
     ]
 
 
@@ -45,10 +45,10 @@ def _verdict(summed: Line, lines: Sequence[Line]) -> str:
     late = sum(line.is_late for line in lines)
     if summed.saved_ratio is None:
         return f"{len(lines)} jobs, {late} late; not everything is known, so what waiting was worth is not."
-    change = f"{abs(summed.saved_ratio) * 100:.0f} % {'less' if summed.saved_ratio >= 0 else 'MORE'}"
+    change = f"{percent_text(abs(summed.saved_ratio))} {'less' if summed.saved_ratio >= 0 else 'MORE'}"
     return (
-        f"{len(lines)} jobs, {late} late: {text.grams_text(summed.emissions_g)} CO2e, {change} than the "
-        f"{text.grams_text(summed.at_once_g)} of starting at once,\n"
+        f"{len(lines)} jobs, {late} late: {mass_text(summed.emissions_g)} CO2e, {change} than the "
+        f"{mass_text(summed.at_once_g)} of starting at once,\n"
         "that is in order, as soon as GPUs are free, with the power measured here.\n"
         "The grid is SYNTHETIC, the GPUs are EMULATED; processes, plan, books are real."
     )

@@ -13,6 +13,7 @@ from greenrun.charts.terminal import bar_column
 from greenrun.cli import text
 from greenrun.cli.demonstration.scene import LENGTH_S, SPEED
 from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
+from greenrun.core.formatting import intensity_text
 from greenrun.core.units import J_PER_KWH
 
 Answer = Mapping[str, Any]
@@ -77,7 +78,7 @@ def _title() -> Text:
 
 
 def _status(view: View) -> Text:
-    now = "unknown" if view.g_per_kwh is None else f"{view.g_per_kwh:.0f} g/kWh"
+    now = intensity_text(view.g_per_kwh)
     line = Text(f"{view.clock(view.now)}, {now}", style="bold")
     waits, runs = view.count("queued"), view.count("starting", "running")
     line.append(f"   {waits} waiting, {runs} running, {len(view.jobs) - waits - runs} ended")
@@ -210,9 +211,9 @@ def _why(view: View, job: Answer, *, wide: bool) -> str:
     planned = job.get("planned")
     if planned:
         below = text.below_text(planned) if wide else ""
-        return ", ".join(part for part in (text.intensity_text(planned["g_per_kwh"]), words, below) if part)
+        return ", ".join(part for part in (text.forecast_text(planned["g_per_kwh"]), words, below) if part)
     price = intensity_of(job["runs"][-1]) if job["runs"] else None
-    return f"{price:.0f} g/kWh, {words}" if price is not None else words
+    return f"{intensity_text(price)}, {words}" if price is not None else words
 
 
 # the common axis

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series
-from greenrun.core.formatting import exact_duration_text
+from greenrun.core.formatting import duration_text
 
 AHEAD = timedelta(hours=6)  # a forecast that covers less than this of the hours ahead gives way to one that covers more
 STALE_AFTER = timedelta(hours=2)
@@ -168,4 +168,4 @@ def _trouble(received: Sequence[ReceivedForecast], told: Iterable[ReceivedForeca
 def _ago(age: timedelta) -> str:
     """An age to the minute, as far as that says anything."""
     minutes = timedelta(minutes=age // timedelta(minutes=1))
-    return f"{exact_duration_text(minutes)} ago" if minutes else "just now"
+    return f"{duration_text(minutes)} ago" if minutes else "just now"

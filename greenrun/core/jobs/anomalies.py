@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.formatting import exact_duration_text
+from greenrun.core.formatting import duration_text, power_text
 from greenrun.core.jobs.history import LearnedPower
 from greenrun.core.jobs.job import Anomaly
 
@@ -89,7 +89,7 @@ def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limit
     for_s = {device: _idle_for_s(row) for device, row in told.items()}
     idle = {device: seconds for device, seconds in for_s.items() if seconds >= limits.gpu_idle.total_seconds()}
     if idle:
-        least = exact_duration_text(timedelta(seconds=int(min(idle.values()))))
+        least = duration_text(int(min(idle.values())))
         numbers = {"devices": sorted(idle), "seconds": int(min(idle.values()))}
         return Sign(is_so=True, text=f"it holds {', '.join(sorted(idle))} idle for {least} and more", numbers=numbers)
     last = [next((is_idle for _, is_idle in reversed(row) if is_idle is not None), None) for row in told.values()]
@@ -120,8 +120,8 @@ def power_off(
     power_w = sum(sum(energy_j for _, energy_j in row) / told_s[device] for device, row in known.items())
     low_w, high_w = limits.power_off_below * learned.power_w, limits.power_off_above * learned.power_w
     text = (
-        f"it drew {power_w:.0f} W over {exact_duration_text(window)}, and {learned.kin.text(learned.count)} drew "
-        f"{learned.power_w:.0f} W"
+        f"it drew {power_text(power_w)} over {duration_text(window)}, and {learned.kin.text(learned.count)} drew "
+        f"{power_text(learned.power_w)}"
     )
     numbers = {"power_w": round(power_w, 1), "learned_w": round(learned.power_w, 1), "jobs": learned.count}
     return Sign(is_so=not low_w <= power_w <= high_w, text=text, numbers=numbers)
@@ -137,7 +137,7 @@ def stuck(progress: Progress | None, now: datetime, limits: Limits) -> Sign | No
     usual_s = median(progress.intervals_s) if progress.intervals_s else 0.0
     limit = max(limits.stuck, timedelta(seconds=limits.stuck_intervals * usual_s))
     silent = now - progress.at
-    text = f"it has reported no new work for {exact_duration_text(timedelta(seconds=round(silent.total_seconds())))}"
+    text = f"it has reported no new work for {duration_text(round(silent.total_seconds()))}"
     numbers = {"seconds": round(silent.total_seconds()), "limit_s": round(limit.total_seconds(), 3)}
     if silent > limit:
         return Sign(is_so=True, text=text, numbers={**numbers, "work": progress.work})

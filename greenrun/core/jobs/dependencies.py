@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.formatting import time_text
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import FINISHED, After, Dependency, Job, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 
@@ -24,7 +24,7 @@ def blocked(job: Job, states: Mapping[int, State], planned: datetime | None = No
     unmet = next((row for row in job.spec.after if not _is_met(row, states.get(row.job_id))), None)
     if unmet is None:
         return None
-    then = "" if planned is None else f" and is planned for {time_text(planned)}"
+    then = "" if planned is None else f" and is planned for {instant_text(planned)}"
     return because(ReasonCode.WAITS_FOR, job=unmet.job_id, ending=_ENDINGS[unmet.on], planned=then)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Kind, Series
-from greenrun.core.formatting import time_text
+from greenrun.core.formatting import instant_text
 from greenrun.core.reference.gpu_models import GpuModel
 from greenrun.core.units import J_PER_KWH, emissions_g, energy_j
 
@@ -137,7 +137,7 @@ def _uncovered(forecast: Series, start: datetime, end: datetime) -> str:
     if forecast.start is None or forecast.end is None:
         return "the forecast is empty"
     if start < forecast.start:
-        return f"the forecast begins only at {time_text(forecast.start)}"
+        return f"the forecast begins only at {instant_text(forecast.start)}"
     if end > forecast.end:
-        return f"the forecast ends at {time_text(forecast.end)}, before this window does"
+        return f"the forecast ends at {instant_text(forecast.end)}, before this window does"
     return "the forecast has a hole in this window"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from greenrun.core.formatting import exact_duration_text
+from greenrun.core.formatting import duration_text, power_text
 
 LEAST_JOBS = 3  # fewer say too little
 HALVED_AFTER = 10  # a job weighs half as much as one that finished this many jobs later
@@ -61,7 +61,7 @@ class LearnedDuration:
     @property
     def note(self) -> str:
         """Where it comes from, for people."""
-        median, least, most = (exact_duration_text(each) for each in (self.median, self.least, self.most))
+        median, least, most = (duration_text(each) for each in (self.median, self.least, self.most))
         spread = f"median {median}, {least} to {most}"
         return f"learned from {self.kin.text(self.count)} (quantile {self.quantile:g}; {spread})"
 
@@ -79,7 +79,7 @@ class LearnedPower:
     @property
     def note(self) -> str:
         """Where it comes from, for people."""
-        spread = f"{self.least_w:.0f} to {self.most_w:.0f} W"
+        spread = f"{power_text(self.least_w)} to {power_text(self.most_w)}"
         return f"learned from {self.kin.text(self.count)}, all of them measured ({spread})"
 
 

@@ -57,7 +57,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.SHARED_WINDOW: (
         "the cleanest hours go to jobs that gain more from them; this window has {window}, {below}"
     ),
-    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} is not above its run-below of {limit} g/kWh",
+    ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} is not above its run-below of {limit}",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
     ReasonCode.ASKED_NOW: "its user asked for a start as soon as GPUs are free",
     ReasonCode.DUE: "its planned window has come: {window}",
@@ -81,7 +81,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CANCEL_REQUESTED: "is being cancelled on request",
     ReasonCode.RUNNING: "runs since {at} on {devices}: {why}",
     ReasonCode.GOES_ON: "goes on: to suspend it now would gain less than what a restart costs, or miss its limit",
-    ReasonCode.SUSPENDED: "suspended until {at}: {window} g/kWh then, {now} g/kWh now",
+    ReasonCode.SUSPENDED: "suspended until {at}: {window} then, {now} now",
     ReasonCode.CHECKPOINTED: "checkpointed after {time}; continues in a later window",
     ReasonCode.CHECKPOINT_FAILED: "was asked to checkpoint and {how}",
     ReasonCode.NO_PROGRESS: "checkpointed {count} times in a row without getting past what continuing costs, {cost}",

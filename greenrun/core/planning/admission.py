@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.formatting import exact_duration_text, time_text
+from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.capacity import Timeline
@@ -100,8 +100,8 @@ def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime
     duration = job.spec.duration
     advised = finish_by_text(start + duration, duration)
     sentence = (
-        f"the job cannot finish by {time_text(finish_by)}: it takes {exact_duration_text(duration)} and can start "
-        f"at {time_text(start)} at the soonest; ask for --finish-by {advised} or later"
+        f"the job cannot finish by {instant_text(finish_by)}: it takes {duration_text(duration)} and can start "
+        f"at {instant_text(start)} at the soonest; ask for --finish-by {advised} or later"
     )
     shorter = shorter_text(finish_by - start, duration)
     return sentence + (f", or a --duration of at most {shorter}" if shorter else "")
@@ -135,8 +135,7 @@ def time_to_follow(duration: timedelta) -> timedelta:
 
 def finish_by_text(end: datetime, duration: timedelta) -> str:
     """The earliest finish-by to advise for a job that can end at `end`: to the second, with time to follow it."""
-    whole = (end + time_to_follow(duration)).replace(microsecond=0) + timedelta(seconds=1)
-    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso_text((end + time_to_follow(duration)).replace(microsecond=0) + timedelta(seconds=1))
 
 
 def shorter_text(room: timedelta, duration: timedelta) -> str | None:

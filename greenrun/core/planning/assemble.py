@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from greenrun.core.formatting import (
-    below_text,
-    counted_text,
-    exact_duration_text,
+    compared_text,
+    count_text,
+    duration_text,
+    instant_text,
     intensity_text,
     percent_text,
-    time_text,
 )
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
@@ -187,7 +187,7 @@ def placement_reason(
         return own
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
-    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=time_text(start), why=own.text)
+    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=instant_text(start), why=own.text)
 
 
 def _details(
@@ -195,12 +195,12 @@ def _details(
 ) -> dict[str, str]:
     """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
     ways: dict[str, Callable[[], str]] = {
-        "window": lambda: "an unknown intensity" if window is None else f"{intensity_text(window)} g/kWh",
-        "below": lambda: below_text(window, at_once),
+        "window": lambda: "an unknown intensity" if window is None else intensity_text(window),
+        "below": lambda: _below_now(window, at_once),
         "limit": lambda: _limit_text(job, code, options),
-        "saving": lambda: percent_text(least, window),
-        "latest": lambda: time_text(job.latest_start(options.default_max_delay)),
-        "duration": lambda: exact_duration_text(job.spec.duration),
+        "saving": lambda: _saving(least, window),
+        "latest": lambda: instant_text(job.latest_start(options.default_max_delay)),
+        "duration": lambda: duration_text(job.spec.duration),
     }
     sentence = SENTENCES[code]
     return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
@@ -210,8 +210,8 @@ def with_promise(reason: Reason, job: Job, end: datetime, promised: Interval | N
     """Add to a reason, where the job now ends later than first planned, what that was and how often it was put off."""
     if promised is None or end <= promised[1] + MOVED:
         return reason
-    first = f"to end by {time_text(promised[1])}" if job.spec.interruptible else f"for {time_text(promised[0])}"
-    counted = f", put off {counted_text(put_offs, 'time')}" if put_offs else ""
+    first = f"to end by {instant_text(promised[1])}" if job.spec.interruptible else f"for {instant_text(promised[0])}"
+    counted = f", put off {count_text(put_offs, 'time')}" if put_offs else ""
     forced = f", the last {put_offs - MOST_PUT_OFFS} for want of room" if put_offs > MOST_PUT_OFFS else ""
     held = ", and not again for less carbon" if put_offs >= MOST_PUT_OFFS else ""
     return replace(reason, text=f"{reason.text}; first planned {first}{counted}{forced}{held}")
@@ -232,11 +232,22 @@ def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
         own = job.spec.run_below_g_per_kwh
         return intensity_text(options.run_below_g_per_kwh if own is None else own)
     ratio = options.min_saving if job.spec.min_saving is None else job.spec.min_saving
-    return f"{ratio:.1%}".replace("%", " %")
+    return percent_text(ratio, 1)
+
+
+def _below_now(window: float | None, at_once: float | None) -> str:
+    if window is None:
+        return "for there is no forecast of all of it"
+    return compared_text(window, at_once) if at_once else "the intensity now is unknown"
+
+
+def _saving(window: float | None, at_once: float | None) -> str:
+    """Return what a window saves against starting now."""
+    return "an unknown share" if window is None or not at_once else percent_text(1 - window / at_once, 1)
 
 
 def _wanted(job: Job) -> str:
-    return counted_text(job.spec.gpus, "free GPU") if job.spec.gpus else "a free CPU slot"
+    return count_text(job.spec.gpus, "free GPU") if job.spec.gpus else "a free CPU slot"
 
 
 def _holders(situation: Situation) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.energy.model import Device
-from greenrun.core.formatting import counted_text
+from greenrun.core.formatting import count_text
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import DeviceKind, Situation
@@ -142,7 +142,7 @@ def too_few(job: Job, pools: Iterable[Pool]) -> Reason:
     wishes = [f"of model {spec.gpu_model}"] if spec.gpu_model else []
     wishes += [f"with {spec.gpu_memory_gib:g} GiB"] if spec.gpu_memory_gib else []
     have = [str(most or "none")] + ["such"] * bool(wishes) + ["of one kind"] * (len(suiting) > 1)
-    asked = [counted_text(spec.gpus, "GPU"), *wishes]
+    asked = [count_text(spec.gpus, "GPU"), *wishes]
     return because(ReasonCode.TOO_FEW_GPUS, gpus=" ".join(asked), have=" ".join(have))
 
 

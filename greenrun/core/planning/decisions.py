@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 
-from greenrun.core.formatting import exact_duration_text, intensity_text, time_text
+from greenrun.core.formatting import duration_text, instant_text, intensity_text
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -83,7 +83,7 @@ def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[S
 
 def _suspended(placement: Placement, at: datetime) -> Reason:
     window, now = intensity_text(placement.intensity_g_per_kwh), intensity_text(placement.start_now_g_per_kwh)
-    return because(ReasonCode.SUSPENDED, at=time_text(at), window=window, now=now)
+    return because(ReasonCode.SUSPENDED, at=instant_text(at), window=window, now=now)
 
 
 def expected_end(run: Run, job: Job, now: datetime) -> datetime:
@@ -123,10 +123,10 @@ def _continued(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) ->
     """Judge a run that checkpointed: its job goes on later, unless it gets nowhere."""
     ran = _ran(status.started_at, status.ended_at)
     if _fruitless_runs(ran, job, earlier, run) >= MAX_FRUITLESS:
-        cost = exact_duration_text(job.spec.restart_cost)
+        cost = duration_text(job.spec.restart_cost)
         reason = because(ReasonCode.NO_PROGRESS, count=MAX_FRUITLESS, cost=cost)
         return Verdict(outcome=Outcome.FAILED, job_state=State.FAILED, reason=reason)
-    reason = because(ReasonCode.CHECKPOINTED, time=exact_duration_text(ran))
+    reason = because(ReasonCode.CHECKPOINTED, time=duration_text(ran))
     overhead = job.spec.restart_cost if job.progress else timedelta(0)
     progress = max(ran - overhead, timedelta(0))
     return Verdict(outcome=Outcome.CHECKPOINTED, job_state=State.QUEUED, reason=reason, progress=progress)
@@ -153,7 +153,7 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
     if status.ended_by is EndedBy.NOT_STARTED:
         return Outcome.FAILED_TO_START, because(ReasonCode.FAILED_TO_START, why=status.detail or "unknown cause")
     if status.ended_by is EndedBy.TIME_LIMIT:
-        limit = exact_duration_text(job.spec.time_limit) if job.spec.time_limit else "unknown"
+        limit = duration_text(job.spec.time_limit)
         return Outcome.TIMED_OUT, because(ReasonCode.TIMED_OUT, limit=limit)
     if job.cancel_requested and (status.ended_by is EndedBy.STOP or _has_checkpointed(status, job)):
         return Outcome.CANCELLED, _cancelled(job)
@@ -173,7 +173,7 @@ def _cancelled(job: Job) -> Reason:
 def _failed(status: RunStatus, job: Job) -> Reason:
     code = status.exit_code
     if status.ended_by is EndedBy.CHECKPOINT_GRACE:
-        how = f"did not end within its grace of {exact_duration_text(job.spec.grace)}, so it was stopped"
+        how = f"did not end within its grace of {duration_text(job.spec.grace)}, so it was stopped"
         return because(ReasonCode.CHECKPOINT_FAILED, how=how)
     if status.ended_by is EndedBy.CHECKPOINT:
         how = f"was ended by signal {code - 128}" if code and code > 128 else f"ended with exit code {code}"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Basis, Floats
 from greenrun.core.errors import ProviderGarbage
-from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.parsing import parse_instant
 from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.providers.csv_files.columns import PLAIN_HEADER, Columns, columns_of
 

@@ -11,7 +11,7 @@ import structlog
 
 from greenrun.core.accounting.step_function import Steps
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused
-from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.parsing import parse_instant
 from greenrun.providers.payload import checked
 
 log = structlog.get_logger("greenrun.providers")

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
-from greenrun.core.jobs.durations import parse_instant
+from greenrun.core.parsing import parse_instant
 from greenrun.providers.payload import checked
 from greenrun.providers.web import SHOWN, Answer
 

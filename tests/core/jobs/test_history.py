@@ -121,7 +121,7 @@ def test_power_is_the_mean_of_what_the_measured_jobs_drew() -> None:
     found = learn_power(past, name="train", project="vision", gpus=2)
     assert found is not None
     assert (found.power_w, found.least_w, found.most_w) == pytest.approx((1700 / 3, 500, 700))
-    assert found.note == "learned from 3 finished jobs named train, all of them measured (500 to 700 W)"
+    assert found.note == "learned from 3 finished jobs named train, all of them measured (500 W to 700 W)"
 
 
 def test_power_measured_on_other_numbers_of_gpus_is_scaled_to_this_one() -> None:
