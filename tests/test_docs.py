@@ -19,7 +19,8 @@ from greenrun.cli.verb import load
 from greenrun.config import load_config
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.stability import MOST_PUT_OFFS
-from greenrun.providers import SOURCES, open_provider
+from greenrun.providers import open_provider
+from greenrun.providers.kinds import BUILT_IN
 from tests.conftest import require
 from tests.documents import ROOT, text
 from tests.metrics.scrape import families
@@ -139,13 +140,13 @@ def test_how_often_a_job_may_be_put_off_is_in_the_docs() -> None:
 
 
 def test_the_kinds_of_provider_are_in_the_settings_page() -> None:
-    assert [kind for kind in SOURCES if f'kind = "{kind}"' not in text("docs/configuration.md")] == []
+    assert [kind for kind in BUILT_IN if f'kind = "{kind}"' not in text("docs/configuration.md")] == []
 
 
 def test_the_page_on_sources_has_kinds_of_provider_in_alphabetical_order() -> None:
     described = re.findall(r"^## (.+)$", text("docs/providers.md"), flags=re.MULTILINE)
     assert described == sorted(described)
-    assert set(described) <= set(SOURCES)
+    assert set(described) <= set(BUILT_IN)
 
 
 def test_toml_in_the_documents_is_toml() -> None:

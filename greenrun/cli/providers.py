@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from greenrun.config import Config as Settings
     from greenrun.grid.sources import Checked, Coverage
 
+OWN = "greenrun"
 NONE = "no provider is set up: add a [provider.NAME] to the settings and name it in [grid] provider"
 
 app = typer.Typer(
@@ -56,7 +57,7 @@ def list_providers(ctx: typer.Context, as_json: AsJson = False, socket: Socket =
     columns = ("name", "kind", "role", "zones", "key", "forecast", "reaches to", "measured to", "asked", "failed")
     print_table(columns, [_row(row, now) for row in rows], right=("asked", "failed"))
     for row in rows:
-        for line in (row["label"], row["attribution"], row["key_problem"]):
+        for line in (row["label"], row["attribution"], row["problem"], row["key_problem"]):
             if line:
                 print(f"{row['name']}: {text.printable(line)}")
     if not is_live:
@@ -98,6 +99,35 @@ def check(
     raise typer.Exit(0 if any(checked.answers for checked in found) else FAILED)
 
 
+@app.command("kinds", cls=Verb, short_help="List the kinds of source there are, and what declares each.")
+def list_kinds(as_json: AsJson = False) -> None:
+    """List the kinds of source that the settings can name: greenrun's own, and those of installed packages.
+
+    What a package declares and greenrun cannot use is listed with the reason. It asks nobody.
+
+    \b
+    greenrun providers kinds
+    """
+    from greenrun.providers import find_kind, kind_names, name_clashes
+
+    rows = [(name, find_kind(name)) for name in kind_names()]
+    if as_json:
+        print_json(
+            [
+                {"kind": name, "package": kind.package, "zones": sorted(kind.zones), "needs_key": kind.needs_key,
+                 "problem": kind.problem}
+                for name, kind in rows
+            ]
+        )  # fmt: skip
+        return
+    told = [
+        (name, kind.package, _zones(sorted(kind.zones)), "needed" if kind.needs_key else "-") for name, kind in rows
+    ]
+    print_table(("kind", "from", "zones", "key"), told)
+    for problem in [kind.problem for _, kind in rows if kind.problem] + name_clashes():
+        print(text.printable(problem))
+
+
 def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
     from greenrun.api.routes.sources import provider_view
     from greenrun.config import load_config
@@ -116,7 +146,7 @@ def _row(row: Mapping[str, Any], now: datetime) -> list[str]:
     asked = row["asked"]
     return [
         row["name"],
-        row["kind"],
+        row["kind"] if row["package"] == OWN else f"{row['kind']} ({row['package']})",
         row["role"],
         _zones(row["zones"]),
         "not needed" if not row["needs_key"] else "unreadable" if row["key_problem"] else "readable",

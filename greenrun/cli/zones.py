@@ -42,15 +42,16 @@ def zones(
 
 def _served() -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return each zone with its name and the kinds that serve it, and the kinds whose zones depend on more."""
-    from greenrun.grid.sources import needs_key, zones_of
-    from greenrun.providers import SOURCES
+    from greenrun.providers import find_kind, kind_names
 
     rows: dict[str, dict[str, Any]] = defaultdict(lambda: {"name": "", "sources": []})
-    for kind in SOURCES:
-        for zone, name in zones_of(kind).items():
+    kinds = {name: find_kind(name) for name in kind_names()}
+    for kind, declared in kinds.items():
+        for zone, name in declared.zones.items():
             rows[zone]["name"] = rows[zone]["name"] or name or COUNTRIES.get(zone, "")
-            rows[zone]["sources"].append({"kind": kind, "needs_key": needs_key(kind)})
-    open_ended = [f"{kind} (key)" if needs_key(kind) else kind for kind in SOURCES if not zones_of(kind)]
+            rows[zone]["sources"].append({"kind": kind, "needs_key": declared.needs_key})
+    depends = {kind: declared for kind, declared in kinds.items() if not declared.zones and declared.problem is None}
+    open_ended = [f"{kind} (key)" if declared.needs_key else kind for kind, declared in depends.items()]
     return dict(rows), open_ended
 
 

@@ -15,14 +15,13 @@ from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
 from greenrun.core.errors import ConfigError, Problem
 from greenrun.paths import find_config, rooted
-from greenrun.providers import SOURCES
+from greenrun.providers import find_kind, kind_names
 from greenrun.providers.settings import ProviderSettings
 
 PREFIX = "GREENRUN_"
 SIZE_CAP_BYTES = 1024 * 1024
 
 _FILE_PATHS = ("paths.state", "paths.locks", "api.socket", "electricity.file", "accounting.market_file")
-_PROVIDER_PATHS = ("path", "history_path", "key_file", "password_file")
 
 _Tables = dict[str, Any]
 
@@ -92,18 +91,22 @@ def _providers(raw: _Tables, problems: list[Problem]) -> dict[str, ProviderSetti
     for name in raw:
         settings, field = dict(table(raw, name)), f"provider.{name}"
         kind = settings.get("kind")
-        if kind is None:
-            problems.append(Problem(field=f"{field}.kind", message=f"is required; known are {', '.join(SOURCES)}"))
-        elif not isinstance(kind, str) or kind not in SOURCES:
-            message = f"unknown kind {kind!r}; known are {', '.join(SOURCES)}"
-            problems.append(Problem(field=f"{field}.kind", message=message))
-        else:
-            model = SOURCES[kind].settings
-            try:
-                valid[name] = model.model_validate(settings)
-            except ValidationError as exc:
-                problems += value_problems(exc, model, field)
+        try:
+            model = _settings_of(kind)
+        except ConfigError as exc:
+            problems.append(Problem(field=f"{field}.kind", message=str(exc)))
+            continue
+        try:
+            valid[name] = model.model_validate(settings)
+        except ValidationError as exc:
+            problems += value_problems(exc, model, field)
     return valid
+
+
+def _settings_of(kind: object) -> type[ProviderSettings]:
+    if kind is None:
+        raise ConfigError(f"is required; known are {', '.join(kind_names())}")
+    return find_kind(kind if isinstance(kind, str) else repr(kind)).settings
 
 
 def _validated(tables: _Tables, problems: list[Problem]) -> Config | None:
@@ -123,8 +126,9 @@ def _rooted(tables: _Tables, folder: Path) -> _Tables:
     for meter in table(table(tables, "devices"), "external").values():
         _change_text(meter, "header_file", lambda text: str(rooted(text, folder)))
     for provider in table(tables, "provider").values():
-        for name in _PROVIDER_PATHS:
-            _change_text(provider, name, lambda text: str(rooted(text, folder)))
+        for name in provider if isinstance(provider, dict) else ():
+            if name == "path" or name.endswith(("_path", "_file")):
+                _change_text(provider, name, lambda text: str(rooted(text, folder)))
     return tables
 
 

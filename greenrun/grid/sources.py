@@ -10,15 +10,14 @@ from typing import TypeVar
 
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.errors import ProviderError, ProviderRefused
-from greenrun.providers import SOURCES, Provider, at_source
-from greenrun.providers.settings import ProviderSettings, read_key
+from greenrun.providers import Provider, at_source, find_kind
+from greenrun.providers.settings import KEY_FILE, ProviderSettings, read_key
 from greenrun.store import Reach, Store
 
 T = TypeVar("T")
 
 DAY = timedelta(days=1)
 NEVER = datetime.min.replace(tzinfo=UTC)
-KEY_FILE = "_file"  # settings that end so name a file with a secret in it
 
 
 class Role(StrEnum):
@@ -45,8 +44,9 @@ class RequestSummary:
 class SourceState:
     """A configured source. `reach` is what is known by it of the zone; `asked` is None where no daemon told.
 
-    `zones` are those that it is known to serve, empty where that depends on a file or a key. `key_problem` says why its
-    key cannot be read; the key itself is never told.
+    `zones` are those that it is known to serve, empty where that depends on a file or a key. `package` is what declares
+    its kind, and `problem` says why that cannot be used. `key_problem` says why its key cannot be read; the key itself
+    is never told.
     """
 
     name: str
@@ -57,6 +57,8 @@ class SourceState:
     zones: Mapping[str, str]
     needs_key: bool
     key_problem: str | None
+    package: str
+    problem: str | None
     reach: Reach | None = None
     asked: RequestSummary | None = None
 
@@ -154,6 +156,7 @@ def state_of(
     asked: RequestSummary | None = None,
 ) -> SourceState:  # fmt: skip
     """Return what is known of a source, from its settings alone where it was not opened."""
+    kind = find_kind(settings.kind)
     role = Role.MARGINAL if name in marginal else _role(name in forecasts, name in histories)
     return SourceState(
         name=name,
@@ -161,8 +164,10 @@ def state_of(
         role=role,
         label=settings.label,
         attribution=opened.attribution if opened else settings.attribution,
-        zones=opened.zones if opened else zones_of(settings.kind),
-        needs_key=needs_key(settings.kind),
+        zones=opened.zones if opened else kind.zones,
+        package=kind.package,
+        problem=kind.problem,
+        needs_key=kind.needs_key,
         key_problem=_key_problem(settings),
         reach=reach,
         asked=asked,
@@ -201,18 +206,6 @@ def _answer(ask: Callable[[], T]) -> tuple[T | None, str | None]:
         return ask(), None
     except ProviderError as exc:
         return None, str(exc)
-
-
-def zones_of(kind: str) -> Mapping[str, str]:
-    """Return the zones that every source of this kind serves, with their names; empty where that depends."""
-    zones = getattr(SOURCES[kind].open, "zones", None)
-    return zones if isinstance(zones, Mapping) else {}
-
-
-def needs_key(kind: str) -> bool:
-    """Whether a source of this kind cannot be asked without a key."""
-    fields = SOURCES[kind].settings.model_fields
-    return any(name.endswith(KEY_FILE) and field.is_required() for name, field in fields.items())
 
 
 def _key_problem(settings: ProviderSettings) -> str | None:

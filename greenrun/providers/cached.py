@@ -4,11 +4,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.errors import ProviderRefused
 from greenrun.providers.provider import Provider
-from greenrun.providers.web import Web
+
+if TYPE_CHECKING:
+    from greenrun.providers.web import Web
 
 EARLY = 0.9  # so much of `refresh_every` must have passed: rounds of asking do not come to the second
 REFUSED_FOR = timedelta(hours=1)
@@ -42,7 +45,7 @@ class Cached:
         return self.source.zones
 
     @property
-    def web(self) -> Web | None:
+    def web(self) -> "Web | None":
         """What the source is asked through."""
         return self.source.web
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers.payload import Instant, Number, Point, forecast_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
@@ -117,6 +117,9 @@ class CarbonAwareSdk:
         return SeriesId(
             provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting, basis=stated.basis
         )
+
+
+PROVIDER = ProviderKind(settings=CarbonAwareSdkSettings, open=CarbonAwareSdk)
 
 
 def _apart(points: Iterable[Point]) -> Iterator[Point]:

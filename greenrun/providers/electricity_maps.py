@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import KeySettings, PositiveDuration, Url, read_key
 from greenrun.providers.web import Answer, Web
 
@@ -199,6 +199,9 @@ class ElectricityMaps:
     def _id(self, zone: str) -> SeriesId:
         settings = self._settings
         return SeriesId(provider=self.name, zone=zone, accounting=settings.accounting, basis=settings.basis)
+
+
+PROVIDER = ProviderKind(settings=ElectricityMapsSettings, open=ElectricityMaps)
 
 
 def _written(at: datetime) -> str:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
@@ -73,6 +73,9 @@ class Energinet:
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.CONSUMPTION, basis=Basis.DIRECT)
+
+
+PROVIDER = ProviderKind(settings=EnerginetSettings, open=Energinet, zones=ZONES)
 
 
 def _written(at: datetime) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, StrictBool, StrictInt, model_validator
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage
 from greenrun.providers.payload import Number, Point, forecast_of, from_epoch, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
@@ -115,3 +115,6 @@ class EnergyCharts:
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.PRODUCTION, basis=Basis.LIFECYCLE)
+
+
+PROVIDER = ProviderKind(settings=EnergyChartsSettings, open=EnergyCharts, zones=ZONES)

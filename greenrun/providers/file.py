@@ -8,7 +8,7 @@ from greenrun.core.carbon.intensity import Accounting, Forecast, Kind, Series, S
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
 from greenrun.providers.csv_files.replay import Mapping, Timetable
 from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
-from greenrun.providers.provider import Anchor
+from greenrun.providers.provider import Anchor, ProviderKind
 from greenrun.providers.settings import FileSettings, ReplaySettings
 
 REREAD_EVERY = timedelta(minutes=5)
@@ -124,6 +124,9 @@ class FileProvider:
             self._issues = _lay_out(trace, self._mapping, self._settings.path)
             self._signature, self._trace = signature, trace
         return self._issues
+
+
+PROVIDER = ProviderKind(settings=FileSettings, open=FileProvider)
 
 
 def _load(settings: FileSettings) -> tuple[_Signature, Trace]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, RootModel, mode
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import (
     ExpandedPath,
     PositiveDuration,
@@ -126,6 +126,9 @@ class JsonRates:
             asked = urlsplit(url)._replace(scheme="", netloc="").geturl() or "/"
             return lambda: web.get(asked)
         return (lambda: _read(self.name, path)) if path is not None else None
+
+
+PROVIDER = ProviderKind(settings=JsonSettings, open=JsonRates)
 
 
 def _read(name: str, path: Path) -> Answer:

@@ -1,18 +1,24 @@
-"""What a source is to greenrun: both ports, and what is shown beside its numbers."""
+"""What a source of carbon intensity implements, and how a kind of such sources is declared."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.errors import ProviderRefused
-from greenrun.providers.web import Web
+from greenrun.providers.settings import KEY_FILE, ProviderSettings
+
+if TYPE_CHECKING:
+    from greenrun.providers.web import Web
 
 Anchor = Callable[[str], datetime]
 
+OWN = "greenrun"
+
 
 class Provider(Protocol):
-    """A source of forecasts and of measured values; what it has not raises ProviderRefused and says so.
+    """A source of forecasts and of measured values; asked for what it has not, it raises ProviderRefused.
 
     `label` is shown beside its numbers ("synthetic"); `attribution` is what its licence asks to be shown.
     """
@@ -28,7 +34,7 @@ class Provider(Protocol):
         """The zones it is known to serve, with their names; empty where that depends on the file or the key."""
 
     @property
-    def web(self) -> Web | None:
+    def web(self) -> "Web | None":
         """What it is asked through, where that is HTTP."""
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
@@ -36,6 +42,28 @@ class Provider(Protocol):
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Return the measured slots inside `[start, end)` that are published at `now`; raise ProviderError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderKind:
+    """A kind of provider: the model of its settings, how one is opened, and the zones that each of them serves.
+
+    `open` takes the provider's name, its settings, `anchor(key)`, which returns the instant first given for a key, and
+    how long past its slot's end a measured value is final. `package` is the installed package that declares the kind;
+    `problem` says why it cannot be used, None where it can.
+    """
+
+    settings: type[ProviderSettings]
+    open: Callable[[str, Any, Anchor, timedelta], Provider]
+    zones: Mapping[str, str] = field(default_factory=dict)
+    package: str = OWN
+    problem: str | None = None
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether it cannot be asked without a key, which stands in a file that its settings must name."""
+        fields = self.settings.model_fields
+        return any(name.endswith(KEY_FILE) and field.is_required() for name, field in fields.items())
 
 
 def refuse_other(name: str, own: str | None, zone: str, served: Collection[str] = ()) -> None:

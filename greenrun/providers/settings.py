@@ -17,6 +17,7 @@ from greenrun.paths import expand
 
 LONGEST_KEY = 4096
 SHORTEST_KEY = 8
+KEY_FILE = "_file"  # a setting that ends so names a file with a secret in it
 
 
 def _longer_than_zero(duration: timedelta) -> timedelta:

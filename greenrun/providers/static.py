@@ -13,7 +13,7 @@ from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, For
 from greenrun.core.errors import ProviderRefused
 from greenrun.core.reference.countries import COUNTRIES
 from greenrun.providers.payload import HIGHEST_G_PER_KWH
-from greenrun.providers.provider import Anchor
+from greenrun.providers.provider import Anchor, ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
 ATTRIBUTION = "Yearly mean: Ember, Yearly Electricity Data (2025), CC BY 4.0, via Our World in Data"
@@ -103,6 +103,9 @@ class Static:
         if own.g_per_kwh is not None:
             return SeriesId(provider=self.name, zone=zone, accounting=own.accounting, basis=own.basis)
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.PRODUCTION, basis=Basis.LIFECYCLE)
+
+
+PROVIDER = ProviderKind(settings=StaticSettings, open=Static)
 
 
 def packaged_zones() -> Mapping[str, str]:

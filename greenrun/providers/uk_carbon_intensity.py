@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderGarbage, ProviderRefused
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
@@ -138,6 +138,9 @@ class UkCarbonIntensity:
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.CONSUMPTION, basis=Basis.DIRECT)
+
+
+PROVIDER = ProviderKind(settings=UkCarbonIntensitySettings, open=UkCarbonIntensity, zones=ZONES)
 
 
 def _place(zone: str) -> str:

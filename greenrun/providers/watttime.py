@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.errors import ProviderRefused
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Url, WebSettings, read_key
 from greenrun.providers.web import SHOWN, Answer, Web
 
@@ -164,6 +164,9 @@ class WattTime:
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, signal=Signal.MARGINAL, basis=Basis.DIRECT)
+
+
+PROVIDER = ProviderKind(settings=WattTimeSettings, open=WattTime)
 
 
 def _written(at: datetime) -> str:

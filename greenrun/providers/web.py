@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
@@ -19,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from greenrun import __version__
+from greenrun.clock import utc_now
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers.settings import WebSettings
-from greenrun.providers.waiting import pause, retry_after_s
 
 SIZE_CAP_BYTES = 5 * 1024**2
 TRIES = 3
@@ -298,3 +299,19 @@ def _wait_s(state: RetryCallState) -> float:
 
 def _is_page(text: str) -> bool:
     return text.lstrip()[:15].lower().startswith(("<!doctype", "<html", "<head", "<?xml"))
+
+
+def pause(seconds: float, over: Future[None]) -> None:
+    """Wait, but not beyond the instant at which something is `over`."""
+    wait([over], seconds)
+
+
+def retry_after_s(said: str) -> float:
+    """Return the seconds that a Retry-After header states, as a number or as a date; 0 when it states none."""
+    if said.isascii() and said.isdigit():
+        return float(said[:9])
+    try:
+        at = parsedate_to_datetime(said)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - utc_now()).total_seconds())

@@ -56,6 +56,8 @@ def test_everybody_may_see_the_sources(past: World) -> None:
         "zones": ["GB"],
         "needs_key": False,
         "key_problem": None,
+        "package": "greenrun",
+        "problem": None,
         "forecast_at": None,
         "forecast_issued_at": None,
         "forecast_end": None,

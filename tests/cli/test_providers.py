@@ -25,6 +25,7 @@ def a_provider(**own: Any) -> dict[str, Any]:
     times |= {"measured_from": None, "measured_until": at}
     told = {name: moment and moment.isoformat() for name, moment in times.items()}
     asked = {"requests": 9, "failures": {"ProviderUnavailable": 2}, "dropped": {}, "quota_left": None}
+    base |= {"package": "greenrun", "problem": None}
     return {**base, "zones": ["GB"], "needs_key": False, "key_problem": None, **told, "asked": asked, **own}
 
 

@@ -16,7 +16,8 @@ from greenrun.config.models import flatten
 from greenrun.config.values import Address
 from greenrun.core.errors import ConfigError
 from greenrun.core.jobs.anomalies import Limits
-from greenrun.providers import SOURCES
+from greenrun.providers import find_kind
+from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.settings import FileSettings, ProviderSettings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "greenrun.toml"
@@ -213,7 +214,7 @@ def test_all_problems_are_told_at_once_by_key_path(file: Path) -> None:
     problems = told(file, text, GREENRUN_PLANER__TICK="3", GREENRUN_GRID__ZON="GB")
     assert {key: problems[key] for key in ("planner.min_savings", "provider.x.kind", "plannr", "devices.meter[0]")} == {
         "planner.min_savings": "unknown key; did you mean 'min_saving'?",
-        "provider.x.kind": f"unknown kind 'crystal_ball'; known are {', '.join(SOURCES)}",
+        "provider.x.kind": f"unknown kind 'crystal_ball'; known are {', '.join(BUILT_IN)}",
         "plannr": "unknown key; did you mean 'planner'?",
         "devices.meter[0]": "must be 'nvml', 'amd', 'emulated', 'constant' or 'none', not 'nvlm'",
     }
@@ -402,7 +403,7 @@ def test_the_example_has_every_setting_and_no_other(file: Path) -> None:
     texts = alternatives(text)
     providers = load(file, texts[0]).provider
     models = [key for key in settings_of(Config, "") if key != "provider"]
-    kinds = [f"{kind}: {key}" for kind in SOURCES for key in settings_of(SOURCES[kind].settings, "")]
+    kinds = [f"{kind}: {key}" for kind in BUILT_IN for key in settings_of(find_kind(kind).settings, "")]
     stated = {key for each in texts for key in flatten(load(file, each) and tomllib.loads(each))}
     assert {_setting(key, providers) for key in stated} == {*models, *kinds}
 

@@ -11,7 +11,8 @@ import pytest
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series
 from greenrun.core.errors import ProviderUnavailable
-from greenrun.grid.sources import Role, check, needs_key, state_of, zones_of
+from greenrun.grid.sources import Role, check, state_of
+from greenrun.providers import find_kind
 from greenrun.providers.cached import Cached
 from greenrun.providers.energinet import EnerginetSettings
 from greenrun.providers.settings import FileSettings, KeySettings
@@ -101,8 +102,9 @@ def test_a_check_tells_what_may_still_be_asked_and_how_many_values_were_none() -
 
 
 def test_zones_and_keys_are_known_of_a_kind_without_opening_it() -> None:
-    assert zones_of("energinet")["DK-DK1"] == "Western Denmark"
-    assert (zones_of("file"), needs_key("file"), needs_key("energinet")) == ({}, False, False)
+    assert find_kind("energinet").zones["DK-DK1"] == "Western Denmark"
+    assert find_kind("file").zones == {}
+    assert [find_kind(kind).needs_key for kind in ("file", "energinet", "entsoe")] == [False, False, True]
 
 
 def test_reaches_tell_of_every_series_apart(store: Store) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Kind, Signal
 from greenrun.core.errors import ConfigError, ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.providers import FileSettings, open_provider
-from greenrun.providers.settings import ProviderSettings
+from greenrun.providers import open_provider
+from greenrun.providers.settings import FileSettings, ProviderSettings
 from tests.providers.traces import BEGIN, HALF_HOUR, WALL, anchored, opened, real, replay, write, write_issued
 
 SECOND = timedelta(seconds=1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.providers import FileSettings, Provider, open_provider
-from greenrun.providers.settings import ReplaySettings
+from greenrun.providers import Provider, open_provider
+from greenrun.providers.settings import FileSettings, ReplaySettings
 
 BEGIN = datetime(2020, 6, 1, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)

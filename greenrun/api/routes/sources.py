@@ -23,6 +23,8 @@ class AskedOut(BaseModel):
 class ProviderOut(BaseModel):
     """A configured source; null where it is not known. `key_problem` says why its key cannot be read.
 
+    `package` is what declares its kind, "greenrun" or an installed package, and `problem` says why that cannot be used.
+
     `forecast_at` is when its forecast of the daemon's zone was last found to hold, `measured_at` the same of the values
     that it measured.
     """
@@ -35,6 +37,8 @@ class ProviderOut(BaseModel):
     zones: list[str]
     needs_key: bool
     key_problem: str | None
+    package: str
+    problem: str | None
     forecast_at: Instant | None = None
     forecast_issued_at: Instant | None = None
     forecast_end: Instant | None = None
@@ -63,6 +67,8 @@ def provider_view(state: SourceState) -> ProviderOut:
         zones=sorted(state.zones),
         needs_key=state.needs_key,
         key_problem=state.key_problem,
+        package=state.package,
+        problem=state.problem,
         forecast_at=reach and reach.forecast_at,
         forecast_issued_at=reach and reach.forecast_issued_at,
         forecast_end=reach and reach.forecast_end,

@@ -15,7 +15,7 @@ from greenrun.core.reference.emission_factors import Fuel, intensity_g_per_kwh
 from greenrun.providers.entsoe.areas import AREAS
 from greenrun.providers.entsoe.document import CELL, LOAD, Cells, cell_of, power_of
 from greenrun.providers.payload import Point, forecast_of, history_of
-from greenrun.providers.provider import Anchor, refuse_other
+from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import KeySettings, Url, read_key
 from greenrun.providers.web import Web
 
@@ -95,6 +95,9 @@ class Entsoe:
 
     def _id(self, zone: str) -> SeriesId:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.PRODUCTION, basis=self._basis)
+
+
+PROVIDER = ProviderKind(settings=EntsoeSettings, open=Entsoe, zones=Entsoe.zones)
 
 
 def expected(load: Cells, renewable: Mapping[str, Cells], mix: Mapping[Fuel, float], basis: Basis) -> Iterator[Point]:

@@ -4,8 +4,8 @@ import pytest
 
 from greenrun.core.reference.countries import COUNTRIES
 from greenrun.core.reference.zones import is_zone, nearest_zone
-from greenrun.grid.sources import zones_of
-from greenrun.providers import SOURCES
+from greenrun.providers import find_kind
+from greenrun.providers.kinds import BUILT_IN
 
 
 def test_every_country_is_a_zone_with_a_name_of_its_own() -> None:
@@ -14,9 +14,9 @@ def test_every_country_is_a_zone_with_a_name_of_its_own() -> None:
     assert [name for name in COUNTRIES.values() if name != name.strip() or not name.isprintable() or not name] == []
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", BUILT_IN)
 def test_the_zones_of_a_kind_are_zones_that_the_settings_accept(kind: str) -> None:
-    assert [zone for zone in zones_of(kind) if not is_zone(zone)] == []
+    assert [zone for zone in find_kind(kind).zones if not is_zone(zone)] == []
 
 
 @pytest.mark.parametrize(("said", "meant"), [("UK", "GB"), ("gb", "GB"), ("germany", "DE"), ("DK1", "DK-DK1")])

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.errors import ProviderError, ProviderGarbage
-from greenrun.providers import FileSettings, open_provider
+from greenrun.providers import open_provider
 from greenrun.providers.csv_files.trace import parse_trace
+from greenrun.providers.settings import FileSettings
 from tests.providers.traces import BEGIN, anchored, write
 
 GOOD = ["2020-06-01T00:00Z,10", "2020-06-01T00:30Z,20", "2020-06-01T01:00Z,30", "2020-06-01T01:30Z,40"]

@@ -1,0 +1,99 @@
+"""The kinds of provider: greenrun's own, and those that installed packages declare by the same kind of entry point."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from greenrun.core.errors import ConfigError
+from greenrun.providers.plugins import package_of, told, unusable, usable
+from greenrun.providers.provider import ProviderKind
+from greenrun.providers.settings import ProviderSettings
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "greenrun.providers"
+
+# Written as entry points are, and loaded as late: a daemon imports the sources that it asks, and no other. Being listed
+# here they work from a source tree too, and are found without a look at everything that is installed.
+BUILT_IN = {
+    "file": "greenrun.providers.file:PROVIDER",
+    "static": "greenrun.providers.static:PROVIDER",
+    "uk_carbon_intensity": "greenrun.providers.uk_carbon_intensity:PROVIDER",
+    "electricity_maps": "greenrun.providers.electricity_maps:PROVIDER",
+    "watttime": "greenrun.providers.watttime:PROVIDER",
+    "energinet": "greenrun.providers.energinet:PROVIDER",
+    "carbon_aware_sdk": "greenrun.providers.carbon_aware_sdk:PROVIDER",
+    "json": "greenrun.providers.json_rates:PROVIDER",
+    "energy_charts": "greenrun.providers.energy_charts:PROVIDER",
+    "entsoe": "greenrun.providers.entsoe.entsoe:PROVIDER",
+}
+
+
+def kind_names() -> list[str]:
+    """Return the names of all kinds, greenrun's own first; none of them is loaded."""
+    return [*BUILT_IN, *(name for name in _installed() if name not in BUILT_IN)]
+
+
+@cache
+def find_kind(name: str) -> ProviderKind:
+    """Return the kind of that name; raise ConfigError where there is none.
+
+    A plug-in that cannot be used is a kind all the same, with a `problem`: its providers refuse every question and say
+    so, and the others are asked as ever.
+    """
+    if name in BUILT_IN:
+        built_in: ProviderKind = resolve_name(BUILT_IN[name])
+        return built_in
+    entries = _installed().get(name)
+    if not entries:
+        raise ConfigError(f"unknown kind {name!r}; known are {', '.join(kind_names())}")
+    return _load(entries)
+
+
+def name_clashes() -> list[str]:
+    """Return a sentence for each plug-in that is ignored because greenrun has a kind of that name itself."""
+    return [
+        f"{package_of(entry)} declares a kind of provider named {name!r}, which is greenrun's own; the package's is"
+        " ignored: ask its author for another name"
+        for name, entries in _installed().items()
+        if name in BUILT_IN
+        for entry in entries
+    ]
+
+
+@cache
+def _installed() -> Mapping[str, Sequence["EntryPoint"]]:
+    """Return the entry points of installed packages by the name of the kind."""
+    from importlib.metadata import entry_points  # slow, and seldom needed
+
+    found = defaultdict(list)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, package_of(entry))):
+        found[entry.name].append(entry)
+    return dict(found)
+
+
+def _load(entries: Sequence["EntryPoint"]) -> ProviderKind:
+    first, package = entries[0], " and ".join(package_of(entry) for entry in entries)
+    if len(entries) > 1:
+        clash = f"{package} each declare a kind of provider named {first.name!r}"
+        return unusable(package, f"{clash}; uninstall all but one")
+    try:
+        loaded = first.load()
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - somebody else's module may fail in any way
+        failed = f"the kind of provider {first.name!r} of {package} cannot be imported ({told(exc)})"
+        return unusable(package, f"{failed}; update or uninstall that package")
+    problem = _wrong_form(loaded)
+    if problem:
+        return unusable(package, f"{first.value} of {package} {problem}; ask its author to correct that")
+    return replace(loaded, open=usable(loaded, package), package=package)
+
+
+def _wrong_form(loaded: object) -> str | None:
+    if not isinstance(loaded, ProviderKind):
+        return f"is a {type(loaded).__name__} and not a ProviderKind"
+    is_model = isinstance(loaded.settings, type) and issubclass(loaded.settings, ProviderSettings)
+    return None if is_model else "has settings that are not a ProviderSettings"
