@@ -86,14 +86,10 @@ def _load(entries: Sequence["EntryPoint"]) -> ProviderKind:
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - somebody else's module may fail in any way
         failed = f"the kind of provider {first.name!r} of {package} cannot be imported ({told(exc)})"
         return unusable(package, f"{failed}; update or uninstall that package")
-    problem = _wrong_form(loaded)
-    if problem:
-        return unusable(package, f"{first.value} of {package} {problem}; ask its author to correct that")
-    return replace(loaded, open=usable(loaded, package), package=package)
-
-
-def _wrong_form(loaded: object) -> str | None:
     if not isinstance(loaded, ProviderKind):
-        return f"is a {type(loaded).__name__} and not a ProviderKind"
-    is_model = isinstance(loaded.settings, type) and issubclass(loaded.settings, ProviderSettings)
-    return None if is_model else "has settings that are not a ProviderSettings"
+        problem = f"is a {type(loaded).__name__} and not a ProviderKind"
+    elif not (isinstance(loaded.settings, type) and issubclass(loaded.settings, ProviderSettings)):
+        problem = "has settings that are not a ProviderSettings"
+    else:
+        return replace(loaded, open=usable(loaded, package), package=package)
+    return unusable(package, f"{first.value} of {package} {problem}; ask its author to correct that")

@@ -9,13 +9,14 @@ import httpx
 import pytest
 
 from greenrun.core.errors import ProviderError, ProviderUnavailable
-from greenrun.providers import waiting, web
+from greenrun.providers import web
 from greenrun.providers.settings import WebSettings
 from greenrun.providers.web import Web
 from tests.providers.server import serving
 from tests.providers.source import answering, json_answer
 
 LONG = timedelta(minutes=5)
+PAUSE = web.pause  # the true one: tests have another in its place
 
 
 def asker(url: str, beside: Web | None = None) -> Web:
@@ -52,7 +53,7 @@ def test_closing_ends_the_question_under_way_and_those_that_wait_for_their_turn(
 
 
 def test_a_wait_before_another_try_ends_with_closing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "pause", lambda seconds, over: waiting.pause(LONG.total_seconds(), over))
+    monkeypatch.setattr(web, "pause", lambda seconds, over: PAUSE(LONG.total_seconds(), over))
     waits = threading.Event()
 
     def trouble(request: httpx.Request) -> httpx.Response:
