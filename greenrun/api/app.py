@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from greenrun.api import problems
 from greenrun.api.middleware import AccessLog, BodyLimit
-from greenrun.api.routes import grid, history, jobs, quality, reports, sources, status
+from greenrun.api.routes import grid, history, jobs, reports, status
 from greenrun.api.service import ApiSettings, Scheduler, Service
 from greenrun.clock import utc_now
 from greenrun.engine.ports import Store
@@ -28,7 +28,7 @@ def create_app(
     refusals: Refusals = {code: {"model": problems.ProblemOut} for code in (403, 404, 409, 413, 422, 503)}
     app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
     app.include_router(jobs.router, responses={**refusals, 507: {"model": problems.ProblemOut}})
-    for router in (grid.router, quality.router, sources.router, history.router, reports.router):
+    for router in (grid.router, history.router, reports.router):
         app.include_router(router, responses=refusals)
     app.include_router(status.readiness)
     return app

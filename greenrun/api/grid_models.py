@@ -1,22 +1,31 @@
 """The JSON that the API answers with of the grid, the devices and the books; units are in names."""
 
-from pydantic import BaseModel
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
 
-from greenrun.api.json_types import Instant, Number
+from pydantic import AliasPath, BeforeValidator, Field
+
+from greenrun.api.json_types import Answer, Instant, Number, Seconds, attributes
+from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
-from greenrun.core.energy.model import Component, Quality
+from greenrun.core.energy.ledger import Entry
+from greenrun.core.energy.model import Component, Device, Quality
+from greenrun.core.jobs.job import Run
+from greenrun.grid.forecast_quality import SeriesScores
+from greenrun.grid.sources import Role
 
 
-class SlotOut(BaseModel):
+class SlotOut(Answer):
     """The mean intensity over `[start, end)`."""
 
     start: Instant
     end: Instant
-    g_per_kwh: float
+    g_per_kwh: float = Field(validation_alias="intensity_g_per_kwh")
     kind: Kind
 
 
-class ForecastOut(BaseModel):
+class ForecastOut(Answer):
     """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
 
     `zone` is null when the settings name none. `rung` is the fallback level that this stands on, and `why`
@@ -30,14 +39,14 @@ class ForecastOut(BaseModel):
     basis: Basis | None = None
     issued_at: Instant | None = None
     fetched_at: Instant | None = None
-    step_s: Number = None
-    rung: FallbackLevel = FallbackLevel.NONE
-    age_s: Number = None
+    step_s: Seconds | None = None
+    rung: FallbackLevel
+    age_s: Seconds | None = None
     why: str | None = None
-    slots: list[SlotOut] = []
+    slots: list[SlotOut] = Field(default_factory=list)
 
 
-class DeviceOut(BaseModel):
+class DeviceOut(Answer):
     """A device of this host, and who has it: a run of this daemon, or somebody outside it.
 
     `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
@@ -56,16 +65,16 @@ class DeviceOut(BaseModel):
     idle_power_w: float | None
 
 
-class PricedOut(BaseModel):
+class PricedOut(Answer):
     """An intensity and the grams that follow from it."""
 
-    g_per_kwh: Number
+    g_per_kwh: Number = Field(validation_alias="intensity_g_per_kwh")
     emissions_g: Number
     kind: Kind | None
-    provider: str | None
+    provider: str | None = Field(None, validation_alias=AliasPath("series", "provider"))
 
 
-class EntryOut(BaseModel):
+class EntryOut(Answer):
     """A slice of energy in the books.
 
     Of a device that several runs use at once there is one for each, and one for nobody; their `share` adds up to 1.
@@ -73,8 +82,8 @@ class EntryOut(BaseModel):
     """
 
     id: int | None
-    job: int | None
-    run: int | None
+    job: int | None = Field(validation_alias="job_id")
+    run: int | None = Field(validation_alias="run_id")
     project: str | None
     device: str
     component: Component
@@ -87,3 +96,122 @@ class EntryOut(BaseModel):
     pue: float
     booked: PricedOut
     settled: PricedOut | None
+
+
+class LeadOut(Answer):
+    """How forecasts turned out between `from_h` and `to_h` hours ahead; what is null has its reason in `missing`.
+
+    `bias_g_per_kwh` is forecast minus measured; `rank_correlation` is of the hours of one forecast with one another,
+    and the mean over forecasts; `captured_ratio` is what choosing the cleanest 4 h in 24 h by them saved, of what was
+    to be saved, both against the first 4 h.
+    """
+
+    from_h: int = Field(validation_alias=AliasPath("lead_h", 0))
+    to_h: int = Field(validation_alias=AliasPath("lead_h", 1))
+    issues: int
+    hours: int
+    mean_absolute_error_g_per_kwh: Number
+    bias_g_per_kwh: Number
+    rank_correlation: Number
+    captured_ratio: Number
+    missing: dict[str, str]
+
+
+class SeriesQualityOut(Answer):
+    """How good the forecasts of one series were: by lead time, and over the day ahead."""
+
+    zone: str
+    provider: str
+    signal: Signal
+    accounting: Accounting | None
+    basis: Basis | None
+    leads: list[LeadOut]
+
+
+class ForecastQualityOut(Answer):
+    """How good forecasts were over the last eight weeks; judged hourly, `judged_at` is null before the first time."""
+
+    zone: str | None
+    judged_at: Instant | None
+    series: list[SeriesQualityOut]
+
+
+class AskedOut(Answer):
+    """What came of asking a source since the daemon's start."""
+
+    requests: int
+    failures: dict[str, int]
+    dropped: dict[str, int]
+    quota_left: int | None
+
+
+def _reach(name: str) -> Any:
+    return Field(None, validation_alias=AliasPath("reach", name))
+
+
+class ProviderOut(Answer):
+    """A configured source; null where it is not known. `key_problem` says why its key cannot be read.
+
+    `package` is what declares its kind, "greenrun" or an installed package, and `problem` says why that cannot be used.
+
+    `forecast_at` is when its forecast of the daemon's zone was last found to hold, `measured_at` the same of the values
+    that it measured.
+    """
+
+    name: str
+    kind: str
+    role: Role
+    label: str
+    attribution: str
+    zones: Annotated[list[str], BeforeValidator(sorted)]
+    needs_key: bool
+    key_problem: str | None
+    package: str
+    problem: str | None
+    forecast_at: Instant | None = _reach("forecast_at")
+    forecast_issued_at: Instant | None = _reach("forecast_issued_at")
+    forecast_end: Instant | None = _reach("forecast_end")
+    measured_from: Instant | None = _reach("measured_from")
+    measured_until: Instant | None = _reach("measured_until")
+    measured_at: Instant | None = _reach("measured_at")
+    asked: AskedOut | None = None
+
+
+def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until: datetime) -> ForecastOut:
+    """Return what is gone by at `now`, with the slots that touch `[now, until)`."""
+    told: dict[str, Any] = {"zone": zone, "rung": active.fallback_level, "why": active.why}
+    if active.forecast is not None:
+        series = active.forecast.series
+        told |= {**attributes(series.id), "step_s": series.step, "age_s": active.age(now)}
+        told |= {"issued_at": active.forecast.issued_at, "fetched_at": active.forecast.fetched_at}
+        told |= {"slots": [slot for slot in series if slot.end > now and slot.start < until]}
+    return ForecastOut.model_validate(told)
+
+
+def devices_out(
+    devices: Sequence[Device], live: Sequence[Run], elsewhere: Mapping[str, str], idle_w: Mapping[str, float]
+) -> list[DeviceOut]:
+    """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
+    holders = {device: run for run in live for device in run.devices}
+    return [
+        _device_out(
+            device, holders.get(device.id), held_elsewhere=elsewhere.get(device.id), idle_w=idle_w.get(device.id)
+        )
+        for device in devices
+    ]
+
+
+def _device_out(device: Device, holder: Run | None, *, held_elsewhere: str | None, idle_w: float | None) -> DeviceOut:
+    told: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
+    told |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w}
+    return DeviceOut.model_validate({**attributes(device), **told})
+
+
+def entry_out(entry: Entry) -> EntryOut:
+    """Return a slice of energy as it is in the books."""
+    return EntryOut.model_validate({**attributes(entry.slice), **attributes(entry)})
+
+
+def quality_out(judged: SeriesScores) -> SeriesQualityOut:
+    """Return how good the forecasts of a series were."""
+    return SeriesQualityOut.model_validate({**attributes(judged.series), "leads": list(judged.leads)})

@@ -1,12 +1,11 @@
 """The JSON that the API answers with of jobs, their runs and the plan; units are in names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from greenrun.api.json_types import Answer, Instant, Number, Seconds, answer_of
+from greenrun.api.json_types import Answer, Instant, IntervalOut, Number, Seconds, answer_of, attributes
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.anomalies import Spell
@@ -36,18 +35,6 @@ class ReasonOut(Answer):
 
     code: ReasonCode
     text: str
-
-
-class IntervalOut(Answer):
-    """A half-open interval `[start, end)`."""
-
-    start: Instant
-    end: Instant
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_pair(cls, value: Any) -> Any:
-        return {"start": value[0], "end": value[1]} if isinstance(value, tuple) else value
 
 
 class PlannedOut(Answer):
@@ -239,7 +226,7 @@ def _stored_job_out(
 def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: Sequence[RunOut] = ()) -> JobOut:
     """Return a job with where it is planned, why it is where it is (None: as stored), and its runs."""
     spec = job.spec
-    told = {**_attributes(spec), **_attributes(job)}
+    told = {**attributes(spec), **attributes(job)}
     told |= {"name": job.name, "power_source": spec.power_source, "env_names": sorted(spec.env)}
     told |= {"reason": reason or job.reason, "planned": placement, "runs": list(runs)}
     out: JobOut = JobOut.model_validate(told if spec.interruptible else told | dict.fromkeys(_OF_CHECKPOINTS))
@@ -254,8 +241,4 @@ def run_out(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunO
         "work_per_kwh": run.work * J_PER_KWH / whole_j if whole_j and run.work else None,
         "energy_per_work_j": whole_j / run.work if whole_j and run.work else None,
     }
-    return RunOut.model_validate({**_attributes(run), **_attributes(booked), **done, "anomalies": list(spells)})
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    return RunOut.model_validate({**attributes(run), **attributes(booked), **done, "anomalies": list(spells)})

@@ -5,7 +5,7 @@ The fields of a job are declared once, in the core; the two models that this mak
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from types import NoneType
@@ -48,16 +48,35 @@ def _plausible(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
+def _pair(value: Any) -> Any:
+    return {"start": value[0], "end": value[1]} if isinstance(value, tuple) else value
+
+
 Instant = Annotated[datetime, PlainSerializer(iso_text, return_type=str, when_used="json")]
 Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 StatedInstant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_plausible)]
 
 
+def attributes(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name, as they are."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
 class Answer(BaseModel):
     """What the API answers with, read from the core's own values by the names of their attributes."""
 
     model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
+
+
+class Interval(Answer):
+    """A half-open interval `[start, end)`."""
+
+    start: Instant
+    end: Instant
+
+
+IntervalOut = Annotated[Interval, BeforeValidator(_pair)]
 
 
 class Statement(BaseModel):
@@ -73,11 +92,11 @@ def statement_of(job: type, own: Mapping[Any, Any]) -> type[Statement]:
     them here.
     """
     stated = [field for field in declared(job) if not field.has(Mark.NOT_STATED)]
-    fields: dict[str, Any] = {
+    made: dict[str, Any] = {
         row.name: (_stated(row.hint, own) | None if _is_optional(row) else _stated(row.hint, own), _stated_as(row))
         for row in stated
     }
-    return create_model(f"{job.__name__}In", __base__=Statement, **fields)
+    return create_model(f"{job.__name__}In", __base__=Statement, **made)
 
 
 def _is_optional(row: Declared) -> bool:
@@ -96,14 +115,14 @@ def answer_of(job: type, own: Mapping[Any, Any]) -> type[Answer]:
     What means something for an interruptible job only may be None. `own` is as of `statement_of`.
     """
     told = [field for field in declared(job) if not field.has(Mark.NOT_TOLD)]
-    fields: dict[str, Any] = {
+    made: dict[str, Any] = {
         row.json_name: (
             _told(row.hint, own) | None if row.has(Mark.INTERRUPTIBLE_ONLY) else _told(row.hint, own),
             Field(validation_alias=row.name),
         )
         for row in told
     }
-    return create_model(f"{job.__name__}Out", __base__=Answer, **fields)
+    return create_model(f"{job.__name__}Out", __base__=Answer, **made)
 
 
 _STRICT: dict[Any, Any] = {

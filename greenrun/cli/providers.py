@@ -129,7 +129,7 @@ def list_kinds(as_json: AsJson = False) -> None:
 
 
 def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
-    from greenrun.api.routes.sources import provider_view
+    from greenrun.api.grid_models import ProviderOut
     from greenrun.config import load_config
     from greenrun.grid.sources import state_of
 
@@ -139,7 +139,7 @@ def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any
         state_of(name, row, grid.provider, grid.history_names, marginal=[grid.marginal or ""])
         for name, row in settings.provider.items()
     ]
-    return [provider_view(state).model_dump(mode="json") for state in states]
+    return [ProviderOut.model_validate(state).model_dump(mode="json") for state in states]
 
 
 def _row(row: Mapping[str, Any], now: datetime) -> list[str]:

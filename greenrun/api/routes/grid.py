@@ -1,4 +1,4 @@
-"""The routes of everything but jobs: the plan, the forecast, the devices and the books."""
+"""The routes of the plan, the forecast and its quality, the sources of carbon intensity, the devices and the books."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -6,11 +6,20 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
-from greenrun.api.grid_models import DeviceOut, EntryOut, ForecastOut
+from greenrun.api.grid_models import (
+    DeviceOut,
+    EntryOut,
+    ForecastOut,
+    ForecastQualityOut,
+    ProviderOut,
+    devices_out,
+    entry_out,
+    forecast_out,
+    quality_out,
+)
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import ApiSettings, Daemon
-from greenrun.api.views import device_views, entry_view, forecast_view
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -36,7 +45,26 @@ def get_forecast(
         raise HTTPException(404, _unknown(zone, daemon.settings))
     now = daemon.now()
     until = now + timedelta(hours=hours) if hours else _FOREVER
-    return forecast_view(zone or daemon.settings.zone, active, now, until)
+    return forecast_out(zone or daemon.settings.zone, active, now, until)
+
+
+@router.get("/forecast/quality")
+def get_forecast_quality(daemon: Daemon, caller: Caller, zone: str | None = None) -> ForecastQualityOut:
+    """Return how good the forecasts of a zone were, the series whose last forecast is the newest first."""
+    quality = daemon.scheduler.quality
+    wanted = zone or daemon.settings.zone
+    if zone is not None and zone not in quality.zones:
+        known = ", ".join(quality.zones)
+        does = f"has forecasts of {known} only" if known else "has no zone: set [grid] zone"
+        raise HTTPException(404, f"This daemon {does}, so it judges none of {zone}.")
+    rows = [quality_out(judged) for judged in quality.latest if judged.series.zone == wanted]
+    return ForecastQualityOut(zone=wanted, judged_at=quality.judged_at, series=rows)
+
+
+@router.get("/providers")
+def get_providers(daemon: Daemon, caller: Caller) -> list[ProviderOut]:
+    """List the configured sources of carbon intensity, with what is known by each of the daemon's zone."""
+    return [ProviderOut.model_validate(state) for state in daemon.scheduler.sources.states()]
 
 
 @router.get("/devices")
@@ -44,7 +72,7 @@ def get_devices(daemon: Daemon, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host and who has them."""
     scheduler = daemon.scheduler
     live, elsewhere = daemon.store.live_runs(), scheduler.held_elsewhere()
-    return device_views(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w())
+    return devices_out(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w())
 
 
 @router.get("/ledger")
@@ -55,7 +83,7 @@ def get_ledger(
     limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
 ) -> list[EntryOut]:
     """List the latest `limit` slices of energy in the books, in time order."""
-    return [entry_view(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
+    return [entry_out(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
 
 
 def _unknown(zone: str | None, settings: ApiSettings) -> str:

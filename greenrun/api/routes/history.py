@@ -1,17 +1,18 @@
 """The routes that add to what is known of the past; they belong to whom the daemon belongs to."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from greenrun.api.identity import Caller, require_operator
-from greenrun.api.json_types import Instant
+from greenrun.api.json_types import Answer, Instant, IntervalOut, Statement
 from greenrun.api.service import Daemon
-from greenrun.core.carbon.intensity import Accounting, Basis, SeriesId, Signal
+from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.units import ABSURD_G_PER_KWH
-from greenrun.grid.backfill import FetchFailure, ImportedBlock, StatedSeries
+from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 MOST_VALUES = 10_000  # of one request, so that what it writes keeps nobody else from writing for long
 FIRST_YEAR, LAST_YEAR = 1990, 2200
@@ -30,20 +31,14 @@ Value = Annotated[float, Field(ge=0, le=ABSURD_G_PER_KWH, allow_inf_nan=False)]
 Zone = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class Stating(BaseModel):
-    """A body in which every key must be known."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class PartIn(Stating):
+class PartIn(Statement):
     """The starts of slots with their values in g/kWh; with `issued_at` they are a forecast, else they were measured."""
 
     issued_at: Moment | None = None
     slots: Annotated[list[tuple[Moment, Value]], Field(min_length=1, max_length=MOST_VALUES)]
 
 
-class ImportIn(Stating):
+class ImportIn(Statement):
     """Values of the past and whose they are; what is null is taken from what is known of `provider`, and of the host.
 
     Slots are `step_s` seconds long.
@@ -64,7 +59,7 @@ class ImportIn(Stating):
         return self
 
 
-class FetchIn(Stating):
+class FetchIn(Statement):
     """Which interval to ask for, its last week at once; by default of the host's zone and of its history's sources."""
 
     start: Annotated[Moment, Field(alias="from")]
@@ -73,7 +68,7 @@ class FetchIn(Stating):
     provider: str | None = None
 
 
-class SeriesOut(BaseModel):
+class SeriesOut(Answer):
     """Where values come from; series that differ in any part are never mixed."""
 
     provider: str
@@ -83,7 +78,7 @@ class SeriesOut(BaseModel):
     basis: Basis | None
 
 
-class ImportOut(BaseModel):
+class ImportOut(Answer):
     """What became of an import: `new` of `given` values, or issued forecasts, were not known before.
 
     `is_used` says whether the daemon learns from this series now.
@@ -95,14 +90,7 @@ class ImportOut(BaseModel):
     is_used: bool
 
 
-class GapOut(BaseModel):
-    """An interval of which nothing is known by the source."""
-
-    start: Instant
-    end: Instant
-
-
-class FailureOut(BaseModel):
+class FailureOut(Answer):
     """Why a source did not answer, whether asking again is of no use, and when it may be asked, where it said so."""
 
     provider: str
@@ -111,7 +99,7 @@ class FailureOut(BaseModel):
     retry_after_s: float | None
 
 
-class FetchOut(BaseModel):
+class FetchOut(Answer):
     """What was told of `[start, end)`, the last week of the interval: `new` of `given` values were not known.
 
     To have what lies before it ask again, up to `start`. `series` is null where nobody answered.
@@ -122,7 +110,7 @@ class FetchOut(BaseModel):
     series: SeriesOut | None
     given: int
     new: int
-    holes: list[GapOut]
+    holes: list[IntervalOut]
     failures: list[FailureOut]
 
 
@@ -130,13 +118,11 @@ class FetchOut(BaseModel):
 def post_import(body: ImportIn, daemon: Daemon, caller: Caller) -> ImportOut:
     """Keep values of the past, all or none; what is known already changes nothing."""
     require_operator(caller, "add to what this daemon knows of the past")
-    stated = StatedSeries(
-        provider=body.provider, zone=body.zone, signal=body.signal, accounting=body.accounting, basis=body.basis
-    )
+    stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
     step = timedelta(seconds=body.step_s)
     parts = [ImportedBlock(rows=row.slots, step=step, issued_at=row.issued_at) for row in body.parts]
     done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
-    return ImportOut(series=_series_view(done.series), given=done.given, new=done.new, is_used=done.is_used)
+    return ImportOut.model_validate(done)
 
 
 @router.post("/fetch")
@@ -144,20 +130,4 @@ def post_fetch(body: FetchIn, daemon: Daemon, caller: Caller) -> FetchOut:
     """Ask a source for the last week of an interval, and keep it. It may take minutes and counts against its limits."""
     require_operator(caller, "have this daemon's sources asked")
     done = daemon.scheduler.backfill.fetch(body.zone, body.provider, body.start, body.end, daemon.now())
-    return FetchOut(
-        start=done.start,
-        end=done.end,
-        series=_series_view(done.series) if done.series else None,
-        given=done.given,
-        new=done.new,
-        holes=[GapOut(start=start, end=end) for start, end in done.holes],
-        failures=[_failure_view(failure) for failure in done.failures],
-    )
-
-
-def _series_view(series: SeriesId) -> SeriesOut:
-    return SeriesOut.model_validate(series, from_attributes=True)
-
-
-def _failure_view(failure: FetchFailure) -> FailureOut:
-    return FailureOut.model_validate(failure, from_attributes=True)
+    return FetchOut.model_validate(done)

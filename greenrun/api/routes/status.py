@@ -7,9 +7,8 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
-from pydantic import BaseModel
 
-from greenrun.api.json_types import Instant
+from greenrun.api.json_types import Answer, Instant, attributes
 from greenrun.api.service import Daemon, Service
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
@@ -18,7 +17,7 @@ router = APIRouter(tags=["status"])
 readiness = APIRouter(tags=["status"])
 
 
-class HealthOut(BaseModel):
+class HealthOut(Answer):
     """Whether the daemon does its work; `reasons` is empty when it does."""
 
     status: str
@@ -70,12 +69,5 @@ def _stalled(health: Health, now: datetime, limit: timedelta, has_meter: bool) -
 
 def _answer(daemon: Service, response: Response, health: Health, reasons: list[str]) -> HealthOut:
     response.status_code = 503 if reasons else 200
-    return HealthOut(
-        status="failing" if reasons else "ok",
-        reasons=reasons,
-        version=daemon.settings.version,
-        started_at=health.started_at,
-        last_tick_at=health.last_tick_at,
-        last_sample_at=health.last_sample_at,
-        forecast_fetched_at=health.forecast_fetched_at,
-    )
+    told = {**attributes(health), "status": "failing" if reasons else "ok", "reasons": reasons}
+    return HealthOut.model_validate({**told, "version": daemon.settings.version})
