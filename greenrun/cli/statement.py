@@ -1,6 +1,9 @@
-"""Turn a job as a person states it into the API's job: one table serves the command line, scripts and job files."""
+"""Turn a job as a person states it into the API's job, on the command line, in a script or in a file of jobs.
 
-from collections.abc import Callable, Mapping, Sequence
+The options are those that JobSpec declares; here is how the text of each kind is read.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain
@@ -12,10 +15,10 @@ from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.formatting import iso_text
-from greenrun.core.jobs.job import CHECKPOINT_SIGNALS, Anomaly
+from greenrun.core.jobs.declaration import Between, Declared, Mark, Option, declared
+from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
 from greenrun.paths import JOB_ENVIRONMENT
 
-_OF_INTERRUPTIBLE = ("min-run", "restart-cost", "checkpoint-signal", "checkpoint-exit-code")
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
 
 
@@ -40,13 +43,19 @@ class Value(NamedTuple):
     where: str
 
 
-class Option(NamedTuple):
-    """A job option: the API's field, how its text is read, whether it is a flag, and what its repetitions make."""
+class JobOption(NamedTuple):
+    """A job option: the API's field, how it is given, how its text is read, and what its repetitions make, if any."""
 
     field: str
+    given: Option
     read: Callable[[str, Here], Any]
-    is_flag: bool = False
     gather: Callable[[list[Any]], Any] | None = None
+    interruptible_only: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it has no value."""
+        return not self.given.form
 
     @property
     def repeats(self) -> bool:
@@ -78,7 +87,7 @@ def refused(problems: Sequence[Problem]) -> InvalidJob:
     return InvalidJob(f"nothing was submitted: {told}", problems)
 
 
-def _read(option: Option, value: Value, here: Here) -> Any:
+def _read(option: JobOption, value: Value, here: Here) -> Any:
     if option.is_flag:
         return True
     read = [option.read(text, here) for text in value.texts]
@@ -87,7 +96,7 @@ def _read(option: Option, value: Value, here: Here) -> Any:
 
 def _meaningless(given: Mapping[str, Value]) -> list[Problem]:
     told = "means something for an interruptible job only; say --interruptible too, or leave it out"
-    vain = [given[name].where for name in _OF_INTERRUPTIBLE if name in given and "interruptible" not in given]
+    vain = [given[name].where for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
     return [Problem(field=where, message=told) for where in vain]
 
 
@@ -216,38 +225,46 @@ def _variable(text: str, here: Here) -> tuple[str, str]:
     return name, here.environ[name]
 
 
-OPTIONS: dict[str, Option] = {
-    "gpus": Option("gpus", _count),
-    "gpu-model": Option("gpu_model", _text),
-    "gpu-memory": Option("gpu_memory_gib", _memory_gib),
-    "duration": Option("duration_s", _duration_s),
-    "time-limit": Option("time_limit_s", _duration_s),
-    "finish-by": Option("finish_by", _instant),
-    "max-delay": Option("max_delay_s", _duration_s),
-    "start-after": Option("start_after", _instant),
-    "now": Option("start_now", _text, is_flag=True),
-    "expire": Option("expire", _text, is_flag=True),
-    "project": Option("project", _text),
-    "name": Option("name", _text),
-    "label": Option("labels", _pair, gather=dict),
-    "priority": Option("priority", _integer),
-    "unique": Option("unique_key", _text),
-    "power": Option("power_w", _power_w),
-    "min-saving": Option("min_saving", _ratio),
-    "run-below": Option("run_below_g_per_kwh", _g_per_kwh),
-    "retries": Option("retries", _count),
-    "grace": Option("grace_s", _duration_s),
-    "interruptible": Option("interruptible", _text, is_flag=True),
-    "min-run": Option("min_run_s", _duration_s),
-    "restart-cost": Option("restart_cost_s", _duration_s),
-    "checkpoint-signal": Option("checkpoint_signal", _signal),
-    "checkpoint-exit-code": Option("checkpoint_exit_code", _count),
-    "after": Option("after", lambda text, here: parse_after(text), gather=list),
-    "array": Option("array", lambda text, here: parse_array(text)),
-    "grid": Option("grid", lambda text, here: parse_axis(text), gather=grid_of),
-    "workdir": Option("workdir", _folder),
-    "env": Option("env", _variable, gather=dict),
-    "env-file": Option("env_file", _file),
-    "log": Option("log", _path),
-    "stop-on": Option("stop_on", _anomalies, gather=lambda lists: list(dict.fromkeys(chain(*lists)))),
+def _read_of(row: Declared) -> Callable[[str, Here], Any]:
+    """Return how the text of a field is read: in its own way, else by the unit in its name, else by its type."""
+    limits = next((mark for mark in row.marks if isinstance(mark, Between)), None)
+    unit = next((read for unit, read in _BY_UNIT.items() if row.name.endswith(unit)), None)
+    if row.kind is int and limits is not None and limits.least >= 0:
+        return _count
+    return _BY_NAME.get(row.name) or unit or _BY_TYPE.get(row.kind, _text)
+
+
+_BY_NAME: dict[str, Callable[[str, Here], Any]] = {
+    "min_saving": _ratio,
+    "labels": _pair,
+    "checkpoint_signal": _signal,
+    "after": lambda text, here: parse_after(text),
+    "array": lambda text, here: parse_array(text),
+    "workdir": _folder,
+    "env": _variable,
+    "env_file": _file,
+    "log": _path,
+    "stop_on": _anomalies,
 }
+_BY_UNIT = {"_w": _power_w, "_g_per_kwh": _g_per_kwh, "_gib": _memory_gib}
+_BY_TYPE: dict[Any, Callable[[str, Here], Any]] = {timedelta: _duration_s, datetime: _instant, int: _integer}
+_GATHER: dict[str, Callable[[list[Any]], Any]] = {
+    "labels": dict,
+    "after": list,
+    "env": dict,
+    "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
+}
+_GRID = Option(help="One job per value; repeated: per combination.", form="K=V,V")
+
+
+def _options() -> Iterator[tuple[str, JobOption]]:
+    """The options that JobSpec declares, by long name, and beside that of an array that of a grid."""
+    for row in declared(JobSpec):
+        if row.option is not None:
+            only = row.has(Mark.INTERRUPTIBLE_ONLY)
+            yield row.option_name, JobOption(row.json_name, row.option, _read_of(row), _GATHER.get(row.name), only)
+        if row.name == "array":
+            yield "grid", JobOption("grid", _GRID, lambda text, here: parse_axis(text), grid_of)
+
+
+OPTIONS = dict(_options())
