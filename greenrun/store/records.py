@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from greenrun.core.jobs.declaration import declared
 from greenrun.core.jobs.job import (
     After,
     Anomaly,
@@ -21,7 +22,7 @@ from greenrun.core.jobs.job import (
 )
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 
-_DURATIONS = ("duration", "time_limit", "max_delay", "grace", "min_run", "restart_cost")  # as seconds, in columns _s
+_DURATIONS = tuple(row.name for row in declared(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
 
