@@ -14,6 +14,10 @@ def serve(ctx: typer.Context, config: Config = None) -> None:
     greenrun serve
     greenrun serve --config ./greenrun.toml
     """
+    from greenrun.config import load_config
+
+    settings = load_config(config_path(ctx, config))  # what is wrong in them is told before the daemon is loaded
+
     from greenrun.daemon import daemon
 
-    raise typer.Exit(daemon.serve(config_path(ctx, config)))
+    raise typer.Exit(daemon.serve(settings))

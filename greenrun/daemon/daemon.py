@@ -18,7 +18,7 @@ from greenrun.api.app import create_app, create_metrics_app
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
 from greenrun.api.service import Preview, Submitted
 from greenrun.clock import utc_now
-from greenrun.config import Config, load_config
+from greenrun.config import Config
 from greenrun.config.bases import open_day_ahead
 from greenrun.config.metering import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
@@ -59,9 +59,8 @@ MOST_AT_ONCE = 8  # sources that are asked at the same time
 SPREAD = 0.1  # of a source's interval: so much later it is asked at random, lest all installations ask at once
 
 
-def serve(config_path: Path | None = None) -> int:
+def serve(config: Config) -> int:
     """Run the daemon until TERM or INT, leaving jobs to run on; return the exit status. Raises GreenrunError."""
-    config = load_config(config_path)
     configure_logs(config.log.format, config.log.level)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

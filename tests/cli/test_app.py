@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import greenrun
 from greenrun.cli.app import VERBS
 from greenrun.cli.verb import load
+from greenrun.config.models import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.examples import job
 from tests.fake_api import FakeApi, problem
@@ -127,13 +129,26 @@ def test_a_folder_that_is_gone_is_told_without_a_traceback(
     assert (ran.code, ran.err.startswith("error: the system refused: ")) == (1, True)
 
 
-def test_serve_hands_the_settings_file_to_the_daemon(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given: list[Path | None] = []
-    monkeypatch.setattr("greenrun.daemon.daemon.serve", lambda path: given.append(path) or 7)
+def test_serve_hands_the_settings_of_the_file_to_the_daemon(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[timedelta] = []
+    monkeypatch.setattr("greenrun.daemon.daemon.serve", lambda config: given.append(config.planner.tick) or 7)
+    (tmp_path / "own.toml").write_text('planner.tick = "7s"\n')
     assert run("serve", "--config", str(tmp_path / "own.toml")).code == 7
     assert run("--config", "own.toml", "serve").code == 7
     assert run("serve").code == 7
-    assert given == [tmp_path / "own.toml", Path("own.toml"), None]
+    assert given == [timedelta(seconds=7), timedelta(seconds=7), PlannerSettings().tick]
+
+
+def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("nonsense = 1\n")
+    command = [sys.executable, "-c", PROBE, "serve", "--config", str(tmp_path / "bad.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, "nonsense: unknown key" in done.stderr) == (
+        "78 ['numpy', 'pydantic', 'pydantic_core']\n",
+        True,
+    )
 
 
 def test_a_shell_completes_the_commands(api: FakeApi) -> None:
