@@ -104,13 +104,17 @@ def _is_here(host: str | bytes) -> bool:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _new_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let a new store begin as a copy of one that was migrated once: migrating takes 50 ms."""
+def _quick_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let a new store begin as a copy of one that was migrated once, and let none in this process wait for the disk.
+
+    Migrating takes 50 ms and a commit several. No test takes this machine's power away; of a process that is killed,
+    the system keeps what was committed.
+    """
     if "greenrun.store" not in sys.modules:  # no test that was collected opens one
         yield
         return
-    store = importlib.import_module("greenrun.store")
-    migrate, create = store.migrate, importlib.import_module("greenrun.store.database").create
+    store, database = importlib.import_module("greenrun.store"), importlib.import_module("greenrun.store.database")
+    migrate, create = store.migrate, database.create
     template = tmp_path_factory.mktemp("template") / "greenrun.db"
     migrate(template)
     migrated = template.read_bytes()
@@ -123,6 +127,7 @@ def _new_stores_are_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "migrate", copied)
+        patch.setattr(database, "SYNCHRONOUS", "OFF")
         yield
 
 

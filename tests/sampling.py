@@ -44,9 +44,18 @@ def sampled(everything: Sequence[T], label: str, *, user: int, ci: int) -> list[
 
 def examples(count: int) -> settings:
     """Return settings for so many examples in CI: a third of them on a user's machine, four times as many in long."""
-    factor = (1 / 3, 1, 4)[EFFORT]
-    return settings(max_examples=max(2, round(count * factor)))
+    return settings(max_examples=_scaled(count))
 
 
-settings.register_profile("greenrun", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+def _scaled(count: int) -> int:
+    return max(2, round(count * (1 / 3, 1, 4)[EFFORT]))
+
+
+settings.register_profile(
+    "greenrun",
+    max_examples=_scaled(settings.default.max_examples),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
 settings.load_profile("greenrun")

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
 from greenrun.core.errors import StorageFull, StoreError
 
+SYNCHRONOUS = "FULL"  # a commit has reached the disk when it returns
 BUSY_S = 5.0  # how long a transaction waits for another one's lock
 POOL_SIZE = 8
 POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
@@ -77,7 +78,7 @@ def connect(path: Path, *, foreign_keys: bool = True) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         connection.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
 
     @event.listens_for(engine, "begin")

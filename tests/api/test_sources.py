@@ -16,6 +16,7 @@ from greenrun.store import Store
 from tests.api.any_json import VALUES
 from tests.api.fakes import ADA, NOW, ROOT, World
 from tests.grid.past import DAY, HOUR, Backfilled, Past, hours
+from tests.sampling import examples
 
 OWN = f"uid:{os.getuid()}"
 
@@ -135,7 +136,7 @@ def test_what_does_not_fit_in_a_request_is_refused(past: World) -> None:
 KEYS = st.sampled_from(["provider", "zone", "step_s", "parts", "basis", "signal", "from", "to"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(examples(60), suppress_health_check=list(HealthCheck), database=None)
 @given(sent=st.dictionaries(KEYS, VALUES, max_size=5), path=st.sampled_from(["import", "fetch"]))
 def test_any_statement_is_taken_or_refused_with_what_is_wrong(past: World, sent: dict[str, Any], path: str) -> None:
     full = {**(body() if path == "import" else week()), **sent}

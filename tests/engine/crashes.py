@@ -1,15 +1,23 @@
 """Crashes at will: a fuse that ends the process, so to say, before or after any call of any port."""
 
-import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from greenrun.store import Store
+import pytest
 
-EVERY = 1 if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else 7
+from greenrun.store import Store
+from tests.sampling import sampled
+
+CHUNKS = 4
+IN_CHUNKS = pytest.mark.parametrize("chunk", range(CHUNKS))  # so that several workers share them
+
+
+def points(calls: int, label: str, chunk: int) -> list[int]:
+    """Return at which of a day's port calls this chunk of a promise crashes: all of them with `make test-long`."""
+    return sampled(range(1, calls + 1), label, user=4 * CHUNKS, ci=20 * CHUNKS)[chunk::CHUNKS]
 
 
 class Crash(BaseException):

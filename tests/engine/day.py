@@ -1,6 +1,5 @@
 """A day of jobs under any beat of the daemon, and what its books say in the end."""
 
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ def counted(store: Store, name: str) -> float:
 
 DAY = [310.0, 150.5, 87.25, 244.0]
 END = T0 + len(DAY) * SLOT
-EXAMPLES = 25 if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else 6
 SAMPLING = timedelta(seconds=9)
 WARM = T0 + SLOT  # by then each device was seen at work and at rest, so that a gap can be split as it was
 

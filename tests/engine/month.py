@@ -1,6 +1,8 @@
-"""A month under virtual time: the real engine, books and store, on GPUs whose driver is reloaded and that get lost."""
+"""A month under virtual time: the real engine, books and store, on GPUs whose driver is reloaded and that get lost.
 
-import os
+`make test-long` lives through all of it; other runs live through some days of it, which the seed chooses.
+"""
+
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +18,14 @@ from greenrun.engine.engine import Engine
 from greenrun.meters.emulation.power_model import Charge, Counters, Span
 from greenrun.meters.history import History
 from greenrun.store import Store
+from tests.sampling import EFFORT, dice
 from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, spec
 
-IS_WHOLE = os.environ.get("GREENRUN_REQUIRE_ALL") == "1"
-DAYS, JOBS = (30, 2000) if IS_WHOLE else (3, 200)  # a user's machine need not take minutes
-END = T0 + timedelta(days=DAYS)
+MONTH_DAYS, MONTH_JOBS = 30, 2000
+ROUND_DAYS = 3  # in each so many days, every kind of mishap comes
+DAYS = (ROUND_DAYS, 2 * ROUND_DAYS, MONTH_DAYS)[EFFORT]
+FIRST_DAY = timedelta(days=ROUND_DAYS * dice("month").randrange((MONTH_DAYS - DAYS) // ROUND_DAYS + 1))
+END = T0 + timedelta(days=DAYS)  # the days that are lived through begin at T0
 GPUS, PUE = 2, 1.3
 SAMPLING = timedelta(seconds=10)  # the longest pause that is no gap
 OPTIONS = Options(gpu_power_w=WATTS.busy, due_grace=timedelta(minutes=1), pue=PUE)
@@ -113,55 +118,54 @@ class MonthMeter(WorldMeter):
         month.sampled.add(row for row in rows if not any(row.device == d and a <= row.at < b for d, a, b in month.lost))
 
 
-def intensities(days: int, seed: int = 7) -> list[float]:
-    """Half-hourly values with a daily wave and weather, in g/kWh."""
-    dice, weather, values = random.Random(seed), 0.0, []
-    for slot in range((days + 3) * 48):
-        weather = 0.98 * weather + dice.gauss(0, 12)
+def intensities(seed: int = 7) -> list[float]:
+    """Half-hourly values with a daily wave and weather, in g/kWh, for some days more than are lived through."""
+    rng, weather, values = random.Random(seed), 0.0, []
+    for slot in range((MONTH_DAYS + 3) * 48):
+        weather = 0.98 * weather + rng.gauss(0, 12)
         wave = 90 if 34 <= slot % 48 <= 42 else -60 if 20 <= slot % 48 <= 30 else 0
         values.append(max(5.0, 230 + wave + weather))
-    return values
+    first = FIRST_DAY // SLOT
+    return values[first : first + (DAYS + 3) * 48]
 
 
 def jobs(seed: int = 11) -> list[tuple[datetime, JobSpec, str]]:
-    """Return when each job is submitted, the job and its user."""
-    dice, found = random.Random(seed), []
-    for number in range(JOBS):
-        at = T0 + timedelta(seconds=dice.uniform(0, (DAYS - 0.5) * 86_400))
-        kind = dice.random()
+    """Return when each job is submitted, the job and its user; nobody submits in the last half day."""
+    rng, found = random.Random(seed), []
+    for number in range(MONTH_JOBS):
+        at = T0 + timedelta(seconds=rng.uniform(0, (MONTH_DAYS - 0.5) * 86_400)) - FIRST_DAY
+        kind = rng.random()
         one = spec(
-            dice.choice([90, 600, 1200, 2400]) + dice.randint(0, 59),
+            rng.choice([90, 600, 1200, 2400]) + rng.randint(0, 59),
             gpus=2 if kind > 0.93 else 1,
-            exit_code=1 if dice.random() < 0.05 else 0,
-            retries=int(dice.random() < 0.3),
+            exit_code=1 if rng.random() < 0.05 else 0,
+            retries=int(rng.random() < 0.3),
             name=f"train {number % 17}",
             project=f"project {number % 7}",
             start_now=kind < 0.6,
-            max_delay=None if kind < 0.6 else timedelta(hours=dice.choice([2, 8])),
+            max_delay=None if kind < 0.6 else timedelta(hours=rng.choice([2, 8])),
         )
         found.append((at, one, f"user {number % 5}"))
-    return sorted(found, key=lambda row: row[0])
+    return sorted((row for row in found if T0 <= row[0] < END - timedelta(hours=12)), key=lambda row: row[0])
 
 
 def mishaps(seed: int = 5) -> list[Mishap]:
     """Return two driver reloads, two losses and a restart or two of the daemon for every three days."""
-    dice, found = random.Random(seed), []
-    for day in range(0, DAYS, 3):
-        instants = [T0 + timedelta(days=day, minutes=dice.uniform(5, 3 * 1440 - 60)) for _ in range(6)]
+    rng, found = random.Random(seed), []
+    for day in range(0, MONTH_DAYS, ROUND_DAYS):
+        instants = [T0 - FIRST_DAY + timedelta(days=day, minutes=rng.uniform(5, 3 * 1440 - 60)) for _ in range(6)]
         found += [Mishap(kind="reload", at=at) for at in instants[:2]]
-        minutes = [timedelta(minutes=dice.uniform(0.5, 30)) for _ in range(4)]
-        found += [
-            Mishap(kind="lost", at=instants[n], lasts=minutes[n - 2], device=dice.randrange(GPUS)) for n in (2, 3)
-        ]
+        minutes = [timedelta(minutes=rng.uniform(0.5, 30)) for _ in range(4)]
+        found += [Mishap(kind="lost", at=instants[n], lasts=minutes[n - 2], device=rng.randrange(GPUS)) for n in (2, 3)]
         found += [Mishap(kind="restart", at=instants[4], lasts=minutes[2]), Mishap(kind="restart", at=instants[5])]
-    return sorted(found, key=lambda mishap: mishap.at)
+    return sorted((mishap for mishap in found if T0 <= mishap.at < END), key=lambda mishap: mishap.at)
 
 
 class Life:
     """The daemon's month: ticks when the engine asks for it, samples in between, mishaps when they come."""
 
     def __init__(self, store: Store) -> None:
-        self.month = Month(intensities(DAYS), gpus=GPUS)
+        self.month = Month(intensities(), gpus=GPUS)
         self._store = store
         self._jobs, self._mishaps = jobs(), mishaps()
         self._meter, self._engine = self._begin()

@@ -19,7 +19,7 @@ from greenrun.engine.anomalies import Watch
 from greenrun.engine.engine import Engine
 from greenrun.engine.progress import WorkDone
 from greenrun.store import Store
-from tests.engine.crashes import EVERY, Crash, Fuse, Fused, copy_of
+from tests.engine.crashes import IN_CHUNKS, Crash, Fuse, Fused, copy_of, points
 from tests.store.examples import NOW, after, close, running
 from tests.world import T0, World, new_engine, run_until, spec
 
@@ -323,22 +323,24 @@ def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after_it", [False, True], ids=["before", "after"])
+@IN_CHUNKS
 def test_a_crash_at_any_port_call_loses_neither_the_stop_nor_its_reason_and_counts_once(
-    store: Store, after_it: bool, tmp_path: Path
+    store: Store, chunk: int, after_it: bool, tmp_path: Path
 ) -> None:
     world, _, job = stuck_world(store, stop_on=(Anomaly.STUCK,))
     began = copy_of(store, tmp_path / "began.db")
-    wrong = []
-    for at in range(1, 400, EVERY):
-        file = tmp_path / f"{at}.db"
+
+    def is_right(fuse: Fuse) -> bool:
+        file = tmp_path / f"{fuse.at}.db"
         file.write_bytes(began.read_bytes())
         with Store(file) as own:
-            fuse = Fuse(at=at, after=after_it)
             live_through(copy.deepcopy(world), own, fuse)
-            wrong += [] if is_stopped_for_it(own, job) else [at]
-            if fuse.calls < at:
-                break
-    assert wrong == []
+            return is_stopped_for_it(own, job)
+
+    calm = Fuse()
+    assert is_right(calm)
+    chosen = points(calm.calls, f"stuck, after {after_it}", chunk)
+    assert [at for at in chosen if not is_right(Fuse(at=at, after=after_it))] == []
 
 
 def live_through(world: World, store: Store, fuse: Fuse) -> None:

@@ -5,14 +5,15 @@ from math import fsum
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from greenrun.core.jobs.job import JobSpec
 from tests.engine.day import BEATS, DAY, JOBS, Beat, counted, tick_through
+from tests.sampling import examples
 from tests.world import T0, World, open_store
 
 
-@settings(max_examples=3, deadline=None)
+@examples(3)
 @given(jobs=JOBS, beat=BEATS)
 def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], beat: Beat) -> None:
     """Slices, runs, counters and the devices' own meters agree to a billionth, over ticks, restarts and gaps."""

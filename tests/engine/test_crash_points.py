@@ -1,7 +1,7 @@
 """Raise before and after every port call of a scripted day, restart: same outcome, joules and grams as the calm day.
 
 Each crash point is a day of its own. It begins from a copy of the calm day at the tick in which the point lies,
-because up to there nothing differs. A user's machine tries every seventh point; CI tries them all.
+because up to there nothing differs. `make test-long` tries every point, other runs those that the seed draws.
 """
 
 import copy
@@ -17,7 +17,7 @@ import pytest
 
 from greenrun.core.jobs.job import State
 from greenrun.store import Store
-from tests.engine.crashes import EVERY, Crash, Fuse, Fused, copy_of
+from tests.engine.crashes import IN_CHUNKS, Crash, Fuse, Fused, copy_of, points
 from tests.world import SLOT, T0, World, new_engine, spec
 
 END = T0 + 3 * SLOT
@@ -136,12 +136,13 @@ def test_the_calm_day_is_what_it_was_meant_to_be(calm: tuple[list[Snapshot], Out
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@IN_CHUNKS
 def test_a_crash_at_any_port_call_changes_nothing(
-    after: bool, calm: tuple[list[Snapshot], Outcome, int, list[int]], tmp_path: Path
+    chunk: int, after: bool, calm: tuple[list[Snapshot], Outcome, int, list[int]], tmp_path: Path
 ) -> None:
     snapshots, expected, calls, jobs = calm
     wrong = {}
-    for at in range(1, calls + 1, EVERY):
+    for at in points(calls, f"day, after {after}", chunk):
         begin = max((snapshot for snapshot in snapshots if snapshot.calls < at), key=lambda snapshot: snapshot.calls)
         world = copy.deepcopy(begin.world)
         file = tmp_path / "day.db"

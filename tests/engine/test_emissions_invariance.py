@@ -1,20 +1,21 @@
 """Energy and emissions belong to the runs, not to the daemon: how often it ticks or restarts changes neither."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from greenrun.core.jobs.job import JobSpec
-from tests.engine.day import BEATS, DAY, EXAMPLES, JOBS, Beat, live, same
+from tests.engine.day import BEATS, DAY, JOBS, Beat, live, same
+from tests.sampling import examples
 from tests.world import World
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(10)
 @given(jobs=JOBS, beat=BEATS)
 def test_ticks_and_restarts_do_not_change_energy_or_emissions(jobs: list[JobSpec], beat: Beat) -> None:
     same(live(jobs, beat), live(jobs, Beat()))
 
 
-@settings(max_examples=2, deadline=None)
+@examples(2)
 @given(jobs=JOBS)
 def test_twice_the_intensity_is_twice_the_emissions(jobs: list[JobSpec]) -> None:
     once, twice = live(jobs, Beat()), live(jobs, Beat(), values=[2 * value for value in DAY])
@@ -22,7 +23,7 @@ def test_twice_the_intensity_is_twice_the_emissions(jobs: list[JobSpec]) -> None
     assert twice.energy_j == once.energy_j
 
 
-@settings(max_examples=2, deadline=None)
+@examples(2)
 @given(jobs=JOBS)
 def test_two_devices_swapped_swap_their_energy(jobs: list[JobSpec]) -> None:
     def swap(world: World) -> None:

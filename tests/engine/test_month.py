@@ -23,7 +23,7 @@ from greenrun.metrics import Health, LiveState, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.model import BY, Report
 from greenrun.store import Store
-from tests.engine.month import JOBS, PUE, Month, lived
+from tests.engine.month import PUE, Month, jobs, lived
 from tests.world import T0, WATTS
 
 Rows = Mapping[str, float]
@@ -204,9 +204,9 @@ def test_what_is_booked_is_what_the_gpus_used_but_for_what_nobody_could_know(pat
 
 def test_a_run_whose_energy_is_known_used_what_its_process_did(store: Store, month: Month) -> None:
     """Losses and restarts are bridged to the joule, since what a GPU draws at work and at rest had been seen."""
-    jobs = store.jobs()
-    assert (len(jobs), {job.state for job in jobs} - FINISHED) == (JOBS, set())
-    runs = [run for rows in store.runs([job.id for job in jobs]).values() for run in rows]
+    ended = store.jobs()
+    assert (len(ended), {job.state for job in ended} - FINISHED) == (len(jobs()), set())
+    runs = [run for rows in store.runs([job.id for job in ended]).values() for run in rows]
     assert len(runs) == len(month.launches) == len(month.processes)  # each run once
     totals = store.run_totals([run.id for run in runs])
     known = [run for run in runs if totals[run.id].quality is not Quality.UNKNOWN]

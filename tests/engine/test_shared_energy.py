@@ -10,7 +10,7 @@ from math import fsum
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.ledger import Entry
@@ -18,8 +18,9 @@ from greenrun.core.energy.model import Component, Device, Quality, Reading
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.store import Store
-from tests.engine.day import BEATS, DAY, END, EXAMPLES, STARTS, Beat, counted, day_spec, tick_through
+from tests.engine.day import BEATS, DAY, END, STARTS, Beat, counted, day_spec, tick_through
 from tests.engine.trouble import HOUR, MINUTE, POWER_W, Hardware
+from tests.sampling import examples
 from tests.world import T0, WATTS, Process, World, WorldMeter, open_store
 
 CPU_W = {"cpu-0": 90.0, "cpu-0-dram": 12.5}
@@ -101,7 +102,7 @@ def entries_of(store: Store, component: Component) -> list[Entry]:
     return [row for row in store.entries(limit=100_000) if row.slice.component is component]
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None)
+@examples(6)
 @given(jobs=JOBS, beat=BEATS)
 def test_a_runs_part_depends_on_what_it_did_and_not_on_ticks_or_restarts_of_the_daemon(
     jobs: list[JobSpec], beat: Beat
@@ -118,7 +119,7 @@ def test_a_runs_part_depends_on_what_it_did_and_not_on_ticks_or_restarts_of_the_
             assert total.settled_g is not None
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None)
+@examples(6)
 @given(jobs=JOBS, beat=BEATS)
 def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], beat: Beat) -> None:
     """Over ticks, restarts, and gaps of the sampler: whose the energy is may be lost, energy is not."""

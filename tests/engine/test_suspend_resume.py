@@ -16,7 +16,7 @@ from greenrun.core.planning.capacity import pools_of
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.engine.engine import Engine
 from greenrun.store import Store
-from tests.engine.crashes import EVERY, Crash, Fuse, Fused
+from tests.engine.crashes import IN_CHUNKS, Crash, Fuse, Fused, points
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
 
 DAY = [100, 100, 300, 300, 100, 100, 100, 100]
@@ -307,8 +307,9 @@ def _facts(world: World, store: Store, job: int) -> list[object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@IN_CHUNKS
 def test_a_crash_at_any_port_call_of_a_day_with_a_suspension_changes_nothing(
-    after: bool, tmp_path: Path, planned: Callable[[Planner], None]
+    chunk: int, after: bool, tmp_path: Path, planned: Callable[[Planner], None]
 ) -> None:
     planned(within((T0, T0 + SLOT), (T0 + 2 * SLOT, SHORT_END)))
 
@@ -322,8 +323,8 @@ def test_a_crash_at_any_port_call_of_a_day_with_a_suspension_changes_nothing(
     calm = Fuse()
     expected = day("calm.db", calm)
     assert expected[2:4] == [State.SUCCEEDED, SLOT + SAVES]
-    points = range(1, calm.calls + 1, EVERY)
-    wrong = {at: got for at in points if (got := day(f"{at}.db", Fuse(at=at, after=after))) != expected}
+    chosen = points(calm.calls, f"suspension, after {after}", chunk)
+    wrong = {at: got for at in chosen if (got := day(f"{at}.db", Fuse(at=at, after=after))) != expected}
     assert wrong == {}, expected
 
 

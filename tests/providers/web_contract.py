@@ -15,6 +15,7 @@ from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused
 from greenrun.providers import Provider, web
 from tests.providers.contract import Case, ProviderContract
 from tests.providers.source import AUTUMN, NOW, SPRING, Respond, Source, answering, json_answer, truth
+from tests.sampling import examples
 
 PAGE = "<!DOCTYPE html><html><body><h1>It works!</h1>api_key=hunter2</body></html>"
 EMPTY = ["", "null", "{}", "[]", '""', "0", '{"data":[]}', '{"data":{}}', '{"records":[]}', '{"error":"sorry"}']
@@ -180,7 +181,7 @@ class WebContract(ProviderContract):
                     ask(provider)
                 assert all(request.url.host != "elsewhere.example" for request in asked.requests)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(60), suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def test_whatever_the_bytes_a_series_or_an_error(self, source: Source, data: st.DataObject) -> None:
         """Any body, near to a true one or far from it, gives a valid series or a ProviderError.

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.model import Situation
@@ -14,6 +14,7 @@ from greenrun.simulation.compare import compare, figures
 from greenrun.simulation.play import World, play
 from greenrun.simulation.policies import Arrival, policies_of
 from greenrun.simulation.schedule import Schedule, peak_gpus
+from tests.sampling import examples
 from tests.simulation.build import HOUR, START, START_S, case, grid, hours, job
 
 DAY = [90, 80, 60, 30, 20, 30, 60, 80, 90, 95, 90, 60] * 8
@@ -75,7 +76,7 @@ arrivals = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(jobs=st.lists(arrivals, min_size=1, max_size=7), gpus=st.integers(3, 6))
 def test_gpus_are_never_over_committed_and_nobody_starts_early_or_ends_short(jobs: list[Arrival], gpus: int) -> None:
     schedule = play(case(jobs, DAY, gpus=gpus))
@@ -85,7 +86,7 @@ def test_gpus_are_never_over_committed_and_nobody_starts_early_or_ends_short(job
         assert sum(end_s - start_s for start_s, end_s in pieces) == pytest.approx(own.duration_s)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(jobs=st.lists(arrivals, min_size=1, max_size=7))
 def test_with_gpus_enough_every_limit_is_kept_and_nobody_emits_more_than_at_once(jobs: list[Arrival]) -> None:
     found = compare(case(jobs, DAY, gpus=None), policies_of(["greenrun", "start-at-once"], []))
@@ -104,7 +105,7 @@ def starts_before(schedule: Schedule, at_s: float, count: int) -> list[tuple[int
     return [(row, pieces[0][0]) for row, pieces in rows if pieces and pieces[0][0] < at_s]
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(jobs=st.lists(arrivals, min_size=2, max_size=7), late=st.integers(4, 36))
 def test_jobs_that_come_later_change_no_start_before_them(jobs: list[Arrival], late: int) -> None:
     at_s = START_S + late / 4 * HOUR

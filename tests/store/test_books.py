@@ -16,6 +16,7 @@ from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store import Store
+from tests.sampling import examples
 from tests.store.examples import NOW, after, close, entry, priced, running
 
 MEASURED = Kind.MEASURED
@@ -268,7 +269,7 @@ PIECES = st.tuples(
 )
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.generate, Phase.shrink])
+@settings(examples(20), phases=[Phase.generate, Phase.shrink])
 @given(st.lists(PIECES, max_size=12), st.integers(1, 5))
 def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], batch: int) -> None:  # type: ignore[type-arg]
     with TemporaryDirectory() as folder, Store(Path(folder) / "greenrun.db") as store:

@@ -10,6 +10,7 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreError
 from greenrun.store import Store
+from tests.sampling import examples
 from tests.store.examples import after, close, entry, running
 
 QUALITIES = st.sampled_from([Quality.MEASURED, Quality.BRIDGED])
@@ -21,7 +22,7 @@ BATCHES = st.lists(
 
 
 @given(batches=BATCHES)
-@settings(max_examples=25, deadline=None, phases=[Phase.generate, Phase.shrink])
+@settings(examples(25), phases=[Phase.generate, Phase.shrink])
 def test_adding_up_gives_what_reading_all_gives(tmp_path_factory: pytest.TempPathFactory, batches: list[list]) -> None:  # type: ignore[type-arg]
     with Store(tmp_path_factory.mktemp("store") / "greenrun.db") as store:
         runs, at_s = [running(store, "GPU-0"), running(store, "GPU-1")], 2

@@ -7,7 +7,7 @@ from math import fsum
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.accounting.tariff import (
@@ -20,6 +20,7 @@ from greenrun.core.accounting.tariff import (
     parse_clock,
     parse_days,
 )
+from tests.sampling import examples
 
 BERLIN = ZoneInfo("Europe/Berlin")
 ZONES = [UTC, BERLIN, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("America/St_Johns"), ZoneInfo("Asia/Kathmandu")]
@@ -53,7 +54,7 @@ def claims(told: Sequence[Rule], minute: int) -> list[float]:
     return [row.price_per_kwh for row in told for start, end in row.spans() if start <= minute < end]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(rules())
 def test_every_minute_of_the_week_has_exactly_one_price(told: list[Rule]) -> None:
     tariff = Tariff.of(told, REST)
@@ -63,7 +64,7 @@ def test_every_minute_of_the_week_has_exactly_one_price(told: list[Rule]) -> Non
         assert [tariff.at(MONDAY + minute * MINUTE)] == (claims(told, minute) or [REST])
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(rules(), st.randoms())
 def test_the_order_of_rules_does_not_matter(told: list[Rule], dice: object) -> None:
     other = list(told)
@@ -88,7 +89,7 @@ def test_a_mean_is_that_of_its_parts_wherever_it_is_cut(
         assert mean == pytest.approx(fsum(part / (end - start) * (each or 0.0) for part, each in halves), abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(rules(), st.sampled_from(ZONES), st.sampled_from([SPRING, AUTUMN, datetime(2026, 4, 4, tzinfo=UTC)]))
 def test_steps_say_what_each_minute_costs_on_days_when_the_clock_is_changed(
     told: list[Rule], zone: ZoneInfo, day: datetime

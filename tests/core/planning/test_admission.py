@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
@@ -12,6 +12,7 @@ from greenrun.core.planning.admission import admit, admit_each
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import suggested
+from tests.sampling import examples
 
 CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
 
@@ -80,7 +81,7 @@ def test_a_max_delay_that_cannot_be_kept_is_accepted_and_the_job_starts_as_soon_
 accepted = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=4)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(accepted, st.integers(1, 4), st.integers(1, 8))
 def test_the_suggested_change_is_always_accepted(queue: list[tuple[int, int]], slots: int, limit: int) -> None:
     jobs = []
@@ -113,7 +114,7 @@ def test_a_job_without_gpus_is_refused_where_no_cpu_slot_is_configured() -> None
         admit_one(situation(cpu_slots=0), job(1, gpus=0))
 
 
-@settings(deadline=None, max_examples=20)
+@examples(20)
 @given(size=st.integers(1, 5), gpus=st.integers(1, 3))
 def test_an_array_that_is_refused_is_accepted_whole_with_the_finish_by_that_was_suggested(size: int, gpus: int) -> None:
     asked = situation(gpus=gpus)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.candidates import Candidates, Demands
 from tests.core.build import T0, grid
 from tests.core.situations import holed
+from tests.sampling import examples
 
 T0_S, SLOT_S, SLOTS = T0.timestamp(), 1800.0, 8
 KNOTS_S = T0_S + SLOT_S * np.arange(SLOTS + 1)
@@ -32,7 +33,7 @@ def demands(wanted: list[tuple[int, int, int, int]]) -> Demands:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values, st.lists(rows, min_size=1, max_size=4), prices_of)
 def test_no_start_on_any_minute_is_cheaper_than_the_cheapest_candidate(
     values: list[float], wanted: list[tuple[int, int, int, int]], prices: list[list[float]]
@@ -48,7 +49,7 @@ def test_no_start_on_any_minute_is_cheaper_than_the_cheapest_candidate(
         assert made.row[chosen[nth]] == nth
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values, st.lists(rows, min_size=1, max_size=4), prices_of)
 def test_usage_is_the_time_that_the_chosen_take_in_each_cell(
     values: list[float], wanted: list[tuple[int, int, int, int]], prices: list[list[float]]

@@ -3,10 +3,11 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.capacity import Timeline
+from tests.sampling import examples
 
 UNITS, END = 3, 40
 rows = st.tuples(st.integers(0, 20), st.integers(1, 12), st.integers(1, UNITS))
@@ -26,7 +27,7 @@ def _free(taken: np.ndarray, start: int, length: int, units: int) -> bool:
     return bool(taken[start : start + length].max() + units <= UNITS)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(rows, max_size=8), st.integers(1, 8), st.integers(1, UNITS))
 def test_a_job_fits_where_every_second_has_room(wanted: list[tuple[int, int, int]], length: int, units: int) -> None:
     line, taken = _made(wanted)
@@ -37,7 +38,7 @@ def test_a_job_fits_where_every_second_has_room(wanted: list[tuple[int, int, int
     assert line.first_fit(0.0, length, units) in [*np.flatnonzero(expected), END - length]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(rows, max_size=8), st.integers(1, UNITS))
 def test_blocked_intervals_are_those_with_too_few_free(wanted: list[tuple[int, int, int]], units: int) -> None:
     line, taken = _made(wanted)
@@ -49,7 +50,7 @@ def test_blocked_intervals_are_those_with_too_few_free(wanted: list[tuple[int, i
     assert (begins[1:] > ends[:-1]).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(rows, max_size=8), st.sets(st.integers(0, END), min_size=2))
 def test_means_between_knots_are_those_of_the_seconds(wanted: list[tuple[int, int, int]], cuts: set[int]) -> None:
     line, taken = _made(wanted)
@@ -58,7 +59,7 @@ def test_means_between_knots_are_those_of_the_seconds(wanted: list[tuple[int, in
     assert np.allclose(line.means(np.array(knots, dtype=float)), expected)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(rows, min_size=1, max_size=8))
 def test_what_is_given_back_was_never_taken_and_a_copy_goes_its_own_way(wanted: list[tuple[int, int, int]]) -> None:
     line, taken = _made(wanted)

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.lagrangian import Prices, find_prices
 from tests.core.build import T0, grid
 from tests.core.exhaustive import Small, best_g
+from tests.sampling import examples
 
 SLOTS, STEPS, WATTS = 8, 24, 1000.0
 KNOTS_S = T0.timestamp() + 1800.0 * np.arange(SLOTS + 1)
@@ -31,7 +32,7 @@ def prices_for(
     return find_prices(made, free, np.zeros_like(free), iterations=iterations, upper_g=upper_g, gap=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(values, st.lists(rows, min_size=1, max_size=4), st.integers(2, 3))
 def test_the_bound_is_never_above_the_best_plan(
     values: list[float], wanted: list[tuple[int, int, int]], gpus: int

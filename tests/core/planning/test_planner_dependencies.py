@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
@@ -19,6 +19,7 @@ from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import quickly, situation, suggested
 from tests.core.sound import CLOCK, check
+from tests.sampling import examples
 
 CLEAN_LATE = [400.0, 300, 300, 300, 200, 200, 100, 100, 50, 50, 50, 50]
 
@@ -90,7 +91,7 @@ def test_limits_that_are_met_when_all_starts_as_soon_as_it_can_are_met(asked: Si
 lengths = st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=2, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(lengths, st.integers(0, 4))
 def test_a_chain_meets_the_finish_by_of_its_last_job(chain: list[tuple[int, bool]], spare: int) -> None:
     end = T0 + (sum(slots for slots, _ in chain) + spare) * SLOT

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.capacity import Timeline
@@ -13,6 +13,7 @@ from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption import Shape, cells_of, cheapest_cells, mean_use, step_for
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
+from tests.sampling import examples
 
 T0_S, SLOT_S, CELL = T0.timestamp(), SLOT.total_seconds(), timedelta(seconds=30)
 STEPS = 60  # half minutes in a slot
@@ -20,7 +21,7 @@ CENTURY_S = 100 * 365 * 86_400.0
 values = st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=8, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values, st.integers(10, 240), st.integers(0, 60), st.integers(0, 40), st.integers(0, 240),
     st.integers(0, STEPS - 1), st.booleans(),
@@ -82,7 +83,7 @@ def test_only_cells_that_are_free_all_along_are_run_in() -> None:
     assert not line.is_free(T0_S, T0_S + SLOT_S, 1)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=4))
 def test_mean_use_counts_the_seconds_of_each_interval(spans: list[tuple[int, int]]) -> None:
     knots = np.arange(0.0, 31.0, 5.0)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.costing import cheapest_suspended
@@ -13,13 +13,14 @@ from greenrun.core.planning.preemption_bound import least_suspended_g
 from greenrun.core.planning.problem import problem_of
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
+from tests.sampling import examples
 
 APART = {"interruptible": True, "min_run": timedelta(0), "restart_cost": timedelta(0)}
 values = st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=8, max_size=8)
 prices = st.lists(st.integers(0, 5).map(lambda v: v / 100), min_size=8, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(values, prices, st.integers(1, 8 * 30), st.integers(0, 8 * 30), st.integers(0, 29))
 def test_free_restarts_leave_the_sum_of_the_cheapest_minutes(
     values: list[float], paid: list[float], work: int, slack: int, off: int
@@ -49,7 +50,7 @@ def test_time_of_which_nothing_is_known_is_not_run_in() -> None:
     assert least_suspended_g(problem, unpriced) == pytest.approx((100 + 200) / 2)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(values, st.lists(st.tuples(st.integers(1, 4), st.integers(0, 8)), min_size=1, max_size=4))
 def test_with_gpus_for_all_and_free_restarts_the_plan_is_at_its_bound(
     values: list[float], asked: list[tuple[int, int]]

@@ -5,10 +5,11 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.preemption import Cells, Shape, cheapest_cells
+from tests.sampling import examples
 
 costs_of = st.lists(st.integers(0, 9).map(float) | st.just(inf), min_size=1, max_size=10)
 shapes = st.builds(
@@ -58,7 +59,7 @@ def _brute(costs: list[float], shape: Shape) -> float | None:
     return min((cost for cost in found if cost < inf), default=None)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(costs_of, shapes | going)
 def test_no_set_of_cells_that_is_allowed_costs_less(costs: list[float], shape: Shape) -> None:
     found, best = cheapest_cells(np.array(costs), shape), _brute(costs, shape)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Series
@@ -15,6 +15,7 @@ from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import situation
+from tests.sampling import examples
 
 VALUES = [300.0, 200.0, 100.0, 400.0, 150.0, 250.0, 120.0, 350.0]
 LATER = T0 + SLOT
@@ -91,7 +92,7 @@ def test_without_an_outlook_a_new_one_is_news() -> None:
     assert needs_replanning(replace(first, forecast=none), made, _seen(VALUES, jobs))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=12, max_size=12),
     st.lists(st.tuples(st.integers(1, 4), st.integers(0, 8), st.booleans()), min_size=1, max_size=4),

@@ -9,13 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, cgroup_seconds, shares
 from greenrun.meters.cpu.process_tree import LOOK_AT_ALL_EVERY, Stat, Trees, Used
 from greenrun.meters.emulation.run_folders import Process
 from greenrun.meters.host import boot_id
+from tests.sampling import examples
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -277,7 +278,7 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(acts=ACTS)
 def test_every_tick_of_a_tree_is_counted_once_whatever_comes_and_goes(acts: list[tuple[str, int, int]]) -> None:
     with TemporaryDirectory() as folder:

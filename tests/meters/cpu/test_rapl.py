@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Component, Mark, Quality, Reading, Slice
@@ -19,6 +19,7 @@ from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes
 from greenrun.meters.cpu.rapl import HIGHEST_W, LAG_S, LEAST_RANGE_J, RaplBackend, following
 from greenrun.meters.sampler.process import PERIOD_S
 from tests.meters.cpu.powercap import RANGE_J, FakeZone, two_sockets, zone
+from tests.sampling import examples
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -274,7 +275,7 @@ def test_a_coarse_counter_may_step_by_what_it_stood_still_for_and_none_is_follow
     assert following(before, 5 * HIGHEST_W, 0.0, -1.0, RANGE_J, still_s=9.0) is None
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     start_j=st.floats(0, RANGE_J),
     steps=st.lists(st.tuples(st.floats(0.1, 20.0), POWERS, st.booleans()), min_size=1, max_size=12),

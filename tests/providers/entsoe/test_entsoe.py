@@ -38,6 +38,7 @@ from tests.providers.entsoe.platform import (
 )
 from tests.providers.source import NOW, Respond, Source, answering, json_answer
 from tests.providers.web_contract import WebContract
+from tests.sampling import examples
 
 
 class TestEntsoe(WebContract):
@@ -48,7 +49,7 @@ class TestEntsoe(WebContract):
         """The platform."""
         return entsoe(tmp_path)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(examples(60), suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def test_whatever_the_bytes_a_series_or_an_error(self, source: Source, data: st.DataObject) -> None:
         """Any body, near to a true one or far from it, to any of the questions."""
