@@ -6,20 +6,24 @@ VENV = .venv
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal --durations 25
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test check bench format clean $(VENV)
+.PHONY: help demo test test-long check bench format clean $(VENV)
 .DELETE_ON_ERROR:
 
 help:  ## Show these lines
-	@awk -F ':.*  ## ' '/^[a-z.]+:.*  ## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z.-]+:.*  ## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP)  ## Watch a compressed day on an emulated machine, in about a minute
 	@$(BIN)/greenrun demo
 
 test: $(STAMP)  ## Pass every test that this machine can run; the others are skipped with the reason
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(PYTEST)
+
+test-long: $(STAMP)  ## Try everything that the tests otherwise try a part of: all crash points, the whole month; an hour or more
+	@GREENRUN_TEST_LONG=1 $(PYTEST)
 
 check: $(STAMP)  ## Check format, lint, types and layers
 	@$(BIN)/ruff format --check .
