@@ -54,7 +54,10 @@ Made = TypeVar("Made", bound=ReportModel)
 
 def combined(model: type[Made], *parts: ReportModel, **own: object) -> Made:
     """Return a model whose fields are those of its parts, and its own."""
-    return model(**{name: value for part in parts for name, value in part}, **own)
+    fields = dict(own)
+    for part in parts:
+        fields |= vars(part)
+    return model(**fields)
 
 
 # the figures of a row, by subject

@@ -1,5 +1,7 @@
 """What a report's JSON has is published as JSON Schema: every report is of it, and nothing invented or left out is."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -97,3 +99,10 @@ def test_a_figure_is_a_finite_number_or_null(report: Report, value: Any) -> None
 def test_what_was_written_is_read_as_it_was(report: Report) -> None:
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert Report.model_validate(report.document()) == report
+
+
+def test_what_draws_pages_is_loaded_when_a_page_is_written_and_not_before() -> None:
+    """A daemon that makes reports needs neither until it writes a month."""
+    code = "import sys, greenrun.reports.monthly; print(sys.modules.keys() & {'jinja2', 'plotly'})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.strip() == "set()"
