@@ -58,7 +58,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         zone=config.grid.zone,
         also=tuple(zone for zone in config.grid.also if zone != config.grid.zone),
         marginal_zone=config.provider[config.grid.marginal].zone if config.grid.marginal else None,
-        ageing=_ageing(config, forecasts),
+        staleness=_staleness(config, forecasts),
         tick=planner.tick,
         horizon=planner.horizon,
         climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
@@ -121,7 +121,7 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None) or None
 
 
-def _ageing(config: Config, forecasts: Sequence[Provider]) -> StalenessRules:
+def _staleness(config: Config, forecasts: Sequence[Provider]) -> StalenessRules:
     """A replayed trace never ages; what a file says that does not tell when it was issued, somebody answers for."""
     files = frozenset(provider.name for provider in forecasts if provider.web is None)
     return StalenessRules(stale_after=None if _is_replayed(forecasts) else config.grid.stale_after, statements=files)

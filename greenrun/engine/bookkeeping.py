@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.external import added
 from greenrun.core.energy.ledger import Entry, Stage
 from greenrun.core.energy.model import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import cut
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import Observed as Observed
-from greenrun.core.jobs.occupancy import exclusive, holder, holds_of, known_through, shared_through, users_of
+from greenrun.core.jobs.occupancy import Observed, exclusive, holder, holds_of, known_through, shared_through, users_of
 from greenrun.engine.baselines import BaselineComparison
+from greenrun.engine.intensities import CarbonIntensities
 from greenrun.engine.ports import Meter, Store
-from greenrun.engine.settlement import Settlement, price_first
+from greenrun.engine.settlement import Settlement, intensities_over, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
 
@@ -26,7 +25,6 @@ OUTAGE_GRID = timedelta(hours=1)  # ... and on this one across a long outage, wh
 LONG_OUTAGE = timedelta(hours=2)
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
 LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
-KNOWN_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept for energy that is not booked yet
 
 
 class Bookkeeping:
@@ -36,34 +34,18 @@ class Bookkeeping:
     and `idle_w` what each device drew, in watts, when nobody held it last.
     """
 
-    def __init__(self, store: Store, meter: Meter, *, pue: float = 1.0, is_marginal: bool = False) -> None:
+    def __init__(self, store: Store, meter: Meter, intensities: CarbonIntensities, *, pue: float = 1.0) -> None:
         self._store = store
         self._meter = meter
+        self._intensities = intensities
         self._pue = pue
-        self._known: dict[SeriesId, Series] = {}  # by source, the one learned last at the end
-        self._settling = Settlement(store, Stage.SETTLED)
-        self._marginal = Settlement(store, Stage.MARGINAL) if is_marginal else None
-        self._comparing = BaselineComparison(store)
+        self._settlement = Settlement(store, intensities.measured)
+        self._marginal = Settlement(store, intensities.marginal)
+        self._baselines = BaselineComparison(store)
         self._told: set[str] = set()
         self.failures: Counter[str] = Counter()
         self.latest: Sequence[Slice] = ()
         self.idle_w: Mapping[str, float] = {}
-
-    def learn(self, forecast: Forecast) -> None:
-        """Take in a forecast: from its first slot on it is the best that is known; earlier slots stay as they were."""
-        series = forecast.series
-        known = self._known.pop(series.id, None)
-        self._known[series.id] = known.followed_by(series) if known else series
-        self._forget(forecast.fetched_at - KNOWN_FOR)
-
-    def learn_measured(self, series_id: SeriesId) -> None:
-        """Name the series of measured values; it comes before any forecast, and before those named earlier."""
-        self._settling.learn(series_id)
-
-    def learn_marginal(self, series_id: SeriesId) -> None:
-        """Name the series of marginal values, by which each slice is priced beside the average."""
-        if self._marginal is not None:
-            self._marginal.learn(series_id)
 
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book every device's energy up to the last instant at which it is known whose it was."""
@@ -89,21 +71,19 @@ class Bookkeeping:
             pieces += slices
             moved += [new] if new is not None and new != mark else []
         if moved:
-            waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if self._marginal else [])]
+            is_marginal = self._intensities.marginal.settle_after is not None
+            waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if is_marginal else [])]
             self._store.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
             self.latest = pieces
-        self._forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
+        self._intensities.forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
-    def settle(self, settle_after: timedelta | None, now: datetime, marginal_after: timedelta | None = None) -> None:
-        """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted.
-
-        Each is final so long after its time; None where there is no source of such values.
-        """
+    def settle(self, now: datetime) -> None:
+        """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted."""
+        settled = self._settlement.settle(now)
+        settle_after = self._intensities.measured.settle_after
         if settle_after is not None:
-            settled = self._settling.settle(settle_after, now)
-            self._comparing.compare(settle_after, now, is_news=settled > 0)
-        if marginal_after is not None and self._marginal is not None:
-            self._marginal.settle(marginal_after, now)
+            self._baselines.compare(settle_after, now, is_news=settled > 0)
+        self._marginal.settle(now)
 
     def _account_beside(
         self, marks: Mapping[str, Mark], readings: dict[str, list[Reading]], devices: Sequence[str]
@@ -159,18 +139,13 @@ class Bookkeeping:
         step = OUTAGE_GRID if end - start > LONG_OUTAGE else GRID
         first = datetime.fromtimestamp((start.timestamp() // step.total_seconds() + 1) * step.total_seconds(), UTC)
         count = max(0, -((first - end) // step))
-        slots = [edge for series in self._known.values() for edge in series.edges(start, end + GRID)]
+        slots = [edge for series in self._intensities.forecasts() for edge in series.edges(start, end + GRID)]
         return sorted({*(first + index * step for index in range(count)), *slots})
 
     def _priced(self, pieces: Sequence[Slice]) -> list[Entry]:
         """Price with the measured intensity where it is known already, else with the forecast of that time."""
-        known = [*self._settling.measured_over(pieces), *reversed(self._known.values())]
+        known = [*intensities_over(pieces, self._intensities.measured), *self._intensities.forecasts()]
         return [Entry(slice=piece, pue=self._pue, booked=price_first(piece, known, self._pue)) for piece in pieces]
-
-    def _forget(self, before: datetime) -> None:
-        """Drop the slots that ended by then, which nothing is priced with any more."""
-        kept = {source: series.between(before, series.end or before) for source, series in self._known.items()}
-        self._known = {source: series for source, series in kept.items() if len(series)}
 
 
 class _Owners:

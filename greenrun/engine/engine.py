@@ -19,6 +19,7 @@ from greenrun.core.histogram import PLAN_DURATION, Seen
 from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import LIVE, Job, JobSpec, Run, State
+from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.planning.admission import admit_each
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import decide, expected_end, suspensions
@@ -27,12 +28,12 @@ from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placemen
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
 from greenrun.engine.anomalies import Watch
-from greenrun.engine.bookkeeping import Bookkeeping, Observed
+from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
 from greenrun.engine.queue import awaited, clear_queue
 from greenrun.engine.runs import Supervision
-from greenrun.engine.zone import GridZone, ZoneUpdate
+from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 
 log = structlog.get_logger("greenrun.engine.engine")
 
@@ -52,7 +53,7 @@ class EngineSettings:
     zone: str | None = None
     also: tuple[str, ...] = ()
     marginal_zone: str | None = None
-    ageing: StalenessRules = field(default_factory=StalenessRules)
+    staleness: StalenessRules = field(default_factory=StalenessRules)
     tick: timedelta = timedelta(seconds=5)
     horizon: timedelta = timedelta(hours=48)
     climatology_days: int = 0
@@ -81,11 +82,16 @@ class Engine:
         self.settings = settings or EngineSettings()
         self._store = store
         self._meter = meter
-        self._books = Bookkeeping(store, meter, pue=self.settings.options.pue, is_marginal=bool(marginal))
         self.requests = RequestCounts()
-        known = (forecasts, histories, self.settings.climatology_days, self.settings.ageing, self.requests)
-        self.zone = GridZone(store, self._books, self.settings.zone, *known, marginal, self.settings.marginal_zone)
-        self.zones = (self.zone, *(GridZone(store, None, zone, *known) for zone in self.settings.also))
+        home = ZoneSettings(climatology_days=self.settings.climatology_days, staleness=self.settings.staleness)
+        watched = replace(home, is_home=False)
+        self.zone = GridZone(
+            store, self.settings.zone, forecasts, histories, home, self.requests,
+            marginal=marginal, marginal_zone=self.settings.marginal_zone,
+        )  # fmt: skip
+        others = (GridZone(store, name, forecasts, histories, watched, self.requests) for name in self.settings.also)
+        self.zones = (self.zone, *others)
+        self._books = Bookkeeping(store, meter, self.zone.intensities, pue=self.settings.options.pue)
         self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
         self.watch = Watch(store, self._books, self.settings.anomalies)
         self._remembered = False
@@ -100,7 +106,7 @@ class Engine:
 
     @property
     def forecast(self) -> Forecast | None:
-        """The forecast that is gone by in this host's zone."""
+        """The active forecast of this host's zone."""
         return self.zone.forecast
 
     def tick(self, now: datetime) -> datetime:
@@ -186,7 +192,7 @@ class Engine:
         except MeterError as exc:
             self.meter_failures["read"] += 1
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
-        self._books.settle(self.zone.settle_after, now, self.zone.marginal.settle_after)
+        self._books.settle(now)
 
     def _situation(self, now: datetime) -> Situation:
         """Everything the plan depends on, as it is now."""

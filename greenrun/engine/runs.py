@@ -9,10 +9,10 @@ import structlog
 from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
-from greenrun.engine.bookkeeping import Observed
 from greenrun.engine.ports import Executor, Store
 
 log = structlog.get_logger("greenrun.engine.runs")

@@ -1,61 +1,92 @@
-"""Price slices once more when what was measured is final: with the average, and where there is a source, marginally."""
+"""Price slices once more when intensities are final: by the measured average, and marginally where that is reported."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from greenrun.core.carbon.intensity import Series, SeriesId
+from greenrun.core.carbon.intensity import Series
 from greenrun.core.energy.ledger import UNPRICED, Priced, Stage, price
 from greenrun.core.energy.model import Slice
+from greenrun.engine.intensities import ReportedIntensities
 from greenrun.engine.ports import Store
 
 AGAIN_AFTER = timedelta(minutes=1)
 SETTLE_AT_ONCE = 5000
+LOOK_BACK = timedelta(days=14)  # how far back intensities are asked for on behalf of energy that is not settled yet
+LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confirmed or holes filled
 
 
 class Settlement:
-    """One of the prices that slices wait for, each at its own pace."""
+    """Books one of the prices that slices wait for, at its own pace."""
+
+    def __init__(self, store: Store, intensities: ReportedIntensities) -> None:
+        self._store = store
+        self._intensities = intensities
+        self._passed_over: datetime | None = None
+        self._in_vain_at: datetime | None = None
+        self._in_vain_after = 0  # so many reports
+
+    def settle(self, now: datetime) -> int:
+        """Book the price, once, of slices whose intensity is final by now; return how many.
+
+        Where none of those that are due has one, they are read again only after a while or a report: there may be days
+        of them.
+        """
+        settle_after = self._intensities.settle_after
+        if settle_after is None or self._is_in_vain(now):
+            return 0
+        stage = self._intensities.stage
+        rows = self._store.unsettled(now - settle_after, after=self._passed_over, limit=SETTLE_AT_ONCE, stage=stage)
+        if not rows:
+            self._passed_over = None
+            return 0
+        known = intensities_over([piece for _, piece, _ in rows], self._intensities, final_after=settle_after)
+        prices = {slice_id: price_first(piece, known, pue) for slice_id, piece, pue in rows}
+        new = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
+        if new:
+            self._store.settle(new, now=now, stage=stage)
+        self._in_vain_at = now if not new and len(rows) < SETTLE_AT_ONCE else None
+        self._in_vain_after = self._intensities.reports
+        # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
+        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE else None
+        return len(new)
+
+    def _is_in_vain(self, now: datetime) -> bool:
+        if self._in_vain_at is None or self._intensities.reports > self._in_vain_after:
+            return False
+        return self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER
+
+
+class LookBack:
+    """From time to time, the question for intensities begins where the oldest energy does that waits for this stage."""
 
     def __init__(self, store: Store, stage: Stage) -> None:
         self._store = store
         self._stage = stage
-        self._measured: list[SeriesId] = []  # by source, the one learned last at the end
-        self._passed_over: datetime | None = None
-        self._in_vain_at: datetime | None = None
+        self._last: datetime | None = None
 
-    def learn(self, series_id: SeriesId) -> None:
-        """Name a series of measured values; it comes before those named earlier."""
-        self._measured = [*(known for known in self._measured if known != series_id), series_id]
-        self._in_vain_at = None
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time to look back; at once where the clock was set back."""
+        return self._last is None or not self._last <= now < self._last + LOOK_BACK_EVERY
 
-    def settle(self, settle_after: timedelta, now: datetime) -> int:
-        """Book the price, once, of slices whose measured intensity is final by now; return how many.
+    def start(self, start: datetime, now: datetime) -> datetime:
+        """Return from when on to ask instead of from `start` on: earlier where energy waits, by LOOK_BACK at most."""
+        earliest = now - LOOK_BACK
+        oldest = self._store.unsettled(now, after=earliest, limit=1, stage=self._stage)
+        return min([start, *(max(piece.start, earliest) for _, piece, _ in oldest)])
 
-        Where none of those that are due has one, they are not all read again at once: there may be days of them.
-        """
-        if self._in_vain_at is not None and self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER:
-            return 0
-        due = now - settle_after
-        rows = self._store.unsettled(due, after=self._passed_over, limit=SETTLE_AT_ONCE, stage=self._stage)
-        if not rows:
-            self._passed_over = None
-            return 0
-        measured = self.measured_over([piece for _, piece, _ in rows], final_after=settle_after)
-        prices = {slice_id: price_first(piece, measured, pue) for slice_id, piece, pue in rows}
-        known = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
-        if known:
-            self._store.settle(known, now=now, stage=self._stage)
-        self._in_vain_at = now if not known and len(rows) < SETTLE_AT_ONCE else None
-        # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
-        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE else None
-        return len(known)
+    def note(self, now: datetime) -> None:
+        """Note that a question that looked back was answered."""
+        self._last = now
 
-    def measured_over(self, pieces: Sequence[Slice], final_after: timedelta | None = None) -> list[Series]:
-        """Return what was measured over these slices, by each source, the one learned last at the beginning."""
-        if not pieces:
-            return []
-        start, end = min(piece.start for piece in pieces), max(piece.end for piece in pieces)
-        sources = reversed(self._measured)
-        return [self._store.intensities(source, start, end, final_after=final_after) for source in sources]
+
+def intensities_over(
+    pieces: Sequence[Slice], intensities: ReportedIntensities, final_after: timedelta | None = None
+) -> list[Series]:
+    """Return what was reported over these slices, the series reported last first."""
+    if not pieces:
+        return []
+    start, end = min(piece.start for piece in pieces), max(piece.end for piece in pieces)
+    return intensities.between(start, end, final_after=final_after)
 
 
 def price_first(piece: Slice, known: Iterable[Series], pue: float) -> Priced:

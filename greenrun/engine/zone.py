@@ -1,4 +1,4 @@
-"""Know of one zone what the grid will emit and what it did emit: keep all that is told, and choose what to go by."""
+"""Know what the grid of one zone will emit and did emit: keep what providers report, and choose the active forecast."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,16 +9,16 @@ import structlog
 from greenrun.core.carbon.blend import Calibration
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, add_received, choose_active
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series, SeriesId
-from greenrun.engine.bookkeeping import Bookkeeping
-from greenrun.engine.marginal import MarginalIntensities, MarginalUpdate
+from greenrun.core.energy.ledger import Stage
+from greenrun.engine.intensities import CarbonIntensities
+from greenrun.engine.marginal import MarginalPolling, MarginalUpdate
 from greenrun.engine.outlook import ZoneOutlook
 from greenrun.engine.polling import AT_ONCE, EARLIER, ProviderPolling, RequestCounts
 from greenrun.engine.ports import ForecastProvider, HistoryProvider, Store
+from greenrun.engine.settlement import LOOK_BACK, LookBack
 
 log = structlog.get_logger("greenrun.engine.zone")
 
-LOOK_BACK = timedelta(days=14)  # how far back measured values are asked for on behalf of energy not settled yet
-LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confirmed or holes filled
 FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for to settle energy
 FIRST_TO_LEARN = timedelta(days=2)  # ... and to learn from: some sources tell a day late
 EARLIER_AGAIN = timedelta(hours=6)  # when older values are asked for anew where nobody had them
@@ -28,7 +28,7 @@ EACH = timedelta(seconds=1)  # no source says more than one thing in so short a 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneUpdate:
-    """What one round of asking brought; None or nothing where a provider is absent or failed.
+    """What one round of polling brought; None or nothing where a provider is absent or failed.
 
     `looked_back`: the measured values begin where the oldest energy does that is not settled yet. `earlier`: measured
     values from before all that is known, to learn the normal of each hour from; `lacks_earlier`: nobody had them.
@@ -41,54 +41,69 @@ class ZoneUpdate:
     looked_back: bool = False
     earlier: Series | None = None
     lacks_earlier: bool = False
-    lessons: Mapping[SeriesId, Calibration] = field(default_factory=dict)
+    calibrations: Mapping[SeriesId, Calibration] = field(default_factory=dict)
     marginal: MarginalUpdate | None = None
 
 
-class GridZone:
-    """What is known of one zone, and the flow of it into the store and, where `books` are kept, into those.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneSettings:
+    """How a zone is followed. `is_home`: energy is used there, so what it is priced with is asked for and kept.
 
-    Call `step` before what is known is used: it chooses what to go by from then on, which is `active`.
+    Climatology is learned from the last `climatology_days` days; 0 plans with forecasts as they are.
+    """
+
+    is_home: bool = True
+    climatology_days: int = 0
+    staleness: StalenessRules = field(default_factory=StalenessRules)
+
+
+class GridZone:
+    """All that is known of one zone. `intensities` is what energy is priced with, `active_forecast` what is planned by.
+
+    Call `step` before what is known is used: it chooses the active forecast. Providers in `marginal` are asked about
+    `marginal_zone`, which is what they call this place.
     """
 
     def __init__(
         self,
         store: Store,
-        books: Bookkeeping | None,
-        zone: str | None,
+        name: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
-        climatology_days: int = 0,
-        ageing: StalenessRules | None = None,
-        tally: RequestCounts | None = None,
+        settings: ZoneSettings | None = None,
+        counts: RequestCounts | None = None,
+        *,
         marginal: Sequence[HistoryProvider] = (),
         marginal_zone: str | None = None,
     ) -> None:
+        settings, counts = settings or ZoneSettings(), counts or RequestCounts()
+        marginal_polling = ProviderPolling(marginal_zone or name, (), marginal, counts)
+        self.name = name
         self._store = store
-        self._books = books
-        self.name = zone
-        tally = tally or RequestCounts()
-        self._asking = ProviderPolling(zone, forecasts, histories, tally)
-        self.marginal = MarginalIntensities(store, books, marginal_zone or zone, marginal, tally)
-        self._ageing = ageing or StalenessRules()
+        self._is_home = settings.is_home
+        self._staleness = settings.staleness
+        self._polling = ProviderPolling(name, forecasts, histories, counts)
+        self.intensities = CarbonIntensities(store, self._polling.settle_after, marginal_polling.settle_after)
+        names = [source.name for source in marginal]
+        self.marginal = MarginalPolling(store, marginal_polling, self.intensities.marginal, names)
         self._received: dict[str, tuple[ReceivedForecast, ...]] = {}
         self._measured_until: datetime | None = None
-        self._looked_back_at: datetime | None = None
-        self._outlooks = ZoneOutlook(store, zone, climatology_days, self.marginal.names)
-        self._wants_earlier = bool(climatology_days)
+        self._look_back = LookBack(store, Stage.SETTLED)
+        self._outlook = ZoneOutlook(store, name, settings.climatology_days, self.marginal.names)
+        self._wants_earlier = bool(settings.climatology_days)
         self._lacked_earlier_at: datetime | None = None
-        self._first_look_back = FIRST_TO_LEARN if climatology_days else FIRST_LOOK_BACK
+        self._first_look_back = FIRST_TO_LEARN if settings.climatology_days else FIRST_LOOK_BACK
         self.active_forecast = ActiveForecast()
 
     @property
     def forecast(self) -> Forecast | None:
-        """The forecast that is gone by: a provider's, or one made of past days."""
+        """The active forecast itself: a provider's, or one made of past days."""
         return self.active_forecast.forecast
 
     @property
     def received(self) -> Sequence[ReceivedForecast]:
-        """What each provider said last, in the order in which they are preferred."""
-        return [received[0] for name in self._asking.order if (received := self._received.get(name))]
+        """The latest forecast of each provider, the preferred provider first."""
+        return [received[0] for name in self._polling.order if (received := self._received.get(name))]
 
     @property
     def heard_at(self) -> datetime | None:
@@ -96,13 +111,8 @@ class GridZone:
         told = [row.forecast for row in self.received if row.forecast.fallback_level is not FallbackLevel.STATIC]
         return max((forecast.fetched_at for forecast in told), default=None)
 
-    @property
-    def settle_after(self) -> timedelta | None:
-        """How long past its slot's end a measured value is final; None without a source of measured values."""
-        return self._asking.settle_after
-
     def remember(self, now: datetime) -> None:
-        """Take in what was known before a restart, each row as old as it was."""
+        """Take in what was known before a restart, each forecast as old as it was."""
         if self.name is None:
             return
         issues = self._store.issues(self.name, now - RELEARN, EACH)
@@ -110,23 +120,23 @@ class GridZone:
         lately = {issue.series.id for issue in issues}
         for forecast in forecasts:
             if forecast.series.id not in lately:  # it was first said before that, and repeated since
-                self._hear(replace(forecast, fetched_at=min(forecast.fetched_at, now - RELEARN)))
-            self._teach(forecast)
+                self._receive(replace(forecast, fetched_at=min(forecast.fetched_at, now - RELEARN)))
+            self._price_with(forecast)
         for forecast in (*issues, *{row.series.id: row for row in forecasts}.values()):
-            self._hear(forecast)
-        self._outlooks.remember(now)
-        if (until := self._outlooks.measured_until) is not None:
+            self._receive(forecast)
+        self._outlook.remember(now)
+        if (until := self._outlook.measured_until) is not None:
             self._measured_until = max(until, now - LOOK_BACK)
         self.step(now)
 
     def reread(self, now: datetime) -> None:
-        """Use at once what came into the store otherwise than from a round of asking."""
+        """Use at once what came into the store otherwise than by polling."""
         if self.name is not None:
-            self._outlooks.reread(now)
+            self._outlook.reread(now)
 
     def step(self, now: datetime) -> None:
-        """Choose what to go by from `now` on; a change of rung is logged, and energy is priced with what was chosen."""
-        before, self.active_forecast = self.active_forecast, self._stand(now)
+        """Choose the active forecast from `now` on; a change of its fallback level is logged."""
+        before, self.active_forecast = self.active_forecast, self._choose(now)
         level = self.active_forecast.fallback_level
         if before.fallback_level is not level:
             log.info(
@@ -135,21 +145,21 @@ class GridZone:
             )  # fmt: skip
         forecast = self.active_forecast.forecast
         if forecast is not None and (before.forecast is None or before.forecast.series is not forecast.series):
-            self._teach(forecast)
+            self._price_with(forecast)
 
     def outlook(self, now: datetime, until: datetime) -> Series | None:
-        """Return what to plan with: what is gone by, blended with what was measured and drawn on to `until`."""
-        active = self._stand(now)
+        """Return what to plan with: the active forecast, blended with what was measured and extended to `until`."""
+        active = self._choose(now)
         if active.fallback_level is FallbackLevel.NONE:
             return None
-        told = None if active.fallback_level is FallbackLevel.CLIMATOLOGY else active.forecast
-        return self._outlooks.outlook(told, now, until)
+        forecast = None if active.fallback_level is FallbackLevel.CLIMATOLOGY else active.forecast
+        return self._outlook.outlook(forecast, now, until)
 
     def fetch(self, now: datetime, only: Collection[str] | None = None) -> ZoneUpdate:
-        """Ask the providers, or those in `only`; changes nothing that is known, so it may take its time."""
-        looks_back = self._is_due_to_look_back(now)
-        forecasts = list(self._asking.forecasts(now, only))
-        measured = self._asking.history(self._measured_from(now, looks_back), now, now, only)
+        """Poll the providers, or those in `only`; changes nothing that is known, so it may take its time."""
+        looks_back = self._is_home and self._look_back.is_due(now)
+        forecasts = list(self._polling.forecasts(now, only))
+        measured = self._polling.history(self._measured_from(now, looks_back), now, now, only)
         earlier, lacks_earlier = self._fetch_earlier(now, only) if measured is not None else (None, False)
         return ZoneUpdate(
             fetched_at=now,
@@ -158,81 +168,76 @@ class GridZone:
             looked_back=looks_back,
             earlier=earlier,
             lacks_earlier=lacks_earlier,
-            lessons=self._outlooks.calibrate(forecasts, now),
+            calibrations=self._outlook.calibrate(forecasts, now),
             marginal=self.marginal.fetch(now, only),
         )
 
-    def take(self, news: ZoneUpdate) -> None:
+    def take(self, update: ZoneUpdate) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
-        for forecast in news.forecasts:
+        for forecast in update.forecasts:
             self._store.save_forecast(forecast)
-            self._hear(forecast)
-        if news.measured is not None:
-            self._take_measured(news.measured, news)
-        if news.earlier is not None:
-            self._take_earlier(news.earlier, news.fetched_at)
-        if news.lacks_earlier:
-            self._lacked_earlier_at = news.fetched_at
-        if news.marginal is not None:
-            self.marginal.take(news.marginal, news.fetched_at)
-        if news.lessons:
-            self._outlooks.adopt(news.lessons, news.fetched_at)
-        self.step(news.fetched_at)
+            self._receive(forecast)
+        if update.measured is not None:
+            self._take_measured(update.measured, update)
+        if update.earlier is not None:
+            self._take_earlier(update.earlier, update.fetched_at)
+        if update.lacks_earlier:
+            self._lacked_earlier_at = update.fetched_at
+        if update.marginal is not None:
+            self.marginal.take(update.marginal, update.fetched_at)
+        if update.calibrations:
+            self._outlook.adopt(update.calibrations, update.fetched_at)
+        self.step(update.fetched_at)
 
-    def _stand(self, now: datetime) -> ActiveForecast:
+    def _choose(self, now: datetime) -> ActiveForecast:
         if self.name is None:
             return ActiveForecast(why="no zone is set, and greenrun guesses none")
-        received = [row for name in self._asking.order for row in self._received.get(name, ())]
-        return choose_active(received, now, self._ageing, lambda: self._outlooks.usual(now))
+        received = [row for name in self._polling.order for row in self._received.get(name, ())]
+        return choose_active(received, now, self._staleness, lambda: self._outlook.usual(now))
 
-    def _hear(self, forecast: Forecast) -> None:
+    def _receive(self, forecast: Forecast) -> None:
         provider = forecast.series.id.provider
-        self._received[provider] = add_received(self._received.get(provider, ()), forecast, self._ageing)
+        self._received[provider] = add_received(self._received.get(provider, ()), forecast, self._staleness)
 
-    def _teach(self, forecast: Forecast) -> None:
-        if self._books is not None:
-            self._books.learn(forecast)
+    def _price_with(self, forecast: Forecast) -> None:
+        if self._is_home:
+            self.intensities.add_forecast(forecast)
 
-    def _take_measured(self, measured: Series, news: ZoneUpdate) -> None:
-        if self._store.save_intensities(measured, fetched_at=news.fetched_at):
-            self._outlooks.remember(news.fetched_at)
-        if self._books is not None:
-            self._books.learn_measured(measured.id)
+    def _take_measured(self, measured: Series, update: ZoneUpdate) -> None:
+        if self._store.save_intensities(measured, fetched_at=update.fetched_at):
+            self._outlook.remember(update.fetched_at)
+        self.intensities.measured.add(measured.id)
         self._measured_until = measured.end or self._measured_until
-        self._looked_back_at = news.fetched_at if news.looked_back else self._looked_back_at
+        if update.looked_back:
+            self._look_back.note(update.fetched_at)
 
     def _take_earlier(self, earlier: Series, now: datetime) -> None:
         """Keep older measured values; when they bring nothing, as a source has no more of them, stop asking."""
-        known_from = self._outlooks.measured_from
+        known_from = self._outlook.measured_from
         self._store.save_intensities(earlier, fetched_at=now)
-        self._outlooks.remember(now)
-        self._wants_earlier = self._outlooks.measured_from != known_from
-
-    def _is_due_to_look_back(self, now: datetime) -> bool:
-        last = self._looked_back_at
-        return self._books is not None and (last is None or not last <= now < last + LOOK_BACK_EVERY)
+        self._outlook.remember(now)
+        self._wants_earlier = self._outlook.measured_from != known_from
 
     def _measured_from(self, now: datetime, looks_back: bool) -> datetime:
         """Return from when on to ask for measured values: news alone, or all that may still settle something.
 
         What another source told meanwhile is no news to the one that is learned from.
         """
-        start, learned_until = self._measured_until or now - self._first_look_back, self._outlooks.measured_until
+        start, learned_until = self._measured_until or now - self._first_look_back, self._outlook.measured_until
         if learned_until is not None and self._measured_until is not None:
             start = max(min(start, learned_until), now - LOOK_BACK)
-        looks_back = looks_back and self.settle_after is not None
-        oldest = self._store.unsettled(now, after=now - LOOK_BACK, limit=1) if looks_back else ()
-        return min(start, *(max(piece.start, now - LOOK_BACK) for _, piece, _ in oldest)) if oldest else start
+        settles = self.intensities.measured.settle_after is not None
+        return self._look_back.start(start, now) if looks_back and settles else start
 
     def _fetch_earlier(self, now: datetime, only: Collection[str] | None) -> tuple[Series | None, bool]:
         """Return measured values of up to a week before all that are known, and whether nobody has them.
 
         None where none are of use or told.
         """
-        known_from, lacked_at = self._outlooks.measured_from, self._lacked_earlier_at
-        useful_from = now - self._outlooks.wanted
+        known_from, lacked_at = self._outlook.measured_from, self._lacked_earlier_at
+        useful_from = now - self._outlook.wanted
         is_too_soon = lacked_at is not None and lacked_at <= now < lacked_at + EARLIER_AGAIN
         if not self._wants_earlier or is_too_soon or known_from is None or known_from <= useful_from:
             return None, False
-        earlier = self._asking.history(max(useful_from, known_from - AT_ONCE), known_from, now, only, EARLIER)
-        return earlier, earlier is None and self._asking.fail(EARLIER)
+        earlier = self._polling.history(max(useful_from, known_from - AT_ONCE), known_from, now, only, EARLIER)
+        return earlier, earlier is None and self._polling.fail(EARLIER)

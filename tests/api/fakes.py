@@ -197,7 +197,7 @@ class FakeScheduler:
     elsewhere: dict[str, str] = field(default_factory=dict)
     zone: str | None = "GB"
     watched: dict[str, ActiveForecast] = field(default_factory=dict)
-    ageing: StalenessRules = field(default_factory=StalenessRules)
+    staleness: StalenessRules = field(default_factory=StalenessRules)
     store: "FakeStore" = field(default_factory=lambda: FakeStore())
     wakes: int = 0
     sources: Sources | None = None
@@ -238,7 +238,7 @@ class FakeScheduler:
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         if zone not in (None, self.zone):
             return self.watched.get(zone or "")
-        return choose_active(self.received(), NOW, self.ageing)
+        return choose_active(self.received(), NOW, self.staleness)
 
     def active_forecasts(self) -> Mapping[str, ActiveForecast]:
         own = self.active_forecast(None)

@@ -110,12 +110,12 @@ def test_another_zone_is_not_found_and_the_known_one_named(world: World) -> None
 
 
 def test_a_forecast_tells_how_far_down_the_ladder_it_stands_how_old_it_is_and_why(world: World) -> None:
-    world.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
+    world.scheduler.staleness = StalenessRules(stale_after=2 * HOUR)
     world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
     told = world.ask("GET", "/v1/forecast").json()
     why = "nobody says anything newer than test did 3h ago"
     assert (told["rung"], told["age_s"], told["why"]) == ("stale", 10_800.0, why)
-    world.scheduler.ageing = StalenessRules()
+    world.scheduler.staleness = StalenessRules()
     assert world.ask("GET", "/v1/forecast").json()["rung"] == "fresh"
 
 
@@ -143,7 +143,7 @@ def test_an_explanation_says_what_the_plan_goes_by_unless_it_is_a_fresh_forecast
                       " little was measured, so jobs start as soon as GPUs are free."]  # fmt: skip
     world.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
     assert said() == []
-    world.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
+    world.scheduler.staleness = StalenessRules(stale_after=2 * HOUR)
     assert said() == ["The plan goes by a stale forecast: nobody says anything newer than test did 3h ago."]
 
 

@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.errors import ProviderError, ProviderRefused, ProviderUnavailable
-from greenrun.engine.bookkeeping import Bookkeeping
-from greenrun.engine.zone import GridZone
+from greenrun.engine.zone import GridZone, ZoneSettings
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR, course
-from tests.world import T0, World
+from tests.world import T0
 
 AGEING = StalenessRules(stale_after=2 * HOUR)
 MEAN = 333.0
@@ -62,10 +61,14 @@ class Source:
         return at.replace(minute=0, second=0, microsecond=0)
 
 
+def learning(days: int) -> ZoneSettings:
+    """A zone whose normal hours are learned from the last days, and whose forecasts become stale."""
+    return ZoneSettings(climatology_days=days, staleness=AGEING)
+
+
 def a_grid(store: Store, *sources: Source, history: Source | None = None, days: int = 28, zone: str = "GB") -> GridZone:
     """The grid of a daemon that has just started."""
-    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
-    return GridZone(store, books, zone, sources, [history or sources[0]], days, AGEING)
+    return GridZone(store, zone, sources, [history or sources[0]], learning(days))
 
 
 def levels(grid: GridZone, start: datetime, hours: int, *, asks: bool = True) -> list[str]:

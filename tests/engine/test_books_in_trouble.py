@@ -13,7 +13,7 @@ from greenrun.core.energy.model import Quality, Reading
 from greenrun.core.jobs.job import Run, State
 from greenrun.core.units import emissions_g
 from greenrun.engine import bookkeeping
-from greenrun.engine.bookkeeping import KNOWN_FOR
+from greenrun.engine.intensities import KEPT_FOR
 from greenrun.meters.history import History
 from greenrun.store import Store
 from tests.engine.trouble import DAY, HOUR, MINUTE, POWER_W, TICK, Deaf, Hardware, live, only_energy, submit, total_of
@@ -91,11 +91,11 @@ def test_a_device_that_vanished_keeps_nothing_in_memory_and_nobody_waiting(store
     gone, since = world.devices[1].id, list[datetime]()
     asked = store.holds
     store.holds = lambda instant: (since.append(instant), asked(instant))[1]  # type: ignore[method-assign]
-    engine = live(store, world, KNOWN_FOR + DAY, lambda reading: reading.device != gone or reading.at <= T0 + MINUTE)
-    (known,) = engine._books._known.values()
+    engine = live(store, world, KEPT_FOR + DAY, lambda reading: reading.device != gone or reading.at <= T0 + MINUTE)
+    (known,) = engine.zone.intensities.forecasts()
     assert since[-1] > world.now - 2 * SLOT
     assert known.start is not None
-    assert known.start >= world.now - KNOWN_FOR - SLOT
+    assert known.start >= world.now - KEPT_FOR - SLOT
 
 
 # --- the clock

@@ -12,6 +12,7 @@ from greenrun.core.jobs.job import State
 from greenrun.core.units import emissions_g
 from greenrun.daemon.wiring import engine_settings
 from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.intensities import CarbonIntensities
 from greenrun.meters.history import History
 from greenrun.store import Store
 from tests.engine.trouble import only_energy, submit, total_of
@@ -122,7 +123,7 @@ def test_a_run_that_fell_silent_is_not_completed_by_what_the_cpu_used(store: Sto
 
 def test_what_a_clock_set_back_leaves_unknown_keeps_its_component(store: Store) -> None:
     world = World([300] * 20, gpus=1)
-    books = Bookkeeping(store, Processors(world))
+    books = Bookkeeping(store, Processors(world), CarbonIntensities(store))
     for at in (T0 + HOUR, T0 + 2 * HOUR, T0 + HOUR / 2):
         world.now = at
         books.account([], at)

@@ -111,7 +111,7 @@ def scraped(store: Store, month: Month) -> Mapping[tuple[str, frozenset[tuple[st
     """Every sample of a scrape, as Prometheus would read it."""
     state = LiveState(
         now=lambda: month.now, plan=lambda: Plan(made_at=month.now), health=lambda: Health(started_at=T0),
-        standings=dict, words=tuple, devices=lambda: month.devices, pue=PUE,
+        active_forecasts=dict, received=tuple, devices=lambda: month.devices, pue=PUE,
     )  # fmt: skip
     text = generate_latest(registry_of(MetricsCollector(store, state))).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]

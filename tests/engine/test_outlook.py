@@ -10,9 +10,8 @@ import pytest
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series
 from greenrun.core.errors import ProviderUnavailable
 from greenrun.core.planning.model import Placement
-from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.engine.zone import GridZone
+from greenrun.engine.zone import GridZone, ZoneSettings
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR, course, hourly
 from tests.world import T0, World, open_store, spec
@@ -57,8 +56,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def a_grid(store: Store, source: Source, days: int = 28) -> GridZone:
     """The grid of a daemon that has just started."""
-    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
-    return GridZone(store, books, "GB", [source], [source], days)
+    return GridZone(store, "GB", [source], [source], ZoneSettings(climatology_days=days))
 
 
 def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> None:

@@ -113,8 +113,8 @@ def forecast_of(provider: str, values: Sequence[float], start: datetime, fetched
 def test_each_slice_is_priced_by_the_forecast_learned_last_that_covers_it(store: Store) -> None:
     gpu = Hardware(store)
     gpu.pass_time(MINUTE)
-    gpu.books.learn(forecast_of("first", [100, 100, 100], T0, T0))
-    gpu.books.learn(forecast_of("second", [200, 200], T0 + SLOT, T0 + SLOT))
+    gpu.intensities.add_forecast(forecast_of("first", [100, 100, 100], T0, T0))
+    gpu.intensities.add_forecast(forecast_of("second", [200, 200], T0 + SLOT, T0 + SLOT))
     gpu.pass_time(100 * MINUTE)
     prices = {row.slice.start: row.booked.intensity_g_per_kwh for row in store.entries(limit=1000)}
     assert [prices[T0 + minutes * MINUTE] for minutes in (5, 29, 30, 89)] == [100, 100, 200, 200]

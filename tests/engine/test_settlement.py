@@ -10,6 +10,7 @@ from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
 from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.engine import settlement
+from greenrun.engine.intensities import ReportedIntensities
 from greenrun.engine.ports import Store
 from greenrun.engine.settlement import Settlement
 
@@ -50,9 +51,10 @@ def piece(start: datetime, end: datetime) -> Slice:
 def test_a_hole_of_almost_a_batch_costs_no_more_than_a_look_at_it(monkeypatch: Any, at_once: int) -> None:
     monkeypatch.setattr(settlement, "SETTLE_AT_ONCE", at_once)
     store = Waiting()
-    one = Settlement(cast("Store", store), Stage.SETTLED)
-    one.learn(GB)
+    reported = ReportedIntensities(cast("Store", store), Stage.SETTLED, timedelta(0))
+    reported.add(GB)
+    one = Settlement(cast("Store", store), reported)
     calls = -(-ALL // at_once)
     for call in range(calls):
-        one.settle(timedelta(0), T0 + timedelta(hours=1) + call * settlement.AGAIN_AFTER)
+        one.settle(T0 + timedelta(hours=1) + call * settlement.AGAIN_AFTER)
     assert list(store.rows) == list(range(HOLE))

@@ -1,6 +1,7 @@
 """A zone's grid through outages: what is gone by steps down the ladder and up again, told once each time."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from greenrun.engine.polling import RequestCounts
 from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
-from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, levels
+from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, learning, levels
 from tests.world import T0, World, new_engine, open_store, run_until, spec
 
 
@@ -130,7 +131,7 @@ def test_another_source_steps_in_and_the_preferred_one_is_gone_back_to(store: St
 
 def test_a_source_that_does_not_serve_a_zone_is_not_of_it_and_has_not_failed(store: Store) -> None:
     source, tally = Source(zones=("GB",)), RequestCounts()
-    grid = GridZone(store, None, "DE", [source], [source], 28, AGEING, tally)
+    grid = GridZone(store, "DE", [source], [source], replace(learning(28), is_home=False), tally)
     with capture_logs() as logged:
         levels(grid, T0, 3)
     assert {row["log_level"] for row in logged} == {"info"}
@@ -141,7 +142,7 @@ def test_a_source_that_does_not_serve_a_zone_is_not_of_it_and_has_not_failed(sto
 
 def test_a_refusal_by_a_source_that_serves_the_zone_is_a_failure_told_once(store: Store) -> None:
     source, tally = Source(trouble=ProviderRefused("the key is one of the sandbox")), RequestCounts()
-    grid = GridZone(store, None, "GB", [source], [source], 28, AGEING, tally)
+    grid = GridZone(store, "GB", [source], [source], replace(learning(28), is_home=False), tally)
     with capture_logs() as logged:
         levels(grid, T0, 3)
     assert [row["log_level"] for row in logged if row["asked"] == "forecast"] == ["warning"]
@@ -168,7 +169,7 @@ def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days
     world = World(values=[100.0 + (slot % 48) for slot in range(400)])
     world.now = T0 + 30 * HOUR
     store.save_intensities(world.history("GB", T0, world.now, world.now), fetched_at=world.now)
-    engine = new_engine(world, store, world.meter(), ageing=AGEING, climatology_days=28, tick=HOUR)
+    engine = new_engine(world, store, world.meter(), staleness=AGEING, climatology_days=28, tick=HOUR)
     run_until(world, engine, world.now)
     specs = [spec(3600, max_delay=timedelta(hours=wait)) for wait in (3, 12, 20, 40)]
     jobs = [job for job, _ in store.add_jobs(specs, user="ada", uid=1, now=world.now)]
@@ -191,9 +192,10 @@ def test_energy_used_while_nobody_forecasts_is_priced_as_an_estimate_and_settled
 ) -> None:
     source = Source(reach=6 * HOUR)
     world = World(values=[100.0] * 400)
-    engine = new_engine(world, store, world.meter(), ageing=AGEING, climatology_days=28)
-    engine.zone = GridZone(store, engine._books, "GB", [source], [source], 28, AGEING)
-    engine.zones = (engine.zone,)
+    engine = new_engine(
+        world, store, world.meter(), staleness=AGEING, climatology_days=28,
+        wrap=lambda port, name: source if name == "provider" else port,
+    )  # fmt: skip
     run_until(world, engine, T0 + HOUR)
     source.trouble = ProviderUnavailable("down")
     run_until(world, engine, T0 + 10 * HOUR)

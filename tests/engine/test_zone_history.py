@@ -1,6 +1,7 @@
 """What was measured comes in from sources that fail, lack it or step in for one another, and settles what it can."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ from structlog.testing import capture_logs
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
-from tests.engine.hourly_grid import AGEING, Source, a_grid, levels
+from tests.engine.hourly_grid import Source, a_grid, learning, levels
 from tests.world import T0, World, new_engine, open_store
 
 
@@ -51,7 +51,7 @@ def test_a_source_without_older_values_is_told_of_once_and_asked_for_them_now_an
             return super().history(zone, start, end, now)
 
     source, tally = Young(since=T0 - 2 * DAY), RequestCounts()
-    grid = GridZone(store, None, "GB", [source], [source], 28, AGEING, tally)
+    grid = GridZone(store, "GB", [source], [source], replace(learning(28), is_home=False), tally)
     with capture_logs() as logged:
         levels(grid, T0, 14)
     assert [row["asked"] for row in logged if row["event"].startswith("provider")] == ["earlier history"]
@@ -62,11 +62,11 @@ def test_a_source_without_older_values_is_told_of_once_and_asked_for_them_now_an
 def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(store: Store) -> None:
     """The hours in between are then fetched of the first one, as far as it has them."""
     first, second = Source(), Source(name="other")
-    grid = GridZone(store, None, "GB", [first, second], [first, second], 28, AGEING)
+    grid = GridZone(store, "GB", [first, second], [first, second], replace(learning(28), is_home=False))
     for hour in range(12):
         first.trouble = ProviderUnavailable("down") if 6 <= hour < 9 else None
         grid.take(grid.fetch(T0 + hour * HOUR))
-        known = grid._outlooks._measured
+        known = grid._outlook._measured
         assert known is not None
         assert known.id.provider == "uk"
     assert known.holes() == []
@@ -74,14 +74,13 @@ def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(s
     first.trouble = ProviderUnavailable("down for good")
     for hour in range(12, 60):
         grid.take(grid.fetch(T0 + hour * HOUR))
-    assert grid._outlooks._measured is not None
-    assert grid._outlooks._measured.id.provider == "other"
+    assert grid._outlook._measured is not None
+    assert grid._outlook._measured.id.provider == "other"
 
 
 def test_the_second_source_of_measured_values_is_asked_only_where_the_first_failed(store: Store) -> None:
     first, second = Source(), Source(name="other")
-    books = Bookkeeping(store, World(values=[100.0]).meter(), pue=1.0)
-    grid = GridZone(store, books, "GB", [first, second], [first, second], 0, AGEING)
+    grid = GridZone(store, "GB", [first, second], [first, second], learning(0))
     for only in ({"other"}, {"uk"}, {"other"}):
         grid.take(grid.fetch(T0, only))
     assert (len(first.asked), len(second.asked)) == (1, 0)

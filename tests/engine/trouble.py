@@ -9,10 +9,12 @@ import pytest
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Device, Quality, Reading, Slice
 from greenrun.core.jobs.job import Outcome, Run, State
+from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
-from greenrun.engine.bookkeeping import Bookkeeping, Observed
+from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.engine import Engine
+from greenrun.engine.intensities import CarbonIntensities
 from greenrun.meters.history import History
 from greenrun.store import Store
 from tests.world import EMULATED, SLOT, T0, WATTS, World, WorldMeter, new_engine, run_until, spec
@@ -68,7 +70,8 @@ class Hardware:
         self.clock, self.used_j = T0, 0.0
         self.ring = History()
         self.live: list[Run] = []
-        self.books = Bookkeeping(store, self)
+        self.intensities = CarbonIntensities(store)
+        self.books = Bookkeeping(store, self, self.intensities)
 
     def devices(self) -> Sequence[Device]:
         return [self.device]

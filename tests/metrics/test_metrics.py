@@ -174,7 +174,7 @@ def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Sc
 
 def test_the_rung_of_each_zone_is_one_of_all(scrape: Scrape) -> None:
     scrape.store.saved = forecast(fetched_at=NOW - 3 * HOUR)
-    scrape.scheduler.ageing = StalenessRules(stale_after=2 * HOUR)
+    scrape.scheduler.staleness = StalenessRules(stale_after=2 * HOUR)
     scrape.scheduler.watched = {"DE": ActiveForecast()}
     told = {
         zone: [rung for rung in FallbackLevel if scrape.value("greenrun_grid_rung", grid_zone=zone, rung=rung) == 1.0]
