@@ -11,7 +11,7 @@ from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slo
 from greenrun.core.errors import ProviderUnavailable
 from greenrun.core.planning.model import Options
 from greenrun.core.units import emissions_g
-from greenrun.engine import zone
+from greenrun.engine import settlement, zone
 from greenrun.store import Store
 from tests.engine.trouble import DAY, HOUR, MINUTE, POWER_W, TICK, Deaf, Hardware, live, submit, total_of
 from tests.world import SLOT, T0, WATTS, World, new_engine, open_store, run_until
@@ -75,7 +75,8 @@ def test_a_value_that_nobody_confirmed_settles_nothing(store: Store) -> None:
 def test_values_are_confirmed_hourly_and_a_hole_is_not_asked_for_for_ever(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zone, "LOOK_BACK", 30 * HOUR)
+    for module in (zone, settlement):
+        monkeypatch.setattr(module, "LOOK_BACK", 30 * HOUR)
     world, job = Live([300] * 200, gpus=1), submit(store, 3600)
     world.hole = (T0, T0 + HOUR)
     engine = new_engine(world, store, world.meter(), tick=SLOT)
