@@ -4,7 +4,7 @@ Light and pure: the command line loads it at every start, and the present and th
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from greenrun.core.units import J_PER_KWH
 
@@ -97,6 +97,11 @@ def percent_text(ratio: float | None, decimals: int = 0) -> str:
     return UNKNOWN if ratio is None else f"{round(ratio, decimals + 2) + 0.0:.{decimals}%}".replace("%", " %")
 
 
+def precise_percent_text(ratio: float | None) -> str:
+    """Return a ratio in per cent to three significant digits: `98.8 %`, `0.093 %`; for figures of accounts."""
+    return UNKNOWN if ratio is None else f"{number_text(100 * ratio)} %"
+
+
 def compared_text(value: float | None, reference: float | None, name: str = "now") -> str:
     """Return how far a value is from the reference of this name: `41 % below now`, `3 % above now`, `as now`."""
     if value is None or not reference:
@@ -149,6 +154,13 @@ def iso_text(at: datetime, timespec: str = "auto") -> str:
     return at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+def period_text(start: datetime, end: datetime) -> str:
+    """Return a period in UTC, a whole month by its name: `February 2026`, `2026-02-01 06:00 UTC to 2026-03-01`."""
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    is_month = start.day == 1 and start.time() == time() and end == (start + timedelta(days=32)).replace(day=1)
+    return f"{start:%B %Y}" if is_month else f"{_minute_text(start)} to {_minute_text(end)}"
+
+
 def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
     """Return a local time such as `18:30`, with the date before it when that is not today's."""
     local, today = at.astimezone(zone), now.astimezone(zone).date()
@@ -166,6 +178,11 @@ def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None
     if end - start > _LONG and start.astimezone(zone).date() != end.astimezone(zone).date():
         return f"{clock_text(start, now, zone)} to {clock_text(end, now, zone)}"
     return f"{clock_text(start, now, zone, seconds=short)}-{last}"
+
+
+def _minute_text(at: datetime) -> str:
+    """Return the date alone of an instant at which one begins."""
+    return f"{at:%Y-%m-%d}" if at.time() == time() else f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def _in_unit(value: float | None, units: Sequence[tuple[float, str]]) -> str:

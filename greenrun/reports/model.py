@@ -424,6 +424,18 @@ class ReportBody(ReportModel):
     """Fields of BoAmps that hold for every job that says nothing else."""
 
     @property
+    def wasted_runs(self) -> int:
+        """How many runs failed, timed out or were lost."""
+        return sum(row.runs for row in self.waste if row.is_waste)
+
+    @property
+    def wasted_kwh(self) -> float | None:
+        """The known energy of these runs; None where there are some and nothing of it is known."""
+        told = [row.it_energy_kwh for row in self.waste if row.is_waste]
+        known = [energy_kwh for energy_kwh in told if energy_kwh is not None]
+        return sum(known) if known or not told else None
+
+    @property
     def job_rows(self) -> list[JobRow]:
         """The rows, where they are by job; else none."""
         return [row for row in self.rows if isinstance(row, JobRow)]

@@ -1,21 +1,34 @@
-"""A report as one HTML file that needs nothing else and no network; it prints on paper as it shows."""
+"""A report as one HTML file that asks nothing of the network; it prints on paper as it shows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from pydantic import JsonValue
 
 from greenrun.charts import browser
-from greenrun.reports import words
-from greenrun.reports.model import Change, ComparedReport, Day, JobRow, Report, Row, Unattributed
+from greenrun.core.formatting import (
+    count_text,
+    instant_text,
+    intensity_text,
+    mass_text,
+    mass_unit,
+    money_text,
+    number_text,
+    period_text,
+    precise_percent_text,
+)
+from greenrun.reports.cells import cells, kwh_text, name, per_work_text
+from greenrun.reports.model import Change, ComparedReport, Day, Report, Row
 
 _MOST_BARS, _MOST_ROWS, _MOST_MOVED = 12, 500, 60
 _HOLDERS = ("held by runs", "held by none")
+_COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "settled")
 
 Line = tuple[str, ...]
+Text = Callable[[float | None], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +43,18 @@ class Groups:
 
 def as_html(report: Report) -> str:
     """Return the page; the template escapes every text in it."""
-    moved = report.moved if isinstance(report, ComparedReport) else None
+    compared = report if isinstance(report, ComparedReport) else None
     return _template().render(
         report=report,
-        span=words.span(report.start, report.end),
-        charts=_drawn(report),
+        compared=compared,
+        shown=_shown(compared.moved) if compared else (),
+        period=period_text(report.start, report.end),
+        charts=_charts(report),
         script=browser.page_script(),
         style=browser.page_style(),
         groups=_groups(report),
         work=_work(report),
         beside=_beside(report.total),
-        moved=moved,
-        shown=_shown(moved or ()),
-        compared_with=words.minute(report.compared_with) if isinstance(report, ComparedReport) else None,
-        half_width=lambda grade: getattr(report.uncertainty, f"{grade}_ratio", None),
     )
 
 
@@ -55,18 +66,42 @@ def _template() -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=True,
     )
-    for word in (words.energy, words.grams, words.percent, words.points, words.width, words.intensity, words.instant):
-        pages.filters[word.__name__] = word
-    pages.globals.update(money=words.money, sum_of=words.sum_of, intensity_range=_intensity_range)
+    pages.filters |= {
+        "energy": partial(_typeset, kwh_text),
+        "mass": partial(_typeset, mass_text),
+        "percent": partial(_typeset, precise_percent_text),
+        "width": _width_text,
+        "intensity": intensity_text,
+        "instant": instant_text,
+    }
+    pages.globals |= {
+        "money": partial(_typeset, money_text),
+        "count": count_text,
+        "number": number_text,
+        "half_width": _half_width,
+    }
     return pages.get_template("report.html")
 
 
-def _drawn(report: Report) -> Mapping[str, Markup]:
+def _typeset(text_of: Callable[..., str], *values: float | str | None) -> str:
+    """Return what a number reads as, with a minus that is as wide as a digit and does not break from it."""
+    text = text_of(*values)
+    return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else text
+
+
+def _width_text(width_pct: float | None) -> str:
+    return "uncertainty unknown" if width_pct is None else f"± {precise_percent_text(width_pct / 100)}"
+
+
+def _half_width(report: Report, grade: str) -> str:
+    ratio: float | None = getattr(report.uncertainty, f"{grade}_ratio", None)
+    return f"± {precise_percent_text(ratio)}"
+
+
+def _charts(report: Report) -> Mapping[str, Markup]:
     """Return the charts of the page as HTML, by name."""
-    most_g = max((day.emissions_location_g or 0.0 for day in report.days), default=0.0)
-    grams, unit = browser.mass_unit(most_g)
+    grams, unit = mass_unit(max((day.emissions_location_g or 0.0 for day in report.days), default=0.0))
     drawn = (
         browser.bars_over_days(
             _energy_bars(report.days),
@@ -88,16 +123,14 @@ def _drawn(report: Report) -> Mapping[str, Markup]:
 
 
 def _energy_bars(days: Sequence[Day]) -> list[browser.Bar]:
-    return [_day(day, day.attributed_energy_kwh, day.it_energy_kwh, words.energy, 1.0) for day in days]
+    return [_day(day, day.attributed_energy_kwh, day.it_energy_kwh, kwh_text, 1.0) for day in days]
 
 
 def _emission_bars(days: Sequence[Day], per: float) -> list[browser.Bar]:
-    return [_day(day, day.attributed_emissions_g, day.emissions_location_g, words.grams, per) for day in days]
+    return [_day(day, day.attributed_emissions_g, day.emissions_location_g, mass_text, per) for day in days]
 
 
-def _day(
-    day: Day, held: float | None, whole: float | None, text: Callable[[float | None], str], per: float
-) -> browser.Bar:
+def _day(day: Day, held: float | None, whole: float | None, text: Text, per: float) -> browser.Bar:
     free = None if whole is None else max(whole - (held or 0.0), 0.0) / per
     told = f"{day.day}: {text(whole)}, of it {text(held or 0.0)} held by runs"
     own = None if whole is None else (held or 0.0) / per
@@ -106,84 +139,65 @@ def _day(
 
 def _emitters(report: Report) -> browser.Chart:
     """Draw the rows that emitted most."""
-    largest = sorted(report.rows, key=lambda row: -(row.emissions_location_g or 0.0))[:_MOST_BARS]
-    grams, unit = browser.mass_unit(max((row.emissions_location_g or 0.0 for row in largest), default=0.0))
+    emitted = [(name(row, " · "), row.emissions_location_g) for row in report.rows]
+    largest = sorted(emitted, key=lambda pair: -(pair[1] or 0.0))[:_MOST_BARS]
+    grams, unit = mass_unit(max((told_g or 0.0 for _, told_g in largest), default=0.0))
     bars = [
-        browser.Bar(label=_name(row), parts=(None if told_g is None else told_g / grams,), told=_co2e(told_g))
-        for row, told_g in ((row, row.emissions_location_g) for row in largest)
+        browser.Bar(label=label, parts=(None if told_g is None else told_g / grams,), told=f"{mass_text(told_g)} CO2e")
+        for label, told_g in largest
     ]
     return browser.bars_by_group(bars, id="groups", title=f"Emissions by {report.by}", unit=f"{unit} CO2e")
 
 
-def _co2e(grams: float | None) -> str:
-    return f"{words.grams(grams)} CO2e"
-
-
 def _groups(report: Report) -> Groups:
-    has_cost = report.total.cost is not None
-    heads = (report.by, "jobs", "energy", "CO2e", "±", "g/kWh", "covered", "settled", *(("cost",) if has_cost else ()))
+    columns = (*_COLUMNS, "cost") if report.total.cost is not None else _COLUMNS
+    totals = (("held by no run", report.unattributed), ("total", report.total))
+
+    def line(label: str, told: Mapping[str, str]) -> Line:
+        return (label, *(_typeset(told.__getitem__, column) for column in columns))
+
     return Groups(
-        heads=heads,
-        lines=[_cells(row)[: len(heads)] for row in report.rows[:_MOST_ROWS]],
-        foot=[_cells(row)[: len(heads)] for row in (report.unattributed, report.total)],
+        heads=(report.by, *columns),
+        lines=[line(name(row, " · "), cells(row)) for row in report.rows[:_MOST_ROWS]],
+        foot=[line(label, cells(row)) for label, row in totals],
         more=max(0, len(report.rows) - _MOST_ROWS),
     )
-
-
-def _cells(row: Row | Unattributed) -> Line:
-    return (
-        _name(row),
-        str(row.jobs) if isinstance(row, Row) else "",
-        words.energy(row.it_energy_kwh),
-        words.grams(row.emissions_location_g),
-        words.points(row.emissions_uncertainty_pct),
-        "" if row.ci_avg_g_per_kwh is None else f"{row.ci_avg_g_per_kwh:.0f}",
-        words.percent(row.coverage_ratio),
-        words.percent(row.settled_ratio),
-        words.money(row.cost, row.currency),
-    )
-
-
-def _name(row: Row | Unattributed) -> str:
-    name = f"{row.group} · {row.job_name}" if isinstance(row, JobRow) else row.group
-    return "held by no run" if isinstance(row, Unattributed) else name
-
-
-def _intensity_range(row: Row) -> str:
-    low, high = row.ci_min_g_per_kwh, row.ci_max_g_per_kwh
-    return "" if low is None or high is None else f"from {low:.0f} to {high:.0f}"
 
 
 def _work(report: Report) -> list[Line]:
     """Return what the energy was for, where runs said what they had done: the group, its work, the energy of each."""
     told = [(row, row.work) for row in [*report.rows, report.total] if row.work]
     return [
-        (row.group, f"{done:,.6g} {row.work_unit or ''}".rstrip(), words.per_work(row.energy_per_work_j, row.work_unit))
+        (row.group, f"{done:,.6g} {row.work_unit or ''}".rstrip(), per_work_text(row.energy_per_work_j, row.work_unit))
         for row, done in told[:_MOST_ROWS]
     ]
 
 
 def _beside(total: Row) -> list[Line]:
     """Return what is told of cost and on other bases than the grid's average: name, figure and a remark."""
-    busy = f"told for {words.percent(total.gpu_utilization_coverage)} of their time"
-    above = f"{words.energy(total.energy_above_idle_kwh)} above it; nothing is subtracted"
-    cost = words.money(total.cost, total.currency)
-    water = f"{total.water_l or 0.0:.3g} l"
-    lines: list[tuple[float | None, Line]] = [
-        (total.cost, ("cost of the electricity", cost, "the facility's energy x the price of its hour")),
-        (total.emissions_market_g, ("emissions, market-based", "", total.market_factor_source or "")),
-        (total.emissions_marginal_g, ("emissions by the marginal signal", "", "not in any sum")),
-        (total.embodied_g, ("embodied emissions of the GPUs", "", "of the time in which runs held them")),
-        (total.td_loss_g, ("losses of transmission", "", "in no location-based figure")),
-        (total.emissions_total_g, ("location-based, losses and embodied", "", "")),
-        (total.water_l, ("water", water, "by a factor per kWh of the devices")),
-        (
-            total.gpu_utilization_avg,
-            ("time in which GPUs did anything", words.percent(total.gpu_utilization_avg), busy),
-        ),
-        (total.idle_energy_kwh, ("what GPUs of runs draw when idle", words.energy(total.idle_energy_kwh), above)),
-    ]
-    return [(name, text or words.grams(value), note) for value, (name, text, note) in lines if value is not None]
+    known_for = f"told for {precise_percent_text(total.gpu_utilization_coverage)} of their time"
+    above = f"{_typeset(kwh_text, total.energy_above_idle_kwh)} above it; nothing is subtracted"
+    lines: list[tuple[str, float | None, Text, str]] = [
+        ("cost of the electricity", total.cost, partial(_cost_text, total.currency),
+         "the facility's energy x the price of its hour"),
+        ("emissions, market-based", total.emissions_market_g, mass_text, total.market_factor_source or ""),
+        ("emissions by the marginal signal", total.emissions_marginal_g, mass_text, "not in any sum"),
+        ("embodied emissions of the GPUs", total.embodied_g, mass_text, "of the time in which runs held them"),
+        ("losses of transmission", total.td_loss_g, mass_text, "in no location-based figure"),
+        ("location-based, losses and embodied", total.emissions_total_g, mass_text, ""),
+        ("water", total.water_l, _litres_text, "by a factor per kWh of the devices"),
+        ("time in which GPUs did anything", total.gpu_utilization_avg, precise_percent_text, known_for),
+        ("what GPUs of runs draw when idle", total.idle_energy_kwh, kwh_text, above),
+    ]  # fmt: skip
+    return [(label, _typeset(text, value), note) for label, value, text, note in lines if value is not None]
+
+
+def _cost_text(currency: str | None, cost: float | None) -> str:
+    return money_text(cost, currency)
+
+
+def _litres_text(water_l: float | None) -> str:
+    return f"{number_text(water_l)} l"
 
 
 def _shown(moved: Sequence[Change]) -> list[Line]:
@@ -192,15 +206,16 @@ def _shown(moved: Sequence[Change]) -> list[Line]:
 
 
 def _moved(change: Change) -> Line:
-    name, text = _SHOWN[change.field]
+    label, text = _SHOWN[change.field]
     before, after = _figure(change.before), _figure(change.after)
     moved_by = None if before is None or after is None else after - before
     sign = "+" if moved_by is not None and moved_by > 0 else ""
     told = (
-        str(value) if value is not None and figure is None else text(figure)
+        str(value) if value is not None and figure is None else _typeset(text, figure)
         for value, figure in ((change.before, before), (change.after, after))
     )
-    return f"{change.where}: {name}", *told, "" if moved_by is None else f"{sign}{text(moved_by)}", change.why
+    by = "" if moved_by is None else f"{sign}{_typeset(text, moved_by)}"
+    return f"{change.where}: {label}", *told, by, change.why
 
 
 def _figure(value: JsonValue) -> float | None:
@@ -208,13 +223,13 @@ def _figure(value: JsonValue) -> float | None:
     return value if isinstance(value, (int, float)) and abs(value) < 1e300 else None
 
 
-_SHOWN: Mapping[str, tuple[str, Callable[[float | None], str]]] = {
-    "it_energy_kwh": ("energy", words.energy),
-    "facility_energy_kwh": ("energy with the facility", words.energy),
-    "emissions_location_g": ("emissions", words.grams),
-    "emissions_market_g": ("emissions, market-based", words.grams),
-    "avoided_g": ("avoided", words.grams),
-    "cost": ("cost", words.amount),
-    "settled_ratio": ("settled", words.percent),
-    "coverage_ratio": ("energy known for", words.percent),
+_SHOWN: Mapping[str, tuple[str, Text]] = {
+    "it_energy_kwh": ("energy", kwh_text),
+    "facility_energy_kwh": ("energy with the facility", kwh_text),
+    "emissions_location_g": ("emissions", mass_text),
+    "emissions_market_g": ("emissions, market-based", mass_text),
+    "avoided_g": ("avoided", mass_text),
+    "cost": ("cost", money_text),
+    "settled_ratio": ("settled", precise_percent_text),
+    "coverage_ratio": ("energy known for", precise_percent_text),
 }

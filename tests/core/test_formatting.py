@@ -20,6 +20,7 @@ from greenrun.core.formatting import (
     money_text,
     number_text,
     percent_text,
+    period_text,
     power_text,
     ranges_text,
 )
@@ -29,7 +30,7 @@ AMOUNTS = st.floats(min_value=-1e15, max_value=1e15)
 OF_ONE_NUMBER = [
     formatting.number_text, formatting.whole_text, formatting.energy_text, formatting.joules_text,
     formatting.power_text, formatting.mass_text, formatting.intensity_text, formatting.money_text,
-    formatting.percent_text, formatting.duration_text,
+    formatting.percent_text, formatting.precise_percent_text, formatting.duration_text,
 ]  # fmt: skip
 
 
@@ -120,6 +121,20 @@ def test_powers(watts: float, expected: str) -> None:
 def test_money(amount: float, currency: str | None, expected: str) -> None:
     """To the cent, and of less than ten of them what there is."""
     assert money_text(amount, currency) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [
+        ("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z", "February 2026"),
+        ("2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z", "December 2026"),
+        ("2026-02-01T00:00:00Z", "2026-04-01T00:00:00Z", "2026-02-01 to 2026-04-01"),
+        ("2026-02-01T06:00:00Z", "2026-03-01T00:00:00Z", "2026-02-01 06:00 UTC to 2026-03-01"),
+        ("2026-02-02T00:00:00Z", "2026-03-01T00:00:00Z", "2026-02-02 to 2026-03-01"),
+    ],
+)
+def test_a_whole_month_is_told_by_its_name(start: str, end: str, said: str) -> None:
+    assert period_text(datetime.fromisoformat(start), datetime.fromisoformat(end)) == said
 
 
 def test_ratios_are_told_in_per_cent() -> None:

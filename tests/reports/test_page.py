@@ -97,7 +97,7 @@ def test_what_moved_is_a_section_where_a_report_is_compared(report: Report) -> N
     now = report.document()
     old = {**now, "total": {**now["total"], "emissions_location_g": 5.0, "flags": []}}
     text = page.as_html(compared({**old, "generated_at": "2026-11-01T07:30:00Z"}, report))
-    assert "Compared with the report of 2026-11-01 07:30 UTC: 2 figures changed, of which 1 are below" in text
+    assert "Compared with the report of 2026-11-01T07:30:00Z: 2 figures changed, of which 1 are below" in text
     assert "total: emissions" in text
     assert "<td>+" in text
     assert "What moved" not in page.as_html(report)

@@ -1,0 +1,47 @@
+"""What a table says of a row of a report: the same words on the page and in the terminal."""
+
+from collections.abc import Mapping
+
+from greenrun.core.formatting import (
+    energy_text,
+    joules_text,
+    mass_text,
+    money_text,
+    precise_percent_text,
+    whole_text,
+)
+from greenrun.core.units import J_PER_KWH
+from greenrun.reports.model import JobRow, Row, Unattributed
+
+
+def cells(row: Row | Unattributed) -> Mapping[str, str]:
+    """Return the cells of a row by the names of their columns; what few rows have is empty where it is not known."""
+    uncertainty, busy = row.emissions_uncertainty_pct, row.gpu_utilization_avg
+    return {
+        "jobs": str(row.jobs) if isinstance(row, Row) else "",
+        "energy": kwh_text(row.it_energy_kwh),
+        "CO2e": mass_text(row.emissions_location_g),
+        "±": "" if uncertainty is None else precise_percent_text(uncertainty / 100),
+        "g/kWh": "" if row.ci_avg_g_per_kwh is None else whole_text(row.ci_avg_g_per_kwh),
+        "covered": precise_percent_text(row.coverage_ratio),
+        "settled": precise_percent_text(row.settled_ratio),
+        "avoided": mass_text(row.avoided_g) if row.avoided_runs else "",
+        "busy": "" if busy is None else precise_percent_text(busy),
+        "per work": per_work_text(row.energy_per_work_j, row.work_unit),
+        "cost": "" if row.cost is None else money_text(row.cost, row.currency),
+    }
+
+
+def name(row: Row | Unattributed, separator: str = " ") -> str:
+    """Return what a row is about: its group, and of a job its name too."""
+    return f"{row.group}{separator}{row.job_name}" if isinstance(row, JobRow) else row.group
+
+
+def kwh_text(energy_kwh: float | None) -> str:
+    """Return an energy in the unit that fits it."""
+    return energy_text(None if energy_kwh is None else energy_kwh * J_PER_KWH)
+
+
+def per_work_text(energy_j: float | None, unit: str | None) -> str:
+    """Return the energy that each unit of work took; empty where that is not known."""
+    return "" if energy_j is None else f"{joules_text(energy_j)}/{unit or 'unit'}"
