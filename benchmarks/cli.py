@@ -24,7 +24,7 @@ def commands(socket: str | None) -> dict[str, list[str]]:
     """Return what is timed, by name."""
     timed = {
         "python": [PYTHON, "-c", "pass"],
-        "import typer": [PYTHON, "-c", "import typer"],
+        "import click": [PYTHON, "-c", "import click"],
         "greenrun --help": [GREENRUN, "--help"],
         "greenrun measure": [GREENRUN, "measure", "--output", os.devnull, "--", "true"],
     }

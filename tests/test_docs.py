@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from greenrun.cli import verb
-from greenrun.cli.app import VERBS
-from greenrun.cli.verb import load
+from greenrun.cli import command
+from greenrun.cli.app import COMMANDS, load
 from greenrun.config import load_config
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.stability import MOST_PUT_OFFS
@@ -36,8 +35,8 @@ def blocks(name: str, language: str) -> list[str]:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command by its full name, those of groups too."""
-    for name, (target, _) in VERBS.items():
-        command = load(target, name)
+    for name in COMMANDS:
+        command = load(name)
         yield name, command
         yield from ((f"{name} {inner}", found) for inner, found in getattr(command, "commands", {}).items())
 
@@ -94,8 +93,8 @@ def test_a_command_line_in_a_document_is_one_that_greenrun_knows(name: str, line
 
 @pytest.mark.parametrize("name", ["README.md", "docs/cli.md"])
 def test_the_exit_codes_are_documented(name: str) -> None:
-    codes = {verb.OK, verb.FAILED, verb.USAGE, verb.NOT_FOUND, verb.NOT_PERMITTED, verb.NOT_REACHABLE}
-    codes |= {verb.TIMED_OUT, verb.STORAGE_FULL, verb.CONFIG}
+    codes = {command.OK, command.FAILED, command.USAGE, command.NOT_FOUND, command.NOT_PERMITTED, command.NOT_REACHABLE}
+    codes |= {command.TIMED_OUT, command.STORAGE_FULL, command.CONFIG}
     documented = re.findall(r"^\| (\d+) \|", sections(name)["Exit codes"], flags=re.MULTILINE)
     assert {int(code) for code in documented} == codes
 

@@ -1,19 +1,18 @@
 """The table of commands; each is imported only when it is called, so that `--help` and `submit` start fast."""
 
+import importlib
 import os
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from typer.core import TyperCommand
-from typer.main import get_command
+import click
 
 import greenrun
-from greenrun.cli.options import Config, Socket
-from greenrun.cli.verb import INTERRUPTED, PIPE_CLOSED, Group, load
+from greenrun.cli.command import INTERRUPTED, OK, PIPE_CLOSED, Group
+from greenrun.cli.options import config_option, socket_option
 
 # name: (where it is, one line of help)
-VERBS = {
+COMMANDS = {
     "serve": ("greenrun.cli.serve:serve", "Run the daemon in the foreground."),
     "submit": ("greenrun.cli.submit:submit", "Submit a job that starts when the grid is clean."),
     "list": ("greenrun.cli.jobs:list_jobs", "List jobs: what waits, runs and has finished."),
@@ -37,58 +36,63 @@ VERBS = {
     "demo": ("greenrun.cli.demo:demo", "Watch it all work in a minute, on a made-up grid."),
     "config": ("greenrun.cli.config:app", "Check, show and find the settings."),
 }
-# What follows the command's first word is the job's own, options included.
-_SETTINGS = {name: {"allow_interspersed_args": False} for name in ("submit", "measure")}
 
 
-class Verbs(Group):
-    """A group that knows its commands' names and one line of each, and loads one when it is called."""
+class LazyGroup(Group):
+    """A group that knows its commands' names and one line of each, and imports one when it is called."""
 
-    def __init__(self, **attrs: Any) -> None:
-        super().__init__(**attrs)
-        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in VERBS.items()}
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the named command, imported now, and its arguments."""
-        name, _, rest = super().resolve_command(ctx, args)
-        return name, load(VERBS[name][0], name, _SETTINGS.get(name)) if name else None, rest
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else found, rest
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader that went away (`| head`) ends it quietly."""
         try:
             super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             _drop_output()
-            raise typer.Exit(PIPE_CLOSED) from None
+            raise click.exceptions.Exit(PIPE_CLOSED) from None
 
 
-app = typer.Typer(
-    cls=Verbs,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+def load(name: str) -> click.Command:
+    """Import a command of the table."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    assert isinstance(found, click.Command), f"{COMMANDS[name][0]} is no command"
+    return found
+
+
+def _show_completion(ctx: click.Context, _: click.Parameter, shell: str | None) -> None:
+    if shell is None or ctx.resilient_parsing:
+        return
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None, f"click completes in no {shell}"
+    print(kind(ctx.command, {}, "greenrun", "_GREENRUN_COMPLETE").source())
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    commands={name: click.Command(name, help=line) for name, (_, line) in COMMANDS.items()},
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"greenrun {greenrun.__version__}")
-        raise typer.Exit
-
-
-@app.callback(
     epilog="Exit codes: 0 done, 1 failed, 2 usage or refused, 3 not found, 4 not permitted, "
-    "5 daemon not reachable, 6 timed out waiting, 7 storage full, 78 bad settings."
+    "5 daemon not reachable, 6 timed out waiting, 7 storage full, 78 bad settings.",
 )
-def root(
-    socket: Socket = None,
-    config: Config = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+@socket_option
+@config_option
+@click.version_option(greenrun.__version__, message="greenrun %(version)s", help="Print the version and exit.")
+@click.option(
+    "--show-completion", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL", is_eager=True,
+    expose_value=False, callback=_show_completion, help="Print what makes bash, zsh or fish complete commands.",
+)  # fmt: skip
+def app(socket: str | None, config: str | None) -> None:
     """Run machine-learning jobs when the electricity is clean, and account for what they used.
 
     \b
@@ -101,12 +105,15 @@ def root(
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; the arguments are sys.argv's when None."""
     try:
-        get_command(app).main(args=argv, prog_name="greenrun")
+        code = app.main(args=argv, prog_name="greenrun", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = INTERRUPTED
     except SystemExit as exit_:
-        return _flushed(exit_.code if isinstance(exit_.code, int) else int(bool(exit_.code)))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+        code = exit_.code if isinstance(exit_.code, int) else int(bool(exit_.code))
+    return _flushed(code or OK)
 
 
 def _flushed(code: int) -> int:

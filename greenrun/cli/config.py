@@ -2,25 +2,23 @@
 
 import json
 
-import typer
+import click
 
-from greenrun.cli.options import AsJson, Config, config_path, print_json
-from greenrun.cli.verb import Group, Verb
+from greenrun.cli.command import Command, Group
+from greenrun.cli.options import config_option, config_path, json_option, print_json
 from greenrun.paths import find_config, find_socket, find_state
 
-app = typer.Typer(
-    name="config",
-    cls=Group,
-    help="Check, show and find the settings.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+
+@click.group("config", cls=Group, no_args_is_help=True)
+def app() -> None:
+    """Check, show and find the settings."""
 
 
-@app.command("check", cls=Verb, short_help="Tell every problem of the settings.")
-def check(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+@app.command("check", cls=Command, short_help="Tell every problem of the settings.")
+@json_option
+@config_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool, config: str | None) -> None:
     """Read the settings as the daemon would, and tell every problem at once (exit code 78).
 
     \b
@@ -35,8 +33,11 @@ def check(ctx: typer.Context, as_json: AsJson = False, config: Config = None) ->
         print(f"{found or 'no settings file, so the defaults'}: good")
 
 
-@app.command("show", cls=Verb, short_help="Show the settings in effect.")
-def show(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+@app.command("show", cls=Command, short_help="Show the settings in effect.")
+@json_option
+@config_option
+@click.pass_context
+def show(ctx: click.Context, as_json: bool, config: str | None) -> None:
     """Show the settings in effect: the file's, the environment's and the defaults.
 
     \b
@@ -52,8 +53,11 @@ def show(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> 
         print(f"{key} = {_shown(setting.value)}" + ("" if setting.origin == "default" else f"   # {setting.origin}"))
 
 
-@app.command("path", cls=Verb, short_help="Show where settings, socket and state are.")
-def path(ctx: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+@app.command("path", cls=Command, short_help="Show where settings, socket and state are.")
+@json_option
+@config_option
+@click.pass_context
+def path(ctx: click.Context, as_json: bool, config: str | None) -> None:
     """Show where the settings, the socket and the state are.
 
     \b

@@ -3,14 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import typer
+import click
 
-from greenrun.cli.options import AsJson, Config, JobIds, Socket, connect, job_id, print_json
+from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, tell
+from greenrun.cli.options import connect, daemon_options, job_id, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
-from greenrun.cli.verb import FAILED, OK, USAGE, LocalError, WaitTimedOut, tell
 from greenrun.core.errors import GreenrunError
 from greenrun.core.jobs.job import FINISHED, Outcome, State
 
@@ -21,9 +21,11 @@ _LOOK_EVERY_S = (0.1, 1.0)  # soon at first, then at this pace
 _PATIENCE_S = 60.0  # a daemon that restarts while we wait is back well within this
 
 
-def cancel(
-    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
-) -> None:
+@click.command("cancel", cls=Command)
+@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@daemon_options
+@click.pass_context
+def cancel(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
     """Cancel jobs: a waiting one leaves the queue, a running one gets TERM, its grace, then KILL.
 
     With --json, one object per line.
@@ -35,9 +37,11 @@ def cancel(
     _each(jobs, client.cancel, as_json)
 
 
-def hold(
-    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
-) -> None:
+@click.command("hold", cls=Command)
+@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@daemon_options
+@click.pass_context
+def hold(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
     """Keep waiting jobs from starting until they are released.
 
     With --json, one object per line.
@@ -49,9 +53,11 @@ def hold(
     _each(jobs, client.hold, as_json)
 
 
-def release(
-    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
-) -> None:
+@click.command("release", cls=Command)
+@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@daemon_options
+@click.pass_context
+def release(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
     """Let held jobs go: they are planned again.
 
     With --json, one object per line.
@@ -63,9 +69,11 @@ def release(
     _each(jobs, client.release, as_json)
 
 
-def start_now(
-    ctx: typer.Context, jobs: JobIds, as_json: AsJson = False, socket: Socket = None, config: Config = None
-) -> None:
+@click.command("start-now", cls=Command)
+@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@daemon_options
+@click.pass_context
+def start_now(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
     """Start waiting jobs as soon as GPUs are free, whatever the grid does; they are still measured.
 
     With --json, one object per line.
@@ -80,7 +88,7 @@ def start_now(
 def _each(jobs: Sequence[str], order: "Callable[[int], Answer]", as_json: bool) -> None:
     """Give the order for each job; leave with the first failure's exit code, but try them all."""
     codes = [_one(job, order, as_json) for job in [job_id(text) for text in jobs]]
-    raise typer.Exit(next((code for code in codes if code), OK))
+    raise click.exceptions.Exit(next((code for code in codes if code), OK))
 
 
 def _one(job: int, order: "Callable[[int], Answer]", as_json: bool) -> int:
@@ -97,15 +105,18 @@ def _line(job: "Answer") -> str:
     return f"job {job['id']} {job['state']}: {reason}" if reason else f"job {job['id']} {job['state']}"
 
 
+@click.command("wait", cls=Command)
+@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@click.option("--timeout", metavar="D", help="Give up after this long, with exit code 6.")
+@daemon_options
+@click.pass_context
 def wait(
-    ctx: typer.Context,
-    jobs: JobIds,
-    timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="D", help="Give up after this long, with exit code 6.")
-    ] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    jobs: tuple[str, ...],
+    timeout: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Wait until jobs are finished, and exit with their exit code.
 
@@ -128,7 +139,7 @@ def wait(
         answer = _finished(client, job, until_s)
         print_json(answer) if as_json else print(_line(answer), flush=True)
         codes.append(job_exit_code(answer))
-    raise typer.Exit(next((code for code in codes if code), OK))
+    raise click.exceptions.Exit(next((code for code in codes if code), OK))
 
 
 def _seconds(timeout: str | None) -> float | None:

@@ -1,14 +1,14 @@
 """`greenrun demo`: everything at work in a minute, in a temporary folder, without a GPU or an account anywhere."""
 
-from typing import Annotated
+import click
 
-import typer
+from greenrun.cli.command import Command
 
 
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the daemon and its folder when it is over.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Print a line per change, also on a terminal.")] = False,
-) -> None:
+@click.command("demo", cls=Command)
+@click.option("--keep", is_flag=True, help="Leave the daemon and its folder when it is over.")
+@click.option("--plain", is_flag=True, help="Print a line per change, also on a terminal.")
+def demo(keep: bool, plain: bool) -> None:
     """Watch a real daemon run eight real processes when a made-up grid is clean; it takes little more than a minute.
 
     The grid is synthetic (a day passes in a minute) and the GPUs are emulated. It needs no settings, uses a temporary
@@ -20,4 +20,4 @@ def demo(
     """
     from greenrun.cli.demonstration.play import play
 
-    raise typer.Exit(play(keep=keep, plain=plain))
+    raise click.exceptions.Exit(play(keep=keep, plain=plain))

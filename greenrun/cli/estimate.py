@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from greenrun.cli import text
 from greenrun.cli.clock import local_zone
-from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
+from greenrun.cli.command import Command
+from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.sizing import Size, read_size
 from greenrun.cli.tables import print_table, terminal_width
 from greenrun.clock import utc_now
@@ -30,7 +31,6 @@ from greenrun.core.formatting import (
 )
 from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
 
-Text = str | None
 UNNAMED = "unnamed"  # the zone of a trace that nobody said the zone of
 _WIDTH = 120
 _NO_ZONE = "the daemon's settings name no zone, so it has no forecast: set [grid] zone"
@@ -52,34 +52,44 @@ class Outlook:
     reason: str | None = None
 
 
-def _option(flag: str, metavar: str, help_text: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help=help_text, show_default=False)
-
-
+@click.command("estimate", cls=Command)
+@click.option("--gpus", metavar="N", help="GPUs it runs on. [default: 1]")
+@click.option("--gpu-model", metavar="M", help="Which GPUs: H100, 'A100 PCIe 40GB', L4, MI300X...")
+@click.option("--gpu-hours", metavar="H", help="How much work it is, in GPU-hours.")
+@click.option("--flops", metavar="F", help="Or in operations, such as 6.3e23; with --mfu.")
+@click.option("--params", metavar="N", help="Or as a dense transformer's parameters; with --tokens.")
+@click.option("--tokens", metavar="D", help="The tokens it is trained on: 6 x N x D operations.")
+@click.option("--mfu", metavar="U", help="The share of the GPUs' peak it reaches, such as 0.4 or 40%.")
+@click.option("--peak-flops", metavar="F", help="One GPU's peak per second, else its model's.")
+@click.option("--power", metavar="W", help="The job's power in watts, else its GPUs' rated power x 0.76.")
+@click.option("--pue", metavar="P", help="Facility's energy for each unit of IT energy, else the settings'.")
+@click.option("--finish-by", metavar="T", help="It must end by then.")
+@click.option("--max-delay", metavar="D", help="It may start this much later.")
+@click.option("--at", metavar="T", help="Count from then, not from now.")
+@click.option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+@click.option("--intensity", metavar="FILE", help="Take a CSV's intensities, not the daemon's.")
+@daemon_options
+@click.pass_context
 def estimate(
-    ctx: typer.Context,
-    gpus: Annotated[Text, _option("--gpus", "N", "GPUs it runs on. [default: 1]")] = None,
-    gpu_model: Annotated[Text, _option("--gpu-model", "M", "Which GPUs: H100, 'A100 PCIe 40GB', L4, MI300X...")] = None,
-    gpu_hours: Annotated[Text, _option("--gpu-hours", "H", "How much work it is, in GPU-hours.")] = None,
-    flops: Annotated[Text, _option("--flops", "F", "Or in operations, such as 6.3e23; with --mfu.")] = None,
-    params: Annotated[Text, _option("--params", "N", "Or as a dense transformer's parameters; with --tokens.")] = None,
-    tokens: Annotated[Text, _option("--tokens", "D", "The tokens it is trained on: 6 x N x D operations.")] = None,
-    mfu: Annotated[Text, _option("--mfu", "U", "The share of the GPUs' peak it reaches, such as 0.4 or 40%.")] = None,
-    peak_flops: Annotated[Text, _option("--peak-flops", "F", "One GPU's peak per second, else its model's.")] = None,
-    power: Annotated[
-        Text, _option("--power", "W", "The job's power in watts, else its GPUs' rated power x 0.76.")
-    ] = None,
-    pue: Annotated[
-        Text, _option("--pue", "P", "Facility's energy for each unit of IT energy, else the settings'.")
-    ] = None,
-    finish_by: Annotated[Text, _option("--finish-by", "T", "It must end by then.")] = None,
-    max_delay: Annotated[Text, _option("--max-delay", "D", "It may start this much later.")] = None,
-    at: Annotated[Text, _option("--at", "T", "Count from then, not from now.")] = None,
-    zone: Annotated[Text, _option("--zone", "ZONE", "The zone; else the configured one.")] = None,
-    intensity: Annotated[Text, _option("--intensity", "FILE", "Take a CSV's intensities, not the daemon's.")] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    gpus: str | None,
+    gpu_model: str | None,
+    gpu_hours: str | None,
+    flops: str | None,
+    params: str | None,
+    tokens: str | None,
+    mfu: str | None,
+    peak_flops: str | None,
+    power: str | None,
+    pue: str | None,
+    finish_by: str | None,
+    max_delay: str | None,
+    at: str | None,
+    zone: str | None,
+    intensity: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Estimate a job's hours, energy and emissions: started now, in the cleanest window, and as late as it may.
 
@@ -120,7 +130,7 @@ def _from_file(path: str, zone: str | None, at: datetime) -> Outlook:
     return Outlook(series=forecast.series, is_trace=True, rung=forecast.fallback_level, issued_at=issued_at)
 
 
-def _from_daemon(ctx: typer.Context, socket: str | None, config: str | None, zone: str | None) -> Outlook:
+def _from_daemon(ctx: click.Context, socket: str | None, config: str | None, zone: str | None) -> Outlook:
     from greenrun.client import NotReachable
 
     try:

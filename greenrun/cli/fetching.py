@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from greenrun.cli import text
 from greenrun.cli.clock import local_zone
+from greenrun.cli.command import FAILED, OK, USAGE, LocalError
 from greenrun.cli.options import print_json
 from greenrun.cli.times import parse_instant
-from greenrun.cli.verb import FAILED, OK, USAGE, LocalError
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, span_text
 
@@ -86,7 +86,7 @@ def run(client: "Client", wanted: Span, zone: str | None, provider: str | None, 
     else:
         for line in _lines(gathered, wanted):
             print(text.printable(line))
-    raise typer.Exit(FAILED if gathered.refused or gathered.missing else OK)
+    raise click.exceptions.Exit(FAILED if gathered.refused or gathered.missing else OK)
 
 
 def pause(seconds: float) -> None:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from greenrun.charts import terminal
 from greenrun.cli import judged, planned, text
 from greenrun.cli.clock import local_zone
-from greenrun.cli.options import AsJson, Config, Socket, connect, print_json
+from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import print_table, terminal_width
-from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, duration_text, intensity_text, mass_text, span_text, whole_text
 
@@ -22,7 +22,10 @@ _PLOT_WIDTH = 100
 _ROUGH = {"stale": "stale", "climatology": "estimated", "static": "estimated"}
 
 
-def plan(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
+@click.command("plan", cls=Command)
+@daemon_options
+@click.pass_context
+def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
     """Show what starts when, and why; what waits without a place; and both against the forecast.
 
     \b
@@ -81,27 +84,26 @@ def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: 
     print()
 
 
+@click.command("forecast", cls=Command)
+@click.argument("page", metavar="[FILE]", required=False)
+@click.option("--hours", metavar="N", help="How many hours ahead; else as far as it reaches.")
+@click.option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+@click.option("--plot", is_flag=True, help="Draw it large, the cleanest 4 hours marked.")
+@click.option("--quality", is_flag=True, help="Show how good forecasts were over the last eight weeks instead.")
+@daemon_options
+@click.pass_context
 def forecast(
-    ctx: typer.Context,
-    page: Annotated[
-        str | None,
-        typer.Argument(metavar="[FILE]", help="With --plot: draw it as this .html page.", show_default=False),
-    ] = None,
-    hours: Annotated[
-        str | None, typer.Option("--hours", metavar="N", help="How many hours ahead; else as far as it reaches.")
-    ] = None,
-    zone: Annotated[
-        str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
-    ] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw it large, the cleanest 4 hours marked.")] = False,
-    quality: Annotated[
-        bool, typer.Option("--quality", help="Show how good forecasts were over the last eight weeks instead.")
-    ] = False,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    page: str | None,
+    hours: str | None,
+    zone: str | None,
+    plot: bool,
+    quality: bool,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
-    """Show the carbon intensity of the hours to come, the cleanest marked.
+    """Show the carbon intensity of the hours to come, the cleanest marked; with --plot, FILE is an .html page of it.
 
     \b
     greenrun forecast

@@ -2,47 +2,38 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from greenrun.cli.options import AsJson, Config, Socket, connect
-from greenrun.cli.verb import Group, Verb
-
-Zone = Annotated[str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the file's, or the daemon's.")]
-
-app = typer.Typer(
-    name="history",
-    cls=Group,
-    help="Add to what is known of the past.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+from greenrun.cli.command import Command, Group
+from greenrun.cli.options import connect, daemon_options
 
 
-@app.command("import", cls=Verb, short_help="Add what a CSV file holds.")
+@click.group("history", cls=Group, no_args_is_help=True)
+def app() -> None:
+    """Add to what is known of the past."""
+
+
+@app.command("import", cls=Command, short_help="Add what a CSV file holds.")
+@click.argument("file", metavar="FILE")
+@click.option("--zone", metavar="ZONE", help="The zone; else the file's, or the daemon's.")
+@click.option("--provider", metavar="NAME", help="Whose values they are; else the file's own name.")
+@click.option("--signal", metavar="WHAT", help="What they answer: average or marginal.")
+@click.option("--accounting", metavar="WHAT", help="Whose power they count: production, consumption.")
+@click.option("--basis", metavar="WHAT", help="Which emissions they count: lifecycle or direct.")
+@daemon_options
+@click.pass_context
 def import_file(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", hidden=True)],
-    zone: Zone = None,
-    provider: Annotated[
-        str | None, typer.Option("--provider", metavar="NAME", help="Whose values they are; else the file's own name.")
-    ] = None,
-    signal: Annotated[
-        str | None, typer.Option("--signal", metavar="WHAT", help="What they answer: average or marginal.")
-    ] = None,
-    accounting: Annotated[
-        str | None,
-        typer.Option("--accounting", metavar="WHAT", help="Whose power they count: production, consumption."),
-    ] = None,
-    basis: Annotated[
-        str | None, typer.Option("--basis", metavar="WHAT", help="Which emissions they count: lifecycle or direct.")
-    ] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    file: str,
+    zone: str | None,
+    provider: str | None,
+    signal: str | None,
+    accounting: str | None,
+    basis: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Add the values of a CSV file to what the daemon learns from: FILE is as a provider of kind "file" reads it.
 
@@ -61,23 +52,22 @@ def import_file(
     importing.run(connect(ctx, socket, config), Path(file).expanduser(), stated, as_json=as_json)
 
 
-@app.command("fetch", cls=Verb, short_help="Ask the sources for the past.")
+@app.command("fetch", cls=Command, short_help="Ask the sources for the past.")
+@click.option("--from", "start", metavar="T", help="From when on: 2026-06-01, '2026-06-01 09:00'.")
+@click.option("--to", "end", metavar="T", help="Up to when. [default: now]")
+@click.option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+@click.option("--provider", metavar="NAME", help="Which source to ask; else the history's own, in turn.")
+@daemon_options
+@click.pass_context
 def fetch(
-    ctx: typer.Context,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="T", help="From when on: 2026-06-01, '2026-06-01 09:00'.")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="T", help="Up to when. [default: now]")] = None,
-    zone: Annotated[
-        str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
-    ] = None,
-    provider: Annotated[
-        str | None,
-        typer.Option("--provider", metavar="NAME", help="Which source to ask; else the history's own, in turn."),
-    ] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    start: str | None,
+    end: str | None,
+    zone: str | None,
+    provider: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Have the daemon ask for what was measured, a week at a time from the latest back, and keep it.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenrun.cli import text
+from greenrun.cli.command import USAGE, LocalError
 from greenrun.cli.options import print_json
-from greenrun.cli.verb import USAGE, LocalError
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import InvalidInput, ProviderError

@@ -3,12 +3,13 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from greenrun.cli import text
-from greenrun.cli.options import AsJson, Config, JobId, Socket, connect, job_id, print_json, whole
+from greenrun.cli.command import Command
+from greenrun.cli.options import connect, daemon_options, job_id, print_json, whole
 from greenrun.cli.tables import print_table
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
@@ -38,18 +39,24 @@ _DURATION_SOURCES = {
 }
 
 
+@click.command("list", cls=Command)
+@click.option("--all", "-a", "everything", is_flag=True, help="All jobs, not only the last 10 finished.")
+@click.option("--state", multiple=True, metavar="STATE", help="Only jobs in this state; may be repeated.")
+@click.option("--project", metavar="NAME", help="Only this project's.")
+@click.option("--user", metavar="NAME", help="Only this user's.")
+@click.option("--limit", metavar="N", help="At most the latest N.")
+@daemon_options
+@click.pass_context
 def list_jobs(
-    ctx: typer.Context,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="All jobs, not only the last 10 finished.")] = False,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", metavar="STATE", help="Only jobs in this state; may be repeated.")
-    ] = None,
-    project: Annotated[str | None, typer.Option("--project", metavar="NAME", help="Only this project's.")] = None,
-    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only this user's.")] = None,
-    limit: Annotated[str | None, typer.Option("--limit", metavar="N", help="At most the latest N.")] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    everything: bool,
+    state: tuple[str, ...],
+    project: str | None,
+    user: str | None,
+    limit: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """List jobs: those that wait or run, and the last 10 that finished.
 
@@ -113,7 +120,11 @@ def _ongoing(run: Mapping[str, Any]) -> list[str]:
     return [row["anomaly"] for row in run.get("anomalies") or () if row["until"] is None]
 
 
-def show(ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
+@click.command("show", cls=Command)
+@click.argument("job", metavar="ID")
+@daemon_options
+@click.pass_context
+def show(ctx: click.Context, job: str, as_json: bool, socket: str | None, config: str | None) -> None:
     """Show everything about one job: what it is, why it is where it is, and what its runs used.
 
     \b
@@ -129,9 +140,11 @@ def show(ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket
         print(line)
 
 
-def explain(
-    ctx: typer.Context, job: JobId, as_json: AsJson = False, socket: Socket = None, config: Config = None
-) -> None:
+@click.command("explain", cls=Command)
+@click.argument("job", metavar="ID")
+@daemon_options
+@click.pass_context
+def explain(ctx: click.Context, job: str, as_json: bool, socket: str | None, config: str | None) -> None:
     """Say in sentences why a job waits, runs or ended, and what its limits are.
 
     \b

@@ -5,12 +5,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import typer
+import click
 
-from greenrun.cli.options import Config, JobId, Socket, chosen, connect, job_id, whole
-from greenrun.cli.verb import FAILED, NOT_FOUND, NOT_PERMITTED, LocalError
+from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
+from greenrun.cli.options import chosen, config_option, connect, job_id, socket_option, whole
 from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state
 
@@ -29,16 +29,14 @@ class Log(NamedTuple):
     label: str
 
 
-def logs(
-    ctx: typer.Context,
-    job: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job is finished.")] = False,
-    run: Annotated[
-        str | None, typer.Option("--run", metavar="N", help="The job's run number N, not its latest.")
-    ] = None,
-    socket: Socket = None,
-    config: Config = None,
-) -> None:
+@click.command("logs", cls=Command)
+@click.argument("job", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job is finished.")
+@click.option("--run", metavar="N", help="The job's run number N, not its latest.")
+@socket_option
+@config_option
+@click.pass_context
+def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: str | None, config: str | None) -> None:
     """Print what a job has written. The log is a file, read as it is: the daemon need not be up.
 
     With --follow a job that has not started is waited for, and so is the next run of one that was suspended or is run

@@ -5,38 +5,40 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import typer
+import click
 
 from greenrun.cli import running, text
-from greenrun.cli.options import AsJson, Config, Socket, chosen, config_path, print_json
+from greenrun.cli.command import OK, USAGE, Command, LocalError
+from greenrun.cli.options import chosen, config_path, daemon_options, print_json
 from greenrun.cli.tables import plain_lines
 from greenrun.cli.times import parse_duration
-from greenrun.cli.verb import OK, USAGE, LocalError
 from greenrun.core.formatting import duration_text, energy_text, power_text
 
 if TYPE_CHECKING:
     from greenrun.measuring import Measurement, Result
     from greenrun.measuring.result import MeasuredDevice
 
-Text = str | None
 
-
-def _option(flag: str, metavar: str, help_text: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help=help_text, show_default=False)
-
-
+@click.command("measure", cls=Command, context_settings={"allow_interspersed_args": False})
+@click.argument("command", metavar="[--] COMMAND", nargs=-1, type=click.UNPROCESSED)
+@click.option("--for", "lasts", metavar="D", help="Measure the machine for so long, like 20s; no command.")
+@click.option("--meter", metavar="NAMES", help="GPU meters to try, like nvml; else the settings'.")
+@click.option("--cpu-meter", metavar="NAMES", help="CPU meters to try; else the settings'.")
+@click.option("--output", metavar="FILE", help="Write the JSON there, not to stdout.")
+@daemon_options
+@click.pass_context
 def measure(
-    ctx: typer.Context,
-    command: Annotated[list[str] | None, typer.Argument(metavar="[--] COMMAND", hidden=True)] = None,
-    lasts: Annotated[Text, _option("--for", "D", "Measure the machine for so long, like 20s; no command.")] = None,
-    meter: Annotated[Text, _option("--meter", "NAMES", "GPU meters to try, like nvml; else the settings'.")] = None,
-    cpu_meter: Annotated[Text, _option("--cpu-meter", "NAMES", "CPU meters to try; else the settings'.")] = None,
-    output: Annotated[Text, _option("--output", "FILE", "Write the JSON there, not to stdout.")] = None,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    command: tuple[str, ...],
+    lasts: str | None,
+    meter: str | None,
+    cpu_meter: str | None,
+    output: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Measure the energy and emissions of a command, of a while, or until Ctrl-C; neither daemon nor settings needed.
 
@@ -65,7 +67,7 @@ def measure(
             result = _with_exit_code(result, code)
         with _code_kept(code if command else None):
             _tell(result, file, as_json=as_json, is_command=bool(command))
-    raise typer.Exit(code)
+    raise click.exceptions.Exit(code)
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def _code_kept(code: int | None) -> Iterator[None]:
         raise LocalError(f"what was measured cannot be written ({exc.strerror}); the command ran", code) from exc
 
 
-def _seconds(lasts: str | None, command: list[str] | None) -> float | None:
+def _seconds(lasts: str | None, command: Sequence[str]) -> float | None:
     if lasts is None:
         return None
     if command:
@@ -104,7 +106,7 @@ def _opened(output: str) -> TextIO:
 
 
 def _measurement(
-    ctx: typer.Context, meter: str | None, cpu_meter: str | None, socket: str | None, config: str | None
+    ctx: click.Context, meter: str | None, cpu_meter: str | None, socket: str | None, config: str | None
 ) -> "Measurement":
     from greenrun.measuring import measure
 

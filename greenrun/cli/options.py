@@ -1,44 +1,48 @@
 """The options that many commands share, and what they lead to: a client, printed JSON, a job's id."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
+import click
 
-from greenrun.cli.verb import USAGE, LocalError
+from greenrun.cli.command import USAGE, LocalError
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
     from greenrun.client import Client
 
-Socket = Annotated[
-    str | None,
-    typer.Option("--socket", metavar="PATH", help="The daemon's socket (else GREENRUN_SOCKET, the settings)."),
-]
-Config = Annotated[
-    str | None,
-    typer.Option("--config", metavar="FILE", help="The settings file (else GREENRUN_CONFIG, the usual places)."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, just as the API gives it.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", hidden=True)]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID", hidden=True)]
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, just as the API gives it.")
+socket_option = click.option(
+    "--socket", metavar="PATH", help="The daemon's socket (else GREENRUN_SOCKET, the settings)."
+)
+config_option = click.option(
+    "--config", metavar="FILE", help="The settings file (else GREENRUN_CONFIG, the usual places)."
+)
 
 
-def chosen(ctx: typer.Context, name: str, given: str | None) -> str | None:
+def daemon_options(command: Decorated) -> Decorated:
+    """Give a command that asks the daemon its options --json, --socket and --config."""
+    return json_option(socket_option(config_option(command)))
+
+
+def chosen(ctx: click.Context, name: str, given: str | None) -> str | None:
     """Return a global option: as given after the verb, else as given before it."""
     before = ctx.find_root().params.get(name)
     return given or (str(before) if before else None)
 
 
-def connect(ctx: typer.Context, socket: str | None, config: str | None) -> "Client":
+def connect(ctx: click.Context, socket: str | None, config: str | None) -> "Client":
     """Return a client of the daemon that these options and the environment name."""
     from greenrun.client import Client
 
     return Client(find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config)))
 
 
-def config_path(ctx: typer.Context, config: str | None) -> Path | None:
+def config_path(ctx: click.Context, config: str | None) -> Path | None:
     """Return the settings file that was named, if one was."""
     named = chosen(ctx, "config", config)
     return Path(named).expanduser() if named else None

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from greenrun.cli import text
-from greenrun.cli.options import AsJson, Config, Socket, config_path, connect, print_json
+from greenrun.cli.command import FAILED, Command, Group, LocalError
+from greenrun.cli.options import config_option, config_path, connect, daemon_options, json_option, print_json
 from greenrun.cli.tables import print_table
-from greenrun.cli.verb import FAILED, Group, LocalError, Verb
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
 
@@ -21,19 +21,16 @@ if TYPE_CHECKING:
 OWN = "greenrun"
 NONE = "no provider is set up: add a [provider.NAME] to the settings and name it in [grid] provider"
 
-app = typer.Typer(
-    name="providers",
-    cls=Group,
-    help="Show and check the sources of carbon intensity.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+
+@click.group("providers", cls=Group, no_args_is_help=True)
+def app() -> None:
+    """Show and check the sources of carbon intensity."""
 
 
-@app.command("list", cls=Verb, short_help="List the configured sources and what is known by them.")
-def list_providers(ctx: typer.Context, as_json: AsJson = False, socket: Socket = None, config: Config = None) -> None:
+@app.command("list", cls=Command, short_help="List the configured sources and what is known by them.")
+@daemon_options
+@click.pass_context
+def list_providers(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
     """List the configured sources: what each is for, whether its key can be read, and what became of asking it.
 
     Without a daemon it is what the settings alone tell.
@@ -64,15 +61,12 @@ def list_providers(ctx: typer.Context, as_json: AsJson = False, socket: Socket =
         print("the daemon does not answer, so this is what the settings tell")
 
 
-@app.command("check", cls=Verb, short_help="Ask each configured source now.")
-def check(
-    ctx: typer.Context,
-    zone: Annotated[
-        str | None, typer.Option("--zone", metavar="ZONE", help="The zone; else the configured one.")
-    ] = None,
-    as_json: AsJson = False,
-    config: Config = None,
-) -> None:
+@app.command("check", cls=Command, short_help="Ask each configured source now.")
+@click.option("--zone", metavar="ZONE", help="The zone; else the configured one.")
+@json_option
+@config_option
+@click.pass_context
+def check(ctx: click.Context, zone: str | None, as_json: bool, config: str | None) -> None:
     """Ask each configured source now: how far it reaches, its holes, its age, and how often it may still be asked.
 
     It asks by itself, from the settings, so it works before the daemon is started; what it asks counts against the
@@ -96,11 +90,12 @@ def check(
                 print(text.printable(line), flush=True)
     if as_json:
         print_json([_as_json(checked) for checked in found])
-    raise typer.Exit(0 if any(checked.answers for checked in found) else FAILED)
+    raise click.exceptions.Exit(0 if any(checked.answers for checked in found) else FAILED)
 
 
-@app.command("kinds", cls=Verb, short_help="List the kinds of source there are, and what declares each.")
-def list_kinds(as_json: AsJson = False) -> None:
+@app.command("kinds", cls=Command, short_help="List the kinds of source there are, and what declares each.")
+@json_option
+def list_kinds(as_json: bool) -> None:
     """List the kinds of source that the settings can name: greenrun's own, and those of installed packages.
 
     What a package declares and greenrun cannot use is listed with the reason. It asks nobody.
@@ -128,7 +123,7 @@ def list_kinds(as_json: AsJson = False) -> None:
         print(text.printable(problem))
 
 
-def _from_settings(ctx: typer.Context, config: str | None) -> list[dict[str, Any]]:
+def _from_settings(ctx: click.Context, config: str | None) -> list[dict[str, Any]]:
     from greenrun.api.grid_models import ProviderOut
     from greenrun.config import load_config
     from greenrun.grid.sources import state_of

@@ -5,14 +5,14 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
 from greenrun.cli.clock import local_zone
-from greenrun.cli.options import AsJson, Config, Socket, connect
+from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.options import connect, daemon_options
 from greenrun.cli.times import parse_instant
-from greenrun.cli.verb import USAGE, LocalError
 from greenrun.client import Answer
 from greenrun.clock import utc_now
 
@@ -22,32 +22,28 @@ OF_JOBS = ("boamps", "codecarbon", "sci")  # forms that have a part for each job
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 
+@click.command("report", cls=Command)
+@click.option("--from", "start", metavar="T", help="From when on: 2026-11, 2026-11-02. [default: this month]")
+@click.option("--to", "end", metavar="T", help="Up to when. [default: now]")
+@click.option("--by", metavar="WHAT", help="A row for each project, user, job, month or zone.")
+@click.option("--format", "form", metavar="FORM", help="table, csv, json, html, boamps, codecarbon or sci.")
+@click.option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
+@click.option("--against", metavar="FILE", help="Tell what moved since an earlier report, as JSON; its period.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of a report instead; needs no daemon.")
+@daemon_options
+@click.pass_context
 def report(
-    ctx: typer.Context,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="T", help="From when on: 2026-11, 2026-11-02. [default: this month]")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="T", help="Up to when. [default: now]")] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", metavar="WHAT", help="A row for each project, user, job, month or zone.")
-    ] = None,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", metavar="FORM", help="table, csv, json, html, boamps, codecarbon or sci."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="FILE", help="Tell what moved since an earlier report, as JSON; its period."),
-    ] = None,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of a report instead; needs no daemon.")
-    ] = False,
-    as_json: AsJson = False,
-    socket: Socket = None,
-    config: Config = None,
+    ctx: click.Context,
+    start: str | None,
+    end: str | None,
+    by: str | None,
+    form: str | None,
+    output: str | None,
+    against: str | None,
+    schema: bool,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
 ) -> None:
     """Report the energy and emissions of a period: what they are, how far they are known, and what failed runs wasted.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from math import inf
 from time import monotonic
 
-from greenrun.cli.verb import LocalError
+from greenrun.cli.command import LocalError
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # exit codes, as a shell has them
 SIGNALED = 128  # plus the signal's number

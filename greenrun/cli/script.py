@@ -10,7 +10,7 @@ from pathlib import Path
 from greenrun.cli.statement import OPTIONS, Value, refused
 from greenrun.core.errors import Problem
 
-_SHORT = {"g": "gpus"}
+_SHORT = {option.given.short: name for name, option in OPTIONS.items() if option.given.short}
 _MAX_HEAD_BYTES = 64 * 1024
 _SLURM_NAMES = {
     "time": "time-limit", "t": "time-limit", "job-name": "name", "J": "name", "gpus": "gpus", "G": "gpus",

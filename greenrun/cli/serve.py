@@ -1,11 +1,15 @@
 """`greenrun serve`: the only command that loads the daemon."""
 
-import typer
+import click
 
-from greenrun.cli.options import Config, config_path
+from greenrun.cli.command import Command
+from greenrun.cli.options import config_option, config_path
 
 
-def serve(ctx: typer.Context, config: Config = None) -> None:
+@click.command("serve", cls=Command)
+@config_option
+@click.pass_context
+def serve(ctx: click.Context, config: str | None) -> None:
     """Run the daemon in the foreground; it logs to stderr and tells systemd when it is ready.
 
     TERM or Ctrl-C ends it; jobs that run go on and are found again at the next start.
@@ -20,4 +24,4 @@ def serve(ctx: typer.Context, config: Config = None) -> None:
 
     from greenrun.daemon import daemon
 
-    raise typer.Exit(daemon.serve(settings))
+    raise click.exceptions.Exit(daemon.serve(settings))

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from greenrun.cli.options import AsJson, Config, config_path, print_json
+from greenrun.cli.command import Command
+from greenrun.cli.options import config_option, config_path, json_option, print_json
 from greenrun.core.formatting import duration_text, mass_text, percent_text
 
 if TYPE_CHECKING:
@@ -19,73 +20,64 @@ Told = Callable[[str, int], None]
 _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
 
 
+@click.command("simulate", cls=Command)
+@click.option("--gpus", required=True, metavar="N", help="How many GPUs there are, or inf.")
+@click.option("--intensity", metavar="FILE", help="The grid as it was: start,g_per_kwh, times in UTC.")
+@click.option(
+    "--jobs",
+    metavar="FILE",
+    help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible; seconds after --start.",
+)
+@click.option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z.")
+@click.option("--history", metavar="D", help="In place of files: this host's own jobs of the last D.")
+@click.option(
+    "--forecast",
+    metavar="FILE",
+    help="What was foretold: start,g_per_kwh (seen 24 h ahead) or issued_at,start,g_per_kwh; else the grid as it was.",
+)
+@click.option(
+    "--horizon", default="48h", show_default=True, metavar="D", help="How far ahead a forecast is seen at most."
+)
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="P",
+    help="greenrun, start-at-once, own-best-window, lowest-slot, carbon-time, threshold:N (g/kWh) "
+    "or percentile:P; repeatable.",
+)
+@click.option("--interruptible", is_flag=True, help="Let every job be suspended and resumed.")
+@click.option(
+    "--restart-cost",
+    default="0s",
+    show_default=True,
+    metavar="D",
+    help="How much longer a job takes each time it resumes.",
+)
+@click.option("--max-delay", metavar="D", help="Every job's max delay, in place of its own.")
+@click.option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives.")
+@click.option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s.")
+@click.option("--plot", metavar="FILE", help="Draw the comparison: an .html page.")
+@json_option
+@config_option
+@click.pass_context
 def simulate(
-    ctx: typer.Context,
-    gpus: Annotated[str, typer.Option("--gpus", metavar="N", help="How many GPUs there are, or inf.")],
-    intensity: Annotated[
-        str | None,
-        typer.Option("--intensity", metavar="FILE", help="The grid as it was: start,g_per_kwh, times in UTC."),
-    ] = None,
-    jobs: Annotated[
-        str | None,
-        typer.Option(
-            "--jobs",
-            metavar="FILE",
-            help="submitted_s,duration_s,gpus,power_w,max_delay_s,interruptible; seconds after --start.",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--start", metavar="T", help="Where second 0 of the jobs lies, like 2022-10-19T16:00Z."),
-    ] = None,
-    history: Annotated[
-        str | None,
-        typer.Option("--history", metavar="D", help="In place of files: this host's own jobs of the last D."),
-    ] = None,
-    forecast: Annotated[
-        str | None,
-        typer.Option(
-            "--forecast",
-            metavar="FILE",
-            help="What was foretold: start,g_per_kwh (seen 24 h ahead) or issued_at,start,g_per_kwh; "
-            "else the grid as it was.",
-        ),
-    ] = None,
-    horizon: Annotated[
-        str, typer.Option("--horizon", metavar="D", help="How far ahead a forecast is seen at most.")
-    ] = "48h",
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            metavar="P",
-            help="greenrun, start-at-once, own-best-window, lowest-slot, carbon-time, threshold:N (g/kWh) "
-            "or percentile:P; repeatable.",
-        ),
-    ] = None,
-    interruptible: Annotated[
-        bool, typer.Option("--interruptible", help="Let every job be suspended and resumed.")
-    ] = False,
-    restart_cost: Annotated[
-        str, typer.Option("--restart-cost", metavar="D", help="How much longer a job takes each time it resumes.")
-    ] = "0s",
-    max_delay: Annotated[
-        str | None, typer.Option("--max-delay", metavar="D", help="Every job's max delay, in place of its own.")
-    ] = None,
-    history_jobs: Annotated[
-        str | None,
-        typer.Option("--history-jobs", metavar="FILE", help="Earlier jobs, to learn from what usually arrives."),
-    ] = None,
-    schedule_out: Annotated[
-        str | None,
-        typer.Option("--schedule-out", metavar="FILE", help="Write greenrun's schedule: job,start_s,end_s."),
-    ] = None,
-    plot: Annotated[
-        str | None,
-        typer.Option("--plot", metavar="FILE", help="Draw the comparison: an .html page."),
-    ] = None,
-    as_json: AsJson = False,
-    config: Config = None,
+    ctx: click.Context,
+    gpus: str,
+    intensity: str | None,
+    jobs: str | None,
+    start: str | None,
+    history: str | None,
+    forecast: str | None,
+    horizon: str,
+    policy: tuple[str, ...],
+    interruptible: bool,
+    restart_cost: str,
+    max_delay: str | None,
+    history_jobs: str | None,
+    schedule_out: str | None,
+    plot: str | None,
+    as_json: bool,
+    config: str | None,
 ) -> None:
     """Replay recorded jobs on a recorded grid, and compare what each policy would have emitted.
 

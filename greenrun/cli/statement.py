@@ -14,7 +14,7 @@ from greenrun.cli import surroundings
 from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
-from greenrun.core.formatting import iso_text
+from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import Between, Declared, Mark, Option, declared
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
 from greenrun.paths import JOB_ENVIRONMENT
@@ -44,13 +44,17 @@ class Value(NamedTuple):
 
 
 class JobOption(NamedTuple):
-    """A job option: the API's field, how it is given, how its text is read, and what its repetitions make, if any."""
+    """A job option: the API's field, how it is given, how its text is read, and what its repetitions make, if any.
+
+    `default` is what is done without it, in words; empty where that needs none.
+    """
 
     field: str
     given: Option
     read: Callable[[str, Here], Any]
     gather: Callable[[list[Any]], Any] | None = None
     interruptible_only: bool = False
+    default: str = ""
 
     @property
     def is_flag(self) -> bool:
@@ -262,9 +266,17 @@ def _options() -> Iterator[tuple[str, JobOption]]:
     for row in declared(JobSpec):
         if row.option is not None:
             only = row.has(Mark.INTERRUPTIBLE_ONLY)
-            yield row.option_name, JobOption(row.json_name, row.option, _read_of(row), _GATHER.get(row.name), only)
+            read, gather = _read_of(row), _GATHER.get(row.name)
+            default = row.option.default or _default(row.default)
+            yield row.option_name, JobOption(row.json_name, row.option, read, gather, only, default)
         if row.name == "array":
             yield "grid", JobOption("grid", _GRID, lambda text, here: parse_axis(text), grid_of)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, timedelta):
+        return exact_duration_text(value)
+    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
 
 
 OPTIONS = dict(_options())

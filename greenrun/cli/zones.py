@@ -2,23 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from greenrun.cli.options import AsJson, print_json
+from greenrun.cli.command import FAILED, Command, LocalError
+from greenrun.cli.options import json_option, print_json
 from greenrun.cli.tables import print_table
-from greenrun.cli.verb import FAILED, LocalError
 from greenrun.core.reference.countries import COUNTRIES
 from greenrun.core.reference.zones import nearest_zone
 
 
-def zones(
-    search: Annotated[
-        str | None, typer.Option("--search", metavar="TEXT", help="Only zones whose code or name has this in it.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@click.command("zones", cls=Command)
+@click.option("--search", metavar="TEXT", help="Only zones whose code or name has this in it.")
+@json_option
+def zones(search: str | None, as_json: bool) -> None:
     """List the zones that the kinds of source serve, by what this version knows of them; asks nobody.
 
     With --search also countries that no kind lists: a source whose zones depend on its file or its key may serve them.

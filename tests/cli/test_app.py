@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import greenrun
-from greenrun.cli.app import VERBS
-from greenrun.cli.verb import load
+from greenrun.cli.app import COMMANDS, load
 from greenrun.config.models import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.examples import job
@@ -43,18 +42,18 @@ def test_no_database_web_number_or_table_library_is_loaded(api: FakeApi, words: 
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(run: Run, name: str) -> None:
     ran = run(name, "--help")
     assert ran.code == 0
     assert f"Usage: greenrun {name}" in ran.out
-    assert load(VERBS[name][0], name).help
+    assert load(name).help
 
 
 def test_the_commands_and_exit_codes_are_listed(run: Run) -> None:
     ran = run("--help")
     assert ran.code == 0
-    assert [line.split()[0] for line in ran.out.split("Commands:\n")[1].splitlines()[: len(VERBS)]] == list(VERBS)
+    assert [line.split()[0] for line in ran.out.split("Commands:\n")[1].splitlines()[: len(COMMANDS)]] == list(COMMANDS)
     assert "7 storage full" in ran.out
 
 
@@ -152,7 +151,7 @@ def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_p
 
 
 def test_a_shell_completes_the_commands(api: FakeApi) -> None:
-    asked = {"_GREENRUN_COMPLETE": "complete_bash", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
+    asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
     command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())"]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.split() == ["start-now"]
+    assert done.stdout.split() == ["plain,start-now"]

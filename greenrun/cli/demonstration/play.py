@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from greenrun.charts.terminal import Step
+from greenrun.cli.command import FAILED, OK, LocalError
 from greenrun.cli.demonstration.accounts import account
 from greenrun.cli.demonstration.lines import Lines
 from greenrun.cli.demonstration.report import print_report
@@ -16,7 +17,6 @@ from greenrun.cli.demonstration.stage import Stage, raised
 from greenrun.cli.demonstration.trace import Replay, replay_of
 from greenrun.cli.demonstration.view import View, is_finished, is_live
 from greenrun.cli.text import instant
-from greenrun.cli.verb import FAILED, OK, LocalError
 from greenrun.client import ClientError
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import State

@@ -17,8 +17,8 @@ from types import FrameType
 import psutil
 
 from greenrun.charts.terminal import Step
+from greenrun.cli.command import LocalError
 from greenrun.cli.demonstration.scene import LOG, SCRIPT, SOCKET, set_up
-from greenrun.cli.verb import LocalError
 from greenrun.client import Client, ClientError
 from greenrun.core.jobs.job import State
 

@@ -1,14 +1,11 @@
-"""How a plain function becomes a fast command: typer parses, greenrun's errors become a sentence and an exit code."""
+"""A command of the command line: greenrun's errors become a sentence, or JSON, and an exit code."""
 
-import importlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+import click
 
 from greenrun.core.errors import ConfigError, GreenrunError, InvalidInput, InvalidJob
 
@@ -28,65 +25,31 @@ class LocalError(GreenrunError):
         self.exit_code = exit_code
 
 
-class Verb(TyperCommand):
+class Command(click.Command):
     """A command whose errors are told on stderr, never as a traceback; as problem+json when it is asked for --json."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the command's options, its own --help too."""
-        return as_given(super().get_params(ctx))
-
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with the documented exit code."""
+        as_json = bool(ctx.params.get("as_json"))
         try:
             return super().invoke(ctx)
         except GreenrunError as error:
-            raise typer.Exit(tell(error, as_json=bool(ctx.params.get("as_json")))) from error
+            raise click.exceptions.Exit(tell(error, as_json=as_json)) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
         except OSError as error:  # the folder we are in is gone, the disk that the output goes to is full...
             failure = LocalError(f"the system refused: {error}; nothing more was done")
-            raise typer.Exit(tell(failure, as_json=bool(ctx.params.get("as_json")))) from error
+            raise click.exceptions.Exit(tell(failure, as_json=as_json)) from error
 
 
-class Group(TyperGroup):
-    """A group of commands that is as quick as they are."""
+class Group(click.Group):
+    """A group of commands, listed in the order in which they are defined."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the group's options, its own --help too."""
-        return as_given(super().get_params(ctx))
-
-
-def load(target: str, name: str, settings: Mapping[str, Any] | None = None) -> Any:
-    """Import `module:attribute` and return it as a command; a typer.Typer becomes a group."""
-    module, _, attribute = target.partition(":")
-    found = getattr(importlib.import_module(module), attribute)
-    return get_command(found if isinstance(found, typer.Typer) else _alone(found, name, settings))
-
-
-def _alone(function: Callable[..., Any], name: str, settings: Mapping[str, Any] | None) -> typer.Typer:
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name, cls=Verb, context_settings=dict(settings or {}))(function)
-    return app
-
-
-class _AsGiven:
-    """Stands in for typer's coercion, which loads pydantic (0.2 s) even for strings; all our options are strings."""
-
-    @staticmethod
-    def coerce(value: Any, param: Any, ctx: Any) -> Any:
-        if value is None and (param.multiple or param.nargs == -1):
-            return ()
-        return value
-
-
-def as_given(params: Sequence[Any]) -> list[Any]:
-    """Let options pass on as the strings and flags they are; return them.
-
-    Should a later typer not know this attribute, commands work as before and a test tells that they became slow.
-    """
-    for param in params:
-        param._runtime_param = _AsGiven()
-    return list(params)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
 
 
 def tell(error: GreenrunError, *, as_json: bool) -> int:
