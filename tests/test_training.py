@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun import training
-from greenrun.executors.progress import MOST_BYTES, work_of
+from greenrun.executors.progress_file import MOST_BYTES, work_of
 from greenrun.executors.run_folder import PROGRESS
 
 LOOP = "from greenrun.training import report\nfor done in range(1, 2001): report(samples=done * 32)\n"

@@ -13,15 +13,13 @@ from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.meters.emulation.power_model import Charge, Counters, Span, Watts, WattsBackend
-from greenrun.meters.emulation.power_model import Kind as MeterKind
-from greenrun.meters.history import History
+from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, Span, Watts, WattsBackend
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 SLOT = timedelta(minutes=30)
 WATTS = Watts(idle=60.0, busy=350.0)
-EMULATED = MeterKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
 
 
 @dataclass
@@ -62,7 +60,7 @@ class World:
         self.counters = Counters(
             name="boot-1", charges={device.id: Charge(at=self.now, energy_j=0.0) for device in self.devices}
         )
-        self.sampled = History()
+        self.sampled = RecentReadings()
 
     # Executor
 

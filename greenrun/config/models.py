@@ -1,7 +1,9 @@
 """The sections of greenrun.toml as frozen models; config/greenrun.toml explains every key to its reader."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,25 +16,25 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from greenrun.config.accounting import AccountingSettings
 from greenrun.config.anomalies import AnomalySettings
+from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
-from greenrun.config.external import ExternalMeters
-from greenrun.config.reporting import ReportsSettings, UncertaintySettings
-from greenrun.config.values import Address, Bytes, Names, OptionalAddress, parse_names
+from greenrun.config.reports import ReportsSettings, UncertaintySettings
+from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
 
-MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
-CpuMeters = Annotated[tuple[Literal["rapl", "none"], ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
 Origin = Literal["default", "file", "environment"]
 
 Count = Annotated[int, Field(ge=0, le=4096)]
-Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OptionalText = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+
+DECIDING = ("grid", "provider", "devices", "electricity", "accounting", "uncertainty")
+_NO_MATTER = ("key_file", "password_file", "username", "timeout", "forecast_retention", "history_retention")
 
 
 class PathsSettings(Section):
@@ -65,63 +67,6 @@ class GridSettings(Section):
     def history_names(self) -> tuple[str, ...]:
         """The providers of measured values: those named for it, or else those of the forecast."""
         return self.history_provider or self.provider
-
-
-class PowerSettings(Section):
-    """So many GPUs that draw so many watts each."""
-
-    gpus: Count
-    watts_idle: Watts
-    watts_busy: Watts
-
-    @model_validator(mode="after")
-    def _busy_uses_more(self) -> Self:
-        if self.watts_busy < self.watts_idle:
-            raise ValueError("watts_busy must not be below watts_idle")
-        return self
-
-
-class EmulatedSettings(PowerSettings):
-    """[devices.emulated]"""
-
-    gpus: Count = 2
-    watts_idle: Watts = 60.0
-    watts_busy: Watts = 350.0
-
-
-class ConstantSettings(PowerSettings):
-    """[devices.constant]; its watts have no default, because greenrun invents none."""
-
-    gpus: Count = 0
-
-
-class DevicesSettings(Section):
-    """[devices]"""
-
-    meter: Annotated[tuple[MeterName, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)] = ("none",)
-    include: Names = ()
-    cpu_slots: Count = 2
-    pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
-    cpu_meter: CpuMeters = ("none",)
-    powercap: ExpandedPath = Path("/sys/class/powercap")
-    emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
-    constant: ConstantSettings | None = None
-    external: ExternalMeters = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _counts_once(self) -> Self:
-        if any(each.component in ("cpu", "dram") for each in self.external.values()) and "rapl" in self.cpu_meter:
-            raise ValueError(
-                "an external meter of CPU or DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
-                "or its component to 'external'"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _constant_has_watts(self) -> Self:
-        if "constant" in self.meter and self.constant is None:
-            raise ValueError("meter 'constant' needs [devices.constant] with watts_idle and watts_busy")
-        return self
 
 
 class PlannerSettings(Section):
@@ -238,3 +183,13 @@ def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
             flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
         )
     return flat
+
+
+def config_hash(config: Config) -> str:
+    """Return the SHA-256 of the settings that decide figures: neither keys, nor what files hold that they name."""
+    told = {
+        key: setting.value
+        for key, setting in config.effective().items()
+        if key.split(".")[0] in DECIDING and key.rsplit(".", 1)[-1] not in _NO_MATTER
+    }
+    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

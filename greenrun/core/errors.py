@@ -94,6 +94,10 @@ class MeterError(GreenrunError):
     """A reading is missing; it is never taken for zero."""
 
 
+class MeterEnded(MeterError):
+    """The meter cannot go on in this process: what it opened has to be opened anew, in another one."""
+
+
 class ExecutorError(GreenrunError):
     """A run could not be started or cannot be reached. Unreachable never means relaunch."""
 

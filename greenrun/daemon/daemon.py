@@ -19,13 +19,13 @@ from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thre
 from greenrun.api.service import Preview, Submitted
 from greenrun.clock import utc_now
 from greenrun.config import Config
-from greenrun.config.bases import open_day_ahead
-from greenrun.config.metering import meter_settings
+from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.planning.model import Placement, Plan
+from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.systemd import notify
@@ -98,7 +98,7 @@ class Daemon:
             log_cap_bytes=config.jobs.log_cap, devices=self.devices,
         )  # fmt: skip
         parts.callback(self._executor.close)
-        self._meter = open_meter(meter_settings(config), runs_dir=state / "runs", state_dir=state)
+        self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._forecasts, self._histories = open_grid(config, self._store)
         self._marginal = open_marginal(config, self._store)

@@ -8,12 +8,12 @@ from pathlib import Path
 from greenrun.api.service import ApiSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
-from greenrun.config.bases import open_bases
-from greenrun.config.digest import config_hash
+from greenrun.config.models import config_hash
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.planning.model import Options
+from greenrun.daemon.accounting_bases import open_bases
 from greenrun.engine.engine import EngineSettings
 from greenrun.grid.electricity import DayAheadPrices
 from greenrun.meters import OpenMeter

@@ -13,9 +13,10 @@ from greenrun.core.errors import DeviceBusy, ExecutorError
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.executors import run_folder
+from greenrun.executors.inspection import own_record, status_of
 from greenrun.executors.locks import DeviceLocks, is_locked
-from greenrun.executors.proc import start_ticks
 from greenrun.executors.processes import Identity, send, this_boot
+from greenrun.executors.procfs import start_ticks
 from greenrun.executors.run_folder import (
     BARRED,
     CHECKPOINT,
@@ -28,7 +29,6 @@ from greenrun.executors.run_folder import (
     write_record,
 )
 from greenrun.executors.spawn import shim_spec, spawn_shim
-from greenrun.executors.status import own_record, status_of
 from greenrun.executors.watcher import Watcher
 
 LOG_CAP_BYTES = 1 << 30

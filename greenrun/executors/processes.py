@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from greenrun.executors import proc
+from greenrun.executors import procfs
 
 
 @cache
 def this_boot() -> str:
-    """Return the id of this boot of the machine; raise OSError without /proc."""
-    return proc.boot_id()
+    """Return the id of this boot of the machine; raise OSError without /procfs."""
+    return procfs.boot_id()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Identity:
 
     def is_alive(self) -> bool:
         """Tell whether it still runs; a zombie does not."""
-        found = proc.process_stat(self.pid)
+        found = procfs.process_stat(self.pid)
         return (
             self.boot_id == this_boot() and found is not None and found[0] not in "ZX" and found[4] == self.start_ticks
         )
@@ -96,11 +96,11 @@ class Tree:
         """Return this user's live processes that bear a mark, without the caller itself."""
         groups = {leader.pid for leader in self.leaders if not _is_reused(leader)}
         inode = _inode(self.lock)
-        pids = [pid for pid in proc.all_pids() if pid != os.getpid()]
+        pids = [pid for pid in procfs.all_pids() if pid != os.getpid()]
         return [found for pid in pids if (found := self._member(pid, groups, inode))]
 
     def _member(self, pid: int, groups: set[int], inode: tuple[int, int] | None) -> Identity | None:
-        found = proc.process_stat(pid)
+        found = procfs.process_stat(pid)
         if found is None or found[0] in "ZX":
             return None
         with suppress(OSError):  # it has just ended, or is another user's
@@ -112,7 +112,7 @@ class Tree:
 
 
 def _is_reused(leader: Identity) -> bool:
-    found = proc.process_stat(leader.pid)
+    found = procfs.process_stat(leader.pid)
     return leader.boot_id != this_boot() or (found is not None and found[4] != leader.start_ticks)
 
 

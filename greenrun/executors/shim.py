@@ -1,7 +1,7 @@
 """Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
 
 One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
-light modules `run_folder` (which says what it leaves behind), `ending` and `proc` alone.
+light modules `run_folder` (which says what it leaves behind), `ending` and `procfs` alone.
 """
 
 import contextlib
@@ -13,9 +13,17 @@ import signal
 import time
 
 from greenrun.executors import run_folder
-from greenrun.executors.ending import FOREVER, ITSELF, NOT_STARTED, STOPPED, TIME_LIMIT, Ending, signal_command
-from greenrun.executors.proc import boot_id, has_children, live_children, reap, signal_one, start_ticks
+from greenrun.executors.procfs import boot_id, has_children, live_children, reap, signal_one, start_ticks
 from greenrun.executors.run_folder import VERSION, Log, write_record
+from greenrun.executors.termination import (
+    FOREVER,
+    ITSELF,
+    NOT_STARTED,
+    STOPPED,
+    TIME_LIMIT,
+    Termination,
+    signal_command,
+)
 
 RECORD_TRIES = 3600
 LEFTOVER_GRACE_S = 5.0
@@ -126,7 +134,7 @@ def log_path(spec: Spec) -> str:
 
 def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
     """Start the command and stay until its whole tree is gone; return how it ended."""
-    end = Ending()
+    end = Termination()
     try:
         output = Log(log_path(spec), spec.log_cap_bytes) if spec.log else log
         command, started_at = launch(spec, kept, output.descriptor, environment(spec))
@@ -221,7 +229,7 @@ def restore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def supervise(spec: Spec, command: int, end: Ending, log: Log) -> int:
+def supervise(spec: Spec, command: int, end: Termination, log: Log) -> int:
     """Wait for the command, enforcing its time limit, a request and the cap of its log; return its wait status."""
     limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
     while (status := reap().get(command)) is None:
@@ -237,7 +245,7 @@ def supervise(spec: Spec, command: int, end: Ending, log: Log) -> int:
     return status
 
 
-def obey(spec: Spec, command: int, end: Ending) -> None:
+def obey(spec: Spec, command: int, end: Termination) -> None:
     """Do what stop.json asks for: a checkpoint, else (also when it is not there or cannot be read) a stop."""
     if request(spec.folder).get(run_folder.HOW) == run_folder.CHECKPOINT:
         end.checkpoint(command, spec.checkpoint_signal, spec.grace_s)
@@ -245,7 +253,7 @@ def obey(spec: Spec, command: int, end: Ending) -> None:
         end.begin(STOPPED, command, spec.grace_s)
 
 
-def sweep(group: int, end: Ending, grace_s: float) -> None:
+def sweep(group: int, end: Termination, grace_s: float) -> None:
     """End what the command left behind: TERM, a grace, KILL, until nothing is left.
 
     Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so none but the

@@ -115,9 +115,9 @@ def _told(config: "Config | None") -> MeterSettings:
     """Return what the settings state; meters that they do not name are those that the hardware may have."""
     if config is None:
         return MeterSettings(kinds=GPU_METERS, cpu_kinds=CPU_METERS)
-    from greenrun.config.metering import meter_settings
+    from greenrun.config.devices import meter_settings
 
-    told, stated = meter_settings(config), config.effective()
+    told, stated = meter_settings(config.devices), config.effective()
     is_open = {key: stated[f"devices.{key}"].origin == "default" for key in ("meter", "cpu_meter")}
     is_counted = any(_is_inside(each) for each in told.external)
     return replace(

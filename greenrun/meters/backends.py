@@ -7,12 +7,10 @@ from typing import Protocol
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, Reading, Telemetry
 from greenrun.core.errors import MeterError
-from greenrun.meters.emulation import constant, emulated
 from greenrun.meters.emulation.counters import counters_in
-from greenrun.meters.emulation.power_model import Kind, Watts, WattsBackend
+from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, DeviceKind, Watts, WattsBackend
 from greenrun.meters.emulation.run_folders import RunFolders
 from greenrun.meters.host import host_tag
-from greenrun.meters.inclusion import included
 from greenrun.meters.settings import MeterSettings
 
 
@@ -41,7 +39,7 @@ def open_emulated(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
     """Open the emulated GPUs; raise MeterError when none of them is included."""
     given = settings.emulated
     watts = Watts(idle=given.watts_idle, busy=given.watts_busy)
-    return _open_watts(emulated.KIND, given.gpus, watts, settings.include, runs_dir, state_dir)
+    return _open_watts(EMULATED, given.gpus, watts, settings.include, runs_dir, state_dir)
 
 
 def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
@@ -50,14 +48,14 @@ def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
     if given is None:
         raise MeterError("The constant meter has no watts to go by; set gpus, watts_idle and watts_busy for it.")
     watts = Watts(idle=given.watts_idle, busy=given.watts_busy)
-    return _open_watts(constant.KIND, given.gpus, watts, settings.include, runs_dir, state_dir)
+    return _open_watts(CONSTANT, given.gpus, watts, settings.include, runs_dir, state_dir)
 
 
 def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open NVIDIA's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
-    from greenrun.meters.gpu.backend import NvmlBackend  # other meters do without NVIDIA's library
+    from greenrun.meters.gpu.gpu_backend import GpuBackend  # other meters do without NVIDIA's library
 
-    backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir)
+    backend = GpuBackend(lambda devices: included(devices, settings.include), state_dir)
     backend.keep_integrating()
     return backend
 
@@ -65,9 +63,9 @@ def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
 def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
     """Open AMD's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
     from greenrun.meters.gpu.amd import AmdDriver  # other meters do without
-    from greenrun.meters.gpu.backend import NvmlBackend
+    from greenrun.meters.gpu.gpu_backend import GpuBackend
 
-    backend = NvmlBackend(lambda devices: included(devices, settings.include), state_dir, driver=AmdDriver())
+    backend = GpuBackend(lambda devices: included(devices, settings.include), state_dir, driver=AmdDriver())
     backend.keep_integrating()
     return backend
 
@@ -100,8 +98,21 @@ BACKENDS: Mapping[str, Open] = {
 }
 
 
+def included(devices: Sequence[Device], include: Sequence[str | int]) -> list[Device]:
+    """Return the devices named by id or index (all when nothing is named); raise MeterError when one is not there."""
+    if not devices:
+        raise MeterError("The meter has no devices; give it some, or choose the meter none.")
+    names = [{device.id, str(device.index)} for device in devices]
+    missing = [wanted for wanted in include if not any(str(wanted) in each for each in names)]
+    if missing:
+        there = ", ".join(f"{device.index} ({device.id})" for device in devices)
+        raise MeterError(f"The meter has no device {missing[0]}; name one of {there}, or leave include empty for all.")
+    wanted = {str(one) for one in include}
+    return [device for device, each in zip(devices, names, strict=True) if not wanted or wanted & each]
+
+
 def _open_watts(
-    kind: Kind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
+    kind: DeviceKind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
 ) -> Backend:
     devices = included(kind.devices(host_tag(), gpus, watts), include)
     counters = counters_in(state_dir, kind.name, utc_now())

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from greenrun.config import Config, load_config
-from greenrun.config.metering import meter_settings
+from greenrun.config.devices import meter_settings
 from greenrun.config.models import flatten
 from greenrun.config.values import Address
 from greenrun.core.errors import ConfigError
@@ -327,7 +327,7 @@ BMC = '[devices.external.bmc]\nkind = "http"\nurl = "https://bmc.example/energy"
 
 def test_external_meters_are_read_beside_the_others(file: Path) -> None:
     """Each in the order in which it is named."""
-    pdu, bmc = meter_settings(load(file, PDU + "wraps_at = 4294967296\n" + BMC + 'value = "a.0"\n')).external
+    pdu, bmc = meter_settings(load(file, PDU + "wraps_at = 4294967296\n" + BMC + 'value = "a.0"\n').devices).external
     assert (pdu.name, pdu.command, pdu.unit, pdu.wraps_at, pdu.every_s, pdu.index) == (
         "pdu", ("pdu",), "J", 2.0**32, 10.0, 0,
     )  # fmt: skip

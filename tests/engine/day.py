@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import JobSpec
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.world import SLOT, T0, World, WorldMeter, new_engine, open_store, spec
 
@@ -111,7 +111,7 @@ def tick_through(world: World, store: Store, beat: Beat) -> None:
     while True:
         while restarts and T0 + restarts[0].at <= world.now:
             if restarts.pop(0).new_sampler:
-                world.sampled = History()
+                world.sampled = RecentReadings()
                 meter = world.meter()
             engine = new_engine(world, store, meter, tick=beat.tick)
         engine.refresh(world.now)

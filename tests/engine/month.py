@@ -16,7 +16,7 @@ from greenrun.core.jobs.job import JobSpec
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine
 from greenrun.meters.emulation.power_model import Charge, Counters, Span
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.sampling import EFFORT, dice
 from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, spec
@@ -189,7 +189,7 @@ class Life:
             self._engine.tick(month.now)
 
     def _begin(self) -> tuple[MonthMeter, Engine]:
-        self.month.sampled = History()
+        self.month.sampled = RecentReadings()
         meter = self.month.meter()
         return meter, new_engine(self.month, self._store, meter, options=OPTIONS, tick=SLOT)
 

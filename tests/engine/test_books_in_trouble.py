@@ -14,7 +14,7 @@ from greenrun.core.jobs.job import Run, State
 from greenrun.core.units import emissions_g
 from greenrun.engine import bookkeeping
 from greenrun.engine.intensities import KEPT_FOR
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.engine.trouble import DAY, HOUR, MINUTE, POWER_W, TICK, Deaf, Hardware, live, only_energy, submit, total_of
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
@@ -68,7 +68,7 @@ def test_a_gpu_that_comes_back_with_another_counter_leaves_what_it_missed_unknow
     missed, later = submit(store, 3600), submit(store, 3600, start_after=T0 + 3 * DAY)
     live(store, world, 10 * MINUTE)
     live(store, world, 2 * DAY, lambda _: False)
-    world.counters.name, world.sampled = "boot-2", History()
+    world.counters.name, world.sampled = "boot-2", RecentReadings()
     live(store, world, 3 * DAY + 2 * HOUR)
     assert (total_of(store, missed).quality, total_of(store, missed).settled_g) == (Quality.UNKNOWN, None)
     assert total_of(store, later).energy_j == pytest.approx(POWER_W * 3600, rel=1e-9)

@@ -13,7 +13,7 @@ from greenrun.core.units import emissions_g
 from greenrun.daemon.wiring import engine_settings
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.intensities import CarbonIntensities
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.engine.trouble import only_energy, submit, total_of
 from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, open_store, run_until
@@ -27,7 +27,7 @@ class Processors:
     """A meter of CPUs that draw a steady power from T0 on."""
 
     def __init__(self, world: World) -> None:
-        self._world, self._history = world, History()
+        self._world, self._history = world, RecentReadings()
 
     def devices(self) -> Sequence[Device]:
         return [

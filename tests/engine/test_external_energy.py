@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.energy.model import Component, Device, Quality, Reading
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
 from tests.engine.trouble import submit, total_of
@@ -24,7 +24,7 @@ class Host(WorldMeter):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._world, self._plug = world, History()
+        self._world, self._plug = world, RecentReadings()
 
     def devices(self) -> Sequence[Device]:
         return [*super().devices(), PLUG]

@@ -15,7 +15,7 @@ from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.engine import Engine
 from greenrun.engine.intensities import CarbonIntensities
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.world import EMULATED, SLOT, T0, WATTS, World, WorldMeter, new_engine, run_until, spec
 
@@ -68,7 +68,7 @@ class Hardware:
         self.store = store
         (self.device,) = EMULATED.devices("hand", 1, WATTS)
         self.clock, self.used_j = T0, 0.0
-        self.ring = History()
+        self.ring = RecentReadings()
         self.live: list[Run] = []
         self.intensities = CarbonIntensities(store)
         self.books = Bookkeeping(store, self, self.intensities)

@@ -277,7 +277,7 @@ def test_a_run_that_cannot_be_seen_dead_is_unknown(
 ) -> None:
     run = bench.running("sleep", "60")
     kill_shim(tmp_path, run)
-    monkeypatch.setattr("greenrun.executors.status.kill_all", lambda find, limit_s: True)  # it finds nobody
+    monkeypatch.setattr("greenrun.executors.inspection.kill_all", lambda find, limit_s: True)  # it finds nobody
     assert bench.executor.poll(run).phase is Phase.UNKNOWN
     monkeypatch.undo()
     assert bench.end(run).phase is Phase.LOST

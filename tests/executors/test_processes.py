@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from greenrun.executors import run_folder, shim
-from greenrun.executors.proc import start_ticks
 from greenrun.executors.processes import Identity, Tree, send, this_boot
+from greenrun.executors.procfs import start_ticks
 
 pytestmark = pytest.mark.system
 

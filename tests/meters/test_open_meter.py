@@ -8,8 +8,7 @@ import pytest
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ConfigError, MeterError
 from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
-from greenrun.meters.backends import BACKENDS
-from greenrun.meters.inclusion import included
+from greenrun.meters.backends import BACKENDS, included
 from greenrun.meters.sampler.wire import Message, Request, pack, pack_request, unpack, unpack_request
 from greenrun.meters.settings import ConstantSettings, ExternalSettings
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
-from greenrun.meters.counter_state import Ledger, Standing, fresh
+from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
 from greenrun.meters.cpu.powercap import Zone, without_mirrors, zones_in
 from greenrun.meters.host import boot_id, host_tag
@@ -30,7 +30,7 @@ _ALTERNATIVE = 'or set devices.cpu_meter = "none". Nothing is estimated in its p
 
 
 def following(
-    before: Standing,
+    before: CounterState,
     raw_j: float,
     at_s: float,
     elapsed_s: float,
@@ -39,7 +39,7 @@ def following(
     highest_w: float = HIGHEST_W,
     least_range_j: float = LEAST_RANGE_J,
     still_s: float = 0.0,
-) -> Standing | None:
+) -> CounterState | None:
     """Return where a counter stands `elapsed_s` after `before`, now that it says `raw_j`, having wrapped or not.
 
     `still_s` is for how long it had stood there before that: a coarse one moves rarely, and then far. None when that
@@ -54,7 +54,7 @@ def following(
     is_watched = 0 <= elapsed_s < (range_j or least_range_j) / highest_w
     if not is_watched or not 0 <= step_j <= highest_w * (still_s + elapsed_s + LAG_S):
         return None
-    return Standing(base=before.base, told_j=before.told_j + step_j, raw_j=raw_j, at_s=at_s)
+    return CounterState(base=before.base, told_j=before.told_j + step_j, raw_j=raw_j, at_s=at_s)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class _Metered:
 
     zone: Zone
     device: Device
-    standing: Standing | None = None
+    state: CounterState | None = None
     read_at_s: float = 0.0  # monotonic
     times: CpuTimes | None = None  # at that time
     troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0}))
@@ -89,8 +89,8 @@ class RaplBackend:
         self._session, self._boot = uuid4().hex, boot_id()
         zones = zones_in(root)
         _check_readable(root, zones)
-        self._ledger = Ledger(state_dir, "rapl", "powercap")
-        self._kept = self._ledger.kept()
+        self._file = CounterFile(state_dir, "rapl", "powercap")
+        self._kept = self._file.load()
         host, chosen = host_tag(), without_mirrors(zones)
         self._metered = [_Metered(zone=zone, device=_device(host, index, zone)) for index, zone in enumerate(chosen)]
         self.devices = tuple(each.device for each in self._metered)
@@ -101,8 +101,8 @@ class RaplBackend:
         readings = [reading for each in self._metered if (reading := self._read(each, times))]
         if not readings:
             raise MeterError(f"None of the {len(self._metered)} counters of the CPU can be read any more.")
-        self._kept |= {each.device.id: each.standing for each in self._metered if each.standing}
-        self._ledger.keep(self._kept)
+        self._kept |= {each.device.id: each.state for each in self._metered if each.state}
+        self._file.save(self._kept)
         return readings
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
@@ -120,29 +120,29 @@ class RaplBackend:
             each.troubles[UNREADABLE] += 1
             return None
         at = self._now()
-        each.standing = self._stand(each, raw_j, at.timestamp())
+        each.state = self._followed(each, raw_j, at.timestamp())
         used, each.times = shares(each.times, times), times
         return Reading(
             device=each.device.id,
             at=at,
-            energy_j=each.standing.told_j,
+            energy_j=each.state.told_j,
             quality=Quality.MEASURED,
-            counter=f"{self._boot}/rapl/{each.standing.base}",
+            counter=f"{self._boot}/rapl/{each.state.base}",
             session=self._session,
             shares=used,
         )
 
-    def _stand(self, each: _Metered, raw_j: float, at_s: float) -> Standing:
+    def _followed(self, each: _Metered, raw_j: float, at_s: float) -> CounterState:
         """Go on from the last reading, or where the last process stood; else begin a base of its own."""
         now_s = self._clock()
-        before, elapsed_s = each.standing, now_s - each.read_at_s
+        before, elapsed_s = each.state, now_s - each.read_at_s
         if before is None and (before := self._kept.get(each.device.id)):
             elapsed_s = at_s - before.at_s
         each.read_at_s = now_s
         known = before and following(before, raw_j, at_s, elapsed_s, each.zone.range_j)
         if before and not known:
             each.troubles[REBASED] += 1
-        return known or fresh(raw_j, at_s)
+        return known or new_state(raw_j, at_s)
 
 
 def _device(host: str, index: int, zone: Zone) -> Device:

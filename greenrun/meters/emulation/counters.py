@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
+from greenrun.meters.counter_state import replace_text
 from greenrun.meters.emulation.power_model import Charge, Counters
 from greenrun.meters.host import boot_id
 
@@ -44,10 +45,3 @@ def _packed(charge: Charge) -> tuple[str, float]:
 def _unpacked(values: tuple[str, float]) -> Charge:
     at, energy_j = values
     return Charge(at=datetime.fromisoformat(at), energy_j=energy_j)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new, without waiting for the disk."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)

@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from greenrun.core.energy.model import Device, Quality, Reading
-from greenrun.meters.emulation.power_model import Counters, Kind, Load, Watts, WattsBackend
-from greenrun.meters.history import History
+from greenrun.core.energy.model import Device, Reading
+from greenrun.meters.emulation.power_model import EMULATED, Counters, Load, Watts, WattsBackend
 from greenrun.meters.host import host_tag
-
-KIND = Kind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
+from greenrun.meters.recent_readings import RecentReadings
 
 
 class EmulatedMeter:
@@ -22,9 +20,11 @@ class EmulatedMeter:
         self, gpus: int, watts_idle: float, watts_busy: float, load: Load, now: Callable[[], datetime]
     ) -> None:
         watts = Watts(idle=watts_idle, busy=watts_busy)
-        devices = KIND.devices(host_tag(), gpus, watts)
-        self._backend = WattsBackend(devices, KIND.quality, watts, load, now, Counters(name=f"emulated/{uuid4().hex}"))
-        self._history = History()
+        devices = EMULATED.devices(host_tag(), gpus, watts)
+        self._backend = WattsBackend(
+            devices, EMULATED.quality, watts, load, now, Counters(name=f"emulated/{uuid4().hex}")
+        )
+        self._history = RecentReadings()
 
     def devices(self) -> Sequence[Device]:
         """Return the GPUs in index order."""

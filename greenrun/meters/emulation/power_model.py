@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
-from greenrun.meters.history import SET_BACK
+from greenrun.meters.recent_readings import SET_BACK
 
 
 class Span(NamedTuple):
@@ -30,7 +30,7 @@ class Watts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class DeviceKind:
     """What tells one meter of this physics from another; `model` may name `{watts}`."""
 
     name: str
@@ -52,6 +52,11 @@ class Kind:
             )
             for index in range(gpus)
         )
+
+
+EMULATED = DeviceKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
+# Nothing measures these: the user vouches for their watts.
+CONSTANT = DeviceKind(name="constant", model="GPU, estimated at {watts} W", quality=Quality.ESTIMATED, emulated=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from uuid import uuid4
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
-from greenrun.meters.counter_state import Ledger, Standing, fresh
+from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
 from greenrun.meters.cpu.rapl import REBASED, UNREADABLE, following
 from greenrun.meters.external.answer import UNITS_J, joules_in
@@ -63,13 +63,13 @@ class ExternalBackend:
         self._times: CpuTimes | None = None
         self._settings, self._asked, self._now, self._clock = settings, asked, now, clock
         self._session, self._boot = uuid4().hex, boot_id()
-        self._ledger = Ledger(state_dir, f"{KIND}-{settings.name}", _identity(settings))
+        self._file = CounterFile(state_dir, f"{KIND}-{settings.name}", _identity(settings))
         unit_j = UNITS_J[settings.unit]
         self._range_j = None if settings.wraps_at is None else settings.wraps_at * unit_j
         device = _device(settings)
         self.devices: tuple[Device, ...] = (device,)
-        self._kept = self._ledger.kept().get(device.id)
-        self._standing: Standing | None = None
+        self._kept = self._file.load().get(device.id)
+        self._state: CounterState | None = None
         self._read_at_s = self._moved_at_s = clock()
         self._troubles = Counter({REBASED: 0, UNREADABLE: 0})
         self._lock = threading.Lock()
@@ -129,28 +129,28 @@ class ExternalBackend:
         at = self._now()
         times = self._cpu.look(at) if self._cpu else None
         used, self._times = shares(self._times, times), times
-        self._standing = self._stand(raw_j, at.timestamp())
-        self._ledger.keep({self.devices[0].id: self._standing})
+        self._state = self._followed(raw_j, at.timestamp())
+        self._file.save({self.devices[0].id: self._state})
         return Reading(
             device=self.devices[0].id,
             at=at,
-            energy_j=self._standing.told_j,
+            energy_j=self._state.told_j,
             quality=Quality.MEASURED,
-            counter=f"{self._boot}/{KIND}/{self._standing.base}",
+            counter=f"{self._boot}/{KIND}/{self._state.base}",
             session=self._session,
             shares=used,
         )
 
-    def _stand(self, raw_j: float, at_s: float) -> Standing:
+    def _followed(self, raw_j: float, at_s: float) -> CounterState:
         """Go on from the last reading, or where the last process stood; else begin a base of its own.
 
         What is kept is when the counter last moved, so that one of large steps is believed after a restart too.
         """
-        now_s, before = self._clock(), self._standing or self._kept
+        now_s, before = self._clock(), self._state or self._kept
         if before is None:
             self._read_at_s = self._moved_at_s = now_s
-            return fresh(raw_j, at_s)
-        is_new = self._standing is None
+            return new_state(raw_j, at_s)
+        is_new = self._state is None
         known = following(
             before, raw_j, at_s,
             at_s - before.at_s if is_new else now_s - self._read_at_s,
@@ -164,7 +164,7 @@ class ExternalBackend:
             return replace(known, at_s=before.at_s)
         self._moved_at_s = now_s
         self._troubles[REBASED] += known is None
-        return known or fresh(raw_j, at_s)
+        return known or new_state(raw_j, at_s)
 
 
 def _device(settings: ExternalSettings) -> Device:

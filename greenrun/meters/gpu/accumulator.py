@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
+class Accumulated:
     """Joules since the accumulator began, and how the last step to there is known."""
 
     energy_j: float
@@ -78,7 +78,7 @@ class Accumulator:
             and self._stood_at_s - self._counter.at_s > STUCK_S
         )
 
-    def add(self, sample: Sample) -> Total | None:
+    def add(self, sample: Sample) -> Accumulated | None:
         """Take a sample in; return where the energy stands, None when the sample says nothing."""
         if sample.counter_j is None and sample.power_w is None:
             self.troubles[Trouble.UNREADABLE] += 1
@@ -90,7 +90,7 @@ class Accumulator:
         self._integrate(sample)
         quality = self._count(sample) if sample.counter_j is not None else self._go_by_power()
         self._told_j = max(self._told_j, self._total_j + self._bridge_j)
-        return Total(self._told_j, quality if was_watched else Quality.BRIDGED)
+        return Accumulated(self._told_j, quality if was_watched else Quality.BRIDGED)
 
     def _without_glitch(self, sample: Sample) -> Sample:
         """A running board draws something: 0 W is a fault of the reading."""

@@ -11,9 +11,8 @@ import threading
 from dataclasses import replace
 from time import monotonic
 
-from greenrun.core.errors import MeterError
+from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.meters.backends import BACKENDS, Backend
-from greenrun.meters.sampler.ending import MeterEnded
 from greenrun.meters.sampler.wire import Message, Request, pack, unpack_request
 
 PERIOD_S = 1.0

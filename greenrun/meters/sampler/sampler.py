@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from greenrun.core.energy.model import Device, MeterHealth, Reading
 from greenrun.core.errors import MeterError
-from greenrun.meters.gpu.health import Wellness
-from greenrun.meters.history import History
+from greenrun.meters.recent_readings import RecentReadings
 from greenrun.meters.sampler.child import COMMAND, Child, ChildGone
+from greenrun.meters.sampler.health import HealthTracker
 from greenrun.meters.sampler.wire import Message, Request, pack_request
 
 HELLO_LIMIT_S = 10.0
@@ -49,7 +49,7 @@ class Sampler:
         self._command = (*command, pack_request(request))
         self._hello_limit_s = hello_limit_s
         self._silence_limit_s = silence_limit_s
-        self._history = History()
+        self._history = RecentReadings()
         self._last: Reading | None = None
         self._heard_at: float | None = None
         self._trouble: str | None = None
@@ -58,8 +58,8 @@ class Sampler:
         self._closing = threading.Event()
         self._child, hello = self._first_child()
         self._devices = hello.devices or ()
-        self._wellness = Wellness(self._devices)
-        self._wellness.count(hello.troubles or {})
+        self._health = HealthTracker(self._devices)
+        self._health.count(hello.troubles or {})
         self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
         self._thread.start()
 
@@ -97,7 +97,7 @@ class Sampler:
     def health(self) -> MeterHealth:
         """Return how well the devices can be read, as far as was heard."""
         with self._news:
-            devices = self._wellness.devices(monotonic())
+            devices = self._health.devices(monotonic())
             return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
 
     def close(self) -> None:
@@ -169,10 +169,10 @@ class Sampler:
             self._history.add(readings)
             if readings:
                 self._last, self._heard_at = readings[-1], monotonic()
-                self._wellness.hear(readings, self._heard_at)
+                self._health.hear(readings, self._heard_at)
             if message.troubles is not None:
-                self._wellness.count(message.troubles)
-            self._wellness.note(message.telemetry, monotonic())
+                self._health.count(message.troubles)
+            self._health.note(message.telemetry, monotonic())
             self._pokes.answer(message.poke, monotonic())
             self._news.notify_all()
 
@@ -187,8 +187,8 @@ class Sampler:
             return str(exc)
         with self._news:
             self.restarts += 1
-            self._wellness.begin_anew()
-            self._wellness.count(hello.troubles or {})
+            self._health.begin_anew()
+            self._health.count(hello.troubles or {})
             self._pokes.start()
         return ""
 

@@ -13,7 +13,7 @@ import pytest
 from greenrun.core.energy.model import Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.amd import AmdDriver
-from greenrun.meters.gpu.backend import FAST_S, JITTER_S, NvmlBackend
+from greenrun.meters.gpu.gpu_backend import FAST_S, JITTER_S, GpuBackend
 from tests.meters.nvml.driver import Trace, energy_j, fast
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -52,7 +52,7 @@ class AmdBench:
 
     def open(self) -> None:
         """Begin a process, so to say."""
-        self.backend = NvmlBackend(
+        self.backend = GpuBackend(
             list, self._folder, driver=AmdDriver(load=self._library),
             now=lambda: T0 + timedelta(seconds=self.second), clock=lambda: self.second,
         )  # fmt: skip

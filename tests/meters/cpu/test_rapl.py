@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from greenrun.core.energy.model import Component, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import cut
 from greenrun.core.errors import MeterError
-from greenrun.meters.counter_state import Standing
+from greenrun.meters.counter_state import CounterState
 from greenrun.meters.cpu import powercap
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes
 from greenrun.meters.cpu.rapl import HIGHEST_W, LAG_S, LEAST_RANGE_J, RaplBackend, following
@@ -240,14 +240,14 @@ POWERS = st.floats(min_value=0.0, max_value=HIGHEST_W)
 
 @given(start=st.floats(0, RANGE_J), steps=st.lists(st.tuples(SECONDS, POWERS), max_size=30))
 def test_whatever_is_drawn_is_told_to_the_last_joule(start: float, steps: Sequence[tuple[float, float]]) -> None:
-    standing: Standing | None = Standing(base="b", told_j=0.0, raw_j=start % RANGE_J, at_s=0.0)
+    state: CounterState | None = CounterState(base="b", told_j=0.0, raw_j=start % RANGE_J, at_s=0.0)
     true_j = 0.0
     for seconds, power_w in steps:
         true_j += seconds * power_w
-        assert standing is not None
-        standing = following(standing, (start + true_j) % RANGE_J, 0.0, seconds, RANGE_J)
-    assert standing is not None
-    assert standing.told_j == pytest.approx(true_j, rel=1e-9, abs=1e-5)
+        assert state is not None
+        state = following(state, (start + true_j) % RANGE_J, 0.0, seconds, RANGE_J)
+    assert state is not None
+    assert state.told_j == pytest.approx(true_j, rel=1e-9, abs=1e-5)
 
 
 @given(
@@ -257,17 +257,17 @@ def test_whatever_is_drawn_is_told_to_the_last_joule(start: float, steps: Sequen
 def test_whatever_a_counter_says_no_step_is_negative_or_more_than_can_be_drawn(
     told: Sequence[tuple[float, float]], range_j: float | None
 ) -> None:
-    standings = [Standing(base="b", told_j=0.0, raw_j=told[0][0], at_s=0.0)]
+    states = [CounterState(base="b", told_j=0.0, raw_j=told[0][0], at_s=0.0)]
     for raw_j, seconds in told[1:]:
-        new = following(standings[-1], raw_j, 0.0, seconds, range_j)
+        new = following(states[-1], raw_j, 0.0, seconds, range_j)
         if new is not None:
-            assert 0 <= new.told_j - standings[-1].told_j <= HIGHEST_W * (seconds + LAG_S) * (1 + 1e-9)
-            standings.append(new)
-    assert all(a.told_j <= b.told_j for a, b in pairwise(standings))
+            assert 0 <= new.told_j - states[-1].told_j <= HIGHEST_W * (seconds + LAG_S) * (1 + 1e-9)
+            states.append(new)
+    assert all(a.told_j <= b.told_j for a, b in pairwise(states))
 
 
 def test_a_coarse_counter_may_step_by_what_it_stood_still_for_and_none_is_followed_back_in_time() -> None:
-    before = Standing(base="b", told_j=0.0, raw_j=0.0, at_s=0.0)
+    before = CounterState(base="b", told_j=0.0, raw_j=0.0, at_s=0.0)
     assert following(before, 5 * HIGHEST_W, 0.0, 1.0, RANGE_J) is None
     coarse = following(before, 5 * HIGHEST_W, 0.0, 1.0, RANGE_J, still_s=9.0)
     assert coarse is not None

@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
-from greenrun.meters.emulation.constant import KIND as CONSTANT
-from greenrun.meters.emulation.emulated import KIND as EMULATED
 from greenrun.meters.emulation.emulated import EmulatedMeter
-from greenrun.meters.emulation.power_model import Charge, Counters, Span, Watts, WattsBackend, advance
+from greenrun.meters.emulation.power_model import (
+    CONSTANT,
+    EMULATED,
+    Charge,
+    Counters,
+    Span,
+    Watts,
+    WattsBackend,
+    advance,
+)
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 WATTS = Watts(idle=60.0, busy=350.0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Quality
-from greenrun.meters.gpu.accumulator import Accumulator, Sample, Total, Trouble
+from greenrun.meters.gpu.accumulator import Accumulated, Accumulator, Sample, Trouble
 
 LIMIT_W = 700.0
 QUANTUM_S = 0.1  # both counter and power are renewed so often
@@ -60,12 +60,12 @@ def sampled(trace: Trace, at_s: float, *, base_j: float = 1000.0, counts: bool =
     )
 
 
-def run(accumulator: Accumulator, samples: Iterator[Sample]) -> list[Total]:
+def run(accumulator: Accumulator, samples: Iterator[Sample]) -> list[Accumulated]:
     """Everything that is told of these samples."""
     return [total for sample in samples if (total := accumulator.add(sample)) is not None]
 
 
-def used_j(told: list[Total]) -> float:
+def used_j(told: list[Accumulated]) -> float:
     """What was told from the first sample on."""
     return told[-1].energy_j - told[0].energy_j
 

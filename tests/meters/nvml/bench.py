@@ -7,8 +7,8 @@ from random import Random
 
 from greenrun.core.energy.model import Reading
 from greenrun.core.errors import MeterError
-from greenrun.meters.gpu.backend import FAST_S, JITTER_S, NvmlBackend
-from greenrun.meters.inclusion import included
+from greenrun.meters.backends import included
+from greenrun.meters.gpu.gpu_backend import FAST_S, JITTER_S, GpuBackend
 from tests.meters.nvml.driver import Driver, fast, uuid
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
@@ -32,7 +32,7 @@ class Bench:
     def open(self) -> None:
         """Begin a process, so to say."""
         self._driver.set_time(self._now_s)
-        self.backend = NvmlBackend(
+        self.backend = GpuBackend(
             lambda devices: included(devices, self._include),
             self._state,
             now=lambda: T0 + timedelta(seconds=self._now_s),

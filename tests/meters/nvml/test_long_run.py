@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.meters import history
-from greenrun.meters.gpu.health import Wellness
-from greenrun.meters.history import History
+from greenrun.meters import recent_readings
+from greenrun.meters.recent_readings import RecentReadings
+from greenrun.meters.sampler.health import HealthTracker
 from greenrun.meters.sampler.wire import Message, pack, unpack
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant
@@ -47,7 +47,7 @@ class Hour:
     def __init__(self, driver: Driver) -> None:
         driver.play(*(line for index in range(8) for line in board(index, constant(), energy=index % 2)))
         self.bench = Bench(driver)
-        self.history, self.wellness = History(), Wellness(self.bench.backend.devices)
+        self.history, self.wellness = RecentReadings(), HealthTracker(self.bench.backend.devices)
 
     def advance(self, end_s: int) -> None:
         """Look once a second, and ten times at those without a counter; take in each line as the daemon does."""
@@ -73,7 +73,7 @@ def test_an_hour_of_eight_gpus_grows_neither_the_sampler_nor_the_daemon(
     virtual: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in what Python holds nor in what it has of the system, once as many readings are kept as ever are."""
-    monkeypatch.setattr(history, "READINGS_KEPT", WARM_S // 2)
+    monkeypatch.setattr(recent_readings, "READINGS_KEPT", WARM_S // 2)
     hour = Hour(virtual)
     tracemalloc.start()
     try:

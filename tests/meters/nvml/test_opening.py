@@ -5,9 +5,8 @@ import re
 import pynvml
 import pytest
 
-from greenrun.core.errors import MeterError
+from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.meters.gpu.nvidia import refusal
-from greenrun.meters.sampler.ending import MeterEnded
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant, square, uuid
 

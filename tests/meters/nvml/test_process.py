@@ -239,7 +239,7 @@ def test_boards_without_a_counter_are_read_ten_times_a_second_at_uneven_interval
 
 def test_it_loads_nothing_heavy() -> None:
     """It runs all the time beside every daemon."""
-    code = "import sys, json, greenrun.meters.gpu.backend; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, greenrun.meters.gpu.gpu_backend; print(json.dumps(sorted(sys.modules)))"
     found = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert {"numpy", "pydantic", "sqlmodel", "sqlalchemy", "structlog", "httpx", "asyncio"} & set(found) == set()
 

@@ -5,8 +5,7 @@ import threading
 
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
-from greenrun.core.errors import MeterError
-from greenrun.meters.sampler.ending import MeterEnded
+from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.meters.sampler.process import Pokes, serve
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from greenrun.core.energy.model import Device, DeviceHealth, Quality, Reading, Telemetry
-from greenrun.meters.gpu.health import Wellness
+from greenrun.meters.sampler.health import HealthTracker
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 GPU = Device(id="GPU", index=0, model="", source="test")
@@ -14,14 +14,14 @@ def reading(second: float) -> Reading:
     return Reading(device="GPU", at=at, energy_j=1.0, quality=Quality.MEASURED, counter="c", session="s")
 
 
-def heard(*seconds: float) -> Wellness:
-    wellness = Wellness([GPU])
+def heard(*seconds: float) -> HealthTracker:
+    wellness = HealthTracker([GPU])
     for second in seconds:
         wellness.hear([reading(second)], second)
     return wellness
 
 
-def only(wellness: Wellness, now_s: float) -> DeviceHealth:
+def only(wellness: HealthTracker, now_s: float) -> DeviceHealth:
     (health,) = wellness.devices(now_s)
     return health
 
@@ -54,7 +54,7 @@ def test_what_ended_processes_counted_is_kept_and_unknown_devices_are_passed_ove
 
 
 def test_what_a_device_told_beside_its_energy_is_forgotten_after_ten_seconds() -> None:
-    wellness, told = Wellness([GPU]), Telemetry(power_w=300.0, utilization=0.5)
+    wellness, told = HealthTracker([GPU]), Telemetry(power_w=300.0, utilization=0.5)
     assert only(wellness, 0.0).telemetry == Telemetry()
     wellness.note({"GPU": told, "another": told}, 1.0)
     assert only(wellness, 11.0).telemetry == told

@@ -10,7 +10,7 @@ READINGS_KEPT = 1200  # per device: ten minutes at one a second, and as many aga
 SET_BACK = timedelta(seconds=1)  # a reading that much before the last one tells that the clock was set back
 
 
-class History:
+class RecentReadings:
     """A bounded record of readings per device, oldest dropped first. Not safe for use by several threads at once."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from greenrun.core.energy.model import Device
-from greenrun.executors.visibility import visible
+from greenrun.executors.spawn import visible
 
 NVIDIA = [
     Device(id=f"GPU-{name}", index=index, model="", source="nvml", vendor="nvidia") for index, name in enumerate("ab")

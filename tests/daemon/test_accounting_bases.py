@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from greenrun.config import Config, load_config
-from greenrun.config.bases import open_bases, open_day_ahead
-from greenrun.config.digest import config_hash
+from greenrun.config.models import config_hash
 from greenrun.core.errors import ConfigError
+from greenrun.daemon.accounting_bases import open_bases, open_day_ahead
 from greenrun.store import Store
 
 T0 = datetime(2026, 11, 23, tzinfo=UTC)  # a Monday

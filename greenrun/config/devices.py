@@ -1,19 +1,26 @@
-"""[devices.external.NAME]: a counter outside of this host's drivers, as of a smart PDU, IPMI or Redfish."""
+"""[devices]: what is metered, and how; [devices.external.NAME] is a counter outside of the host, as of a smart PDU."""
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode
 
+from greenrun.config.values import Names, parse_names
+from greenrun.meters import settings as told
 from greenrun.meters.external.answer import UNITS_J
-from greenrun.meters.settings import ExternalSettings
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(minutes=1)
 LONGEST_BOOKED = timedelta(seconds=5)  # what comes ten seconds after the reading before is a bridge
+MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
+CpuMeters = Annotated[tuple[Literal["rapl", "none"], ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
+Count = Annotated[int, Field(ge=0, le=4096)]
+Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -84,10 +91,80 @@ class ExternalMeterSettings(Section):
 ExternalMeters = Annotated[dict[Annotated[str, AfterValidator(_name)], ExternalMeterSettings], Field(max_length=8)]
 
 
-def external_settings(meters: ExternalMeters) -> tuple[ExternalSettings, ...]:
+class PowerSettings(Section):
+    """So many GPUs that draw so many watts each."""
+
+    gpus: Count
+    watts_idle: Watts
+    watts_busy: Watts
+
+    @model_validator(mode="after")
+    def _busy_uses_more(self) -> Self:
+        if self.watts_busy < self.watts_idle:
+            raise ValueError("watts_busy must not be below watts_idle")
+        return self
+
+
+class EmulatedSettings(PowerSettings):
+    """[devices.emulated]"""
+
+    gpus: Count = 2
+    watts_idle: Watts = 60.0
+    watts_busy: Watts = 350.0
+
+
+class ConstantSettings(PowerSettings):
+    """[devices.constant]; its watts have no default, because greenrun invents none."""
+
+    gpus: Count = 0
+
+
+class DevicesSettings(Section):
+    """[devices]"""
+
+    meter: Annotated[tuple[MeterName, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)] = ("none",)
+    include: Names = ()
+    cpu_slots: Count = 2
+    pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
+    cpu_meter: CpuMeters = ("none",)
+    powercap: ExpandedPath = Path("/sys/class/powercap")
+    emulated: EmulatedSettings = Field(default_factory=EmulatedSettings)
+    constant: ConstantSettings | None = None
+    external: ExternalMeters = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _counts_once(self) -> Self:
+        if any(each.component in ("cpu", "dram") for each in self.external.values()) and "rapl" in self.cpu_meter:
+            raise ValueError(
+                "an external meter of CPU or DRAM counts what cpu_meter 'rapl' counts: set cpu_meter to 'none', "
+                "or its component to 'external'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _constant_has_watts(self) -> Self:
+        if "constant" in self.meter and self.constant is None:
+            raise ValueError("meter 'constant' needs [devices.constant] with watts_idle and watts_busy")
+        return self
+
+
+def meter_settings(devices: DevicesSettings) -> told.MeterSettings:
+    """Return what the meters are told."""
+    return told.MeterSettings(
+        kinds=tuple(devices.meter),
+        include=tuple(int(name) if name.isdigit() else name for name in devices.include),
+        emulated=told.EmulatedSettings(**devices.emulated.model_dump()),
+        constant=told.ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
+        cpu_kinds=tuple(devices.cpu_meter),
+        powercap=devices.powercap,
+        external=_external_settings(devices.external),
+    )
+
+
+def _external_settings(meters: ExternalMeters) -> tuple[told.ExternalSettings, ...]:
     """Return what the meters are told."""
     return tuple(
-        ExternalSettings(
+        told.ExternalSettings(
             name=name,
             unit=each.unit,
             component=each.component,

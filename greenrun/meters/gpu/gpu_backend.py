@@ -16,13 +16,12 @@ from uuid import uuid4
 from greenrun.clock import utc_now
 from greenrun.core.energy.grading import worst
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
-from greenrun.core.errors import MeterError
-from greenrun.meters.counter_state import Ledger, Standing, fresh
+from greenrun.core.errors import MeterEnded, MeterError
+from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.gpu import nvidia
 from greenrun.meters.gpu.accumulator import GAP_S, Accumulator, Sample
 from greenrun.meters.gpu.driver import Driver, Gpu
 from greenrun.meters.host import boot_id
-from greenrun.meters.sampler.ending import MeterEnded
 
 FAST_S, JITTER_S = 0.09, 0.02  # between two readings of a board without a counter: never in step with its load
 LOOK_S = 0.9  # at least so long between two looks at what boards tell beside their energy
@@ -35,10 +34,10 @@ class _Board:
 
     gpu: Gpu
     accumulator: Accumulator
-    start: Standing | None = None
+    start: CounterState | None = None
     at: datetime | None = None
     energy_j: float = 0.0
-    counted: Standing | None = None  # where its counter stood when that was last believed
+    counted: CounterState | None = None  # where its counter stood when that was last believed
     qualities: list[Quality] = field(default_factory=list)  # of every step since the last reading was told
     power_w: float | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
@@ -48,7 +47,7 @@ class _Board:
     told_at_s: float | None = None
 
     @property
-    def standing(self) -> Standing | None:
+    def state(self) -> CounterState | None:
         return self.counted and replace(self.counted, least_j=self.told_j)
 
     @property
@@ -56,7 +55,7 @@ class _Board:
         return self.energy_j + (self.start.told_j if self.start else 0.0)
 
 
-class NvmlBackend:
+class GpuBackend:
     """Reads every board once a sample. Those without a counter want `integrate` ten times a second besides."""
 
     def __init__(
@@ -71,8 +70,8 @@ class NvmlBackend:
         """Open the driver; raise MeterError when it cannot be asked, or what `choose` raises."""
         self._driver, self._now, self._clock = driver, now, clock
         self._session, self._boot = uuid4().hex, boot_id()
-        self._ledger = Ledger(state_dir, driver.KIND, driver.open_driver())
-        self._kept = self._ledger.kept()
+        self._file = CounterFile(state_dir, driver.KIND, driver.open_driver())
+        self._kept = self._file.load()
         there, self._lost = _boards(driver)
         wanted = {device.id for device in choose([board.gpu.device for board in there])}
         self._boards = [board for board in there if board.gpu.device.id in wanted]
@@ -152,11 +151,11 @@ class NvmlBackend:
             board.counted = replace(board.start, told_j=told_j, raw_j=counter_j, at_s=at.timestamp())
         return True
 
-    def _start(self, board: _Board, sample: Sample) -> Standing:
+    def _start(self, board: _Board, sample: Sample) -> CounterState:
         """Go on where the last process stood, if the counter says how; else begin a base of its own."""
         at_s, kept = self._now().timestamp(), self._kept.get(board.gpu.device.id)
         known = kept and kept.after(sample.counter_j, at_s, board.gpu.limit_w)
-        return known or fresh(sample.counter_j, at_s)
+        return known or new_state(sample.counter_j, at_s)
 
     def _reading(self, board: _Board) -> Reading:
         assert board.start is not None
@@ -181,9 +180,9 @@ class NvmlBackend:
         return sum(used) / len(used) if used else board.telemetry.utilization
 
     def _keep(self) -> None:
-        now = {board.gpu.device.id: board.standing for board in self._boards}
-        self._kept |= {device: standing for device, standing in now.items() if standing}
-        self._ledger.keep(self._kept)
+        now = {board.gpu.device.id: board.state for board in self._boards}
+        self._kept |= {device: state for device, state in now.items() if state}
+        self._file.save(self._kept)
 
     def _end_if_useless(self, has_readings: bool) -> None:
         if has_readings:

@@ -11,7 +11,7 @@ from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
-from greenrun.executors.progress import work_of
+from greenrun.executors.progress_file import work_of
 from greenrun.executors.run_folder import (
     BARRED,
     CHECKPOINT,

@@ -11,7 +11,7 @@ UP_S = 5.0  # a device that was not read for longer is down
 TELEMETRY_S = 10.0  # ... and what it told beside its energy is not known any more after this
 
 
-class Wellness:
+class HealthTracker:
     """Keeps count for the devices of a meter. Not safe for use by several threads at once."""
 
     def __init__(self, devices: Sequence[Device]) -> None:

@@ -1,6 +1,6 @@
 """End a run's command step by step: its checkpoint signal where one was asked for, TERM, KILL; and remember the cause.
 
-Loaded by every shim: the standard library and `proc` alone.
+Loaded by every shim: the standard library and `procfs` alone.
 """
 
 import contextlib
@@ -8,14 +8,14 @@ import os
 import signal
 import time
 
-from greenrun.executors.proc import signal_one
+from greenrun.executors.procfs import signal_one
 
 FOREVER = float("inf")
 ITSELF, TIME_LIMIT, STOPPED, NOT_STARTED = "itself", "time_limit", "stop", "not_started"
 CHECKPOINT, CHECKPOINT_GRACE = "checkpoint", "checkpoint_grace"
 
 
-class Ending:
+class Termination:
     """Why a run is being ended, when it gets its TERM and when its KILL; the first cause of a TERM stays."""
 
     def __init__(self) -> None:
