@@ -172,6 +172,11 @@ def test_the_links_in_a_document_lead_somewhere(path: Path) -> None:
     assert broken == []
 
 
+def test_every_page_is_in_the_index_once() -> None:
+    pages = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md")
+    assert sorted(re.findall(r"^- \[[\w./-]+\]\(([\w-]+\.md)\): ", text("docs/README.md"), re.MULTILINE)) == pages
+
+
 def test_every_decision_is_listed() -> None:
     pages = sorted(path.name for path in (ROOT / "docs" / "adr").glob("0*.md"))
     assert re.findall(r"\((0.+\.md)\)", text("docs/adr/README.md")) == pages

@@ -14,8 +14,6 @@ from greenrun.api.service import ApiSettings, Scheduler, Service
 from greenrun.clock import utc_now
 from greenrun.engine.ports import Store
 
-Refusals = dict[int | str, dict[str, Any]]
-
 
 def create_app(
     store: Store,
@@ -25,11 +23,11 @@ def create_app(
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the whole API. Serve it with PeerProtocol on a unix socket: who asks is what the kernel says."""
-    refusals: Refusals = {code: {"model": problems.ProblemOut} for code in (403, 404, 409, 413, 422, 503)}
     app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
-    app.include_router(jobs.router, responses={**refusals, 507: {"model": problems.ProblemOut}})
-    for router in (grid.router, history.router, reports.router):
-        app.include_router(router, responses=refusals)
+    app.include_router(jobs.router, responses=_refusals(404, 409, 413, 507))
+    app.include_router(grid.router, responses=_refusals(404))
+    app.include_router(history.router, responses=_refusals(413, 502, 507))
+    app.include_router(reports.router, responses=_refusals())
     app.include_router(status.readiness)
     return app
 
@@ -43,6 +41,11 @@ def create_metrics_app(
 ) -> FastAPI:
     """Return the app with /metrics and /healthz only, which tell nothing that needs an identity."""
     return _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, None)
+
+
+def _refusals(*own: int) -> dict[int | str, dict[str, Any]]:
+    """The statuses of a problem document that routes can answer with: everybody's, and their own."""
+    return {code: {"model": problems.ProblemOut} for code in (403, 422, 503, *own)}
 
 
 def _app(service: Service, metrics: CollectorRegistry, openapi_url: str | None) -> FastAPI:

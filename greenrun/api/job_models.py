@@ -112,16 +112,21 @@ class ArrayOut(Answer):
     at_once: int | None
 
 
-class JobOut(answer_of(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut})):  # type: ignore[misc]  # made
-    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
-
-    What belongs to checkpoints is null where the job is not interruptible.
-    """
+class JobStateOut(Answer):
+    """Which job it is, whose, and where it stands; `id` is null for one that was only tried."""
 
     id: int | None
     user: str
     state: State
     reason: ReasonOut | None
+
+
+class JobOut(answer_of(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut)):  # type: ignore[misc]  # made
+    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
+
+    What belongs to checkpoints is null where the job is not interruptible.
+    """
+
     power_source: PowerSource
     env_names: list[str]
     held: bool

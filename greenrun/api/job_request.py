@@ -76,8 +76,8 @@ class JobIn(statement_of(JobSpec, _OWN)):  # type: ignore[misc]  # made of what 
     With `array` or `grid` it states many jobs, which are accepted together or not at all.
     """
 
-    grid: Axes = Field(default_factory=dict)
-    array: ArrayIn | None = None
+    grid: Axes = Field(default_factory=dict, description="One job for each combination of these values.")
+    array: ArrayIn | None = Field(None, description="One job for each of these indices.")
 
     @field_validator("gpu_model", "gpu_memory_gib")
     @classmethod

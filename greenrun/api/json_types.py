@@ -19,8 +19,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     create_model,
 )
+from pydantic_core import to_jsonable_python
 
 from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.declaration import Between, Check, Declared, Length, Mark, declared, is_union
@@ -52,7 +54,11 @@ def _pair(value: Any) -> Any:
     return {"start": value[0], "end": value[1]} if isinstance(value, tuple) else value
 
 
-Instant = Annotated[datetime, PlainSerializer(iso_text, return_type=str, when_used="json")]
+Instant = Annotated[
+    datetime,
+    PlainSerializer(iso_text, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Number = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 StatedInstant = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_plausible)]
@@ -106,11 +112,12 @@ def _is_optional(row: Declared) -> bool:
 
 def _stated_as(row: Declared) -> Any:
     default = None if _is_optional(row) else ... if row.default is MISSING else row.default
-    return Field(default, alias=row.json_name, description=row.option.help if row.option else None)
+    shown = {} if row.default in (MISSING, None) else {"default": to_jsonable_python(_seconds(row.default))}
+    return Field(default, alias=row.json_name, description=row.meaning or None, json_schema_extra=shown)
 
 
-def answer_of(job: type, own: Mapping[Any, Any]) -> type[Answer]:
-    """Return the model of what is told of a job: its fields, but for those that are not to be told.
+def answer_of(job: type, own: Mapping[Any, Any], base: type[Answer]) -> type[Answer]:
+    """Return the model of what is told of a job: the fields of `base`, then its own but for those not to be told.
 
     What means something for an interruptible job only may be None. `own` is as of `statement_of`.
     """
@@ -122,7 +129,7 @@ def answer_of(job: type, own: Mapping[Any, Any]) -> type[Answer]:
         )
         for row in told
     }
-    return create_model(f"{job.__name__}Out", __base__=Answer, **made)
+    return create_model(f"{job.__name__}Out", __base__=base, **made)
 
 
 _STRICT: dict[Any, Any] = {

@@ -35,6 +35,7 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     ProviderError: (502, "carbon-intensity source not usable"),
     GreenrunError: (500, "internal error"),
 }
+TITLES = ("invalid request", *(title for _, title in _STATUS.values()))  # and the phrases of HTTP's own statuses
 _LEVELS = frozenset({"body", "query", "path", "header", "one", "many"})  # where FastAPI found a field: not its name
 _WORDS = {
     "missing": "is required",

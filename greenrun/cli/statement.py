@@ -258,7 +258,7 @@ _GATHER: dict[str, Callable[[list[Any]], Any]] = {
     "env": dict,
     "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
 }
-_GRID = Option(help="One job per value; repeated: per combination.", form="K=V,V")
+_GRID = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")
 
 
 def _options() -> Iterator[tuple[str, JobOption]]:

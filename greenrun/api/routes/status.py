@@ -29,7 +29,7 @@ class HealthOut(Answer):
     forecast_fetched_at: Instant | None
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses={503: {"model": HealthOut}})
 def get_health(daemon: Daemon, response: Response) -> HealthOut:
     """Tell whether the daemon does its work: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
@@ -38,7 +38,7 @@ def get_health(daemon: Daemon, response: Response) -> HealthOut:
     return _answer(daemon, response, health, stalled)
 
 
-@readiness.get("/readyz")
+@readiness.get("/readyz", responses={503: {"model": HealthOut}})
 def get_readiness(daemon: Daemon, response: Response) -> HealthOut:
     """Tell whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()

@@ -40,15 +40,28 @@ class Check:
 class Option:
     """How a field is given on the command line: what it means, and the form of its value (of a flag: none).
 
-    `name` is the option's where that is not the field's own; `default` says what is done without it, where that is not
-    the field's own default.
+    `more` is what its help says beside the meaning, as of how a value is written. `name` is the option's where that is
+    not the field's own; `default` says what is done without it, where that is not the field's own default.
     """
 
-    help: str
+    meaning: str
+    more: str = ""
     form: str = ""
     name: str = ""
     short: str = ""
     default: str = ""
+
+    @property
+    def help(self) -> str:
+        """What it means and how it is written, in a sentence."""
+        return f"{self.meaning}{self.more}."
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a field without an option means."""
+
+    text: str
 
 
 class Mark(Enum):
@@ -88,6 +101,13 @@ class Declared:
     def option_name(self) -> str:
         """The long name of its option, without dashes in front."""
         return (self.option.name if self.option else "") or self.name.replace("_", "-")
+
+    @property
+    def meaning(self) -> str:
+        """What it means, in a sentence."""
+        return next((f"{mark.meaning}." for mark in self.marks if isinstance(mark, Option)), "") or next(
+            (mark.text for mark in self.marks if isinstance(mark, Meaning)), ""
+        )
 
     def has(self, mark: Mark) -> bool:
         """Whether it carries this mark."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from greenrun.core.jobs.declaration import Between, Check, Length, Mark, Option
+from greenrun.core.jobs.declaration import Between, Check, Length, Mark, Meaning, Option
 from greenrun.core.units import ABSURD_G_PER_KWH
 
 
@@ -132,122 +132,130 @@ class JobSpec:
     `stop_on` are the anomalies that it is to be stopped on.
     """
 
-    command: Annotated[tuple[Word, ...], Length(0, 4096), Check(_runnable)]
-    gpus: Annotated[int, Between(0, 1024), Option(help="GPUs it needs; 0 for a CPU job.", form="N", short="g")] = 1
-    gpu_model: Annotated[Key | None, Option(help="The model of GPU it needs, like A100.", form="MODEL")] = None
+    command: Annotated[
+        tuple[Word, ...],
+        Length(0, 4096),
+        Check(_runnable),
+        Meaning("The program and its arguments; there is no shell."),
+    ]
+    gpus: Annotated[int, Between(0, 1024), Option(meaning="GPUs it needs; 0 for a CPU job", form="N", short="g")] = 1
+    gpu_model: Annotated[Key | None, Option(meaning="The model of GPU it needs, like A100", form="MODEL")] = None
     gpu_memory_gib: Annotated[
         float | None,
         Between(0, 100_000, above=True),
-        Option(help="The memory each GPU must have: 40, 40GiB.", form="GIB", name="gpu-memory"),
+        Option(meaning="The memory each GPU must have", more=": 40, 40GiB", form="GIB", name="gpu-memory"),
     ] = None
     duration: Annotated[
         timedelta,
         Between(LEAST_S, MOST_S),
         Mark.MAY_BE_MISSING,
-        Option(help="How long it is expected to run, like 6h or 1h30m.", form="D"),
+        Option(meaning="How long it is expected to run", more=", like 6h or 1h30m", form="D"),
     ]
     duration_source: Annotated[DurationSource, Mark.NOT_STATED] = DurationSource.GIVEN
     duration_note: Annotated[str | None, Mark.NOT_STATED] = None
     time_limit: Annotated[
         timedelta | None,
         Between(LEAST_S, MOST_S),
-        Option(help="Stop it after this long, whatever happens.", form="D"),
+        Option(meaning="Stop it after this long, whatever happens", form="D"),
     ] = None
-    finish_by: Annotated[datetime | None, Option(help="It must end by then: 18:00, 'tomorrow 9am', 36h.", form="T")] = (
-        None
-    )
+    finish_by: Annotated[
+        datetime | None,
+        Option(meaning="It must end by then", more=": 18:00, 'tomorrow 9am', 36h", form="T"),
+    ] = None
     max_delay: Annotated[
-        timedelta | None, Between(0, MOST_S), Option(help="Start at the latest this long after now.", form="D")
+        timedelta | None, Between(0, MOST_S), Option(meaning="Start at the latest this long after now", form="D")
     ] = None
-    start_after: Annotated[datetime | None, Option(help="Do not start before then.", form="T")] = None
-    start_now: Annotated[bool, Option(help="Start as soon as GPUs are free; still measured.", name="now")] = False
-    expire: Annotated[bool, Option(help="Do not start it at all when its latest start is missed.")] = False
-    project: Annotated[Key, Option(help="The project that its energy is booked to.", form="NAME")] = "default"
-    name: Annotated[Text, Option(help="What to call it; else its command.", form="NAME")] = ""
+    start_after: Annotated[datetime | None, Option(meaning="Do not start before then", form="T")] = None
+    start_now: Annotated[bool, Option(meaning="Start as soon as GPUs are free; still measured", name="now")] = False
+    expire: Annotated[bool, Option(meaning="Do not start it at all when its latest start is missed")] = False
+    project: Annotated[Key, Option(meaning="The project that its energy is booked to", form="NAME")] = "default"
+    name: Annotated[Text, Option(meaning="What to call it; else its command", form="NAME")] = ""
     labels: Annotated[
-        Mapping[Key, Text], Length(0, 64), Option(help="A label; may be repeated.", form="K=V", name="label")
+        Mapping[Key, Text], Length(0, 64), Option(meaning="A label", more="; may be repeated", form="K=V", name="label")
     ] = field(default_factory=dict)
-    priority: Annotated[int, Between(-1000, 1000), Option(help="Higher goes first among equals.", form="N")] = 0
+    priority: Annotated[int, Between(-1000, 1000), Option(meaning="Higher goes first among equals", form="N")] = 0
     unique_key: Annotated[
         str | None,
         Length(1, 200),
         Check(_printable),
-        Option(help="Submit it once only, however often this is repeated.", form="KEY", name="unique"),
+        Option(meaning="Submit it once only, however often this is repeated", form="KEY", name="unique"),
     ] = None
     power_w: Annotated[
         float | None,
         Between(0, 1_000_000, above=True),
-        Option(help="The power it is expected to draw, in watts.", form="W", name="power"),
+        Option(meaning="The power it is expected to draw", more=", in watts", form="W", name="power"),
     ] = None
     power_note: Annotated[str | None, Mark.NOT_STATED] = None
-    min_saving: Annotated[float | None, Between(0, 1), Option(help="Do not wait for a smaller saving.", form="5%")] = (
-        None
-    )
+    min_saving: Annotated[
+        float | None, Between(0, 1), Option(meaning="Do not wait for a smaller saving", form="5%")
+    ] = None
     run_below_g_per_kwh: Annotated[
         float | None,
         Between(0, ABSURD_G_PER_KWH),
-        Option(help="Start at once when the grid is below G g/kWh.", form="G", name="run-below"),
+        Option(meaning="Start at once when the grid is below G g/kWh", form="G", name="run-below"),
     ] = None
-    retries: Annotated[int, Between(0, 100), Option(help="Run it again after a failure, up to N times.", form="N")] = 0
+    retries: Annotated[
+        int, Between(0, 100), Option(meaning="Run it again after a failure, up to N times", form="N")
+    ] = 0
     grace: Annotated[
-        timedelta, Between(0, 86_400), Option(help="Time from TERM to KILL when it is stopped.", form="D")
+        timedelta, Between(0, 86_400), Option(meaning="Time from TERM to KILL when it is stopped", form="D")
     ] = timedelta(seconds=30)
-    interruptible: Annotated[bool, Option(help="It can be checkpointed and continued later.")] = False
+    interruptible: Annotated[bool, Option(meaning="It can be checkpointed and continued later")] = False
     min_run: Annotated[
         timedelta,
         Between(0, MOST_S),
         Mark.INTERRUPTIBLE_ONLY,
-        Option(help="Do not interrupt it sooner after a start.", form="D"),
+        Option(meaning="Do not interrupt it sooner after a start", form="D"),
     ] = timedelta(minutes=30)
     restart_cost: Annotated[
         timedelta,
         Between(0, MOST_S),
         Mark.INTERRUPTIBLE_ONLY,
-        Option(help="What continuing costs it.", form="D"),
+        Option(meaning="What continuing costs it", form="D"),
     ] = timedelta(minutes=5)
     checkpoint_signal: Annotated[
         str,
         Length(0, 20),
         Check(_signal),
         Mark.INTERRUPTIBLE_ONLY,
-        Option(help="What tells it to checkpoint.", form="NAME"),
+        Option(meaning="What tells it to checkpoint", form="NAME"),
     ] = "USR1"
     checkpoint_exit_code: Annotated[
         int,
         Between(1, 125),
         Mark.INTERRUPTIBLE_ONLY,
-        Option(help="What it ends with when it has checkpointed.", form="N"),
+        Option(meaning="What it ends with when it has checkpointed", form="N"),
     ] = 85
     after: Annotated[
         tuple[Dependency, ...],
         Length(0, MOST_TOGETHER),
-        Option(help="Start once that job succeeded (any: ended); may be repeated.", form="ID[:ok|any]"),
+        Option(meaning="Start once that job succeeded (any: ended)", more="; may be repeated", form="ID[:ok|any]"),
     ] = ()
     array: Annotated[
         ArrayPlace | None,
         Mark.NOT_STATED,
-        Option(help="One job per index, here 4 at once; also 1,3,5 and 0-20:5.", form="0-9%4"),
+        Option(meaning="One job per index, here 4 at once; also 1,3,5 and 0-20:5", form="0-9%4"),
     ] = None
     workdir: Annotated[
-        FilePath, Check(_absolute), Option(help="The folder it runs in.", form="DIR", default="this one")
+        FilePath, Check(_absolute), Option(meaning="The folder it runs in", form="DIR", default="this one")
     ]
     env: Annotated[
         Mapping[str, Word],
         Length(0, 1024),
         Check(_environment),
         Mark.NOT_TOLD,
-        Option(help="A variable it gets; may be repeated.", form="NAME[=V]"),
+        Option(meaning="A variable it gets", more="; may be repeated", form="NAME[=V]"),
     ] = field(default_factory=dict)
     env_file: Annotated[
-        FilePath | None, Option(help="A file of NAME=value lines, read when it starts.", form="FILE")
+        FilePath | None, Option(meaning="A file of NAME=value lines, read when it starts", form="FILE")
     ] = None
-    log: Annotated[FilePath | None, Option(help="Where its output goes; else the run's own log.", form="FILE")] = None
-    git_commit: Text | None = None
+    log: Annotated[FilePath | None, Option(meaning="Where its output goes; else the run's own log", form="FILE")] = None
+    git_commit: Annotated[Text | None, Meaning("The commit that its folder was at when it was submitted.")] = None
     stop_on: Annotated[
         tuple[Anomaly, ...],
         Length(0, len(Anomaly)),
         Check(_distinct),
-        Option(help="Stop it when it is noticed to be gpu_idle, stuck or power_off.", form="A,B"),
+        Option(meaning="Stop it when it is noticed to be gpu_idle, stuck or power_off", form="A,B"),
     ] = ()
 
     @property

@@ -1,0 +1,116 @@
+"""The pages on the HTTP API and the Python client name what there is, and their examples work."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenrun import client
+from greenrun.api.app import create_metrics_app
+from greenrun.api.problems import TITLES
+from greenrun.api.server import bind_unix, serve_in_thread
+from greenrun.client import Client, ClientError
+from tests.api.fakes import NOW, World
+from tests.api.reference import BEGIN, END, chapter
+from tests.conftest import require
+
+DOCS = Path(__file__).parents[2] / "docs"
+API, CLIENT = ((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "python-client.md"))
+OPENAPI = World().app.openapi()
+ROUTES = {
+    f"{method.upper()} {path}": operation
+    for path, methods in OPENAPI["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+@pytest.fixture
+def socket(world: World, tmp_path: Path) -> Iterator[Path]:
+    """The socket of an API over an empty store."""
+    path = tmp_path / "run" / "greenrun.sock"
+    metrics_app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+    handle = serve_in_thread(world.app, bind_unix(path), metrics_app, None)
+    yield path
+    handle.stop()
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of routes by method and path."""
+    parts = re.split(r"^### `(.+)`\n", text[: text.index(BEGIN)], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def rows(text: str) -> list[str]:
+    """What stands as code in the first column of tables."""
+    return re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+
+
+def example(text: str, language: str) -> str:
+    """The first fenced block of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)[0]
+
+
+def test_every_route_has_a_section_and_every_section_a_route() -> None:
+    assert sorted(sections(API)) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_route_s_section_has_its_parameters_and_no_other(route: str) -> None:
+    wanted = [row["name"] for row in ROUTES[route].get("parameters", ()) if row["in"] == "query"]
+    assert rows(sections(API)[route]) == wanted
+
+
+def test_the_models_are_as_the_api_itself_says() -> None:
+    """Print them with `python -m tests.api.reference`, and put them between the marks."""
+    assert API[API.index(BEGIN) + len(BEGIN) : API.index(END)] == chapter()
+
+
+def test_every_status_of_a_refusal_is_told_with_its_title() -> None:
+    table = API[API.index("## Errors") : API.index("## Limits")]
+    assert [title for title in TITLES if f"`{title}`" not in table] == []
+    stated = {int(code) for route in ROUTES.values() for code in route["responses"] if int(code) >= 400}
+    assert stated - {int(code) for code in re.findall(r"^\| (\d+) \|", table, flags=re.MULTILINE)} == set()
+
+
+@pytest.mark.system
+def test_the_examples_with_curl_work(world: World, socket: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-e", "-c", example(API, "sh")],
+        env={"PATH": os.defpath, "GREENRUN_SOCKET": str(socket), "CURL": str(require("curl"))},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert world.store.job(1).held
+
+
+def test_every_method_of_the_client_is_in_its_page_as_it_is() -> None:
+    methods = {name: found for name, found in vars(Client).items() if inspect.isfunction(found) and name[0] != "_"}
+    forms = [f"{name}{_parameters(found)}" for name, found in methods.items()]
+    kinds = [name for name, found in vars(client).items() if inspect.isclass(found) and issubclass(found, ClientError)]
+    assert rows(CLIENT) == [*forms, *(name for name in kinds if name != "ClientError")]
+
+
+def _parameters(function: object) -> str:
+    signature = inspect.signature(function)  # type: ignore[arg-type]
+    given = [
+        name if found.default is found.empty else f"{name}={found.default!r}"
+        for name, found in signature.parameters.items()
+        if name != "self"
+    ]
+    return f"({', '.join(given)})"
+
+
+def test_the_client_s_example_works(world: World, socket: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", example(CLIENT, "python")],
+        env={"PATH": os.environ["PATH"], "GREENRUN_SOCKET": str(socket)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"1 2026-03-02T14:00:00Z {world.scheduler.tried.reason.text}\n"
+    assert world.store.job(1).held
