@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from greenrun.core.energy.external import added
 from greenrun.core.energy.ledger import Entry, Stage
 from greenrun.core.energy.model import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
-from greenrun.core.energy.slicing import cut
+from greenrun.core.energy.slicing import cut, external_energy
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import Observed, exclusive, holder, holds_of, known_through, shared_through, users_of
 from greenrun.engine.baselines import BaselineComparison
@@ -89,7 +88,8 @@ class Bookkeeping:
         self, marks: Mapping[str, Mark], readings: dict[str, list[Reading]], devices: Sequence[str]
     ) -> None:
         """Take out of the readings those of meters that count what the books hold already, and count them apart."""
-        counted = {device: added(marks.get(device), readings.pop(device)) for device in devices if device in readings}
+        there = [device for device in devices if device in readings]
+        counted = {device: external_energy(marks.get(device), readings.pop(device)) for device in there}
         moved = [mark for _, mark in counted.values() if mark is not None]
         if moved:
             self._store.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Quality
+from greenrun.core.energy.model import Quality, worst
 from greenrun.core.energy.window import WindowEnergy
 from greenrun.core.formatting import (
     duration_text,

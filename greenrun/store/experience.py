@@ -8,9 +8,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select
 
-from greenrun.core.energy.grading import worst
 from greenrun.core.energy.ledger import Total, complete
-from greenrun.core.energy.model import Component, Quality
+from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.occupancy import expected_seconds

@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
-from greenrun.core.energy.grading import worst
 from greenrun.core.energy.ledger import Stage, Total, busy_ratio, complete, sum_of_known
-from greenrun.core.energy.model import Component, Quality
+from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store.columns import among, days

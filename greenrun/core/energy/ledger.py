@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
-from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.energy.model import Component, Quality, Slice, worst
 from greenrun.core.units import emissions_g
 
 UNBOOKED_S = 1.0  # how much of a device's time may be missing from a run's slices, as where its first reading was late

@@ -17,6 +17,14 @@ class Quality(StrEnum):
     UNKNOWN = "unknown"
 
 
+_BEST_FIRST = tuple(Quality)
+
+
+def worst(qualities: Iterable[Quality]) -> Quality:
+    """Return the least trustworthy of these grades; UNKNOWN for none at all."""
+    return max(qualities, key=_BEST_FIRST.index, default=Quality.UNKNOWN)
+
+
 class Component(StrEnum):
     """What used the energy."""
 

@@ -3,18 +3,18 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
+from math import fsum
 
-from greenrun.core.energy.allocation import divided
-from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Component, Hold, Mark, Quality, Reading, Slice
+from greenrun.core.energy.model import Component, Hold, Mark, Quality, Reading, Slice, worst
 
 # How a mark's `session` tells where on the curve it lies, so that cutting goes on later as if it had never paused.
 _INSIDE = "~"  # after the session's name: between two of its readings
 _IN_GAP = ""  # no session at all: where nobody sampled
 
 ABSURD_W = 20_000.0  # no device draws this: more was used over another time than the clock says, for it was set back
+SET_BACK = timedelta(minutes=1)  # a reading that much before the mark tells that the clock was set back
 LATE_S = 1.0  # how far a counter may lag behind its device, and so jump when it catches up
 
 
@@ -142,15 +142,22 @@ def cut(
         return [], mark
     lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w))
     wholes = _slices(cuts, lines, mine, mark.device, component)
-    slices = [piece for whole, spanned in wholes for piece in divided(whole, _used_j(whole, spanned, shared))]
+    slices = [piece for whole, spanned in wholes for piece in allocate(whole, _used_j(whole, spanned, shared))]
     return slices, _mark_at(mark, cuts[-1], steps[-1], lines[-1], powers)
 
 
 def _first_mark(readings: Sequence[Reading]) -> Mark | None:
-    if not readings:
-        return None
-    first = readings[0]
-    return Mark(device=first.device, at=first.at, energy_j=first.energy_j, counter=first.counter, session=first.session)
+    return _mark_of(readings[0]) if readings else None
+
+
+def _mark_of(reading: Reading) -> Mark:
+    return Mark(
+        device=reading.device,
+        at=reading.at,
+        energy_j=reading.energy_j,
+        counter=reading.counter,
+        session=reading.session,
+    )
 
 
 def _steps(mark: Mark, readings: Sequence[Reading], gap_s: float) -> list[_Step]:
@@ -292,3 +299,40 @@ def _mark_at(mark: Mark, instant: datetime, step: _Step, line: _Line, powers: _P
         held_w=powers.held_w,
         idle_w=powers.idle_w,
     )
+
+
+def allocate(whole: Slice, used_j: Mapping[int, float]) -> list[Slice]:
+    """Return a slice of its own for each run by what it used, in joules, and one for nobody, which gets the rest.
+
+    Their energies add up to that of the whole, and their shares to 1. A whole stays as it is when its energy is not
+    known, and when nothing tells whose it was.
+    """
+    if whole.energy_j is None or not used_j:
+        return [whole]
+    parts = [_part(whole, run_id, run_j) for run_id, run_j in sorted(used_j.items())]
+    rest_j, rest = whole.energy_j - fsum(used_j.values()), 1.0 - fsum(part.share for part in parts)
+    return [*parts, _share(whole, None, max(0.0, rest_j), max(0.0, rest))]
+
+
+def _part(whole: Slice, run_id: int, run_j: float) -> Slice:
+    return _share(whole, run_id, run_j, run_j / whole.energy_j if whole.energy_j else 0.0)
+
+
+def _share(whole: Slice, run_id: int | None, energy_j: float, share: float) -> Slice:
+    busy_s = None if whole.busy_s is None else whole.busy_s * share
+    return replace(whole, run_id=run_id, energy_j=energy_j, share=share, busy_s=busy_s)
+
+
+def external_energy(mark: Mark | None, readings: Sequence[Reading]) -> tuple[float, Mark | None]:
+    """Return the joules that one meter counted from its mark to the last of its readings, and the mark there.
+
+    Readings are in time order. A step to another base, or back, is of unknown size, and no part of it is told.
+    """
+    energy_j = 0.0
+    for reading in readings:
+        if mark is not None and mark.at - SET_BACK < reading.at <= mark.at:
+            continue
+        if mark is not None and reading.counter == mark.counter and reading.energy_j > mark.energy_j:
+            energy_j += reading.energy_j - mark.energy_j
+        mark = _mark_of(reading)
+    return energy_j, mark

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from math import fsum
 
-from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Component, Device, Mark, Quality, Reading, Slice
+from greenrun.core.energy.model import Component, Device, Mark, Quality, Reading, Slice, worst
 from greenrun.core.energy.slicing import cut
 
 GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), so that each is priced with its own intensity

@@ -14,8 +14,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.grading import worst
-from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Device, Quality, Reading, Telemetry, worst
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.gpu import nvidia

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy.allocation import divided
 from greenrun.core.energy.model import Component, Hold, Mark, Quality, Reading, Slice
-from greenrun.core.energy.slicing import cut
+from greenrun.core.energy.slicing import allocate, cut
 from tests.core.energy.build import GPU, T0, as_approx, at, drawn, hold, mark, reading
 
 CPU = Component.CPU
@@ -95,7 +94,7 @@ def test_rounding_never_leaves_nobody_less_than_nothing() -> None:
     whole = Slice(
         device="c", component=CPU, run_id=None, start=T0, end=at(1), energy_j=0.3, quality=Quality.MEASURED, busy_s=0.5
     )
-    parts = divided(whole, {7: 0.1, 8: 0.2})
+    parts = allocate(whole, {7: 0.1, 8: 0.2})
     assert 0.1 + 0.2 > 0.3
     assert [(piece.run_id, piece.energy_j) for piece in parts] == [(7, 0.1), (8, 0.2), (None, 0.0)]
     assert fsum(piece.busy_s or 0.0 for piece in parts) == pytest.approx(0.5)

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind
-from greenrun.core.energy.grading import worst
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Total, price, total
-from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.energy.model import Component, Quality, Slice, worst
 from tests.core.build import GRID, SLOT, T0, grid
 
 
