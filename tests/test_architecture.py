@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -243,3 +244,75 @@ def test_the_quick_path_loads_nothing_heavy(code: str) -> None:
     probe = f"import sys; {code}; print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout == "[]\n"
+
+
+# one name for one thing
+
+SAME_CLASS = {
+    "ApiSettings": "of [api]: as the file has them, and as the API is given them",
+    "Books": "stored, and as a report looks at them",
+    "Change": "a kind of event in the store's journal; a figure's change in a report of two periods",
+    "ConstantSettings": "of a meter: as the file has them, and as the meter is given them",
+    "EmulatedSettings": "likewise",
+    "Figures": "what a comparison of policies found; a row of a report. Both are headed so for their readers",
+    "Identity": "of the user at a socket, of a process: neither room knows the other",
+    "Log": "a run's, to be shown and to be written",
+    "Mark": "where booking goes on in the curve of a meter; what else holds of a declared field",
+    "Place": "of a row in a plan, of a host in a report",
+    "Problem": "that an input has; that the planner solves, as optimisation calls it",
+    "Schedule": "the planner's, changed in place; a policy's, as it was played; the one by which reports are written",
+    "Stage": "of pricing; of the demonstration",
+    "Stated": "by the options of one command each",
+    "Store": "the port, and what the daemon plugs into it",
+}
+LAYERS_OF_ONE_SUBJECT = {
+    *(
+        "accounting",
+        "anomalies",
+        "baselines",
+        "devices",
+        "electricity",
+        "estimate",
+        "reports",
+        "external",
+        "grid",
+        "history",
+        "identity",
+    ),
+    *("intensity", "jobs", "model", "outlook", "problems", "progress", "report", "running", "runs", "schedule"),
+    *("settings", "status", "submit", "trace", "zones"),
+}
+SAME_MODULE = {
+    "app": "the API's and the command line's: what each is started by",
+    "clock": "reads the wall clock; what the command line shows of it",
+    "columns": "of a CSV file, of a table",
+    "command": "of the command line; that a meter runs",
+    "ending": "of a run's processes, of the sampler's",
+    "page": "of a report, of a comparison: what each is as HTML",
+    "play": "a demonstration, a simulation",
+    "tables": "of the database, on a terminal",
+    "values": "of settings, of a CSV file",
+    "web": "what asks over HTTP: for a meter, for a provider",
+}
+
+
+def test_two_public_classes_share_a_name_only_for_a_reason() -> None:
+    assert doubles(public_classes()) - set(SAME_CLASS) == set()
+
+
+def test_two_modules_share_a_name_only_for_one_subject_in_its_layers_or_a_reason() -> None:
+    modules = [path.stem for path in sources() if not path.stem.startswith("__") and "migrations" not in path.parts]
+    assert doubles(modules) - LAYERS_OF_ONE_SUBJECT - set(SAME_MODULE) == set()
+
+
+def sources() -> list[Path]:
+    return sorted((ROOT / "greenrun").rglob("*.py"))
+
+
+def public_classes() -> list[str]:
+    nodes = (node for path in sources() for node in ast.parse(path.read_text(encoding="utf-8")).body)
+    return [node.name for node in nodes if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+
+
+def doubles(names: list[str]) -> set[str]:
+    return {name for name, count in Counter(names).items() if count > 1}

@@ -13,7 +13,7 @@ from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, Span, Watts, WattsBackend
+from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, RunSpan, Watts, WattsBackend
 from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 
@@ -137,11 +137,11 @@ class World:
         """A new sampler process on the same hardware."""
         return WorldMeter(self)
 
-    def load(self, now: datetime) -> Mapping[str, Sequence[Span]]:
-        spans: dict[str, list[Span]] = {}
+    def load(self, now: datetime) -> Mapping[str, Sequence[RunSpan]]:
+        spans: dict[str, list[RunSpan]] = {}
         for process in self.processes.values():
             for device in process.devices:
-                spans.setdefault(device, []).append(Span(process.started_at, process.ends_at))
+                spans.setdefault(device, []).append(RunSpan(process.started_at, process.ends_at))
         return spans
 
     # Grid: a perfect forecast, and measured values once a slot is over

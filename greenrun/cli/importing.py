@@ -15,7 +15,7 @@ from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import InvalidInput, ProviderError
 from greenrun.core.formatting import clock_text
 from greenrun.grid.backfill import PRESENT
-from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Issue, Trace, from_us, parse_trace
+from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, TraceIssue, from_us, parse_trace
 
 if TYPE_CHECKING:
     from greenrun.client import Client
@@ -131,7 +131,7 @@ def _read(trace: Trace, now: datetime) -> Read:
     return Read(step=step, parts=parts, left_out=[f"{n} {why}" for why, n in left_out.items() if n], holes=holes)
 
 
-def _slots(issue: Issue) -> list[tuple[datetime, float]]:
+def _slots(issue: TraceIssue) -> list[tuple[datetime, float]]:
     rows = zip(issue.starts_us, issue.values, issue.estimated, strict=True)
     return [(from_us(start), float(value)) for start, value, estimated in rows if not estimated]
 

@@ -8,7 +8,7 @@ from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation.counters import counters_in
-from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, DeviceKind, Watts, WattsBackend
+from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, EmulatedKind, Watts, WattsBackend
 from greenrun.meters.emulation.run_folders import RunFolders
 from greenrun.meters.host import host_tag
 from greenrun.meters.settings import MeterSettings
@@ -112,7 +112,7 @@ def included(devices: Sequence[Device], include: Sequence[str | int]) -> list[De
 
 
 def _open_watts(
-    kind: DeviceKind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
+    kind: EmulatedKind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
 ) -> Backend:
     devices = included(kind.devices(host_tag(), gpus, watts), include)
     counters = counters_in(state_dir, kind.name, utc_now())

@@ -21,7 +21,7 @@ AROUND = timedelta(hours=2)  # asked for besides, so that there are two values t
 ATTRIBUTION = "Electricity prices: Energy-Charts.info (Fraunhofer ISE)"
 
 
-class Prices(BaseModel):
+class DayAheadAnswer(BaseModel):
     """Parallel lists: the start of each slot, and its price per MWh, which may be negative."""
 
     unix_seconds: list[StrictInt]
@@ -52,13 +52,13 @@ class DayAhead:
     def prices(self, start: datetime, end: datetime) -> Steps:
         """Return the EUR per kWh of the slots that touch `[start, end)`, as far as told; raise ProviderError."""
         between = {"start": f"{(start - AROUND).timestamp():.0f}", "end": f"{(end + AROUND).timestamp():.0f}"}
-        said = self.web.get("/price", {"bzn": self._zone, **between}).read(Prices)
+        said = self.web.get("/price", {"bzn": self._zone, **between}).read(DayAheadAnswer)
         if all(price is None for price in said.price):
             raise ProviderUnavailable(f"{self.web.name} has no price for then; what is known stays in use")
         return _steps(said, self.web.name).between(start, end)
 
 
-def _steps(said: Prices, source: str) -> Steps:
+def _steps(said: DayAheadAnswer, source: str) -> Steps:
     rows = sorted(dict(zip(said.unix_seconds, said.price, strict=True)).items())
     absurd = next((price for _, price in rows if price is not None and abs(price) > HIGHEST_PER_MWH), None)
     if absurd is not None:

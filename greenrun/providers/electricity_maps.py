@@ -22,7 +22,7 @@ from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnava
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import KeySettings, PositiveDuration, Url, read_key
-from greenrun.providers.web import Answer, Web
+from greenrun.providers.web import Web, WebAnswer
 
 ATTRIBUTION = "Source: Electricity Maps (www.electricitymaps.com), all rights reserved"
 STEP = timedelta(hours=1)
@@ -64,7 +64,7 @@ class Camel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel)
 
 
-class Zone(Camel):
+class ZoneAnswer(Camel):
     """A zone; `access` lists the questions that the key may ask of it; None: not stated."""
 
     zone_name: str = ""
@@ -75,7 +75,7 @@ class Zone(Camel):
         return self.access is None or any("*" in entry or f"{SIGNAL}/{question}" in entry for entry in self.access)
 
 
-class Zones(RootModel[dict[str, Zone]]):
+class ZonesAnswer(RootModel[dict[str, ZoneAnswer]]):
     """The zones that there are."""
 
     @field_validator("root", mode="before")
@@ -84,7 +84,7 @@ class Zones(RootModel[dict[str, Zone]]):
         return {key: zone for key, zone in raw.items() if key[:1] != "_"} if isinstance(raw, dict) else raw
 
 
-class Hour(Camel):
+class HourAnswer(Camel):
     """One hour. Only history tells what was estimated, and which emissions are counted."""
 
     start: Instant = Field(alias="datetime")
@@ -100,11 +100,11 @@ class Hour(Camel):
         return self.is_estimated is False and self.estimation_method is None
 
 
-class Said(Camel):
+class IntensityAnswer(Camel):
     """A forecast, or what was. `updatedAt` is left alone: it is about the instant of the question."""
 
     zone: str
-    hours: list[Hour] = Field(validation_alias=AliasChoices("forecast", "data"))
+    hours: list[HourAnswer] = Field(validation_alias=AliasChoices("forecast", "data"))
     temporal_granularity: Literal["hourly"] = "hourly"
 
 
@@ -121,7 +121,7 @@ class ElectricityMaps:
         key = read_key(settings.key_file)
         self.web = Web(name, settings, every=PACE, secrets=[key], headers={"auth-token": key})
         self._settings = settings
-        self._known: dict[str, Zone] = {}
+        self._known: dict[str, ZoneAnswer] = {}
 
     @property
     def zones(self) -> Mapping[str, str]:
@@ -143,12 +143,12 @@ class ElectricityMaps:
         points = [Point(hour.start, hour.carbon_intensity, Kind.MEASURED) for hour in hours if hour.is_measured]
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
 
-    def _ask(self, question: str, zone: str, params: Mapping[str, str]) -> list[Hour]:
+    def _ask(self, question: str, zone: str, params: Mapping[str, str]) -> list[HourAnswer]:
         self._look_up(zone, question)
         version, basis = self._settings.version, self._settings.basis
         traced = {"flowTraced": str(self._is_traced).lower()} if version == "v4" else {}
         asked = {"zone": zone, "emissionFactorType": basis.value, **traced, **NO_GUESS[version], **params}
-        said = self._get(f"/{SIGNAL}/{question}", asked).read(Said)
+        said = self._get(f"/{SIGNAL}/{question}", asked).read(IntensityAnswer)
         others = [hour for hour in said.hours if hour.emission_factor_type not in (None, basis.value)]
         others += [hour for hour in said.hours if hour.flow_traced not in (None, self._is_traced)]
         if said.zone != zone or others:
@@ -166,7 +166,7 @@ class ElectricityMaps:
         refuse_other(self.name, self._settings.zone, zone)
         if self._allows(zone, question):
             return
-        self._known = self._get("/zones", {}).read(Zones).root
+        self._known = self._get("/zones", {}).read(ZonesAnswer).root
         if self._known and not self._allows(zone, question):
             raise ProviderRefused(
                 f"the key of {self.name} gives no access to {question} of {zone!r} ({len(self.zones)} zones are open to"
@@ -177,7 +177,7 @@ class ElectricityMaps:
         known = self._known.get(zone)
         return known is not None and known.allows(question)
 
-    def _get(self, path: str, params: Mapping[str, str]) -> Answer:
+    def _get(self, path: str, params: Mapping[str, str]) -> WebAnswer:
         try:
             answer = self.web.get(f"/{self._settings.version}{path}", params)
         except ProviderRefused as exc:

@@ -27,7 +27,7 @@ class EnerginetSettings(WebSettings):
     url: Url = "https://api.energidataservice.dk"
 
 
-class Row(BaseModel):
+class EnerginetRow(BaseModel):
     """One slot; that its start is in UTC is said by the field's name alone."""
 
     Minutes5UTC: Annotated[Instant, BeforeValidator(lambda text: f"{text}Z")]
@@ -38,7 +38,7 @@ class Row(BaseModel):
 class Records(BaseModel):
     """What a dataset answers."""
 
-    records: list[Row]
+    records: list[EnerginetRow]
 
 
 class Energinet:

@@ -21,7 +21,7 @@ from greenrun.providers.settings import (
     WebSettings,
     keys_in,
 )
-from greenrun.providers.web import SIZE_CAP_BYTES, Answer, Web
+from greenrun.providers.web import SIZE_CAP_BYTES, Web, WebAnswer
 
 PACE = timedelta(seconds=1)
 
@@ -68,7 +68,7 @@ def _unwrapped(body: object) -> object:
     return body["rates"] if isinstance(body, dict) and "rates" in body else body
 
 
-class Rates(RootModel[Annotated[list[Rate], BeforeValidator(_unwrapped)]]):
+class RateList(RootModel[Annotated[list[Rate], BeforeValidator(_unwrapped)]]):
     """All that a place holds."""
 
 
@@ -97,14 +97,14 @@ class JsonRates:
         points = self._points(zone, self._measured, Kind.MEASURED)
         return history_of(self._id(zone), points, start, end, now, dropped=self._dropped)
 
-    def _points(self, zone: str, place: Callable[[], Answer] | None, kind: Kind) -> list[Point]:
+    def _points(self, zone: str, place: Callable[[], WebAnswer] | None, kind: Kind) -> list[Point]:
         refuse_other(self.name, self._settings.zone, zone)
         if place is None:
             raise ProviderRefused(
                 f"provider {self.name!r} has forecasts alone, so greenrun settles nothing with it; set its history_url"
                 " or history_path, or name a history_provider in [grid] that has measured values"
             )
-        return [Point(rate.start, rate.value, kind, rate.end) for rate in place().read(Rates).root]
+        return [Point(rate.start, rate.value, kind, rate.end) for rate in place().read(RateList).root]
 
     def _id(self, zone: str) -> SeriesId:
         stated = self._settings
@@ -121,7 +121,7 @@ class JsonRates:
         )
         return Web(self.name, host, every=PACE, secrets=keys_in(url), beside=beside)
 
-    def _place(self, web: Web | None, url: str | None, path: Path | None) -> Callable[[], Answer] | None:
+    def _place(self, web: Web | None, url: str | None, path: Path | None) -> Callable[[], WebAnswer] | None:
         if web is not None and url is not None:
             asked = urlsplit(url)._replace(scheme="", netloc="").geturl() or "/"
             return lambda: web.get(asked)
@@ -131,7 +131,7 @@ class JsonRates:
 PROVIDER = ProviderKind(settings=JsonSettings, open=JsonRates)
 
 
-def _read(name: str, path: Path) -> Answer:
+def _read(name: str, path: Path) -> WebAnswer:
     """Return what a file holds now; raise ProviderError. It may be written later or again."""
     try:
         if not path.is_file():
@@ -142,4 +142,4 @@ def _read(name: str, path: Path) -> Answer:
         raise ProviderUnavailable(f"{path} cannot be read ({exc.strerror}); correct its permissions") from exc
     if len(body) > SIZE_CAP_BYTES:
         raise ProviderGarbage(f"greenrun does not use {path}: it has more than {SIZE_CAP_BYTES >> 20} MiB")
-    return Answer(source=f"{name} ({path})", body=body, shown=body[:200].decode("utf-8", "replace"), redacted=str)
+    return WebAnswer(source=f"{name} ({path})", body=body, shown=body[:200].decode("utf-8", "replace"), redacted=str)

@@ -45,7 +45,7 @@ class Values(BaseModel):
     actual: Number = None
 
 
-class Row(BaseModel):
+class HalfHour(BaseModel):
     """One half hour."""
 
     start: Instant = Field(alias="from")
@@ -64,7 +64,7 @@ class Region(BaseModel):
 
     regionid: int | None = None
     postcode: str | None = None
-    data: list[Row]
+    data: list[HalfHour]
 
     def is_of(self, part: str) -> bool:
         """Whether this is what was asked for by a region's number, or by a postcode unless it says another."""
@@ -79,7 +79,7 @@ def _listed(data: object) -> object:
 class National(BaseModel):
     """What is answered for Great Britain."""
 
-    data: list[Row]
+    data: list[HalfHour]
 
 
 class Regional(BaseModel):
@@ -127,7 +127,7 @@ class UkCarbonIntensity:
         refuse_other(self.name, self._own, zone)
         return _place(zone)
 
-    def _region(self, path: str, zone: str) -> list[Row]:
+    def _region(self, path: str, zone: str) -> list[HalfHour]:
         """Return the rows of the one region that was asked for; raise ProviderGarbage where it is another."""
         regions = self.web.get(path).read(Regional).data
         part = zone.partition(":")[2]

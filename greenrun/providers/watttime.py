@@ -13,7 +13,7 @@ from greenrun.core.errors import ProviderRefused
 from greenrun.providers.payload import Instant, Number, Point, forecast_of, history_of
 from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Url, WebSettings, read_key
-from greenrun.providers.web import SHOWN, Answer, Web
+from greenrun.providers.web import SHOWN, Web, WebAnswer
 
 ATTRIBUTION = "Source: WattTime (watttime.org), all rights reserved"
 LONGEST = timedelta(hours=72)
@@ -50,7 +50,7 @@ class LogIn(BaseModel):
     token: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=8192)]
 
 
-class Row(BaseModel):
+class SignalPoint(BaseModel):
     """The slot that begins at `point_time`; only history tells whether it was filled in afterwards."""
 
     point_time: Instant
@@ -68,10 +68,10 @@ class Meta(BaseModel):
     generated_at: Instant | None = None
 
 
-class Said(BaseModel):
+class SignalAnswer(BaseModel):
     """A forecast, or what was."""
 
-    data: list[Row]
+    data: list[SignalPoint]
     meta: Meta
 
     @property
@@ -119,11 +119,11 @@ class WattTime:
         points, dropped = said.points(Kind.MEASURED), self.web.dropped
         return history_of(self._id(zone), points, start, end, now, dropped=dropped, step=said.step)
 
-    def _ask(self, path: str, zone: str, params: Mapping[str, str], now: datetime) -> Said:
+    def _ask(self, path: str, zone: str, params: Mapping[str, str], now: datetime) -> SignalAnswer:
         refuse_other(self.name, self._settings.zone, zone)
         asked = {"region": zone, "signal_type": self._settings.signal_type, **params}
         try:
-            said = self._get(path, asked, now).read(Said)
+            said = self._get(path, asked, now).read(SignalAnswer)
         except ProviderRefused as exc:
             raise ProviderRefused(f"{exc} (asked for {zone})", status=exc.status) from exc
         if said.meta.units not in G_PER_KWH or said.meta.signal_type != asked["signal_type"]:
@@ -133,7 +133,7 @@ class WattTime:
             raise ProviderRefused(f"{self.name} answers for another region than {zone}; greenrun does not use it")
         return said
 
-    def _get(self, path: str, params: Mapping[str, str], now: datetime) -> Answer:
+    def _get(self, path: str, params: Mapping[str, str], now: datetime) -> WebAnswer:
         """Ask with the token at hand; where it is refused once more, with a new one."""
         bearer = self._bearer(now)
         try:

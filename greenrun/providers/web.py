@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class WebAnswer:
     """A body of at most `SIZE_CAP_BYTES` that came with status 200; `source` names who gave it.
 
     `shown` is the start of it and `redacted` makes any text of it so: fit to be told.
@@ -104,7 +104,7 @@ class Web:
         auth: tuple[str, str] | None = None,
         *,
         private: bool = False,
-    ) -> Answer:
+    ) -> WebAnswer:
         """Return what the source answers to GET; raise ProviderError, with the status where there was one.
 
         Tries up to `TRIES` times, each within the time-out of the settings, where trying again may help. What comes to
@@ -139,7 +139,7 @@ class Web:
     def _ask(
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str], auth: tuple[str, str] | None,
         private: bool,
-    ) -> Answer:  # fmt: skip
+    ) -> WebAnswer:  # fmt: skip
         self._take_turn(path)
         self._refuse_if_closed()
         limit_s = self._settings.timeout.total_seconds()
@@ -160,7 +160,7 @@ class Web:
         if len(body) > SIZE_CAP_BYTES:
             what = f"it has more than {SIZE_CAP_BYTES >> 20} MiB"
             raise ProviderGarbage(f"greenrun does not use what {self.name} answered: {what}", shown)
-        return Answer(source=self.name, body=body, shown=shown, redacted=self.redacted)
+        return WebAnswer(source=self.name, body=body, shown=shown, redacted=self.redacted)
 
     def _take_turn(self, path: str) -> None:
         wait_s = self._turn_in_s(path)

@@ -9,7 +9,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import Series
 from greenrun.core.errors import InvalidInput, Problem
 from greenrun.core.formatting import instant_text
-from greenrun.simulation.foresight import Issue
+from greenrun.simulation.foresight import ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 MOST_JOBS = 200_000
@@ -41,7 +41,7 @@ class Case:
     jobs: tuple[Arrival, ...]
     gpus: int | None
     measured: Series
-    issues: tuple[Issue, ...]
+    issues: tuple[ForesightIssue, ...]
     reach: timedelta
     restart_cost: timedelta = timedelta(0)
     earlier: tuple[Arrival, ...] = ()

@@ -14,7 +14,7 @@ from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.errors import Problem, ProviderGarbage
 from greenrun.providers.csv_files.trace import Trace, parse_trace
 from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, Wish, checked, refusal
-from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 COLUMNS = ("submitted_s", "duration_s", "gpus", "power_w", "max_delay_s", "interruptible")
@@ -61,7 +61,7 @@ def read_case(
         jobs=tuple(wish.applied(job) for job in rows),
         gpus=gpus,
         measured=measured,
-        issues=foretold or (Issue(issued_s=None, slots=measured),),
+        issues=foretold or (ForesightIssue(issued_s=None, slots=measured),),
         reach=_reach(foretold, horizon),
         restart_cost=restart_cost,
         earlier=tuple(wish.applied(job) for job in past),
@@ -69,7 +69,7 @@ def read_case(
     return checked(case, problems)
 
 
-def _reach(foretold: Sequence[Issue], horizon: timedelta) -> timedelta:
+def _reach(foretold: Sequence[ForesightIssue], horizon: timedelta) -> timedelta:
     return min(horizon, DAY_AHEAD) if foretold and foretold[0].issued_s is None else horizon
 
 
@@ -84,13 +84,13 @@ def _read_measured(path: Path, problems: list[Problem]) -> Series | None:
     return _series(trace, 0, Kind.MEASURED)
 
 
-def _read_issues(path: Path, problems: list[Problem]) -> tuple[Issue, ...]:
+def _read_issues(path: Path, problems: list[Problem]) -> tuple[ForesightIssue, ...]:
     trace = _read_trace(path, problems)
     if trace is None:
         return ()
     issued_us = [issue.issued_us for issue in trace.issues]
     return tuple(
-        Issue(issued_s=None if at_us is None else at_us / _PER_S, slots=_series(trace, number, Kind.FORECAST))
+        ForesightIssue(issued_s=None if at_us is None else at_us / _PER_S, slots=_series(trace, number, Kind.FORECAST))
         for number, at_us in enumerate(issued_us)
     )
 

@@ -17,7 +17,7 @@ _KEPT = 4096  # forecasts kept, because every job that arrives in a slot asks fo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Issue:
+class ForesightIssue:
     """Slots that were foretold together, `issued_s` when; None: always, each as far ahead as `reach` allows.
 
     Slots that are MEASURED make a perfect forecast, which an engine takes as it is.
@@ -32,7 +32,7 @@ class Foresight:
 
     name = "trace"
 
-    def __init__(self, issues: Sequence[Issue], reach: timedelta, start: datetime, end: datetime) -> None:
+    def __init__(self, issues: Sequence[ForesightIssue], reach: timedelta, start: datetime, end: datetime) -> None:
         """`issues` in order of issue; their news between `start` and `end` are told."""
         self._issues = tuple(issues)
         self._issued_s = [issue.issued_s if issue.issued_s is not None else -np.inf for issue in issues]
@@ -100,7 +100,9 @@ class Recorder:
         return part(slots, first, min(last, over))
 
 
-def earlier_forecasts(issues: Sequence[Issue], reach: timedelta, start: datetime, end: datetime) -> list[Forecast]:
+def earlier_forecasts(
+    issues: Sequence[ForesightIssue], reach: timedelta, start: datetime, end: datetime
+) -> list[Forecast]:
     """Return the forecasts that were in hand before a simulation, as often as they are learned from.
 
     Perfect ones are left out: there is nothing to learn of them.
@@ -118,7 +120,7 @@ def part(slots: Series, first: int, last: int) -> Series:
     return Series(slots.id, slots.starts_s[chosen], slots.ends_s[chosen], slots.values[chosen], slots.kinds[chosen])
 
 
-def _news(issues: Sequence[Issue], start_s: float, end_s: float) -> Floats:
+def _news(issues: Sequence[ForesightIssue], start_s: float, end_s: float) -> Floats:
     issued_s = [issue.issued_s for issue in issues if issue.issued_s is not None]
     edges = [edges_s for issue in issues for edges_s in (issue.slots.starts_s, issue.slots.ends_s[-1:])]
     news_s = np.unique(np.concatenate([[start_s], issued_s, *edges]))

@@ -11,7 +11,7 @@ from greenrun.core.errors import Problem
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.engine.ports import Store
 from greenrun.simulation.case import Case, Wish, checked, refusal
-from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 EARLIER = timedelta(days=90)  # measured intensities from before the jobs are history to learn from
@@ -50,7 +50,7 @@ def history_case(store: Store, asked: Asked, now: datetime) -> tuple[Case, Mappi
         raise refusal([Problem(field="--history", message=f"no job since {start.isoformat()} can be used: {told}")])
     slots = Series(SERIES, measured.starts_s, measured.ends_s, measured.values, (Kind.MEASURED,) * len(measured))
     case = Case(
-        start=start, jobs=jobs, gpus=asked.gpus, measured=slots, issues=(Issue(issued_s=None, slots=slots),),
+        start=start, jobs=jobs, gpus=asked.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
         reach=asked.horizon, restart_cost=asked.restart_cost,
     )  # fmt: skip
     return checked(case), left_out

@@ -15,7 +15,7 @@ from greenrun.core.energy.model import Reading
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine
-from greenrun.meters.emulation.power_model import Charge, Counters, Span
+from greenrun.meters.emulation.power_model import Charge, Counters, RunSpan
 from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.sampling import EFFORT, dice
@@ -53,14 +53,14 @@ class Month(World):
         """What all GPUs really used, by the physics alone, up to when they were last read."""
         return self.before_reloads_j + fsum(charge.energy_j for charge in self.counters.charges.values())
 
-    def load(self, now: datetime) -> Mapping[str, Sequence[Span]]:
+    def load(self, now: datetime) -> Mapping[str, Sequence[RunSpan]]:
         """Return the spans that matter now: those that ended within the hour, and those to come."""
         recent = now - timedelta(hours=1)
-        spans: dict[str, list[Span]] = {}
+        spans: dict[str, list[RunSpan]] = {}
         for process in list(self.processes.values())[-50:]:
             if process.ends_at >= recent:
                 for device in process.devices:
-                    spans.setdefault(device, []).append(Span(process.started_at, process.ends_at))
+                    spans.setdefault(device, []).append(RunSpan(process.started_at, process.ends_at))
         return spans
 
     def forecast(self, zone: str, now: datetime) -> Forecast:

@@ -9,7 +9,7 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.simulation.case import Case
-from greenrun.simulation.foresight import SERIES, Issue
+from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -37,7 +37,7 @@ def case(jobs: Sequence[Arrival], values: Sequence[float], gpus: int | None = 4,
     measured = changes.pop("measured", None) or grid(values)
     given: dict[str, Any] = {
         "start": START, "jobs": tuple(jobs), "gpus": gpus, "measured": measured, "reach": timedelta(hours=48),
-        "issues": (Issue(issued_s=None, slots=measured),),
+        "issues": (ForesightIssue(issued_s=None, slots=measured),),
     }  # fmt: skip
     return Case(**(given | changes))
 

@@ -133,12 +133,12 @@ def test_equal_cases_give_equal_schedules() -> None:
 def test_a_forecast_that_was_wrong_is_paid_for_with_what_was() -> None:
     foretold = grid([90, 10, 90, 90, 90, 90, 90, 90])
     wrong = case([job(0)], [20, 80, 90, 90, 90, 90, 90, 90])
-    from greenrun.simulation.foresight import Issue
+    from greenrun.simulation.foresight import ForesightIssue
 
+    issue = ForesightIssue(issued_s=None, slots=foretold)
     wrong = Case(
-        start=START, jobs=wrong.jobs, gpus=4, measured=wrong.measured, issues=(Issue(issued_s=None, slots=foretold),),
-        reach=timedelta(hours=24),
-    )  # fmt: skip
+        start=START, jobs=wrong.jobs, gpus=4, measured=wrong.measured, issues=(issue,), reach=timedelta(hours=24)
+    )
     schedule = play(wrong)
     assert hours(schedule.pieces[0]) == [(1, 2)]
     assert figures(schedule, wrong.jobs, wrong.measured).emissions_g == pytest.approx(80.0)

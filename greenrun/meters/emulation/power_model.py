@@ -10,7 +10,7 @@ from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.meters.recent_readings import SET_BACK
 
 
-class Span(NamedTuple):
+class RunSpan(NamedTuple):
     """A run's use of a device over `[start, end)`; `end` is None while it goes on."""
 
     start: datetime
@@ -18,7 +18,7 @@ class Span(NamedTuple):
 
 
 # What is known at an instant of each device's spans; None while that cannot be told: ask again in a moment.
-Load = Callable[[datetime], Mapping[str, Sequence[Span]] | None]
+Load = Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Watts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceKind:
+class EmulatedKind:
     """What tells one meter of this physics from another; `model` may name `{watts}`."""
 
     name: str
@@ -54,9 +54,9 @@ class DeviceKind:
         )
 
 
-EMULATED = DeviceKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
+EMULATED = EmulatedKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
 # Nothing measures these: the user vouches for their watts.
-CONSTANT = DeviceKind(name="constant", model="GPU, estimated at {watts} W", quality=Quality.ESTIMATED, emulated=False)
+CONSTANT = EmulatedKind(name="constant", model="GPU, estimated at {watts} W", quality=Quality.ESTIMATED, emulated=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class Counters:
     keep: Callable[[Mapping[str, Charge]], None] = _keep_nothing
 
 
-def advance(charge: Charge, spans: Sequence[Span], now: datetime, watts: Watts) -> list[Charge]:
+def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts) -> list[Charge]:
     """Return the charge at each change of load after `charge.at` and at `now`; nothing when time has not advanced."""
     if now <= charge.at:
         return []
@@ -93,7 +93,7 @@ def advance(charge: Charge, spans: Sequence[Span], now: datetime, watts: Watts) 
     return charges
 
 
-def _is_busy(spans: Sequence[Span], instant: datetime) -> bool:
+def _is_busy(spans: Sequence[RunSpan], instant: datetime) -> bool:
     return any(span.start <= instant and (span.end is None or instant < span.end) for span in spans)
 
 
@@ -147,11 +147,11 @@ class WattsBackend:
         told, self._telemetry = self._telemetry, {}
         return told
 
-    def _look(self, spans: Sequence[Span], now: datetime) -> Telemetry:
+    def _look(self, spans: Sequence[RunSpan], now: datetime) -> Telemetry:
         is_busy = _is_busy(spans, now)
         return Telemetry(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
 
-    def _read(self, device: Device, spans: Sequence[Span], now: datetime) -> list[Reading]:
+    def _read(self, device: Device, spans: Sequence[RunSpan], now: datetime) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
         is_set_back = now < last.at - SET_BACK
         last = replace(last, at=now) if is_set_back else last  # what was used meanwhile cannot be told

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from greenrun.meters.emulation.power_model import Span
+from greenrun.meters.emulation.power_model import RunSpan
 from greenrun.meters.host import boot_id
 
 DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
@@ -96,7 +96,7 @@ class RunFolders:
         self._live: dict[str, _Run] = {}
         self._ended: list[tuple[_Run, datetime]] = []
 
-    def __call__(self, now: datetime) -> Mapping[str, list[Span]] | None:
+    def __call__(self, now: datetime) -> Mapping[str, list[RunSpan]] | None:
         """Return each device's spans that were not over when last asked; None while a run's record is on its way."""
         for name in self._new(now):
             self._take_up(name)
@@ -105,7 +105,7 @@ class RunFolders:
             return None
         runs = [*((run, None) for run in self._live.values()), *self._ended]
         self._ended = [(run, end) for run, end in self._ended if end > now]
-        return _by_device((run.devices, Span(run.start, end)) for run, end in runs if run.start is not None)
+        return _by_device((run.devices, RunSpan(run.start, end)) for run, end in runs if run.start is not None)
 
     def _take_up(self, name: str) -> None:
         """Take up a run of this boot that has devices; tombstones and what is no run of ours are passed over."""
@@ -148,8 +148,8 @@ class RunFolders:
             self._ended.append((run, end))
 
 
-def _by_device(uses: Iterable[tuple[Sequence[str], Span]]) -> dict[str, list[Span]]:
-    spans: dict[str, list[Span]] = {}
+def _by_device(uses: Iterable[tuple[Sequence[str], RunSpan]]) -> dict[str, list[RunSpan]]:
+    spans: dict[str, list[RunSpan]] = {}
     for devices, span in uses:
         for device in devices:
             spans.setdefault(device, []).append(span)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId, Slot
-from greenrun.providers.csv_files.trace import Flags, Issue, Micros, Trace, from_us
+from greenrun.providers.csv_files.trace import Flags, Micros, Trace, TraceIssue, from_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Timetable:
     estimated: Flags
 
     @classmethod
-    def of(cls, issue: Issue, step_us: int, mapping: Mapping) -> "Timetable":
+    def of(cls, issue: TraceIssue, step_us: int, mapping: Mapping) -> "Timetable":
         """Lay an issue whose slots last `step_us` of trace time on the wall clock."""
         return cls(
             mapping=mapping,

@@ -31,7 +31,7 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2200  # outside lies a mistake, and arithmetic t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Issue:
+class TraceIssue:
     """Slots that became known together: at `issued_us`, or (None) each at its own end. Arrays have shape (n,), n > 0.
 
     Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` where the file says
@@ -49,7 +49,7 @@ class Trace:
     """A file's issues, in order; every slot is `step_us` microseconds long. `zone`, `basis`: None where not stated."""
 
     step_us: int
-    issues: tuple[Issue, ...]
+    issues: tuple[TraceIssue, ...]
     zone: str | None = None
     basis: Basis | None = None
 
@@ -276,12 +276,12 @@ def _hole(rows: _Rows, before: int, step_us: int, count: int) -> str:
     return f'{told}; fill it in, or set holes = "keep" and greenrun plans around it and says so'
 
 
-def _issues(rows: _Rows) -> Iterator[Issue]:
+def _issues(rows: _Rows) -> Iterator[TraceIssue]:
     has_issues = bool(rows.issued_us.any())
     cuts = np.flatnonzero(np.diff(rows.issued_us)) + 1
     for first, last in pairwise([0, *cuts, len(rows.lines)]):
         issued_us = int(rows.issued_us[first]) if has_issues else None
         cut = slice(first, last)
-        yield Issue(
+        yield TraceIssue(
             issued_us=issued_us, starts_us=rows.starts_us[cut], values=rows.values[cut], estimated=rows.estimated[cut]
         )

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
 from greenrun.core.parsing import parse_instant
 from greenrun.providers.payload import checked
-from greenrun.providers.web import SHOWN, Answer
+from greenrun.providers.web import SHOWN, WebAnswer
 
 CELL = timedelta(minutes=15)
 LENGTHS = {"PT15M": CELL, "PT30M": 2 * CELL, "PT60M": 4 * CELL}
@@ -27,7 +27,7 @@ def cell_of(instant: datetime) -> datetime:
     return datetime.fromtimestamp(instant.timestamp() // CELL.total_seconds() * CELL.total_seconds(), UTC)
 
 
-def power_of(answer: Answer, area: str, start: datetime, end: datetime, *, used: bool) -> dict[str, Cells]:
+def power_of(answer: WebAnswer, area: str, start: datetime, end: datetime, *, used: bool) -> dict[str, Cells]:
     """Return the power in `[start, end)` by kind of generation (`psrType`), or that of the load under `LOAD`.
 
     `used` asks for what the area draws; without it, for what is generated there. What draws power in a document of
@@ -61,7 +61,7 @@ def _root(body: bytes) -> Element:
         raise ValueError(f"it is no XML ({exc})") from exc
 
 
-def _no_data(root: Element, answer: Answer) -> str:
+def _no_data(root: Element, answer: WebAnswer) -> str:
     said = " ".join((root.findtext("{*}Reason/{*}text") or "").split())
     why = f" ({said[:SHOWN]})" if said else ""
     return answer.redacted(f"{answer.source} has no data for this question{why}; what is known stays in use")

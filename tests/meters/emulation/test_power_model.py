@@ -15,7 +15,7 @@ from greenrun.meters.emulation.power_model import (
     EMULATED,
     Charge,
     Counters,
-    Span,
+    RunSpan,
     Watts,
     WattsBackend,
     advance,
@@ -29,13 +29,13 @@ def at(second: float) -> datetime:
     return T0 + timedelta(seconds=second)
 
 
-def integral(spans: Sequence[Span], end_s: float) -> float:
+def integral(spans: Sequence[RunSpan], end_s: float) -> float:
     """Return the joules from T0 to `end_s` by adding up microsecond-exact overlaps of spans that do not overlap."""
     held = sum(max(0.0, (min(span.end or at(1e6), at(end_s)) - max(span.start, T0)).total_seconds()) for span in spans)
     return 60.0 * end_s + 290.0 * held
 
 
-def backend(load: Callable[[datetime], Mapping[str, Sequence[Span]] | None], now: list[datetime]) -> WattsBackend:
+def backend(load: Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None], now: list[datetime]) -> WattsBackend:
     devices = EMULATED.devices("0", 1, WATTS)
     return WattsBackend(devices, Quality.MEASURED, WATTS, load, lambda: now[0], Counters(name="base"))
 
@@ -48,7 +48,7 @@ instants = st.integers(0, 10**8).map(lambda microseconds: microseconds / 1e6)
 @given(st.sets(instants, max_size=12), st.sets(instants, min_size=1, max_size=8))
 def test_a_counter_is_the_integral_of_the_power(bounds: set[float], ticks: set[float]) -> None:
     """At every tick, and straight in between: a reading stands at each change of load."""
-    spans = [Span(at(start), at(end)) for start, end in list(pairwise(sorted(bounds)))[::2]]
+    spans = [RunSpan(at(start), at(end)) for start, end in list(pairwise(sorted(bounds)))[::2]]
     charge = Charge(at=T0, energy_j=0.0)
     charges = [charge]
     for tick in sorted(ticks):
@@ -62,7 +62,7 @@ def test_a_counter_is_the_integral_of_the_power(bounds: set[float], ticks: set[f
 
 
 def test_runs_that_overlap_make_a_device_no_busier() -> None:
-    spans = [Span(at(0), at(6)), Span(at(4), None)]
+    spans = [RunSpan(at(0), at(6)), RunSpan(at(4), None)]
     assert advance(Charge(at=T0, energy_j=0.0), spans, at(10), WATTS)[-1].energy_j == 3500.0
 
 
@@ -75,7 +75,7 @@ def test_the_first_sample_of_a_session_tells_of_its_own_instant_alone() -> None:
     """A change of load before it is in the counter, but nobody was there to read it."""
     counters = Counters(name="base", charges={GPU: Charge(at=T0, energy_j=100.0)})
     devices = EMULATED.devices("0", 1, WATTS)
-    load = {GPU: [Span(at(2), at(4))]}
+    load = {GPU: [RunSpan(at(2), at(4))]}
     restarted = WattsBackend(devices, Quality.MEASURED, WATTS, lambda _: load, lambda: at(10), counters)
     assert told(restarted) == [(10.0, 100 + 600 + 580)]
 
@@ -93,7 +93,7 @@ def test_a_clock_that_is_set_back_is_gone_along_with() -> None:
 
 
 def test_a_load_that_cannot_be_told_yet_moves_no_counter() -> None:
-    now, load = [T0], {GPU: [Span(at(1), at(2))]}
+    now, load = [T0], {GPU: [RunSpan(at(1), at(2))]}
     knows = [True]
     meter = backend(lambda _: load if knows[0] else None, now)
     assert told(meter) == [(0.0, 0.0)]
@@ -130,7 +130,7 @@ def test_a_constant_device_is_real_and_its_energy_an_estimate() -> None:
 def test_the_meter_in_this_process_reads_on_the_clock_it_is_given() -> None:
     """For virtual time: the same physics, on any clock, without a file or a process."""
     now = [T0]
-    meter = EmulatedMeter(2, 60.0, 350.0, lambda _: {first: [Span(at(1), None)]}, lambda: now[0])
+    meter = EmulatedMeter(2, 60.0, 350.0, lambda _: {first: [RunSpan(at(1), None)]}, lambda: now[0])
     first, second = (device.id for device in meter.devices())
     meter.read({})
     now[0] = at(3)
@@ -152,7 +152,7 @@ def _session(readings: list[Reading]) -> str:
 
 def test_an_emulated_gpu_is_busy_while_a_run_holds_it_and_tells_so() -> None:
     now = [at(0)]
-    meter = backend(lambda _: {GPU: [Span(at(1), at(3))]}, now)
+    meter = backend(lambda _: {GPU: [RunSpan(at(1), at(3))]}, now)
     told: list[float | None] = []
     for second in (0, 2, 4):
         now[0] = at(second)
@@ -162,7 +162,7 @@ def test_an_emulated_gpu_is_busy_while_a_run_holds_it_and_tells_so() -> None:
 
 def test_what_an_emulated_gpu_draws_is_told_once_per_sample() -> None:
     now = [at(0)]
-    meter = backend(lambda instant: {GPU: [Span(at(1), at(3))]}, now)
+    meter = backend(lambda instant: {GPU: [RunSpan(at(1), at(3))]}, now)
     for second, told in ((0, Telemetry(power_w=60.0, utilization=0.0)), (2, Telemetry(power_w=350.0, utilization=1.0))):
         now[0] = at(second)
         meter.sample()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.meters.emulation.power_model import Span
+from greenrun.meters.emulation.power_model import RunSpan
 from greenrun.meters.emulation.run_folders import RunFolders, record_of
 from greenrun.meters.host import boot_id
 
@@ -71,14 +71,14 @@ def test_a_run_loads_all_its_devices_from_its_start(host: Host) -> None:
     host.process(SHIM, 7, children="4243 ")
     host.place(devices=("A", "B"))
     host.start(1.5)
-    assert host.load(at(2)) == {"A": [Span(at(1.5), None)], "B": [Span(at(1.5), None)]}
+    assert host.load(at(2)) == {"A": [RunSpan(at(1.5), None)], "B": [RunSpan(at(1.5), None)]}
 
 
 def test_a_run_loads_its_devices_until_its_end_and_is_told_of_once(host: Host) -> None:
     host.place()
     host.start(1)
     host.end(1, 4)
-    assert host.load(at(5)) == {"A": [Span(at(1), at(4))]}
+    assert host.load(at(5)) == {"A": [RunSpan(at(1), at(4))]}
     assert host.load(at(6)) == {}
 
 
@@ -86,7 +86,7 @@ def test_an_end_after_the_instant_asked_for_is_told_of_again(host: Host) -> None
     """The record was written between the asker's look at the clock and the look at the folder."""
     host.place()
     host.end(1, 4)
-    spans = {"A": [Span(at(1), at(4))]}
+    spans = {"A": [RunSpan(at(1), at(4))]}
     assert [host.load(at(3)), host.load(at(5)), host.load(at(6))] == [spans, spans, {}]
 
 
@@ -95,7 +95,7 @@ def test_a_start_on_its_way_to_the_disk_is_waited_for(host: Host) -> None:
     host.place()
     assert host.load(at(2)) is None
     host.start(1.9)
-    assert host.load(at(2.1)) == {"A": [Span(at(1.9), None)]}
+    assert host.load(at(2.1)) == {"A": [RunSpan(at(1.9), None)]}
 
 
 def test_an_end_on_its_way_to_the_disk_is_waited_for(host: Host) -> None:
@@ -104,7 +104,7 @@ def test_an_end_on_its_way_to_the_disk_is_waited_for(host: Host) -> None:
     host.start(1)
     assert host.load(at(3)) is None
     host.end(1, 2.9)
-    assert host.load(at(3.1)) == {"A": [Span(at(1), at(2.9))]}
+    assert host.load(at(3.1)) == {"A": [RunSpan(at(1), at(2.9))]}
 
 
 def test_waiting_for_a_start_has_a_limit(host: Host) -> None:
@@ -114,7 +114,7 @@ def test_waiting_for_a_start_has_a_limit(host: Host) -> None:
     assert [host.load(at(0)), host.load(at(1.9)), host.load(at(2))] == [None, None, {}]
     host.process(SHIM, 7, children="4243 ")
     host.start(3)
-    assert host.load(at(4)) == {"A": [Span(at(3), None)]}
+    assert host.load(at(4)) == {"A": [RunSpan(at(3), None)]}
 
 
 def test_waiting_for_an_end_has_a_limit(host: Host) -> None:
@@ -122,7 +122,7 @@ def test_waiting_for_an_end_has_a_limit(host: Host) -> None:
     host.process(SHIM, 7, children="")
     host.place()
     host.start(1)
-    assert [host.load(at(3)), host.load(at(4)), host.load(at(5))] == [None, None, {"A": [Span(at(1), at(3))]}]
+    assert [host.load(at(3)), host.load(at(4)), host.load(at(5))] == [None, None, {"A": [RunSpan(at(1), at(3))]}]
     assert host.load(at(6)) == {}
 
 
@@ -130,9 +130,9 @@ def test_what_a_killed_supervisor_left_running_loads_its_device_until_it_is_gone
     host.place()
     host.start(1)
     host.process(COMMAND, 8)
-    assert host.load(at(60)) == {"A": [Span(at(1), None)]}
+    assert host.load(at(60)) == {"A": [RunSpan(at(1), None)]}
     host.kill(COMMAND)
-    assert [host.load(at(61)), host.load(at(63))] == [None, {"A": [Span(at(1), at(61))]}]
+    assert [host.load(at(61)), host.load(at(63))] == [None, {"A": [RunSpan(at(1), at(61))]}]
 
 
 def test_a_process_number_that_was_used_again_is_not_the_run(host: Host) -> None:
@@ -140,14 +140,14 @@ def test_a_process_number_that_was_used_again_is_not_the_run(host: Host) -> None
     host.start(1)
     host.process(SHIM, 99, children="5 ")
     host.process(COMMAND, 98)
-    assert [host.load(at(3)), host.load(at(5)), host.load(at(6))] == [None, {"A": [Span(at(1), at(3))]}, {}]
+    assert [host.load(at(3)), host.load(at(5)), host.load(at(6))] == [None, {"A": [RunSpan(at(1), at(3))]}, {}]
 
 
 def test_a_kernel_that_tells_no_children_is_believed_while_the_supervisor_lives(host: Host) -> None:
     host.process(SHIM, 7, children=None)
     host.place()
     host.start(1)
-    assert host.load(at(3)) == {"A": [Span(at(1), None)]}
+    assert host.load(at(3)) == {"A": [RunSpan(at(1), None)]}
 
 
 def test_a_command_that_could_not_be_executed_loads_nothing(host: Host) -> None:
@@ -178,7 +178,7 @@ def test_a_folder_that_vanished_loads_nothing(host: Host) -> None:
         path.unlink()
     (host.runs / "1.1").rmdir()
     host.kill(SHIM)
-    assert [host.load(at(3)), host.load(at(5)), host.load(at(6))] == [None, {"A": [Span(at(1), at(3))]}, {}]
+    assert [host.load(at(3)), host.load(at(5)), host.load(at(6))] == [None, {"A": [RunSpan(at(1), at(3))]}, {}]
 
 
 def test_a_run_in_the_same_step_of_the_file_systems_clock_as_the_last_look_is_seen(host: Host) -> None:
@@ -191,7 +191,7 @@ def test_a_run_in_the_same_step_of_the_file_systems_clock_as_the_last_look_is_se
     host.place("2.1", devices=("B",))
     host.end(0.03, 0.04, "2.1")
     os.utime(host.runs, (stamp, stamp))
-    assert host.load(at(0.05)) == {"B": [Span(at(0.03), at(0.04))]}
+    assert host.load(at(0.05)) == {"B": [RunSpan(at(0.03), at(0.04))]}
 
 
 def test_a_quiet_folder_is_not_listed_again(host: Host) -> None:
