@@ -11,14 +11,14 @@ import pytest
 from greenrun.api.job_models import JobOut
 from greenrun.api.job_request import JobIn
 from greenrun.cli.statement import OPTIONS, Here, Value, state_job
-from greenrun.core.jobs.declaration import Declared, Mark, declared
+from greenrun.core.jobs.declaration import Declared, Trait, declared
 from greenrun.core.jobs.job import ArrayPlace, DurationSource, JobSpec
 from greenrun.store import Store
 from greenrun.store.tables import JobRecord
 from tests.api.fakes import NOW, World, spec, stored
 
 FIELDS = declared(JobSpec)
-GIVEN = [row for row in FIELDS if row.option and not row.has(Mark.NOT_STATED)]
+GIVEN = [row for row in FIELDS if row.option and not row.has(Trait.NOT_STATED)]
 TEXTS = {  # something to say for each form of value that an option may have, other than any default
     "": "true", "N": "2", "D": "61s", "T": "36h", "NAME": "x", "MODEL": "A100", "GIB": "40", "K=V": "a=b", "KEY": "k",
     "W": "100", "5%": "5%", "G": "80", "ID[:ok|any]": "7:any", "DIR": "/tmp", "NAME[=V]": "A=b", "FILE": __file__,
@@ -45,7 +45,7 @@ def stated(row: Declared) -> dict[str, Any]:
     """The request of a job that says this field on the command line."""
     assert row.option
     said = {row.option_name: OWN.get(row.name) or TEXTS[row.option.form], **TOGETHER.get(row.name, {})}
-    said |= {"interruptible": "true"} if row.has(Mark.INTERRUPTIBLE_ONLY) else {}
+    said |= {"interruptible": "true"} if row.has(Trait.INTERRUPTIBLE_ONLY) else {}
     here = Here(now=NOW, zone=lambda: UTC, folder=Path("/"), environ={"PATH": "/bin:/usr/bin"}, variables=("PATH",))
     return state_job({name: Value((text,), f"--{name}") for name, text in said.items()}, ["/bin/true"], here)
 
@@ -61,9 +61,9 @@ def accepted(row: Declared) -> tuple[JobSpec, dict[str, Any]]:
 
 def test_the_request_has_each_field_that_may_be_stated_and_the_answer_each_that_is_told() -> None:
     assert {field.alias for field in JobIn.model_fields.values() if field.alias} == {
-        row.json_name for row in FIELDS if not row.has(Mark.NOT_STATED)
+        row.json_name for row in FIELDS if not row.has(Trait.NOT_STATED)
     }
-    assert {row.json_name for row in FIELDS if not row.has(Mark.NOT_TOLD)} <= JobOut.model_fields.keys()
+    assert {row.json_name for row in FIELDS if not row.has(Trait.NOT_TOLD)} <= JobOut.model_fields.keys()
 
 
 def test_each_field_has_a_column() -> None:
@@ -80,7 +80,7 @@ def test_each_option_is_one_of_the_command_line_s() -> None:
 def test_what_is_said_on_the_command_line_reaches_the_job_and_is_told_of_it(row: Declared) -> None:
     made, told = accepted(row)
     assert getattr(made, row.name) != row.default
-    if row.has(Mark.NOT_TOLD):
+    if row.has(Trait.NOT_TOLD):
         assert row.json_name not in told
     else:
         assert told[row.json_name] not in (row.default, None)

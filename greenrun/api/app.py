@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from greenrun.api import problems
 from greenrun.api.middleware import AccessLog, BodyLimit
 from greenrun.api.routes import grid, history, jobs, reports, status
-from greenrun.api.service import ApiSettings, Scheduler, Service
+from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.clock import utc_now
 from greenrun.engine.ports import Store
 
@@ -18,7 +18,7 @@ from greenrun.engine.ports import Store
 def create_app(
     store: Store,
     scheduler: Scheduler,
-    settings: ApiSettings,
+    settings: ServiceSettings,
     metrics: CollectorRegistry,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
@@ -35,7 +35,7 @@ def create_app(
 def create_metrics_app(
     store: Store,
     scheduler: Scheduler,
-    settings: ApiSettings,
+    settings: ServiceSettings,
     metrics: CollectorRegistry,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:

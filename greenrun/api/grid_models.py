@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasPath, BeforeValidator, Field
 
-from greenrun.api.json_types import Answer, Instant, Number, Seconds, attributes
+from greenrun.api.json_types import Instant, Number, ResponseModel, Seconds, attributes
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
 from greenrun.core.energy.ledger import Entry
@@ -16,7 +16,7 @@ from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.grid.sources import Role
 
 
-class SlotOut(Answer):
+class SlotOut(ResponseModel):
     """The mean intensity over `[start, end)`."""
 
     start: Instant
@@ -25,7 +25,7 @@ class SlotOut(Answer):
     kind: Kind
 
 
-class ForecastOut(Answer):
+class ForecastOut(ResponseModel):
     """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
 
     `zone` is null when the settings name none. `rung` is the fallback level that this stands on, and `why`
@@ -46,7 +46,7 @@ class ForecastOut(Answer):
     slots: list[SlotOut] = Field(default_factory=list)
 
 
-class DeviceOut(Answer):
+class DeviceOut(ResponseModel):
     """A device of this host, and who has it: a run of this daemon, or somebody outside it.
 
     `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
@@ -65,7 +65,7 @@ class DeviceOut(Answer):
     idle_power_w: float | None
 
 
-class PricedOut(Answer):
+class PricedOut(ResponseModel):
     """An intensity and the grams that follow from it."""
 
     g_per_kwh: Number = Field(validation_alias="intensity_g_per_kwh")
@@ -74,7 +74,7 @@ class PricedOut(Answer):
     provider: str | None = Field(None, validation_alias=AliasPath("series", "provider"))
 
 
-class EntryOut(Answer):
+class EntryOut(ResponseModel):
     """A slice of energy in the books.
 
     Of a device that several runs use at once there is one for each, and one for nobody; their `share` adds up to 1.
@@ -98,7 +98,7 @@ class EntryOut(Answer):
     settled: PricedOut | None
 
 
-class LeadOut(Answer):
+class LeadOut(ResponseModel):
     """How forecasts turned out between `from_h` and `to_h` hours ahead; what is null has its reason in `missing`.
 
     `bias_g_per_kwh` is forecast minus measured; `rank_correlation` is of the hours of one forecast with one another,
@@ -117,7 +117,7 @@ class LeadOut(Answer):
     missing: dict[str, str]
 
 
-class SeriesQualityOut(Answer):
+class SeriesQualityOut(ResponseModel):
     """How good the forecasts of one series were: by lead time, and over the day ahead."""
 
     zone: str
@@ -128,7 +128,7 @@ class SeriesQualityOut(Answer):
     leads: list[LeadOut]
 
 
-class ForecastQualityOut(Answer):
+class ForecastQualityOut(ResponseModel):
     """How good forecasts were over the last eight weeks; judged hourly, `judged_at` is null before the first time."""
 
     zone: str | None
@@ -136,7 +136,7 @@ class ForecastQualityOut(Answer):
     series: list[SeriesQualityOut]
 
 
-class AskedOut(Answer):
+class AskedOut(ResponseModel):
     """What came of asking a source since the daemon's start."""
 
     requests: int
@@ -149,7 +149,7 @@ def _reach(name: str) -> Any:
     return Field(None, validation_alias=AliasPath("reach", name))
 
 
-class ProviderOut(Answer):
+class ProviderOut(ResponseModel):
     """A configured source; null where it is not known. `key_problem` says why its key cannot be read.
 
     `package` is what declares its kind, "greenrun" or an installed package, and `problem` says why that cannot be used.

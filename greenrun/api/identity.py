@@ -19,7 +19,7 @@ _PREFIX = "uid:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class User:
     """The user at the other end of the socket."""
 
     uid: int
@@ -49,12 +49,12 @@ class PeerProtocol(BoundedProtocol):
             self.client = (f"{_PREFIX}{uid}", pid)
 
 
-def _caller(request: Request) -> Identity:
+def _caller(request: Request) -> User:
     host = request.client.host if request.client else ""
     if not host.startswith(_PREFIX):
         raise NotPermitted("This address tells nobody's identity, so it serves no jobs: use greenrun's unix socket.")
     uid = int(host.removeprefix(_PREFIX))
-    return Identity(uid=uid, name=_user_name(uid))
+    return User(uid=uid, name=_user_name(uid))
 
 
 def _user_name(uid: int) -> str:
@@ -64,16 +64,16 @@ def _user_name(uid: int) -> str:
         return str(uid)
 
 
-Caller = Annotated[Identity, Depends(_caller)]
+Caller = Annotated[User, Depends(_caller)]
 
 
-def require_operator(caller: Identity, what: str) -> None:
+def require_operator(caller: User, what: str) -> None:
     """Raise NotPermitted, naming `what` was asked, unless the caller is root or the daemon's own user."""
     if not caller.is_operator:
         raise NotPermitted(f"Only root and {_user_name(os.getuid())}, as whom the daemon runs, may {what}.")
 
 
-def require_touch(caller: Identity, job: Job) -> Job:
+def require_touch(caller: User, job: Job) -> Job:
     """Return the job; raise NotPermitted when the caller may not change it."""
     if not caller.may_touch(job):
         raise NotPermitted(f"Job {job.id} belongs to {job.user}: {caller.name} may look at it but not touch it.")

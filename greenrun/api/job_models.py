@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import Field
 
-from greenrun.api.json_types import Answer, Instant, IntervalOut, Number, Seconds, answer_of, attributes
+from greenrun.api.json_types import Instant, IntervalOut, Number, ResponseModel, Seconds, attributes, response_model
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.anomalies import Spell
-from greenrun.core.jobs.declaration import Mark, declared
+from greenrun.core.jobs.declaration import Trait, declared
 from greenrun.core.jobs.job import (
     LIVE,
     After,
@@ -30,14 +30,14 @@ from greenrun.core.units import J_PER_KWH
 from greenrun.engine.ports import Store
 
 
-class ReasonOut(Answer):
+class ReasonOut(ResponseModel):
     """Why something is as it is: a stable code, and a sentence for people."""
 
     code: ReasonCode
     text: str
 
 
-class PlannedOut(Answer):
+class PlannedOut(ResponseModel):
     """When a job is planned to run; `start_now_g` is what it would emit if it started at once.
 
     `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty. `promised` is when
@@ -55,7 +55,7 @@ class PlannedOut(Answer):
     put_offs: int
 
 
-class AnomalyOut(Answer):
+class AnomalyOut(ResponseModel):
     """An anomaly of a run; `until` is null while it goes on, and where it went on to the run's end."""
 
     anomaly: Anomaly
@@ -64,7 +64,7 @@ class AnomalyOut(Answer):
     text: str
 
 
-class RunOut(Answer):
+class RunOut(ResponseModel):
     """One execution of a job, with what the books know of it now.
 
     `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how
@@ -96,14 +96,14 @@ class RunOut(Answer):
     log: str | None
 
 
-class AfterOut(Answer):
+class AfterOut(ResponseModel):
     """A job that another one waits for: until it has succeeded (`ok`), or ended in any way (`any`)."""
 
     job: int = Field(validation_alias="job_id")
     on: After
 
 
-class ArrayOut(Answer):
+class ArrayOut(ResponseModel):
     """A job's place in its array, all of whose jobs have the same `key`."""
 
     key: str
@@ -112,7 +112,7 @@ class ArrayOut(Answer):
     at_once: int | None
 
 
-class JobStateOut(Answer):
+class JobStateOut(ResponseModel):
     """Which job it is, whose, and where it stands; `id` is null for one that was only tried."""
 
     id: int | None
@@ -121,7 +121,7 @@ class JobStateOut(Answer):
     reason: ReasonOut | None
 
 
-class JobOut(answer_of(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut)):  # type: ignore[misc]  # made
+class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut)):  # type: ignore[misc]  # made
     """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
 
     What belongs to checkpoints is null where the job is not interruptible.
@@ -149,7 +149,7 @@ class CostedJobOut(JobOut):
     cost_missing_kwh: Number
 
 
-class ExplainOut(Answer):
+class ExplainOut(ResponseModel):
     """Why a job is where it is, in codes and in sentences."""
 
     job: int
@@ -163,7 +163,7 @@ class ExplainOut(Answer):
     latest_start: Instant
 
 
-class EventOut(Answer):
+class EventOut(ResponseModel):
     """One change of a job."""
 
     id: int
@@ -184,14 +184,14 @@ class PlacementOut(PlannedOut):
     reason: ReasonOut
 
 
-class WaitingOut(Answer):
+class WaitingOut(ResponseModel):
     """A job without a place in the plan."""
 
     job: int = Field(validation_alias="job_id")
     reason: ReasonOut
 
 
-class PlanOut(Answer):
+class PlanOut(ResponseModel):
     """The latest plan, its bound, and what starting everything at once would emit."""
 
     made_at: Instant
@@ -204,7 +204,7 @@ class PlanOut(Answer):
     waiting: list[WaitingOut]
 
 
-_OF_CHECKPOINTS = ("progress", *(row.name for row in declared(JobSpec) if row.has(Mark.INTERRUPTIBLE_ONLY)))
+_OF_CHECKPOINTS = ("progress", *(row.name for row in declared(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))
 
 
 def jobs_out(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:

@@ -9,14 +9,14 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from greenrun.api.json_types import Statement, statement_of
+from greenrun.api.json_types import RequestModel, request_model
 from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_grid, size_of, variable_of
-from greenrun.core.jobs.declaration import Mark, declared
+from greenrun.core.jobs.declaration import Trait, declared
 from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After, Dependency, DurationSource, JobSpec
 
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_STATED = tuple(field for field in declared(JobSpec) if not field.has(Mark.NOT_STATED))
-_INTERRUPTIBLE_ONLY = tuple(field.name for field in _STATED if field.has(Mark.INTERRUPTIBLE_ONLY))
+_STATED = tuple(field for field in declared(JobSpec) if not field.has(Trait.NOT_STATED))
+_INTERRUPTIBLE_ONLY = tuple(field.name for field in _STATED if field.has(Trait.INTERRUPTIBLE_ONLY))
 
 
 def _printable_values(values: list[str]) -> list[str]:
@@ -49,14 +49,14 @@ Index = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INDEX)]
 Indices = Annotated[list[Index], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(_distinct)]
 
 
-class ArrayIn(Statement):
+class ArrayIn(RequestModel):
     """The indices of an array's jobs, and how many of them may run together. The jobs of a grid are counted from 0."""
 
     indices: Indices | None = None
     at_once: Annotated[int, Field(strict=True, ge=1, le=LARGEST_INDEX)] | None = None
 
 
-class AfterIn(Statement):
+class AfterIn(RequestModel):
     """A job that this one waits for: until it has succeeded, or (`any`) ended in whatever way."""
 
     job: Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
@@ -70,7 +70,7 @@ def _dependency(stated: AfterIn) -> Dependency:
 _OWN = {Dependency: Annotated[AfterIn, AfterValidator(_dependency)]}
 
 
-class JobIn(statement_of(JobSpec, _OWN)):  # type: ignore[misc]  # made of what JobSpec declares
+class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what JobSpec declares
     """What a client may say of a job. `log` and `env_file` may be relative to `workdir`.
 
     With `array` or `grid` it states many jobs, which are accepted together or not at all.

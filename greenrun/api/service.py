@@ -95,7 +95,7 @@ class Scheduler(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiSettings:
+class ServiceSettings:
     """What the API takes from the settings; `also` are the zones that are watched besides the host's own."""
 
     zone: str | None
@@ -115,7 +115,7 @@ class Service:
 
     store: Store
     scheduler: Scheduler
-    settings: ApiSettings
+    settings: ServiceSettings
     now: Callable[[], datetime]
 
 

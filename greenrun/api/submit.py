@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
-from greenrun.api.identity import Identity
+from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.service import Preview, Service, Submitted
@@ -18,7 +18,7 @@ from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, 
 MOST_WAITS = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
 
-def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+def submit(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none."""
     now = daemon.now()
     groups = _specs(daemon, caller, stated)
@@ -34,7 +34,7 @@ def submit(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[
     return [_stored_view(daemon, row) for row in rows], any(row.is_new for row in rows)
 
 
-def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+def try_out(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     groups = _specs(daemon, caller, stated)
@@ -45,20 +45,20 @@ def try_out(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> tuple
     return [view.model_copy(update={"id": None}) for view in views], False
 
 
-def _specs(daemon: Service, caller: Identity, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
+def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
     """Return the jobs that each statement means: one, or those of its array or grid."""
     specs = _with_history(daemon, caller, [to_spec(job, daemon.settings.default_duration) for job in stated])
     return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)]
 
 
-def _with_history(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[JobSpec]:
+def _with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:
     """Return the jobs with a learned duration and power where they state none and enough is known; raise StoreError."""
     known: dict[tuple[str, str], Sequence[FinishedJob]] = {}
     return [_with_history_of(daemon, caller, spec, known) for spec in specs]
 
 
 def _with_history_of(
-    daemon: Service, caller: Identity, spec: JobSpec, known: dict[tuple[str, str], Sequence[FinishedJob]]
+    daemon: Service, caller: User, spec: JobSpec, known: dict[tuple[str, str], Sequence[FinishedJob]]
 ) -> JobSpec:
     if spec.duration_source is DurationSource.GIVEN and spec.power_w is not None:
         return spec
@@ -85,7 +85,7 @@ def _with_power(spec: JobSpec, past: Sequence[FinishedJob]) -> JobSpec:
     return spec if found is None else replace(spec, power_w=found.power_w, power_note=found.note)
 
 
-def _check(daemon: Service, caller: Identity, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
+def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
     """Raise InvalidJob with the problems of all of them that show without planning; an array's jobs share theirs."""
     specs = list(chain.from_iterable(groups))
     _require_few(len(specs))
@@ -143,7 +143,7 @@ def _require_room(daemon: Service, more: int) -> None:
         )
 
 
-def _known(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[Job] | None:
+def _known(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[Job] | None:
     """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
     if not all(spec.unique_key for spec in specs):
         return None
@@ -152,7 +152,7 @@ def _known(daemon: Service, caller: Identity, specs: Sequence[JobSpec]) -> list[
     return found if len(found) == len(specs) else None
 
 
-def _unstored(spec: JobSpec, caller: Identity, now: datetime) -> Job:
+def _unstored(spec: JobSpec, caller: User, now: datetime) -> Job:
     return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
 
 

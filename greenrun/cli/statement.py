@@ -15,7 +15,7 @@ from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.formatting import exact_duration_text, iso_text
-from greenrun.core.jobs.declaration import Between, Declared, Mark, Option, declared
+from greenrun.core.jobs.declaration import Between, Declared, Option, Trait, declared
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
 from greenrun.paths import JOB_ENVIRONMENT
 
@@ -265,7 +265,7 @@ def _options() -> Iterator[tuple[str, JobOption]]:
     """The options that JobSpec declares, by long name, and beside that of an array that of a grid."""
     for row in declared(JobSpec):
         if row.option is not None:
-            only = row.has(Mark.INTERRUPTIBLE_ONLY)
+            only = row.has(Trait.INTERRUPTIBLE_ONLY)
             read, gather = _read_of(row), _GATHER.get(row.name)
             default = row.option.default or _default(row.default)
             yield row.option_name, JobOption(row.json_name, row.option, read, gather, only, default)

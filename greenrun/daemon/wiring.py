@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from greenrun.api.service import ApiSettings
+from greenrun.api.service import ServiceSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.models import config_hash
@@ -75,9 +75,9 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
     )
 
 
-def api_settings(config: Config) -> ApiSettings:
+def api_settings(config: Config) -> ServiceSettings:
     """Return what the API is told."""
-    return ApiSettings(
+    return ServiceSettings(
         zone=config.grid.zone,
         also=config.grid.also,
         default_duration=config.planner.default_duration,

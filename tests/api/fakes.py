@@ -11,7 +11,7 @@ import httpx
 from fastapi import FastAPI
 
 from greenrun.api.app import create_app
-from greenrun.api.service import ApiSettings, Preview, Submitted
+from greenrun.api.service import Preview, ServiceSettings, Submitted
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, choose_active
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
@@ -257,7 +257,7 @@ class World:
     def __init__(self, **settings: Any) -> None:
         self.store, self.scheduler = FakeStore(), FakeScheduler()
         self.scheduler.store = self.store
-        self.settings = ApiSettings(**{"zone": "GB", **settings})
+        self.settings = ServiceSettings(**{"zone": "GB", **settings})
         self.scheduler.zone = self.settings.zone
         self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
         self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)

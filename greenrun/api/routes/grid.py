@@ -19,7 +19,7 @@ from greenrun.api.grid_models import (
 )
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
-from greenrun.api.service import ApiSettings, Daemon
+from greenrun.api.service import Daemon, ServiceSettings
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def get_ledger(
     return [entry_out(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
 
 
-def _unknown(zone: str | None, settings: ApiSettings) -> str:
+def _unknown(zone: str | None, settings: ServiceSettings) -> str:
     known = [name for name in (settings.zone, *settings.also) if name]
     if not known:
         return f"No zone is set, so there is no forecast for {zone} or any other: set [grid] zone."

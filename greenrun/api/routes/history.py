@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from greenrun.api.identity import Caller, require_operator
-from greenrun.api.json_types import Answer, Instant, IntervalOut, Statement
+from greenrun.api.json_types import Instant, IntervalOut, RequestModel, ResponseModel
 from greenrun.api.service import Daemon
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.units import ABSURD_G_PER_KWH
@@ -31,14 +31,14 @@ Value = Annotated[float, Field(ge=0, le=ABSURD_G_PER_KWH, allow_inf_nan=False)]
 Zone = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class PartIn(Statement):
+class PartIn(RequestModel):
     """The starts of slots with their values in g/kWh; with `issued_at` they are a forecast, else they were measured."""
 
     issued_at: Moment | None = None
     slots: Annotated[list[tuple[Moment, Value]], Field(min_length=1, max_length=MOST_VALUES)]
 
 
-class ImportIn(Statement):
+class ImportIn(RequestModel):
     """Values of the past and whose they are; what is null is taken from what is known of `provider`, and of the host.
 
     Slots are `step_s` seconds long.
@@ -59,7 +59,7 @@ class ImportIn(Statement):
         return self
 
 
-class FetchIn(Statement):
+class FetchIn(RequestModel):
     """Which interval to ask for, its last week at once; by default of the host's zone and of its history's sources."""
 
     start: Annotated[Moment, Field(alias="from")]
@@ -68,7 +68,7 @@ class FetchIn(Statement):
     provider: str | None = None
 
 
-class SeriesOut(Answer):
+class SeriesOut(ResponseModel):
     """Where values come from; series that differ in any part are never mixed."""
 
     provider: str
@@ -78,7 +78,7 @@ class SeriesOut(Answer):
     basis: Basis | None
 
 
-class ImportOut(Answer):
+class ImportOut(ResponseModel):
     """What became of an import: `new` of `given` values, or issued forecasts, were not known before.
 
     `is_used` says whether the daemon learns from this series now.
@@ -90,7 +90,7 @@ class ImportOut(Answer):
     is_used: bool
 
 
-class FailureOut(Answer):
+class FailureOut(ResponseModel):
     """Why a source did not answer, whether asking again is of no use, and when it may be asked, where it said so."""
 
     provider: str
@@ -99,7 +99,7 @@ class FailureOut(Answer):
     retry_after_s: float | None
 
 
-class FetchOut(Answer):
+class FetchOut(ResponseModel):
     """What was told of `[start, end)`, the last week of the interval: `new` of `given` values were not known.
 
     To have what lies before it ask again, up to `start`. `series` is null where nobody answered.

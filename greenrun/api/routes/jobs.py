@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from greenrun.api.explanation import sentences
-from greenrun.api.identity import Caller, Identity, require_touch
+from greenrun.api.identity import Caller, User, require_touch
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
 from greenrun.api.service import Daemon, Service
@@ -135,7 +135,7 @@ def start_job_now(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
     return _change(daemon, caller, job_id, daemon.store.request_start_now)
 
 
-def _change(daemon: Service, caller: Identity, job_id: int, change: Callable[..., Job]) -> JobOut:
+def _change(daemon: Service, caller: User, job_id: int, change: Callable[..., Job]) -> JobOut:
     require_touch(caller, daemon.store.job(job_id))
     now: datetime = daemon.now()
     job = change(job_id, actor=caller.name, now=now)

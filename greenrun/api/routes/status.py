@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
-from greenrun.api.json_types import Answer, Instant, attributes
+from greenrun.api.json_types import Instant, ResponseModel, attributes
 from greenrun.api.service import Daemon, Service
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
@@ -17,7 +17,7 @@ router = APIRouter(tags=["status"])
 readiness = APIRouter(tags=["status"])
 
 
-class HealthOut(Answer):
+class HealthOut(ResponseModel):
     """Whether the daemon does its work; `reasons` is empty when it does."""
 
     status: str

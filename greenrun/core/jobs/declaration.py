@@ -4,16 +4,15 @@ The API's models, the options of `greenrun submit`, the keys of a job file and t
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from enum import Enum, auto
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(NamedTuple):
     """The least and the most that a number, or the seconds of a duration, may be; `above` excludes the least."""
 
     least: float
@@ -21,23 +20,20 @@ class Between:
     above: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(NamedTuple):
     """The least and the most characters of a text, or entries of a list or a mapping."""
 
     least: int
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """A function that returns a value in its normal form, or raises ValueError with what the value must be."""
 
     of: Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """How a field is given on the command line: what it means, and the form of its value (of a flag: none).
 
     `more` is what its help says beside the meaning, as of how a value is written. `name` is the option's where that is
@@ -57,14 +53,13 @@ class Option:
         return f"{self.meaning}{self.more}."
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(NamedTuple):
     """What a field without an option means."""
 
     text: str
 
 
-class Mark(Enum):
+class Trait(Enum):
     """What else holds of a field."""
 
     NOT_STATED = auto()  # greenrun fills it in; no client may state it
@@ -73,8 +68,7 @@ class Mark(Enum):
     NOT_TOLD = auto()  # is never told back, for it may hold secrets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class Declared(NamedTuple):
     """One field as it is declared. `hint` is its type with its marks; without a default, `default` is MISSING."""
 
     name: str
@@ -109,9 +103,9 @@ class Declared:
             (mark.text for mark in self.marks if isinstance(mark, Meaning)), ""
         )
 
-    def has(self, mark: Mark) -> bool:
-        """Whether it carries this mark."""
-        return mark in self.marks
+    def has(self, trait: Trait) -> bool:
+        """Whether this is so of it."""
+        return trait in self.marks
 
 
 @cache

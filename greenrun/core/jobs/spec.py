@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from greenrun.core.jobs.declaration import Between, Check, Length, Mark, Meaning, Option
+from greenrun.core.jobs.declaration import Between, Check, Length, Meaning, Option, Trait
 from greenrun.core.units import ABSURD_G_PER_KWH
 
 
@@ -148,11 +148,11 @@ class JobSpec:
     duration: Annotated[
         timedelta,
         Between(LEAST_S, MOST_S),
-        Mark.MAY_BE_MISSING,
+        Trait.MAY_BE_MISSING,
         Option(meaning="How long it is expected to run", more=", like 6h or 1h30m", form="D"),
     ]
-    duration_source: Annotated[DurationSource, Mark.NOT_STATED] = DurationSource.GIVEN
-    duration_note: Annotated[str | None, Mark.NOT_STATED] = None
+    duration_source: Annotated[DurationSource, Trait.NOT_STATED] = DurationSource.GIVEN
+    duration_note: Annotated[str | None, Trait.NOT_STATED] = None
     time_limit: Annotated[
         timedelta | None,
         Between(LEAST_S, MOST_S),
@@ -185,7 +185,7 @@ class JobSpec:
         Between(0, 1_000_000, above=True),
         Option(meaning="The power it is expected to draw", more=", in watts", form="W", name="power"),
     ] = None
-    power_note: Annotated[str | None, Mark.NOT_STATED] = None
+    power_note: Annotated[str | None, Trait.NOT_STATED] = None
     min_saving: Annotated[
         float | None, Between(0, 1), Option(meaning="Do not wait for a smaller saving", form="5%")
     ] = None
@@ -204,26 +204,26 @@ class JobSpec:
     min_run: Annotated[
         timedelta,
         Between(0, MOST_S),
-        Mark.INTERRUPTIBLE_ONLY,
+        Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="Do not interrupt it sooner after a start", form="D"),
     ] = timedelta(minutes=30)
     restart_cost: Annotated[
         timedelta,
         Between(0, MOST_S),
-        Mark.INTERRUPTIBLE_ONLY,
+        Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="What continuing costs it", form="D"),
     ] = timedelta(minutes=5)
     checkpoint_signal: Annotated[
         str,
         Length(0, 20),
         Check(_signal),
-        Mark.INTERRUPTIBLE_ONLY,
+        Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="What tells it to checkpoint", form="NAME"),
     ] = "USR1"
     checkpoint_exit_code: Annotated[
         int,
         Between(1, 125),
-        Mark.INTERRUPTIBLE_ONLY,
+        Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="What it ends with when it has checkpointed", form="N"),
     ] = 85
     after: Annotated[
@@ -233,7 +233,7 @@ class JobSpec:
     ] = ()
     array: Annotated[
         ArrayPlace | None,
-        Mark.NOT_STATED,
+        Trait.NOT_STATED,
         Option(meaning="One job per index, here 4 at once; also 1,3,5 and 0-20:5", form="0-9%4"),
     ] = None
     workdir: Annotated[
@@ -243,7 +243,7 @@ class JobSpec:
         Mapping[str, Word],
         Length(0, 1024),
         Check(_environment),
-        Mark.NOT_TOLD,
+        Trait.NOT_TOLD,
         Option(meaning="A variable it gets", more="; may be repeated", form="NAME[=V]"),
     ] = field(default_factory=dict)
     env_file: Annotated[
