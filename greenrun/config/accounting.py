@@ -1,4 +1,4 @@
-"""[accounting]: the bases beside the location's average: contracts, the making of the hardware, losses and water."""
+"""[accounting]: market-based contracts, embodied emissions, transmission losses and water."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta

@@ -1,4 +1,4 @@
-"""The section [anomalies]: from when on a run is unlike what was to be expected of it."""
+"""[anomalies]: when a run deviates from what is expected of it."""
 
 from datetime import timedelta
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Reads greenrun.toml and GREENRUN_SECTION__KEY variables into a Config, or says all that is wrong at once."""
+"""Load greenrun.toml and GREENRUN_SECTION__KEY variables into a Config, or report all problems at once."""
 
 import os
 import tomllib

@@ -1,4 +1,4 @@
-"""Says in sentences, with key paths, what is wrong with settings: values by themselves, and against each other."""
+"""Describe invalid settings in sentences with key paths: single values, and combinations."""
 
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""[reports] and [uncertainty]: what reports say of this place, when they are written, and how wide figures may be."""
+"""[reports] and [uncertainty]: the content and schedule of reports, and the uncertainty of figures."""
 
 from datetime import timedelta
 from typing import Annotated, Literal

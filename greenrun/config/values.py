@@ -1,4 +1,4 @@
-"""Kinds of values that settings are written in, beside those that the providers share."""
+"""Value types of settings, besides those shared with providers."""
 
 import json
 from collections.abc import Iterable

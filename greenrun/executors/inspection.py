@@ -1,4 +1,4 @@
-"""Tell from a run's folder and the processes of this machine how the run is, and clear away what outlived its shim."""
+"""Determine a run's status from its folder and this machine's processes, and kill what outlived its shim."""
 
 from collections.abc import Callable
 from contextlib import suppress

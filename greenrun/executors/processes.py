@@ -1,4 +1,4 @@
-"""Name processes so that a reused pid is never mistaken for them, and signal, find and kill what belongs to a run."""
+"""Identify processes in spite of reused pids, and signal, find and kill those of a run."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""What the kernel tells of processes; so light that the shim of every job can afford to load it."""
+"""Read processes from /proc; light enough for the shim of every job to import."""
 
 # ruff: noqa: PTH123, PTH208
 # No pathlib: it would cost every shim a third of its start.

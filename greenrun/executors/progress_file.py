@@ -1,4 +1,4 @@
-"""Read what a run says of its work: a file that any program may write, so nothing in it is taken on trust."""
+"""Parse a run's progress file: any program may write it, so nothing in it is trusted."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The format of a run's folder, which the shim writes and every later daemon must be able to read.
+"""The format of a run's folder, which the shim writes and every later version must be able to read.
 
 A folder is complete when it appears under its final name `JOB.NUMBER`, and only then is the command started:
 

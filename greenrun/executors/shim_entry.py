@@ -1,4 +1,4 @@
-"""What is spawned beside each job: lets a bare interpreter (-I -S) find the shim's few light modules, and runs it."""
+"""The script that is spawned for each run: it lets a bare interpreter (-I -S) find the shim's few light modules."""
 
 import sys
 

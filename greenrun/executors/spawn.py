@@ -1,4 +1,4 @@
-"""Spawn a shim that owes nothing to the daemon but its spec and the locked devices it is handed."""
+"""Spawn a shim: its specification, its environment, and the device locks that it inherits."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""End a run's command step by step: its checkpoint signal where one was asked for, TERM, KILL; and remember the cause.
+"""Terminate a run's command in steps (checkpoint signal if requested, TERM, KILL), and remember the cause.
 
 Loaded by every shim: the standard library and `procfs` alone.
 """

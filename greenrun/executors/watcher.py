@@ -1,4 +1,4 @@
-"""Tell the daemon within milliseconds that a run has started or ended, instead of at its next tick."""
+"""Notify the daemon within milliseconds that a run has started or ended, instead of at its next tick."""
 
 import os
 import selectors

@@ -1,4 +1,4 @@
-"""Measure what a block of code, a command or a while used: by itself, without a daemon and without settings."""
+"""Measure the energy of a block of code, a command or a period, without a daemon and without settings."""
 
 from greenrun.measuring.measurement import Measurement, measure
 from greenrun.measuring.result import Result

@@ -1,4 +1,4 @@
-"""Which meters a measurement opens: those that are named, else the settings', else what the hardware may have."""
+"""Choose the meters of a measurement: those named, else those of the settings, else what the hardware may have."""
 
 import os
 from collections.abc import Mapping, Sequence

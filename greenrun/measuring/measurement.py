@@ -1,4 +1,4 @@
-"""A measurement: open meters, watch them from a start to an end, and make one result of what they told."""
+"""Run a measurement: open meters, read them from start to end, and combine the readings into one result."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +15,6 @@ from greenrun.core.energy.model import Device, Reading
 from greenrun.core.energy.window import GAP_S, DeviceWindow, counted, total_j
 from greenrun.core.errors import MeterError
 from greenrun.measuring.choosing import Choice, choose
-from greenrun.measuring.intensity import Intensity
 from greenrun.measuring.result import (
     MeanIntensity,
     MeasuredDevice,
@@ -28,6 +27,7 @@ from greenrun.measuring.result import (
     uncertainty_pct,
     why_unknown,
 )
+from greenrun.measuring.window_intensity import WindowIntensity
 from greenrun.meters import OpenMeter, open_meter
 from greenrun.meters.none import NoMeter
 
@@ -167,7 +167,7 @@ class Measurement:
         self._watches = [DeviceWindow(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
         for watch in self._watches:
             watch.hear(readings)
-        self._intensity = Intensity(self._choice, self._start)
+        self._intensity = WindowIntensity(self._choice, self._start)
         self._thread = threading.Thread(target=self._look, name="measure", daemon=True)
         self._thread.start()
 

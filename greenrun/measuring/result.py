@@ -1,4 +1,4 @@
-"""What came of a measurement, as a value, as JSON and as a sentence."""
+"""The result of a measurement, as a value, as JSON and as a sentence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Meters tell the energy of this host's devices; each that touches a driver lives in a sampler process of its own.
+"""Meters read the energy of this host's devices; each that calls a driver lives in a sampler process of its own.
 
 That process imports this package too, so what only the daemon needs is imported when a meter is opened.
 """
@@ -73,7 +73,7 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
     in trouble, the program's log when None. Raises ConfigError for a name that is no meter, MeterError with every
     refusal when none works.
     """
-    from greenrun.meters.joined import Joined
+    from greenrun.meters.combined import CombinedMeter
 
     _check("devices.meter", settings.kinds, KINDS)
     _check("devices.cpu_meter", settings.cpu_kinds, CPU_KINDS)
@@ -88,7 +88,7 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
         for meter in meters:
             meter.close()
         raise
-    return Joined(meters) if len(meters) > 1 else meters[0]
+    return CombinedMeter(meters) if len(meters) > 1 else meters[0]
 
 
 def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where the counters of real boards stood, kept in the state folder so that a restart bridges what it did not see."""
+"""Persist the state of hardware counters, so that a restart accounts for the energy used meanwhile."""
 
 import json
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def new_state(raw_j: float | None, at_s: float) -> CounterState:
 
 
 class CounterFile:
-    """The file that keeps where boards stood under one boot and one driver; a file of another is no use."""
+    """The file with the state of each board's counter, valid for one boot and one driver."""
 
     def __init__(self, folder: Path, kind: str, driver: str) -> None:
         self._path = folder / f"meter-{kind}.json"

@@ -1,4 +1,4 @@
-"""What tells this machine, and this boot of it, from others."""
+"""Identify this machine and its current boot."""
 
 from hashlib import sha256
 from pathlib import Path

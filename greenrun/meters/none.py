@@ -1,4 +1,4 @@
-"""No meter: jobs run and nothing is known of their energy, which is said so and never taken for zero."""
+"""No meter: jobs run, and their energy is unknown, never zero."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

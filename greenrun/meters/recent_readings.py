@@ -1,4 +1,4 @@
-"""The readings of the last minutes, kept so that the engine may read them again until they are booked."""
+"""Keep the readings of the last minutes, so that the engine can read them again until they are booked."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping

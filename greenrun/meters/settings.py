@@ -1,4 +1,4 @@
-"""What a user configures of the meters; the settings layer builds these, the sampler process gets them as JSON."""
+"""The settings of meters as plain values: built by `config`, sent to the sampler process as JSON."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: computed at each scrape from the store and the daemon's memory, never kept twice."""
+"""The Prometheus metrics, computed at each scrape from the store and the daemon's memory."""
 
 from greenrun.metrics.collector import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, TOTALS, MetricsCollector, registry_of
 from greenrun.metrics.state import Health, LiveState, Room

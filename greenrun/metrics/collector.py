@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: computed at each scrape from the store and the daemon's memory, never kept twice.
+"""The collector behind /metrics: computed at each scrape from the store and the daemon's memory.
 
 Totals come from the store, which persists them, so a restart continues them. What is not known is absent, never 0.
 """
@@ -23,11 +23,11 @@ from greenrun.core.jobs.reasons import FORCED
 from greenrun.core.planning.model import Placement, Waiting
 from greenrun.engine.ports import Store
 from greenrun.metrics.devices import device_metrics
+from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
 from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan_metrics
-from greenrun.metrics.meter import meter_metrics
-from greenrun.metrics.quality import quality_metrics
+from greenrun.metrics.meter_health import meter_metrics
 from greenrun.metrics.state import LiveState
 
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500

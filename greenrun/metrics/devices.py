@@ -1,4 +1,4 @@
-"""The metrics of the metered devices: what they are, what they used, and what the GPUs tell beside that."""
+"""Metrics of devices: what they are, their energy, and the GPUs' telemetry."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The metrics of the grid: what is gone by in each zone, how good that is, and how its sources answer."""
+"""Metrics of the grid: each zone's active forecast, its fallback level and age, and requests to providers."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta

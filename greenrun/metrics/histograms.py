@@ -1,4 +1,4 @@
-"""The histograms: counts, persisted or of this daemon, as cumulative buckets, each with the last job in it."""
+"""Histograms: persisted counts, or this daemon's, as cumulative buckets with an exemplar each."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence

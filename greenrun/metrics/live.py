@@ -1,4 +1,4 @@
-"""The metrics that tell of the daemon's memory alone: the plan, signs of life, and room on the disk."""
+"""Metrics of the daemon itself: its plan, liveness, and disk space."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the metrics are told of the running daemon, which is not in the store."""
+"""The state of the running daemon that metrics show and the store does not hold."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Ask a source no more often than it can have news, once at a time, and not again for a while where it refused."""
+"""Cache a provider's answers for as long as it cannot have news, and its refusals for a while."""
 
 import threading
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def at_source(provider: Provider) -> Provider:
 
 
 class Cached:
-    """A provider over another: within `refresh_every` an equal question gets the answer that the first one got.
+    """A caching provider around another: within `refresh_every`, equal requests get the first one's answer.
 
     A forecast from here is as fresh as its `fetched_at` says. `source` is the provider itself, to be asked at once.
     """

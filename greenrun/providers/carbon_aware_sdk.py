@@ -49,7 +49,7 @@ def _stated(instant: object) -> object:
     return None if isinstance(instant, str) and instant.startswith(NEVER) else instant
 
 
-class Answered(BaseModel):
+class LocationForecast(BaseModel):
     """What is said of one location; what it holds to be the best start is not used."""
 
     location: str
@@ -83,10 +83,10 @@ class CarbonAwareSdk:
             " nothing with them; name a history_provider in [grid] that has measured values"
         )
 
-    def _ask(self, location: str) -> Answered:
+    def _ask(self, location: str) -> LocationForecast:
         """Return the answer for a location, as short as its means are had: no `windowSize`, which would roll them."""
         try:
-            answers = self.web.get("/emissions/forecasts/current", {"location": location}).read(list[Answered])
+            answers = self.web.get("/emissions/forecasts/current", {"location": location}).read(list[LocationForecast])
         except ProviderUnavailable as exc:
             if exc.status != CANNOT_FORECAST:
                 raise

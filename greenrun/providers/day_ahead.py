@@ -1,4 +1,4 @@
-"""What a kWh costs on the day-ahead market of a bidding zone, as Energy-Charts of Fraunhofer ISE tells it."""
+"""Day-ahead prices of a bidding zone, from Energy-Charts of Fraunhofer ISE."""
 
 from datetime import datetime, timedelta
 from typing import Self
@@ -38,7 +38,7 @@ class DayAheadAnswer(BaseModel):
 
 
 class DayAhead:
-    """The wholesale price of one bidding zone, such as "DE-LU"; taxes and what the grid costs are not in it."""
+    """The wholesale price of one bidding zone, such as "DE-LU", without taxes and grid fees."""
 
     currency = CURRENCY
     attribution = ATTRIBUTION

@@ -1,4 +1,4 @@
-"""Electricity Maps, by a key: hourly forecasts and measured values for most of the world, where the plan allows."""
+"""Electricity Maps (needs a key): hourly forecasts and measured values for most of the world."""
 
 import re
 from collections.abc import Mapping
@@ -58,14 +58,14 @@ class ElectricityMapsSettings(KeySettings):
         return self
 
 
-class Camel(BaseModel):
-    """What the source writes in camel case."""
+class CamelCaseModel(BaseModel):
+    """A model whose fields the API writes in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel)
 
 
-class ZoneAnswer(Camel):
-    """A zone; `access` lists the questions that the key may ask of it; None: not stated."""
+class ZoneAnswer(CamelCaseModel):
+    """A zone; `access` lists the endpoints that the key may call for it, None where that is not stated."""
 
     zone_name: str = ""
     access: list[str] | None = None
@@ -76,7 +76,7 @@ class ZoneAnswer(Camel):
 
 
 class ZonesAnswer(RootModel[dict[str, ZoneAnswer]]):
-    """The zones that there are."""
+    """All zones, by their key."""
 
     @field_validator("root", mode="before")
     @classmethod
@@ -84,7 +84,7 @@ class ZonesAnswer(RootModel[dict[str, ZoneAnswer]]):
         return {key: zone for key, zone in raw.items() if key[:1] != "_"} if isinstance(raw, dict) else raw
 
 
-class HourAnswer(Camel):
+class HourAnswer(CamelCaseModel):
     """One hour. Only history tells what was estimated, and which emissions are counted."""
 
     start: Instant = Field(alias="datetime")
@@ -100,8 +100,8 @@ class HourAnswer(Camel):
         return self.is_estimated is False and self.estimation_method is None
 
 
-class IntensityAnswer(Camel):
-    """A forecast, or what was. `updatedAt` is left alone: it is about the instant of the question."""
+class IntensityAnswer(CamelCaseModel):
+    """Hours of a forecast or of history. `updatedAt` is ignored: it is the time of the request."""
 
     zone: str
     hours: list[HourAnswer] = Field(validation_alias=AliasChoices("forecast", "data"))

@@ -28,7 +28,7 @@ class EnerginetSettings(WebSettings):
 
 
 class EnerginetRow(BaseModel):
-    """One slot; that its start is in UTC is said by the field's name alone."""
+    """One slot; only the field's name says that its start is in UTC."""
 
     Minutes5UTC: Annotated[Instant, BeforeValidator(lambda text: f"{text}Z")]
     PriceArea: str
@@ -36,7 +36,7 @@ class EnerginetRow(BaseModel):
 
 
 class Records(BaseModel):
-    """What a dataset answers."""
+    """The response of a dataset."""
 
     records: list[EnerginetRow]
 

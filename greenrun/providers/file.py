@@ -1,4 +1,4 @@
-"""A carbon-intensity source that is a CSV file: read as it is, or replayed on the wall clock as if it came true now."""
+"""Carbon intensity from a CSV file, as it is or replayed on the wall clock."""
 
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from greenrun.core.carbon.intensity import Accounting, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
-from greenrun.providers.csv_files.replay import Mapping, Timetable
+from greenrun.providers.csv_files.replay import ClockMapping, Timetable
 from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, from_us, parse_trace, to_us
 from greenrun.providers.provider import Anchor, ProviderKind
 from greenrun.providers.settings import FileSettings, ReplaySettings
@@ -135,15 +135,15 @@ def _load(settings: FileSettings) -> tuple[_Signature, Trace]:
     return signature, parse_trace(raw, str(settings.path), keep_holes=keep, basis=settings.basis, zone=settings.zone)
 
 
-def _mapping(path: Path, replay: ReplaySettings | None, anchor: Anchor) -> Mapping:
+def _mapping(path: Path, replay: ReplaySettings | None, anchor: Anchor) -> ClockMapping:
     if replay is None:
-        return Mapping()
+        return ClockMapping()
     stated = f"{path.absolute()}|{replay.at.isoformat()}|{replay.speed!r}"
     began = anchor(f"replay-{sha256(stated.encode(errors='surrogateescape')).hexdigest()[:16]}")
-    return Mapping(at_us=to_us(replay.at), anchor_us=to_us(began), speed=replay.speed)
+    return ClockMapping(at_us=to_us(replay.at), anchor_us=to_us(began), speed=replay.speed)
 
 
-def _lay_out(trace: Trace, mapping: Mapping, path: Path) -> tuple[Timetable, ...]:
+def _lay_out(trace: Trace, mapping: ClockMapping, path: Path) -> tuple[Timetable, ...]:
     if mapping.step(trace) < SHORTEST_SLOT:
         raise ProviderRefused(f"at this speed a slot of {path} lasts less than a millisecond; replay it slower")
     return tuple(Timetable.of(issue, trace.step_us, mapping) for issue in trace.issues)

@@ -1,4 +1,4 @@
-"""Whatever else can write `[{start, end, value}]`, the form that evcc reads too: over HTTP, or into a file."""
+"""Any other source that can publish `[{start, end, value}]`, the format that evcc reads too, over HTTP or in a file."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def _unwrapped(body: object) -> object:
 
 
 class RateList(RootModel[Annotated[list[Rate], BeforeValidator(_unwrapped)]]):
-    """All that a place holds."""
+    """The whole document."""
 
 
 class JsonRates:

@@ -1,4 +1,4 @@
-"""Turn what a source answered into series: every value is checked, and what is missing stays a hole."""
+"""Turn a response's values into a series: each is validated, and missing ones stay holes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Providers of other packages, kept from doing harm: whatever goes wrong in one becomes a ProviderError of that one."""
+"""Isolate providers of other packages: whatever goes wrong in one becomes a ProviderError of that provider."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta

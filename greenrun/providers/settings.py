@@ -1,4 +1,4 @@
-"""What the settings say of a provider, one model per kind; other sections share the types of its values."""
+"""The settings models that providers share, and the value types that other sections use too."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A zone's yearly mean, perhaps in the usual course of a day: the last guess before none, and marked as one."""
+"""A zone's yearly mean, optionally with a daily profile: the last fallback, marked as estimated."""
 
 import csv
 from collections.abc import Mapping

@@ -39,7 +39,7 @@ class UkCarbonIntensitySettings(WebSettings):
 
 
 class Values(BaseModel):
-    """What was forecast, and what came true; regions never have the second."""
+    """The forecast and the actual value; regions have no actual values."""
 
     forecast: Number = None
     actual: Number = None
@@ -76,13 +76,13 @@ def _listed(data: object) -> object:
     return [data] if isinstance(data, dict) else data
 
 
-class National(BaseModel):
+class NationalResponse(BaseModel):
     """What is answered for Great Britain."""
 
     data: list[HalfHour]
 
 
-class Regional(BaseModel):
+class RegionalResponse(BaseModel):
     """What is answered for a region or a postcode."""
 
     data: Annotated[list[Region], BeforeValidator(_listed)]
@@ -104,7 +104,9 @@ class UkCarbonIntensity:
         """Return what is forecast from now on, up to 48 h and often less; raise ProviderError."""
         place = self._place(zone)
         path = f"/intensity/{_written(_floor(now) + INSIDE)}/fw48h"
-        rows = self._region(f"/regional{path}{place}", zone) if place else self.web.get(path).read(National).data
+        rows = (
+            self._region(f"/regional{path}{place}", zone) if place else self.web.get(path).read(NationalResponse).data
+        )
         points = [Point(row.start, row.intensity.forecast) for row in rows]
         return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
 
@@ -118,7 +120,7 @@ class UkCarbonIntensity:
         points = [
             Point(row.start, row.intensity.actual, Kind.MEASURED)
             for begin, until in _parts(start, min(end, _floor(now)))
-            for row in self.web.get(f"/intensity/{_written(begin)}/{_written(until)}").read(National).data
+            for row in self.web.get(f"/intensity/{_written(begin)}/{_written(until)}").read(NationalResponse).data
             if begin <= row.start < until  # neighbours come along
         ]
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
@@ -129,7 +131,7 @@ class UkCarbonIntensity:
 
     def _region(self, path: str, zone: str) -> list[HalfHour]:
         """Return the rows of the one region that was asked for; raise ProviderGarbage where it is another."""
-        regions = self.web.get(path).read(Regional).data
+        regions = self.web.get(path).read(RegionalResponse).data
         part = zone.partition(":")[2]
         if len(regions) > 1 or not all(each.is_of(part) for each in regions):
             told = ", ".join(str(each.regionid) for each in regions[:20])

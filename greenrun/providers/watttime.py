@@ -1,4 +1,4 @@
-"""WattTime, by a log-in: what one more kWh emits (marginal), in five minutes' steps, for most of the world."""
+"""WattTime (needs an account): marginal intensity in five-minute steps, for most of the world."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class WattTimeSettings(WebSettings):
 
 
 class LogIn(BaseModel):
-    """What a log-in brings."""
+    """The response to a login."""
 
     token: Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=8192)]
 
@@ -59,7 +59,7 @@ class SignalPoint(BaseModel):
 
 
 class Meta(BaseModel):
-    """What the values are."""
+    """The metadata of a response: what its values are."""
 
     units: str
     region: str
@@ -69,7 +69,7 @@ class Meta(BaseModel):
 
 
 class SignalAnswer(BaseModel):
-    """A forecast, or what was."""
+    """A forecast, or history."""
 
     data: list[SignalPoint]
     meta: Meta

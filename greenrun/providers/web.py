@@ -1,4 +1,4 @@
-"""Ask a source over HTTP: bounded, paced, one question at a time; what goes wrong is told once, and no key leaves."""
+"""The HTTP client of providers: bounded, rate-limited, one request at a time, retried, keys redacted in errors."""
 
 import json
 import ssl

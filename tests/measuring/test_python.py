@@ -101,7 +101,7 @@ def test_a_long_measurement_folds_what_it_heard_and_asks_again(cpu: FakeZone, mo
     asked = []
     monkeypatch.setattr(measurement, "BEAT_S", 0.05)
     monkeypatch.setattr(measurement, "ASK_EVERY_S", 0.1)
-    monkeypatch.setattr(measurement.Intensity, "ask", lambda self: asked.append(1))
+    monkeypatch.setattr(measurement.WindowIntensity, "ask", lambda self: asked.append(1))
     with greenrun.measure(meter="none") as m:
         for used_j in (20.0, 50.0, 90.0):
             use(cpu, m, used_j)
@@ -153,8 +153,8 @@ def test_what_an_end_may_still_need_is_not_folded(cpu: FakeZone, monkeypatch: py
 
 def test_sources_are_closed_whoever_asked_them(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
-    monkeypatch.setattr(measurement.Intensity, "covers", lambda self, end: True)
-    monkeypatch.setattr(measurement.Intensity, "close", lambda self: closed.append(1))
+    monkeypatch.setattr(measurement.WindowIntensity, "covers", lambda self, end: True)
+    monkeypatch.setattr(measurement.WindowIntensity, "close", lambda self: closed.append(1))
     with greenrun.measure(meter="none", cpu_meter="none"):
         pass
     assert closed == [1]

@@ -1,1 +1,1 @@
-"""CPUs and their memory, and whose CPU time it was."""
+"""CPUs and their DRAM, and the CPU time of each run."""

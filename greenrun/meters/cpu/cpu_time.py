@@ -1,4 +1,4 @@
-"""Whose CPU time it was: the key by which the energy of CPUs and their memory is divided among the runs of a host.
+"""CPU time per run: the key by which the energy of CPUs and DRAM is allocated to the runs of a host.
 
 A run's part is its CPU time over that of the whole host, by the process tree under its supervisor, or by its cgroup
 where that tree and nothing else lives in it. Of whatever else a host does, nothing is a run's.

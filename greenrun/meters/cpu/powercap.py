@@ -1,4 +1,4 @@
-"""The kernel's powercap tree: which of its zones are processor packages and their memory, each of them once.
+"""The kernel's powercap tree: find the zones that are processor packages and their DRAM, each once.
 
 A package holds all its cores and what surrounds them, so those zones count nothing of their own; `psys` is the platform
 with the packages in it. Several drivers may show one package (MSR, MMIO, TPMI), and several dies one counter.

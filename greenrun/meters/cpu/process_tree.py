@@ -1,4 +1,4 @@
-"""The process trees of runs and the CPU time that they use, as /proc tells it; light enough for every second."""
+"""The process trees of runs and their CPU time from /proc; cheap enough to read every second."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Processor packages and their DRAM by the counters that the kernel shows under powercap (Intel's RAPL, AMD's alike).
+"""Read processor packages and their DRAM from the RAPL counters under powercap, Intel's and AMD's.
 
 Runs in the sampler process alone. The counters are short: one of 65 kJ, the shortest there is, wraps after 65 s at
 HIGHEST_W. Once a second is far below half of that, and a longer pause than a whole wrap is unknown, never guessed.

@@ -1,1 +1,1 @@
-"""Meters without hardware: energy from stated powers and from who holds a device when."""
+"""Meters without hardware: energy modelled from stated powers and from when runs hold a device."""

@@ -1,4 +1,4 @@
-"""Counters that outlive their process, as hardware's do: where they stand is kept in the state folder."""
+"""Counters that outlive their process, as hardware counters do: their state is kept in the state folder."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Counters that follow from two powers and from who holds a device when: the physics of `emulated` and `constant`."""
+"""The power model of `emulated` and `constant`: an idle and a busy power, integrated over when runs hold a device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ class Watts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedKind:
-    """What tells one meter of this physics from another; `model` may name `{watts}`."""
+    """What distinguishes the meters that use this model; `model` may contain `{watts}`."""
 
     name: str
     model: str

@@ -1,4 +1,4 @@
-"""Tell from the run folders of the local executor which run had which GPU when: the load of a meter without hardware.
+"""Derive from the local executor's run folders which run held which GPU when: the load of a meter without hardware.
 
 Of a folder's files (greenrun/executors/run_folder.py describes them) it reads run.json (devices, boot, supervisor),
 started.json (`started_at`, command) and exit.json (`started_at`, `ended_at`); times are epoch seconds.

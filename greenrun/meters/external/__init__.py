@@ -1,1 +1,1 @@
-"""Meters outside of this host's drivers: a command or an address that tells joules."""
+"""External meters: a command or a URL that reports joules."""

@@ -1,4 +1,4 @@
-"""Joules out of what an external meter answers: a number, alone or somewhere in JSON, in the unit its user says."""
+"""Parse joules from an external meter's answer: a number, alone or inside JSON, in a configured unit."""
 
 import json
 import re

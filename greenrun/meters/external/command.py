@@ -1,4 +1,4 @@
-"""Run somebody's command for its output, and be sure that it ends: without a shell, its group killed in time."""
+"""Run a user's command for its output, without a shell, and kill its process group at a time limit."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""A counter outside of this host's drivers, as of a smart PDU, IPMI or Redfish: a command's output or an address's.
+"""Read an external counter (a smart PDU, IPMI, Redfish) by a command or over HTTP.
 
 Runs in a sampler process alone. It is asked in a thread of its own, so that one that takes its time holds up nothing.
 """

@@ -1,4 +1,4 @@
-"""Ask an address for a small answer, with the standard library alone: no redirect is followed, no proxy asked."""
+"""Fetch a small body over HTTP with the standard library alone: no redirects, no proxy."""
 
 import http.client
 import re

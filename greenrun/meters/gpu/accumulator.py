@@ -1,4 +1,4 @@
-"""A GPU's energy out of what its driver says: the counter where it can be believed, integrated power where it cannot.
+"""Derive a GPU's energy from its driver: the energy counter where it is plausible, integrated power where it is not.
 
 The counter comes first. A step of it that no such GPU can make is bridged with the integrated power; if the counter
 goes on from its new value, it has a new base (the driver was reloaded), and if it comes back, it never left. Without a
@@ -18,7 +18,7 @@ HIGHEST_W = 2_000.0  # of a GPU that tells no limit
 
 
 class Trouble(StrEnum):
-    """What was wrong with what a driver said, as counted."""
+    """A fault in what a driver reported; each is counted."""
 
     IMPLAUSIBLE = "implausible"  # the counter made a step that the GPU cannot make
     REBASED = "rebased"  # the counter began anew

@@ -1,4 +1,4 @@
-"""AMD's library as the meter asks it: one GPU's counter, power and telemetry, and its refusals as sentences.
+"""AMD's library (amdsmi): a GPU's energy counter, power and telemetry, and its errors as sentences.
 
 A card of two dies, or a GPU split into partitions, is several GPUs to programs and one to its counter, which is that of
 the first. The others say 0 of themselves: that is no energy, so they are never read, and their model says whose it is.

@@ -1,4 +1,4 @@
-"""What a GPU vendor's driver has to answer for its boards to be metered; a module each: `nvidia.py`, `amd.py`."""
+"""The interface to a GPU vendor's driver, implemented by `nvidia.py` and `amd.py`."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""GPUs by their driver, their counters first: one accumulator for each board, going on where the last process left it.
+"""Meter GPUs through their driver: one accumulator for each board, continued from where the last process stopped.
 
 Runs in the sampler process alone. Boards are told apart by UUID, never by index; a board split by MIG is one board.
 The driver is NVIDIA's, or another one that answers alike (`driver.py`).

@@ -1,4 +1,4 @@
-"""NVIDIA's library as the meter asks it: one board's counter, power and telemetry, and its refusals as sentences."""
+"""NVIDIA's library (NVML): a board's energy counter, power and telemetry, and its errors as sentences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A sampler process as its parent holds it: start it, poke it, hear it with a limit, end it."""
+"""The parent's handle of a sampler process: start it, request a sample, receive with a time limit, end it."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""What a meter's readings tell of how well each device can be read, over all the sampler processes it had."""
+"""Track the health of each device of a meter across restarts of its sampler process."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The process that owns a meter: a driver call that hangs, hangs here and not in the daemon.
+"""The main program of a sampler process: a driver call that hangs, hangs here and not in the daemon.
 
 Started with one argument, a packed Request. It reads once a second on its own clock, and at once for each line on
 standard input, a poke's number; it says what it read on standard output, and ends when standard input does.

@@ -1,4 +1,4 @@
-"""The daemon's side of a sampler process: keep one alive, remember what it read, and never wait long for it."""
+"""The daemon's side of a sampler process: keep one alive, keep its readings, and never wait long for it."""
 
 import threading
 from collections.abc import Mapping, Sequence

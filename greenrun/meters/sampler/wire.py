@@ -1,4 +1,4 @@
-"""The lines that a sampler process and its parent exchange: one JSON object each."""
+"""The protocol between a sampler process and its parent: one JSON object a line."""
 
 import json
 from collections.abc import Mapping, Sequence

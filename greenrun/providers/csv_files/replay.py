@@ -1,4 +1,4 @@
-"""Lays a trace's slots on the wall clock, exactly: as they are, or replayed from an anchor at a speed."""
+"""Map a trace's slots onto the wall clock: unchanged, or replayed from an anchor at a speed."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +10,7 @@ from greenrun.providers.csv_files.trace import Flags, Micros, Trace, TraceIssue,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
+class ClockMapping:
     """Trace time on the wall clock, in epoch microseconds: `at_us` is at `anchor_us`, then `speed` times as fast."""
 
     at_us: int = 0
@@ -38,7 +38,7 @@ class Mapping:
 class Timetable:
     """An issue on the wall clock: starts and ends in epoch microseconds, `trace_us` the starts in trace time."""
 
-    mapping: Mapping
+    mapping: ClockMapping
     step_us: int
     issued_us: int | None
     trace_us: Micros
@@ -48,7 +48,7 @@ class Timetable:
     estimated: Flags
 
     @classmethod
-    def of(cls, issue: TraceIssue, step_us: int, mapping: Mapping) -> "Timetable":
+    def of(cls, issue: TraceIssue, step_us: int, mapping: ClockMapping) -> "Timetable":
         """Lay an issue whose slots last `step_us` of trace time on the wall clock."""
         return cls(
             mapping=mapping,

@@ -1,4 +1,4 @@
-"""Reads an intensity trace from CSV and says everything that is wrong with it at once, by line, instead of guessing."""
+"""Parse an intensity trace from CSV; report all its errors at once, by line, instead of guessing."""
 
 import csv
 from collections.abc import Iterator, Sequence

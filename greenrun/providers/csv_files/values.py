@@ -1,4 +1,4 @@
-"""A CSV file of `start,VALUE`, hourly or finer: prices, or what a contract emits; all that is wrong is told by line."""
+"""Parse a CSV file of `start,VALUE` (prices, or a contract's emission factors); report errors by line."""
 
 import csv
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _Row = tuple[datetime, float | None]
 
 
 class ValueFile:
-    """What a file says, read again when it changes; a change that is no use is logged, and the old values stay."""
+    """A file's values, reread when it changes; an invalid change is logged, and the old values stay."""
 
     def __init__(self, path: Path, column: str, *, lowest: float, highest: float) -> None:
         """Read the file; raise ProviderError when it is no use."""

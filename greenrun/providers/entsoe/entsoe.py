@@ -1,4 +1,4 @@
-"""ENTSO-E's Transparency Platform: it tells how power is and will be made, and greenrun computes what that emits.
+"""ENTSO-E's Transparency Platform: the generation mix and its forecast, from which greenrun computes emissions.
 
 The method is in docs/providers.md. What may be wrong in it is kept on the safe side: where a part is missing that
 matters, there is no value.

@@ -10,7 +10,7 @@ import pytest
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth
 from greenrun.core.errors import ConfigError, MeterError
 from greenrun.meters import EmulatedSettings, MeterSettings, OpenMeter, open_meter
-from greenrun.meters.joined import Joined
+from greenrun.meters.combined import CombinedMeter
 from greenrun.meters.none import NoMeter
 from tests.meters.cpu.powercap import two_sockets
 
@@ -55,7 +55,7 @@ def opened(tmp_path: Path, *cpu_kinds: str, root: str = "powercap", kind: str = 
 
 
 def test_the_meter_that_is_furthest_behind_is_told_of() -> None:
-    joined = Joined((Told("gpu", lag=1.0, restarts=2), Told("cpu", last=T0 - timedelta(minutes=5), lag=300.0)))
+    joined = CombinedMeter((Told("gpu", lag=1.0, restarts=2), Told("cpu", last=T0 - timedelta(minutes=5), lag=300.0)))
     assert (joined.last_sample_at, joined.lag_s, joined.restarts) == (T0 - timedelta(minutes=5), 300.0, 2)
     assert joined.health() == MeterHealth(
         devices=(DeviceHealth(device="gpu", is_up=True), DeviceHealth(device="cpu", is_up=True)),
@@ -65,18 +65,18 @@ def test_the_meter_that_is_furthest_behind_is_told_of() -> None:
 
 
 def test_until_each_has_told_once_there_is_no_latest_reading() -> None:
-    assert Joined((Told("gpu"), Told("cpu", last=None, lag=None))).last_sample_at is None
+    assert CombinedMeter((Told("gpu"), Told("cpu", last=None, lag=None))).last_sample_at is None
 
 
 def test_a_meter_without_devices_is_not_waited_for() -> None:
-    joined = Joined((NoMeter(), Told("cpu", lag=2.0), Told("pdu", Component.EXTERNAL, last=None, lag=99.0)))
+    joined = CombinedMeter((NoMeter(), Told("cpu", lag=2.0), Told("pdu", Component.EXTERNAL, last=None, lag=99.0)))
     assert (joined.last_sample_at, joined.lag_s) == (T0, 2.0)
-    assert (Joined((NoMeter(), NoMeter())).last_sample_at, Joined((NoMeter(),)).lag_s) == (None, None)
+    assert (CombinedMeter((NoMeter(), NoMeter())).last_sample_at, CombinedMeter((NoMeter(),)).lag_s) == (None, None)
 
 
 def test_refusals_of_all_are_told_and_all_are_closed() -> None:
     closed = list[str]()
-    joined = Joined((Told("gpu", refusals=("a",), closed=closed), Told("cpu", refusals=("b",), closed=closed)))
+    joined = CombinedMeter((Told("gpu", refusals=("a",), closed=closed), Told("cpu", refusals=("b",), closed=closed)))
     joined.close()
     assert (joined.refusals, closed) == (("a", "b"), ["gpu", "cpu"])
 

@@ -1,4 +1,4 @@
-"""Several meters as one, so that the CPU is read beside the GPUs, each by a process of its own."""
+"""Combine several meters into one, so that the CPU is read beside the GPUs, each by a process of its own."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from greenrun.meters import OpenMeter
 
 
-class Joined:
+class CombinedMeter:
     """Tells what all of its meters tell, the first one's devices first. As safe for threads as they are."""
 
     def __init__(self, meters: Sequence["OpenMeter"]) -> None:

@@ -1,4 +1,4 @@
-"""What the grid emits while something is measured: as the daemon tells, else as the configured sources do."""
+"""The carbon intensity over a measurement's window, from the daemon or else from the configured sources."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ DAEMON_LIMIT_S = 3.0
 NO_ZONE = "no zone is set, and greenrun does not guess where it is: set [grid] zone"
 
 
-class Intensity:
+class WindowIntensity:
     """Asks for the intensity of one window, which begins at `start`, and keeps all that is told. Safe for threads."""
 
     def __init__(self, choice: Choice, start: datetime) -> None:

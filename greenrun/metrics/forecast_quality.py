@@ -1,4 +1,4 @@
-"""The metrics that tell how good forecasts were."""
+"""Metrics of forecast quality."""
 
 from collections.abc import Iterator
 

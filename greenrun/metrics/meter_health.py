@@ -1,4 +1,4 @@
-"""The metrics that tell how well the GPUs can be read."""
+"""Metrics of meter health: how well the devices can be read."""
 
 from collections.abc import Iterator
 

@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.client import Client
 from greenrun.measuring.choosing import Choice
-from greenrun.measuring.intensity import Intensity
+from greenrun.measuring.window_intensity import WindowIntensity
 from greenrun.meters.settings import MeterSettings
 
 T0 = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -17,13 +17,13 @@ Tell = Callable[[str, int, int, float], None]
 
 
 @pytest.fixture
-def intensity() -> Intensity:
+def intensity() -> WindowIntensity:
     """That of a window from T0 on, without settings."""
-    return Intensity(Choice(meters=MeterSettings(kinds=("none",))), T0)
+    return WindowIntensity(Choice(meters=MeterSettings(kinds=("none",))), T0)
 
 
 @pytest.fixture
-def tell(intensity: Intensity, monkeypatch: pytest.MonkeyPatch) -> Tell:
+def tell(intensity: WindowIntensity, monkeypatch: pytest.MonkeyPatch) -> Tell:
     """Have the daemon asked, which tells one value from one minute of the window to another."""
 
     def ask(provider: str, first: int, last: int, g_per_kwh: float) -> None:
@@ -36,7 +36,7 @@ def tell(intensity: Intensity, monkeypatch: pytest.MonkeyPatch) -> Tell:
     return ask
 
 
-def test_what_is_told_later_goes_on_from_what_was_told_before(intensity: Intensity, tell: Tell) -> None:
+def test_what_is_told_later_goes_on_from_what_was_told_before(intensity: WindowIntensity, tell: Tell) -> None:
     end = T0 + timedelta(minutes=40)
     tell("uk", -10, 20, 100.0)
     assert not intensity.covers(end)
@@ -47,7 +47,7 @@ def test_what_is_told_later_goes_on_from_what_was_told_before(intensity: Intensi
     assert why is None
 
 
-def test_of_two_that_tell_it_the_last_is_gone_by(intensity: Intensity, tell: Tell) -> None:
+def test_of_two_that_tell_it_the_last_is_gone_by(intensity: WindowIntensity, tell: Tell) -> None:
     tell("uk", -10, 50, 100.0)
     tell("trace", -10, 50, 300.0)
     emitted, _ = intensity.price([], T0 + timedelta(minutes=40), 1.0)
