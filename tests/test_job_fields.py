@@ -10,7 +10,7 @@ import pytest
 
 from greenrun.api.job_models import JobOut
 from greenrun.api.job_request import JobIn
-from greenrun.cli.statement import OPTIONS, Here, Value, state_job
+from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
 from greenrun.core.jobs.declaration import Declared, Trait, declared
 from greenrun.core.jobs.job import ArrayPlace, DurationSource, JobSpec
 from greenrun.store import Store

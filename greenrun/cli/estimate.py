@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from greenrun.cli import text
-from greenrun.cli.clock import local_zone
 from greenrun.cli.command import Command
+from greenrun.cli.estimate_inputs import Size, read_size
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.sizing import Size, read_size
 from greenrun.cli.tables import print_table, terminal_width
+from greenrun.cli.times import local_zone
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
 from greenrun.core.formatting import (

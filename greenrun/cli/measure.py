@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from greenrun.cli import running, text
+from greenrun.cli import foreground, text
 from greenrun.cli.command import OK, USAGE, Command, LocalError
 from greenrun.cli.options import chosen, config_path, daemon_options, print_json
 from greenrun.cli.tables import plain_lines
@@ -55,9 +55,9 @@ def measure(
     seconds = _seconds(lasts, command)
     with ExitStack() as parts:
         file = parts.enter_context(_opened(output)) if output else None
-        parts.enter_context(running.held_signals())
+        parts.enter_context(foreground.held_signals())
         measurement = _measurement(ctx, meter, cpu_meter, socket, config)
-        measurement.is_hurried = running.is_signalled
+        measurement.is_hurried = foreground.is_signalled
         with measurement:
             for refusal in measurement.refusals:
                 print(text.printable(f"not measured: {refusal}"), file=sys.stderr)
@@ -119,7 +119,7 @@ def _measurement(
 def _ran(measurement: "Measurement", command: Sequence[str]) -> int:
     """Run a command to its end; where it cannot be run, there is nothing to wait for."""
     try:
-        return running.run_command(command)
+        return foreground.run_command(command)
     except LocalError:
         measurement.is_hurried = lambda: True
         raise
@@ -127,8 +127,8 @@ def _ran(measurement: "Measurement", command: Sequence[str]) -> int:
 
 def _waited(seconds: float | None) -> int:
     """Wait; without a limit Ctrl-C is the end that was meant."""
-    ended_by = running.wait(seconds)
-    return OK if ended_by is None or seconds is None else running.SIGNALED + ended_by
+    ended_by = foreground.wait(seconds)
+    return OK if ended_by is None or seconds is None else foreground.SIGNALED + ended_by
 
 
 def _with_exit_code(result: "Result", code: int) -> "Result":

@@ -90,7 +90,7 @@ def simulate(
     """
     from time import perf_counter
 
-    from greenrun.cli.simulated import Stated, read
+    from greenrun.cli.simulate_inputs import Stated, read
     from greenrun.simulation.compare import compare
 
     began_s = perf_counter()

@@ -1,9 +1,12 @@
-"""Read durations and instants as people write them; pure: the present and the time zone are arguments."""
+"""Read durations and instants as people write them; the present and the zone are given, and `local_zone` finds that."""
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from pathlib import Path
 
+from greenrun.clock import utc_now
 from greenrun.core import parsing
 
 _BARE_NUMBER = re.compile(r"[1-9]\d*(?:\.\d*)?|0+\.\d+")
@@ -12,6 +15,8 @@ _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s*(am|pm)?")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?P<time>.*)", re.DOTALL)
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _NAMED_TIMES = {"noon": time(12), "midnight": time(0)}
+
+LOCALTIME = Path("/etc/localtime")
 
 DURATION_FORMS = "90s, 10m, 1h30m, 6h or 2d"
 INSTANT_FORMS = "18:00, tomorrow 9am, friday 18:00, 36h (from now), 2026-12-01 09:00 or 2026-12-01T09:00Z"
@@ -136,3 +141,17 @@ def _local(moment: datetime, zone: tzinfo) -> datetime:
             f"{moment:%H:%M} does not exist on {moment:%Y-%m-%d}: the clocks go forward over it; name another time"
         )
     return moment.replace(tzinfo=zone).astimezone(UTC)
+
+
+def local_zone() -> tzinfo:
+    """Return the zone that TZ names, else the machine's, with its clock changes; else the present offset alone."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    named = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if named:
+            return ZoneInfo(named)
+        with LOCALTIME.open("rb") as file:
+            return ZoneInfo.from_file(file, key="localtime")
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return utc_now().astimezone().tzinfo or UTC

@@ -407,7 +407,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once() -> None:
 def test_a_signal_that_comes_before_the_command_is_not_lost(tmp_path: Path) -> None:
     """Meters may take seconds to open, and the terminal sends its signal to those that are there."""
     code = (
-        "import os, signal\nfrom greenrun.cli.running import held_signals, run_command\n"
+        "import os, signal\nfrom greenrun.cli.foreground import held_signals, run_command\n"
         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "with held_signals():\n    os.kill(os.getpid(), signal.SIGINT); run_command(['touch', 'ran'])"
     )

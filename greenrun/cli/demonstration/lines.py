@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from greenrun.cli import text
-from greenrun.cli.demonstration.scene import ACTS, SPEED
+from greenrun.cli.demonstration.scenario import DEMO_JOBS, SPEED
 from greenrun.cli.demonstration.view import View, ended_at, is_finished, is_live, started_at
 from greenrun.core.formatting import energy_text, mass_text
 
@@ -53,7 +53,7 @@ def _title(job: Answer) -> str:
 
 
 def _options(job: Answer) -> str:
-    return next((act.options for act in ACTS if act.name == job["name"]), "")
+    return next((demo_job.options for demo_job in DEMO_JOBS if demo_job.name == job["name"]), "")
 
 
 def _intention(view: View, job: Answer) -> str:

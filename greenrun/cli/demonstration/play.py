@@ -1,4 +1,4 @@
-"""The demo from curtain to curtain: start a daemon, submit, watch, account, and clear away."""
+"""The demo from beginning to end: start a daemon, submit, watch, account, and clear away."""
 
 import shlex
 import threading
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from greenrun.charts.terminal import Step
 from greenrun.cli.command import FAILED, OK, LocalError
-from greenrun.cli.demonstration.accounts import account
+from greenrun.cli.demonstration.baseline import account
 from greenrun.cli.demonstration.lines import Lines
-from greenrun.cli.demonstration.report import print_report
-from greenrun.cli.demonstration.scene import ACTS, SOCKET, SPEED
-from greenrun.cli.demonstration.stage import Stage, raised
+from greenrun.cli.demonstration.sandbox import Sandbox, open_sandbox
+from greenrun.cli.demonstration.scenario import DEMO_JOBS, SOCKET, SPEED
+from greenrun.cli.demonstration.summary import print_report
 from greenrun.cli.demonstration.trace import Replay, replay_of
 from greenrun.cli.demonstration.view import View, is_finished, is_live
 from greenrun.cli.text import instant
@@ -30,51 +30,51 @@ PLAY_LIMIT_S, SETTLE_LIMIT_S = 76.0, 5.0  # the first from the demo's own start
 
 def play(*, keep: bool, plain: bool) -> int:
     """Run the demo; return 0 when every job succeeded and none was late, else 1. Raises GreenrunError, telling why."""
-    curtain = monotonic() + PLAY_LIMIT_S
-    with raised(keep=keep) as stage:
+    deadline_s = monotonic() + PLAY_LIMIT_S
+    with open_sandbox(keep=keep) as sandbox:
         try:
-            code = _play(stage, curtain, plain=plain)
+            code = _play(sandbox, deadline_s, plain=plain)
         except ClientError as exc:
-            raise LocalError(f"The demo's daemon failed, so the demo ends here: {exc}. {stage.tail()}") from exc
-        print(_kept(stage) if keep else _gone(stage))
+            raise LocalError(f"The demo's daemon failed, so the demo ends here: {exc}. {sandbox.tail()}") from exc
+        print(_kept(sandbox) if keep else _gone(sandbox))
     return code
 
 
-def _play(stage: Stage, curtain: float, *, plain: bool) -> int:
-    witness = Witness(stage)
-    with _audience(stage, plain=plain) as audience:
-        for act in ACTS:
-            stage.client.submit(act.request(utc_now(), stage.folder))
-            audience.show(witness.look())
-        while not all(map(is_finished, (view := witness.look()).jobs)) and monotonic() < curtain:
-            audience.show(view)
+def _play(sandbox: Sandbox, deadline_s: float, *, plain: bool) -> int:
+    observer = Observer(sandbox)
+    with _display(sandbox, plain=plain) as display:
+        for demo_job in DEMO_JOBS:
+            sandbox.client.submit(demo_job.request(utc_now(), sandbox.folder))
+            display.show(observer.look())
+        while not all(map(is_finished, (view := observer.look()).jobs)) and monotonic() < deadline_s:
+            display.show(view)
             threading.Event().wait(BEAT_S)
-        audience.show(view)
-    return _account(stage, witness, view)
+        display.show(view)
+    return _account(sandbox, observer, view)
 
 
-def _audience(stage: Stage, *, plain: bool) -> "Lines | Screen":
+def _display(sandbox: Sandbox, *, plain: bool) -> "Lines | Screen":
     if plain:
-        return Lines(stage.metrics_url)
+        return Lines(sandbox.metrics_url)
     from rich.console import Console
 
     from greenrun.cli.demonstration.screen import Screen, can_draw
 
     console = Console()
-    return Screen(console) if can_draw(console) else Lines(stage.metrics_url)
+    return Screen(console) if can_draw(console) else Lines(sandbox.metrics_url)
 
 
-class Witness:
+class Observer:
     """Looks at the daemon through its API, and remembers what it told of hours gone by and of starts."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._client = stage.client
-        self._metrics_url = stage.metrics_url
-        self._gpus = [device["id"] for device in stage.client.devices() if device["kind"] == "gpu"]
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._client = sandbox.client
+        self._metrics_url = sandbox.metrics_url
+        self._gpus = [device["id"] for device in sandbox.client.devices() if device["kind"] == "gpu"]
         self._steps: dict[datetime, Step] = {}
         self._why: dict[int, dict[str, Any]] = {}
         self._learn()
-        self.replay = self._find_replay(stage)
+        self.replay = self._find_replay(sandbox)
 
     def look(self) -> View:
         """Ask the daemon how everything stands."""
@@ -98,21 +98,21 @@ class Witness:
             start = instant(slot["start"])
             self._steps[start] = Step(start, instant(slot["end"]), slot["g_per_kwh"])
 
-    def _find_replay(self, stage: Stage) -> Replay:
-        found = replay_of(stage.trace, list(self._steps.values()), SPEED)
+    def _find_replay(self, sandbox: Sandbox) -> Replay:
+        found = replay_of(sandbox.trace, list(self._steps.values()), SPEED)
         if found is None:
-            raise LocalError(f"The daemon forecasts something else than the demo's grid. {stage.tail()}")
+            raise LocalError(f"The daemon forecasts something else than the demo's grid. {sandbox.tail()}")
         return found
 
 
-def _account(stage: Stage, witness: Witness, view: View) -> int:
+def _account(sandbox: Sandbox, observer: Observer, view: View) -> int:
     """Wait until the books are settled, print the report, and return the exit code."""
     end = monotonic() + SETTLE_LIMIT_S
     while not all(map(_is_settled, view.jobs)) and monotonic() < end:
         threading.Event().wait(BEAT_S)
-        view = witness.look()
-    entries = {job["id"]: stage.client.ledger(job["id"]) for job in view.jobs}
-    lines = account(view.jobs, entries, witness.replay.on_the_wall(), len(view.gpus))
+        view = observer.look()
+    entries = {job["id"]: sandbox.client.ledger(job["id"]) for job in view.jobs}
+    lines = account(view.jobs, entries, observer.replay.on_the_wall(), len(view.gpus))
     print()
     print_report(lines)
     failed = [line.name for line in lines if line.state != State.SUCCEEDED]
@@ -132,22 +132,22 @@ def _blame(failed: Sequence[str], late: Sequence[str]) -> str:
     return f"\nThe demo failed: {'; '.join(parts)}. A machine that is very busy can be the cause; try again."
 
 
-def _gone(stage: Stage) -> str:
+def _gone(sandbox: Sandbox) -> str:
     return (
-        f"\nIts metrics were at {stage.metrics_url} and go now, with the daemon;\n"
+        f"\nIts metrics were at {sandbox.metrics_url} and go now, with the daemon;\n"
         "`greenrun demo --keep` leaves it running."
     )
 
 
-def _kept(stage: Stage) -> str:
-    folder = shlex.quote(str(stage.folder))
-    socket = shlex.quote(str(stage.folder / SOCKET))
+def _kept(sandbox: Sandbox) -> str:
+    folder = shlex.quote(str(sandbox.folder))
+    socket = shlex.quote(str(sandbox.folder / SOCKET))
     return f"""
-The daemon (process {stage.pid}) runs on in {stage.folder}. Look at it:
+The daemon (process {sandbox.pid}) runs on in {sandbox.folder}. Look at it:
   export GREENRUN_SOCKET={socket}
   greenrun list --all
   greenrun explain 5
   greenrun submit --duration 5s -- sleep 5
-  curl {stage.metrics_url}
+  curl {sandbox.metrics_url}
 and stop it, which removes all of it:
-  kill {stage.pid} && sleep 3 && rm -r {folder}"""
+  kill {sandbox.pid} && sleep 3 && rm -r {folder}"""

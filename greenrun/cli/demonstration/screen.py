@@ -11,7 +11,7 @@ from rich.text import Text
 
 from greenrun.charts.terminal import bar_column
 from greenrun.cli import text
-from greenrun.cli.demonstration.scene import LENGTH_S, SPEED
+from greenrun.cli.demonstration.scenario import LENGTH_S, SPEED
 from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
 from greenrun.core.formatting import intensity_text
 from greenrun.core.units import J_PER_KWH

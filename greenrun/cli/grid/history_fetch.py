@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenrun.cli import text
-from greenrun.cli.clock import local_zone
 from greenrun.cli.command import FAILED, OK, USAGE, LocalError
 from greenrun.cli.options import print_json
-from greenrun.cli.times import parse_instant
+from greenrun.cli.times import local_zone, parse_instant
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, span_text
 

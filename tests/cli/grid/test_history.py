@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from greenrun.api.routes.history import ImportIn
-from greenrun.cli import fetching, importing
+from greenrun.cli.grid import history_fetch, history_import
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run
 from tests.cli.examples import trace
@@ -52,7 +52,7 @@ def sent(api: FakeApi) -> list[dict[str, Any]]:
 def test_a_file_is_sent_in_parts_oldest_first_and_summed(
     daemon: FakeApi, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importing, "AT_ONCE", 50)
+    monkeypatch.setattr(history_import, "AT_ONCE", 50)
     trace(tmp_path / "a.csv", hour() - 10 * DAY, 120)
     told = json.loads(run("history", "import", "a.csv", "--zone", "GB", "--provider", "uk", "--json").out)
     assert (told["given"], told["new"], told["holes"], told["left_out"]) == (120, 117, 0, [])
@@ -204,7 +204,7 @@ def test_all_that_answered_are_named(api: FakeApi, run: Run) -> None:
 
 def test_a_source_that_asks_to_wait_is_waited_for(api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(fetching, "pause", waited.append)
+    monkeypatch.setattr(history_fetch, "pause", waited.append)
     later = failed("in a minute", retry_after_s=58.5)
     api.answers["POST", "/v1/history/fetch"] = answering(later, told(24))
     ran = run("history", "fetch", "--from", "2026-01-01", "--to", "2026-01-02")
@@ -228,5 +228,5 @@ def test_an_interval_that_is_none_is_usage(api: FakeApi, run: Run, words: list[s
 
 
 def test_up_to_now_is_asked_for_when_no_end_is_given() -> None:
-    start, end = fetching.span("2026-01-01", None)
+    start, end = history_fetch.span("2026-01-01", None)
     assert start < end <= utc_now()

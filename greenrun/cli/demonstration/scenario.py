@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.charts.terminal import Step
-from greenrun.cli import surroundings
 from greenrun.cli.demonstration.trace import csv_text, synthetic_trace
+from greenrun.cli.jobs import environment
 from greenrun.paths import JOB_ENVIRONMENT
 
 START = datetime(2026, 6, 1, 18, 30, tzinfo=UTC)  # the evening peak: now is a bad time, and a sunny day follows
@@ -71,7 +71,7 @@ for epoch in range(1, 11):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class DemoJob:
     """A job to submit. `within_s` is its finish-by, in seconds from its submission; `limits` are the API's own."""
 
     name: str
@@ -90,23 +90,23 @@ class Act:
         """Return the job as the API takes it. The process ends a little sooner than stated, as one hopes."""
         by = {} if self.within_s is None else {"finish_by": (now + timedelta(seconds=self.within_s)).isoformat()}
         command = [sys.executable, str(folder / SCRIPT), self.name, f"{self.seconds - 0.4:g}"]
-        env = surroundings.kept(os.environ, JOB_ENVIRONMENT)
+        env = environment.kept(os.environ, JOB_ENVIRONMENT)
         stated = {"name": self.name, "project": "demo", "gpus": self.gpus, "duration_s": float(self.seconds)}
         return {"command": command, "workdir": str(folder), "env": env, "grace_s": 2.0, **stated, **by, **self.limits}
 
 
-ACTS = (
-    Act(name="hotfix", seconds=4, said="--now", limits={"start_now": True}),
-    Act(
+DEMO_JOBS = (
+    DemoJob(name="hotfix", seconds=4, said="--now", limits={"start_now": True}),
+    DemoJob(
         name="quick-look", seconds=2, said="--max-delay 6s --min-saving 20%",
         limits={"max_delay_s": 6.0, "min_saving": 0.2},
     ),
-    Act(name="finetune", seconds=5, said="--max-delay 26s", limits={"max_delay_s": 26.0}),
-    Act(name="nightly-eval", seconds=3, said="--finish-by 32s", within_s=32),
-    Act(name="pretrain", seconds=8, gpus=2),
-    Act(name="distill", seconds=6, gpus=2, said="--finish-by 62s", within_s=62),
-    Act(name="sweep-a", seconds=5, said="--max-delay 1m", limits={"max_delay_s": 60.0}),
-    Act(name="sweep-b", seconds=7, said="--run-below 190", limits={"run_below_g_per_kwh": 190.0}),
+    DemoJob(name="finetune", seconds=5, said="--max-delay 26s", limits={"max_delay_s": 26.0}),
+    DemoJob(name="nightly-eval", seconds=3, said="--finish-by 32s", within_s=32),
+    DemoJob(name="pretrain", seconds=8, gpus=2),
+    DemoJob(name="distill", seconds=6, gpus=2, said="--finish-by 62s", within_s=62),
+    DemoJob(name="sweep-a", seconds=5, said="--max-delay 1m", limits={"max_delay_s": 60.0}),
+    DemoJob(name="sweep-b", seconds=7, said="--run-below 190", limits={"run_below_g_per_kwh": 190.0}),
 )  # fmt: skip
 
 

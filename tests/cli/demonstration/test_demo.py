@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from greenrun.charts.terminal import Step
-from greenrun.cli.demonstration.accounts import account, starts_at_once, total
+from greenrun.cli.demonstration.baseline import account, starts_at_once, total
 from greenrun.cli.demonstration.lines import changes
-from greenrun.cli.demonstration.report import print_report
-from greenrun.cli.demonstration.scene import ACTS, GPUS, SEED, SPEED, START, set_up
+from greenrun.cli.demonstration.scenario import DEMO_JOBS, GPUS, SEED, SPEED, START, set_up
 from greenrun.cli.demonstration.screen import frame
+from greenrun.cli.demonstration.summary import print_report
 from greenrun.cli.demonstration.trace import CLEAN_G_PER_KWH, FOSSIL_G_PER_KWH, Replay, replay_of, synthetic_trace
 from greenrun.cli.demonstration.view import View
 from greenrun.config import load_config
@@ -111,12 +111,12 @@ def test_the_settings_are_valid_and_label_the_grid_synthetic(tmp_path: Path) -> 
 
 
 def test_the_eight_jobs_differ_in_length_gpus_and_limits() -> None:
-    assert len({act.name for act in ACTS}) == 8
-    assert {act.gpus for act in ACTS} == {1, 2}
-    assert all(2 <= act.seconds <= 8 and act.gpus <= GPUS for act in ACTS)
-    said = " ".join(act.said for act in ACTS)
+    assert len({demo_job.name for demo_job in DEMO_JOBS}) == 8
+    assert {demo_job.gpus for demo_job in DEMO_JOBS} == {1, 2}
+    assert all(2 <= demo_job.seconds <= 8 and demo_job.gpus <= GPUS for demo_job in DEMO_JOBS)
+    said = " ".join(demo_job.said for demo_job in DEMO_JOBS)
     assert all(option in said for option in ("--now", "--max-delay", "--finish-by", "--min-saving", "--run-below"))
-    assert any(not act.said for act in ACTS)
+    assert any(not demo_job.said for demo_job in DEMO_JOBS)
 
 
 def test_the_present_is_dirty_and_the_dip_is_near() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenrun.cli.statement import OPTIONS, Value, refused
+from greenrun.cli.jobs.job_options import OPTIONS, Value, refused
 from greenrun.core.errors import Problem
 
 _SHORT = {option.given.short: name for name, option in OPTIONS.items() if option.given.short}

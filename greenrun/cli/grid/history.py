@@ -46,10 +46,10 @@ def import_file(
     \b
     greenrun history import uk-2026.csv --provider uk
     """
-    from greenrun.cli import importing
+    from greenrun.cli.grid import history_import
 
-    stated = importing.Stated(zone=zone, provider=provider, signal=signal, accounting=accounting, basis=basis)
-    importing.run(connect(ctx, socket, config), Path(file).expanduser(), stated, as_json=as_json)
+    stated = history_import.Stated(zone=zone, provider=provider, signal=signal, accounting=accounting, basis=basis)
+    history_import.run(connect(ctx, socket, config), Path(file).expanduser(), stated, as_json=as_json)
 
 
 @app.command("fetch", cls=Command, short_help="Ask the sources for the past.")
@@ -79,7 +79,9 @@ def fetch(
     greenrun history fetch --from 2026-06-01
     greenrun history fetch --from 2026-06-01 --to 2026-07-01 --provider uk
     """
-    from greenrun.cli import fetching
+    from greenrun.cli.grid import history_fetch
 
     client = connect(ctx, socket, config)
-    fetching.run(client, fetching.span(start, end), zone, provider, as_json=as_json, shows=sys.stderr.isatty())
+    history_fetch.run(
+        client, history_fetch.span(start, end), zone, provider, as_json=as_json, shows=sys.stderr.isatty()
+    )

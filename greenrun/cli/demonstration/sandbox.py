@@ -1,4 +1,4 @@
-"""A real daemon in a temporary folder, and the certainty that nothing of both is left when the curtain falls."""
+"""A real daemon in a temporary folder, and the certainty that nothing of both is left at the end."""
 
 import os
 import re
@@ -18,7 +18,7 @@ import psutil
 
 from greenrun.charts.terminal import Step
 from greenrun.cli.command import LocalError
-from greenrun.cli.demonstration.scene import LOG, SCRIPT, SOCKET, set_up
+from greenrun.cli.demonstration.scenario import LOG, SCRIPT, SOCKET, set_up
 from greenrun.client import Client, ClientError
 from greenrun.core.jobs.job import State
 
@@ -30,7 +30,7 @@ _PORT = re.compile(r"metrics_port=(\d+)")
 _OPEN = {State.QUEUED.value, State.STARTING.value, State.RUNNING.value}
 
 
-class Stage:
+class Sandbox:
     """The folder, the daemon that runs in it, and a client of that daemon."""
 
     def __init__(self) -> None:
@@ -117,18 +117,18 @@ class Stage:
 
 
 @contextmanager
-def raised(*, keep: bool) -> Iterator[Stage]:
-    """Give an open stage; clear it away at the end, also on Ctrl-C, TERM and errors; keep it only when all went well.
+def open_sandbox(*, keep: bool) -> Iterator[Sandbox]:
+    """Give an open sandbox; clear it away at the end, also on Ctrl-C, TERM and errors; keep it only when all went well.
 
     While it is cleared away Ctrl-C has no effect: that takes seconds, and half of it would be worse.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    stage = Stage()
+    sandbox = Sandbox()
     kept = False
     try:
-        stage.open()
-        yield stage
+        sandbox.open()
+        yield sandbox
         kept = keep
     except KeyboardInterrupt:
         print("interrupted: the demo cancels its jobs, stops its daemon and removes its folder", file=sys.stderr)
@@ -137,7 +137,7 @@ def raised(*, keep: bool) -> Iterator[Stage]:
         if not kept:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            stage.close()
+            sandbox.close()
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.cli.control import Patience, job_exit_code
+from greenrun.cli.jobs.control import Patience, job_exit_code
 from greenrun.client import Client, NotReachable
 from tests.cli.conftest import Run
 from tests.cli.examples import job, run_of

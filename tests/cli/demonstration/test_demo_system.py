@@ -14,7 +14,7 @@ from time import monotonic
 import psutil
 import pytest
 
-from greenrun.cli.demonstration.scene import ACTS
+from greenrun.cli.demonstration.scenario import DEMO_JOBS
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -77,10 +77,10 @@ def test_it_ends_within_90_s_with_eight_jobs_done_and_leaves_nothing(place: Path
     assert (demo.returncode, err) == (0, "")
     assert monotonic() - began < 90
     lines = out.splitlines()
-    for act in ACTS:
-        told = [line[11:21].strip() for line in lines if f" {act.name}" in line and "  job " in line]
+    for demo_job in DEMO_JOBS:
+        told = [line[11:21].strip() for line in lines if f" {demo_job.name}" in line and "  job " in line]
         assert told == ["submitted", "started", "ended"]
-        assert any(f" {act.name}: succeeded, " in line for line in lines)
+        assert any(f" {demo_job.name}: succeeded, " in line for line in lines)
     assert any(line.startswith("8 jobs, 0 late: ") and "% less than the" in line for line in lines)
     assert "SYNTHETIC" in out
     assert "EMULATED" in out

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from greenrun.cli.demonstration.accounts import Line, total
+from greenrun.cli.demonstration.baseline import Line, total
 from greenrun.cli.tables import print_table
 from greenrun.core.formatting import mass_text, percent_text
 from greenrun.core.units import J_PER_KWH

@@ -1,26 +1,108 @@
-"""What is said under a plan: its sums, how near it is to the best, pauses, put-offs, and what no forecast covers."""
+"""`greenrun plan`: what starts when, drawn and as a table, and what is said under it.
+
+Under it are its sums, how near it is to the best, pauses, put-offs, and what no forecast covers.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+import click
+
+from greenrun.charts import terminal
 from greenrun.cli import text
-from greenrun.core.formatting import compared_text, count_text, mass_text, ranges_text, span_text
+from greenrun.cli.command import Command
+from greenrun.cli.grid.forecast import steps_of
+from greenrun.cli.options import connect, daemon_options, print_json
+from greenrun.cli.tables import print_table, terminal_width
+from greenrun.clock import utc_now
+from greenrun.core.formatting import (
+    clock_text,
+    compared_text,
+    count_text,
+    mass_text,
+    ranges_text,
+    span_text,
+    whole_text,
+)
 
 Answer = Mapping[str, Any]
+_MAX_BARS = 40
 _MAX_PAUSES = 10  # jobs whose pauses are told
 _ESTIMATED = "estimated"
 
 
-def notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
+@click.command("plan", cls=Command)
+@daemon_options
+@click.pass_context
+def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
+    """Show what starts when, and why; what waits without a place; and both against the forecast.
+
+    \b
+    greenrun plan
+    """
+    client = connect(ctx, socket, config)
+    answer = client.plan()
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["placements"] and not answer["waiting"]:
+        print("nothing waits to be started")
+        return
+    now = utc_now()
+    if answer["placements"]:
+        forecast = client.forecast()
+        _print_drawing(answer, forecast, now)
+        print_table(
+            ("job", "when", "gpus", "g/kWh", "CO2e", "why"),
+            [_placement(row, now) for row in answer["placements"]],
+            right=("job", "gpus", "g/kWh", "CO2e"),
+        )
+        for line in _notes(answer, forecast, now):
+            print(line)
+    for row in answer["waiting"]:
+        print(f"job {row['job']} waits without a place in the plan: {text.reason_text(row)}")
+
+
+def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
+    return [
+        str(row["job"]),
+        span_text(text.instant(row["start"]), text.instant(row["end"]), now) + (" late" if row.get("late") else ""),
+        str(row["gpus"]),
+        whole_text(row["g_per_kwh"]),
+        mass_text(row.get("expected_g")),
+        text.reason_text(row),
+    ]
+
+
+def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: datetime) -> None:
+    rows = answer["placements"][:_MAX_BARS]
+    bars = [
+        terminal.GanttBar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"]), _pieces(row))
+        for row in rows
+    ]
+    start, end = min(now, min(bar.start for bar in bars)), max(bar.end for bar in bars)
+    width = max(20, min(terminal_width() - 10, 100))
+    strip = terminal.strip(steps_of(forecast), start, end, width)
+    short = end - start < timedelta(minutes=5)
+    first, last = (clock_text(at, now, seconds=short) for at in (start, end))
+    print(" " * 8 + first + last.rjust(width - len(first)))
+    if strip.strip():
+        print(f" g/kWh  {strip}")
+    for line in terminal.gantt_lines(bars, start, end, width):
+        print(line)
+    print()
+
+
+def _notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
     """Yield the lines under a plan's table; `forecast` is the source's own, as the API gives both."""
     yield _sums(plan)
     if near := _near(plan):
         yield near
     paused = [row for row in plan["placements"] if len(row.get("pieces") or ()) > 1]
     for row in paused[:_MAX_PAUSES]:
-        spans = ", ".join(span_text(start, end, now) for start, end in pieces(row))
+        spans = ", ".join(span_text(start, end, now) for start, end in _pieces(row))
         yield f"job {row['job']} runs {spans}, and is suspended in between"
     if len(paused) > _MAX_PAUSES:
         yield f"{len(paused) - _MAX_PAUSES} more jobs are suspended in between"
@@ -30,7 +112,7 @@ def notes(plan: Answer, forecast: Answer, now: datetime) -> Iterator[str]:
         yield estimated
 
 
-def pieces(placement: Answer) -> list[tuple[datetime, datetime]]:
+def _pieces(placement: Answer) -> list[tuple[datetime, datetime]]:
     """Return the intervals in which a placed job runs."""
     rows = placement.get("pieces") or [placement]
     return [(text.instant(row["start"]), text.instant(row["end"])) for row in rows]
@@ -79,7 +161,7 @@ def _estimated(plan: Answer, forecast: Answer) -> str:
     """Say which jobs run, all or in part, when the source has no forecast and the usual of past days stands in."""
     foretold = _foretold(forecast)
     shares = {
-        row["job"]: _uncovered(pieces(row), foretold) for row in plan["placements"] if row["g_per_kwh"] is not None
+        row["job"]: _uncovered(_pieces(row), foretold) for row in plan["placements"] if row["g_per_kwh"] is not None
     }
     told = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
     if not told:

@@ -1,87 +1,25 @@
-"""`greenrun plan` and `greenrun forecast`: what is to come, as tables and small drawings."""
+"""`greenrun forecast`: the carbon intensity of the hours to come, as bars, as a chart or as a page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from greenrun.charts import terminal
-from greenrun.cli import judged, planned, text
-from greenrun.cli.clock import local_zone
+from greenrun.cli import text
 from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.grid.forecast_quality import print_quality
 from greenrun.cli.options import connect, daemon_options, print_json
-from greenrun.cli.tables import print_table, terminal_width
+from greenrun.cli.tables import terminal_width
+from greenrun.cli.times import local_zone
 from greenrun.clock import utc_now
-from greenrun.core.formatting import clock_text, duration_text, intensity_text, mass_text, span_text, whole_text
+from greenrun.core.formatting import clock_text, duration_text, intensity_text, span_text
 
-_MAX_BARS = 40
 _MAX_CHART = 60
 _PLOT_WIDTH = 100
 _ROUGH = {"stale": "stale", "climatology": "estimated", "static": "estimated"}
-
-
-@click.command("plan", cls=Command)
-@daemon_options
-@click.pass_context
-def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
-    """Show what starts when, and why; what waits without a place; and both against the forecast.
-
-    \b
-    greenrun plan
-    """
-    client = connect(ctx, socket, config)
-    answer = client.plan()
-    if as_json:
-        print_json(answer)
-        return
-    if not answer["placements"] and not answer["waiting"]:
-        print("nothing waits to be started")
-        return
-    now = utc_now()
-    if answer["placements"]:
-        forecast = client.forecast()
-        _print_drawing(answer, forecast, now)
-        print_table(
-            ("job", "when", "gpus", "g/kWh", "CO2e", "why"),
-            [_placement(row, now) for row in answer["placements"]],
-            right=("job", "gpus", "g/kWh", "CO2e"),
-        )
-        for line in planned.notes(answer, forecast, now):
-            print(line)
-    for row in answer["waiting"]:
-        print(f"job {row['job']} waits without a place in the plan: {text.reason_text(row)}")
-
-
-def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
-    return [
-        str(row["job"]),
-        span_text(text.instant(row["start"]), text.instant(row["end"]), now) + (" late" if row.get("late") else ""),
-        str(row["gpus"]),
-        whole_text(row["g_per_kwh"]),
-        mass_text(row.get("expected_g")),
-        text.reason_text(row),
-    ]
-
-
-def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: datetime) -> None:
-    rows = answer["placements"][:_MAX_BARS]
-    bars = [
-        terminal.GanttBar(f"{row['job']:>6}", text.instant(row["start"]), text.instant(row["end"]), planned.pieces(row))
-        for row in rows
-    ]
-    start, end = min(now, min(bar.start for bar in bars)), max(bar.end for bar in bars)
-    width = max(20, min(terminal_width() - 10, 100))
-    strip = terminal.strip(_steps(forecast), start, end, width)
-    short = end - start < timedelta(minutes=5)
-    first, last = (clock_text(at, now, seconds=short) for at in (start, end))
-    print(" " * 8 + first + last.rjust(width - len(first)))
-    if strip.strip():
-        print(f" g/kWh  {strip}")
-    for line in terminal.gantt_lines(bars, start, end, width):
-        print(line)
-    print()
 
 
 @click.command("forecast", cls=Command)
@@ -124,7 +62,7 @@ def forecast(
     elif path is not None:
         print(f"written: {path}")
     elif quality:
-        judged.print_quality(answer, utc_now())
+        print_quality(answer, utc_now())
     else:
         lines = _plot_lines if plot else _forecast_lines
         for line in [*_heading(answer, utc_now()), *lines(answer, terminal_width())]:
@@ -145,7 +83,7 @@ def _hours(said: str | None) -> float | None:
 
 def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
     """What the forecast is, or why there is none."""
-    if not _steps(answer):
+    if not steps_of(answer):
         return [_absence(answer)]
     issued, age_s = answer.get("issued_at"), answer.get("age_s")
     said = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
@@ -168,11 +106,11 @@ def _absence(answer: Mapping[str, Any]) -> str:
 
 
 def _forecast_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
-    return terminal.forecast_lines(terminal.merged(_steps(answer)), max(10, min(width - 36, _MAX_CHART)))
+    return terminal.forecast_lines(terminal.merged(steps_of(answer)), max(10, min(width - 36, _MAX_CHART)))
 
 
 def _plot_lines(answer: Mapping[str, Any], width: int) -> Sequence[str]:
-    steps = _steps(answer)
+    steps = steps_of(answer)
     window = terminal.cleanest(steps)
     marked = [f"▲ {_window_text(window)}"] if window else []
     return [*terminal.plot_lines(steps, _estimated(answer), min(width, _PLOT_WIDTH), local_zone()), *marked]
@@ -203,7 +141,7 @@ def _write_page(path: Path, answer: Mapping[str, Any], now: datetime) -> None:
     from greenrun.charts.forecast import page
     from greenrun.cli.output import write_whole
 
-    steps = _steps(answer)
+    steps = steps_of(answer)
     window = terminal.cleanest(steps)
     drawn = page(
         steps, _estimated(answer), title=f"greenrun forecast: {answer['zone'] or 'no zone'}",
@@ -212,7 +150,8 @@ def _write_page(path: Path, answer: Mapping[str, Any], now: datetime) -> None:
     write_whole(path, drawn)
 
 
-def _steps(answer: Mapping[str, Any]) -> list[terminal.Step]:
+def steps_of(answer: Mapping[str, Any]) -> list[terminal.Step]:
+    """Return the steps of the API's forecast whose intensity is known."""
     return [
         terminal.Step(text.instant(slot["start"]), text.instant(slot["end"]), slot["g_per_kwh"])
         for slot in answer.get("slots") or ()

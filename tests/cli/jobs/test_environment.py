@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.cli.surroundings import git_commit, kept, why_not_runnable
+from greenrun.cli.jobs.environment import git_commit, kept, why_not_runnable
 from greenrun.paths import JOB_ENVIRONMENT, find_job_environment
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.cli.sweep import parse_after, parse_array, parse_axis
+from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis
 from greenrun.core.formatting import ranges_text
 from tests.cli.conftest import Run
 from tests.cli.examples import job, planned

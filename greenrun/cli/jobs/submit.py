@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from greenrun.cli.clock import local_zone
 from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.statement import OPTIONS, Here, Value, state_job
 from greenrun.cli.text import array_text, reason_text, submitted_text, summed
+from greenrun.cli.times import local_zone
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text
 from greenrun.paths import find_job_environment
@@ -98,7 +98,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Value]:
 def _from_words(words: Sequence[str], given: Mapping[str, Value], here: Here) -> dict[str, Any]:
     if not words or not (here.folder / words[0]).is_file():
         return state_job(given, words, here)
-    from greenrun.cli.script import find_script, read_script
+    from greenrun.cli.jobs.script import find_script, read_script
 
     path = find_script(words, here.folder, here.environ.get("PATH", ""))
     if path is None:
@@ -110,7 +110,7 @@ def _from_words(words: Sequence[str], given: Mapping[str, Value], here: Here) ->
 
 
 def _from_file(path: Path, words: Sequence[str], given: Mapping[str, Value], here: Here) -> list[dict[str, Any]]:
-    from greenrun.cli.jobfile import read_jobs
+    from greenrun.cli.jobs.job_file import read_jobs
 
     if words:
         raise LocalError(f"give a command or --file, not both ('{words[0]}' was given too)", USAGE)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.cli.statement import OPTIONS, Here, Value, state_job
+from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
 from greenrun.core.errors import InvalidJob, Problem
 
 

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from greenrun.cli import surroundings
-from greenrun.cli.sweep import grid_of, parse_after, parse_array, parse_axis
+from greenrun.cli.jobs import environment
+from greenrun.cli.jobs.sweep import grid_of, parse_after, parse_array, parse_axis
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.formatting import exact_duration_text, iso_text
@@ -76,13 +76,13 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) ->
             job[OPTIONS[name].field] = _read(OPTIONS[name], value, here)
         except ValueError as exc:
             problems.append(Problem(field=value.where, message=str(exc)))
-    job["env"] = {**surroundings.kept(here.environ, here.variables), **job.get("env", {})}
+    job["env"] = {**environment.kept(here.environ, here.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
     problems += _meaningless(given)
     problems += _missing(command, workdir, job["env"].get("PATH", ""))
     if problems:
         raise refused(problems)
-    return job | {"git_commit": surroundings.git_commit(workdir)}
+    return job | {"git_commit": environment.git_commit(workdir)}
 
 
 def refused(problems: Sequence[Problem]) -> InvalidJob:
@@ -107,7 +107,7 @@ def _meaningless(given: Mapping[str, Value]) -> list[Problem]:
 def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem]:
     if not command:
         return [Problem(field="", message=_NO_COMMAND)]
-    why = surroundings.why_not_runnable(command[0], workdir, search)
+    why = environment.why_not_runnable(command[0], workdir, search)
     return [Problem(field="COMMAND", message=why)] if why else []
 
 

@@ -1,0 +1,1 @@
+"""Commands about the grid and the plan made for it."""
