@@ -266,23 +266,13 @@ SAME_CLASS = {
     "Store": "the port, and what the daemon plugs into it",
 }
 LAYERS_OF_ONE_SUBJECT = {
-    *(
-        "accounting",
-        "anomalies",
-        "baselines",
-        "devices",
-        "electricity",
-        "estimate",
-        "forecast_quality",
-        "grid",
-        "history",
-    ),
-    *("identity", "jobs", "model", "outlook", "problems", "reports", "runs", "schedule", "settings"),
-    *("status", "submit", "trace", "zones"),
+    *("accounting", "anomalies", "baseline", "baselines", "devices", "electricity", "estimate"),
+    *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
+    *("outlook", "problems", "reports", "runs", "schedule", "settings", "status"),
+    *("submit", "trace", "zones"),
 }
 SAME_MODULE = {
     "app": "the API's and the command line's: what each is started by",
-    "clock": "reads the wall clock; what the command line shows of it",
     "columns": "of a CSV file, of a table",
     "command": "of the command line; that a meter runs",
     "page": "of a report, of a comparison: what each is as HTML",
