@@ -30,7 +30,7 @@ class User:
         """Whether the daemon itself is this user's: root's, or its own user's."""
         return self.uid in (0, os.getuid())
 
-    def may_touch(self, job: Job) -> bool:
+    def may_control(self, job: Job) -> bool:
         """Whether this user may change the job or read its log: its submitter, root and the daemon's own user may."""
         return self.uid == job.uid or self.is_operator
 
@@ -73,8 +73,8 @@ def require_operator(caller: User, what: str) -> None:
         raise NotPermitted(f"Only root and {_user_name(os.getuid())}, as whom the daemon runs, may {what}.")
 
 
-def require_touch(caller: User, job: Job) -> Job:
+def require_control(caller: User, job: Job) -> Job:
     """Return the job; raise NotPermitted when the caller may not change it."""
-    if not caller.may_touch(job):
+    if not caller.may_control(job):
         raise NotPermitted(f"Job {job.id} belongs to {job.user}: {caller.name} may look at it but not touch it.")
     return job

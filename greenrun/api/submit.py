@@ -15,7 +15,7 @@ from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, State
 
-MOST_WAITS = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
+MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
 
 def submit(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
@@ -27,22 +27,23 @@ def submit(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list
         _check(daemon, caller, groups, now)
         rows = daemon.scheduler.submit(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob:
-        known = _known(daemon, caller, specs)
+        known = _jobs_of_keys(daemon, caller, specs)
         if known is None:
             raise
         return jobs_out(known, daemon.store, daemon.scheduler.plan()), False
-    return [_stored_view(daemon, row) for row in rows], any(row.is_new for row in rows)
+    return [_submitted_out(daemon, row) for row in rows], any(row.is_new for row in rows)
 
 
-def try_out(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     groups = _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
     _check(daemon, caller, groups, now)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
-    views = [_new_view(_unstored(spec, caller, now), preview) for spec, preview in zip(specs, previews, strict=True)]
-    return [view.model_copy(update={"id": None}) for view in views], False
+    jobs = [_as_if_stored(spec, caller, now) for spec in specs]
+    told = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
+    return [row.model_copy(update={"id": None}) for row in told], False
 
 
 def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
@@ -88,10 +89,10 @@ def _with_power(spec: JobSpec, past: Sequence[FinishedJob]) -> JobSpec:
 def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
     """Raise InvalidJob with the problems of all of them that show without planning; an array's jobs share theirs."""
     specs = list(chain.from_iterable(groups))
-    _require_few(len(specs))
-    _require_few_waits(sum(len(spec.after) for spec in specs))
-    found = [[*problems_of(group[0], now), *_hopeless(daemon, group[0])] for group in groups]
-    problems = [row for index, rows in enumerate(found) for row in _prefixed(rows, index, groups)]
+    _require_few_jobs(len(specs))
+    _require_few_dependencies(sum(len(spec.after) for spec in specs))
+    found = [[*problems_of(group[0], now), *_vain_dependencies(daemon, group[0])] for group in groups]
+    problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
@@ -99,7 +100,7 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     _require_room(daemon, len(specs))
 
 
-def _hopeless(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
+def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
     """Tell what it would wait for in vain."""
     states = daemon.store.job_states({row.job_id for row in spec.after})
     for row in spec.after:
@@ -112,12 +113,12 @@ def _hopeless(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
             yield Problem(field="after", message=f"{told}: leave it out, or wait for {row.job_id}:any")
 
 
-def _prefixed(problems: Sequence[Problem], index: int, groups: Sequence[Sequence[JobSpec]]) -> list[Problem]:
+def _with_index(problems: Sequence[Problem], index: int, groups: Sequence[Sequence[JobSpec]]) -> list[Problem]:
     prefix = f"[{index}]." if len(groups) > 1 else ""
     return [Problem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
 
 
-def _require_few(jobs: int) -> None:
+def _require_few_jobs(jobs: int) -> None:
     if jobs > MOST_TOGETHER:
         raise InvalidJob(
             f"{jobs} jobs are more than the {MOST_TOGETHER} that one submission may be, so nothing was accepted: "
@@ -125,11 +126,11 @@ def _require_few(jobs: int) -> None:
         )
 
 
-def _require_few_waits(waits: int) -> None:
-    if waits > MOST_WAITS:
+def _require_few_dependencies(waits: int) -> None:
+    if waits > MAX_DEPENDENCIES:
         raise InvalidJob(
-            f"the jobs would wait for {waits} others in all, more than the {MOST_WAITS} that one submission may, so "
-            "nothing was accepted: let them wait for one job that waits for the others."
+            f"the jobs would wait for {waits} others in all, more than the {MAX_DEPENDENCIES} that one submission may, "
+            "so nothing was accepted: let them wait for one job that waits for the others."
         )
 
 
@@ -143,7 +144,7 @@ def _require_room(daemon: Service, more: int) -> None:
         )
 
 
-def _known(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[Job] | None:
+def _jobs_of_keys(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[Job] | None:
     """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
     if not all(spec.unique_key for spec in specs):
         return None
@@ -152,15 +153,15 @@ def _known(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[Job]
     return found if len(found) == len(specs) else None
 
 
-def _unstored(spec: JobSpec, caller: User, now: datetime) -> Job:
+def _as_if_stored(spec: JobSpec, caller: User, now: datetime) -> Job:
     return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
 
 
-def _stored_view(daemon: Service, row: Submitted) -> JobOut:
+def _submitted_out(daemon: Service, row: Submitted) -> JobOut:
     if row.is_new:
-        return _new_view(row.job, row.preview)
+        return _new_job_out(row.job, row.preview)
     return jobs_out([row.job], daemon.store, daemon.scheduler.plan())[0]
 
 
-def _new_view(job: Job, preview: Preview) -> JobOut:
+def _new_job_out(job: Job, preview: Preview) -> JobOut:
     return job_out(job, preview.placement, preview.reason)

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from greenrun.api.explanation import sentences
-from greenrun.api.identity import Caller, User, require_touch
+from greenrun.api.identity import Caller, User, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
 from greenrun.api.service import Daemon, Service
-from greenrun.api.submit import submit, try_out
+from greenrun.api.submit import submit, preview_jobs
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
 
@@ -39,10 +39,10 @@ def post_jobs(
     201 says that something new is stored durably, 200 that nothing was: all were known, or `dry_run` was asked.
     """
     stated = jobs if isinstance(jobs, list) else [jobs]
-    views, new = try_out(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
+    told, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
     if not new:
         response.status_code = 200
-    return views if isinstance(jobs, list) or jobs.array or jobs.grid else views[0]
+    return told if isinstance(jobs, list) or jobs.array or jobs.grid else told[0]
 
 
 @router.get("")
@@ -103,7 +103,7 @@ def get_log(
     run: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
     """Return the end of the log of the job's run number `run`, or of its latest run."""
-    job = require_touch(caller, daemon.store.job(job_id))
+    job = require_control(caller, daemon.store.job(job_id))
     runs = daemon.store.runs([job.id]).get(job.id, ())
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
@@ -136,7 +136,7 @@ def start_job_now(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
 
 
 def _change(daemon: Service, caller: User, job_id: int, change: Callable[..., Job]) -> JobOut:
-    require_touch(caller, daemon.store.job(job_id))
+    require_control(caller, daemon.store.job(job_id))
     now: datetime = daemon.now()
     job = change(job_id, actor=caller.name, now=now)
     daemon.scheduler.wake()
