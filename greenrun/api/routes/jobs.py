@@ -15,7 +15,7 @@ from greenrun.api.identity import Caller, User, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
 from greenrun.api.service import Daemon, Service
-from greenrun.api.submit import submit, preview_jobs
+from greenrun.api.submit import preview_jobs, submit
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
 
