@@ -1,4 +1,4 @@
-"""The composition root: build every part from the settings, keep the beat, serve the API, end in good order."""
+"""The composition root: build every part from the settings, run them, and end in good order."""
 
 import fcntl
 import os
@@ -33,9 +33,8 @@ from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
     api_settings,
     engine_settings,
-    open_grid,
-    open_marginal,
     open_monthly,
+    open_providers,
     report_settings,
 )
 from greenrun.engine.engine import Engine
@@ -84,15 +83,33 @@ class Daemon:
         self._started_at = utc_now()
         self._last_tick_at: datetime | None = None
         self._turn = threading.RLock()  # the engine does one thing at a time
-        state = config.paths.state
         self._server: ServerHandle | None = None
-        parts.callback(_lock_state(state))
-        self._unix = bind_unix(config.api.socket)
-        parts.callback(self._close_unix)
-        self._tcp = bind_tcp(str(config.api.metrics)) if config.api.metrics else None
-        parts.callback(self._tcp.close if self._tcp else lambda: None)
-        self._store = parts.enter_context(Store(state / "greenrun.db"))
         self._ticker = Ticker(self._tick)
+        self._claim(parts)
+        self._open(parts)
+        self._engine = Engine(
+            store=self._store, executor=self._executor, meter=self._meter, forecasts=self._providers.forecasts,
+            histories=self._providers.histories, marginal=self._providers.marginal,
+            settings=engine_settings(config, self._meter, self._providers.forecasts),
+        )  # fmt: skip
+        self._build_what_the_api_shows()
+        parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
+        self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
+        parts.callback(self._first_look.shutdown)
+        parts.callback(self._hang_up)
+
+    def _claim(self, parts: ExitStack) -> None:
+        """Take the state folder and the sockets for this process alone."""
+        parts.callback(_lock_state(self._config.paths.state))
+        self._unix = bind_unix(self._config.api.socket)
+        parts.callback(self._close_unix)
+        self._tcp = bind_tcp(str(self._config.api.metrics)) if self._config.api.metrics else None
+        parts.callback(self._tcp.close if self._tcp else lambda: None)
+
+    def _open(self, parts: ExitStack) -> None:
+        """Open the store, the executor, the meter and the providers."""
+        config, state = self._config, self._config.paths.state
+        self._store = parts.enter_context(Store(state / "greenrun.db"))
         self._executor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
             log_cap_bytes=config.jobs.log_cap, devices=self.devices,
@@ -100,44 +117,28 @@ class Daemon:
         parts.callback(self._executor.close)
         self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
-        self._forecasts, self._histories = open_grid(config, self._store)
-        self._marginal = open_marginal(config, self._store)
-        self._engine = Engine(
-            store=self._store, executor=self._executor, meter=self._meter, forecasts=self._forecasts,
-            histories=self._histories, marginal=self._marginal,
-            settings=engine_settings(config, self._meter, self._forecasts),
-        )  # fmt: skip
-        asked = (self._engine.requests.requests, self._engine.requests.failures)
-        named = (config.grid.zone, config.provider, self._forecasts, self._histories)
-        self.sources = Sources(self._store, *named, *asked, self._marginal)
+        self._providers = open_providers(config, self._store)
         self._prices = open_day_ahead(config.electricity, self._store)
-        keeps = Retention(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
-        self.backfill = Backfill(self._store, *named, keeps, self._reread, *asked, config.grid.also, self._marginal)
-        self.reports = Reports(self._store, self.devices, report_settings(config, self._every_source(), self._prices))
+
+    def _build_what_the_api_shows(self) -> None:
+        config, counts = self._config, self._engine.requests
+        known = (config.grid.zone, config.provider, self._providers)
+        self.sources = Sources(self._store, *known, counts)
+        retention = Retention(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
+        self.backfill = Backfill(self._store, *known, retention, self._reread, counts, also=config.grid.also)
+        self.reports = Reports(self._store, self.devices, report_settings(config, self._providers.all, self._prices))
         self._monthly = open_monthly(config, self.reports)
         self.quality = ForecastQuality(
             self._store, [each.name for each in self._engine.zones if each.name], self._engine.zone.marginal.names
         )
-        parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
-        self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
-        parts.callback(self._first_look.shutdown)
-        parts.callback(self._hang_up)
 
     def start(self) -> None:
-        """Look at the grid once, begin to tick, then answer."""
+        """Poll the grid once, begin to tick, then answer."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
         self._engine.remember(utc_now())
-        self._look_around()
-        for source in self._every_source():
-            self._refresh_from_now_on(source)
-        if self._prices is not None:
-            every, ask = self._prices.refresh_every, self._prices.refresh
-            self._ticker.every(every, ask, name="refresh prices", first=utc_now(), spread=SPREAD * every)
-        soon = utc_now() + timedelta(minutes=1)
-        self._ticker.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
-        if self._monthly is not None:  # beside the ticks: it only reads what is booked
-            self._ticker.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
+        self._poll_once()
+        self._schedule()
         self._ticker.start()
         self._server = self._serve()
         log.info(
@@ -227,16 +228,28 @@ class Daemon:
         with self._turn:
             self._engine.take(news, now)
 
-    def _look_around(self) -> None:
-        """Ask every source once, side by side, and go on without those that are slow to answer."""
-        asked = [self._first_look.submit(self._refresh, source, utc_now()) for source in self._every_source()]
-        answered, _ = wait(asked, FIRST_LOOK.total_seconds())
+    def _poll_once(self) -> None:
+        """Poll every provider once, side by side, and go on without those that are slow to answer."""
+        polled = [self._first_look.submit(self._refresh, source, utc_now()) for source in self._providers.all]
+        answered, _ = wait(polled, FIRST_LOOK.total_seconds())
         self._first_look.shutdown(wait=False)
         for each in answered:
             each.result()
 
-    def _refresh_from_now_on(self, source: Provider) -> None:
-        """Ask a source whenever it may have news: one on the web at odd instants, a file when its slots begin."""
+    def _schedule(self) -> None:
+        """Give each periodic job its beat: refreshes of providers and prices, housekeeping, monthly reports."""
+        for source in self._providers.all:
+            self._schedule_refresh(source)
+        if self._prices is not None:
+            every, refresh = self._prices.refresh_every, self._prices.refresh
+            self._ticker.every(every, refresh, name="refresh prices", first=utc_now(), spread=SPREAD * every)
+        soon = utc_now() + timedelta(minutes=1)
+        self._ticker.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
+        if self._monthly is not None:  # beside the ticks: it only reads what is booked
+            self._ticker.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
+
+    def _schedule_refresh(self, source: Provider) -> None:
+        """Poll a provider whenever it may have news: one on the web at odd instants, a file when its slots begin."""
         every, shown = source.refresh_every, self._engine.forecast
         begins = shown.series.start if shown is not None and source.web is None else None
         self._ticker.every(
@@ -244,13 +257,9 @@ class Daemon:
             spread=SPREAD * every if source.web is not None else timedelta(0),
         )  # fmt: skip
 
-    def _every_source(self) -> Sequence[Provider]:
-        sources = (*self._forecasts, *self._histories, *self._marginal)
-        return list({source.name: source for source in sources}.values())
-
     def _webs(self) -> Sequence[Web]:
-        asked = [source.web for source in self._every_source() if source.web is not None]
-        return [*asked, self._prices.web] if self._prices else asked
+        polled = [source.web for source in self._providers.all if source.web is not None]
+        return [*polled, self._prices.web] if self._prices else polled
 
     def _hang_up(self) -> None:
         """Wait for no source any longer."""

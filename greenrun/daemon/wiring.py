@@ -16,6 +16,7 @@ from greenrun.core.planning.model import Options
 from greenrun.daemon.accounting_bases import open_bases
 from greenrun.engine.engine import EngineSettings
 from greenrun.grid.electricity import DayAheadPrices
+from greenrun.grid.sources import OpenProviders
 from greenrun.meters import OpenMeter
 from greenrun.providers import Provider, open_provider
 from greenrun.reports.build import Reports, ReportSettings
@@ -25,20 +26,16 @@ from greenrun.reports.uncertainty import Widths
 from greenrun.store import Store
 
 
-def open_grid(config: Config, store: Store) -> tuple[list[Provider], list[Provider]]:
-    """Open the sources of forecasts and of measured values: the same object where they are the same.
-
-    Raise ConfigError for one that cannot be used as it is set.
-    """
+def open_providers(config: Config, store: Store) -> OpenProviders:
+    """Open the providers that [grid] names, one object for each name; raise ConfigError for one that is no use."""
     grid = config.grid
-    opened = {name: _open_provider(config, name, store) for name in {*grid.provider, *grid.history_names}}
-    return [opened[name] for name in grid.provider], [opened[name] for name in grid.history_names]
-
-
-def open_marginal(config: Config, store: Store) -> list[Provider]:
-    """Open the source of marginal values beside the average, if there is one; raise ConfigError."""
-    name = config.grid.marginal
-    return [] if name is None else [_open_provider(config, name, store)]
+    names = {*grid.provider, *grid.history_names, *([grid.marginal] if grid.marginal else [])}
+    opened = {name: _open_provider(config, name, store) for name in names}
+    return OpenProviders(
+        forecasts=tuple(opened[name] for name in grid.provider),
+        histories=tuple(opened[name] for name in grid.history_names),
+        marginal=(opened[grid.marginal],) if grid.marginal else (),
+    )
 
 
 def _open_provider(config: Config, name: str, store: Store) -> Provider:

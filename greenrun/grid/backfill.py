@@ -1,6 +1,5 @@
 """Add to what is known of the past: values from a file, and values that a source is asked for once more."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +8,8 @@ from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Se
 from greenrun.core.errors import InvalidInput, Problem, ProviderError, ProviderRefused, ProviderUnavailable
 from greenrun.core.formatting import exact_duration_text
 from greenrun.core.reference.zones import is_zone, nearest_zone
+from greenrun.engine.polling import RequestCounts
+from greenrun.grid.sources import OpenProviders
 from greenrun.providers import Provider, at_source
 from greenrun.providers.settings import FileSettings, ProviderSettings
 from greenrun.store import Store
@@ -91,26 +92,23 @@ class FetchResult:
 class Backfill:
     """Puts values of the past into the store. `on_news(now)` is called when there are any, to have them used at once.
 
-    `requests` and `failures` are the counters of what the daemon asks its sources; `also` are the zones that it watches
-    besides its own.
+    `counts` is what the daemon asked its providers; `also` are the zones that it watches besides its own.
     """
 
     def __init__(
-        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: Sequence[Provider],
-        histories: Sequence[Provider], keeps: Retention, on_news: Callable[[datetime], None], requests: Counter[str],
-        failures: Counter[tuple[str, str]], also: Collection[str] = (), marginal: Sequence[Provider] = (),
+        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
+        retention: Retention, on_news: Callable[[datetime], None], counts: RequestCounts, *, also: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._store = store
         self._watched = {zone, *also}
         self._zone = zone
         self._settings = settings
-        self._providers = {provider.name: provider for provider in (*providers, *histories, *marginal)}
-        self._marginal = tuple(provider.name for provider in marginal)
-        self._histories = tuple(histories)
-        self._keeps = keeps
+        self._providers = {provider.name: provider for provider in providers.all}
+        self._marginal = tuple(provider.name for provider in providers.marginal)
+        self._histories = tuple(providers.histories)
+        self._retention = retention
         self._on_news = on_news
-        self._requests = requests
-        self._failures = failures
+        self._counts = counts
 
     def import_parts(self, stated: StatedSeries, parts: Sequence[ImportedBlock], now: datetime) -> ImportResult:
         """Keep these values, all or none; a second time changes nothing. Raise InvalidInput with all problems."""
@@ -142,11 +140,11 @@ class Backfill:
         start = max(start, end - MOST_AT_ONCE)
         failed: list[FetchFailure] = []
         for source in self._asked(provider):
-            self._requests[source.name] += 1
+            self._counts.requests[source.name] += 1
             try:
                 told = at_source(source).history(asked_zone, start, end, now)
             except ProviderError as exc:
-                self._failures[source.name, type(exc).__name__] += 1
+                self._counts.failures[source.name, type(exc).__name__] += 1
                 failed.append(_failure(source.name, exc))
                 continue
             new = self._store.save_intensities(told, fetched_at=now)
@@ -208,10 +206,10 @@ class Backfill:
             yield from (Problem(field=f"parts[{index}]", message=why) for why in self._part_problems(part, now))
 
     def _part_problems(self, part: ImportedBlock, now: datetime) -> Iterator[str]:
-        kept, setting = self._keeps.measured, "history_retention"
+        kept, setting = self._retention.measured, "history_retention"
         first, last = min(part.rows)[0], max(part.rows)[0]
         if part.issued_at is not None:
-            kept, setting = self._keeps.forecasts, "forecast_retention"
+            kept, setting = self._retention.forecasts, "forecast_retention"
             if part.issued_at > now - PRESENT:
                 present = exact_duration_text(PRESENT)
                 yield f"issued at {part.issued_at.isoformat()}, in the last {present}: leave it out"
@@ -223,11 +221,11 @@ class Backfill:
     def _fetch_problems(self, start: datetime, end: datetime, now: datetime) -> Iterator[Problem]:
         if start >= end:
             yield Problem(field="from", message=f"{start.isoformat()} is not before {end.isoformat()}, or not over yet")
-        if start < now - self._keeps.measured:
-            yield Problem(field="from", message=_too_old(start, self._keeps.measured, "history_retention"))
+        if start < now - self._retention.measured:
+            yield Problem(field="from", message=_too_old(start, self._retention.measured, "history_retention"))
 
     def _is_measured_in_use(self, series_id: SeriesId, now: datetime) -> bool:
-        since = now - self._keeps.measured
+        since = now - self._retention.measured
         used = self._store.measured(series_id.zone, since, now, without=self._marginal)
         return series_id.zone in self._watched and used is not None and used.id == series_id
 

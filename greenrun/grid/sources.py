@@ -1,6 +1,5 @@
 """The configured sources of carbon intensity: what each is and last gave, and what it answers when asked at once."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.errors import ProviderError, ProviderRefused
+from greenrun.engine.polling import RequestCounts
 from greenrun.providers import Provider, at_source, find_kind
 from greenrun.providers.settings import KEY_FILE, ProviderSettings, read_key
 from greenrun.store import Reach, Store
@@ -107,23 +107,36 @@ class Checked:
         return self.forecast is not None or self.history is not None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenProviders:
+    """The providers that the settings name for each purpose, preferred ones first; one object for each name."""
+
+    forecasts: Sequence[Provider] = ()
+    histories: Sequence[Provider] = ()
+    marginal: Sequence[Provider] = ()
+
+    @property
+    def all(self) -> Sequence[Provider]:
+        """Every provider once."""
+        providers = (*self.forecasts, *self.histories, *self.marginal)
+        return list({provider.name: provider for provider in providers}.values())
+
+
 class Sources:
-    """Tells of a daemon's sources. `requests` and `failures` are the counters of what it asks by itself."""
+    """Tells of a daemon's sources; `counts` is what it asked them by itself."""
 
     def __init__(
-        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], forecasts: Sequence[Provider],
-        histories: Sequence[Provider], requests: Counter[str], failures: Counter[tuple[str, str]],
-        marginal: Sequence[Provider] = (),
+        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
+        counts: RequestCounts,
     ) -> None:  # fmt: skip
         self._store = store
         self._zone = zone
         self._settings = settings
-        self._marginal = tuple(provider.name for provider in marginal)
-        self._forecasts = tuple(provider.name for provider in forecasts)
-        self._histories = tuple(provider.name for provider in histories)
-        self._opened = {provider.name: provider for provider in (*forecasts, *histories, *marginal)}
-        self._requests = requests
-        self._failures = failures
+        self._marginal = tuple(provider.name for provider in providers.marginal)
+        self._forecasts = tuple(provider.name for provider in providers.forecasts)
+        self._histories = tuple(provider.name for provider in providers.histories)
+        self._opened = {provider.name: provider for provider in providers.all}
+        self._counts = counts
 
     def states(self) -> list[SourceState]:
         """Return every configured source, in the order of the settings; raise StoreError."""
@@ -142,10 +155,12 @@ class Sources:
         return states
 
     def _asked(self, provider: Provider) -> RequestSummary:
-        failures = {cause: count for (name, cause), count in dict(self._failures).items() if name == provider.name}
+        failures = {
+            cause: count for (name, cause), count in dict(self._counts.failures).items() if name == provider.name
+        }
         web = provider.web
         return RequestSummary(
-            requests=self._requests[provider.name], failures=failures,
+            requests=self._counts.requests[provider.name], failures=failures,
             dropped=dict(web.dropped) if web else {}, quota_left=web.quota_left if web else None,
         )  # fmt: skip
 

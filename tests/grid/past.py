@@ -7,8 +7,9 @@ from typing import Any
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderRefused
+from greenrun.engine.polling import RequestCounts
 from greenrun.grid.backfill import Backfill, Retention
-from greenrun.grid.sources import Sources
+from greenrun.grid.sources import OpenProviders, Sources
 from greenrun.providers import Provider
 from greenrun.providers.settings import ProviderSettings
 from greenrun.store import Store
@@ -72,7 +73,8 @@ class Backfilled:
     def __post_init__(self) -> None:
         self.requests: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
-        named = (self.zone, self.settings, (), self.histories)
-        keeps = Retention(forecasts=self.kept, measured=self.kept)
-        self.backfill = Backfill(self.store, *named, keeps, self.news.append, self.requests, self.failures)
-        self.sources = Sources(self.store, *named, self.requests, self.failures)
+        counts = RequestCounts(requests=self.requests, failures=self.failures)
+        named = (self.zone, self.settings, OpenProviders(histories=self.histories))
+        retention = Retention(forecasts=self.kept, measured=self.kept)
+        self.backfill = Backfill(self.store, *named, retention, self.news.append, counts)
+        self.sources = Sources(self.store, *named, counts)
