@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import GreenrunError, InvalidJob, Problem
-from greenrun.core.formatting import iso_text
+from greenrun.core.formatting import iso_text, number_text
 from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
 from greenrun.core.reference.gpu_models import GpuModel, find_model
 
@@ -184,7 +184,9 @@ def _within(reading: _Reading, hours: Figure | None, gpus: int) -> Figure | None
         return None
     seconds = hours.value / gpus * 3600
     if not 1 <= seconds <= LONGEST.total_seconds():
-        last = "less than a second" if seconds < 1 else f"{seconds / 31_557_600:.3g} years"
-        reading.problem("", f"{hours.value:.3g} GPU-hours on {gpus} GPU(s) last {last}; is a figure or its unit wrong?")
+        last = "less than a second" if seconds < 1 else f"{number_text(seconds / 31_557_600)} years"
+        reading.problem(
+            "", f"{number_text(hours.value)} GPU-hours on {gpus} GPU(s) last {last}; is a figure or its unit wrong?"
+        )
         return None
     return hours

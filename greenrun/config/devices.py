@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode
 
 from greenrun.config.values import Names, parse_names
+from greenrun.core.formatting import duration_text
 from greenrun.meters import settings as told
 from greenrun.meters.external.answer import UNITS_J
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
@@ -82,7 +83,7 @@ class ExternalMeterSettings(Section):
         wrap_s = None if self.wraps_at is None else self.wraps_at * UNITS_J[self.unit] / self.watts_max
         if wrap_s is not None and wrap_s < 2 * (self.every + self.timeout).total_seconds():
             raise ValueError(
-                f"at watts_max the counter wraps every {wrap_s:.3g} s, so it must be asked twice as often: "
+                f"at watts_max the counter wraps every {duration_text(wrap_s)}, so it must be asked twice as often: "
                 "shorten every and timeout, or lower watts_max"
             )
         return self

@@ -32,6 +32,11 @@ def number_text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def decimal_text(value: float | None, decimals: int) -> str:
+    """Return a number with so many decimals, for the cells of a column whose digits stand below each other."""
+    return UNKNOWN if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
 def whole_text(value: float | None) -> str:
     """Return a number without decimals, for the cells of a column whose head has the unit."""
     return UNKNOWN if value is None else f"{round(value)}"

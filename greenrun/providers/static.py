@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.errors import ProviderRefused
+from greenrun.core.formatting import intensity_text, number_text
 from greenrun.core.reference.countries import COUNTRIES
 from greenrun.providers.payload import HIGHEST_G_PER_KWH
 from greenrun.providers.provider import Anchor, ProviderKind
@@ -135,7 +136,9 @@ def _profile_problems(profile: tuple[float, ...]) -> list[str]:
         return [f"profile has {len(profile)} values; write {HOURS}, one for each hour from midnight UTC on"]
     mean = sum(profile) / HOURS
     return (
-        [] if abs(mean - 1) < 0.01 else [f"profile has the mean {mean:.3g}; divide its values by it, so that it is 1"]
+        []
+        if abs(mean - 1) < 0.01
+        else [f"profile has the mean {number_text(mean)}; divide its values by it, so that it is 1"]
     )
 
 
@@ -143,4 +146,6 @@ def _height_problems(mean: float, profile: tuple[float, ...]) -> list[str]:
     highest = mean * max(profile, default=1.0)
     if highest <= HIGHEST_G_PER_KWH:
         return []
-    return [f"profile makes {highest:.0f} g/kWh of an hour, more than any zone emits; make its highest value lower"]
+    return [
+        f"profile makes {intensity_text(highest)} of an hour, more than any zone emits; make its highest value lower"
+    ]

@@ -22,6 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from greenrun import __version__
 from greenrun.clock import utc_now
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
+from greenrun.core.formatting import duration_text
 from greenrun.providers.settings import WebSettings
 
 SIZE_CAP_BYTES = 5 * 1024**2
@@ -166,7 +167,7 @@ class Web:
         wait_s = self._turn_in_s(path)
         if wait_s > PATIENCE_S:
             raise ProviderUnavailable(
-                f"{self.name} is to be asked again in {wait_s:.0f} s at the earliest; what is known stays in use",
+                f"{self.name} is to be asked again in {duration_text(wait_s)} at the earliest; what is known stays in use",
                 retry_after_s=wait_s,
             )
         if wait_s > 0:

@@ -344,7 +344,7 @@ def test_external_meters_are_read_beside_the_others(file: Path) -> None:
         (PDU + 'component = "dram"\n', "devices.external.pdu", "which takes a reading every 5s"),
         ("".join(PDU.replace("pdu]", f"p{n}]") for n in range(9)), "devices.external", "8"),
         (PDU + 'every = "2m"\n', "devices.external.pdu", "every must be from 1s to 1m"),
-        (PDU + "wraps_at = 100000\n", "devices.external.pdu", "at watts_max the counter wraps every 5 s"),
+        (PDU + "wraps_at = 100000\n", "devices.external.pdu", "at watts_max the counter wraps every 5s"),
         (PDU.replace(".pdu]", '."a b"]'), "devices.external", "small letters, digits"),
         (BMC.replace("https://", "http://") + 'header_file = "/a"\n', "devices.external.bmc", "in the clear"),
         (BMC.replace("https://", "https://me:hush@"), "devices.external.bmc.url", "without a user"),

@@ -151,6 +151,11 @@ def test_a_value_is_compared_with_its_reference(value: float | None, reference: 
     assert compared_text(value, reference) == expected
 
 
+def test_a_column_s_digits_stand_below_each_other() -> None:
+    """So many decimals, without a sign before nothing."""
+    assert [formatting.decimal_text(value, 2) for value in (1.5, -0.001, None)] == ["1.50", "0.00", "unknown"]
+
+
 def test_counts_and_ranges() -> None:
     """One thing is singular, and neighbours are put together."""
     assert [count_text(1, "GPU"), count_text(2, "GPU"), count_text(0, "entry", "entries")] == [

@@ -13,7 +13,7 @@ from greenrun.charts.terminal import bar_column
 from greenrun.cli import text
 from greenrun.cli.demonstration.scenario import LENGTH_S, SPEED
 from greenrun.cli.demonstration.view import View, expected_span, intensity_of, is_finished, is_live, started_at
-from greenrun.core.formatting import intensity_text
+from greenrun.core.formatting import decimal_text, intensity_text
 from greenrun.core.units import J_PER_KWH
 
 Answer = Mapping[str, Any]
@@ -196,8 +196,8 @@ def _row(view: View, job: Answer, *, wide: bool) -> list[Text]:
         Text(job["name"], style=_color(job)),
         Text(job["state"], style=_STATES.get(job["state"], "")),
         Text(view.clock(span[0]) if span else "", style="" if started_at(job) else "dim"),
-        Text(unknown if energy_j is None else f"{energy_j / J_PER_KWH * 1000:.3f}"),
-        Text(unknown if grams is None else f"{grams:.3f}"),
+        Text(unknown if energy_j is None else decimal_text(energy_j / J_PER_KWH * 1000, 3)),
+        Text(unknown if grams is None else decimal_text(grams, 3)),
         Text(_why(view, job, wide=wide), style="dim"),
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from greenrun.cli.demonstration.baseline import Line, total
 from greenrun.cli.tables import print_table
-from greenrun.core.formatting import mass_text, percent_text
+from greenrun.core.formatting import UNKNOWN, decimal_text, mass_text, percent_text
 from greenrun.core.units import J_PER_KWH
 
 _COLUMNS = ("#", "job", "end", "waited", "energy", "CO2e", "at once", "saved", "share")
@@ -20,7 +20,7 @@ def print_report(lines: Sequence[Line]) -> None:
 
 
 def _row(line: Line) -> list[str]:
-    waited = "" if line.waited_s is None else f"{line.waited_s:.1f} s"
+    waited = "" if line.waited_s is None else f"{decimal_text(line.waited_s, 1)} s"
     return [str(line.job), line.name, f"{line.state} late" if line.is_late else line.state, waited, *_amounts(line)]
 
 
@@ -30,15 +30,14 @@ def _total_row(summed: Line, lines: Sequence[Line]) -> list[str]:
 
 def _amounts(line: Line) -> list[str]:
     return [
-        _figure(None if line.energy_j is None else line.energy_j / J_PER_KWH * 1000, 3, " Wh"),
-        *(_figure(amount, 3, " g") for amount in (line.emissions_g, line.at_once_g, line.saved_g)),
+        _with_unit(None if line.energy_j is None else line.energy_j / J_PER_KWH * 1000, "Wh"),
+        *(_with_unit(amount, "g") for amount in (line.emissions_g, line.at_once_g, line.saved_g)),
         percent_text(line.saved_ratio),
     ]
 
 
-def _figure(amount: float | None, decimals: int, unit: str) -> str:
-    """Return a number with so many decimals; + 0.0, so that next to nothing is not printed as minus nothing."""
-    return "unknown" if amount is None else f"{round(amount, decimals) + 0.0:.{decimals}f}{unit}"
+def _with_unit(amount: float | None, unit: str) -> str:
+    return UNKNOWN if amount is None else f"{decimal_text(amount, 3)} {unit}"
 
 
 def _verdict(summed: Line, lines: Sequence[Line]) -> str:

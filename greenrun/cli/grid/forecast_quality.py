@@ -6,7 +6,7 @@ from typing import Any
 
 from greenrun.cli import text
 from greenrun.cli.tables import print_table
-from greenrun.core.formatting import clock_text
+from greenrun.core.formatting import clock_text, decimal_text, percent_text
 
 _FIGURES = {
     "mean_absolute_error_g_per_kwh": "error",
@@ -58,10 +58,10 @@ def _row(lead: Mapping[str, Any]) -> list[str]:
         _ahead(lead),
         str(lead["issues"]),
         str(lead["hours"]),
-        "-" if error is None else f"{error:.1f}",
+        "-" if error is None else decimal_text(error, 1),
         "-" if bias is None else f"{bias:+.1f}",
-        "-" if order is None else f"{order:.2f}",
-        "-" if captured is None else f"{100 * captured:.0f} %",
+        "-" if order is None else decimal_text(order, 2),
+        "-" if captured is None else percent_text(captured),
     ]
 
 

@@ -8,6 +8,7 @@ from math import fsum
 
 from greenrun.core.energy.model import Component, Device, Mark, Quality, Reading, Slice, worst
 from greenrun.core.energy.slicing import cut
+from greenrun.core.formatting import duration_text
 
 GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), so that each is priced with its own intensity
 GAP_S = 2.5  # a longer pause between two readings was not watched, as the meters have it: they read once a second
@@ -145,11 +146,11 @@ def _reason(
         return "it was not read in this time"
     head_s, tail_s = ((end - start).total_seconds() for start, end in (head, tail))
     if head_s > 0:
-        return f"it was first read {head_s:.1f} s after the start"
+        return f"it was first read {duration_text(head_s)} after the start"
     if tail_s > 0:
-        return f"it was last read {tail_s:.1f} s before the end"
+        return f"it was last read {duration_text(tail_s)} before the end"
     lost = [piece for piece in known if piece.energy_j is None]
     if not lost:
         return "its counter did not move, so its steps are longer than what was used, or it stands still"
     lost_s = fsum((piece.end - piece.start).total_seconds() for piece in lost)
-    return f"its counter began anew or jumped, so what it used in {lost_s:.1f} s of this time cannot be told"
+    return f"its counter began anew or jumped, so what it used in {duration_text(lost_s)} of this time cannot be told"

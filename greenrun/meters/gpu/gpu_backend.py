@@ -16,6 +16,7 @@ from uuid import uuid4
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry, worst
 from greenrun.core.errors import MeterEnded, MeterError
+from greenrun.core.formatting import duration_text
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.gpu import nvidia
 from greenrun.meters.gpu.accumulator import GAP_S, Accumulator, Sample
@@ -188,7 +189,7 @@ class GpuBackend:
             self._read_at_s = self._clock()
         silent_s = self._clock() - self._read_at_s
         if silent_s > GIVE_UP_S:
-            raise MeterEnded(f"No GPU could be read for {silent_s:.0f} s, so the driver is opened anew.")
+            raise MeterEnded(f"No GPU could be read for {duration_text(silent_s)}, so the driver is opened anew.")
         if not has_readings:
             raise MeterError(f"None of the {len(self._boards)} GPUs can be read; is the driver being reloaded?")
         if any(self._driver.board_at(index) for index in self._lost):

@@ -76,8 +76,8 @@ def test_a_pause_that_began_before_the_window_counts_from_its_start() -> None:
 @pytest.mark.parametrize(
     ("seconds", "reason"),
     [
-        pytest.param([2, 3, 11], "it was first read 1.0 s after the start", id="not at the start"),
-        pytest.param([0, 1, 2], "it was last read 8.0 s before the end", id="not at the end"),
+        pytest.param([2, 3, 11], "it was first read 1s after the start", id="not at the start"),
+        pytest.param([0, 1, 2], "it was last read 8s before the end", id="not at the end"),
         pytest.param([0], "it was not read in this time", id="once"),
         pytest.param([], "it was not read in this time", id="never"),
     ],
@@ -93,7 +93,7 @@ def test_a_counter_that_began_anew_makes_all_of_it_unknown() -> None:
     watch.hear([reading(0), reading(1), reading(2, counter="boot/1"), reading(3, counter="boot/1")])
     told = watch.used(at(3))
     assert (told.energy_j, told.quality) == (None, Quality.UNKNOWN)
-    assert told.reason == "its counter began anew or jumped, so what it used in 1.0 s of this time cannot be told"
+    assert told.reason == "its counter began anew or jumped, so what it used in 1s of this time cannot be told"
 
 
 def test_a_window_that_ends_before_what_was_folded_is_unknown() -> None:

@@ -93,5 +93,5 @@ def test_when_nothing_can_be_read_the_driver_is_asked_for_a_while_and_then_opene
     bench.run(14.5)
     assert set(bench.refusals) == {"None of the 2 GPUs can be read; is the driver being reloaded?"}
     bench.skip(15.5)
-    with pytest.raises(MeterEnded, match="No GPU could be read for 11 s"):
+    with pytest.raises(MeterEnded, match="No GPU could be read for 11s"):
         bench.backend.sample()
