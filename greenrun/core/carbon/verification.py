@@ -1,7 +1,7 @@
 """How good forecasts were, by how far ahead they looked: their error in grams, and what following them was worth.
 
 Everything is told by whole hours, the first of which begins at the first full hour after the forecast was known. Looked
-at are the same issues as `learning.learn` looks at: the first of every six hours of the last eight weeks.
+at are the same issues as `calibration.calibrate` looks at: the first of every six hours of the last eight weeks.
 """
 
 from collections.abc import Mapping, Sequence
