@@ -167,7 +167,8 @@ class Web:
         wait_s = self._turn_in_s(path)
         if wait_s > PATIENCE_S:
             raise ProviderUnavailable(
-                f"{self.name} is to be asked again in {duration_text(wait_s)} at the earliest; what is known stays in use",
+                f"{self.name} is to be asked again in {duration_text(wait_s)} at the earliest; "
+                "what is known stays in use",
                 retry_after_s=wait_s,
             )
         if wait_s > 0:

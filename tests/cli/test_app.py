@@ -16,7 +16,10 @@ from tests.cli.conftest import Run
 from tests.cli.examples import job
 from tests.fake_api import FakeApi, problem
 
-HEAVY = "sqlmodel sqlalchemy fastapi starlette numpy httpx pydantic pydantic_core plotly jinja2 uvicorn rich alembic structlog"
+HEAVY = (
+    "sqlmodel sqlalchemy fastapi starlette numpy httpx pydantic pydantic_core plotly jinja2 uvicorn rich alembic "
+    "structlog"
+)
 PROBE = f"""
 import sys
 from greenrun.cli import main
