@@ -57,14 +57,14 @@ def keep_intensities(store: Store, end: datetime) -> None:
     """Keep half hours up to the end."""
     starts = [T0 + number * SLOT for number in range((end - T0) // SLOT + 1)]
     values = [93.0 + number % 48 for number in range(len(starts))]
-    store.save_intensities(Series.of(UK, slots_of(starts, values, SLOT, Kind.MEASURED)), fetched_at=end + WAITS)
+    store.grid.save_intensities(Series.of(UK, slots_of(starts, values, SLOT, Kind.MEASURED)), fetched_at=end + WAITS)
 
 
 def fill(store: Store, jobs: int, length: timedelta, end: datetime) -> None:
     """Let the jobs have run from a day after they were submitted, with their slices booked and settled."""
     specs = [JobSpec(command=("true",), workdir="/", project=f"p{n % PROJECTS}", duration=length) for n in range(jobs)]
     for at in range(0, jobs, 1000):
-        store.add_jobs(specs[at : at + 1000], user="ada", uid=1, now=T0)
+        store.queue.add_jobs(specs[at : at + 1000], user="ada", uid=1, now=T0)
     starts = [T0 + WAITS + number // GPUS * length for number in range(jobs)]
     with closing(connect(store.path)) as connection, connection:
         connection.execute("UPDATE jobs SET state = 'succeeded'")
@@ -74,9 +74,9 @@ def fill(store: Store, jobs: int, length: timedelta, end: datetime) -> None:
         slices = [
             Entry(slice=row, pue=1.2, booked=PRICE) for number, start in some for row in _slices(number, start, length)
         ]
-        store.append_slices(slices, [], now=end)
-    while rows := store.unsettled(end):
-        store.settle({key: PRICE for key, _, _ in rows}, now=end)
+        store.books.append_slices(slices, [], now=end)
+    while rows := store.books.unsettled(end):
+        store.books.settle({key: PRICE for key, _, _ in rows}, now=end)
 
 
 def place(store: Store, jobs: int) -> None:
@@ -89,7 +89,7 @@ def place(store: Store, jobs: int) -> None:
 def compare(store: Store, end: datetime) -> None:
     """Compare all that waits, as the daemon does, a batch a tick."""
     comparing, took_s = BaselineComparison(store), []
-    while store.uncompared(end, limit=1):
+    while store.baselines.uncompared(end, limit=1):
         began = process_time()
         comparing.compare(timedelta(0), end)
         took_s.append(process_time() - began)
@@ -103,7 +103,7 @@ def compare(store: Store, end: datetime) -> None:
 
 def report(store: Store, end: datetime) -> None:
     """Report all of it by project and by job."""
-    reports = Reports(store, lambda: (), ReportSettings(zone="GB", pue=1.2))
+    reports = Reports(store.archive, lambda: (), ReportSettings(zone="GB", pue=1.2))
     for by in ("project", "job", "month"):
         began = process_time()
         made = reports.report(T0, end, by, end)

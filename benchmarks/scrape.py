@@ -80,10 +80,10 @@ def start(store: Store, number: int, at: datetime, device: str | None) -> Run:
         project=f"project-{number % PROJECTS}",
         name=f"job {number}",
     )
-    job, _ = store.add_job(spec, user="ada", uid=1000, now=at - 30 * MINUTE)
-    run = store.claim(job.id, [device] if device else [], reason=WHY, now=at)
+    job, _ = store.queue.add_job(spec, user="ada", uid=1000, now=at - 30 * MINUTE)
+    run = store.runs.claim(job.id, [device] if device else [], reason=WHY, now=at)
     assert run is not None
-    store.confirm(run.id, started_at=at, log=None, now=at)
+    store.runs.confirm(run.id, started_at=at, log=None, now=at)
     return run
 
 
@@ -102,9 +102,9 @@ def finish(store: Store, finished: int) -> None:
     for number in range(finished):
         at, device = NOW - (finished - number) * timedelta(seconds=45), GPU_DEVICES[number % GPUS].id
         run = start(store, number, at, device)
-        store.append_slices([*entries(run, device, at, 5)], [], now=at)
+        store.books.append_slices([*entries(run, device, at, 5)], [], now=at)
         outcome, state = (Outcome.SUCCEEDED, State.SUCCEEDED) if number % 9 else (Outcome.FAILED, State.FAILED)
-        store.close_run(
+        store.runs.close_run(
             run.id, outcome=outcome, exit_code=0, started_at=None, ended_at=at + 5 * MINUTE, log=None, job_state=state,
             reason=DONE, now=at + 5 * MINUTE,
         )  # fmt: skip
@@ -117,7 +117,7 @@ def begin(store: Store, running: int, days: float) -> None:
         at = NOW - minutes * MINUTE
         device = GPU_DEVICES[number].id if number < GPUS else None
         run = start(store, number, at, device)
-        store.append_slices([*entries(run, device or "cpu-0", at, minutes)], [], now=NOW)
+        store.books.append_slices([*entries(run, device or "cpu-0", at, minutes)], [], now=NOW)
 
 
 def multiply(path: Path, times: int) -> None:
@@ -136,9 +136,9 @@ def count_besides(store: Store) -> None:
     """Count what settling, comparing and judging would: for each project, and for each zone and horizon."""
     for name, (_, labels) in TOTALS.items():
         if labels == ("project",):
-            store.add_counts({(name, (("project", f"project-{n}"),)): 1.0 for n in range(PROJECTS)})
+            store.books.add_counts({(name, (("project", f"project-{n}"),)): 1.0 for n in range(PROJECTS)})
     for zone, horizon in product(ZONES, ("1h", "24h")):
-        store.add_counts(added({FORECAST_ERROR: 12.0}, (("grid_zone", zone), ("horizon", horizon))))
+        store.books.add_counts(added({FORECAST_ERROR: 12.0}, (("grid_zone", zone), ("horizon", horizon))))
 
 
 def state_of() -> LiveState:

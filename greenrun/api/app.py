@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry
 
 from greenrun.api import problems
 from greenrun.api.middleware import AccessLog, BodyLimit
+from greenrun.api.ports import ApiStore
 from greenrun.api.routes import grid, history, jobs, reports, status
 from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.clock import utc_now
-from greenrun.engine.ports import Store
 
 
 def create_app(
-    store: Store,
+    store: ApiStore,
     scheduler: Scheduler,
     settings: ServiceSettings,
     metrics: CollectorRegistry,
@@ -33,7 +33,7 @@ def create_app(
 
 
 def create_metrics_app(
-    store: Store,
+    store: ApiStore,
     scheduler: Scheduler,
     settings: ServiceSettings,
     metrics: CollectorRegistry,

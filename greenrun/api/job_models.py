@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from greenrun.api.json_types import Instant, IntervalOut, Number, ResponseModel, Seconds, attributes, response_model
+from greenrun.api.ports import ApiStore
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.anomalies import Spell
@@ -27,7 +28,6 @@ from greenrun.core.jobs.job import (
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.core.units import J_PER_KWH
-from greenrun.engine.ports import Store
 
 
 class ReasonOut(ResponseModel):
@@ -207,11 +207,11 @@ class PlanOut(ResponseModel):
 _OF_CHECKPOINTS = ("progress", *(row.name for row in declared(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))
 
 
-def jobs_out(jobs: Sequence[Job], store: Store, plan: Plan) -> list[JobOut]:
+def jobs_out(jobs: Sequence[Job], store: ApiStore, plan: Plan) -> list[JobOut]:
     """Return jobs with their runs as the books have them now, and the plan for those that wait; raise StoreError."""
-    runs = store.runs([job.id for job in jobs])
-    totals = store.run_totals([run.id for rows in runs.values() for run in rows])
-    spells = store.anomalies([job_id for job_id, rows in runs.items() if rows])
+    runs = store.runs.of_jobs([job.id for job in jobs])
+    totals = store.books.run_totals([run.id for rows in runs.values() for run in rows])
+    spells = store.runs.anomalies([job_id for job_id, rows in runs.items() if rows])
     return [_stored_job_out(job, runs.get(job.id, ()), totals, spells, plan) for job in jobs]
 
 

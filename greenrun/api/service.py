@@ -8,12 +8,12 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from greenrun import __version__
+from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.job import Job, JobSpec
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.planning.model import Placement, Plan, Waiting
-from greenrun.engine.ports import Store
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
@@ -113,7 +113,7 @@ class ServiceSettings:
 class Service:
     """The rest of the daemon, as the routes see it."""
 
-    store: Store
+    store: ApiStore
     scheduler: Scheduler
     settings: ServiceSettings
     now: Callable[[], datetime]

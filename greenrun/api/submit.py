@@ -65,7 +65,7 @@ def _with_history_of(
         return spec
     key = (spec.name, spec.project)
     if key not in known:
-        known[key] = daemon.store.finished_jobs(caller.name, name=spec.name, project=spec.project)
+        known[key] = daemon.store.history.finished_jobs(caller.name, name=spec.name, project=spec.project)
     return _with_power(_with_duration(spec, known[key], daemon.settings.duration_quantile), known[key])
 
 
@@ -102,7 +102,7 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
 
 def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
     """Tell what it would wait for in vain."""
-    states = daemon.store.job_states({row.job_id for row in spec.after})
+    states = daemon.store.queue.job_states({row.job_id for row in spec.after})
     for row in spec.after:
         state = states.get(row.job_id)
         if state is None:
@@ -136,7 +136,7 @@ def _require_few_dependencies(waits: int) -> None:
 
 def _require_room(daemon: Service, more: int) -> None:
     limit = daemon.settings.max_queued
-    queued = len(daemon.store.jobs((State.QUEUED,), limit=limit))
+    queued = len(daemon.store.queue.jobs((State.QUEUED,), limit=limit))
     if queued + more > limit:
         raise InvalidJob(
             f"{queued} jobs are queued and no more than {limit} may be, so nothing was accepted: "
@@ -148,7 +148,7 @@ def _jobs_of_keys(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> li
     """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
     if not all(spec.unique_key for spec in specs):
         return None
-    jobs = {job.spec.unique_key: job for job in daemon.store.jobs(user=caller.name)}
+    jobs = {job.spec.unique_key: job for job in daemon.store.queue.jobs(user=caller.name)}
     found = [jobs[spec.unique_key] for spec in specs if spec.unique_key in jobs]
     return found if len(found) == len(specs) else None
 

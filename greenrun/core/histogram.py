@@ -31,6 +31,11 @@ Labels = tuple[tuple[str, str], ...]
 CounterKey = tuple[str, Labels]
 
 
+def counter_key(name: str, **labels: str) -> CounterKey:
+    """Return a counter's key, its labels sorted."""
+    return name, tuple(sorted(labels.items()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """The latest value that fell into a bucket, and the job that it is of."""

@@ -118,15 +118,17 @@ class Daemon:
         self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._providers = open_providers(config, self._store)
-        self._prices = open_day_ahead(config.electricity, self._store)
+        self._prices = open_day_ahead(config.electricity, self._store.prices)
 
     def _build_what_the_api_shows(self) -> None:
         config, counts = self._config, self._engine.requests
         known = (config.grid.zone, config.provider, self._providers)
-        self.sources = Sources(self._store, *known, counts)
+        self.sources = Sources(self._store.grid, *known, counts)
         retention = Retention(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
-        self.backfill = Backfill(self._store, *known, retention, self._reread, counts, also=config.grid.also)
-        self.reports = Reports(self._store, self.devices, report_settings(config, self._providers.all, self._prices))
+        self.backfill = Backfill(self._store.grid, *known, retention, self._reread, counts, also=config.grid.also)
+        self.reports = Reports(
+            self._store.archive, self.devices, report_settings(config, self._providers.all, self._prices)
+        )
         self._monthly = open_monthly(config, self.reports)
         self.quality = ForecastQuality(
             self._store, [each.name for each in self._engine.zones if each.name], self._engine.zone.marginal.names
@@ -154,7 +156,7 @@ class Daemon:
         if self._server is not None:
             self._server.stop()
         self._ticker.stop()
-        log.info("stopped", jobs_left_running=len(self._store.live_runs()))
+        log.info("stopped", jobs_left_running=len(self._store.runs.live_runs()))
 
     # what the API and the metrics ask (greenrun.api.service.Scheduler)
 
@@ -168,7 +170,7 @@ class Daemon:
         """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
         with self._turn:  # nobody else may be promised the same GPUs between the look and the promise
             previews = self.preview(specs, user=user, uid=uid, now=now)
-            stored = self._store.add_jobs(specs, user=user, uid=uid, now=now)
+            stored = self._store.queue.add_jobs(specs, user=user, uid=uid, now=now)
             self.wake()
         rows = zip(stored, previews, strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
@@ -198,7 +200,7 @@ class Daemon:
 
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the free GPUs that somebody outside this daemon holds, with who."""
-        leased = {device for run in self._store.live_runs() for device in run.devices}
+        leased = {device for run in self._store.runs.live_runs() for device in run.devices}
         return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
 
     def idle_powers_w(self) -> Mapping[str, float]:
@@ -272,11 +274,11 @@ class Daemon:
 
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid
-        self._store.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
+        self._store.grid.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
         self._engine.learn_arrivals(now)
         self.quality.refresh(now)
         self.reports.learn_idle(now)
-        live = {run.label for run in self._store.live_runs()}
+        live = {run.label for run in self._store.runs.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
 
     def _close_unix(self) -> None:

@@ -44,7 +44,7 @@ class MetricsState:
             plan_changes=lambda: engine.plan_changes, put_offs=lambda: engine.put_offs,
             anomalous=lambda: engine.watch.ongoing,
             quality=lambda: self.quality.latest, meter=self.meter.health,
-            examples=lambda: dict(self.store.examples), write_failures=lambda: self.store.write_failures,
+            examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning, asking=lambda: dict(counts.seconds),
             room=partial(room, self.state), pue=self.pue,

@@ -41,7 +41,7 @@ def open_providers(config: Config, store: Store) -> OpenProviders:
 def _open_provider(config: Config, name: str, store: Store) -> Provider:
     settle_after = config.grid.settle_after
     try:
-        return open_provider(name, config.provider[name], lambda key: store.anchor(key, utc_now()), settle_after)
+        return open_provider(name, config.provider[name], lambda key: store.grid.anchor(key, utc_now()), settle_after)
     except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
         raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
 

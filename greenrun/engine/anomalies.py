@@ -14,7 +14,7 @@ from greenrun.core.jobs.history import LearnedPower, learn_power
 from greenrun.core.jobs.job import Anomaly, Run
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.status import Phase
-from greenrun.engine.ports import Store
+from greenrun.engine.ports import EngineStore
 from greenrun.engine.progress import WorkDone
 
 log = structlog.get_logger("greenrun.engine.anomalies")
@@ -56,11 +56,11 @@ class Watch:
     Evidence begins anew with each daemon; which anomalies go on is in the store, so none is counted twice for that.
     """
 
-    def __init__(self, store: Store, booked: Booked, limits: Limits) -> None:
+    def __init__(self, store: EngineStore, booked: Booked, limits: Limits) -> None:
         self._store = store
         self._booked = booked
         self._limits = limits
-        self._work = WorkDone(store)
+        self._work = WorkDone(store.runs)
         self._watched: dict[int, _Watched] = {}
         self._has_recalled = False
 
@@ -97,7 +97,7 @@ class Watch:
         self._has_recalled = True
 
     def _first_seen(self, run: Run) -> _Watched:
-        spells = self._store.anomalies([run.job_id]).get(run.id, ())
+        spells = self._store.runs.anomalies([run.job_id]).get(run.id, ())
         return _Watched(run=run, ongoing={spell.anomaly for spell in spells if spell.until is None})
 
     def _signs(
@@ -116,9 +116,9 @@ class Watch:
         if window is None or watched.pieces[-1].end - watched.pieces[0].start < window * 0.99:
             return None
         if not watched.has_asked:
-            job = self._store.job(watched.run.job_id)
+            job = self._store.queue.job(watched.run.job_id)
             spec = job.spec
-            past = self._store.finished_jobs(job.user, name=spec.name, project=spec.project)
+            past = self._store.history.finished_jobs(job.user, name=spec.name, project=spec.project)
             found = learn_power(past, name=spec.title, project=spec.project, gpus=spec.gpus)
             is_its_own = found is not None and found.kin.name is not None and found.kin.gpus is not None
             watched.learned, watched.has_asked = found if is_its_own else None, True
@@ -131,8 +131,8 @@ class Watch:
             return
         if anomaly is Anomaly.STUCK:
             self._work.keep(run, now)  # so that a restarted daemon takes none of it for new
-        stop = sign.is_so and anomaly in self._store.job(run.job_id).spec.stop_on
-        if not self._store.note_anomaly(run.id, sign, anomaly, stop=stop, now=now):
+        stop = sign.is_so and anomaly in self._store.queue.job(run.job_id).spec.stop_on
+        if not self._store.runs.note_anomaly(run.id, sign, anomaly, stop=stop, now=now):
             return
         if sign.is_so:
             watched.ongoing.add(anomaly)

@@ -14,7 +14,7 @@ from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import Observed, exclusive, holder, holds_of, known_through, shared_through, users_of
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.engine.intensities import CarbonIntensities
-from greenrun.engine.ports import Meter, Store
+from greenrun.engine.ports import EngineStore, Meter
 from greenrun.engine.settlement import Settlement, intensities_over, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
@@ -33,7 +33,7 @@ class Bookkeeping:
     and `idle_w` what each device drew, in watts, when nobody held it last.
     """
 
-    def __init__(self, store: Store, meter: Meter, intensities: CarbonIntensities, *, pue: float = 1.0) -> None:
+    def __init__(self, store: EngineStore, meter: Meter, intensities: CarbonIntensities, *, pue: float = 1.0) -> None:
         self._store = store
         self._meter = meter
         self._intensities = intensities
@@ -49,7 +49,7 @@ class Bookkeeping:
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book every device's energy up to the last instant at which it is known whose it was."""
         self.latest = ()
-        marks = self._store.marks()
+        marks = self._store.books.marks()
         self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
@@ -58,7 +58,7 @@ class Bookkeeping:
         if not readings:
             return
         starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
-        owners = _Owners(self._store.holds(min(starts.values())), observed, now)
+        owners = _Owners(self._store.books.holds(min(starts.values())), observed, now)
         pieces: list[Slice] = []
         moved: list[Mark] = []
         for device, rows in readings.items():
@@ -72,7 +72,7 @@ class Bookkeeping:
         if moved:
             is_marginal = self._intensities.marginal.settle_after is not None
             waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if is_marginal else [])]
-            self._store.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
+            self._store.books.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
             self.latest = pieces
         self._intensities.forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
@@ -92,7 +92,7 @@ class Bookkeeping:
         counted = {device: external_energy(marks.get(device), readings.pop(device)) for device in there}
         moved = [mark for _, mark in counted.values() if mark is not None]
         if moved:
-            self._store.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
+            self._store.books.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
 
     def _cut(
         self, mark: Mark | None, rows: Sequence[Reading], owners: "_Owners", component: Component

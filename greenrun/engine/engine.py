@@ -30,7 +30,7 @@ from greenrun.core.planning.stability import needs_replanning
 from greenrun.engine.anomalies import Watch
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.polling import RequestCounts
-from greenrun.engine.ports import Executor, ForecastProvider, HistoryProvider, Meter, Store
+from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter
 from greenrun.engine.queue import awaited, clear_queue
 from greenrun.engine.runs import Supervision
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
@@ -71,7 +71,7 @@ class Engine:
     def __init__(
         self,
         *,
-        store: Store,
+        store: EngineStore,
         executor: Executor,
         meter: Meter,
         forecasts: Sequence[ForecastProvider] = (),
@@ -92,10 +92,10 @@ class Engine:
         others = (GridZone(store, name, forecasts, histories, watched, self.requests) for name in self.settings.also)
         self.zones = (self.zone, *others)
         self._books = Bookkeeping(store, meter, self.zone.intensities, pue=self.settings.options.pue)
-        self._supervision = Supervision(store, executor, launch_timeout=self.settings.launch_timeout)
+        self._supervision = Supervision(store.queue, store.runs, executor, launch_timeout=self.settings.launch_timeout)
         self.watch = Watch(store, self._books, self.settings.anomalies)
         self._remembered = False
-        self.plan = store.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
+        self.plan = store.plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._saved_plan = self._published = self.plan
         self._planned_for: Situation | None = None
         self.draining = False
@@ -118,7 +118,7 @@ class Engine:
         self._account(observed, now)
         self.watch.look(observed, now)
         self._supervision.reap(observed, now)
-        clear_queue(self._store, self.settings.options, now)
+        clear_queue(self._store.queue, self.settings.options, now)
         situation = self._situation(now)
         self._plan(situation)
         if self.plan is not self._published:
@@ -154,12 +154,12 @@ class Engine:
 
     def learn_arrivals(self, now: datetime) -> None:
         """Learn anew what usually is submitted, so that plans leave room for it."""
-        self.arrivals = expected_arrivals(self._store.submissions(now - MEMORY, MOST), now, self.settings.options)
+        self.arrivals = expected_arrivals(self._store.queue.submissions(now - MEMORY, MOST), now, self.settings.options)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
-        situation = replace(situation, states={**situation.states, **awaited(self._store, specs)})
+        situation = replace(situation, states={**situation.states, **awaited(self._store.queue, specs)})
         known = [*(job.id for job in situation.jobs), *situation.ends, *(row.job.id for row in situation.running)]
         new_id = max(known, default=0) + 1  # sorts last, as the next id will
         jobs = [
@@ -198,8 +198,8 @@ class Engine:
         """Everything the plan depends on, as it is now."""
         known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
-        jobs = {job.id: job for job in self._store.jobs([State.QUEUED, *LIVE])}
-        live = [(run, jobs[run.job_id]) for run in self._store.live_runs() if run.job_id in jobs]
+        jobs = {job.id: job for job in self._store.queue.jobs([State.QUEUED, *LIVE])}
+        live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
         kinds = {device.id: kind_of(device) for device in known}
         running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, kinds))}
         staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
@@ -212,7 +212,7 @@ class Engine:
             now=now,
             jobs=queued,
             running=tuple(running.values()),
-            states=awaited(self._store, (job.spec for job in queued)),
+            states=awaited(self._store.queue, (job.spec for job in queued)),
             ends={run.job_id: at for run, at in staying.items() if run.id not in self._supervision.suspending},
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
@@ -250,7 +250,7 @@ class Engine:
         if not made.decides_as(self._saved_plan):
             self.plan_changes += made.moves_from(self._saved_plan, {job.id for job in situation.jobs})
             self.put_offs += made.put_offs_since(self._saved_plan)
-            self._store.save_plan(made, now=made.made_at)
+            self._store.plans.save_plan(made, now=made.made_at)
             self._saved_plan = made
         changed = {
             job.id: reason
@@ -258,7 +258,7 @@ class Engine:
             if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
-            self._store.set_reason(changed, now=made.made_at)
+            self._store.queue.set_reason(changed, now=made.made_at)
         self._published = made
 
     def _carry_out(self, situation: Situation, now: datetime) -> None:
@@ -279,10 +279,10 @@ class Engine:
         at = now + self.settings.tick
         moments = [placement.start for placement in self.plan.placements]
         moments += [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
-        moments += [self._expected_end(run, now) for run in self._store.live_runs()]
+        moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:
-        return expected_end(run, self._store.job(run.job_id), now)
+        return expected_end(run, self._store.queue.job(run.job_id), now)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from greenrun.core.carbon.intensity import Series
 from greenrun.engine.intensities import ReportedIntensities
 from greenrun.engine.polling import ProviderPolling
-from greenrun.engine.ports import Store
+from greenrun.engine.ports import EngineStore
 from greenrun.engine.settlement import LookBack
 
 FIRST = timedelta(hours=1)  # how much the first question asks for
@@ -28,7 +28,7 @@ class MarginalPolling:
     """
 
     def __init__(
-        self, store: Store, polling: ProviderPolling, intensities: ReportedIntensities, names: Collection[str]
+        self, store: EngineStore, polling: ProviderPolling, intensities: ReportedIntensities, names: Collection[str]
     ) -> None:
         self._store = store
         self._polling = polling
@@ -48,7 +48,7 @@ class MarginalPolling:
 
     def take(self, update: MarginalUpdate, now: datetime) -> None:
         """Keep what was fetched, so that energy is priced with it."""
-        self._store.save_intensities(update.series, fetched_at=now)
+        self._store.grid.save_intensities(update.series, fetched_at=now)
         self._intensities.add(update.series.id)
         self._until = update.series.end or self._until
         if update.looked_back:

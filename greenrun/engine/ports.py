@@ -1,6 +1,6 @@
-"""The five small ports through which the engine meets the world, on one page.
+"""The small ports through which the engine meets the world, on one page: sources, executor, meter, and its stores.
 
-They are structural: an adapter matches by its methods. Every write of the store is one short transaction.
+They are structural: an adapter matches by its methods.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Protocol
 
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
-from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
+from greenrun.core.energy.ledger import Entry, Priced, Stage
 from greenrun.core.energy.model import Device, Mark, Reading, Slice
 from greenrun.core.jobs.anomalies import Sign, Spell
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Anomaly, Event, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.status import EndedBy as EndedBy
 from greenrun.core.jobs.status import Phase as Phase
@@ -80,26 +80,14 @@ class Meter(Protocol):
         """
 
 
-class Store(Protocol):
-    """The only truth. Acknowledged means durable; a move that lost its race returns False or None."""
-
-    # jobs
-    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[tuple[Job, bool]]:
-        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
+class QueueStore(Protocol):
+    """Keeps the jobs. A move that lost its race returns False."""
 
     def job(self, job_id: int) -> Job:
         """Return one job; raise JobNotFound."""
 
-    def jobs(
-        self,
-        states: Sequence[State] = (),
-        *,
-        project: str | None = None,
-        user: str | None = None,
-        limit: int | None = None,
-        newest_first: bool = False,
-    ) -> Sequence[Job]:
-        """Return jobs in these states (all when empty), by id; the newest first on request."""
+    def jobs(self, states: Sequence[State] = ()) -> Sequence[Job]:
+        """Return jobs in these states (all when empty), by id."""
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
@@ -107,28 +95,16 @@ class Store(Protocol):
     def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
         """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
 
-    def job_counts(self) -> Mapping[State, int]:
-        """Return how many jobs are in each state; a state without jobs is absent."""
-
     def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
         """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
 
-    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
-        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
 
-    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+class RunStore(Protocol):
+    """Keeps the runs and what is watched in them. A step that lost its race returns False or None."""
 
-    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
-
-    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
-        """Return events in order, the latest `limit` of them."""
-
-    # runs
     def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
         """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost."""
 
@@ -157,13 +133,9 @@ class Store(Protocol):
     def live_runs(self) -> Sequence[Run]:
         """Return the runs without an outcome, by id."""
 
-    def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
         """Return the runs of these jobs in order; a job without runs has an empty entry."""
 
-    def holds(self, since: datetime) -> Sequence[Run]:
-        """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
-
-    # what is watched in runs
     def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
         """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
 
@@ -179,12 +151,22 @@ class Store(Protocol):
     def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
 
-    # grid
+
+class HistoryStore(Protocol):
+    """Tells of finished jobs, to learn from them."""
+
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
+
+        Only the newest of each tell their energy, and only where all of it was measured or integrated.
+        """
+
+
+class GridStore(Protocol):
+    """Keeps what sources said of the grid."""
+
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said."""
-
-    def latest_forecast(self, zone: str) -> Forecast | None:
-        """Return the last forecast saved for a zone."""
 
     def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
         """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
@@ -209,7 +191,10 @@ class Store(Protocol):
         With `final_after` only those that were fetched, or fetched again unchanged, that long past their end or later.
         """
 
-    # books
+
+class BookStore(Protocol):
+    """Keeps slices of energy and their prices."""
+
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
 
@@ -229,6 +214,9 @@ class Store(Protocol):
     def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
         """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
 
+    def holds(self, since: datetime) -> Sequence[Run]:
+        """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
     ) -> Sequence[tuple[int, Slice, float]]:
@@ -236,6 +224,10 @@ class Store(Protocol):
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
+
+
+class BaselineStore(Protocol):
+    """Keeps what runs would have emitted, had they started as soon as they could."""
 
     def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
         """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
@@ -246,37 +238,37 @@ class Store(Protocol):
     def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
         """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
 
-    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
-        """Return each run's energy and emissions as the books have them now.
 
-        A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions.
-        """
+class PlanStore(Protocol):
+    """Keeps the last plan."""
 
-    def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
-        """Return what `run_totals` does but for what is settled, quickly for runs that were asked for before."""
-
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Return ledger entries in time order, the latest `limit` of them."""
-
-    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """Return the persisted monotonic totals by metric name and sorted labels."""
-
-    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
-        """Add amounts, none of them negative, to the persisted totals, all or nothing."""
-
-    # experience
-    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
-        """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
-
-        Only the newest of each tell their energy, and only where all of it was measured or integrated.
-        """
-
-    # planner and replay
     def save_plan(self, plan: Plan, *, now: datetime) -> None:
         """Keep a plan, in place of the last one, so that a restarted daemon plans as if it had gone on."""
 
     def last_plan(self) -> Plan | None:
         """Return the plan that was saved last, equal to what was saved; None when there is none that can be read."""
 
-    def anchor(self, key: str, now: datetime) -> datetime:
-        """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""
+
+class EngineStore(Protocol):
+    """What the engine keeps, by subject. Acknowledged means durable; every write is one short transaction."""
+
+    @property
+    def queue(self) -> QueueStore: ...
+
+    @property
+    def runs(self) -> RunStore: ...
+
+    @property
+    def history(self) -> HistoryStore: ...
+
+    @property
+    def grid(self) -> GridStore: ...
+
+    @property
+    def books(self) -> BookStore: ...
+
+    @property
+    def baselines(self) -> BaselineStore: ...
+
+    @property
+    def plans(self) -> PlanStore: ...

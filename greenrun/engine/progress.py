@@ -10,7 +10,7 @@ from greenrun.core.jobs.anomalies import Progress
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.status import Phase, RunStatus
-from greenrun.engine.ports import Store
+from greenrun.engine.ports import RunStore
 
 log = structlog.get_logger("greenrun.engine.progress")
 
@@ -32,8 +32,8 @@ class _Told:
 class WorkDone:
     """Follows the work that live runs report. Evidence of a restarted daemon begins anew."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, runs: RunStore) -> None:
+        self._runs = runs
         self._told: dict[int, _Told] = {}
 
     @property
@@ -74,12 +74,12 @@ class WorkDone:
         told = self._told.get(run.id)
         if told is None or told.progress is None or told.unit is None or told.progress.work == told.stored:
             return
-        self._store.keep_work(run.id, work=told.progress.work, unit=told.unit, at=told.said_at or now)
+        self._runs.keep_work(run.id, work=told.progress.work, unit=told.unit, at=told.said_at or now)
         told.stored, told.stored_at = told.progress.work, now
 
     def _ignore(self, run: Run, why: str, now: datetime) -> None:
         """Say once for each run that something it said is not believed; its last good word stands."""
         told = self._told.setdefault(run.id, _Told(unit=run.work_unit, stored=run.work))
-        if not told.has_fault and self._store.note_ignored_work(run.id, why, now=now):
+        if not told.has_fault and self._runs.note_ignored_work(run.id, why, now=now):
             log.warning("work ignored", job=run.job_id, run=run.label, why=why)
         told.has_fault = True

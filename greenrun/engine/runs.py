@@ -13,7 +13,7 @@ from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
-from greenrun.engine.ports import Executor, Store
+from greenrun.engine.ports import Executor, QueueStore, RunStore
 
 log = structlog.get_logger("greenrun.engine.runs")
 
@@ -24,8 +24,9 @@ RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 class Supervision:
     """The engine's hand on the executor; every decision it records is one compare-and-set of the store."""
 
-    def __init__(self, store: Store, executor: Executor, *, launch_timeout: timedelta) -> None:
-        self._store = store
+    def __init__(self, queue: QueueStore, runs: RunStore, executor: Executor, *, launch_timeout: timedelta) -> None:
+        self._queue = queue
+        self._runs = runs
         self._executor = executor
         self._launch_timeout = launch_timeout
         self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
@@ -36,14 +37,14 @@ class Supervision:
 
     def observe(self) -> list[Observed]:
         """Ask what became of every live run; unreachable is an answer, not an end."""
-        observed = [Observed(run=run, status=self._poll(run)) for run in self._store.live_runs()]
+        observed = [Observed(run=run, status=self._poll(run)) for run in self._runs.live_runs()]
         self.suspending = frozenset(row.run.id for row in observed if self._is_suspending(row))
         return observed
 
     def reap(self, observed: Sequence[Observed], now: datetime) -> None:
         """Confirm what runs, close what ended, and take back what never spawned."""
         for row in observed:
-            job = self._store.job(row.run.job_id)
+            job = self._queue.job(row.run.job_id)
             match row.status.phase:
                 case Phase.RUNNING:
                     self._confirm(row, job, now)
@@ -52,19 +53,19 @@ class Supervision:
                 case Phase.ABSENT | Phase.BARRED:
                     self._take_back(row.run, now)
                 case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
-                    self._store.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
+                    self._queue.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
         placement = start.placement
         if now < self._not_before.get(placement.job_id, now):
             return  # its last launch failed a moment ago
-        run = self._store.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
+        run = self._runs.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
         if run is None:
             return  # cancelled, held or claimed meanwhile
         self._launched[run.id] = now
         try:
-            self._executor.start(run, self._store.job(placement.job_id))
+            self._executor.start(run, self._queue.job(placement.job_id))
         except ExecutorError as exc:
             self.failures["start"] += 1
             log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
@@ -79,10 +80,10 @@ class Supervision:
 
     def suspend(self, asked: Suspend, now: datetime) -> None:
         """Ask a running job to checkpoint; its GPUs stay its own until its run has ended."""
-        for run in self._store.live_runs():
+        for run in self._runs.live_runs():
             if run.job_id == asked.job_id and self._checkpoint(run):
                 self.suspending |= {run.id}
-                self._store.set_reason({run.job_id: asked.reason}, now=now)
+                self._queue.set_reason({run.job_id: asked.reason}, now=now)
                 log.info("suspending", job=run.job_id, run=run.label, why=asked.reason.text)
 
     def held_elsewhere(self, devices: Sequence[str]) -> dict[str, str]:
@@ -107,13 +108,13 @@ class Supervision:
 
     def _confirm(self, row: Observed, job: Job, now: datetime) -> None:
         if job.state is State.STARTING and row.status.started_at is not None:
-            self._store.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
+            self._runs.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
             self._launched.pop(row.run.id, None)
             self._failed_launches.pop(job.id, None)
             self._not_before.pop(job.id, None)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
         elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
-            self._store.set_reason({job.id: _runs_on(row)}, now=now)
+            self._queue.set_reason({job.id: _runs_on(row)}, now=now)
         if job.cancel_requested:
             self._stop(row.run)
         elif row.status.is_checkpointing:
@@ -136,8 +137,8 @@ class Supervision:
         return True
 
     def _close(self, row: Observed, job: Job, now: datetime) -> None:
-        judged = verdict(row.status, job, self._store.runs([job.id])[job.id], row.run)
-        closed = self._store.close_run(
+        judged = verdict(row.status, job, self._runs.of_jobs([job.id])[job.id], row.run)
+        closed = self._runs.close_run(
             row.run.id,
             outcome=judged.outcome,
             exit_code=row.status.exit_code,
@@ -181,8 +182,8 @@ class Supervision:
     def _unclaim(self, run: Run, why: str, launches: int, now: datetime) -> None:
         """Close a run that never spawned and requeue its job; after MAX_LAUNCHES failed ones, fail it."""
         self._launched.pop(run.id, None)
-        job = self._store.job(run.job_id)
-        self._store.close_run(
+        job = self._queue.job(run.job_id)
+        self._runs.close_run(
             run.id,
             outcome=Outcome.FAILED_TO_START,
             exit_code=None,

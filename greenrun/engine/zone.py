@@ -14,7 +14,7 @@ from greenrun.engine.intensities import CarbonIntensities
 from greenrun.engine.marginal import MarginalPolling, MarginalUpdate
 from greenrun.engine.outlook import ZoneOutlook
 from greenrun.engine.polling import AT_ONCE, EARLIER, ProviderPolling, RequestCounts
-from greenrun.engine.ports import ForecastProvider, HistoryProvider, Store
+from greenrun.engine.ports import EngineStore, ForecastProvider, HistoryProvider
 from greenrun.engine.settlement import LOOK_BACK, LookBack
 
 log = structlog.get_logger("greenrun.engine.zone")
@@ -66,7 +66,7 @@ class GridZone:
 
     def __init__(
         self,
-        store: Store,
+        store: EngineStore,
         name: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
@@ -89,7 +89,7 @@ class GridZone:
         self._received: dict[str, tuple[ReceivedForecast, ...]] = {}
         self._measured_until: datetime | None = None
         self._look_back = LookBack(store, Stage.SETTLED)
-        self._outlook = ZoneOutlook(store, name, settings.climatology_days, self.marginal.names)
+        self._outlook = ZoneOutlook(store.grid, name, settings.climatology_days, self.marginal.names)
         self._wants_earlier = bool(settings.climatology_days)
         self._lacked_earlier_at: datetime | None = None
         self._first_look_back = FIRST_TO_LEARN if settings.climatology_days else FIRST_LOOK_BACK
@@ -115,8 +115,8 @@ class GridZone:
         """Take in what was known before a restart, each forecast as old as it was."""
         if self.name is None:
             return
-        issues = self._store.issues(self.name, now - RELEARN, EACH)
-        forecasts = self._store.forecasts(self.name, now - RELEARN)
+        issues = self._store.grid.issues(self.name, now - RELEARN, EACH)
+        forecasts = self._store.grid.forecasts(self.name, now - RELEARN)
         lately = {issue.series.id for issue in issues}
         for forecast in forecasts:
             if forecast.series.id not in lately:  # it was first said before that, and repeated since
@@ -175,7 +175,7 @@ class GridZone:
     def take(self, update: ZoneUpdate) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
         for forecast in update.forecasts:
-            self._store.save_forecast(forecast)
+            self._store.grid.save_forecast(forecast)
             self._receive(forecast)
         if update.measured is not None:
             self._take_measured(update.measured, update)
@@ -204,7 +204,7 @@ class GridZone:
             self.intensities.add_forecast(forecast)
 
     def _take_measured(self, measured: Series, update: ZoneUpdate) -> None:
-        if self._store.save_intensities(measured, fetched_at=update.fetched_at):
+        if self._store.grid.save_intensities(measured, fetched_at=update.fetched_at):
             self._outlook.remember(update.fetched_at)
         self.intensities.measured.add(measured.id)
         self._measured_until = measured.end or self._measured_until
@@ -214,7 +214,7 @@ class GridZone:
     def _take_earlier(self, earlier: Series, now: datetime) -> None:
         """Keep older measured values; when they bring nothing, as a source has no more of them, stop asking."""
         known_from = self._outlook.measured_from
-        self._store.save_intensities(earlier, fetched_at=now)
+        self._store.grid.save_intensities(earlier, fetched_at=now)
         self._outlook.remember(now)
         self._wants_earlier = self._outlook.measured_from != known_from
 

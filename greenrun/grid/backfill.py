@@ -3,19 +3,32 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.errors import InvalidInput, Problem, ProviderError, ProviderRefused, ProviderUnavailable
 from greenrun.core.formatting import exact_duration_text
 from greenrun.core.reference.zones import is_zone, nearest_zone
 from greenrun.engine.polling import RequestCounts
-from greenrun.grid.sources import OpenProviders
+from greenrun.grid.sources import KnownSeries, OpenProviders
 from greenrun.providers import Provider, at_source
 from greenrun.providers.settings import FileSettings, ProviderSettings
-from greenrun.store import Store
 
 MOST_AT_ONCE = timedelta(days=7)  # so much is asked of a source in one question
 PRESENT = timedelta(days=2)  # forecasts issued this lately are the source's own to tell: a restart takes them up
+
+
+class Past(KnownSeries, Protocol):
+    """What is needed of the store; each call raises StoreError."""
+
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
+        """Return the measured slots of that series of the zone which covers most of `[start, end)`."""
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values; return how many were new."""
+
+    def save_issued(self, issues: Sequence[Forecast]) -> int:
+        """Keep forecasts of the past as they were issued then; return how many were new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +109,7 @@ class Backfill:
     """
 
     def __init__(
-        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
+        self, store: Past, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
         retention: Retention, on_news: Callable[[datetime], None], counts: RequestCounts, *, also: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._store = store

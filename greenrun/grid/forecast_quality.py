@@ -1,15 +1,15 @@
 """Keep at hand how good the forecasts of a zone were, and count their errors: hourly, since it takes a second."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY
-from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.carbon.verification import HORIZONS_H, HOUR_S, OLD_H, ForecastScores, absolute_errors, verify
 from greenrun.core.histogram import FORECAST_ERROR, CounterKey, added
-from greenrun.engine.ports import Store
 
 JUDGED_UNTIL = "greenrun_grid_forecast_judged_until_timestamp_seconds"  # kept beside the counts, and not shown
 LATEST = timedelta(days=14)  # what is measured later than this after its hour is not counted any more
@@ -24,10 +24,40 @@ class SeriesScores:
     leads: tuple[ForecastScores, ...]
 
 
+class Told(Protocol):
+    """What was forecast and what was measured."""
+
+    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
+        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
+
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
+        """Return the measured slots of that series of the zone which covers most of `[start, end)`."""
+
+
+class Counters(Protocol):
+    """The totals that outlive restarts."""
+
+    def counters(self) -> Mapping[CounterKey, float]:
+        """Return them by metric name and sorted labels."""
+
+    def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
+        """Add amounts, none of them negative, all or nothing."""
+
+
+class QualityStore(Protocol):
+    """What is needed of the store; each call raises StoreError."""
+
+    @property
+    def grid(self) -> Told: ...
+
+    @property
+    def books(self) -> Counters: ...
+
+
 class ForecastQuality:
     """The quality of every series of forecasts that the store has of some zones."""
 
-    def __init__(self, store: Store, zones: Sequence[str], without: Collection[str] = ()) -> None:
+    def __init__(self, store: QualityStore, zones: Sequence[str], without: Collection[str] = ()) -> None:
         self._store = store
         self.zones = tuple(zones)
         self._without = without
@@ -42,8 +72,8 @@ class ForecastQuality:
             self._count_errors(zone, now)
 
     def _judged(self, zone: str, now: datetime) -> Iterator[SeriesScores]:
-        issues = self._store.issues(zone, now - MEMORY, ISSUE_EVERY)
-        measured = self._store.measured(zone, now - MEMORY, now, without=self._without)
+        issues = self._store.grid.issues(zone, now - MEMORY, ISSUE_EVERY)
+        measured = self._store.grid.measured(zone, now - MEMORY, now, without=self._without)
         for key in dict.fromkeys(issue.series.id for issue in reversed(issues)):
             yield SeriesScores(series=key, leads=verify([row for row in issues if row.series.id == key], measured, now))
 
@@ -54,20 +84,20 @@ class ForecastQuality:
         the daemon when. Hours that were not measured when later ones were, are never counted.
         """
         done: CounterKey = (JUDGED_UNTIL, (("grid_zone", zone),))
-        before_s = self._store.counters().get(done, 0.0)
+        before_s = self._store.books.counters().get(done, 0.0)
         start_s = max(before_s, _full_hour_s(now - LATEST))
-        measured = self._store.measured(zone, datetime.fromtimestamp(start_s, UTC), now, without=self._without)
+        measured = self._store.grid.measured(zone, datetime.fromtimestamp(start_s, UTC), now, without=self._without)
         end_s = _full_hour_s(min(now, measured.end)) if measured and measured.end else start_s
         if measured is None or end_s <= start_s:
             return
         first = datetime.fromtimestamp(start_s, UTC) - timedelta(hours=max(HORIZONS_H) + OLD_H)
-        found = absolute_errors(self._store.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
+        found = absolute_errors(self._store.grid.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
         amounts: defaultdict[CounterKey, float] = defaultdict(float, {done: end_s - before_s})
         for horizon_h, errors in found.items():
             labels = (("grid_zone", zone), ("horizon", f"{horizon_h}h"))
             for key, amount in (row for error in errors for row in added({FORECAST_ERROR: error}, labels).items()):
                 amounts[key] += float(amount)
-        self._store.add_counts(amounts)
+        self._store.books.add_counts(amounts)
 
 
 def _full_hour_s(at: datetime) -> float:

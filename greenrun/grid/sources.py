@@ -5,19 +5,26 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.errors import ProviderError, ProviderRefused
 from greenrun.engine.polling import RequestCounts
 from greenrun.providers import Provider, at_source, find_kind
 from greenrun.providers.settings import KEY_FILE, ProviderSettings, read_key
-from greenrun.store import Reach, Store
+from greenrun.store import Reach
 
 T = TypeVar("T")
 
 DAY = timedelta(days=1)
 NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class KnownSeries(Protocol):
+    """What is needed of the store."""
+
+    def reaches(self) -> Sequence[Reach]:
+        """Return how far every known series reaches; raise StoreError."""
 
 
 class Role(StrEnum):
@@ -126,7 +133,7 @@ class Sources:
     """Tells of a daemon's sources; `counts` is what it asked them by itself."""
 
     def __init__(
-        self, store: Store, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
+        self, store: KnownSeries, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
         counts: RequestCounts,
     ) -> None:  # fmt: skip
         self._store = store

@@ -10,18 +10,20 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import PurePath
 from threading import Lock
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import BOOKED
 from greenrun.core.errors import StoreError
+from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED
 from greenrun.core.planning.model import Placement, Waiting
-from greenrun.engine.ports import Store
 from greenrun.metrics.devices import device_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.grid import grid_metrics, request_metrics
@@ -102,10 +104,50 @@ def registry_of(collector: Collector) -> CollectorRegistry:
     return registry
 
 
+class CountedJobs(Protocol):
+    """The jobs, as metrics show them."""
+
+    def jobs(self, states: Sequence[State] = ()) -> Sequence[Job]:
+        """Return jobs in these states, by id."""
+
+    def job_counts(self) -> Mapping[State, int]:
+        """Return how many jobs are in each state; a state without jobs is absent."""
+
+
+class LiveRuns(Protocol):
+    """The runs that go on."""
+
+    def live_runs(self) -> Sequence[Run]:
+        """Return the runs without an outcome, by id."""
+
+
+class Totals(Protocol):
+    """What the books add up to."""
+
+    def counters(self) -> Mapping[CounterKey, float]:
+        """Return the persisted monotonic totals by metric name and sorted labels."""
+
+    def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return what these runs have used and emitted so far, but for what is settled."""
+
+
+class MetricsStore(Protocol):
+    """What a scrape reads of the store; each call raises StoreError."""
+
+    @property
+    def queue(self) -> CountedJobs: ...
+
+    @property
+    def runs(self) -> LiveRuns: ...
+
+    @property
+    def books(self) -> Totals: ...
+
+
 class MetricsCollector(Collector):
     """Answers a scrape. Safe to call from several threads; raises StoreError, which fails the scrape."""
 
-    def __init__(self, store: Store, state: LiveState) -> None:
+    def __init__(self, store: MetricsStore, state: LiveState) -> None:
         self._store = store
         self._state = state
         self._projects: list[str] = ["default"]
@@ -124,7 +166,7 @@ class MetricsCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return every family as it is now."""
         with self._lock:
-            totals, live = self._store.counters(), self._store.live_runs()
+            totals, live = self._store.books.counters(), self._store.runs.live_runs()
             return [
                 *self._about(),
                 *device_metrics(self._state, live, totals),
@@ -176,7 +218,7 @@ class MetricsCollector(Collector):
         return value
 
     def _jobs(self, live: Sequence[Run]) -> Iterator[Metric]:
-        counts = self._store.job_counts()
+        counts = self._store.queue.job_counts()
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
         for state in State:
             jobs.add_metric((state.value,), counts.get(state, 0))
@@ -192,7 +234,7 @@ class MetricsCollector(Collector):
     def _running(self, live: Sequence[Run]) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()
         self._runs = {job.id: self._runs.get(job.id, 0) for job in jobs} | {run.job_id: run.id for run in live}
-        totals = self._store.running_totals([self._runs[job.id] for job in jobs])
+        totals = self._store.books.running_totals([self._runs[job.id] for job in jobs])
         info = InfoMetricFamily("greenrun_running_job", "A job that runs, or ended in the last minutes.")
         energy = _by_job("greenrun_running_job_energy_joules", "Energy of a running job's present run so far.")
         grams = _by_job("greenrun_running_job_emissions_grams", "CO2e of a running job's present run so far.")
@@ -209,7 +251,7 @@ class MetricsCollector(Collector):
 
     def _jobs_to_show(self) -> tuple[list[Job], int]:
         """Return at most MAX_RUNNING_JOBS that run or ran within LINGER, and how many running ones are left out."""
-        now, running = self._state.now(), list(self._store.jobs((State.RUNNING,)))
+        now, running = self._state.now(), list(self._store.queue.jobs((State.RUNNING,)))
         shown = running[:MAX_RUNNING_JOBS]
         self._shown |= {job.id: (now, job) for job in shown}
         self._shown = {job_id: row for job_id, row in self._shown.items() if now - row[0] <= LINGER}

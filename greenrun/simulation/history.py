@@ -1,15 +1,16 @@
 """Makes a case of what this host has done: its own finished jobs, and the intensities that were measured meanwhile."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from greenrun.core.carbon.intensity import Kind, Series
+from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import Problem
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.engine.ports import Store
 from greenrun.simulation.case import Case, Wish, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
@@ -32,13 +33,57 @@ class Asked:
     wish: Wish
 
 
-def history_case(store: Store, asked: Asked, now: datetime) -> tuple[Case, Mapping[str, int]]:
+class PastJobs(Protocol):
+    """The jobs there were."""
+
+    def jobs(self, states: Sequence[State] = ()) -> Sequence[Job]:
+        """Return jobs in these states, by id."""
+
+
+class PastRuns(Protocol):
+    """What was done about them."""
+
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+
+
+class PastGrid(Protocol):
+    """What the grid was like."""
+
+    def measured(self, zone: str, start: datetime, end: datetime) -> Series | None:
+        """Return the measured slots of that series of the zone which covers most of `[start, end)`."""
+
+
+class PastEnergy(Protocol):
+    """What they used."""
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return each run's energy as the books have it."""
+
+
+class PastStore(Protocol):
+    """What of a store a case is made of."""
+
+    @property
+    def queue(self) -> PastJobs: ...
+
+    @property
+    def runs(self) -> PastRuns: ...
+
+    @property
+    def grid(self) -> PastGrid: ...
+
+    @property
+    def books(self) -> PastEnergy: ...
+
+
+def history_case(store: PastStore, asked: Asked, now: datetime) -> tuple[Case, Mapping[str, int]]:
     """Return the case of the jobs submitted in the last `span` that succeeded, and how many were left out by reason.
 
     A job takes what its runs took, at their mean power (else the power it was submitted with); jobs without GPUs, of
     unknown power, or outside the measured intensities are left out. Raise InvalidInput when nothing is left.
     """
-    measured = store.measured(asked.zone, now - asked.span - EARLIER, now)
+    measured = store.grid.measured(asked.zone, now - asked.span - EARLIER, now)
     if measured is None or measured.start is None or measured.end is None:
         why = f"no intensities of {asked.zone} are stored; name a history_provider in [grid] and let the daemon run"
         raise refusal([Problem(field="--history", message=why)])
@@ -57,10 +102,10 @@ def history_case(store: Store, asked: Asked, now: datetime) -> tuple[Case, Mappi
 
 
 def _arrivals(
-    store: Store, asked: Asked, known: tuple[datetime, datetime], left_out: Counter[str]
+    store: PastStore, asked: Asked, known: tuple[datetime, datetime], left_out: Counter[str]
 ) -> Iterator[Arrival]:
-    jobs = [job for job in store.jobs([State.SUCCEEDED]) if job.submitted_at >= known[0]]
-    runs = store.runs([job.id for job in jobs])
+    jobs = [job for job in store.queue.jobs([State.SUCCEEDED]) if job.submitted_at >= known[0]]
+    runs = store.runs.of_jobs([job.id for job in jobs])
     for job in jobs:
         counted = [run for run in runs[job.id] if run.outcome in _COUNTED]
         arrival = _arrival(store, job, counted, asked)
@@ -72,7 +117,7 @@ def _arrivals(
             left_out[arrival] += 1
 
 
-def _arrival(store: Store, job: Job, runs: list[Run], asked: Asked) -> Arrival | str:
+def _arrival(store: PastStore, job: Job, runs: list[Run], asked: Asked) -> Arrival | str:
     """Return the job as it came, or why it cannot be simulated."""
     if not job.spec.gpus:
         return NO_GPU
@@ -95,7 +140,7 @@ def _arrival(store: Store, job: Job, runs: list[Run], asked: Asked) -> Arrival |
     return asked.wish.applied(own)
 
 
-def _power_w(store: Store, job: Job, runs: list[Run], duration: timedelta) -> float | None:
-    totals = store.run_totals([run.id for run in runs]).values()
+def _power_w(store: PastStore, job: Job, runs: list[Run], duration: timedelta) -> float | None:
+    totals = store.books.run_totals([run.id for run in runs]).values()
     known_j = [total.gpu_energy_j for total in totals if total.gpu_energy_j and total.quality is not Quality.UNKNOWN]
     return sum(known_j) / duration.total_seconds() if len(known_j) == len(runs) else job.spec.power_w

@@ -1,7 +1,7 @@
-"""What a simulation's store keeps of the grid and of plans; of energy it keeps nothing, because nothing is metered."""
+"""What a simulation's store keeps of the grid: recent forecasts, and the latest revision of what was measured."""
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,11 +9,6 @@ import numpy as np
 
 from greenrun.core.carbon.climatology import DAY_S
 from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series, SeriesId
-from greenrun.core.energy.baseline import Comparable, Compared
-from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
-from greenrun.core.energy.model import Mark, Quality, Slice
-from greenrun.core.errors import StoreError
-from greenrun.core.planning.model import Plan
 
 FORECASTS_KEPT = timedelta(days=60)  # long enough to learn how good forecasts are, and no more than that
 
@@ -44,15 +39,11 @@ class _Measured:
 
 
 class GridMemory:
-    """The parts of `greenrun.engine.ports.Store` under grid, books, planner and replay."""
+    """`greenrun.engine.ports.GridStore` in memory: the latest revision of what was measured, and recent forecasts."""
 
     def __init__(self) -> None:
         self._forecasts: deque[Forecast] = deque()
         self._measured: dict[SeriesId, _Measured] = {}
-        self._plan: Plan | None = None
-        self._anchors: dict[str, datetime] = {}
-
-    # grid
 
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said."""
@@ -64,10 +55,6 @@ class GridMemory:
         while self._forecasts[0].fetched_at < forecast.fetched_at - FORECASTS_KEPT:
             self._forecasts.popleft()
         return True
-
-    def latest_forecast(self, zone: str) -> Forecast | None:
-        """Return the last forecast saved for a zone."""
-        return next((kept for kept in reversed(self._forecasts) if kept.series.id.zone == zone), None)
 
     def forecasts(self, zone: str, since: datetime) -> list[Forecast]:
         """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
@@ -113,75 +100,6 @@ class GridMemory:
             keep = keep[kept.fetched_s[keep] >= kept.ends_s[keep] + final_after.total_seconds()]
         kinds = (Kind.MEASURED,) * len(keep)
         return Series(series_id, kept.starts_s[keep], kept.ends_s[keep], kept.values[keep], kinds)
-
-    # books
-
-    def marks(self) -> Mapping[str, Mark]:
-        """Return nothing: no energy is booked."""
-        return {}
-
-    def append_slices(
-        self,
-        entries: Sequence[Entry],
-        marks: Sequence[Mark],
-        *,
-        now: datetime,
-        waits_for: Collection[Stage] = (Stage.SETTLED,),
-    ) -> None:
-        """Raise StoreError when there is something to book."""
-        if entries or marks:
-            raise StoreError("a simulation has no meter, so it books no energy; nothing was changed")
-
-    def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
-        """Raise StoreError when there is something to count."""
-        if energy_j or marks:
-            raise StoreError("a simulation has no meter, so it counts no energy; nothing was changed")
-
-    def unsettled(
-        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
-    ) -> Sequence[tuple[int, Slice, float]]:
-        """Return nothing: no energy is booked."""
-        return ()
-
-    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
-        """Return 0: no energy is booked."""
-        return 0
-
-    def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
-        """Return nothing: no energy is booked."""
-        return ()
-
-    def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
-        """Return nothing: no energy is booked."""
-        return ()
-
-    def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
-        """Return 0: no energy is booked."""
-        return 0
-
-    def run_totals(self, run_ids: Sequence[int]) -> dict[int, Total]:
-        """Return that no run's energy is known."""
-        return {run_id: Total(energy_j=None, quality=Quality.UNKNOWN) for run_id in run_ids}
-
-    running_totals = run_totals
-
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Return nothing: no energy is booked."""
-        return ()
-
-    # planner and replay
-
-    def save_plan(self, plan: Plan, *, now: datetime) -> None:
-        """Keep a plan, in place of the last one."""
-        self._plan = plan
-
-    def last_plan(self) -> Plan | None:
-        """Return the plan that was saved last; None when there is none."""
-        return self._plan
-
-    def anchor(self, key: str, now: datetime) -> datetime:
-        """Return the instant first given for `key`."""
-        return self._anchors.setdefault(key, now)
 
 
 def _same(one: Series, other: Series) -> bool:

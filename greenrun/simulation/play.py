@@ -90,9 +90,9 @@ class World:
         """Store what a daemon that has run for months would have stored by now."""
         start = self._case.start
         first = start - LEARNED_FROM
-        self._store.save_intensities(recorder.history(ZONE, first, start, start), fetched_at=start)
+        self._store.grid.save_intensities(recorder.history(ZONE, first, start, start), fetched_at=start)
         for foretold in earlier_forecasts(self._case.issues, self._case.reach, start - MEMORY, start):
-            self._store.save_forecast(foretold)
+            self._store.grid.save_forecast(foretold)
 
     def _tick(self, now: datetime) -> datetime:
         """Tick until nothing more happens at this instant; return when to tick next."""
@@ -124,26 +124,26 @@ class World:
                 break
             new.append(row)
         specs = [_spec(self._case.jobs[row], row, self._case.restart_cost) for row in new]
-        self._store.add_jobs(specs, user=_USER, uid=0, now=now)
+        self._store.queue.add_jobs(specs, user=_USER, uid=0, now=now)
         self._rows += new
 
     def _is_busy(self) -> bool:
         return self._busy() > 0
 
     def _busy(self) -> int:
-        counts = self._store.job_counts()
+        counts = self._store.queue.job_counts()
         return sum(counts.get(state, 0) for state in (State.QUEUED, State.STARTING, State.RUNNING))
 
     def _check_progress(self, arrival: datetime | None, change: datetime | None, due: datetime, now: datetime) -> None:
-        stuck = self._is_busy() and not self._store.live_runs() and arrival is None and change is None
+        stuck = self._is_busy() and not self._store.runs.live_runs() and arrival is None and change is None
         if stuck and due - now >= _LONG:
-            job = next(iter(self._store.jobs([State.QUEUED])))
+            job = next(iter(self._store.queue.jobs([State.QUEUED])))
             why = job.reason.text if job.reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} never starts: {why}")
 
     def _check_ends(self) -> None:
         """Refuse to tell figures of which a job is missing."""
-        for job in self._store.jobs([State.FAILED, State.CANCELLED, State.EXPIRED])[:1]:
+        for job in self._store.queue.jobs([State.FAILED, State.CANCELLED, State.EXPIRED])[:1]:
             why = job.reason.text if job.reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} {job.state}: {why}")
 

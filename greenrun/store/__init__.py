@@ -4,45 +4,45 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from greenrun.store.baselines import Baselines
-from greenrun.store.books import Books
-from greenrun.store.experience import Experience
-from greenrun.store.grid import Grid
-from greenrun.store.jobs import Jobs
+from greenrun.store.archive import Archive
+from greenrun.store.baselines import BaselineRepository
+from greenrun.store.books import BookRepository
+from greenrun.store.database import Database
+from greenrun.store.grid import GridRepository, Reach
+from greenrun.store.history import History
+from greenrun.store.jobs import JobRepository
 from greenrun.store.migrate import migrate
-from greenrun.store.periods import Periods
-from greenrun.store.plans import Plans
-from greenrun.store.powers import Powers
-from greenrun.store.prices import ElectricityPrices
-from greenrun.store.reach import Reach, Reaches
-from greenrun.store.running import RunningTotals
-from greenrun.store.runs import Runs
-from greenrun.store.watching import Watching
+from greenrun.store.plans import PlanRepository
+from greenrun.store.prices import PriceRepository
+from greenrun.store.runs import RunRepository
 
 __all__ = ["Reach", "Store"]
 
 
-class Store(
-    Jobs,
-    Runs,
-    Watching,
-    Grid,
-    Reaches,
-    Books,
-    Baselines,
-    RunningTotals,
-    Periods,
-    Plans,
-    Powers,
-    ElectricityPrices,
-    Experience,
-):
-    """`greenrun.engine.ports.Store` on one SQLite file: what it returned from is durable; safe for many threads."""
+class Store:
+    """One SQLite file, and a repository over it for each subject; safe for many threads.
+
+    Acknowledged means durable: what a repository returned from is on the disk. Each call is one short transaction.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the database; create it (0600, its folder 0700) or bring it up to date first; raise StoreError."""
         migrate(path)
-        super().__init__(path)
+        self.path = path
+        self.database = Database(path)
+        self.queue = JobRepository(self.database)
+        self.runs = RunRepository(self.database)
+        self.grid = GridRepository(self.database)
+        self.books = BookRepository(self.database)
+        self.baselines = BaselineRepository(self.database)
+        self.plans = PlanRepository(self.database)
+        self.prices = PriceRepository(self.database)
+        self.history = History(self.database)
+        self.archive = Archive(self.database)
+
+    def close(self) -> None:
+        """Close all connections; the store cannot be used after that."""
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,90 +1,113 @@
 """Where runs would have been, kept as each ends, and what that would have emitted, booked once when all is settled."""
 
-from collections.abc import Mapping, Sequence
+import json
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import accumulate
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import String, bindparam, func, insert, or_, select, type_coerce, update
+from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import SeriesId
-from greenrun.core.energy.baseline import BaselineInterval, Comparable, Compared, SettledSlices
+from greenrun.core.energy.baseline import (
+    BaselineInterval,
+    Comparable,
+    Compared,
+    EndedRun,
+    SettledSlices,
+    baseline_interval,
+)
 from greenrun.core.energy.ledger import Stage
-from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store import tallies
 from greenrun.store.columns import among, epoch_s
+from greenrun.store.counters import count
 from greenrun.store.database import Database
-from greenrun.store.earliest import keep_missing_places
 from greenrun.store.grid import series_ids
-from greenrun.store.journal import count
-from greenrun.store.records import run_of
-from greenrun.store.tables import BASELINES, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED
+from greenrun.store.records import job_of, run_of
+from greenrun.store.tables import (
+    BASELINES,
+    JOBS,
+    LEDGER,
+    MARKS,
+    RUNS,
+    SLICES,
+    UNSETTLED,
+    BaselineRecord,
+    JobRecord,
+    RunRecord,
+)
 from greenrun.store.totals import totals_of
 
 GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long keeps no run waiting any more
 
+_Ended = tuple[Any, BaselineRecord]  # the record of a run that has ended, and where it would have been
 
-class Baselines(Database):
-    """The part of the store that `greenrun.engine.ports.Store` lists under baselines."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        with self._write() as connection:
-            keep_missing_places(connection)
+class BaselineRepository:
+    """Keeps where runs would have been, and what that would have emitted; a database without gets it when opened."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        with self._database.write() as session:
+            keep_missing_places(session)
 
     def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
         """Return the runs with an id above `after` that ended by `before` and wait to be compared, by id."""
         waiting = (BASELINES.c.at.is_(None), BASELINES.c.run_id > after, RUNS.c.ended_at <= before)
         query = select(BASELINES.c.run_id).join(RUNS).where(*waiting).order_by(BASELINES.c.run_id).limit(limit)
-        with self._read() as connection:
-            return connection.scalars(query).all()
+        with self._database.read() as session:
+            return session.scalars(query).all()
 
     def comparable(self, run_ids: Sequence[int], now: datetime, *, most_slices: int = 5000) -> Sequence[Comparable]:
         """Return the first of these runs of which all is booked and settled, with their slices.
 
         The rest comes in its turn where all would have more than `most_slices` together.
         """
-        with self._read() as connection:
-            marks = {row.device: row.at for row in connection.execute(select(MARKS.c.device, MARKS.c.at))}
-            rows = connection.execute(_settled_runs(run_ids)).all()
-            booked = [row for row in rows if _is_booked(run_of(row), marks, now)]
-            ready = _first(connection, booked, most_slices)
-            slices = _slices(connection, [row.id for row in ready])
-            totals = totals_of(connection, [row.id for row in ready])
+        with self._database.read() as session:
+            marks = {row.device: row.at for row in session.execute(select(MARKS.c.device, MARKS.c.at))}
+            rows = session.execute(_settled_runs(run_ids)).all()
+            booked = [(run, place) for run, place in rows if _is_booked(run_of(run), marks, now)]
+            ready = _first(session, booked, most_slices)
+            ids = [run.id for run, _ in ready]
+            slices, totals = _slices(session, ids), totals_of(session, ids)
             return [
                 Comparable(
-                    run_id=row.id,
-                    resumes=row.ended_at - (row.place_ends - row.place_starts),
-                    interval=BaselineInterval(start=row.place_starts, end=row.place_ends),
-                    slices=slices[row.id],
-                    is_whole=totals[row.id].settled_g is not None,
+                    run_id=run.id,
+                    resumes=run.ended_at - (place.ended_at - place.started_at),
+                    interval=BaselineInterval(start=place.started_at, end=place.ended_at),
+                    slices=slices[run.id],
+                    is_whole=totals[run.id].settled_g is not None,
                 )
-                for row in ready
+                for run, place in ready
             ]
 
     def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
         """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
-        with self._write() as connection:
+        with self._database.write() as session:
             waits = (among(BASELINES.c.run_id, [row.run_id for row in compared]), BASELINES.c.at.is_(None))
-            waiting = set(connection.scalars(select(BASELINES.c.run_id).where(*waits)))
+            waiting = set(session.scalars(select(BASELINES.c.run_id).where(*waits)))
             new = [row for row in compared if row.run_id in waiting]
             if not new:
                 return 0
-            keys = {series_id: key for key, series_id in series_ids(connection).items()}
+            keys = {series_id: key for key, series_id in series_ids(session).items()}
             rows = [columns for row in new for columns in _ledger_columns(row, keys, now)]
             if rows:
-                connection.execute(insert(LEDGER), rows)
+                session.execute(insert(LEDGER), rows)
             kept = (
                 update(BASELINES).where(BASELINES.c.run_id == bindparam("run")).values(at=now, why=bindparam("cause"))
             )
-            connection.execute(kept, [{"run": row.run_id, "cause": row.why} for row in new])
-            count(connection, tallies.compared(new, _projects(connection, waiting)))
+            session.execute(kept, [{"run": row.run_id, "cause": row.why} for row in new])
+            count(session, tallies.compared(new, _projects(session, waiting)))
         return len(new)
 
 
-def compared_g(connection: Connection, run_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
+def compared_g(session: Session, run_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
     """Return what each of these runs that is compared would have emitted, and how much it avoided, in grams."""
     baseline, settled = LEDGER.alias("baseline"), LEDGER.alias("settled")
     told = select(BASELINES.c.run_id).where(BASELINES.c.at.is_not(None), BASELINES.c.why.is_(None))
@@ -95,15 +118,14 @@ def compared_g(connection: Connection, run_ids: Sequence[int]) -> dict[int, tupl
         .where(SLICES.c.run_id.in_(told.where(among(BASELINES.c.run_id, run_ids))))
         .group_by(SLICES.c.run_id)
     )
-    return {run_id: (earlier, earlier - was) for run_id, earlier, was in connection.execute(query)}
+    return {run_id: (earlier, earlier - was) for run_id, earlier, was in session.execute(query)}
 
 
 def _settled_runs(run_ids: Sequence[int]) -> Any:
     """Return the query for those of these runs that have no slice left that waits for its settled price."""
     waiting = select(UNSETTLED.c.slice_id).where(UNSETTLED.c.slice_id == SLICES.c.id).exists()  # IN would try them all
     unsettled = select(SLICES.c.id).where(SLICES.c.run_id == RUNS.c.id, waiting).exists()
-    places = (BASELINES.c.started_at.label("place_starts"), BASELINES.c.ended_at.label("place_ends"))
-    query = select(RUNS, *places).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)
+    query = select(RunRecord, BaselineRecord).join(BaselineRecord, BASELINES.c.run_id == RUNS.c.id)
     return query.where(among(RUNS.c.id, run_ids), ~unsettled).order_by(RUNS.c.id)
 
 
@@ -114,15 +136,15 @@ def _is_booked(run: Run, marks: Mapping[str, datetime], now: datetime) -> bool:
     return all(marks[device] >= run.ended_at for device in run.devices or marks if device in marks)
 
 
-def _first(connection: Connection, runs: Sequence[Any], most_slices: int) -> list[Any]:
+def _first(session: Session, runs: Sequence[_Ended], most_slices: int) -> list[_Ended]:
     """Return the first runs that have so many slices together, and one at least."""
-    query = select(SLICES.c.run_id, func.count()).where(among(SLICES.c.run_id, [run.id for run in runs]))
-    counts: dict[int | None, int] = dict(map(tuple, connection.execute(query.group_by(SLICES.c.run_id))))
-    sums = accumulate(counts.get(run.id, 0) for run in runs)
+    query = select(SLICES.c.run_id, func.count()).where(among(SLICES.c.run_id, [run.id for run, _ in runs]))
+    counts: dict[int | None, int] = dict(map(tuple, session.execute(query.group_by(SLICES.c.run_id))))
+    sums = accumulate(counts.get(run.id, 0) for run, _ in runs)
     return [run for at, (run, total) in enumerate(zip(runs, sums, strict=True)) if not at or total <= most_slices]
 
 
-def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, SettledSlices]:
+def _slices(session: Session, run_ids: Sequence[int]) -> dict[int, SettledSlices]:
     """Return the slices of each run as numbers: there may be hundreds of thousands."""
     settled = LEDGER.alias("settled")
     query = (
@@ -139,9 +161,9 @@ def _slices(connection: Connection, run_ids: Sequence[int]) -> dict[int, Settled
         .where(among(SLICES.c.run_id, run_ids))
         .order_by(SLICES.c.run_id, SLICES.c.started_at, SLICES.c.id)
     )
-    cursor = connection.execute(query).cursor
+    cursor = session.connection().execute(query).cursor
     columns = np.array([] if cursor is None else cursor.fetchall(), dtype=np.float64).reshape(-1, 7).T
-    series = series_ids(connection)
+    series = series_ids(session)
     places = np.full(max(series, default=0) + 2, -1, dtype=np.int64)  # the last one is for what has no series
     places[list(series)] = range(len(series))
     whose = columns[0].astype(np.int64)
@@ -180,6 +202,100 @@ def _ledger_columns(compared: Compared, keys: Mapping[SeriesId, int], now: datet
     ]
 
 
-def _projects(connection: Connection, run_ids: set[int]) -> dict[int, str]:
+def _projects(session: Session, run_ids: set[int]) -> dict[int, str]:
     query = select(RUNS.c.id, JOBS.c.project).join(JOBS).where(among(RUNS.c.id, list(run_ids)))
-    return dict(map(tuple, connection.execute(query)))
+    return dict(map(tuple, session.execute(query)))
+
+
+class _Before(NamedTuple):
+    """A run that may keep another one waiting: whose it was, how it ended, and when it would have."""
+
+    job_id: int
+    outcome: Outcome
+    ends: datetime
+
+
+def keep_place(session: Session, job: Job, run: Run) -> None:
+    """Keep where a run that has ended would have been; every run that started before it on its GPUs has its place."""
+    if run.started_at is None or run.ended_at is None:
+        return
+    found = _place(job, run, _before(session, job), partial(_held, session, run))
+    _insert(session, [(run, found)])
+
+
+def keep_missing_places(session: Session) -> None:
+    """Give the runs of a database that is older than baselines their places: thousands, so all of it in memory."""
+    ended = RUNS.c.started_at.is_not(None) & RUNS.c.ended_at.is_not(None) & RUNS.c.outcome.is_not(None)
+    without = select(RUNS.c.job_id).outerjoin(BASELINES).where(ended, BASELINES.c.run_id.is_(None))
+    lacking = session.scalars(without).all()
+    if not lacking:
+        return
+    jobs = {row.id: job_of(row) for row in session.scalars(select(JobRecord).where(among(JOBS.c.id, lacking)))}
+    query = select(RunRecord, BaselineRecord).outerjoin(BaselineRecord, BASELINES.c.run_id == RUNS.c.id)
+    in_turn = query.where(ended).order_by(RUNS.c.started_at, RUNS.c.id)
+    before: defaultdict[int, list[_Before]] = defaultdict(list)
+    held: defaultdict[str, list[tuple[datetime, datetime]]] = defaultdict(list)  # by device: (end, start), in order
+    new: list[tuple[Run, BaselineInterval]] = []
+    for run, place in ((run_of(record), place) for record, place in session.execute(in_turn).all()):
+        if place is None:
+            job = jobs[run.job_id]
+            waits = [each for key in _waits_for(job) for each in before[key]]
+            found = _place(job, run, waits, partial(_later, held, run.devices))
+            new.append((run, found))
+        else:
+            found = BaselineInterval(start=place.started_at, end=place.ended_at)
+        if run.outcome is not None:
+            before[run.job_id].append(_Before(run.job_id, run.outcome, found.end))
+        for device in run.devices:
+            insort(held[device], (found.end, found.start))
+    _insert(session, new)
+
+
+def _place(
+    job: Job, run: Run, before: Sequence[_Before], held: Callable[[datetime], Iterable[BaselineInterval]]
+) -> BaselineInterval:
+    """Return where a run would have been; `held` tells which places on its GPUs end after an instant."""
+    if run.started_at is None or run.ended_at is None:
+        raise ValueError(f"run {run.id} has not ended, so it has no place yet")
+    is_resumed = any(each.job_id == job.id and each.outcome is Outcome.CHECKPOINTED for each in before)
+    loads = job.spec.restart_cost if is_resumed else timedelta(0)
+    stint = EndedRun(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
+    ready = max([job.earliest_start, *(each.ends for each in before)])
+    return baseline_interval(stint, ready, held(ready))
+
+
+def _waits_for(job: Job) -> list[int]:
+    """Return the jobs whose runs must have ended: its own come one after the other."""
+    return [job.id, *(row.job_id for row in job.spec.after)]
+
+
+def _before(session: Session, job: Job) -> list[_Before]:
+    query = select(RUNS.c.job_id, RUNS.c.outcome, BASELINES.c.ended_at).join(BASELINES, BASELINES.c.run_id == RUNS.c.id)
+    rows = session.execute(query.where(among(RUNS.c.job_id, _waits_for(job))))
+    return [_Before(job_id, Outcome(outcome), ends) for job_id, outcome, ends in rows]
+
+
+def _held(session: Session, run: Run, after: datetime) -> list[BaselineInterval]:
+    """Return the places on a run's GPUs that end after an instant; a device is told apart by its JSON text."""
+    if not run.devices:
+        return []
+    devices = type_coerce(RUNS.c.devices, String)
+    mine = or_(*(func.instr(devices, json.dumps(device)) > 0 for device in run.devices))
+    query = select(BASELINES.c.started_at, BASELINES.c.ended_at).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
+    rows = session.execute(query.where(BASELINES.c.ended_at > after, mine)).all()
+    return [BaselineInterval(start=start, end=end) for start, end in rows]
+
+
+def _later(
+    held: defaultdict[str, list[tuple[datetime, datetime]]], devices: Iterable[str], after: datetime
+) -> list[BaselineInterval]:
+    """Return what `_held` does, of places in memory."""
+    rows = [held[device][bisect_right(held[device], after, key=lambda row: row[0]) :] for device in devices]
+    return [BaselineInterval(start=start, end=end) for own in rows for end, start in own]
+
+
+def _insert(session: Session, found: Sequence[tuple[Run, BaselineInterval]]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"run_id": run.id, "started_at": interval.start, "ended_at": interval.end} for run, interval in found
+    ]
+    session.execute(insert(BASELINES), rows)

@@ -1,42 +1,47 @@
 """The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from math import fsum, isclose
 from typing import Any
 
-from sqlalchemy import Connection, Row, Text, delete, func, insert, select, true, type_coerce
+from sqlalchemy import Row, delete, func, insert, or_, select, true
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import Kind, SeriesId
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
-from greenrun.core.histogram import Labels
+from greenrun.core.histogram import CounterKey
+from greenrun.core.jobs.job import Run
 from greenrun.store import tallies
 from greenrun.store.baselines import compared_g
 from greenrun.store.columns import among
+from greenrun.store.counters import count, counters_of
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
-from greenrun.store.journal import CounterKey, count
-from greenrun.store.tables import COUNTERS, JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
-from greenrun.store.totals import totals_of
+from greenrun.store.runs import find_runs
+from greenrun.store.tables import JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
+from greenrun.store.totals import RunningTotals, totals_of
 
 BOOKED, SETTLED, MARGINAL, BASELINE = (stage.value for stage in Stage)
 WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price
 
 
-class Books(Database):
-    """The part of the store that `greenrun.engine.ports.Store` lists under books."""
+class BookRepository:
+    """Keeps the books; `counters` are the totals that outlive restarts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._running = RunningTotals(database)
 
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
-        with self._read() as connection:
-            return {row.device: Mark(**row._mapping) for row in connection.execute(select(MARKS))}
+        with self._database.read() as session:
+            return {row.device: Mark(**row._mapping) for row in session.execute(select(MARKS))}
 
     def append_slices(
         self,
@@ -50,20 +55,26 @@ class Books(Database):
 
         A device's slices must follow one another from its mark on, else StoreError: energy is never booked twice.
         """
-        with self._write() as connection:
-            _check_order(connection, entries, marks)
+        with self._database.write() as session:
+            _check_order(session, entries, marks)
             if entries:
-                ids = _insert_slices(connection, entries, waits_for)
-                _insert_prices(connection, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
-                added = _entries(connection, list(ids))
-                count(connection, tallies.booked(added))
-            _upsert_marks(connection, marks)
+                ids = _insert_slices(session, entries, waits_for)
+                _insert_prices(session, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
+                added = _entries(session, list(ids))
+                count(session, tallies.booked(added))
+            _upsert_marks(session, marks)
 
     def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
         """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
-        with self._write() as connection:
-            count(connection, tallies.beside(energy_j))
-            _upsert_marks(connection, marks)
+        with self._database.write() as session:
+            count(session, tallies.beside(energy_j))
+            _upsert_marks(session, marks)
+
+    def holds(self, since: datetime) -> Sequence[Run]:
+        """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
+        with self._database.read() as session:
+            still = or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= since)
+            return find_runs(session, still & RUNS.c.started_at.is_not(None))
 
     def unsettled(
         self,
@@ -83,21 +94,21 @@ class Books(Database):
             .order_by(waiting.c.ended_at, waiting.c.slice_id)
             .limit(limit)
         )
-        with self._read() as connection:
-            return [(row.id, _slice_of(row), row.pue) for row in connection.execute(query)]
+        with self._database.read() as session:
+            return [(row.id, _slice_of(row), row.pue) for row in session.execute(query)]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
         slice_id = WAITING[stage].c.slice_id
-        with self._write() as connection:
-            waiting = connection.scalars(select(slice_id).where(among(slice_id, prices))).all()
+        with self._database.write() as session:
+            waiting = session.scalars(select(slice_id).where(among(slice_id, prices))).all()
             if not waiting:
                 return 0
-            _insert_prices(connection, {key: prices[key] for key in waiting}, stage.value, now)
-            connection.execute(delete(WAITING[stage]).where(among(slice_id, waiting)))
-            entries = _entries(connection, waiting)
+            _insert_prices(session, {key: prices[key] for key in waiting}, stage.value, now)
+            session.execute(delete(WAITING[stage]).where(among(slice_id, waiting)))
+            entries = _entries(session, waiting)
             is_marginal = stage is Stage.MARGINAL
-            count(connection, tallies.marginal(entries, prices) if is_marginal else tallies.settled(entries))
+            count(session, tallies.marginal(entries, prices) if is_marginal else tallies.settled(entries))
         return len(waiting)
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
@@ -106,44 +117,39 @@ class Books(Database):
         A run whose time is not all in slices has an UNKNOWN total: the energy that is booked, and no emissions, nor
         any that were avoided.
         """
-        with self._read() as connection:
-            totals, compared = totals_of(connection, run_ids), compared_g(connection, run_ids)
+        with self._database.read() as session:
+            totals, compared = totals_of(session, run_ids), compared_g(session, run_ids)
         for run_id, (earlier_g, avoided_g) in compared.items():
             if totals[run_id].settled_g is not None:
                 totals[run_id] = replace(totals[run_id], baseline_g=earlier_g, avoided_g=avoided_g)
         return totals
+
+    def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return what `run_totals` does but for what is settled, quickly for runs that were asked for before."""
+        return self._running.of(run_ids)
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Return ledger entries in time order, the latest `limit` of them."""
         query = select(SLICES.c.id).order_by(SLICES.c.started_at.desc(), SLICES.c.id.desc()).limit(limit)
         if job_id is not None:
             query = query.where(SLICES.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.job_id == job_id)))
-        with self._read() as connection:
-            return _entries(connection, connection.scalars(query).all())
+        with self._database.read() as session:
+            return _entries(session, session.scalars(query).all())
 
     def counters(self) -> Mapping[CounterKey, float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
-        with self._read() as connection:
-            rows = connection.execute(
-                select(COUNTERS.c.name, type_coerce(COUNTERS.c.labels, Text).label("labels"), COUNTERS.c.value)
-            )
-            return {(row.name, _labels(row.labels)): row.value for row in rows}
+        with self._database.read() as session:
+            return counters_of(session)
 
     def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
         """Add amounts, none of them negative, to the persisted totals, all or nothing."""
-        with self._write() as connection:
-            count(connection, amounts)
+        with self._database.write() as session:
+            count(session, amounts)
 
 
-@lru_cache(maxsize=4096)
-def _labels(text: str) -> Labels:
-    """The same few hundred are read for every scrape."""
-    return tuple(sorted(json.loads(text).items()))
-
-
-def _check_order(connection: Connection, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:
+def _check_order(session: Session, entries: Sequence[Entry], marks: Sequence[Mark]) -> None:
     moved = {mark.device for mark in marks}
-    booked = {row.device: row.at for row in connection.execute(select(MARKS.c.device, MARKS.c.at))}
+    booked = {row.device: row.at for row in session.execute(select(MARKS.c.device, MARKS.c.at))}
     parts: defaultdict[tuple[str, datetime, datetime], list[Slice]] = defaultdict(list)
     for entry in entries:
         parts[entry.slice.device, entry.slice.start, entry.slice.end].append(entry.slice)
@@ -162,20 +168,20 @@ def _is_whole(parts: Sequence[Slice]) -> bool:
     return len({piece.run_id for piece in parts}) == len(parts) and isclose(fsum(piece.share for piece in parts), 1.0)
 
 
-def _insert_slices(connection: Connection, entries: Sequence[Entry], waits_for: Collection[Stage]) -> dict[int, Entry]:
+def _insert_slices(session: Session, entries: Sequence[Entry], waits_for: Collection[Stage]) -> dict[int, Entry]:
     """Insert and return them by id; ids are given here, where nobody else can write, which saves asking for each."""
-    first = (connection.scalar(select(func.max(SLICES.c.id))) or 0) + 1
+    first = (session.scalar(select(func.max(SLICES.c.id))) or 0) + 1
     ids = dict(enumerate(entries, start=first))
-    connection.execute(insert(SLICES), [_slice_columns(key, entry) for key, entry in ids.items()])
+    session.execute(insert(SLICES), [_slice_columns(key, entry) for key, entry in ids.items()])
     waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in ids.items()]
     for stage in waits_for:
-        connection.execute(insert(WAITING[stage]), waiting)
+        session.execute(insert(WAITING[stage]), waiting)
     return ids
 
 
-def _insert_prices(connection: Connection, prices: Mapping[int, Priced], stage: str, now: datetime) -> None:
+def _insert_prices(session: Session, prices: Mapping[int, Priced], stage: str, now: datetime) -> None:
     series = {price.series for price in prices.values() if price.series is not None}
-    keys: dict[SeriesId | None, int | None] = {each: series_key(connection, each) for each in series}
+    keys: dict[SeriesId | None, int | None] = {each: series_key(session, each) for each in series}
     rows = [
         {
             "slice_id": slice_id,
@@ -188,19 +194,19 @@ def _insert_prices(connection: Connection, prices: Mapping[int, Priced], stage: 
         }
         for slice_id, price in prices.items()
     ]
-    connection.execute(insert(LEDGER), rows)
+    session.execute(insert(LEDGER), rows)
 
 
-def _upsert_marks(connection: Connection, marks: Sequence[Mark]) -> None:
+def _upsert_marks(session: Session, marks: Sequence[Mark]) -> None:
     columns = [column.name for column in MARKS.columns]
     statement = upsert(MARKS)
     changed = {name: statement.excluded[name] for name in columns if name != "device"}
     moved = statement.on_conflict_do_update(index_elements=[MARKS.c.device], set_=changed)
     if marks:
-        connection.execute(moved, [{name: getattr(mark, name) for name in columns} for mark in marks])
+        session.execute(moved, [{name: getattr(mark, name) for name in columns} for mark in marks])
 
 
-def _entries(connection: Connection, slice_ids: Sequence[int]) -> list[Entry]:
+def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
     """Return the entries of these slices in time order, with their job and project."""
     query = (
         select(SLICES, RUNS.c.job_id, JOBS.c.project)
@@ -208,7 +214,7 @@ def _entries(connection: Connection, slice_ids: Sequence[int]) -> list[Entry]:
         .where(among(SLICES.c.id, slice_ids))
         .order_by(SLICES.c.started_at, SLICES.c.id)
     )
-    prices = _prices(connection, slice_ids)
+    prices = _prices(session, slice_ids)
     return [
         Entry(
             slice=_slice_of(row),
@@ -219,13 +225,13 @@ def _entries(connection: Connection, slice_ids: Sequence[int]) -> list[Entry]:
             job_id=row.job_id,
             project=row.project,
         )
-        for row in connection.execute(query).all()
+        for row in session.execute(query).all()
     ]
 
 
-def _prices(connection: Connection, slice_ids: Sequence[int]) -> dict[tuple[int, str], Priced]:
-    series = series_ids(connection)
-    rows = connection.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)))
+def _prices(session: Session, slice_ids: Sequence[int]) -> dict[tuple[int, str], Priced]:
+    series = series_ids(session)
+    rows = session.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)))
     return {(row.slice_id, row.stage): _priced_of(row, series) for row in rows}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.orm import Session
 
 from greenrun.core.errors import StorageFull, StoreError
 
@@ -40,20 +41,21 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Session]:
         """Give one consistent view; raise StoreError."""
-        with translated(self.path), self._engine.connect() as connection:
-            yield connection
+        with translated(self.path), Session(self._engine) as session:
+            yield session
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[Session]:
         """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
         if not self._one_writer.acquire(timeout=BUSY_S):
             self.write_failures += 1
             raise StoreError(_locked(self.path))
         try:
-            with self._counted(), translated(self.path), self._writer.begin() as connection:
-                yield connection
+            with self._counted(), translated(self.path), Session(self._writer) as session, session.begin():
+                session.connection()  # begins now, and not with the first statement
+                yield session
         finally:
             self._one_writer.release()
 

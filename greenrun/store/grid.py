@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Integer, Row, Select, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, Row, Select, cast, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import (
     Accounting,
@@ -28,8 +30,24 @@ from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
 LATE = timedelta(days=3)  # how much later than others a source may tell what it measured, and be gone by all the same
 
 
-class Grid(Database):
-    """The part of the store that `greenrun.engine.ports.Store` lists under grid and replay."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far a series reaches, and when its source last said so; None where nothing of that sort is known."""
+
+    id: SeriesId
+    forecast_at: datetime | None = None
+    forecast_issued_at: datetime | None = None
+    forecast_end: datetime | None = None
+    measured_from: datetime | None = None
+    measured_until: datetime | None = None
+    measured_at: datetime | None = None
+
+
+class GridRepository:
+    """Keeps what sources said of the grid, for the engine, and for what asks sources beside it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said.
@@ -38,14 +56,14 @@ class Grid(Database):
         """
         slots = _slots_text(forecast.series)
         digest = sha256(slots.encode()).hexdigest()
-        with self._write() as connection:
-            series = series_key(connection, forecast.series.id)
-            last = _last_forecast(connection, series)
+        with self._database.write() as session:
+            series = series_key(session, forecast.series.id)
+            last = _last_forecast(session, series)
             if last is not None and (last.digest, last.issued_at) == (digest, forecast.issued_at):
                 confirmed = {"confirmed_at": forecast.fetched_at, "rung": forecast.fallback_level}
-                connection.execute(update(FORECASTS).where(FORECASTS.c.id == last.id).values(**confirmed))
+                session.execute(update(FORECASTS).where(FORECASTS.c.id == last.id).values(**confirmed))
                 return False
-            connection.execute(
+            session.execute(
                 insert(FORECASTS).values(
                     series_id=series,
                     issued_at=forecast.issued_at,
@@ -63,20 +81,20 @@ class Grid(Database):
 
         Each counts as fetched when it was issued, so that none can be taken for the latest one that was fetched since.
         """
-        with self._write() as connection:
-            return sum(_keep_issued(connection, issue) for issue in issues)
+        with self._database.write() as session:
+            return sum(_keep_issued(session, issue) for issue in issues)
 
     def latest_forecast(self, zone: str) -> Forecast | None:
         """Return the last forecast saved for a zone; it was fetched when it was last found unchanged."""
-        with self._read() as connection:
-            return next(iter(_forecasts(connection, _of_zone(zone).limit(1))), None)
+        with self._database.read() as session:
+            return next(iter(_forecasts(session, _of_zone(zone).limit(1))), None)
 
     def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
         """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
         fetched_at = FORECASTS.c.confirmed_at
-        with self._read() as connection:
-            later = _forecasts(connection, _of_zone(zone).where(fetched_at >= since))
-            before = _forecasts(connection, _of_zone(zone).where(fetched_at < since).limit(1))
+        with self._database.read() as session:
+            later = _forecasts(session, _of_zone(zone).where(fetched_at >= since))
+            before = _forecasts(session, _of_zone(zone).where(fetched_at < since).limit(1))
         return [*later, *before][::-1]
 
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
@@ -89,9 +107,9 @@ class Grid(Database):
             .group_by(FORECASTS.c.series_id, bucket)
         )
         query = select(FORECASTS).where(FORECASTS.c.id.in_(first)).order_by(FORECASTS.c.fetched_at, FORECASTS.c.id)
-        with self._read() as connection:
-            series = series_ids(connection)
-            rows = connection.execute(query).all()
+        with self._database.read() as session:
+            series = series_ids(session)
+            rows = session.execute(query).all()
         return [_forecast_of(row, series[row.series_id], fetched_at=row.fetched_at) for row in rows]
 
     def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
@@ -105,9 +123,9 @@ class Grid(Database):
         named = (SERIES.c.id, SERIES.c.signal, reach.label("until"))
         query = select(*named).where(SERIES.c.zone == zone, reach.is_not(None))
         query = query.where(SERIES.c.provider.not_in(without))
-        with self._read() as connection:
-            rows = connection.execute(query.order_by(reach.desc(), SERIES.c.id)).all()
-            known = series_ids(connection)
+        with self._database.read() as session:
+            rows = session.execute(query.order_by(reach.desc(), SERIES.c.id)).all()
+            known = series_ids(session)
         averages = [row for row in rows if row.signal == Signal.AVERAGE and row.until > rows[0].until - LATE]
         rows = averages or rows
         lately = [known[row.id] for row in rows if row.until > rows[0].until - timedelta(days=1)]
@@ -121,13 +139,13 @@ class Grid(Database):
         """
         if series.start is None or series.end is None:
             return 0
-        with self._write() as connection:
-            key = series_key(connection, series.id)
-            known = {_slot_of(row): row.id for row in _latest_revisions(connection, key, series.start, series.end)}
+        with self._database.write() as session:
+            key = series_key(session, series.id)
+            known = {_slot_of(row): row.id for row in _latest_revisions(session, key, series.start, series.end)}
             new = [slot for slot in series if slot not in known]
-            _confirm(connection, [known[slot] for slot in series if slot in known], fetched_at)
+            _confirm(session, [known[slot] for slot in series if slot in known], fetched_at)
             if new:
-                connection.execute(insert(INTENSITIES), [_intensity_columns(key, slot, fetched_at) for slot in new])
+                session.execute(insert(INTENSITIES), [_intensity_columns(key, slot, fetched_at) for slot in new])
         return len(new)
 
     def intensities(
@@ -137,17 +155,22 @@ class Grid(Database):
 
         With `final_after` only those that the source still said, or had come to say, that long past their end.
         """
-        with self._read() as connection:
-            key = next((key for key, known in series_ids(connection).items() if known == series_id), None)
-            rows = [] if key is None else _latest_revisions(connection, key, start, end)
+        with self._database.read() as session:
+            key = next((key for key, known in series_ids(session).items() if known == series_id), None)
+            rows = [] if key is None else _latest_revisions(session, key, start, end)
         final = [row for row in rows if final_after is None or row.confirmed_at >= row.ended_at + final_after]
         return Series.of(series_id, [_slot_of(row) for row in final])
 
+    def reaches(self) -> list[Reach]:
+        """Return how far every known series reaches, in the order in which they became known."""
+        with self._database.read() as session:
+            return [_reach(session, key, series) for key, series in sorted(series_ids(session).items())]
+
     def anchor(self, key: str, now: datetime) -> datetime:
         """Return the instant first given for `key` (a replay's beginning), so that a restart does not rewind it."""
-        with self._write() as connection:
-            connection.execute(upsert(ANCHORS).values(key=key, at=now).on_conflict_do_nothing())
-            anchored: datetime = connection.execute(select(ANCHORS.c.at).where(ANCHORS.c.key == key)).scalar_one()
+        with self._database.write() as session:
+            session.execute(upsert(ANCHORS).values(key=key, at=now).on_conflict_do_nothing())
+            anchored: datetime = session.execute(select(ANCHORS.c.at).where(ANCHORS.c.key == key)).scalar_one()
         return anchored
 
     def prune(self, *, forecasts: datetime, measured: datetime) -> int:
@@ -155,13 +178,13 @@ class Grid(Database):
 
         The ledger stays: its entries carry their own intensity. What is to be settled must be settled first.
         """
-        with self._write() as connection:
-            issues = connection.execute(delete(FORECASTS).where(FORECASTS.c.confirmed_at < forecasts))
-            slots = connection.execute(delete(INTENSITIES).where(INTENSITIES.c.ended_at < measured))
+        with self._database.write() as session:
+            issues = session.connection().execute(delete(FORECASTS).where(FORECASTS.c.confirmed_at < forecasts))
+            slots = session.connection().execute(delete(INTENSITIES).where(INTENSITIES.c.ended_at < measured))
             return issues.rowcount + slots.rowcount
 
 
-def series_key(connection: Connection, series: SeriesId) -> int:
+def series_key(session: Session, series: SeriesId) -> int:
     """Return the row id of a series, adding it when it is new."""
     values = {
         "provider": series.provider,
@@ -170,14 +193,14 @@ def series_key(connection: Connection, series: SeriesId) -> int:
         "accounting": series.accounting or "",
         "basis": series.basis or "",
     }
-    connection.execute(upsert(SERIES).values(**values).on_conflict_do_nothing())
-    key: int = connection.execute(select(SERIES.c.id).filter_by(**values)).scalar_one()
+    session.execute(upsert(SERIES).values(**values).on_conflict_do_nothing())
+    key: int = session.execute(select(SERIES.c.id).filter_by(**values)).scalar_one()
     return key
 
 
-def series_ids(connection: Connection) -> dict[int, SeriesId]:
+def series_ids(session: Session) -> dict[int, SeriesId]:
     """Return every known series by its row id (there are few: one per provider, zone and kind of number)."""
-    return {row.id: _series_of(row) for row in connection.execute(select(SERIES))}
+    return {row.id: _series_of(row) for row in session.execute(select(SERIES))}
 
 
 def _series_of(row: Row[Any]) -> SeriesId:
@@ -195,21 +218,21 @@ def _of_zone(zone: str) -> Select[Any]:
     return select(FORECASTS).join(SERIES).where(SERIES.c.zone == zone).order_by(*newest_first)
 
 
-def _forecasts(connection: Connection, query: Select[Any]) -> list[Forecast]:
-    series = series_ids(connection)
-    return [_forecast_of(row, series[row.series_id]) for row in connection.execute(query)]
+def _forecasts(session: Session, query: Select[Any]) -> list[Forecast]:
+    series = series_ids(session)
+    return [_forecast_of(row, series[row.series_id]) for row in session.execute(query)]
 
 
-def latest_of_series(connection: Connection, key: int) -> Forecast | None:
+def _latest_of_series(session: Session, key: int) -> Forecast | None:
     """Return the forecast of a series that was last found to hold."""
-    row = _last_forecast(connection, key)
-    return None if row is None else _forecast_of(row, series_ids(connection)[key])
+    row = _last_forecast(session, key)
+    return None if row is None else _forecast_of(row, series_ids(session)[key])
 
 
-def _last_forecast(connection: Connection, series: int) -> Row[Any] | None:
+def _last_forecast(session: Session, series: int) -> Row[Any] | None:
     newest_first = (FORECASTS.c.confirmed_at.desc(), FORECASTS.c.id.desc())  # those imported later are older
     query = select(FORECASTS).where(_is_of(series)).order_by(*newest_first).limit(1)
-    return connection.execute(query).first()
+    return session.execute(query).first()
 
 
 def _is_of(series: int) -> ColumnElement[bool]:
@@ -217,14 +240,14 @@ def _is_of(series: int) -> ColumnElement[bool]:
     return (FORECASTS.c.series_id + 0) == series  # an expression, so that SQLite leaves the index on it alone
 
 
-def _keep_issued(connection: Connection, issue: Forecast) -> bool:
+def _keep_issued(session: Session, issue: Forecast) -> bool:
     at, slots = issue.known_at, _slots_text(issue.series)
-    series, digest = series_key(connection, issue.series.id), sha256(slots.encode()).hexdigest()
+    series, digest = series_key(session, issue.series.id), sha256(slots.encode()).hexdigest()
     same = (_is_of(series), FORECASTS.c.confirmed_at == at, FORECASTS.c.digest == digest)
-    if connection.execute(select(FORECASTS.c.id).where(*same).limit(1)).first() is not None:
+    if session.execute(select(FORECASTS.c.id).where(*same).limit(1)).first() is not None:
         return False
     told = {"series_id": series, "digest": digest, "rung": issue.fallback_level, "slots": slots}
-    connection.execute(insert(FORECASTS).values(**told, issued_at=at, fetched_at=at, confirmed_at=at))
+    session.execute(insert(FORECASTS).values(**told, issued_at=at, fetched_at=at, confirmed_at=at))
     return True
 
 
@@ -259,15 +282,15 @@ def _intensity_columns(key: int, slot: Slot, fetched_at: datetime) -> dict[str, 
     }
 
 
-def _confirm(connection: Connection, ids: Sequence[int], fetched_at: datetime) -> None:
+def _confirm(session: Session, ids: Sequence[int], fetched_at: datetime) -> None:
     unconfirmed = among(INTENSITIES.c.id, ids) & (INTENSITIES.c.confirmed_at < fetched_at)
-    connection.execute(update(INTENSITIES).where(unconfirmed).values(confirmed_at=fetched_at))
+    session.execute(update(INTENSITIES).where(unconfirmed).values(confirmed_at=fetched_at))
 
 
-def _latest_revisions(connection: Connection, key: int, start: datetime, end: datetime) -> list[Row[Any]]:
+def _latest_revisions(session: Session, key: int, start: datetime, end: datetime) -> list[Row[Any]]:
     table = INTENSITIES.c
     query = select(INTENSITIES).where(table.series_id == key, table.ended_at > start, table.started_at < end)
-    return _newest(connection.execute(query.order_by(table.started_at, table.fetched_at, table.id)))
+    return _newest(session.execute(query.order_by(table.started_at, table.fetched_at, table.id)))
 
 
 def _newest(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
@@ -283,3 +306,23 @@ def _newest(rows: Iterable[Row[Any]]) -> list[Row[Any]]:
 
 def _age(row: Row[Any]) -> tuple[datetime, int]:
     return row.fetched_at, row.id
+
+
+def _reach(session: Session, key: int, series: SeriesId) -> Reach:
+    forecast = _latest_of_series(session, key)
+    first, last = (_edge(session, key, newest=newest) for newest in (False, True))
+    return Reach(
+        id=series,
+        forecast_at=forecast.fetched_at if forecast else None,
+        forecast_issued_at=forecast.issued_at if forecast else None,
+        forecast_end=forecast.series.end if forecast else None,
+        measured_from=first.started_at if first else None,
+        measured_until=last.ended_at if last else None,
+        measured_at=last.confirmed_at if last else None,
+    )
+
+
+def _edge(session: Session, key: int, *, newest: bool) -> Row[Any] | None:
+    ended_at = INTENSITIES.c.ended_at
+    query = select(INTENSITIES).where(INTENSITIES.c.series_id == key)
+    return session.execute(query.order_by(ended_at.desc() if newest else ended_at).limit(1)).first()

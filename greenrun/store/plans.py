@@ -27,20 +27,23 @@ _PLAIN = tuple(field.name for field in fields(Placement) if field.name not in _O
 _SUMS = ("expected_g", "start_at_once_g", "bound_g")
 
 
-class Plans(Database):
-    """The part of the store that `greenrun.engine.ports.Store` lists under planner."""
+class PlanRepository:
+    """Keeps the last plan."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def save_plan(self, plan: Plan, *, now: datetime) -> None:
         """Keep a plan, in place of the last one."""
         values = {"release": __version__, "saved_at": now, "plan": plan_text(plan)}
         statement = upsert(PLANS).values(id=_LAST, **values)
-        with self._write() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=[PLANS.c.id], set_=values))
+        with self._database.write() as session:
+            session.execute(statement.on_conflict_do_update(index_elements=[PLANS.c.id], set_=values))
 
     def last_plan(self) -> Plan | None:
         """Return the plan that was saved last; None when there is none of this release."""
-        with self._read() as connection:
-            text = connection.scalar(select(PLANS.c.plan).where(PLANS.c.id == _LAST, PLANS.c.release == __version__))
+        with self._database.read() as session:
+            text = session.scalar(select(PLANS.c.plan).where(PLANS.c.id == _LAST, PLANS.c.release == __version__))
         return None if text is None else plan_of(text)
 
 

@@ -15,8 +15,11 @@ LONGEST = timedelta(days=1)  # of a price; what touches an instant began no earl
 _PRICES = ELECTRICITY_PRICES.c
 
 
-class ElectricityPrices(Database):
-    """The part of the store that keeps prices of electricity."""
+class PriceRepository:
+    """Keeps prices of electricity."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def save_electricity_prices(self, source: str, prices: Steps, currency: str, *, fetched_at: datetime) -> None:
         """Keep these prices per kWh in place of what the source said of the same time before; raise StoreError."""
@@ -30,9 +33,9 @@ class ElectricityPrices(Database):
             _PRICES.started_at < bindparam("to", type_=Instant),
             _PRICES.ended_at > bindparam("from", type_=Instant),
         )
-        with self._write() as connection:
-            connection.execute(delete(ELECTRICITY_PRICES).where(*same_time), times)
-            connection.execute(insert(ELECTRICITY_PRICES), rows)
+        with self._database.write() as session:
+            session.execute(delete(ELECTRICITY_PRICES).where(*same_time), times)
+            session.execute(insert(ELECTRICITY_PRICES), rows)
 
     def electricity_prices(self, source: str, start: datetime, end: datetime) -> Steps:
         """Return the prices per kWh that touch `[start, end)`, in the source's currency; raise StoreError."""
@@ -42,8 +45,8 @@ class ElectricityPrices(Database):
             .where(_PRICES.ended_at > start)
             .order_by(_PRICES.started_at)
         )
-        with self._read() as connection:
-            return Steps.of(Span(*row) for row in connection.execute(query))
+        with self._database.read() as session:
+            return Steps.of(Span(*row) for row in session.execute(query))
 
 
 def _since(instant: datetime) -> datetime:

@@ -1,10 +1,8 @@
-"""Rows of the job tables as values of the core, and back."""
+"""Records of jobs, runs and events as values of the core, and back."""
 
 from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any
-
-from sqlalchemy import Row
 
 from greenrun.core.jobs.declaration import declared
 from greenrun.core.jobs.job import (
@@ -21,6 +19,7 @@ from greenrun.core.jobs.job import (
     State,
 )
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
 _DURATIONS = tuple(row.name for row in declared(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
@@ -30,13 +29,13 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     """Return what the columns of `jobs` hold of a spec."""
     values = {name: getattr(spec, name) for name in _PLAIN}
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
-    values |= {"env": dict(spec.env), "labels": dict(spec.labels)}
+    values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
     after = [[row.job_id, row.on] for row in spec.after]
     values["stop_on"] = list(spec.stop_on)
     return values | {"after": after, "array": asdict(spec.array) if spec.array else None}
 
 
-def job_of(row: Row[Any]) -> Job:
+def job_of(row: JobRecord) -> Job:
     """Return the job in a row of `jobs`."""
     return Job(
         id=row.id,
@@ -48,12 +47,13 @@ def job_of(row: Row[Any]) -> Job:
         held=row.held,
         cancel_requested=row.cancel_requested,
         finished_at=row.finished_at,
-        reason=Reason(ReasonCode(row.reason_code), row.reason_text) if row.reason_code else None,
+        reason=reason_of(row.reason_code, row.reason_text),
         progress=timedelta(seconds=row.progress_s),
+        deadline_missed=row.deadline_missed,
     )
 
 
-def run_of(row: Row[Any]) -> Run:
+def run_of(row: RunRecord) -> Run:
     """Return the run in a row of `runs`."""
     return Run(
         id=row.id,
@@ -73,7 +73,7 @@ def run_of(row: Row[Any]) -> Run:
     )
 
 
-def event_of(row: Row[Any]) -> Event:
+def event_of(row: EventRecord) -> Event:
     """Return the event in a row of `events`."""
     return Event(
         id=row.id,
@@ -86,12 +86,52 @@ def event_of(row: Row[Any]) -> Event:
     )
 
 
-def reason_columns(reason: Reason) -> dict[str, Any]:
+def job_columns(job: Job) -> dict[str, Any]:
+    """Return what the columns of `jobs` hold of a job, but for its id."""
+    return _own_columns(job) | spec_columns(job.spec)
+
+
+def changed_columns(before: Job, job: Job) -> dict[str, Any]:
+    """Return those columns of `jobs` that differ."""
+    old, new = _own_columns(before), _own_columns(job)
+    if job.spec is not before.spec:
+        old, new = old | spec_columns(before.spec), new | spec_columns(job.spec)
+    return {name: value for name, value in new.items() if value != old[name]}
+
+
+def run_columns(run: Run) -> dict[str, Any]:
+    """Return what the columns of `runs` hold of a run, but for its id."""
+    values = {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
+    return values | {"devices": list(run.devices)}
+
+
+def reason_columns(reason: Reason | None) -> dict[str, Any]:
     """Return what the columns of `jobs` hold of a reason."""
-    return {"reason_code": reason.code, "reason_text": reason.text}
+    return {"reason_code": reason.code if reason else None, "reason_text": reason.text if reason else None}
 
 
-def _spec_of(row: Row[Any]) -> JobSpec:
+def reason_of(code: str | None, text: str | None) -> Reason | None:
+    """Return the reason in these columns."""
+    return Reason(ReasonCode(code), text or "") if code else None
+
+
+def _own_columns(job: Job) -> dict[str, Any]:
+    """Return the columns of a job beside those of its spec."""
+    return {
+        "user": job.user,
+        "uid": job.uid,
+        "state": job.state,
+        "held": job.held,
+        "cancel_requested": job.cancel_requested,
+        "deadline_missed": job.deadline_missed,
+        "submitted_at": job.submitted_at,
+        "finished_at": job.finished_at,
+        "progress_s": job.progress.total_seconds(),
+        **reason_columns(job.reason),
+    }
+
+
+def _spec_of(row: JobRecord) -> JobSpec:
     values: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
     values |= {name: _duration(getattr(row, f"{name}_s")) for name in _DURATIONS}
     values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}

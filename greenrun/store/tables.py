@@ -4,21 +4,27 @@ Units are last in names, durations are seconds, enums are their lower-case value
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Index, Text, text
-from sqlmodel import Field
+from sqlalchemy import CheckConstraint, Index, MetaData, Text, text
+from sqlmodel import Field, SQLModel
 
-from greenrun.store.book_tables import BASELINES as BASELINES
-from greenrun.store.book_tables import COUNTERS as COUNTERS
-from greenrun.store.book_tables import LEDGER as LEDGER
-from greenrun.store.book_tables import MARKS as MARKS
-from greenrun.store.book_tables import SLICES as SLICES
-from greenrun.store.book_tables import UNSETTLED as UNSETTLED
-from greenrun.store.book_tables import UNSETTLED_MARGINAL as UNSETTLED_MARGINAL
 from greenrun.store.columns import Instant, Json
-from greenrun.store.metadata import METADATA as METADATA
-from greenrun.store.metadata import Record
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class Record(SQLModel):
+    """Gives every table of greenrun its own metadata, apart from anybody else's SQLModel tables."""
+
+    metadata: ClassVar[MetaData] = METADATA
 
 
 class JobRecord(Record, table=True):
@@ -33,7 +39,7 @@ class JobRecord(Record, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     user: str
     uid: int
     state: str
@@ -95,7 +101,7 @@ class RunRecord(Record, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     job_id: int = Field(foreign_key="jobs.id")
     number: int
     token: str
@@ -126,7 +132,7 @@ class EventRecord(Record, table=True):
     __tablename__ = "events"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     at: datetime = Field(sa_type=Instant)
     actor: str
     kind: str
@@ -141,7 +147,7 @@ class SeriesRecord(Record, table=True):
     __tablename__ = "series"
     __table_args__ = (Index("ux_series", "provider", "zone", "signal", "accounting", "basis", unique=True),)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     provider: str
     zone: str
     signal: str
@@ -154,7 +160,7 @@ class ForecastRecord(Record, table=True):
 
     __tablename__ = "forecasts"
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     series_id: int = Field(foreign_key="series.id", index=True)
     issued_at: datetime | None = Field(default=None, sa_type=Instant)
     fetched_at: datetime = Field(sa_type=Instant)
@@ -170,7 +176,7 @@ class IntensityRecord(Record, table=True):
     __tablename__ = "intensities"
     __table_args__ = (Index("ix_intensities_series_id_ended_at", "series_id", "ended_at"),)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     series_id: int = Field(foreign_key="series.id")
     started_at: datetime = Field(sa_type=Instant)
     ended_at: datetime = Field(sa_type=Instant)
@@ -214,6 +220,112 @@ class AnchorRecord(Record, table=True):
     at: datetime = Field(sa_type=Instant)
 
 
+class SliceRecord(Record, table=True):
+    """Energy of one device over an interval; where the clock was set back, a device may have two for one hour.
+
+    A device that several runs use at once has a slice for each of them; their shares add up to 1.
+    """
+
+    __tablename__ = "slices"
+    __table_args__ = (
+        CheckConstraint("ended_at > started_at", name="interval"),
+        CheckConstraint("energy_j IS NOT NULL OR quality = 'unknown'", name="energy"),
+    )
+
+    id: int = Field(default=None, primary_key=True)
+    device: str
+    component: str
+    run_id: int | None = Field(default=None, foreign_key="runs.id", index=True)
+    started_at: datetime = Field(sa_type=Instant, index=True)
+    ended_at: datetime = Field(sa_type=Instant)
+    energy_j: float | None = None
+    quality: str
+    pue: float
+    share: float = Field(sa_column_kwargs={"server_default": text("1.0")})
+    busy_s: float | None = None
+
+
+class LedgerRecord(Record, table=True):
+    """A price of a slice, each stage once; rows are only added.
+
+    Booked and settled are the average's, marginal is that of one more kWh, baseline what it would have emitted earlier.
+    """
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        Index("ux_ledger_slice_id_stage", "slice_id", "stage", unique=True),
+        CheckConstraint("stage IN ('booked', 'settled', 'marginal', 'baseline')", name="stage"),
+    )
+
+    id: int = Field(default=None, primary_key=True)
+    slice_id: int = Field(foreign_key="slices.id")
+    stage: str
+    at: datetime = Field(sa_type=Instant)
+    intensity_g_per_kwh: float | None = None
+    emissions_g: float | None = None
+    intensity_kind: str | None = None
+    series_id: int | None = Field(default=None, foreign_key="series.id")
+
+
+class UnsettledRecord(Record, table=True):
+    """The slices that wait for their settled price, so that finding them does not mean reading the whole ledger."""
+
+    __tablename__ = "unsettled"
+
+    slice_id: int = Field(primary_key=True, foreign_key="slices.id")
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class UnsettledMarginalRecord(Record, table=True):
+    """The slices that wait for their marginal price, where there is a source of one."""
+
+    __tablename__ = "unsettled_marginal"
+
+    slice_id: int = Field(primary_key=True, foreign_key="slices.id")
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+
+
+class BaselineRecord(Record, table=True):
+    """Where a run that ended would have been, had its job started as soon as it could.
+
+    `at` is when it was compared with that, once all of it had been settled; `why` says what kept it from being so.
+    """
+
+    __tablename__ = "baselines"
+    __table_args__ = (Index("ix_baselines_waiting", "run_id", sqlite_where=text("at IS NULL")),)
+
+    run_id: int = Field(primary_key=True, foreign_key="runs.id")
+    started_at: datetime = Field(sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant, index=True)
+    at: datetime | None = Field(default=None, sa_type=Instant)
+    why: str | None = None
+
+
+class MarkRecord(Record, table=True):
+    """How far a device's energy is booked; its next slice begins there, which keeps energy from being booked twice."""
+
+    __tablename__ = "device_marks"
+
+    device: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=Instant)
+    energy_j: float
+    counter: str
+    session: str
+    held_w: float | None = None
+    idle_w: float | None = None
+    since_run: int
+
+
+class CounterRecord(Record, table=True):
+    """A monotonic total that outlives restarts."""
+
+    __tablename__ = "counters"
+
+    name: str = Field(primary_key=True)
+    labels: dict[str, str] = Field(primary_key=True, sa_type=Json)
+    value: float
+
+
 JOBS = METADATA.tables["jobs"]
 RUNS = METADATA.tables["runs"]
 LEASES = METADATA.tables["leases"]
@@ -224,3 +336,10 @@ INTENSITIES = METADATA.tables["intensities"]
 ELECTRICITY_PRICES = METADATA.tables["electricity_prices"]
 PLANS = METADATA.tables["plans"]
 ANCHORS = METADATA.tables["anchors"]
+SLICES = METADATA.tables["slices"]
+LEDGER = METADATA.tables["ledger"]
+UNSETTLED = METADATA.tables["unsettled"]
+UNSETTLED_MARGINAL = METADATA.tables["unsettled_marginal"]
+BASELINES = METADATA.tables["baselines"]
+MARKS = METADATA.tables["device_marks"]
+COUNTERS = METADATA.tables["counters"]

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from greenrun.core.energy.baseline import Compared
 from greenrun.core.energy.ledger import Entry, Priced, device_seconds
 from greenrun.core.energy.model import Component, Quality, Slice, package_of
-from greenrun.store.journal import CounterKey, key
+from greenrun.core.histogram import CounterKey
+from greenrun.core.histogram import counter_key as key
 
 ENERGY = "greenrun_energy_joules_total"
 GAPS = "greenrun_energy_gap_seconds_total"

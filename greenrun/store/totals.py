@@ -1,34 +1,108 @@
 """What runs have used and emitted so far, as SQL sums it and the core's rules complete it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Row, case, func, select
+from sqlalchemy.orm import Session
 
 from greenrun.core.energy.ledger import Stage, Total, busy_ratio, complete, sum_of_known
 from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store.columns import among, days
+from greenrun.store.database import Database
 from greenrun.store.records import run_of
-from greenrun.store.tables import LEDGER, RUNS, SLICES
+from greenrun.store.tables import LEDGER, RUNS, SLICES, RunRecord
 
 DEVICE_DAYS = (days(SLICES.c.ended_at) - days(SLICES.c.started_at)) * SLICES.c.share
 TOLD_DAYS = case((SLICES.c.busy_s.is_not(None), DEVICE_DAYS), else_=0.0)  # ... for which it is told how busy it was
 
 
-def totals_of(connection: Connection, run_ids: Sequence[int]) -> dict[int, Total]:
-    """Return what `Books.run_totals` does, as this connection sees it."""
-    return summed(connection, run_ids, connection.execute(sums(run_ids)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What the slices of one run, device and grade add up to, as `sums` tells it; nothing of it is settled."""
+
+    run_id: int
+    device: str
+    component: str
+    quality: str
+    ended_at: datetime
+    days: float
+    slices: int
+    energy_j: float | None
+    busy_s: float
+    told_days: float
+    priced: int
+    emissions_g: float | None
+    settled: int = 0
+    settled_g: float | None = None
+
+    def plus(self, row: Row[Any]) -> "_Part":
+        """Return what it is with the slices booked since."""
+        return replace(
+            self,
+            ended_at=max(self.ended_at, row.ended_at),
+            days=self.days + row.days,
+            slices=self.slices + row.slices,
+            busy_s=self.busy_s + row.busy_s,
+            told_days=self.told_days + row.told_days,
+            priced=self.priced + row.priced,
+            energy_j=_sum(self.energy_j, row.energy_j),
+            emissions_g=_sum(self.emissions_g, row.emissions_g),
+        )
 
 
-def summed(connection: Connection, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
+_READ = tuple(field.name for field in fields(_Part) if not field.name.startswith("settled"))
+
+
+class RunningTotals:
+    """Tells what runs have used so far to those who ask for the same ones again and again, reading what is new.
+
+    It rests on two things: slices are only added, with ids that grow, and what they were booked with never changes.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._parts: dict[int, dict[tuple[str, str], _Part]] = {}
+        self._through = 0  # the last slice that is in all the parts
+        self._adding = Lock()
+
+    def of(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return what `run_totals` does but for what is settled; runs that are not asked for again are forgotten."""
+        with self._adding, self._database.read() as session:
+            parts = {run_id: dict(self._parts.get(run_id, {})) for run_id in run_ids}
+            known, new = ([each for each in run_ids if (each in self._parts) is is_known] for is_known in (True, False))
+            newest = session.scalar(select(func.max(SLICES.c.id))) or 0
+            for ids, after in ((known, self._through), (new, 0)):
+                for row in session.execute(sums(ids, after)) if ids and after < newest else ():
+                    _take(parts[row.run_id], row)
+            self._parts, self._through = parts, newest
+            return summed(session, run_ids, [part for own in parts.values() for part in own.values()])
+
+
+def totals_of(session: Session, run_ids: Sequence[int]) -> dict[int, Total]:
+    """Return what `BookRepository.run_totals` does, as this session sees it."""
+    return summed(session, run_ids, session.execute(sums(run_ids)))
+
+
+def total_of(session: Session, run: Run) -> Total:
+    """Return the same of one run, which may have ended otherwise than is stored yet."""
+    rows = session.execute(sums([run.id])).all()
+    return _total(run, rows) if rows else Total()
+
+
+def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
     """Return the total of each run, made of such rows as `sums` asks for."""
     parts: dict[int, list[Any]] = {run_id: [] for run_id in run_ids}
     for row in rows:
         parts[row.run_id].append(row)
-    runs = {row.id: run_of(row) for row in connection.execute(select(RUNS).where(among(RUNS.c.id, run_ids)))}
+    records = session.scalars(select(RunRecord).where(among(RUNS.c.id, run_ids)))
+    runs = {record.id: run_of(record) for record in records}
     return {run_id: _total(runs[run_id], own) if own else Total() for run_id, own in parts.items()}
 
 
@@ -89,3 +163,13 @@ def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | Non
     if not rows or any(priced < slices for slices, priced, _ in rows):
         return None
     return sum(grams for _, _, grams in rows if grams is not None)
+
+
+def _take(parts: dict[tuple[str, str], _Part], row: Row[Any]) -> None:
+    known = parts.get((row.device, row.quality))
+    new = _Part(**{name: getattr(row, name) for name in _READ}) if known is None else known.plus(row)
+    parts[row.device, row.quality] = new
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else one + other

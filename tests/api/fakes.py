@@ -77,12 +77,18 @@ class FakeStore:
     job_runs: dict[int, list[Run]] = field(default_factory=dict)
     totals: dict[int, Total] = field(default_factory=dict)
     log: list[Event] = field(default_factory=list)
-    books: list[Entry] = field(default_factory=list)
+    booked: list[Entry] = field(default_factory=list)
     counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     finished: list[FinishedJob] = field(default_factory=list)
     spells: dict[int, list[Spell]] = field(default_factory=dict)
     saved: Forecast | None = None
     fault: Exception | None = None
+
+    @property
+    def queue(self) -> "FakeStore":
+        return self
+
+    runs = books = grid = history = archive = queue
 
     def keep(self, *jobs: Job) -> None:
         self.kept |= {job.id: job for job in jobs}
@@ -144,7 +150,7 @@ class FakeStore:
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         return [event for event in self.log if job_id in (None, event.job_id)][-limit:]
 
-    def runs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
         return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
@@ -165,7 +171,7 @@ class FakeStore:
         return self.saved
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        return [entry for entry in self.books if job_id in (None, entry.job_id)][-limit:]
+        return [entry for entry in self.booked if job_id in (None, entry.job_id)][-limit:]
 
     def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
         return {
@@ -212,7 +218,7 @@ class FakeScheduler:
 
     def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
         previews = self.preview(specs, user=user, uid=uid, now=now)
-        stored = self.store.add_jobs(specs, user=user, uid=uid, now=now)
+        stored = self.store.queue.add_jobs(specs, user=user, uid=uid, now=now)
         self.wakes += any(is_new for _, is_new in stored)
         return [
             Submitted(job=job, is_new=is_new, preview=preview)
@@ -232,7 +238,7 @@ class FakeScheduler:
         return [GPU, CPU]
 
     def received(self) -> Sequence[ReceivedForecast]:
-        saved = self.store.latest_forecast(self.zone or "")
+        saved = self.store.grid.latest_forecast(self.zone or "")
         return [ReceivedForecast(forecast=saved, since=saved.known_at)] if saved else []
 
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:

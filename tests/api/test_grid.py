@@ -183,7 +183,7 @@ def test_the_ledger_tells_its_slices_booked_and_settled(world: World) -> None:
         intensity_g_per_kwh=200.0, emissions_g=240.0, kind=Kind.FORECAST, series=SeriesId(provider="uk", zone="GB")
     )
     entry = Entry(slice=piece, pue=1.2, booked=booked, id=1, job_id=3, project="p")
-    world.store.books = [entry, replace(entry, id=2, job_id=4, settled=replace(booked, kind=Kind.MEASURED))]
+    world.store.booked = [entry, replace(entry, id=2, job_id=4, settled=replace(booked, kind=Kind.MEASURED))]
     first, second = world.ask("GET", "/v1/ledger").json()
     assert first == {
         "id": 1,

@@ -78,7 +78,7 @@ def test_only_root_and_the_daemon_s_own_user_may_add_to_the_past(
     past: World, store: Store, path: str, sent: dict[str, Any]
 ) -> None:
     answer = past.ask("POST", path, who=ADA, json=sent)
-    assert (answer.status_code, store.reaches()) == (403, [])
+    assert (answer.status_code, store.grid.reaches()) == (403, [])
     assert [past.ask("POST", path, who=who, json=sent).status_code for who in (ROOT, OWN)] == [200, 200]
 
 
@@ -123,7 +123,7 @@ def test_a_bad_import_names_its_field_and_keeps_nothing(
     past: World, store: Store, own: dict[str, Any], field: str
 ) -> None:
     answer = past.ask("POST", "/v1/history/import", who=ROOT, json=body(**own))
-    assert (answer.status_code, answer.json()["errors"][0]["field"], store.reaches()) == (422, field, [])
+    assert (answer.status_code, answer.json()["errors"][0]["field"], store.grid.reaches()) == (422, field, [])
 
 
 def test_what_does_not_fit_in_a_request_is_refused(past: World) -> None:

@@ -10,12 +10,13 @@ from greenrun.api.app import create_app
 from greenrun.core.accounting.tariff import Tariff
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
+from greenrun.core.jobs import transitions
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
 from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.store import Store, journal, observations, tallies
+from greenrun.store import Store, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
 from tests.metrics.scrape import Scrape, busy
 
@@ -39,9 +40,9 @@ def lasting(store: Store) -> World:
 
 def run_job(store: Store) -> None:
     """Run job 1 for ten minutes and book what it used."""
-    run = store.claim(1, [GPU.id], reason=because(ReasonCode.ASKED_NOW), now=NOW)
+    run = store.runs.claim(1, [GPU.id], reason=because(ReasonCode.ASKED_NOW), now=NOW)
     assert run is not None
-    store.confirm(run.id, started_at=NOW, log="/tmp/log", now=NOW)
+    store.runs.confirm(run.id, started_at=NOW, log="/tmp/log", now=NOW)
     end = NOW + timedelta(minutes=10)
     piece = Slice(
         device=GPU.id,
@@ -54,8 +55,8 @@ def run_job(store: Store) -> None:
     )
     entry = Entry(slice=piece, pue=1.0, booked=Priced(intensity_g_per_kwh=100.0, emissions_g=0.1 + 0.2))
     mark = Mark(device=GPU.id, at=end, energy_j=1 / 3, counter="c", session="s")
-    store.append_slices([entry], [mark], now=end)
-    store.close_run(
+    store.books.append_slices([entry], [mark], now=end)
+    store.runs.close_run(
         run.id,
         outcome=Outcome.SUCCEEDED,
         exit_code=0,
@@ -75,7 +76,7 @@ def test_a_job_is_submitted_held_released_and_cancelled(lasting: World, store: S
     assert [(row["held"], row["cancel_requested"]) for row in flags] == [(True, False), (False, False), (False, True)]
     events = [row["kind"] for row in lasting.ask("GET", "/v1/jobs/1/events").json()]
     assert events == ["submitted", "held", "released", "cancel_requested"]
-    assert store.job(1).spec.env == {"A": "b"}
+    assert store.queue.job(1).spec.env == {"A": "b"}
 
 
 def test_what_the_books_have_of_a_run_is_told_by_the_job_the_ledger_and_the_metrics(
@@ -107,7 +108,7 @@ def test_a_job_asked_for_by_itself_tells_what_it_cost(lasting: World, store: Sto
         False,
     )
     bases = Bases(price=Tariff.of([], 0.5).steps, currency="EUR")
-    lasting.scheduler.reports = Reports(store, tuple, ReportSettings(bases=bases))
+    lasting.scheduler.reports = Reports(store.archive, tuple, ReportSettings(bases=bases))
     told = lasting.ask("GET", "/v1/jobs/1").json()
     assert (told["cost"], told["currency"], told["cost_missing_kwh"]) == (pytest.approx(0.5 / 3 / 3.6e6), "EUR", 0.0)
 
@@ -115,7 +116,7 @@ def test_a_job_asked_for_by_itself_tells_what_it_cost(lasting: World, store: Sto
 def test_every_total_that_the_store_keeps_is_exported() -> None:
     kept = {
         value
-        for module in (journal, observations, tallies)
+        for module in (transitions, tallies)
         for value in vars(module).values()
         if str(value).startswith("greenrun_")
     }

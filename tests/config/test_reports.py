@@ -22,7 +22,7 @@ def load(tmp_path: Path, text: str, **environ: str) -> Config:
 def test_reports_are_written_where_a_folder_is_named_and_only_then(tmp_path: Path) -> None:
     with Store(tmp_path / "greenrun.db") as store:
         config = load(tmp_path, '[reports]\nfolder = "of us"\nmonthly = true\nformats = "csv"\nsettled_by = "5d"')
-        reports = Reports(store, lambda: (), report_settings(config, (), None))
+        reports = Reports(store.archive, lambda: (), report_settings(config, (), None))
         written = open_monthly(config, reports)
         assert written is not None
         assert written._schedule.folder == tmp_path / "of us"

@@ -109,13 +109,13 @@ def test_a_file_that_is_no_use_keeps_greenrun_from_starting(file: Path, key: str
 def test_day_ahead_prices_come_from_the_store(file: Path, store: Store) -> None:
     """In euros, with what is added; reports ask nobody."""
     config = load(file, '[electricity]\nkind = "energy_charts"\nbidding_zone = "DE-LU"\nplus = 0.2\n')
-    day_ahead = open_day_ahead(config.electricity, store)
+    day_ahead = open_day_ahead(config.electricity, store.prices)
     assert day_ahead is not None
     bases = open_bases(config, day_ahead)
     assert bases.price is not None
     assert (bases.currency, len(bases.price(T0, T0 + HOUR))) == ("EUR", 0)
     assert "Energy-Charts" in (bases.attribution or "")
-    assert open_day_ahead(Config().electricity, store) is None
+    assert open_day_ahead(Config().electricity, store.prices) is None
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ class Fused:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._port, name)
+        if type(member).__module__.startswith("greenrun.store"):
+            return Fused(member, self._fuse)  # a repository, each of whose calls is one of the store
         return self._call(member) if callable(member) else member
 
     def _call(self, member: Any) -> Any:

@@ -19,7 +19,7 @@ from tests.world import SLOT, T0, World, WorldMeter, new_engine, open_store, spe
 
 def counted(store: Store, name: str) -> float:
     """Return a counter's sum over all its labels."""
-    return fsum(value for (counter, _), value in store.counters().items() if counter == name)
+    return fsum(value for (counter, _), value in store.books.counters().items() if counter == name)
 
 
 DAY = [310.0, 150.5, 87.25, 244.0]
@@ -89,17 +89,17 @@ def live(
         change(world)
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
         warm_up = spec(300, gpus=2, start_now=True, start_after=T0 + timedelta(minutes=5))
-        ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in (warm_up, *jobs)]
+        ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in (warm_up, *jobs)]
         tick_through(world, store, beat)
         books = Books()
         for job_id in ids:
-            (run,) = store.runs([job_id])[job_id]
-            total = store.run_totals([run.id])[run.id]
+            (run,) = store.runs.of_jobs([job_id])[job_id]
+            total = store.books.run_totals([run.id])[run.id]
             assert total.energy_j == pytest.approx(world.true_energy_j(job_id), rel=1e-9)
             books.energy_j.append(total.energy_j)
             books.settled_g.append(total.settled_g)
         device_j: defaultdict[str, float] = defaultdict(float)
-        for entry in store.entries(limit=10_000):
+        for entry in store.books.entries(limit=10_000):
             device_j[entry.slice.device] += entry.slice.energy_j or 0.0
         books.device_j = dict(device_j)
     return books

@@ -44,27 +44,27 @@ def says(run: Run, work: float | None, *, phase: Phase = Phase.RUNNING, unit: st
 
 def kept(store: Store, run: Run) -> float | None:
     """The work that the store has of a run."""
-    return store.runs([run.job_id])[run.job_id][0].work
+    return store.runs.of_jobs([run.job_id])[run.job_id][0].work
 
 
 def ignored(store: Store, run: Run) -> list[object]:
     """Why what a run said was ignored."""
-    return [event.detail["text"] for event in store.events(run.job_id) if event.kind == "work_ignored"]
+    return [event.detail["text"] for event in store.queue.events(run.job_id) if event.kind == "work_ignored"]
 
 
 def test_work_is_kept_at_once_then_every_half_minute_and_when_the_run_has_ended(store: Store) -> None:
-    run, done = running(store), WorkDone(store)
+    run, done = running(store), WorkDone(store.runs)
     seen = []
     for seconds, work, phase in ((0, 1.0, Phase.RUNNING), (10, 2.0, Phase.RUNNING), (30, 3.0, Phase.RUNNING)):
         done.take([says(run, work, phase=phase, work_at=after(seconds))], after(seconds))
         seen.append(kept(store, run))
     done.take([says(run, 4.0, phase=Phase.EXITED)], after(31))
-    found = store.runs([run.job_id])[run.job_id][0]
+    found = store.runs.of_jobs([run.job_id])[run.job_id][0]
     assert (seen, found.work, found.work_unit, found.work_at) == ([1.0, 1.0, 3.0], 4.0, "samples", after(31))
 
 
 def test_what_goes_back_or_changes_its_unit_is_ignored_and_said_once(store: Store) -> None:
-    run, done = running(store), WorkDone(store)
+    run, done = running(store), WorkDone(store.runs)
     for seconds, work, unit in ((0, 5.0, "samples"), (40, 4.0, "samples"), (80, 9.0, "tokens"), (120, 6.0, "samples")):
         done.take([says(run, work, unit=unit)], after(seconds))
     assert (kept(store, run), ignored(store, run)) == (6.0, ["it went back from 5 to 4"])
@@ -72,16 +72,16 @@ def test_what_goes_back_or_changes_its_unit_is_ignored_and_said_once(store: Stor
 
 def test_garbage_is_said_once_whatever_becomes_of_the_daemon_and_the_last_good_word_stands(store: Store) -> None:
     run = running(store)
-    WorkDone(store).take([says(run, 5.0)], after(0))
+    WorkDone(store.runs).take([says(run, 5.0)], after(0))
     for _ in range(2):
-        done = WorkDone(store)
+        done = WorkDone(store.runs)
         for seconds in (10, 20):
             done.take([says(run, None, work_fault="its work is not a number")], after(seconds))
     assert (kept(store, run), ignored(store, run)) == (5.0, ["its work is not a number"])
 
 
 def test_a_run_that_has_ended_is_not_kept_in_mind(store: Store) -> None:
-    run, done = running(store), WorkDone(store)
+    run, done = running(store), WorkDone(store.runs)
     done.take([says(run, 5.0)], after(0))
     assert list(done.progress) == [run.id]
     done.take([], after(1))
@@ -90,12 +90,12 @@ def test_a_run_that_has_ended_is_not_kept_in_mind(store: Store) -> None:
 
 def test_the_store_never_takes_less_work_than_it_has(store: Store) -> None:
     run = running(store)
-    answers = [store.keep_work(run.id, work=work, unit="steps", at=NOW) for work in (2.0, 2.0, 1.0, 3.0)]
+    answers = [store.runs.keep_work(run.id, work=work, unit="steps", at=NOW) for work in (2.0, 2.0, 1.0, 3.0)]
     assert (answers, kept(store, run)) == ([True, False, False, True], 3.0)
 
 
 def test_a_clock_set_back_makes_neither_an_interval_nor_work_wait_for_the_time_to_come_round(store: Store) -> None:
-    run, done = running(store), WorkDone(store)
+    run, done = running(store), WorkDone(store.runs)
     for seconds, work in ((7200, 1.0), (7260, 2.0), (3600, 3.0), (3601, 3.0), (3620, 4.0), (3660, 5.0)):
         done.take([says(run, work)], after(seconds))
     assert done.progress[run.id].intervals_s == (60.0, 20.0, 40.0)
@@ -146,7 +146,7 @@ class Minutes:
     @property
     def spells(self) -> list[tuple[Anomaly, float, float | None]]:
         """The anomalies noted, with the minutes in which they began and were over."""
-        found: Sequence[Spell] = self.store.anomalies([self.run.job_id]).get(self.run.id, ())
+        found: Sequence[Spell] = self.store.runs.anomalies([self.run.job_id]).get(self.run.id, ())
         return [
             (row.anomaly, (row.since - NOW) / MINUTE, None if row.until is None else (row.until - NOW) / MINUTE)
             for row in found
@@ -161,7 +161,7 @@ def test_an_idle_gpu_is_noted_when_it_begins_and_when_it_is_over_and_once_more_w
         minutes.show(span, busy=busy)
     assert minutes.spells == [(Anomaly.GPU_IDLE, 15, 21), (Anomaly.GPU_IDLE, 55, None)]
     assert minutes.watch.ongoing == {Anomaly.GPU_IDLE: 1}
-    assert store.counters()["greenrun_anomalies_total", (("rule", "gpu_idle"),)] == 2
+    assert store.books.counters()["greenrun_anomalies_total", (("rule", "gpu_idle"),)] == 2
 
 
 def test_a_restart_forgets_the_evidence_and_counts_what_goes_on_no_second_time(store: Store) -> None:
@@ -198,7 +198,7 @@ def learned_from(store: Store, jobs: int, name: str = "train") -> Run:
     for _ in range(jobs):
         run = running(store, "GPU-1", name=name, project="vision")
         close(store, run, ended_at=after(3602), now=after(3602))
-        store._energies_j[run.id] = 300.0 * 3600  # what a run used is kept in memory once it was asked for
+        store.history._energies_j[run.id] = 300.0 * 3600  # what a run used is kept in memory once it was asked for
     return running(store, "GPU-1", name="train", project="vision")
 
 
@@ -250,7 +250,7 @@ def stuck_world(store: Store, **more: Any) -> tuple[World, Engine, Job]:
     """A job that runs for six hours and says after half an hour, for the last time, what it has done."""
     world = World([100.0] * 20)
     engine = new_engine(world, store, world.meter(), anomalies=LIMITS)
-    job, _ = store.add_job(spec(6 * 3600, start_now=True, **more), user="ada", uid=1, now=T0)
+    job, _ = store.queue.add_job(spec(6 * 3600, start_now=True, **more), user="ada", uid=1, now=T0)
     for minutes, work in ((10, 100.0), (20, 200.0), (30, 300.0)):
         run_until(world, engine, T0 + minutes * MINUTE, step=TWO)
         world.said[job.id] = {"work": work, "work_unit": "samples", "work_at": world.now}
@@ -259,17 +259,17 @@ def stuck_world(store: Store, **more: Any) -> tuple[World, Engine, Job]:
 
 def the_run(store: Store, job: Job) -> Run:
     """The job's only run."""
-    (run,) = store.runs([job.id])[job.id]
+    (run,) = store.runs.of_jobs([job.id])[job.id]
     return run
 
 
 def is_stopped_for_it(store: Store, job: Job) -> bool:
     """Whether the job was stopped, once, and says why."""
-    ended, run = store.job(job.id), the_run(store, job)
+    ended, run = store.queue.job(job.id), the_run(store, job)
     assert ended.reason is not None
     assert ended.reason.text.startswith("stopped on stuck, as its user had asked: it has reported no new work for 1")
-    assert [event.kind for event in store.events(job.id)][-3:] == ["anomaly", "cancel_requested", "finished"]
-    codes = (ended.state, run.outcome, ended.reason.code, store.counters()[COUNTED])
+    assert [event.kind for event in store.queue.events(job.id)][-3:] == ["anomaly", "cancel_requested", "finished"]
+    codes = (ended.state, run.outcome, ended.reason.code, store.books.counters()[COUNTED])
     return codes == (State.CANCELLED, Outcome.CANCELLED, ReasonCode.ANOMALOUS, 1)
 
 
@@ -277,13 +277,13 @@ def test_a_job_without_new_work_is_noted_and_runs_on_unless_its_user_asked_other
     world, engine, job = stuck_world(store)
     run_until(world, engine, T0 + 60 * MINUTE, step=TWO)
     run = the_run(store, job)
-    (spell,) = store.anomalies([job.id])[run.id]
+    (spell,) = store.runs.anomalies([job.id])[run.id]
     assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
     assert 10 * MINUTE < spell.since - (T0 + 30 * MINUTE) <= 10 * MINUTE + 2 * TWO  # it is heard of a tick late
-    assert (store.job(job.id).state, store.counters()[COUNTED], run.work) == (State.RUNNING, 1, 300.0)
+    assert (store.queue.job(job.id).state, store.books.counters()[COUNTED], run.work) == (State.RUNNING, 1, 300.0)
     world.said[job.id]["work"] = 301.0
     run_until(world, engine, world.now + TWO, step=TWO)
-    assert store.anomalies([job.id])[run.id][0].until is not None
+    assert store.runs.anomalies([job.id])[run.id][0].until is not None
     assert engine.watch.ongoing == {}
 
 
@@ -291,7 +291,7 @@ def test_a_restarted_daemon_takes_the_work_it_finds_for_no_new_one(store: Store)
     world, engine, job = stuck_world(store)
     run_until(world, engine, T0 + 60 * MINUTE, step=TWO)
     run_until(world, new_engine(world, store, world.meter(), anomalies=LIMITS), T0 + 70 * MINUTE, step=TWO)
-    ((_, (spell,)),) = store.anomalies([job.id]).items()
+    ((_, (spell,)),) = store.runs.anomalies([job.id]).items()
     assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
 
 
@@ -305,7 +305,7 @@ def test_a_job_that_asked_for_it_is_stopped_with_the_reason_and_not_tried_again(
 def test_another_anomaly_than_those_asked_for_stops_nothing(store: Store) -> None:
     world, engine, job = stuck_world(store, stop_on=(Anomaly.GPU_IDLE,))
     run_until(world, engine, T0 + 50 * MINUTE, step=TWO)
-    assert (store.job(job.id).state, store.counters()[COUNTED]) == (State.RUNNING, 1)
+    assert (store.queue.job(job.id).state, store.books.counters()[COUNTED]) == (State.RUNNING, 1)
 
 
 def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_away(store: Store) -> None:
@@ -313,7 +313,7 @@ def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_a
     real = world.stop
     world.stop = lambda run, by: None  # type: ignore[method-assign]
     run_until(world, engine, T0 + 46 * MINUTE, step=TWO)
-    assert (store.job(job.id).state, store.job(job.id).cancel_requested) == (State.RUNNING, True)
+    assert (store.queue.job(job.id).state, store.queue.job(job.id).cancel_requested) == (State.RUNNING, True)
     world.unreachable = True
     run_until(world, engine, T0 + 48 * MINUTE, step=TWO)
     world.unreachable, world.stop = False, real  # type: ignore[method-assign]
@@ -353,7 +353,7 @@ def live_through(world: World, store: Store, fuse: Fuse) -> None:
         except Crash:
             engine = None
             continue
-        if not store.live_runs():
+        if not store.runs.live_runs():
             return
         world.now += 5 * MINUTE
 
@@ -365,7 +365,7 @@ def test_anomalies_change_no_plan(tmp_path: Path) -> None:
             world = World([100.0, 300.0, 50.0, 200.0] * 5)
             engine = new_engine(world, store, world.meter(), anomalies=limits)
             for number in range(4):
-                store.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
+                store.queue.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
             world.said = {number: {"work": 1.0, "work_unit": "samples"} for number in range(1, 5)}
             run_until(world, engine, T0 + timedelta(hours=4))
             plans.append((engine.plan, world.launches, engine.plan_changes))

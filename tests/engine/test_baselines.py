@@ -43,7 +43,7 @@ def day(store: Store, **options: Any) -> World:
         spec(2700, start_now=True),
         spec(900, max_delay=5 * HOUR, project="vision", exit_code=3),
     ]
-    store.add_jobs(specs, user="ada", uid=1, now=T0)
+    store.queue.add_jobs(specs, user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter(), **options), DAY)
     return world
 
@@ -58,10 +58,10 @@ def ended(
 ) -> int:
     """A run that held these devices, in hours; of a job that was submitted at T0."""
     if job is None:
-        job = store.add_job(spec(60, gpus=len(devices)), user="ada", uid=1, now=T0)[0].id
-    run = store.claim(job, devices, reason=WHY, now=T0 + start * HOUR)
+        job = store.queue.add_job(spec(60, gpus=len(devices)), user="ada", uid=1, now=T0)[0].id
+    run = store.runs.claim(job, devices, reason=WHY, now=T0 + start * HOUR)
     assert run is not None
-    store.close_run(
+    store.runs.close_run(
         run.id, outcome=how[0], exit_code=0, log=None,
         started_at=T0 + start * HOUR, ended_at=T0 + end * HOUR,
         job_state=how[1], reason=WHY, now=T0 + end * HOUR,
@@ -90,8 +90,8 @@ def test_a_device_is_told_from_one_whose_name_is_a_part_of_its_own(store: Store)
 
 
 def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_was_free(store: Store) -> None:
-    first = store.add_job(spec(60), user="ada", uid=1, now=T0)[0].id
-    second = store.add_job(spec(60, after=(Dependency(job_id=first),)), user="ada", uid=1, now=T0)[0].id
+    first = store.queue.add_job(spec(60), user="ada", uid=1, now=T0)[0].id
+    second = store.queue.add_job(spec(60, after=(Dependency(job_id=first),)), user="ada", uid=1, now=T0)[0].id
     runs = ended(store, 5, 7, "a", job=first), ended(store, 8, 9, "b", job=second)
     assert places(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
     assert places_when_opened(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
@@ -101,7 +101,7 @@ def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_
     ("outcome", "took"), [(Outcome.CHECKPOINTED, ("02:00", "02:30")), (Outcome.FAILED, ("02:00", "03:00"))]
 )
 def test_only_what_was_suspended_had_to_load(store: Store, outcome: Outcome, took: tuple[str, str]) -> None:
-    job = store.add_job(spec(60, restart_cost=HOUR / 2), user="ada", uid=1, now=T0)[0].id
+    job = store.queue.add_job(spec(60, restart_cost=HOUR / 2), user="ada", uid=1, now=T0)[0].id
     first, second = ended(store, 5, 7, "a", job=job, how=(outcome, State.QUEUED)), ended(store, 8, 9, "b", job=job)
     assert places(store) == {first: ("00:00", "02:00"), second: took}
     assert places_when_opened(store) == {first: ("00:00", "02:00"), second: took}
@@ -141,7 +141,7 @@ def test_what_is_booked_is_what_the_counters_and_the_ledger_say(store: Store) ->
     booked, actual = (
         {
             dict(labels)["project"]: value
-            for (name, labels), value in store.counters().items()
+            for (name, labels), value in store.books.counters().items()
             if name == f"greenrun_{what}"
         }
         for what in ("settled_baseline_emissions_grams_total", "compared_emissions_grams_total")
@@ -153,7 +153,7 @@ def test_what_is_booked_is_what_the_counters_and_the_ledger_say(store: Store) ->
     assert set(booked) == {"vision", "default"}
     assert fsum(booked.values()) > fsum(actual.values())
     assert sql(store, "SELECT count(*) FROM baselines WHERE at IS NULL OR why IS NOT NULL") == [(0,)]
-    totals = store.run_totals([run for (run,) in sql(store, "SELECT id FROM runs")]).values()
+    totals = store.books.run_totals([run for (run,) in sql(store, "SELECT id FROM runs")]).values()
     assert fsum(row.baseline_g or 0.0 for row in totals) == pytest.approx(fsum(booked.values()))
     assert fsum(row.avoided_g or 0.0 for row in totals) == pytest.approx(fsum(booked.values()) - fsum(actual.values()))
 
@@ -164,26 +164,26 @@ def test_a_run_is_booked_once_and_nothing_of_it_changes_later(store: Store) -> N
     assert rows
     world.values = [9.0] * len(VALUES)
     engine = new_engine(world, store, world.meter())
-    store.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
+    store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
     run_until(world, engine, DAY + 2 * HOUR)
     assert sql(store, "SELECT * FROM ledger WHERE stage = 'baseline' ORDER BY id")[: len(rows)] == rows
 
 
 def test_a_run_waits_until_its_devices_are_booked_up_to_its_end_but_not_for_ever(store: Store) -> None:
     run = ended(store, 1, 2, "a")
-    store.append_slices([], [Mark(device="a", at=T0 + HOUR, energy_j=0, counter="c", session="s")], now=T0)
+    store.books.append_slices([], [Mark(device="a", at=T0 + HOUR, energy_j=0, counter="c", session="s")], now=T0)
     late = T0 + timedelta(days=9)
-    assert store.comparable([run], T0 + 3 * HOUR) == []
-    [found] = store.comparable([run], late)
-    store.book_baselines([baseline.compare(found, {})], now=late)
+    assert store.baselines.comparable([run], T0 + 3 * HOUR) == []
+    [found] = store.baselines.comparable([run], late)
+    store.baselines.book_baselines([baseline.compare(found, {})], now=late)
     assert sql(store, "SELECT why FROM baselines") == [(baseline.NO_SLICES,)]
-    assert store.uncompared(late) == []
-    assert store.book_baselines([baseline.compare(found, {})], now=late) == 0
+    assert store.baselines.uncompared(late) == []
+    assert store.baselines.book_baselines([baseline.compare(found, {})], now=late) == 0
 
 
 def test_a_run_that_the_source_cannot_price_earlier_says_so(store: Store) -> None:
     world = World(VALUES, gpus=1)
-    store.add_jobs([spec(1800, max_delay=6 * HOUR)], user="ada", uid=1, now=T0 - 5 * HOUR)
+    store.queue.add_jobs([spec(1800, max_delay=6 * HOUR)], user="ada", uid=1, now=T0 - 5 * HOUR)
     run_until(world, new_engine(world, store, world.meter()), DAY)
     assert sql(store, "SELECT why FROM baselines") == [(baseline.NOT_MEASURED,)]
     assert sql(store, "SELECT count(*) FROM ledger WHERE stage = 'baseline'") == [(0,)]
@@ -204,6 +204,6 @@ def test_finding_what_can_be_compared_reads_only_what_waits(store: Store) -> Non
 
 def test_many_runs_are_compared_in_the_end_though_some_never_settle(store: Store) -> None:
     world = World([200.0] * 60, gpus=4)
-    store.add_jobs([spec(300) for _ in range(60)], user="ada", uid=1, now=T0)
+    store.queue.add_jobs([spec(300) for _ in range(60)], user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + 6 * SLOT)
     assert sql(store, "SELECT count(*) FROM baselines WHERE at IS NOT NULL AND why IS NULL") == [(60,)]

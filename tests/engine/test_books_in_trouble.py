@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_a_run_whose_device_fell_silent_has_no_emissions(store: Store) -> None:
     world, job = World([300] * 20, gpus=1), submit(store, 3600)
     live(store, world, 6 * HOUR, lambda reading: reading.at < T0 + 10 * MINUTE)
-    booked_j = sum(row.slice.energy_j or 0.0 for row in store.entries(job_id=job))
+    booked_j = sum(row.slice.energy_j or 0.0 for row in store.books.entries(job_id=job))
     assert total_of(store, job) == only_energy(booked_j)
     assert 0 < booked_j < world.true_energy_j(job) / 5
 
@@ -89,8 +89,8 @@ def test_a_last_reading_that_is_late_leaves_a_run_unknown_only_until_it_comes(st
 def test_a_device_that_vanished_keeps_nothing_in_memory_and_nobody_waiting(store: Store) -> None:
     world = World([300] * 500, gpus=2)
     gone, since = world.devices[1].id, list[datetime]()
-    asked = store.holds
-    store.holds = lambda instant: (since.append(instant), asked(instant))[1]  # type: ignore[method-assign]
+    asked = store.books.holds
+    store.books.holds = lambda instant: (since.append(instant), asked(instant))[1]  # type: ignore[method-assign]
     engine = live(store, world, KEPT_FOR + DAY, lambda reading: reading.device != gone or reading.at <= T0 + MINUTE)
     (known,) = engine.zone.intensities.forecasts()
     assert since[-1] > world.now - 2 * SLOT
@@ -105,7 +105,7 @@ def test_a_clock_set_back_between_two_runs_stops_nothing(store: Store) -> None:
     """The second run of a GPU seems to start before the first had ended."""
     world = World([300] * 20, gpus=1)
     first, second = submit(store, 60), submit(store, 600)
-    other = store.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=T0)[0].id
+    other = store.queue.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=T0)[0].id
     engine = new_engine(world, store, world.meter())
     engine.refresh(world.now)
     engine.tick(world.now)
@@ -119,7 +119,7 @@ def test_a_clock_set_back_between_two_runs_stops_nothing(store: Store) -> None:
     world.start = start_later  # type: ignore[method-assign]
     engine.tick(world.now)
     run_until(world, engine, T0 + HOUR)
-    assert {store.job(job).state for job in (first, second, other)} == {State.SUCCEEDED}
+    assert {store.queue.job(job).state for job in (first, second, other)} == {State.SUCCEEDED}
     assert total_of(store, first).energy_j == pytest.approx(POWER_W * 60, rel=1e-9)
     assert total_of(store, second).emissions_g is None
     assert engine._books.failures["overlap"] > 0
@@ -137,12 +137,12 @@ def test_a_device_that_cannot_be_booked_keeps_no_other_waiting(store: Store, mon
     monkeypatch.setattr(bookkeeping, "cut", fails)
     job = submit(store, 1800, gpus=2)
     engine = live(store, world, HOUR)
-    assert store.job(job).state is State.SUCCEEDED
-    assert {row.slice.device for row in store.entries()} == {world.devices[1].id}
+    assert store.queue.job(job).state is State.SUCCEEDED
+    assert {row.slice.device for row in store.books.entries()} == {world.devices[1].id}
     assert engine._books.failures["cut"] > 1
     monkeypatch.undo()
     live(store, world, 2 * HOUR)
-    assert {row.slice.device for row in store.entries()} == {device.id for device in world.devices}
+    assert {row.slice.device for row in store.books.entries()} == {device.id for device in world.devices}
 
 
 def test_when_the_clock_is_set_back_an_hour_booking_goes_on_and_nobody_gets_that_hours_energy(store: Store) -> None:
@@ -205,9 +205,9 @@ def test_marks_in_the_future_do_not_stop_the_books_and_are_told_once(store: Stor
     """As when a clock was a day ahead, and was put right while the daemon was down."""
     world = World([300] * 20, gpus=1)
     live(store, world, 5 * MINUTE)
-    marks = [replace(mark, at=mark.at + DAY) for mark in store.marks().values()]
-    store.append_slices([], marks, now=world.now)
-    job = store.add_job(spec(3600, start_after=T0 + 10 * MINUTE), user="ada", uid=1, now=T0)[0].id
+    marks = [replace(mark, at=mark.at + DAY) for mark in store.books.marks().values()]
+    store.books.append_slices([], marks, now=world.now)
+    job = store.queue.add_job(spec(3600, start_after=T0 + 10 * MINUTE), user="ada", uid=1, now=T0)[0].id
     engine = live(store, world, 3 * HOUR)
     assert engine._books.failures == Counter(clock=1)
     assert total_of(store, job).settled_g == pytest.approx(emissions_g(POWER_W * 3600, 300), rel=1e-9)

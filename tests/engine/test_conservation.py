@@ -19,13 +19,13 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
     """Slices, runs, counters and the devices' own meters agree to a billionth, over ticks, restarts and gaps."""
     world = World(DAY)
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
-        ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
+        ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
         tick_through(world, store, beat)
-        runs = [run.id for rows in store.runs(ids).values() for run in rows]
-        of_runs = fsum(total.energy_j or 0.0 for total in store.run_totals(runs).values())
-        slices = [entry.slice for entry in store.entries(limit=10_000)]
+        runs = [run.id for rows in store.runs.of_jobs(ids).values() for run in rows]
+        of_runs = fsum(total.energy_j or 0.0 for total in store.books.run_totals(runs).values())
+        slices = [entry.slice for entry in store.books.entries(limit=10_000)]
         of_nobody = fsum(piece.energy_j or 0.0 for piece in slices if piece.run_id is None)
-        of_devices = fsum(mark.energy_j for mark in store.marks().values())
+        of_devices = fsum(mark.energy_j for mark in store.books.marks().values())
         assert of_runs > 0
         assert of_runs + of_nobody == pytest.approx(of_devices, rel=1e-9)
         assert fsum(piece.energy_j or 0.0 for piece in slices) == pytest.approx(of_devices, rel=1e-9)

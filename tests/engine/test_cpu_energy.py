@@ -76,15 +76,15 @@ def test_a_job_gets_gpus_alone_and_waits_for_one_though_cpus_are_free(store: Sto
     first, second = submit(store, 3600), submit(store, 3600)
     engine = new_engine(world, store, Host(world))
     run_until(world, engine, T0 + timedelta(minutes=10))
-    assert [run.devices for run in store.live_runs()] == [(world.devices[0].id,)]
-    assert (store.job(first).state, store.job(second).state) == (State.RUNNING, State.QUEUED)
+    assert [run.devices for run in store.runs.live_runs()] == [(world.devices[0].id,)]
+    assert (store.queue.job(first).state, store.queue.job(second).state) == (State.RUNNING, State.QUEUED)
     assert engine._situation(world.now).devices == (world.devices[0].id,)
 
 
 def test_all_energy_is_somebodys_or_nobodys_and_adds_up_to_the_devices(store: Store) -> None:
     world, job = World([300] * 20, gpus=2), submit(store, 3600, gpus=1)
     run_until(world, new_engine(world, store, Host(world)), T0 + 2 * HOUR)
-    slices = [entry.slice for entry in store.entries(limit=100_000)]
+    slices = [entry.slice for entry in store.books.entries(limit=100_000)]
     seconds = (2 * HOUR).total_seconds()
     assert used_j(slices, Component.CPU) == pytest.approx((90.0 + 110.0) * seconds, rel=1e-9)
     assert used_j(slices, Component.DRAM) == pytest.approx(12.5 * seconds, rel=1e-9)
@@ -98,7 +98,7 @@ def test_the_totals_tell_the_components_apart(store: Store) -> None:
     world = World([300] * 20, gpus=1)
     submit(store, 3600)
     run_until(world, new_engine(world, store, Host(world)), T0 + 2 * HOUR)
-    totals = {(name, dict(labels).get("component")): value for (name, labels), value in store.counters().items()}
+    totals = {(name, dict(labels).get("component")): value for (name, labels), value in store.books.counters().items()}
     for component, power_w in (("cpu", 200.0), ("dram", 12.5)):
         unattributed_j = totals["greenrun_unattributed_energy_joules_total", component]
         assert unattributed_j == pytest.approx(power_w * 7200, rel=1e-9)
@@ -117,7 +117,7 @@ def test_a_run_that_fell_silent_is_not_completed_by_what_the_cpu_used(store: Sto
 
     host.read = without_gpus  # type: ignore[method-assign]
     run_until(world, new_engine(world, store, host), T0 + 2 * HOUR)
-    booked_j = sum(row.slice.energy_j or 0.0 for row in store.entries(job_id=job))
+    booked_j = sum(row.slice.energy_j or 0.0 for row in store.books.entries(job_id=job))
     assert total_of(store, job) == only_energy(booked_j)
 
 
@@ -127,7 +127,7 @@ def test_what_a_clock_set_back_leaves_unknown_keeps_its_component(store: Store) 
     for at in (T0 + HOUR, T0 + 2 * HOUR, T0 + HOUR / 2):
         world.now = at
         books.account([], at)
-    unknown = [row.slice for row in store.entries() if row.slice.quality is Quality.UNKNOWN]
+    unknown = [row.slice for row in store.books.entries() if row.slice.quality is Quality.UNKNOWN]
     assert {piece.device: piece.component for piece in unknown} == KINDS
 
 

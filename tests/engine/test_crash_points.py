@@ -79,16 +79,16 @@ def _live_on(world: World, store: Store, fuse: Fuse, snapshots: list[Snapshot] |
 
 
 def _outcome(world: World, store: Store, jobs: list[int]) -> Outcome:
-    runs = [[run for run in store.runs([job])[job] if run.started_at] for job in jobs]
-    totals = [store.run_totals([run.id for run in of_job]) for of_job in runs]
+    runs = [[run for run in store.runs.of_jobs([job])[job] if run.started_at] for job in jobs]
+    totals = [store.books.run_totals([run.id for run in of_job]) for of_job in runs]
     return Outcome(
         launches=world.launches,
-        states=[store.job(job).state for job in jobs],
+        states=[store.queue.job(job).state for job in jobs],
         exit_codes=[[run.exit_code for run in of_job] for of_job in runs],
         starts=[[run.started_at for run in of_job] for of_job in runs],
         energy_j=[sum(total.energy_j or 0.0 for total in of_job.values()) for of_job in totals],
         settled_g=[sum(total.settled_g or 0.0 for total in of_job.values()) for of_job in totals],
-        all_energy_j=sum(entry.slice.energy_j or 0.0 for entry in store.entries(limit=10_000)),
+        all_energy_j=sum(entry.slice.energy_j or 0.0 for entry in store.books.entries(limit=10_000)),
         baselines_g=[*(row[0] for row in _rows(store, BASELINES_G)), *_counted(store)],
         places=_rows(store, "SELECT started_at, ended_at, why FROM baselines ORDER BY run_id"),
     )
@@ -102,14 +102,14 @@ def _rows(store: Store, query: str) -> list[tuple[str, ...]]:
 def _counted(store: Store) -> list[float]:
     """What the counters say of the comparison with an earlier start."""
     names = ("greenrun_settled_baseline_emissions_grams_total", "greenrun_compared_emissions_grams_total")
-    return [value for (name, _), value in sorted(store.counters().items()) if name in names]
+    return [value for (name, _), value in sorted(store.books.counters().items()) if name in names]
 
 
 def _script(store: Store) -> list[int]:
     """A job for the clean window, one that fails at once, and one that is cancelled while it waits."""
     specs = [spec(1500, max_delay=2 * SLOT), spec(600, exit_code=3, start_now=True), spec(900, max_delay=3 * SLOT)]
-    jobs = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in specs]
-    store.request_cancel(jobs[2], actor="ada", now=T0)
+    jobs = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in specs]
+    store.queue.request_cancel(jobs[2], actor="ada", now=T0)
     return jobs
 
 

@@ -47,17 +47,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def counted_j(store: Store) -> float:
-    return store.counters()[METRIC, (("meter", PLUG.id),)]
+    return store.books.counters()[METRIC, (("meter", PLUG.id),)]
 
 
 def test_it_is_in_no_slice_and_in_no_total_and_changes_no_job(store: Store) -> None:
     world, job = World([300] * 20, gpus=2), submit(store, 3600, gpus=1)
     run_until(world, new_engine(world, store, Host(world)), T0 + 2 * HOUR)
-    slices = [entry.slice for entry in store.entries(limit=100_000)]
+    slices = [entry.slice for entry in store.books.entries(limit=100_000)]
     assert {piece.component for piece in slices} == {Component.GPU}
     assert total_of(store, job).energy_j == pytest.approx(world.true_energy_j(job), rel=1e-9)
     used_j = sum(piece.energy_j or 0.0 for piece in slices)
-    told_j = sum(value for (name, _), value in store.counters().items() if name == "greenrun_energy_joules_total")
+    told_j = sum(value for (name, _), value in store.books.counters().items() if name == "greenrun_energy_joules_total")
     assert told_j == pytest.approx(used_j, rel=1e-9)
     assert counted_j(store) == pytest.approx(PLUG_W * 7200, rel=0.01)
 
@@ -65,9 +65,9 @@ def test_it_is_in_no_slice_and_in_no_total_and_changes_no_job(store: Store) -> N
 def test_a_report_has_it_in_no_figure_and_says_so(store: Store) -> None:
     world = World([300] * 20, gpus=1)
     run_until(world, new_engine(world, store, Host(world)), T0 + HOUR)
-    reports = Reports(store, lambda: [*world.devices, PLUG], ReportSettings(zone="GB"))
+    reports = Reports(store.archive, lambda: [*world.devices, PLUG], ReportSettings(zone="GB"))
     report = reports.report(T0, T0 + HOUR, "job", world.now).document()
-    used_j = sum(entry.slice.energy_j or 0.0 for entry in store.entries(limit=100_000))
+    used_j = sum(entry.slice.energy_j or 0.0 for entry in store.books.entries(limit=100_000))
     assert report["total"]["it_energy_kwh"] == pytest.approx(used_j / 3.6e6, rel=1e-9)
     assert "external_energy_kwh" not in report["total"]
     assert [row["note"] for row in report["data_quality"] if row["field"] == "beside"] == [
@@ -80,7 +80,7 @@ def test_a_restart_goes_on_counting_and_counts_nothing_twice(store: Store) -> No
     world = World([300] * 20, gpus=1)
     run_until(world, new_engine(world, store, Host(world)), T0 + HOUR)
     run_until(world, new_engine(world, store, Host(world)), T0 + 2 * HOUR)
-    mark = store.marks()[PLUG.id]
+    mark = store.books.marks()[PLUG.id]
     first_j = PLUG_W * 5  # the first reading may come with the second tick
     assert counted_j(store) == pytest.approx(mark.energy_j, abs=2 * first_j)
 

@@ -64,13 +64,13 @@ def day(store: Store, beside: Beside | None, *, until: Any = DAY) -> World:
             store=store, executor=world, meter=world.meter(), forecasts=[world], histories=[world], marginal=[beside],
             settings=settings,
         )  # fmt: skip
-    store.add_jobs([spec(1800, max_delay=3 * HOUR), spec(900, start_now=True)], user="ada", uid=1, now=T0)
+    store.queue.add_jobs([spec(1800, max_delay=3 * HOUR), spec(900, start_now=True)], user="ada", uid=1, now=T0)
     run_until(world, engine, until)
     return world
 
 
 def report(store: Store, world: World) -> dict[str, Any]:
-    made = Reports(store, lambda: world.devices, ReportSettings(zone="GB")).report(T0, DAY, "job", world.now)
+    made = Reports(store.archive, lambda: world.devices, ReportSettings(zone="GB")).report(T0, DAY, "job", world.now)
     return made.total.document()
 
 
@@ -84,7 +84,7 @@ def test_each_slice_has_a_marginal_price_beside_the_settled_one(store: Store) ->
     assert total["emissions_marginal_g"] == pytest.approx(sum(grams for *_, grams in rows))
     assert total["marginal_ratio"] == pytest.approx(total["settled_ratio"])
     [(held,)] = sql(store, f"SELECT sum(emissions_g) {priced} AND run_id IS NOT NULL")
-    counted = store.counters()["greenrun_marginal_emissions_grams_total", (("project", "default"),)]
+    counted = store.books.counters()["greenrun_marginal_emissions_grams_total", (("project", "default"),)]
     assert counted == pytest.approx(held)
 
 
@@ -95,7 +95,7 @@ def test_plans_and_average_figures_are_what_they_are_without_it(tmp_path: Path) 
         assert {key for key, value in one.items() if value != two[key]} == {"emissions_marginal_g", "marginal_ratio"}
         assert two["emissions_marginal_g"] is None
         assert set(beside.asked) == {"CAISO"}
-        assert "greenrun_marginal_emissions_grams_total" not in {name for name, _ in other.counters()}
+        assert "greenrun_marginal_emissions_grams_total" not in {name for name, _ in other.books.counters()}
         assert sql(other, "SELECT count(*) FROM unsettled_marginal") == [(0,)]
 
 
@@ -126,9 +126,9 @@ def test_what_waited_while_the_source_was_away_is_asked_for_when_it_is_back(stor
 
 def test_what_is_measured_marginally_is_not_learned_from(store: Store) -> None:
     told = Series.of(SeriesId(provider="wt", zone="GB", signal=Signal.MARGINAL), Beside(MOER)._slots(Kind.MEASURED))
-    store.save_intensities(told, fetched_at=DAY)
-    assert store.measured("GB", T0, DAY) is not None
-    assert store.measured("GB", T0, DAY, without=["wt"]) is None
+    store.grid.save_intensities(told, fetched_at=DAY)
+    assert store.grid.measured("GB", T0, DAY) is not None
+    assert store.grid.measured("GB", T0, DAY, without=["wt"]) is None
 
 
 CONFIG = """

@@ -96,7 +96,7 @@ def month(books: tuple[Store, Month]) -> Month:
 def report(store: Store, month: Month) -> Callable[[str], Report]:
     """The report by something, each made once."""
     made: dict[str, Report] = {}
-    reports = Reports(store, lambda: month.devices, ReportSettings(zone="GB", pue=PUE))
+    reports = Reports(store.archive, lambda: month.devices, ReportSettings(zone="GB", pue=PUE))
 
     def of(by: str) -> dict[str, Any]:
         if by not in made:
@@ -204,11 +204,11 @@ def test_what_is_booked_is_what_the_gpus_used_but_for_what_nobody_could_know(pat
 
 def test_a_run_whose_energy_is_known_used_what_its_process_did(store: Store, month: Month) -> None:
     """Losses and restarts are bridged to the joule, since what a GPU draws at work and at rest had been seen."""
-    ended = store.jobs()
+    ended = store.queue.jobs()
     assert (len(ended), {job.state for job in ended} - FINISHED) == (len(jobs()), set())
-    runs = [run for rows in store.runs([job.id for job in ended]).values() for run in rows]
+    runs = [run for rows in store.runs.of_jobs([job.id for job in ended]).values() for run in rows]
     assert len(runs) == len(month.launches) == len(month.processes)  # each run once
-    totals = store.run_totals([run.id for run in runs])
+    totals = store.books.run_totals([run.id for run in runs])
     known = [run for run in runs if totals[run.id].quality is not Quality.UNKNOWN]
     assert 0.9 * len(runs) < len(known) < len(runs)
     for run in known:

@@ -62,7 +62,7 @@ def a_grid(store: Store, source: Source, days: int = 28) -> GridZone:
 def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> None:
     """Of hours that were never measured it would say nothing, and of the others too much."""
     for hours, is_known in ((23, False), (24, True)):
-        store.save_intensities(hourly(T0 - hours * HOUR, hours), fetched_at=T0)
+        store.grid.save_intensities(hourly(T0 - hours * HOUR, hours), fetched_at=T0)
         grid = a_grid(store, Source(T0))
         grid.remember(T0)
         assert (grid.active_forecast.fallback_level is FallbackLevel.CLIMATOLOGY, grid.forecast is not None) == (
@@ -116,7 +116,7 @@ def test_a_new_daemon_asks_for_the_days_before_week_by_week_and_then_no_more(sto
     earlier = [row for row in source.asked if row[1] - row[0] > 2 * DAY]
     assert [end - start for start, end in earlier][:3] == [7 * DAY] * 3
     assert len(earlier) == 4
-    known = store.measured("GB", T0 - 60 * DAY, T0)
+    known = store.grid.measured("GB", T0 - 60 * DAY, T0)
     assert known is not None
     assert known.start is not None
     assert known.start == T0 - 28 * DAY - 4 * HOUR  # the fifth round was four hours ago
@@ -131,9 +131,9 @@ def test_a_source_that_has_nothing_older_is_not_asked_again(store: Store) -> Non
 def test_a_restarted_daemon_knows_what_was_measured_and_how_forecasts_err(store: Store) -> None:
     source = Source(T0 - 70 * DAY)
     measured = source.history("GB", T0 - 70 * DAY, T0, T0)
-    store.save_intensities(measured, fetched_at=T0)
+    store.grid.save_intensities(measured, fetched_at=T0)
     for ago in range(40 * 4, 0, -1):
-        store.save_forecast(source.forecast("GB", T0 - ago * 6 * HOUR))
+        store.grid.save_forecast(source.forecast("GB", T0 - ago * 6 * HOUR))
     grid = a_grid(store, source)
     grid.remember(T0)
     first = grid.outlook(T0, T0 + DAY)
@@ -146,7 +146,7 @@ def test_a_restarted_daemon_knows_what_was_measured_and_how_forecasts_err(store:
 
 def test_with_the_providers_down_what_was_measured_still_tells_of_the_hours_to_come(store: Store) -> None:
     source = Source(T0 - 70 * DAY)
-    store.save_intensities(source.history("GB", T0 - 70 * DAY, T0, T0), fetched_at=T0)
+    store.grid.save_intensities(source.history("GB", T0 - 70 * DAY, T0, T0), fetched_at=T0)
     source.is_down = True
     grid = a_grid(store, source)
     grid.remember(T0)
@@ -161,7 +161,7 @@ def test_with_the_providers_down_what_was_measured_still_tells_of_the_hours_to_c
 def test_a_job_waits_for_a_cleaner_day_past_the_forecasts_end(store: Store, days: int, start: datetime) -> None:
     """On a Saturday the Sunday's noon is not foretold yet, but every Sunday's was cleaner."""
     source, world, saturday = Source(T0 - 70 * DAY, bias=0.0), World(values=[100.0]), T0 + 5 * DAY
-    store.save_intensities(source.history("GB", T0 - 30 * DAY, saturday, saturday), fetched_at=saturday)
+    store.grid.save_intensities(source.history("GB", T0 - 30 * DAY, saturday, saturday), fetched_at=saturday)
     engine = Engine(
         store=store, executor=world, meter=world.meter(), forecasts=[source], histories=[source],
         settings=EngineSettings(zone="GB", climatology_days=days),

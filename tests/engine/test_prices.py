@@ -49,7 +49,7 @@ class Live(World):
 
 def settled(store: Store, job: int) -> set[float | None]:
     """The settled intensities of a job's slices; None where one is not settled."""
-    return {row.settled and row.settled.intensity_g_per_kwh for row in store.entries(job_id=job)}
+    return {row.settled and row.settled.intensity_g_per_kwh for row in store.books.entries(job_id=job)}
 
 
 def test_live_values_settle_with_what_is_said_a_day_past_their_slots_end(store: Store) -> None:
@@ -84,7 +84,7 @@ def test_values_are_confirmed_hourly_and_a_hole_is_not_asked_for_for_ever(
     far = [back for back in world.asked if back > HOUR]
     assert (max(far), len(far)) == (30 * HOUR, pytest.approx(30, abs=2))
     assert settled(store, job) == {None}
-    day = [row for row in store.entries(limit=10_000) if T0 + HOUR <= row.slice.start < T0 + 4 * HOUR]
+    day = [row for row in store.books.entries(limit=10_000) if T0 + HOUR <= row.slice.start < T0 + 4 * HOUR]
     assert {row.settled is not None for row in day} == {True}
     world.asked.clear()
     run_until(world, engine, T0 + 40 * HOUR)
@@ -102,7 +102,7 @@ def test_a_settled_price_has_the_pue_that_its_slice_was_booked_with(store: Store
     for pue, end in ((1.0, HOUR), (1.5, DAY + 3 * HOUR)):
         engine = new_engine(world, store, world.meter(), options=Options(gpu_power_w=WATTS.busy, pue=pue))
         run_until(world, engine, T0 + end)
-    assert {row.pue for row in store.entries(job_id=job)} == {1.0}
+    assert {row.pue for row in store.books.entries(job_id=job)} == {1.0}
     assert total_of(store, job).settled_g == pytest.approx(emissions_g(POWER_W * 1800, 300), rel=1e-9)
 
 
@@ -117,10 +117,10 @@ def test_each_slice_is_priced_by_the_forecast_learned_last_that_covers_it(store:
     gpu.intensities.add_forecast(forecast_of("first", [100, 100, 100], T0, T0))
     gpu.intensities.add_forecast(forecast_of("second", [200, 200], T0 + SLOT, T0 + SLOT))
     gpu.pass_time(100 * MINUTE)
-    prices = {row.slice.start: row.booked.intensity_g_per_kwh for row in store.entries(limit=1000)}
+    prices = {row.slice.start: row.booked.intensity_g_per_kwh for row in store.books.entries(limit=1000)}
     assert [prices[T0 + minutes * MINUTE] for minutes in (5, 29, 30, 89)] == [100, 100, 200, 200]
     assert prices[T0 + 95 * MINUTE] is None
-    assert {row.booked.series and row.booked.series.provider for row in store.entries(limit=1000)} == {
+    assert {row.booked.series and row.booked.series.provider for row in store.books.entries(limit=1000)} == {
         "first", "second", None,
     }  # fmt: skip
 

@@ -93,13 +93,13 @@ class SharedMeter(WorldMeter):
 def lived(store: Store, jobs: Sequence[JobSpec], beat: Beat) -> tuple[SharedWorld, list[int]]:
     """Live through the day; return the world and the jobs."""
     world = SharedWorld(DAY)
-    ids = [store.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
+    ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
     tick_through(world, store, beat)
     return world, ids
 
 
 def entries_of(store: Store, component: Component) -> list[Entry]:
-    return [row for row in store.entries(limit=100_000) if row.slice.component is component]
+    return [row for row in store.books.entries(limit=100_000) if row.slice.component is component]
 
 
 @examples(6)
@@ -111,8 +111,8 @@ def test_a_runs_part_depends_on_what_it_did_and_not_on_ticks_or_restarts_of_the_
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
         world, ids = lived(store, jobs, calm)
         for job_id in ids:
-            (run,) = store.runs([job_id])[job_id]
-            total = store.run_totals([run.id])[run.id]
+            (run,) = store.runs.of_jobs([job_id])[job_id]
+            total = store.books.run_totals([run.id])[run.id]
             gpu_j = world.true_energy_j(job_id)
             assert (total.gpu_energy_j or 0.0) == pytest.approx(gpu_j, rel=1e-9)
             assert total.energy_j == pytest.approx(gpu_j + world.true_cpu_j(job_id), rel=1e-9)
@@ -125,11 +125,11 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
     """Over ticks, restarts, and gaps of the sampler: whose the energy is may be lost, energy is not."""
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
         world, ids = lived(store, jobs, beat)
-        runs = [run.id for rows in store.runs(ids).values() for run in rows]
-        slices = [entry.slice for entry in store.entries(limit=100_000)]
-        of_runs = fsum(total.energy_j or 0.0 for total in store.run_totals(runs).values())
+        runs = [run.id for rows in store.runs.of_jobs(ids).values() for run in rows]
+        slices = [entry.slice for entry in store.books.entries(limit=100_000)]
+        of_runs = fsum(total.energy_j or 0.0 for total in store.books.run_totals(runs).values())
         of_nobody = fsum(piece.energy_j or 0.0 for piece in slices if piece.run_id is None)
-        of_devices = fsum(mark.energy_j for mark in store.marks().values())
+        of_devices = fsum(mark.energy_j for mark in store.books.marks().values())
         assert of_runs + of_nobody == pytest.approx(of_devices, rel=1e-9)
         assert counted(store, "greenrun_job_energy_joules_total") == pytest.approx(of_runs, rel=1e-9)
         assert counted(store, "greenrun_unattributed_energy_joules_total") == pytest.approx(of_nobody, rel=1e-9)
@@ -138,7 +138,7 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
             shares[piece.device, piece.start].append(piece.share)
         assert all(fsum(parts) == pytest.approx(1.0, abs=1e-9) for parts in shares.values())
         for job_id in ids:
-            (run,) = store.runs([job_id])[job_id]
+            (run,) = store.runs.of_jobs([job_id])[job_id]
             cpu_j = fsum(piece.energy_j or 0.0 for piece in slices if piece.run_id == run.id and piece.device in CPU_W)
             assert cpu_j <= world.true_cpu_j(job_id) * (1 + 1e-9) + 1e-6
 
@@ -148,7 +148,7 @@ def test_a_job_without_gpus_is_told_what_it_used(tmp_path: Path) -> None:
     busy, _, idle = [day_spec("now", 600, gpus, 0) for gpus in (0, 1, 0)]
     with open_store(tmp_path) as store:
         world, ids = lived(store, [busy, day_spec("now", 600, 1, 0), idle], Beat())
-        totals = [store.run_totals([run.id])[run.id] for job in ids for run in store.runs([job])[job]]
+        totals = [store.books.run_totals([run.id])[run.id] for job in ids for run in store.runs.of_jobs([job])[job]]
         assert [total.energy_j for total in totals] == [
             pytest.approx(world.true_cpu_j(ids[0]), rel=1e-9),
             pytest.approx(600 * WATTS.busy + world.true_cpu_j(ids[1]), rel=1e-9),
@@ -159,7 +159,7 @@ def test_a_job_without_gpus_is_told_what_it_used(tmp_path: Path) -> None:
         assert [total.utilization_coverage for total in totals] == [None, pytest.approx(1.0), None]
         assert all(total.settled_g is not None for total in totals)
         assert fsum(CPU_W.values()) * 590 * 0.3 < (totals[0].energy_j or 0.0)
-        spans = {job: store.runs([job])[job][0] for job in ids}
+        spans = {job: store.runs.of_jobs([job])[job][0] for job in ids}
         for row in entries_of(store, Component.CPU):
             if row.job_id is not None:
                 run = spans[row.job_id]
@@ -184,11 +184,11 @@ def test_a_clock_set_back_takes_nothing_from_a_run_that_goes_on_beside_one_that_
         hardware.pass_time(MINUTE)
         hardware.begin()
         (going_on,) = hardware.live
-        with_no_gpu, _ = store.add_job(day_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
-        short = store.claim(with_no_gpu.id, [], reason=because(ReasonCode.ASKED_NOW), now=hardware.clock)
+        with_no_gpu, _ = store.queue.add_job(day_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
+        short = store.runs.claim(with_no_gpu.id, [], reason=because(ReasonCode.ASKED_NOW), now=hardware.clock)
         assert short is not None
         hardware.pass_time(HOUR)
-        store.close_run(
+        store.runs.close_run(
             short.id, outcome=Outcome.SUCCEEDED, exit_code=0, started_at=going_on.started_at, ended_at=hardware.clock,
             log=None, job_state=State.SUCCEEDED, reason=because(ReasonCode.SUCCEEDED), now=hardware.clock,
         )  # fmt: skip

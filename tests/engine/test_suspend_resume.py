@@ -80,12 +80,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def add(store: Store, seconds: float = WORK_S, **more: Any) -> int:
     """Store an interruptible job."""
     own = {"interruptible": True, "restart_cost": COST, "min_run": 10 * MINUTE, "grace": 2 * MINUTE, **more}
-    return store.add_job(spec(seconds, **own), user="ada", uid=1, now=T0)[0].id
+    return store.queue.add_job(spec(seconds, **own), user="ada", uid=1, now=T0)[0].id
 
 
 def outcomes(store: Store, job: int) -> list[Outcome | None]:
     """The outcomes of a job's runs."""
-    return [run.outcome for run in store.runs([job])[job]]
+    return [run.outcome for run in store.runs.of_jobs([job])[job]]
 
 
 def started(world: World, store: Store, **settings: Any) -> Engine:
@@ -101,18 +101,18 @@ def test_a_job_is_suspended_over_the_dirty_hours_and_continued_where_it_was(
     planned(within(*CLEAN))
     world, job = World(DAY), add(store)
     run_until(world, new_engine(world, store, world.meter()), END)
-    first, second = store.runs([job])[job]
+    first, second = store.runs.of_jobs([job])[job]
     suspended = T0 + 2 * SLOT
     assert (first.started_at, first.ended_at, first.exit_code) == (T0, suspended + SAVES, 85)
     left = timedelta(seconds=WORK_S) - (2 * SLOT + SAVES)
     assert (second.started_at, second.ended_at) == (T0 + 4 * SLOT, T0 + 4 * SLOT + left + COST)
-    assert (outcomes(store, job), store.job(job).state) == (
+    assert (outcomes(store, job), store.queue.job(job).state) == (
         [Outcome.CHECKPOINTED, Outcome.SUCCEEDED], State.SUCCEEDED,
     )  # fmt: skip
-    assert store.job(job).progress == 2 * SLOT + SAVES
-    totals = store.run_totals([first.id, second.id])
+    assert store.queue.job(job).progress == 2 * SLOT + SAVES
+    totals = store.books.run_totals([first.id, second.id])
     assert sum(total.energy_j or 0.0 for total in totals.values()) == pytest.approx(world.true_energy_j(job), rel=1e-9)
-    texts = [str(event.detail) for event in store.events(job)]
+    texts = [str(event.detail) for event in store.queue.events(job)]
     assert any("suspended" in text for text in texts)
 
 
@@ -123,7 +123,7 @@ def test_the_progress_of_a_continued_run_is_its_length_less_the_restart(
     world, job = World(DAY), add(store)
     run_until(world, new_engine(world, store, world.meter()), END)
     assert outcomes(store, job) == [Outcome.CHECKPOINTED, Outcome.CHECKPOINTED, Outcome.SUCCEEDED]
-    assert store.job(job).progress == SLOT + SAVES + (SLOT + SAVES - COST)
+    assert store.queue.job(job).progress == SLOT + SAVES + (SLOT + SAVES - COST)
 
 
 def test_the_gpus_of_a_suspending_run_stay_its_own_until_it_has_ended(
@@ -133,8 +133,8 @@ def test_the_gpus_of_a_suspending_run_stay_its_own_until_it_has_ended(
     world, job = World(DAY, gpus=1, saves_for=10 * MINUTE), add(store)
     other = add(store, 600, interruptible=False, gpus=1)
     run_until(world, new_engine(world, store, world.meter()), END, step=5 * MINUTE)
-    (behind,) = store.runs([other])[other]
-    assert behind.started_at == store.runs([job])[job][0].ended_at == T0 + 2 * SLOT + 10 * MINUTE
+    (behind,) = store.runs.of_jobs([other])[other]
+    assert behind.started_at == store.runs.of_jobs([job])[job][0].ended_at == T0 + 2 * SLOT + 10 * MINUTE
 
 
 def test_a_running_job_that_the_plan_does_not_mention_goes_on(store: Store, planned: Callable[[Planner], None]) -> None:
@@ -165,7 +165,7 @@ def test_the_situation_tells_the_running_job_apart_and_a_suspending_one_as_busy(
     run_until(world, new_engine(world, store, world.meter()), T0 + 2 * SLOT + 2 * SAVES, step=SAVES / 2)
     at = {situation.now: situation for situation in seen}
     (row,) = at[T0 + SLOT].running
-    (run, *_) = store.runs([job])[job]
+    (run, *_) = store.runs.of_jobs([job])[job]
     assert (row.job.id, row.devices, row.since, at[T0 + SLOT].busy) == (job, run.devices, T0, {})
     during = T0 + 2 * SLOT + SAVES / 2
     assert (at[during].running, at[during].busy) == ((), {run.devices[0]: during + 2 * MINUTE})
@@ -175,7 +175,7 @@ def test_a_job_runs_for_its_min_run_before_it_is_suspended(store: Store, planned
     planned(within(*CLEAN))
     world, job = World(DAY), add(store, min_run=75 * MINUTE)
     run_until(world, new_engine(world, store, world.meter()), END, step=5 * MINUTE)
-    assert store.runs([job])[job][0].ended_at == T0 + 75 * MINUTE + SAVES
+    assert store.runs.of_jobs([job])[job][0].ended_at == T0 + 75 * MINUTE + SAVES
 
 
 def test_a_drained_daemon_suspends_nothing(store: Store, planned: Callable[[Planner], None]) -> None:
@@ -195,8 +195,8 @@ def test_a_checkpoint_that_cannot_be_asked_for_is_asked_for_again(
     engine = started(world, store)
     world.refusals = [ExecutorError("its shim is far away")]
     run_until(world, engine, END, step=5 * MINUTE)
-    assert store.runs([job])[job][0].ended_at == T0 + 2 * SLOT + 5 * MINUTE + SAVES
-    assert store.job(job).state is State.SUCCEEDED
+    assert store.runs.of_jobs([job])[job][0].ended_at == T0 + 2 * SLOT + 5 * MINUTE + SAVES
+    assert store.queue.job(job).state is State.SUCCEEDED
 
 
 def test_a_job_that_finishes_while_it_is_asked_to_checkpoint_has_succeeded(
@@ -205,8 +205,8 @@ def test_a_job_that_finishes_while_it_is_asked_to_checkpoint_has_succeeded(
     planned(within(*CLEAN))
     world, job = World(DAY), add(store, 3630)
     run_until(world, new_engine(world, store, world.meter()), END)
-    (run,) = store.runs([job])[job]
-    assert (run.outcome, run.ended_at, store.job(job).state) == (
+    (run,) = store.runs.of_jobs([job])[job]
+    assert (run.outcome, run.ended_at, store.queue.job(job).state) == (
         Outcome.SUCCEEDED, T0 + timedelta(seconds=3630), State.SUCCEEDED,
     )  # fmt: skip
 
@@ -225,15 +225,15 @@ def test_a_checkpoint_that_fails_is_a_failure_that_says_so_and_no_progress(
     planned(within(*CLEAN))
     world, once, again = World(DAY, checkpoints_as=end), add(store), add(store, retries=1)
     run_until(world, new_engine(world, store, world.meter()), END)
-    failed = store.job(once)
+    failed = store.queue.job(once)
     assert failed.reason is not None
     assert (failed.state, failed.reason.code, outcomes(store, once)) == (
         State.FAILED, ReasonCode.CHECKPOINT_FAILED, [Outcome.FAILED],
     )  # fmt: skip
     assert words in failed.reason.text
     assert outcomes(store, again) == [Outcome.FAILED, Outcome.SUCCEEDED]
-    assert (failed.progress, store.job(again).progress) == (timedelta(0), timedelta(0))
-    assert store.runs([again])[again][1].started_at == T0 + 4 * SLOT
+    assert (failed.progress, store.queue.job(again).progress) == (timedelta(0), timedelta(0))
+    assert store.runs.of_jobs([again])[again][1].started_at == T0 + 4 * SLOT
 
 
 def test_a_job_that_checkpoints_of_its_own_accord_is_continued_as_often_as_it_gets_on(
@@ -243,14 +243,14 @@ def test_a_job_that_checkpoints_of_its_own_accord_is_continued_as_often_as_it_ge
     world, job = World(DAY), add(store, 1200, exit_code=85, retries=0)
     run_until(world, new_engine(world, store, world.meter()), T0 + 4 * SLOT)
     assert outcomes(store, job)[:4] == [Outcome.CHECKPOINTED] * 4
-    assert store.job(job).state in {State.RUNNING, State.STARTING}
+    assert store.queue.job(job).state in {State.RUNNING, State.STARTING}
 
 
 def test_a_job_whose_checkpoints_get_it_nowhere_is_given_up(store: Store, planned: Callable[[Planner], None]) -> None:
     planned(within((T0, END)))
     world, job = World(DAY), add(store, 240, exit_code=85, retries=5)
     run_until(world, new_engine(world, store, world.meter()), END)
-    ended = store.job(job)
+    ended = store.queue.job(job)
     assert ended.reason is not None
     assert (ended.state, ended.reason.code, len(outcomes(store, job))) == (State.FAILED, ReasonCode.NO_PROGRESS, 3)
 
@@ -271,12 +271,12 @@ def test_a_job_that_is_cancelled_while_it_checkpoints_is_cancelled(
     world, stopped, saved = World(DAY, saves_for=10 * MINUTE), add(store), add(store)
     engine = started(world, store)
     run_until(world, engine, T0 + 2 * SLOT + MINUTE)
-    store.request_cancel(stopped, actor="ada", now=world.now)
+    store.queue.request_cancel(stopped, actor="ada", now=world.now)
     run_until(world, engine, T0 + 2 * SLOT + 10 * MINUTE - timedelta(seconds=1))
-    store.request_cancel(saved, actor="ada", now=world.now)
+    store.queue.request_cancel(saved, actor="ada", now=world.now)
     world.now += timedelta(seconds=1)
     run_until(world, engine, END)
-    assert [store.job(job).state for job in (stopped, saved)] == [State.CANCELLED] * 2
+    assert [store.queue.job(job).state for job in (stopped, saved)] == [State.CANCELLED] * 2
     assert [outcomes(store, job) for job in (stopped, saved)] == [[Outcome.CANCELLED]] * 2
 
 
@@ -298,11 +298,11 @@ def _live_through(world: World, store: Store, fuse: Fuse) -> None:
 
 
 def _facts(world: World, store: Store, job: int) -> list[object]:
-    runs = [run for run in store.runs([job])[job] if run.started_at]
+    runs = [run for run in store.runs.of_jobs([job])[job] if run.started_at]
     times = [(run.started_at, run.ended_at, run.outcome, run.exit_code) for run in runs]
-    totals = store.run_totals([run.id for run in runs]).values()
+    totals = store.books.run_totals([run.id for run in runs]).values()
     energy_j = round(sum(total.energy_j or 0.0 for total in totals), 3)
-    return [world.launches, times, store.job(job).state, store.job(job).progress, energy_j]
+    return [world.launches, times, store.queue.job(job).state, store.queue.job(job).progress, energy_j]
 
 
 @pytest.mark.slow
@@ -335,9 +335,9 @@ def test_a_job_whose_gpus_are_no_longer_told_of_goes_on_and_the_others_are_still
     world, job = World(DAY), add(store, gpus=gpus, start_now=True)
     engine = started(world, store)
     world.devices = world.devices[:left]
-    other = store.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=world.now)[0].id
+    other = store.queue.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=world.now)[0].id
     run_until(world, engine, T0 + SLOT)
-    assert [store.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
+    assert [store.queue.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
 
 
 def test_a_job_without_gpus_goes_on_when_there_are_no_cpu_slots_any_more(store: Store) -> None:
@@ -345,4 +345,4 @@ def test_a_job_without_gpus_goes_on_when_there_are_no_cpu_slots_any_more(store: 
     started(world, store)
     other = add(store, seconds=60, start_now=True, restart_cost=timedelta(0))
     run_until(world, new_engine(world, store, world.meter(), cpu_slots=0), T0 + SLOT)
-    assert [store.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
+    assert [store.queue.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]

@@ -109,7 +109,7 @@ def test_what_was_said_before_all_that_is_reread_and_only_repeated_since_is_old(
     source = Source(reach=9 * DAY)
     issue = source.forecast("GB", T0)
     for hour in range(70):
-        store.save_forecast(Forecast(series=issue.series, fetched_at=T0 + hour * HOUR))
+        store.grid.save_forecast(Forecast(series=issue.series, fetched_at=T0 + hour * HOUR))
     grid = a_grid(store, source)
     grid.remember(T0 + 70 * HOUR)
     assert grid.active_forecast.fallback_level is not FallbackLevel.FRESH
@@ -158,21 +158,21 @@ def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_o
     assert {grid.name: grid.active_forecast.fallback_level for grid in engine.zones} == dict.fromkeys(
         ("GB", "DE", "FR"), FallbackLevel.FRESH
     )
-    kept = [store.latest_forecast(zone) for zone in ("GB", "DE", "FR")]
+    kept = [store.grid.latest_forecast(zone) for zone in ("GB", "DE", "FR")]
     assert [forecast.series.id.zone for forecast in kept if forecast] == ["GB", "DE", "FR"]
     assert engine.zone.forecast is not None
     assert engine.zone.forecast.series.id.zone == "GB"
-    assert store.measured("DE", T0, T0 + HOUR) is not None
+    assert store.grid.measured("DE", T0, T0 + HOUR) is not None
 
 
 def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days(store: Store) -> None:
     world = World(values=[100.0 + (slot % 48) for slot in range(400)])
     world.now = T0 + 30 * HOUR
-    store.save_intensities(world.history("GB", T0, world.now, world.now), fetched_at=world.now)
+    store.grid.save_intensities(world.history("GB", T0, world.now, world.now), fetched_at=world.now)
     engine = new_engine(world, store, world.meter(), staleness=AGEING, climatology_days=28, tick=HOUR)
     run_until(world, engine, world.now)
     specs = [spec(3600, max_delay=timedelta(hours=wait)) for wait in (3, 12, 20, 40)]
-    jobs = [job for job, _ in store.add_jobs(specs, user="ada", uid=1, now=world.now)]
+    jobs = [job for job, _ in store.queue.add_jobs(specs, user="ada", uid=1, now=world.now)]
     world.provider_down = True
     with capture_logs() as logged:
         run_until(world, engine, T0 + 72 * HOUR)
@@ -180,10 +180,10 @@ def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days
         run_until(world, engine, T0 + 73 * HOUR)
     assert changes(logged) == [("fresh", "stale"), ("stale", "climatology"), ("climatology", "fresh")]
     for job in jobs:
-        [run] = store.runs([job.id])[job.id]
+        [run] = store.runs.of_jobs([job.id])[job.id]
         assert run.started_at is not None
         assert run.started_at <= job.latest_start(24 * HOUR) + timedelta(minutes=1)
-        assert store.job(job.id).state is State.SUCCEEDED
+        assert store.queue.job(job.id).state is State.SUCCEEDED
     assert sorted(world.launches) == sorted(job.id for job in jobs)
 
 
@@ -199,12 +199,12 @@ def test_energy_used_while_nobody_forecasts_is_priced_as_an_estimate_and_settled
     run_until(world, engine, T0 + HOUR)
     source.trouble = ProviderUnavailable("down")
     run_until(world, engine, T0 + 10 * HOUR)
-    late = [row for row in store.entries() if row.slice.start >= T0 + 8 * HOUR]
+    late = [row for row in store.books.entries() if row.slice.start >= T0 + 8 * HOUR]
     assert {(row.booked.kind, row.booked.series.provider if row.booked.series else None) for row in late} == {
         (Kind.ESTIMATED, "uk+climatology")
     }
     assert {row.settled for row in late} == {None}
     source.trouble = None
     run_until(world, engine, T0 + 12 * HOUR)
-    late = [row for row in store.entries() if T0 + 8 * HOUR <= row.slice.start < T0 + 9 * HOUR]
+    late = [row for row in store.books.entries() if T0 + 8 * HOUR <= row.slice.start < T0 + 9 * HOUR]
     assert {row.settled.kind if row.settled else None for row in late} == {Kind.MEASURED}

@@ -14,6 +14,7 @@ from greenrun.core.errors import ProviderRefused, ProviderUnavailable
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.zone import GridZone
 from greenrun.store import Store
+from greenrun.store.books import BookRepository
 from tests.core.hours import DAY, HOUR
 from tests.engine.hourly_grid import Source, a_grid, learning, levels
 from tests.world import T0, World, new_engine, open_store
@@ -30,12 +31,12 @@ def test_history_is_asked_for_a_week_at_a_time(store: Store) -> None:
     grid = a_grid(store, source)
     levels(grid, T0, 6)
     later = T0 + 40 * DAY
-    store.save_intensities(source._series("GB", T0 + 28 * DAY, T0 + 29 * DAY, Kind.MEASURED), fetched_at=later)
+    store.grid.save_intensities(source._series("GB", T0 + 28 * DAY, T0 + 29 * DAY, Kind.MEASURED), fetched_at=later)
     again = a_grid(store, source)
     again.remember(later)
     again.take(again.fetch(later))
     assert max(end - start for _, start, end in source.asked) == 7 * DAY
-    known = store.measured("GB", T0 + 29 * DAY, later)
+    known = store.grid.measured("GB", T0 + 29 * DAY, later)
     assert known is not None
     assert (known.holes(), known.end) == ([], later)
 
@@ -93,7 +94,7 @@ def test_the_second_source_of_measured_values_is_asked_only_where_the_first_fail
 def test_what_nothing_settles_is_not_read_again_at_every_tick_and_settles_at_once_when_it_can(tmp_path: Path) -> None:
     """After days without measured values there are thousands of slices, and a tick every few seconds."""
 
-    class Counted(Store):
+    class Counted(BookRepository):
         reads = 0
 
         def unsettled(self, *args: Any, **more: Any) -> Any:
@@ -101,17 +102,18 @@ def test_what_nothing_settles_is_not_read_again_at_every_tick_and_settles_at_onc
             self.reads += bool(rows)
             return rows
 
-    with Counted(tmp_path / "greenrun.db") as store:
+    with Store(tmp_path / "greenrun.db") as store:
+        counted = store.books = Counted(store.database)
         world = World(values=[100.0] * 48)
         engine = new_engine(world, store, world.meter())
         world.provider_down = True
         for _ in range(60):
             engine.tick(world.now)
             world.now += timedelta(seconds=10)
-        assert 5 <= store.reads <= 10
+        assert 5 <= counted.reads <= 10
         world.now = T0 + HOUR
         engine.tick(world.now)
-        assert not any(row.settled for row in store.entries())
+        assert not any(row.settled for row in store.books.entries())
         engine.refresh(world.now)
         engine.tick(world.now)
-        assert any(row.settled for row in store.entries())
+        assert any(row.settled for row in store.books.entries())

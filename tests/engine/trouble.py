@@ -47,13 +47,13 @@ def live(store: Store, world: World, end: timedelta, hears: Callable[[Reading], 
 
 
 def submit(store: Store, seconds: float, **more: Any) -> int:
-    return store.add_job(spec(seconds, start_now=True, **more), user="ada", uid=1, now=T0)[0].id
+    return store.queue.add_job(spec(seconds, start_now=True, **more), user="ada", uid=1, now=T0)[0].id
 
 
 def total_of(store: Store, job: int) -> Total:
     """The total of a job's only run."""
-    (run,) = store.runs([job])[job]
-    return store.run_totals([run.id])[run.id]
+    (run,) = store.runs.of_jobs([job])[job]
+    return store.books.run_totals([run.id])[run.id]
 
 
 def only_energy(energy_j: float) -> Any:
@@ -101,11 +101,11 @@ class Hardware:
         self.books.account([*running, *ended], self.clock)
 
     def begin(self) -> int:
-        job, _ = self.store.add_job(spec(60), user="ada", uid=1, now=self.clock)
-        run = self.store.claim(job.id, [self.device.id], reason=because(ReasonCode.ASKED_NOW), now=self.clock)
+        job, _ = self.store.queue.add_job(spec(60), user="ada", uid=1, now=self.clock)
+        run = self.store.runs.claim(job.id, [self.device.id], reason=because(ReasonCode.ASKED_NOW), now=self.clock)
         assert run is not None
-        self.store.confirm(run.id, started_at=self.clock, log=None, now=self.clock)
-        self.live = list(self.store.live_runs())
+        self.store.runs.confirm(run.id, started_at=self.clock, log=None, now=self.clock)
+        self.live = list(self.store.runs.live_runs())
         return run.id
 
     def end(self) -> None:
@@ -113,13 +113,13 @@ class Hardware:
         status = RunStatus(phase=Phase.EXITED, started_at=run.started_at, ended_at=self.clock, exit_code=0)
         self.live = []
         self.tick(Observed(run=run, status=status))
-        self.store.close_run(
+        self.store.runs.close_run(
             run.id, outcome=Outcome.SUCCEEDED, exit_code=0, started_at=run.started_at, ended_at=self.clock, log=None,
             job_state=State.SUCCEEDED, reason=because(ReasonCode.SUCCEEDED), now=self.clock,
         )  # fmt: skip
 
     def total(self, run_id: int) -> Total:
-        return self.store.run_totals([run_id])[run_id]
+        return self.store.books.run_totals([run_id])[run_id]
 
     def slices(self) -> list[Slice]:
-        return [row.slice for row in self.store.entries(limit=100_000)]
+        return [row.slice for row in self.store.books.entries(limit=100_000)]

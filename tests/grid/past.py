@@ -76,5 +76,5 @@ class Backfilled:
         counts = RequestCounts(requests=self.requests, failures=self.failures)
         named = (self.zone, self.settings, OpenProviders(histories=self.histories))
         retention = Retention(forecasts=self.kept, measured=self.kept)
-        self.backfill = Backfill(self.store, *named, retention, self.news.append, counts)
-        self.sources = Sources(self.store, *named, counts)
+        self.backfill = Backfill(self.store.grid, *named, retention, self.news.append, counts)
+        self.sources = Sources(self.store.grid, *named, counts)

@@ -50,26 +50,26 @@ def test_values_are_kept_as_measured_and_a_second_time_adds_nothing(store: Store
     first, second = bring(world.backfill), bring(world.backfill)
     assert (first.given, first.new, second.given, second.new) == (24, 24, 24, 0)
     assert first.series == SeriesId(provider="mine", zone="GB")
-    kept = store.intensities(first.series, NOW - 11 * DAY, NOW)
+    kept = store.grid.intensities(first.series, NOW - 11 * DAY, NOW)
     assert kept.slots == tuple(hours(NOW - 10 * DAY, NOW - 9 * DAY))
     assert world.news == [NOW], "what is known already is no news"
 
 
 def test_values_named_for_a_provider_join_the_series_it_has(store: Store) -> None:
-    store.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
+    store.grid.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
     world = Backfilled(store, settings={"live": ProviderSettings(kind="energinet")})
     done = bring(world.backfill, provider="live")
     assert (done.series, done.is_used) == (LIVE, True)
-    assert store.measured("GB", NOW - 10 * DAY, NOW).start == NOW - 10 * DAY
+    assert store.grid.measured("GB", NOW - 10 * DAY, NOW).start == NOW - 10 * DAY
 
 
 def test_values_of_another_name_or_that_count_something_else_stay_apart_and_it_is_told(store: Store) -> None:
-    store.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
+    store.grid.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
     world = Backfilled(store, settings={"live": ProviderSettings(kind="energinet")})
     other = bring(world.backfill, provider="live", basis=Basis.DIRECT)
     assert (other.series.basis, other.is_used) == (Basis.DIRECT, False)
     assert not bring(world.backfill).is_used
-    assert store.intensities(LIVE, NOW - 11 * DAY, NOW).start == NOW - DAY
+    assert store.grid.intensities(LIVE, NOW - 11 * DAY, NOW).start == NOW - DAY
 
 
 def test_an_import_is_used_at_once_where_nothing_else_is_known(store: Store) -> None:
@@ -126,15 +126,15 @@ def test_without_a_zone_one_must_be_named(store: Store) -> None:
 
 def test_forecasts_are_kept_as_issued_and_never_taken_for_the_present_one(store: Store) -> None:
     live = Forecast(series=Series.of(LIVE, hours(NOW, NOW + DAY, Kind.FORECAST)), fetched_at=NOW)
-    store.save_forecast(live)
+    store.grid.save_forecast(live)
     world = Backfilled(store, settings={"live": ProviderSettings(kind="energinet")})
     issued = [part(at, issued_at=at) for at in (NOW - 20 * DAY, NOW - 19 * DAY)]
     done = [bring(world.backfill, *issued, provider="live") for _ in range(2)]
     assert [(row.new, row.is_used) for row in done] == [(2, True), (0, True)]
     assert not bring(world.backfill, *issued).is_used
-    assert store.latest_forecast("GB").series.slots == live.series.slots
-    assert not store.save_forecast(live), "the live one is still the latest, so saying the same adds nothing"
-    seen = store.issues("GB", NOW - 30 * DAY, timedelta(hours=6))
+    assert store.grid.latest_forecast("GB").series.slots == live.series.slots
+    assert not store.grid.save_forecast(live), "the live one is still the latest, so saying the same adds nothing"
+    seen = store.grid.issues("GB", NOW - 30 * DAY, timedelta(hours=6))
     of_live = [issue.known_at for issue in seen if issue.series.id == LIVE]
     assert of_live == [NOW - 20 * DAY, NOW - 19 * DAY, NOW]
 
@@ -161,9 +161,9 @@ def test_no_more_than_the_last_week_is_asked_for_at_once(store: Store) -> None:
 
 
 def test_what_was_imported_is_final_where_it_is_old_enough(store: Store) -> None:
-    store.save_intensities(Series.of(LIVE, hours(NOW - 3 * DAY, NOW - 2 * DAY)), fetched_at=NOW - 2 * DAY)
+    store.grid.save_intensities(Series.of(LIVE, hours(NOW - 3 * DAY, NOW - 2 * DAY)), fetched_at=NOW - 2 * DAY)
     bring(Backfilled(store).backfill, part(NOW - 2 * DAY, 48), provider="live")
-    final = store.intensities(LIVE, NOW - 2 * DAY, NOW, final_after=DAY)
+    final = store.grid.intensities(LIVE, NOW - 2 * DAY, NOW, final_after=DAY)
     assert (final.start, final.end) == (NOW - 2 * DAY, NOW - DAY)
 
 

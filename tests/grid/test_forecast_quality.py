@@ -37,8 +37,8 @@ def store(tmp_path: Path) -> Any:
             at = NOW - 5 * DAY + hour * HOUR
             for provider, add in (("good", 0.0), ("high", 20.0)):
                 told = series(provider, hour, hour + 30, Kind.FORECAST, add)
-                opened.save_forecast(Forecast(series=told, fetched_at=at))
-        opened.save_intensities(series("meter", 0, 120, Kind.MEASURED), fetched_at=NOW)
+                opened.grid.save_forecast(Forecast(series=told, fetched_at=at))
+        opened.grid.save_intensities(series("meter", 0, 120, Kind.MEASURED), fetched_at=NOW)
         yield opened
 
 
@@ -76,9 +76,11 @@ def test_the_quality_of_another_zone_s_forecasts_is_not_known() -> None:
 def errors(store: Store, horizon: str, part: str = "count") -> float:
     """How many errors of a horizon were counted in all its buckets, or their sum."""
     amounts = {
-        (name, dict(labels)["horizon"]): 0.0 for name, labels in store.counters() if name.startswith(FORECAST_ERROR)
+        (name, dict(labels)["horizon"]): 0.0
+        for name, labels in store.books.counters()
+        if name.startswith(FORECAST_ERROR)
     }
-    for (name, labels), value in store.counters().items():
+    for (name, labels), value in store.books.counters().items():
         if name.startswith(FORECAST_ERROR):
             amounts[name, dict(labels)["horizon"]] += value
     return amounts.get((f"{FORECAST_ERROR}_{'bucket' if part == 'count' else 'sum'}", horizon), 0.0)
@@ -98,7 +100,7 @@ def test_the_error_of_each_measured_hour_is_counted_once_also_over_a_restart(sto
 def test_errors_are_of_averages_though_a_marginal_source_knows_more_of_the_time(store: Store) -> None:
     beside = series("moer", -24, 120, Kind.MEASURED)
     marginal = replace(beside, id=replace(beside.id, signal=Signal.MARGINAL))
-    store.save_intensities(marginal, fetched_at=NOW)
+    store.grid.save_intensities(marginal, fetched_at=NOW)
     ForecastQuality(store, ["GB"], {"moer"}).refresh(NOW)
     assert errors(store, "1h") == 90 + 25
 
@@ -106,12 +108,12 @@ def test_errors_are_of_averages_though_a_marginal_source_knows_more_of_the_time(
 def test_hours_are_counted_when_they_are_measured_and_not_before(tmp_path: Path) -> None:
     with Store(tmp_path / "greenrun.db") as store:
         told = series("only", 0, 30, Kind.FORECAST, 5.0)
-        store.save_forecast(Forecast(series=told, fetched_at=NOW - 5 * DAY))
+        store.grid.save_forecast(Forecast(series=told, fetched_at=NOW - 5 * DAY))
         quality = ForecastQuality(store, ["GB"])
         quality.refresh(NOW)
         assert errors(store, "1h") == 0
         for until, counted in ((10, 9), (25, 24)):
-            store.save_intensities(series("meter", 0, until, Kind.MEASURED), fetched_at=NOW)
+            store.grid.save_intensities(series("meter", 0, until, Kind.MEASURED), fetched_at=NOW)
             quality.refresh(NOW)
             assert errors(store, "1h") == counted
         assert errors(store, "24h") == 1

@@ -35,11 +35,11 @@ class Ahead(Past):
 
 
 def test_a_source_is_told_with_its_role_its_reach_and_what_came_of_asking(store: Store) -> None:
-    store.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
-    store.save_intensities(Series.of(replace(LIVE, zone="FR"), hours(NOW - DAY, NOW + DAY)), fetched_at=NOW)
+    store.grid.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
+    store.grid.save_intensities(Series.of(replace(LIVE, zone="FR"), hours(NOW - DAY, NOW + DAY)), fetched_at=NOW)
     ahead = Forecast(series=Series.of(LIVE, hours(NOW, NOW + DAY, Kind.FORECAST)), fetched_at=NOW - HOUR)
-    store.save_forecast(ahead)
-    store.save_intensities(Series.of(replace(LIVE, basis=None), hours(NOW - 9 * DAY, NOW)), fetched_at=NOW - HOUR)
+    store.grid.save_forecast(ahead)
+    store.grid.save_intensities(Series.of(replace(LIVE, basis=None), hours(NOW - 9 * DAY, NOW)), fetched_at=NOW - HOUR)
     world = Backfilled(store, (Past(),), settings={"live": EnerginetSettings(), "spare": EnerginetSettings()})
     world.backfill.fetch(None, None, NOW - DAY, NOW, NOW)
     world.failures["live", "ProviderRefused"] = 2
@@ -108,13 +108,15 @@ def test_zones_and_keys_are_known_of_a_kind_without_opening_it() -> None:
 
 
 def test_reaches_tell_of_every_series_apart(store: Store) -> None:
-    assert store.reaches() == []
-    store.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
-    store.save_issued([Forecast(series=Series.of(LIVE, hours(NOW - DAY, NOW, Kind.FORECAST)), fetched_at=NOW - DAY)])
+    assert store.grid.reaches() == []
+    store.grid.save_intensities(Series.of(LIVE, hours(NOW - DAY, NOW)), fetched_at=NOW)
+    store.grid.save_issued(
+        [Forecast(series=Series.of(LIVE, hours(NOW - DAY, NOW, Kind.FORECAST)), fetched_at=NOW - DAY)]
+    )
     other = replace(LIVE, basis=None)
     ahead = Forecast(series=Series.of(other, hours(NOW, NOW + DAY, Kind.FORECAST)), fetched_at=NOW, issued_at=NOW)
-    store.save_forecast(ahead)
-    first, second = store.reaches()
+    store.grid.save_forecast(ahead)
+    first, second = store.grid.reaches()
     assert (first.id, first.measured_until, first.forecast_end, first.forecast_issued_at) == (LIVE, NOW, NOW, NOW - DAY)
     assert (second.id, second.measured_until, second.forecast_at) == (other, None, NOW)
 

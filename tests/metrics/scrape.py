@@ -49,7 +49,7 @@ class Scrape:
 
     def ended(self, job_id: int, **values: float) -> None:
         """Count one value in each of these histograms, as the store does."""
-        self.store.add_counts(added(values))
+        self.store.books.add_counts(added(values))
         example = {name: Example(job_id=job_id, value=value, at=NOW) for name, value in values.items()}
         self.examples |= {(name, bound_of(name, row.value)): row for name, row in example.items()}
 
@@ -72,7 +72,7 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.count("greenrun_external_energy_joules_total", 3.0, meter="EXTERNAL-1a2b-pdu")
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
-    scrape.store.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
+    scrape.store.books.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
     scrape.asking = {"uk": Seen(REQUEST_DURATION)}
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])

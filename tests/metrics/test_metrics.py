@@ -343,7 +343,7 @@ def test_plans_and_answers_are_timed_from_zero_on() -> None:
 
 def test_errors_of_forecasts_are_told_by_zone_and_horizon(scrape: Scrape) -> None:
     for zone, horizon, error in (("GB", "1h", 10.0), ("GB", "1h", 10.1), ("DE", "24h", 500.0)):
-        scrape.store.add_counts(added({FORECAST_ERROR: error}, (("grid_zone", zone), ("horizon", horizon))))
+        scrape.store.books.add_counts(added({FORECAST_ERROR: error}, (("grid_zone", zone), ("horizon", horizon))))
     near, far = {"grid_zone": "GB", "horizon": "1h"}, {"grid_zone": "DE", "horizon": "24h"}
     assert [scrape.value(f"{FORECAST_ERROR}_bucket", **near, le=le) for le in ("10.0", "30.0", "+Inf")] == [1, 2, 2]
     assert [scrape.value(f"{FORECAST_ERROR}_bucket", **far, le=le) for le in ("100.0", "+Inf")] == [0, 1]

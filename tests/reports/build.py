@@ -60,7 +60,7 @@ def values() -> Series:
 def fill(store: Store, jobs: int, seed: int = 1, settled: float = 0.98) -> None:
     """Book this many jobs on three GPUs, with all that can go wrong; that part of the slices is settled."""
     dice = random.Random(seed)
-    store.save_intensities(values(), fetched_at=NOW)
+    store.grid.save_intensities(values(), fetched_at=NOW)
     free = {device.id: T0 for device in GPUS}
     entries: list[Entry] = []
     for number in range(jobs):
@@ -74,25 +74,25 @@ def fill(store: Store, jobs: int, seed: int = 1, settled: float = 0.98) -> None:
             entries.append(_entry(piece, dice))
         free[device] = start + length + gap
     marks = [Mark(device=name, at=at, energy_j=0, counter="c", session="s") for name, at in free.items()]
-    store.append_slices(entries, marks, now=END)
+    store.books.append_slices(entries, marks, now=END)
     settle(store, settled, dice)
 
 
 def reports_of(store: Store) -> Reports:
     """What makes reports of a store."""
-    return Reports(store, lambda: GPUS, ReportSettings(zone="GB", pue=PUE, attributions={"uk": "Data: <NESO>"}))
+    return Reports(store.archive, lambda: GPUS, ReportSettings(zone="GB", pue=PUE, attributions={"uk": "Data: <NESO>"}))
 
 
 def _run(store: Store, number: int, device: str, start: datetime, end: datetime, dice: random.Random) -> int:
     name, project = NAMES[number % len(NAMES)], f"project {number % 5}"
     spec = JobSpec(command=("a",), workdir="/", name=name, project=project, duration=end - start)
     submitted_at = max(T0, start - dice.randint(0, 40) * CUT)
-    job, _ = store.add_jobs([spec], user=f"user {number % 3}", uid=1, now=submitted_at)[0]
-    run = store.claim(job.id, [device], reason=WHY, now=start)
+    job, _ = store.queue.add_jobs([spec], user=f"user {number % 3}", uid=1, now=submitted_at)[0]
+    run = store.runs.claim(job.id, [device], reason=WHY, now=start)
     assert run is not None
-    store.confirm(run.id, started_at=start, log=None, now=start)
+    store.runs.confirm(run.id, started_at=start, log=None, now=start)
     failed = dice.random() < 0.1
-    store.close_run(
+    store.runs.close_run(
         run.id,
         outcome=dice.choice([Outcome.FAILED, Outcome.LOST]) if failed else Outcome.SUCCEEDED,
         exit_code=1 if failed else 0,
@@ -131,11 +131,11 @@ def _entry(piece: Slice, dice: random.Random) -> Entry:
 def settle(store: Store, part: float = 1.0, dice: random.Random | None = None) -> None:
     """Settle that part of what waits for it, and compare the runs that are settled then with an earlier start."""
     chance = (dice or random.Random(1)).random
-    rows = [row for row in store.unsettled(NOW, limit=100_000) if chance() < part]
-    store.settle({key: _priced(piece, intensity(piece.start), Kind.MEASURED) for key, piece, _ in rows}, now=NOW)
+    rows = [row for row in store.books.unsettled(NOW, limit=100_000) if chance() < part]
+    store.books.settle({key: _priced(piece, intensity(piece.start), Kind.MEASURED) for key, piece, _ in rows}, now=NOW)
     measured = {UK: values()}
-    while ready := store.comparable(store.uncompared(NOW, limit=100_000), NOW):
-        store.book_baselines([compare(run, measured) for run in ready], now=NOW)
+    while ready := store.baselines.comparable(store.baselines.uncompared(NOW, limit=100_000), NOW):
+        store.baselines.book_baselines([compare(run, measured) for run in ready], now=NOW)
 
 
 def _priced(piece: Slice, g_per_kwh: float, kind: Kind) -> Priced:

@@ -44,7 +44,7 @@ def store(path: Path) -> Iterator[Store]:
 
 def made_of(store: Store, bases: Bases, by: Any = "job", start: datetime = T0, end: datetime = END) -> Report:
     settings = ReportSettings(zone="GB", pue=PUE, bases=bases, config_hash="f00")
-    return Reports(store, lambda: GPUS, settings).report(start, end, by, NOW)
+    return Reports(store.archive, lambda: GPUS, settings).report(start, end, by, NOW)
 
 
 def report(store: Store, bases: Bases, by: str = "job", start: datetime = T0, end: datetime = END) -> dict[str, Any]:
@@ -217,10 +217,10 @@ def test_costs_are_shown_where_there_are_any_and_nowhere_else(store: Store) -> N
 def test_a_job_s_cost_by_itself_is_that_of_its_row(store: Store) -> None:
     """Without a report, by its runs alone; and null where no price is set."""
     settings = ReportSettings(zone="GB", pue=PUE, bases=ALL)
-    reports, names = Reports(store, lambda: GPUS, settings), CostFigures.model_fields
+    reports, names = Reports(store.archive, lambda: GPUS, settings), CostFigures.model_fields
     rows = {row["job_id"]: row for row in report(store, ALL)["rows"]}
-    for job_id, runs in store.runs(list(rows)[:9]).items():
+    for job_id, runs in store.runs.of_jobs(list(rows)[:9]).items():
         told = reports.cost_of([run.id for run in runs])
         assert dict(told) == {name: pytest.approx(rows[job_id][name]) for name in names}
-    silent = Reports(store, lambda: GPUS, ReportSettings()).cost_of([1])
+    silent = Reports(store.archive, lambda: GPUS, ReportSettings()).cost_of([1])
     assert silent == CostFigures(cost=None, currency=None, cost_missing_kwh=None)

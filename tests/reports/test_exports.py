@@ -124,11 +124,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def report_of(store: Store, labels: dict[str, str], defaults: dict[str, str]) -> Report:
     """The report of one job that held two GPUs of two models for an hour, and of none beside it."""
     spec = JobSpec(command=("a",), workdir="/", name="train", project="p", duration=HOUR, gpus=2, labels=labels)
-    job, _ = store.add_jobs([spec], user="ada", uid=1, now=T0)[0]
-    run = store.claim(job.id, ["GPU-0", "GPU-1"], reason=WHY, now=T0)
+    job, _ = store.queue.add_jobs([spec], user="ada", uid=1, now=T0)[0]
+    run = store.runs.claim(job.id, ["GPU-0", "GPU-1"], reason=WHY, now=T0)
     assert run is not None
-    store.confirm(run.id, started_at=T0, log=None, now=T0)
-    store.close_run(
+    store.runs.confirm(run.id, started_at=T0, log=None, now=T0)
+    store.runs.close_run(
         run.id, outcome=Outcome.SUCCEEDED, exit_code=0, started_at=T0, ended_at=T0 + HOUR, log=None,
         job_state=State.SUCCEEDED, reason=WHY, now=T0 + HOUR,
     )  # fmt: skip
@@ -140,8 +140,8 @@ def report_of(store: Store, labels: dict[str, str], defaults: dict[str, str]) ->
     grams = emissions_g(WATTS * 3600, G_PER_KWH, PUE)
     price = Priced(intensity_g_per_kwh=G_PER_KWH, emissions_g=grams, kind=Kind.MEASURED, series=UK)
     marks = [Mark(device=f"GPU-{n}", at=T0 + HOUR, energy_j=0, counter="c", session="s") for n in range(2)]
-    store.append_slices([Entry(slice=piece, pue=PUE, booked=price) for piece in pieces], marks, now=NOW)
-    store.settle({key: price for key, *_ in store.unsettled(NOW, limit=9)}, now=NOW)
+    store.books.append_slices([Entry(slice=piece, pue=PUE, booked=price) for piece in pieces], marks, now=NOW)
+    store.books.settle({key: price for key, *_ in store.books.unsettled(NOW, limit=9)}, now=NOW)
     made = reports_of(store)
     made._devices = lambda: [
         Device(id="GPU-0", index=0, model="NVIDIA A100", source="nvml"),

@@ -43,17 +43,17 @@ def book(
         for start, each in zip(starts, watts, strict=True)
     ]  # fmt: skip
     mark = Mark(device="GPU-0", at=since + len(watts) * length, energy_j=0, counter="c", session="s")
-    store.append_slices([Entry(slice=piece, pue=1.0, booked=UNPRICED) for piece in pieces], [mark], now=END)
+    store.books.append_slices([Entry(slice=piece, pue=1.0, booked=UNPRICED) for piece in pieces], [mark], now=END)
 
 
 def test_it_is_the_median_so_that_a_stranger_s_hour_does_not_tell(store: Store) -> None:
     book(store, [55.0] * 20 + [56.0] * 15 + [400.0] * 30)
-    assert store.idle_powers_w(T0, END) == {"GPU-0": pytest.approx(56, abs=0.05)}
+    assert store.archive.idle_powers_w(T0, END) == {"GPU-0": pytest.approx(56, abs=0.05)}
 
 
 def test_fewer_than_ten_minutes_tell_nothing(store: Store) -> None:
     book(store, [55.0] * 9)
-    assert store.idle_powers_w(T0, END) == {}
+    assert store.archive.idle_powers_w(T0, END) == {}
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_fewer_than_ten_minutes_tell_nothing(store: Store) -> None:
 )
 def test_what_was_not_read_or_is_no_minute_tells_nothing(store: Store, quality: Quality, length: timedelta) -> None:
     book(store, [55.0] * 40, quality, length)
-    assert store.idle_powers_w(T0, END) == {}
+    assert store.archive.idle_powers_w(T0, END) == {}
 
 
 def test_minutes_of_another_time_do_not_count(store: Store) -> None:
     book(store, [55.0] * 40)
-    assert store.idle_powers_w(T0 + 35 * MINUTE, END) == {}
-    assert store.idle_powers_w(T0 - 35 * MINUTE, T0) == {}
+    assert store.archive.idle_powers_w(T0 + 35 * MINUTE, END) == {}
+    assert store.archive.idle_powers_w(T0 - 35 * MINUTE, T0) == {}
 
 
 def going_on(store: Store) -> int:
     """Start a run at T0 that does not end; return its id."""
-    job, _ = store.add_jobs([JobSpec(command=("a",), workdir="/", duration=MINUTE)], user="a", uid=1, now=T0)[0]
-    run = store.claim(job.id, ["GPU-0"], reason=WHY, now=T0)
+    job, _ = store.queue.add_jobs([JobSpec(command=("a",), workdir="/", duration=MINUTE)], user="a", uid=1, now=T0)[0]
+    run = store.runs.claim(job.id, ["GPU-0"], reason=WHY, now=T0)
     assert run is not None
-    store.confirm(run.id, started_at=T0, log=None, now=T0)
+    store.runs.confirm(run.id, started_at=T0, log=None, now=T0)
     return run.id
 
 
@@ -83,18 +83,18 @@ def test_the_peak_is_of_what_was_read(store: Store) -> None:
     run_id = going_on(store)
     book(store, [300.0], run_id=run_id)
     book(store, [900.0], Quality.BRIDGED, run_id=run_id, since=T0 + MINUTE)
-    assert store.peak_powers_w(T0, END) == {run_id: pytest.approx(300)}
+    assert store.archive.peak_powers_w(T0, END) == {run_id: pytest.approx(300)}
 
 
 def test_a_period_waits_for_a_run_that_began_before_its_end(store: Store) -> None:
     going_on(store)
     spans = ((T0 - MINUTE, T0), (T0 - MINUTE, T0 + MINUTE), (T0 + MINUTE, END))
-    assert [store.waits(*span, settles=False) for span in spans] == [False, True, True]
+    assert [store.archive.waits(*span, settles=False) for span in spans] == [False, True, True]
 
 
 def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:
     fill(store, 6)
-    peaks = store.peak_powers_w(T0, END)
+    peaks = store.archive.peak_powers_w(T0, END)
     assert all(30_000 / 600 < peak <= 200_000 / 600 for peak in peaks.values())
     rows = reports_of(store).report(T0, T0 + timedelta(days=DAYS), "job", NOW).job_rows
     assert [row.peak_power_w for row in rows] == [pytest.approx(peaks[row.job_id]) for row in rows]

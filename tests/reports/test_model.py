@@ -44,7 +44,7 @@ def test_the_schema_itself_is_valid() -> None:
     "settings", [ReportSettings(), ReportSettings(zone="GB", bases=ALL_BASES)], ids=["bare", "all set"]
 )
 def test_every_report_is_of_the_schema(store: Store, by: Any, settings: ReportSettings) -> None:
-    reports = Reports(store, lambda: GPUS, settings)
+    reports = Reports(store.archive, lambda: GPUS, settings)
     assert faults(reports.report(T0, END, by, NOW).document()) == []
     assert faults(reports.report(END, END + timedelta(days=1), by, NOW).document()) == []
 
@@ -80,7 +80,9 @@ def test_a_field_without_a_value_is_null_and_not_left_out(name: str) -> None:
 
 def test_what_is_not_known_is_null_and_no_number(store: Store) -> None:
     total = (
-        Reports(store, tuple, ReportSettings()).report(END, END + timedelta(days=1), "user", NOW).document()["total"]
+        Reports(store.archive, tuple, ReportSettings())
+        .report(END, END + timedelta(days=1), "user", NOW)
+        .document()["total"]
     )
     assert isinstance(total, dict)
     known = {name for name, value in total.items() if value is not None}

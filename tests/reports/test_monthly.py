@@ -144,10 +144,10 @@ def test_a_month_is_not_written_before_its_last_minutes_can_be_booked(store: Sto
 
 def test_where_nothing_tells_what_was_measured_there_is_nothing_to_wait_for(store: Store, folder: Path) -> None:
     """A host without a zone: its reports are of energy, and final."""
-    source = Reports(store, lambda: GPUS, ReportSettings(settles=False))
+    source = Reports(store.archive, lambda: GPUS, ReportSettings(settles=False))
     assert MonthlyReports(source, Schedule(folder=folder)).write_due(NOVEMBER) == ["2026-10"]
     assert not read(folder / "2026-10.json")["preliminary"]
-    assert Reports(store, lambda: GPUS, ReportSettings()).waits(NOVEMBER - 30 * DAY, NOVEMBER)
+    assert Reports(store.archive, lambda: GPUS, ReportSettings()).waits(NOVEMBER - 30 * DAY, NOVEMBER)
 
 
 def test_a_month_that_cannot_be_written_keeps_no_other_from_it(store: Store, folder: Path) -> None:

@@ -58,7 +58,7 @@ def sql(path: Path, query: str) -> float:
 
 
 def counted(store: Store, name: str) -> float:
-    return fsum(value for (metric, _), value in store.counters().items() if metric == name)
+    return fsum(value for (metric, _), value in store.books.counters().items() if metric == name)
 
 
 def close(value: float) -> Any:

@@ -82,8 +82,8 @@ def test_a_row_needs_for_a_unit_of_work_what_its_runs_need_in_the_mean(rows: lis
 def test_a_report_tells_it_by_job_and_not_by_month(tmp_path: Path) -> None:
     with Store(tmp_path / "greenrun.db") as store:
         fill(store, jobs=4, settled=1.0)
-        first = store.runs([1])[1][0]
-        store.keep_work(first.id, work=1000.0, unit="samples", at=END)
+        first = store.runs.of_jobs([1])[1][0]
+        store.runs.keep_work(first.id, work=1000.0, unit="samples", at=END)
         by_job = reports_of(store).report(T0, END, "job", NOW)
         by_month = reports_of(store).report(T0, END, "month", NOW)
     row, *others = by_job.rows

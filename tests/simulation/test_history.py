@@ -29,6 +29,7 @@ class Metered(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.joules: dict[int, float] = {}
+        self.books.run_totals = self.run_totals  # type: ignore[method-assign]
 
     def run_totals(self, run_ids: Sequence[int]) -> dict[int, Total]:
         known = {run_id: self.joules[run_id] for run_id in run_ids if run_id in self.joules}
@@ -46,7 +47,7 @@ def store() -> Metered:
     measured = grid([float(value) for value in range(100, 148)])
     series_id = SeriesId(provider="uk", zone="GB")
     own = Series(series_id, measured.starts_s, measured.ends_s, measured.values, (Kind.MEASURED,) * len(measured))
-    made.save_intensities(own, fetched_at=NOW)
+    made.grid.save_intensities(own, fetched_at=NOW)
     return made
 
 
@@ -67,12 +68,12 @@ def ran(
 ) -> int:
     """A job that ran over these spans (hours), the last of which succeeded; each took `joules`."""
     given = {"command": ("true",), "workdir": "/", "duration": timedelta(hours=9), "interruptible": len(spans) > 1}
-    ((job, _),) = store.add_jobs([JobSpec(**(given | spec))], user="ada", uid=1, now=at(submitted))
+    ((job, _),) = store.queue.add_jobs([JobSpec(**(given | spec))], user="ada", uid=1, now=at(submitted))
     for number, (start, end) in enumerate(spans):
-        run = store.claim(job.id, ["GPU-0"][: job.spec.gpus], reason=WHY, now=at(start))
+        run = store.runs.claim(job.id, ["GPU-0"][: job.spec.gpus], reason=WHY, now=at(start))
         assert run is not None
         last = number == len(spans) - 1
-        store.close_run(
+        store.runs.close_run(
             run.id,
             outcome=Outcome.SUCCEEDED if last else Outcome.CHECKPOINTED,
             exit_code=0,

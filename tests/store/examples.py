@@ -25,11 +25,11 @@ def spec(**changes: Any) -> JobSpec:
 
 
 def submit(store: Store, **changes: Any) -> Job:
-    return store.add_job(spec(**changes), user="ada", uid=1000, now=NOW)[0]
+    return store.queue.add_job(spec(**changes), user="ada", uid=1000, now=NOW)[0]
 
 
 def claim(store: Store, job: Job, *devices: str) -> Run:
-    run = store.claim(job.id, devices, reason=WHY, now=after(1))
+    run = store.runs.claim(job.id, devices, reason=WHY, now=after(1))
     assert run is not None
     return run
 
@@ -37,7 +37,7 @@ def claim(store: Store, job: Job, *devices: str) -> Run:
 def running(store: Store, *devices: str, **changes: Any) -> Run:
     """A run that was submitted at NOW and started two seconds later."""
     run = claim(store, submit(store, **changes), *devices)
-    assert store.confirm(run.id, started_at=after(2), log="/logs/1", now=after(3))
+    assert store.runs.confirm(run.id, started_at=after(2), log="/logs/1", now=after(3))
     return run
 
 
@@ -52,7 +52,7 @@ def close(store: Store, run: Run, **changes: Any) -> bool:
         "reason": Reason(ReasonCode.SUCCEEDED, "finished with exit code 0"),
         "now": after(61),
     }
-    return store.close_run(run.id, **(ending | changes))
+    return store.runs.close_run(run.id, **(ending | changes))
 
 
 def entry(

@@ -28,14 +28,14 @@ def mark(at_s: float, device: str = "GPU-0") -> Mark:
 
 def by_labels(store: Store, name: str) -> dict[tuple[str, ...], float]:
     """The values of one counter by its label values."""
-    totals = store.counters().items()
+    totals = store.books.counters().items()
     return {tuple(value for _, value in labels): amount for (each, labels), amount in totals if each == name}
 
 
 def as_booked(store: Store, rows: list[Entry]) -> list[Entry]:
     """These entries with what the store fills in."""
-    runs = {run.id: run for run in store.live_runs()}
-    jobs = {run.id: store.job(run.job_id) for run in runs.values()}
+    runs = {run.id: run for run in store.runs.live_runs()}
+    jobs = {run.id: store.queue.job(run.job_id) for run in runs.values()}
     owners = [jobs.get(row.slice.run_id) if row.slice.run_id else None for row in rows]
     return [
         replace(row, id=number, job_id=owner and owner.id, project=owner and owner.spec.project)
@@ -46,31 +46,31 @@ def as_booked(store: Store, rows: list[Entry]) -> list[Entry]:
 def test_slices_and_marks_come_back_as_booked(store: Store) -> None:
     run = running(store, project="vision")
     rows = [entry(0), entry(60, run=run), entry(120, energy_j=None, quality=Quality.UNKNOWN, grams=None)]
-    store.append_slices(rows, [mark(180)], now=after(180))
-    assert store.entries() == as_booked(store, rows)
-    assert store.marks() == {"GPU-0": mark(180)}
+    store.books.append_slices(rows, [mark(180)], now=after(180))
+    assert store.books.entries() == as_booked(store, rows)
+    assert store.books.marks() == {"GPU-0": mark(180)}
 
 
 def test_a_mark_moves_and_the_others_stay(store: Store) -> None:
-    store.append_slices([], [mark(0), mark(0, "GPU-1")], now=NOW)
-    store.append_slices([], [mark(60)], now=NOW)
-    assert store.marks() == {"GPU-0": mark(60), "GPU-1": mark(0, "GPU-1")}
+    store.books.append_slices([], [mark(0), mark(0, "GPU-1")], now=NOW)
+    store.books.append_slices([], [mark(60)], now=NOW)
+    assert store.books.marks() == {"GPU-0": mark(60), "GPU-1": mark(0, "GPU-1")}
 
 
 def test_a_slice_is_never_booked_twice_and_the_whole_batch_is_undone(store: Store) -> None:
-    store.append_slices([entry(0)], [mark(60)], now=NOW)
-    before = store.entries(), store.marks(), store.counters()
+    store.books.append_slices([entry(0)], [mark(60)], now=NOW)
+    before = store.books.entries(), store.books.marks(), store.books.counters()
     for again in ([entry(60), entry(0)], [entry(0)], [entry(30)], [entry(60), entry(90)]):
         with pytest.raises(StoreError, match=r"GPU-0 is booked up to .* nothing was stored"):
-            store.append_slices(again, [mark(120)], now=NOW)
-    assert (store.entries(), store.marks(), store.counters()) == before
+            store.books.append_slices(again, [mark(120)], now=NOW)
+    assert (store.books.entries(), store.books.marks(), store.books.counters()) == before
 
 
 def test_an_hour_that_the_clock_tells_twice_is_booked_twice(store: Store) -> None:
-    store.append_slices([entry(0), entry(60)], [mark(120)], now=NOW)
-    store.append_slices([entry(120, energy_j=None, quality=Quality.UNKNOWN)], [mark(0)], now=NOW)
-    store.append_slices([entry(0)], [mark(60)], now=NOW)
-    assert [row.slice.start for row in store.entries()] == [NOW, NOW, after(60), after(120)]
+    store.books.append_slices([entry(0), entry(60)], [mark(120)], now=NOW)
+    store.books.append_slices([entry(120, energy_j=None, quality=Quality.UNKNOWN)], [mark(0)], now=NOW)
+    store.books.append_slices([entry(0)], [mark(60)], now=NOW)
+    assert [row.slice.start for row in store.books.entries()] == [NOW, NOW, after(60), after(120)]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_an_hour_that_the_clock_tells_twice_is_booked_twice(store: Store) -> Non
 )
 def test_a_slice_that_says_nothing_true_is_refused(store: Store, wrong: Entry) -> None:
     with pytest.raises(StoreError, match="nothing was stored"):
-        store.append_slices([wrong], [], now=NOW)
-    assert store.entries() == []
+        store.books.append_slices([wrong], [], now=NOW)
+    assert store.books.entries() == []
 
 
 def parts(start_s: float, *shares: tuple[Run | None, float]) -> list[Entry]:
@@ -105,10 +105,10 @@ def test_the_slices_of_one_interval_are_booked_together(store: Store) -> None:
         *parts(120, (None, 1)),
     ]
     at_first, later = [mark(0, device="CPU-0")], [mark(120, device="CPU-0")]
-    store.append_slices([], at_first, now=NOW)
-    store.append_slices(rows[::-1], later, now=NOW)
-    assert store.run_totals([one.id])[one.id].energy_j == 150.0
-    assert store.run_totals([other.id])[other.id].gpu_energy_j is None
+    store.books.append_slices([], at_first, now=NOW)
+    store.books.append_slices(rows[::-1], later, now=NOW)
+    assert store.books.run_totals([one.id])[one.id].energy_j == 150.0
+    assert store.books.run_totals([other.id])[other.id].gpu_energy_j is None
 
 
 @pytest.mark.parametrize(
@@ -117,27 +117,27 @@ def test_the_slices_of_one_interval_are_booked_together(store: Store) -> None:
 def test_parts_that_are_not_one_whole_are_refused(store: Store, shares: list[float]) -> None:
     rows = parts(0, (running(store), shares[0]), (None, shares[1]))
     with pytest.raises(StoreError, match="nothing was stored"):
-        store.append_slices(rows, [mark(60, device="CPU-0")], now=NOW)
+        store.books.append_slices(rows, [mark(60, device="CPU-0")], now=NOW)
 
 
 def test_a_runs_part_of_one_interval_is_booked_once(store: Store) -> None:
     run = running(store)
     with pytest.raises(StoreError, match="nothing was stored"):
-        store.append_slices(parts(0, (run, 0.5), (run, 0.5)), [mark(60, device="CPU-0")], now=NOW)
+        store.books.append_slices(parts(0, (run, 0.5), (run, 0.5)), [mark(60, device="CPU-0")], now=NOW)
 
 
 def test_intervals_that_overlap_are_refused(store: Store) -> None:
     rows = [*parts(0, (running(store), 0.5), (None, 0.5)), *parts(30, (None, 1))]
     with pytest.raises(StoreError, match="nothing was stored"):
-        store.append_slices(rows, [mark(90, device="CPU-0")], now=NOW)
+        store.books.append_slices(rows, [mark(90, device="CPU-0")], now=NOW)
 
 
 def test_a_cpu_that_is_ahead_of_the_gpus_leaves_a_run_that_goes_on_whole(store: Store) -> None:
     """How far a run must be booked is told by what it holds, not by what it shares."""
     run = running(store, "A")
     rows = [entry(2, run=run, device="A"), *parts(2, (run, 0.5), (None, 0.5)), *parts(62, (run, 0.5), (None, 0.5))]
-    store.append_slices(rows, [], now=NOW)
-    found = store.run_totals([run.id])[run.id]
+    store.books.append_slices(rows, [], now=NOW)
+    found = store.books.run_totals([run.id])[run.id]
     assert (found.quality, found.energy_j, found.gpu_energy_j) == (Quality.MEASURED, 3_700.0, 3_600.0)
 
 
@@ -146,14 +146,14 @@ def test_how_busy_gpus_were_is_told_with_the_part_of_the_time_it_is_known_for(st
     rows = [entry(2 + 60 * index, run=run, device="A") for index in range(4)]
     busy = [30.0, None, 60.0, 15.0]
     told = [replace(row, slice=replace(row.slice, busy_s=one)) for row, one in zip(rows, busy, strict=True)]
-    store.append_slices([*told, *parts(2, (run, 0.5), (None, 0.5))], [], now=NOW)
-    found = store.run_totals([run.id])[run.id]
+    store.books.append_slices([*told, *parts(2, (run, 0.5), (None, 0.5))], [], now=NOW)
+    found = store.books.run_totals([run.id])[run.id]
     assert (found.utilization, found.utilization_coverage) == (pytest.approx(105 / 180), pytest.approx(0.75))
 
 
 def test_energy_of_nobody_is_counted_apart_from_every_project(store: Store) -> None:
     run = running(store, project="vision")
-    store.append_slices([entry(0, run=run, energy_j=5, grams=1), entry(60, energy_j=7, grams=2)], [], now=NOW)
+    store.books.append_slices([entry(0, run=run, energy_j=5, grams=1), entry(60, energy_j=7, grams=2)], [], now=NOW)
     assert by_labels(store, "greenrun_job_energy_joules_total") == {("vision",): 5}
     assert by_labels(store, "greenrun_unattributed_energy_joules_total") == {("gpu",): 7}
     assert by_labels(store, "greenrun_energy_joules_total") == {("gpu", "measured"): 12}
@@ -163,17 +163,17 @@ def test_energy_of_nobody_is_counted_apart_from_every_project(store: Store) -> N
 
 def test_gaps_are_counted_in_seconds_and_unknown_energy_is_not_counted_as_zero(store: Store) -> None:
     rows = [entry(0, quality=Quality.BRIDGED), entry(60, energy_j=None, quality=Quality.UNKNOWN, grams=None)]
-    store.append_slices(rows, [], now=NOW)
+    store.books.append_slices(rows, [], now=NOW)
     assert by_labels(store, "greenrun_energy_gap_seconds_total") == {("gpu",): 120}
     assert by_labels(store, "greenrun_energy_joules_total") == {("gpu", "bridged"): 3_600}
 
 
 def test_a_slice_is_settled_once_beside_its_booked_price(store: Store) -> None:
     run = running(store, project="vision")
-    store.append_slices([entry(0, run=run, grams=0.2), entry(60, grams=None)], [], now=NOW)
+    store.books.append_slices([entry(0, run=run, grams=0.2), entry(60, grams=None)], [], now=NOW)
     prices = {1: priced(0.3, MEASURED), 2: priced(0.4, MEASURED)}
-    assert [store.settle(prices, now=after(90)), store.settle(prices, now=after(95))] == [2, 0]
-    assert [(row.booked, row.settled) for row in store.entries()] == [
+    assert [store.books.settle(prices, now=after(90)), store.books.settle(prices, now=after(95))] == [2, 0]
+    assert [(row.booked, row.settled) for row in store.books.entries()] == [
         (priced(0.2), prices[1]),
         (Priced(), prices[2]),
     ]
@@ -183,38 +183,38 @@ def test_a_slice_is_settled_once_beside_its_booked_price(store: Store) -> None:
 
 def test_unsettled_slices_are_those_that_ended_by_then_oldest_first(store: Store) -> None:
     rows = [entry(60), entry(0), entry(120)]
-    store.append_slices(rows, [], now=NOW)
-    store.append_slices([entry(0, device="GPU-1")], [], now=NOW)
+    store.books.append_slices(rows, [], now=NOW)
+    store.books.append_slices([entry(0, device="GPU-1")], [], now=NOW)
     expected = [(2, rows[1].slice, 1.0), (4, entry(0, device="GPU-1").slice, 1.0), (1, rows[0].slice, 1.0)]
-    assert store.unsettled(after(120)) == expected
-    assert store.unsettled(after(120), limit=2) == expected[:2]
-    store.settle({2: priced(0.1)}, now=NOW)
-    assert [key for key, _, _ in store.unsettled(after(180))] == [4, 1, 3]
+    assert store.books.unsettled(after(120)) == expected
+    assert store.books.unsettled(after(120), limit=2) == expected[:2]
+    store.books.settle({2: priced(0.1)}, now=NOW)
+    assert [key for key, _, _ in store.books.unsettled(after(180))] == [4, 1, 3]
 
 
 def test_an_unsettled_slice_comes_with_its_own_pue(store: Store) -> None:
-    store.append_slices([replace(entry(0), pue=1.4), replace(entry(60), pue=1.2)], [], now=NOW)
-    assert [pue for _, _, pue in store.unsettled(after(120))] == [1.4, 1.2]
+    store.books.append_slices([replace(entry(0), pue=1.4), replace(entry(60), pue=1.2)], [], now=NOW)
+    assert [pue for _, _, pue in store.books.unsettled(after(120))] == [1.4, 1.2]
 
 
 def test_unknown_energy_is_settled_without_emissions(store: Store) -> None:
-    store.append_slices([entry(0, energy_j=None, quality=Quality.UNKNOWN, grams=None)], [], now=NOW)
-    assert store.settle({1: priced(None, MEASURED)}, now=NOW) == 1
-    assert store.unsettled(after(60)) == []
+    store.books.append_slices([entry(0, energy_j=None, quality=Quality.UNKNOWN, grams=None)], [], now=NOW)
+    assert store.books.settle({1: priced(None, MEASURED)}, now=NOW) == 1
+    assert store.books.unsettled(after(60)) == []
     assert by_labels(store, "greenrun_unattributed_settled_emissions_grams_total") == {}
 
 
 def test_entries_of_a_job_are_its_latest_in_time_order(store: Store) -> None:
     run, other = running(store), running(store)
     rows = [entry(0, run=run), entry(60, run=other), entry(120, run=run), entry(180, run=run), entry(240)]
-    store.append_slices(rows, [], now=NOW)
-    assert [row.id for row in store.entries(job_id=run.job_id)] == [1, 3, 4]
-    assert [row.id for row in store.entries(job_id=run.job_id, limit=2)] == [3, 4]
-    assert [row.id for row in store.entries(limit=2)] == [4, 5]
+    store.books.append_slices(rows, [], now=NOW)
+    assert [row.id for row in store.books.entries(job_id=run.job_id)] == [1, 3, 4]
+    assert [row.id for row in store.books.entries(job_id=run.job_id, limit=2)] == [3, 4]
+    assert [row.id for row in store.books.entries(limit=2)] == [4, 5]
 
 
 def test_a_run_without_slices_has_an_unknown_total(store: Store) -> None:
-    assert store.run_totals([running(store).id, 99]) == {1: Total(), 99: Total()}
+    assert store.books.run_totals([running(store).id, 99]) == {1: Total(), 99: Total()}
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_a_run_of_which_a_part_is_not_booked_has_an_unknown_total(
 ) -> None:
     run = running(store, "A", "B")
     rows = [entry(2 + start, run=run, device=device) for start, device in booked]
-    store.append_slices(rows, [], now=NOW)
-    store.settle({key: priced(0.2) for key in range(1, len(rows) + 1)}, now=NOW)
+    store.books.append_slices(rows, [], now=NOW)
+    store.books.settle({key: priced(0.2) for key in range(1, len(rows) + 1)}, now=NOW)
     if ended_s is not None:
         close(store, run, ended_at=after(ended_s))
     energy_j, grams = 3_600.0 * len(rows), pytest.approx(0.2 * len(rows))
@@ -244,15 +244,20 @@ def test_a_run_of_which_a_part_is_not_booked_has_an_unknown_total(
         emissions_g=grams,
         settled_g=grams,  # type: ignore[arg-type]
     )
-    assert store.run_totals([run.id])[run.id] == (whole if is_whole else Total(energy_j=energy_j))
+    assert store.books.run_totals([run.id])[run.id] == (whole if is_whole else Total(energy_j=energy_j))
 
 
 def test_counters_and_books_outlive_a_restart(path: Path) -> None:
     with Store(path) as store:
-        store.append_slices([entry(0)], [mark(60)], now=NOW)
-        before = store.counters(), store.entries(), store.marks(), store.unsettled(after(60))
+        store.books.append_slices([entry(0)], [mark(60)], now=NOW)
+        before = store.books.counters(), store.books.entries(), store.books.marks(), store.books.unsettled(after(60))
     with Store(path) as store:
-        assert (store.counters(), store.entries(), store.marks(), store.unsettled(after(60))) == before
+        assert (
+            store.books.counters(),
+            store.books.entries(),
+            store.books.marks(),
+            store.books.unsettled(after(60)),
+        ) == before
 
 
 GRAMS = st.none() | st.floats(0, 1e6)
@@ -276,16 +281,16 @@ def test_counters_and_totals_are_the_sums_over_the_entries(pieces: list[tuple], 
         runs = [running(store, project="a"), running(store, "GPU-0", project="b")]
         rows = [_piece(index * 60, runs, *piece[:5], *piece[7:]) for index, piece in enumerate(pieces)]
         for start in range(0, len(rows), batch):
-            store.append_slices(rows[start : start + batch], [], now=NOW)
-        store.settle({key: priced(piece[6]) for key, piece in enumerate(pieces, start=1) if piece[5]}, now=NOW)
-        entries = store.entries()
+            store.books.append_slices(rows[start : start + batch], [], now=NOW)
+        store.books.settle({key: priced(piece[6]) for key, piece in enumerate(pieces, start=1) if piece[5]}, now=NOW)
+        entries = store.books.entries()
         assert [replace(row, settled=None) for row in entries] == as_booked(store, rows)
         assert _grams(store) == pytest.approx(_sums(entries), rel=1e-9)
-        for run in store.live_runs():
+        for run in store.runs.live_runs():
             own = [row for row in entries if row.slice.run_id == run.id]
             until = max((row.slice.end for row in own), default=None)
             expected = total(own, expected_seconds(run, until) if own else None)
-            actual = store.run_totals([run.id])[run.id]
+            actual = store.books.run_totals([run.id])[run.id]
             assert actual.quality == expected.quality
             assert _known(actual) == pytest.approx(_known(expected), rel=1e-9)
             busy = [(one.utilization or 0.0, one.utilization_coverage or 0.0) for one in (actual, expected)]
@@ -317,7 +322,7 @@ def _known(sums: Total) -> dict[str, float]:
 
 
 def _grams(store: Store) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    return {key: value for key, value in store.counters().items() if "energy" in key[0] or "emissions" in key[0]}
+    return {key: value for key, value in store.books.counters().items() if "energy" in key[0] or "emissions" in key[0]}
 
 
 OF_DEVICE = {

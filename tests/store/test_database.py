@@ -32,7 +32,7 @@ from greenrun.store import Store
 
 store = Store(Path(sys.argv[1]))
 spec = JobSpec(command=("true",), workdir="/", duration=timedelta(hours=1))
-print(store.add_job(spec, user="ada", uid=1000, now=utc_now())[0].id, flush=True)
+print(store.queue.add_job(spec, user="ada", uid=1000, now=utc_now())[0].id, flush=True)
 sys.stdin.read()
 """
 
@@ -45,15 +45,15 @@ def test_an_acknowledged_job_is_there_after_kill_9(path: Path) -> None:
         job_id = int(process.stdout.readline())
         process.kill()
     with Store(path) as store:
-        assert [(job.id, job.state) for job in store.jobs()] == [(job_id, State.QUEUED)]
-        assert [each.kind for each in store.events()] == ["submitted"]
+        assert [(job.id, job.state) for job in store.queue.jobs()] == [(job_id, State.QUEUED)]
+        assert [each.kind for each in store.queue.events()] == ["submitted"]
 
 
 def test_every_commit_reaches_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "SYNCHRONOUS", AS_RELEASED)
-    with Store(path) as store, store._write() as connection:
+    with Store(path) as store, store.database.write() as connection:
         pragmas = ("synchronous", "journal_mode", "foreign_keys", "busy_timeout")
-        values = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
+        values = {name: connection.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
     assert values == {"synchronous": 2, "journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 5000}
 
 
@@ -73,9 +73,9 @@ def test_of_two_daemons_that_claim_a_job_exactly_one_wins(path: Path, store: Sto
     with Store(path) as other:
         for _ in range(10):
             job = submit(store)
-            claims = [partial(each.claim, job.id, [], reason=WHY, now=NOW) for each in (store, other)]
+            claims = [partial(each.runs.claim, job.id, [], reason=WHY, now=NOW) for each in (store, other)]
             won = [run for run in at_once(claims) if run is not None]
-            assert won == store.runs([job.id])[job.id]
+            assert won == store.runs.of_jobs([job.id])[job.id]
             assert len(won) == 1
 
 
@@ -83,36 +83,40 @@ def test_of_two_jobs_that_claim_a_device_exactly_one_gets_it(path: Path, store: 
     with Store(path) as other:
         for number in range(10):
             wanted = [f"GPU-{number}"]
-            claims = [partial(each.claim, submit(store).id, wanted, reason=WHY, now=NOW) for each in (store, other)]
+            claims = [
+                partial(each.runs.claim, submit(store).id, wanted, reason=WHY, now=NOW) for each in (store, other)
+            ]
             assert [run is not None for run in at_once(claims)].count(True) == 1
 
 
 def test_one_unique_key_submitted_at_once_is_one_job(path: Path, store: Store) -> None:
     with Store(path) as other:
         stores = (store, other, store, other)
-        answers = at_once([partial(each.add_job, spec(unique_key="k"), user="ada", uid=1, now=NOW) for each in stores])
+        answers = at_once(
+            [partial(each.queue.add_job, spec(unique_key="k"), user="ada", uid=1, now=NOW) for each in stores]
+        )
     assert sorted(new for _, new in answers) == [False, False, False, True]  # type: ignore[misc]
-    assert len(store.jobs()) == 1
+    assert len(store.queue.jobs()) == 1
 
 
 def test_many_threads_may_use_one_store(store: Store) -> None:
     def submit_and_read() -> None:
         for _ in range(5):
             submit(store)
-            store.jobs([State.QUEUED])
-            store.set_reason({1: WHY}, now=NOW)
+            store.queue.jobs([State.QUEUED])
+            store.queue.set_reason({1: WHY}, now=NOW)
 
     at_once([submit_and_read] * 12)
-    assert len(store.jobs()) == 60
-    assert store.counters()["greenrun_jobs_submitted_total", ()] == 60
+    assert len(store.queue.jobs()) == 60
+    assert store.books.counters()["greenrun_jobs_submitted_total", ()] == 60
 
 
 def test_reading_does_not_wait_for_a_writer_and_sees_what_was_committed(store: Store) -> None:
     job = submit(store)
-    with store._write() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET state = 'cancelled'")
-        assert store.job(job.id).state is State.QUEUED
-    assert store.job(job.id).state is State.CANCELLED
+    with store.database.write() as connection:
+        connection.connection().exec_driver_sql("UPDATE jobs SET state = 'cancelled'")
+        assert store.queue.job(job.id).state is State.QUEUED
+    assert store.queue.job(job.id).state is State.CANCELLED
 
 
 @contextmanager
@@ -122,11 +126,11 @@ def full(store: Store) -> Iterator[None]:
     def limit(connection: sqlite3.Connection, _record: object, _proxy: object) -> None:
         connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the present size when that is larger
 
-    event.listen(store._engine, "checkout", limit)
+    event.listen(store.database._engine, "checkout", limit)
     yield
-    event.remove(store._engine, "checkout", limit)
-    with store._read() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 1073741823")
+    event.remove(store.database._engine, "checkout", limit)
+    with store.database.read() as connection:
+        connection.connection().exec_driver_sql("PRAGMA max_page_count = 1073741823")
 
 
 @contextmanager
@@ -146,14 +150,14 @@ def test_a_full_disk_refuses_the_job_whole_and_is_survived(
 ) -> None:
     run = running(store)
     large = {"env": {"BLOB": "x" * 200_000}}
-    before = store.jobs(), store.events(), store.counters()
+    before = store.queue.jobs(), store.queue.events(), store.books.counters()
     with trouble(store):
         with pytest.raises(StorageFull, match=r"no room left .* nothing was stored"):
             submit(store, **large)
-        assert (store.jobs(), store.events(), store.counters()) == before
+        assert (store.queue.jobs(), store.queue.events(), store.books.counters()) == before
     assert submit(store, **large).id == run.job_id + 1
-    store.append_slices([entry(0, run=run)], [], now=after(60))
-    assert store.run_totals([run.id])[run.id].energy_j == 3_600
+    store.books.append_slices([entry(0, run=run)], [], now=after(60))
+    assert store.books.run_totals([run.id])[run.id].energy_j == 3_600
 
 
 def test_a_database_locked_too_long_is_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +176,7 @@ def test_a_database_that_was_damaged_is_a_sentence(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     with pytest.raises(StoreError, match="damaged or not a database"), Store(path) as store:
-        store.jobs()
+        store.queue.jobs()
 
 
 def test_only_the_store_knows_sql() -> None:

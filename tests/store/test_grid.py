@@ -20,60 +20,64 @@ def seen(forecast: Forecast | None) -> object:
 
 
 def values(store: Store, start_s: float = 0, end_s: float = 7200) -> list[float]:
-    return [slot.intensity_g_per_kwh for slot in store.intensities(SERIES, after(start_s), after(end_s))]
+    return [slot.intensity_g_per_kwh for slot in store.grid.intensities(SERIES, after(start_s), after(end_s))]
 
 
 def test_the_latest_forecast_of_a_zone_comes_back_whole(store: Store) -> None:
     issued = forecast(100.0, 93.25, 1 / 3, fallback_level=FallbackLevel.STALE, issued_at=None)
-    assert store.latest_forecast("GB") is None
-    assert store.save_forecast(issued)
-    assert seen(store.latest_forecast("GB")) == seen(issued)
-    assert store.latest_forecast("DE") is None
+    assert store.grid.latest_forecast("GB") is None
+    assert store.grid.save_forecast(issued)
+    assert seen(store.grid.latest_forecast("GB")) == seen(issued)
+    assert store.grid.latest_forecast("DE") is None
 
 
 def test_a_forecast_that_says_the_same_adds_none_and_is_known_to_hold_later(store: Store) -> None:
-    store.save_forecast(forecast(100.0, issued_at=None))
-    assert not store.save_forecast(forecast(100.0, issued_at=None, fetched_at=after(300)))
-    assert seen(store.latest_forecast("GB")) == seen(forecast(100.0, issued_at=None, fetched_at=after(300)))
-    assert len(store.forecasts("GB", NOW)) == 1
+    store.grid.save_forecast(forecast(100.0, issued_at=None))
+    assert not store.grid.save_forecast(forecast(100.0, issued_at=None, fetched_at=after(300)))
+    assert seen(store.grid.latest_forecast("GB")) == seen(forecast(100.0, issued_at=None, fetched_at=after(300)))
+    assert len(store.grid.forecasts("GB", NOW)) == 1
 
 
 def test_a_new_issue_is_kept_even_when_its_values_are_the_last_ones(store: Store) -> None:
-    saved = [store.save_forecast(forecast(100.0, issued_at=after(at), fetched_at=after(at))) for at in (0, 300)]
+    saved = [store.grid.save_forecast(forecast(100.0, issued_at=after(at), fetched_at=after(at))) for at in (0, 300)]
     assert saved == [True, True]
-    assert seen(store.latest_forecast("GB")) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
+    assert seen(store.grid.latest_forecast("GB")) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
 
 
 def test_a_forecast_of_the_past_is_kept_once_and_the_latest_stays_the_latest(store: Store) -> None:
     live = forecast(100.0, issued_at=None, fetched_at=after(300))
-    store.save_forecast(live)
+    store.grid.save_forecast(live)
     old = [forecast(at / 100, issued_at=after(-at), fetched_at=after(-at)) for at in (7200, 3600)]
-    assert [store.save_issued(old), store.save_issued(old)] == [2, 0]
-    assert seen(store.latest_forecast("GB")) == seen(live)
-    assert not store.save_forecast(live)
-    assert [each.known_at for each in store.forecasts("GB", after(-3600))] == [after(-7200), after(-3600), after(300)]
-    assert store.prune(forecasts=after(-5000), measured=NOW) == 1
+    assert [store.grid.save_issued(old), store.grid.save_issued(old)] == [2, 0]
+    assert seen(store.grid.latest_forecast("GB")) == seen(live)
+    assert not store.grid.save_forecast(live)
+    assert [each.known_at for each in store.grid.forecasts("GB", after(-3600))] == [
+        after(-7200),
+        after(-3600),
+        after(300),
+    ]
+    assert store.grid.prune(forecasts=after(-5000), measured=NOW) == 1
 
 
 def test_forecasts_since_an_instant_come_with_the_one_before(store: Store) -> None:
     for at in (0, 100, 200, 300):
-        store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
-    assert [each.fetched_at for each in store.forecasts("GB", after(200))] == [after(100), after(200), after(300)]
-    assert [each.fetched_at for each in store.forecasts("GB", after(301))] == [after(300)]
-    assert store.forecasts("FR", NOW) == []
+        store.grid.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
+    assert [each.fetched_at for each in store.grid.forecasts("GB", after(200))] == [after(100), after(200), after(300)]
+    assert [each.fetched_at for each in store.grid.forecasts("GB", after(301))] == [after(300)]
+    assert store.grid.forecasts("FR", NOW) == []
 
 
 def test_measured_values_come_back_and_a_same_value_adds_no_row(store: Store) -> None:
     measured = series(100.0, 110.0, kind=MEASURED)
-    assert [store.save_intensities(measured, fetched_at=after(at)) for at in (7200, 7300)] == [2, 0]
-    assert store.intensities(SERIES, NOW, after(3600)).slots == measured.slots
+    assert [store.grid.save_intensities(measured, fetched_at=after(at)) for at in (7200, 7300)] == [2, 0]
+    assert store.grid.intensities(SERIES, NOW, after(3600)).slots == measured.slots
 
 
 def test_a_changed_value_is_a_revision_and_the_one_fetched_last_holds(store: Store) -> None:
-    store.save_intensities(series(100.0, 110.0, kind=MEASURED), fetched_at=after(7200))
-    assert store.save_intensities(series(100.0, 111.0, kind=MEASURED), fetched_at=after(7300)) == 1
+    store.grid.save_intensities(series(100.0, 110.0, kind=MEASURED), fetched_at=after(7200))
+    assert store.grid.save_intensities(series(100.0, 111.0, kind=MEASURED), fetched_at=after(7300)) == 1
     assert values(store) == [100.0, 111.0]
-    store.save_intensities(series(90.0, 110.0, kind=MEASURED), fetched_at=after(7100))  # arrived late
+    store.grid.save_intensities(series(90.0, 110.0, kind=MEASURED), fetched_at=after(7100))  # arrived late
     assert values(store) == [100.0, 111.0]
 
 
@@ -89,7 +93,7 @@ def test_a_revision_may_cut_the_time_differently(
     store: Store, first: Series, then: Series, expected: list[float]
 ) -> None:
     for at, measured in ((7200, first), (7300, then)):
-        store.save_intensities(measured, fetched_at=after(at))
+        store.grid.save_intensities(measured, fetched_at=after(at))
     assert values(store) == expected
 
 
@@ -98,48 +102,52 @@ def test_a_value_is_final_once_it_was_fetched_long_enough_past_its_slots_end(sto
     hour = timedelta(hours=1)
 
     def final() -> list[float]:
-        return [slot.intensity_g_per_kwh for slot in store.intensities(SERIES, NOW, after(7200), final_after=hour)]
+        return [slot.intensity_g_per_kwh for slot in store.grid.intensities(SERIES, NOW, after(7200), final_after=hour)]
 
     first, revised = series(100.0, 110.0, kind=MEASURED), series(100.0, 120.0, kind=MEASURED)
     seen = []
     for measured, at in ((first, 3600), (first, 5399), (first, 5400), (first, 3700), (revised, 7199), (revised, 7200)):
-        store.save_intensities(measured, fetched_at=after(at))
+        store.grid.save_intensities(measured, fetched_at=after(at))
         seen.append(final())
     assert seen == [[], [], [100.0], [100.0], [100.0], [100.0, 120.0]]
     assert values(store) == [100.0, 120.0]
 
 
 def test_intensities_are_the_slots_that_touch_an_interval(store: Store) -> None:
-    store.save_intensities(series(1.0, 2.0, 3.0, kind=MEASURED), fetched_at=after(7200))
+    store.grid.save_intensities(series(1.0, 2.0, 3.0, kind=MEASURED), fetched_at=after(7200))
     assert values(store, 1800, 3600) == [2.0]
     assert values(store, 1799, 3601) == [1.0, 2.0, 3.0]
 
 
 def test_series_that_differ_in_any_part_are_kept_apart(store: Store) -> None:
-    store.save_intensities(series(1.0, kind=MEASURED), fetched_at=after(7200))
+    store.grid.save_intensities(series(1.0, kind=MEASURED), fetched_at=after(7200))
     others = [
         SeriesId(provider="uk", zone="GB"),
         SeriesId(provider="uk", zone="GB", basis=Basis.DIRECT),
         SeriesId(provider="uk", zone="GB", basis=Basis.LIFECYCLE, signal=Signal.MARGINAL),
         SeriesId(provider="file", zone="GB", basis=Basis.LIFECYCLE),
     ]
-    assert [len(store.intensities(other, NOW, after(1800))) for other in others] == [0, 0, 0, 0]
+    assert [len(store.grid.intensities(other, NOW, after(1800))) for other in others] == [0, 0, 0, 0]
 
 
 def test_nothing_measured_is_an_empty_series(store: Store) -> None:
-    assert store.save_intensities(series(kind=MEASURED), fetched_at=NOW) == 0
-    assert store.intensities(SERIES, NOW, after(1800)).slots == ()
+    assert store.grid.save_intensities(series(kind=MEASURED), fetched_at=NOW) == 0
+    assert store.grid.intensities(SERIES, NOW, after(1800)).slots == ()
 
 
 def test_slots_across_a_change_of_the_clocks_stay_where_they_were(store: Store) -> None:
     starts = [datetime(2026, 10, 25, hour, minute, tzinfo=UTC) for hour in (0, 1) for minute in (0, 30)]
     slots = [Slot(start, end, 50.0, MEASURED) for start, end in pairwise(starts)]
-    store.save_intensities(Series.of(SERIES, slots), fetched_at=NOW)
-    assert store.intensities(SERIES, starts[0], starts[-1]).slots == tuple(slots)
+    store.grid.save_intensities(Series.of(SERIES, slots), fetched_at=NOW)
+    assert store.grid.intensities(SERIES, starts[0], starts[-1]).slots == tuple(slots)
 
 
 def test_an_anchor_keeps_its_first_instant(store: Store) -> None:
-    assert [store.anchor("replay", NOW), store.anchor("replay", after(9)), store.anchor("b", after(9))] == [
+    assert [
+        store.grid.anchor("replay", NOW),
+        store.grid.anchor("replay", after(9)),
+        store.grid.anchor("b", after(9)),
+    ] == [
         NOW,
         NOW,
         after(9),
@@ -148,41 +156,43 @@ def test_an_anchor_keeps_its_first_instant(store: Store) -> None:
 
 def test_pruning_drops_old_forecasts_and_measured_values_only(store: Store) -> None:
     for at in (0, 100):
-        store.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
-    store.save_intensities(series(1.0, 2.0, kind=MEASURED, start_s=-3600), fetched_at=NOW)
-    assert store.prune(forecasts=NOW, measured=NOW) == 1  # the first slot, which ended before
-    assert store.prune(forecasts=after(50), measured=after(50)) == 2
-    assert [each.fetched_at for each in store.forecasts("GB", NOW)] == [after(100)]
+        store.grid.save_forecast(forecast(float(at), issued_at=after(at), fetched_at=after(at)))
+    store.grid.save_intensities(series(1.0, 2.0, kind=MEASURED, start_s=-3600), fetched_at=NOW)
+    assert store.grid.prune(forecasts=NOW, measured=NOW) == 1  # the first slot, which ended before
+    assert store.grid.prune(forecasts=after(50), measured=after(50)) == 2
+    assert [each.fetched_at for each in store.grid.forecasts("GB", NOW)] == [after(100)]
     assert values(store, -3600) == []
 
 
 def test_issues_are_the_first_of_each_interval_as_first_fetched(store: Store) -> None:
     """Also where a forecast was found unchanged later, which moves the instant at which it is known to hold."""
     for number, at in enumerate((60, 100, 3700, 5000, 7300)):
-        store.save_forecast(forecast(float(number), issued_at=None, fetched_at=after(at)))
-    store.save_forecast(forecast(4.0, issued_at=None, fetched_at=after(9000)))
+        store.grid.save_forecast(forecast(float(number), issued_at=None, fetched_at=after(at)))
+    store.grid.save_forecast(forecast(4.0, issued_at=None, fetched_at=after(9000)))
     hour = timedelta(hours=1)
-    assert [each.fetched_at for each in store.issues("GB", NOW, hour)] == [after(at) for at in (60, 3700, 7300)]
-    assert [each.fetched_at for each in store.issues("GB", after(4000), hour)] == [after(at) for at in (5000, 7300)]
-    assert store.issues("FR", NOW, hour) == []
+    assert [each.fetched_at for each in store.grid.issues("GB", NOW, hour)] == [after(at) for at in (60, 3700, 7300)]
+    assert [each.fetched_at for each in store.grid.issues("GB", after(4000), hour)] == [
+        after(at) for at in (5000, 7300)
+    ]
+    assert store.grid.issues("FR", NOW, hour) == []
 
 
 def test_marginal_values_are_not_taken_for_averages_though_nobody_names_their_source_any_more(store: Store) -> None:
     marginal = replace(SERIES, provider="left out", signal=Signal.MARGINAL)
-    store.save_intensities(Series.of(marginal, series(1.0, 2.0, 3.0, kind=MEASURED).slots), fetched_at=NOW)
-    assert getattr(store.measured("GB", NOW, after(7200)), "id", None) == marginal
+    store.grid.save_intensities(Series.of(marginal, series(1.0, 2.0, 3.0, kind=MEASURED).slots), fetched_at=NOW)
+    assert getattr(store.grid.measured("GB", NOW, after(7200)), "id", None) == marginal
     late = series(100.0, kind=MEASURED, start_s=-2 * 86_400)
-    store.save_intensities(late, fetched_at=NOW)
-    assert getattr(store.measured("GB", after(-4 * 86_400), after(7200)), "id", None) == SERIES
+    store.grid.save_intensities(late, fetched_at=NOW)
+    assert getattr(store.grid.measured("GB", after(-4 * 86_400), after(7200)), "id", None) == SERIES
 
 
 def test_measured_values_of_a_zone_are_those_of_the_series_that_reaches_furthest(store: Store) -> None:
-    assert store.measured("GB", NOW, after(7200)) is None
+    assert store.grid.measured("GB", NOW, after(7200)) is None
     other = replace(SERIES, provider="other")
-    store.save_intensities(series(100.0, kind=MEASURED), fetched_at=after(9000))
+    store.grid.save_intensities(series(100.0, kind=MEASURED), fetched_at=after(9000))
     longer = series(1.0, 2.0, 3.0, kind=MEASURED)
-    store.save_intensities(Series.of(other, longer.slots), fetched_at=after(7200))
-    found = store.measured("GB", NOW, after(90000))
+    store.grid.save_intensities(Series.of(other, longer.slots), fetched_at=after(7200))
+    found = store.grid.measured("GB", NOW, after(90000))
     assert found is not None
     assert (found.id, found.values.tolist()) == (other, [1.0, 2.0, 3.0])
-    assert store.measured("FR", NOW, after(7200)) is None
+    assert store.grid.measured("FR", NOW, after(7200)) is None

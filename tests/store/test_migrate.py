@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +11,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import State
 from greenrun.store import Store
-from greenrun.store.migrate import SCRIPTS, backup_path, migrate
+from greenrun.store.migrate import HEAD, SCRIPTS, backup_path, migrate
 from greenrun.store.tables import METADATA
 from tests.store.examples import submit
 
@@ -81,7 +84,7 @@ def test_a_database_of_the_first_release_opens(path: Path) -> None:
     migrate(path)
     execute(path, OLD_JOB)
     with Store(path) as store:
-        assert [(job.id, job.state, job.spec.command) for job in store.jobs()] == [(12, State.QUEUED, ("true",))]
+        assert [(job.id, job.state, job.spec.command) for job in store.queue.jobs()] == [(12, State.QUEUED, ("true",))]
         assert submit(store).id == 13
 
 
@@ -126,15 +129,15 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
         }
         assert kept == before
         assert [row["share"] for row in after["slices"]] == [1.0, 1.0, 1.0]
-        totals = store.run_totals([1, 4])
+        totals = store.books.run_totals([1, 4])
         assert [(row.energy_j, row.emissions_g, row.settled_g) for row in totals.values()] == [
             (1e6, 10.0, 9.0),
             (4e6, 40.0, None),
         ]
-        assert [key for key, *_ in store.unsettled(LATER)] == [2, 4]
-        assert [key for key, *_ in store.unsettled(LATER, stage=Stage.MARGINAL)] == []
-        assert store.uncompared(LATER) == [1, 4]
-        assert [run.run_id for run in store.comparable([1, 4], LATER)] == [1]
+        assert [key for key, *_ in store.books.unsettled(LATER)] == [2, 4]
+        assert [key for key, *_ in store.books.unsettled(LATER, stage=Stage.MARGINAL)] == []
+        assert store.baselines.uncompared(LATER) == [1, 4]
+        assert [run.run_id for run in store.baselines.comparable([1, 4], LATER)] == [1]
 
 
 def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: 
     assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(copy) as old:
-        assert old.jobs() == [job]
+        assert old.queue.jobs() == [job]
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> None:
@@ -191,3 +194,17 @@ def test_the_files_belong_to_their_owner_alone(path: Path) -> None:
         modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     assert modes == {"greenrun.db": 0o600, "greenrun.db-wal": 0o600, "greenrun.db-shm": 0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_schema_that_is_opened_without_alembic_is_the_newest_one() -> None:
+    assert ScriptDirectory(str(SCRIPTS)).get_current_head() == HEAD
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_alembic(path: Path) -> None:
+    Store(path).close()
+    opens = (
+        "import sys; from pathlib import Path; from greenrun.store import Store; "
+        "Store(Path(sys.argv[1])).close(); print('alembic' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", opens, path], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "False\n"

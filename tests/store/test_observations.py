@@ -18,7 +18,7 @@ NO_FORECAST = because(ReasonCode.NO_FORECAST)
 
 def seen(store: Store, name: str) -> tuple[float, float]:
     """How many values a histogram has, and their sum."""
-    totals = store.counters()
+    totals = store.books.counters()
     return sum(value for (each, _), value in totals.items() if each == f"{name}_bucket"), totals.get(
         (f"{name}_sum", ()), 0
     )
@@ -26,21 +26,21 @@ def seen(store: Store, name: str) -> tuple[float, float]:
 
 def forced(store: Store) -> dict[str, float]:
     """The forced starts by reason."""
-    totals = store.counters().items()
+    totals = store.books.counters().items()
     return {dict(labels)["reason"]: value for (name, labels), value in totals if name == "greenrun_forced_starts_total"}
 
 
 def booked(store: Store, run: Run, **changes: object) -> None:
     """Book a minute of the run's only device from its start on."""
-    store.append_slices([entry(2, run=run, **changes)], [], now=after(62))  # type: ignore[arg-type]
+    store.books.append_slices([entry(2, run=run, **changes)], [], now=after(62))  # type: ignore[arg-type]
 
 
 def test_a_jobs_wait_counts_once_from_when_it_could_have_started(store: Store) -> None:
     first = running(store)
     assert seen(store, JOB_DEFERRAL) == (1, 2)
     close(store, first, **AGAIN)
-    again = claim(store, store.job(first.job_id))
-    store.confirm(again.id, started_at=after(900), log=None, now=after(900))
+    again = claim(store, store.queue.job(first.job_id))
+    store.runs.confirm(again.id, started_at=after(900), log=None, now=after(900))
     assert seen(store, JOB_DEFERRAL) == (1, 2)
     running(store, start_after=NOW + timedelta(seconds=1.5))
     assert seen(store, JOB_DEFERRAL) == (2, 2.5)
@@ -52,7 +52,7 @@ def test_a_run_counts_once_when_it_ends_with_what_it_used(store: Store) -> None:
     assert [close(store, run, ended_at=after(62)) for _ in range(2)] == [True, False]
     assert [seen(store, name) for name in (RUN_DURATION, RUN_ENERGY, RUN_EMISSIONS)] == [(1, 60), (1, 3600), (1, 0.2)]
     example = Example(job_id=run.job_id, value=60.0, at=after(61))
-    assert store.examples[RUN_DURATION, 60.0] == example
+    assert store.runs.examples[RUN_DURATION, 60.0] == example
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_what_is_not_wholly_known_is_not_counted(
 def test_a_run_that_never_started_counts_nothing(store: Store) -> None:
     run = claim(store, submit(store))
     close(store, run, outcome=Outcome.FAILED_TO_START, exit_code=None, job_state=State.FAILED)
-    assert {name for name, _ in store.counters() if "bucket" in name} == set()
+    assert {name for name, _ in store.books.counters() if "bucket" in name} == set()
 
 
 def test_a_clock_that_was_set_back_takes_nothing_from_a_sum(store: Store) -> None:
@@ -84,16 +84,16 @@ def test_a_clock_that_was_set_back_takes_nothing_from_a_sum(store: Store) -> Non
 def test_only_starts_without_a_choice_are_forced(store: Store) -> None:
     running(store)
     assert forced(store) == {}
-    run = store.claim(submit(store).id, [], reason=NO_FORECAST, now=NOW)
+    run = store.runs.claim(submit(store).id, [], reason=NO_FORECAST, now=NOW)
     assert run is not None
     assert forced(store) == {}, "it has not started yet"
-    store.confirm(run.id, started_at=after(2), log=None, now=after(3))
+    store.runs.confirm(run.id, started_at=after(2), log=None, now=after(3))
     assert forced(store) == {"no_forecast": 1.0}
     assert ReasonCode.NO_FORECAST in FORCED
 
 
 def test_failed_writes_are_counted_and_observe_nothing(store: Store) -> None:
-    assert store.write_failures == 0
+    assert store.database.write_failures == 0
     with pytest.raises(StoreError):
-        store.confirm(99, started_at=NOW, log=None, now=NOW)
-    assert (store.write_failures, store.examples) == (1, {})
+        store.runs.confirm(99, started_at=NOW, log=None, now=NOW)
+    assert (store.database.write_failures, store.runs.examples) == (1, {})

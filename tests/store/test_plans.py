@@ -54,15 +54,15 @@ def test_a_plan_saved_before_promises_were_kept_is_read_without_any() -> None:
 
 def test_the_last_plan_replaces_the_one_before_and_is_found_by_the_next_daemon(store: Store) -> None:
     last = Plan(made_at=after(5), placements=(one(),), prices={("gpu", NOW): 1 / 3})
-    nothing = store.last_plan()
+    nothing = store.plans.last_plan()
     for plan in (Plan(made_at=NOW), last):
-        store.save_plan(plan, now=plan.made_at)
+        store.plans.save_plan(plan, now=plan.made_at)
     with Store(store.path) as reopened:
-        assert (nothing, reopened.last_plan()) == (None, last)
+        assert (nothing, reopened.plans.last_plan()) == (None, last)
 
 
 def test_a_plan_of_another_release_is_not_guessed_at(store: Store) -> None:
-    store.save_plan(Plan(made_at=NOW), now=NOW)
+    store.plans.save_plan(Plan(made_at=NOW), now=NOW)
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("UPDATE plans SET release = '0.0', plan = '?'")
-    assert store.last_plan() is None
+    assert store.plans.last_plan() is None

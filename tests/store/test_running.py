@@ -32,9 +32,9 @@ def test_adding_up_gives_what_reading_all_gives(tmp_path_factory: pytest.TempPat
                 own = {} if whose is None else {"run": runs[whose], "device": f"GPU-{whose}"}
                 rows.append(entry(at_s, quality=quality, grams=grams, energy_j=100 / 3, **own))  # type: ignore[arg-type]
                 at_s += 60
-            store.append_slices(rows, [], now=after(at_s))
+            store.books.append_slices(rows, [], now=after(at_s))
             ids = [run.id for run in runs[: 1 + len(batch) % 2]]  # one of them is forgotten now and then
-            at_once, added_up = store.run_totals(ids), store.running_totals(ids)
+            at_once, added_up = store.books.run_totals(ids), store.books.running_totals(ids)
             assert set(at_once) == set(added_up) == set(ids)
             assert all(same(total, added_up[run_id]) for run_id, total in at_once.items())
 
@@ -50,28 +50,28 @@ def same(one: Total, other: Total) -> bool:
 
 def test_a_run_keeps_its_total_when_it_has_ended(store: Store) -> None:
     run = running(store, "GPU-0")
-    store.append_slices([entry(2, run=run)], [], now=after(62))
-    before = store.running_totals([run.id])
+    store.books.append_slices([entry(2, run=run)], [], now=after(62))
+    before = store.books.running_totals([run.id])
     close(store, run, ended_at=after(62))
-    assert before == store.running_totals([run.id]) == store.run_totals([run.id])
+    assert before == store.books.running_totals([run.id]) == store.books.run_totals([run.id])
 
 
 def test_a_run_without_slices_is_unknown_and_is_found_once_it_has_some(store: Store) -> None:
     run = running(store, "GPU-0")
-    assert store.running_totals([run.id])[run.id].energy_j is None
-    store.append_slices([entry(2, run=run)], [], now=after(62))
-    assert store.running_totals([run.id])[run.id].energy_j == 3600.0
+    assert store.books.running_totals([run.id])[run.id].energy_j is None
+    store.books.append_slices([entry(2, run=run)], [], now=after(62))
+    assert store.books.running_totals([run.id])[run.id].energy_j == 3600.0
 
 
 def test_nothing_counts_twice_after_a_read_that_failed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = running(store, "GPU-0")
-    store.append_slices([entry(2, run=run)], [], now=after(62))
+    store.books.append_slices([entry(2, run=run)], [], now=after(62))
     with monkeypatch.context() as patch:
-        patch.setattr("greenrun.store.running.summed", _fail)
+        patch.setattr("greenrun.store.totals.summed", _fail)
         with pytest.raises(StoreError):
-            store.running_totals([run.id])
-    store.append_slices([entry(62, run=run)], [], now=after(122))
-    assert store.running_totals([run.id])[run.id].energy_j == 7200.0
+            store.books.running_totals([run.id])
+    store.books.append_slices([entry(62, run=run)], [], now=after(122))
+    assert store.books.running_totals([run.id])[run.id].energy_j == 7200.0
 
 
 def _fail(*_: object) -> None:

@@ -78,9 +78,9 @@ def test_a_job_that_computes_gets_the_cpus_energy_and_one_that_sleeps_next_to_no
         assert burner["energy_j"] > 10 * sleeper["energy_j"] >= 0
         daemon.terminate()
     with Store(folder / "state/greenrun.db") as store:
-        slices = [row.slice for row in store.entries(limit=10_000) if row.slice.device.startswith("RAPL")]
-        marks = {mark.device: mark.energy_j for mark in store.marks().values() if mark.device.startswith("RAPL")}
-        totals = [store.run_totals([run["id"]])[run["id"]].energy_j for run in (burner, sleeper)]
+        slices = [row.slice for row in store.books.entries(limit=10_000) if row.slice.device.startswith("RAPL")]
+        marks = {mark.device: mark.energy_j for mark in store.books.marks().values() if mark.device.startswith("RAPL")}
+        totals = [store.books.run_totals([run["id"]])[run["id"]].energy_j for run in (burner, sleeper)]
     assert totals == [burner["energy_j"], sleeper["energy_j"]], "a run that ended is wholly in the books"
     used: defaultdict[str, list[Slice]] = defaultdict(list)
     for piece in slices:

@@ -57,11 +57,11 @@ class Place:
         """Store an interruptible job without GPUs."""
         own = {"duration": HOUR, "gpus": 0, "interruptible": True, "min_run": timedelta(0), "env": dict(os.environ)}
         spec = JobSpec(command=command, workdir=str(self.folder), **{**own, **more})  # type: ignore[arg-type]
-        return self.store.add_jobs([spec], user="ada", uid=os.getuid(), now=utc_now())[0][0].id
+        return self.store.queue.add_jobs([spec], user="ada", uid=os.getuid(), now=utc_now())[0][0].id
 
     def runs(self, job: int) -> list[Run]:
         """The job's runs."""
-        return list(self.store.runs([job])[job])
+        return list(self.store.runs.of_jobs([job])[job])
 
     def tick_until(self, condition: Callable[[], object], what: str) -> None:
         """Tick until something is so."""
@@ -74,7 +74,7 @@ class Place:
 
     def is_finished(self, job: int) -> bool:
         """Whether it is."""
-        return self.store.job(job).state in FINISHED
+        return self.store.queue.job(job).state in FINISHED
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     for run_folder in (folder / "runs").glob("*.*"):
         if shim := live_shim(run_folder):
             os.kill(shim, signal.SIGKILL)
-    for run in made.store.live_runs():  # the executor clears away what a dead shim left
+    for run in made.store.runs.live_runs():  # the executor clears away what a dead shim left
         until(lambda run=run: made.executor.poll(run).ended_at, "the last runs end")  # type: ignore[misc]
     made.executor.close()
     made.store.close()
@@ -114,10 +114,10 @@ def test_the_example_is_suspended_and_continued_without_losing_or_repeating_an_e
     place.tick_until(lambda: written.exists() and written.read_text(), "the example gets going")
     place.is_clean = False
     place.engine.tick(utc_now())
-    assert place.store.job(job).reason.code is ReasonCode.SUSPENDED  # type: ignore[union-attr]
+    assert place.store.queue.job(job).reason.code is ReasonCode.SUSPENDED  # type: ignore[union-attr]
     place.restart()  # the daemon dies between asking and the exit
     place.tick_until(lambda: place.runs(job)[0].outcome, "the first run ends")
-    waiting = place.store.job(job)
+    waiting = place.store.queue.job(job)
     assert (waiting.state, waiting.progress > timedelta(0)) == (State.QUEUED, True)
     place.is_clean = True
     place.tick_until(lambda: place.is_finished(job), "the job finishes")
@@ -139,7 +139,7 @@ def test_a_shim_that_is_killed_during_a_checkpoint_costs_the_run_and_a_retry_no_
     place.tick_until(lambda: place.is_finished(job), "the job finishes")
     assert [run.outcome for run in place.runs(job)] == [Outcome.LOST, Outcome.SUCCEEDED]
     assert (place.folder / "ran").read_text().split() == [f"{job}.1", f"{job}.2"]
-    assert place.store.job(job).progress == timedelta(0)
+    assert place.store.queue.job(job).progress == timedelta(0)
 
 
 def test_a_checkpoint_is_no_end_to_those_who_wait_or_follow(folder: Path) -> None:

@@ -71,7 +71,7 @@ def get_providers(daemon: Daemon, caller: Caller) -> list[ProviderOut]:
 def get_devices(daemon: Daemon, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host and who has them."""
     scheduler = daemon.scheduler
-    live, elsewhere = daemon.store.live_runs(), scheduler.held_elsewhere()
+    live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
     return devices_out(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w())
 
 
@@ -83,7 +83,7 @@ def get_ledger(
     limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
 ) -> list[EntryOut]:
     """List the latest `limit` slices of energy in the books, in time order."""
-    return [entry_out(entry) for entry in daemon.store.entries(job_id=job, limit=limit)]
+    return [entry_out(entry) for entry in daemon.store.books.entries(job_id=job, limit=limit)]
 
 
 def _unknown(zone: str | None, settings: ServiceSettings) -> str:

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from statistics import median
 
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.formatting import duration_text, power_text
 from greenrun.core.jobs.history import LearnedPower
-from greenrun.core.jobs.job import Anomaly
+from greenrun.core.jobs.job import Anomaly, Event
 
 IDLE_POWER_RATIO = 1.2  # a GPU that does not tell its utilisation is idle below so many times its power while free
 COVERED = 0.99  # the part of a window that slices must tell of, before anything is said of its mean power
@@ -177,3 +177,21 @@ def _part_since(piece: Slice, start: datetime) -> tuple[float, float]:
     """Return the seconds and the joules of a slice from `start` on."""
     part = piece.end - max(piece.start, start)
     return part.total_seconds(), (piece.energy_j or 0.0) * (part / (piece.end - piece.start))
+
+
+def spells_of(events: Iterable[Event]) -> dict[int, list[Spell]]:
+    """Return the spells that these events of anomalies tell of, in order, by run."""
+    found: defaultdict[int, list[Spell]] = defaultdict(list)
+    for event in events:
+        if event.run_id is None:
+            continue
+        anomaly, spells = Anomaly(str(event.detail["anomaly"])), found[event.run_id]
+        if event.detail["began"]:
+            text = str(event.detail["text"])
+            spells.append(Spell(anomaly=anomaly, run_id=event.run_id, since=event.at, text=text))
+            continue
+        found[event.run_id] = [
+            replace(spell, until=event.at) if spell.anomaly is anomaly and spell.until is None else spell
+            for spell in spells
+        ]
+    return dict(found)

@@ -1,4 +1,4 @@
-"""What a user wants done (job), what was done about it (run), and the moves a job may make."""
+"""What a user wants done (job), and what was done about it (run)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,26 +46,13 @@ class Outcome(StrEnum):
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 LIVE = frozenset({State.STARTING, State.RUNNING})
 
-TRANSITIONS = frozenset(
-    {
-        (State.QUEUED, State.STARTING),  # b  claimed: committed before anything is spawned
-        (State.STARTING, State.RUNNING),  # c  the executor has it
-        (State.STARTING, State.QUEUED),  # d  the claim was proved never to have spawned
-        (State.RUNNING, State.SUCCEEDED),  # e
-        (State.RUNNING, State.FAILED),  # f  failed, lost or timed out, and no retries left
-        (State.STARTING, State.FAILED),  # f  failed to start
-        (State.RUNNING, State.QUEUED),  # g  checkpointed, or failed with retries left
-        (State.QUEUED, State.CANCELLED),  # h
-        (State.STARTING, State.CANCELLED),  # i
-        (State.RUNNING, State.CANCELLED),  # i
-        (State.QUEUED, State.EXPIRED),  # j  not started by its own limit, and the job asked for that
-    }
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it."""
+    """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it.
+
+    `deadline_missed` makes sure that a limit of its user's that was missed is counted once.
+    """
 
     id: int
     spec: JobSpec
@@ -78,6 +65,7 @@ class Job:
     finished_at: datetime | None = None
     reason: Reason | None = None
     progress: timedelta = timedelta(0)
+    deadline_missed: bool = False
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.jobs.job import Outcome, Run, State
-from greenrun.store import Store, experience
+from greenrun.store import Store, history
 from tests.store.examples import after, claim, close, entry, running, submit
 
 MINUTES = timedelta(minutes=1)
@@ -19,7 +19,7 @@ def booked(
     """Book one minute of a run at 60 W."""
     piece = entry(start, device=device, run=run, quality=quality)
     mark = Mark(device=device, at=piece.slice.end, energy_j=0, counter="c", session="s")
-    store.append_slices([piece], [mark], now=after(start + 60))
+    store.books.append_slices([piece], [mark], now=after(start + 60))
 
 
 def finished(store: Store, *, quality: Quality | None = Quality.MEASURED, seconds: float = 60, **spec: Any) -> int:
@@ -33,7 +33,7 @@ def finished(store: Store, *, quality: Quality | None = Quality.MEASURED, second
 
 
 def told(store: Store, name: str = "train", project: str = "vision", user: str = "ada") -> list[Any]:
-    return list(store.finished_jobs(user, name=name, project=project))
+    return list(store.history.finished_jobs(user, name=name, project=project))
 
 
 def test_a_finished_job_tells_its_duration_and_its_measured_energy(store: Store) -> None:
@@ -61,8 +61,8 @@ def test_a_job_that_did_not_succeed_tells_nothing(store: Store, outcome: Outcome
 def test_a_failed_run_does_not_count_for_a_job_that_succeeded_later(store: Store) -> None:
     first = running(store, "GPU-0", name="train", retries=1)
     assert close(store, first, outcome=Outcome.FAILED, exit_code=1, job_state=State.QUEUED, ended_at=after(500))
-    second = claim(store, store.job(first.job_id), "GPU-0")
-    assert store.confirm(second.id, started_at=after(600), log=None, now=after(600))
+    second = claim(store, store.queue.job(first.job_id), "GPU-0")
+    assert store.runs.confirm(second.id, started_at=after(600), log=None, now=after(600))
     assert close(store, second, ended_at=after(720))
     assert [row.duration for row in told(store)] == [2 * MINUTES]
 
@@ -71,8 +71,8 @@ def test_the_checkpointed_runs_of_a_job_sum_up_to_one_duration_and_energy(store:
     first = running(store, "GPU-0", name="train", interruptible=True)
     booked(store, first)
     assert close(store, first, outcome=Outcome.CHECKPOINTED, job_state=State.QUEUED, ended_at=after(62))
-    second = claim(store, store.job(first.job_id), "GPU-1")
-    assert store.confirm(second.id, started_at=after(600), log=None, now=after(600))
+    second = claim(store, store.queue.job(first.job_id), "GPU-1")
+    assert store.runs.confirm(second.id, started_at=after(600), log=None, now=after(600))
     booked(store, second, device="GPU-1", start=600)
     assert close(store, second, ended_at=after(660))
     assert [(row.duration, row.energy_j) for row in told(store)] == [(2 * MINUTES, 7200.0)]
@@ -111,7 +111,7 @@ def test_a_job_without_a_name_is_told_by_the_first_words_of_its_command(store: S
 def test_no_more_than_the_latest_are_told_and_of_these_the_very_latest_with_their_energy(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experience, "LATEST", 3)
-    monkeypatch.setattr(experience, "METERED", 2)
+    monkeypatch.setattr(history, "LATEST", 3)
+    monkeypatch.setattr(history, "METERED", 2)
     ids = [finished(store, name="train", device=number) for number in range(5)]
     assert [(row.job_id, row.energy_j) for row in told(store)] == [(ids[4], 3600.0), (ids[3], 3600.0), (ids[2], None)]

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy.orm import Session
 
 from greenrun.core.energy.ledger import Total, complete
 from greenrun.core.energy.model import Component, Quality, worst
@@ -16,7 +16,7 @@ from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import job_of, run_of
-from greenrun.store.tables import JOBS, RUNS, SLICES
+from greenrun.store.tables import JOBS, RUNS, SLICES, JobRecord, RunRecord
 
 LATEST = 100  # jobs of a name, and of a project, that are looked at
 METERED = 20  # of these, how many are asked for their energy, which takes reading all their slices
@@ -26,11 +26,11 @@ _COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
 _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
 
-class Experience(Database):
-    """The part of the store that `greenrun.engine.ports.Store` lists under experience."""
+class History:
+    """What is read of finished jobs to learn from them."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._energies_j: dict[int, float | None] = {}  # of ended runs, wholly booked: they stay as they are
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
@@ -38,33 +38,35 @@ class Experience(Database):
 
         Only the newest of each tell their energy.
         """
-        with self._read() as connection:
-            named = _latest(connection, user, JOBS.c.name == name)
-            grouped = _latest(connection, user, JOBS.c.project == project)
+        with self._database.read() as session:
+            named = _latest(session, user, JOBS.c.name == name)
+            grouped = _latest(session, user, JOBS.c.project == project)
             metered = {job.id for rows in (named, grouped) for job in rows[:METERED]}
             jobs = {job.id: job for job in (*named, *grouped)}
-            runs = _runs(connection, jobs)
-            self._meter(connection, [run for job_id in metered for run in runs[job_id]])
+            runs = _runs(session, jobs)
+            self._meter(session, [run for job_id in metered for run in runs[job_id]])
         newest_first = sorted(jobs, reverse=True)
         return [_finished(jobs[job_id], runs[job_id], self._energies_j) for job_id in newest_first if runs[job_id]]
 
-    def _meter(self, connection: Connection, runs: Sequence[Run]) -> None:
+    def _meter(self, session: Session, runs: Sequence[Run]) -> None:
         if len(self._energies_j) > REMEMBERED:
             self._energies_j = {}
-        self._energies_j |= _energies_j(connection, [run for run in runs if run.id not in self._energies_j])
+        self._energies_j |= _energies_j(session, [run for run in runs if run.id not in self._energies_j])
 
 
-def _latest(connection: Connection, user: str, alike: ColumnElement[bool]) -> list[Job]:
-    query = select(JOBS).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
-    return [job_of(row) for row in connection.execute(query.order_by(JOBS.c.id.desc()).limit(LATEST))]
+def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[Job]:
+    query = select(JobRecord).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
+    return [job_of(record) for record in session.scalars(query.order_by(JOBS.c.id.desc()).limit(LATEST))]
 
 
-def _runs(connection: Connection, job_ids: Iterable[int]) -> defaultdict[int, list[Run]]:
+def _runs(session: Session, job_ids: Iterable[int]) -> defaultdict[int, list[Run]]:
     """Return the runs that count for each job: failed ones tell nothing of how long it takes."""
-    query = select(RUNS).where(among(RUNS.c.job_id, list(job_ids)), RUNS.c.outcome.in_(_COUNTED)).order_by(RUNS.c.id)
+    query = (
+        select(RunRecord).where(among(RUNS.c.job_id, list(job_ids)), RUNS.c.outcome.in_(_COUNTED)).order_by(RUNS.c.id)
+    )
     found: defaultdict[int, list[Run]] = defaultdict(list)
-    for row in connection.execute(query):
-        found[row.job_id].append(run_of(row))
+    for run in map(run_of, session.scalars(query)):
+        found[run.job_id].append(run)
     return found
 
 
@@ -82,7 +84,7 @@ def _finished(job: Job, runs: Sequence[Run], energies_j: Mapping[int, float | No
     )
 
 
-def _energies_j(connection: Connection, runs: Sequence[Run]) -> dict[int, float | None]:
+def _energies_j(session: Session, runs: Sequence[Run]) -> dict[int, float | None]:
     """Return what GPUs used in each run that is wholly booked; None where not all was measured or integrated.
 
     GPUs alone: whether CPUs are read may change, and the next job's power must be of the same things as the last one's.
@@ -99,7 +101,7 @@ def _energies_j(connection: Connection, runs: Sequence[Run]) -> dict[int, float 
         .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.quality)
     )
     parts: defaultdict[int, list[Row[Any]]] = defaultdict(list)
-    for row in connection.execute(query):
+    for row in session.execute(query):
         parts[row.run_id].append(row)
     totals = {run.id: _total(run, parts[run.id]) for run in runs if parts[run.id]}
     booked = {key: found for key, found in totals.items() if found.quality is not Quality.UNKNOWN}

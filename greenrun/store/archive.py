@@ -1,10 +1,12 @@
 """What reports are made of: the slices of a period summed by the hour in SQL, and the runs that they belong to."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, String, case, func, or_, select, type_coerce
+from sqlalchemy import Select, String, case, func, or_, select, type_coerce
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from greenrun.core.accounting.period import Part, Period, Price
@@ -13,66 +15,131 @@ from greenrun.core.energy.ledger import Stage
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.units import J_PER_KWH
-from greenrun.store.columns import among
+from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
 from greenrun.store.records import job_of, run_of
-from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES
+from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
 from greenrun.store.totals import DEVICE_DAYS, TOLD_DAYS
 
 NOT_ENDED = "a run has not ended"
 NOT_SETTLED = "not all of it is settled yet"
 
+MINUTE_S = 55.0  # a slice this long is a minute, or more
+FEWEST = 10  # minutes, so that one odd one does not tell
+TOLD_S = 10.0  # the shortest slice whose mean power counts as a peak
+_STEP_W = 0.1  # powers are told apart by this much
+
+_LENGTH_S = 86_400 * (days(SLICES.c.ended_at) - days(SLICES.c.started_at))
 _HOUR = func.substr(type_coerce(SLICES.c.started_at, String), 1, 13)  # 2026-11-23T03
 
 
-class Periods(Database):
-    """The part of the store that reports read."""
+class Archive:
+    """What reports read of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def period(self, start: datetime, end: datetime) -> Period:
         """Return what the books hold of `[start, end)`, as one consistent view."""
-        with self._read() as connection:
-            parts = _parts(connection, start, end)
+        with self._database.read() as session:
+            parts = _parts(session, start, end)
             booked = {part.run_id for part in parts if part.run_id is not None}
-            jobs, runs = _jobs_and_runs(connection, start, end, booked)
+            jobs, runs = _jobs_and_runs(session, start, end, booked)
             return Period(
                 start=start,
                 end=end,
                 parts=parts,
                 jobs=jobs,
                 runs=runs,
-                compared=_compared(connection, runs),
+                compared=_compared(session, runs),
             )
 
     def hourly_kwh(self, run_ids: Collection[int]) -> dict[datetime, float]:
         """Return the known facility energy of these runs together, by the hour (UTC) in which it was used."""
         kwh = func.sum(SLICES.c.energy_j * SLICES.c.pue / J_PER_KWH)
         known = among(SLICES.c.run_id, run_ids) & SLICES.c.energy_j.is_not(None)
-        with self._read() as connection:
-            rows = _plain(connection, select(_HOUR, kwh).where(known).group_by(_HOUR))
+        with self._database.read() as session:
+            rows = _plain(session, select(_HOUR, kwh).where(known).group_by(_HOUR))
         return {datetime.fromisoformat(f"{hour}:00+00:00"): used for hour, used in rows}
 
+    def idle_powers_w(self, since: datetime, until: datetime) -> Mapping[str, float]:
+        """Return the median power of each GPU over the minutes in `[since, until)` that nobody held it.
 
-def _jobs_and_runs(
-    connection: Connection, start: datetime, end: datetime, booked: set[int]
-) -> tuple[list[Job], list[Run]]:
+        Only minutes that a counter or power samples tell of count; a GPU with fewer than FEWEST is left out.
+        """
+        watts = func.round(SLICES.c.energy_j / _LENGTH_S / _STEP_W)
+        query = (
+            select(SLICES.c.device, watts, func.count())
+            .where(
+                SLICES.c.started_at >= since,
+                SLICES.c.started_at < until,
+                SLICES.c.run_id.is_(None),
+                SLICES.c.share == 1.0,
+                SLICES.c.component == Component.GPU,
+                SLICES.c.quality.in_([Quality.MEASURED, Quality.INTEGRATED]),
+                _LENGTH_S >= MINUTE_S,
+            )
+            .group_by(SLICES.c.device, watts)
+            .order_by(SLICES.c.device, watts)
+        )
+        counts: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
+        with self._database.read() as session:
+            for device, step, count in session.execute(query):
+                counts[device].append((step * _STEP_W, count))
+        known = {device: rows for device, rows in counts.items() if sum(count for _, count in rows) >= FEWEST}
+        return {device: _median(rows) for device, rows in known.items()}
+
+    def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
+        """Return the highest mean power of a slice of each run in `[start, end)`, of one GPU."""
+        query = (
+            select(SLICES.c.run_id, func.max(SLICES.c.energy_j / _LENGTH_S))
+            .where(
+                SLICES.c.started_at >= start,
+                SLICES.c.started_at < end,
+                SLICES.c.run_id.is_not(None),
+                SLICES.c.component == Component.GPU,
+                SLICES.c.energy_j.is_not(None),
+                SLICES.c.quality != Quality.BRIDGED,
+                _LENGTH_S >= TOLD_S,
+            )
+            .group_by(SLICES.c.run_id)
+        )
+        with self._database.read() as session:
+            return {run_id: peak for run_id, peak in session.execute(query) if run_id is not None}
+
+    def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
+        """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
+        unpriced = (
+            select(UNSETTLED.c.slice_id)
+            .join(SLICES, SLICES.c.id == UNSETTLED.c.slice_id)
+            .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
+            .where(UNSETTLED.c.ended_at > start)  # few wait, and these are found by their end
+        )
+        going_on = select(RUNS.c.id).where(RUNS.c.started_at < end, RUNS.c.ended_at.is_(None))
+        with self._database.read() as session:
+            asked = (unpriced, going_on) if settles else (going_on,)
+            return any(session.execute(query.limit(1)).first() for query in asked)
+
+
+def _jobs_and_runs(session: Session, start: datetime, end: datetime, booked: set[int]) -> tuple[list[Job], list[Run]]:
     """Return the jobs that held something then, or have slices of it, with all of their runs, each by id."""
     overlaps = (RUNS.c.started_at < end) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= start)
-    wanted = set(connection.scalars(select(RUNS.c.job_id).where(or_(overlaps, among(RUNS.c.id, booked)))))
-    jobs = connection.execute(select(JOBS).where(among(JOBS.c.id, wanted)).order_by(JOBS.c.id))
-    runs = connection.execute(select(RUNS).where(among(RUNS.c.job_id, wanted)).order_by(RUNS.c.id))
-    return [job_of(row) for row in jobs], [run_of(row) for row in runs]
+    wanted = set(session.scalars(select(RUNS.c.job_id).where(or_(overlaps, among(RUNS.c.id, booked)))))
+    jobs = session.scalars(select(JobRecord).where(among(JOBS.c.id, wanted)).order_by(JOBS.c.id))
+    runs = session.scalars(select(RunRecord).where(among(RUNS.c.job_id, wanted)).order_by(RUNS.c.id))
+    return [*map(job_of, jobs)], [*map(run_of, runs)]
 
 
-def _compared(connection: Connection, runs: Sequence[Run]) -> dict[int, str | None]:
+def _compared(session: Session, runs: Sequence[Run]) -> dict[int, str | None]:
     """Return why each run that started is not compared with an earlier start; None for one that is."""
     query = select(BASELINES.c.run_id, BASELINES.c.at, BASELINES.c.why)
-    told = connection.execute(query.where(among(BASELINES.c.run_id, [run.id for run in runs])))
+    told = session.execute(query.where(among(BASELINES.c.run_id, [run.id for run in runs])))
     ended = {run_id: why if at is not None else NOT_SETTLED for run_id, at, why in told}
     return {run.id: ended.get(run.id, NOT_ENDED) for run in runs if run.started_at is not None}
 
 
-def _parts(connection: Connection, start: datetime, end: datetime) -> list[Part]:
+def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
     booked, settled, marginal, baseline = (LEDGER.alias(stage.value) for stage in Stage)
     keys = (
         SLICES.c.run_id,
@@ -105,13 +172,13 @@ def _parts(connection: Connection, start: datetime, end: datetime) -> list[Part]
         .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
         .group_by(*keys)
     )
-    series = series_ids(connection)
-    return [_part(row, series) for row in _plain(connection, query)]
+    series = series_ids(session)
+    return [_part(row, series) for row in _plain(session, query)]
 
 
-def _plain(connection: Connection, query: Select[Any]) -> list[tuple[Any, ...]]:
+def _plain(session: Session, query: Select[Any]) -> list[tuple[Any, ...]]:
     """Return rows as SQLite gives them, which takes half the time of rows that know their columns."""
-    cursor = connection.execute(query).cursor
+    cursor = session.connection().execute(query).cursor
     return [] if cursor is None else list(cursor.fetchall())
 
 
@@ -162,3 +229,13 @@ def _price(columns: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Price | 
     return Price(
         series=series[key], kind=Kind(kind), emissions_g=grams, lowest_g_per_kwh=lowest, highest_g_per_kwh=highest
     )
+
+
+def _median(rows: list[tuple[float, int]]) -> float:
+    """Return the lower median of values, each with how often it came, in their order."""
+    left = (sum(count for _, count in rows) + 1) // 2
+    for value, count in rows:
+        left -= count
+        if left <= 0:
+            return value
+    raise ValueError("there is no median of nothing")

@@ -1,0 +1,89 @@
+"""What the API needs of the store, by subject."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from greenrun.core.energy.ledger import Entry, Total
+from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.history import FinishedJob
+from greenrun.core.jobs.job import Event, Job, Run, State
+
+
+class ApiQueue(Protocol):
+    """The jobs, and what their users may want of them."""
+
+    def job(self, job_id: int) -> Job:
+        """Return one job; raise JobNotFound."""
+
+    def jobs(
+        self,
+        states: Sequence[State] = (),
+        *,
+        project: str | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Sequence[Job]:
+        """Return jobs in these states (all when empty), by id; the newest first on request."""
+
+    def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
+        """Return the state of each of these jobs; one that does not exist is absent."""
+
+    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
+        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
+
+    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+
+    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+
+    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
+        """Return events in order, the latest `limit` of them."""
+
+
+class ApiRuns(Protocol):
+    """The runs of jobs."""
+
+    def live_runs(self) -> Sequence[Run]:
+        """Return the runs without an outcome, by id."""
+
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+        """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
+
+
+class ApiBooks(Protocol):
+    """The energy and emissions of runs."""
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        """Return each run's energy and emissions as the books have them now."""
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Return ledger entries in time order, the latest `limit` of them."""
+
+
+class ApiHistory(Protocol):
+    """Finished jobs, to learn from."""
+
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        """Return the user's latest succeeded jobs of this stated name or project, newest first."""
+
+
+class ApiStore(Protocol):
+    """What the routes read, and change on request; each call raises StoreError."""
+
+    @property
+    def queue(self) -> ApiQueue: ...
+
+    @property
+    def runs(self) -> ApiRuns: ...
+
+    @property
+    def books(self) -> ApiBooks: ...
+
+    @property
+    def history(self) -> ApiHistory: ...

@@ -1,0 +1,258 @@
+"""The steps in a job's life as a store offers them: read what one depends on, decide, and keep, in one transaction.
+
+What is decided lies in `greenrun.core.jobs.transitions`. How things are read and kept is the store's own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from greenrun.core.energy.ledger import Total
+from greenrun.core.errors import JobNotFound, StoreError
+from greenrun.core.histogram import Example, bound_of
+from greenrun.core.jobs import transitions
+from greenrun.core.jobs.anomalies import Sign
+from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.transitions import Change, Ending, EventKind, NewEvent
+
+
+class Transaction(Protocol):
+    """One consistent view of jobs and runs, in which nobody else writes; what is kept in it is kept together."""
+
+    def find_job(self, job_id: int) -> Job | None:
+        """Return one job, if there is such a one."""
+
+    def find_unique(self, user: str, unique_key: str) -> Job | None:
+        """Return the job that this user gave this key."""
+
+    def find_run(self, run_id: int) -> Run | None:
+        """Return one run, if there is such a one."""
+
+    def has_live_run(self, job_id: int) -> bool:
+        """Whether a run of the job has no outcome yet."""
+
+    def last_number(self, job_id: int) -> int:
+        """Return the number of the job's latest run; 0 when it has none."""
+
+    def leased(self, devices: Sequence[str]) -> Collection[str]:
+        """Return those devices that a live run holds."""
+
+    def first_start(self, job_id: int, *, besides: int) -> datetime | None:
+        """Return when the first of the job's runs started, `besides` one; None when no other has."""
+
+    def total(self, ended: Run) -> Total:
+        """Return what a run used, which ended as it is given."""
+
+    def has_event(self, run: Run, kind: EventKind) -> bool:
+        """Whether there is an event of this kind of the run."""
+
+    def reasons(self, job_ids: Collection[int]) -> Mapping[int, tuple[State, Reason | None]]:
+        """Return the state and reason of these jobs; one that does not exist is absent."""
+
+    def keep(self, change: Change) -> Change:
+        """Write a change; return it with the ids that its job and run have been given."""
+
+    def keep_reasons(self, reasons: Mapping[int, Reason], events: Mapping[int, NewEvent]) -> None:
+        """Write the reasons and events of these jobs."""
+
+
+class QueueMoves(ABC):
+    """What becomes of jobs that do not run."""
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Transaction]:
+        """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
+
+    def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+        """Store one queued job, as `add_jobs` does."""
+        return self.add_jobs([spec], user=user, uid=uid, now=now)[0]
+
+    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
+        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
+        with self._transaction() as stored:
+            return [_known_or_new(stored, spec, user, uid, now) for spec in specs]
+
+    def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
+        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
+        transitions.check_listed(job_id, old, new)
+        with self._transaction() as stored:
+            job = stored.find_job(job_id)
+            if job is None or job.state is not old or stored.has_live_run(job_id):
+                return False
+            stored.keep(transitions.move(job, new, reason=reason, actor=actor, now=now))
+        return True
+
+    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
+        """Keep the latest reason of unfinished jobs; an event (at `now`) is written where the reason's code changed."""
+        with self._transaction() as stored:
+            changed, events = transitions.explain(stored.reasons(reasons), reasons, now)
+            stored.keep_reasons(changed, events)
+
+    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
+        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
+        decide = transitions.hold if held else transitions.release
+        with self._transaction() as stored:
+            job = _job(stored, job_id)
+            return _kept(stored, job, decide(job, actor=actor, now=now))
+
+    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+        with self._transaction() as stored:
+            job = _job(stored, job_id)
+            return _kept(stored, job, transitions.request_cancel(job, actor=actor, now=now))
+
+    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
+        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+        with self._transaction() as stored:
+            job = _job(stored, job_id)
+            return _kept(stored, job, transitions.start_now(job, actor=actor, now=now))
+
+
+class RunMoves(ABC):
+    """What becomes of runs, and of their jobs with them.
+
+    `examples` has, by histogram and bucket, the last value counted since this store was opened.
+    """
+
+    def __init__(self) -> None:
+        self.examples: dict[tuple[str, float], Example] = {}
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[Transaction]:
+        """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
+
+    @abstractmethod
+    def _new_token(self) -> str:
+        """Return 32 hexadecimal digits that no other run has."""
+
+    def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
+        """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost.
+
+        A job that was held, or asked to be cancelled, since the caller looked is not claimed either.
+        """
+        with self._transaction() as stored:
+            job = stored.find_job(job_id)
+            if job is None:
+                return None
+            leased, number = stored.leased(devices), stored.last_number(job_id) + 1
+            token = self._new_token()
+            change = transitions.claim(job, devices, leased=leased, number=number, token=token, reason=reason, now=now)
+            return None if change is None else stored.keep(change).run
+
+    def confirm(self, run_id: int, *, started_at: datetime, log: str | None, now: datetime) -> bool:
+        """Move starting to running: the executor has it since `started_at`."""
+        with self._transaction() as stored:
+            change = _start(stored, _run(stored, run_id), started_at, log, now)
+        if change is not None:
+            self._remember(change, now)
+        return change is not None
+
+    def close_run(
+        self,
+        run_id: int,
+        *,
+        outcome: Outcome,
+        exit_code: int | None,
+        started_at: datetime | None,
+        ended_at: datetime,
+        log: str | None,
+        job_state: State,
+        reason: Reason,
+        now: datetime,
+        progress: timedelta | None = None,
+    ) -> bool:
+        """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
+
+        A run that proves to have started, though nobody confirmed it, passes through running. `progress` is what a run
+        that ended CHECKPOINTED has done of its job; it is added to the job's.
+        """
+        ending = Ending(
+            outcome=outcome, exit_code=exit_code, started_at=started_at, ended_at=ended_at, log=log,
+            job_state=job_state, reason=reason, progress=progress,
+        )  # fmt: skip
+        with self._transaction() as stored:
+            run = _run(stored, run_id)
+            if run.outcome is not None:
+                return False
+            started = None if started_at is None else _start(stored, run, started_at, log, now)
+            ended = ending.of(run)
+            first_start = stored.first_start(run.job_id, besides=run_id)
+            closed = transitions.close(
+                _job(stored, run.job_id), ended, ending, first_start=first_start, total=stored.total(ended), now=now
+            )
+            stored.keep(closed)
+        for change in filter(None, (started, closed)):
+            self._remember(change, now)
+        return True
+
+    def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
+        """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
+        with self._transaction() as stored:
+            run = stored.find_run(run_id)
+            change = None if run is None else transitions.keep_work(run, work=work, unit=unit, at=at)
+            return change is not None and bool(stored.keep(change))
+
+    def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
+        """Add an event that what a run said of its work was ignored; False when there is one of it already."""
+        with self._transaction() as stored:
+            run = _run(stored, run_id)
+            if stored.has_event(run, EventKind.WORK_IGNORED):
+                return False
+            stored.keep(transitions.ignore_work(run, why, now))
+        return True
+
+    def note_anomaly(self, run_id: int, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
+        """Add an event that an anomaly of a live run began or (`sign` is not so) is over, and count what began.
+
+        With `stop`, its job is asked to end at once, with a reason that says why. False when the run had ended.
+        """
+        with self._transaction() as stored:
+            run = _run(stored, run_id)
+            job = _job(stored, run.job_id)
+            change = transitions.note_anomaly(job, run, sign, anomaly, stop=stop, now=now)
+            return change is not None and bool(stored.keep(change))
+
+    def _remember(self, change: Change, at: datetime) -> None:
+        """Keep what was counted, once it is durable."""
+        for name, value in change.observed.items():
+            if change.run is not None:
+                self.examples[name, bound_of(name, value)] = Example(job_id=change.run.job_id, value=value, at=at)
+
+
+def _known_or_new(stored: Transaction, spec: JobSpec, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
+    known = None if spec.unique_key is None else stored.find_unique(user, spec.unique_key)
+    if known is not None:
+        return known, False
+    added = stored.keep(transitions.submit(spec, user=user, uid=uid, now=now)).job
+    if added is None:
+        raise StoreError("a job was accepted and not stored")
+    return added, True
+
+
+def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None, now: datetime) -> Change | None:
+    first_start = stored.first_start(run.job_id, besides=run.id)
+    job = _job(stored, run.job_id)
+    change = transitions.confirm(job, run, started_at=started_at, log=log, first_start=first_start, now=now)
+    return None if change is None else stored.keep(change)
+
+
+def _kept(stored: Transaction, job: Job, change: Change | None) -> Job:
+    """Return the job as it is now; None changes nothing."""
+    return job if change is None else stored.keep(change).job or job
+
+
+def _job(stored: Transaction, job_id: int) -> Job:
+    job = stored.find_job(job_id)
+    if job is None:
+        raise JobNotFound(f"there is no job {job_id}")
+    return job
+
+
+def _run(stored: Transaction, run_id: int) -> Run:
+    run = stored.find_run(run_id)
+    if run is None:
+        raise StoreError(f"there is no run {run_id}; nothing was changed")
+    return run

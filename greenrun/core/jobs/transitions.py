@@ -1,0 +1,328 @@
+"""What each step in a job's life writes, as pure functions of the job and its run; a store keeps what they return.
+
+submitted -a-> queued -b-> starting -c-> running -e-> succeeded, -f-> failed, -i-> cancelled
+               queued <-d- starting      running -g-> queued (checkpointed, or to be tried again)
+               queued -h-> cancelled, -j-> expired
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from greenrun.core.energy.ledger import Total
+from greenrun.core.energy.model import Quality
+from greenrun.core.errors import InvalidTransition
+from greenrun.core.histogram import (
+    JOB_DEFERRAL,
+    RUN_DURATION,
+    RUN_EMISSIONS,
+    RUN_ENERGY,
+    CounterKey,
+    added,
+    counter_key,
+)
+from greenrun.core.jobs.anomalies import Sign
+from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.reasons import FORCED, Reason, ReasonCode, because
+
+TRANSITIONS = frozenset(
+    {
+        (State.QUEUED, State.STARTING),  # b  claimed: committed before anything is spawned
+        (State.STARTING, State.RUNNING),  # c  the executor has it
+        (State.STARTING, State.QUEUED),  # d  the claim was proved never to have spawned
+        (State.RUNNING, State.SUCCEEDED),  # e
+        (State.RUNNING, State.FAILED),  # f  failed, lost or timed out, and no retries left
+        (State.STARTING, State.FAILED),  # f  failed to start
+        (State.RUNNING, State.QUEUED),  # g  checkpointed, or failed with retries left
+        (State.QUEUED, State.CANCELLED),  # h
+        (State.STARTING, State.CANCELLED),  # i
+        (State.RUNNING, State.CANCELLED),  # i
+        (State.QUEUED, State.EXPIRED),  # j  not started by its own limit, and the job asked for that
+    }
+)
+
+SCHEDULER = "scheduler"  # the actor of what the daemon does by itself
+UNSTORED = 0  # the id of a job or run that the store has yet to give one
+
+SUBMITTED_JOBS = "greenrun_jobs_submitted_total"
+FINISHED_JOBS = "greenrun_jobs_finished_total"
+DEADLINES_MISSED = "greenrun_deadlines_missed_total"
+FORCED_STARTS = "greenrun_forced_starts_total"
+ANOMALIES = "greenrun_anomalies_total"
+
+Counts = Mapping[CounterKey, float]
+
+
+class EventKind(StrEnum):
+    """What an event tells of."""
+
+    SUBMITTED = "submitted"
+    CLAIMED = "claimed"
+    STARTED = "started"
+    REQUEUED = "requeued"
+    FINISHED = "finished"
+    HELD = "held"
+    RELEASED = "released"
+    CANCEL_REQUESTED = "cancel_requested"
+    START_NOW_REQUESTED = "start_now_requested"
+    REASON_CHANGED = "reason_changed"
+    ANOMALY = "anomaly"
+    WORK_IGNORED = "work_ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event of the job and run of a change; `detail` holds short facts, never secrets."""
+
+    kind: EventKind
+    at: datetime
+    actor: str = SCHEDULER
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What one step writes, all or nothing: the job (which was `before`) and the run as they are from now on.
+
+    A claim leases the run's devices and an outcome frees them. `counts` are added to the persisted counters; among them
+    is what the values `observed`, by histogram, add.
+    """
+
+    before: Job | None = None
+    job: Job | None = None
+    run: Run | None = None
+    events: tuple[NewEvent, ...] = ()
+    counts: Counts = field(default_factory=dict)
+    observed: Mapping[str, float] = field(default_factory=dict)
+
+
+def check_listed(job_id: int, old: State, new: State) -> None:
+    """Raise InvalidTransition for a move that no job makes."""
+    if (old, new) not in TRANSITIONS:
+        raise InvalidTransition(f"job {job_id} cannot go from {old} to {new}; nothing was changed")
+
+
+def submit(spec: JobSpec, *, user: str, uid: int, now: datetime) -> Change:
+    """Accept a job (a)."""
+    job = Job(id=UNSTORED, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+    event = NewEvent(kind=EventKind.SUBMITTED, at=now, actor=user, detail={"project": spec.project})
+    return Change(job=job, events=(event,), counts={counter_key(SUBMITTED_JOBS): 1})
+
+
+def move(job: Job, new: State, *, reason: Reason, actor: str, now: datetime) -> Change:
+    """Move a job that has no live run (h, j); raise InvalidTransition for an unlisted move."""
+    moved = _moved(job, new, reason=reason, finished_at=now if new in FINISHED else job.finished_at)
+    kinds = {
+        State.STARTING: EventKind.CLAIMED,
+        State.RUNNING: EventKind.STARTED,
+        State.QUEUED: EventKind.REQUEUED,
+    }
+    kind = kinds.get(new, EventKind.FINISHED)
+    event = NewEvent(kind=kind, at=now, actor=actor, detail={"state": new, "reason": reason.code})
+    counts: Counts = {counter_key(FINISHED_JOBS, outcome=new.value): 1} if new in FINISHED else {}
+    return Change(before=job, job=moved, events=(event,), counts=counts)
+
+
+def hold(job: Job, *, actor: str, now: datetime) -> Change | None:
+    """Keep a queued job from starting; None when it is held already. Raise InvalidTransition in another state."""
+    return _intend(job, _queued(job, "held or released", held=True), EventKind.HELD, actor, now)
+
+
+def release(job: Job, *, actor: str, now: datetime) -> Change | None:
+    """Let a held job go; None when it is not held. Raise InvalidTransition in another state than queued."""
+    return _intend(job, _queued(job, "held or released", held=False), EventKind.RELEASED, actor, now)
+
+
+def request_cancel(job: Job, *, actor: str, now: datetime) -> Change | None:
+    """Note the wish to cancel; None when it is noted already. Raise InvalidTransition when the job is finished."""
+    if job.state in FINISHED:
+        raise InvalidTransition(f"job {job.id} is {job.state} already, so it cannot be cancelled")
+    return _intend(job, replace(job, cancel_requested=True), EventKind.CANCEL_REQUESTED, actor, now)
+
+
+def start_now(job: Job, *, actor: str, now: datetime) -> Change | None:
+    """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+    spec = replace(job.spec, start_now=True, start_after=None)
+    return _intend(job, _queued(job, "started now", spec=spec), EventKind.START_NOW_REQUESTED, actor, now)
+
+
+def explain(
+    known: Mapping[int, tuple[State, Reason | None]], told: Mapping[int, Reason], now: datetime
+) -> tuple[dict[int, Reason], dict[int, NewEvent]]:
+    """Return the reasons to write and the events to add, by job: one for each whose reason has another code now."""
+    unfinished = {job_id: before for job_id, (state, before) in known.items() if state not in FINISHED}
+    changed = {job_id: told[job_id] for job_id, before in unfinished.items() if before != told[job_id]}
+    events = {}
+    for job_id, reason in changed.items():
+        before = unfinished[job_id]
+        code = before.code if before else None
+        if code is not reason.code:
+            detail = {"reason": reason.code, "before": code}
+            events[job_id] = NewEvent(kind=EventKind.REASON_CHANGED, at=now, detail=detail)
+    return changed, events
+
+
+def claim(
+    job: Job,
+    devices: Sequence[str],
+    *,
+    leased: Collection[str],
+    number: int,
+    token: str,
+    reason: Reason,
+    now: datetime,
+) -> Change | None:
+    """Give a queued job its next run and devices (b); None when it may not be started, or one of them is leased."""
+    if job.state is not State.QUEUED or job.held or job.cancel_requested or not set(leased).isdisjoint(devices):
+        return None
+    run = Run(id=UNSTORED, job_id=job.id, number=number, token=token, devices=tuple(devices), claimed_at=now)
+    detail = {"number": number, "devices": list(devices), "reason": reason.code, "why": reason.text}
+    event = NewEvent(kind=EventKind.CLAIMED, at=now, detail=detail)
+    return Change(before=job, job=_moved(job, State.STARTING, reason=reason), run=run, events=(event,))
+
+
+def confirm(
+    job: Job, run: Run, *, started_at: datetime, log: str | None, first_start: datetime | None, now: datetime
+) -> Change | None:
+    """Say that a claimed run has started (c); None when it had, or has ended. `first_start` is of the job's others."""
+    if run.outcome is not None or job.state is not State.STARTING:
+        return None
+    begun = min(first_start or started_at, started_at)
+    moved, counts = _limit_checked(_moved(job, State.RUNNING), begun, started_at)
+    if job.reason is not None and job.reason.code in FORCED:
+        counts |= {counter_key(FORCED_STARTS, reason=job.reason.code.value): 1}
+    waited = {JOB_DEFERRAL: (started_at - job.earliest_start).total_seconds()} if first_start is None else {}
+    observed = _not_negative(waited)
+    return Change(
+        before=job,
+        job=moved,
+        run=replace(run, started_at=started_at, log=log),
+        events=(NewEvent(kind=EventKind.STARTED, at=now, detail={"number": run.number}),),
+        counts={**counts, **added(observed)},
+        observed=observed,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a run ended, and where that leaves its job; `progress` is what a checkpointed run has done of it."""
+
+    outcome: Outcome
+    exit_code: int | None
+    started_at: datetime | None
+    ended_at: datetime
+    log: str | None
+    job_state: State
+    reason: Reason
+    progress: timedelta | None = None
+
+    def of(self, run: Run) -> Run:
+        """Return the run as it ended."""
+        return replace(
+            run,
+            outcome=self.outcome,
+            exit_code=self.exit_code,
+            started_at=self.started_at or run.started_at,
+            ended_at=self.ended_at,
+            log=self.log or run.log,
+        )
+
+
+def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None, total: Total, now: datetime) -> Change:
+    """End a run and move its job with it (d-g, i); raise InvalidTransition for an unlisted move.
+
+    `first_start` is when the first of the job's other runs started, `total` what the run used.
+    """
+    new, finished_at = ending.job_state, ending.ended_at if ending.job_state in FINISHED else None
+    done = job.progress
+    if ending.progress and ending.outcome is Outcome.CHECKPOINTED:
+        done += ending.progress
+    moved = _moved(job, new, reason=ending.reason, finished_at=finished_at, progress=done)
+    counts: dict[CounterKey, float] = {}
+    if finished_at is not None:
+        begun = min(filter(None, (first_start, ended.started_at)), default=job.submitted_at)
+        moved, counts = _limit_checked(moved, begun, finished_at)
+        counts |= {counter_key(FINISHED_JOBS, outcome=ending.outcome.value): 1}
+    observed = _used(ended, total)
+    how = {"outcome": ending.outcome, "exit_code": ending.exit_code, "state": new, "reason": ending.reason.code}
+    kind = EventKind.FINISHED if new in FINISHED else EventKind.REQUEUED
+    return Change(
+        before=job,
+        job=moved,
+        run=ended,
+        events=(NewEvent(kind=kind, at=now, detail={"number": ended.number, **how}),),
+        counts={**counts, **added(observed)},
+        observed=observed,
+    )
+
+
+def keep_work(run: Run, *, work: float, unit: str, at: datetime) -> Change | None:
+    """Note what a run says to have done; None when that is no more than before."""
+    if run.work is not None and run.work >= work:
+        return None
+    return Change(run=replace(run, work=work, work_unit=unit, work_at=at))
+
+
+def ignore_work(run: Run, why: str, now: datetime) -> Change:
+    """Note that what a run said of its work was ignored."""
+    return Change(run=run, events=(NewEvent(kind=EventKind.WORK_IGNORED, at=now, detail={"text": why}),))
+
+
+def note_anomaly(job: Job, run: Run, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> Change | None:
+    """Note that an anomaly of a live run began or is over, and `stop` its job as on request; None when it had ended."""
+    if run.outcome is not None:
+        return None
+    detail = {"anomaly": anomaly, "began": sign.is_so, "text": sign.text, **sign.numbers}
+    events = [NewEvent(kind=EventKind.ANOMALY, at=now, detail=detail)]
+    changed = job
+    if stop and not job.cancel_requested:
+        reason = because(ReasonCode.ANOMALOUS, anomaly=anomaly.value, why=sign.text)
+        changed = replace(job, cancel_requested=True, reason=reason)
+        events.append(NewEvent(kind=EventKind.CANCEL_REQUESTED, at=now, detail={"anomaly": anomaly}))
+    counts: Counts = {counter_key(ANOMALIES, rule=anomaly.value): 1} if sign.is_so else {}
+    return Change(before=job, job=changed, run=run, events=tuple(events), counts=counts)
+
+
+def _moved(job: Job, new: State, **parts: object) -> Job:
+    """Return the job in its new state; what is in its environment may be secret, and nobody needs it once it ended."""
+    check_listed(job.id, job.state, new)
+    spec = replace(job.spec, env=dict.fromkeys(job.spec.env, "")) if new in FINISHED else job.spec
+    return replace(job, state=new, spec=spec, **parts)  # type: ignore[arg-type]
+
+
+def _queued(job: Job, what: str, **parts: object) -> Job:
+    if job.state is not State.QUEUED:
+        raise InvalidTransition(f"job {job.id} is {job.state}; only a queued job can be {what}")
+    return replace(job, **parts)  # type: ignore[arg-type]
+
+
+def _intend(job: Job, changed: Job, kind: EventKind, actor: str, now: datetime) -> Change | None:
+    """Asking twice changes nothing and leaves no second event."""
+    if changed == job:
+        return None
+    return Change(before=job, job=changed, events=(NewEvent(kind=kind, at=now, actor=actor),))
+
+
+def _limit_checked(job: Job, begun: datetime, at: datetime) -> tuple[Job, dict[CounterKey, float]]:
+    """Count, once per job, that at this instant (its start or end) it has missed a limit of its user's."""
+    if job.deadline_missed or not job.misses_limit(begun, at):
+        return job, {}
+    return replace(job, deadline_missed=True), {counter_key(DEADLINES_MISSED): 1}
+
+
+def _used(ended: Run, total: Total) -> Mapping[str, float]:
+    """Return how long a run took and, where they are wholly known, its joules and grams, by histogram."""
+    if ended.started_at is None or ended.ended_at is None:
+        return {}
+    values = {
+        RUN_DURATION: (ended.ended_at - ended.started_at).total_seconds(),
+        RUN_ENERGY: total.energy_j if total.quality is not Quality.UNKNOWN else None,
+        RUN_EMISSIONS: total.emissions_g,
+    }
+    return _not_negative({name: value for name, value in values.items() if value is not None})
+
+
+def _not_negative(values: Mapping[str, float]) -> Mapping[str, float]:
+    """A clock that was set back between two instants must not take anything from a sum."""
+    return {name: max(0.0, value) for name, value in values.items()}
