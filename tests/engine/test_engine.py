@@ -189,7 +189,7 @@ def test_a_plan_that_could_not_be_stored_is_stored_by_the_next_tick(
         raise StorageFull("the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store, "save_plan", full)
+        broken.setattr(store.plans, "save_plan", full)
         with pytest.raises(StorageFull):
             engine.tick(world.now)
     engine.tick(world.now)
