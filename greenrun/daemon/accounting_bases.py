@@ -13,7 +13,6 @@ from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.electricity import DayAheadPrices, Keeper
 from greenrun.providers.csv_files.values import ValueFile
-from greenrun.providers.day_ahead import DayAhead
 from greenrun.reports.accounting import Bases
 
 HIGHEST_PER_KWH = 1000.0
@@ -25,6 +24,8 @@ def open_day_ahead(electricity: ElectricitySettings, keeper: Keeper) -> DayAhead
     """Return what asks for day-ahead prices and keeps them; None where they are not asked for."""
     if electricity.kind is None:
         return None
+    from greenrun.providers.day_ahead import DayAhead  # with httpx, which a daemon that asks nobody does without
+
     source = DayAhead(electricity.bidding_zone or "", url=electricity.url, timeout=electricity.timeout)
     return DayAheadPrices(source, keeper)
 

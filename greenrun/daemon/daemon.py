@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -45,9 +46,11 @@ from greenrun.grid.sources import Sources
 from greenrun.meters import open_meter
 from greenrun.metrics import Health, MetricsCollector, registry_of
 from greenrun.providers import Provider
-from greenrun.providers.web import Web
 from greenrun.reports.build import Reports
 from greenrun.store import Store
+
+if TYPE_CHECKING:
+    from greenrun.providers.web import Web  # with httpx, which a daemon that asks nobody over HTTP does without
 
 log = structlog.get_logger("greenrun.daemon.daemon")
 
@@ -259,7 +262,7 @@ class Daemon:
             spread=SPREAD * every if source.web is not None else timedelta(0),
         )  # fmt: skip
 
-    def _webs(self) -> Sequence[Web]:
+    def _webs(self) -> "Sequence[Web]":
         polled = [source.web for source in self._providers.all if source.web is not None]
         return [*polled, self._prices.web] if self._prices else polled
 

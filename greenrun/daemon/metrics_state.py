@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from greenrun.clock import utc_now
 from greenrun.engine.engine import Engine
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters import OpenMeter
 from greenrun.metrics import Health, LiveState, Room
-from greenrun.providers.web import Web
 from greenrun.reports.monthly import MonthlyReports
 from greenrun.store import Store
+
+if TYPE_CHECKING:
+    from greenrun.providers.web import Web
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class MetricsState:
     meter: OpenMeter
     quality: ForecastQuality
     monthly: MonthlyReports | None
-    webs: tuple[Web, ...]
+    webs: "tuple[Web, ...]"
     health: Callable[[], Health]
     state: Path
     pue: float
@@ -60,5 +63,5 @@ def room(state: Path) -> Room | None:
     return Room(free=usage.free, size=usage.total)
 
 
-def _dropped(web: Web) -> Iterator[tuple[tuple[str, str], int]]:
+def _dropped(web: "Web") -> Iterator[tuple[tuple[str, str], int]]:
     return (((web.name, cause), count) for cause, count in [*web.dropped.items()])

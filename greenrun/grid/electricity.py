@@ -1,13 +1,15 @@
 """Keep what electricity costs: ask the market for the days that are missing, and remember what it said."""
 
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from greenrun.core.accounting.step_function import Steps
 from greenrun.core.errors import ProviderError
-from greenrun.providers.day_ahead import DayAhead
+
+if TYPE_CHECKING:
+    from greenrun.providers.day_ahead import DayAhead
 
 log = structlog.get_logger("greenrun.grid.electricity")
 
@@ -30,7 +32,7 @@ class DayAheadPrices:
 
     refresh_every = timedelta(hours=1)
 
-    def __init__(self, source: DayAhead, store: Keeper) -> None:
+    def __init__(self, source: "DayAhead", store: Keeper) -> None:
         self.currency, self.attribution, self.web = source.currency, source.attribution, source.web
         self._source = source
         self._store = store

@@ -347,7 +347,7 @@ def _exhaustive(
 
 
 def _in_the_way(
-    best: Schedule, problem: Problem, row: int, wish: Mapping[int, int], rng: np.random.Generator
+    best: Schedule, problem: Problem, row: int, wish: Mapping[int, int], rng: "np.random.Generator"
 ) -> list[int]:
     """Return some of the rows that hold GPUs of the pool and the time that `row` would like best."""
     length_s, start_s, pool = (
