@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from greenrun.api import problems
 from greenrun.api.middleware import AccessLog, BodyLimit
 from greenrun.api.ports import ApiStore
-from greenrun.api.routes import grid, history, jobs, reports, status
+from greenrun.api.routes import grid, jobs, reports, status
 from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.clock import utc_now
 
@@ -25,8 +25,7 @@ def create_app(
     """Return the whole API. Serve it with PeerProtocol on a unix socket: who asks is what the kernel says."""
     app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
     app.include_router(jobs.router, responses=_refusals(404, 409, 413, 507))
-    app.include_router(grid.router, responses=_refusals(404))
-    app.include_router(history.router, responses=_refusals(413, 502, 507))
+    app.include_router(grid.router, responses=_refusals(404, 413, 502, 507))
     app.include_router(reports.router, responses=_refusals())
     app.include_router(status.readiness)
     return app

@@ -1,19 +1,23 @@
-"""The JSON that the API answers with of the grid, the devices and the books; units are in names."""
+"""The JSON that the API takes and gives of the grid, its past, the devices and the books; units are in names."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AliasPath, BeforeValidator, Field
+from pydantic import AfterValidator, AliasPath, AwareDatetime, BeforeValidator, Field, model_validator
 
-from greenrun.api.json_types import Instant, Number, ResponseModel, Seconds, attributes
+from greenrun.api.json_types import Instant, IntervalOut, Number, RequestModel, ResponseModel, Seconds, attributes
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
 from greenrun.core.energy.ledger import Entry
 from greenrun.core.energy.model import Component, Device, Quality
 from greenrun.core.jobs.job import Run
+from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.grid.sources import Role
+
+MOST_VALUES = 10_000  # of one request, so that what it writes keeps nobody else from writing for long
+FIRST_YEAR, LAST_YEAR = 1990, 2200
 
 
 class SlotOut(ResponseModel):
@@ -175,6 +179,100 @@ class ProviderOut(ResponseModel):
     measured_until: Instant | None = _reach("measured_until")
     measured_at: Instant | None = _reach("measured_at")
     asked: AskedOut | None = None
+
+
+def _believable(at: datetime) -> datetime:
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"is outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return at.astimezone(UTC)
+
+
+PastInstant = Annotated[AwareDatetime, AfterValidator(_believable)]
+Value = Annotated[float, Field(ge=0, le=ABSURD_G_PER_KWH, allow_inf_nan=False)]
+Zone = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class PartIn(RequestModel):
+    """The starts of slots with their values in g/kWh; with `issued_at` they are a forecast, else they were measured."""
+
+    issued_at: PastInstant | None = None
+    slots: Annotated[list[tuple[PastInstant, Value]], Field(min_length=1, max_length=MOST_VALUES)]
+
+
+class ImportIn(RequestModel):
+    """Values of the past and whose they are; what is null is taken from what is known of `provider`, and of the host.
+
+    Slots are `step_s` seconds long.
+    """
+
+    provider: str
+    zone: Zone | None = None
+    signal: Signal | None = None
+    accounting: Accounting | None = None
+    basis: Basis | None = None
+    step_s: Annotated[float, Field(ge=1, le=31 * 86_400)]
+    parts: Annotated[list[PartIn], Field(min_length=1, max_length=MOST_VALUES)]
+
+    @model_validator(mode="after")
+    def _has_few(self) -> "ImportIn":
+        if sum(len(part.slots) for part in self.parts) > MOST_VALUES:
+            raise ValueError(f"has more than {MOST_VALUES} values: send them in parts")
+        return self
+
+
+class FetchIn(RequestModel):
+    """Which interval to ask for, its last week at once; by default of the host's zone and of its history's sources."""
+
+    start: Annotated[PastInstant, Field(alias="from")]
+    end: Annotated[PastInstant, Field(alias="to")]
+    zone: Zone | None = None
+    provider: str | None = None
+
+
+class SeriesOut(ResponseModel):
+    """Where values come from; series that differ in any part are never mixed."""
+
+    provider: str
+    zone: str
+    signal: Signal
+    accounting: Accounting | None
+    basis: Basis | None
+
+
+class ImportOut(ResponseModel):
+    """What became of an import: `new` of `given` values, or issued forecasts, were not known before.
+
+    `is_used` says whether the daemon learns from this series now.
+    """
+
+    series: SeriesOut
+    given: int
+    new: int
+    is_used: bool
+
+
+class FailureOut(ResponseModel):
+    """Why a source did not answer, whether asking again is of no use, and when it may be asked, where it said so."""
+
+    provider: str
+    is_final: bool
+    message: str
+    retry_after_s: float | None
+
+
+class FetchOut(ResponseModel):
+    """What was told of `[start, end)`, the last week of the interval: `new` of `given` values were not known.
+
+    To have what lies before it ask again, up to `start`. `series` is null where nobody answered.
+    """
+
+    start: Instant
+    end: Instant
+    series: SeriesOut | None
+    given: int
+    new: int
+    holes: list[IntervalOut]
+    failures: list[FailureOut]
 
 
 def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until: datetime) -> ForecastOut:

@@ -1,5 +1,6 @@
-"""The routes of the plan, the forecast and its quality, the sources of carbon intensity, the devices and the books."""
+"""The routes of the plan, the grid's forecast and past, the sources that tell them, the devices and the books."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -9,17 +10,22 @@ from starlette.exceptions import HTTPException
 from greenrun.api.grid_models import (
     DeviceOut,
     EntryOut,
+    FetchIn,
+    FetchOut,
     ForecastOut,
     ForecastQualityOut,
+    ImportIn,
+    ImportOut,
     ProviderOut,
     devices_out,
     entry_out,
     forecast_out,
     quality_out,
 )
-from greenrun.api.identity import Caller
+from greenrun.api.identity import Caller, require_operator
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import Daemon, ServiceSettings
+from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
@@ -84,6 +90,25 @@ def get_ledger(
 ) -> list[EntryOut]:
     """List the latest `limit` slices of energy in the books, in time order."""
     return [entry_out(entry) for entry in daemon.store.books.entries(job_id=job, limit=limit)]
+
+
+@router.post("/history/import")
+def post_import(body: ImportIn, daemon: Daemon, caller: Caller) -> ImportOut:
+    """Keep values of the past, all or none; what is known already changes nothing."""
+    require_operator(caller, "add to what this daemon knows of the past")
+    stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
+    step = timedelta(seconds=body.step_s)
+    parts = [ImportedBlock(rows=row.slots, step=step, issued_at=row.issued_at) for row in body.parts]
+    done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
+    return ImportOut.model_validate(done)
+
+
+@router.post("/history/fetch")
+def post_fetch(body: FetchIn, daemon: Daemon, caller: Caller) -> FetchOut:
+    """Ask a source for the last week of an interval, and keep it. It may take minutes and counts against its limits."""
+    require_operator(caller, "have this daemon's sources asked")
+    done = daemon.scheduler.backfill.fetch(body.zone, body.provider, body.start, body.end, daemon.now())
+    return FetchOut.model_validate(done)
 
 
 def _unknown(zone: str | None, settings: ServiceSettings) -> str:

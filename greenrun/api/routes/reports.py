@@ -5,8 +5,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
-from greenrun.api.routes.history import Moment
 from greenrun.api.service import Daemon
 from greenrun.core.errors import InvalidInput, Problem
 from greenrun.reports.model import By, Report
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 def get_report(
     daemon: Daemon,
     caller: Caller,
-    start: Annotated[Moment | None, Query(alias="from")] = None,
-    end: Annotated[Moment | None, Query(alias="to")] = None,
+    start: Annotated[PastInstant | None, Query(alias="from")] = None,
+    end: Annotated[PastInstant | None, Query(alias="to")] = None,
     by: By = "project",
 ) -> Report:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.api.routes.history import ImportIn
+from greenrun.api.grid_models import ImportIn
 from greenrun.cli.grid import history_fetch, history_import
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run
