@@ -261,7 +261,6 @@ SAME_CLASS = {
     "Place": "of a row in a plan, of a host in a report",
     "Problem": "that an input has; that the planner solves, as optimisation calls it",
     "Schedule": "the planner's, changed in place; a policy's, as it was played; the one by which reports are written",
-    "Stage": "of pricing; of the demonstration",
     "Stated": "by the options of one command each",
     "Store": "the port, and what the daemon plugs into it",
 }
