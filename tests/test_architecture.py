@@ -249,15 +249,14 @@ def test_the_quick_path_loads_nothing_heavy(code: str) -> None:
 # one name for one thing
 
 SAME_CLASS = {
-    "ApiSettings": "of [api]: as the file has them, and as the API is given them",
+    "Archive": "the port of reports, and what the store plugs into it",
     "Books": "stored, and as a report looks at them",
     "Change": "a kind of event in the store's journal; a figure's change in a report of two periods",
+    "Counters": "of a device, emulated; the totals that outlive restarts, as forecast quality counts them",
     "ConstantSettings": "of a meter: as the file has them, and as the meter is given them",
     "EmulatedSettings": "likewise",
     "Figures": "what a comparison of policies found; a row of a report. Both are headed so for their readers",
-    "Identity": "of the user at a socket, of a process: neither room knows the other",
     "Log": "a run's, to be shown and to be written",
-    "Mark": "where booking goes on in the curve of a meter; what else holds of a declared field",
     "Place": "of a row in a plan, of a host in a report",
     "Problem": "that an input has; that the planner solves, as optimisation calls it",
     "Schedule": "the planner's, changed in place; a policy's, as it was played; the one by which reports are written",
@@ -268,12 +267,13 @@ LAYERS_OF_ONE_SUBJECT = {
     *("accounting", "anomalies", "baseline", "baselines", "devices", "electricity", "estimate"),
     *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "runs", "schedule", "settings", "status"),
-    *("submit", "trace", "zones"),
+    *("ports", "submit", "trace", "zones"),
 }
 SAME_MODULE = {
     "app": "the API's and the command line's: what each is started by",
     "columns": "of a CSV file, of a table",
     "command": "of the command line; that a meter runs",
+    "counters": "the store's totals, the emulated devices'",
     "page": "of a report, of a comparison: what each is as HTML",
     "play": "a demonstration, a simulation",
     "tables": "of the database, on a terminal",
