@@ -25,6 +25,7 @@ from tests.documents import ROOT, text
 from tests.metrics.scrape import families
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+READMES = sorted((ROOT / "greenrun").rglob("README.md"))  # of the packages that have one
 COMMON = {"--json", "--config", "--socket", "--help"}  # explained once, at the top
 
 
@@ -159,7 +160,7 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*DOCUMENTS, *READMES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_links_in_a_document_lead_somewhere(path: Path) -> None:
     broken = []
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
@@ -170,6 +171,29 @@ def test_the_links_in_a_document_lead_somewhere(path: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
+
+
+NAMED = re.compile(r"(?<![\w./~$-])(?:[\w.-]+/)*[\w.-]+\.py\b|(?<![\w./~$-])(?:greenrun|tests)/[\w./-]*\w")
+MADE_UP = {"train.py", "lab_grid.py", "score_schedule.py"}  # what readers or others have
+FOLDERS = ("", "greenrun", "greenrun/core", "docs")
+
+
+def named_paths(path: Path) -> set[str]:
+    """The paths of Python files, and of what is in greenrun/ or tests/, that a document names outside of its links."""
+    words = re.sub(r"\]\([^)]+\)", "]", path.read_text(encoding="utf-8"))
+    return {name for name in NAMED.findall(words) if not re.search(r"NAME|PATH", name)} - MADE_UP
+
+
+def exists(name: str, document: Path) -> bool:
+    """Whether a path exists, from the root, the package, the core or the document's folder; a bare name: anywhere."""
+    if "/" not in name:
+        return any(True for folder in ("greenrun", "tests", "benchmarks") for _ in (ROOT / folder).rglob(name))
+    return any((folder / name).exists() for folder in (*(ROOT / one for one in FOLDERS), document.parent))
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *READMES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_paths_that_a_document_names_exist(path: Path) -> None:
+    assert [name for name in sorted(named_paths(path)) if not exists(name, path)] == []
 
 
 def test_every_page_is_in_the_index_once() -> None:
