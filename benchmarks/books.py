@@ -1,11 +1,11 @@
-"""How long it takes to find runs their places in the baseline, to compare them with it, and to report them.
+"""How long it takes to place runs in the baseline, to compare them with it, and to report them.
 
     .venv/bin/python benchmarks/books.py [--jobs 10000] [--minutes 10]
 
 The store is a real one, in memory where the machine has a folder for that. Jobs of that length, all submitted at once,
-have run one after another on 8 GPUs, a slice a minute, and are settled. Every place must be looked for from the first
-instant on, among all runs before it on its GPU, which is the worst case there is. They are all given one when the
-database is opened, as one that is older than baselines is. Times are the processor's: a busy machine does not count.
+have run one after another on 8 GPUs, a slice a minute, and are settled. Every place must be searched for from the first
+instant on, among all earlier runs on its GPU, which is the worst case. All places are found when the database is
+opened, as for a database from before baselines. Times are CPU time, so that a busy machine does not distort them.
 """
 
 import argparse
@@ -80,14 +80,14 @@ def fill(store: Store, jobs: int, length: timedelta, end: datetime) -> None:
 
 
 def place(store: Store, jobs: int) -> None:
-    """Open the database once more, which gives each run its place."""
+    """Open the database again, which gives each run its place."""
     began = process_time()
     Store(store.path).close()
     print(f"find their places: {1e3 * (process_time() - began) / jobs:.2f} ms each")
 
 
 def compare(store: Store, end: datetime) -> None:
-    """Compare all that waits, as the daemon does, a batch a tick."""
+    """Compare all pending runs, as the daemon does, a batch a tick."""
     comparing, took_s = BaselineComparison(store), []
     while store.baselines.uncompared(end, limit=1):
         began = process_time()

@@ -1,9 +1,9 @@
-"""Ask CATS itself when it would start each job; runs in CATS's own Python and prints what it was told, as JSON.
+"""Ask CATS itself when it would start each job; runs in CATS's own Python and prints its answers as JSON.
 
     CATS_PYTHON benchmarks/cats_starts.py --intensity TRACE.csv --jobs JOBS.csv --start 2022-10-19T16:00Z
 
-CATS has no source but two web services, so this follows `cats.cli.run_cats` with the service's answer replaced: at each
-job's submission CATS gets what its default service gives, 48 hours of half-hourly points from the half-hour of the
+CATS has no sources but two web services, so this follows `cats.cli.run_cats` with the service's answer replaced: at
+each job's submission CATS gets what its default service gives, 48 hours of half-hourly points from the half-hour of the
 submission on, and those are exact. `--end-window` is the job's latest start. A job that CATS refuses starts at once.
 """
 

@@ -1,4 +1,4 @@
-"""Time the command line from a cold start, beside bare Python on the same machine in the same minute.
+"""Time the command line from a cold start, compared with bare Python on the same machine in the same minute.
 
     python benchmarks/cli.py                      # greenrun --help
     python benchmarks/cli.py --socket PATH        # also list and submit, against the daemon there (it gets real jobs)

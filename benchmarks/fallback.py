@@ -1,10 +1,11 @@
-"""What past days alone are worth where nobody forecasts: fallback level 3, climatology, beside simpler rules.
+"""What past days alone are worth without a forecast: fallback level 3, climatology, compared with simpler rules.
 
     python benchmarks/fallback.py --data ../shared/data          # half a minute
 
-Recorded hourly grids are fed to a store as history, and the product's own `ZoneOutlook.usual` (28 days, no forecast) is
-asked what it expects. A job of 4 h starts where the next 24 h look cleanest, on the hour; of windows that look alike it
-takes the first. Told is the share of what perfect foresight would have saved: sums over all jobs, in grams per kW.
+Recorded hourly grids are imported into a store as history, and the product's own `ZoneOutlook.usual` (28 days, no
+forecast) predicts the next hours. A job of 4 h starts where the next 24 h look cleanest, on the hour; of equal windows
+it takes the first. The result is the share of what perfect foresight would have saved: sums over all jobs, in grams
+per kW.
 There are two ways to count. "at once": a job comes every third hour, and is measured against starting when it comes.
 "day": it may run at any time of a day (UTC), all of which is planned at midnight, against the mean of the day.
 """

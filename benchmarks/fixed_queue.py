@@ -1,12 +1,12 @@
-"""Plan one synthetic queue that is known in full, and say how far from the best possible the plan is, as JSON.
+"""Plan one synthetic queue that is known in full, and print how far from the best possible the plan is, as JSON.
 
     python benchmarks/fixed_queue.py --jobs 500 --gpus 128 --slots 192
     python benchmarks/fixed_queue.py --jobs 10000 --gpus 1000 --slots 576 --gap 0.02 --intensity US-CAL-CISO_2022.csv
 
-A process of its own, so that its peak memory is the plan's. Lengths spread like those of the Alibaba PAI trace (median
-50 min, mean 2.4 h, at most 60 h) and are then stretched by one factor until the queue would fill `--load` of the GPUs
-in the middle half of the horizon if all started at once; GPU counts are that trace's (1 to 4). Jobs may start from
-instants spread evenly over the horizon, and within a day of them.
+It is a separate process, so that its peak memory is the plan's. Lengths spread like those of the Alibaba PAI trace
+(median 50 min, mean 2.4 h, at most 60 h) and are then stretched by one factor until the queue would fill `--load` of
+the GPUs in the middle half of the horizon if all started at once; GPU counts are that trace's (1 to 4). Jobs may start
+from instants spread evenly over the horizon, and within a day of them.
 The intensity is half-hourly: synthetic, or a recorded one from 2022-10-19T16:00Z on.
 """
 
@@ -109,7 +109,7 @@ def situation(jobs: Sequence[Job], gpus: int, values: Floats, options: Options) 
 
 
 def timed(asked: Situation) -> tuple[Plan, float, float]:
-    """Return a plan with the wall clock's and the processor's seconds that it took."""
+    """Return a plan with the wall-clock and CPU seconds that it took."""
     wall, cpu = time.perf_counter(), time.process_time()
     made = plan(asked)
     return made, time.perf_counter() - wall, time.process_time() - cpu

@@ -2,11 +2,11 @@
 
     python benchmarks/forecasts.py --data ../shared/data          # some minutes; --quick looks at every third week
 
-California 2021-22, hourly: a day-ahead forecast that is seen 24 h ahead, and what came. A job arrives every third hour
-from 2021-01-08 on; GPUs are free at all times. Hour by hour, until it has started (or ended, when it is interruptible),
-a job looks anew at what is then known: it starts when no later window looks cleaner, or runs in this hour when the hour
-is among the cleanest that it still needs. "4h/24h" is a job of 4 hours that may be delayed by 24, so that it must end
-within 28. Savings are on the measured intensities, against starting at once, of all jobs together.
+California 2021-22, hourly: a day-ahead forecast that is seen 24 h ahead, and the actual values. A job arrives every
+third hour from 2021-01-08 on; GPUs are free at all times. Hour by hour, until it has started (or ended, if
+interruptible), a job decides again by what is then known: it starts when no later window looks cleaner, or runs in
+this hour if it is among the cleanest that it still needs. "4h/24h" is a job of 4 hours that may be delayed by 24, so
+that it must end within 28. Savings are on the measured intensities, against starting at once, of all jobs together.
 """
 
 import argparse
@@ -65,13 +65,13 @@ def normal(values: Floats, days: int) -> Floats:
 
 
 def blended(forecast: Floats, measured: Floats, weight: float, days: int) -> Floats:
-    """Return forecast and normal mixed as they are, and the normal beyond: what is usually done."""
+    """Return forecast and climatology mixed as they are, and climatology beyond: the usual approach."""
     told, usual = ahead(forecast, VISIBLE), normal(measured, days)
     return np.where(np.isnan(told), usual, weight * told + (1 - weight) * usual)
 
 
 def ours(forecast: Series, measured: Series, hours: Sequence[int], *, days: int = 28, learns: bool = True) -> Floats:
-    """Return greenrun's own outlook, seen from each of `hours`; lessons are learned weekly."""
+    """Return greenrun's own outlook, seen from each of `hours`; it is recalibrated weekly."""
     seen, lessons = np.full((len(measured), REACH), np.nan), Calibration()
     for hour in hours:
         now = datetime.fromtimestamp(float(measured.starts_s[hour]), UTC)

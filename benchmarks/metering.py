@@ -1,4 +1,4 @@
-"""How exact greenrun's meter is beside its peers' on the same scripted GPUs, and what it costs.
+"""How exact greenrun's meter is compared with its peers' on the same scripted GPUs, and what it costs.
 
     python benchmarks/metering.py overhead
     python benchmarks/metering.py accuracy --peers FOLDER [--only no-counter]
@@ -51,7 +51,7 @@ PLATEAU: Trace = [(0.0, 100.0), (LEAD_S + 10, 600.0)]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the GPUs draw, what is wrong with them, and how long the meters look."""
+    """What the GPUs draw, what is wrong with them, and for how long the meters read."""
 
     name: str
     traces: Sequence[Trace]
@@ -119,7 +119,7 @@ class Ours:
 
 
 def compare(scenario: Scenario, folder: Path, peers: Mapping[str, Path]) -> list[str]:
-    """Let everybody watch the same GPUs at the same time; return a row of their errors."""
+    """Let all meters read the same GPUs at the same time; return a row of their errors."""
     start_s = monotonic() + READY_S
     driver = Driver(built(), folder, t0_s=start_s - LEAD_S)
     driver.play(*scenario.lines())
@@ -139,7 +139,7 @@ def compare(scenario: Scenario, folder: Path, peers: Mapping[str, Path]) -> list
 
 
 def show_smi(folder: Path) -> None:
-    """Put an nvidia-smi that says nothing on the path: CodeCarbon takes its presence for that of the driver."""
+    """Put an empty nvidia-smi on the path: CodeCarbon takes it as the sign of a driver."""
     command = folder / "nvidia-smi"
     command.write_text("#!/bin/sh\n")
     command.chmod(0o755)
@@ -154,7 +154,7 @@ def begin(peer: str, python: Path, start_s: float, seconds: float) -> subprocess
 
 
 def outcome(process: subprocess.Popen[str], scenario: Scenario, t0_s: float) -> str:
-    """Return a peer's error, or that it did not tell."""
+    """Return a peer's error, or that it reported nothing."""
     try:
         output, _ = process.communicate(timeout=scenario.seconds + 2 * READY_S + 30)
     except subprocess.TimeoutExpired:

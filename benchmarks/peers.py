@@ -1,4 +1,4 @@
-"""Play recorded jobs on a recorded grid under greenrun, its peers' rules and CATS itself; one table a case."""
+"""Simulate recorded jobs on a recorded grid under greenrun, its peers' rules and CATS itself; one table a case."""
 
 import csv
 import json

@@ -6,9 +6,9 @@
     python benchmarks/planning.py --only queue                                # needs no data
 
 `queue`: one queue that is known in full, and how far from the best possible its plan is. `growth`: the same from small
-to large. `peers`: greenrun beside the rules of other schedulers, and beside CATS itself, which is installed for it into
-an environment of its own (or taken from `--cats PYTHON`). `year`: a year of 10,000 jobs.
-Times are on a machine that does other things too: the processor's seconds are the ones to compare.
+to large. `peers`: greenrun compared with the rules of other schedulers and with CATS itself, which is installed
+into an environment of its own (or taken from `--cats PYTHON`). `year`: a year of 10,000 jobs.
+The machine may do other things meanwhile, so compare CPU seconds.
 """
 
 import argparse

@@ -4,9 +4,9 @@
 
 The store is a real one, in memory where the machine has a folder for that; 500 jobs are put into it through its own
 methods, and then copied. It holds jobs of 20 projects that waited, ran on one of 8 GPUs and were booked, and others
-that still run, for days, a slice a minute as the daemon books them. Three zones are watched, and everything is told
-that there is to tell. What is timed is what `/metrics` does: collect everything and write it out. The daemon does the
-first collection when it starts, so that no scrape waits for it.
+that have been running for days, a slice a minute as the daemon books them. Three zones are watched, and every metric is
+present. What is timed is what `/metrics` does: collect everything and write it out. The daemon does the first
+collection when it starts, so that no scrape waits for it.
 """
 
 import argparse
@@ -60,7 +60,7 @@ TELEMETRY = Telemetry(
     power_w=300.0, power_limit_w=400.0, utilization=0.97, memory_used_bytes=1 << 36, temperature_c=61.0
 )
 PROVIDERS = ("uk", "entsoe", "energy_charts")
-ASKED = (*PROVIDERS, "watttime")  # the last one tells what one more kWh emits
+ASKED = (*PROVIDERS, "watttime")  # the last one has the marginal signal
 LEADS = tuple(
     ForecastQuality(
         lead_h=lead_h, issues=90, hours=540, mean_absolute_error_g_per_kwh=9.0, bias_g_per_kwh=1.0,
@@ -132,8 +132,8 @@ def multiply(path: Path, times: int) -> None:
         connection.execute("UPDATE counters SET value = value * ?", (times,))
 
 
-def count_besides(store: Store) -> None:
-    """Count what settling, comparing and judging would: for each project, and for each zone and horizon."""
+def count_background_work(store: Store) -> None:
+    """Count what settlement, baselines and verification would: by project, and by zone and horizon."""
     for name, (_, labels) in TOTALS.items():
         if labels == ("project",):
             store.books.add_counts({(name, (("project", f"project-{n}"),)): 1.0 for n in range(PROJECTS)})
@@ -142,7 +142,7 @@ def count_besides(store: Store) -> None:
 
 
 def state_of() -> LiveState:
-    """What the daemon would tell besides: of three zones, a source for each and a marginal one, of GPUs and CPUs."""
+    """Return the daemon's live state: three zones, a source for each and a marginal one, GPUs and CPUs."""
     health = MeterHealth(
         devices=tuple(
             DeviceHealth(device=row.id, is_up=True, troubles=TROUBLES, telemetry=TELEMETRY) for row in DEVICES
@@ -151,10 +151,10 @@ def state_of() -> LiveState:
     )
     forecasts = {zone: forecast(provider, zone) for provider, zone in zip(PROVIDERS, ZONES, strict=True)}
     active_forecasts = {
-        zone: ActiveForecast(fallback_level=FallbackLevel.FRESH, forecast=told) for zone, told in forecasts.items()
+        zone: ActiveForecast(fallback_level=FallbackLevel.FRESH, forecast=known) for zone, known in forecasts.items()
     }
-    received = [ReceivedForecast(forecast=told, since=NOW) for told in forecasts.values()]
-    quality = [SeriesScores(series=told.series.id, leads=LEADS) for told in forecasts.values()]
+    received = [ReceivedForecast(forecast=known, since=NOW) for known in forecasts.values()]
+    quality = [SeriesScores(series=known.series.id, leads=LEADS) for known in forecasts.values()]
     asking = {provider: Seen(REQUEST_DURATION) for provider in ASKED}
     return LiveState(
         now=lambda: NOW, plan=lambda: Plan(made_at=NOW), devices=lambda: DEVICES, meter=lambda: health,
@@ -188,7 +188,7 @@ def main() -> None:
         finish(store, asked.jobs // times)
         multiply(Path(folder) / "greenrun.db", times)
         begin(store, asked.running, asked.days)
-        count_besides(store)
+        count_background_work(store)
         print(f"{times * (asked.jobs // times)} finished jobs, {asked.running} that have run for {asked.days:g} days")
         print(f"filled in {perf_counter() - began_s:.0f} s")
         collector = MetricsCollector(store, state_of())

@@ -1,4 +1,4 @@
-"""Measure what the shim beside every job costs, next to a bare python: `python benchmarks/shim.py [ROUNDS]`."""
+"""Measure the cost of a run's supervisor, the shim, compared with bare Python: `python benchmarks/shim.py [ROUNDS]`."""
 
 import statistics
 import subprocess
@@ -21,16 +21,16 @@ LIMIT_S = 10.0
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait for a condition, looking every half millisecond."""
+    """Wait for a condition, checking every half millisecond."""
     deadline = time.monotonic() + LIMIT_S
     while not is_so():
         if time.monotonic() > deadline:
-            raise SystemExit("waited in vain")
+            raise SystemExit("the condition did not come true in time")
         threading.Event().wait(0.0005)
 
 
 def resident_kib(pid: int, key: str) -> int:
-    """Return a memory figure of a process in KiB; `Pss` shares out what is shared, `Private_Dirty` is its very own."""
+    """Return a memory figure of a process in KiB; `Pss` divides shared pages, `Private_Dirty` is its own alone."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1])
@@ -66,7 +66,7 @@ def measure_shim(executor: LocalExecutor, runs_dir: Path, number: int, changed: 
     while executor.poll(run).phase is not Phase.RUNNING:
         changed.wait(LIMIT_S)
         changed.clear()
-    told_ms = (time.perf_counter() - began) * 1000
+    notified_ms = (time.perf_counter() - began) * 1000
     status = executor.poll(run)
     if status.started_at is None:
         raise SystemExit(f"not started: {status}")
@@ -77,7 +77,7 @@ def measure_shim(executor: LocalExecutor, runs_dir: Path, number: int, changed: 
     return {
         "start() returns ms": returned_ms,
         "spawn to start record ms": record_ms,
-        "daemon told ms": told_ms,
+        "daemon notified ms": notified_ms,
         **found,
     }
 

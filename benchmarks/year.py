@@ -1,4 +1,4 @@
-"""Simulate a year of jobs with greenrun, and watch its time and its memory."""
+"""Simulate a year of jobs with greenrun, and record its time and memory."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ SAMPLED_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """What a simulation told and took: seconds of wall clock and processor, and MiB once a second."""
+    """A simulation's output and its cost: wall-clock and CPU seconds, and MiB once a second."""
 
     told: Any
     wall_s: float
