@@ -1,4 +1,4 @@
-"""The tables, as SQLModel classes; the modules beside this one query them through the Core tables at its end.
+"""The records, as SQLModel classes, and their tables at the end, for statements that change or sum (docs/adr/0012).
 
 Units are last in names, durations are seconds, enums are their lower-case values.
 """
