@@ -16,6 +16,7 @@ from greenrun.reports import monthly
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.monthly import MonthlyReports, Schedule
 from greenrun.store import Store
+from greenrun.store.archive import Archive
 from tests.reports.build import GPUS, fill, reports_of, settle
 
 NOVEMBER = datetime(2026, 11, 1, 1, tzinfo=UTC)  # the scripted books begin on October 28
@@ -196,16 +197,16 @@ def test_an_earlier_report_that_is_none_is_kept_and_not_compared(store: Store, f
 def test_what_settles_while_a_report_is_made_does_not_make_it_final(store: Store) -> None:
     """Its figures were read before."""
 
-    class Settles(Store):
+    class Settles(Archive):
         def period(self, start: datetime, end: datetime) -> Period:
             read = super().period(start, end)
-            settle(self)
+            settle(store)
             return read
 
     start, end = NOVEMBER - 30 * DAY, NOVEMBER.replace(hour=0)
-    with Settles(store.path) as settling:
-        made = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
-        assert (made.total.settled_ratio < 1, made.preliminary) == (True, True)
-        again = reports_of(settling).report(start, end, "project", NOVEMBER + DAY)
-        assert (again.total.settled_ratio, again.preliminary) == (pytest.approx(1), False)
-        assert reports_of(settling).report(start, NOVEMBER + 60 * DAY, "project", NOVEMBER).preliminary
+    store.archive = Settles(store.database)
+    made = reports_of(store).report(start, end, "project", NOVEMBER + DAY)
+    assert (made.total.settled_ratio < 1, made.preliminary) == (True, True)
+    again = reports_of(store).report(start, end, "project", NOVEMBER + DAY)
+    assert (again.total.settled_ratio, again.preliminary) == (pytest.approx(1), False)
+    assert reports_of(store).report(start, NOVEMBER + 60 * DAY, "project", NOVEMBER).preliminary
