@@ -34,7 +34,7 @@ check: $(STAMP)  ## Check format, lint, types and layers
 bench: $(STAMP)  ## Measure the planner on made-up queues, in some minutes
 	@$(BIN)/python benchmarks/planning.py
 
-format: $(STAMP)  ## Format the code and mend what lint can mend
+format: $(STAMP)  ## Format the code and fix what lint can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
@@ -45,7 +45,7 @@ clean:  ## Delete the environment and everything else that can be made again
 
 $(VENV): $(STAMP)
 
-# An environment that cannot run any more (its Python went away) is made anew.
+# An environment that cannot run any more (its Python went away) is made again.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "greenrun needs Python 3.11 or newer, which '$(PYTHON)' is not: name another, as in make PYTHON=python3.12" >&2; \
@@ -56,6 +56,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c '' 2>/dev/null || { echo "making the environment in $(VENV)" >&2; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "installing what constraints.txt pins (a minute or so)" >&2
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]' || { \
-	    echo "the environment is not complete: mend what is said above (a network? a mirror in pip.conf?), then try again" >&2; \
+	    echo "the environment is not complete: fix what is reported above (a network? a mirror in pip.conf?), then try again" >&2; \
 	    exit 1; }
 	@touch $@ && echo "the environment in $(VENV) is ready" >&2

@@ -30,10 +30,10 @@ class SlotOut(ResponseModel):
 
 
 class ForecastOut(ResponseModel):
-    """What is gone by from now on; with rung `none` that is nothing, and the fields of a forecast are null.
+    """The active forecast from now on; with rung `none` there is none, and the fields of a forecast are null.
 
-    `zone` is null when the settings name none. `rung` is the fallback level that this stands on, and `why`
-    says it in a sentence; `age_s` is how long ago the source said it, null below `stale`.
+    `zone` is null when the settings name none. `rung` is its fallback level, and `why` says it in
+    a sentence; `age_s` is how long ago the source issued it, null below `stale`.
     """
 
     zone: str | None
@@ -82,7 +82,7 @@ class EntryOut(ResponseModel):
     """A slice of energy in the books.
 
     Of a device that several runs use at once there is one for each, and one for nobody; their `share` adds up to 1.
-    `busy_s` is for how many seconds of it a GPU did anything, null where that is not told.
+    `busy_s` is for how many seconds of it a GPU was busy, null where that is not known.
     """
 
     id: int | None
@@ -261,7 +261,7 @@ class FailureOut(ResponseModel):
 
 
 class FetchOut(ResponseModel):
-    """What was told of `[start, end)`, the last week of the interval: `new` of `given` values were not known.
+    """The answer for `[start, end)`, the last week of the interval: `new` of `given` values were not known before.
 
     To have what lies before it ask again, up to `start`. `series` is null where nobody answered.
     """
@@ -276,7 +276,7 @@ class FetchOut(ResponseModel):
 
 
 def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until: datetime) -> ForecastOut:
-    """Return what is gone by at `now`, with the slots that touch `[now, until)`."""
+    """Return the active forecast at `now`, with the slots that touch `[now, until)`."""
     told: dict[str, Any] = {"zone": zone, "rung": active.fallback_level, "why": active.why}
     if active.forecast is not None:
         series = active.forecast.series

@@ -122,7 +122,7 @@ class JobStateOut(ResponseModel):
 
 
 class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut)):  # type: ignore[misc]  # made
-    """A job; `id` is null for one that was only tried (`dry_run`). Values of its environment are never told.
+    """A job; `id` is null for a dry run (`dry_run`). Values of its environment are never returned.
 
     What belongs to checkpoints is null where the job is not interruptible.
     """

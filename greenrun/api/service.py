@@ -88,7 +88,7 @@ class Scheduler(Protocol):
         """Return what each GPU was learned to draw while nobody holds it, by id; those not known are left out."""
 
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
-        """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
+        """Return a watched zone's active forecast as of the last tick (None: this host's own), None for another."""
 
     def held_elsewhere(self) -> Mapping[str, str]:
         """Return the devices that somebody outside this daemon holds, with who."""

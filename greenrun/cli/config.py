@@ -19,7 +19,7 @@ def app() -> None:
 @config_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool, config: str | None) -> None:
-    """Read the settings as the daemon would, and tell every problem at once (exit code 78).
+    """Read the settings as the daemon would, and report every problem at once (exit code 78).
 
     \b
     greenrun config check --config ./greenrun.toml

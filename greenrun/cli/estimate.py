@@ -93,7 +93,7 @@ def estimate(
 ) -> None:
     """Estimate a job's hours, energy and emissions: started now, in the cleanest window, and as late as it may.
 
-    Each figure tells its method and range; what is not known is said to be unknown. Without a daemon and without
+    Each figure has its method and range; what is not known is reported as unknown. Without a daemon and without
     --intensity the energy is estimated and the emissions are not.
 
     \b

@@ -27,7 +27,7 @@ _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 @click.option("--by", metavar="WHAT", help="A row for each project, user, job, month or zone.")
 @click.option("--format", "form", metavar="FORM", help="table, csv, json, html, boamps, codecarbon or sci.")
 @click.option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
-@click.option("--against", metavar="FILE", help="Tell what moved since an earlier report, as JSON; its period.")
+@click.option("--against", metavar="FILE", help="Show what has changed since an earlier report, as JSON; its period.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a report instead; needs no daemon.")
 @daemon_options
 @click.pass_context
@@ -47,7 +47,7 @@ def report(
     """Report the energy and emissions of a period: what they are, how far they are known, and what failed runs wasted.
 
     A date alone is its beginning in UTC, because days and months of a report are UTC. The emissions are location-based;
-    what was avoided is told apart from them.
+    avoided emissions are reported separately.
 
     \b
     greenrun report

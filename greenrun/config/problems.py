@@ -56,10 +56,10 @@ def _marginal_problems(grid: Mapping[str, Any], providers: Mapping[str, Any]) ->
     for name in _names(grid.get("marginal")):
         stated = table(providers, name)
         if name in {*_names(grid.get("provider")), *_names(grid.get("history_provider"))}:
-            message = f"[provider.{name}] is gone by already; name another source, or leave this out"
+            message = f"[provider.{name}] is used for averages already; name another source, or leave this out"
             yield Problem(field="grid.marginal", message=message)
         elif stated and stated.get("kind") != MARGINAL_KIND and stated.get("signal") != "marginal":
-            message = f"[provider.{name}] tells averages; name one of the kind {MARGINAL_KIND!r}, or with"
+            message = f"[provider.{name}] serves averages; name one of the kind {MARGINAL_KIND!r}, or with"
             yield Problem(field="grid.marginal", message=f'{message} signal = "marginal"')
 
 

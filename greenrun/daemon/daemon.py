@@ -196,7 +196,7 @@ class Daemon:
         return self._meter.devices()
 
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
-        """Return what is gone by in a watched zone as of the last tick (None: this host's own), None for another."""
+        """Return a watched zone's active forecast as of the last tick (None: this host's own), None for another."""
         if zone is None:
             return self._engine.zone.active_forecast
         return next((each.active_forecast for each in self._engine.zones if each.name == zone), None)

@@ -151,7 +151,7 @@ signal = "marginal"
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("nobody", "there is no"), ("uk", "is gone by already"), ("other", "tells averages")],
+    [("nobody", "there is no"), ("uk", "is used for averages already"), ("other", "serves averages")],
 )
 def test_a_source_that_cannot_be_one_is_refused(tmp_path: Path, name: str, why: str) -> None:
     file = tmp_path / "greenrun.toml"

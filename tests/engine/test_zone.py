@@ -1,4 +1,4 @@
-"""A zone's grid through outages: what is gone by steps down the ladder and up again, told once each time."""
+"""A zone's grid through outages: the active forecast goes down the fallback levels and up again, logged each time."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -126,7 +126,7 @@ class Watched:
         )
 
     def rung(self) -> str:
-        """The rung that is gone by."""
+        """The fallback level of the active forecast."""
         [rung] = [key for key, value in self.samples().items() if key.startswith("greenrun_grid_rung{") and value == 1]
         return re.findall(r'rung="(\w+)"', rung)[0]
 

@@ -45,7 +45,7 @@ def get_forecast(
     zone: str | None = None,
     hours: Annotated[float | None, Query(gt=0, le=24 * 366)] = None,
 ) -> ForecastOut:
-    """Return what is gone by in a watched zone from now on, for the next `hours` or as far as it reaches."""
+    """Return the active forecast of a watched zone from now on, for the next `hours` or as far as it reaches."""
     active = daemon.scheduler.active_forecast(zone)
     if active is None:
         raise HTTPException(404, _unknown(zone, daemon.settings))

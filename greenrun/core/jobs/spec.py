@@ -218,7 +218,7 @@ class JobSpec:
         Length(0, 20),
         Check(_signal),
         Trait.INTERRUPTIBLE_ONLY,
-        Option(meaning="What tells it to checkpoint", form="NAME"),
+        Option(meaning="The signal that asks it to checkpoint", form="NAME"),
     ] = "USR1"
     checkpoint_exit_code: Annotated[
         int,

@@ -1,4 +1,4 @@
-"""What is gone by is always the best there is: no older forecast, guess or mean while something better holds."""
+"""The active forecast is always the best there is: no older forecast, guess or mean while something better holds."""
 
 from datetime import datetime, timedelta
 
@@ -45,7 +45,7 @@ def received(at: float, hours: float, **own: object) -> ReceivedForecast:
 
 
 def at(now: float, *rows: ReceivedForecast, has_past: bool = False, ageing: StalenessRules = AGEING) -> ActiveForecast:
-    """What is gone by `now` hours after T0."""
+    """The active forecast `now` hours after T0."""
     usual = series(now, 48, provider="uk+climatology") if has_past else None
     return choose_active(rows, T0 + timedelta(hours=now), ageing, lambda: usual)
 
