@@ -26,6 +26,7 @@ ROUND_DAYS = 3  # in each so many days, every kind of mishap comes
 DAYS = (ROUND_DAYS, 2 * ROUND_DAYS, MONTH_DAYS)[EFFORT]
 FIRST_DAY = timedelta(days=ROUND_DAYS * dice("month").randrange((MONTH_DAYS - DAYS) // ROUND_DAYS + 1))
 END = T0 + timedelta(days=DAYS)  # the days that are lived through begin at T0
+WARM = T0 + timedelta(hours=1)  # by then each GPU was seen at work and at rest, so that a gap can be split as it was
 GPUS, PUE = 2, 1.3
 SAMPLING = timedelta(seconds=10)  # the longest pause that is no gap
 OPTIONS = Options(gpu_power_w=WATTS.busy, due_grace=timedelta(minutes=1), pue=PUE)
@@ -130,8 +131,8 @@ def intensities(seed: int = 7) -> list[float]:
 
 
 def jobs(seed: int = 11) -> list[tuple[datetime, JobSpec, str]]:
-    """Return when each job is submitted, the job and its user; nobody submits in the last half day."""
-    rng, found = random.Random(seed), []
+    """Return when each job is submitted, the job and its user: one at once, others from WARM till the last half day."""
+    rng, found = random.Random(seed), list[tuple[datetime, JobSpec, str]]()
     for number in range(MONTH_JOBS):
         at = T0 + timedelta(seconds=rng.uniform(0, (MONTH_DAYS - 0.5) * 86_400)) - FIRST_DAY
         kind = rng.random()
@@ -146,7 +147,11 @@ def jobs(seed: int = 11) -> list[tuple[datetime, JobSpec, str]]:
             max_delay=None if kind < 0.6 else timedelta(hours=rng.choice([2, 8])),
         )
         found.append((at, one, f"user {number % 5}"))
-    return sorted((row for row in found if T0 <= row[0] < END - timedelta(hours=12)), key=lambda row: row[0])
+    first = (T0, spec(600, gpus=GPUS, name="train 0", project="project 0", start_now=True), "user 0")
+    return [
+        first,
+        *sorted((row for row in found if WARM <= row[0] < END - timedelta(hours=12)), key=lambda row: row[0]),
+    ]
 
 
 def mishaps(seed: int = 5) -> list[Mishap]:
@@ -158,7 +163,7 @@ def mishaps(seed: int = 5) -> list[Mishap]:
         minutes = [timedelta(minutes=rng.uniform(0.5, 30)) for _ in range(4)]
         found += [Mishap(kind="lost", at=instants[n], lasts=minutes[n - 2], device=rng.randrange(GPUS)) for n in (2, 3)]
         found += [Mishap(kind="restart", at=instants[4], lasts=minutes[2]), Mishap(kind="restart", at=instants[5])]
-    return sorted((mishap for mishap in found if T0 <= mishap.at < END), key=lambda mishap: mishap.at)
+    return sorted((mishap for mishap in found if WARM <= mishap.at < END), key=lambda mishap: mishap.at)
 
 
 class Life:

@@ -11,6 +11,7 @@ import pytest
 from tests.system.harness import Daemon, instant, is_alive, live_shim, replayed, until, write_trace
 
 BUSY_W = 350.0
+TILL_TOLD = "echo >> {ran}; until [ -e {go} ]; do sleep 0.05; done; exit "  # a job that ends when the test wants it
 OF_A_TREE = 'echo ran >> {ran}; sleep 60 & echo "$$ $!" > {pids}; wait'
 LOOK_FOR_A_TREE = 'for p in $(cat {pids}); do tr -d "\\0" < /proc/$p/cmdline >> {alive}; done; echo looked >> {alive}'
 
@@ -37,8 +38,9 @@ def started(daemon: Daemon, job: int) -> dict[str, Any]:
 
 def test_jobs_run_on_over_a_killed_daemon_each_once_with_its_own_exit_code(daemon: Daemon) -> None:
     ran = [daemon.folder / f"ran-{index}" for index in range(3)]
-    short = daemon.submit("--now", "--duration", "3s", *script("echo >> {ran}; sleep 2.5; exit 3", ran=ran[0]))
-    long = daemon.submit("--now", "--duration", "7s", *script("echo >> {ran}; sleep 6.5", ran=ran[1]))
+    go = [daemon.folder / f"go-{index}" for index in range(2)]
+    short = daemon.submit("--now", "--duration", "3s", *script(TILL_TOLD + "3", ran=ran[0], go=go[0]))
+    long = daemon.submit("--now", "--duration", "7s", *script(TILL_TOLD + "0", ran=ran[1], go=go[1]))
     later = daemon.submit(
         "--start-after", "5s", "--max-delay", "6s", "--duration", "1s", *script("echo >> {ran}; exit 4", ran=ran[2])
     )
@@ -47,8 +49,10 @@ def test_jobs_run_on_over_a_killed_daemon_each_once_with_its_own_exit_code(daemo
     shown = _intensities(daemon)
     until(lambda: _last_sample(daemon) > began.timestamp() + 1, "the meter has seen the jobs at work")
     daemon.kill9()
+    go[0].touch()
     until(lambda: daemon.run_record("1.1", "exit"), "the short job ends while no daemon is there")
     daemon.start()
+    go[1].touch()
 
     jobs = [daemon.wait_for(job) for job in (short, long, later)]
     assert [(job["state"], [run["exit_code"] for run in job["runs"]]) for job in jobs] == [
@@ -79,12 +83,13 @@ def _check_energy_over_the_gap(daemon: Daemon, *jobs: int) -> None:
 
 
 def test_term_ends_the_daemon_with_0_and_leaves_jobs_running(daemon: Daemon) -> None:
-    ran = daemon.folder / "ran"
-    job = daemon.submit("--now", "--duration", "3s", *script("echo >> {ran}; sleep 3; exit 5", ran=ran))
+    ran, go = daemon.folder / "ran", daemon.folder / "go"
+    job = daemon.submit("--now", "--duration", "3s", *script(TILL_TOLD + "5", ran=ran, go=go))
     started(daemon, job)
     assert daemon.terminate() == 0
     assert (live_shim(daemon.state / "runs" / "1.1") is not None, (daemon.folder / "s").exists()) == (True, False)
     daemon.start()
+    go.touch()
     run = daemon.wait_for(job)["runs"]
     assert ([row["exit_code"] for row in run], ran.read_text()) == ([5], "\n")
 

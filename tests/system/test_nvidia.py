@@ -44,7 +44,7 @@ def scraped(daemon: Daemon) -> dict[str, float]:
 def test_a_job_is_booked_what_its_gpu_used_also_over_a_killed_daemon(daemon: Daemon) -> None:
     calm = daemon.submit("--now", "--gpus", "1", "--duration", "2s", "--", "sleep", "2")
     daemon.wait_for(calm)
-    killed = daemon.submit("--now", "--gpus", "1", "--duration", "4s", "--", "sleep", "4")
+    killed = daemon.submit("--now", "--gpus", "1", "--duration", "10s", "--", "sleep", "10")
     daemon.wait_for(killed, "running")
     until(lambda: scraped(daemon)[f'greenrun_gpu_up{{gpu_uuid="{uuid(1)}"}}'] == 1.0, "both GPUs are read")
     daemon.kill9()
