@@ -13,8 +13,9 @@ from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine, EngineSettings
-from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, RunSpan, Watts, WattsBackend
+from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, Watts, WattsBackend
 from greenrun.meters.recent_readings import RecentReadings
+from greenrun.meters.run_folders import RunSpan
 from greenrun.store import Store
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)

@@ -16,7 +16,6 @@ from greenrun.executors import run_folder
 from greenrun.executors.inspection import own_record, status_of
 from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.processes import Identity, send, this_boot
-from greenrun.executors.procfs import start_ticks
 from greenrun.executors.run_folder import (
     BARRED,
     CHECKPOINT,
@@ -30,6 +29,7 @@ from greenrun.executors.run_folder import (
 )
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
+from greenrun.procfs import start_ticks
 
 LOG_CAP_BYTES = 1 << 30
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from greenrun.executors import procfs
+from greenrun import procfs
 
 
 @cache
 def this_boot() -> str:
-    """Return the id of this boot of the machine; raise OSError without /procfs."""
+    """Return the id of this boot of the machine; raise OSError without /proc."""
     return procfs.boot_id()
 
 
@@ -37,10 +37,9 @@ class Identity:
 
     def is_alive(self) -> bool:
         """Tell whether it still runs; a zombie does not."""
-        found = procfs.process_stat(self.pid)
-        return (
-            self.boot_id == this_boot() and found is not None and found[0] not in "ZX" and found[4] == self.start_ticks
-        )
+        stat = procfs.process_stat(self.pid)
+        is_same = stat is not None and stat.start_ticks == self.start_ticks and stat.is_alive
+        return self.boot_id == this_boot() and is_same
 
 
 def open_pidfd(process: Identity) -> int | None:
@@ -100,20 +99,22 @@ class Tree:
         return [found for pid in pids if (found := self._member(pid, groups, inode))]
 
     def _member(self, pid: int, groups: set[int], inode: tuple[int, int] | None) -> Identity | None:
-        found = procfs.process_stat(pid)
-        if found is None or found[0] in "ZX":
+        stat = procfs.process_stat(pid)
+        if stat is None or not stat.is_alive:
             return None
         with suppress(OSError):  # it has just ended, or is another user's
             if Path(f"/proc/{pid}").stat().st_uid != os.getuid():
                 return None
-            marked = not groups.isdisjoint((found[2], found[3])) or _has_token(pid, self.token) or _holds(pid, inode)
-            return Identity(boot_id=this_boot(), pid=pid, start_ticks=found[4]) if marked else None
+            marked = (
+                not groups.isdisjoint((stat.group, stat.session)) or _has_token(pid, self.token) or _holds(pid, inode)
+            )
+            return Identity(boot_id=this_boot(), pid=pid, start_ticks=stat.start_ticks) if marked else None
         return None
 
 
 def _is_reused(leader: Identity) -> bool:
-    found = procfs.process_stat(leader.pid)
-    return leader.boot_id != this_boot() or (found is not None and found[4] != leader.start_ticks)
+    stat = procfs.process_stat(leader.pid)
+    return leader.boot_id != this_boot() or (stat is not None and stat.start_ticks != leader.start_ticks)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -1,7 +1,7 @@
 """Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
 
 One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
-light modules `run_folder` (which says what it leaves behind), `ending` and `procfs` alone.
+light modules `run_folder` (the format of what it leaves behind), `termination`, `children` and `greenrun.procfs` alone.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import signal
 import time
 
 from greenrun.executors import run_folder
-from greenrun.executors.procfs import boot_id, has_children, live_children, reap, signal_one, start_ticks
+from greenrun.executors.children import has_children, live_children, reap, signal_one
 from greenrun.executors.run_folder import VERSION, Log, write_record
 from greenrun.executors.termination import (
     FOREVER,
@@ -24,6 +24,7 @@ from greenrun.executors.termination import (
     Termination,
     signal_command,
 )
+from greenrun.procfs import boot_id, start_ticks
 
 RECORD_TRIES = 3600
 LEFTOVER_GRACE_S = 5.0

@@ -9,8 +9,8 @@ from greenrun.core.energy.model import Device, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation.counters import counters_in
 from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, EmulatedKind, Watts, WattsBackend
-from greenrun.meters.emulation.run_folders import RunFolders
 from greenrun.meters.host import host_tag
+from greenrun.meters.run_folders import RunFolders
 from greenrun.meters.settings import MeterSettings
 
 

@@ -15,8 +15,9 @@ from greenrun.core.energy.model import Reading
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine
-from greenrun.meters.emulation.power_model import Charge, Counters, RunSpan
+from greenrun.meters.emulation.power_model import Charge, Counters
 from greenrun.meters.recent_readings import RecentReadings
+from greenrun.meters.run_folders import RunSpan
 from greenrun.store import Store
 from tests.sampling import EFFORT, dice
 from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, spec

@@ -13,7 +13,7 @@ import pytest
 
 from greenrun.executors import run_folder, shim
 from greenrun.executors.processes import Identity, Tree, send, this_boot
-from greenrun.executors.procfs import start_ticks
+from greenrun.procfs import start_ticks
 
 pytestmark = pytest.mark.system
 

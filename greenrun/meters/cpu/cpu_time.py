@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from greenrun.meters.cpu.process_tree import Tree, Trees, Used
-from greenrun.meters.emulation.run_folders import NewFolders, Process, process_in, record_of
 from greenrun.meters.host import boot_id
+from greenrun.meters.run_folders import NewFolders, Process, process_in, record_of
 
 LEAST_BUSY_S = 0.02  # less than this, two ticks, says nothing of who it was
 _BUSY = (0, 1, 2, 5, 6)  # of the columns of /proc/stat: user, nice, system, irq, softirq; user holds the guests'

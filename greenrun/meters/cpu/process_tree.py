@@ -1,47 +1,22 @@
 """The process trees of runs and their CPU time from /proc; cheap enough to read every second."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from greenrun.meters.emulation.run_folders import Process
+from greenrun.meters.run_folders import Process
+from greenrun.procfs import ProcessStat, all_pids, process_stat
 
 LOOK_AT_ALL_EVERY = 60  # looks: by then a process is found that got the number of another, which was nobody's
 
-Tree = Mapping[int, "Stat"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stat:
-    """A process: its parent, when it started, its own CPU time and that of all it has waited for, in ticks."""
-
-    parent: int
-    start_ticks: int
-    own: int
-    reaped: int
-
-
-def stat_of(proc: Path, pid: int) -> Stat | None:
-    """Return what the kernel tells of a process, also of one that waits to be reaped; None when it is gone."""
-    try:
-        found = (proc / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()  # the name before may contain anything
-        return Stat(
-            parent=int(found[1]),
-            start_ticks=int(found[19]),
-            own=int(found[11]) + int(found[12]),
-            reaped=int(found[13]) + int(found[14]),
-        )
-    except (OSError, ValueError, IndexError):
-        return None
+Tree = Mapping[int, ProcessStat]
 
 
 class Trees:
     """The processes below some roots. Others are asked about once and then passed over: none ever joins a tree."""
 
     def __init__(self, proc: Path) -> None:
-        self._proc = proc
-        self._trees: dict[str, dict[int, Stat]] = {}
+        self._proc = str(proc)
+        self._trees: dict[str, dict[int, ProcessStat]] = {}
         self._others: set[int] = set()
         self._looks = 0
 
@@ -58,13 +33,13 @@ class Trees:
             self._take_up()
         return self._trees
 
-    def _again(self, label: str, root: Process) -> dict[int, Stat]:
+    def _again(self, label: str, root: Process) -> dict[int, ProcessStat]:
         """Return those of a tree that were there before and still are, the root first; empty without it."""
         starts = {root.pid: root.start_ticks}
         starts |= {pid: stat.start_ticks for pid, stat in self._trees.get(label, {}).items()}
-        found: dict[int, Stat] = {}
+        found: dict[int, ProcessStat] = {}
         for pid, start_ticks in starts.items():
-            stat = stat_of(self._proc, pid)
+            stat = process_stat(pid, self._proc)
             if stat is not None and stat.start_ticks == start_ticks:
                 found[pid] = stat
             elif pid == root.pid:
@@ -74,9 +49,13 @@ class Trees:
     def _take_up(self) -> None:
         """Find whose the new processes are; a process is of its parent's tree."""
         tree_of = {pid: tree for tree in self._trees.values() for pid in tree}
-        there = {int(name) for name in os.listdir(self._proc) if name.isdigit()}  # noqa: PTH208 - no need of paths
+        there = set(all_pids(self._proc))
         self._others &= there
-        new = {pid: stat for pid in sorted(there - self._others - tree_of.keys()) if (stat := stat_of(self._proc, pid))}
+        new = {
+            pid: stat
+            for pid in sorted(there - self._others - tree_of.keys())
+            if (stat := process_stat(pid, self._proc))
+        }
         for pid in new:
             ancestor, line = pid, [pid]
             while ancestor in new and ancestor not in tree_of and new[ancestor].parent not in line:
@@ -108,12 +87,12 @@ class Used:
         for pid, stat in tree.items():
             known = before.get(pid)
             if known is None or known.start_ticks != stat.start_ticks:
-                own += stat.own + stat.reaped
+                own += stat.own_ticks + stat.reaped_ticks
             else:
-                own += stat.own - known.own
-                handed_up += stat.reaped - known.reaped
+                own += stat.own_ticks - known.own_ticks
+                handed_up += stat.reaped_ticks - known.reaped_ticks
         left = [stat for pid, stat in before.items() if pid not in tree or tree[pid].start_ticks != stat.start_ticks]
-        gone = sum(stat.own + stat.reaped for stat in left)
+        gone = sum(stat.own_ticks + stat.reaped_ticks for stat in left)
         balance = handed_up - gone - self._owed
         self._owed = min(max(0, -balance), gone)
         return max(0, own) + max(0, balance)

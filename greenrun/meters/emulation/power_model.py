@@ -3,19 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
 from uuid import uuid4
 
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.meters.recent_readings import SET_BACK
-
-
-class RunSpan(NamedTuple):
-    """A run's use of a device over `[start, end)`; `end` is None while it goes on."""
-
-    start: datetime
-    end: datetime | None
-
+from greenrun.meters.run_folders import RunSpan
 
 # What is known at an instant of each device's spans; None while that cannot be told: ask again in a moment.
 Load = Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None]

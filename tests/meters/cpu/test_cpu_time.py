@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,14 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, cgroup_seconds, shares
-from greenrun.meters.cpu.process_tree import LOOK_AT_ALL_EVERY, Stat, Trees, Used
-from greenrun.meters.emulation.run_folders import Process
+from greenrun.meters.cpu.process_tree import LOOK_AT_ALL_EVERY, Trees, Used
 from greenrun.meters.host import boot_id
+from greenrun.meters.run_folders import Process
+from greenrun.procfs import ProcessStat
 from tests.sampling import examples
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 INIT = 1
+
+
+def process(*, parent: int, start_ticks: int, own: int, reaped: int) -> ProcessStat:
+    return ProcessStat(
+        state="S", parent=parent, group=0, session=0, own_ticks=own, reaped_ticks=reaped, start_ticks=start_ticks
+    )
 
 
 class Kernel:
@@ -30,21 +36,21 @@ class Kernel:
         self.proc, self.runs, self.cgroups = folder / "proc", folder / "runs", folder / "cgroup"
         for path in (self.proc, self.runs, self.cgroups):
             path.mkdir()
-        self.processes: dict[int, Stat] = {}
+        self.processes: dict[int, ProcessStat] = {}
         self.busy = 0
         self.write_host()
         self.add(INIT, 0)
         self.clock = CpuClock(self.runs, self.proc, self.cgroups)
 
     def add(self, pid: int, parent: int, start_ticks: int = 7) -> None:
-        self.write(pid, Stat(parent=parent, start_ticks=start_ticks, own=0, reaped=0))
+        self.write(pid, process(parent=parent, start_ticks=start_ticks, own=0, reaped=0))
 
-    def write(self, pid: int, stat: Stat) -> None:
+    def write(self, pid: int, stat: ProcessStat) -> None:
         self.processes[pid] = stat
         fields = ["0"] * 52
         fields[0], fields[1], fields[19] = "S", str(stat.parent), str(stat.start_ticks)
-        fields[11], fields[12] = str(stat.own - stat.own // 3), str(stat.own // 3)
-        fields[13], fields[14] = str(stat.reaped - stat.reaped // 3), str(stat.reaped // 3)
+        fields[11], fields[12] = str(stat.own_ticks - stat.own_ticks // 3), str(stat.own_ticks // 3)
+        fields[13], fields[14] = str(stat.reaped_ticks - stat.reaped_ticks // 3), str(stat.reaped_ticks // 3)
         (self.proc / str(pid)).mkdir(exist_ok=True)
         (self.proc / f"{pid}/stat").write_text(f"{pid} (a) b (c) {' '.join(fields)}\n")
 
@@ -55,9 +61,7 @@ class Kernel:
     def use(self, pid: int, ticks: int) -> None:
         """Let a process use CPU."""
         stat = self.processes[pid]
-        self.write(
-            pid, Stat(parent=stat.parent, start_ticks=stat.start_ticks, own=stat.own + ticks, reaped=stat.reaped)
-        )
+        self.write(pid, stat._replace(own_ticks=stat.own_ticks + ticks))
         self.idle(-ticks)
 
     def idle(self, ticks: int = 0) -> None:
@@ -72,10 +76,10 @@ class Kernel:
         (self.proc / str(pid)).rmdir()
         for child, stat in list(self.processes.items()):
             if stat.parent == pid:
-                self.write(child, replace(stat, parent=heir))
+                self.write(child, stat._replace(parent=heir))
         if is_reaped and gone.parent in self.processes:
             stat = self.processes[gone.parent]
-            self.write(gone.parent, replace(stat, reaped=stat.reaped + gone.own + gone.reaped))
+            self.write(gone.parent, stat._replace(reaped_ticks=stat.reaped_ticks + gone.own_ticks + gone.reaped_ticks))
 
     def start(self, label: str, shim: int, start_ticks: int = 7, boot: str | None = None) -> None:
         """Start a run: its shim, and its folder."""
@@ -251,24 +255,33 @@ def test_processes_that_seem_to_be_each_others_parents_are_nobodys(kernel: Kerne
 
 def test_a_process_that_is_waited_for_late_is_counted_once() -> None:
     """Its parent was read before it went, and told only at the next look that it had waited for it."""
-    parent, child = Stat(parent=1, start_ticks=1, own=5, reaped=0), Stat(parent=9, start_ticks=2, own=1000, reaped=0)
+    parent, child = (
+        process(parent=1, start_ticks=1, own=5, reaped=0),
+        process(parent=9, start_ticks=2, own=1000, reaped=0),
+    )
     used = Used({9: parent, 10: child})
     assert used.ticks({9: parent}) == 0
-    assert used.ticks({9: Stat(parent=1, start_ticks=1, own=6, reaped=1010)}) == 1 + 10
+    assert used.ticks({9: process(parent=1, start_ticks=1, own=6, reaped=1010)}) == 1 + 10
 
 
 def test_a_process_that_nobody_waits_for_hides_nothing_of_the_others() -> None:
-    parent, child = Stat(parent=1, start_ticks=1, own=5, reaped=0), Stat(parent=9, start_ticks=2, own=1000, reaped=0)
+    parent, child = (
+        process(parent=1, start_ticks=1, own=5, reaped=0),
+        process(parent=9, start_ticks=2, own=1000, reaped=0),
+    )
     used = Used({9: parent, 10: child})
-    assert used.ticks({9: Stat(parent=1, start_ticks=1, own=8, reaped=0)}) == 3
-    assert used.ticks({9: Stat(parent=1, start_ticks=1, own=9, reaped=0)}) == 1
-    assert used.ticks({9: Stat(parent=1, start_ticks=1, own=9, reaped=40)}) == 40
+    assert used.ticks({9: process(parent=1, start_ticks=1, own=8, reaped=0)}) == 3
+    assert used.ticks({9: process(parent=1, start_ticks=1, own=9, reaped=0)}) == 1
+    assert used.ticks({9: process(parent=1, start_ticks=1, own=9, reaped=40)}) == 40
 
 
 def test_a_process_whose_number_another_of_its_run_took_over_is_counted_once() -> None:
-    shim, child = Stat(parent=1, start_ticks=1, own=5, reaped=0), Stat(parent=9, start_ticks=2, own=1000, reaped=0)
+    shim, child = (
+        process(parent=1, start_ticks=1, own=5, reaped=0),
+        process(parent=9, start_ticks=2, own=1000, reaped=0),
+    )
     used = Used({9: shim, 10: child})
-    later = {9: replace(shim, reaped=1003), 10: Stat(parent=9, start_ticks=50, own=4, reaped=0)}
+    later = {9: shim._replace(reaped_ticks=1003), 10: process(parent=9, start_ticks=50, own=4, reaped=0)}
     assert used.ticks(later) == 3 + 4
 
 

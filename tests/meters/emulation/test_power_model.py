@@ -15,11 +15,11 @@ from greenrun.meters.emulation.power_model import (
     EMULATED,
     Charge,
     Counters,
-    RunSpan,
     Watts,
     WattsBackend,
     advance,
 )
+from greenrun.meters.run_folders import RunSpan
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 WATTS = Watts(idle=60.0, busy=350.0)

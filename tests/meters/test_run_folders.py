@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.meters.emulation.power_model import RunSpan
-from greenrun.meters.emulation.run_folders import RunFolders, record_of
 from greenrun.meters.host import boot_id
+from greenrun.meters.run_folders import RunFolders, RunSpan, record_of
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 SHIM, COMMAND = 4242, 4243

@@ -12,14 +12,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from greenrun.meters.emulation.power_model import RunSpan
 from greenrun.meters.host import boot_id
+from greenrun.procfs import process_stat
 
 DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
 MOST_BYTES = 1 << 20  # of a record
 FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
 
 Record = Mapping[str, object]
+
+
+class RunSpan(NamedTuple):
+    """A run's use of a device over `[start, end)`; `end` is None while it goes on."""
+
+    start: datetime
+    end: datetime | None
 
 
 class Process(NamedTuple):
@@ -30,11 +37,8 @@ class Process(NamedTuple):
 
     def is_alive(self, proc: Path) -> bool:
         """Whether it runs; one that has ended and waits to be reaped does not."""
-        try:
-            fields = (proc / f"{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
-        except OSError:
-            return False
-        return fields[0] != b"Z" and int(fields[19]) == self.start_ticks
+        stat = process_stat(self.pid, str(proc))
+        return stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
 
     def has_children(self, proc: Path) -> bool:
         """Whether it has any; taken for granted where the kernel does not tell."""
