@@ -177,7 +177,7 @@ def _show_cells(tables: Iterable[Table]) -> None:
         cells = [f"{own.saving:.1f} ({own.late})" if own.late else f"{own.saving:.1f}" for own in found.rows]
         name = f"{found.cell.zone} {found.cell.gpus}"
         row(name, *cells, f"{found.bound:.1f}", f"{found.rows[0].saving / found.bound:.1%}")
-    print("\nSavings in %; in brackets how many of the 1,000 jobs started later than allowed.")
+    print("\nSaving in %; in brackets how many of the 1,000 jobs started later than allowed.")
 
 
 def show_year(own: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ from greenrun.core.jobs.job import JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan
 from greenrun.grid.forecast_quality import SeriesScores
-from greenrun.metrics import TOTALS, Health, LiveState, MetricsCollector, Room, registry_of
+from greenrun.metrics import TOTALS, DiskUsage, Health, LiveState, MetricsCollector, registry_of
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -161,7 +161,7 @@ def state_of() -> LiveState:
         health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW), asking=lambda: asking,
         active_forecasts=lambda: active_forecasts, received=lambda: received,
         requests=lambda: dict.fromkeys(ASKED, 7), quota_left=lambda: dict.fromkeys(ASKED, 99),
-        quality=lambda: quality, room=lambda: Room(free=1, size=2),
+        quality=lambda: quality, disk_usage=lambda: DiskUsage(free=1, size=2),
     )  # fmt: skip
 
 

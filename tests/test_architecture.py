@@ -249,7 +249,6 @@ def test_the_quick_path_loads_nothing_heavy(code: str) -> None:
 # one name for one thing
 
 SAME_CLASS = {
-    "Archive": "the port of reports, and what the store plugs into it",
     "Books": "stored, and as a report looks at them",
     "Change": "a kind of event in the store's journal; a figure's change in a report of two periods",
     "Counters": "of a device, emulated; the totals that outlive restarts, as forecast quality counts them",
@@ -259,8 +258,7 @@ SAME_CLASS = {
     "Log": "a run's, to be shown and to be written",
     "Place": "of a row in a plan, of a host in a report",
     "Problem": "that an input has; that the planner solves, as optimisation calls it",
-    "Schedule": "the planner's, changed in place; a policy's, as it was played; the one by which reports are written",
-    "Stated": "by the options of one command each",
+    "Schedule": "the planner's, changed in place; a policy's, as it was played",
     "Store": "the port, and what the daemon plugs into it",
 }
 LAYERS_OF_ONE_SUBJECT = {

@@ -10,15 +10,15 @@ import pytest
 
 from greenrun.api.job_models import JobOut
 from greenrun.api.job_request import JobIn
-from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
-from greenrun.core.jobs.declaration import Declared, Trait, declared
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.core.jobs.declaration import FieldInfo, Trait, field_infos
 from greenrun.core.jobs.job import ArrayPlace, DurationSource, JobSpec
 from greenrun.store import Store
 from greenrun.store.tables import JobRecord
 from tests.api.fakes import NOW, World, spec, stored
 
-FIELDS = declared(JobSpec)
-GIVEN = [row for row in FIELDS if row.option and not row.has(Trait.NOT_STATED)]
+FIELDS = field_infos(JobSpec)
+GIVEN = [row for row in FIELDS if row.option and not row.has(Trait.READ_ONLY)]
 TEXTS = {  # something to say for each form of value that an option may have, other than any default
     "": "true", "N": "2", "D": "61s", "T": "36h", "NAME": "x", "MODEL": "A100", "GIB": "40", "K=V": "a=b", "KEY": "k",
     "W": "100", "5%": "5%", "G": "80", "ID[:ok|any]": "7:any", "DIR": "/tmp", "NAME[=V]": "A=b", "FILE": __file__,
@@ -41,16 +41,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def stated(row: Declared) -> dict[str, Any]:
+def stated(row: FieldInfo) -> dict[str, Any]:
     """The request of a job that says this field on the command line."""
     assert row.option
     said = {row.option_name: OWN.get(row.name) or TEXTS[row.option.form], **TOGETHER.get(row.name, {})}
     said |= {"interruptible": "true"} if row.has(Trait.INTERRUPTIBLE_ONLY) else {}
-    here = Here(now=NOW, zone=lambda: UTC, folder=Path("/"), environ={"PATH": "/bin:/usr/bin"}, variables=("PATH",))
-    return state_job({name: Value((text,), f"--{name}") for name, text in said.items()}, ["/bin/true"], here)
+    context = SubmissionContext(
+        now=NOW, zone=lambda: UTC, folder=Path("/"), environ={"PATH": "/bin:/usr/bin"}, variables=("PATH",)
+    )
+    return state_job({name: Value((text,), f"--{name}") for name, text in said.items()}, ["/bin/true"], context)
 
 
-def accepted(row: Declared) -> tuple[JobSpec, dict[str, Any]]:
+def accepted(row: FieldInfo) -> tuple[JobSpec, dict[str, Any]]:
     """What the API stores, and answers, when the field is said on the command line."""
     world = World()
     world.store.keep(stored(7))
@@ -61,9 +63,9 @@ def accepted(row: Declared) -> tuple[JobSpec, dict[str, Any]]:
 
 def test_the_request_has_each_field_that_may_be_stated_and_the_answer_each_that_is_told() -> None:
     assert {field.alias for field in JobIn.model_fields.values() if field.alias} == {
-        row.json_name for row in FIELDS if not row.has(Trait.NOT_STATED)
+        row.json_name for row in FIELDS if not row.has(Trait.READ_ONLY)
     }
-    assert {row.json_name for row in FIELDS if not row.has(Trait.NOT_TOLD)} <= JobOut.model_fields.keys()
+    assert {row.json_name for row in FIELDS if not row.has(Trait.WRITE_ONLY)} <= JobOut.model_fields.keys()
 
 
 def test_each_field_has_a_column() -> None:
@@ -77,10 +79,10 @@ def test_each_option_is_one_of_the_command_line_s() -> None:
 
 
 @pytest.mark.parametrize("row", GIVEN, ids=lambda row: row.option_name)
-def test_what_is_said_on_the_command_line_reaches_the_job_and_is_told_of_it(row: Declared) -> None:
+def test_what_is_said_on_the_command_line_reaches_the_job_and_is_told_of_it(row: FieldInfo) -> None:
     made, told = accepted(row)
     assert getattr(made, row.name) != row.default
-    if row.has(Trait.NOT_TOLD):
+    if row.has(Trait.WRITE_ONLY):
         assert row.json_name not in told
     else:
         assert told[row.json_name] not in (row.default, None)

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasPath, AwareDatetime, BeforeValidator, Field, model_validator
 
-from greenrun.api.json_types import Instant, IntervalOut, Number, RequestModel, ResponseModel, Seconds, attributes
+from greenrun.api.json_types import (
+    IntervalOut,
+    Number,
+    RequestModel,
+    ResponseInstant,
+    ResponseModel,
+    Seconds,
+    attributes,
+)
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
 from greenrun.core.energy.ledger import Entry
@@ -23,8 +31,8 @@ FIRST_YEAR, LAST_YEAR = 1990, 2200
 class SlotOut(ResponseModel):
     """The mean intensity over `[start, end)`."""
 
-    start: Instant
-    end: Instant
+    start: ResponseInstant
+    end: ResponseInstant
     g_per_kwh: float = Field(validation_alias="intensity_g_per_kwh")
     kind: Kind
 
@@ -41,8 +49,8 @@ class ForecastOut(ResponseModel):
     signal: Signal | None = None
     accounting: Accounting | None = None
     basis: Basis | None = None
-    issued_at: Instant | None = None
-    fetched_at: Instant | None = None
+    issued_at: ResponseInstant | None = None
+    fetched_at: ResponseInstant | None = None
     step_s: Seconds | None = None
     rung: FallbackLevel
     age_s: Seconds | None = None
@@ -91,8 +99,8 @@ class EntryOut(ResponseModel):
     project: str | None
     device: str
     component: Component
-    start: Instant
-    end: Instant
+    start: ResponseInstant
+    end: ResponseInstant
     share: float
     busy_s: Number
     energy_j: Number
@@ -136,7 +144,7 @@ class ForecastQualityOut(ResponseModel):
     """How good forecasts were over the last eight weeks; judged hourly, `judged_at` is null before the first time."""
 
     zone: str | None
-    judged_at: Instant | None
+    judged_at: ResponseInstant | None
     series: list[SeriesQualityOut]
 
 
@@ -172,12 +180,12 @@ class ProviderOut(ResponseModel):
     key_problem: str | None
     package: str
     problem: str | None
-    forecast_at: Instant | None = _reach("forecast_at")
-    forecast_issued_at: Instant | None = _reach("forecast_issued_at")
-    forecast_end: Instant | None = _reach("forecast_end")
-    measured_from: Instant | None = _reach("measured_from")
-    measured_until: Instant | None = _reach("measured_until")
-    measured_at: Instant | None = _reach("measured_at")
+    forecast_at: ResponseInstant | None = _reach("forecast_at")
+    forecast_issued_at: ResponseInstant | None = _reach("forecast_issued_at")
+    forecast_end: ResponseInstant | None = _reach("forecast_end")
+    measured_from: ResponseInstant | None = _reach("measured_from")
+    measured_until: ResponseInstant | None = _reach("measured_until")
+    measured_at: ResponseInstant | None = _reach("measured_at")
     asked: AskedOut | None = None
 
 
@@ -266,8 +274,8 @@ class FetchOut(ResponseModel):
     To have what lies before it ask again, up to `start`. `series` is null where nobody answered.
     """
 
-    start: Instant
-    end: Instant
+    start: ResponseInstant
+    end: ResponseInstant
     series: SeriesOut | None
     given: int
     new: int

@@ -5,12 +5,20 @@ from typing import Any
 
 from pydantic import Field
 
-from greenrun.api.json_types import Instant, IntervalOut, Number, ResponseModel, Seconds, attributes, response_model
+from greenrun.api.json_types import (
+    IntervalOut,
+    Number,
+    ResponseInstant,
+    ResponseModel,
+    Seconds,
+    attributes,
+    response_model,
+)
 from greenrun.api.ports import ApiStore
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.anomalies import Spell
-from greenrun.core.jobs.declaration import Trait, declared
+from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import (
     LIVE,
     After,
@@ -44,8 +52,8 @@ class PlannedOut(ResponseModel):
     it was to run as first planned, `put_offs` how often it was put off since; null for a job that is to start at once.
     """
 
-    start: Instant
-    end: Instant
+    start: ResponseInstant
+    end: ResponseInstant
     g_per_kwh: Number = Field(validation_alias="intensity_g_per_kwh")
     start_now_g_per_kwh: Number
     expected_g: Number
@@ -59,8 +67,8 @@ class AnomalyOut(ResponseModel):
     """An anomaly of a run; `until` is null while it goes on, and where it went on to the run's end."""
 
     anomaly: Anomaly
-    since: Instant
-    until: Instant | None
+    since: ResponseInstant
+    until: ResponseInstant | None
     text: str
 
 
@@ -74,8 +82,8 @@ class RunOut(ResponseModel):
 
     id: int
     number: int
-    started_at: Instant | None
-    ended_at: Instant | None
+    started_at: ResponseInstant | None
+    ended_at: ResponseInstant | None
     outcome: Outcome | None
     exit_code: int | None
     devices: list[str]
@@ -89,7 +97,7 @@ class RunOut(ResponseModel):
     gpu_utilization_coverage: Number = Field(validation_alias="utilization_coverage")
     work: Number
     work_unit: str | None
-    work_at: Instant | None
+    work_at: ResponseInstant | None
     work_per_kwh: Number
     energy_per_work_j: Number
     anomalies: list[AnomalyOut]
@@ -132,8 +140,8 @@ class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut
     held: bool
     cancel_requested: bool
     progress_s: Seconds | None = Field(validation_alias="progress")
-    submitted_at: Instant
-    finished_at: Instant | None
+    submitted_at: ResponseInstant
+    finished_at: ResponseInstant | None
     planned: PlannedOut | None
     runs: list[RunOut]
 
@@ -159,15 +167,15 @@ class ExplainOut(ResponseModel):
     planned: PlannedOut | None
     duration_s: float
     duration_source: DurationSource
-    earliest_start: Instant
-    latest_start: Instant
+    earliest_start: ResponseInstant
+    latest_start: ResponseInstant
 
 
 class EventOut(ResponseModel):
     """One change of a job."""
 
     id: int
-    at: Instant
+    at: ResponseInstant
     actor: str
     kind: str
     job: int | None = Field(validation_alias="job_id")
@@ -194,8 +202,8 @@ class WaitingOut(ResponseModel):
 class PlanOut(ResponseModel):
     """The latest plan, its bound, and what starting everything at once would emit."""
 
-    made_at: Instant
-    horizon_end: Instant | None
+    made_at: ResponseInstant
+    horizon_end: ResponseInstant | None
     gap_ratio: Number
     bound_g: Number
     expected_g: Number
@@ -204,7 +212,7 @@ class PlanOut(ResponseModel):
     waiting: list[WaitingOut]
 
 
-_OF_CHECKPOINTS = ("progress", *(row.name for row in declared(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))
+_OF_CHECKPOINTS = ("progress", *(row.name for row in field_infos(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))
 
 
 def jobs_out(jobs: Sequence[Job], store: ApiStore, plan: Plan) -> list[JobOut]:

@@ -10,12 +10,12 @@ from uuid import uuid4
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from greenrun.api.json_types import RequestModel, request_model
-from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_grid, size_of, variable_of
-from greenrun.core.jobs.declaration import Trait, declared
+from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_sweep, size_of, variable_of
+from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After, Dependency, DurationSource, JobSpec
 
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_STATED = tuple(field for field in declared(JobSpec) if not field.has(Trait.NOT_STATED))
+_STATED = tuple(field for field in field_infos(JobSpec) if not field.has(Trait.READ_ONLY))
 _INTERRUPTIBLE_ONLY = tuple(field.name for field in _STATED if field.has(Trait.INTERRUPTIBLE_ONLY))
 
 
@@ -96,7 +96,7 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
     @field_validator("grid")
     @classmethod
     def _is_a_grid(cls, value: Axes, info: ValidationInfo) -> Axes:
-        if value and (why := _wrong_in_grid(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
+        if value and (why := _wrong_in_sweep(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
             raise ValueError(why)
         return value
 
@@ -120,7 +120,7 @@ def _wrong_in_array(array: ArrayIn, *, has_grid: bool, log: str | None) -> str |
     return None if has_grid else _wrong_in_log(log)
 
 
-def _wrong_in_grid(grid: Mapping[str, list[str]], *, labels: Mapping[str, str], log: str | None) -> str | None:
+def _wrong_in_sweep(grid: Mapping[str, list[str]], *, labels: Mapping[str, str], log: str | None) -> str | None:
     """What is wrong with a grid (of one name at least) beside the rest of its job, if anything is."""
     size = size_of(grid)
     if size > MOST_TOGETHER:
@@ -165,5 +165,5 @@ def to_specs(job: JobIn, spec: JobSpec, uid: int) -> list[JobSpec]:
     key = f"{uid}:{spec.unique_key}" if spec.unique_key else uuid4().hex
     at_once = job.array.at_once if job.array else None
     if job.grid:
-        return jobs_of_grid(spec, key, job.grid, at_once)
+        return jobs_of_sweep(spec, key, job.grid, at_once)
     return jobs_of_array(spec, key, job.array.indices or (), at_once) if job.array else [spec]

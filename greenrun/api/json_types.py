@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from greenrun.core.formatting import iso_text
-from greenrun.core.jobs.declaration import Between, Check, Declared, Length, Trait, declared, is_union
+from greenrun.core.jobs.declaration import Check, FieldInfo, Length, Range, Trait, field_infos, is_union
 
 _ISO_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 
@@ -51,7 +51,7 @@ def _plausible(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-Instant = Annotated[
+ResponseInstant = Annotated[
     datetime,
     PlainSerializer(iso_text, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
@@ -75,8 +75,8 @@ class ResponseModel(BaseModel):
 class IntervalOut(ResponseModel):
     """A half-open interval `[start, end)`, in the core a pair."""
 
-    start: Instant
-    end: Instant
+    start: ResponseInstant
+    end: ResponseInstant
 
     @model_validator(mode="before")
     @classmethod
@@ -96,11 +96,11 @@ def request_model(job: type, own: Mapping[Any, Any]) -> type[RequestModel]:
     Its attributes have the names and the types of the job's, or are None. `own` maps types of the core to the models
     that stand for them in JSON.
     """
-    made: Any = {row.name: _request_field(row, own) for row in declared(job) if not row.has(Trait.NOT_STATED)}
+    made: Any = {row.name: _request_field(row, own) for row in field_infos(job) if not row.has(Trait.READ_ONLY)}
     return create_model(f"{job.__name__}In", __base__=RequestModel, **made)
 
 
-def _request_field(row: Declared, own: Mapping[Any, Any]) -> tuple[Any, Any]:
+def _request_field(row: FieldInfo, own: Mapping[Any, Any]) -> tuple[Any, Any]:
     """Where greenrun fills in what is not stated, null stands for that."""
     optional = row.has(Trait.INTERRUPTIBLE_ONLY) or row.has(Trait.MAY_BE_MISSING)
     kind = _request_type(row.hint, own)
@@ -115,11 +115,11 @@ def response_model(job: type, own: Mapping[Any, Any], base: type[ResponseModel])
 
     What means something for an interruptible job only may be None. `own` is as in `request_model`.
     """
-    made: Any = {row.json_name: _response_field(row, own) for row in declared(job) if not row.has(Trait.NOT_TOLD)}
+    made: Any = {row.json_name: _response_field(row, own) for row in field_infos(job) if not row.has(Trait.WRITE_ONLY)}
     return create_model(f"{job.__name__}Out", __base__=base, **made)
 
 
-def _response_field(row: Declared, own: Mapping[Any, Any]) -> tuple[Any, Any]:
+def _response_field(row: FieldInfo, own: Mapping[Any, Any]) -> tuple[Any, Any]:
     kind = _response_type(row.hint, own)
     return kind | None if row.has(Trait.INTERRUPTIBLE_ONLY) else kind, Field(validation_alias=row.name)
 
@@ -131,7 +131,7 @@ _REQUEST_TYPES: dict[Any, Any] = {
     timedelta: Annotated[float, Field(strict=True, allow_inf_nan=False)],
     datetime: RequestInstant,
 }
-_RESPONSE_TYPES: dict[Any, Any] = {timedelta: Seconds, datetime: Instant}
+_RESPONSE_TYPES: dict[Any, Any] = {timedelta: Seconds, datetime: ResponseInstant}
 _CONVERSIONS: dict[Any, Any] = {
     tuple: AfterValidator(tuple),
     timedelta: AfterValidator(lambda seconds: timedelta(seconds=seconds)),
@@ -168,7 +168,7 @@ def _container(kind: Any, parts: Sequence[Any]) -> Any:
 
 def _limits(marks: Sequence[Any]) -> Iterator[Any]:
     for mark in marks:
-        if isinstance(mark, Between):
+        if isinstance(mark, Range):
             yield Field(gt=mark.least, le=mark.most) if mark.above else Field(ge=mark.least, le=mark.most)
         elif isinstance(mark, Length):
             yield Field(min_length=mark.least, max_length=mark.most)

@@ -124,4 +124,4 @@ def _service(request: Request) -> Service:
     return found
 
 
-Daemon = Annotated[Service, Depends(_service)]
+ServiceDep = Annotated[Service, Depends(_service)]

@@ -192,11 +192,6 @@ def step_panels(
     return Chart(id=id, said=said, figure=figure)
 
 
-def mass_unit(most_g: float) -> tuple[float, str]:
-    """Return how many grams the unit has in which a scale up to `most_g` grams reads well, and the unit."""
-    return next(((grams, unit) for grams, unit in ((1e6, "t"), (1e3, "kg")) if most_g >= grams), (1.0, "g"))
-
-
 def page_script() -> "Markup":
     """Return the script element that a page needs once, before its first chart: Plotly's own, from its package."""
     from markupsafe import Markup

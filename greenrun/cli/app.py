@@ -33,7 +33,7 @@ COMMANDS = {
     "estimate": ("greenrun.cli.estimate:estimate", "Estimate a job's energy and emissions before it runs."),
     "measure": ("greenrun.cli.measure:measure", "Measure what a command, or a while, uses."),
     "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),
-    "demo": ("greenrun.cli.demonstration.demo:demo", "Watch it all work in a minute, on a made-up grid."),
+    "demo": ("greenrun.cli.demonstration.play:demo", "Watch it all work in a minute, on a made-up grid."),
     "config": ("greenrun.cli.config:app", "Check, show and find the settings."),
 }
 

@@ -15,9 +15,6 @@ from greenrun.cli.times import local_zone, parse_instant
 from greenrun.client import Answer
 from greenrun.clock import utc_now
 
-BY = ("project", "user", "job", "month", "zone")
-FORMATS = ("table", "csv", "json", "html", "boamps", "codecarbon", "sci")
-OF_JOBS = ("boamps", "codecarbon", "sci")  # forms that have a part for each job
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 
@@ -58,15 +55,18 @@ def report(
     if schema:
         _put(_schema(), output)
         return
-    chosen = _one_of("--format", form or ("json" if as_json else "table"), FORMATS)
-    rows_by = _one_of("--by", by or ("job" if chosen in OF_JOBS else "project"), BY)
-    if chosen in OF_JOBS and rows_by != "job":
+    from greenrun.reports.formats import JOB_FORMATS, WRITERS
+    from greenrun.reports.model import BY
+
+    chosen = _one_of("--format", form or ("json" if as_json else "table"), ("table", *WRITERS))
+    rows_by = _one_of("--by", by or ("job" if chosen in JOB_FORMATS else "project"), BY)
+    if chosen in JOB_FORMATS and rows_by != "job":
         raise LocalError(f"--by {rows_by} does not go with --format {chosen}, which has a part for each job", USAGE)
     since, until = _instant("--from", start), _instant("--to", end)
     earlier = None if against is None else _earlier(against)
     if earlier is not None:
         since, until = since or earlier["from"], until or earlier["to"]
-        rows_by = rows_by if by or chosen in OF_JOBS else earlier["by"]
+        rows_by = rows_by if by or chosen in JOB_FORMATS else earlier["by"]
     _put(_written(connect(ctx, socket, config).report(since, until, rows_by), chosen, earlier), output)
 
 
@@ -85,7 +85,7 @@ def _schema() -> str:
 
 
 def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
-    from greenrun.cli import reported
+    from greenrun.cli import report_output
     from greenrun.reports import boamps, movement
     from greenrun.reports.model import read_report
 
@@ -106,7 +106,7 @@ def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
         print(
             f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {told}", file=sys.stderr
         )
-    return reported.written(report, form)
+    return report_output.render(report, form)
 
 
 def _earlier(name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from greenrun.simulation.compare import Comparison
     from greenrun.simulation.policies import Policy
 
-Told = Callable[[str, int], None]
+ProgressCallback = Callable[[str, int], None]
 _COLUMNS = ("policy", "CO2e", "saving", "late", "mean delay", "suspensions", "peak GPUs")
 
 
@@ -90,17 +90,17 @@ def simulate(
     """
     from time import perf_counter
 
-    from greenrun.cli.simulate_inputs import Stated, read
+    from greenrun.cli.simulate_inputs import SimulateOptions, read
     from greenrun.simulation.compare import compare
 
     began_s = perf_counter()
-    stated = Stated(
+    options = SimulateOptions(
         gpus=gpus, start=start, horizon=horizon, restart_cost=restart_cost, max_delay=max_delay, history=history,
         policies=tuple(policy or ()), interruptible=interruptible, schedule_out=schedule_out, plot=plot,
         files={"intensity": intensity, "jobs": jobs, "forecast": forecast, "earlier": history_jobs},
         config=config_path(ctx, config),
     )  # fmt: skip
-    case, policies, left_out = read(stated)
+    case, policies, left_out = read(options)
     with _progress(len(case.jobs)) as told:
         found = compare(case, policies, told=told)
     if schedule_out is not None:
@@ -114,7 +114,7 @@ def simulate(
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Told | None]:
+def _progress(total: int) -> Iterator[ProgressCallback | None]:
     """Show on stderr, when that is a terminal, what is at work and how far it is."""
     from rich.console import Console
     from rich.progress import Progress
@@ -174,7 +174,7 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
         print(f"{policy.name:<{width}}  {policy.what}")
     at_once = mass_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
-    print(f"{len(case.jobs)} jobs on {gpus}; savings against starting each as soon as GPUs are free, {at_once} CO2e")
+    print(f"{len(case.jobs)} jobs on {gpus}; saving against starting each as soon as GPUs are free, {at_once} CO2e")
     if bound := _bound(found):
         print(bound)
     if left_out:

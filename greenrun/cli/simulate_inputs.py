@@ -19,7 +19,7 @@ from greenrun.simulation.policies import GREENRUN, Policy, policies_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
+class SimulateOptions:
     """The options as they were typed; `files` by what they are, None where one was not given."""
 
     gpus: str
@@ -36,32 +36,32 @@ class Stated:
     config: Path | None
 
 
-def read(stated: Stated) -> tuple[Case, Sequence[Policy], Mapping[str, int]]:
+def read(options: SimulateOptions) -> tuple[Case, Sequence[Policy], Mapping[str, int]]:
     """Return the case, the policies, and how many jobs were left out by reason.
 
     Raise InvalidInput with the problems of all options and files.
     """
     problems: list[Problem] = []
-    policies = policies_of(stated.policies, problems)
-    problems += _schedule_problems(stated.schedule_out, [policy.name for policy in policies])
-    problems += _plot_problems(stated)
+    policies = policies_of(options.policies, problems)
+    problems += _schedule_problems(options.schedule_out, [policy.name for policy in policies])
+    problems += _plot_problems(options)
     wish = Wish(
-        max_delay=None if stated.max_delay is None else _duration("--max-delay", stated.max_delay, problems),
-        interruptible=stated.interruptible,
+        max_delay=None if options.max_delay is None else _duration("--max-delay", options.max_delay, problems),
+        interruptible=options.interruptible,
     )
-    problems += _missing(stated)
-    if stated.history is not None:
-        case, left_out = _from_history(stated, wish, problems)
+    problems += _missing(options)
+    if options.history is not None:
+        case, left_out = _from_history(options, wish, problems)
         return case, policies, left_out
-    return _from_files(stated, wish, problems), policies, {}
+    return _from_files(options, wish, problems), policies, {}
 
 
-def _from_files(stated: Stated, wish: Wish, problems: list[Problem]) -> Case:
-    files = {name: Path(path) for name, path in stated.files.items() if path is not None}
-    start = None if stated.start is None else _instant("--start", stated.start, problems)
-    gpus = _gpus(stated.gpus, problems)
-    horizon = _duration("--horizon", stated.horizon, problems)
-    cost = _duration("--restart-cost", stated.restart_cost, problems)
+def _from_files(options: SimulateOptions, wish: Wish, problems: list[Problem]) -> Case:
+    files = {name: Path(path) for name, path in options.files.items() if path is not None}
+    start = None if options.start is None else _instant("--start", options.start, problems)
+    gpus = _gpus(options.gpus, problems)
+    horizon = _duration("--horizon", options.horizon, problems)
+    cost = _duration("--restart-cost", options.restart_cost, problems)
     if not {"intensity", "jobs"} <= files.keys():
         raise refusal(problems)
     return read_case(
@@ -69,8 +69,8 @@ def _from_files(stated: Stated, wish: Wish, problems: list[Problem]) -> Case:
     )  # fmt: skip
 
 
-def _from_history(stated: Stated, wish: Wish, problems: list[Problem]) -> tuple[Case, Mapping[str, int]]:
-    config = load_config(stated.config)
+def _from_history(options: SimulateOptions, wish: Wish, problems: list[Problem]) -> tuple[Case, Mapping[str, int]]:
+    config = load_config(options.config)
     if config.grid.zone is None:
         problems.append(Problem(field="--history", message="the settings name no [grid] zone, so no grid is known"))
     database = config.paths.state / "greenrun.db"
@@ -78,11 +78,11 @@ def _from_history(stated: Stated, wish: Wish, problems: list[Problem]) -> tuple[
         problems.append(Problem(field="--history", message=f"there is no database {database}; has a daemon run here?"))
     asked = Asked(
         zone=config.grid.zone or "",
-        span=_duration("--history", stated.history or "", problems),
-        gpus=_gpus(stated.gpus, problems),
-        horizon=_duration("--horizon", stated.horizon, problems),
+        span=_duration("--history", options.history or "", problems),
+        gpus=_gpus(options.gpus, problems),
+        horizon=_duration("--horizon", options.horizon, problems),
         default_max_delay=config.planner.default_max_delay,
-        restart_cost=_duration("--restart-cost", stated.restart_cost, problems),
+        restart_cost=_duration("--restart-cost", options.restart_cost, problems),
         wish=wish,
     )
     if problems:
@@ -93,13 +93,13 @@ def _from_history(stated: Stated, wish: Wish, problems: list[Problem]) -> tuple[
         return history_case(store, asked, utc_now())
 
 
-def _missing(stated: Stated) -> list[Problem]:
+def _missing(options: SimulateOptions) -> list[Problem]:
     """Say which options are wanted, or not to be combined."""
-    own = {"--intensity": stated.files["intensity"], "--jobs": stated.files["jobs"], "--start": stated.start}
-    if stated.history is None:
+    own = {"--intensity": options.files["intensity"], "--jobs": options.files["jobs"], "--start": options.start}
+    if options.history is None:
         why = "it is needed unless --history is given"
         return [Problem(field=name, message=why) for name, given in own.items() if given is None]
-    others = {"--forecast": stated.files["forecast"], "--history-jobs": stated.files["earlier"]}
+    others = {"--forecast": options.files["forecast"], "--history-jobs": options.files["earlier"]}
     why = "it does not go with --history, which takes jobs and grid from this host's database"
     return [Problem(field=name, message=why) for name, given in (own | others).items() if given is not None]
 
@@ -115,11 +115,11 @@ def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Proble
     return [Problem(field="--schedule-out", message=message) for message in problems]
 
 
-def _plot_problems(stated: Stated) -> list[Problem]:
-    if stated.plot is None:
+def _plot_problems(options: SimulateOptions) -> list[Problem]:
+    if options.plot is None:
         return []
-    problems = [Problem(field="--plot", message=message) for message in page_problems(stated.plot)]
-    if stated.schedule_out is not None and Path(stated.plot).absolute() == Path(stated.schedule_out).absolute():
+    problems = [Problem(field="--plot", message=message) for message in page_problems(options.plot)]
+    if options.schedule_out is not None and Path(options.plot).absolute() == Path(options.schedule_out).absolute():
         problems.append(Problem(field="--plot", message="--schedule-out names the same file"))
     return problems
 

@@ -13,7 +13,7 @@ from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.electricity import DayAheadPrices, Keeper
 from greenrun.providers.csv_files.values import ValueFile
-from greenrun.reports.accounting import Bases
+from greenrun.reports.cost_and_scope2 import Bases
 
 HIGHEST_PER_KWH = 1000.0
 

@@ -12,7 +12,7 @@ from greenrun.clock import utc_now
 from greenrun.engine.engine import Engine
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters import OpenMeter
-from greenrun.metrics import Health, LiveState, Room
+from greenrun.metrics import DiskUsage, Health, LiveState
 from greenrun.reports.monthly import MonthlyReports
 from greenrun.store import Store
 
@@ -50,17 +50,17 @@ class MetricsState:
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning, asking=lambda: dict(counts.seconds),
-            room=partial(room, self.state), pue=self.pue,
+            disk_usage=partial(disk_usage, self.state), pue=self.pue,
         )  # fmt: skip
 
 
-def room(state: Path) -> Room | None:
+def disk_usage(state: Path) -> DiskUsage | None:
     """Return how full the state folder's file system is; None when it cannot tell."""
     try:
         usage = shutil.disk_usage(state)
     except OSError:
         return None
-    return Room(free=usage.free, size=usage.total)
+    return DiskUsage(free=usage.free, size=usage.total)
 
 
 def _dropped(web: "Web") -> Iterator[tuple[tuple[str, str], int]]:

@@ -21,7 +21,7 @@ from greenrun.meters import OpenMeter
 from greenrun.providers import Provider, open_provider
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.identity import Place
-from greenrun.reports.monthly import MonthlyReports, Schedule
+from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
 from greenrun.reports.uncertainty import Widths
 from greenrun.store import Store
 
@@ -105,7 +105,7 @@ def open_monthly(config: Config, reports: Reports) -> MonthlyReports | None:
     if not told.monthly or told.folder is None:
         return None
     return MonthlyReports(
-        reports, Schedule(folder=told.folder, formats=told.formats, settled_by=told.settled_by, by=told.by)
+        reports, MonthlyReportSettings(folder=told.folder, formats=told.formats, settled_by=told.settled_by, by=told.by)
     )
 
 

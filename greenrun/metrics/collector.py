@@ -24,12 +24,11 @@ from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED
 from greenrun.core.planning.model import Placement, Waiting
-from greenrun.metrics.devices import device_metrics
+from greenrun.metrics.devices import device_metrics, meter_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
 from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan_metrics
-from greenrun.metrics.meter_health import meter_metrics
 from greenrun.metrics.state import LiveState
 
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500

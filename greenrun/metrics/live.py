@@ -35,9 +35,9 @@ def liveness_metrics(state: LiveState) -> Iterator[Metric]:
     yield CounterMetricFamily("greenrun_db_write_failures_total", text, value=state.write_failures())
     text = "Attempts to write monthly reports that failed, since the daemon started."
     yield CounterMetricFamily("greenrun_report_failures_total", text, value=state.report_failures())
-    if (room := state.room()) is not None:
-        yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", room.free)
-        yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", room.size)
+    if (disk_usage := state.disk_usage()) is not None:
+        yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", disk_usage.free)
+        yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", disk_usage.size)
 
 
 def anomaly_metrics(state: LiveState) -> Iterator[Metric]:

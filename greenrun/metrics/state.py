@@ -25,7 +25,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class DiskUsage:
     """The file system that the database is on, in bytes; `free` is what the daemon may still write."""
 
     free: int
@@ -43,8 +43,8 @@ class LiveState:
     now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
     read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
     `asking` how long each provider took to answer, `write_failures` how often something could not be stored,
-    `report_failures` how often monthly reports could not be written, and `room` how full the disk is, None when that is
-    not known.
+    `report_failures` how often monthly reports could not be written, and `disk_usage` how full the disk is, None when
+    that is not known.
     """
 
     now: Callable[[], datetime]
@@ -67,7 +67,7 @@ class LiveState:
     asking: Callable[[], Mapping[str, Seen]] = dict
     write_failures: Callable[[], int] = int
     report_failures: Callable[[], int] = int
-    room: Callable[[], Room | None] = lambda: None
+    disk_usage: Callable[[], DiskUsage | None] = lambda: None
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

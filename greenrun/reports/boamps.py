@@ -11,7 +11,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import JsonValue
 
-from greenrun.reports.model import Document, JobRow, Report
+from greenrun.reports.figure_models import Document
+from greenrun.reports.model import JobRow, Report
 
 VERSION = "1.1.0"
 SPECIFICATION = "https://github.com/Boavizta/BoAmps/tree/main/model"

@@ -9,16 +9,17 @@ from greenrun import __version__
 from greenrun.core.accounting.period import Period
 from greenrun.core.energy.model import BOOKED, Device
 from greenrun.reports import rows
-from greenrun.reports.accounting import Bases, cost
 from greenrun.reports.caveats import explanation
+from greenrun.reports.cost_and_scope2 import Bases, cost
 from greenrun.reports.emissions import by_series, forecast_comparison
 from greenrun.reports.energy import IDLE_LEARNED_OVER
+from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.model import By, CostFigures, HalfWidths, Report, ReportBody, combined
+from greenrun.reports.model import By, HalfWidths, Report, ReportBody
 from greenrun.reports.uncertainty import Widths
 
 
-class Archive(Protocol):
+class ReportArchive(Protocol):
     """What a report needs of the store."""
 
     def period(self, start: datetime, end: datetime) -> Period:
@@ -59,7 +60,9 @@ class ReportSettings:
 class Reports:
     """Makes reports of what is in the books; `devices` tells the devices of this host as they are now."""
 
-    def __init__(self, archive: Archive, devices: Callable[[], Sequence[Device]], settings: ReportSettings) -> None:
+    def __init__(
+        self, archive: ReportArchive, devices: Callable[[], Sequence[Device]], settings: ReportSettings
+    ) -> None:
         self._archive = archive
         self._devices = devices
         self._settings = settings

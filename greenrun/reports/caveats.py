@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from greenrun.core.energy.model import BOOKED, Device
-from greenrun.reports.accounting import Rates
+from greenrun.reports.cost_and_scope2 import Rates
 from greenrun.reports.model import Explanation, Named, Note, ReportBody, Row, Unattributed
 
 METHOD = (

@@ -8,7 +8,8 @@ from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Accounting, Basis, Kind, SeriesId, Signal
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.energy import facility_kwh, kwh
-from greenrun.reports.model import AvoidedFigures, BriefFigures, EmissionFigures, ForecastComparison, SeriesRow
+from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
+from greenrun.reports.model import ForecastComparison, SeriesRow
 
 Measure = tuple[Signal, Accounting | None, Basis | None]
 

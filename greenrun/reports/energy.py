@@ -9,7 +9,7 @@ from greenrun.core.energy.ledger import busy_ratio
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Run
 from greenrun.core.units import J_PER_KWH
-from greenrun.reports.model import EnergyFigures, IdleFigures, WorkFigures
+from greenrun.reports.figure_models import EnergyFigures, IdleFigures, WorkFigures
 from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct
 
 IDLE_LEARNED_OVER = timedelta(days=28)

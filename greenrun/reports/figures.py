@@ -8,7 +8,7 @@ from greenrun.core.energy.ledger import UNBOOKED_S
 from greenrun.core.energy.model import Quality
 from greenrun.reports.emissions import avoided, emissions, is_mixed
 from greenrun.reports.energy import energy, gpu_seconds
-from greenrun.reports.model import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
+from greenrun.reports.figure_models import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
 from greenrun.reports.uncertainty import Widths, emissions_pct
 
 SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait

@@ -29,10 +29,11 @@ def _sci(report: Report) -> str:
 
 
 WRITERS: Mapping[str, Callable[[Report], str]] = {
-    "json": _json,
     "csv": as_csv,
+    "json": _json,
     "html": _html,
     "boamps": _boamps,
     "codecarbon": codecarbon,
     "sci": _sci,
 }
+JOB_FORMATS = ("boamps", "codecarbon", "sci")  # those with a part for each job

@@ -29,7 +29,7 @@ _BOOKED_BY = timedelta(minutes=10)  # after a month's end its last minutes are i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class MonthlyReportSettings:
     """Where monthly reports go and in which forms; `settled_by` after a month's end it is written, settled or not."""
 
     folder: Path
@@ -51,9 +51,9 @@ class Source(Protocol):
 class MonthlyReports:
     """Keeps a folder of monthly reports up to date; called now and then, it writes only what is due."""
 
-    def __init__(self, source: Source, schedule: Schedule) -> None:
+    def __init__(self, source: Source, settings: MonthlyReportSettings) -> None:
         self._source = source
-        self._schedule = schedule
+        self._settings = settings
         self._done: set[str] = set()
         self.failures = 0
 
@@ -71,7 +71,7 @@ class MonthlyReports:
                 refused = exc
         if refused is not None:
             raise ReportError(
-                f"A monthly report cannot be written to {self._schedule.folder} ({refused.strerror}): greenrun will "
+                f"A monthly report cannot be written to {self._settings.folder} ({refused.strerror}): greenrun will "
                 "try again within the hour; make the folder writable, or set [reports] folder to another one."
             ) from refused
         return written
@@ -89,7 +89,7 @@ class MonthlyReports:
         for _ in range(_LATELY):
             day = day.replace(day=1) - timedelta(days=1)
             recent.add(f"{day:%Y-%m}")
-        named = (path.stem for path in self._schedule.folder.glob("????-??.json"))
+        named = (path.stem for path in self._settings.folder.glob("????-??.json"))
         months = {name for name in named if name < max(recent) and _is_month(name)} | recent
         return sorted(months - self._done)
 
@@ -100,11 +100,11 @@ class MonthlyReports:
             self._done.add(month)
             return False
         waits = self._source.waits(start, end)
-        if now < end + _BOOKED_BY or (waits and (before is not None or now < end + self._schedule.settled_by)):
+        if now < end + _BOOKED_BY or (waits and (before is not None or now < end + self._settings.settled_by)):
             return False
-        report = self._source.report(start, end, self._schedule.by, now)
+        report = self._source.report(start, end, self._settings.by, now)
         if not report.days:
-            if now >= end + self._schedule.settled_by:
+            if now >= end + self._settings.settled_by:
                 self._done.add(month)
             return False  # greenrun was not there
         self._put(month, _compared(before, report))
@@ -123,8 +123,8 @@ class MonthlyReports:
         return found if isinstance(found, dict) else None
 
     def _put(self, month: str, report: Report) -> None:
-        self._schedule.folder.mkdir(parents=True, exist_ok=True)
-        forms = [name for name in self._schedule.formats if name != "json"]
+        self._settings.folder.mkdir(parents=True, exist_ok=True)
+        forms = [name for name in self._settings.formats if name != "json"]
         for form in forms:
             _replace(self._path(month, SUFFIXES[form]), WRITERS[form](report).encode())
         self._keep(month)
@@ -145,7 +145,7 @@ class MonthlyReports:
                 return  # a crash came between keeping and replacing
 
     def _path(self, month: str, suffix: str) -> Path:
-        return self._schedule.folder / f"{month}{suffix}"
+        return self._settings.folder / f"{month}{suffix}"
 
 
 def _compared(before: Mapping[str, object] | None, report: Report) -> Report:

@@ -6,7 +6,8 @@ from typing import Annotated, TypeGuard
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from greenrun.reports.model import Change, ComparedReport, Document, Report, combined, first_problem
+from greenrun.reports.figure_models import Document, combined
+from greenrun.reports.model import Change, ComparedReport, Report, first_problem
 
 ROUNDING = 1e-9  # relative: sums that were added up in another order are the same
 SETTLED = "settled since"

@@ -9,25 +9,13 @@ from math import fsum
 
 from greenrun.core.accounting.period import Part, Period
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.reports.accounting import Rates
+from greenrun.reports.cost_and_scope2 import Rates
 from greenrun.reports.emissions import brief
 from greenrun.reports.energy import gpu_seconds, held_by_gpu, idle, work
+from greenrun.reports.figure_models import Counts, Figures, combined
 from greenrun.reports.figures import Share, figures
 from greenrun.reports.identity import Hardware, Place, identity
-from greenrun.reports.model import (
-    By,
-    Counts,
-    Day,
-    Figures,
-    ForecastComparison,
-    Hour,
-    JobRow,
-    Named,
-    Row,
-    Unattributed,
-    WasteRow,
-    combined,
-)
+from greenrun.reports.model import By, Day, ForecastComparison, Hour, JobRow, Named, Row, Unattributed, WasteRow
 from greenrun.reports.uncertainty import Widths
 
 WASTED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED, Outcome.FAILED_TO_START})

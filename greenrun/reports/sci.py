@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from greenrun.reports.model import Instant, JobRow, Report, ReportModel
+from greenrun.reports.figure_models import ReportModel
+from greenrun.reports.model import JobRow, Report, UtcInstant
 
 
 class SciScore(ReportModel):
@@ -32,8 +33,8 @@ class SciReport(ReportModel):
     formula: str = "SCI = ((E * I) + M) / R"
     functional_unit: str = "job"
     boundary: str = "metered devices while a run holds them, times PUE"
-    start: Instant = Field(alias="from")
-    end: Instant = Field(alias="to")
+    start: UtcInstant = Field(alias="from")
+    end: UtcInstant = Field(alias="to")
     missing: dict[str, str]
     jobs: list[SciScore]
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from greenrun.charts import browser
 from greenrun.charts.steps import StepCurve, Stretch, intensity_steps
+from greenrun.core.formatting import mass_unit
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import Comparison
 from greenrun.simulation.policies import GREENRUN, Arrival
@@ -74,7 +75,7 @@ def page(shown: PageContent) -> str:
     return browser.page(
         title=f"greenrun simulate: {shown.title}", heading=f"greenrun simulate: {shown.title}", lines=[shown.span],
         charts=[time_chart(shown), emissions_chart(shown)], tables=[table],
-        notes=[f"Savings are against starting each job as soon as GPUs are free{bound}."],
+        notes=[f"The saving is against starting each job as soon as GPUs are free{bound}."],
     )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def emissions_chart(shown: PageContent) -> browser.Chart:
     """Return the emissions of the policies as bars from 0, with the bound that none can pass."""
     grams = {name: figures.emissions_g for name, figures in shown.found.figures.items()}
     most_g = max(value or 0.0 for value in grams.values())
-    per_g, unit = browser.mass_unit(most_g)
+    per_g, unit = mass_unit(most_g)
     bars = [
         browser.Bar(
             label=row.name, parts=(None if grams[row.name] is None else (grams[row.name] or 0.0) / per_g,),

@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any
 
-from greenrun.core.jobs.declaration import declared
+from greenrun.core.jobs.declaration import field_infos
 from greenrun.core.jobs.job import (
     After,
     Anomaly,
@@ -21,7 +21,7 @@ from greenrun.core.jobs.job import (
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
-_DURATIONS = tuple(row.name for row in declared(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
+_DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
 

@@ -26,7 +26,7 @@ from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
-from greenrun.metrics import Health, LiveState, MetricsCollector, Room, registry_of
+from greenrun.metrics import DiskUsage, Health, LiveState, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -294,7 +294,7 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
         meter=lambda: scheduler.readable,
-        room=lambda: Room(free=1 << 30, size=1 << 40),
+        disk_usage=lambda: DiskUsage(free=1 << 30, size=1 << 40),
         version="1.2.3",
     )
 

@@ -14,8 +14,8 @@ from greenrun.core.jobs import transitions
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
-from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.store import Store, tallies
 from tests.api.fakes import GPU, NOW, World, live_state
 from tests.metrics.scrape import Scrape, busy

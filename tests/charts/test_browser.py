@@ -143,10 +143,6 @@ def test_plotly_s_own_little_html_gets_no_tag_of_a_name_either(chart: browser.Ch
     assert "&lt;img src=x" in told
 
 
-def test_masses_are_told_in_a_unit_that_fits_their_scale() -> None:
-    assert [browser.mass_unit(grams)[1] for grams in (0, 999, 1000, 2e6)] == ["g", "g", "kg", "t"]
-
-
 def test_plotly_is_loaded_when_something_is_drawn_and_not_before() -> None:
     code = (
         "import sys, greenrun.charts.browser, greenrun.charts.terminal, greenrun.simulation.page\n"

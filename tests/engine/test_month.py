@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from greenrun.cli import reported
+from greenrun.cli import report_output
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.job import FINISHED
 from greenrun.core.planning.model import Plan
@@ -153,7 +153,7 @@ def test_csv_json_prometheus_and_sqlite_say_the_same(
     """
     names, (field, unit), query = FIGURES[figure]
     document = report("project")
-    of_csv = [*csv.DictReader(io.StringIO(reported.written(document, "csv")))]
+    of_csv = [*csv.DictReader(io.StringIO(report_output.render(document, "csv")))]
     sqlite = pytest.approx(rows_of(path, query), rel=1e-9)
     assert len(in_prometheus(scraped, names)) == PROJECTS + (names[1] != "")
     assert dict(in_prometheus(scraped, names)) == sqlite

@@ -296,7 +296,7 @@ def test_a_limit_that_the_plan_cannot_keep_is_told_before_it_is_missed(scrape: S
 
 def test_a_disk_that_cannot_tell_its_room_is_absent() -> None:
     failures = {"write_failures": lambda: 3, "report_failures": lambda: 2}
-    state = replace(live_state(FakeStore(), FakeScheduler()), room=lambda: None, **failures)
+    state = replace(live_state(FakeStore(), FakeScheduler()), disk_usage=lambda: None, **failures)
     registry = registry_of(MetricsCollector(FakeStore(), state))
     assert registry.get_sample_value("greenrun_disk_free_bytes") is None
     assert registry.get_sample_value("greenrun_db_write_failures_total") == 3.0

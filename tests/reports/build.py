@@ -16,8 +16,8 @@ from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.units import emissions_g
-from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
+from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.store import Store
 
 T0 = datetime(2026, 10, 28, tzinfo=UTC)

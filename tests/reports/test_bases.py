@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from greenrun.charts import browser
-from greenrun.cli import reported
+from greenrun.cli import report_output
 from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contracts
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.accounting.tariff import Tariff
 from greenrun.reports import page
-from greenrun.reports.accounting import Bases
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.reports.model import BY, CostFigures, Report
+from greenrun.reports.cost_and_scope2 import Bases
+from greenrun.reports.figure_models import CostFigures
+from greenrun.reports.model import BY, Report
 from greenrun.reports.sci import sci
 from greenrun.store import Store
 from tests.reports.build import ALL_BASES as ALL
@@ -207,10 +208,10 @@ def test_costs_are_shown_where_there_are_any_and_nowhere_else(store: Store) -> N
     """In the table and on the page; CSV and JSON have all figures."""
     told, silent = made_of(store, ALL, "project"), made_of(store, Bases(), "project")
     amount = f"{told.total.cost:.2f} EUR"
-    assert amount in reported.written(told, "table")
+    assert amount in report_output.render(told, "table")
     assert amount in page.as_html(told)
-    assert "COST" in reported.written(told, "table")
-    assert "COST" not in reported.written(silent, "table")
+    assert "COST" in report_output.render(told, "table")
+    assert "COST" not in report_output.render(silent, "table")
     assert "cost" not in page.as_html(silent).replace(str(browser.page_script()), "")
 
 

@@ -14,7 +14,7 @@ from greenrun.core.energy.ledger import UNPRICED, Entry
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec
 from greenrun.reports.energy import idle
-from greenrun.reports.model import IdleFigures
+from greenrun.reports.figure_models import IdleFigures
 from greenrun.store import Store
 from tests.reports.build import DAYS, END, NOW, T0, WHY, fill, reports_of
 

@@ -14,7 +14,7 @@ from greenrun.core.accounting.period import Period
 from greenrun.core.errors import ReportError
 from greenrun.reports import monthly
 from greenrun.reports.build import Reports, ReportSettings
-from greenrun.reports.monthly import MonthlyReports, Schedule
+from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
 from greenrun.store import Store
 from greenrun.store.archive import Archive
 from tests.reports.build import GPUS, fill, reports_of, settle
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 def opened(store: Store, folder: Path, **more: Any) -> MonthlyReports:
     """What writes reports, as a daemon that has just started has it."""
-    return MonthlyReports(reports_of(store), Schedule(folder=folder, **more))
+    return MonthlyReports(reports_of(store), MonthlyReportSettings(folder=folder, **more))
 
 
 def names(folder: Path) -> list[str]:
@@ -146,7 +146,7 @@ def test_a_month_is_not_written_before_its_last_minutes_can_be_booked(store: Sto
 def test_where_nothing_tells_what_was_measured_there_is_nothing_to_wait_for(store: Store, folder: Path) -> None:
     """A host without a zone: its reports are of energy, and final."""
     source = Reports(store.archive, lambda: GPUS, ReportSettings(settles=False))
-    assert MonthlyReports(source, Schedule(folder=folder)).write_due(NOVEMBER) == ["2026-10"]
+    assert MonthlyReports(source, MonthlyReportSettings(folder=folder)).write_due(NOVEMBER) == ["2026-10"]
     assert not read(folder / "2026-10.json")["preliminary"]
     assert Reports(store.archive, lambda: GPUS, ReportSettings()).waits(NOVEMBER - 30 * DAY, NOVEMBER)
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from greenrun.charts import browser
-from greenrun.cli import report as cli
-from greenrun.cli import reported
+from greenrun.cli import report_output
 from greenrun.reports import boamps, page, spreadsheet
 from greenrun.reports.codecarbon import codecarbon
 from greenrun.reports.model import BY, Report
@@ -132,10 +131,6 @@ def test_a_job_s_hours_make_its_row(store: Store) -> None:
         assert fsum(hours) == close(row.it_energy_kwh or 0.0)
 
 
-def test_the_command_line_knows_what_rows_can_be_by() -> None:
-    assert cli.BY == BY
-
-
 # what is missing is said
 
 
@@ -158,7 +153,7 @@ def test_a_period_without_books_says_so_without_a_zero(store: Store) -> None:
     made = reports_of(store).report(later, later + timedelta(days=1), "project", NOW)
     assert (made.rows, made.total.it_energy_kwh, made.total.emissions_location_g) == ([], None, None)
     assert (made.total.avoided_g, made.total.energy_uncertainty_pct) == (None, None)
-    assert "nothing is booked" in reported.written(made, "table")
+    assert "nothing is booked" in report_output.render(made, "table")
     assert "No run held a device" in page.as_html(made)
 
 

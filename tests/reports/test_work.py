@@ -12,7 +12,7 @@ from greenrun.core.accounting.period import Part, Period
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Outcome, Run
 from greenrun.reports.energy import work
-from greenrun.reports.model import WorkFigures
+from greenrun.reports.figure_models import WorkFigures
 from greenrun.store import Store
 from tests.reports.build import END, HOUR, NOW, T0, fill, reports_of
 

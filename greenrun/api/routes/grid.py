@@ -24,7 +24,7 @@ from greenrun.api.grid_models import (
 )
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.job_models import PlanOut
-from greenrun.api.service import Daemon, ServiceSettings
+from greenrun.api.service import ServiceDep, ServiceSettings
 from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -33,14 +33,14 @@ router = APIRouter(prefix="/v1", tags=["grid"])
 
 
 @router.get("/plan")
-def get_plan(daemon: Daemon, caller: Caller) -> PlanOut:
+def get_plan(daemon: ServiceDep, caller: Caller) -> PlanOut:
     """Return the latest plan."""
     return PlanOut.model_validate(daemon.scheduler.plan())
 
 
 @router.get("/forecast")
 def get_forecast(
-    daemon: Daemon,
+    daemon: ServiceDep,
     caller: Caller,
     zone: str | None = None,
     hours: Annotated[float | None, Query(gt=0, le=24 * 366)] = None,
@@ -55,7 +55,7 @@ def get_forecast(
 
 
 @router.get("/forecast/quality")
-def get_forecast_quality(daemon: Daemon, caller: Caller, zone: str | None = None) -> ForecastQualityOut:
+def get_forecast_quality(daemon: ServiceDep, caller: Caller, zone: str | None = None) -> ForecastQualityOut:
     """Return how good the forecasts of a zone were, the series whose last forecast is the newest first."""
     quality = daemon.scheduler.quality
     wanted = zone or daemon.settings.zone
@@ -68,13 +68,13 @@ def get_forecast_quality(daemon: Daemon, caller: Caller, zone: str | None = None
 
 
 @router.get("/providers")
-def get_providers(daemon: Daemon, caller: Caller) -> list[ProviderOut]:
+def get_providers(daemon: ServiceDep, caller: Caller) -> list[ProviderOut]:
     """List the configured sources of carbon intensity, with what is known by each of the daemon's zone."""
     return [ProviderOut.model_validate(state) for state in daemon.scheduler.sources.states()]
 
 
 @router.get("/devices")
-def get_devices(daemon: Daemon, caller: Caller) -> list[DeviceOut]:
+def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host and who has them."""
     scheduler = daemon.scheduler
     live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
@@ -83,7 +83,7 @@ def get_devices(daemon: Daemon, caller: Caller) -> list[DeviceOut]:
 
 @router.get("/ledger")
 def get_ledger(
-    daemon: Daemon,
+    daemon: ServiceDep,
     caller: Caller,
     job: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
@@ -93,7 +93,7 @@ def get_ledger(
 
 
 @router.post("/history/import")
-def post_import(body: ImportIn, daemon: Daemon, caller: Caller) -> ImportOut:
+def post_import(body: ImportIn, daemon: ServiceDep, caller: Caller) -> ImportOut:
     """Keep values of the past, all or none; what is known already changes nothing."""
     require_operator(caller, "add to what this daemon knows of the past")
     stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
@@ -104,7 +104,7 @@ def post_import(body: ImportIn, daemon: Daemon, caller: Caller) -> ImportOut:
 
 
 @router.post("/history/fetch")
-def post_fetch(body: FetchIn, daemon: Daemon, caller: Caller) -> FetchOut:
+def post_fetch(body: FetchIn, daemon: ServiceDep, caller: Caller) -> FetchOut:
     """Ask a source for the last week of an interval, and keep it. It may take minutes and counts against its limits."""
     require_operator(caller, "have this daemon's sources asked")
     done = daemon.scheduler.backfill.fetch(body.zone, body.provider, body.start, body.end, daemon.now())

@@ -14,7 +14,7 @@ from greenrun.api.explanation import sentences
 from greenrun.api.identity import Caller, User, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
-from greenrun.api.service import Daemon, Service
+from greenrun.api.service import Service, ServiceDep
 from greenrun.api.submit import preview_jobs, submit
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
@@ -30,7 +30,7 @@ Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 
 @router.post("", status_code=201)
 def post_jobs(
-    jobs: Jobs, response: Response, daemon: Daemon, caller: Caller, dry_run: bool = False
+    jobs: Jobs, response: Response, daemon: ServiceDep, caller: Caller, dry_run: bool = False
 ) -> JobOut | list[JobOut]:
     """Submit one job or many: all of them, or none when one has a fault. A known `unique_key` gives the job it names.
 
@@ -47,7 +47,7 @@ def post_jobs(
 
 @router.get("")
 def get_jobs(
-    daemon: Daemon,
+    daemon: ServiceDep,
     caller: Caller,
     state: Annotated[list[State] | None, Query()] = None,
     project: str | None = None,
@@ -60,7 +60,7 @@ def get_jobs(
 
 
 @router.get("/{job_id}")
-def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> CostedJobOut:
+def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
     told = _told(daemon, daemon.store.queue.job(job_id))
     cost = daemon.scheduler.reports.cost_of([run.id for run in told.runs])
@@ -69,7 +69,7 @@ def get_job(job_id: JobId, daemon: Daemon, caller: Caller) -> CostedJobOut:
 
 
 @router.get("/{job_id}/explain")
-def explain_job(job_id: JobId, daemon: Daemon, caller: Caller) -> ExplainOut:
+def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut:
     """Say why the job is where it is."""
     job = daemon.store.queue.job(job_id)
     told = _told(daemon, job)
@@ -90,7 +90,7 @@ def explain_job(job_id: JobId, daemon: Daemon, caller: Caller) -> ExplainOut:
 
 
 @router.get("/{job_id}/events")
-def get_events(job_id: JobId, daemon: Daemon, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
+def get_events(job_id: JobId, daemon: ServiceDep, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
     """List what happened to the job, in order."""
     job = daemon.store.queue.job(job_id)
     return [EventOut.model_validate(event) for event in daemon.store.queue.events(job.id, limit)]
@@ -99,7 +99,7 @@ def get_events(job_id: JobId, daemon: Daemon, caller: Caller, limit: Rows = 1000
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
 def get_log(
     job_id: JobId,
-    daemon: Daemon,
+    daemon: ServiceDep,
     caller: Caller,
     size: Annotated[int, Query(alias="bytes", ge=1, le=MAX_LOG_BYTES)] = 65_536,
     run: Annotated[int | None, Query(ge=1)] = None,
@@ -114,25 +114,25 @@ def get_log(
 
 
 @router.post("/{job_id}/cancel")
-def cancel_job(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
+def cancel_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Ask for the job to be stopped, or taken out of the queue."""
     return _change(daemon, caller, job_id, daemon.store.queue.request_cancel)
 
 
 @router.post("/{job_id}/hold")
-def hold_job(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
+def hold_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Keep a queued job from starting."""
     return _change(daemon, caller, job_id, lambda key, **who: daemon.store.queue.set_held(key, True, **who))
 
 
 @router.post("/{job_id}/release")
-def release_job(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
+def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Let a held job go."""
     return _change(daemon, caller, job_id, lambda key, **who: daemon.store.queue.set_held(key, False, **who))
 
 
 @router.post("/{job_id}/start-now")
-def start_job_now(job_id: JobId, daemon: Daemon, caller: Caller) -> JobOut:
+def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
     return _change(daemon, caller, job_id, daemon.store.queue.request_start_now)
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
-from greenrun.api.service import Daemon
+from greenrun.api.service import ServiceDep
 from greenrun.core.errors import InvalidInput, Problem
 from greenrun.reports.model import By, Report
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["reports"])
 
 @router.get("/reports")
 def get_report(
-    daemon: Daemon,
+    daemon: ServiceDep,
     caller: Caller,
     start: Annotated[PastInstant | None, Query(alias="from")] = None,
     end: Annotated[PastInstant | None, Query(alias="to")] = None,

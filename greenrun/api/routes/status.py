@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
-from greenrun.api.json_types import Instant, ResponseModel, attributes
-from greenrun.api.service import Daemon, Service
+from greenrun.api.json_types import ResponseInstant, ResponseModel, attributes
+from greenrun.api.service import Service, ServiceDep
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
 
@@ -23,14 +23,14 @@ class HealthOut(ResponseModel):
     status: str
     reasons: list[str]
     version: str
-    started_at: Instant
-    last_tick_at: Instant | None
-    last_sample_at: Instant | None
-    forecast_fetched_at: Instant | None
+    started_at: ResponseInstant
+    last_tick_at: ResponseInstant | None
+    last_sample_at: ResponseInstant | None
+    forecast_fetched_at: ResponseInstant | None
 
 
 @router.get("/healthz", responses={503: {"model": HealthOut}})
-def get_health(daemon: Daemon, response: Response) -> HealthOut:
+def get_health(daemon: ServiceDep, response: Response) -> HealthOut:
     """Tell whether the daemon does its work: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
     has_meter = any(device.kind in BOOKED for device in daemon.scheduler.devices())
@@ -39,7 +39,7 @@ def get_health(daemon: Daemon, response: Response) -> HealthOut:
 
 
 @readiness.get("/readyz", responses={503: {"model": HealthOut}})
-def get_readiness(daemon: Daemon, response: Response) -> HealthOut:
+def get_readiness(daemon: ServiceDep, response: Response) -> HealthOut:
     """Tell whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
     reasons = ["has not finished its first tick yet"] if health.last_tick_at is None else []

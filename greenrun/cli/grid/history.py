@@ -48,8 +48,10 @@ def import_file(
     """
     from greenrun.cli.grid import history_import
 
-    stated = history_import.Stated(zone=zone, provider=provider, signal=signal, accounting=accounting, basis=basis)
-    history_import.run(connect(ctx, socket, config), Path(file).expanduser(), stated, as_json=as_json)
+    options = history_import.SeriesOptions(
+        zone=zone, provider=provider, signal=signal, accounting=accounting, basis=basis
+    )
+    history_import.run(connect(ctx, socket, config), Path(file).expanduser(), options, as_json=as_json)
 
 
 @app.command("fetch", cls=Command, short_help="Ask the sources for the past.")

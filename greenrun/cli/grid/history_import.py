@@ -26,7 +26,7 @@ _Part = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
+class SeriesOptions:
     """What the options say of the file's values; None where they are silent."""
 
     zone: str | None = None
@@ -51,11 +51,11 @@ class Read:
         return sum(len(part["slots"]) for part in self.parts)
 
 
-def run(client: "Client", file: Path, stated: Stated, *, as_json: bool) -> None:
+def run(client: "Client", file: Path, options: SeriesOptions, *, as_json: bool) -> None:
     """Import the file and say what became of it; raise InvalidInput with all that is wrong with it."""
-    _check(stated)
-    trace = _parsed(file, stated)
-    whose = _completed(client, file, stated, trace)
+    _check(options)
+    trace = _parsed(file, options)
+    whose = _completed(client, file, options, trace)
     read = _read(trace, utc_now())
     if not read.parts:
         raise InvalidInput(f"{file} has nothing to import: {'; '.join(read.left_out)}")
@@ -67,34 +67,34 @@ def run(client: "Client", file: Path, stated: Stated, *, as_json: bool) -> None:
         print(line)
 
 
-def _check(stated: Stated) -> None:
+def _check(options: SeriesOptions) -> None:
     """Raise LocalError for a word that is none of those an option takes."""
     for name, known in (("signal", Signal), ("accounting", Accounting), ("basis", Basis)):
-        said = getattr(stated, name)
+        said = getattr(options, name)
         if said is not None and said not in list(known):
             raise LocalError(f"--{name}: '{said}' is not one of {', '.join(known)}", USAGE)
 
 
-def _parsed(file: Path, stated: Stated) -> Trace:
+def _parsed(file: Path, options: SeriesOptions) -> Trace:
     try:
         with file.open("rb") as opened:
             raw = opened.read(SIZE_CAP_BYTES + 1)
     except OSError as exc:
         raise LocalError(f"{file} cannot be read ({exc.strerror}); nothing was imported", USAGE) from exc
     try:
-        basis = Basis(stated.basis) if stated.basis else None
-        return parse_trace(raw, str(file), keep_holes=True, basis=basis, zone=stated.zone)
+        basis = Basis(options.basis) if options.basis else None
+        return parse_trace(raw, str(file), keep_holes=True, basis=basis, zone=options.zone)
     except ProviderError as exc:
         raise InvalidInput(str(exc)) from exc
 
 
-def _completed(client: "Client", file: Path, stated: Stated, trace: Trace) -> Stated:
+def _completed(client: "Client", file: Path, options: SeriesOptions, trace: Trace) -> SeriesOptions:
     """Return the statement with what the file itself says; the portal's values follow the power over borders."""
     flows = Accounting.CONSUMPTION if trace.basis else None
-    provider = stated.provider or _own_name(client, file)
+    provider = options.provider or _own_name(client, file)
     return replace(
-        stated, provider=provider, zone=stated.zone or trace.zone, basis=stated.basis or trace.basis,
-        accounting=stated.accounting or flows,
+        options, provider=provider, zone=options.zone or trace.zone, basis=options.basis or trace.basis,
+        accounting=options.accounting or flows,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def _slots(issue: TraceIssue) -> list[tuple[datetime, float]]:
     return [(from_us(start), float(value)) for start, value, estimated in rows if not estimated]
 
 
-def _sent(client: "Client", whose: Stated, read: Read) -> dict[str, Any]:
+def _sent(client: "Client", whose: SeriesOptions, read: Read) -> dict[str, Any]:
     """Send everything, the oldest first, so that what is refused for its age is refused before anything is kept."""
     done: dict[str, Any] = {}
     head = {name: getattr(whose, name) for name in ("provider", "zone", "signal", "accounting", "basis")}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from greenrun.client import Answer, Client
 
 _LOOK_EVERY_S = (0.1, 1.0)  # soon at first, then at this pace
-_PATIENCE_S = 60.0  # a daemon that restarts while we wait is back well within this
+_RETRY_LIMIT_S = 60.0  # a daemon that restarts while we wait is back well within this
 
 
 @click.command("cancel", cls=Command)
@@ -151,8 +151,8 @@ def _seconds(timeout: str | None) -> float | None:
 
 def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
     pause_s, most_s = _LOOK_EVERY_S
-    patient = Patience(client)
-    while (answer := patient.job(job))["state"] not in FINISHED:
+    retrying = RetryingClient(client)
+    while (answer := retrying.job(job))["state"] not in FINISHED:
         left_s = pause_s if until_s is None else until_s - time.monotonic()
         if left_s <= 0:
             raise WaitTimedOut(f"job {job} is still {answer['state']}; it goes on, only the waiting ended")
@@ -161,10 +161,10 @@ def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
     return answer
 
 
-class Patience:
+class RetryingClient:
     """Asks for a job, and bears with a daemon that is away for a while once it has answered."""
 
-    def __init__(self, client: "Client", limit_s: float = _PATIENCE_S) -> None:
+    def __init__(self, client: "Client", limit_s: float = _RETRY_LIMIT_S) -> None:
         self._client = client
         self._limit_s = limit_s
         self._last: Any = None

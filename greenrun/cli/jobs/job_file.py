@@ -7,17 +7,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.core.errors import InvalidJob, Problem
 
 
-def read_jobs(path: Path, given: Mapping[str, Value], here: Here) -> list[dict[str, Any]]:
+def read_jobs(path: Path, given: Mapping[str, Value], context: SubmissionContext) -> list[dict[str, Any]]:
     """Return the API's jobs, `given` options winning over the file's; raise InvalidJob with the problems of all."""
     problems: list[Problem] = []
     jobs = []
     for number, entry in enumerate(_entries(path), start=1):
         try:
-            jobs.append(_job(entry, f"job {number}", given, here))
+            jobs.append(_job(entry, f"job {number}", given, context))
         except InvalidJob as exc:
             problems += exc.problems
     if problems:
@@ -35,7 +35,9 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _job(entry: Mapping[str, Any], where: str, given: Mapping[str, Value], here: Here) -> dict[str, Any]:
+def _job(
+    entry: Mapping[str, Any], where: str, given: Mapping[str, Value], context: SubmissionContext
+) -> dict[str, Any]:
     problems: list[Problem] = []
     values: dict[str, Value] = {}
     for key, value in entry.items():
@@ -47,7 +49,7 @@ def _job(entry: Mapping[str, Any], where: str, given: Mapping[str, Value], here:
                 Problem(field=f"{where}: {key}", message="there is no such option; see greenrun submit --help")
             )
     try:
-        job = state_job({**values, **given}, _command(entry.get("command")), here)
+        job = state_job({**values, **given}, _command(entry.get("command")), context)
     except InvalidJob as exc:
         problems += [Problem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems]
     if problems:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenrun.cli.jobs import environment
-from greenrun.cli.jobs.sweep import grid_of, parse_after, parse_array, parse_axis
+from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, sweep_of
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InvalidJob, Problem
 from greenrun.core.formatting import exact_duration_text, iso_text
-from greenrun.core.jobs.declaration import Between, Declared, Option, Trait, declared
+from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
 from greenrun.paths import JOB_ENVIRONMENT
 
@@ -23,7 +23,7 @@ _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
+class SubmissionContext:
     """What a statement is read against: the present, the local zone (found when needed), folder and environment.
 
     `variables` names what of the environment every job gets.
@@ -51,7 +51,7 @@ class JobOption(NamedTuple):
 
     field: str
     given: Option
-    read: Callable[[str, Here], Any]
+    read: Callable[[str, SubmissionContext], Any]
     gather: Callable[[list[Any]], Any] | None = None
     interruptible_only: bool = False
     default: str = ""
@@ -67,16 +67,16 @@ class JobOption(NamedTuple):
         return self.gather is not None
 
 
-def state_job(given: Mapping[str, Value], command: Sequence[str], here: Here) -> dict[str, Any]:
+def state_job(given: Mapping[str, Value], command: Sequence[str], context: SubmissionContext) -> dict[str, Any]:
     """Return the API's job for these options (by long name); raise InvalidJob with every problem at once."""
     problems: list[Problem] = []
-    job: dict[str, Any] = {"command": list(command), "gpus": 1, "workdir": str(here.folder)}
+    job: dict[str, Any] = {"command": list(command), "gpus": 1, "workdir": str(context.folder)}
     for name, value in given.items():
         try:
-            job[OPTIONS[name].field] = _read(OPTIONS[name], value, here)
+            job[OPTIONS[name].field] = _read(OPTIONS[name], value, context)
         except ValueError as exc:
             problems.append(Problem(field=value.where, message=str(exc)))
-    job["env"] = {**environment.kept(here.environ, here.variables), **job.get("env", {})}
+    job["env"] = {**environment.kept(context.environ, context.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
     problems += _meaningless(given)
     problems += _missing(command, workdir, job["env"].get("PATH", ""))
@@ -91,10 +91,10 @@ def refused(problems: Sequence[Problem]) -> InvalidJob:
     return InvalidJob(f"nothing was submitted: {told}", problems)
 
 
-def _read(option: JobOption, value: Value, here: Here) -> Any:
+def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
     if option.is_flag:
         return True
-    read = [option.read(text, here) for text in value.texts]
+    read = [option.read(text, context) for text in value.texts]
     return option.gather(read) if option.gather else read[-1]
 
 
@@ -111,28 +111,28 @@ def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem
     return [Problem(field="COMMAND", message=why)] if why else []
 
 
-def _text(text: str, here: Here) -> str:
+def _text(text: str, context: SubmissionContext) -> str:
     if not text.strip():
         raise ValueError("is empty")
     return text
 
 
-def _duration_s(text: str, here: Here) -> float:
+def _duration_s(text: str, context: SubmissionContext) -> float:
     seconds = parse_duration(text) / timedelta(seconds=1)
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def _instant(text: str, here: Here) -> str:
-    return iso_text(parse_instant(text, now=here.now, zone=here.zone()))
+def _instant(text: str, context: SubmissionContext) -> str:
+    return iso_text(parse_instant(text, now=context.now, zone=context.zone()))
 
 
-def _count(text: str, here: Here) -> int:
+def _count(text: str, context: SubmissionContext) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ValueError(f"'{text}' is not a whole number from 0 up")
     return int(text)
 
 
-def _integer(text: str, here: Here) -> int:
+def _integer(text: str, context: SubmissionContext) -> int:
     try:
         return int(text)
     except ValueError:
@@ -149,17 +149,17 @@ def _number(text: str, unit: str, example: str) -> float:
     return number
 
 
-def _power_w(text: str, here: Here) -> float:
+def _power_w(text: str, context: SubmissionContext) -> float:
     if text.strip().lower().endswith("kw"):
         return _number(text, "kw", "1.2kW") * 1000
     return _number(text, "w", "350 or 350W")
 
 
-def _g_per_kwh(text: str, here: Here) -> float:
+def _g_per_kwh(text: str, context: SubmissionContext) -> float:
     return _number(text, "g", "80 (g/kWh)")
 
 
-def _ratio(text: str, here: Here) -> float:
+def _ratio(text: str, context: SubmissionContext) -> float:
     is_percent = text.strip().endswith("%")
     number = _number(text, "%", "5% or 0.05") / (100 if is_percent else 1)
     if number > 1:
@@ -167,7 +167,7 @@ def _ratio(text: str, here: Here) -> float:
     return round(number, 12)
 
 
-def _memory_gib(text: str, here: Here) -> float:
+def _memory_gib(text: str, context: SubmissionContext) -> float:
     """Read GiB; of a unit of ten, what that is in GiB."""
     said = text.strip().lower()
     per_unit = {"gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
@@ -178,14 +178,14 @@ def _memory_gib(text: str, here: Here) -> float:
     return round(amount, 6)
 
 
-def _signal(text: str, here: Here) -> str:
+def _signal(text: str, context: SubmissionContext) -> str:
     name = text.strip().upper().removeprefix("SIG")
     if name not in CHECKPOINT_SIGNALS:
         raise ValueError(f"'{text}' is not one of {', '.join(CHECKPOINT_SIGNALS)}")
     return name
 
 
-def _anomalies(text: str, here: Here) -> list[str]:
+def _anomalies(text: str, context: SubmissionContext) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",")]
     unknown = next((name for name in names if name not in list(Anomaly)), None)
     if unknown is not None:
@@ -193,57 +193,57 @@ def _anomalies(text: str, here: Here) -> list[str]:
     return names
 
 
-def _path(text: str, here: Here) -> str:
-    return str(here.folder / Path(_text(text, here)).expanduser())
+def _path(text: str, context: SubmissionContext) -> str:
+    return str(context.folder / Path(_text(text, context)).expanduser())
 
 
-def _folder(text: str, here: Here) -> str:
-    path = Path(_path(text, here))
+def _folder(text: str, context: SubmissionContext) -> str:
+    path = Path(_path(text, context))
     if not path.is_dir():
         raise ValueError(f"there is no folder {path}")
     return str(path.resolve())
 
 
-def _file(text: str, here: Here) -> str:
-    path = Path(_path(text, here))
+def _file(text: str, context: SubmissionContext) -> str:
+    path = Path(_path(text, context))
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     return str(path)
 
 
-def _pair(text: str, here: Here) -> tuple[str, str]:
+def _pair(text: str, context: SubmissionContext) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"'{text}' is not a label; write it like team=vision")
     return key.strip(), value.strip()
 
 
-def _variable(text: str, here: Here) -> tuple[str, str]:
+def _variable(text: str, context: SubmissionContext) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or any(sign.isspace() for sign in name):
         raise ValueError(f"'{text}' is not a variable; write it like NAME or NAME=value")
     if equals:
         return name, value
-    if name not in here.environ:
+    if name not in context.environ:
         raise ValueError(f"{name} is not set here; set it, or write {name}=value")
-    return name, here.environ[name]
+    return name, context.environ[name]
 
 
-def _read_of(row: Declared) -> Callable[[str, Here], Any]:
+def _read_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any]:
     """Return how the text of a field is read: in its own way, else by the unit in its name, else by its type."""
-    limits = next((mark for mark in row.marks if isinstance(mark, Between)), None)
+    limits = next((mark for mark in row.marks if isinstance(mark, Range)), None)
     unit = next((read for unit, read in _BY_UNIT.items() if row.name.endswith(unit)), None)
     if row.kind is int and limits is not None and limits.least >= 0:
         return _count
     return _BY_NAME.get(row.name) or unit or _BY_TYPE.get(row.kind, _text)
 
 
-_BY_NAME: dict[str, Callable[[str, Here], Any]] = {
+_BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
     "min_saving": _ratio,
     "labels": _pair,
     "checkpoint_signal": _signal,
-    "after": lambda text, here: parse_after(text),
-    "array": lambda text, here: parse_array(text),
+    "after": lambda text, context: parse_after(text),
+    "array": lambda text, context: parse_array(text),
     "workdir": _folder,
     "env": _variable,
     "env_file": _file,
@@ -251,26 +251,30 @@ _BY_NAME: dict[str, Callable[[str, Here], Any]] = {
     "stop_on": _anomalies,
 }
 _BY_UNIT = {"_w": _power_w, "_g_per_kwh": _g_per_kwh, "_gib": _memory_gib}
-_BY_TYPE: dict[Any, Callable[[str, Here], Any]] = {timedelta: _duration_s, datetime: _instant, int: _integer}
+_BY_TYPE: dict[Any, Callable[[str, SubmissionContext], Any]] = {
+    timedelta: _duration_s,
+    datetime: _instant,
+    int: _integer,
+}
 _GATHER: dict[str, Callable[[list[Any]], Any]] = {
     "labels": dict,
     "after": list,
     "env": dict,
     "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
 }
-_GRID = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")
+_SWEEP = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")
 
 
 def _options() -> Iterator[tuple[str, JobOption]]:
     """The options that JobSpec declares, by long name, and beside that of an array that of a grid."""
-    for row in declared(JobSpec):
+    for row in field_infos(JobSpec):
         if row.option is not None:
             only = row.has(Trait.INTERRUPTIBLE_ONLY)
             read, gather = _read_of(row), _GATHER.get(row.name)
             default = row.option.default or _default(row.default)
             yield row.option_name, JobOption(row.json_name, row.option, read, gather, only, default)
         if row.name == "array":
-            yield "grid", JobOption("grid", _GRID, lambda text, here: parse_axis(text), grid_of)
+            yield "grid", JobOption("grid", _SWEEP, lambda text, context: parse_axis(text), sweep_of)
 
 
 def _default(value: object) -> str:

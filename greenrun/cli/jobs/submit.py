@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
-from greenrun.cli.jobs.job_options import OPTIONS, Here, Value, state_job
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.text import array_text, reason_text, submitted_text, summed
 from greenrun.cli.times import local_zone
@@ -69,13 +69,13 @@ def submit(
     greenrun submit --file sweep.toml --dry-run
     """
     names = find_job_environment(config_path(ctx, config))
-    here = Here(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
+    context = SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
     given, words = _given(options), list(command)
     if file is not None:
-        jobs = _from_file(Path(file).expanduser(), words, given, here)
+        jobs = _from_file(Path(file).expanduser(), words, given, context)
         _print(connect(ctx, socket, config).submit_many(jobs, dry_run), as_json=as_json, quiet=quiet, many=True)
         return
-    job = _from_words(words, given, here)
+    job = _from_words(words, given, context)
     client = connect(ctx, socket, config)
     if "array" in job or "grid" in job:
         answers, new = client.offer_sweep(job, dry_run)
@@ -95,26 +95,28 @@ def _given(options: Mapping[str, Any]) -> dict[str, Value]:
     return given
 
 
-def _from_words(words: Sequence[str], given: Mapping[str, Value], here: Here) -> dict[str, Any]:
-    if not words or not (here.folder / words[0]).is_file():
-        return state_job(given, words, here)
+def _from_words(words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> dict[str, Any]:
+    if not words or not (context.folder / words[0]).is_file():
+        return state_job(given, words, context)
     from greenrun.cli.jobs.script import find_script, read_script
 
-    path = find_script(words, here.folder, here.environ.get("PATH", ""))
+    path = find_script(words, context.folder, context.environ.get("PATH", ""))
     if path is None:
-        return state_job(given, words, here)
+        return state_job(given, words, context)
     script = read_script(path, words)
     for note in script.notes:
         print(f"note: {note}", file=sys.stderr)
-    return state_job({**script.values, **given}, script.command, here)
+    return state_job({**script.values, **given}, script.command, context)
 
 
-def _from_file(path: Path, words: Sequence[str], given: Mapping[str, Value], here: Here) -> list[dict[str, Any]]:
+def _from_file(
+    path: Path, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext
+) -> list[dict[str, Any]]:
     from greenrun.cli.jobs.job_file import read_jobs
 
     if words:
         raise LocalError(f"give a command or --file, not both ('{words[0]}' was given too)", USAGE)
-    return read_jobs(path, given, here)
+    return read_jobs(path, given, context)
 
 
 def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: bool = False, new: bool = True) -> None:

@@ -34,14 +34,14 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     return name.strip(), values
 
 
-def grid_of(axes: Sequence[tuple[str, list[str]]]) -> dict[str, list[str]]:
-    """Return the grid of these names and values; raise ValueError when a name comes twice."""
-    grid: dict[str, list[str]] = {}
+def sweep_of(axes: Sequence[tuple[str, list[str]]]) -> dict[str, list[str]]:
+    """Return the sweep of these names and values; raise ValueError when a name comes twice."""
+    sweep: dict[str, list[str]] = {}
     for name, values in axes:
-        if name in grid:
+        if name in sweep:
             raise ValueError(f"'{name}' is given twice; list all its values at once, like {name}=1,2,3")
-        grid[name] = values
-    return grid
+        sweep[name] = values
+    return sweep
 
 
 def parse_after(text: str) -> dict[str, Any]:

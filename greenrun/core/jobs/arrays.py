@@ -1,4 +1,4 @@
-"""One statement, many jobs: an array of indices, or the product of a grid's values."""
+"""One statement, many jobs: an array of indices, or the product of a sweep's values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ INDEX_IN_LOG = "%a"
 
 
 def variable_of(axis: str) -> str:
-    """Return the environment variable that carries a grid's value: `GREENRUN_GRID_LR` for `lr`."""
+    """Return the environment variable that carries a sweep's value: `GREENRUN_GRID_LR` for `lr`."""
     return f"GREENRUN_GRID_{re.sub('[^A-Z0-9]', '_', axis.upper())}"
 
 
-def size_of(grid: Mapping[str, Sequence[str]]) -> int:
-    """Return how many jobs a grid means."""
-    return prod(len(values) for values in grid.values())
+def size_of(sweep: Mapping[str, Sequence[str]]) -> int:
+    """Return how many jobs a sweep means."""
+    return prod(len(values) for values in sweep.values())
 
 
 def jobs_of_array(spec: JobSpec, key: str, indices: Sequence[int], at_once: int | None) -> list[JobSpec]:
@@ -27,9 +27,9 @@ def jobs_of_array(spec: JobSpec, key: str, indices: Sequence[int], at_once: int 
     return [_at(spec, place, {}) for place in places]
 
 
-def jobs_of_grid(spec: JobSpec, key: str, grid: Mapping[str, Sequence[str]], at_once: int | None) -> list[JobSpec]:
+def jobs_of_sweep(spec: JobSpec, key: str, sweep: Mapping[str, Sequence[str]], at_once: int | None) -> list[JobSpec]:
     """Return a job for each combination of values, the last name's changing fastest, counted from 0."""
-    points = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    points = [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
     places = [ArrayPlace(key=key, index=index, size=len(points), at_once=at_once) for index in range(len(points))]
     return [_at(spec, place, point) for place, point in zip(places, points, strict=True)]
 

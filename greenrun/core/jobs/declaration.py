@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 
-class Between(NamedTuple):
+class Range(NamedTuple):
     """The least and the most that a number, or the seconds of a duration, may be; `above` excludes the least."""
 
     least: float
@@ -53,7 +53,7 @@ class Option(NamedTuple):
         return f"{self.meaning}{self.more}."
 
 
-class Meaning(NamedTuple):
+class Description(NamedTuple):
     """What a field without an option means."""
 
     text: str
@@ -62,13 +62,13 @@ class Meaning(NamedTuple):
 class Trait(Enum):
     """What else holds of a field."""
 
-    NOT_STATED = auto()  # greenrun fills it in; no client may state it
+    READ_ONLY = auto()  # greenrun fills it in; no client may state it
     MAY_BE_MISSING = auto()  # every job has one, and greenrun fills it in where its user states none
     INTERRUPTIBLE_ONLY = auto()  # means something for an interruptible job only
-    NOT_TOLD = auto()  # is never told back, for it may hold secrets
+    WRITE_ONLY = auto()  # is never told back, for it may hold secrets
 
 
-class Declared(NamedTuple):
+class FieldInfo(NamedTuple):
     """One field as it is declared. `hint` is its type with its marks; without a default, `default` is MISSING."""
 
     name: str
@@ -100,7 +100,7 @@ class Declared(NamedTuple):
     def meaning(self) -> str:
         """What it means, in a sentence."""
         return next((f"{mark.meaning}." for mark in self.marks if isinstance(mark, Option)), "") or next(
-            (mark.text for mark in self.marks if isinstance(mark, Meaning)), ""
+            (mark.text for mark in self.marks if isinstance(mark, Description)), ""
         )
 
     def has(self, trait: Trait) -> bool:
@@ -109,11 +109,11 @@ class Declared(NamedTuple):
 
 
 @cache
-def declared(job: type) -> tuple[Declared, ...]:
+def field_infos(job: type) -> tuple[FieldInfo, ...]:
     """Return the fields of a dataclass as they are declared, in order."""
     hints = get_type_hints(job, include_extras=True)
     return tuple(
-        Declared(name=field.name, hint=hints[field.name], default=_default(field), marks=_marks(hints[field.name]))
+        FieldInfo(name=field.name, hint=hints[field.name], default=_default(field), marks=_marks(hints[field.name]))
         for field in fields(job)
     )
 

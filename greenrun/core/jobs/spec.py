@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
-from greenrun.core.jobs.declaration import Between, Check, Length, Meaning, Option, Trait
+from greenrun.core.jobs.declaration import Check, Description, Length, Option, Range, Trait
 from greenrun.core.units import ABSURD_G_PER_KWH
 
 
@@ -136,26 +136,26 @@ class JobSpec:
         tuple[Word, ...],
         Length(0, 4096),
         Check(_runnable),
-        Meaning("The program and its arguments; there is no shell."),
+        Description("The program and its arguments; there is no shell."),
     ]
-    gpus: Annotated[int, Between(0, 1024), Option(meaning="GPUs it needs; 0 for a CPU job", form="N", short="g")] = 1
+    gpus: Annotated[int, Range(0, 1024), Option(meaning="GPUs it needs; 0 for a CPU job", form="N", short="g")] = 1
     gpu_model: Annotated[Key | None, Option(meaning="The model of GPU it needs, like A100", form="MODEL")] = None
     gpu_memory_gib: Annotated[
         float | None,
-        Between(0, 100_000, above=True),
+        Range(0, 100_000, above=True),
         Option(meaning="The memory each GPU must have", more=": 40, 40GiB", form="GIB", name="gpu-memory"),
     ] = None
     duration: Annotated[
         timedelta,
-        Between(LEAST_S, MOST_S),
+        Range(LEAST_S, MOST_S),
         Trait.MAY_BE_MISSING,
         Option(meaning="How long it is expected to run", more=", like 6h or 1h30m", form="D"),
     ]
-    duration_source: Annotated[DurationSource, Trait.NOT_STATED] = DurationSource.GIVEN
-    duration_note: Annotated[str | None, Trait.NOT_STATED] = None
+    duration_source: Annotated[DurationSource, Trait.READ_ONLY] = DurationSource.GIVEN
+    duration_note: Annotated[str | None, Trait.READ_ONLY] = None
     time_limit: Annotated[
         timedelta | None,
-        Between(LEAST_S, MOST_S),
+        Range(LEAST_S, MOST_S),
         Option(meaning="Stop it after this long, whatever happens", form="D"),
     ] = None
     finish_by: Annotated[
@@ -163,7 +163,7 @@ class JobSpec:
         Option(meaning="It must end by then", more=": 18:00, 'tomorrow 9am', 36h", form="T"),
     ] = None
     max_delay: Annotated[
-        timedelta | None, Between(0, MOST_S), Option(meaning="Start at the latest this long after now", form="D")
+        timedelta | None, Range(0, MOST_S), Option(meaning="Start at the latest this long after now", form="D")
     ] = None
     start_after: Annotated[datetime | None, Option(meaning="Do not start before then", form="T")] = None
     start_now: Annotated[bool, Option(meaning="Start as soon as GPUs are free; still measured", name="now")] = False
@@ -173,7 +173,7 @@ class JobSpec:
     labels: Annotated[
         Mapping[Key, Text], Length(0, 64), Option(meaning="A label", more="; may be repeated", form="K=V", name="label")
     ] = field(default_factory=dict)
-    priority: Annotated[int, Between(-1000, 1000), Option(meaning="Higher goes first among equals", form="N")] = 0
+    priority: Annotated[int, Range(-1000, 1000), Option(meaning="Higher goes first among equals", form="N")] = 0
     unique_key: Annotated[
         str | None,
         Length(1, 200),
@@ -182,34 +182,32 @@ class JobSpec:
     ] = None
     power_w: Annotated[
         float | None,
-        Between(0, 1_000_000, above=True),
+        Range(0, 1_000_000, above=True),
         Option(meaning="The power it is expected to draw", more=", in watts", form="W", name="power"),
     ] = None
-    power_note: Annotated[str | None, Trait.NOT_STATED] = None
-    min_saving: Annotated[
-        float | None, Between(0, 1), Option(meaning="Do not wait for a smaller saving", form="5%")
-    ] = None
+    power_note: Annotated[str | None, Trait.READ_ONLY] = None
+    min_saving: Annotated[float | None, Range(0, 1), Option(meaning="Do not wait for a smaller saving", form="5%")] = (
+        None
+    )
     run_below_g_per_kwh: Annotated[
         float | None,
-        Between(0, ABSURD_G_PER_KWH),
+        Range(0, ABSURD_G_PER_KWH),
         Option(meaning="Start at once when the grid is below G g/kWh", form="G", name="run-below"),
     ] = None
-    retries: Annotated[
-        int, Between(0, 100), Option(meaning="Run it again after a failure, up to N times", form="N")
-    ] = 0
+    retries: Annotated[int, Range(0, 100), Option(meaning="Run it again after a failure, up to N times", form="N")] = 0
     grace: Annotated[
-        timedelta, Between(0, 86_400), Option(meaning="Time from TERM to KILL when it is stopped", form="D")
+        timedelta, Range(0, 86_400), Option(meaning="Time from TERM to KILL when it is stopped", form="D")
     ] = timedelta(seconds=30)
     interruptible: Annotated[bool, Option(meaning="It can be checkpointed and continued later")] = False
     min_run: Annotated[
         timedelta,
-        Between(0, MOST_S),
+        Range(0, MOST_S),
         Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="Do not interrupt it sooner after a start", form="D"),
     ] = timedelta(minutes=30)
     restart_cost: Annotated[
         timedelta,
-        Between(0, MOST_S),
+        Range(0, MOST_S),
         Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="What continuing costs it", form="D"),
     ] = timedelta(minutes=5)
@@ -222,7 +220,7 @@ class JobSpec:
     ] = "USR1"
     checkpoint_exit_code: Annotated[
         int,
-        Between(1, 125),
+        Range(1, 125),
         Trait.INTERRUPTIBLE_ONLY,
         Option(meaning="What it ends with when it has checkpointed", form="N"),
     ] = 85
@@ -233,7 +231,7 @@ class JobSpec:
     ] = ()
     array: Annotated[
         ArrayPlace | None,
-        Trait.NOT_STATED,
+        Trait.READ_ONLY,
         Option(meaning="One job per index, here 4 at once; also 1,3,5 and 0-20:5", form="0-9%4"),
     ] = None
     workdir: Annotated[
@@ -243,14 +241,14 @@ class JobSpec:
         Mapping[str, Word],
         Length(0, 1024),
         Check(_environment),
-        Trait.NOT_TOLD,
+        Trait.WRITE_ONLY,
         Option(meaning="A variable it gets", more="; may be repeated", form="NAME[=V]"),
     ] = field(default_factory=dict)
     env_file: Annotated[
         FilePath | None, Option(meaning="A file of NAME=value lines, read when it starts", form="FILE")
     ] = None
     log: Annotated[FilePath | None, Option(meaning="Where its output goes; else the run's own log", form="FILE")] = None
-    git_commit: Annotated[Text | None, Meaning("The commit that its folder was at when it was submitted.")] = None
+    git_commit: Annotated[Text | None, Description("The commit that its folder was at when it was submitted.")] = None
     stop_on: Annotated[
         tuple[Anomaly, ...],
         Length(0, len(Anomaly)),

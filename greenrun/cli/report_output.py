@@ -1,4 +1,4 @@
-"""Write a report in the form that was asked for."""
+"""Render a report in the requested format: as a table here, otherwise with the writers of greenrun.reports."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
 _MAYBE = ("busy", "per work", "cost")  # where something is known of them
 
 
-def written(report: Report, form: str) -> str:
-    """Return the report as text; `form` is one of greenrun.cli.report.FORMATS."""
+def render(report: Report, form: str) -> str:
+    """Return the report as text; `form` is "table" or one of WRITERS."""
     if form in WRITERS:
         return WRITERS[form](report)
     return "\n".join(text.printable(line) for line in _lines(report)) + "\n"

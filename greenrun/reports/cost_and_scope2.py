@@ -17,7 +17,8 @@ from greenrun.core.accounting.step_function import Steps
 from greenrun.core.energy.model import Device
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.energy import held_by_gpu
-from greenrun.reports.model import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures, Note, Row
+from greenrun.reports.figure_models import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures
+from greenrun.reports.model import Note, Row
 
 HOUR = timedelta(hours=1)
 RESIDUAL = "residual mix"
