@@ -11,15 +11,15 @@ from pydantic_settings import NoDecode
 
 from greenrun.config.values import Names, parse_names
 from greenrun.core.formatting import duration_text
-from greenrun.meters import settings as told
+from greenrun.meters import settings as meters
 from greenrun.meters.external.answer import UNITS_J
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(minutes=1)
 LONGEST_BOOKED = timedelta(seconds=5)  # what comes ten seconds after the reading before is a bridge
-MeterName = Literal["nvml", "amd", "emulated", "constant", "none"]
-CpuMeters = Annotated[tuple[Literal["rapl", "none"], ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
+Meters = Annotated[tuple[meters.MeterKind, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
+CpuMeters = Annotated[tuple[meters.CpuMeterKind, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]
 Count = Annotated[int, Field(ge=0, le=4096)]
 Watts = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -123,7 +123,7 @@ class ConstantSettings(PowerSettings):
 class DevicesSettings(Section):
     """[devices]"""
 
-    meter: Annotated[tuple[MeterName, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)] = ("none",)
+    meter: Meters = ("none",)
     include: Names = ()
     cpu_slots: Count = 2
     pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0
@@ -149,23 +149,23 @@ class DevicesSettings(Section):
         return self
 
 
-def meter_settings(devices: DevicesSettings) -> told.MeterSettings:
-    """Return what the meters are told."""
-    return told.MeterSettings(
+def meter_settings(devices: DevicesSettings) -> meters.MeterSettings:
+    """Return what the meters are meters."""
+    return meters.MeterSettings(
         kinds=tuple(devices.meter),
         include=tuple(int(name) if name.isdigit() else name for name in devices.include),
-        emulated=told.EmulatedSettings(**devices.emulated.model_dump()),
-        constant=told.ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
+        emulated=meters.EmulatedSettings(**devices.emulated.model_dump()),
+        constant=meters.ConstantSettings(**devices.constant.model_dump()) if devices.constant else None,
         cpu_kinds=tuple(devices.cpu_meter),
         powercap=devices.powercap,
         external=_external_settings(devices.external),
     )
 
 
-def _external_settings(meters: ExternalMeters) -> tuple[told.ExternalSettings, ...]:
-    """Return what the meters are told."""
+def _external_settings(external: ExternalMeters) -> tuple[meters.ExternalSettings, ...]:
+    """Return what the meters are meters."""
     return tuple(
-        told.ExternalSettings(
+        meters.ExternalSettings(
             name=name,
             unit=each.unit,
             component=each.component,
@@ -179,5 +179,5 @@ def _external_settings(meters: ExternalMeters) -> tuple[told.ExternalSettings, .
             header_file=each.header_file,
             index=index,
         )
-        for index, (name, each) in enumerate(meters.items())
+        for index, (name, each) in enumerate(external.items())
     )

@@ -11,7 +11,7 @@ from greenrun.core.accounting.market_based import Contract, Contracts
 from greenrun.core.accounting.step_function import Steps
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.units import ABSURD_G_PER_KWH
-from greenrun.grid.electricity import DayAheadPrices, Keeper
+from greenrun.grid.electricity import DayAheadPrices, PriceStore
 from greenrun.providers.csv_files.values import ValueFile
 from greenrun.reports.cost_and_scope2 import Bases
 
@@ -20,14 +20,14 @@ HIGHEST_PER_KWH = 1000.0
 Price = Callable[[datetime, datetime], Steps]
 
 
-def open_day_ahead(electricity: ElectricitySettings, keeper: Keeper) -> DayAheadPrices | None:
+def open_day_ahead(electricity: ElectricitySettings, store: PriceStore) -> DayAheadPrices | None:
     """Return what asks for day-ahead prices and keeps them; None where they are not asked for."""
     if electricity.kind is None:
         return None
-    from greenrun.providers.day_ahead import DayAhead  # with httpx, which a daemon that asks nobody does without
+    from greenrun.grid.day_ahead import DayAhead  # with httpx, which a daemon that asks nobody does without
 
     source = DayAhead(electricity.bidding_zone or "", url=electricity.url, timeout=electricity.timeout)
-    return DayAheadPrices(source, keeper)
+    return DayAheadPrices(source, store)
 
 
 def open_bases(config: Config, day_ahead: DayAheadPrices | None) -> Bases:

@@ -95,7 +95,7 @@ class Daemon:
             histories=self._providers.histories, marginal=self._providers.marginal,
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
-        self._build_what_the_api_shows()
+        self._build_api_services()
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
         self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
         parts.callback(self._first_look.shutdown)
@@ -123,12 +123,13 @@ class Daemon:
         self._providers = open_providers(config, self._store)
         self._prices = open_day_ahead(config.electricity, self._store.prices)
 
-    def _build_what_the_api_shows(self) -> None:
-        config, counts = self._config, self._engine.requests
-        known = (config.grid.zone, config.provider, self._providers)
-        self.sources = Sources(self._store.grid, *known, counts)
-        retention = Retention(forecasts=config.grid.forecast_retention, measured=config.grid.history_retention)
-        self.backfill = Backfill(self._store.grid, *known, retention, self._reread, counts, also=config.grid.also)
+    def _build_api_services(self) -> None:
+        config, grid, store, counts = self._config, self._config.grid, self._store.grid, self._engine.requests
+        self.sources = Sources(store, grid.zone, config.provider, self._providers, counts)
+        retention = Retention(forecasts=grid.forecast_retention, measured=grid.history_retention)
+        self.backfill = Backfill(
+            store, grid.zone, config.provider, self._providers, retention, self._reread, counts, also=grid.also
+        )
         self.reports = Reports(
             self._store.archive, self.devices, report_settings(config, self._providers.all, self._prices)
         )

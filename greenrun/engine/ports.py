@@ -66,6 +66,15 @@ class Executor(Protocol):
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices that somebody outside this store holds, with who."""
 
+    def prune(self, keep: set[str], before: datetime) -> int:
+        """Delete what is left of runs that changed last before `before`, except labels in `keep`; return how many.
+
+        `keep` must hold the label of every live run. Raise ExecutorError.
+        """
+
+    def close(self) -> None:
+        """Release what this executor holds; runs go on. Harmless when repeated."""
+
 
 class Meter(Protocol):
     """Tells the devices of this host and their cumulative energy; a missed read loses nothing."""

@@ -18,7 +18,7 @@ MOST_AT_ONCE = timedelta(days=7)  # so much is asked of a source in one question
 PRESENT = timedelta(days=2)  # forecasts issued this lately are the source's own to tell: a restart takes them up
 
 
-class Past(KnownSeries, Protocol):
+class BackfillStore(KnownSeries, Protocol):
     """What is needed of the store; each call raises StoreError."""
 
     def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
@@ -109,8 +109,9 @@ class Backfill:
     """
 
     def __init__(
-        self, store: Past, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
-        retention: Retention, on_news: Callable[[datetime], None], counts: RequestCounts, *, also: Collection[str] = (),
+        self, store: BackfillStore, zone: str | None, settings: Mapping[str, ProviderSettings],
+        providers: OpenProviders, retention: Retention, on_news: Callable[[datetime], None], counts: RequestCounts, *,
+        also: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._store = store
         self._watched = {zone, *also}

@@ -9,7 +9,7 @@ from greenrun.core.accounting.step_function import Steps
 from greenrun.core.errors import ProviderError
 
 if TYPE_CHECKING:
-    from greenrun.providers.day_ahead import DayAhead
+    from greenrun.grid.day_ahead import DayAhead
 
 log = structlog.get_logger("greenrun.grid.electricity")
 
@@ -17,7 +17,7 @@ BACK = timedelta(days=31)  # so far back is asked for what is missing; earlier r
 AHEAD = timedelta(days=2)  # the next day's prices come in the afternoon
 
 
-class Keeper(Protocol):
+class PriceStore(Protocol):
     """What is needed of the store."""
 
     def electricity_prices(self, source: str, start: datetime, end: datetime) -> Steps:
@@ -32,7 +32,7 @@ class DayAheadPrices:
 
     refresh_every = timedelta(hours=1)
 
-    def __init__(self, source: "DayAhead", store: Keeper) -> None:
+    def __init__(self, source: "DayAhead", store: PriceStore) -> None:
         self.currency, self.attribution, self.web = source.currency, source.attribution, source.web
         self._source = source
         self._store = store

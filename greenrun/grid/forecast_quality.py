@@ -24,7 +24,7 @@ class SeriesScores:
     leads: tuple[ForecastScores, ...]
 
 
-class Told(Protocol):
+class ForecastStore(Protocol):
     """What was forecast and what was measured."""
 
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
@@ -48,7 +48,7 @@ class QualityStore(Protocol):
     """What is needed of the store; each call raises StoreError."""
 
     @property
-    def grid(self) -> Told: ...
+    def grid(self) -> ForecastStore: ...
 
     @property
     def books(self) -> Counters: ...

@@ -8,11 +8,18 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from greenrun.core.energy.model import Device, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, MeterError, Problem
-from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
+from greenrun.meters.settings import (
+    ConstantSettings,
+    CpuMeterKind,
+    EmulatedSettings,
+    ExternalSettings,
+    MeterKind,
+    MeterSettings,
+)
 
 if TYPE_CHECKING:
     from greenrun.meters.sampler.sampler import Log
@@ -28,8 +35,8 @@ __all__ = [
     "open_meter",
 ]
 
-KINDS = ("nvml", "amd", "emulated", "constant", "none")
-CPU_KINDS = ("rapl", "none")
+KINDS: tuple[str, ...] = get_args(MeterKind)
+CPU_KINDS: tuple[str, ...] = get_args(CpuMeterKind)
 
 
 class OpenMeter(Protocol):

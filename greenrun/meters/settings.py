@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+# The names that the settings accept; `backends.BACKENDS` has a line for each but none.
+MeterKind = Literal["nvml", "amd", "emulated", "constant", "none"]
+CpuMeterKind = Literal["rapl", "none"]
 
 POWERCAP = Path("/sys/class/powercap")
 

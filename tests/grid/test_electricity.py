@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.errors import ProviderUnavailable
+from greenrun.grid.day_ahead import DayAhead
 from greenrun.grid.electricity import AHEAD, BACK, DayAheadPrices
-from greenrun.providers.day_ahead import DayAhead
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from greenrun.core.errors import ProviderGarbage, ProviderRefused, ProviderUnavailable
-from greenrun.providers.day_ahead import AROUND, DayAhead
+from greenrun.grid.day_ahead import AROUND, DayAhead
 from tests.providers.source import NOW, answering, json_answer
 
 QUARTER, HOUR = timedelta(minutes=15), timedelta(hours=1)
