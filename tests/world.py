@@ -132,12 +132,6 @@ class World:
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         return {}
 
-    def prune(self, keep: set[str], before: datetime) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Nothing is held."""
-
     # Meter: the counters are the hardware's, the backend is the sampler's
 
     def meter(self) -> "WorldMeter":

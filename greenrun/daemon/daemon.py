@@ -39,6 +39,7 @@ from greenrun.daemon.wiring import (
     report_settings,
 )
 from greenrun.engine.engine import Engine
+from greenrun.engine.ports import OpenExecutor
 from greenrun.executors.local import LocalExecutor
 from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.forecast_quality import ForecastQuality
@@ -113,7 +114,7 @@ class Daemon:
         """Open the store, the executor, the meter and the providers."""
         config, state = self._config, self._config.paths.state
         self._store = parts.enter_context(Store(state / "greenrun.db"))
-        self._executor = LocalExecutor(
+        self._executor: OpenExecutor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
             log_cap_bytes=config.jobs.log_cap, devices=self.devices,
         )  # fmt: skip

@@ -66,6 +66,10 @@ class Executor(Protocol):
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices that somebody outside this store holds, with who."""
 
+
+class OpenExecutor(Executor, Protocol):
+    """An executor as the daemon owns it: it also cleans up after finished runs, and has to be closed."""
+
     def prune(self, keep: set[str], before: datetime) -> int:
         """Delete what is left of runs that changed last before `before`, except labels in `keep`; return how many.
 

@@ -25,8 +25,8 @@ def test_reports_are_written_where_a_folder_is_named_and_only_then(tmp_path: Pat
         reports = Reports(store.archive, lambda: (), report_settings(config, (), None))
         written = open_monthly(config, reports)
         assert written is not None
-        assert written._schedule.folder == tmp_path / "of us"
-        assert (written._schedule.formats, written._schedule.settled_by) == (("csv",), timedelta(days=5))
+        assert written._settings.folder == tmp_path / "of us"
+        assert (written._settings.formats, written._settings.settled_by) == (("csv",), timedelta(days=5))
         assert open_monthly(Config(), reports) is None
 
 
