@@ -21,17 +21,17 @@ Price = Callable[[datetime, datetime], Steps]
 
 
 def open_day_ahead(electricity: ElectricitySettings, store: PriceStore) -> DayAheadPrices | None:
-    """Return what asks for day-ahead prices and keeps them; None where they are not asked for."""
+    """Return the fetched and stored day-ahead prices; None if they are not configured."""
     if electricity.kind is None:
         return None
-    from greenrun.grid.day_ahead import DayAhead  # with httpx, which a daemon that asks nobody does without
+    from greenrun.grid.day_ahead import DayAhead  # with httpx, which a daemon without HTTP sources need not load
 
     source = DayAhead(electricity.bidding_zone or "", url=electricity.url, timeout=electricity.timeout)
     return DayAheadPrices(source, store)
 
 
 def open_bases(config: Config, day_ahead: DayAheadPrices | None) -> Bases:
-    """Return the bases that are set; raise ConfigError for a file that is no use."""
+    """Return the configured bases; raise ConfigError for a file that cannot be used."""
     electricity, accounting = config.electricity, config.accounting
     return Bases(
         price=_price(electricity, day_ahead),

@@ -1,4 +1,4 @@
-"""The composition root: build every part from the settings, run them, and end in good order."""
+"""The composition root: build every part from the settings, run them, and shut them down in order."""
 
 import fcntl
 import os
@@ -51,19 +51,19 @@ from greenrun.reports.build import Reports
 from greenrun.store import Store
 
 if TYPE_CHECKING:
-    from greenrun.providers.web import Web  # with httpx, which a daemon that asks nobody over HTTP does without
+    from greenrun.providers.web import Web  # with httpx, which a daemon without HTTP sources need not load
 
 log = structlog.get_logger("greenrun.daemon.daemon")
 
 HOUSEKEEPING_EVERY = timedelta(hours=1)
 RUN_FOLDERS_FOR = timedelta(days=30)
-FIRST_LOOK = timedelta(seconds=10)  # how long the first answers of sources are waited for; the rest come when they come
-MOST_AT_ONCE = 8  # sources that are asked at the same time
-SPREAD = 0.1  # of a source's interval: so much later it is asked at random, lest all installations ask at once
+FIRST_POLL_LIMIT = timedelta(seconds=10)  # how long the start waits for the first answers of the sources
+MAX_CONCURRENT_POLLS = 8
+SPREAD = 0.1  # of a source's interval: the jitter of its polls, so that not all installations poll at once
 
 
 def serve(config: Config) -> int:
-    """Run the daemon until TERM or INT, leaving jobs to run on; return the exit status. Raises GreenrunError."""
+    """Run the daemon until TERM or INT, leaving jobs running; return the exit status. Raise GreenrunError."""
     configure_logs(config.log.format, config.log.level)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,13 +80,13 @@ def serve(config: Config) -> int:
 
 
 class Daemon:
-    """All parts together. `parts` closes what was opened, last first, also when a later part cannot be had."""
+    """All parts together. `parts` closes what was opened, last first, even if opening a later part fails."""
 
     def __init__(self, config: Config, parts: ExitStack) -> None:
         self._config = config
         self._started_at = utc_now()
         self._last_tick_at: datetime | None = None
-        self._turn = threading.RLock()  # the engine does one thing at a time
+        self._turn = threading.RLock()  # held by whoever calls the engine
         self._server: ServerHandle | None = None
         self._ticker = Ticker(self._tick)
         self._claim(parts)
@@ -98,12 +98,12 @@ class Daemon:
         )  # fmt: skip
         self._build_api_services()
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
-        self._first_look = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="greenrun-look")
-        parts.callback(self._first_look.shutdown)
-        parts.callback(self._hang_up)
+        self._first_poll = ThreadPoolExecutor(MAX_CONCURRENT_POLLS, thread_name_prefix="greenrun-poll")
+        parts.callback(self._first_poll.shutdown)
+        parts.callback(self._close_connections)
 
     def _claim(self, parts: ExitStack) -> None:
-        """Take the state folder and the sockets for this process alone."""
+        """Lock the state folder and bind the sockets."""
         parts.callback(_lock_state(self._config.paths.state))
         self._unix = bind_unix(self._config.api.socket)
         parts.callback(self._close_unix)
@@ -140,7 +140,7 @@ class Daemon:
         )
 
     def start(self) -> None:
-        """Poll the grid once, begin to tick, then answer."""
+        """Poll the sources once, start ticking, then serve the API."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
         self._engine.remember(utc_now())
@@ -155,25 +155,25 @@ class Daemon:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """Start nothing new and close the doors; running jobs run on."""
+        """Start nothing new and stop serving; running jobs keep running."""
         self._engine.draining = True
-        self._hang_up()
+        self._close_connections()
         if self._server is not None:
             self._server.stop()
         self._ticker.stop()
         log.info("stopped", jobs_left_running=len(self._store.runs.live_runs()))
 
-    # what the API and the metrics ask (greenrun.api.service.Scheduler)
+    # what the API and the metrics call (greenrun.api.service.Scheduler)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
-        """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
+        """Plan the queue with these jobs added, storing nothing; raise InvalidJob if one can never run as specified."""
         with self._turn:
             rows = self._engine.preview(specs, user=user, uid=uid, now=now)
         return [Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row) for row in rows]
 
     def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
-        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
-        with self._turn:  # nobody else may be promised the same GPUs between the look and the promise
+        """Store the jobs, all or none, if each can run as specified; raise InvalidJob, StoreError."""
+        with self._turn:  # no other job may get the same GPUs between the preview and the insert
             previews = self.preview(specs, user=user, uid=uid, now=now)
             stored = self._store.queue.add_jobs(specs, user=user, uid=uid, now=now)
             self.wake()
@@ -185,7 +185,7 @@ class Daemon:
         return self._engine.plan
 
     def wake(self) -> None:
-        """Plan anew, so that the answer shows it, and tick soon; never fails what called for it, which is stored."""
+        """Replan now, so that the response shows it, and tick soon; never raise: the change is stored."""
         try:
             with self._turn:
                 self._engine.replan(utc_now())
@@ -194,7 +194,7 @@ class Daemon:
         self._ticker.wake()
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices of this host, GPUs and what else is metered, each sort in index order."""
+        """Return the devices of this host, GPUs and others, each kind in index order."""
         return self._meter.devices()
 
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
@@ -204,16 +204,16 @@ class Daemon:
         return next((each.active_forecast for each in self._engine.zones if each.name == zone), None)
 
     def held_elsewhere(self) -> Mapping[str, str]:
-        """Return the free GPUs that somebody outside this daemon holds, with who."""
+        """Return the unleased GPUs that somebody outside this daemon holds, and who holds each."""
         leased = {device for run in self._store.runs.live_runs() for device in run.devices}
         return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
 
     def idle_powers_w(self) -> Mapping[str, float]:
-        """Return what each GPU was learned to draw while nobody holds it, as of the last housekeeping."""
+        """Return the learned idle power of each GPU in W, as of the last housekeeping."""
         return self.reports.idle_w
 
     def health(self) -> Health:
-        """Return when the daemon's parts last did something."""
+        """Return when the daemon last ticked, sampled and fetched a forecast."""
         return Health(
             started_at=self._started_at,
             last_tick_at=self._last_tick_at,
@@ -222,7 +222,7 @@ class Daemon:
             draining=self._engine.draining,
         )
 
-    # the beat
+    # periodic work
 
     def _tick(self, now: datetime) -> datetime:
         with self._turn:
@@ -236,15 +236,15 @@ class Daemon:
             self._engine.take(news, now)
 
     def _poll_once(self) -> None:
-        """Poll every provider once, side by side, and go on without those that are slow to answer."""
-        polled = [self._first_look.submit(self._refresh, source, utc_now()) for source in self._providers.all]
-        answered, _ = wait(polled, FIRST_LOOK.total_seconds())
-        self._first_look.shutdown(wait=False)
+        """Poll every provider once, concurrently, without waiting for slow ones."""
+        polled = [self._first_poll.submit(self._refresh, source, utc_now()) for source in self._providers.all]
+        answered, _ = wait(polled, FIRST_POLL_LIMIT.total_seconds())
+        self._first_poll.shutdown(wait=False)
         for each in answered:
             each.result()
 
     def _schedule(self) -> None:
-        """Give each periodic job its beat: refreshes of providers and prices, housekeeping, monthly reports."""
+        """Schedule the periodic jobs: refreshes of providers and prices, housekeeping, monthly reports."""
         for source in self._providers.all:
             self._schedule_refresh(source)
         if self._prices is not None:
@@ -252,11 +252,11 @@ class Daemon:
             self._ticker.every(every, refresh, name="refresh prices", first=utc_now(), spread=SPREAD * every)
         soon = utc_now() + timedelta(minutes=1)
         self._ticker.every(HOUSEKEEPING_EVERY, self._keep_house, name="housekeeping", first=soon)
-        if self._monthly is not None:  # beside the ticks: it only reads what is booked
+        if self._monthly is not None:  # without the engine's lock: it only reads what is booked
             self._ticker.every(HOUSEKEEPING_EVERY, self._monthly.keep_up, name="monthly reports", first=soon)
 
     def _schedule_refresh(self, source: Provider) -> None:
-        """Poll a provider whenever it may have news: one on the web at odd instants, a file when its slots begin."""
+        """Poll a provider whenever it may have news: one over HTTP with jitter, a file when its slots begin."""
         every, shown = source.refresh_every, self._engine.forecast
         begins = shown.series.start if shown is not None and source.web is None else None
         self._ticker.every(
@@ -268,8 +268,8 @@ class Daemon:
         polled = [source.web for source in self._providers.all if source.web is not None]
         return [*polled, self._prices.web] if self._prices else polled
 
-    def _hang_up(self) -> None:
-        """Wait for no source any longer."""
+    def _close_connections(self) -> None:
+        """Stop waiting for any source."""
         for web in self._webs():
             web.close()
 
@@ -287,7 +287,7 @@ class Daemon:
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
 
     def _close_unix(self) -> None:
-        if self._server is None:  # it never served, so nobody else removes its file
+        if self._server is None:  # it never served, so nothing else removes its socket file
             self._config.api.socket.unlink(missing_ok=True)
         self._unix.close()
 
@@ -305,7 +305,7 @@ class Daemon:
 
 
 def _lock_state(state: Path) -> Callable[[], None]:
-    """Take the state folder for this process; raise GreenrunError when another daemon has it."""
+    """Lock the state folder, and return what releases it; raise GreenrunError if another daemon holds it."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(state / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -7,12 +7,12 @@ import structlog
 
 
 def configure_logs(form: str, level: str) -> None:
-    """Log to stderr as `console` or `json`, from `level` up; tracebacks show no locals: they may be secrets."""
+    """Log to stderr as `console` or `json`, from `level` up; tracebacks omit local variables: they may be secrets."""
     threshold = getattr(logging, level.upper())
     logging.basicConfig(
         level=max(threshold, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
     )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole addresses, in which keys may be
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, which may contain keys
     shared: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsState:
-    """The parts that are asked at each scrape; `webs` are the sources on the web, `state` is the state folder."""
+    """The parts that are read at each scrape; `webs` are the HTTP clients of sources, `state` is the state folder."""
 
     engine: Engine
     store: Store
@@ -35,7 +35,7 @@ class MetricsState:
     pue: float
 
     def live_state(self) -> LiveState:
-        """Return the same as functions that answer from memory."""
+        """Return the live values as functions that answer from memory."""
         engine, counts = self.engine, self.engine.requests
         return LiveState(
             now=utc_now, plan=lambda: engine.plan, health=self.health, devices=self.meter.devices,
@@ -55,7 +55,7 @@ class MetricsState:
 
 
 def disk_usage(state: Path) -> DiskUsage | None:
-    """Return how full the state folder's file system is; None when it cannot tell."""
+    """Return the usage of the state folder's file system; None if it cannot be read."""
     try:
         usage = shutil.disk_usage(state)
     except OSError:

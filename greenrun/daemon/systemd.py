@@ -1,4 +1,4 @@
-"""Tell systemd how the daemon stands (the sd_notify protocol: one datagram to the socket it names)."""
+"""Notify systemd of the daemon's state (the sd_notify protocol: one datagram to $NOTIFY_SOCKET)."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ log = structlog.get_logger("greenrun.daemon.systemd")
 
 
 def notify(state: str) -> bool:
-    """Send `state` (such as `READY=1`) to the service manager; False when there is none, or it cannot be reached."""
+    """Send `state` (such as `READY=1`) to the service manager; return False if none can be reached."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False

@@ -1,4 +1,4 @@
-"""Call the engine when it is due, on a clock that cannot be set back, and run the periodic jobs beside it."""
+"""Call the engine when it is due, on the monotonic clock, and run the periodic jobs in threads."""
 
 import threading
 import time
@@ -14,22 +14,22 @@ from greenrun.clock import utc_now
 log = structlog.get_logger("greenrun.daemon.ticker")
 
 RETRY = timedelta(seconds=5)  # after a tick that failed
-LONGEST_S = 60.0  # between two ticks, whatever the last one asked for
-CLOCK_STEP_S = 2.0  # a wall clock that moves this much more or less than time does has been set
+LONGEST_S = 60.0  # maximum between two ticks, whatever the last one asked for
+CLOCK_STEP_S = 2.0  # a wall clock that deviates this much from the monotonic one has been set
 
 
 class Ticker:
-    """Ticks at the instant the last tick asked for and at once when woken; periodic jobs have threads of their own.
+    """Ticks at the instant that the last tick returned, and at once when woken; periodic jobs run in other threads.
 
-    The tick waits on the monotonic clock: APScheduler waits for wall-clock instants, so after a clock was set back by
-    an hour it would not tick for an hour. When that happens its periodic jobs are called at once.
+    The tick waits on the monotonic clock: APScheduler waits for wall-clock instants, so after the clock was set back by
+    an hour it would not tick for an hour. When the clock is set, all periodic jobs are run at once.
     """
 
     def __init__(self, tick: Callable[[datetime], datetime]) -> None:
         self._tick = tick
         self._woken = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="greenrun-tick", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="greenrun-tick", daemon=True)
         self._offset_s = _offset_s()
         self.failures = 0
         defaults: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -39,9 +39,9 @@ class Ticker:
         self, period: timedelta, call: Callable[[datetime], object], *, name: str, first: datetime,
         spread: timedelta = timedelta(0),
     ) -> None:  # fmt: skip
-        """Call `call(now)` every `period` from `first` on; a failure is logged and counted, and the beat goes on.
+        """Call `call(now)` every `period` from `first` on; a failure is logged and counted, and the schedule continues.
 
-        With a `spread` each call comes up to that much later, at random.
+        With a `spread`, each call is delayed by up to that much at random.
         """
         self._scheduler.add_job(
             self._guarded, "interval", args=[name, call], id=name, seconds=period.total_seconds(),
@@ -49,16 +49,16 @@ class Ticker:
         )  # fmt: skip
 
     def start(self) -> None:
-        """Start the beat with a tick at once."""
+        """Start ticking, with the first tick at once."""
         self._scheduler.start()
         self._thread.start()
 
     def wake(self) -> None:
-        """Tick as soon as possible: now, or right after the tick that is under way."""
+        """Tick as soon as possible: now, or right after the tick in progress."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Stop the beat after what is under way; harmless when repeated, or when it never started."""
+        """Stop after the calls in progress; idempotent, also before the start."""
         self._stopping.set()
         self._woken.set()
         if self._thread.is_alive():
@@ -66,14 +66,14 @@ class Ticker:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             self._woken.clear()
-            self._mind_the_clock()
+            self._check_clock()
             later = self._guarded("tick", self._tick) or utc_now() + RETRY
             self._woken.wait(min(max(0.0, (later - utc_now()).total_seconds()), LONGEST_S))
 
-    def _mind_the_clock(self) -> None:
+    def _check_clock(self) -> None:
         step_s = _offset_s() - self._offset_s
         self._offset_s += step_s
         if abs(step_s) < CLOCK_STEP_S:

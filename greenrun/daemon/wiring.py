@@ -1,4 +1,4 @@
-"""What each part of the daemon takes from the settings, and the sources of carbon intensity opened by them."""
+"""Derive the settings of each part of the daemon from the configuration, and open the configured providers."""
 
 import platform
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from greenrun.store import Store
 
 
 def open_providers(config: Config, store: Store) -> OpenProviders:
-    """Open the providers that [grid] names, one object for each name; raise ConfigError for one that is no use."""
+    """Open the providers that [grid] names, one object for each name; raise ConfigError for one that cannot be used."""
     grid = config.grid
     names = {*grid.provider, *grid.history_names, *([grid.marginal] if grid.marginal else [])}
     opened = {name: _open_provider(config, name, store) for name in names}
@@ -42,12 +42,12 @@ def _open_provider(config: Config, name: str, store: Store) -> Provider:
     settle_after = config.grid.settle_after
     try:
         return open_provider(name, config.provider[name], lambda key: store.grid.anchor(key, utc_now()), settle_after)
-    except ProviderError as exc:  # restarting would not help: somebody has to correct what the settings name
+    except ProviderError as exc:  # a restart would not help: the configuration must be corrected
         raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
 
 
 def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:
-    """Return what the engine is told; the power of a GPU only where it is the same for all."""
+    """Return the engine's settings; the power of a GPU only where it is the same for all."""
     planner = config.planner
     powers = {device.power_w for device in gpus(meter.devices())}
     step = min((provider.refresh_every for provider in forecasts), default=planner.tick)
@@ -73,7 +73,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
 
 
 def api_settings(config: Config) -> ServiceSettings:
-    """Return what the API is told."""
+    """Return the API's settings."""
     return ServiceSettings(
         zone=config.grid.zone,
         also=config.grid.also,
@@ -85,7 +85,7 @@ def api_settings(config: Config) -> ServiceSettings:
 
 
 def report_settings(config: Config, sources: Sequence[Provider], day_ahead: DayAheadPrices | None) -> ReportSettings:
-    """Return what reports are told; raise ConfigError for a file of prices or contracts that is no use."""
+    """Return the settings of reports; raise ConfigError for an unusable file of prices or contracts."""
     return ReportSettings(
         zone=config.grid.zone,
         pue=config.devices.pue,
@@ -100,7 +100,7 @@ def report_settings(config: Config, sources: Sequence[Provider], day_ahead: DayA
 
 
 def open_monthly(config: Config, reports: Reports) -> MonthlyReports | None:
-    """Return what writes monthly reports to a folder; None when it is not wanted."""
+    """Return the writer of monthly reports; None if it is not configured."""
     told = config.reports
     if not told.monthly or told.folder is None:
         return None

@@ -1,4 +1,4 @@
-"""Add to what is known of the past: values from a file, and values that a source is asked for once more."""
+"""Add past values to the store: imported from a file, or fetched from a source again."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from greenrun.grid.sources import KnownSeries, OpenProviders
 from greenrun.providers import Provider, at_source
 from greenrun.providers.settings import FileSettings, ProviderSettings
 
-MOST_AT_ONCE = timedelta(days=7)  # so much is asked of a source in one question
-PRESENT = timedelta(days=2)  # forecasts issued this lately are the source's own to tell: a restart takes them up
+MOST_AT_ONCE = timedelta(days=7)  # longest interval of one request to a source
+PRESENT = timedelta(days=2)  # more recent forecasts are not imported: a restart would make them the active one
 
 
 class BackfillStore(KnownSeries, Protocol):
-    """What is needed of the store; each call raises StoreError."""
+    """The part of the store that imports need; each call raises StoreError."""
 
     def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
-        """Return the measured slots of that series of the zone which covers most of `[start, end)`."""
+        """Return the measured slots of the zone's series that covers most of `[start, end)`."""
 
     def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
-        """Keep measured values; return how many were new."""
+        """Store measured values; return how many were new."""
 
     def save_issued(self, issues: Sequence[Forecast]) -> int:
-        """Keep forecasts of the past as they were issued then; return how many were new."""
+        """Store past forecasts as they were issued; return how many were new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedSeries:
-    """Whose values are imported, as far as that was said; what is None is taken from what is known of `provider`."""
+    """The series of imported values, as far as stated; where None, the stored series of `provider` decides."""
 
     provider: str
     zone: str | None = None
@@ -52,7 +52,7 @@ class StatedSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedBlock:
-    """The starts of slots that are all `step` long, with their values in g/kWh; where issued, they are a forecast."""
+    """The starts of slots of length `step`, with their values in g/kWh; with `issued_at` they are a forecast."""
 
     rows: Sequence[tuple[datetime, float]]
     step: timedelta
@@ -67,10 +67,10 @@ class ImportedBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What became of an import: `new` of `given` values (or issued forecasts) were not known before.
+    """The result of an import: `new` of `given` values (or issued forecasts) were not stored before.
 
-    `is_used`: whether the daemon learns from this series now, as it does from one series of measured values of a zone,
-    and from forecasts where their source still gives some.
+    `is_used`: whether the daemon learns from this series, as it does from one measured series of a zone, and from
+    forecasts whose source is still issuing them.
     """
 
     series: SeriesId
@@ -81,7 +81,7 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
-    """Why a source did not answer; asking again may help unless it `is_final`, after `retry_after_s` if it said so."""
+    """Why a source did not answer; unless it `is_final`, a retry may help, after `retry_after_s` if stated."""
 
     provider: str
     is_final: bool
@@ -91,7 +91,7 @@ class FetchFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchResult:
-    """What a source told of `[start, end)`; `series` is None when none answered, and `failures` says why."""
+    """What a source returned for `[start, end)`; `series` is None if none answered, and `failures` says why."""
 
     start: datetime
     end: datetime
@@ -103,9 +103,9 @@ class FetchResult:
 
 
 class Backfill:
-    """Puts values of the past into the store. `on_news(now)` is called when there are any, to have them used at once.
+    """Puts past values into the store, and calls `on_news(now)` if any are new, so that they are used at once.
 
-    `counts` is what the daemon asked its providers; `also` are the zones that it watches besides its own.
+    `counts` are the daemon's request counters; `also` are the zones that it watches in addition to its own.
     """
 
     def __init__(
@@ -125,29 +125,29 @@ class Backfill:
         self._counts = counts
 
     def import_parts(self, stated: StatedSeries, parts: Sequence[ImportedBlock], now: datetime) -> ImportResult:
-        """Keep these values, all or none; a second time changes nothing. Raise InvalidInput with all problems."""
+        """Store these values, all or none; idempotent. Raise InvalidInput with all problems."""
         zone = self._zone_of(stated.zone)
         _raise_any(list(self._import_problems(parts, now)))
         series_id = self._identity(stated, zone)
         measured = [slot for part in parts if not part.issued_at for slot in part.slots]
         try:
-            told = Series.of(series_id, sorted(measured, key=lambda slot: slot.start))
+            series = Series.of(series_id, sorted(measured, key=lambda slot: slot.start))
             issues = [_issue(series_id, part) for part in parts if part.issued_at]
         except ValueError as exc:
             raise _refusal("parts", f"{exc}; every instant must be in one slot at most") from exc
-        new = self._store.save_intensities(told, fetched_at=now) if len(told) else 0
+        new = self._store.save_intensities(series, fetched_at=now) if len(series) else 0
         new += self._store.save_issued(issues) if issues else 0
-        self._tell(new, now)
+        self._notify(new, now)
         used = self._is_forecast_in_use if issues else self._is_measured_in_use
-        return ImportResult(series=series_id, given=len(told) + len(issues), new=new, is_used=used(series_id, now))
+        return ImportResult(series=series_id, given=len(series) + len(issues), new=new, is_used=used(series_id, now))
 
     def fetch(
         self, zone: str | None, provider: str | None, start: datetime, end: datetime, now: datetime
     ) -> FetchResult:
-        """Ask for what was measured in the last week of `[start, end)`, and keep it; raise InvalidInput.
+        """Fetch and store the measured values of the last week of `[start, end)`; raise InvalidInput.
 
-        Without a `provider` those of the settings' history are asked in turn, until one answers. To have all of an
-        interval, ask again for what lies before the week that was told of.
+        Without a `provider`, those of `history_provider` are tried in turn until one answers. For a longer interval,
+        call again for what lies before the returned week.
         """
         asked_zone, end = self._zone_of(zone), min(end, now)
         _raise_any(list(self._fetch_problems(start, end, now)))
@@ -156,20 +156,20 @@ class Backfill:
         for source in self._asked(provider):
             self._counts.requests[source.name] += 1
             try:
-                told = at_source(source).history(asked_zone, start, end, now)
+                series = at_source(source).history(asked_zone, start, end, now)
             except ProviderError as exc:
                 self._counts.failures[source.name, type(exc).__name__] += 1
                 failed.append(_failure(source.name, exc))
                 continue
-            new = self._store.save_intensities(told, fetched_at=now)
-            self._tell(new, now)
-            holes = told.uncovered(start, end)
+            new = self._store.save_intensities(series, fetched_at=now)
+            self._notify(new, now)
+            holes = series.uncovered(start, end)
             return FetchResult(
-                start=start, end=end, series=told.id, given=len(told), new=new, holes=holes, failures=failed
+                start=start, end=end, series=series.id, given=len(series), new=new, holes=holes, failures=failed
             )
         return FetchResult(start=start, end=end, series=None, given=0, new=0, holes=[(start, end)], failures=failed)
 
-    def _tell(self, new: int, now: datetime) -> None:
+    def _notify(self, new: int, now: datetime) -> None:
         if new:
             self._on_news(now)
 
@@ -191,25 +191,25 @@ class Backfill:
         return chosen
 
     def _identity(self, stated: StatedSeries, zone: str) -> SeriesId:
-        """Return the series that these values belong to; raise InvalidInput when that cannot be told."""
-        name, said = stated.provider, (stated.signal, stated.accounting, stated.basis)
+        """Return the series that these values belong to; raise InvalidInput if it is ambiguous or unknown."""
+        name, parts = stated.provider, (stated.signal, stated.accounting, stated.basis)
         if not name.isprintable() or "+" in name or not 0 < len(name) <= 100:
             raise _refusal("provider", f"{name!r} cannot be a source's name; choose letters, digits, - and _")
         known = [reach.id for reach in self._store.reaches() if (reach.id.provider, reach.id.zone) == (name, zone)]
         settings = self._settings.get(name)
         if not known and isinstance(settings, FileSettings):
             known.append(_identified(name, zone, settings.signal, settings.accounting, settings.basis))
-        fitting = {each for each in known if _fits(each, said)}
+        fitting = {each for each in known if _fits(each, parts)}
         if len(fitting) == 1:
             return fitting.pop()
         if len(fitting) > 1:
             kinds = "; ".join(sorted(map(_kind_text, fitting)))
             why = f"{name!r} has several series of {zone}: say which with --signal, --accounting and --basis ({kinds})"
             raise _refusal("provider", why)
-        if settings is not None and not any(said):
+        if settings is not None and not any(parts):
             why = f"nothing was fetched from {name!r} for {zone} yet, so what its values count is not known: let the"
             raise _refusal("provider", f"{why} daemon ask it once, or say so with --signal, --accounting and --basis")
-        return _identified(name, zone, *said)
+        return _identified(name, zone, *parts)
 
     def _import_problems(self, parts: Sequence[ImportedBlock], now: datetime) -> Iterator[Problem]:
         if len({part.issued_at is None for part in parts}) > 1:
@@ -244,8 +244,8 @@ class Backfill:
         return series_id.zone in self._watched and used is not None and used.id == series_id
 
     def _is_forecast_in_use(self, series_id: SeriesId, now: datetime) -> bool:
-        told_at = next((reach.forecast_at for reach in self._store.reaches() if reach.id == series_id), None)
-        return series_id.zone in self._watched and told_at is not None and told_at > now - PRESENT
+        issued_at = next((reach.forecast_at for reach in self._store.reaches() if reach.id == series_id), None)
+        return series_id.zone in self._watched and issued_at is not None and issued_at > now - PRESENT
 
 
 def _issue(series_id: SeriesId, part: ImportedBlock) -> Forecast:
@@ -265,9 +265,9 @@ def _identified(
     return SeriesId(provider=name, zone=zone, signal=signal or Signal.AVERAGE, accounting=accounting, basis=basis)
 
 
-def _fits(series_id: SeriesId, said: tuple[Signal | None, Accounting | None, Basis | None]) -> bool:
+def _fits(series_id: SeriesId, stated: tuple[Signal | None, Accounting | None, Basis | None]) -> bool:
     parts = (series_id.signal, series_id.accounting, series_id.basis)
-    return all(want is None or want == part for want, part in zip(said, parts, strict=True))
+    return all(want is None or want == part for want, part in zip(stated, parts, strict=True))
 
 
 def _kind_text(series_id: SeriesId) -> str:

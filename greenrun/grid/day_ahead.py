@@ -15,9 +15,9 @@ from greenrun.providers.web import Web
 CURRENCY = "EUR"
 UNIT = "EUR / MWh"
 KWH_PER_MWH = 1000.0
-HIGHEST_PER_MWH = 20_000.0  # beyond the market's own limits (-500 to 5000 EUR/MWh): a mistake of unit or of transport
-LONGEST = timedelta(hours=1)  # of a slot: the market went from hours to quarters of them
-AROUND = timedelta(hours=2)  # asked for besides, so that there are two values to tell the step from
+HIGHEST_PER_MWH = 20_000.0  # beyond the market's limits (-500 to 5000 EUR/MWh): a wrong unit or corrupt data
+LONGEST = timedelta(hours=1)  # longest slot: the market moved from hours to quarter hours
+AROUND = timedelta(hours=2)  # margin of the request, so that there are two values to infer the step from
 ATTRIBUTION = "Electricity prices: Energy-Charts.info (Fraunhofer ISE)"
 
 
@@ -50,7 +50,7 @@ class DayAhead:
         self.web = Web("day-ahead prices", settings, every=PACE, section="[electricity]")
 
     def prices(self, start: datetime, end: datetime) -> Steps:
-        """Return the EUR per kWh of the slots that touch `[start, end)`, as far as told; raise ProviderError."""
+        """Return the EUR per kWh of the slots that overlap `[start, end)`, as far as published; raise ProviderError."""
         between = {"start": f"{(start - AROUND).timestamp():.0f}", "end": f"{(end + AROUND).timestamp():.0f}"}
         said = self.web.get("/price", {"bzn": self._zone, **between}).read(DayAheadAnswer)
         if all(price is None for price in said.price):

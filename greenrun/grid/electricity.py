@@ -1,4 +1,4 @@
-"""Keep what electricity costs: ask the market for the days that are missing, and remember what it said."""
+"""Keep electricity prices in the store: fetch the days that are missing."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("greenrun.grid.electricity")
 
-BACK = timedelta(days=31)  # so far back is asked for what is missing; earlier reports lack it, and say so
-AHEAD = timedelta(days=2)  # the next day's prices come in the afternoon
+BACK = timedelta(days=31)  # how far back missing prices are fetched; earlier reports lack them and say so
+AHEAD = timedelta(days=2)  # the next day's prices are published in the afternoon
 
 
 class PriceStore(Protocol):
-    """What is needed of the store."""
+    """The part of the store that prices need."""
 
     def electricity_prices(self, source: str, start: datetime, end: datetime) -> Steps:
-        """Return the prices per kWh that touch `[start, end)`."""
+        """Return the prices per kWh that overlap `[start, end)`."""
 
     def save_electricity_prices(self, source: str, prices: Steps, currency: str, *, fetched_at: datetime) -> None:
-        """Keep these prices in place of what the source said of the same time before."""
+        """Store these prices, replacing the source's earlier ones for the same time."""
 
 
 class DayAheadPrices:
-    """The prices of one bidding zone, asked for where the store has none."""
+    """The prices of one bidding zone, fetched where the store has none."""
 
     refresh_every = timedelta(hours=1)
 
@@ -39,11 +39,11 @@ class DayAheadPrices:
         self._failing = False
 
     def kept(self, start: datetime, end: datetime) -> Steps:
-        """Return the prices per kWh that touch `[start, end)`, as far as they were told; raise StoreError."""
+        """Return the stored prices per kWh that overlap `[start, end)`; raise StoreError."""
         return self._store.electricity_prices(self._source.source, start, end)
 
     def refresh(self, now: datetime) -> None:
-        """Ask for what is missing from `BACK` ago on; a failure is logged once, and costs lack it; raise StoreError."""
+        """Fetch the prices missing since `BACK` ago; a failure is logged once. Raise StoreError."""
         start, end = now - BACK, now + AHEAD
         missing = self.kept(start, end).first_hole(start, end)
         if missing is None:

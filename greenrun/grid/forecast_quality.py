@@ -1,4 +1,4 @@
-"""Keep at hand how good the forecasts of a zone were, and count their errors: hourly, since it takes a second."""
+"""Verify past forecasts of each zone and count their errors, hourly, since it takes a second."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,41 +11,41 @@ from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.carbon.verification import HORIZONS_H, HOUR_S, OLD_H, ForecastScores, absolute_errors, verify
 from greenrun.core.histogram import FORECAST_ERROR, CounterKey, added
 
-JUDGED_UNTIL = "greenrun_grid_forecast_judged_until_timestamp_seconds"  # kept beside the counts, and not shown
-LATEST = timedelta(days=14)  # what is measured later than this after its hour is not counted any more
-ISSUED_EVERY = timedelta(hours=1)  # forecasts that follow one another sooner say nearly the same
+JUDGED_UNTIL = "greenrun_grid_forecast_judged_until_timestamp_seconds"  # stored with the counts, not exported
+LATEST = timedelta(days=14)  # an hour measured later than this after its end is no longer counted
+ISSUED_EVERY = timedelta(hours=1)  # forecasts issued closer together are nearly the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesScores:
-    """How good the forecasts of one series were, at each lead time and over the day ahead."""
+    """The forecast scores of one series, at each lead time and over the day ahead."""
 
     series: SeriesId
     leads: tuple[ForecastScores, ...]
 
 
 class ForecastStore(Protocol):
-    """What was forecast and what was measured."""
+    """The forecasts and measured values in the store."""
 
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
         """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
 
     def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
-        """Return the measured slots of that series of the zone which covers most of `[start, end)`."""
+        """Return the measured slots of the zone's series that covers most of `[start, end)`."""
 
 
 class Counters(Protocol):
-    """The totals that outlive restarts."""
+    """The counters that persist over restarts."""
 
     def counters(self) -> Mapping[CounterKey, float]:
         """Return them by metric name and sorted labels."""
 
     def add_counts(self, amounts: Mapping[CounterKey, float]) -> None:
-        """Add amounts, none of them negative, all or nothing."""
+        """Add non-negative amounts, all or nothing."""
 
 
 class QualityStore(Protocol):
-    """What is needed of the store; each call raises StoreError."""
+    """The part of the store that verification needs; each call raises StoreError."""
 
     @property
     def grid(self) -> ForecastStore: ...
@@ -55,7 +55,7 @@ class QualityStore(Protocol):
 
 
 class ForecastQuality:
-    """The quality of every series of forecasts that the store has of some zones."""
+    """The quality of every stored series of forecasts of some zones."""
 
     def __init__(self, store: QualityStore, zones: Sequence[str], without: Collection[str] = ()) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class ForecastQuality:
         self.latest: Sequence[SeriesScores] = ()
 
     def refresh(self, now: datetime) -> None:
-        """Judge anew, of each zone that series first whose last forecast is the newest; raise StoreError."""
+        """Verify all series again, of each zone the one with the newest forecast first; raise StoreError."""
         self.latest = [row for zone in self.zones for row in self._judged(zone, now)]
         self.judged_at = now
         for zone in self.zones:
@@ -80,8 +80,8 @@ class ForecastQuality:
     def _count_errors(self, zone: str, now: datetime) -> None:
         """Count the errors of the hours measured since they were last counted.
 
-        How far that is done is one of the counters, and moves with them: so each hour is counted once, whatever ends
-        the daemon when. Hours that were not measured when later ones were, are never counted.
+        The end of the counted hours is a counter too, updated in the same transaction, so each hour is counted once,
+        whenever the daemon ends. Hours that were still unmeasured when later ones were counted are never counted.
         """
         done: CounterKey = (JUDGED_UNTIL, (("grid_zone", zone),))
         before_s = self._store.books.counters().get(done, 0.0)

@@ -1,4 +1,4 @@
-"""The configured sources of carbon intensity: what each is and last gave, and what it answers when asked at once."""
+"""The configured sources of carbon intensity: their state, and a check that queries one now."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +21,14 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class KnownSeries(Protocol):
-    """What is needed of the store."""
+    """The part of the store that the list of sources needs."""
 
     def reaches(self) -> Sequence[Reach]:
-        """Return how far every known series reaches; raise StoreError."""
+        """Return the extent of every stored series; raise StoreError."""
 
 
 class Role(StrEnum):
-    """What a configured source is asked for."""
+    """What a configured source is used for."""
 
     FORECAST = "forecast"
     HISTORY = "history"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestSummary:
-    """What came of asking a source since the daemon's start: questions, failures by cause, values that were none."""
+    """A source's requests since the daemon's start: their number, failures by cause, dropped values by cause."""
 
     requests: int
     failures: Mapping[str, int]
@@ -49,11 +49,11 @@ class RequestSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """A configured source. `reach` is what is known by it of the zone; `asked` is None where no daemon told.
+    """A configured source. `reach` is the extent of its stored values for the zone; `asked` is None without a daemon.
 
-    `zones` are those that it is known to serve, empty where that depends on a file or a key. `package` is what declares
-    its kind, and `problem` says why that cannot be used. `key_problem` says why its key cannot be read; the key itself
-    is never told.
+    `zones` are those that it is known to serve, empty where that depends on a file or a key. `package` declares its
+    kind, and `problem` says why that cannot be used. `key_problem` says why its key cannot be read; the key itself is
+    never shown.
     """
 
     name: str
@@ -72,7 +72,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What a series covers: first start, last end, usual step, how many slots, and the intervals without one."""
+    """The coverage of a series: first start, last end, usual step, number of slots, and the holes."""
 
     start: datetime
     end: datetime
@@ -82,7 +82,7 @@ class Coverage:
 
     @classmethod
     def of(cls, series: Series) -> "Coverage | None":
-        """Return what a series covers; None where it is empty."""
+        """Return the coverage of a series; None if it is empty."""
         if series.start is None or series.end is None or series.step is None:
             return None
         return cls(start=series.start, end=series.end, step=series.step, slots=len(series), holes=series.holes())
@@ -90,9 +90,9 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a source answered when it was asked at once, or why it did not; `known_at` is when its forecast was made.
+    """What a source answered when it was checked, or why it did not; `known_at` is when its forecast was made.
 
-    `history` is what it has measured of the last day.
+    `history` covers its measured values of the last day.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Checked:
 
     @property
     def answers(self) -> bool:
-        """Whether it gave anything at all."""
+        """Whether it returned any values."""
         return self.forecast is not None or self.history is not None
 
 
@@ -130,7 +130,7 @@ class OpenProviders:
 
 
 class Sources:
-    """Tells of a daemon's sources; `counts` is what it asked them by itself."""
+    """The states of a daemon's sources; `counts` are its request counters."""
 
     def __init__(
         self, store: KnownSeries, zone: str | None, settings: Mapping[str, ProviderSettings], providers: OpenProviders,
@@ -177,7 +177,7 @@ def state_of(
     marginal: Iterable[str] = (), opened: Provider | None = None, reach: Reach | None = None,
     asked: RequestSummary | None = None,
 ) -> SourceState:  # fmt: skip
-    """Return what is known of a source, from its settings alone where it was not opened."""
+    """Return the state of a source, from its settings alone if it was not opened."""
     kind = find_kind(settings.kind)
     role = Role.MARGINAL if name in marginal else _role(name in forecasts, name in histories)
     return SourceState(
@@ -197,14 +197,14 @@ def state_of(
 
 
 def check(provider: Provider, zone: str, now: datetime) -> Checked:
-    """Ask a source for its forecast and for the last day at once, past any cache; never raises ProviderError."""
+    """Query a source now for its forecast and the last day, bypassing the cache; never raise ProviderError."""
     source = at_source(provider)
     issue, forecast_problem = _answer(lambda: source.forecast(zone, now))
-    told, history_problem = _answer(lambda: source.history(zone, now - DAY, now, now))
-    history = Coverage.of(told) if told is not None else None
-    if told is not None and history is None:
+    measured, history_problem = _answer(lambda: source.history(zone, now - DAY, now, now))
+    history = Coverage.of(measured) if measured is not None else None
+    if measured is not None and history is None:
         history_problem = f"{source.name} has nothing measured in the last day that it tells of yet"
-    series = [answer.id for answer in (issue.series if issue else None, told) if answer is not None]
+    series = [answer.id for answer in (issue.series if issue else None, measured) if answer is not None]
     web = source.web
     return Checked(
         name=source.name,
@@ -231,7 +231,7 @@ def _answer(ask: Callable[[], T]) -> tuple[T | None, str | None]:
 
 
 def _key_problem(settings: ProviderSettings) -> str | None:
-    """Say why a file with a secret cannot be read."""
+    """Return why a file with a secret cannot be read; None if all can."""
     for name, path in settings:
         if name.endswith(KEY_FILE) and isinstance(path, Path):
             try:
@@ -241,16 +241,16 @@ def _key_problem(settings: ProviderSettings) -> str | None:
     return None
 
 
-def _role(tells_ahead: bool, tells_back: bool) -> Role:
-    if tells_ahead and tells_back:
+def _role(has_forecasts: bool, has_history: bool) -> Role:
+    if has_forecasts and has_history:
         return Role.BOTH
-    if tells_ahead or tells_back:
-        return Role.FORECAST if tells_ahead else Role.HISTORY
+    if has_forecasts or has_history:
+        return Role.FORECAST if has_forecasts else Role.HISTORY
     return Role.UNUSED
 
 
 def _furthest(reaches: Sequence[Reach]) -> Reach | None:
-    """Return how far the forecasts that were got last reach, and the measured values: a source may have several."""
+    """Return the extent of the latest forecasts and measured values: a source may have several series."""
     if not reaches:
         return None
     ahead = max(reaches, key=lambda reach: reach.forecast_at or NEVER)
