@@ -29,9 +29,9 @@ KILL_LIMIT_S = 2.0
 
 
 def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], complaint: str) -> RunStatus:
-    """Return the status of a run; raise OSError when it cannot be told.
+    """Return the status of a run; raise OSError if it cannot be determined.
 
-    `follow` is called with the shim while it lives; `complaint` is what a shim said that could not take its folder.
+    `follow` is called with the shim while it lives; `complaint` is the error of a shim that could not take its folder.
     """
     if not _exists(folder):
         return _without_folder(folder, run, complaint)
@@ -41,7 +41,7 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], compla
     if record and record.get("token") != run.token:
         if run.started_at is not None:
             return _without_folder(folder, run, complaint)
-        # The name is taken for good, so this run's shim can never win it: as sure as a tombstone.
+        # The name is taken for good, so this run's shim can never get it: as final as a tombstone.
         return RunStatus(phase=Phase.BARRED, detail=f"{folder} belongs to a run of another database; move it away")
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
@@ -51,7 +51,7 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], compla
 
 
 def own_record(folder: Path, run: Run) -> dict[str, object] | None:
-    """Return run.json where the folder is this run's, else None; raise OSError when that cannot be told."""
+    """Return run.json if the folder is this run's, else None; raise OSError if that cannot be determined."""
     record = read_record(str(folder), RUN)
     if record is not None and "token" not in record:
         raise OSError(f"{folder / RUN} is damaged")
@@ -76,7 +76,7 @@ def _without_folder(folder: Path, run: Run, complaint: str) -> RunStatus:
 
 
 def _exited(folder: Path, run: Run) -> RunStatus | None:
-    """Return what the exit record says; None when there is none, or none that can be believed."""
+    """Return the status in the exit record; None if there is none, or it is not valid."""
     record = read_record(str(folder), EXIT)
     if not record or record.get("token") != run.token:
         return None
@@ -103,29 +103,31 @@ def _unended(folder: Path, run: Run, shim: Identity | None, follow: Callable[[Id
             return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
         asked = read_record(str(folder), STOP) or {}
         return RunStatus(phase=Phase.RUNNING, started_at=started_at, is_checkpointing=asked.get(HOW) == CHECKPOINT)
-    return _exited(folder, run) or _orphaned(folder, run, shim)  # it may have written its record and ended just now
+    return _exited(folder, run) or _orphaned(folder, run, shim)  # it may have recorded its end and exited just now
 
 
 def _interrupted(folder: Path) -> RunStatus:
     if is_locked(folder / LOCK):
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} is of another boot, yet somebody holds its lock")
     started_at, _ = _start(folder)
-    last_sign = max((path.lstat().st_mtime for path in folder.iterdir()), default=None)  # the run may have left links
+    last_sign = max(
+        (path.lstat().st_mtime for path in folder.iterdir()), default=None
+    )  # the run may have left symlinks
     ended_at = _instant(last_sign)
     detail = "the machine restarted; it ended at its last sign of life or later"
-    ended_at = ended_at and min(ended_at, utc_now())  # ... or a file of the time to come
+    ended_at = ended_at and min(ended_at, utc_now())  # ... or a file dated in the future
     return RunStatus(phase=Phase.INTERRUPTED, started_at=started_at, ended_at=ended_at, detail=detail)
 
 
 def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
-    """Kill what a dead shim left; say LOST only when nothing of it is left, neither process nor lock."""
+    """Kill what a dead shim left behind; return LOST only once neither process nor lock is left."""
     started_at, command = _start(folder)
     tree = Tree(lock=folder / LOCK, token=run.token, leaders=[leader for leader in (shim, command) if leader])
     if not kill_all(tree.find, KILL_LIMIT_S) or is_locked(folder / LOCK):
         return RunStatus(
             phase=Phase.UNKNOWN, started_at=started_at, detail="its supervisor died and its tree is not gone yet"
         )
-    if started_at is None and shim is not None:  # a command is released only after its start is on record
+    if started_at is None and shim is not None:  # a command is released only after its start is recorded
         return RunStatus(phase=Phase.BARRED, detail="its supervisor died before it started the command")
     damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
     detail = f"its supervisor died without recording its end{damaged}"

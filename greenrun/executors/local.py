@@ -1,4 +1,4 @@
-"""Execute runs on this machine, each beside a shim that outlives the daemon."""
+"""Execute runs on this machine, each under a shim that outlives the daemon."""
 
 import os
 import shutil
@@ -39,8 +39,8 @@ class LocalExecutor:
 
     Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders `runs_dir/../checkpoints/JOB`.
     Devices are locked in `locks_dir`, which all daemons of the host must share. `on_change` is called from another
-    thread, some milliseconds after a run has started or ended; it must not block or raise. `devices` tells those of
-    the host, so that a run's GPUs are shown to it in their vendor's way.
+    thread, some milliseconds after a run has started or ended; it must not block or raise. `devices` returns those of
+    the host, so that a run's GPUs are made visible to it in their vendor's way.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LocalExecutor:
         log_cap_bytes: int = LOG_CAP_BYTES,
         devices: Callable[[], Sequence[Device]] = tuple,
     ) -> None:
-        """Make `runs_dir` where it is missing; raise ExecutorError when it cannot be had."""
+        """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
         self._runs_dir = runs_dir.absolute()
         self._locks = DeviceLocks(locks_dir.absolute())
         self._log_cap_bytes = log_cap_bytes
@@ -67,13 +67,13 @@ class LocalExecutor:
         self._watcher = Watcher(on_change or (lambda: None))
 
     def close(self) -> None:
-        """Stop watching; runs go on."""
+        """Stop watching; runs keep running."""
         self._watcher.close()
 
     def start(self, run: Run, job: Job) -> None:
-        """Spawn the run's shim, which starts the command once; starting the run again does nothing.
+        """Spawn the run's shim, which starts the command once; idempotent.
 
-        Raise ExecutorError when nothing was spawned: a device is locked, or the run's folder cannot be had.
+        Raise ExecutorError if nothing was spawned: a device is locked, or the run's folder is not available.
         """
         try:
             self._check_reachable()
@@ -86,7 +86,7 @@ class LocalExecutor:
             raise ExecutorError(f"run {run.label} was not started, because its supervisor could not be: {exc}") from exc
 
     def poll(self, run: Run) -> RunStatus:
-        """Tell what is known of the run now: RUNNING from the start of its command on, ABSENT before."""
+        """Return the run's current status: RUNNING from the start of its command on, ABSENT before."""
         try:
             self._check_reachable()
             return status_of(self._folder(run), run, self._watcher.follow, self._watcher.complaint(run.label))
@@ -94,9 +94,9 @@ class LocalExecutor:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"its run folder cannot be read: {exc}")
 
     def bar(self, run: Run) -> bool:
-        """Put a tombstone where the run's folder would be, so that it cannot start; False when its folder is there.
+        """Put a tombstone in place of the run's folder, so that it cannot start; return False if that exists.
 
-        A folder of another run in that place bars it as well. Raise ExecutorError when it cannot be told now.
+        A folder of another run in that place bars it as well. Raise ExecutorError if the outcome is unknown.
         """
         tombstone = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
         try:
@@ -110,17 +110,17 @@ class LocalExecutor:
             run_folder.discard(str(tombstone))
 
     def stop(self, run: Run, by: str) -> None:
-        """Have the shim send TERM, wait the job's grace and KILL. A run without a live shim is left as it is."""
+        """Have the shim send TERM, wait for the grace period and send KILL. Without a live shim, do nothing."""
         try:
             self._ask(run, {"by": by, HOW: "stop"})
         except OSError as exc:
             raise ExecutorError(f"run {run.label} could not be stopped ({exc}); greenrun tries again") from exc
 
     def checkpoint(self, run: Run, by: str) -> None:
-        """Have the shim send the checkpoint signal, wait the job's grace, then stop it.
+        """Have the shim send the checkpoint signal, wait for the job's grace period, then stop the run.
 
-        A run without a live shim, or that is being stopped, is left as it is. Raise ExecutorError, and touch nothing,
-        when its shim is of a release that knew only stops.
+        Without a live shim, or while the run is being stopped, do nothing. Raise ExecutorError, sending nothing,
+        if the shim is of a release that knew only stops.
         """
         try:
             self._ask(run, {"by": by, HOW: CHECKPOINT})
@@ -128,7 +128,7 @@ class LocalExecutor:
             raise ExecutorError(f"run {run.label} could not be checkpointed ({exc}); greenrun tries again") from exc
 
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
-        """Return those devices whose host-wide lock somebody holds, with who; raise ExecutorError."""
+        """Return those devices whose host-wide lock is held, and by whom; raise ExecutorError."""
         try:
             return self._locks.held_by_others(devices)
         except OSError as exc:
@@ -137,7 +137,7 @@ class LocalExecutor:
             ) from exc
 
     def prune(self, keep: set[str], before: datetime) -> int:
-        """Delete the folders that changed last before `before`, but for the labels in `keep`; return how many.
+        """Delete the folders last changed before `before`, except the labels in `keep`; return how many.
 
         `keep` must hold the label of every live run. A folder whose lock is held is never touched.
         """
@@ -152,7 +152,7 @@ class LocalExecutor:
         return len(old)
 
     def _ask(self, run: Run, request: Mapping[str, str]) -> None:
-        """Put a request on record, unless the same or a stop is there, and wake the shim to read it."""
+        """Write a request, unless the same one or a stop exists, and wake the shim to read it."""
         folder = self._folder(run)
         self._check_reachable()
         record = own_record(folder, run) or {}
@@ -172,7 +172,7 @@ class LocalExecutor:
         return self._runs_dir / run.label
 
     def _check_reachable(self) -> None:
-        """Raise OSError unless `runs_dir` is the folder it was: an empty mount point never means "never started"."""
+        """Raise OSError unless `runs_dir` is the folder it was: an empty mount point must not mean "never started"."""
         if self._runs_dir.stat().st_ino != self._inode:
             raise OSError(f"{self._runs_dir} is not the folder it was when greenrun started")
 
@@ -190,7 +190,9 @@ class LocalExecutor:
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:
             pid, ready = spawn_shim(spec, locks, run.label)
-        with suppress(OSError):  # the shim is on its way: without the watcher it is found at the next tick, not at once
+        with suppress(
+            OSError
+        ):  # the shim is running: without the watcher it is found at the next tick instead of at once
             self._watcher.expect_ready(ready, run.label)
             self._watcher.follow(Identity(boot_id=this_boot(), pid=pid, start_ticks=start_ticks(pid)))
 
@@ -198,7 +200,7 @@ class LocalExecutor:
         return (signature.get("run"), signature.get("runs_dir")) == (run.label, str(self._runs_dir))
 
     def _take_place(self, tombstone: Path, run: Run) -> bool:
-        """Rename a tombstone to where the run's folder would be; False when that place is taken."""
+        """Rename a tombstone to the name of the run's folder; return False if that exists."""
         try:
             tombstone.rename(self._folder(run))
         except OSError:

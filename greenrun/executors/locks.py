@@ -30,10 +30,10 @@ class DeviceLocks:
 
     @contextmanager
     def held(self, devices: Sequence[str], holder: Mapping[str, object]) -> Iterator[Sequence[int]]:
-        """Lock all devices for the block and give their descriptors; raise DeviceBusy naming who holds one.
+        """Lock all devices for the block and yield their descriptors; raise DeviceBusy naming the holder of one.
 
-        Descriptors passed on to a child inside the block keep the locks after it. `holder` is written where others can
-        read it, for explanations only.
+        Descriptors passed on to a child inside the block keep the locks after it. `holder` is written to the lock file
+        for others to read, for explanations only.
         """
         descriptors: list[int] = []
         try:
@@ -46,11 +46,11 @@ class DeviceLocks:
                 os.close(descriptor)
 
     def held_by_others(self, devices: Sequence[str]) -> dict[str, str]:
-        """Return those devices whose lock somebody holds, with who; nothing is kept locked."""
+        """Return those devices whose lock is held, and by whom; keep no lock."""
         return {device: self.holder(device) for device in devices if is_locked(self._path(device))}
 
     def holder(self, device: str) -> str:
-        """Return who signed a device's lock file last, for people.
+        """Return who last signed a device's lock file, as text.
 
         A user who locks a file that another user's daemon made cannot sign it, so this may name an earlier holder.
         """
@@ -59,7 +59,7 @@ class DeviceLocks:
         return f"run {run} of user {uid} in {runs_dir}" if run else f"somebody who locked {self._path(device)}"
 
     def signature(self, device: str) -> dict[str, object]:
-        """Return what the last holder wrote; empty when there is nothing to be read."""
+        """Return what the last holder wrote; empty if it cannot be read."""
         with suppress(OSError, ValueError):
             descriptor = os.open(self._path(device), os.O_RDONLY | OPEN_FLAGS)
             with os.fdopen(descriptor, encoding="utf-8") as file:
@@ -69,7 +69,7 @@ class DeviceLocks:
 
     def _lock(self, device: str) -> int:
         descriptor = self._open(device)
-        for _ in range(TRIES):  # somebody's `held_by_others` may hold it for an instant
+        for _ in range(TRIES):  # another daemon's `held_by_others` may hold it for a moment
             if _try_lock(descriptor, fcntl.LOCK_EX):
                 return descriptor
             threading.Event().wait(TRY_EVERY_S)
@@ -78,7 +78,7 @@ class DeviceLocks:
         raise DeviceBusy(busy, device)
 
     def _open(self, device: str) -> int:
-        """Open a device's lock file, made by the first user who needs it and readable for all."""
+        """Open a device's lock file, created by the first user who needs it and readable for all."""
         path = self._path(device)
         self._make_folder()
         try:
@@ -107,7 +107,7 @@ class DeviceLocks:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether anybody holds the lock of a file; one that does not exist is not held. Raise OSError."""
+    """Return whether a file's lock is held; one that does not exist is not. Raise OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)
     except (FileNotFoundError, NotADirectoryError):

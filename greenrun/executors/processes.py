@@ -1,4 +1,4 @@
-"""Identify processes in spite of reused pids, and signal, find and kill those of a run."""
+"""Identify processes despite pid reuse, and signal, find and kill those of a run."""
 
 import os
 import select
@@ -21,7 +21,7 @@ def this_boot() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A process beyond doubt: pids are reused, but not within one boot at one start time."""
+    """A process identified beyond doubt: a pid is not reused within one boot at the same start time."""
 
     boot_id: str
     pid: int
@@ -29,21 +29,21 @@ class Identity:
 
     @classmethod
     def from_record(cls, record: dict[str, object], boot: str | None = None) -> "Identity | None":
-        """Return the process that a record of a run's folder names, or None when it names none."""
+        """Return the process that a record in a run's folder identifies; None if it identifies none."""
         boot_id, pid, ticks = boot or record.get("boot_id"), record.get("pid"), record.get("start_ticks")
         if isinstance(boot_id, str) and isinstance(pid, int) and isinstance(ticks, int) and pid > 0:
             return cls(boot_id=boot_id, pid=pid, start_ticks=ticks)
         return None
 
     def is_alive(self) -> bool:
-        """Tell whether it still runs; a zombie does not."""
+        """Return whether it is still running; a zombie is not."""
         stat = procfs.process_stat(self.pid)
         is_same = stat is not None and stat.start_ticks == self.start_ticks and stat.is_alive
         return self.boot_id == this_boot() and is_same
 
 
 def open_pidfd(process: Identity) -> int | None:
-    """Return a pidfd certain to be of this live process, None when it has ended; raise OSError without pidfds."""
+    """Return a pidfd of exactly this live process, None if it has ended; raise OSError without pidfds."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
@@ -55,10 +55,10 @@ def open_pidfd(process: Identity) -> int | None:
 
 
 def send(process: Identity, number: int) -> bool:
-    """Signal this process and no other; return False when it has ended; raise PermissionError for another user's."""
+    """Signal exactly this process; return False if it has ended. Raise PermissionError for another user's."""
     try:
         descriptor = open_pidfd(process)
-    except OSError:  # a kernel or sandbox without pidfds: the identity is checked, a moment earlier
+    except OSError:  # a kernel or sandbox without pidfds: check the identity just before
         return process.is_alive() and _kill(process.pid, number)
     if descriptor is None:
         return False
@@ -81,10 +81,10 @@ def _kill(pid: int, number: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """What marks the processes of one run whose shim is gone; any one mark is enough.
+    """The marks of the processes of a run whose shim is gone; any one mark is enough.
 
-    `leaders` are the shim and the command: processes in the session or group of one are the run's, unless the leader's
-    pid has been given to another process, which the kernel does only once session and group are empty.
+    `leaders` are the shim and the command: processes in the session or group of either are the run's, unless the
+    leader's pid has been reused, which the kernel does only once session and group are empty.
     """
 
     lock: Path
@@ -92,7 +92,7 @@ class Tree:
     leaders: Sequence[Identity] = ()
 
     def find(self) -> list[Identity]:
-        """Return this user's live processes that bear a mark, without the caller itself."""
+        """Return this user's live processes that bear a mark, except the caller."""
         groups = {leader.pid for leader in self.leaders if not _is_reused(leader)}
         inode = _inode(self.lock)
         pids = [pid for pid in procfs.all_pids() if pid != os.getpid()]
@@ -102,7 +102,7 @@ class Tree:
         stat = procfs.process_stat(pid)
         if stat is None or not stat.is_alive:
             return None
-        with suppress(OSError):  # it has just ended, or is another user's
+        with suppress(OSError):  # it has just ended, or belongs to another user
             if Path(f"/proc/{pid}").stat().st_uid != os.getuid():
                 return None
             marked = (
@@ -134,7 +134,7 @@ def _holds(pid: int, inode: tuple[int, int] | None) -> bool:
 
 
 def kill_all(find: Callable[[], Sequence[Identity]], limit_s: float) -> bool:
-    """Kill what `find` returns until it returns nothing; return False when some are left after `limit_s`."""
+    """Kill what `find` returns until it returns nothing; return False if some are left after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while found := find():
         if time.monotonic() >= deadline:
@@ -147,7 +147,7 @@ def kill_all(find: Callable[[], Sequence[Identity]], limit_s: float) -> bool:
 
 
 def _wait_for_end(processes: Sequence[Identity], deadline: float) -> None:
-    """Wait until the first of them ends, or 50 ms: killing one may set others free to end."""
+    """Wait until the first of them ends, at most 50 ms: killing one may let others end."""
     poller, descriptors = select.poll(), []
     with suppress(OSError):
         descriptors = [found for process in processes if (found := open_pidfd(process)) is not None]

@@ -17,15 +17,15 @@ UNIT = "units"  # of a bare number
 
 
 def work_of(folder: Path) -> dict[str, Any]:
-    """Return the fields of RunStatus about work: none where nothing is said, `work_fault` where it cannot be used.
+    """Return the fields of RunStatus about work: none without a report, `work_fault` if it cannot be used.
 
     The file holds one line: `{"work": 12000, "unit": "samples"}`, or a number alone.
     """
     try:
-        said, at = _read(folder / PROGRESS)
-        if not said:  # a shell's > has emptied it and not written yet
+        text, at = _read(folder / PROGRESS)
+        if not text:  # a shell's > has truncated it and not written yet
             return {}
-        work, unit = _parsed(said)
+        work, unit = _parsed(text)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, OverflowError, RecursionError) as exc:
@@ -34,7 +34,7 @@ def work_of(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[str, datetime]:
-    """Return the file's text and when it was written; whatever was put in its place, nothing is waited for."""
+    """Return the file's text and modification time; never block, whatever was put in its place."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
@@ -51,10 +51,10 @@ def _read(path: Path) -> tuple[str, datetime]:
         raise ValueError("it is not text, or of no time") from exc
 
 
-def _parsed(said: str) -> tuple[float, str]:
-    """Return work and unit; raise ValueError for anything but a count from 0 up and a short printable unit."""
+def _parsed(text: str) -> tuple[float, str]:
+    """Return work and unit; raise ValueError unless they are a non-negative number and a short printable unit."""
     try:
-        value = json.loads(said)
+        value = json.loads(text)
     except json.JSONDecodeError as exc:
         raise ValueError("it holds neither a number nor JSON") from exc
     work, unit = (value.get("work"), value.get("unit", UNIT)) if isinstance(value, dict) else (value, UNIT)

@@ -8,12 +8,12 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
     started.json  written just before the command is executed: when, and the command's identity
     stop.json     written by the daemon before it signals the shim: who asked, and whether to checkpoint first
     exit.json     how it ended, written when nothing of the run's tree is left
-    progress      written by the run itself, or by nobody: how much it has done (GREENRUN_PROGRESS names this file)
+    progress      written by the run itself, if at all: how much it has done (GREENRUN_PROGRESS names this file)
 
 Instants in the records are epoch seconds. A folder that holds barred.json is a tombstone: that run can never start.
 
 Version 2 knows checkpoints: `how` in stop.json, `checkpoint` and `checkpoint_grace` as `ended_by` in exit.json. A shim
-of version 1 takes every request for a stop.
+of version 1 treats every request as a stop.
 """
 
 # ruff: noqa: PTH104, PTH106, PTH108, PTH123, PTH208
@@ -40,22 +40,23 @@ class Log:
     """An append-only log file, bounded in size."""
 
     def __init__(self, path: str, cap_bytes: int) -> None:
-        """Open it for appending; raise OSError (also for a pipe that nobody reads, rather than wait for a reader)."""
+        """Open it for appending; raise OSError (also for a pipe without a reader, instead of waiting for one)."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
         self.path, self.cap_bytes = path, cap_bytes
         self.descriptor = os.open(path, flags, 0o600)
         os.set_blocking(self.descriptor, True)
 
     def say(self, text: str) -> None:
-        """Append a line in greenrun's name, if there is room for it."""
+        """Append a line prefixed with `greenrun:`, if the disk has room."""
         with contextlib.suppress(OSError):
             os.write(self.descriptor, f"greenrun: {text}\n".encode(errors="replace"))
 
     def bound(self) -> None:
-        """Once it has passed its cap, copy its last `cap_bytes` over PATH.1 and begin it anew.
+        """Once it exceeds its limit, copy its last `cap_bytes` over PATH.1 and truncate it.
 
-        So at most two caps stay, and what is written between two looks. The command keeps its descriptor: what it
-        writes between the copy and the cut is lost. Without room for the copy the log is cut all the same.
+        So it takes up at most twice the limit, plus what is written between two calls. The command keeps its
+        descriptor: what it writes between the copy and the truncation is lost. Without room for the copy the log is
+        truncated all the same.
         """
         found = os.fstat(self.descriptor)
         if found.st_size <= self.cap_bytes or not stat.S_ISREG(found.st_mode):
@@ -70,14 +71,14 @@ class Log:
 
 
 def copy_tail(path: str, target: str, offset: int) -> None:
-    """Copy a file from `offset` on over another."""
+    """Overwrite `target` with a file's content from `offset` on."""
     with open(path, "rb") as source, open(target, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
         while sent := os.sendfile(copy.fileno(), source.fileno(), offset, 1 << 24):
             offset += sent
 
 
 def write_record(folder: str, name: str, record: Mapping[str, object], *, sync: bool) -> None:
-    """Write a record so that it is there whole or not at all; `sync` makes it outlive a power cut."""
+    """Write a record atomically; `sync` makes it survive a power failure."""
     write(f"{folder}/{name}.new", json.dumps(record).encode(), sync=sync)
     os.rename(f"{folder}/{name}.new", f"{folder}/{name}")
     if sync:
@@ -85,12 +86,12 @@ def write_record(folder: str, name: str, record: Mapping[str, object], *, sync: 
 
 
 def reserve_record(folder: str, name: str) -> None:
-    """Take the room on the disk for a record to come, should the disk fill up meanwhile."""
+    """Reserve disk space for a later record, in case the disk fills up."""
     write(f"{folder}/{name}.new", b"", sync=False)
 
 
 def write(path: str, data: bytes, *, sync: bool) -> None:
-    """Write data, padded to RECORD_BYTES, over what is there (not anew, which would give reserved room back)."""
+    """Write data, padded to RECORD_BYTES, over the existing file (truncating it would free the reserved space)."""
     data = data.ljust(RECORD_BYTES)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
@@ -103,9 +104,9 @@ def write(path: str, data: bytes, *, sync: bool) -> None:
 
 
 def read_record(folder: str, name: str) -> dict[str, object] | None:
-    """Return a record, None when there is none, {} when it is not one; raise OSError when that cannot be told.
+    """Return a record, None if there is none, {} if it is invalid; raise OSError if it cannot be read.
 
-    The run could have put anything in its place: a pipe is not waited for, nor a link followed.
+    The run could have put anything in its place: never wait for a pipe or follow a symlink.
     """
     try:
         descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -125,7 +126,7 @@ def read_record(folder: str, name: str) -> dict[str, object] | None:
 
 
 def discard(folder: str) -> None:
-    """Delete a folder of files, as far as that can be done."""
+    """Delete a folder of files, as far as possible."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             os.unlink(f"{folder}/{name}")
@@ -133,7 +134,7 @@ def discard(folder: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Make the names in a folder outlive a power cut."""
+    """Make the names in a folder survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -34,7 +34,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Spec:
-    """What the daemon hands over as JSON on standard input: an environment may hold secrets, so it touches no file."""
+    """What the daemon passes as JSON on standard input: never in a file, since an environment may hold secrets."""
 
     token: str
     job: int
@@ -59,7 +59,7 @@ class Spec:
 
 
 class NotStarted(Exception):
-    """The command could not be executed; `exit_code` is the one a shell would give."""
+    """The command could not be executed; `exit_code` is what a shell would return."""
 
     def __init__(self, detail: str, exit_code: int) -> None:
         super().__init__(detail)
@@ -67,27 +67,27 @@ class NotStarted(Exception):
 
 
 def main() -> int:
-    """Supervise the run that standard input describes; return 0 when its end is on record, else 3."""
+    """Supervise the run that standard input describes; return 0 once its end is recorded, 3 if nothing was started."""
     with open(0, encoding="utf-8", closefd=False) as stream:
         spec = Spec(json.load(stream))
     try:
         ready = settle_in(spec)
         lock, log = take_folder(spec)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a daemon that listens may have gone
+        with contextlib.suppress(OSError):  # the daemon may have ended
             os.write(2, f"nothing was started, because the run's folder could not be put in place: {error}".encode())
         return 3
     os.dup2(log.descriptor, 1)
     os.dup2(log.descriptor, 2)
     end = run(spec, [lock, *spec.gpu_locks], log, ready)
-    for descriptor in spec.gpu_locks:  # the tree is gone: who reads the exit record must find the GPUs free
+    for descriptor in spec.gpu_locks:  # the process tree is gone: readers of the exit record must find the GPUs free
         os.close(descriptor)
     record_exit(spec.folder, {"version": VERSION, "token": spec.token, **end})
     return 0
 
 
 def settle_in(spec: Spec) -> int:
-    """Become independent of who spawned this process; return the descriptor that says "ready" by being closed."""
+    """Detach from the parent process; return the descriptor whose closing signals readiness."""
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     low = 3
     for kept in sorted(spec.gpu_locks):
@@ -103,7 +103,7 @@ def settle_in(spec: Spec) -> int:
 
 
 def take_folder(spec: Spec) -> tuple[int, Log]:
-    """Put the run's folder in place; return its held lock and its log. Raise OSError when it is taken or barred."""
+    """Put the run's folder in place; return its held lock and its log. Raise OSError if it is taken or barred."""
     temporary = f"{spec.runs_dir}/{run_folder.TEMPORARY}{spec.token}-{os.getpid()}"
     os.mkdir(temporary, 0o700)
     try:
@@ -122,19 +122,19 @@ def take_folder(spec: Spec) -> tuple[int, Log]:
 
 
 def facts(spec: Spec) -> dict[str, object]:
-    """Return what run.json says; nothing of the environment."""
+    """Return the content of run.json; nothing of the environment."""
     whose = {"version": VERSION, "token": spec.token, "job": spec.job, "number": spec.number, "devices": spec.devices}
     shim = {"boot_id": boot_id(), "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
     return {**whose, **shim, "log": log_path(spec), "at": time.time()}
 
 
 def log_path(spec: Spec) -> str:
-    """Return where the command's output goes."""
+    """Return the path of the command's output."""
     return os.path.join(spec.workdir, spec.log) if spec.log else f"{spec.folder}/{run_folder.LOG}"
 
 
 def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
-    """Start the command and stay until its whole tree is gone; return how it ended."""
+    """Start the command and wait until its whole process tree is gone; return how it ended."""
     end = Termination()
     try:
         output = Log(log_path(spec), spec.log_cap_bytes) if spec.log else log
@@ -150,7 +150,7 @@ def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
 
 
 def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dict[str, object]:
-    """Return the facts of an end now; `code` is -N for signal N. A clock set back never ends a run before its start."""
+    """Return the exit record of an end now; `code` is -N for signal N. The end is never before the start."""
     return {
         "exit_code": code if code >= 0 else 128 - code,
         "signal": -code if code < 0 else None,
@@ -180,7 +180,7 @@ def unquote(value: str) -> str:
 
 
 def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tuple[int, float]:
-    """Execute the command, its start on record before; return its pid and that instant. Raise NotStarted or OSError."""
+    """Record the start and execute the command; return its pid and start time. Raise NotStarted or OSError."""
     go, release = os.pipe()
     failure, fail = os.pipe()
     pid = os.fork()
@@ -195,7 +195,7 @@ def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tup
         write_record(spec.folder, run_folder.STARTED, record, sync=False)
         os.write(release, b"!")
     finally:
-        os.close(release)  # a child that was not released ends without executing anything
+        os.close(release)  # a child that is not released exits without executing anything
     problem = os.read(failure, run_folder.RECORD_BYTES).decode(errors="replace")
     if problem:
         os.waitpid(pid, 0)
@@ -204,7 +204,7 @@ def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tup
 
 
 def become_command(spec: Spec, kept: list[int], output: int, env: dict[str, str], go: int, fail: int) -> None:
-    """Turn this forked child into the command: default signals, nothing open but output and locks. No return."""
+    """Execute the command in this forked child: default signals, only output and locks open. Never return."""
     doing = f"change to its working folder {spec.workdir}"
     try:
         if os.read(go, 1):
@@ -231,7 +231,7 @@ def restore_signals() -> None:
 
 
 def supervise(spec: Spec, command: int, end: Termination, log: Log) -> int:
-    """Wait for the command, enforcing its time limit, a request and the cap of its log; return its wait status."""
+    """Wait for the command, enforcing its time limit, requests and its log's size limit; return its wait status."""
     limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
     while (status := reap().get(command)) is None:
         if time.monotonic() >= limit:
@@ -247,7 +247,7 @@ def supervise(spec: Spec, command: int, end: Termination, log: Log) -> int:
 
 
 def obey(spec: Spec, command: int, end: Termination) -> None:
-    """Do what stop.json asks for: a checkpoint, else (also when it is not there or cannot be read) a stop."""
+    """Do what stop.json requests: a checkpoint, or else (also if it is missing or unreadable) a stop."""
     if request(spec.folder).get(run_folder.HOW) == run_folder.CHECKPOINT:
         end.checkpoint(command, spec.checkpoint_signal, spec.grace_s)
     else:
@@ -255,48 +255,51 @@ def obey(spec: Spec, command: int, end: Termination) -> None:
 
 
 def sweep(group: int, end: Termination, grace_s: float) -> None:
-    """End what the command left behind: TERM, a grace, KILL, until nothing is left.
+    """Terminate what the command left behind: TERM, a grace period, KILL, until nothing is left.
 
-    Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so none but the
-    run's own is hit. What already got TERM with the command's group gets no second one, and all of the job's grace.
+    Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so only the
+    run's own processes are signalled. Those that already got TERM with the command's group get no second one, and the
+    job's full grace period.
     """
     kill_at = end.kill_at if end.was_termed else time.monotonic() + grace_s
-    told: set[int] = set()
+    signalled: set[int] = set()
     while has_children():
         number = signal.SIGKILL if time.monotonic() >= kill_at else signal.SIGTERM
         for pid in live_children(os.getpid()):
-            told_before = pid in told or (end.was_termed and os.getpgid(pid) == group)
-            if number == signal.SIGKILL or not told_before:
+            had_term = pid in signalled or (end.was_termed and os.getpgid(pid) == group)
+            if number == signal.SIGKILL or not had_term:
                 signal_one(pid, number)
-                told.add(pid)
+                signalled.add(pid)
         wait_signal(kill_at, time.monotonic() + 0.5)
-        told -= reap().keys()
+        signalled -= reap().keys()
 
 
 def wait_signal(*instants: float) -> int:
-    """Wait for a signal until the next of these instants that is ahead, at most LOOK_EVERY_S; return it, or SIGALRM."""
+    """Wait for a signal until the next of these monotonic instants, at most LOOK_EVERY_S; return it, or SIGALRM."""
     now = time.monotonic()
     wait_s = min([LOOK_EVERY_S, *(instant - now for instant in instants if instant > now)])
-    signal.setitimer(signal.ITIMER_REAL, max(0.001, wait_s))  # sigtimedwait, stopped past its time, makes up a signal
+    signal.setitimer(
+        signal.ITIMER_REAL, max(0.001, wait_s)
+    )  # sigtimedwait, if stopped past its timeout, returns a bogus signal
     return signal.sigwaitinfo(SIGNALS).si_signo
 
 
 def asked_by(folder: str) -> str:
-    """Return who asked for the end, as far as is known."""
+    """Return who requested the end, as far as is known."""
     asked = request(folder)
     how = "asked to checkpoint" if asked.get(run_folder.HOW) == run_folder.CHECKPOINT else "stopped"
     return f"{how} by {asked.get('by', 'a TERM signal to its supervisor')}"
 
 
 def request(folder: str) -> dict[str, object]:
-    """Return what stop.json says, nothing without it."""
+    """Return the content of stop.json; empty without it."""
     with contextlib.suppress(OSError):
         return run_folder.read_record(folder, run_folder.STOP) or {}
     return {}
 
 
 def record_exit(folder: str, record: dict[str, object]) -> None:
-    """Record the end; on a full or failing disk try again every second for an hour, unless the folder was removed."""
+    """Record the end; on a full or failing disk retry every second for an hour, unless the folder was removed."""
     for _ in range(RECORD_TRIES):
         try:
             return write_record(folder, run_folder.EXIT, record, sync=True)

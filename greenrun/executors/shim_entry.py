@@ -1,4 +1,4 @@
-"""The script that is spawned for each run: it lets a bare interpreter (-I -S) find the shim's few light modules."""
+"""The script that is spawned for each run: it lets a bare interpreter (-I -S) import the shim's few light modules."""
 
 import sys
 

@@ -15,16 +15,16 @@ from greenrun.core.jobs.job import Job, Run
 from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
 
-NO_GPU = "-1"  # what HIP reads as "none"; an empty text it reads as "not set"
+NO_GPU = "-1"  # HIP reads this as "none", and an empty string as "not set"
 _ROCR_UUID = re.compile(r"GPU-[0-9a-f]{16}")
 
 
 def shim_spec(
     run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_bytes: int, devices: Sequence[Device] = ()
 ) -> dict[str, object]:
-    """Return what the shim must know (`shim.Spec`) but for its locks; never write it down: it holds the environment.
+    """Return the shim's specification (`shim.Spec`) except its locks; never store it: it holds the environment.
 
-    `devices` are those of the host, which say whose GPUs the run holds.
+    `devices` are those of the host, from which the vendor of the run's GPUs follows.
     """
     return {
         "token": run.token,
@@ -47,7 +47,7 @@ def shim_spec(
 
 
 def signal_number(name: str) -> int:
-    """Return the number of the signal that `USR1` or `SIGUSR1` names; raise ExecutorError when none is."""
+    """Return the number of the signal named as `USR1` or `SIGUSR1`; raise ExecutorError if there is none."""
     try:
         return Signals["SIG" + name.upper().removeprefix("SIG")]
     except KeyError as exc:
@@ -56,7 +56,7 @@ def signal_number(name: str) -> int:
 
 
 def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict[str, str]:
-    """Return what greenrun itself tells a run by variables, beside its GPUs; they win over the job's."""
+    """Return the environment variables that greenrun sets for a run, except its GPUs; they override the job's."""
     variables = {
         "GREENRUN_JOB_ID": str(run.job_id),
         "GREENRUN_RUN": run.label,
@@ -71,33 +71,35 @@ def own_environment(run: Run, job: Job, folder: Path, checkpoints: Path) -> dict
 
 
 def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> tuple[int, int]:
-    """Spawn a shim in a session of its own; return its pid and the pipe that it closes when its command runs.
+    """Spawn a shim in a session of its own; return its pid and the pipe that closes when its command runs.
 
-    The spec goes through anonymous memory, so it is whole even if this process dies here. Raise OSError.
+    The spec is passed in anonymous memory, so it is complete even if this process dies here. Raise OSError.
     """
-    said, saying = os.pipe()
+    messages, stderr = os.pipe()
     memory = os.memfd_create("greenrun-spec")
     try:
-        high = max([memory, saying, *locks]) + 1
-        passed = {lock: high + index for index, lock in enumerate(locks)}  # only a duplicate survives the exec for sure
+        high = max([memory, stderr, *locks]) + 1
+        passed = {
+            lock: high + index for index, lock in enumerate(locks)
+        }  # only a duplicate is sure to survive the exec
         with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
             json.dump({**spec, "gpu_locks": list(passed.values())}, file)
         os.lseek(memory, 0, os.SEEK_SET)
         actions = [(os.POSIX_SPAWN_DUP2, lock, copy) for lock, copy in passed.items()]
-        return _spawn([*actions, (os.POSIX_SPAWN_DUP2, memory, 0), (os.POSIX_SPAWN_DUP2, saying, 2)], label), said
+        return _spawn([*actions, (os.POSIX_SPAWN_DUP2, memory, 0), (os.POSIX_SPAWN_DUP2, stderr, 2)], label), messages
     except OSError:
-        os.close(said)
+        os.close(messages)
         raise
     finally:
         os.close(memory)
-        os.close(saying)
+        os.close(stderr)
 
 
 def visible(held: Sequence[str], devices: Iterable[Device]) -> dict[str, str]:
-    """Return the variables by which programs see those of `devices` that are `held` (by id), and no others.
+    """Return the variables that make only those of `devices` visible that are `held` (by id).
 
-    ROCm's runtime hides AMD's GPUs first, by UUID or else by index; HIP, which knows indices alone, then counts what
-    is left from 0. Where no GPU is AMD's, nothing is said of it.
+    ROCm's runtime filters AMD GPUs first, by UUID or else by index; HIP, which knows only indices, then numbers the
+    rest from 0. Without an AMD GPU, its variables are not set.
     """
     amds = {device.id: device for device in devices if device.vendor == "amd"}
     if not amds:

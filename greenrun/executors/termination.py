@@ -16,7 +16,7 @@ CHECKPOINT, CHECKPOINT_GRACE = "checkpoint", "checkpoint_grace"
 
 
 class Termination:
-    """Why a run is being ended, when it gets its TERM and when its KILL; the first cause of a TERM stays."""
+    """Why a run is being terminated, and when it gets TERM and KILL; the first cause of a TERM is kept."""
 
     def __init__(self) -> None:
         self.cause = ITSELF
@@ -25,29 +25,29 @@ class Termination:
 
     @property
     def was_termed(self) -> bool:
-        """Whether the command got its TERM."""
+        """Whether TERM was sent to the command."""
         return self.kill_at < FOREVER
 
     def checkpoint(self, command: int, number: int, grace_s: float) -> None:
-        """Send this signal to the command itself, not its workers, and set the instant of TERM, once."""
+        """Send this signal to the command itself, not its workers, and set the time of TERM, once."""
         if self.cause == ITSELF:
             self.cause, self.term_at = CHECKPOINT, time.monotonic() + grace_s
             signal_one(command, number)
 
     def follow_up(self, command: int, grace_s: float) -> None:
-        """Send TERM once a checkpoint has taken longer than it may."""
+        """Send TERM once a checkpoint has exceeded its grace period."""
         if time.monotonic() >= self.term_at:
             self.begin(CHECKPOINT_GRACE, command, grace_s)
 
     def begin(self, cause: str, command: int, grace_s: float) -> None:
-        """Send TERM to the command and set the instant of KILL, once."""
+        """Send TERM to the command and set the time of KILL, once."""
         if not self.was_termed:
             self.cause, self.kill_at = cause, time.monotonic() + grace_s
             signal_command(command, signal.SIGTERM)
 
 
 def signal_command(command: int, number: int) -> None:
-    """Signal the command's group, and the command itself where it left that group; it is not reaped yet."""
+    """Signal the command's process group, and the command itself if it left that group; it must not be reaped yet."""
     with contextlib.suppress(OSError):
         os.killpg(command, number)
     if os.getpgid(command) != command:

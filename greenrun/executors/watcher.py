@@ -25,9 +25,9 @@ class _Watched:
 
 
 class Watcher:
-    """A thread that waits for shims to get ready or end, collects those that are its children, and calls `on_change`.
+    """A thread that waits for shims to get ready or end, reaps those that are its children, and calls `on_change`.
 
-    `on_change` is called in that thread and must not block or raise. Closing the watcher touches no shim.
+    `on_change` is called in that thread and must not block or raise. Closing the watcher affects no shim.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class Watcher:
         self._messages: dict[str, str] = {}
         self._without_pidfd: set[Identity] = set()
         self._closing = False
-        self._door = threading.Lock()
+        self._bell_lock = threading.Lock()
         self._wake_up, self._bell = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_up, selectors.EVENT_READ)
@@ -45,7 +45,7 @@ class Watcher:
         self._thread.start()
 
     def follow(self, shim: Identity) -> None:
-        """Watch a live shim until it ends, whoever spawned it; following one again does nothing."""
+        """Watch a live shim until it ends, whoever spawned it; idempotent."""
         if self._closing or shim in self._followed:
             return
         try:
@@ -54,17 +54,17 @@ class Watcher:
             self._add(shim)
             return
         if descriptor is None:
-            _collect(os.P_PID, shim.pid)
+            _reap(os.P_PID, shim.pid)
         else:
             self._add(_Watched(descriptor=descriptor, shim=shim))
 
     def expect_ready(self, pipe: int, label: str) -> None:
-        """Watch a pipe, from now on the watcher's own, that a shim closes when it is ready or says why it is not."""
+        """Take over a pipe that a shim closes when it is ready or has written why it is not."""
         self._messages.pop(label, None)
         self._add(_Watched(descriptor=pipe, label=label))
 
     def complaint(self, label: str) -> str:
-        """Return what the shim of a run said before it ended without getting ready, or nothing."""
+        """Return the error that a run's shim wrote before it ended without getting ready; empty if none."""
         return self._messages.get(label, "")
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Watcher:
             self._closing = True
             self._ring()
             self._thread.join(timeout=5)
-            with self._door:
+            with self._bell_lock:
                 os.close(self._bell)
                 self._bell = -1
 
@@ -85,8 +85,8 @@ class Watcher:
         self._ring()
 
     def _ring(self) -> None:
-        """Wake the thread, unless it has ended, or the bell is gone: its descriptor may be somebody else's by then."""
-        with self._door, suppress(BrokenPipeError):
+        """Wake the thread, unless it has ended or the pipe is closed: its descriptor may have been reused since."""
+        with self._bell_lock, suppress(BrokenPipeError):
             if self._bell >= 0:
                 os.write(self._bell, b"!")
 
@@ -111,26 +111,26 @@ class Watcher:
                 self._selector.register(arrival.descriptor, selectors.EVENT_READ, arrival)
 
     def _happened(self, watched: _Watched) -> bool:
-        """Handle a readable descriptor; return whether the run it belongs to has changed."""
-        if watched.shim is None and (said := os.read(watched.descriptor, MESSAGE_BYTES)):
-            self._keep_message(watched.label, said.decode(errors="replace"))
+        """Handle a readable descriptor; return whether its run has changed."""
+        if watched.shim is None and (message := os.read(watched.descriptor, MESSAGE_BYTES)):
+            self._keep_message(watched.label, message.decode(errors="replace"))
             return False
         if watched.shim is not None:
-            _collect(os.P_PIDFD, watched.descriptor)
+            _reap(os.P_PIDFD, watched.descriptor)
             self._followed.discard(watched.shim)
         self._selector.unregister(watched.descriptor)
         os.close(watched.descriptor)
         return True
 
-    def _keep_message(self, label: str, said: str) -> None:
+    def _keep_message(self, label: str, message: str) -> None:
         if len(self._messages) >= MESSAGES:
             self._messages.pop(next(iter(self._messages)))
-        self._messages[label] = (self._messages.get(label, "") + said)[-MESSAGE_BYTES:]
+        self._messages[label] = (self._messages.get(label, "") + message)[-MESSAGE_BYTES:]
 
     def _look_without_pidfd(self) -> bool:
         ended = {shim for shim in self._without_pidfd if not shim.is_alive()}
         for shim in ended:
-            _collect(os.P_PID, shim.pid)
+            _reap(os.P_PID, shim.pid)
         self._without_pidfd -= ended
         self._followed -= ended
         return bool(ended)
@@ -143,7 +143,7 @@ class Watcher:
             os.close(descriptor)
 
 
-def _collect(how: int, which: int) -> None:
-    """Let the kernel forget an ended child; one of another process is not ours to collect."""
+def _reap(how: int, which: int) -> None:
+    """Reap an ended child; children of other processes are left alone."""
     with suppress(ChildProcessError):
         os.waitid(how, which, os.WEXITED | os.WNOHANG)
