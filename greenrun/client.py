@@ -29,7 +29,7 @@ _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 class ClientError(GreenrunError):
     """The daemon refused, failed or cannot be reached; carries what its problem+json says.
 
-    What the daemon did not say has no type and no title; `status` is None when there was no answer.
+    Without a problem document it has no type and no title; `status` is None when there was no answer.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ClientError(GreenrunError):
 
 
 class NotReachable(ClientError):
-    """No daemon that can be trusted answers on the socket."""
+    """No trustworthy daemon answers on the socket."""
 
 
 class RequestRefused(ClientError):
@@ -62,11 +62,11 @@ class Forbidden(ClientError):
 
 
 class NotFound(ClientError):
-    """There is no such thing (404)."""
+    """What was asked for does not exist (404)."""
 
 
 class OutOfStorage(ClientError):
-    """The daemon has no room to store it durably (507); nothing was accepted."""
+    """The daemon has no space to store it durably (507); nothing was accepted."""
 
 
 class BadAnswer(ClientError):
@@ -171,7 +171,7 @@ class Client:
         return cast(Answer, self._patient()._request("POST", "/v1/history/import", body=dict(body))[1])
 
     def fetch_history(self, start: str, end: str, zone: str | None = None, provider: str | None = None) -> Answer:
-        """Have a source asked for the last week of an interval, and wait for as long as that may take."""
+        """Have the daemon fetch the last week of an interval from a source; wait for as long as that takes."""
         body = {"from": start, "to": end, "zone": zone, "provider": provider}
         return cast(Answer, self._patient()._request("POST", "/v1/history/fetch", body=body)[1])
 
@@ -188,7 +188,7 @@ class Client:
         return cast(Answer, self._patient()._get("/v1/reports", {"from": start, "to": end, "by": by}))
 
     def health(self) -> Answer:
-        """Return what the daemon says of itself, be it `ok` or `failing`."""
+        """Return the daemon's health, whether `ok` or `failing`."""
         return cast(Answer, self._request("GET", "/healthz", accept=503)[1])
 
     def _order(self, job_id: int, order: str) -> Answer:

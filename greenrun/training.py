@@ -1,4 +1,4 @@
-"""Lets a training program tell greenrun how much it has done: a call that costs microseconds and never fails.
+"""Let a training program report its progress to greenrun: a call that costs microseconds and never fails.
 
 Standard library only, and nothing else of greenrun, so that it can be copied into any environment.
 """
@@ -16,7 +16,7 @@ EVERY_S = 1.0  # so often at the most the file is written, but for the last word
 
 
 class _Reporter:
-    """What this process has said and not written yet. The last word of whichever thread counts."""
+    """What this process has reported and not written yet; of several threads the latest report counts."""
 
     def __init__(self) -> None:
         self._writing = threading.Lock()
@@ -44,29 +44,29 @@ class _Reporter:
 
 
 def report(*, samples: float, unit: str = "samples") -> None:
-    """Tell how much this run has done since it began: a count that only grows, of whatever `unit` names.
+    """Report how much this run has done since it began: a count of `unit`s that only grows.
 
-    Call it as often as you like, from one process of the run only (rank 0, with the count of all ranks): the last
-    word is what counts. Outside greenrun it does nothing; it never raises, and at most once a second it writes a file.
+    Call it as often as you like, from one process of the run only (rank 0, with the count of all ranks): the latest
+    report counts. Outside greenrun it does nothing; it never raises, and at most once a second it writes a file.
     """
     if VARIABLE in os.environ:
         _reporter.say(samples, unit)
 
 
 def _replace(path: str, line: str) -> None:
-    """Put a line into a file so that who reads it finds the old one or the new one, whole."""
+    """Replace a file atomically: readers find either the old line or the new one, whole."""
     new = f"{path}.{os.getpid()}.new"
     with open(new, "w", encoding="utf-8") as file:  # noqa: PTH123  # no pathlib: it would be most of the import's time
         file.write(line + "\n")
     os.replace(new, path)  # noqa: PTH105
 
 
-def _begin_anew() -> None:
-    """In a forked child: its parent says what is its parent's to say, and a lock may be held by nobody."""
+def _reset_in_child() -> None:
+    """In a forked child drop what the parent will report itself, and a lock whose holder does not exist here."""
     global _reporter
     _reporter = _Reporter()
 
 
 _reporter = _Reporter()
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_in_child)
 atexit.register(lambda: _reporter.write())

@@ -25,9 +25,9 @@ LOOP = "from greenrun.training import report\nfor done in range(1, 2001): report
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file that this process is to write, as in a run."""
     monkeypatch.setenv(training.VARIABLE, str(tmp_path / PROGRESS))
-    training._begin_anew()
+    training._reset_in_child()
     yield tmp_path / PROGRESS
-    training._begin_anew()
+    training._reset_in_child()
 
 
 def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:

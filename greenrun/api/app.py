@@ -1,4 +1,4 @@
-"""Put the routes together: everything for the unix socket, and only what may be public for TCP loopback."""
+"""Assemble the apps: all routes for the unix socket, and only the public ones for TCP loopback."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -22,7 +22,7 @@ def create_app(
     metrics: CollectorRegistry,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the whole API. Serve it with PeerProtocol on a unix socket: who asks is what the kernel says."""
+    """Return the whole API. Serve it with PeerProtocol on a unix socket: the kernel identifies the caller."""
     app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
     app.include_router(jobs.router, responses=_refusals(404, 409, 413, 507))
     app.include_router(grid.router, responses=_refusals(404, 413, 502, 507))
@@ -38,7 +38,7 @@ def create_metrics_app(
     metrics: CollectorRegistry,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the app with /metrics and /healthz only, which tell nothing that needs an identity."""
+    """Return the app with /metrics and /healthz only, which need no identity."""
     return _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, None)
 
 

@@ -1,4 +1,4 @@
-"""Keep callers who connect and say nothing from using up the daemon's descriptors."""
+"""Limit connections, so that callers who connect and send nothing cannot use up the daemon's file descriptors."""
 
 import asyncio
 from typing import ClassVar
@@ -9,8 +9,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 over at most `most` connections, each of which has `head_s` seconds to send a request's head.
 
-    When one more connects, the one that has been idle for longest is dropped, so that a new caller is still heard;
-    it is dropped itself when all others are being answered.
+    When one more connects, the one that has been idle for longest is dropped, so that new callers are still served;
+    if all others are being answered, the new one is dropped.
     """
 
     most: ClassVar[int] = 64
@@ -62,5 +62,5 @@ class BoundedProtocol(H11Protocol):
         min(idle, key=lambda one: one._idle_since_s)._drop()
 
     def _drop(self) -> None:
-        self.connections.discard(self)  # at once: the transport tells of its end only in the loop's next turn
+        self.connections.discard(self)  # at once: the transport reports its end only in the loop's next iteration
         self.transport.abort()  # not close(), which waits for a reader who may never read

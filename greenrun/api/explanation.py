@@ -1,4 +1,4 @@
-"""Say in sentences why a job is where it is, from what is stored and planned."""
+"""Explain in sentences why a job is in its state, from what is stored and planned."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -23,9 +23,9 @@ def sentences(
     events: Sequence[Event],
     active: ActiveForecast | None = None,
 ) -> list[str]:
-    """Return what there is to say, the most important first; the job's events tell why each run was started.
+    """Return sentences, the most important first; the reason for each run's start is taken from the job's events.
 
-    `active` is what the plan goes by; it is mentioned where that is no fresh forecast.
+    `active` is the forecast that the plan uses; it is mentioned unless it is fresh.
     """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [

@@ -1,4 +1,4 @@
-"""The JSON that the API takes and gives of the grid, its past, the devices and the books; units are in names."""
+"""The JSON of the grid, its history, the devices and the ledger, in requests and responses; names end in units."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -285,13 +285,13 @@ class FetchOut(ResponseModel):
 
 def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until: datetime) -> ForecastOut:
     """Return the active forecast at `now`, with the slots that touch `[now, until)`."""
-    told: dict[str, Any] = {"zone": zone, "rung": active.fallback_level, "why": active.why}
+    fields: dict[str, Any] = {"zone": zone, "rung": active.fallback_level, "why": active.why}
     if active.forecast is not None:
         series = active.forecast.series
-        told |= {**attributes(series.id), "step_s": series.step, "age_s": active.age(now)}
-        told |= {"issued_at": active.forecast.issued_at, "fetched_at": active.forecast.fetched_at}
-        told |= {"slots": [slot for slot in series if slot.end > now and slot.start < until]}
-    return ForecastOut.model_validate(told)
+        fields |= {**attributes(series.id), "step_s": series.step, "age_s": active.age(now)}
+        fields |= {"issued_at": active.forecast.issued_at, "fetched_at": active.forecast.fetched_at}
+        fields |= {"slots": [slot for slot in series if slot.end > now and slot.start < until]}
+    return ForecastOut.model_validate(fields)
 
 
 def devices_out(
@@ -308,9 +308,9 @@ def devices_out(
 
 
 def _device_out(device: Device, holder: Run | None, *, held_elsewhere: str | None, idle_w: float | None) -> DeviceOut:
-    told: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
-    told |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w}
-    return DeviceOut.model_validate({**attributes(device), **told})
+    fields: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
+    fields |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w}
+    return DeviceOut.model_validate({**attributes(device), **fields})
 
 
 def entry_out(entry: Entry) -> EntryOut:

@@ -1,4 +1,4 @@
-"""Who is asking, as the kernel tells it of the socket's peer; nothing in a request can claim to be somebody."""
+"""Identify callers by the kernel's credentials of the socket's peer; nothing in a request can claim an identity."""
 
 import asyncio
 import os
@@ -52,7 +52,9 @@ class PeerProtocol(BoundedProtocol):
 def _caller(request: Request) -> User:
     host = request.client.host if request.client else ""
     if not host.startswith(_PREFIX):
-        raise NotPermitted("This address tells nobody's identity, so it serves no jobs: use greenrun's unix socket.")
+        raise NotPermitted(
+            "Callers cannot be identified at this address, so it serves no jobs: use greenrun's unix socket."
+        )
     uid = int(host.removeprefix(_PREFIX))
     return User(uid=uid, name=_user_name(uid))
 

@@ -1,4 +1,4 @@
-"""The JSON that the API answers with of jobs, their runs and the plan; units are in names."""
+"""The JSON of jobs, their runs and the plan in responses; names end in units."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -232,17 +232,17 @@ def _stored_job_out(
     has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
     stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
     reason = plan.reason(job.id) if waits else stopping
-    told = [run_out(run, totals.get(run.id), spells.get(run.id, ())) for run in runs]
-    return job_out(job, plan.placement(job.id) if waits else None, reason, told)
+    outs = [run_out(run, totals.get(run.id), spells.get(run.id, ())) for run in runs]
+    return job_out(job, plan.placement(job.id) if waits else None, reason, outs)
 
 
 def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: Sequence[RunOut] = ()) -> JobOut:
     """Return a job with where it is planned, why it is where it is (None: as stored), and its runs."""
     spec = job.spec
-    told = {**attributes(spec), **attributes(job)}
-    told |= {"name": job.name, "power_source": spec.power_source, "env_names": sorted(spec.env)}
-    told |= {"reason": reason or job.reason, "planned": placement, "runs": list(runs)}
-    out: JobOut = JobOut.model_validate(told if spec.interruptible else told | dict.fromkeys(_OF_CHECKPOINTS))
+    values = {**attributes(spec), **attributes(job)}
+    values |= {"name": job.name, "power_source": spec.power_source, "env_names": sorted(spec.env)}
+    values |= {"reason": reason or job.reason, "planned": placement, "runs": list(runs)}
+    out: JobOut = JobOut.model_validate(values if spec.interruptible else values | dict.fromkeys(_OF_CHECKPOINTS))
     return out
 
 

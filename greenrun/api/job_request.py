@@ -1,4 +1,4 @@
-"""A job as a client states it, or many in one statement, and the JobSpecs that they mean."""
+"""A submission as a client states it, of one job or many, and the JobSpecs that it stands for."""
 
 import re
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
 
     @field_validator("grid")
     @classmethod
-    def _is_a_grid(cls, value: Axes, info: ValidationInfo) -> Axes:
+    def _is_a_sweep(cls, value: Axes, info: ValidationInfo) -> Axes:
         if value and (why := _wrong_in_sweep(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
             raise ValueError(why)
         return value
@@ -103,30 +103,30 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
     @field_validator("array")
     @classmethod
     def _is_an_array(cls, value: ArrayIn | None, info: ValidationInfo) -> ArrayIn | None:
-        if value is None or "grid" not in info.data:  # the grid's own faults are told first
+        if value is None or "grid" not in info.data:  # the grid's own problems are reported first
             return value
-        why = _wrong_in_array(value, has_grid=bool(info.data["grid"]), log=info.data.get("log"))
+        why = _wrong_in_array(value, is_sweep=bool(info.data["grid"]), log=info.data.get("log"))
         if why:
             raise ValueError(why)
         return value
 
 
-def _wrong_in_array(array: ArrayIn, *, has_grid: bool, log: str | None) -> str | None:
-    """What is wrong with an array beside the rest of its job, if anything is."""
-    if not has_grid and array.indices is None:
+def _wrong_in_array(array: ArrayIn, *, is_sweep: bool, log: str | None) -> str | None:
+    """Return what is wrong with an array in combination with the rest of its job, or None."""
+    if not is_sweep and array.indices is None:
         return "names no indices: write it like 0-9, or 0-9%4"
-    if has_grid and array.indices is not None:
+    if is_sweep and array.indices is not None:
         return "numbers the jobs of a grid, which are counted by themselves: say %4 alone for 4 at once"
-    return None if has_grid else _wrong_in_log(log)
+    return None if is_sweep else _wrong_in_log(log)
 
 
-def _wrong_in_sweep(grid: Mapping[str, list[str]], *, labels: Mapping[str, str], log: str | None) -> str | None:
-    """What is wrong with a grid (of one name at least) beside the rest of its job, if anything is."""
-    size = size_of(grid)
+def _wrong_in_sweep(sweep: Mapping[str, list[str]], *, labels: Mapping[str, str], log: str | None) -> str | None:
+    """Return what is wrong with a sweep (of at least one name) in combination with the rest of its job, or None."""
+    size = size_of(sweep)
     if size > MOST_TOGETHER:
         return f"would be {size} jobs, more than the {MOST_TOGETHER} that one submission may be: submit it in parts"
-    if grid.keys() & labels.keys():
-        return f"'{min(grid.keys() & labels.keys())}' is a label of the job already: rename one of them"
+    if sweep.keys() & labels.keys():
+        return f"'{min(sweep.keys() & labels.keys())}' is a label of the job already: rename one of them"
     return _wrong_in_log(log)
 
 
@@ -158,7 +158,7 @@ def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:
 
 
 def to_specs(job: JobIn, spec: JobSpec, uid: int) -> list[JobSpec]:
-    """Return the jobs that a statement means: `spec` itself, or one per index or point of the grid.
+    """Return the jobs that a statement means: `spec` itself, or one per index or point of the sweep.
 
     A unique key names the same array whenever it is submitted again, and each job by its index or its values.
     """

@@ -1,4 +1,4 @@
-"""Values as the API takes and gives them: instants in UTC with Z, seconds for durations, null for unknown, never NaN.
+"""Value types of the API's JSON: instants in UTC with Z, seconds for durations, null for unknown, never NaN.
 
 The fields of a job are declared once, in `core/jobs/spec.py`; `request_model` and `response_model` make models of them.
 """
@@ -67,7 +67,7 @@ def attributes(value: Any) -> dict[str, Any]:
 
 
 class ResponseModel(BaseModel):
-    """What the API answers with, read from the core's own values by the names of their attributes."""
+    """A response's model, read from the core's own values by the names of their attributes."""
 
     model_config = ConfigDict(from_attributes=True, validate_by_name=True, validate_by_alias=True)
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: a limit on its body, and one debug line in the log."""
+"""Middleware around every request: a limit on its body, and one debug line in the log."""
 
 from time import perf_counter
 

@@ -1,4 +1,4 @@
-"""Every refusal leaves as one RFC 9457 problem document, whatever raised it."""
+"""Turn every refusal into an RFC 9457 problem document, whatever raised it."""
 
 from collections.abc import Sequence
 from http import HTTPStatus

@@ -47,7 +47,7 @@ class Submitted:
 class Scheduler(Protocol):
     """The part of the daemon that plans; every method answers from memory or within one planning run.
 
-    Beside it stand its sources, and what adds to what is known of the past: that may take as long as a source does.
+    It also gives access to the sources and the backfill; calls of these may take as long as a source does.
     """
 
     @property
@@ -56,7 +56,7 @@ class Scheduler(Protocol):
 
     @property
     def backfill(self) -> Backfill:
-        """What adds to what is known of the past."""
+        """What imports and fetches past values."""
 
     @property
     def reports(self) -> Reports:
@@ -64,7 +64,7 @@ class Scheduler(Protocol):
 
     @property
     def quality(self) -> ForecastQuality:
-        """How good forecasts were, as it was found last."""
+        """How good forecasts were, as of the last evaluation."""
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Preview]:
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
@@ -85,7 +85,7 @@ class Scheduler(Protocol):
         """Return the devices of this host, in index order."""
 
     def idle_powers_w(self) -> Mapping[str, float]:
-        """Return what each GPU was learned to draw while nobody holds it, by id; those not known are left out."""
+        """Return the learned idle power of each GPU by id; those not known are left out."""
 
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         """Return a watched zone's active forecast as of the last tick (None: this host's own), None for another."""
@@ -96,7 +96,7 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """What the API takes from the settings; `also` are the zones that are watched besides the host's own."""
+    """What the API takes from the settings; `also` are the zones that are watched in addition to the host's own."""
 
     zone: str | None
     also: tuple[str, ...] = ()

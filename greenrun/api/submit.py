@@ -1,4 +1,4 @@
-"""Accept jobs, or only try them: everything that can be refused is refused before anything is stored."""
+"""Accept jobs, or try them without storing: whatever can be refused is refused before anything is stored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -42,8 +42,8 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
     _check(daemon, caller, groups, now)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
-    told = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
-    return [row.model_copy(update={"id": None}) for row in told], False
+    outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
+    return [row.model_copy(update={"id": None}) for row in outs], False
 
 
 def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
@@ -101,16 +101,16 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
 
 
 def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
-    """Tell what it would wait for in vain."""
+    """Yield a problem for each dependency that can no longer be fulfilled."""
     states = daemon.store.queue.job_states({row.job_id for row in spec.after})
     for row in spec.after:
         state = states.get(row.job_id)
         if state is None:
-            told = f"there is no job {row.job_id} to wait for; `greenrun list --all` shows those that there are"
-            yield Problem(field="after", message=told)
+            why = f"there is no job {row.job_id} to wait for; `greenrun list --all` shows those that there are"
+            yield Problem(field="after", message=why)
         elif is_in_vain(row, state):
-            told = f"job {row.job_id} has {ended_text(state)}, so a job that waits for it to succeed would never start"
-            yield Problem(field="after", message=f"{told}: leave it out, or wait for {row.job_id}:any")
+            why = f"job {row.job_id} has {ended_text(state)}, so a job that waits for it to succeed would never start"
+            yield Problem(field="after", message=f"{why}: leave it out, or wait for {row.job_id}:any")
 
 
 def _with_index(problems: Sequence[Problem], index: int, groups: Sequence[Sequence[JobSpec]]) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""What is wrong with a job that is well formed: contradictions, and things this machine does not have."""
+"""Validate a job that is well formed: find contradictions, and what this machine does not have."""
 
 import os
 import shutil

@@ -1,1 +1,1 @@
-"""Every chart: for a browser drawn by Plotly, for a terminal with characters."""
+"""All charts: for a browser drawn with Plotly, for a terminal with characters."""

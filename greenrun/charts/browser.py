@@ -1,4 +1,4 @@
-"""Charts for a browser, drawn by Plotly's figures, and pages that hold them and load nothing.
+"""Charts for a browser, drawn with Plotly, and self-contained pages that hold them.
 
 Plotly and Jinja2 are imported when something is drawn, so that a daemon or a command that draws nothing does not
 pay for them.
@@ -38,20 +38,20 @@ _MOST_LABELS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A figure with an id that is unique on its page; `said` tells in words what it shows, to those who cannot see."""
+    """A figure with an id that is unique on its page; `description` says what it shows in words, for screen readers."""
 
     id: str
-    said: str
+    description: str
     figure: "Figure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One bar: its label, its parts from the axis outwards (None where unknown), what is said of it, its colour."""
+    """One bar: its label, its parts from the axis outwards (None where unknown), its figures as text, its colour."""
 
     label: str
     parts: tuple[float | None, ...]
-    told: str
+    text: str
     colour: str = GREEN
 
     @property
@@ -113,37 +113,37 @@ def bars_over_days(bars: Sequence[Bar], *, id: str, title: str, unit: str, parts
     for index, (name, colour) in enumerate(zip(parts, (GREEN, GREY), strict=False)):
         sizes = [None if bar.parts[index] is None else max(bar.parts[index] or 0.0, 0.0) for bar in bars]
         figure.add_bar(x=places, y=sizes, name=_plain(name), marker_color=colour,
-                       hovertext=[_plain(bar.told) for bar in bars], hoverinfo="text")  # fmt: skip
+                       hovertext=[_plain(bar.text) for bar in bars], hoverinfo="text")  # fmt: skip
     unknown = [place for place, bar in zip(places, bars, strict=True) if None in bar.parts]
     if unknown:
         figure.add_scatter(x=unknown, y=[0.0] * len(unknown), mode="text", text="?", textposition="top center",
-                           hovertext=[_plain(bars[place].told) for place in unknown], hoverinfo="text",
+                           hovertext=[_plain(bars[place].text) for place in unknown], hoverinfo="text",
                            showlegend=False)  # fmt: skip
     every = max(1, ceil(len(bars) / _MOST_LABELS))
     labels = [_plain(bar.label) for bar in bars]
     figure.update_layout(_layout(250), barmode="stack", bargap=0.28)
     figure.update_xaxes(tickvals=places[::every], ticktext=labels[::every], range=[-0.6, len(bars) - 0.4])
     figure.update_yaxes(title_text=_plain(unit), rangemode="tozero", gridcolor=_RULE, zerolinecolor=_RULE)
-    return Chart(id=id, said=_said(title, [bar.told for bar in bars]), figure=figure)
+    return Chart(id=id, description=_described(title, [bar.text for bar in bars]), figure=figure)
 
 
 def bars_by_group(
     bars: Sequence[Bar], *, id: str, title: str, unit: str, reference: ReferenceLine | None = None
 ) -> Chart:
-    """Return bars below one another over a scale in `unit`, each with its label before and what is said of it behind.
+    """Return horizontal bars over a scale in `unit`, each with its label in front and its figures as text behind.
 
     The reference line goes through all of them.
     """
     figure, places = _plotly().Figure(), list(range(len(bars)))
     figure.add_bar(
         y=places, x=[None if bar.is_unknown else bar.size for bar in bars], orientation="h",
-        marker_color=[bar.colour for bar in bars], text=[_plain(bar.told) for bar in bars], textposition="outside",
-        cliponaxis=False, hovertext=[_plain(f"{bar.label}: {bar.told}") for bar in bars], hoverinfo="text",
+        marker_color=[bar.colour for bar in bars], text=[_plain(bar.text) for bar in bars], textposition="outside",
+        cliponaxis=False, hovertext=[_plain(f"{bar.label}: {bar.text}") for bar in bars], hoverinfo="text",
         showlegend=False,
     )  # fmt: skip
     if unknown := [place for place, bar in zip(places, bars, strict=True) if bar.is_unknown]:
         figure.add_scatter(
-            x=[0.0] * len(unknown), y=unknown, mode="text", text=[_plain(bars[place].told) for place in unknown],
+            x=[0.0] * len(unknown), y=unknown, mode="text", text=[_plain(bars[place].text) for place in unknown],
             textposition="middle right", hoverinfo="skip", showlegend=False,
         )  # fmt: skip
     if reference is not None:
@@ -156,13 +156,19 @@ def bars_by_group(
     figure.update_xaxes(title_text=_plain(unit), rangemode="tozero", gridcolor=_RULE, zerolinecolor=_RULE)
     figure.update_yaxes(tickvals=places, ticktext=[_plain(_short(bar.label)) for bar in bars],
                         range=[len(bars) - 0.5, -0.5])  # fmt: skip
-    return Chart(id=id, said=_said(title, [f"{bar.label}: {bar.told}" for bar in bars]), figure=figure)
+    return Chart(id=id, description=_described(title, [f"{bar.label}: {bar.text}" for bar in bars]), figure=figure)
 
 
 def step_panels(
-    panels: Sequence[Panel], *, id: str, said: str, shaded: Sequence[Stretch] = (), shade: str = "", zone: tzinfo = UTC
+    panels: Sequence[Panel],
+    *,
+    id: str,
+    description: str,
+    shaded: Sequence[Stretch] = (),
+    shade: str = "",
+    zone: tzinfo = UTC,
 ) -> Chart:
-    """Return panels below one another over one axis of time, whose instants are told in `zone`, of a fixed offset.
+    """Return panels below one another over one time axis, labelled in `zone`, which has a fixed offset.
 
     `shaded` stretches lie behind each panel; `shade` says what they are. Values are means of their steps: they are
     drawn as steps, and a hole is a gap.
@@ -181,7 +187,7 @@ def step_panels(
             x=0, y=1, xref="x domain", yref="y domain", xanchor="left", yanchor="bottom", row=row, col=1,
         )  # fmt: skip
         figure.update_yaxes(title_text=_plain(panel.unit), range=[0, _room(panel)], row=row, col=1)
-    for name in {trace.legendgroup for trace in figure.data} - {None}:  # a name is told once, for all panels
+    for name in {trace.legendgroup for trace in figure.data} - {None}:  # a name is in the legend once, for all panels
         for trace in list(figure.select_traces({"legendgroup": name}))[1:]:
             trace.showlegend = False
     figure.update_layout(_layout(total + 120), margin={"t": 64, "b": 56})
@@ -189,7 +195,7 @@ def step_panels(
     figure.update_xaxes(type="date", gridcolor=_RULE, zerolinecolor=_RULE, showgrid=True, range=span)
     figure.update_xaxes(title_text=f"time, {datetime.fromtimestamp(0, zone).tzname()}", row=len(panels), col=1)
     figure.update_yaxes(gridcolor=_RULE, zerolinecolor=_RULE, nticks=5)
-    return Chart(id=id, said=said, figure=figure)
+    return Chart(id=id, description=description, figure=figure)
 
 
 def page_script() -> "Markup":
@@ -219,7 +225,7 @@ def page(
     *, title: str, heading: str, lines: Sequence[str], charts: Sequence[Chart], tables: Sequence[Table],
     notes: Sequence[str] = (),
 ) -> str:  # fmt: skip
-    """Return one HTML page with charts and tables, under a policy that lets it ask nothing of the network."""
+    """Return one HTML page with charts and tables, whose content security policy lets it load nothing."""
     return str(_render(
         "page.html", title=title, heading=heading, lines=lines, charts=[fragment(chart) for chart in charts],
         tables=tables, notes=notes, script=page_script(), style=page_style(),
@@ -313,14 +319,14 @@ def _line(parts: Iterable[Part], zone: tzinfo) -> Mapping[str, Any]:
     """Return the points of a line that keeps each value until the next; between parts it breaks off."""
     xs: list[str | None] = []
     ys: list[float | None] = []
-    told: list[str | None] = []
+    labels: list[str | None] = []
     for edges_s, values in parts:
         instants = _instants(edges_s, zone)
         spans = [f"{start[:16]} to {end[11:16]}" for start, end in pairwise(instants)]
         xs += [*instants, None]
         ys += [*values, values[-1], None]
-        told += [*spans, spans[-1], None]
-    return {"x": xs, "y": ys, "customdata": told}
+        labels += [*spans, spans[-1], None]
+    return {"x": xs, "y": ys, "customdata": labels}
 
 
 def _instants(moments_s: Iterable[float], zone: tzinfo) -> list[str]:
@@ -332,8 +338,8 @@ def _short(label: str) -> str:
     return label if len(label) <= _LABEL_LENGTH else f"{label[: _LABEL_LENGTH - 1]}…"
 
 
-def _said(title: str, told: Sequence[str]) -> str:
-    return f"{title}. {'; '.join(told)}"
+def _described(title: str, texts: Sequence[str]) -> str:
+    return f"{title}. {'; '.join(texts)}"
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A forecast as a page for the browser: its steps over time, what is estimated lighter, its cleanest hours marked."""
+"""A forecast as an HTML page: its steps over time, estimated ones lighter, with the cleanest hours marked."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -51,7 +51,8 @@ def chart(
     )  # fmt: skip
     lowest, highest = (f"{of(step.g_per_kwh for step in steps):.0f}" for of in (min, max))
     return browser.step_panels(
-        [panel], id="forecast", said=f"{title}: {lowest} to {highest} g CO2e/kWh. {marked if window else ''}".rstrip(),
+        [panel], id="forecast",
+        description=f"{title}: {lowest} to {highest} g CO2e/kWh. {marked if window else ''}".rstrip(),
         shaded=[(window.start.timestamp(), window.end.timestamp())] if window else [], shade=marked,
         zone=_fixed(zone, steps[0].start),
     )  # fmt: skip

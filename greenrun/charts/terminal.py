@@ -215,7 +215,7 @@ def _marked(edges: Sequence[datetime], window: CleanWindow | None) -> str:
 
 
 def _times(edges: Sequence[datetime], zone: tzinfo | None) -> str:
-    """Labels of local times of day, each where it begins; midnight is told by its weekday."""
+    """Labels of local times of day, each where it begins; midnight is labelled with its weekday."""
     start, end, columns = edges[0], edges[-1], len(edges) - 1
     span_s = (end - start).total_seconds()
     room_s = span_s * _LABEL / columns

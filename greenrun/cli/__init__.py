@@ -1,4 +1,4 @@
-"""The command line: thin over the client, and quick to start."""
+"""The command line: a thin layer over the client, which starts fast."""
 
 from greenrun.cli.app import main
 

@@ -39,7 +39,7 @@ COMMANDS = {
 
 
 class LazyGroup(Group):
-    """A group that knows its commands' names and one line of each, and imports one when it is called."""
+    """A group that knows its commands' names and one-line help, and imports a command when it is called."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""A command of the command line: greenrun's errors become a sentence, or JSON, and an exit code."""
+"""The base of all commands: greenrun's errors become a sentence, or JSON, and an exit code."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ CONFIG, INTERRUPTED, PIPE_CLOSED = 78, 130, 141
 
 
 class WaitTimedOut(GreenrunError):
-    """The time to wait is over and a job is not finished."""
+    """The waiting time is over and a job is not finished."""
 
 
 class LocalError(GreenrunError):
@@ -26,7 +26,7 @@ class LocalError(GreenrunError):
 
 
 class Command(click.Command):
-    """A command whose errors are told on stderr, never as a traceback; as problem+json when it is asked for --json."""
+    """A command whose errors are printed on stderr, never as a traceback; as problem+json with --json."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with the documented exit code."""
@@ -101,15 +101,15 @@ def _problems(error: GreenrunError) -> Iterable[Any]:
     return [*getattr(error, "problems", ()), *getattr(error, "errors", ())]
 
 
-def _lines(problems: Iterable[Mapping[str, str]], told: str) -> Iterable[str]:
+def _lines(problems: Iterable[Mapping[str, str]], shown: str) -> Iterable[str]:
     for problem in problems:
         line = ": ".join(part for part in (problem["field"], problem["message"]) if part)
-        if problem["message"] not in told:
+        if problem["message"] not in shown:
             yield line
 
 
 def _document(error: GreenrunError, problems: list[dict[str, str]]) -> dict[str, object]:
-    """What the API said of its own refusal; of any other error its kind by exit code, with a type like the API's."""
+    """Return the API's problem document of its own errors; of others one of the same form, by exit code."""
     local = _TITLES.get(exit_code(error), _TITLES[FAILED])
     status = getattr(error, "status", None)
     return {

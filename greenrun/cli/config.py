@@ -14,7 +14,7 @@ def app() -> None:
     """Check, show and find the settings."""
 
 
-@app.command("check", cls=Command, short_help="Tell every problem of the settings.")
+@app.command("check", cls=Command, short_help="Report every problem of the settings.")
 @json_option
 @config_option
 @click.pass_context

@@ -1,4 +1,4 @@
-"""`greenrun estimate`: what a job would take and emit, and how much a cleaner window would spare, before any of it."""
+"""`greenrun estimate`: the energy and emissions of a job before it runs, and how much a cleaner window would avoid."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ _RUNGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """The intensities to come with what they are, or the reason why none are known."""
+    """The future intensities and their provenance, or the reason why none are known."""
 
     series: Series | None = None
     is_trace: bool = False
@@ -134,17 +134,17 @@ def _from_daemon(ctx: click.Context, socket: str | None, config: str | None, zon
     from greenrun.client import NotReachable
 
     try:
-        told = connect(ctx, socket, config).forecast(zone)
+        answer = connect(ctx, socket, config).forecast(zone)
     except NotReachable as exc:
         return Outlook(reason=f"there is no forecast: {exc}; or name a trace with --intensity")
-    if not told.get("slots"):
-        return Outlook(reason=_NO_ZONE if told["zone"] is None else f"there is no forecast for {told['zone']} now")
+    if not answer.get("slots"):
+        return Outlook(reason=_NO_ZONE if answer["zone"] is None else f"there is no forecast for {answer['zone']} now")
     slots = [
         Slot(text.instant(row["start"]), text.instant(row["end"]), row["g_per_kwh"], Kind(row["kind"]))
-        for row in told["slots"]
+        for row in answer["slots"]
     ]
-    series = Series.of(SeriesId(provider=told["provider"], zone=told["zone"]), slots)
-    return Outlook(series=series, rung=FallbackLevel(told.get("rung") or "fresh"), issued_at=told.get("issued_at"))
+    series = Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"]), slots)
+    return Outlook(series=series, rung=FallbackLevel(answer.get("rung") or "fresh"), issued_at=answer.get("issued_at"))
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""Read how large a job to estimate is, from options that are alternatives; every problem is told at once."""
+"""Read the size of the job to estimate from alternative options; all problems are reported together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Size:
 
 
 def read_size(given: Options, *, now: datetime, zone: Callable[[], tzinfo]) -> Size:
-    """Return what the options mean; raise InvalidJob with all that is wrong with them."""
+    """Return the size that the options state; raise InvalidJob with all their problems."""
     reading = _Reading(given)
     gpus = int(reading.number("gpus", 1, MOST_GPUS, whole=True) or 1)
     pue = reading.number("pue", 1, 5)
@@ -47,7 +47,7 @@ def read_size(given: Options, *, now: datetime, zone: Callable[[], tzinfo]) -> S
         reading.problem("finish-by", "give this or --max-delay, not both")
     reading.stop()
     if hours is None or power_w is None:
-        raise ValueError("a size without hours or power passed for a good one")  # each of them told a problem
+        raise ValueError("a size without hours or power passed for a good one")  # each of them added a problem
     duration = timedelta(hours=hours.value / gpus)
     latest = finish_by - duration if finish_by else at + delay if delay is not None else None
     if latest is not None and latest < at:
@@ -58,7 +58,7 @@ def read_size(given: Options, *, now: datetime, zone: Callable[[], tzinfo]) -> S
 
 
 class _Reading:
-    """The options as they are read, and what was wrong with them so far."""
+    """The options read so far, with their problems."""
 
     def __init__(self, given: Options) -> None:
         self.given = given
@@ -69,8 +69,8 @@ class _Reading:
 
     def stop(self) -> None:
         if self._problems:
-            told = self._problems[0].message if len(self._problems) == 1 else "these options are wrong"
-            raise InvalidJob(f"nothing can be estimated: {told}", self._problems)
+            what = self._problems[0].message if len(self._problems) == 1 else "these options are wrong"
+            raise InvalidJob(f"nothing can be estimated: {what}", self._problems)
 
     def number(self, option: str, least: float, most: float, *, whole: bool = False, unit: str = "") -> float | None:
         said = self.given.get(option)

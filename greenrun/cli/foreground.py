@@ -22,7 +22,7 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Hold back what would end greenrun, for `run_command` and `wait` to take; enter it before any thread begins."""
+    """Block signals that would end greenrun, for `run_command` and `wait` to take; enter before any thread starts."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # how a command ended would be lost
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ending())
@@ -48,9 +48,9 @@ def run_command(words: Sequence[str]) -> int:
     end = os.pidfd_open(pid)
     try:
         while not select.select([end], [], [], _LOOK_S)[0]:
-            told = _taken()
-            if told is not None and told.si_code <= 0:  # above 0 it is the kernel's own
-                os.kill(pid, told.si_signo)
+            taken = _taken()
+            if taken is not None and taken.si_code <= 0:  # above 0 it is the kernel's own
+                os.kill(pid, taken.si_signo)
     finally:
         os.close(end)
     while _taken():  # what came with its end was for it
@@ -60,18 +60,18 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def wait(seconds: float | None) -> int | None:
-    """Wait for so long, or for ever, within `held_signals`; return the signal that ended it before, else None."""
+    """Wait for this time, or for ever, within `held_signals`; return the signal that ended it early, else None."""
     deadline, pause = inf if seconds is None else monotonic() + seconds, threading.Event()
     while (left_s := deadline - monotonic()) > 0:
         pause.wait(min(left_s, _LOOK_S))
-        told = _taken()
-        if told is not None:
-            return told.si_signo
+        taken = _taken()
+        if taken is not None:
+            return taken.si_signo
     return None
 
 
 def is_signalled() -> bool:
-    """Whether a signal that would end greenrun waits to be taken, within `held_signals`."""
+    """Whether a signal that would end greenrun is pending, within `held_signals`."""
     return bool(signal.sigpending() & _ending())
 
 
@@ -80,7 +80,7 @@ def _taken() -> signal.struct_siginfo | None:
 
 
 def _ending() -> set[signal.Signals]:
-    """Return what would end greenrun: not what it was started to ignore, as `nohup` has it ignore SIGHUP."""
+    """Return the signals that would end greenrun, without those it was started to ignore (`nohup` ignores SIGHUP)."""
     return {number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN}
 
 

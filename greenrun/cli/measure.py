@@ -1,4 +1,4 @@
-"""`greenrun measure`: what a command, or a while, uses, by this machine's own meters."""
+"""`greenrun measure`: measure the energy of a command or a period with this machine's own meters."""
 
 import json
 import sys
@@ -72,7 +72,7 @@ def measure(
 
 @contextmanager
 def _code_kept(code: int | None) -> Iterator[None]:
-    """Let a result that cannot be written change nothing of how a command ended."""
+    """Keep the command's exit code when the result cannot be written."""
     try:
         yield
     except BrokenPipeError:
@@ -98,7 +98,7 @@ def _seconds(lasts: str | None, command: Sequence[str]) -> float | None:
 
 
 def _opened(output: str) -> TextIO:
-    """Open the file before anything runs: a path that is wrong must not cost a night's measurement."""
+    """Open the file before anything runs: a wrong path must not cost a night's measurement."""
     try:
         return Path(output).expanduser().open("w", encoding="utf-8")
     except OSError as exc:

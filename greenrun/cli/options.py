@@ -1,4 +1,4 @@
-"""The options that many commands share, and what they lead to: a client, printed JSON, a job's id."""
+"""The options that many commands share, and what is made of them: a client, printed JSON, a job's id."""
 
 import json
 from collections.abc import Callable

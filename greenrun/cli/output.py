@@ -1,4 +1,4 @@
-"""Files that a command writes for its user: whole, or not at all."""
+"""Write a command's output files: whole, or not at all."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`greenrun report`: what a period used and emitted, as a table or in a form for others."""
+"""`greenrun report`: the energy and emissions of a period, as a table or in other formats."""
 
 import json
 import re
@@ -92,19 +92,17 @@ def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
     try:
         report = read_report(answer)
     except ValueError as exc:
-        told = "restart the daemon where it is of another release than this command"
-        raise LocalError(
-            f"the daemon's answer is no report that this release of greenrun reads ({exc}); {told}"
-        ) from exc
+        advice = "restart the daemon if its release differs from this command's"
+        raise LocalError(f"this release of greenrun cannot read the daemon's report ({exc}); {advice}") from exc
     if earlier is not None:
         try:
             report = movement.compared(earlier, report)
         except ValueError as exc:
             raise LocalError(f"--against: {exc}", USAGE) from exc
     if form == "boamps" and (missing := boamps.lacking(report)):
-        told = "tell it with --label boamps.FIELD=VALUE, or for all jobs in [reports] boamps"
+        advice = "set it with --label boamps.FIELD=VALUE, or for all jobs in [reports] boamps"
         print(
-            f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {told}", file=sys.stderr
+            f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {advice}", file=sys.stderr
         )
     return report_output.render(report, form)
 

@@ -10,7 +10,7 @@ from greenrun.cli.options import config_option, config_path
 @config_option
 @click.pass_context
 def serve(ctx: click.Context, config: str | None) -> None:
-    """Run the daemon in the foreground; it logs to stderr and tells systemd when it is ready.
+    """Run the daemon in the foreground; it logs to stderr and notifies systemd when it is ready.
 
     TERM or Ctrl-C ends it; jobs that run go on and are found again at the next start.
 
@@ -20,7 +20,7 @@ def serve(ctx: click.Context, config: str | None) -> None:
     """
     from greenrun.config import load_config
 
-    settings = load_config(config_path(ctx, config))  # what is wrong in them is told before the daemon is loaded
+    settings = load_config(config_path(ctx, config))  # problems in them are reported before the daemon is loaded
 
     from greenrun.daemon import daemon
 

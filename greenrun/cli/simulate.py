@@ -1,4 +1,4 @@
-"""`greenrun simulate`: what greenrun and other schedulers would have made of recorded jobs on a recorded grid."""
+"""`greenrun simulate`: replay recorded jobs on a recorded grid under greenrun and other schedulers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,8 +81,8 @@ def simulate(
 ) -> None:
     """Replay recorded jobs on a recorded grid, and compare what each policy would have emitted.
 
-    greenrun's figures come from its own engine in virtual time; it knows of a job when it is submitted, and of the
-    grid what the forecast tells. Without --policy: greenrun, start-at-once and own-best-window.
+    greenrun's figures come from its own engine in virtual time; it knows a job once it is submitted, and of the
+    grid only the forecast. Without --policy: greenrun, start-at-once and own-best-window.
 
     \b
     greenrun simulate --intensity GB.csv --jobs jobs.csv --gpus 8 --start 2026-01-05T00:00Z
@@ -101,8 +101,8 @@ def simulate(
         config=config_path(ctx, config),
     )  # fmt: skip
     case, policies, left_out = read(options)
-    with _progress(len(case.jobs)) as told:
-        found = compare(case, policies, told=told)
+    with _progress(len(case.jobs)) as progress:
+        found = compare(case, policies, told=progress)
     if schedule_out is not None:
         _write_schedule(Path(schedule_out), case, found)
     if plot is not None:
@@ -115,7 +115,7 @@ def simulate(
 
 @contextmanager
 def _progress(total: int) -> Iterator[ProgressCallback | None]:
-    """Show on stderr, when that is a terminal, what is at work and how far it is."""
+    """Show progress by policy on stderr if it is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -126,12 +126,12 @@ def _progress(total: int) -> Iterator[ProgressCallback | None]:
     with Progress(console=console, transient=True) as bar:
         rows: dict[str, Any] = {}
 
-        def told(name: str, done: int) -> None:
+        def show(name: str, done: int) -> None:
             if name not in rows:
                 rows[name] = bar.add_task(name, total=total if done or name == "greenrun" else None)
             bar.update(rows[name], completed=done)
 
-        yield told
+        yield show
 
 
 def _write_schedule(path: Path, case: "Case", found: "Comparison") -> None:

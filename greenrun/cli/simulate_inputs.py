@@ -1,4 +1,4 @@
-"""What the options of `greenrun simulate` state: a case and the policies to compare, or all that is wrong with them."""
+"""Turn the options of `greenrun simulate` into a case and the policies to compare, or report all their problems."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -94,7 +94,7 @@ def _from_history(options: SimulateOptions, wish: Wish, problems: list[Problem])
 
 
 def _missing(options: SimulateOptions) -> list[Problem]:
-    """Say which options are wanted, or not to be combined."""
+    """Return problems of options that are missing or must not be combined."""
     own = {"--intensity": options.files["intensity"], "--jobs": options.files["jobs"], "--start": options.start}
     if options.history is None:
         why = "it is needed unless --history is given"

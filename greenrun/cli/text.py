@@ -1,4 +1,4 @@
-"""How times, amounts and jobs read to people; missing is unknown, never 0. Pure: `now` and zone are given."""
+"""Texts for people of times, amounts and jobs; missing is unknown, never 0. Pure: `now` and zone are arguments."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -24,7 +24,7 @@ def below_text(planned: Mapping[str, Any]) -> str | None:
 
 
 def forecast_text(g_per_kwh: float | None) -> str:
-    """Return an expected intensity, or that emissions cannot be told."""
+    """Return an expected intensity, or that emissions are unknown."""
     return "emissions unknown: no forecast" if g_per_kwh is None else intensity_text(g_per_kwh)
 
 

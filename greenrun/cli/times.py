@@ -1,4 +1,4 @@
-"""Read durations and instants as people write them; the present and the zone are given, and `local_zone` finds that."""
+"""Parse durations and instants as people write them; the present and the zone are arguments (see `local_zone`)."""
 
 import os
 import re

@@ -46,8 +46,8 @@ def _lifetime(value: object) -> timedelta:
 
 def _factors(value: object) -> object:
     """Return a number, or one for each model, all of them 0 or more."""
-    told = list(value.values()) if isinstance(value, dict) else [value]
-    if not told or not all(row is None or _is_amount(row) for row in told):
+    given = list(value.values()) if isinstance(value, dict) else [value]
+    if not given or not all(row is None or _is_amount(row) for row in given):
         raise ValueError(f'{value!r} is not grams per hour; write 27.0, or by model {{ "H100" = 35.0 }}')
     return value
 
@@ -69,7 +69,7 @@ Lifetime = Annotated[timedelta, BeforeValidator(_lifetime), PlainSerializer(exac
 
 
 class ContractSettings(Section):
-    """One row of `market`: what a contract says that a kWh emits, from when to when, and of how much of the energy."""
+    """One row of `market`: the g/kWh of a contract, its period, and the share of the energy that it covers."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
@@ -87,13 +87,13 @@ class ContractSettings(Section):
 
     @property
     def contract(self) -> Contract:
-        """The same, as the books take it."""
+        """The same as a value of the core."""
         factors = Steps.of([Span(self.start, self.end, self.g_per_kwh)])
         return Contract(source=self.source, factors=factors, share=self.share)
 
 
 class EmbodiedSettings(Section):
-    """[accounting.embodied]: grams per GPU and hour, for all or by model; or the whole, over so many GPUs' lifetime."""
+    """[accounting.embodied]: grams per GPU and hour, for all or by model; or a total for so many GPUs' lifetime."""
 
     source: Source
     g_per_gpu_hour: Factors = None
@@ -102,7 +102,7 @@ class EmbodiedSettings(Section):
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1
 
     @model_validator(mode="after")
-    def _is_told_in_one_way(self) -> Self:
+    def _is_given_in_one_way(self) -> Self:
         is_whole = self.total_kg is not None or self.lifetime is not None
         if is_whole == (self.g_per_gpu_hour is not None):
             raise ValueError("set either g_per_gpu_hour, or total_kg and lifetime")
@@ -112,7 +112,7 @@ class EmbodiedSettings(Section):
 
     @property
     def embodied(self) -> Embodied:
-        """The same, as the books take it."""
+        """The same as a value of the core."""
         if self.total_kg is not None and self.lifetime is not None:
             per_hour = g_per_gpu_hour(self.total_kg, self.lifetime, self.gpus)
             return Embodied(source=self.source, g_per_gpu_hour=per_hour)
@@ -141,10 +141,10 @@ class AccountingSettings(Section):
 
 
 def accounting_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what does not go together in the table [accounting], whose values need not be valid otherwise."""
+    """Yield contradictions in the table [accounting], whose values need not be valid otherwise."""
     has_file, has_source = (section.get(name) is not None for name in ("market_file", "market_source"))
     if has_file and section.get("market"):
-        yield _problem("market_file", "market and market_file are told at once; use one of them")
+        yield _problem("market_file", "market and market_file are both set; use one of them")
     if has_file and not has_source:
         yield _problem("market_source", 'is required with market_file; say what contract it is, like "PPA Windpark X"')
     if has_source and not has_file:

@@ -48,5 +48,5 @@ class AnomalySettings(Section):
 
     @property
     def limits(self) -> Limits:
-        """What the rules take."""
+        """The limits as the rules take them."""
         return Limits(**{name: getattr(self, name) for name in type(self).model_fields})

@@ -150,7 +150,7 @@ class DevicesSettings(Section):
 
 
 def meter_settings(devices: DevicesSettings) -> meters.MeterSettings:
-    """Return what the meters are meters."""
+    """Return the settings in the form that the meters take."""
     return meters.MeterSettings(
         kinds=tuple(devices.meter),
         include=tuple(int(name) if name.isdigit() else name for name in devices.include),
@@ -163,7 +163,7 @@ def meter_settings(devices: DevicesSettings) -> meters.MeterSettings:
 
 
 def _external_settings(external: ExternalMeters) -> tuple[meters.ExternalSettings, ...]:
-    """Return what the meters are meters."""
+    """Return the settings in the form that the meters take."""
     return tuple(
         meters.ExternalSettings(
             name=name,

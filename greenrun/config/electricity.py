@@ -1,4 +1,4 @@
-"""[electricity]: what a kWh costs, in one of three ways: by the clock, by a file, or by the day-ahead market."""
+"""[electricity]: the price of a kWh: by the time of day, from a file, or from the day-ahead market."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -58,7 +58,7 @@ class RuleSettings(Section):
 
     @property
     def rule(self) -> Rule:
-        """The same, as the tariff takes it."""
+        """The same as a value of the core."""
         return Rule(
             days=parse_days(self.days), start_min=parse_clock(self.start), end_min=parse_clock(self.end),
             price_per_kwh=self.price,
@@ -86,14 +86,14 @@ class ElectricitySettings(Section):
         found = overlaps(rules)
         gap = first_gap(rules) if rules and self.price is None else None
         if gap:
-            found.append(f"no rule tells what {gap} costs; set price for the rest of the week")
+            found.append(f"no rule sets the price for {gap}; set price for the rest of the week")
         if found:
             raise ValueError("; ".join(found))
         return self
 
     @property
     def by_the_clock(self) -> Tariff | None:
-        """The tariff, which a fixed price is too; None where it costs something else, or nothing is told."""
+        """The tariff (a fixed price is one, too); None where prices come from elsewhere or are not set."""
         if self.price is None and not self.tariff:
             return None
         zone = ZoneInfo(self.timezone or "UTC")
@@ -101,12 +101,12 @@ class ElectricitySettings(Section):
 
 
 def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what does not go together in the table [electricity], whose values need not be valid otherwise."""
+    """Yield contradictions in the table [electricity], whose values need not be valid otherwise."""
     ways = [name for name in ("price", "file", "kind") if section.get(name) is not None]
     if section.get("tariff") and "price" not in ways:
         ways.insert(0, "tariff")
     if len(ways) > 1:
-        yield _problem(ways[-1], f"{' and '.join(ways)} are told at once; electricity has one price: {WAYS}")
+        yield _problem(ways[-1], f"{' and '.join(ways)} are set together; electricity has one price: {WAYS}")
     is_series = "file" in ways or "kind" in ways
     needs = {
         "currency": bool(ways) and "kind" not in ways,
@@ -122,9 +122,9 @@ def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
     if section.get("bidding_zone") is not None and "kind" not in ways:
         yield _problem("bidding_zone", 'means something for kind = "energy_charts" only')
     if "kind" in ways and section.get("currency") not in (None, "EUR"):
-        yield _problem("currency", 'the market is told in EUR; set "EUR" or leave it out')
+        yield _problem("currency", 'market prices are in EUR; set "EUR" or leave it out')
     if section.get("currency") is not None and not ways:
-        yield _problem("currency", f"no price is told; set {WAYS}")
+        yield _problem("currency", f"no price is set; set {WAYS}")
 
 
 _EXAMPLES = {"currency": '"EUR"', "timezone": '"Europe/Berlin"', "bidding_zone": '"DE-LU"'}

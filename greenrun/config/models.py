@@ -122,7 +122,7 @@ class LogSettings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A value in force, as it would be written, and where it comes from."""
+    """A value in effect, as it would be written, and its source."""
 
     value: object
     origin: Origin
@@ -158,7 +158,7 @@ class Config(BaseSettings):
         return self._read_from
 
     def effective(self) -> dict[str, Setting]:
-        """Return every setting in force by key path (`planner.tick`), with where it comes from."""
+        """Return every setting in effect by key path (`planner.tick`), with its source."""
         values = flatten(self.model_dump(mode="json"))
         return {key: Setting(value=value, origin=self._origins.get(key, "default")) for key, value in values.items()}
 
@@ -171,7 +171,7 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what `load_config` gathered from file and environment, and nothing behind its back."""
+        """Use only the values that `load_config` gathered from file and environment."""
         return (init_settings,)
 
 
@@ -187,9 +187,9 @@ def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, object]:
 
 def config_hash(config: Config) -> str:
     """Return the SHA-256 of the settings that decide figures: neither keys, nor what files hold that they name."""
-    told = {
+    effective = {
         key: setting.value
         for key, setting in config.effective().items()
         if key.split(".")[0] in DECIDING and key.rsplit(".", 1)[-1] not in _NO_MATTER
     }
-    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256(json.dumps(effective, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -14,7 +14,7 @@ from greenrun.core.reference.zones import FORMS, is_zone, nearest_zone
 _OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
 _TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "mapping_type"})
 
-MARGINAL_KIND = "watttime"  # the only one that never tells averages
+MARGINAL_KIND = "watttime"  # the only one that never provides averages
 
 
 def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[Problem]:
@@ -25,7 +25,7 @@ def value_problems(error: ValidationError, model: type[BaseModel], prefix: str =
 
 
 def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong between the grid and its providers, in settings that need not be valid otherwise."""
+    """Yield problems of the grid's references to providers, in settings that need not be valid otherwise."""
     grid, providers = table(raw, "grid"), table(raw, "provider")
     zone = grid.get("zone") or None
     watched = [("grid.zone", zone), *(("grid.also", other) for other in _names(grid.get("also")))]
@@ -70,7 +70,7 @@ def table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def meant(word: str, known: list[str]) -> str:
-    """Return what to write instead of an unknown word."""
+    """Return a suggestion for an unknown word."""
     near = get_close_matches(word, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 

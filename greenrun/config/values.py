@@ -1,4 +1,4 @@
-"""Value types of settings, besides those shared with providers."""
+"""Value types of settings, except those shared with providers."""
 
 import json
 from collections.abc import Iterable

@@ -23,7 +23,7 @@ _NO_FOLDER = Path(os.devnull)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What to open, and what the settings say of the rest. `notes` tell what the reader of a result should know.
+    """What to open, and what the settings say of the rest. `notes` are remarks for the reader of a result.
 
     `file` and `socket` are the settings file and the daemon's socket that were named, if any; `config` is None where
     there are no settings at all.
@@ -43,12 +43,12 @@ class Choice:
 
     @property
     def pue(self) -> float:
-        """The facility's energy for each unit of what the meters tell."""
+        """The facility's energy per unit of metered energy (PUE)."""
         return self.config.devices.pue if self.config else 1.0
 
     @property
     def widths(self) -> Widths:
-        """How far each kind of energy may be off."""
+        """The uncertainty of each kind of energy."""
         return Widths(**self.config.uncertainty.model_dump()) if self.config else Widths()
 
 
@@ -61,14 +61,14 @@ def choose(
 ) -> Choice:
     """Return what to open; what is named here comes before what the settings state. Raise ConfigError for bad ones."""
     config = _settings(file, environ)
-    told = _told(config)
+    configured = _configured(config)
     include, note = visible(environ)
     settings = replace(
-        told,
-        kinds=_or_none(tuple(meters) or told.kinds) if include != () else ("none",),
-        cpu_kinds=_or_none(tuple(cpu_meters) or told.cpu_kinds),
-        include=told.include if include is None else include,
-        external=tuple(each for each in told.external if not (cpu_meters and _is_inside(each))),  # nothing twice
+        configured,
+        kinds=_or_none(tuple(meters) or configured.kinds) if include != () else ("none",),
+        cpu_kinds=_or_none(tuple(cpu_meters) or configured.cpu_kinds),
+        include=configured.include if include is None else include,
+        external=tuple(each for each in configured.external if not (cpu_meters and _is_inside(each))),  # nothing twice
     )
     return Choice(
         meters=settings,
@@ -84,7 +84,7 @@ def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, s
     """Return the GPUs that the environment leaves to this process (None: all that there are), and what to note.
 
     Numbers count in CUDA's own order, the fastest first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID. Where ROCm's variable
-    names GPUs, CUDA's counts those anew, from 0.
+    names GPUs, CUDA numbers those from 0 again.
     """
     name = ROCR if environ.get(ROCR) else CUDA
     said = environ.get(name)
@@ -97,7 +97,7 @@ def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, s
     if all(gpu.isdigit() for gpu in gpus) and environ.get(ORDER) == "PCI_BUS_ID":
         return tuple(int(gpu) for gpu in gpus), f"of the GPUs, those that {name} names are measured"
     if any(gpu.isdigit() or gpu.startswith("MIG-") for gpu in gpus):
-        return None, f"all GPUs are measured: {name}={said} does not tell which of the driver's they are"
+        return None, f"all GPUs are measured: {name}={said} does not identify them among the driver's"
     return tuple(gpus), f"of the GPUs, those that {name} names are measured"
 
 
@@ -111,19 +111,19 @@ def _settings(file: Path | None, environ: Mapping[str, str]) -> "Config | None":
     return load_config(file, environ)
 
 
-def _told(config: "Config | None") -> MeterSettings:
+def _configured(config: "Config | None") -> MeterSettings:
     """Return what the settings state; meters that they do not name are those that the hardware may have."""
     if config is None:
         return MeterSettings(kinds=GPU_METERS, cpu_kinds=CPU_METERS)
     from greenrun.config.devices import meter_settings
 
-    told, stated = meter_settings(config.devices), config.effective()
+    configured, stated = meter_settings(config.devices), config.effective()
     is_open = {key: stated[f"devices.{key}"].origin == "default" for key in ("meter", "cpu_meter")}
-    is_counted = any(_is_inside(each) for each in told.external)
+    is_counted = any(_is_inside(each) for each in configured.external)
     return replace(
-        told,
-        kinds=GPU_METERS if is_open["meter"] else told.kinds,
-        cpu_kinds=CPU_METERS if is_open["cpu_meter"] and not is_counted else told.cpu_kinds,
+        configured,
+        kinds=GPU_METERS if is_open["meter"] else configured.kinds,
+        cpu_kinds=CPU_METERS if is_open["cpu_meter"] and not is_counted else configured.cpu_kinds,
     )
 
 

@@ -35,7 +35,7 @@ EXTERNAL = "external"  # the source of devices that are asked as seldom as the s
 READING_LIMIT_S = 2.0  # how long a reading of every device is waited for, at either end
 FRESH_S = 0.5  # a reading that is no further from it is where a measurement starts or ends
 UNFOLDED = timedelta(seconds=30)  # what an end that is being waited for may still need in pieces
-SET_BACK = timedelta(seconds=1)  # a device that was read so long after now tells that the clock was set back
+SET_BACK = timedelta(seconds=1)  # a reading so far ahead of now shows that the clock was set back
 BEAT_S = 20.0  # between two looks at the meters, which keep ten minutes
 ASK_EVERY_S = 600.0
 INTENSITY_LIMIT_S = 5.0  # how long the end of a measurement waits for an intensity
@@ -43,7 +43,7 @@ _PAUSE_S = 0.05
 
 
 class _Troubles:
-    """Takes the log lines of samplers, which would be noise on somebody's terminal, as notes for the result."""
+    """Collects the log lines of samplers, which would be noise on a terminal, as notes for the result."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -95,7 +95,7 @@ class Measurement:
             self._result = self._result_at(*ends)
 
     def so_far(self) -> Result:
-        """Return what was used up to now; the whole once it is over."""
+        """Return what was used up to now; everything once it is over."""
         if self._result is not None:
             return self._result
         if not self._is_begun:
@@ -104,9 +104,9 @@ class Measurement:
 
     @property
     def result(self) -> Result:
-        """What came of it; raise RuntimeError before it is over."""
+        """The result; raise RuntimeError before the measurement is over."""
         if self._result is None:
-            raise RuntimeError("the measurement is not over yet; so_far() tells what was used up to now")
+            raise RuntimeError("the measurement is not over yet; so_far() returns what was used up to now")
         return self._result
 
     @property
@@ -140,7 +140,7 @@ class Measurement:
         return self.result.intensity
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what came of it as `greenrun measure --json` prints it."""
+        """Return the result as `greenrun measure --json` prints it."""
         return self.result.to_dict()
 
     def __str__(self) -> str:
@@ -277,7 +277,7 @@ def measure(
     config: str | Path | None = None,
     socket: str | None = None,
 ) -> Measurement:
-    """Return what measures the block that it is entered for: `with greenrun.measure() as m: ...`, then `m.energy_j`.
+    """Return a context manager that measures its block: `with greenrun.measure() as m: ...`, then `m.energy_j`.
 
     `meter` and `cpu_meter` name meters to try, in order; else those of the settings (`config`, or where they usually
     are), else whatever hardware there is. `socket` names the daemon that is asked for the intensity. Raise ConfigError

@@ -123,7 +123,7 @@ def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
 
 
 def measured_device(use: WindowEnergy, duration_s: float, *, in_total: bool) -> MeasuredDevice:
-    """Return what is told of a device that used this."""
+    """Return the result's entry for a device that used this."""
     device = use.device
     return MeasuredDevice(
         id=device.id,
@@ -155,7 +155,7 @@ def why_unknown(uses: Sequence[WindowEnergy], refusals: Sequence[str]) -> str | 
 
 
 def uncertainty_pct(uses: Sequence[WindowEnergy], widths: Widths) -> float | None:
-    """Return how far the sum may be off, as the reports have it; None where it is unknown, or nothing."""
+    """Return the uncertainty of the sum, as in reports; None where the sum is unknown or 0."""
     if not all(use.reason is None for use in uses):
         return None
     graded = [

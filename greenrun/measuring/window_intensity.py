@@ -20,39 +20,39 @@ NO_ZONE = "no zone is set, and greenrun does not guess where it is: set [grid] z
 
 
 class WindowIntensity:
-    """Asks for the intensity of one window, which begins at `start`, and keeps all that is told. Safe for threads."""
+    """Queries the intensity of one window, which begins at `start`, and keeps all answers. Safe for threads."""
 
     def __init__(self, choice: Choice, start: datetime) -> None:
         self.zone = choice.zone
         self._choice = choice
         self._start = start
-        self._known: dict[SeriesId, Series] = {}  # the one that was told last at the end
+        self._known: dict[SeriesId, Series] = {}  # the latest answer comes last
         self._problems: tuple[str, ...] = ()
         self._opened: dict[str, Provider] | None = None
         self._turn = threading.Lock()
 
     def ask(self) -> None:
-        """Ask the daemon, and the sources themselves when it tells nothing. May take as long as they do."""
+        """Ask the daemon, and the sources themselves when it has no answer. May take as long as they do."""
         problems: list[str] = []
         if not self.ask_daemon(problems):
             self._ask_sources(problems)
         self._problems = tuple(problems)
 
     def ask_daemon(self, problems: list[str] | None = None) -> bool:
-        """Ask the daemon alone, which answers within DAEMON_LIMIT_S or not at all; tell whether it did."""
+        """Ask the daemon alone, which answers within DAEMON_LIMIT_S or not at all; return whether it did."""
         from greenrun.client import Client, ClientError
 
         client = Client(find_socket(self._choice.socket, self._choice.file), timeout_s=DAEMON_LIMIT_S)
         try:
-            told = client.forecast(self.zone)
+            answer = client.forecast(self.zone)
         except ClientError as exc:
             _note(problems, str(exc))
             return False
-        if not told.get("slots"):
-            _note(problems, f"the daemon has no forecast for {told['zone']}" if told.get("zone") else NO_ZONE)
+        if not answer.get("slots"):
+            _note(problems, f"the daemon has no forecast for {answer['zone']}" if answer.get("zone") else NO_ZONE)
             return False
         try:
-            series = _series(told)
+            series = _series(answer)
         except (KeyError, TypeError, ValueError) as exc:  # a daemon of another version
             _note(problems, f"the daemon's forecast cannot be used ({exc})")
             return False
@@ -88,7 +88,7 @@ class WindowIntensity:
             return NO_ZONE
         if is_told:
             return f"what is known of {self.zone} does not cover the whole time"
-        return "; ".join(self._problems) or f"nobody told of {self.zone} in time"
+        return "; ".join(self._problems) or f"no source answered for {self.zone} in time"
 
     def _learn(self, series: "Series") -> None:
         with self._turn:
@@ -130,7 +130,7 @@ def _note(problems: list[str] | None, problem: str) -> None:
         problems.append(problem)
 
 
-def _series(told: "dict[str, Any]") -> "Series":
+def _series(answer: "dict[str, Any]") -> "Series":
     """Return a forecast of the API as a series."""
     from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 
@@ -141,7 +141,7 @@ def _series(told: "dict[str, Any]") -> "Series":
             row["g_per_kwh"],
             Kind(row["kind"]),
         )
-        for row in told["slots"]
+        for row in answer["slots"]
         if row["g_per_kwh"] is not None
     )
-    return Series.of(SeriesId(provider=told["provider"], zone=told["zone"]), slots)
+    return Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"]), slots)

@@ -97,7 +97,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 def registry_of(collector: Collector) -> CollectorRegistry:
-    """Return a registry of its own for a collector: nothing of the process or the platform is added."""
+    """Return a new registry with this collector alone, without process or platform metrics."""
     registry = CollectorRegistry()
     registry.register(collector)
     return registry
@@ -144,7 +144,7 @@ class MetricsStore(Protocol):
 
 
 class MetricsCollector(Collector):
-    """Answers a scrape. Safe to call from several threads; raises StoreError, which fails the scrape."""
+    """Answers scrapes. Safe to call from several threads; raises StoreError, which fails the scrape."""
 
     def __init__(self, store: MetricsStore, state: LiveState) -> None:
         self._store = store
@@ -155,9 +155,9 @@ class MetricsCollector(Collector):
         self._lock = Lock()
 
     def warm(self) -> None:
-        """Do now what the first scrape would wait for: add up what runs have used so far.
+        """Do in advance what the first scrape would wait for: sum what runs have used so far.
 
-        A store that cannot be read now is the scrapes' to tell.
+        A store that cannot be read now is reported by the scrapes.
         """
         with suppress(StoreError):
             self.collect()

@@ -26,9 +26,9 @@ _TELEMETRY = {
 
 
 def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
-    """Yield which GPUs there are and which are leased, what each device that is there used, and the GPUs' telemetry."""
+    """Yield the GPUs and which of them are leased, each present device's energy, and the GPUs' telemetry."""
     devices = state.devices()
-    info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and what tells its energy.")
+    info = InfoMetricFamily("greenrun_gpu", "A GPU of this host, and the source of its energy readings.")
     leased = GaugeMetricFamily("greenrun_gpu_leased", "Whether a job holds the GPU.", labels=_GPU)
     held = {device for run in live for device in run.devices}
     for device in devices:
@@ -41,7 +41,7 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
 
 
 def meter_metrics(state: LiveState) -> Iterator[Metric]:
-    """Yield whether each GPU can be read and what went wrong with that, and how its sampler does; all from memory."""
+    """Yield whether each GPU can be read, its read errors, and its sampler's health; all from memory."""
     health = state.meter()
     gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
     up = GaugeMetricFamily("greenrun_gpu_up", "Whether the GPU was read in the last seconds.", labels=_GPU)
@@ -60,7 +60,9 @@ def meter_metrics(state: LiveState) -> Iterator[Metric]:
     text = "Processes that read the meters and had to be replaced, since the daemon started."
     yield CounterMetricFamily("greenrun_sampler_restarts_total", text, value=health.restarts)
     if health.lag_s is not None:
-        yield GaugeMetricFamily("greenrun_sampler_lag_seconds", "How long ago a meter last told.", value=health.lag_s)
+        yield GaugeMetricFamily(
+            "greenrun_sampler_lag_seconds", "How long ago a meter last reported.", value=health.lag_s
+        )
 
 
 def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
@@ -73,7 +75,7 @@ def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> It
 
 
 def _telemetry(state: LiveState) -> Iterator[Metric]:
-    """What was not told in the last seconds is absent."""
+    """Yield the GPUs' telemetry; what was not reported in the last seconds is absent."""
     gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
     known = [device for device in state.meter().devices if device.device in gpus]
     for figure, (name, text) in _TELEMETRY.items():

@@ -33,7 +33,7 @@ _FIGURES = {
 def quality_metrics(state: LiveState) -> Iterator[Metric]:
     """Yield how good forecasts of a whole day were, over the last weeks; nothing of which too little is known.
 
-    Shorter lead times are for the API to tell: each would be a dozen series for every zone.
+    Shorter lead times are in the API only: each would add a dozen series for every zone.
     """
     newest: dict[tuple[str, str], SeriesScores] = {}
     for judged in state.quality():

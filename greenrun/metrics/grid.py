@@ -14,11 +14,11 @@ _BY_SOURCE = ("provider", "grid_zone")
 
 
 def grid_metrics(state: LiveState) -> Iterator[Metric]:
-    """Yield of each zone the intensity now and ahead and its rung, of each source how far it reaches; no invented 0."""
+    """Yield each zone's intensity, present and forecast, and its fallback level, and the reach of each source."""
     now = state.now()
     current = GaugeMetricFamily(
         "greenrun_grid_carbon_intensity_grams_per_kwh",
-        "Carbon intensity of the present slot, in g CO2e per kWh; greenrun_grid_rung tells how good that is.",
+        "Carbon intensity of the present slot, in g CO2e per kWh; greenrun_grid_rung says how good that is.",
         labels=("grid_zone", "signal"),
     )
     ahead = GaugeMetricFamily(
@@ -69,7 +69,7 @@ def _sources(state: LiveState) -> Iterator[Metric]:
 
 
 def request_metrics(state: LiveState) -> Iterator[Metric]:
-    """Yield what providers were asked, what had no usable answer, which values were none, and what may yet be asked."""
+    """Yield requests to providers, failures, dropped values, and quotas."""
     asked = CounterMetricFamily("greenrun_grid_requests_total", "Questions to a provider.", labels=("provider",))
     for provider, count in state.requests().items():
         asked.add_metric((provider,), count)

@@ -11,7 +11,7 @@ from greenrun.metrics.state import LiveState
 
 
 def plan_metrics(plan: Plan, changes: int, put_offs: int) -> Iterator[Metric]:
-    """Yield how good the plan is, and how often new plans moved what older ones had told."""
+    """Yield how good the plan is, and how often new plans moved jobs of older ones."""
     yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
     text = "The least CO2e that any plan within the same limits could be expected to emit."
     yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)

@@ -26,7 +26,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskUsage:
-    """The file system that the database is on, in bytes; `free` is what the daemon may still write."""
+    """Size and free space of the file system that the database is on, in bytes; `free` is what the daemon may use."""
 
     free: int
     size: int

@@ -1,4 +1,4 @@
-"""BoAmps reports of jobs (Boavizta's format, model 1.1.0): what greenrun knows, what labels tell, and what is missing.
+"""BoAmps reports of jobs (Boavizta's format, model 1.1.0): what greenrun knows, what labels add, and what is missing.
 
 github.com/Boavizta/BoAmps, `model/`: the fields, which of them are required, and which words some of them allow.
 """
@@ -16,9 +16,9 @@ from greenrun.reports.model import JobRow, Report
 
 VERSION = "1.1.0"
 SPECIFICATION = "https://github.com/Boavizta/BoAmps/tree/main/model"
-LABEL = "boamps."  # what a job's label begins with that tells a field; `[reports] boamps` has the rest of its name
+LABEL = "boamps."  # the prefix of a job's label that sets a field; `[reports] boamps` has the rest of its name
 
-# What can be told by a label or a setting: its name there, and where it belongs in a report.
+# What a label or a setting can provide: its name there, and where it belongs in a report.
 _OF_ALGORITHM = (
     "trainingType", "algorithmType", "algorithmName", "algorithmUri", "foundationModelName", "foundationModelUri",
     "parametersNumber", "framework", "frameworkVersion", "classPath", "layersNumber", "epochsNumber", "optimizer",
@@ -68,22 +68,22 @@ QUALITIES = ((10.0, "high"), (25.0, "medium"))  # up to what uncertainty, in per
 def boamps(report: Report) -> list[Document]:
     """Return a BoAmps report per job whose energy is known.
 
-    What the format requires and neither greenrun, nor a label, nor a setting tells is left out, and its path is in the
+    What the format requires and neither greenrun nor a label nor a setting provides is left out, and its path is in the
     report's `missing`, a field that the format does not have.
     """
     return [_complete(_job_report(row, report)) for row in report.job_rows if row.it_energy_kwh is not None]
 
 
 def lacking(report: Report) -> list[str]:
-    """Return the paths of what the format requires and nobody told of some job."""
+    """Return the paths of required fields that are missing for some job."""
     missing = [_missing(_job_report(row, report)) for row in report.job_rows if row.it_energy_kwh is not None]
     return sorted({path for paths in missing for path in paths})
 
 
 def wrong(name: str, value: str) -> str | None:
-    """Return what is wrong with a field that a label or a setting tells; None when nothing is."""
+    """Return what is wrong with a field from a label or a setting; None when nothing is."""
     if name not in FIELDS:
-        return f"is no field of BoAmps that can be told; there are {', '.join(sorted(FIELDS))}"
+        return f"is no field of BoAmps that can be set; there are {', '.join(sorted(FIELDS))}"
     if name in WORDS and value not in WORDS[name]:
         return f"must be one of {', '.join(WORDS[name])}"
     return "must be a number" if name in NUMBERS and _number(value) is None else None
@@ -115,12 +115,12 @@ def _job_report(row: JobRow, report: Report) -> Document:
 
 
 def _told(row: JobRow, report: Report) -> dict[str, str | float]:
-    """Return what settings and, before them, the job's labels tell; what is wrong there is not taken."""
+    """Return the fields from settings and, with precedence, the job's labels; invalid ones are left out."""
     labels = {key.removeprefix(LABEL): value for key, value in row.tags.items() if key.startswith(LABEL)}
-    told = {**report.boamps, **labels}
+    given = {**report.boamps, **labels}
     return {
         name: number if name in NUMBERS and (number := _number(value)) is not None else value
-        for name, value in told.items()
+        for name, value in given.items()
         if wrong(name, value) is None
     }
 

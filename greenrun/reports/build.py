@@ -1,4 +1,4 @@
-"""Make the report of a period of what the books hold."""
+"""Make the report of a period from the ledger's books."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,8 +42,8 @@ class ReportArchive(Protocol):
 class ReportSettings:
     """What reports say of this host; `attributions` are what the sources' licences ask to be shown, by provider.
 
-    `boamps` are fields of BoAmps that hold for every job that says nothing else. `config_hash` tells by which settings
-    the figures are made. Where no source tells what was measured, nothing ever `settles`.
+    `boamps` are fields of BoAmps that hold for every job that says nothing else. `config_hash` identifies the settings
+    that determine figures. Where no source provides measured values, nothing ever `settles`.
     """
 
     zone: str | None = None
@@ -58,7 +58,7 @@ class ReportSettings:
 
 
 class Reports:
-    """Makes reports of what is in the books; `devices` tells the devices of this host as they are now."""
+    """Makes reports of what is in the books; `devices` returns the devices of this host as they are now."""
 
     def __init__(
         self, archive: ReportArchive, devices: Callable[[], Sequence[Device]], settings: ReportSettings

@@ -1,4 +1,4 @@
-"""What a reader must know to judge a report: how it was made, what it lacks and why, what it does not say."""
+"""Explain a report to its readers: how it was made, what it lacks and why, what it does not say."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ METHOD = (
     "cut where the intensity changes) x PUE x the grid's average intensity over that slice.",
     "A slice is priced once when it is booked, with what is known then, and once more with the measured intensity when "
     "that is final; figures take the settled price where there is one.",
-    "A sum is made of what is known. What is missing of it is told beside it: coverage, unpriced energy, flags.",
+    "A sum is made of what is known. What it lacks is stated next to it: coverage, unpriced energy, flags.",
     "Uncertainties are half-widths in quadrature, of the meters' grades, what was not covered, the PUE and forecasts.",
     "Avoided emissions compare with the same runs, each started as soon as its job could and the same GPUs were free "
     "of those before it, both with the measured intensity, booked once. They may be negative, and are no part of the "
@@ -23,17 +23,17 @@ LIMITS = (
     "Only metered devices count: what has no meter (CPU, memory, fans, network, storage, where they are not listed) is "
     "not in these figures. The making of GPUs has a line of its own where factors are set, that of all else has none.",
     "A change of schedule that lowers these emissions need not lower those of the whole grid: average intensity does "
-    "not tell what one more kWh causes.",
+    "not say what one more kWh causes.",
     "Losses of transmission and distribution are in no location-based figure; where a ratio of them is set, they have "
     "a line of their own.",
-    "The uncertainty of the measured intensity itself is not told by its sources and not in these figures.",
+    "The uncertainty of the measured intensity itself is not published by its sources and not in these figures.",
     "Avoided emissions assume that a run would have used the same power at another time.",
 )
 
 # What others report of a job and no row has, and why.
 UNTOLD: Mapping[str, str] = {
     "driver_version": "the books do not keep it",
-    "other_energy_kwh": "what a meter of the whole host tells holds all else, and is nobody's",
+    "other_energy_kwh": "the reading of a meter of the whole host includes all else, and is nobody's",
     "sample_period_s": "the books keep slices, not how often the meter was read for them",
     "ci_data_version": "sources do not number their revisions",
     "forecast_ci_at_decision": "the plan that led to a start is not kept",
@@ -41,14 +41,14 @@ UNTOLD: Mapping[str, str] = {
 
 # What rows by job have, and why it is null where it is.
 UNKNOWN: Mapping[str, str] = {
-    "host": "the system does not tell its name",
+    "host": "the system does not report its name",
     "site": "[reports] site is not set",
     "country_iso3": "the zone does not begin with a country's code",
-    "cpu_model": "the kernel does not tell it",
+    "cpu_model": "the kernel does not report it",
     "gpu_share": "the job held no GPU yet, or asked for none",
-    "power_limit_watts": "the meter does not tell it, or the GPU is no longer there",
+    "power_limit_watts": "the meter does not report it, or the GPU is no longer there",
     "peak_power_w": "no slice of ten seconds or more is known that was read",
-    "gpu_utilization_avg": "the meter does not tell it",
+    "gpu_utilization_avg": "the meter does not report it",
     "idle_energy_kwh": "fewer than ten minutes are known in which nobody held the GPU, of the last 28 days",
     "energy_above_idle_kwh": "it needs the idle power",
     "deadline_at": "the job has none",
@@ -72,7 +72,7 @@ def explanation(
 
 
 def _unknown(body: ReportBody) -> dict[str, str]:
-    """Return why fields are null in some row by job; a field that the rows of others have is told with the total."""
+    """Return why fields are null in some row by job; fields that other rows have, too, are explained with the total."""
     rows: Sequence[Named] = body.rows if body.by == "job" else [body.total]
     return {name: why for name, why in UNKNOWN.items() if any(getattr(row, name, "") is None for row in rows)}
 
@@ -102,10 +102,10 @@ def _emulated_note(used: Sequence[Device]) -> str:
 
 def _energy_note(total: Row) -> str:
     if total.it_energy_kwh is None:
-        return "No energy is known in this period, so nothing can be said of emissions."
+        return "No energy is known in this period, so no emissions are known."
     shares = total.by_grade_kwh.items()
     parts = ", ".join(f"{100 * part_kwh / total.it_energy_kwh:.3g} % {grade}" for grade, part_kwh in shares)
-    return f"How the known energy was told: {parts}." if parts else ""
+    return f"How the known energy was determined: {parts}." if parts else ""
 
 
 def _coverage_note(total: Row) -> str:
@@ -164,4 +164,6 @@ def _unattributed_note(free: Unattributed, total: Row) -> str:
     if not free.it_energy_kwh or not total.it_energy_kwh:
         return ""
     share = 100 * free.it_energy_kwh / total.it_energy_kwh
-    return f"{share:.3g} % of the energy was used by devices that no run held; it is told apart and in the total."
+    return (
+        f"{share:.3g} % of the energy was used by devices that no run held; it is reported separately and in the total."
+    )

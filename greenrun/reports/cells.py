@@ -1,4 +1,4 @@
-"""What a table says of a row of a report: the same words on the page and in the terminal."""
+"""The cells of a report's tables: the same texts on the page and in the terminal."""
 
 from collections.abc import Mapping
 

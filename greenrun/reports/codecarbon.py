@@ -7,7 +7,7 @@ from greenrun.reports.spreadsheet import table_of
 
 
 class CodeCarbonRow(ReportModel):
-    """A run as CodeCarbon tells of it, its fields in the order of its columns; None where greenrun does not know.
+    """A run as CodeCarbon describes it, its fields in the order of its columns; None where greenrun does not know.
 
     kWh and W with the PUE in them, kg CO2e, kg/s, seconds, litres, percent.
     """

@@ -1,4 +1,4 @@
-"""What a report counts beside location-based emissions: cost, market-based and embodied emissions, losses, water.
+"""Figures in addition to location-based emissions: cost, market-based and embodied emissions, losses, water.
 
 Each is a basis of its own, unknown unless it is set, and in no sum with another but `emissions_total_g`.
 """
@@ -38,7 +38,7 @@ Prices = Mapping[datetime, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bases:
-    """What is set: the price of a kWh over a time, contracts (read anew for each report), embodied grams, ratios.
+    """What is set: the price of a kWh over a time, contracts (read again for each report), embodied grams, ratios.
 
     `attribution` is what the source of prices asks to be shown.
     """
@@ -72,8 +72,8 @@ class Bases:
             return {}
         starts_s = np.array([hour.timestamp() for hour in hours])
         means = self.price(hours[0], hours[-1] + HOUR).means(starts_s, starts_s + HOUR.total_seconds())
-        told = zip(hours, means.tolist(), strict=True)
-        return {hour: mean if isfinite(mean) else None for hour, mean in told}
+        priced = zip(hours, means.tolist(), strict=True)
+        return {hour: mean if isfinite(mean) else None for hour, mean in priced}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,11 +116,11 @@ class Rates:
 
     def method(self) -> list[str]:
         """Return how those of these figures are made that are set."""
-        told = [COST_METHOD] if self.prices is not None else []
-        told += [MARKET_METHOD] if self.matched is not None else []
+        methods = [COST_METHOD] if self.prices is not None else []
+        methods += [MARKET_METHOD] if self.matched is not None else []
         if self.bases.embodied is not None:
-            told.append(EMBODIED_METHOD.format(source=self.bases.embodied.source))
-        return told
+            methods.append(EMBODIED_METHOD.format(source=self.bases.embodied.source))
+        return methods
 
     def notes(self, total: Row) -> list[Note]:
         """Return what a reader must know of them."""

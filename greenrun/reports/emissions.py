@@ -60,7 +60,7 @@ def brief(parts: Sequence[Part]) -> BriefFigures:
 def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct: float | None) -> AvoidedFigures:
     """Return the figures of a comparison with an earlier start, of those parts for which it is booked.
 
-    `compared` tells of each run why it is not compared, None for one that is; `width_pct` is the half-width of both.
+    `compared` has why each run is not compared, None for one that is; `width_pct` is the half-width of both.
     """
     known = [part for part in parts if part.baseline_g is not None]
     baseline, actual = _fold(part.baseline_g for part in known), _fold(part.compared_g for part in known)
@@ -77,7 +77,7 @@ def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct
 
 
 def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None]:
-    """Return grams by a marginal signal and the part of the known energy for which they are told; None without any.
+    """Return grams by a marginal signal and the part of the known energy for which they are known; None without any.
 
     They are those of the source beside the average; where there is none, of the source that all is priced by.
     """
@@ -105,11 +105,11 @@ def is_mixed(prices: Iterable[Price | None]) -> bool:
 
 
 def by_measure(prices: Iterable[Price | None]) -> dict[Measure, float]:
-    """Sum known grams by what their series count, whoever tells it and wherever."""
+    """Sum known grams by what their series count, over all sources and zones."""
     found: defaultdict[int, list[Price]] = defaultdict(list)
     for price in prices:
         if price is not None and price.emissions_g is not None:
-            found[id(price.series)].append(price)  # few series, told apart without a look into each
+            found[id(price.series)].append(price)  # few series, distinguished by identity, without comparing fields
     sums: defaultdict[Measure, list[float]] = defaultdict(list)
     for same in found.values():
         sums[measure(same[0].series)] += [price.emissions_g for price in same if price.emissions_g is not None]
@@ -152,15 +152,15 @@ def forecast_comparison(parts: Sequence[Part]) -> ForecastComparison:
         if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
         if measure(part.booked.series) == measure(part.settled.series)
     ]
-    known = [(part, told, came) for part, told, came in both if told is not None and came is not None]
-    told_g, came_g = fsum(told for _, told, _ in known), fsum(came for _, _, came in known)
-    error = fsum(abs(told - came) for _, told, came in known)
+    known = [(part, booked, settled) for part, booked, settled in both if booked is not None and settled is not None]
+    booked_g, settled_g = fsum(booked for _, booked, _ in known), fsum(settled for _, _, settled in known)
+    error = fsum(abs(booked - settled) for _, booked, settled in known)
     return ForecastComparison(
         energy_kwh=fsum((part.energy_j or 0.0) / J_PER_KWH for part, _, _ in known) if known else None,
-        booked_g=told_g if known else None,
-        settled_g=came_g if known else None,
-        difference_g=told_g - came_g if known else None,
-        mean_absolute_error_pct=100 * error / came_g if came_g else None,
+        booked_g=booked_g if known else None,
+        settled_g=settled_g if known else None,
+        difference_g=booked_g - settled_g if known else None,
+        mean_absolute_error_pct=100 * error / settled_g if settled_g else None,
     )
 
 

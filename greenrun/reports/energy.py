@@ -16,7 +16,7 @@ IDLE_LEARNED_OVER = timedelta(days=28)
 
 
 def energy(parts: Sequence[Part], held_s: float | None, widths: Widths, sparse: frozenset[str]) -> EnergyFigures:
-    """Return the energy of these parts; `held_s` are the GPU-seconds that their runs held, None where that is not told.
+    """Return the energy of these parts; `held_s` are the GPU-seconds that their runs held, None if not known.
 
     `sparse` are the GPUs whose sensors see a part of the time only.
     """
@@ -66,7 +66,7 @@ def facility_kwh(parts: Iterable[Part]) -> float | None:
 def coverage(parts: Sequence[Part], held_s: float | None) -> tuple[float | None, float | None]:
     """Return for what part of the devices' time their energy is known, and what part of all energy that should be.
 
-    Of GPUs `held_s` device-seconds are expected, of what nobody holds (and where None is told) all that is booked. What
+    Of GPUs `held_s` device-seconds are expected, of what nobody holds (and where it is None) all that is booked. What
     is not known is taken to be as much a second as what is known of the same component; None where nothing of it is.
     """
     known_s = known_j = expected_s = expected_j = 0.0
@@ -82,9 +82,9 @@ def coverage(parts: Sequence[Part], held_s: float | None) -> tuple[float | None,
 
 
 def utilisation(parts: Iterable[Part]) -> tuple[float | None, float | None]:
-    """Return in what part of their time GPUs did anything (0 to 1), and for what part of it that is told.
+    """Return the GPUs' mean utilisation (0 to 1), and for what part of their time it is known.
 
-    Both are None where it is nowhere told.
+    Both are None where it is known for none.
     """
     on_gpus = _of(parts, Component.GPU)
     return busy_ratio(
@@ -132,15 +132,15 @@ def idle(parts: Iterable[Part], powers_w: Mapping[str, float]) -> IdleFigures:
 def work(parts: Iterable[Part], runs: Iterable[Run], period: Period, now: datetime) -> WorkFigures:
     """Return the work of these runs, its unit, and the IT energy in joules that each unit of it took.
 
-    Runs that lie wholly within the period count, for their work is told of all of it alone; so do those that go on
-    where the period does. All is None where no such run told of any, or they count different things; the energy of a
+    Runs that lie wholly within the period count, because work is reported of whole runs only; so do those that go on
+    where the period does. All is None where no such run reported any, or they count different things; the energy of a
     unit also where a part of theirs is unknown.
     """
-    told = [run for run in runs if run.work is not None and _is_within(run, period, now)]
-    units = {run.work_unit for run in told}
+    reporting = [run for run in runs if run.work is not None and _is_within(run, period, now)]
+    units = {run.work_unit for run in reporting}
     if len(units) != 1:
         return WorkFigures()
-    done, ids = fsum(run.work or 0.0 for run in told), {run.id for run in told}
+    done, ids = fsum(run.work or 0.0 for run in reporting), {run.id for run in reporting}
     energies = [part.energy_j for part in parts if part.run_id in ids]
     known = [energy_j for energy_j in energies if energy_j is not None]
     is_known = bool(known) and len(known) == len(energies) and done > 0

@@ -55,7 +55,7 @@ class EnergyFigures(ReportModel):
     avg_power_w: float | None
     """The mean power of one GPU."""
     measured_kwh: float | None
-    """Of the IT energy, the part that a hardware counter told."""
+    """Of the IT energy, the part that a hardware counter reported."""
     integrated_kwh: float | None
     """Of the IT energy, the part that was integrated from samples of power."""
     estimated_kwh: float | None
@@ -76,18 +76,18 @@ class EnergyFigures(ReportModel):
 
     @property
     def by_grade_kwh(self) -> dict[str, float]:
-        """The IT energy by how it was told, where there is any."""
-        told = {
+        """The IT energy by how it was determined, where there is any."""
+        grades = {
             "measured": self.measured_kwh,
             "integrated": self.integrated_kwh,
             "estimated": self.estimated_kwh,
             "bridged": self.bridged_kwh,
         }
-        return {grade: energy_kwh for grade, energy_kwh in told.items() if energy_kwh}
+        return {grade: energy_kwh for grade, energy_kwh in grades.items() if energy_kwh}
 
 
 class EmissionFigures(ReportModel):
-    """Location-based emissions, and the intensity that they are made of."""
+    """Location-based emissions, and the intensity they are computed from."""
 
     grid_zone: str | None
     ci_provider: str | None
@@ -132,7 +132,7 @@ class AvoidedFigures(ReportModel):
 
 
 class QualityFigures(ReportModel):
-    """How far the figures of a row can be trusted."""
+    """The quality of a row's figures."""
 
     ci_uncertainty_pct: float | None
     emissions_uncertainty_pct: float | None
@@ -141,7 +141,7 @@ class QualityFigures(ReportModel):
 
 
 class IdleFigures(ReportModel):
-    """What the GPUs of runs would have used idle in the same time, told beside their energy and never subtracted."""
+    """What the GPUs of runs would have used idle in the same time: shown next to their energy, never subtracted."""
 
     idle_energy_kwh: float | None = None
     energy_above_idle_kwh: float | None = None
@@ -191,7 +191,7 @@ class InventoryFigures(QualityFigures, AvoidedFigures, EmissionFigures, EnergyFi
 
 
 class Figures(LifecycleFigures, MarketFigures, CostFigures, WorkFigures, IdleFigures, InventoryFigures):
-    """Every figure of a row."""
+    """All figures of a row."""
 
 
 class Counts(ReportModel):

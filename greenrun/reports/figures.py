@@ -1,4 +1,4 @@
-"""The figures of a row, and how far they can be trusted: each None where it cannot honestly be told."""
+"""Compute the figures of a row and their quality: each is None where it is not known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ INCOMPLETE = frozenset({"unknown_energy", "not_covered", "no_intensity", "mixed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What a row is made of; `held_s` are the GPU-seconds that its runs held, None where that is not told.
+    """What a row is made of; `held_s` are the GPU-seconds that its runs held, None where that is not known.
 
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
     `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only.

@@ -1,4 +1,4 @@
-"""Who and what a job of a report is, when it was what, and on what it ran."""
+"""Identify a job in a report: its owner, its times, and the hardware it ran on."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """The devices of this host as they are now, and what the books tell of their power.
+    """The devices of this host as they are now, and their power according to the books.
 
     `idle_w` are the GPUs' idle powers by id, `peaks_w` the highest power of each run.
     """
@@ -37,12 +37,12 @@ class Hardware:
         return frozenset(key for key, device in self.devices.items() if sampled_sparsely(device))
 
     def sources(self, kind: Component) -> str | None:
-        """Return which meters tell of a kind of device."""
+        """Return which meters read a kind of device."""
         return "; ".join(sorted({row.source for row in self.devices.values() if row.kind is kind})) or None
 
 
 def identity(job: Job, own: Sequence[Run], hardware: Hardware, place: Place, zone: str | None) -> JobIdentity:
-    """Return who and what a job is; its times are of all its runs (`own`, by id), be they outside the period too."""
+    """Return a job's identity; its times are of all its runs (`own`, by id), including those outside the period."""
     country = country_of(zone)
     started_at = min((run.started_at for run in own if run.started_at), default=None)
     ended_at = max((run.ended_at for run in own if run.ended_at), default=None) if job.finished_at else None

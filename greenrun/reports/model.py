@@ -51,7 +51,7 @@ class Hour(BriefFigures):
 
 
 class JobIdentity(ReportModel):
-    """Who and what a job is; times are of all its runs, be they outside the period too."""
+    """Identity, times and hardware of a job; times are of all its runs, including those outside the period."""
 
     job_id: int
     job_name: str
@@ -177,7 +177,7 @@ class Explanation(ReportModel):
 
 
 class Change(ReportModel):
-    """A figure that moved since an earlier report, which may say anything."""
+    """A figure that changed since an earlier report, whose content is not validated."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 
@@ -223,9 +223,9 @@ class ReportBody(ReportModel):
     @property
     def wasted_kwh(self) -> float | None:
         """The known energy of these runs; None where there are some and nothing of it is known."""
-        told = [row.it_energy_kwh for row in self.waste if row.is_waste]
-        known = [energy_kwh for energy_kwh in told if energy_kwh is not None]
-        return sum(known) if known or not told else None
+        wasted = [row.it_energy_kwh for row in self.waste if row.is_waste]
+        known = [energy_kwh for energy_kwh in wasted if energy_kwh is not None]
+        return sum(known) if known or not wasted else None
 
     @property
     def job_rows(self) -> list[JobRow]:
@@ -238,7 +238,7 @@ class Report(Explanation, ReportBody):
 
 
 class ComparedReport(Report):
-    """A report that says what moved since an earlier one of the same period."""
+    """A report with the figures that changed since an earlier one of the same period."""
 
     compared_with: str
     """When the earlier report was made."""
@@ -248,7 +248,7 @@ class ComparedReport(Report):
 def read_report(document: object) -> Report:
     """Return the report that is read from JSON; raise ValueError, with the first field that is wrong, when it is none.
 
-    What releases before this one did not tell is None.
+    Fields that earlier releases lack are None.
     """
     try:
         return Report.model_validate(document)

@@ -1,7 +1,7 @@
 """Write the report of each month to a folder: once it is settled, or after some days and once more when it is.
 
-A report that was written is never lost: one that takes its place says what moved, and the earlier one stays beside it.
-The JSON is written last, so what it stands for is there when it is.
+A written report is never lost: one that replaces it says what changed, and the earlier one stays next to it. The JSON
+is written last, so once it exists, the other formats do, too.
 """
 
 import json
@@ -30,7 +30,7 @@ _BOOKED_BY = timedelta(minutes=10)  # after a month's end its last minutes are i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthlyReportSettings:
-    """Where monthly reports go and in which forms; `settled_by` after a month's end it is written, settled or not."""
+    """Folder and formats of monthly reports; `settled_by` after a month's end one is written, settled or not."""
 
     folder: Path
     formats: Sequence[str] = ("html", "json", "csv")
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class MonthlyReports:
-    """Keeps a folder of monthly reports up to date; called now and then, it writes only what is due."""
+    """Keeps a folder of monthly reports up to date; called regularly, it writes only what is due."""
 
     def __init__(self, source: Source, settings: MonthlyReportSettings) -> None:
         self._source = source
@@ -131,7 +131,7 @@ class MonthlyReports:
         _replace(self._path(month, ".json"), WRITERS["json"](report).encode())
 
     def _keep(self, month: str) -> None:
-        """Give the JSON that is about to be replaced a name of its own beside it, once."""
+        """Keep the JSON that is about to be replaced under a version's name, once."""
         current = self._path(month, ".json")
         if not current.exists():
             return
@@ -149,7 +149,7 @@ class MonthlyReports:
 
 
 def _compared(before: Mapping[str, object] | None, report: Report) -> Report:
-    """Return the report with what it says of the earlier one, where there is one that can be compared."""
+    """Return the report compared with the earlier one, where there is one that can be compared."""
     try:
         return report if before is None else compared(before, report)
     except ValueError as exc:
@@ -171,7 +171,7 @@ def _is_month(name: str) -> bool:
 
 
 def _replace(path: Path, text: bytes) -> None:
-    """Put a text in the place of a file, wholly or not at all."""
+    """Replace a file's content atomically."""
     beside = path.with_name(f".{path.name}.new")
     try:
         with beside.open("wb") as file:

@@ -1,4 +1,4 @@
-"""What moved between two reports of one period: every figure that changed, once, with what it was and why."""
+"""Compare two reports of one period: every figure that changed, once, with what it was and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isclose
@@ -15,7 +15,7 @@ BOOKED = "energy booked later"
 SETTINGS = "settings changed"
 NEWER = "another release of greenrun"
 WENT_ON = "runs started, went on or ended since"
-PRICED = "prices of electricity told since"
+PRICED = "prices of electricity published since"
 UNTOLD = "not known: neither energy, prices, runs, settings nor the release changed"
 
 _OF_COST = ("cost", "currency")
@@ -110,7 +110,7 @@ def _changes(where: str, old: Document, new: Document, general: Sequence[str]) -
 
 
 def _leaves(value: JsonValue, path: str = "") -> Iterator[tuple[str, JsonValue]]:
-    """Yield what is told, by its path; a list of plain values is one leaf, and what is missing is None."""
+    """Yield every figure by its path; a list of plain values is one leaf, and what is missing is None."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else str(key))

@@ -1,4 +1,4 @@
-"""A report as one HTML file that asks nothing of the network; it prints on paper as it shows."""
+"""A report as one self-contained HTML file, which prints as it looks on the screen."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,19 +132,19 @@ def _emission_bars(days: Sequence[Day], per: float) -> list[browser.Bar]:
 
 def _day(day: Day, held: float | None, whole: float | None, text: Text, per: float) -> browser.Bar:
     free = None if whole is None else max(whole - (held or 0.0), 0.0) / per
-    told = f"{day.day}: {text(whole)}, of it {text(held or 0.0)} held by runs"
+    shown = f"{day.day}: {text(whole)}, of it {text(held or 0.0)} held by runs"
     own = None if whole is None else (held or 0.0) / per
-    return browser.Bar(label=f"{day.day:%m-%d}", parts=(own, free), told=told)
+    return browser.Bar(label=f"{day.day:%m-%d}", parts=(own, free), text=shown)
 
 
 def _emitters(report: Report) -> browser.Chart:
     """Draw the rows that emitted most."""
     emitted = [(name(row, " · "), row.emissions_location_g) for row in report.rows]
     largest = sorted(emitted, key=lambda pair: -(pair[1] or 0.0))[:_MOST_BARS]
-    grams, unit = mass_unit(max((told_g or 0.0 for _, told_g in largest), default=0.0))
+    grams, unit = mass_unit(max((each_g or 0.0 for _, each_g in largest), default=0.0))
     bars = [
-        browser.Bar(label=label, parts=(None if told_g is None else told_g / grams,), told=f"{mass_text(told_g)} CO2e")
-        for label, told_g in largest
+        browser.Bar(label=label, parts=(None if each_g is None else each_g / grams,), text=f"{mass_text(each_g)} CO2e")
+        for label, each_g in largest
     ]
     return browser.bars_by_group(bars, id="groups", title=f"Emissions by {report.by}", unit=f"{unit} CO2e")
 
@@ -153,8 +153,8 @@ def _groups(report: Report) -> Groups:
     columns = (*_COLUMNS, "cost") if report.total.cost is not None else _COLUMNS
     totals = (("held by no run", report.unattributed), ("total", report.total))
 
-    def line(label: str, told: Mapping[str, str]) -> Line:
-        return (label, *(_typeset(told.__getitem__, column) for column in columns))
+    def line(label: str, texts: Mapping[str, str]) -> Line:
+        return (label, *(_typeset(texts.__getitem__, column) for column in columns))
 
     return Groups(
         heads=(report.by, *columns),
@@ -165,17 +165,17 @@ def _groups(report: Report) -> Groups:
 
 
 def _work(report: Report) -> list[Line]:
-    """Return what the energy was for, where runs said what they had done: the group, its work, the energy of each."""
-    told = [(row, row.work) for row in [*report.rows, report.total] if row.work]
+    """Return what the energy was for, where runs reported work: the group, its work, the energy of each."""
+    worked = [(row, row.work) for row in [*report.rows, report.total] if row.work]
     return [
         (row.group, f"{done:,.6g} {row.work_unit or ''}".rstrip(), per_work_text(row.energy_per_work_j, row.work_unit))
-        for row, done in told[:_MOST_ROWS]
+        for row, done in worked[:_MOST_ROWS]
     ]
 
 
 def _beside(total: Row) -> list[Line]:
-    """Return what is told of cost and on other bases than the grid's average: name, figure and a remark."""
-    known_for = f"told for {precise_percent_text(total.gpu_utilization_coverage)} of their time"
+    """Return cost and the figures on bases other than the grid's average: name, figure and a remark."""
+    known_for = f"known for {precise_percent_text(total.gpu_utilization_coverage)} of their time"
     above = f"{_typeset(kwh_text, total.energy_above_idle_kwh)} above it; nothing is subtracted"
     lines: list[tuple[str, float | None, Text, str]] = [
         ("cost of the electricity", total.cost, partial(_cost_text, total.currency),
@@ -210,16 +210,16 @@ def _moved(change: Change) -> Line:
     before, after = _figure(change.before), _figure(change.after)
     moved_by = None if before is None or after is None else after - before
     sign = "+" if moved_by is not None and moved_by > 0 else ""
-    told = (
+    texts = (
         str(value) if value is not None and figure is None else _typeset(text, figure)
         for value, figure in ((change.before, before), (change.after, after))
     )
     by = "" if moved_by is None else f"{sign}{_typeset(text, moved_by)}"
-    return f"{change.where}: {label}", *told, by, change.why
+    return f"{change.where}: {label}", *texts, by, change.why
 
 
 def _figure(value: JsonValue) -> float | None:
-    """Return what can be reckoned with, else None: an earlier report is a file, which may say anything."""
+    """Return a figure if it is a number, else None: an earlier report is a file, which may hold anything."""
     return value if isinstance(value, (int, float)) and abs(value) < 1e300 else None
 
 

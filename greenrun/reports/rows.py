@@ -26,7 +26,7 @@ Key = str | int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeRuns:
-    """The runs that a row has wholly: how long they held GPUs together and each one (`gpu_s`), and how often."""
+    """The runs that are wholly in a row: for how long they held GPUs in total and each one (`gpu_s`), and how often."""
 
     runs: Sequence[Run]
     held_s: float
@@ -36,7 +36,7 @@ class WholeRuns:
 
 @dataclass(frozen=True, kw_only=True)  # without slots: what is looked up often is kept
 class Books:
-    """A period with what was found out about it: its jobs and runs by id, and how far forecasts were off."""
+    """The data of a period's report: its jobs and runs by id, and how far forecasts were off."""
 
     period: Period
     jobs: Mapping[int, Job]
@@ -52,7 +52,7 @@ class Books:
     def figures(self, parts: Sequence[Part], whole: WholeRuns | None = None) -> Figures:
         """Return every figure of a row that is made of these parts, of which `whole` are the runs that it has wholly.
 
-        Where a row has none, GPUs were held for as long as is booked, and nothing is told of work.
+        Where a row has none, GPUs were held for as long as is booked, and no work is known.
         """
         runs = whole.runs if whole else ()
         ids = {part.run_id for part in parts if part.run_id is not None}.union(run.id for run in runs)
@@ -95,7 +95,7 @@ class Books:
 
     @cached_property
     def runs_of(self) -> Mapping[int, Sequence[Run]]:
-        """The runs of each job that had started, by id, be they outside the period too."""
+        """The runs of each job that had started, by id, including those outside the period."""
         found: defaultdict[int, list[Run]] = defaultdict(list)
         for run in self.runs.values():
             if run.started_at is not None:
@@ -207,7 +207,7 @@ def _of_runs(books: Books, runs: Sequence[Run], parts: Sequence[Part]) -> tuple[
 
 
 def _by_part(books: Books, key: Callable[[Part], str]) -> list[Row]:
-    """Rows of a run may be several here, so what is told of whole runs is told in the total only."""
+    """A run may have several rows here, so figures of whole runs are in the total only."""
     parts: defaultdict[str, list[Part]] = defaultdict(list)
     for part in books.period.parts:
         if part.run_id is not None:

@@ -9,7 +9,7 @@ from greenrun.reports.model import JobRow, Report, UtcInstant
 
 
 class SciScore(ReportModel):
-    """The score of a job, and per unit of work where it told of any; without embodied emissions (M) there is none."""
+    """The score of a job, and per unit of work where it reported any; without embodied emissions (M) there is none."""
 
     job_id: int
     job_name: str
@@ -40,7 +40,7 @@ class SciReport(ReportModel):
 
 
 def sci(report: Report) -> SciReport:
-    """Return the score of each job; what is missing of all of them is told with the reason."""
+    """Return the score of each job; what all of them lack is listed with the reason."""
     why = report.missing.get("embodied_g")
     return SciReport(
         start=report.start,

@@ -1,4 +1,4 @@
-"""How far figures may be off: half-widths in percent, from what each kind of number is known for.
+"""Uncertainty of figures: half-widths in percent, from the accuracy of each kind of number.
 
 The defaults and their sources are in docs/reports.md. What errs alike (slices of one sort and grade) adds up; what
 errs independently is combined in quadrature.

@@ -59,9 +59,9 @@ class PageContent:
     @property
     def summary(self) -> str:
         """Everything the charts say, in sentences: for those who do not see them."""
-        told = [f"{row.name}: {row.cells['CO2e']} CO2e, saving {row.cells['saving']}, {row.cells['late']} late"
+        lines = [f"{row.name}: {row.cells['CO2e']} CO2e, saving {row.cells['saving']}, {row.cells['late']} late"
                 for row in self.rows]  # fmt: skip
-        return ". ".join([f"{self.title}, {self.span}", *told, *([self.bound] if self.bound else [])]) + "."
+        return ". ".join([f"{self.title}, {self.span}", *lines, *([self.bound] if self.bound else [])]) + "."
 
 
 def page(shown: PageContent) -> str:
@@ -101,7 +101,7 @@ def time_chart(shown: PageContent) -> browser.Chart:
         layers=[browser.Layer(steps=used[row.name], colour=_colour(row.name), opacity=0.8)],
     ) for row in shown.rows]  # fmt: skip
     return browser.step_panels(
-        panels, id="over-time", said=shown.summary, shaded=list(grid.lowest(_CLEAN)),
+        panels, id="over-time", description=shown.summary, shaded=list(grid.lowest(_CLEAN)),
         shade="the cleanest third of this time",
     )  # fmt: skip
 
@@ -114,7 +114,7 @@ def emissions_chart(shown: PageContent) -> browser.Chart:
     bars = [
         browser.Bar(
             label=row.name, parts=(None if grams[row.name] is None else (grams[row.name] or 0.0) / per_g,),
-            told=f"{row.cells['CO2e']}, saving {row.cells['saving']}, {row.cells['late']} late",
+            text=f"{row.cells['CO2e']}, saving {row.cells['saving']}, {row.cells['late']} late",
             colour=_colour(row.name),
         )
         for row in shown.rows

@@ -16,9 +16,9 @@ from tests.charts.pages import Page
 NAN = float("nan")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&"
 BARS = [
-    browser.Bar(label="03-01", parts=(2.0, 1.0), told="3 kWh"),
-    browser.Bar(label=HOSTILE, parts=(None, None), told=HOSTILE),
-    browser.Bar(label="03-03", parts=(-1.0, 4.0), told="4 kWh"),
+    browser.Bar(label="03-01", parts=(2.0, 1.0), text="3 kWh"),
+    browser.Bar(label=HOSTILE, parts=(None, None), text=HOSTILE),
+    browser.Bar(label="03-03", parts=(-1.0, 4.0), text="4 kWh"),
 ]
 
 
@@ -34,7 +34,7 @@ def charts() -> list[browser.Chart]:
     return [
         browser.bars_over_days(BARS, id="days", title=HOSTILE, unit="kWh", parts=(HOSTILE, "by none")),
         browser.bars_by_group(BARS, id="groups", title=HOSTILE, unit="kg CO2e", reference=mark),
-        browser.step_panels([panel(1, 2, heading=HOSTILE, limit=mark)], id="steps", said=HOSTILE,
+        browser.step_panels([panel(1, 2, heading=HOSTILE, limit=mark)], id="steps", description=HOSTILE,
                             shaded=[(0, 3600)], shade=HOSTILE),
     ]  # fmt: skip
 
@@ -45,7 +45,7 @@ def whole(drawn: list[browser.Chart]) -> str:
 
 
 def test_intensity_is_drawn_as_steps_and_a_hole_as_a_gap() -> None:
-    chart = browser.step_panels([panel(10, NAN, 30, 20)], id="a", said="")
+    chart = browser.step_panels([panel(10, NAN, 30, 20)], id="a", description="")
     area, line = chart.figure.data
     assert line.line.shape == "hv"
     assert [at and at[11:16] for at in line.x] == ["00:00", "01:00", None, "02:00", "03:00", "04:00", None]
@@ -55,14 +55,14 @@ def test_intensity_is_drawn_as_steps_and_a_hole_as_a_gap() -> None:
 
 
 def test_a_step_tells_its_span_and_unit_when_pointed_at() -> None:
-    line = browser.step_panels([panel(10)], id="a", said="").figure.data[1]
+    line = browser.step_panels([panel(10)], id="a", description="").figure.data[1]
     assert line.customdata[0] == "1970-01-01 00:00 to 01:00"
     assert line.hovertemplate == "%{customdata}: %{y:.4~g} g/kWh<extra></extra>"
 
 
 def test_axes_tell_units_and_whose_time_it_is() -> None:
     east = timezone(timedelta(hours=2))
-    layout = browser.step_panels([panel(10), panel(5)], id="a", said="", zone=east).figure.layout
+    layout = browser.step_panels([panel(10), panel(5)], id="a", description="", zone=east).figure.layout
     assert (layout.yaxis.title.text, layout.yaxis2.title.text) == ("g/kWh", "g/kWh")
     assert layout.xaxis2.title.text == "time, UTC+02:00"
     assert tuple(layout.xaxis.range) == ("1970-01-01 02:00:00", "1970-01-01 03:00:00")
@@ -72,7 +72,7 @@ def test_axes_tell_units_and_whose_time_it_is() -> None:
 def test_stretches_and_a_limit_are_told_once_and_drawn_in_each_panel() -> None:
     limit = browser.ReferenceLine(value=8, name="GPUs there are")
     panels = [panel(10, 20, limit=limit), panel(5, 6, limit=limit)]
-    traces = browser.step_panels(panels, id="a", said="", shaded=[(0, 3600)], shade="clean").figure.data
+    traces = browser.step_panels(panels, id="a", description="", shaded=[(0, 3600)], shade="clean").figure.data
     assert [trace.name for trace in traces if trace.showlegend] == ["clean", "GPUs there are"]
     assert [trace.y for trace in traces if trace.name == "GPUs there are"] == [(8, 8)] * 2
     assert sum(trace.fillcolor == browser.CLEAN for trace in traces) == 2
@@ -87,7 +87,7 @@ def test_bars_over_days_are_stacked_and_what_is_unknown_is_no_zero() -> None:
 
 
 def test_no_more_days_are_labelled_than_can_be_read() -> None:
-    bars = [browser.Bar(label=f"{day}", parts=(1.0,), told="") for day in range(366)]
+    bars = [browser.Bar(label=f"{day}", parts=(1.0,), text="") for day in range(366)]
     axis = browser.bars_over_days(bars, id="a", title="", unit="", parts=("a",)).figure.layout.xaxis
     assert len(axis.tickvals) == len(axis.ticktext) <= 12
 
@@ -105,7 +105,7 @@ def test_bars_of_groups_are_in_their_order_with_their_words_and_no_label_is_long
 
 
 def test_groups_of_one_name_stay_apart() -> None:
-    twins = [browser.Bar(label="same", parts=(size,), told="") for size in (1.0, 2.0)]
+    twins = [browser.Bar(label="same", parts=(size,), text="") for size in (1.0, 2.0)]
     bars = browser.bars_by_group(twins, id="a", title="", unit="").figure.data[0]
     assert (bars.x, bars.y) == ((1.0, 2.0), (0, 1))
 
@@ -125,7 +125,7 @@ def test_a_page_holds_plotly_once_and_each_chart_with_words_for_those_who_do_not
     page = Page(whole(charts()))
     assert sum(len(script) > 1_000_000 for script in page.scripts) == 1
     assert len(page.scripts) == 1 + len(charts())
-    assert page.labels == [chart.said for chart in charts()]
+    assert page.labels == [chart.description for chart in charts()]
     assert page.tags.count("noscript") == len(charts())
 
 

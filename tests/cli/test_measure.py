@@ -263,7 +263,7 @@ def test_a_source_that_cannot_tell_is_a_reason(run: Run, settings: Settings) -> 
 def test_a_slow_source_keeps_nobody_waiting(run: Run, cpu: FakeZone, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
     monkeypatch.setattr(measurement, "INTENSITY_LIMIT_S", 0.1)
-    monkeypatch.setattr(measurement.Intensity, "ask", lambda self: free.wait(30) and None)
+    monkeypatch.setattr(measurement.WindowIntensity, "ask", lambda self: free.wait(30) and None)
     told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
     free.set()
     assert told["energy_j"] == 0.0

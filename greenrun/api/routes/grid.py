@@ -1,4 +1,4 @@
-"""The routes of the plan, the grid's forecast and past, the sources that tell them, the devices and the books."""
+"""The routes of the plan, the grid's forecast and history, their sources, the devices and the ledger."""
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The routes of jobs: submit, look, explain, and state an intent."""
+"""The routes of jobs: submit, list, explain, and request changes."""
 
 import os
 import stat
@@ -39,10 +39,10 @@ def post_jobs(
     201 says that something new is stored durably, 200 that nothing was: all were known, or `dry_run` was asked.
     """
     stated = jobs if isinstance(jobs, list) else [jobs]
-    told, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
+    outs, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
     if not new:
         response.status_code = 200
-    return told if isinstance(jobs, list) or jobs.array or jobs.grid else told[0]
+    return outs if isinstance(jobs, list) or jobs.array or jobs.grid else outs[0]
 
 
 @router.get("")
@@ -62,9 +62,9 @@ def get_jobs(
 @router.get("/{job_id}")
 def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
-    told = _told(daemon, daemon.store.queue.job(job_id))
-    cost = daemon.scheduler.reports.cost_of([run.id for run in told.runs])
-    costed: CostedJobOut = CostedJobOut.model_validate({**dict(told), **dict(cost)})
+    out = _stored_out(daemon, daemon.store.queue.job(job_id))
+    cost = daemon.scheduler.reports.cost_of([run.id for run in out.runs])
+    costed: CostedJobOut = CostedJobOut.model_validate({**dict(out), **dict(cost)})
     return costed
 
 
@@ -72,18 +72,18 @@ def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
 def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut:
     """Say why the job is where it is."""
     job = daemon.store.queue.job(job_id)
-    told = _told(daemon, job)
+    out = _stored_out(daemon, job)
     max_delay = daemon.settings.default_max_delay
     return ExplainOut(
         job=job.id,
         state=job.state,
-        reason=told.reason,
+        reason=out.reason,
         sentences=sentences(
-            job, told, max_delay, daemon.store.queue.events(job_id), daemon.scheduler.active_forecast(None)
+            job, out, max_delay, daemon.store.queue.events(job_id), daemon.scheduler.active_forecast(None)
         ),
-        planned=told.planned,
-        duration_s=told.duration_s,
-        duration_source=told.duration_source,
+        planned=out.planned,
+        duration_s=out.duration_s,
+        duration_source=out.duration_source,
         earliest_start=job.earliest_start,
         latest_start=job.latest_start(max_delay),
     )
@@ -142,10 +142,10 @@ def _change(daemon: Service, caller: User, job_id: int, change: Callable[..., Jo
     now: datetime = daemon.now()
     job = change(job_id, actor=caller.name, now=now)
     daemon.scheduler.wake()
-    return _told(daemon, job)
+    return _stored_out(daemon, job)
 
 
-def _told(daemon: Service, job: Job) -> JobOut:
+def _stored_out(daemon: Service, job: Job) -> JobOut:
     return jobs_out([job], daemon.store, daemon.scheduler.plan())[0]
 
 

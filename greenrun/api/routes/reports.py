@@ -1,4 +1,4 @@
-"""The route of reports; like the ledger, they are for everybody who may talk to the daemon."""
+"""The route of reports; like the ledger, they are open to everybody who may use the socket."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -26,7 +26,7 @@ def get_report(
 ) -> Report:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
 
-    What is null has its reason in `data_quality` or `missing`; docs/reports.md tells what each field means.
+    What is null has its reason in `data_quality` or `missing`; docs/reports.md explains each field.
     """
     now = daemon.now()
     until = end or now

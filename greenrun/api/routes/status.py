@@ -1,4 +1,4 @@
-"""The routes that machines ask: is it healthy, is it ready, and its metrics."""
+"""The routes for monitoring: health, readiness and metrics."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ class HealthOut(ResponseModel):
 
 @router.get("/healthz", responses={503: {"model": HealthOut}})
 def get_health(daemon: ServiceDep, response: Response) -> HealthOut:
-    """Tell whether the daemon does its work: 200, or 503 with the reasons."""
+    """Report whether the daemon works: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
     has_meter = any(device.kind in BOOKED for device in daemon.scheduler.devices())
     stalled = _stalled(health, daemon.now(), daemon.settings.stalled_after, has_meter)
@@ -40,7 +40,7 @@ def get_health(daemon: ServiceDep, response: Response) -> HealthOut:
 
 @readiness.get("/readyz", responses={503: {"model": HealthOut}})
 def get_readiness(daemon: ServiceDep, response: Response) -> HealthOut:
-    """Tell whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
+    """Report whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
     health = daemon.scheduler.health()
     reasons = ["has not finished its first tick yet"] if health.last_tick_at is None else []
     reasons += ["is stopping and starts nothing new"] if health.draining else []
@@ -69,5 +69,5 @@ def _stalled(health: Health, now: datetime, limit: timedelta, has_meter: bool) -
 
 def _answer(daemon: Service, response: Response, health: Health, reasons: list[str]) -> HealthOut:
     response.status_code = 503 if reasons else 200
-    told = {**attributes(health), "status": "failing" if reasons else "ok", "reasons": reasons}
-    return HealthOut.model_validate({**told, "version": daemon.settings.version})
+    values = {**attributes(health), "status": "failing" if reasons else "ok", "reasons": reasons}
+    return HealthOut.model_validate({**values, "version": daemon.settings.version})

@@ -1,4 +1,4 @@
-"""What waiting was worth: the same jobs with the same measured power, started as soon as there were GPUs for them."""
+"""The demo's baseline: the same jobs with the same measured power, started as soon as GPUs were free."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Answer = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One job's account, in joules and grams CO2e; None is unknown. `waited_s` runs from its submission."""
+    """The figures of one job, in joules and grams CO2e; None is unknown. `waited_s` runs from its submission."""
 
     job: int
     name: str

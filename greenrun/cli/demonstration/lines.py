@@ -12,11 +12,11 @@ Answer = Mapping[str, Any]
 
 
 class Lines:
-    """Prints what has changed since it last looked."""
+    """Prints what has changed since the previous view."""
 
     def __init__(self, metrics_url: str) -> None:
         self._metrics_url = metrics_url
-        self._told: dict[int, str] = {}
+        self._printed: dict[int, str] = {}
 
     def __enter__(self) -> "Lines":
         hour = f"{3600 / SPEED:g} s"
@@ -31,20 +31,20 @@ class Lines:
     def show(self, view: View) -> None:
         """Print the changes, at once."""
         for job in view.jobs:
-            for line in changes(view, job, self._told.get(job["id"])):
+            for line in changes(view, job, self._printed.get(job["id"])):
                 print(line, flush=True)
-            self._told[job["id"]] = job["state"]
+            self._printed[job["id"]] = job["state"]
 
 
-def changes(view: View, job: Answer, told: str | None) -> Iterator[str]:
-    """Yield what is new of a job whose last told state is `told` (None: nothing yet), in the order it happened."""
+def changes(view: View, job: Answer, last: str | None) -> Iterator[str]:
+    """Yield what is new of a job whose last printed state is `last` (None: none yet), in the order it happened."""
     started, ended = started_at(job), ended_at(job)
-    if told is None:
+    if last is None:
         submitted = text.instant(job["submitted_at"])
         yield f"{view.clock(submitted)}  submitted  {_title(job)}: {_options(job)}{_intention(view, job)}"
-    if told in (None, "queued", "starting") and started and (is_live(job) or is_finished(job)):
+    if last in (None, "queued", "starting") and started and (is_live(job) or is_finished(job)):
         yield f"{view.clock(started)}  started    {_title(job)} on {_gpus(view, job)}: {_why(view, job)}"
-    if is_finished(job) and told != job["state"]:
+    if is_finished(job) and last != job["state"]:
         yield f"{view.clock(ended or view.now)}  ended      {_title(job)}: {_ending(job)}"
 
 

@@ -47,7 +47,7 @@ def demo(keep: bool, plain: bool) -> None:
 
 
 def play(*, keep: bool, plain: bool) -> int:
-    """Run the demo; return 0 when every job succeeded and none was late, else 1. Raises GreenrunError, telling why."""
+    """Run the demo; return 0 when every job succeeded and none was late, else 1; raise GreenrunError."""
     deadline_s = monotonic() + PLAY_LIMIT_S
     with open_sandbox(keep=keep) as sandbox:
         try:
@@ -83,7 +83,7 @@ def _display(sandbox: Sandbox, *, plain: bool) -> "Lines | Screen":
 
 
 class Observer:
-    """Looks at the daemon through its API, and remembers what it told of hours gone by and of starts."""
+    """Observes the daemon through its API, and remembers past hours of the grid and the reasons for starts."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._client = sandbox.client
@@ -95,7 +95,7 @@ class Observer:
         self.replay = self._find_replay(sandbox)
 
     def look(self) -> View:
-        """Ask the daemon how everything stands."""
+        """Return the present view, from the daemon."""
         self._learn()
         jobs = sorted(self._client.jobs(), key=lambda job: int(job["id"]))
         self._why |= {job["id"]: job["reason"] for job in jobs if is_live(job)}

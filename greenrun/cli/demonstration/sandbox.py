@@ -1,4 +1,4 @@
-"""A real daemon in a temporary folder, and the certainty that nothing of both is left at the end."""
+"""A real daemon in a temporary folder, both of which are removed at the end."""
 
 import os
 import re
@@ -72,12 +72,12 @@ class Sandbox:
         return self._daemon.pid if self._daemon else 0
 
     def runs(self) -> bool:
-        """Tell whether the daemon's process is there."""
+        """Whether the daemon's process is running."""
         return self._daemon is not None and self._daemon.poll() is None
 
     @property
     def metrics_url(self) -> str:
-        """Where the daemon serves its metrics; the log tells the port, which the system chose."""
+        """Where the daemon serves its metrics; the log has the port, which the system chose."""
         found = _PORT.search(self._log.read_text(encoding="utf-8", errors="replace"))
         return f"http://127.0.0.1:{found[1]}/metrics" if found else "unknown"
 
@@ -118,9 +118,9 @@ class Sandbox:
 
 @contextmanager
 def open_sandbox(*, keep: bool) -> Iterator[Sandbox]:
-    """Give an open sandbox; clear it away at the end, also on Ctrl-C, TERM and errors; keep it only when all went well.
+    """Yield an open sandbox; remove it at the end, also on Ctrl-C, TERM and errors; `keep` it only after success.
 
-    While it is cleared away Ctrl-C has no effect: that takes seconds, and half of it would be worse.
+    During the removal Ctrl-C has no effect: it takes seconds, and half of it would be worse.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -145,7 +145,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _wait_for(condition: Callable[[], bool], limit_s: float) -> bool:
-    """Look until the condition holds; return whether it did within the limit."""
+    """Poll until the condition holds; return whether it did within the limit."""
     end = monotonic() + limit_s
     while monotonic() < end:
         if condition():
@@ -155,7 +155,7 @@ def _wait_for(condition: Callable[[], bool], limit_s: float) -> bool:
 
 
 def _sweep(command: Sequence[str]) -> None:
-    """End jobs, which begin with this command, that still run: there are some only when the daemon died before them."""
+    """Kill jobs (processes with this command) that still run: there are some only if the daemon died before them."""
     left = [process for process in psutil.process_iter() if _begins_with(process, command)]
     left += [parent for process in left if (parent := _shim_of(process))]
     for process in left:

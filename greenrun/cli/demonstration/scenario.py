@@ -1,4 +1,4 @@
-"""What the demo plays: the settings of its daemon, and eight jobs with different durations, GPUs and limits."""
+"""The demo's scenario: the settings of its daemon, and eight jobs with different durations, GPUs and limits."""
 
 import os
 import sys
@@ -58,7 +58,7 @@ metrics = "127.0.0.1:0"    # a free port; the log says which
 """
 
 _TRAIN = """\
-# Stands in for training: it runs for so many seconds and tells of a falling loss.
+# Stands in for training: it runs for so many seconds and prints a falling loss.
 import os, sys, time
 
 name, seconds = sys.argv[1], float(sys.argv[2])
@@ -87,7 +87,7 @@ class DemoJob:
         return f"--gpus {self.gpus} --duration {self.seconds:g}s {self.said}".rstrip()
 
     def request(self, now: datetime, folder: Path) -> dict[str, Any]:
-        """Return the job as the API takes it. The process ends a little sooner than stated, as one hopes."""
+        """Return the API's request for the job. The process ends a little sooner than stated, as is usual."""
         by = {} if self.within_s is None else {"finish_by": (now + timedelta(seconds=self.within_s)).isoformat()}
         command = [sys.executable, str(folder / SCRIPT), self.name, f"{self.seconds - 0.4:g}"]
         env = environment.kept(os.environ, JOB_ENVIRONMENT)

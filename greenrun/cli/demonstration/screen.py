@@ -28,7 +28,7 @@ _NOW = ("│", "bold white")
 
 
 class Screen:
-    """Draws the view in place, again and again; the last drawing stays."""
+    """Redraws the view in place; the last drawing stays."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -47,7 +47,7 @@ class Screen:
 
 
 def can_draw(console: Console) -> bool:
-    """Tell whether the terminal can show the drawing: its cursor moves, it knows the signs, and it is large enough."""
+    """Whether the terminal can show the drawing: it can move the cursor, has the characters, and is large enough."""
     moves = console.is_terminal and not console.is_dumb_terminal
     return (
         moves and console.encoding.startswith("utf") and console.width >= LEAST_WIDTH and console.height >= LEAST_HEIGHT
@@ -203,7 +203,7 @@ def _row(view: View, job: Answer, *, wide: bool) -> list[Text]:
 
 
 def _why(view: View, job: Answer, *, wide: bool) -> str:
-    """Return the reason of the wait or the start in few words, with the intensity that comes or came of it."""
+    """Return the reason of the wait or the start in a few words, with the expected or actual intensity."""
     if is_finished(job) and job["state"] != "succeeded":
         return text.reason_text(job)
     reason = view.why.get(job["id"]) or job.get("reason") or {}

@@ -1,4 +1,4 @@
-"""The demo's last word: what each job used, and what starting at once would have emitted."""
+"""The demo's summary: what each job used, and what starting at once would have emitted."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _RIGHT = ("#", "waited", "energy", "CO2e", "at once", "saved", "share")
 
 
 def print_report(lines: Sequence[Line]) -> None:
-    """Print a row per job, the totals, and the sentence that sums it up."""
+    """Print a row per job, the totals, and a summarising sentence."""
     summed = total(lines)
     print_table(_COLUMNS, [*map(_row, lines), _total_row(summed, lines)], right=_RIGHT)
     print()

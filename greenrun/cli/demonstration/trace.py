@@ -1,4 +1,4 @@
-"""Make up a grid for the demo, and tell what time it is there while the daemon replays it. Synthetic, and said so."""
+"""Make up a grid for the demo, labelled as synthetic, and convert between its time and the wall clock's."""
 
 import random
 from collections.abc import Sequence

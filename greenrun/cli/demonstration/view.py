@@ -1,4 +1,4 @@
-"""What one sees of the demo at an instant, gathered from the daemon's API alone."""
+"""The state of the demo at an instant, gathered from the daemon's API alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Answer = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The jobs, the grid as far as it was told, and the GPUs. `why` says what each start was grounded on."""
+    """The jobs, the grid as far as it is known, and the GPUs. `why` has the reason for each start."""
 
     now: datetime
     began: datetime
@@ -38,7 +38,7 @@ class View:
         return (self.now - self.began).total_seconds()
 
     def intensity_at(self, at: datetime) -> float | None:
-        """The intensity at an instant, None where none was told."""
+        """The intensity at an instant, None where it is not known."""
         return value_at(self.steps, at)
 
     def clock(self, at: datetime) -> str:
@@ -72,12 +72,12 @@ def expected_span(job: Answer) -> tuple[datetime, datetime] | None:
 
 
 def is_finished(job: Answer) -> bool:
-    """Tell whether the job has ended for good."""
+    """Whether the job has finished."""
     return job["state"] in FINISHED
 
 
 def is_live(job: Answer) -> bool:
-    """Tell whether the job is being started or runs."""
+    """Whether the job is starting or running."""
     return job["state"] in LIVE
 
 

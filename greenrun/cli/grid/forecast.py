@@ -1,4 +1,4 @@
-"""`greenrun forecast`: the carbon intensity of the hours to come, as bars, as a chart or as a page."""
+"""`greenrun forecast`: the carbon intensity of the coming hours, as bars, as a chart or as a page."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -51,7 +51,7 @@ def forecast(
     greenrun forecast --quality
     """
     if quality and (plot or hours):
-        raise LocalError("--quality tells of the past, --plot and --hours of what is to come: leave one out", USAGE)
+        raise LocalError("--quality is about the past, --plot and --hours about the future: leave one out", USAGE)
     path = None if page is None else _page_path(page, plot=plot)
     client = connect(ctx, socket, config)
     answer = client.forecast_quality(zone) if quality else client.forecast(zone, _hours(hours))
@@ -123,7 +123,7 @@ def _window_text(window: terminal.CleanWindow | None) -> str:
 
 
 def _estimated(answer: Mapping[str, Any]) -> list[bool]:
-    """Tell of each of the steps whether nobody forecast it."""
+    """Return for each step whether it is estimated rather than forecast."""
     return [slot.get("kind") == "estimated" for slot in answer.get("slots") or () if slot["g_per_kwh"] is not None]
 
 

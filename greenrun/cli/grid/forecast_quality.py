@@ -28,9 +28,9 @@ def print_quality(answer: Mapping[str, Any], now: datetime) -> None:
         return
     judged_at = clock_text(text.instant(answer["judged_at"]), now)
     for series in answer["series"]:
-        told = ", ".join(str(series[key]) for key in ("signal", "accounting", "basis") if series[key])
+        kind = ", ".join(str(series[key]) for key in ("signal", "accounting", "basis") if series[key])
         print(
-            f"{series['zone']}: forecasts by {series['provider']} ({told}) of the last 8 weeks, judged at {judged_at}"
+            f"{series['zone']}: forecasts by {series['provider']} ({kind}) of the last 8 weeks, judged at {judged_at}"
         )
         print_table(
             ("ahead", "forecasts", "hours", *_FIGURES.values()),

@@ -1,4 +1,4 @@
-"""`greenrun history`: add to what the daemon knows of the past, from a file or by having its sources asked."""
+"""`greenrun history`: import past values from a file, or have the daemon fetch them from its sources."""
 
 import sys
 from pathlib import Path
@@ -73,7 +73,7 @@ def fetch(
 ) -> None:
     """Have the daemon ask for what was measured, a week at a time from the latest back, and keep it.
 
-    It goes back until a source refuses, goes past weeks that a source cannot tell of now, and says which. What was
+    It goes back until a source refuses, skips weeks that a source cannot provide now, and lists them. What was
     fetched stays, also when this is interrupted. It counts against the sources' limits. Only root and the daemon's own
     user may do this.
 

@@ -1,4 +1,4 @@
-"""Have the daemon ask its sources for the past, a week at a time, at the pace at which they let themselves be asked."""
+"""Have the daemon fetch past values from its sources, a week at a time, at the rate that they allow."""
 
 import re
 import sys
@@ -30,18 +30,18 @@ Span = tuple[datetime, datetime]
 
 @dataclass
 class Gathered:
-    """What came so far."""
+    """What was fetched so far."""
 
     given: int = 0
     new: int = 0
-    series: dict[str, Any] | None = None  # the last that was told of
+    series: dict[str, Any] | None = None  # the last one reported
     providers: list[str] = field(default_factory=list)
     holes: list[dict[str, str]] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
     refused: str | None = None
 
     def take(self, answer: "Answer") -> None:
-        """Add what a source told of a week, or why nobody told anything."""
+        """Add a week's answer from a source, or why there is none."""
         if answer["series"] is not None:
             self.given, self.new = self.given + answer["given"], self.new + answer["new"]
             self.series, self.holes = answer["series"], [*answer["holes"], *self.holes]
@@ -70,7 +70,7 @@ def span(start: str | None, end: str | None) -> Span:
 
 
 def run(client: "Client", wanted: Span, zone: str | None, provider: str | None, *, as_json: bool, shows: bool) -> None:
-    """Fetch the interval from its latest week back, say what came, and leave with 1 where not all of it did."""
+    """Fetch the interval from its latest week back, print the outcome, and exit with 1 unless it is complete."""
     gathered, (start, end) = Gathered(), wanted
     while start < end and gathered.refused is None:
         if shows:
@@ -102,7 +102,7 @@ def _instant(said: str, option: str, now: datetime) -> datetime:
 
 
 def _asked(client: "Client", wanted: Span, zone: str | None, provider: str | None) -> "Answer":
-    """Have the last week of an interval asked for until somebody answers, or asking again is of no use."""
+    """Request the last week of an interval until a source answers, or no source is worth asking again."""
     since, until = (at.isoformat() for at in wanted)
     for tries_left in reversed(range(TRIES)):
         answer = client.fetch_history(since, until, zone, provider)

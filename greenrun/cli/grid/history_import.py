@@ -1,4 +1,4 @@
-"""Read a CSV file of intensities and hand it to the daemon in parts: each is kept whole or not at all."""
+"""Read a CSV file of intensities and send it to the daemon in parts, each of which is stored whole or not at all."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ _Part = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesOptions:
-    """What the options say of the file's values; None where they are silent."""
+    """The series of a file's values according to the options; None where not given."""
 
     zone: str | None = None
     provider: str | None = None
@@ -38,7 +38,7 @@ class SeriesOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """A file's slots as the API takes them, oldest first, and what of the file is left out, each in words."""
+    """A file's slots in the API's form, oldest first, and descriptions of what is left out."""
 
     step: timedelta
     parts: Sequence[_Part]
@@ -52,7 +52,7 @@ class Read:
 
 
 def run(client: "Client", file: Path, options: SeriesOptions, *, as_json: bool) -> None:
-    """Import the file and say what became of it; raise InvalidInput with all that is wrong with it."""
+    """Import the file and print the outcome; raise InvalidInput with all its problems."""
     _check(options)
     trace = _parsed(file, options)
     whose = _completed(client, file, options, trace)
@@ -89,7 +89,7 @@ def _parsed(file: Path, options: SeriesOptions) -> Trace:
 
 
 def _completed(client: "Client", file: Path, options: SeriesOptions, trace: Trace) -> SeriesOptions:
-    """Return the statement with what the file itself says; the portal's values follow the power over borders."""
+    """Return the options completed from the file; the portal's values are flow-traced (consumption-based)."""
     flows = Accounting.CONSUMPTION if trace.basis else None
     provider = options.provider or _own_name(client, file)
     return replace(
@@ -124,7 +124,7 @@ def _read(trace: Trace, now: datetime) -> Read:
             leave("values of slots that are not over yet", len(slots) - len(over))
             parts += [{"issued_at": None, "slots": over[at : at + AT_ONCE]} for at in range(0, len(over), AT_ONCE)]
         elif len(over) < len(slots) or from_us(issue.issued_us) > now - PRESENT:
-            leave("forecasts of the present, which are their source's to tell", 1)
+            leave("forecasts of the present, which only their source may provide", 1)
         elif slots:
             parts.append({"issued_at": from_us(issue.issued_us), "slots": slots})
     holes = sum(int((issue.starts_us[1:] - issue.starts_us[:-1] > trace.step_us).sum()) for issue in trace.issues)

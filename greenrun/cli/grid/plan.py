@@ -1,6 +1,6 @@
-"""`greenrun plan`: what starts when, drawn and as a table, and what is said under it.
+"""`greenrun plan`: what starts when, as a drawing and a table, with notes.
 
-Under it are its sums, how near it is to the best, pauses, put-offs, and what no forecast covers.
+The notes are the sums, the distance to the proved bound, pauses, put-offs, and what no forecast covers.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from greenrun.core.formatting import (
 
 Answer = Mapping[str, Any]
 _MAX_BARS = 40
-_MAX_PAUSES = 10  # jobs whose pauses are told
+_MAX_PAUSES = 10  # jobs whose pauses are shown
 _ESTIMATED = "estimated"
 
 
@@ -127,16 +127,16 @@ def _sums(plan: Answer) -> str:
 
 
 def _unknown(plan: Answer) -> str:
-    """Say which jobs keep the sum from being known."""
+    """Return which jobs make the sum unknown."""
     unforeseen = [row["job"] for row in plan["placements"] if row["g_per_kwh"] is None]
     if unforeseen:
         return f"no forecast covers all of {_jobs(unforeseen)}"
     powerless = [row["job"] for row in plan["placements"] if row.get("expected_g") is None]
-    return f"nothing tells the power of {_jobs(powerless)}; --power can"
+    return f"the power of {_jobs(powerless)} is not known; set it with --power"
 
 
 def _near(plan: Answer) -> str:
-    """Say how near the plan is proved to be to the best possible, rounded up so that it is true."""
+    """Return the proved bound on the distance to the best possible plan, rounded up."""
     gap, bound = plan.get("gap_ratio"), plan.get("bound_g")
     if plan.get("expected_g") is None:
         return ""
@@ -151,31 +151,31 @@ def _near(plan: Answer) -> str:
 def _put_off(plan: Answer) -> str:
     """Say which jobs were put off since they were first planned, those put off most often first."""
     counts = {row["job"]: row["put_offs"] for row in plan["placements"] if row.get("put_offs")}
-    told = [
+    listed = [
         f"job {job} ({count_text(count, 'time')})" for job, count in sorted(counts.items(), key=lambda item: -item[1])
     ]
-    return f"put off since they were first planned: {_listed(told)}" if told else ""
+    return f"put off since they were first planned: {_listed(listed)}" if listed else ""
 
 
 def _estimated(plan: Answer, forecast: Answer) -> str:
-    """Say which jobs run, all or in part, when the source has no forecast and the usual of past days stands in."""
+    """Return which jobs run beyond the source's forecast, where averages of past days are used instead."""
     foretold = _foretold(forecast)
     shares = {
         row["job"]: _uncovered(_pieces(row), foretold) for row in plan["placements"] if row["g_per_kwh"] is not None
     }
-    told = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
-    if not told:
+    listed = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
+    if not listed:
         return ""
-    return f"estimated from the same hours of past days, for the forecast does not reach so far: {_listed(told)}"
+    return f"estimated from the same hours of past days, for the forecast does not reach so far: {_listed(listed)}"
 
 
-def _listed(told: Sequence[str]) -> str:
-    more = f" and {len(told) - _MAX_PAUSES} more" if len(told) > _MAX_PAUSES else ""
-    return ", ".join(told[:_MAX_PAUSES]) + more
+def _listed(listed: Sequence[str]) -> str:
+    more = f" and {len(listed) - _MAX_PAUSES} more" if len(listed) > _MAX_PAUSES else ""
+    return ", ".join(listed[:_MAX_PAUSES]) + more
 
 
 def _foretold(forecast: Answer) -> list[tuple[datetime, datetime]]:
-    """Return the stretches without a hole of which the source says something."""
+    """Return the intervals without holes that the source's forecast covers."""
     stretches: list[tuple[datetime, datetime]] = []
     for slot in forecast.get("slots") or ():
         start, end = text.instant(slot["start"]), text.instant(slot["end"])

@@ -1,4 +1,4 @@
-"""`greenrun providers`: which sources are configured and what became of asking them, and asking each of them now."""
+"""`greenrun providers`: list the configured sources and their requests' outcomes, and query each of them now."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -33,7 +33,7 @@ def app() -> None:
 def list_providers(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
     """List the configured sources: what each is for, whether its key can be read, and what became of asking it.
 
-    Without a daemon it is what the settings alone tell.
+    Without a daemon only the settings are shown.
 
     \b
     greenrun providers list
@@ -58,7 +58,7 @@ def list_providers(ctx: click.Context, as_json: bool, socket: str | None, config
             if line:
                 print(f"{row['name']}: {text.printable(line)}")
     if not is_live:
-        print("the daemon does not answer, so this is what the settings tell")
+        print("the daemon does not answer, so this is from the settings alone")
 
 
 @app.command("check", cls=Command, short_help="Ask each configured source now.")
@@ -115,10 +115,10 @@ def list_kinds(as_json: bool) -> None:
             ]
         )  # fmt: skip
         return
-    told = [
+    cells = [
         (name, kind.package, _zones(sorted(kind.zones)), "needed" if kind.needs_key else "-") for name, kind in rows
     ]
-    print_table(("kind", "from", "zones", "key"), told)
+    print_table(("kind", "from", "zones", "key"), cells)
     for problem in [kind.problem for _, kind in rows if kind.problem] + name_clashes():
         print(text.printable(problem))
 
@@ -189,23 +189,23 @@ def _checked(settings: "Settings", name: str, zone: str | None, now: datetime) -
 def _lines(checked: "Checked", now: datetime) -> list[str]:
     series = checked.series
     kind = ", ".join(part for part in (series.signal, series.accounting, series.basis) if part) if series else ""
-    told = [f"  {checked.label}"] if checked.label else []
+    lines = [f"  {checked.label}"] if checked.label else []
     if checked.forecast is None:
-        told.append(f"  forecast: {checked.forecast_problem}")
+        lines.append(f"  forecast: {checked.forecast_problem}")
     else:
         age = duration_text((now - (checked.known_at or now)).total_seconds())
         ahead = duration_text((checked.forecast.end - now).total_seconds())
-        told.append(f"  forecast: {_coverage(checked.forecast, now)}; {age} old, reaches {ahead} ahead")
+        lines.append(f"  forecast: {_coverage(checked.forecast, now)}; {age} old, reaches {ahead} ahead")
     if checked.history is not None:
-        told.append(f"  last day: {_coverage(checked.history, now)}")
+        lines.append(f"  last day: {_coverage(checked.history, now)}")
     elif checked.history_problem:
-        told.append(f"  last day: {checked.history_problem}")
+        lines.append(f"  last day: {checked.history_problem}")
     if checked.dropped:
-        told.append(f"  dropped: {', '.join(f'{count} values ({why})' for why, count in checked.dropped.items())}")
+        lines.append(f"  dropped: {', '.join(f'{count} values ({why})' for why, count in checked.dropped.items())}")
     if checked.quota_left is not None:
-        told.append(f"  may still be asked: {checked.quota_left} times")
-    told += [f"  {checked.attribution}"] if checked.attribution else []
-    return [f"{checked.name}: {checked.zone or 'no zone'}" + (f" ({kind}; g CO2e/kWh)" if kind else ""), *told]
+        lines.append(f"  may still be asked: {checked.quota_left} times")
+    lines += [f"  {checked.attribution}"] if checked.attribution else []
+    return [f"{checked.name}: {checked.zone or 'no zone'}" + (f" ({kind}; g CO2e/kWh)" if kind else ""), *lines]
 
 
 def _coverage(coverage: "Coverage", now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`greenrun zones`: which grid areas there are, and which kinds of source serve them; needs no daemon."""
+"""`greenrun zones`: list the zones and the kinds of source that serve them; needs no daemon."""
 
 from collections import defaultdict
 from collections.abc import Mapping

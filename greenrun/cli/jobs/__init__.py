@@ -1,1 +1,1 @@
-"""Commands about jobs: state them, hand them over, look at them and act on them."""
+"""Commands about jobs: submit, inspect and control them."""

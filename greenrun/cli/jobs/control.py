@@ -86,7 +86,7 @@ def start_now(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: 
 
 
 def _each(jobs: Sequence[str], order: "Callable[[int], Answer]", as_json: bool) -> None:
-    """Give the order for each job; leave with the first failure's exit code, but try them all."""
+    """Send the request for each job; exit with the first failure's exit code, but try them all."""
     codes = [_one(job, order, as_json) for job in [job_id(text) for text in jobs]]
     raise click.exceptions.Exit(next((code for code in codes if code), OK))
 
@@ -132,7 +132,7 @@ def wait(
     client = connect(ctx, socket, config)
     ids = [job_id(text) for text in jobs]
     for job in ids:
-        client.job(job)  # a wrong number is told at once, not after the others have finished
+        client.job(job)  # a wrong number is reported at once, not after the others have finished
     until_s = None if limit_s is None else time.monotonic() + limit_s
     codes = []
     for job in ids:
@@ -162,7 +162,7 @@ def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
 
 
 class RetryingClient:
-    """Asks for a job, and bears with a daemon that is away for a while once it has answered."""
+    """Reads a job from the daemon, and tolerates outages of the daemon once it has answered."""
 
     def __init__(self, client: "Client", limit_s: float = _RETRY_LIMIT_S) -> None:
         self._client = client
@@ -171,7 +171,7 @@ class RetryingClient:
         self._answered_s = time.monotonic()
 
     def job(self, job: int) -> "Answer":
-        """Return the job; what it was last while the daemon is away, for `limit_s` seconds at most."""
+        """Return the job; while the daemon is unreachable, its last known state, for at most `limit_s` seconds."""
         from greenrun.client import NotReachable
 
         try:

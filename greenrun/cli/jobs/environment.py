@@ -1,4 +1,4 @@
-"""What a job takes along from where it was submitted: a few variables, the git commit, and its program."""
+"""What a job inherits from the shell that submits it: some variables, the git commit, and the program's path."""
 
 import os
 import re
@@ -11,7 +11,7 @@ _MAX_READ_BYTES = 4 * 1024 * 1024
 
 
 def kept(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """Return the variables of these names (`LC_*`: any ending); nothing else is taken unasked, it may hold secrets."""
+    """Return the variables of these names (`LC_*`: any ending); others may hold secrets."""
     prefixes = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
     return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}
 

@@ -81,8 +81,8 @@ def _take(values: dict[str, Value], name: str, value: object, where: str) -> lis
         return []
     texts = _axis_texts(value) if name == "grid" else _texts(value)
     if not texts or (len(texts) > 1 and not OPTIONS[name].repeats):
-        told = "needs names with values that hold no comma" if name == "grid" else "needs one value"
-        return [Problem(field=where, message=told)]
+        why = "needs names with values that hold no comma" if name == "grid" else "needs one value"
+        return [Problem(field=where, message=why)]
     values[name] = Value(texts, where)
     return []
 

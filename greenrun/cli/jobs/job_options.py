@@ -1,6 +1,6 @@
-"""Turn a job as a person states it into the API's job, on the command line, in a script or in a file of jobs.
+"""Turn the options of a job, from the command line, a script or a file of jobs, into the API's request.
 
-The options are those that JobSpec declares; here is how the text of each kind is read.
+JobSpec declares the options; this module parses the text of each kind.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +24,9 @@ _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmissionContext:
-    """What a statement is read against: the present, the local zone (found when needed), folder and environment.
+    """The context in which options are read: the present, the local zone (found when needed), folder and environment.
 
-    `variables` names what of the environment every job gets.
+    `variables` names the environment variables that every job gets.
     """
 
     now: datetime
@@ -44,9 +44,9 @@ class Value(NamedTuple):
 
 
 class JobOption(NamedTuple):
-    """A job option: the API's field, how it is given, how its text is read, and what its repetitions make, if any.
+    """A job option: the API's field, its declaration, the parser of its text, and how to combine repetitions, if any.
 
-    `default` is what is done without it, in words; empty where that needs none.
+    `default` describes the default in words; empty where that needs no description.
     """
 
     field: str
@@ -86,9 +86,9 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
 
 
 def refused(problems: Sequence[Problem]) -> InvalidJob:
-    """Return the error that tells these problems and that nothing was submitted."""
-    told = str(problems[0]) if len(problems) == 1 else "these are wrong"
-    return InvalidJob(f"nothing was submitted: {told}", problems)
+    """Return the error that lists these problems and says that nothing was submitted."""
+    what = str(problems[0]) if len(problems) == 1 else "these are wrong"
+    return InvalidJob(f"nothing was submitted: {what}", problems)
 
 
 def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
@@ -99,9 +99,9 @@ def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
 
 
 def _meaningless(given: Mapping[str, Value]) -> list[Problem]:
-    told = "means something for an interruptible job only; say --interruptible too, or leave it out"
-    vain = [given[name].where for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
-    return [Problem(field=where, message=told) for where in vain]
+    why = "applies to interruptible jobs only; add --interruptible, or leave it out"
+    unused = [given[name].where for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
+    return [Problem(field=where, message=why) for where in unused]
 
 
 def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem]:
@@ -168,7 +168,7 @@ def _ratio(text: str, context: SubmissionContext) -> float:
 
 
 def _memory_gib(text: str, context: SubmissionContext) -> float:
-    """Read GiB; of a unit of ten, what that is in GiB."""
+    """Read GiB; convert decimal units."""
     said = text.strip().lower()
     per_unit = {"gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
     unit = next((unit for unit in ("gib", *per_unit) if said.endswith(unit)), "")
@@ -230,7 +230,7 @@ def _variable(text: str, context: SubmissionContext) -> tuple[str, str]:
 
 
 def _read_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any]:
-    """Return how the text of a field is read: in its own way, else by the unit in its name, else by its type."""
+    """Return the parser of a field's text: its own one, else by the unit in its name, else by its type."""
     limits = next((mark for mark in row.marks if isinstance(mark, Range)), None)
     unit = next((read for unit, read in _BY_UNIT.items() if row.name.endswith(unit)), None)
     if row.kind is int and limits is not None and limits.least >= 0:
@@ -266,7 +266,7 @@ _SWEEP = Option(meaning="One job per value", more="; repeated: per combination",
 
 
 def _options() -> Iterator[tuple[str, JobOption]]:
-    """The options that JobSpec declares, by long name, and beside that of an array that of a grid."""
+    """Yield the options that JobSpec declares, by long name, and --grid next to --array."""
     for row in field_infos(JobSpec):
         if row.option is not None:
             only = row.has(Trait.INTERRUPTIBLE_ONLY)

@@ -1,4 +1,4 @@
-"""`greenrun logs`: read a run's log file itself, so that it works with the daemon down."""
+"""`greenrun logs`: read a run's log file directly, so that it works with the daemon down."""
 
 import shutil
 import sys
@@ -94,7 +94,7 @@ class Finder:
         return None
 
     def has_ended(self, log: Log) -> bool:
-        """Tell whether the daemon says that this run has ended; no answer is no."""
+        """Return whether the daemon says that this run has ended; False without an answer."""
         answer = self._ask()
         runs = answer["runs"] if answer else ()
         return any(_label(self._job, run) == log.label and run["outcome"] for run in runs)

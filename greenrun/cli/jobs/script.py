@@ -29,7 +29,7 @@ _SLURM_LATER = re.compile(r"now\+(\d+)\s*(s|m|h|d|w)?[a-z]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A script's own options by long name, the words that run it, and notes on lines that do nothing here."""
+    """A script's own options by long name, its command, and notes on lines that have no effect here."""
 
     values: Mapping[str, Value]
     command: tuple[str, ...]
@@ -139,7 +139,7 @@ def _pairs(tokens: list[str], flags: frozenset[str]) -> Iterator[tuple[str, str 
 
 
 def _translated(name: str, text: str) -> str | None:
-    """Return Slurm's value in our own form; None when it means something that is not to be had here."""
+    """Return Slurm's value in greenrun's form; None when it has no counterpart here."""
     kind = _SLURM_NAMES.get(name)
     if kind == "gpus":
         return _slurm_gpus(name, text)

@@ -1,4 +1,4 @@
-"""`greenrun list`, `show` and `explain`: look at jobs."""
+"""`greenrun list`, `show` and `explain`: inspect jobs."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,8 +259,8 @@ def _run_lines(
 def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
     if run.get("gpu_utilization") is not None:
         coverage = run["gpu_utilization_coverage"]
-        told = "" if coverage > 0.99 else f", told of {percent_text(coverage)} of it"
-        yield f"  {'gpus busy:':<11} {percent_text(run['gpu_utilization'])} of the time{told}"
+        known = "" if coverage > 0.99 else f", known for {percent_text(coverage)} of it"
+        yield f"  {'gpus busy:':<11} {percent_text(run['gpu_utilization'])} of the time{known}"
     if run.get("work") is not None:
         unit, each = text.printable(run["work_unit"]), run["energy_per_work_j"]
         per = "" if each is None else f" ({number_text(run['work_per_kwh'])} per kWh, {joules_text(each)} each)"
@@ -288,7 +288,7 @@ def _device(device: str, emulated: Sequence[str] | frozenset[str]) -> str:
 
 def _energy(run: Mapping[str, Any]) -> str:
     if run["energy_j"] is None:
-        return "unknown: " + ("nothing is booked yet" if not run["outcome"] else "no meter could tell")
+        return "unknown: " + ("nothing is booked yet" if not run["outcome"] else "no meter could read it")
     so_far = "" if run["outcome"] else " so far"
     return f"{energy_text(run['energy_j'])}{so_far} ({run['energy_quality']})"
 

@@ -1,4 +1,4 @@
-"""`greenrun submit`: state a job (or many) from options, a script's own lines or a file, and hand it over."""
+"""`greenrun submit`: submit a job (or many) from options, a script's own lines or a file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Read how many jobs one statement means (`0-9%4`, `lr=1e-3,1e-4`) and which others they wait for (`7:any`)."""
+"""Parse arrays (`0-9%4`), the axes of a sweep (`lr=1e-3,1e-4`) and dependencies (`7:any`)."""
 
 import re
 from collections.abc import Sequence

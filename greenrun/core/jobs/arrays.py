@@ -1,4 +1,4 @@
-"""One statement, many jobs: an array of indices, or the product of a sweep's values."""
+"""Expand one submission into many jobs: an array of indices, or the product of a sweep's values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ def variable_of(axis: str) -> str:
 
 
 def size_of(sweep: Mapping[str, Sequence[str]]) -> int:
-    """Return how many jobs a sweep means."""
+    """Return how many jobs a sweep has."""
     return prod(len(values) for values in sweep.values())
 
 

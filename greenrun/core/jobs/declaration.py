@@ -1,4 +1,4 @@
-"""How a job's fields are declared: beside its type a field carries its limits and its option, for every border to read.
+"""Declarations of a job's fields: with its type a field carries its limits and its option, for every interface.
 
 The API's models, the options of `greenrun submit`, the keys of a job file and the lines of a script are made from this.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 
 class Range(NamedTuple):
-    """The least and the most that a number, or the seconds of a duration, may be; `above` excludes the least."""
+    """The minimum and maximum of a number, or of a duration's seconds; `above` excludes the minimum."""
 
     least: float
     most: float
@@ -21,7 +21,7 @@ class Range(NamedTuple):
 
 
 class Length(NamedTuple):
-    """The least and the most characters of a text, or entries of a list or a mapping."""
+    """The minimum and maximum length of a text in characters, or of a list or a mapping in entries."""
 
     least: int
     most: int
@@ -36,7 +36,7 @@ class Check(NamedTuple):
 class Option(NamedTuple):
     """How a field is given on the command line: what it means, and the form of its value (of a flag: none).
 
-    `more` is what its help says beside the meaning, as of how a value is written. `name` is the option's where that is
+    `more` is what its help adds to the meaning, such as how a value is written. `name` is the option's where that is
     not the field's own; `default` says what is done without it, where that is not the field's own default.
     """
 
@@ -54,22 +54,22 @@ class Option(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a field without an option means."""
+    """The description of a field that has no option."""
 
     text: str
 
 
 class Trait(Enum):
-    """What else holds of a field."""
+    """A further property of a field."""
 
-    READ_ONLY = auto()  # greenrun fills it in; no client may state it
-    MAY_BE_MISSING = auto()  # every job has one, and greenrun fills it in where its user states none
-    INTERRUPTIBLE_ONLY = auto()  # means something for an interruptible job only
-    WRITE_ONLY = auto()  # is never told back, for it may hold secrets
+    READ_ONLY = auto()  # set by greenrun; not allowed in requests
+    MAY_BE_MISSING = auto()  # optional in requests: greenrun sets it where the user does not
+    INTERRUPTIBLE_ONLY = auto()  # applies to interruptible jobs only
+    WRITE_ONLY = auto()  # never returned in responses, because it may hold secrets
 
 
 class FieldInfo(NamedTuple):
-    """One field as it is declared. `hint` is its type with its marks; without a default, `default` is MISSING."""
+    """The declaration of one field. `hint` is its annotated type; without a default, `default` is MISSING."""
 
     name: str
     hint: Any
@@ -78,7 +78,7 @@ class FieldInfo(NamedTuple):
 
     @property
     def kind(self) -> Any:
-        """The type of its value alone: not what it holds, nor that it may be None."""
+        """The type of its value alone, without type arguments or None."""
         return _kind(self.hint)
 
     @property
@@ -104,7 +104,7 @@ class FieldInfo(NamedTuple):
         )
 
     def has(self, trait: Trait) -> bool:
-        """Whether this is so of it."""
+        """Whether the field has this trait."""
         return trait in self.marks
 
 
@@ -123,7 +123,7 @@ def _default(field: Field[Any]) -> Any:
 
 
 def _marks(hint: Any) -> tuple[Any, ...]:
-    """All marks of a type, those of a type that may be None too; those of what it holds are not its own."""
+    """Return the annotations of a type, also of an optional one; those of its type arguments are not its own."""
     if get_origin(hint) is Annotated:
         inner, *marks = get_args(hint)
         return (*_marks(inner), *marks)
@@ -141,5 +141,5 @@ def _kind(hint: Any) -> Any:
 
 
 def is_union(hint: Any) -> bool:
-    """Whether a type is one of several, as that which may be None is."""
+    """Whether a type is a union, such as an optional type."""
     return get_origin(hint) in (Union, UnionType)

@@ -111,7 +111,7 @@ def test_forecasts_are_sent_as_issued_without_those_of_the_present(daemon: FakeA
     (tmp_path / "a.csv").write_text("\n".join(["issued_at,start,g_per_kwh", *rows]), encoding="utf-8")
     out = run("history", "import", "a.csv", "--provider", "uk").out
     assert "GB by uk (average): 2 forecasts, 1 new\n" in out
-    assert "left out: 1 forecasts of the present, which are their source's to tell\n" in out
+    assert "left out: 1 forecasts of the present, which only their source may provide\n" in out
     (body,) = sent(daemon)
     assert [(len(part["slots"]), part["issued_at"]) for part in body["parts"]] == [
         (12, at.isoformat()) for at in issues[:2]

@@ -73,7 +73,7 @@ def test_without_a_daemon_the_settings_tell_of_the_sources(settings: Path, run: 
     words = ("--config", str(settings), "--socket", "/nowhere/s")
     ran = run("providers", "list", *words)
     assert ran.code == 0
-    assert ran.out.endswith("the daemon does not answer, so this is what the settings tell\n")
+    assert ran.out.endswith("the daemon does not answer, so this is from the settings alone\n")
     first, second = json.loads(run("providers", "list", "--json", *words).out)
     assert (first["name"], first["role"], first["asked"], first["attribution"]) == ("trace", "both", None, "made up")
     assert (second["name"], second["role"]) == ("spare", "unused")

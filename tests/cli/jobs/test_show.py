@@ -85,7 +85,7 @@ def test_a_card_tells_the_work_of_a_run_what_it_took_and_what_was_unusual(api: F
     api.get("/v1/jobs/12", job(state="running", runs=runs, stop_on=["gpu_idle", "stuck"]))
     api.get("/v1/devices", [])
     out = run("show", "12").out
-    assert "  gpus busy:  93 % of the time, told of 50 % of it\n" in out
+    assert "  gpus busy:  93 % of the time, known for 50 % of it\n" in out
     assert "  work:       1,250,000 samples (625,000 per kWh, 5.76 J each)\n" in out
     assert "  work:       10.5 units\n" in out
     assert ("  anomaly:    gpu_idle " in out, ": it is gpu_idle\n" in out) == (True, True)

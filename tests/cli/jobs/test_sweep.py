@@ -125,7 +125,7 @@ def test_all_problems_of_the_new_options_are_told_at_once(api: FakeApi, run: Run
         "--gpu-memory", "--restart-cost", "--checkpoint-signal", "--after", "--array", "--grid",
         "--min-run", "--restart-cost", "--checkpoint-signal",
     ]  # fmt: skip
-    assert told[6].endswith("means something for an interruptible job only; say --interruptible too, or leave it out")
+    assert told[6].endswith("applies to interruptible jobs only; add --interruptible, or leave it out")
 
 
 def test_an_array_is_sent_as_one_job_and_answered_in_one_line(api: FakeApi, run: Run) -> None:
