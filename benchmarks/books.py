@@ -64,7 +64,7 @@ def fill(store: Store, jobs: int, length: timedelta, end: datetime) -> None:
     """Let the jobs have run from a day after they were submitted, with their slices booked and settled."""
     specs = [JobSpec(command=("true",), workdir="/", project=f"p{n % PROJECTS}", duration=length) for n in range(jobs)]
     for at in range(0, jobs, 1000):
-        store.queue.add_jobs(specs[at : at + 1000], user="ada", uid=1, now=T0)
+        store.jobs.add_jobs(specs[at : at + 1000], user="ada", uid=1, now=T0)
     starts = [T0 + WAITS + number // GPUS * length for number in range(jobs)]
     with closing(connect(store.path)) as connection, connection:
         connection.execute("UPDATE jobs SET state = 'succeeded'")

@@ -78,7 +78,7 @@ def ours(forecast: Series, measured: Series, hours: Sequence[int], *, days: int 
         if learns and hour % WEEK == 0:
             lessons = calibrate(issues_of(forecast, now), measured, now, days=days)
         known = forecast.between(now, now + timedelta(hours=VISIBLE))
-        made = outlook(known, measured, now, now + timedelta(hours=REACH), lessons=lessons, days=days)
+        made = outlook(known, measured, now, now + timedelta(hours=REACH), calibration=lessons, days=days)
         assert made is not None, "there is a forecast"
         seen[hour] = made.values[:REACH]
     return seen

@@ -30,7 +30,7 @@ from greenrun.core.carbon.verification import DAY_H, LEADS_H
 from greenrun.core.carbon.verification import ForecastScores as ForecastQuality
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Device, DeviceHealth, ForecastScores, MeterHealth, Slice, Telemetry
-from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Seen, added
+from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, added
 from greenrun.core.jobs.job import JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan
@@ -80,7 +80,7 @@ def start(store: Store, number: int, at: datetime, device: str | None) -> Run:
         project=f"project-{number % PROJECTS}",
         name=f"job {number}",
     )
-    job, _ = store.queue.add_job(spec, user="ada", uid=1000, now=at - 30 * MINUTE)
+    job, _ = store.jobs.add_job(spec, user="ada", uid=1000, now=at - 30 * MINUTE)
     run = store.runs.claim(job.id, [device] if device else [], reason=WHY, now=at)
     assert run is not None
     store.runs.confirm(run.id, started_at=at, log=None, now=at)
@@ -155,7 +155,7 @@ def state_of() -> LiveState:
     }
     received = [ReceivedForecast(forecast=known, since=NOW) for known in forecasts.values()]
     quality = [SeriesScores(series=known.series.id, leads=LEADS) for known in forecasts.values()]
-    asking = {provider: Seen(REQUEST_DURATION) for provider in ASKED}
+    asking = {provider: Histogram(REQUEST_DURATION) for provider in ASKED}
     return LiveState(
         now=lambda: NOW, plan=lambda: Plan(made_at=NOW), devices=lambda: DEVICES, meter=lambda: health,
         health=lambda: Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW), asking=lambda: asking,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from greenrun.core.errors import GreenrunError, Problem
+from greenrun.core.errors import GreenrunError, InputProblem
 
 Answer = dict[str, Any]
 
@@ -39,7 +39,7 @@ class ClientError(GreenrunError):
         type: str = "",
         title: str = "",
         status: int | None = None,
-        errors: Sequence[Problem] = (),
+        errors: Sequence[InputProblem] = (),
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -276,7 +276,7 @@ def _decoded(raw: bytes, status: int, path: Path) -> object:
 def _error(status: int, answer: object) -> ClientError:
     problem = answer if isinstance(answer, dict) else {}
     errors = [
-        Problem(field=str(item.get("field") or ""), message=str(item.get("message") or ""))
+        InputProblem(field=str(item.get("field") or ""), message=str(item.get("message") or ""))
         for item in problem.get("errors") or ()
         if isinstance(item, dict)
     ]

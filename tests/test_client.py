@@ -18,7 +18,7 @@ from greenrun.client import (
     OutOfStorage,
     RequestRefused,
 )
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from tests.fake_api import FakeApi, problem, serving
 
 
@@ -119,7 +119,7 @@ def test_a_problem_is_raised_with_all_it_says(
     assert type(caught.value) is kind
     assert caught.value.type == "urn:greenrun:problem"
     assert (str(caught.value), caught.value.title, caught.value.status) == ("A sentence.", "a title", status)
-    assert caught.value.errors == (Problem(field="gpus", message="too many"),)
+    assert caught.value.errors == (InputProblem(field="gpus", message="too many"),)
 
 
 def test_an_error_that_is_no_problem_document_is_told_by_its_status(api: FakeApi, client: Client) -> None:

@@ -58,7 +58,7 @@ def accepted(row: FieldInfo) -> tuple[JobSpec, dict[str, Any]]:
     world.store.keep(stored(7))
     answer = world.ask("POST", "/v1/jobs", json=stated(row))
     assert answer.status_code == 201, answer.text
-    return world.store.queue.job(answer.json()["id"]).spec, answer.json()
+    return world.store.jobs.job(answer.json()["id"]).spec, answer.json()
 
 
 def test_the_request_has_each_field_that_may_be_stated_and_the_answer_each_that_is_told() -> None:
@@ -92,5 +92,5 @@ def test_the_database_gives_back_every_field_as_it_was_given(store: Store) -> No
     said = {row.name: getattr(accepted(row)[0], row.name) for row in GIVEN}
     given = replace(spec(git_commit="abc"), **said, **FILLED_IN)
     assert [row.name for row in FIELDS if getattr(given, row.name) in (row.default, MISSING)] == []
-    job, _ = store.queue.add_job(given, user="ada", uid=1, now=NOW)
-    assert store.queue.job(job.id).spec == given
+    job, _ = store.jobs.add_job(given, user="ada", uid=1, now=NOW)
+    assert store.jobs.job(job.id).spec == given

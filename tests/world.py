@@ -46,7 +46,7 @@ class World:
     gpus: int = 2
     now: datetime = T0
     processes: dict[str, Process] = field(default_factory=dict)
-    barred: set[str] = field(default_factory=set)
+    fenced: set[str] = field(default_factory=set)
     launches: list[int] = field(default_factory=list)
     unreachable: bool = False
     provider_down: bool = False
@@ -66,13 +66,13 @@ class World:
     # Executor
 
     def start(self, run: Run, job: Job) -> None:
-        """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was barred or runs already.
+        """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was fenced or runs already.
 
         It goes on where the job's last checkpoint was made, once it has spent the job's restart cost on loading it.
         """
         if self.refusals:
             raise self.refusals.pop()
-        if run.token in self.barred or run.token in self.processes:
+        if run.token in self.fenced or run.token in self.processes:
             return
         seconds, code = float(job.spec.command[1]), int(job.spec.command[2])
         self.launches.append(job.id)
@@ -89,8 +89,8 @@ class World:
     def poll(self, run: Run) -> RunStatus:
         if self.unreachable:
             return RunStatus(phase=Phase.UNKNOWN, detail="the world does not answer")
-        if run.token in self.barred:
-            return RunStatus(phase=Phase.BARRED)
+        if run.token in self.fenced:
+            return RunStatus(phase=Phase.FENCED)
         process = self.processes.get(run.token)
         if process is None:
             return RunStatus(phase=Phase.ABSENT)
@@ -102,10 +102,10 @@ class World:
             exit_code=process.exit_code, ended_by=process.ended_by,
         )  # fmt: skip
 
-    def bar(self, run: Run) -> bool:
+    def fence(self, run: Run) -> bool:
         if run.token in self.processes:
             return False
-        self.barred.add(run.token)
+        self.fenced.add(run.token)
         return True
 
     def stop(self, run: Run, by: str) -> None:

@@ -41,7 +41,7 @@ def sentences(
         _duration(job.spec),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
-        *(_anomaly(job.id, run, spell) for run in view.runs for spell in run.anomalies),
+        *(_anomaly(job.id, run, episode) for run in view.runs for episode in run.anomalies),
         *([_stop_on(job.spec)] if job.spec.stop_on and job.state not in FINISHED else []),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]
@@ -108,11 +108,14 @@ def _run(job_id: int, run: RunOut, why: str | None) -> str:
     return f"{label}{ended}: {run.outcome.replace('_', ' ')}{code}."
 
 
-def _anomaly(job_id: int, run: RunOut, spell: AnomalyOut) -> str:
-    label, since = f"Run {job_id}.{run.number}", instant_text(spell.since)
-    if spell.until is not None:
-        return f"{label} had the anomaly {spell.anomaly} from {since} to {instant_text(spell.until)}: {spell.text}."
-    return f"{label} {'has' if run.outcome is None else 'had'} the anomaly {spell.anomaly} since {since}: {spell.text}."
+def _anomaly(job_id: int, run: RunOut, episode: AnomalyOut) -> str:
+    label, since = f"Run {job_id}.{run.number}", instant_text(episode.since)
+    if episode.until is not None:
+        return (
+            f"{label} had the anomaly {episode.anomaly} from {since} to {instant_text(episode.until)}: {episode.text}."
+        )
+    verb = "has" if run.outcome is None else "had"
+    return f"{label} {verb} the anomaly {episode.anomaly} since {since}: {episode.text}."
 
 
 def _stop_on(spec: JobSpec) -> str:

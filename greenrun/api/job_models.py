@@ -17,7 +17,7 @@ from greenrun.api.json_types import (
 from greenrun.api.ports import ApiStore
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import (
     LIVE,
@@ -219,12 +219,16 @@ def jobs_out(jobs: Sequence[Job], store: ApiStore, plan: Plan) -> list[JobOut]:
     """Return jobs with their runs as the books have them now, and the plan for those that wait; raise StoreError."""
     runs = store.runs.of_jobs([job.id for job in jobs])
     totals = store.books.run_totals([run.id for rows in runs.values() for run in rows])
-    spells = store.runs.anomalies([job_id for job_id, rows in runs.items() if rows])
-    return [_stored_job_out(job, runs.get(job.id, ()), totals, spells, plan) for job in jobs]
+    episodes = store.runs.anomalies([job_id for job_id, rows in runs.items() if rows])
+    return [_stored_job_out(job, runs.get(job.id, ()), totals, episodes, plan) for job in jobs]
 
 
 def _stored_job_out(
-    job: Job, runs: Sequence[Run], totals: Mapping[int, Total], spells: Mapping[int, Sequence[Spell]], plan: Plan
+    job: Job,
+    runs: Sequence[Run],
+    totals: Mapping[int, Total],
+    episodes: Mapping[int, Sequence[AnomalyEpisode]],
+    plan: Plan,
 ) -> JobOut:
     """A waiting job carries the plan's reason rather than the stored one."""
     waits = job.state is State.QUEUED
@@ -232,7 +236,7 @@ def _stored_job_out(
     has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
     stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
     reason = plan.reason(job.id) if waits else stopping
-    outs = [run_out(run, totals.get(run.id), spells.get(run.id, ())) for run in runs]
+    outs = [run_out(run, totals.get(run.id), episodes.get(run.id, ())) for run in runs]
     return job_out(job, plan.placement(job.id) if waits else None, reason, outs)
 
 
@@ -246,7 +250,7 @@ def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: 
     return out
 
 
-def run_out(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunOut:
+def run_out(run: Run, total: Total | None, episodes: Sequence[AnomalyEpisode] = ()) -> RunOut:
     """Return a run; without a total in the books its energy is unknown."""
     booked = total or Total()
     whole_j = None if booked.quality is Quality.UNKNOWN else booked.energy_j
@@ -254,4 +258,4 @@ def run_out(run: Run, total: Total | None, spells: Sequence[Spell] = ()) -> RunO
         "work_per_kwh": run.work * J_PER_KWH / whole_j if whole_j and run.work else None,
         "energy_per_work_j": whole_j / run.work if whole_j and run.work else None,
     }
-    return RunOut.model_validate({**attributes(run), **attributes(booked), **done, "anomalies": list(spells)})
+    return RunOut.model_validate({**attributes(run), **attributes(booked), **done, "anomalies": list(episodes)})

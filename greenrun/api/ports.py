@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Protocol
 
 from greenrun.core.energy.ledger import Entry, Total
-from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, Run, State
 
 
-class ApiQueue(Protocol):
+class ApiJobs(Protocol):
     """The jobs, and what their users may want of them."""
 
     def job(self, job_id: int) -> Job:
@@ -52,7 +52,7 @@ class ApiRuns(Protocol):
     def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
         """Return the runs of these jobs in order; a job without runs has an empty entry."""
 
-    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
 
 
@@ -77,7 +77,7 @@ class ApiStore(Protocol):
     """What the routes read, and change on request; each call raises StoreError."""
 
     @property
-    def queue(self) -> ApiQueue: ...
+    def jobs(self) -> ApiJobs: ...
 
     @property
     def runs(self) -> ApiRuns: ...

@@ -13,12 +13,12 @@ from starlette.exceptions import HTTPException
 
 from greenrun.core.errors import (
     GreenrunError,
+    InputProblem,
     InvalidInput,
     InvalidJob,
     InvalidTransition,
     JobNotFound,
     NotPermitted,
-    Problem,
     ProviderError,
     StorageFull,
     StoreError,
@@ -63,7 +63,7 @@ class ProblemOut(BaseModel):
     errors: list[ProblemField]
 
 
-def problem(status: int, title: str, detail: str, problems: Sequence[Problem] = ()) -> JSONResponse:
+def problem(status: int, title: str, detail: str, problems: Sequence[InputProblem] = ()) -> JSONResponse:
     """Return a problem+json response."""
     body = {
         "type": f"urn:greenrun:problem:{title.replace(' ', '-')}",
@@ -94,12 +94,12 @@ def _validation(request: Request, exc: Exception) -> JSONResponse:
     return problem(422, "invalid request", "; ".join(map(str, problems)), problems)
 
 
-def _field_problem(error: dict[str, Any]) -> Problem:
+def _field_problem(error: dict[str, Any]) -> InputProblem:
     kind, location = error["type"], tuple(error["loc"])
     if kind == "json_invalid":
-        return Problem(field="", message=f"{_WORDS[kind]}: {error.get('ctx', {}).get('error', '')}")
+        return InputProblem(field="", message=f"{_WORDS[kind]}: {error.get('ctx', {}).get('error', '')}")
     message = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return Problem(field=_field_name(location), message=message)
+    return InputProblem(field=_field_name(location), message=message)
 
 
 def _field_name(location: tuple[str | int, ...]) -> str:

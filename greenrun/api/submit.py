@@ -10,7 +10,7 @@ from greenrun.api.job_models import JobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.service import Preview, Service, Submitted
 from greenrun.api.validation import problems_of
-from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, State
@@ -100,22 +100,24 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     _require_room(daemon, len(specs))
 
 
-def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[Problem]:
+def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[InputProblem]:
     """Yield a problem for each dependency that can no longer be fulfilled."""
-    states = daemon.store.queue.job_states({row.job_id for row in spec.after})
+    states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
     for row in spec.after:
         state = states.get(row.job_id)
         if state is None:
             why = f"there is no job {row.job_id} to wait for; `greenrun list --all` shows those that there are"
-            yield Problem(field="after", message=why)
+            yield InputProblem(field="after", message=why)
         elif is_in_vain(row, state):
             why = f"job {row.job_id} has {ended_text(state)}, so a job that waits for it to succeed would never start"
-            yield Problem(field="after", message=f"{why}: leave it out, or wait for {row.job_id}:any")
+            yield InputProblem(field="after", message=f"{why}: leave it out, or wait for {row.job_id}:any")
 
 
-def _with_index(problems: Sequence[Problem], index: int, groups: Sequence[Sequence[JobSpec]]) -> list[Problem]:
+def _with_index(
+    problems: Sequence[InputProblem], index: int, groups: Sequence[Sequence[JobSpec]]
+) -> list[InputProblem]:
     prefix = f"[{index}]." if len(groups) > 1 else ""
-    return [Problem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
+    return [InputProblem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
 
 
 def _require_few_jobs(jobs: int) -> None:
@@ -136,7 +138,7 @@ def _require_few_dependencies(waits: int) -> None:
 
 def _require_room(daemon: Service, more: int) -> None:
     limit = daemon.settings.max_queued
-    queued = len(daemon.store.queue.jobs((State.QUEUED,), limit=limit))
+    queued = len(daemon.store.jobs.jobs((State.QUEUED,), limit=limit))
     if queued + more > limit:
         raise InvalidJob(
             f"{queued} jobs are queued and no more than {limit} may be, so nothing was accepted: "
@@ -148,7 +150,7 @@ def _jobs_of_keys(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> li
     """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
     if not all(spec.unique_key for spec in specs):
         return None
-    jobs = {job.spec.unique_key: job for job in daemon.store.queue.jobs(user=caller.name)}
+    jobs = {job.spec.unique_key: job for job in daemon.store.jobs.jobs(user=caller.name)}
     found = [jobs[spec.unique_key] for spec in specs if spec.unique_key in jobs]
     return found if len(found) == len(specs) else None
 

@@ -7,25 +7,25 @@ from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
 
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text
 from greenrun.core.jobs.job import DurationSource, JobSpec
 from greenrun.core.planning.admission import finish_by_text, shorter_text, time_to_follow
 
 
-def problems_of(spec: JobSpec, now: datetime) -> list[Problem]:
+def problems_of(spec: JobSpec, now: datetime) -> list[InputProblem]:
     """Return all problems that show without planning; each says the smallest change that would do."""
     return [*_here(spec), *_limits(spec, now)]
 
 
-def _here(spec: JobSpec) -> Iterator[Problem]:
+def _here(spec: JobSpec) -> Iterator[InputProblem]:
     if not _seen(Path(spec.workdir).is_dir):
-        yield Problem(field="workdir", message=f"{spec.workdir} is not a folder on this machine")
+        yield InputProblem(field="workdir", message=f"{spec.workdir} is not a folder on this machine")
         return
     if not _can_be_run(spec):
-        yield Problem(field="command", message=_not_found(spec))
+        yield InputProblem(field="command", message=_not_found(spec))
     if spec.env_file is not None and not _seen(Path(spec.env_file).is_file):
-        yield Problem(field="env_file", message=f"{spec.env_file} is not a file on this machine")
+        yield InputProblem(field="env_file", message=f"{spec.env_file} is not a file on this machine")
 
 
 def _can_be_run(spec: JobSpec) -> bool:
@@ -49,18 +49,20 @@ def _not_found(spec: JobSpec) -> str:
     return f"{program} is not found on the job's PATH; give its path, or the PATH it is on"
 
 
-def _limits(spec: JobSpec, now: datetime) -> Iterator[Problem]:
+def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
     earliest = max(now, spec.start_after or now)
     if spec.time_limit is not None and spec.duration > spec.time_limit:
         limit = exact_duration_text(spec.duration)
-        yield Problem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
+        yield InputProblem(field="time_limit_s", message=f"is shorter than the duration: raise it to {limit} or more")
     if spec.max_delay is not None and earliest > now + spec.max_delay:
         least = exact_duration_text(_whole_seconds(earliest - now + time_to_follow(spec.duration)))
-        yield Problem(field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier")
+        yield InputProblem(
+            field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier"
+        )
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
-        yield Problem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
+        yield InputProblem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
     if spec.expire and spec.finish_by is None and spec.max_delay is None:
-        yield Problem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
+        yield InputProblem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
 
 
 def _whole_seconds(duration: timedelta) -> timedelta:

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TypeVar
 
 from greenrun.cli.times import parse_duration, parse_instant
-from greenrun.core.errors import GreenrunError, InvalidJob, Problem
+from greenrun.core.errors import GreenrunError, InputProblem, InvalidJob
 from greenrun.core.formatting import iso_text, number_text
 from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
 from greenrun.core.reference.gpu_models import GpuModel, find_model
@@ -62,10 +62,10 @@ class _Reading:
 
     def __init__(self, given: Options) -> None:
         self.given = given
-        self._problems: list[Problem] = []
+        self._problems: list[InputProblem] = []
 
     def problem(self, option: str, message: str) -> None:
-        self._problems.append(Problem(field=f"--{option}" if option else "", message=message))
+        self._problems.append(InputProblem(field=f"--{option}" if option else "", message=message))
 
     def stop(self) -> None:
         if self._problems:

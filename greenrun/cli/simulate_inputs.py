@@ -10,11 +10,11 @@ from greenrun.cli.output import page_problems
 from greenrun.cli.times import parse_duration
 from greenrun.clock import utc_now
 from greenrun.config import load_config
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.core.parsing import parse_instant
-from greenrun.simulation.case import Case, Wish, refusal
+from greenrun.simulation.case import Case, JobOverrides, refusal
 from greenrun.simulation.files import read_case
-from greenrun.simulation.history import Asked, history_case
+from greenrun.simulation.history import CaseQuery, history_case
 from greenrun.simulation.policies import GREENRUN, Policy, policies_of
 
 
@@ -41,22 +41,22 @@ def read(options: SimulateOptions) -> tuple[Case, Sequence[Policy], Mapping[str,
 
     Raise InvalidInput with the problems of all options and files.
     """
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     policies = policies_of(options.policies, problems)
     problems += _schedule_problems(options.schedule_out, [policy.name for policy in policies])
     problems += _plot_problems(options)
-    wish = Wish(
+    overrides = JobOverrides(
         max_delay=None if options.max_delay is None else _duration("--max-delay", options.max_delay, problems),
         interruptible=options.interruptible,
     )
     problems += _missing(options)
     if options.history is not None:
-        case, left_out = _from_history(options, wish, problems)
+        case, left_out = _from_history(options, overrides, problems)
         return case, policies, left_out
-    return _from_files(options, wish, problems), policies, {}
+    return _from_files(options, overrides, problems), policies, {}
 
 
-def _from_files(options: SimulateOptions, wish: Wish, problems: list[Problem]) -> Case:
+def _from_files(options: SimulateOptions, overrides: JobOverrides, problems: list[InputProblem]) -> Case:
     files = {name: Path(path) for name, path in options.files.items() if path is not None}
     start = None if options.start is None else _instant("--start", options.start, problems)
     gpus = _gpus(options.gpus, problems)
@@ -65,46 +65,52 @@ def _from_files(options: SimulateOptions, wish: Wish, problems: list[Problem]) -
     if not {"intensity", "jobs"} <= files.keys():
         raise refusal(problems)
     return read_case(
-        **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, wish=wish, found=problems
+        **files, start=start, gpus=gpus, horizon=horizon, restart_cost=cost, overrides=overrides, found=problems
     )  # fmt: skip
 
 
-def _from_history(options: SimulateOptions, wish: Wish, problems: list[Problem]) -> tuple[Case, Mapping[str, int]]:
+def _from_history(
+    options: SimulateOptions, overrides: JobOverrides, problems: list[InputProblem]
+) -> tuple[Case, Mapping[str, int]]:
     config = load_config(options.config)
     if config.grid.zone is None:
-        problems.append(Problem(field="--history", message="the settings name no [grid] zone, so no grid is known"))
+        problems.append(
+            InputProblem(field="--history", message="the settings name no [grid] zone, so no grid is known")
+        )
     database = config.paths.state / "greenrun.db"
     if not database.is_file():
-        problems.append(Problem(field="--history", message=f"there is no database {database}; has a daemon run here?"))
-    asked = Asked(
+        problems.append(
+            InputProblem(field="--history", message=f"there is no database {database}; has a daemon run here?")
+        )
+    query = CaseQuery(
         zone=config.grid.zone or "",
         span=_duration("--history", options.history or "", problems),
         gpus=_gpus(options.gpus, problems),
         horizon=_duration("--horizon", options.horizon, problems),
         default_max_delay=config.planner.default_max_delay,
         restart_cost=_duration("--restart-cost", options.restart_cost, problems),
-        wish=wish,
+        overrides=overrides,
     )
     if problems:
         raise refusal(problems)
     from greenrun.store import Store
 
     with closing(Store(database)) as store:
-        return history_case(store, asked, utc_now())
+        return history_case(store, query, utc_now())
 
 
-def _missing(options: SimulateOptions) -> list[Problem]:
+def _missing(options: SimulateOptions) -> list[InputProblem]:
     """Return problems of options that are missing or must not be combined."""
     own = {"--intensity": options.files["intensity"], "--jobs": options.files["jobs"], "--start": options.start}
     if options.history is None:
         why = "it is needed unless --history is given"
-        return [Problem(field=name, message=why) for name, given in own.items() if given is None]
+        return [InputProblem(field=name, message=why) for name, given in own.items() if given is None]
     others = {"--forecast": options.files["forecast"], "--history-jobs": options.files["earlier"]}
     why = "it does not go with --history, which takes jobs and grid from this host's database"
-    return [Problem(field=name, message=why) for name, given in (own | others).items() if given is not None]
+    return [InputProblem(field=name, message=why) for name, given in (own | others).items() if given is not None]
 
 
-def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Problem]:
+def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[InputProblem]:
     if path is None:
         return []
     problems = []
@@ -112,38 +118,38 @@ def _schedule_problems(path: str | None, policies: Sequence[str]) -> list[Proble
         problems.append("it is for greenrun's schedule, which --policy leaves out; add --policy greenrun")
     if not Path(path).absolute().parent.is_dir():
         problems.append(f"{Path(path).absolute().parent} is not a folder")
-    return [Problem(field="--schedule-out", message=message) for message in problems]
+    return [InputProblem(field="--schedule-out", message=message) for message in problems]
 
 
-def _plot_problems(options: SimulateOptions) -> list[Problem]:
+def _plot_problems(options: SimulateOptions) -> list[InputProblem]:
     if options.plot is None:
         return []
-    problems = [Problem(field="--plot", message=message) for message in page_problems(options.plot)]
+    problems = [InputProblem(field="--plot", message=message) for message in page_problems(options.plot)]
     if options.schedule_out is not None and Path(options.plot).absolute() == Path(options.schedule_out).absolute():
-        problems.append(Problem(field="--plot", message="--schedule-out names the same file"))
+        problems.append(InputProblem(field="--plot", message="--schedule-out names the same file"))
     return problems
 
 
-def _duration(name: str, text: str, problems: list[Problem]) -> timedelta:
+def _duration(name: str, text: str, problems: list[InputProblem]) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as exc:
-        problems.append(Problem(field=name, message=str(exc)))
+        problems.append(InputProblem(field=name, message=str(exc)))
         return timedelta(hours=1)
 
 
-def _instant(name: str, text: str, problems: list[Problem]) -> datetime | None:
+def _instant(name: str, text: str, problems: list[InputProblem]) -> datetime | None:
     try:
         return parse_instant(text)
     except ValueError as exc:
-        problems.append(Problem(field=name, message=str(exc)))
+        problems.append(InputProblem(field=name, message=str(exc)))
         return None
 
 
-def _gpus(text: str, problems: list[Problem]) -> int | None:
+def _gpus(text: str, problems: list[InputProblem]) -> int | None:
     if text.strip().lower() == "inf":
         return None
     if text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
-    problems.append(Problem(field="--gpus", message=f"'{text[:40]}' is neither a whole number above 0 nor inf"))
+    problems.append(InputProblem(field="--gpus", message=f"'{text[:40]}' is neither a whole number above 0 nor inf"))
     return None

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_
 from greenrun.core.accounting.embodied import Embodied, g_per_gpu_hour
 from greenrun.core.accounting.market_based import Contract, sold_twice
 from greenrun.core.accounting.step_function import Span, Steps
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.parsing import parse_duration, parse_instant
 from greenrun.providers.settings import ExpandedPath, Section
@@ -140,7 +140,7 @@ class AccountingSettings(Section):
         return self
 
 
-def accounting_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
+def accounting_problems(section: Mapping[str, Any]) -> Iterator[InputProblem]:
     """Yield contradictions in the table [accounting], whose values need not be valid otherwise."""
     has_file, has_source = (section.get(name) is not None for name in ("market_file", "market_source"))
     if has_file and section.get("market"):
@@ -151,5 +151,5 @@ def accounting_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
         yield _problem("market_source", "means something with market_file only; each row of market has its own source")
 
 
-def _problem(name: str, message: str) -> Problem:
-    return Problem(field=f"accounting.{name}", message=message)
+def _problem(name: str, message: str) -> InputProblem:
+    return InputProblem(field=f"accounting.{name}", message=message)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from greenrun.core.accounting.tariff import DAY_MIN, Rule, Tariff, first_gap, overlaps, parse_clock, parse_days
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.providers.settings import ExpandedPath, PositiveDuration, Section, Url
 
 WAYS = "price (with or without tariff), file, or kind"
@@ -100,7 +100,7 @@ class ElectricitySettings(Section):
         return Tariff.of([row.rule for row in self.tariff], self.price, zone)
 
 
-def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
+def electricity_problems(section: Mapping[str, Any]) -> Iterator[InputProblem]:
     """Yield contradictions in the table [electricity], whose values need not be valid otherwise."""
     ways = [name for name in ("price", "file", "kind") if section.get(name) is not None]
     if section.get("tariff") and "price" not in ways:
@@ -130,5 +130,5 @@ def electricity_problems(section: Mapping[str, Any]) -> Iterator[Problem]:
 _EXAMPLES = {"currency": '"EUR"', "timezone": '"Europe/Berlin"', "bidding_zone": '"DE-LU"'}
 
 
-def _problem(name: str, message: str) -> Problem:
-    return Problem(field=f"electricity.{name}", message=message)
+def _problem(name: str, message: str) -> InputProblem:
+    return InputProblem(field=f"electricity.{name}", message=message)

@@ -13,7 +13,7 @@ from greenrun.config.accounting import accounting_problems
 from greenrun.config.electricity import electricity_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
-from greenrun.core.errors import ConfigError, Problem
+from greenrun.core.errors import ConfigError, InputProblem
 from greenrun.paths import find_config, rooted
 from greenrun.providers import find_kind, kind_names
 from greenrun.providers.settings import ProviderSettings
@@ -32,7 +32,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
     Without any file the defaults hold. Raise ConfigError with every problem; its message lists them by key path.
     """
     file = find_config(path, environ)
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     written = _rooted(_read(file), file.parent) if file else {}
     stated = _environment(environ, problems)
     tables = _merge(written, stated)
@@ -52,40 +52,40 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
 def _read(file: Path) -> _Tables:
     try:
         if not file.is_file():
-            raise _error(file, [Problem(field="", message="there is no such file; write it or name another one")])
+            raise _error(file, [InputProblem(field="", message="there is no such file; write it or name another one")])
         raw = file.read_bytes()[: SIZE_CAP_BYTES + 1]
     except OSError as exc:
-        raise _error(file, [Problem(field="", message=f"the file cannot be read ({exc.strerror})")]) from exc
+        raise _error(file, [InputProblem(field="", message=f"the file cannot be read ({exc.strerror})")]) from exc
     if len(raw) > SIZE_CAP_BYTES:
-        raise _error(file, [Problem(field="", message="the file is larger than 1 MiB, so it cannot be settings")])
+        raise _error(file, [InputProblem(field="", message="the file is larger than 1 MiB, so it cannot be settings")])
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
-        raise _error(file, [Problem(field="", message=f"line {line} is not UTF-8 text")]) from exc
+        raise _error(file, [InputProblem(field="", message=f"line {line} is not UTF-8 text")]) from exc
     except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise _error(file, [Problem(field="", message=f"it is not TOML: {exc}")]) from exc
+        raise _error(file, [InputProblem(field="", message=f"it is not TOML: {exc}")]) from exc
 
 
-def _environment(environ: Mapping[str, str], problems: list[Problem]) -> _Tables:
+def _environment(environ: Mapping[str, str], problems: list[InputProblem]) -> _Tables:
     """The tables that GREENRUN_SECTION__KEY variables state; others (GREENRUN_CONFIG, a job's own) are left alone."""
     named = {name: value for name, value in environ.items() if name.startswith(PREFIX) and "__" in name}
     for name in named:
         section = name.removeprefix(PREFIX).split("__")[0].lower()
         if section not in Config.model_fields:
             problems.append(
-                Problem(field=name, message=f"unknown section; {meant(section, list(Config.model_fields))}")
+                InputProblem(field=name, message=f"unknown section; {meant(section, list(Config.model_fields))}")
             )
     source = EnvSettingsSource(Config)
     source.env_vars = {name.lower(): value for name, value in named.items()}
     try:
         return source()
     except SettingsError as exc:
-        problems.append(Problem(field="environment", message=f"{exc}; a table is written as JSON"))
+        problems.append(InputProblem(field="environment", message=f"{exc}; a table is written as JSON"))
         return {}
 
 
-def _providers(raw: _Tables, problems: list[Problem]) -> dict[str, ProviderSettings]:
+def _providers(raw: _Tables, problems: list[InputProblem]) -> dict[str, ProviderSettings]:
     """The providers by name; each is validated by the model of its kind."""
     valid = {}
     for name in raw:
@@ -94,7 +94,7 @@ def _providers(raw: _Tables, problems: list[Problem]) -> dict[str, ProviderSetti
         try:
             model = _settings_of(kind)
         except ConfigError as exc:
-            problems.append(Problem(field=f"{field}.kind", message=str(exc)))
+            problems.append(InputProblem(field=f"{field}.kind", message=str(exc)))
             continue
         try:
             valid[name] = model.model_validate(settings)
@@ -109,7 +109,7 @@ def _settings_of(kind: object) -> type[ProviderSettings]:
     return find_kind(kind if isinstance(kind, str) else repr(kind)).settings
 
 
-def _validated(tables: _Tables, problems: list[Problem]) -> Config | None:
+def _validated(tables: _Tables, problems: list[InputProblem]) -> Config | None:
     try:
         return Config(**tables)
     except ValidationError as exc:
@@ -149,7 +149,7 @@ def _origins(tables: _Tables, origin: Origin) -> dict[str, Origin]:
     return dict.fromkeys(flatten(tables), origin)
 
 
-def _error(file: Path | None, problems: list[Problem]) -> ConfigError:
+def _error(file: Path | None, problems: list[InputProblem]) -> ConfigError:
     where = f"the settings in {file}" if file else "the settings in the environment"
     listed = "\n".join(f"  {problem}" for problem in problems)
     return ConfigError(f"greenrun cannot use {where}, so it does nothing; correct this:\n{listed}", problems)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from greenrun.config.values import parse_names
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.core.reference.zones import FORMS, is_zone, nearest_zone
 
 _OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
@@ -17,14 +17,14 @@ _TABLE_ERRORS = frozenset({"model_type", "model_attributes_type", "dict_type", "
 MARGINAL_KIND = "watttime"  # the only one that never provides averages
 
 
-def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[Problem]:
+def value_problems(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[InputProblem]:
     """Yield what pydantic found wrong with values of `model`, which stands at key path `prefix`."""
     for detail in error.errors(include_url=False):
         field = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
-        yield Problem(field=field.lstrip("."), message=_sentence(detail, model))
+        yield InputProblem(field=field.lstrip("."), message=_sentence(detail, model))
 
 
-def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+def reference_problems(raw: Mapping[str, Any]) -> Iterator[InputProblem]:
     """Yield problems of the grid's references to providers, in settings that need not be valid otherwise."""
     grid, providers = table(raw, "grid"), table(raw, "provider")
     zone = grid.get("zone") or None
@@ -38,29 +38,29 @@ def reference_problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
     for key in ("provider", "history_provider", "marginal"):
         for name in _names(grid.get(key)):
             if name not in providers:
-                yield Problem(field=f"grid.{key}", message=f"there is no [provider.{name}]; {_listed(providers)}")
+                yield InputProblem(field=f"grid.{key}", message=f"there is no [provider.{name}]; {_listed(providers)}")
     named = _names(grid.get("provider")) or _names(grid.get("history_provider"))
     if zone and not named:
-        yield Problem(
+        yield InputProblem(
             field="grid.provider",
             message=f"zone {zone!r} has no source; name one here, or remove grid.zone (emissions are then unknown)",
         )
     if named and not zone:
-        yield Problem(
+        yield InputProblem(
             field="grid.zone", message=f"is required with a provider, because greenrun guesses no place; use {FORMS}"
         )
 
 
-def _marginal_problems(grid: Mapping[str, Any], providers: Mapping[str, Any]) -> Iterator[Problem]:
+def _marginal_problems(grid: Mapping[str, Any], providers: Mapping[str, Any]) -> Iterator[InputProblem]:
     """Yield why the source of marginal values cannot be one; it is never taken for the average's."""
     for name in _names(grid.get("marginal")):
         stated = table(providers, name)
         if name in {*_names(grid.get("provider")), *_names(grid.get("history_provider"))}:
             message = f"[provider.{name}] is used for averages already; name another source, or leave this out"
-            yield Problem(field="grid.marginal", message=message)
+            yield InputProblem(field="grid.marginal", message=message)
         elif stated and stated.get("kind") != MARGINAL_KIND and stated.get("signal") != "marginal":
             message = f"[provider.{name}] serves averages; name one of the kind {MARGINAL_KIND!r}, or with"
-            yield Problem(field="grid.marginal", message=f'{message} signal = "marginal"')
+            yield InputProblem(field="grid.marginal", message=f'{message} signal = "marginal"')
 
 
 def table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -75,26 +75,28 @@ def meant(word: str, known: list[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
-def _zone_problems(field: str, zone: str, providers: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Problem]:
+def _zone_problems(
+    field: str, zone: str, providers: Mapping[str, Any], names: tuple[str, ...]
+) -> Iterator[InputProblem]:
     stated = {name: table(providers, name).get("zone") for name in providers}
     if not is_zone(zone) and zone not in stated.values():
         nearest = nearest_zone(zone)
         hint = f"; did you mean {nearest!r}?" if nearest else ""
-        yield Problem(field=field, message=f"unknown zone {zone!r}; use {FORMS}{hint}")
+        yield InputProblem(field=field, message=f"unknown zone {zone!r}; use {FORMS}{hint}")
     others = [stated.get(name) for name in names]
     if others and all(other and other != zone for other in others):
         served = ", ".join(f"{name!r} serves {stated[name]!r}" for name in names)
-        yield Problem(field=field, message=f"no provider serves zone {zone!r}: {served}; make them agree")
+        yield InputProblem(field=field, message=f"no provider serves zone {zone!r}: {served}; make them agree")
 
 
-def _vague_problems(providers: Mapping[str, Any]) -> Iterator[Problem]:
+def _vague_problems(providers: Mapping[str, Any]) -> Iterator[InputProblem]:
     """Yield which providers do not say of which zone their values are, where there are several."""
     for name in providers:
         stated = table(providers, name)
         is_any = stated.get("kind") in _OF_ANY_ZONE or (stated.get("kind") == "static" and "g_per_kwh" in stated)
         if is_any and not stated.get("zone"):
             message = "is required with grid.also: its values would pass for those of every zone, so say whose they are"
-            yield Problem(field=f"provider.{name}.zone", message=message)
+            yield InputProblem(field=f"provider.{name}.zone", message=message)
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:

@@ -12,7 +12,7 @@ class GreenrunError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class InputProblem:
     """One thing wrong with an input: `field` is a key path (`planner.tick`) or option name, "" for the whole."""
 
     field: str
@@ -25,7 +25,7 @@ class Problem:
 class ConfigError(GreenrunError):
     """The settings cannot be used; carries all problems of the file at once."""
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
 
@@ -33,7 +33,7 @@ class ConfigError(GreenrunError):
 class InvalidInput(GreenrunError):
     """Files or options that were given cannot be used; carries all of their problems at once."""
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
 
@@ -49,13 +49,13 @@ class JobNotFound(JobError):
 class InvalidJob(JobError):
     """The job as stated cannot be run; says the smallest change that would do."""
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[InputProblem] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
 
 
 class InvalidTransition(JobError):
-    """A move that is not in TRANSITIONS (a programming error), or a request that the job's state forbids."""
+    """A transition that is not in TRANSITIONS (a programming error), or a request that the job's state forbids."""
 
 
 class NotPermitted(JobError):

@@ -37,7 +37,7 @@ def counter_key(name: str, **labels: str) -> CounterKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class JobExemplar:
     """The latest value that fell into a bucket, and the job that it is of."""
 
     job_id: int
@@ -66,7 +66,7 @@ def added(values: Mapping[str, float], labels: Labels = ()) -> dict[CounterKey, 
 
 
 @dataclass(slots=True)
-class Seen:
+class Histogram:
     """What was counted in a histogram since the daemon started; one thread adds at a time, any may read."""
 
     name: str

@@ -143,7 +143,7 @@ class Daemon:
         """Poll the sources once, start ticking, then serve the API."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
-        self._engine.remember(utc_now())
+        self._engine.restore(utc_now())
         self._poll_once()
         self._schedule()
         self._ticker.start()
@@ -175,7 +175,7 @@ class Daemon:
         """Store the jobs, all or none, if each can run as specified; raise InvalidJob, StoreError."""
         with self._turn:  # no other job may get the same GPUs between the preview and the insert
             previews = self.preview(specs, user=user, uid=uid, now=now)
-            stored = self._store.queue.add_jobs(specs, user=user, uid=uid, now=now)
+            stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now)
             self.wake()
         rows = zip(stored, previews, strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
@@ -233,7 +233,7 @@ class Daemon:
     def _refresh(self, source: Provider, now: datetime) -> None:
         news = self._engine.fetch(now, {source.name})
         with self._turn:
-            self._engine.take(news, now)
+            self._engine.apply_updates(news, now)
 
     def _poll_once(self) -> None:
         """Poll every provider once, concurrently, without waiting for slow ones."""
@@ -275,7 +275,7 @@ class Daemon:
 
     def _reread(self, now: datetime) -> None:
         with self._turn:
-            self._engine.reread(now)
+            self._engine.reload_measured(now)
 
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid

@@ -45,7 +45,7 @@ class MetricsState:
             dropped=lambda: dict(chain.from_iterable(map(_dropped, self.webs))),
             quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
             plan_changes=lambda: engine.plan_changes, put_offs=lambda: engine.put_offs,
-            anomalous=lambda: engine.watch.ongoing,
+            anomalous=lambda: engine.anomalies.ongoing,
             quality=lambda: self.quality.latest, meter=self.meter.health,
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,

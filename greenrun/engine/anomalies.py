@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from greenrun.core.energy.model import Component, Slice
-from greenrun.core.jobs.anomalies import Limits, Progress, Sign, gpu_idle, power_off, stuck
+from greenrun.core.jobs.anomalies import Limits, Progress, RuleResult, gpu_idle, power_off, stuck
 from greenrun.core.jobs.history import LearnedPower, learn_power
 from greenrun.core.jobs.job import Anomaly, Run
 from greenrun.core.jobs.occupancy import Observed
@@ -50,7 +50,7 @@ class Booked(Protocol):
     idle_w: Mapping[str, float]
 
 
-class Watch:
+class AnomalyDetector:
     """The rules of `greenrun.core.jobs.anomalies` over what the daemon has at hand; it never changes a plan.
 
     Evidence begins anew with each daemon; which anomalies go on is in the store, so none is counted twice for that.
@@ -69,7 +69,7 @@ class Watch:
         """How many runs have each anomaly now."""
         return Counter(anomaly for watched in list(self._watched.values()) for anomaly in list(watched.ongoing))
 
-    def look(self, observed: Sequence[Observed], now: datetime) -> None:
+    def check(self, observed: Sequence[Observed], now: datetime) -> None:
         """Keep what runs say of their work, and judge each that goes on by that and by what was just booked."""
         self._work.take(observed, now)
         running = {row.run.id: row.run for row in observed if row.status.phase is Phase.RUNNING}
@@ -86,8 +86,8 @@ class Watch:
         for run_id, watched in self._watched.items():
             if run_id in new:
                 watched.add(new[run_id], self._limits.window)
-            for anomaly, sign in self._signs(watched, run_id in new, progress.get(run_id), now):
-                self._judge(watched, anomaly, sign, now)
+            for anomaly, result in self._results(watched, run_id in new, progress.get(run_id), now):
+                self._judge(watched, anomaly, result, now)
 
     def _recall(self, running: Mapping[int, Run]) -> None:
         """Know, at the first look, which runs have an anomaly that began under an earlier daemon."""
@@ -97,18 +97,18 @@ class Watch:
         self._has_recalled = True
 
     def _first_seen(self, run: Run) -> _Watched:
-        spells = self._store.runs.anomalies([run.job_id]).get(run.id, ())
-        return _Watched(run=run, ongoing={spell.anomaly for spell in spells if spell.until is None})
+        episodes = self._store.runs.anomalies([run.job_id]).get(run.id, ())
+        return _Watched(run=run, ongoing={episode.anomaly for episode in episodes if episode.until is None})
 
-    def _signs(
+    def _results(
         self, watched: _Watched, has_news: bool, progress: Progress | None, now: datetime
-    ) -> Iterator[tuple[Anomaly, Sign]]:
+    ) -> Iterator[tuple[Anomaly, RuleResult]]:
         found = {Anomaly.STUCK: stuck(progress, now, self._limits)}
         if has_news:
             found[Anomaly.GPU_IDLE] = gpu_idle(watched.pieces, self._booked.idle_w, self._limits)
             learned = self._learned(watched)
             found[Anomaly.POWER_OFF] = power_off(watched.pieces, watched.run.devices, learned, self._limits)
-        yield from ((anomaly, sign) for anomaly, sign in found.items() if sign is not None)
+        yield from ((anomaly, result) for anomaly, result in found.items() if result is not None)
 
     def _learned(self, watched: _Watched) -> LearnedPower | None:
         """What finished jobs of its name on as many GPUs drew, looked up once, when there is a window to compare."""
@@ -116,29 +116,29 @@ class Watch:
         if window is None or watched.pieces[-1].end - watched.pieces[0].start < window * 0.99:
             return None
         if not watched.has_asked:
-            job = self._store.queue.job(watched.run.job_id)
+            job = self._store.jobs.job(watched.run.job_id)
             spec = job.spec
             past = self._store.history.finished_jobs(job.user, name=spec.name, project=spec.project)
             found = learn_power(past, name=spec.title, project=spec.project, gpus=spec.gpus)
-            is_its_own = found is not None and found.kin.name is not None and found.kin.gpus is not None
+            is_its_own = found is not None and found.scope.name is not None and found.scope.gpus is not None
             watched.learned, watched.has_asked = found if is_its_own else None, True
         return watched.learned
 
-    def _judge(self, watched: _Watched, anomaly: Anomaly, sign: Sign, now: datetime) -> None:
+    def _judge(self, watched: _Watched, anomaly: Anomaly, result: RuleResult, now: datetime) -> None:
         """Note what changed. Once one is over, the evidence of power begins anew, lest it come and go by the minute."""
         run = watched.run
-        if sign.is_so == (anomaly in watched.ongoing):
+        if result.is_anomalous == (anomaly in watched.ongoing):
             return
         if anomaly is Anomaly.STUCK:
             self._work.keep(run, now)  # so that a restarted daemon takes none of it for new
-        stop = sign.is_so and anomaly in self._store.queue.job(run.job_id).spec.stop_on
-        if not self._store.runs.note_anomaly(run.id, sign, anomaly, stop=stop, now=now):
+        stop = result.is_anomalous and anomaly in self._store.jobs.job(run.job_id).spec.stop_on
+        if not self._store.runs.note_anomaly(run.id, result, anomaly, stop=stop, now=now):
             return
-        if sign.is_so:
+        if result.is_anomalous:
             watched.ongoing.add(anomaly)
-            log.warning("anomaly", job=run.job_id, run=run.label, rule=anomaly.value, why=sign.text, stops=stop)
+            log.warning("anomaly", job=run.job_id, run=run.label, rule=anomaly.value, why=result.text, stops=stop)
             return
         watched.ongoing.discard(anomaly)
         if anomaly is Anomaly.POWER_OFF:
             watched.pieces.clear()
-        log.info("anomaly over", job=run.job_id, run=run.label, rule=anomaly.value, why=sign.text)
+        log.info("anomaly over", job=run.job_id, run=run.label, rule=anomaly.value, why=result.text)

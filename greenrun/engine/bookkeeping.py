@@ -19,8 +19,8 @@ from greenrun.engine.settlement import Settlement, intensities_over, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
 
-GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), besides at slot edges and at the ends of runs
-OUTAGE_GRID = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
+SLICE_STEP = timedelta(minutes=1)  # slices are cut on this grid (UTC), besides at slot edges and at the ends of runs
+OUTAGE_SLICE_STEP = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
 LONG_OUTAGE = timedelta(hours=2)
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
 LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
@@ -136,10 +136,10 @@ class Bookkeeping:
         self._told.add(f"{cause} {device}")
 
     def _edges(self, start: datetime, end: datetime) -> list[datetime]:
-        step = OUTAGE_GRID if end - start > LONG_OUTAGE else GRID
+        step = OUTAGE_SLICE_STEP if end - start > LONG_OUTAGE else SLICE_STEP
         first = datetime.fromtimestamp((start.timestamp() // step.total_seconds() + 1) * step.total_seconds(), UTC)
         count = max(0, -((first - end) // step))
-        slots = [edge for series in self._intensities.forecasts() for edge in series.edges(start, end + GRID)]
+        slots = [edge for series in self._intensities.forecasts() for edge in series.edges(start, end + SLICE_STEP)]
         return sorted({*(first + index * step for index in range(count)), *slots})
 
     def _priced(self, pieces: Sequence[Slice]) -> list[Entry]:

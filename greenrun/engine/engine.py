@@ -15,7 +15,7 @@ from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
-from greenrun.core.histogram import PLAN_DURATION, Seen
+from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import LIVE, Job, JobSpec, Run, State
@@ -27,12 +27,12 @@ from greenrun.core.planning.demand import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
-from greenrun.engine.anomalies import Watch
+from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter
-from greenrun.engine.queue import awaited, clear_queue
-from greenrun.engine.runs import Supervision
+from greenrun.engine.queue import awaited, end_unstartable_jobs
+from greenrun.engine.runs import RunController
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 
 log = structlog.get_logger("greenrun.engine.engine")
@@ -92,8 +92,8 @@ class Engine:
         others = (GridZone(store, name, forecasts, histories, watched, self.requests) for name in self.settings.also)
         self.zones = (self.zone, *others)
         self._books = Bookkeeping(store, meter, self.zone.intensities, pue=self.settings.options.pue)
-        self._supervision = Supervision(store.queue, store.runs, executor, launch_timeout=self.settings.launch_timeout)
-        self.watch = Watch(store, self._books, self.settings.anomalies)
+        self._runs = RunController(store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout)
+        self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
         self._remembered = False
         self.plan = store.plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._saved_plan = self._published = self.plan
@@ -101,7 +101,7 @@ class Engine:
         self.draining = False
         self.arrivals = self.settings.arrivals
         self.plan_changes = self.put_offs = 0
-        self.planning = Seen(PLAN_DURATION)
+        self.planning = Histogram(PLAN_DURATION)
         self.meter_failures: Counter[str] = Counter()
 
     @property
@@ -111,14 +111,14 @@ class Engine:
 
     def tick(self, now: datetime) -> datetime:
         """Bring the world up to `now`; return when to tick next at the latest."""
-        self.remember(now)
+        self.restore(now)
         for zone in self.zones:
-            zone.step(now)
-        observed = self._supervision.observe()
+            zone.update_active_forecast(now)
+        observed = self._runs.observe()
         self._account(observed, now)
-        self.watch.look(observed, now)
-        self._supervision.reap(observed, now)
-        clear_queue(self._store.queue, self.settings.options, now)
+        self.anomalies.check(observed, now)
+        self._runs.reap(observed, now)
+        end_unstartable_jobs(self._store.jobs, self.settings.options, now)
         situation = self._situation(now)
         self._plan(situation)
         if self.plan is not self._published:
@@ -126,40 +126,40 @@ class Engine:
         self._carry_out(situation, now)
         return self._next_tick(now)
 
-    def remember(self, now: datetime) -> None:
+    def restore(self, now: datetime) -> None:
         """Take in, once, what was known of the grid before a restart."""
         if not self._remembered:
             for zone in self.zones:
-                zone.remember(now)
+                zone.restore(now)
             self._remembered = True
 
     def refresh(self, now: datetime) -> None:
         """Ask the providers for news of the grid and keep it."""
-        self.take(self.fetch(now), now)
+        self.apply_updates(self.fetch(now), now)
 
     def fetch(self, now: datetime, only: Collection[str] | None = None) -> Sequence[ZoneUpdate]:
         """Ask the providers, or those in `only`; may take its time, beside ticks and beside itself for other ones."""
         return [zone.fetch(now, only) for zone in self.zones]
 
-    def take(self, news: Sequence[ZoneUpdate], now: datetime) -> None:
+    def apply_updates(self, news: Sequence[ZoneUpdate], now: datetime) -> None:
         """Keep what was fetched."""
-        self.remember(now)
+        self.restore(now)
         for zone, told in zip(self.zones, news, strict=True):
-            zone.take(told)
+            zone.apply_update(told)
 
-    def reread(self, now: datetime) -> None:
+    def reload_measured(self, now: datetime) -> None:
         """Take in measured values that somebody else put into the store."""
         for zone in self.zones:
-            zone.reread(now)
+            zone.reload_measured(now)
 
     def learn_arrivals(self, now: datetime) -> None:
         """Learn anew what usually is submitted, so that plans leave room for it."""
-        self.arrivals = expected_arrivals(self._store.queue.submissions(now - MEMORY, MOST), now, self.settings.options)
+        self.arrivals = expected_arrivals(self._store.jobs.submissions(now - MEMORY, MOST), now, self.settings.options)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         situation = self._situation(now)
-        situation = replace(situation, states={**situation.states, **awaited(self._store.queue, specs)})
+        situation = replace(situation, states={**situation.states, **awaited(self._store.jobs, specs)})
         known = [*(job.id for job in situation.jobs), *situation.ends, *(row.job.id for row in situation.running)]
         new_id = max(known, default=0) + 1  # sorts last, as the next id will
         jobs = [
@@ -198,22 +198,22 @@ class Engine:
         """Everything the plan depends on, as it is now."""
         known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
-        jobs = {job.id: job for job in self._store.queue.jobs([State.QUEUED, *LIVE])}
+        jobs = {job.id: job for job in self._store.jobs.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
         kinds = {device.id: kind_of(device) for device in known}
         running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, kinds))}
         staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
         busy = {device: at for run, at in staying.items() for device in run.devices if device in devices}
         held = {device for run, _ in live for device in run.devices}
-        elsewhere = self._supervision.held_elsewhere([device for device in devices if device not in held])
+        elsewhere = self._runs.held_elsewhere([device for device in devices if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         queued = tuple(job for job in jobs.values() if job.state is State.QUEUED)
         return Situation(
             now=now,
             jobs=queued,
             running=tuple(running.values()),
-            states=awaited(self._store.queue, (job.spec for job in queued)),
-            ends={run.job_id: at for run, at in staying.items() if run.id not in self._supervision.suspending},
+            states=awaited(self._store.jobs, (job.spec for job in queued)),
+            ends={run.job_id: at for run, at in staying.items() if run.id not in self._runs.suspending},
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
             kinds=kinds,
@@ -233,7 +233,7 @@ class Engine:
 
         One whose GPUs are not all to be seen now, or whose CPU slot is no longer one, has no place to be planned at.
         """
-        is_ending = job.cancel_requested or run.id in self._supervision.suspending
+        is_ending = job.cancel_requested or run.id in self._runs.suspending
         if job.state is not State.RUNNING or not job.spec.interruptible or is_ending or run.started_at is None:
             return None
         seen = {kinds.get(device) for device in run.devices}
@@ -243,7 +243,7 @@ class Engine:
 
     def _free_at(self, run: Run, job: Job, now: datetime) -> datetime:
         """When a run that the plan cannot suspend is expected to free its devices."""
-        return now + job.spec.grace if run.id in self._supervision.suspending else expected_end(run, job, now)
+        return now + job.spec.grace if run.id in self._runs.suspending else expected_end(run, job, now)
 
     def _publish(self, made: Plan, situation: Situation) -> None:
         """Store the current plan; a job whose reason has another code than before gets it written down."""
@@ -258,21 +258,21 @@ class Engine:
             if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
-            self._store.queue.set_reason(changed, now=made.made_at)
+            self._store.jobs.set_reason(changed, now=made.made_at)
         self._published = made
 
     def _carry_out(self, situation: Situation, now: datetime) -> None:
         if self.draining:
             return
         for asked in suspensions(self.plan, situation.running, now):
-            self._supervision.suspend(asked, now)
+            self._runs.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
         free = {device: pools[device] for device in situation.devices if device not in in_use}
         cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
         queued = {job.id for job in situation.jobs if blocked(job, situation.states) is None}
         for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
-            self._supervision.start(start, now)
+            self._runs.start(start, now)
 
     def _next_tick(self, now: datetime) -> datetime:
         """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""
@@ -285,4 +285,4 @@ class Engine:
         return min(moment for moment in (at, *moments) if moment > now)
 
     def _expected_end(self, run: Run, now: datetime) -> datetime:
-        return expected_end(run, self._store.queue.job(run.job_id), now)
+        return expected_end(run, self._store.jobs.job(run.job_id), now)

@@ -50,9 +50,9 @@ class ZoneOutlook:
         self._days = days if zone else 0
         self._without = without
         self._measured: Series | None = None
-        self._lessons: dict[SeriesId, Calibration] = {}
+        self._calibrations: dict[SeriesId, Calibration] = {}
         self._learned_at: dict[SeriesId, datetime] = {}
-        self._shown: CachedOutlook | None = None
+        self._blended: CachedOutlook | None = None
         self._usual: CachedOutlook | None = None
 
     @property
@@ -70,14 +70,14 @@ class ZoneOutlook:
         """Where they end."""
         return self._measured.end if self._measured is not None else None
 
-    def remember(self, now: datetime) -> None:
+    def load_measured(self, now: datetime) -> None:
         """Take in the measured values of the store."""
         if self._days:
             self._measured = self._store.measured(self._zone, now - self.wanted - DAY, now, without=self._without)
 
-    def reread(self, now: datetime) -> None:
+    def reload_measured(self, now: datetime) -> None:
         """Take in what came into the store otherwise than from a round of asking, and learn from it with the next."""
-        self.remember(now)
+        self.load_measured(now)
         self._learned_at.clear()
 
     def calibrate(self, forecasts: Iterable[Forecast], now: datetime) -> dict[SeriesId, Calibration]:
@@ -95,10 +95,10 @@ class ZoneOutlook:
         by_id = {key: [issue for issue in issues if issue.series.id == key] for key in due}
         return {key: calibrate(same, measured, now, days=self._days) for key, same in by_id.items()}
 
-    def adopt(self, lessons: Mapping[SeriesId, Calibration], now: datetime) -> None:
-        """Follow these lessons from now on."""
-        self._lessons |= lessons
-        self._learned_at |= dict.fromkeys(lessons, now)
+    def set_calibrations(self, calibrations: Mapping[SeriesId, Calibration], now: datetime) -> None:
+        """Follow these calibrations from now on."""
+        self._calibrations |= calibrations
+        self._learned_at |= dict.fromkeys(calibrations, now)
 
     def usual(self, now: datetime) -> Series | None:
         """Return what past days alone tell of the hours to come; None with less than a day measured to learn from."""
@@ -117,16 +117,16 @@ class ZoneOutlook:
         mean, which past days tell nothing of.
         """
         series, known_at = (forecast.series, forecast.known_at) if forecast is not None else (None, None)
-        lessons = self._lessons.get(series.id) if series is not None else None
-        known = (series, known_at, self._measured, lessons, until - now)
-        if self._shown is None or not self._shown.holds(known, now):
-            self._shown = CachedOutlook.made_of(known, self._made(forecast, now, until), now, until)
-        return self._shown.outlook
+        calibrations = self._calibrations.get(series.id) if series is not None else None
+        known = (series, known_at, self._measured, calibrations, until - now)
+        if self._blended is None or not self._blended.holds(known, now):
+            self._blended = CachedOutlook.made_of(known, self._made(forecast, now, until), now, until)
+        return self._blended.outlook
 
     def _is_due(self, series: SeriesId, now: datetime) -> bool:
         every = (
             LEARN_FIRST_EVERY
-            if self._lessons.get(series, Calibration()).weights == Calibration().weights
+            if self._calibrations.get(series, Calibration()).weights == Calibration().weights
             else LEARN_EVERY
         )
         last = self._learned_at.get(series)
@@ -146,7 +146,7 @@ class ZoneOutlook:
             self._measured,
             now,
             until,
-            lessons=self._lessons.get(forecast.series.id) if forecast is not None else None,
+            calibration=self._calibrations.get(forecast.series.id) if forecast is not None else None,
             known_at=forecast.known_at if forecast is not None else None,
             days=self._days,
         )

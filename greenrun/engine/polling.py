@@ -10,7 +10,7 @@ import structlog
 from greenrun.clock import stopwatch
 from greenrun.core.carbon.intensity import Forecast, Series
 from greenrun.core.errors import ProviderError, ProviderRefused
-from greenrun.core.histogram import REQUEST_DURATION, Seen
+from greenrun.core.histogram import REQUEST_DURATION, Histogram
 from greenrun.engine.ports import ForecastProvider, HistoryProvider
 
 log = structlog.get_logger("greenrun.engine.polling")
@@ -31,12 +31,12 @@ class RequestCounts:
 
     requests: Counter[str] = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: dict[str, Seen] = field(default_factory=dict)
+    seconds: dict[str, Histogram] = field(default_factory=dict)
 
     def asked(self, provider: str, took_s: float) -> None:
         """Count a question that took so long."""
         self.requests[provider] += 1
-        self.seconds.setdefault(provider, Seen(REQUEST_DURATION)).add(took_s)
+        self.seconds.setdefault(provider, Histogram(REQUEST_DURATION)).add(took_s)
 
 
 class ProviderPolling:

@@ -11,7 +11,7 @@ from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage
 from greenrun.core.energy.model import Device, Mark, Reading, Slice
-from greenrun.core.jobs.anomalies import Sign, Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode, RuleResult
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
@@ -50,7 +50,7 @@ class Executor(Protocol):
     def poll(self, run: Run) -> RunStatus:
         """Tell what is known of the run now. LOST is said only after its whole tree is gone."""
 
-    def bar(self, run: Run) -> bool:
+    def fence(self, run: Run) -> bool:
         """Make sure an ABSENT run can never start; return False when it did start after all."""
 
     def stop(self, run: Run, by: str) -> None:
@@ -93,8 +93,8 @@ class Meter(Protocol):
         """
 
 
-class QueueStore(Protocol):
-    """Keeps the jobs. A move that lost its race returns False."""
+class JobStore(Protocol):
+    """Keeps the jobs. A transition that lost its race returns False."""
 
     def job(self, job_id: int) -> Job:
         """Return one job; raise JobNotFound."""
@@ -108,8 +108,8 @@ class QueueStore(Protocol):
     def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
         """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
 
-    def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
-        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
+    def change_state(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
+        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted transition."""
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
@@ -155,17 +155,17 @@ class RunStore(Protocol):
     def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
         """Add an event that what a run said of its work was ignored; False when there is one of it already."""
 
-    def note_anomaly(self, run_id: int, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
-        """Add an event that an anomaly of a live run began or (`sign` is not so) is over, and count what began.
+    def note_anomaly(self, run_id: int, result: RuleResult, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
+        """Add an event that an anomaly of a live run began or is over, as `result` says, and count those that began.
 
         With `stop`, its job is asked to end at once, with a reason that says why. False when the run had ended.
         """
 
-    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
 
 
-class HistoryStore(Protocol):
+class FinishedJobStore(Protocol):
     """Tells of finished jobs, to learn from them."""
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
@@ -266,13 +266,13 @@ class EngineStore(Protocol):
     """What the engine keeps, by subject. Acknowledged means durable; every write is one short transaction."""
 
     @property
-    def queue(self) -> QueueStore: ...
+    def jobs(self) -> JobStore: ...
 
     @property
     def runs(self) -> RunStore: ...
 
     @property
-    def history(self) -> HistoryStore: ...
+    def history(self) -> FinishedJobStore: ...
 
     @property
     def grid(self) -> GridStore: ...

@@ -8,26 +8,25 @@ import structlog
 from greenrun.core.jobs.dependencies import hopeless
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.transitions import SCHEDULER
 from greenrun.core.planning.model import Options
-from greenrun.engine.ports import QueueStore
+from greenrun.engine.ports import JobStore
 
 log = structlog.get_logger("greenrun.engine.queue")
 
-SCHEDULER = "scheduler"
 
-
-def clear_queue(queue: QueueStore, options: Options, now: datetime) -> None:
+def end_unstartable_jobs(jobs: JobStore, options: Options, now: datetime) -> None:
     """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
-    queued = queue.jobs([State.QUEUED])
-    states = awaited(queue, (job.spec for job in queued))
+    queued = jobs.jobs([State.QUEUED])
+    states = awaited(jobs, (job.spec for job in queued))
     for job in queued:  # by id, so that those which a job waits for come before it
         if why := _verdict(job, states, options, now):
-            states[job.id] = _end(queue, job, *why, now)
+            states[job.id] = _end(jobs, job, *why, now)
 
 
-def awaited(queue: QueueStore, specs: Iterable[JobSpec]) -> dict[int, State]:
+def awaited(jobs: JobStore, specs: Iterable[JobSpec]) -> dict[int, State]:
     """Return the states of the jobs that these wait for."""
-    return dict(queue.job_states({row.job_id for spec in specs for row in spec.after}))
+    return dict(jobs.job_states({row.job_id for spec in specs for row in spec.after}))
 
 
 def _verdict(job: Job, states: dict[int, State], options: Options, now: datetime) -> tuple[State, Reason] | None:
@@ -42,9 +41,9 @@ def _verdict(job: Job, states: dict[int, State], options: Options, now: datetime
     return None
 
 
-def _end(queue: QueueStore, job: Job, state: State, reason: Reason, now: datetime) -> State:
+def _end(jobs: JobStore, job: Job, state: State, reason: Reason, now: datetime) -> State:
     """End a queued job and return its new state, or its old one when it moved on meanwhile."""
-    if not queue.move(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
+    if not jobs.change_state(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
         return job.state
     log.info("ended", job=job.id, outcome=state.value)
     return state

@@ -13,7 +13,7 @@ from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
-from greenrun.engine.ports import Executor, QueueStore, RunStore
+from greenrun.engine.ports import Executor, JobStore, RunStore
 
 log = structlog.get_logger("greenrun.engine.runs")
 
@@ -21,11 +21,11 @@ MAX_LAUNCHES = 3  # claims of one job that were proved never to have spawned, be
 RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 
 
-class Supervision:
+class RunController:
     """The engine's hand on the executor; every decision it records is one compare-and-set of the store."""
 
-    def __init__(self, queue: QueueStore, runs: RunStore, executor: Executor, *, launch_timeout: timedelta) -> None:
-        self._queue = queue
+    def __init__(self, jobs: JobStore, runs: RunStore, executor: Executor, *, launch_timeout: timedelta) -> None:
+        self._jobs = jobs
         self._runs = runs
         self._executor = executor
         self._launch_timeout = launch_timeout
@@ -44,16 +44,16 @@ class Supervision:
     def reap(self, observed: Sequence[Observed], now: datetime) -> None:
         """Confirm what runs, close what ended, and take back what never spawned."""
         for row in observed:
-            job = self._queue.job(row.run.job_id)
+            job = self._jobs.job(row.run.job_id)
             match row.status.phase:
                 case Phase.RUNNING:
                     self._confirm(row, job, now)
                 case Phase.EXITED | Phase.LOST | Phase.INTERRUPTED:
                     self._close(row, job, now)
-                case Phase.ABSENT | Phase.BARRED:
+                case Phase.ABSENT | Phase.FENCED:
                     self._take_back(row.run, now)
                 case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
-                    self._queue.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
+                    self._jobs.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
@@ -65,11 +65,11 @@ class Supervision:
             return  # cancelled, held or claimed meanwhile
         self._launched[run.id] = now
         try:
-            self._executor.start(run, self._queue.job(placement.job_id))
+            self._executor.start(run, self._jobs.job(placement.job_id))
         except ExecutorError as exc:
             self.failures["start"] += 1
             log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
-            if self._is_barred(run):
+            if self._is_fenced(run):
                 launches = self._failed_launch(run, now, counts=not isinstance(exc, DeviceBusy))
                 self._unclaim(run, str(exc), launches, now)
             return
@@ -83,7 +83,7 @@ class Supervision:
         for run in self._runs.live_runs():
             if run.job_id == asked.job_id and self._checkpoint(run):
                 self.suspending |= {run.id}
-                self._queue.set_reason({run.job_id: asked.reason}, now=now)
+                self._jobs.set_reason({run.job_id: asked.reason}, now=now)
                 log.info("suspending", job=run.job_id, run=run.label, why=asked.reason.text)
 
     def held_elsewhere(self, devices: Sequence[str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ class Supervision:
             self._not_before.pop(job.id, None)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
         elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
-            self._queue.set_reason({job.id: _runs_on(row)}, now=now)
+            self._jobs.set_reason({job.id: _runs_on(row)}, now=now)
         if job.cancel_requested:
             self._stop(row.run)
         elif row.status.is_checkpointing:
@@ -159,14 +159,14 @@ class Supervision:
         spawned = self._launched.get(run.id)
         if spawned is not None and abs(now - spawned) < self._launch_timeout:
             return
-        if self._is_barred(run):  # a claim that a crash left is no failed launch: its job may start again at once
+        if self._is_fenced(run):  # a claim that a crash left is no failed launch: its job may start again at once
             launches = 0 if spawned is None else self._failed_launch(run, now)
             self._unclaim(run, "its supervisor did not come up", launches, now)
 
-    def _is_barred(self, run: Run) -> bool:
+    def _is_fenced(self, run: Run) -> bool:
         """Make sure that the run can never start; False when it has started, or that cannot be told."""
         try:
-            return self._executor.bar(run)
+            return self._executor.fence(run)
         except ExecutorError as exc:
             self.failures["bar"] += 1
             log.warning("cannot tell whether it started, so it is not started again", run=run.label, error=str(exc))
@@ -182,7 +182,7 @@ class Supervision:
     def _unclaim(self, run: Run, why: str, launches: int, now: datetime) -> None:
         """Close a run that never spawned and requeue its job; after MAX_LAUNCHES failed ones, fail it."""
         self._launched.pop(run.id, None)
-        job = self._queue.job(run.job_id)
+        job = self._jobs.job(run.job_id)
         self._runs.close_run(
             run.id,
             outcome=Outcome.FAILED_TO_START,

@@ -58,10 +58,10 @@ class ZoneSettings:
 
 
 class GridZone:
-    """All that is known of one zone. `intensities` is what energy is priced with, `active_forecast` what is planned by.
+    """What is known of one zone: energy is priced with `intensities`, and plans are made with `active_forecast`.
 
-    Call `step` before what is known is used: it chooses the active forecast. Providers in `marginal` are asked about
-    `marginal_zone`, which is what they call this place.
+    Call `update_active_forecast` before using either. Providers in `marginal` are queried for `marginal_zone`, which is
+    their own name for this zone.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class GridZone:
         told = [row.forecast for row in self.received if row.forecast.fallback_level is not FallbackLevel.STATIC]
         return max((forecast.fetched_at for forecast in told), default=None)
 
-    def remember(self, now: datetime) -> None:
+    def restore(self, now: datetime) -> None:
         """Take in what was known before a restart, each forecast as old as it was."""
         if self.name is None:
             return
@@ -124,17 +124,17 @@ class GridZone:
             self._price_with(forecast)
         for forecast in (*issues, *{row.series.id: row for row in forecasts}.values()):
             self._receive(forecast)
-        self._outlook.remember(now)
+        self._outlook.load_measured(now)
         if (until := self._outlook.measured_until) is not None:
             self._measured_until = max(until, now - LOOK_BACK)
-        self.step(now)
+        self.update_active_forecast(now)
 
-    def reread(self, now: datetime) -> None:
+    def reload_measured(self, now: datetime) -> None:
         """Use at once what came into the store otherwise than by polling."""
         if self.name is not None:
-            self._outlook.reread(now)
+            self._outlook.reload_measured(now)
 
-    def step(self, now: datetime) -> None:
+    def update_active_forecast(self, now: datetime) -> None:
         """Choose the active forecast from `now` on; a change of its fallback level is logged."""
         before, self.active_forecast = self.active_forecast, self._choose(now)
         level = self.active_forecast.fallback_level
@@ -172,22 +172,22 @@ class GridZone:
             marginal=self.marginal.fetch(now, only),
         )
 
-    def take(self, update: ZoneUpdate) -> None:
+    def apply_update(self, update: ZoneUpdate) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
         for forecast in update.forecasts:
             self._store.grid.save_forecast(forecast)
             self._receive(forecast)
         if update.measured is not None:
-            self._take_measured(update.measured, update)
+            self._apply_measured(update.measured, update)
         if update.earlier is not None:
-            self._take_earlier(update.earlier, update.fetched_at)
+            self._apply_earlier(update.earlier, update.fetched_at)
         if update.lacks_earlier:
             self._lacked_earlier_at = update.fetched_at
         if update.marginal is not None:
             self.marginal.take(update.marginal, update.fetched_at)
         if update.calibrations:
-            self._outlook.adopt(update.calibrations, update.fetched_at)
-        self.step(update.fetched_at)
+            self._outlook.set_calibrations(update.calibrations, update.fetched_at)
+        self.update_active_forecast(update.fetched_at)
 
     def _choose(self, now: datetime) -> ActiveForecast:
         if self.name is None:
@@ -203,19 +203,19 @@ class GridZone:
         if self._is_home:
             self.intensities.add_forecast(forecast)
 
-    def _take_measured(self, measured: Series, update: ZoneUpdate) -> None:
+    def _apply_measured(self, measured: Series, update: ZoneUpdate) -> None:
         if self._store.grid.save_intensities(measured, fetched_at=update.fetched_at):
-            self._outlook.remember(update.fetched_at)
+            self._outlook.load_measured(update.fetched_at)
         self.intensities.measured.add(measured.id)
         self._measured_until = measured.end or self._measured_until
         if update.looked_back:
             self._look_back.note(update.fetched_at)
 
-    def _take_earlier(self, earlier: Series, now: datetime) -> None:
+    def _apply_earlier(self, earlier: Series, now: datetime) -> None:
         """Keep older measured values; when they bring nothing, as a source has no more of them, stop asking."""
         known_from = self._outlook.measured_from
         self._store.grid.save_intensities(earlier, fetched_at=now)
-        self._outlook.remember(now)
+        self._outlook.load_measured(now)
         self._wants_earlier = self._outlook.measured_from != known_from
 
     def _measured_from(self, now: datetime, looks_back: bool) -> datetime:

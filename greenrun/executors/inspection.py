@@ -36,13 +36,13 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], compla
     if not _exists(folder):
         return _without_folder(folder, run, complaint)
     if read_record(str(folder), BARRED) is not None:
-        return RunStatus(phase=Phase.BARRED, detail="it was barred before it could start")
+        return RunStatus(phase=Phase.FENCED, detail="it was fenced before it could start")
     record = read_record(str(folder), RUN) or {}
     if record and record.get("token") != run.token:
         if run.started_at is not None:
             return _without_folder(folder, run, complaint)
-        # The name is taken for good, so this run's shim can never get it: as final as a tombstone.
-        return RunStatus(phase=Phase.BARRED, detail=f"{folder} belongs to a run of another database; move it away")
+        # The name is taken for good, so this run's shim can never get it: as final as a fence.
+        return RunStatus(phase=Phase.FENCED, detail=f"{folder} belongs to a run of another database; move it away")
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
     found = _exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
@@ -128,7 +128,7 @@ def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
             phase=Phase.UNKNOWN, started_at=started_at, detail="its supervisor died and its tree is not gone yet"
         )
     if started_at is None and shim is not None:  # a command is released only after its start is recorded
-        return RunStatus(phase=Phase.BARRED, detail="its supervisor died before it started the command")
+        return RunStatus(phase=Phase.FENCED, detail="its supervisor died before it started the command")
     damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
     detail = f"its supervisor died without recording its end{damaged}"
     return RunStatus(phase=Phase.LOST, started_at=started_at, ended_at=utc_now(), detail=detail)

@@ -93,21 +93,21 @@ class LocalExecutor:
         except OSError as exc:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"its run folder cannot be read: {exc}")
 
-    def bar(self, run: Run) -> bool:
-        """Put a tombstone in place of the run's folder, so that it cannot start; return False if that exists.
+    def fence(self, run: Run) -> bool:
+        """Put a fence in place of the run's folder, so that it cannot start; return False if that exists.
 
-        A folder of another run in that place bars it as well. Raise ExecutorError if the outcome is unknown.
+        A folder of another run in that place fences it as well. Raise ExecutorError if the outcome is unknown.
         """
-        tombstone = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
+        fence = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
         try:
             self._check_reachable()
-            tombstone.mkdir(mode=0o700, exist_ok=True)
-            write_record(str(tombstone), BARRED, {"version": VERSION, "token": run.token}, sync=True)
-            return self._take_place(tombstone, run) or own_record(self._folder(run), run) is None
+            fence.mkdir(mode=0o700, exist_ok=True)
+            write_record(str(fence), BARRED, {"version": VERSION, "token": run.token}, sync=True)
+            return self._take_place(fence, run) or own_record(self._folder(run), run) is None
         except OSError as exc:
             raise ExecutorError(f"whether run {run.label} has started cannot be told ({exc}); greenrun waits") from exc
         finally:
-            run_folder.discard(str(tombstone))
+            run_folder.discard(str(fence))
 
     def stop(self, run: Run, by: str) -> None:
         """Have the shim send TERM, wait for the grace period and send KILL. Without a live shim, do nothing."""
@@ -199,10 +199,10 @@ class LocalExecutor:
     def _is_own(self, signature: Mapping[str, object], run: Run) -> bool:
         return (signature.get("run"), signature.get("runs_dir")) == (run.label, str(self._runs_dir))
 
-    def _take_place(self, tombstone: Path, run: Run) -> bool:
-        """Rename a tombstone to the name of the run's folder; return False if that exists."""
+    def _take_place(self, fence: Path, run: Run) -> bool:
+        """Rename a fence to the name of the run's folder; return False if that exists."""
         try:
-            tombstone.rename(self._folder(run))
+            fence.rename(self._folder(run))
         except OSError:
             if not self._folder(run).exists():
                 raise

@@ -10,7 +10,7 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
     exit.json     how it ended, written when nothing of the run's tree is left
     progress      written by the run itself, if at all: how much it has done (GREENRUN_PROGRESS names this file)
 
-Instants in the records are epoch seconds. A folder that holds barred.json is a tombstone: that run can never start.
+Instants in the records are epoch seconds. A folder that holds barred.json is a fence: that run can never start.
 
 Version 2 knows checkpoints: `how` in stop.json, `checkpoint` and `checkpoint_grace` as `ended_by` in exit.json. A shim
 of version 1 treats every request as a stop.

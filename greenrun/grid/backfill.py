@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal, Slot
-from greenrun.core.errors import InvalidInput, Problem, ProviderError, ProviderRefused, ProviderUnavailable
+from greenrun.core.errors import InputProblem, InvalidInput, ProviderError, ProviderRefused, ProviderUnavailable
 from greenrun.core.formatting import exact_duration_text
 from greenrun.core.reference.zones import is_zone, nearest_zone
 from greenrun.engine.polling import RequestCounts
@@ -211,13 +211,13 @@ class Backfill:
             raise _refusal("provider", f"{why} daemon ask it once, or say so with --signal, --accounting and --basis")
         return _identified(name, zone, *parts)
 
-    def _import_problems(self, parts: Sequence[ImportedBlock], now: datetime) -> Iterator[Problem]:
+    def _import_problems(self, parts: Sequence[ImportedBlock], now: datetime) -> Iterator[InputProblem]:
         if len({part.issued_at is None for part in parts}) > 1:
-            yield Problem(
+            yield InputProblem(
                 field="parts", message="some were measured and some are forecasts: send them one after another"
             )
         for index, part in enumerate(parts):
-            yield from (Problem(field=f"parts[{index}]", message=why) for why in self._part_problems(part, now))
+            yield from (InputProblem(field=f"parts[{index}]", message=why) for why in self._part_problems(part, now))
 
     def _part_problems(self, part: ImportedBlock, now: datetime) -> Iterator[str]:
         kept, setting = self._retention.measured, "history_retention"
@@ -232,11 +232,13 @@ class Backfill:
         if (part.issued_at or first + part.step) <= now - kept:
             yield _too_old(part.issued_at or first, kept, setting)
 
-    def _fetch_problems(self, start: datetime, end: datetime, now: datetime) -> Iterator[Problem]:
+    def _fetch_problems(self, start: datetime, end: datetime, now: datetime) -> Iterator[InputProblem]:
         if start >= end:
-            yield Problem(field="from", message=f"{start.isoformat()} is not before {end.isoformat()}, or not over yet")
+            yield InputProblem(
+                field="from", message=f"{start.isoformat()} is not before {end.isoformat()}, or not over yet"
+            )
         if start < now - self._retention.measured:
-            yield Problem(field="from", message=_too_old(start, self._retention.measured, "history_retention"))
+            yield InputProblem(field="from", message=_too_old(start, self._retention.measured, "history_retention"))
 
     def _is_measured_in_use(self, series_id: SeriesId, now: datetime) -> bool:
         since = now - self._retention.measured
@@ -283,9 +285,9 @@ def _too_old(at: datetime, kept: timedelta, setting: str) -> str:
 
 
 def _refusal(field: str, message: str) -> InvalidInput:
-    return InvalidInput(message, [Problem(field=field, message=message)])
+    return InvalidInput(message, [InputProblem(field=field, message=message)])
 
 
-def _raise_any(problems: Sequence[Problem]) -> None:
+def _raise_any(problems: Sequence[InputProblem]) -> None:
     if problems:
         raise InvalidInput("; ".join(str(row) for row in problems[:20]), problems[:20])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
 from greenrun.core.energy.model import Device, MeterHealth, Reading
-from greenrun.core.errors import ConfigError, MeterError, Problem
+from greenrun.core.errors import ConfigError, InputProblem, MeterError
 from greenrun.meters.settings import (
     ConstantSettings,
     CpuMeterKind,
@@ -104,7 +104,7 @@ def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:
     if kinds and not unknown:
         return
     found = f"{unknown[0]!r} is not a meter" if unknown else "no meter is named"
-    problem = Problem(field=field, message=f"{found}; name one of {', '.join(known)}.")
+    problem = InputProblem(field=field, message=f"{found}; name one of {', '.join(known)}.")
     raise ConfigError(str(problem), [problem])
 
 

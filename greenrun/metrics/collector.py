@@ -134,7 +134,7 @@ class MetricsStore(Protocol):
     """What a scrape reads of the store; each call raises StoreError."""
 
     @property
-    def queue(self) -> CountedJobs: ...
+    def jobs(self) -> CountedJobs: ...
 
     @property
     def runs(self) -> LiveRuns: ...
@@ -217,7 +217,7 @@ class MetricsCollector(Collector):
         return value
 
     def _jobs(self, live: Sequence[Run]) -> Iterator[Metric]:
-        counts = self._store.queue.job_counts()
+        counts = self._store.jobs.job_counts()
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
         for state in State:
             jobs.add_metric((state.value,), counts.get(state, 0))
@@ -250,7 +250,7 @@ class MetricsCollector(Collector):
 
     def _jobs_to_show(self) -> tuple[list[Job], int]:
         """Return at most MAX_RUNNING_JOBS that run or ran within LINGER, and how many running ones are left out."""
-        now, running = self._state.now(), list(self._store.queue.jobs((State.RUNNING,)))
+        now, running = self._state.now(), list(self._store.jobs.jobs((State.RUNNING,)))
         shown = running[:MAX_RUNNING_JOBS]
         self._shown |= {job.id: (now, job) for job in shown}
         self._shown = {job_id: row for job_id, row in self._shown.items() if now - row[0] <= LINGER}

@@ -19,7 +19,7 @@ from greenrun.core.histogram import (
     RUN_EMISSIONS,
     RUN_ENERGY,
     CounterKey,
-    Example,
+    JobExemplar,
     Labels,
 )
 from greenrun.metrics.state import LiveState
@@ -34,7 +34,7 @@ _ERROR_TEXT = "How far the forecast known that long before an hour was from what
 _PLAN_TEXT = "Time that making a plan took, since the daemon started."
 _REQUEST_TEXT = "Time that a provider took to answer a question of the daemon's own, or to fail, since that started."
 
-Examples = Mapping[tuple[str, float], Example]
+Examples = Mapping[tuple[str, float], JobExemplar]
 
 
 def histogram_metrics(totals: Mapping[CounterKey, float], examples: Examples) -> Iterator[Metric]:
@@ -90,7 +90,7 @@ def _add(
     family.add_metric(labels, [_bucket(bound, n, examples.get((family.name, bound))) for bound, n in rows], total)
 
 
-def _bucket(bound: float, count: float, example: Example | None) -> tuple[str, float] | tuple[str, float, Exemplar]:
+def _bucket(bound: float, count: float, example: JobExemplar | None) -> tuple[str, float] | tuple[str, float, Exemplar]:
     upper = "+Inf" if bound == inf else str(float(bound))
     if example is None:
         return upper, count

@@ -7,7 +7,7 @@ from datetime import datetime
 from greenrun import __version__
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
 from greenrun.core.energy.model import Device, MeterHealth
-from greenrun.core.histogram import PLAN_DURATION, Example, Seen
+from greenrun.core.histogram import PLAN_DURATION, Histogram, JobExemplar
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
 from greenrun.grid.forecast_quality import SeriesScores
@@ -62,9 +62,9 @@ class LiveState:
     anomalous: Callable[[], Mapping[Anomaly, int]] = dict
     quality: Callable[[], Sequence[SeriesScores]] = tuple
     meter: Callable[[], MeterHealth] = MeterHealth
-    examples: Callable[[], Mapping[tuple[str, float], Example]] = dict
-    planning: Callable[[], Seen] = lambda: Seen(PLAN_DURATION)
-    asking: Callable[[], Mapping[str, Seen]] = dict
+    examples: Callable[[], Mapping[tuple[str, float], JobExemplar]] = dict
+    planning: Callable[[], Histogram] = lambda: Histogram(PLAN_DURATION)
+    asking: Callable[[], Mapping[str, Histogram]] = dict
     write_failures: Callable[[], int] = int
     report_failures: Callable[[], int] = int
     disk_usage: Callable[[], DiskUsage | None] = lambda: None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from greenrun.core.carbon.intensity import Series
-from greenrun.core.errors import InvalidInput, Problem
+from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.core.formatting import instant_text
 from greenrun.simulation.foresight import ForesightIssue
 from greenrun.simulation.policies import Arrival
@@ -17,7 +17,7 @@ MOST_GPUS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class JobOverrides:
     """What the caller changes about the jobs of the file. `max_delay` None: each job's own."""
 
     max_delay: timedelta | None = None
@@ -57,7 +57,7 @@ class Case:
         return _peak(self.jobs) if self.gpus is None else self.gpus
 
 
-def checked(case: Case, found: Sequence[Problem] = ()) -> Case:
+def checked(case: Case, found: Sequence[InputProblem] = ()) -> Case:
     """Return the case; raise InvalidInput with what was found already and everything that does not fit together."""
     problems = [*found, *_gpu_problems(case), *_grid_problems(case)]
     if problems:
@@ -65,32 +65,34 @@ def checked(case: Case, found: Sequence[Problem] = ()) -> Case:
     return case
 
 
-def refusal(problems: Sequence[Problem]) -> InvalidInput:
+def refusal(problems: Sequence[InputProblem]) -> InvalidInput:
     """The error that tells these problems."""
     count = f"{len(problems)} problems were found" if len(problems) > 1 else "a problem was found"
     return InvalidInput(f"nothing was simulated or written, because {count}", problems)
 
 
-def _gpu_problems(case: Case) -> list[Problem]:
+def _gpu_problems(case: Case) -> list[InputProblem]:
     if case.gpus is None:
         return []
     if not 1 <= case.gpus <= MOST_GPUS:
-        return [Problem(field="--gpus", message=f"{case.gpus} is not a number from 1 to {MOST_GPUS}, or inf")]
+        return [InputProblem(field="--gpus", message=f"{case.gpus} is not a number from 1 to {MOST_GPUS}, or inf")]
     large = [job.gpus for job in case.jobs if job.gpus > case.gpus]
     if not large:
         return []
     many = f"{len(large)} jobs need" if len(large) > 1 else "a job needs"
-    return [Problem(field="--gpus", message=f"{many} more GPUs than the {case.gpus} there are, up to {max(large)}")]
+    return [
+        InputProblem(field="--gpus", message=f"{many} more GPUs than the {case.gpus} there are, up to {max(large)}")
+    ]
 
 
-def _grid_problems(case: Case) -> list[Problem]:
+def _grid_problems(case: Case) -> list[InputProblem]:
     measured = case.measured
     assert measured.start is not None, "a trace has slots"
     assert measured.end is not None, "a trace has slots"
     if not measured.start <= case.start < measured.end:
         span = f"{instant_text(measured.start)} to {instant_text(measured.end)}"
         return [
-            Problem(
+            InputProblem(
                 field="--start",
                 message=f"{instant_text(case.start)} is outside the intensities, which cover {span}",
             )
@@ -100,12 +102,14 @@ def _grid_problems(case: Case) -> list[Problem]:
     if case.latest_end > measured.end:
         last = instant_text(case.latest_end)
         when = f"end at {instant_text(measured.end)}, before the last job could, which is at {last}"
-        return [Problem(field="--intensity", message=f"they {when}; give later ones, or fewer jobs")]
+        return [InputProblem(field="--intensity", message=f"they {when}; give later ones, or fewer jobs")]
     holes = [hole for hole in measured.holes() if hole[1] > case.start and hole[0] < case.latest_end]
     if holes:
         count = f", the first of {len(holes)}" if len(holes) > 1 else ""
         where = f"from {instant_text(holes[0][0])} to {instant_text(holes[0][1])}{count}"
-        return [Problem(field="--intensity", message=f"there is a hole {where}; fill it in, or simulate other days")]
+        return [
+            InputProblem(field="--intensity", message=f"there is a hole {where}; fill it in, or simulate other days")
+        ]
     return []
 
 

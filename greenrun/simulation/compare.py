@@ -10,7 +10,7 @@ from greenrun.core.formatting import iso_text
 from greenrun.core.units import emissions_g
 from greenrun.simulation.case import Case
 from greenrun.simulation.hindsight import lower_bound_g
-from greenrun.simulation.play import play, sight_of
+from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
 from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
 
@@ -110,7 +110,7 @@ def _schedule(case: Case, policy: Policy, told: Told | None) -> Schedule:
         return play(case, told=None if told is None else lambda done: told(GREENRUN, done))
     if told is not None:
         told(policy.name, 0)
-    choose = policy.rule(sight_of(case))
+    choose = policy.rule(forecast_view(case))
     wanted_s = [choose(job) for job in case.jobs]
     return Schedule.whole(dispatch(case.jobs, wanted_s, case.gpus), case.jobs)
 

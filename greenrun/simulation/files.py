@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from greenrun.core.carbon.intensity import Kind, Series
-from greenrun.core.errors import Problem, ProviderGarbage
+from greenrun.core.errors import InputProblem, ProviderGarbage
 from greenrun.providers.csv_files.trace import Trace, parse_trace
-from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, Wish, checked, refusal
+from greenrun.simulation.case import MOST_GPUS, MOST_JOBS, Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
@@ -38,33 +38,33 @@ def read_case(
     earlier: Path | None = None,
     horizon: timedelta = timedelta(hours=48),
     restart_cost: timedelta = timedelta(0),
-    wish: Wish | None = None,
-    found: Sequence[Problem] = (),
+    overrides: JobOverrides | None = None,
+    found: Sequence[InputProblem] = (),
 ) -> Case:
     """Read and check everything; raise InvalidInput with all problems of all files and options at once.
 
     `found` are problems of the options already known, `start` is None when it is one of them.
     """
     problems = list(found)
-    wish = wish or Wish()
+    overrides = overrides or JobOverrides()
     start_s = start.timestamp() if start else 0.0
     rows = _read_jobs(jobs, start_s, problems, before_start=False)
     past = _read_jobs(earlier, start_s, problems, before_start=True) if earlier else []
     measured = _read_measured(intensity, problems)
     foretold = _read_issues(forecast, problems) if forecast else ()
     if not horizon:
-        problems.append(Problem(field="--horizon", message="it must be longer than zero"))
+        problems.append(InputProblem(field="--horizon", message="it must be longer than zero"))
     if measured is None or start is None:
         raise refusal(problems)
     case = Case(
         start=start,
-        jobs=tuple(wish.applied(job) for job in rows),
+        jobs=tuple(overrides.applied(job) for job in rows),
         gpus=gpus,
         measured=measured,
         issues=foretold or (ForesightIssue(issued_s=None, slots=measured),),
         reach=_reach(foretold, horizon),
         restart_cost=restart_cost,
-        earlier=tuple(wish.applied(job) for job in past),
+        earlier=tuple(overrides.applied(job) for job in past),
     )
     return checked(case, problems)
 
@@ -73,18 +73,18 @@ def _reach(foretold: Sequence[ForesightIssue], horizon: timedelta) -> timedelta:
     return min(horizon, DAY_AHEAD) if foretold and foretold[0].issued_s is None else horizon
 
 
-def _read_measured(path: Path, problems: list[Problem]) -> Series | None:
+def _read_measured(path: Path, problems: list[InputProblem]) -> Series | None:
     trace = _read_trace(path, problems)
     if trace is None:
         return None
     if trace.issues[0].issued_us is not None:
         told = f"{path} holds forecasts as they were issued; what the grid was must be start,g_per_kwh"
-        problems.append(Problem(field="--intensity", message=told))
+        problems.append(InputProblem(field="--intensity", message=told))
         return None
     return _series(trace, 0, Kind.MEASURED)
 
 
-def _read_issues(path: Path, problems: list[Problem]) -> tuple[ForesightIssue, ...]:
+def _read_issues(path: Path, problems: list[InputProblem]) -> tuple[ForesightIssue, ...]:
     trace = _read_trace(path, problems)
     if trace is None:
         return ()
@@ -95,14 +95,14 @@ def _read_issues(path: Path, problems: list[Problem]) -> tuple[ForesightIssue, .
     )
 
 
-def _read_trace(path: Path, problems: list[Problem]) -> Trace | None:
+def _read_trace(path: Path, problems: list[InputProblem]) -> Trace | None:
     raw = _read(path, problems)
     if raw is None:
         return None
     try:
         return parse_trace(raw, str(path), keep_holes=True)
     except ProviderGarbage as exc:
-        problems.append(Problem(field="", message=str(exc)))
+        problems.append(InputProblem(field="", message=str(exc)))
         return None
 
 
@@ -112,59 +112,63 @@ def _series(trace: Trace, number: int, kind: Kind) -> Series:
     return Series(SERIES, starts_s, ends_s, np.asarray(issue.values), (kind,) * len(issue.values))
 
 
-def _read(path: Path, problems: list[Problem]) -> bytes | None:
+def _read(path: Path, problems: list[InputProblem]) -> bytes | None:
     try:
         with path.open("rb") as file:
             raw = file.read(SIZE_CAP_BYTES + 1)
     except OSError as exc:
-        problems.append(Problem(field=str(path), message=f"it cannot be read: {exc.strerror or exc}"))
+        problems.append(InputProblem(field=str(path), message=f"it cannot be read: {exc.strerror or exc}"))
         return None
     if len(raw) > SIZE_CAP_BYTES:
-        problems.append(Problem(field=str(path), message=f"it is larger than {SIZE_CAP_BYTES // 1024**2} MiB"))
+        problems.append(InputProblem(field=str(path), message=f"it is larger than {SIZE_CAP_BYTES // 1024**2} MiB"))
         return None
     return raw
 
 
-def _read_jobs(path: Path, start_s: float, problems: list[Problem], *, before_start: bool) -> list[Arrival]:
+def _read_jobs(path: Path, start_s: float, problems: list[InputProblem], *, before_start: bool) -> list[Arrival]:
     raw = _read(path, problems)
     if raw is None:
         return []
-    found: list[Problem] = []
+    found: list[InputProblem] = []
     jobs = list(_jobs(raw, start_s, str(path), found, before_start))
     if not jobs and not found:
-        found.append(Problem(field=str(path), message="it has a header but no jobs; write one line for each job"))
-    more = Problem(field=str(path), message=f"and {len(found) - _SHOWN} more problems")
+        found.append(InputProblem(field=str(path), message="it has a header but no jobs; write one line for each job"))
+    more = InputProblem(field=str(path), message=f"and {len(found) - _SHOWN} more problems")
     problems += [*found[:_SHOWN], *([more] if len(found) > _SHOWN else [])]
     return jobs
 
 
-def _jobs(raw: bytes, start_s: float, name: str, found: list[Problem], before_start: bool) -> Iterator[Arrival]:
+def _jobs(raw: bytes, start_s: float, name: str, found: list[InputProblem], before_start: bool) -> Iterator[Arrival]:
     try:
         reader = csv.reader(StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
         lines = list(islice(reader, MOST_JOBS + 2))  # an empty line takes a byte in the file, and seventy as a list
     except (UnicodeDecodeError, csv.Error) as exc:
-        found.append(Problem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
+        found.append(InputProblem(field=name, message=f"it is not CSV in UTF-8 ({exc})"))
         return
     if not lines or tuple(cell.strip() for cell in lines[0]) != COLUMNS:
         told = f"its header is {','.join(lines[0])[:80]!r}" if lines else "it is empty"
-        found.append(Problem(field=f"{name} line 1", message=f"{told}; its first line must be {','.join(COLUMNS)}"))
+        found.append(
+            InputProblem(field=f"{name} line 1", message=f"{told}; its first line must be {','.join(COLUMNS)}")
+        )
         return
     if len(lines) > MOST_JOBS + 1:
-        found.append(Problem(field=name, message=f"it has more than {MOST_JOBS} jobs; simulate a part of them"))
+        found.append(InputProblem(field=name, message=f"it has more than {MOST_JOBS} jobs; simulate a part of them"))
         return
     for number, cells in enumerate(lines[1:], start=2):
         if cells:
             yield from _job([cell.strip() for cell in cells], start_s, f"{name} line {number}", found, before_start)
 
 
-def _job(cells: list[str], start_s: float, where: str, found: list[Problem], before_start: bool) -> Iterator[Arrival]:
+def _job(
+    cells: list[str], start_s: float, where: str, found: list[InputProblem], before_start: bool
+) -> Iterator[Arrival]:
     if len(cells) != len(COLUMNS):
-        found.append(Problem(field=where, message=f"it has {len(cells)} columns instead of {len(COLUMNS)}"))
+        found.append(InputProblem(field=where, message=f"it has {len(cells)} columns instead of {len(COLUMNS)}"))
         return
     values = dict(zip(COLUMNS, cells, strict=True))
     wrong = [told for name, text in values.items() if (told := _wrong(name, text, before_start))]
     if wrong:
-        found.append(Problem(field=where, message="; ".join(wrong)))
+        found.append(InputProblem(field=where, message="; ".join(wrong)))
         return
     yield Arrival(
         submitted_s=start_s + float(values["submitted_s"]),

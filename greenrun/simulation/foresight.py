@@ -28,7 +28,7 @@ class ForesightIssue:
 
 
 class Foresight:
-    """Answers as a forecast provider and as the sight of a policy; both see the same and nothing beyond `reach`."""
+    """Answers as a forecast provider and as the view of a policy; both see the same and nothing beyond `reach`."""
 
     name = "trace"
 
@@ -68,7 +68,7 @@ class Foresight:
         return Forecast(series=series, fetched_at=now, issued_at=issued_at)
 
 
-class Foreteller:
+class SimulatedForecastProvider:
     """A forecast provider of one zone for the engine."""
 
     name = "trace"
@@ -82,7 +82,7 @@ class Foreteller:
         return self._foresight.provide(now)
 
 
-class Recorder:
+class SimulatedHistoryProvider:
     """A history provider: tells what was measured, once a slot is over."""
 
     name = "trace"
@@ -109,9 +109,9 @@ def earlier_forecasts(
     """
     if Kind.MEASURED in issues[0].slots.kinds:
         return []
-    sight = Foresight(issues, reach, start, end)
+    view = Foresight(issues, reach, start, end)
     moments = [start + number * ISSUE_EVERY for number in range((end - start) // ISSUE_EVERY)]
-    return [sight.provide(at) for at in moments if len(sight.forecast(at.timestamp()))]
+    return [view.provide(at) for at in moments if len(view.forecast(at.timestamp()))]
 
 
 def part(slots: Series, first: int, last: int) -> Series:

@@ -9,9 +9,9 @@ from typing import Protocol
 from greenrun.core.carbon.intensity import Kind, Series
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.simulation.case import Case, Wish, checked, refusal
+from greenrun.simulation.case import Case, JobOverrides, checked, refusal
 from greenrun.simulation.foresight import SERIES, ForesightIssue
 from greenrun.simulation.policies import Arrival
 
@@ -21,7 +21,7 @@ NO_POWER, NO_GRID, NO_GPU, NO_TIME = "power unknown", "intensities not measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CaseQuery:
     """What of the past is simulated, and how. `default_max_delay` is for jobs that have no limit of their own."""
 
     zone: str
@@ -30,7 +30,7 @@ class Asked:
     horizon: timedelta
     default_max_delay: timedelta
     restart_cost: timedelta = timedelta(0)
-    wish: Wish
+    overrides: JobOverrides
 
 
 class PastJobs(Protocol):
@@ -65,7 +65,7 @@ class PastStore(Protocol):
     """What of a store a case is made of."""
 
     @property
-    def queue(self) -> PastJobs: ...
+    def jobs(self) -> PastJobs: ...
 
     @property
     def runs(self) -> PastRuns: ...
@@ -77,38 +77,40 @@ class PastStore(Protocol):
     def books(self) -> PastEnergy: ...
 
 
-def history_case(store: PastStore, asked: Asked, now: datetime) -> tuple[Case, Mapping[str, int]]:
+def history_case(store: PastStore, query: CaseQuery, now: datetime) -> tuple[Case, Mapping[str, int]]:
     """Return the case of the jobs submitted in the last `span` that succeeded, and how many were left out by reason.
 
     A job takes what its runs took, at their mean power (else the power it was submitted with); jobs without GPUs, of
     unknown power, or outside the measured intensities are left out. Raise InvalidInput when nothing is left.
     """
-    measured = store.grid.measured(asked.zone, now - asked.span - EARLIER, now)
+    measured = store.grid.measured(query.zone, now - query.span - EARLIER, now)
     if measured is None or measured.start is None or measured.end is None:
-        why = f"no intensities of {asked.zone} are stored; name a history_provider in [grid] and let the daemon run"
-        raise refusal([Problem(field="--history", message=why)])
-    start = max(now - asked.span, measured.start)
+        why = f"no intensities of {query.zone} are stored; name a history_provider in [grid] and let the daemon run"
+        raise refusal([InputProblem(field="--history", message=why)])
+    start = max(now - query.span, measured.start)
     left_out: Counter[str] = Counter()
-    jobs = tuple(_arrivals(store, asked, (start, measured.end), left_out))
+    jobs = tuple(_arrivals(store, query, (start, measured.end), left_out))
     if not jobs:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none succeeded"
-        raise refusal([Problem(field="--history", message=f"no job since {start.isoformat()} can be used: {told}")])
+        raise refusal(
+            [InputProblem(field="--history", message=f"no job since {start.isoformat()} can be used: {told}")]
+        )
     slots = Series(SERIES, measured.starts_s, measured.ends_s, measured.values, (Kind.MEASURED,) * len(measured))
     case = Case(
-        start=start, jobs=jobs, gpus=asked.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
-        reach=asked.horizon, restart_cost=asked.restart_cost,
+        start=start, jobs=jobs, gpus=query.gpus, measured=slots, issues=(ForesightIssue(issued_s=None, slots=slots),),
+        reach=query.horizon, restart_cost=query.restart_cost,
     )  # fmt: skip
     return checked(case), left_out
 
 
 def _arrivals(
-    store: PastStore, asked: Asked, known: tuple[datetime, datetime], left_out: Counter[str]
+    store: PastStore, query: CaseQuery, known: tuple[datetime, datetime], left_out: Counter[str]
 ) -> Iterator[Arrival]:
-    jobs = [job for job in store.queue.jobs([State.SUCCEEDED]) if job.submitted_at >= known[0]]
+    jobs = [job for job in store.jobs.jobs([State.SUCCEEDED]) if job.submitted_at >= known[0]]
     runs = store.runs.of_jobs([job.id for job in jobs])
     for job in jobs:
         counted = [run for run in runs[job.id] if run.outcome in _COUNTED]
-        arrival = _arrival(store, job, counted, asked)
+        arrival = _arrival(store, job, counted, query)
         if isinstance(arrival, Arrival) and arrival.latest_end_s > known[1].timestamp():
             arrival = NO_GRID
         if isinstance(arrival, Arrival):
@@ -117,7 +119,7 @@ def _arrivals(
             left_out[arrival] += 1
 
 
-def _arrival(store: PastStore, job: Job, runs: list[Run], asked: Asked) -> Arrival | str:
+def _arrival(store: PastStore, job: Job, runs: list[Run], query: CaseQuery) -> Arrival | str:
     """Return the job as it came, or why it cannot be simulated."""
     if not job.spec.gpus:
         return NO_GPU
@@ -128,7 +130,7 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], asked: Asked) -> Arriv
     power_w = _power_w(store, job, runs, duration)
     if not power_w:
         return NO_POWER
-    latest_start = job.latest_end(asked.default_max_delay) - duration
+    latest_start = job.latest_end(query.default_max_delay) - duration
     own = Arrival(
         submitted_s=job.submitted_at.timestamp(),
         duration_s=duration.total_seconds(),
@@ -137,7 +139,7 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], asked: Asked) -> Arriv
         max_delay_s=max(0.0, (latest_start - job.submitted_at).total_seconds()),
         interruptible=job.spec.interruptible,
     )
-    return asked.wish.applied(own)
+    return query.overrides.applied(own)
 
 
 def _power_w(store: PastStore, job: Job, runs: list[Run], duration: timedelta) -> float | None:

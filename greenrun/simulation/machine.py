@@ -65,8 +65,8 @@ class Machine:
             exit_code=process.exit_code, ended_by=process.ended_by,
         )  # fmt: skip
 
-    def bar(self, run: Run) -> bool:
-        """Tell that a run can never start; one that was started cannot be barred."""
+    def fence(self, run: Run) -> bool:
+        """Tell that a run can never start; one that was started cannot be fenced."""
         return run.token not in self._processes
 
     def stop(self, run: Run, by: str) -> None:

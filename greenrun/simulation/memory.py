@@ -11,11 +11,11 @@ from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
 from greenrun.core.energy.model import Mark, Quality, Slice
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
-from greenrun.core.jobs.anomalies import Spell, spells_of
+from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, Run, State
-from greenrun.core.jobs.moves import QueueMoves, RunMoves
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.core.planning.model import Plan
 from greenrun.simulation.memory_grid import GridMemory
@@ -27,14 +27,14 @@ class MemoryStore:
     """`greenrun.engine.ports.EngineStore` without a disk, for one thread."""
 
     def __init__(self) -> None:
-        self.queue = self.runs = JobMemory()
+        self.jobs = self.runs = JobMemory()
         self.grid = GridMemory()
-        self.books = self.baselines = NoBooks(self.queue)
+        self.books = self.baselines = NoBooks(self.jobs)
         self.plans = PlanMemory()
         self.history = NoHistory()
 
 
-class JobMemory(QueueMoves, RunMoves):
+class JobMemory(JobTransitions, RunTransitions):
     """Jobs, their runs and the latest events; a transaction of its own, because nobody else writes meanwhile."""
 
     def __init__(self) -> None:
@@ -159,10 +159,10 @@ class JobMemory(QueueMoves, RunMoves):
         """Return the runs of these jobs in order; a job without runs has an empty entry."""
         return {job_id: [self._runs[run_id] for run_id in self._runs_of.get(job_id, ())] for job_id in job_ids}
 
-    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
         own = set(job_ids)
-        return spells_of(each for each in self._events if each.kind == EventKind.ANOMALY and each.job_id in own)
+        return episodes_of(each for each in self._events if each.kind == EventKind.ANOMALY and each.job_id in own)
 
     def started(self) -> list[Run]:
         """Return every run that has started."""

@@ -14,7 +14,13 @@ from greenrun.core.planning.demand import PastJob, learn_arrivals
 from greenrun.core.planning.model import Arrivals, Options
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.simulation.case import Case
-from greenrun.simulation.foresight import ZONE, Foresight, Foreteller, Recorder, earlier_forecasts
+from greenrun.simulation.foresight import (
+    ZONE,
+    Foresight,
+    SimulatedForecastProvider,
+    SimulatedHistoryProvider,
+    earlier_forecasts,
+)
 from greenrun.simulation.machine import Machine, instant
 from greenrun.simulation.memory import MemoryStore
 from greenrun.simulation.policies import Arrival
@@ -39,7 +45,7 @@ def play(case: Case, *, told: Told | None = None) -> Schedule:
         return World(case).play(told)
 
 
-def sight_of(case: Case) -> Foresight:
+def forecast_view(case: Case) -> Foresight:
     """Return what can be known of the case's grid at each instant."""
     return Foresight(case.issues, case.reach, case.start, case.latest_end)
 
@@ -51,17 +57,17 @@ class World:
         self._case = case
         self._order = sorted(range(len(case.jobs)), key=lambda row: (case.jobs[row].submitted_s, row))
         self._rows: list[int] = []  # the row in the case of each job, by its id in the store less one
-        self._sight = sight_of(case)
+        self._view = forecast_view(case)
         self._store = MemoryStore()
         self.machine = Machine(case.most_gpus, case.start)
-        recorder = Recorder(case.measured)
-        self._remember_the_past(recorder)
+        history = SimulatedHistoryProvider(case.measured)
+        self._remember_the_past(history)
         self.engine = Engine(
             store=self._store,
             executor=self.machine,
             meter=self.machine,
-            forecasts=[Foreteller(self._sight)],
-            histories=[recorder],
+            forecasts=[SimulatedForecastProvider(self._view)],
+            histories=[history],
             settings=_settings(case),
         )
 
@@ -86,11 +92,11 @@ class World:
         self._check_ends()
         return self._schedule()
 
-    def _remember_the_past(self, recorder: Recorder) -> None:
+    def _remember_the_past(self, history: SimulatedHistoryProvider) -> None:
         """Store what a daemon that has run for months would have stored by now."""
         start = self._case.start
         first = start - LEARNED_FROM
-        self._store.grid.save_intensities(recorder.history(ZONE, first, start, start), fetched_at=start)
+        self._store.grid.save_intensities(history.history(ZONE, first, start, start), fetched_at=start)
         for foretold in earlier_forecasts(self._case.issues, self._case.reach, start - MEMORY, start):
             self._store.grid.save_forecast(foretold)
 
@@ -113,7 +119,7 @@ class World:
             last = at
 
     def _news(self) -> Iterator[datetime]:
-        return (instant(float(at_s)) for at_s in self._sight.news_s)
+        return (instant(float(at_s)) for at_s in self._view.news_s)
 
     def _reveal(self, now: datetime) -> None:
         """Submit the jobs whose instant has come: until now nothing has known of them."""
@@ -124,26 +130,26 @@ class World:
                 break
             new.append(row)
         specs = [_spec(self._case.jobs[row], row, self._case.restart_cost) for row in new]
-        self._store.queue.add_jobs(specs, user=_USER, uid=0, now=now)
+        self._store.jobs.add_jobs(specs, user=_USER, uid=0, now=now)
         self._rows += new
 
     def _is_busy(self) -> bool:
         return self._busy() > 0
 
     def _busy(self) -> int:
-        counts = self._store.queue.job_counts()
+        counts = self._store.jobs.job_counts()
         return sum(counts.get(state, 0) for state in (State.QUEUED, State.STARTING, State.RUNNING))
 
     def _check_progress(self, arrival: datetime | None, change: datetime | None, due: datetime, now: datetime) -> None:
         stuck = self._is_busy() and not self._store.runs.live_runs() and arrival is None and change is None
         if stuck and due - now >= _LONG:
-            job = next(iter(self._store.queue.jobs([State.QUEUED])))
+            job = next(iter(self._store.jobs.jobs([State.QUEUED])))
             why = job.reason.text if job.reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} never starts: {why}")
 
     def _check_ends(self) -> None:
         """Refuse to tell figures of which a job is missing."""
-        for job in self._store.queue.jobs([State.FAILED, State.CANCELLED, State.EXPIRED])[:1]:
+        for job in self._store.jobs.jobs([State.FAILED, State.CANCELLED, State.EXPIRED])[:1]:
             why = job.reason.text if job.reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} {job.state}: {why}")
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 
 DAY_S = 86_400.0
 _TIE = 9  # decimals, in g/kWh, to which means that are equal agree
@@ -44,7 +44,7 @@ class Arrival:
         return self.latest_start_s + self.duration_s
 
 
-class Sight(Protocol):
+class ForecastView(Protocol):
     """What could be known when: nothing here looks further ahead than the forecast in hand."""
 
     news_s: Floats
@@ -62,7 +62,7 @@ def start_at_once(job: Arrival) -> float:
     return job.submitted_s
 
 
-def own_best_window(sight: Sight) -> Rule:
+def own_best_window(view: ForecastView) -> Rule:
     """Take the start with the least mean intensity over the job's duration, within its limit, as if it were alone.
 
     The rule of the Carbon Aware SDK (its best execution time) and of CATS, on step functions: the best start is among
@@ -70,7 +70,7 @@ def own_best_window(sight: Sight) -> Rule:
     """
 
     def choose(job: Arrival) -> float:
-        starts_s, means = _windows(job, sight)
+        starts_s, means = _windows(job, view)
         if np.isnan(means).all():
             return job.submitted_s
         return float(starts_s[np.nanargmin(np.round(means, _TIE))])
@@ -78,14 +78,14 @@ def own_best_window(sight: Sight) -> Rule:
     return choose
 
 
-def lowest_slot(sight: Sight) -> Rule:
+def lowest_slot(view: ForecastView) -> Rule:
     """Start with the single cleanest slot within the limit, however long the job is.
 
     "Lowest Carbon Slot" of Hanafy et al., "Going Green for Less Green", ASPLOS 2024 (GAIA).
     """
 
     def choose(job: Arrival) -> float:
-        forecast = sight.forecast(job.submitted_s)
+        forecast = view.forecast(job.submitted_s)
         begins_s = np.maximum(forecast.starts_s, job.submitted_s)
         open_to_it = begins_s <= job.latest_start_s
         if not open_to_it.any():
@@ -95,7 +95,7 @@ def lowest_slot(sight: Sight) -> Rule:
     return choose
 
 
-def carbon_time(sight: Sight) -> Rule:
+def carbon_time(view: ForecastView) -> Rule:
     """Take the start that saves most carbon, against starting at once, per second until the job is complete.
 
     "Carbon-Time" of Hanafy et al., "Going Green for Less Green", ASPLOS 2024 (GAIA), with the true duration. Between
@@ -103,7 +103,7 @@ def carbon_time(sight: Sight) -> Rule:
     """
 
     def choose(job: Arrival) -> float:
-        starts_s, means = _windows(job, sight)
+        starts_s, means = _windows(job, view)
         saved = means[0] - np.round(means, _TIE)
         if np.isnan(saved).all():
             return job.submitted_s
@@ -112,12 +112,12 @@ def carbon_time(sight: Sight) -> Rule:
     return choose
 
 
-def threshold(sight: Sight, limit_g_per_kwh: float) -> Rule:
+def threshold(view: ForecastView, limit_g_per_kwh: float) -> Rule:
     """Start as soon as the intensity is at or under a fixed limit, at the latest when the job must."""
-    return _first_clean(sight, lambda forecast: limit_g_per_kwh)
+    return _first_clean(view, lambda forecast: limit_g_per_kwh)
 
 
-def percentile(sight: Sight, percent: float) -> Rule:
+def percentile(view: ForecastView, percent: float) -> Rule:
     """Start as soon as the intensity is at or under that percentile of the day ahead, at the latest when the job must.
 
     After the suspend-resume rule that Souza et al., "Ecovisor", ASPLOS 2023, run their batch jobs by.
@@ -127,7 +127,7 @@ def percentile(sight: Sight, percent: float) -> Rule:
         day = forecast.starts_s < forecast.starts_s[0] + DAY_S
         return float(np.percentile(forecast.values[day], percent))
 
-    return _first_clean(sight, limit)
+    return _first_clean(view, limit)
 
 
 def dispatch(jobs: Sequence[Arrival], wanted_s: Sequence[float], gpus: int | None) -> list[float]:
@@ -167,9 +167,9 @@ def _next_event(ending: Sequence[tuple[float, int]], wanted_s: float | None) -> 
     return min([*moments, *([] if wanted_s is None else [wanted_s])])
 
 
-def _windows(job: Arrival, sight: Sight) -> tuple[Floats, Floats]:
+def _windows(job: Arrival, view: ForecastView) -> tuple[Floats, Floats]:
     """Return the starts in order, the soonest first, among which the best one is, and the mean over each window."""
-    forecast = sight.forecast(job.submitted_s)
+    forecast = view.forecast(job.submitted_s)
     edges_s = np.append(forecast.starts_s, forecast.ends_s[-1:])
     inner = np.concatenate([edges_s, edges_s - job.duration_s])
     inner = inner[(inner > job.submitted_s) & (inner < job.latest_start_s)]
@@ -177,10 +177,10 @@ def _windows(job: Arrival, sight: Sight) -> tuple[Floats, Floats]:
     return starts_s, forecast.means(starts_s, job.duration_s)
 
 
-def _first_clean(sight: Sight, limit: Callable[[Series], float]) -> Rule:
+def _first_clean(view: ForecastView, limit: Callable[[Series], float]) -> Rule:
     """Start at the first instant at which the slot in hand is at or under `limit` of the forecast in hand."""
-    news_s = [float(at_s) for at_s in sight.news_s]
-    clean_s = [at_s for at_s in news_s if _is_clean(sight.forecast(at_s), at_s, limit)]
+    news_s = [float(at_s) for at_s in view.news_s]
+    clean_s = [at_s for at_s in news_s if _is_clean(view.forecast(at_s), at_s, limit)]
 
     def choose(job: Arrival) -> float:
         latest_news = bisect_right(news_s, job.submitted_s) - 1
@@ -207,14 +207,14 @@ def _is_clean(forecast: Series, at_s: float, limit: Callable[[Series], float]) -
 GREENRUN, AT_ONCE = "greenrun", "start-at-once"
 DEFAULT = (GREENRUN, AT_ONCE, "own-best-window")
 
-_WHOLE: dict[str, tuple[str, Callable[[Sight], Rule]]] = {
-    AT_ONCE: ("each job starts as soon as GPUs are free", lambda sight: start_at_once),
+_WHOLE: dict[str, tuple[str, Callable[[ForecastView], Rule]]] = {
+    AT_ONCE: ("each job starts as soon as GPUs are free", lambda view: start_at_once),
     "own-best-window": ("each job's cleanest window, as if it were alone (CATS, Carbon Aware SDK)",
                         own_best_window),
     "lowest-slot": ("each job starts with the single cleanest slot (GAIA)", lowest_slot),
     "carbon-time": ("most carbon saved per second until the job is complete (GAIA)", carbon_time),
 }  # fmt: skip
-_NUMBERED: dict[str, tuple[str, float, Callable[[Sight, float], Rule]]] = {
+_NUMBERED: dict[str, tuple[str, float, Callable[[ForecastView, float], Rule]]] = {
     "threshold": ("start at or under {number:g} g/kWh", 5_000.0, threshold),
     "percentile": ("start at or under the {number:g}th percentile of the day ahead (Ecovisor)", 100.0,
                    percentile),
@@ -227,17 +227,17 @@ class Policy:
 
     name: str
     what: str
-    rule: Callable[[Sight], Rule] | None = None
+    rule: Callable[[ForecastView], Rule] | None = None
 
 
-def policies_of(names: Sequence[str], problems: list[Problem]) -> list[Policy]:
+def policies_of(names: Sequence[str], problems: list[InputProblem]) -> list[Policy]:
     """Return the named policies, each once and the default ones when none is named; add what is wrong to `problems`."""
     found = {}
     for name in names or DEFAULT:
         policy = _policy(name.strip().lower())
         if policy is None:
             known = ", ".join([GREENRUN, *_WHOLE, *(f"{head}:N" for head in _NUMBERED)])
-            problems.append(Problem(field="--policy", message=f"{name[:40]!r} is none of {known}"))
+            problems.append(InputProblem(field="--policy", message=f"{name[:40]!r} is none of {known}"))
         else:
             found[policy.name] = policy
     return list(found.values())
@@ -258,7 +258,7 @@ def _policy(name: str) -> Policy | None:
 
 def _numbered(head: str, number: float) -> Policy:
     what, _, make = _NUMBERED[head]
-    return Policy(name=f"{head}:{number:g}", what=what.format(number=number), rule=lambda sight: make(sight, number))
+    return Policy(name=f"{head}:{number:g}", what=what.format(number=number), rule=lambda view: make(view, number))
 
 
 def _number(text: str) -> float | None:

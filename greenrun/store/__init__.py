@@ -9,7 +9,7 @@ from greenrun.store.baselines import BaselineRepository
 from greenrun.store.books import BookRepository
 from greenrun.store.database import Database
 from greenrun.store.grid import GridRepository, Reach
-from greenrun.store.history import History
+from greenrun.store.history import FinishedJobRepository
 from greenrun.store.jobs import JobRepository
 from greenrun.store.migrate import migrate
 from greenrun.store.plans import PlanRepository
@@ -30,14 +30,14 @@ class Store:
         migrate(path)
         self.path = path
         self.database = Database(path)
-        self.queue = JobRepository(self.database)
+        self.jobs = JobRepository(self.database)
         self.runs = RunRepository(self.database)
         self.grid = GridRepository(self.database)
         self.books = BookRepository(self.database)
         self.baselines = BaselineRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)
-        self.history = History(self.database)
+        self.history = FinishedJobRepository(self.database)
         self.archive = Archive(self.database)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ _COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
 _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
 
-class History:
+class FinishedJobRepository:
     """What is read of finished jobs to learn from them."""
 
     def __init__(self, database: Database) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from greenrun.core.errors import InvalidJob, JobNotFound
 from greenrun.core.jobs.job import Event, Job, JobSpec, State
-from greenrun.core.jobs.moves import QueueMoves
+from greenrun.core.jobs.stored_transitions import JobTransitions
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.records import event_of, job_of
@@ -16,7 +16,7 @@ from greenrun.store.tables import EVENTS, JOBS, EventRecord, JobRecord
 from greenrun.store.transaction import JobTransaction
 
 
-class JobRepository(QueueMoves):
+class JobRepository(JobTransitions):
     """Keeps the jobs, what their users want of them, and the events of their lives."""
 
     def __init__(self, database: Database) -> None:

@@ -7,9 +7,9 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from greenrun.core.jobs.anomalies import Spell, spells_of
+from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.moves import RunMoves
+from greenrun.core.jobs.stored_transitions import RunTransitions
 from greenrun.core.jobs.transitions import EventKind
 from greenrun.store.columns import among
 from greenrun.store.database import Database
@@ -18,7 +18,7 @@ from greenrun.store.tables import EVENTS, RUNS, EventRecord, RunRecord
 from greenrun.store.transaction import JobTransaction
 
 
-class RunRepository(RunMoves):
+class RunRepository(RunTransitions):
     """Keeps the runs, who holds which device meanwhile, and what is watched in them."""
 
     def __init__(self, database: Database) -> None:
@@ -46,12 +46,12 @@ class RunRepository(RunMoves):
                 found[run.job_id].append(run)
         return found
 
-    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
         query = select(EventRecord).where(among(EVENTS.c.job_id, job_ids), EVENTS.c.kind == EventKind.ANOMALY)
         with self._database.read() as session:
             events = sorted(map(event_of, session.scalars(query)), key=lambda event: event.id)
-        return spells_of(events)
+        return episodes_of(events)
 
 
 def find_runs(session: Session, condition: ColumnElement[bool]) -> list[Run]:

@@ -30,7 +30,7 @@ from greenrun.store.totals import total_of
 
 
 class JobTransaction:
-    """`greenrun.core.jobs.moves.Transaction` on a session that has the right to write."""
+    """`greenrun.core.jobs.stored_transitions.Transaction` on a session that has the right to write."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -18,7 +18,7 @@ from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, Fo
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
 from greenrun.core.errors import InvalidTransition, JobNotFound
-from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
@@ -80,38 +80,84 @@ class FakeStore:
     booked: list[Entry] = field(default_factory=list)
     counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     finished: list[FinishedJob] = field(default_factory=list)
-    spells: dict[int, list[Spell]] = field(default_factory=dict)
+    episodes: dict[int, list[AnomalyEpisode]] = field(default_factory=dict)
     saved: Forecast | None = None
     fault: Exception | None = None
 
     @property
-    def queue(self) -> "FakeStore":
+    def jobs(self) -> "FakeJobs":
+        return FakeJobs(self)
+
+    @property
+    def runs(self) -> "FakeStore":
         return self
 
-    runs = books = grid = history = archive = queue
+    books = grid = history = archive = runs
 
     def keep(self, *jobs: Job) -> None:
         self.kept |= {job.id: job for job in jobs}
 
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
+
+    def live_runs(self) -> Sequence[Run]:
+        return [run for runs in self.job_runs.values() for run in runs if run.outcome is None]
+
+    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
+        return {run_id: self.totals[run_id] for run_id in run_ids if run_id in self.totals}
+
+    running_totals = run_totals
+
+    def latest_forecast(self, zone: str) -> Forecast | None:
+        return self.saved
+
+    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
+        return [entry for entry in self.booked if job_id in (None, entry.job_id)][-limit:]
+
+    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
+        return {
+            run.id: self.episodes[run.id]
+            for job_id in job_ids
+            for run in self.job_runs.get(job_id, [])
+            if run.id in self.episodes
+        }
+
+    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
+        return self.finished
+
+    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return self.counted
+
+    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
+        for key, amount in amounts.items():
+            self.counted[key] = self.counted.get(key, 0.0) + amount
+
+
+@dataclass(frozen=True)
+class FakeJobs:
+    """The jobs of a `FakeStore`."""
+
+    store: FakeStore
+
     def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
-        if self.fault:
-            raise self.fault
-        for job in self.kept.values():
+        if self.store.fault:
+            raise self.store.fault
+        for job in self.store.kept.values():
             if spec.unique_key and (job.user, job.spec.unique_key) == (user, spec.unique_key):
                 return job, False
-        job = Job(id=len(self.kept) + 1, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
-        self.keep(job)
+        job = Job(id=len(self.store.kept) + 1, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
+        self.store.keep(job)
         return job, True
 
     def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
         return [self.add_job(one, user=user, uid=uid, now=now) for one in specs]
 
     def job(self, job_id: int) -> Job:
-        if self.fault:
-            raise self.fault
-        if job_id not in self.kept:
+        if self.store.fault:
+            raise self.store.fault
+        if job_id not in self.store.kept:
             raise JobNotFound(f"There is no job {job_id}.")
-        return self.kept[job_id]
+        return self.store.kept[job_id]
 
     def jobs(
         self,
@@ -124,7 +170,7 @@ class FakeStore:
     ) -> Sequence[Job]:
         found = [
             job
-            for _, job in sorted(self.kept.items(), reverse=newest_first)
+            for _, job in sorted(self.store.kept.items(), reverse=newest_first)
             if (not states or job.state in states) and project in (None, job.spec.project) and user in (None, job.user)
         ]
         return found[:limit]
@@ -142,54 +188,19 @@ class FakeStore:
     def _change(self, job_id: int, actor: str, now: datetime, kind: str, **parts: Any) -> Job:
         if self.job(job_id).state is not State.QUEUED:
             raise InvalidTransition(f"Job {job_id} is {self.job(job_id).state}.")
-        self.keep(replace(self.job(job_id), **parts))
-        event = Event(id=len(self.log) + 1, at=now, actor=actor, kind=kind, job_id=job_id, run_id=None, detail={})
-        self.log.append(event)
+        self.store.keep(replace(self.job(job_id), **parts))
+        event = Event(id=len(self.store.log) + 1, at=now, actor=actor, kind=kind, job_id=job_id, run_id=None, detail={})
+        self.store.log.append(event)
         return self.job(job_id)
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
-        return [event for event in self.log if job_id in (None, event.job_id)][-limit:]
-
-    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
-        return {job_id: self.job_runs.get(job_id, []) for job_id in job_ids}
+        return [event for event in self.store.log if job_id in (None, event.job_id)][-limit:]
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
-        return {job_id: self.kept[job_id].state for job_id in job_ids if job_id in self.kept}
+        return {job_id: self.store.kept[job_id].state for job_id in job_ids if job_id in self.store.kept}
 
     def job_counts(self) -> Mapping[State, int]:
-        return Counter(job.state for job in self.kept.values())
-
-    def live_runs(self) -> Sequence[Run]:
-        return [run for runs in self.job_runs.values() for run in runs if run.outcome is None]
-
-    def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
-        return {run_id: self.totals[run_id] for run_id in run_ids if run_id in self.totals}
-
-    running_totals = run_totals
-
-    def latest_forecast(self, zone: str) -> Forecast | None:
-        return self.saved
-
-    def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
-        return [entry for entry in self.booked if job_id in (None, entry.job_id)][-limit:]
-
-    def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Spell]]:
-        return {
-            run.id: self.spells[run.id]
-            for job_id in job_ids
-            for run in self.job_runs.get(job_id, [])
-            if run.id in self.spells
-        }
-
-    def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
-        return self.finished
-
-    def counters(self) -> Mapping[tuple[str, tuple[tuple[str, str], ...]], float]:
-        return self.counted
-
-    def add_counts(self, amounts: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
-        for key, amount in amounts.items():
-            self.counted[key] = self.counted.get(key, 0.0) + amount
+        return Counter(job.state for job in self.store.kept.values())
 
 
 @dataclass
@@ -218,7 +229,7 @@ class FakeScheduler:
 
     def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
         previews = self.preview(specs, user=user, uid=uid, now=now)
-        stored = self.store.queue.add_jobs(specs, user=user, uid=uid, now=now)
+        stored = self.store.jobs.add_jobs(specs, user=user, uid=uid, now=now)
         self.wakes += any(is_new for _, is_new in stored)
         return [
             Submitted(job=job, is_new=is_new, preview=preview)

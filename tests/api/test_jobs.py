@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.anomalies import Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
@@ -28,8 +28,10 @@ RUN = Run(
 def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not(world: World) -> None:
     said = {"work": 1000.0, "work_unit": "samples", "work_at": NOW}
     ended = replace(RUN, ended_at=NOW, outcome=Outcome.SUCCEEDED, exit_code=0, log="/tmp/x", **said)
-    spell = Spell(anomaly=Anomaly.STUCK, run_id=7, since=NOW - HOUR, until=NOW, text="it has reported no new work")
-    world.store.spells[7] = [spell]
+    episode = AnomalyEpisode(
+        anomaly=Anomaly.STUCK, run_id=7, since=NOW - HOUR, until=NOW, text="it has reported no new work"
+    )
+    world.store.episodes[7] = [episode]
     world.store.keep(stored(1, State.SUCCEEDED))
     world.store.job_runs[1] = [ended, replace(RUN, id=8, number=2)]
     busy = {"utilization": 0.75, "utilization_coverage": 0.5}
@@ -87,8 +89,11 @@ def test_a_job_that_is_stopped_on_an_anomaly_says_which_and_not_that_somebody_ca
 def test_explain_tells_of_anomalies_and_on_which_the_job_is_stopped(world: World) -> None:
     world.store.keep(stored(1, State.RUNNING, stop_on=(Anomaly.GPU_IDLE, Anomaly.STUCK)))
     world.store.job_runs[1] = [RUN]
-    over = Spell(anomaly=Anomaly.POWER_OFF, run_id=7, since=NOW - HOUR, until=NOW, text="it drew 90 W")
-    world.store.spells[7] = [over, Spell(anomaly=Anomaly.STUCK, run_id=7, since=NOW, text="it has reported no work")]
+    over = AnomalyEpisode(anomaly=Anomaly.POWER_OFF, run_id=7, since=NOW - HOUR, until=NOW, text="it drew 90 W")
+    world.store.episodes[7] = [
+        over,
+        AnomalyEpisode(anomaly=Anomaly.STUCK, run_id=7, since=NOW, text="it has reported no work"),
+    ]
     told = world.ask("GET", "/v1/jobs/1/explain").json()["sentences"]
     assert told[-3:] == [
         "Run 1.1 had the anomaly power_off from 2026-03-02 11:00:00Z to 2026-03-02 12:00:00Z: it drew 90 W.",

@@ -85,7 +85,7 @@ def test_the_examples_with_curl_work(world: World, socket: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert world.store.queue.job(1).held
+    assert world.store.jobs.job(1).held
 
 
 def test_every_method_of_the_client_is_in_its_page_as_it_is() -> None:
@@ -113,4 +113,4 @@ def test_the_client_s_example_works(world: World, socket: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"1 2026-03-02T14:00:00Z {world.scheduler.tried.reason.text}\n"
-    assert world.store.queue.job(1).held
+    assert world.store.jobs.job(1).held

@@ -46,7 +46,7 @@ def test_a_job_belongs_to_the_user_whom_the_kernel_names(world: World, server: S
     claims = {"x-forwarded-for": "uid:0", "x-real-ip": "uid:0"}
     answer = ask(path, "POST", "/v1/jobs", json={"command": ["/bin/true"], "workdir": "/"}, headers=claims)
     assert answer.status_code == 201
-    assert world.store.queue.job(1).uid == os.getuid()
+    assert world.store.jobs.job(1).uid == os.getuid()
 
 
 @pytest.mark.system

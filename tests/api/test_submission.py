@@ -40,7 +40,7 @@ def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: Wor
         stop_on=["stuck", "gpu_idle", "stuck"],
     )
     assert answer.status_code == 201
-    assert world.store.queue.job(1).spec == spec(
+    assert world.store.jobs.job(1).spec == spec(
         command=("/bin/sleep", "5"),
         name="nap",
         project="dreams",
@@ -65,7 +65,7 @@ def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: Wor
         stop_on=(Anomaly.STUCK, Anomaly.GPU_IDLE),
     )
     assert answer.json()["stop_on"] == ["stuck", "gpu_idle"]
-    assert (world.store.queue.job(1).uid, world.scheduler.wakes) == (41001, 1)
+    assert (world.store.jobs.job(1).uid, world.scheduler.wakes) == (41001, 1)
 
 
 def test_the_answer_tells_the_plan_for_the_job_and_only_the_names_of_its_environment(world: World) -> None:
@@ -92,7 +92,7 @@ def test_a_job_without_a_duration_is_expected_to_take_the_default_or_its_shorter
     world: World, limit_s: float | None, expected: timedelta
 ) -> None:
     world.submit(time_limit_s=limit_s)
-    own = world.store.queue.job(1).spec
+    own = world.store.jobs.job(1).spec
     assert (own.duration, own.duration_source) == (expected, DurationSource.DEFAULT)
 
 

@@ -76,7 +76,7 @@ def test_a_job_is_submitted_held_released_and_cancelled(lasting: World, store: S
     assert [(row["held"], row["cancel_requested"]) for row in flags] == [(True, False), (False, False), (False, True)]
     events = [row["kind"] for row in lasting.ask("GET", "/v1/jobs/1/events").json()]
     assert events == ["submitted", "held", "released", "cancel_requested"]
-    assert store.queue.job(1).spec.env == {"A": "b"}
+    assert store.jobs.job(1).spec.env == {"A": "b"}
 
 
 def test_what_the_books_have_of_a_run_is_told_by_the_job_the_ledger_and_the_metrics(

@@ -89,7 +89,7 @@ def live(
         change(world)
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
         warm_up = spec(300, gpus=2, start_now=True, start_after=T0 + timedelta(minutes=5))
-        ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in (warm_up, *jobs)]
+        ids = [store.jobs.add_job(one, user="ada", uid=1, now=T0)[0].id for one in (warm_up, *jobs)]
         tick_through(world, store, beat)
         books = Books()
         for job_id in ids:

@@ -77,8 +77,8 @@ def levels(grid: GridZone, start: datetime, hours: int, *, asks: bool = True) ->
     for hour in range(hours):
         now = start + hour * HOUR
         if asks:
-            grid.take(grid.fetch(now))
-        grid.step(now)
+            grid.apply_update(grid.fetch(now))
+        grid.update_active_forecast(now)
         if not seen or seen[-1] != grid.active_forecast.fallback_level.value:
             seen.append(grid.active_forecast.fallback_level.value)
     return seen

@@ -218,7 +218,7 @@ class Life:
     def _submit(self) -> None:
         while self._jobs and self._jobs[0][0] <= self.month.now:
             _, one, user = self._jobs.pop(0)
-            self._store.queue.add_job(one, user=user, uid=1, now=self.month.now)
+            self._store.jobs.add_job(one, user=user, uid=1, now=self.month.now)
 
     def _sample_until(self, instant: datetime) -> None:
         month = self.month

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.jobs.anomalies import Limits, Spell
+from greenrun.core.jobs.anomalies import AnomalyEpisode, Limits
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.status import Phase, RunStatus
-from greenrun.engine.anomalies import Watch
+from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.engine import Engine
 from greenrun.engine.progress import WorkDone
 from greenrun.store import Store
@@ -49,7 +49,7 @@ def kept(store: Store, run: Run) -> float | None:
 
 def ignored(store: Store, run: Run) -> list[object]:
     """Why what a run said was ignored."""
-    return [event.detail["text"] for event in store.queue.events(run.job_id) if event.kind == "work_ignored"]
+    return [event.detail["text"] for event in store.jobs.events(run.job_id) if event.kind == "work_ignored"]
 
 
 def test_work_is_kept_at_once_then_every_half_minute_and_when_the_run_has_ended(store: Store) -> None:
@@ -114,15 +114,15 @@ class Books:
 
 
 class Minutes:
-    """A watch that is shown one minute of a run's GPU after another."""
+    """A anomalies that is shown one minute of a run's GPU after another."""
 
     def __init__(self, store: Store, run: Run, limits: Limits | None = None) -> None:
         self.store, self.run, self.books, self.minute = store, run, Books(), 0
-        self.watch = Watch(store, self.books, limits or Limits())
+        self.anomalies = AnomalyDetector(store, self.books, limits or Limits())
 
     def restart(self) -> None:
         """Go on as a daemon that has just been started."""
-        self.watch = Watch(self.store, self.books, Limits())
+        self.anomalies = AnomalyDetector(self.store, self.books, Limits())
 
     def set_back(self, minutes: int) -> None:
         """Let the clock be set back."""
@@ -140,13 +140,13 @@ class Minutes:
                 )
             ]  # fmt: skip
             status = RunStatus(phase=Phase.RUNNING, started_at=NOW)
-            self.watch.look([Observed(run=self.run, status=status)], start + MINUTE)
+            self.anomalies.check([Observed(run=self.run, status=status)], start + MINUTE)
             self.books.latest = ()
 
     @property
-    def spells(self) -> list[tuple[Anomaly, float, float | None]]:
+    def episodes(self) -> list[tuple[Anomaly, float, float | None]]:
         """The anomalies noted, with the minutes in which they began and were over."""
-        found: Sequence[Spell] = self.store.runs.anomalies([self.run.job_id]).get(self.run.id, ())
+        found: Sequence[AnomalyEpisode] = self.store.runs.anomalies([self.run.job_id]).get(self.run.id, ())
         return [
             (row.anomaly, (row.since - NOW) / MINUTE, None if row.until is None else (row.until - NOW) / MINUTE)
             for row in found
@@ -159,8 +159,8 @@ def test_an_idle_gpu_is_noted_when_it_begins_and_when_it_is_over_and_once_more_w
     minutes = Minutes(store, running(store, "GPU-1"))
     for span, busy in ((20, 0.0), (5, 0.9), (14, 0.0), (1, 0.9), (15, 0.0)):
         minutes.show(span, busy=busy)
-    assert minutes.spells == [(Anomaly.GPU_IDLE, 15, 21), (Anomaly.GPU_IDLE, 55, None)]
-    assert minutes.watch.ongoing == {Anomaly.GPU_IDLE: 1}
+    assert minutes.episodes == [(Anomaly.GPU_IDLE, 15, 21), (Anomaly.GPU_IDLE, 55, None)]
+    assert minutes.anomalies.ongoing == {Anomaly.GPU_IDLE: 1}
     assert store.books.counters()["greenrun_anomalies_total", (("rule", "gpu_idle"),)] == 2
 
 
@@ -168,12 +168,12 @@ def test_a_restart_forgets_the_evidence_and_counts_what_goes_on_no_second_time(s
     minutes = Minutes(store, running(store, "GPU-1"))
     minutes.show(16, busy=0.0)
     minutes.restart()
-    minutes.watch.look([Observed(run=minutes.run, status=RunStatus(phase=Phase.RUNNING))], after(0))
-    assert minutes.watch.ongoing == {Anomaly.GPU_IDLE: 1}  # before there is anything new
+    minutes.anomalies.check([Observed(run=minutes.run, status=RunStatus(phase=Phase.RUNNING))], after(0))
+    assert minutes.anomalies.ongoing == {Anomaly.GPU_IDLE: 1}  # before there is anything new
     minutes.show(20, busy=0.0)
-    assert (minutes.spells, minutes.watch.ongoing) == ([(Anomaly.GPU_IDLE, 15, None)], {Anomaly.GPU_IDLE: 1})
+    assert (minutes.episodes, minutes.anomalies.ongoing) == ([(Anomaly.GPU_IDLE, 15, None)], {Anomaly.GPU_IDLE: 1})
     minutes.show(1, busy=1.0)
-    assert minutes.spells == [(Anomaly.GPU_IDLE, 15, 37)]
+    assert minutes.episodes == [(Anomaly.GPU_IDLE, 15, 37)]
 
 
 def test_evidence_from_before_a_restart_does_not_add_up_with_that_after_it(store: Store) -> None:
@@ -181,7 +181,7 @@ def test_evidence_from_before_a_restart_does_not_add_up_with_that_after_it(store
     minutes.show(10, busy=0.0)
     minutes.restart()
     minutes.show(14, busy=0.0)
-    assert minutes.spells == []
+    assert minutes.episodes == []
 
 
 def test_after_the_clock_was_set_back_new_evidence_counts_and_what_lies_ahead_of_it_does_not(store: Store) -> None:
@@ -190,7 +190,7 @@ def test_after_the_clock_was_set_back_new_evidence_counts_and_what_lies_ahead_of
     minutes.set_back(60)
     minutes.show(16, busy=0.0)
     minutes.show(1, busy=0.9)
-    assert minutes.spells == [(Anomaly.GPU_IDLE, 25, 27)]
+    assert minutes.episodes == [(Anomaly.GPU_IDLE, 25, 27)]
 
 
 def learned_from(store: Store, jobs: int, name: str = "train") -> Run:
@@ -205,39 +205,42 @@ def learned_from(store: Store, jobs: int, name: str = "train") -> Run:
 def test_jobs_of_its_project_that_have_another_name_tell_nothing_of_its_power(store: Store) -> None:
     minutes = Minutes(store, learned_from(store, 3, name="evaluate"))
     minutes.show(20, power_w=100.0)
-    assert minutes.spells == []
+    assert minutes.episodes == []
 
 
 def test_power_is_compared_with_three_finished_jobs_of_its_name_and_not_with_fewer(store: Store) -> None:
     two = Minutes(store, learned_from(store, 2))
     two.show(20, power_w=100.0)
-    assert two.spells == []
+    assert two.episodes == []
     close(store, two.run, outcome=Outcome.FAILED, job_state=State.FAILED)
     three = Minutes(store, learned_from(store, 1))
     three.show(30, power_w=100.0)
     three.show(20, power_w=300.0)
-    assert three.spells == [(Anomaly.POWER_OFF, 15, 34)]
+    assert three.episodes == [(Anomaly.POWER_OFF, 15, 34)]
 
 
 def test_once_power_is_as_usual_again_a_full_window_passes_before_it_can_be_off_again(store: Store) -> None:
     minutes = Minutes(store, learned_from(store, 3))
     for span, power_w in ((30, 100.0), (4, 300.0), (16, 100.0)):
         minutes.show(span, power_w=power_w)
-    assert minutes.spells == [(Anomaly.POWER_OFF, 15, 34), (Anomaly.POWER_OFF, 49, None)]
+    assert minutes.episodes == [(Anomaly.POWER_OFF, 15, 34), (Anomaly.POWER_OFF, 49, None)]
 
 
 def test_what_a_stuck_run_said_last_is_stored_before_it_is_noted(store: Store) -> None:
-    run, watch = running(store), Watch(store, Books(), Limits(stuck=timedelta(seconds=10), stuck_intervals=0.0))
+    run, anomalies = (
+        running(store),
+        AnomalyDetector(store, Books(), Limits(stuck=timedelta(seconds=10), stuck_intervals=0.0)),
+    )
     for seconds, work in ((0, 1.0), (5, 2.0), (16, 2.0)):
-        watch.look([says(run, work)], after(seconds))
-    assert (watch.ongoing, kept(store, run)) == ({Anomaly.STUCK: 1}, 2.0)
+        anomalies.check([says(run, work)], after(seconds))
+    assert (anomalies.ongoing, kept(store, run)) == ({Anomaly.STUCK: 1}, 2.0)
 
 
 def test_a_run_that_has_ended_is_no_longer_counted(store: Store) -> None:
     minutes = Minutes(store, running(store, "GPU-1"))
     minutes.show(16, busy=0.0)
-    minutes.watch.look([], NOW + 17 * MINUTE)
-    assert minutes.watch.ongoing == {}
+    minutes.anomalies.check([], NOW + 17 * MINUTE)
+    assert minutes.anomalies.ongoing == {}
 
 
 # in the loop
@@ -250,7 +253,7 @@ def stuck_world(store: Store, **more: Any) -> tuple[World, Engine, Job]:
     """A job that runs for six hours and says after half an hour, for the last time, what it has done."""
     world = World([100.0] * 20)
     engine = new_engine(world, store, world.meter(), anomalies=LIMITS)
-    job, _ = store.queue.add_job(spec(6 * 3600, start_now=True, **more), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(6 * 3600, start_now=True, **more), user="ada", uid=1, now=T0)
     for minutes, work in ((10, 100.0), (20, 200.0), (30, 300.0)):
         run_until(world, engine, T0 + minutes * MINUTE, step=TWO)
         world.said[job.id] = {"work": work, "work_unit": "samples", "work_at": world.now}
@@ -265,10 +268,10 @@ def the_run(store: Store, job: Job) -> Run:
 
 def is_stopped_for_it(store: Store, job: Job) -> bool:
     """Whether the job was stopped, once, and says why."""
-    ended, run = store.queue.job(job.id), the_run(store, job)
+    ended, run = store.jobs.job(job.id), the_run(store, job)
     assert ended.reason is not None
     assert ended.reason.text.startswith("stopped on stuck, as its user had asked: it has reported no new work for 1")
-    assert [event.kind for event in store.queue.events(job.id)][-3:] == ["anomaly", "cancel_requested", "finished"]
+    assert [event.kind for event in store.jobs.events(job.id)][-3:] == ["anomaly", "cancel_requested", "finished"]
     codes = (ended.state, run.outcome, ended.reason.code, store.books.counters()[COUNTED])
     return codes == (State.CANCELLED, Outcome.CANCELLED, ReasonCode.ANOMALOUS, 1)
 
@@ -277,22 +280,22 @@ def test_a_job_without_new_work_is_noted_and_runs_on_unless_its_user_asked_other
     world, engine, job = stuck_world(store)
     run_until(world, engine, T0 + 60 * MINUTE, step=TWO)
     run = the_run(store, job)
-    (spell,) = store.runs.anomalies([job.id])[run.id]
-    assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
-    assert 10 * MINUTE < spell.since - (T0 + 30 * MINUTE) <= 10 * MINUTE + 2 * TWO  # it is heard of a tick late
-    assert (store.queue.job(job.id).state, store.books.counters()[COUNTED], run.work) == (State.RUNNING, 1, 300.0)
+    (episode,) = store.runs.anomalies([job.id])[run.id]
+    assert (episode.anomaly, episode.until) == (Anomaly.STUCK, None)
+    assert 10 * MINUTE < episode.since - (T0 + 30 * MINUTE) <= 10 * MINUTE + 2 * TWO  # it is heard of a tick late
+    assert (store.jobs.job(job.id).state, store.books.counters()[COUNTED], run.work) == (State.RUNNING, 1, 300.0)
     world.said[job.id]["work"] = 301.0
     run_until(world, engine, world.now + TWO, step=TWO)
     assert store.runs.anomalies([job.id])[run.id][0].until is not None
-    assert engine.watch.ongoing == {}
+    assert engine.anomalies.ongoing == {}
 
 
 def test_a_restarted_daemon_takes_the_work_it_finds_for_no_new_one(store: Store) -> None:
     world, engine, job = stuck_world(store)
     run_until(world, engine, T0 + 60 * MINUTE, step=TWO)
     run_until(world, new_engine(world, store, world.meter(), anomalies=LIMITS), T0 + 70 * MINUTE, step=TWO)
-    ((_, (spell,)),) = store.runs.anomalies([job.id]).items()
-    assert (spell.anomaly, spell.until) == (Anomaly.STUCK, None)
+    ((_, (episode,)),) = store.runs.anomalies([job.id]).items()
+    assert (episode.anomaly, episode.until) == (Anomaly.STUCK, None)
 
 
 @pytest.mark.parametrize("retries", [0, 3])
@@ -305,7 +308,7 @@ def test_a_job_that_asked_for_it_is_stopped_with_the_reason_and_not_tried_again(
 def test_another_anomaly_than_those_asked_for_stops_nothing(store: Store) -> None:
     world, engine, job = stuck_world(store, stop_on=(Anomaly.GPU_IDLE,))
     run_until(world, engine, T0 + 50 * MINUTE, step=TWO)
-    assert (store.queue.job(job.id).state, store.books.counters()[COUNTED]) == (State.RUNNING, 1)
+    assert (store.jobs.job(job.id).state, store.books.counters()[COUNTED]) == (State.RUNNING, 1)
 
 
 def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_away(store: Store) -> None:
@@ -313,7 +316,7 @@ def test_an_executor_that_cannot_be_reached_meanwhile_does_not_take_the_reason_a
     real = world.stop
     world.stop = lambda run, by: None  # type: ignore[method-assign]
     run_until(world, engine, T0 + 46 * MINUTE, step=TWO)
-    assert (store.queue.job(job.id).state, store.queue.job(job.id).cancel_requested) == (State.RUNNING, True)
+    assert (store.jobs.job(job.id).state, store.jobs.job(job.id).cancel_requested) == (State.RUNNING, True)
     world.unreachable = True
     run_until(world, engine, T0 + 48 * MINUTE, step=TWO)
     world.unreachable, world.stop = False, real  # type: ignore[method-assign]
@@ -344,7 +347,7 @@ def test_a_crash_at_any_port_call_loses_neither_the_stop_nor_its_reason_and_coun
 
 
 def live_through(world: World, store: Store, fuse: Fuse) -> None:
-    """Tick for fifty minutes with one crash on the way; each daemon begins to watch anew."""
+    """Tick for fifty minutes with one crash on the way; each daemon begins to anomalies anew."""
     meter, engine = world.meter(), None
     while world.now < T0 + 80 * MINUTE:
         try:
@@ -365,7 +368,7 @@ def test_anomalies_change_no_plan(tmp_path: Path) -> None:
             world = World([100.0, 300.0, 50.0, 200.0] * 5)
             engine = new_engine(world, store, world.meter(), anomalies=limits)
             for number in range(4):
-                store.queue.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
+                store.jobs.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
             world.said = {number: {"work": 1.0, "work_unit": "samples"} for number in range(1, 5)}
             run_until(world, engine, T0 + timedelta(hours=4))
             plans.append((engine.plan, world.launches, engine.plan_changes))

@@ -43,7 +43,7 @@ def day(store: Store, **options: Any) -> World:
         spec(2700, start_now=True),
         spec(900, max_delay=5 * HOUR, project="vision", exit_code=3),
     ]
-    store.queue.add_jobs(specs, user="ada", uid=1, now=T0)
+    store.jobs.add_jobs(specs, user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter(), **options), DAY)
     return world
 
@@ -58,7 +58,7 @@ def ended(
 ) -> int:
     """A run that held these devices, in hours; of a job that was submitted at T0."""
     if job is None:
-        job = store.queue.add_job(spec(60, gpus=len(devices)), user="ada", uid=1, now=T0)[0].id
+        job = store.jobs.add_job(spec(60, gpus=len(devices)), user="ada", uid=1, now=T0)[0].id
     run = store.runs.claim(job, devices, reason=WHY, now=T0 + start * HOUR)
     assert run is not None
     store.runs.close_run(
@@ -90,8 +90,8 @@ def test_a_device_is_told_from_one_whose_name_is_a_part_of_its_own(store: Store)
 
 
 def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_was_free(store: Store) -> None:
-    first = store.queue.add_job(spec(60), user="ada", uid=1, now=T0)[0].id
-    second = store.queue.add_job(spec(60, after=(Dependency(job_id=first),)), user="ada", uid=1, now=T0)[0].id
+    first = store.jobs.add_job(spec(60), user="ada", uid=1, now=T0)[0].id
+    second = store.jobs.add_job(spec(60, after=(Dependency(job_id=first),)), user="ada", uid=1, now=T0)[0].id
     runs = ended(store, 5, 7, "a", job=first), ended(store, 8, 9, "b", job=second)
     assert places(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
     assert places_when_opened(store) == {runs[0]: ("00:00", "02:00"), runs[1]: ("02:00", "03:00")}
@@ -101,7 +101,7 @@ def test_a_job_that_waits_for_another_starts_when_that_had_ended_though_its_gpu_
     ("outcome", "took"), [(Outcome.CHECKPOINTED, ("02:00", "02:30")), (Outcome.FAILED, ("02:00", "03:00"))]
 )
 def test_only_what_was_suspended_had_to_load(store: Store, outcome: Outcome, took: tuple[str, str]) -> None:
-    job = store.queue.add_job(spec(60, restart_cost=HOUR / 2), user="ada", uid=1, now=T0)[0].id
+    job = store.jobs.add_job(spec(60, restart_cost=HOUR / 2), user="ada", uid=1, now=T0)[0].id
     first, second = ended(store, 5, 7, "a", job=job, how=(outcome, State.QUEUED)), ended(store, 8, 9, "b", job=job)
     assert places(store) == {first: ("00:00", "02:00"), second: took}
     assert places_when_opened(store) == {first: ("00:00", "02:00"), second: took}
@@ -164,7 +164,7 @@ def test_a_run_is_booked_once_and_nothing_of_it_changes_later(store: Store) -> N
     assert rows
     world.values = [9.0] * len(VALUES)
     engine = new_engine(world, store, world.meter())
-    store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
+    store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
     run_until(world, engine, DAY + 2 * HOUR)
     assert sql(store, "SELECT * FROM ledger WHERE stage = 'baseline' ORDER BY id")[: len(rows)] == rows
 
@@ -183,7 +183,7 @@ def test_a_run_waits_until_its_devices_are_booked_up_to_its_end_but_not_for_ever
 
 def test_a_run_that_the_source_cannot_price_earlier_says_so(store: Store) -> None:
     world = World(VALUES, gpus=1)
-    store.queue.add_jobs([spec(1800, max_delay=6 * HOUR)], user="ada", uid=1, now=T0 - 5 * HOUR)
+    store.jobs.add_jobs([spec(1800, max_delay=6 * HOUR)], user="ada", uid=1, now=T0 - 5 * HOUR)
     run_until(world, new_engine(world, store, world.meter()), DAY)
     assert sql(store, "SELECT why FROM baselines") == [(baseline.NOT_MEASURED,)]
     assert sql(store, "SELECT count(*) FROM ledger WHERE stage = 'baseline'") == [(0,)]
@@ -204,6 +204,6 @@ def test_finding_what_can_be_compared_reads_only_what_waits(store: Store) -> Non
 
 def test_many_runs_are_compared_in_the_end_though_some_never_settle(store: Store) -> None:
     world = World([200.0] * 60, gpus=4)
-    store.queue.add_jobs([spec(300) for _ in range(60)], user="ada", uid=1, now=T0)
+    store.jobs.add_jobs([spec(300) for _ in range(60)], user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + 6 * SLOT)
     assert sql(store, "SELECT count(*) FROM baselines WHERE at IS NOT NULL AND why IS NULL") == [(60,)]

@@ -43,7 +43,7 @@ def lived(store: Store, seed: int) -> None:
     for until in (1, 3, 13):
         specs = [some_job(chance, number := number + 1) for _ in range(3)]
         for each in specs:
-            store.queue.add_job(each, user="ada", uid=1, now=world.now)
+            store.jobs.add_job(each, user="ada", uid=1, now=world.now)
         run_until(world, engine, T0 + until * HOUR)
 
 

@@ -105,7 +105,7 @@ def test_a_clock_set_back_between_two_runs_stops_nothing(store: Store) -> None:
     """The second run of a GPU seems to start before the first had ended."""
     world = World([300] * 20, gpus=1)
     first, second = submit(store, 60), submit(store, 600)
-    other = store.queue.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=T0)[0].id
+    other = store.jobs.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=T0)[0].id
     engine = new_engine(world, store, world.meter())
     engine.refresh(world.now)
     engine.tick(world.now)
@@ -119,7 +119,7 @@ def test_a_clock_set_back_between_two_runs_stops_nothing(store: Store) -> None:
     world.start = start_later  # type: ignore[method-assign]
     engine.tick(world.now)
     run_until(world, engine, T0 + HOUR)
-    assert {store.queue.job(job).state for job in (first, second, other)} == {State.SUCCEEDED}
+    assert {store.jobs.job(job).state for job in (first, second, other)} == {State.SUCCEEDED}
     assert total_of(store, first).energy_j == pytest.approx(POWER_W * 60, rel=1e-9)
     assert total_of(store, second).emissions_g is None
     assert engine._books.failures["overlap"] > 0
@@ -137,7 +137,7 @@ def test_a_device_that_cannot_be_booked_keeps_no_other_waiting(store: Store, mon
     monkeypatch.setattr(bookkeeping, "cut", fails)
     job = submit(store, 1800, gpus=2)
     engine = live(store, world, HOUR)
-    assert store.queue.job(job).state is State.SUCCEEDED
+    assert store.jobs.job(job).state is State.SUCCEEDED
     assert {row.slice.device for row in store.books.entries()} == {world.devices[1].id}
     assert engine._books.failures["cut"] > 1
     monkeypatch.undo()
@@ -207,7 +207,7 @@ def test_marks_in_the_future_do_not_stop_the_books_and_are_told_once(store: Stor
     live(store, world, 5 * MINUTE)
     marks = [replace(mark, at=mark.at + DAY) for mark in store.books.marks().values()]
     store.books.append_slices([], marks, now=world.now)
-    job = store.queue.add_job(spec(3600, start_after=T0 + 10 * MINUTE), user="ada", uid=1, now=T0)[0].id
+    job = store.jobs.add_job(spec(3600, start_after=T0 + 10 * MINUTE), user="ada", uid=1, now=T0)[0].id
     engine = live(store, world, 3 * HOUR)
     assert engine._books.failures == Counter(clock=1)
     assert total_of(store, job).settled_g == pytest.approx(emissions_g(POWER_W * 3600, 300), rel=1e-9)

@@ -19,7 +19,7 @@ def test_runs_and_nobody_together_use_what_the_devices_use(jobs: list[JobSpec], 
     """Slices, runs, counters and the devices' own meters agree to a billionth, over ticks, restarts and gaps."""
     world = World(DAY)
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder)) as store:
-        ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
+        ids = [store.jobs.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
         tick_through(world, store, beat)
         runs = [run.id for rows in store.runs.of_jobs(ids).values() for run in rows]
         of_runs = fsum(total.energy_j or 0.0 for total in store.books.run_totals(runs).values())

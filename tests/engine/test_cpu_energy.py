@@ -77,7 +77,7 @@ def test_a_job_gets_gpus_alone_and_waits_for_one_though_cpus_are_free(store: Sto
     engine = new_engine(world, store, Host(world))
     run_until(world, engine, T0 + timedelta(minutes=10))
     assert [run.devices for run in store.runs.live_runs()] == [(world.devices[0].id,)]
-    assert (store.queue.job(first).state, store.queue.job(second).state) == (State.RUNNING, State.QUEUED)
+    assert (store.jobs.job(first).state, store.jobs.job(second).state) == (State.RUNNING, State.QUEUED)
     assert engine._situation(world.now).devices == (world.devices[0].id,)
 
 

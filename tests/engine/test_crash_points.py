@@ -83,7 +83,7 @@ def _outcome(world: World, store: Store, jobs: list[int]) -> Outcome:
     totals = [store.books.run_totals([run.id for run in of_job]) for of_job in runs]
     return Outcome(
         launches=world.launches,
-        states=[store.queue.job(job).state for job in jobs],
+        states=[store.jobs.job(job).state for job in jobs],
         exit_codes=[[run.exit_code for run in of_job] for of_job in runs],
         starts=[[run.started_at for run in of_job] for of_job in runs],
         energy_j=[sum(total.energy_j or 0.0 for total in of_job.values()) for of_job in totals],
@@ -108,8 +108,8 @@ def _counted(store: Store) -> list[float]:
 def _script(store: Store) -> list[int]:
     """A job for the clean window, one that fails at once, and one that is cancelled while it waits."""
     specs = [spec(1500, max_delay=2 * SLOT), spec(600, exit_code=3, start_now=True), spec(900, max_delay=3 * SLOT)]
-    jobs = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in specs]
-    store.queue.request_cancel(jobs[2], actor="ada", now=T0)
+    jobs = [store.jobs.add_job(one, user="ada", uid=1, now=T0)[0].id for one in specs]
+    store.jobs.request_cancel(jobs[2], actor="ada", now=T0)
     return jobs
 
 

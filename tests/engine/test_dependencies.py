@@ -12,7 +12,7 @@ DAY = [300, 300, 100, 300, 200, 300, 50, 300, 300, 300]
 
 
 def add(store: Store, asked: JobSpec) -> Job:
-    return store.queue.add_job(asked, user="ada", uid=1, now=T0)[0]
+    return store.jobs.add_job(asked, user="ada", uid=1, now=T0)[0]
 
 
 def after(job: Job, on: After = After.OK) -> tuple[Dependency, ...]:
@@ -29,16 +29,16 @@ def test_a_job_starts_when_the_one_before_it_has_succeeded_and_a_chain_falls_wit
     last = add(store, spec(600, start_now=True, after=after(lost)))
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + timedelta(minutes=5))
-    reason = store.queue.job(second.id).reason
+    reason = store.jobs.job(second.id).reason
     assert reason is not None
     at = "2026-03-02 00:10:00Z"
     assert (reason.code, reason.text) == (
         ReasonCode.WAITS_FOR, f"waits for job {good.id} to succeed and is planned for {at}",
     )  # fmt: skip
     run_until(world, engine, T0 + SLOT)
-    states = store.queue.job_states([second.id, whatever.id, lost.id, last.id])
+    states = store.jobs.job_states([second.id, whatever.id, lost.id, last.id])
     assert list(states.values()) == [State.SUCCEEDED, State.SUCCEEDED, State.CANCELLED, State.CANCELLED]
-    told = [store.queue.job(job.id).reason for job in (lost, last)]
+    told = [store.jobs.job(job.id).reason for job in (lost, last)]
     assert [row and row.code for row in told] == [ReasonCode.DEPENDENCY_FAILED] * 2
     assert world.launches == [good.id, bad.id, second.id, whatever.id]
 
@@ -54,7 +54,7 @@ def test_no_more_of_an_array_run_at_once_than_its_limit(tmp_path: Path) -> None:
         world.now = min(engine.tick(world.now), world.now + timedelta(minutes=3))
         most = max(most, sum(process.ends_at > world.now for process in world.processes.values()))
     assert most == 2
-    assert set(store.queue.job_states([job.id for job in jobs]).values()) == {State.SUCCEEDED}
+    assert set(store.jobs.job_states([job.id for job in jobs]).values()) == {State.SUCCEEDED}
 
 
 def test_a_restarted_daemon_has_the_plan_that_it_had(tmp_path: Path) -> None:

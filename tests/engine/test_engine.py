@@ -19,12 +19,12 @@ END = T0 + 10 * SLOT
 
 def test_a_job_waits_for_the_clean_window_runs_once_and_its_grams_settle(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
-    job, _ = store.queue.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
     (run,) = store.runs.of_jobs([job.id])[job.id]
     books = store.books.run_totals([run.id])[run.id]
     assert (run.started_at, run.ended_at, run.outcome) == (T0 + 2 * SLOT, T0 + 3 * SLOT, Outcome.SUCCEEDED)
-    assert store.queue.job(job.id).state is State.SUCCEEDED
+    assert store.jobs.job(job.id).state is State.SUCCEEDED
     assert books.energy_j == pytest.approx(350 * 1800, rel=1e-9)
     assert books.settled_g == pytest.approx(emissions_g(350 * 1800, 100), rel=1e-9)
     assert books.emissions_g == pytest.approx(books.settled_g, rel=1e-9)
@@ -33,7 +33,7 @@ def test_a_job_waits_for_the_clean_window_runs_once_and_its_grams_settle(tmp_pat
 def test_all_energy_is_some_runs_or_nobodys(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     for seconds in (900, 2700, 5400):
-        store.queue.add_job(spec(seconds, max_delay=3 * SLOT), user="ada", uid=1, now=T0)
+        store.jobs.add_job(spec(seconds, max_delay=3 * SLOT), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
     booked = sum(entry.slice.energy_j or 0.0 for entry in store.books.entries(limit=10_000))
     hours = (END - T0).total_seconds()
@@ -43,25 +43,25 @@ def test_all_energy_is_some_runs_or_nobodys(tmp_path: Path) -> None:
 
 def test_a_failing_job_fails_with_its_code_and_retries_only_as_often_as_allowed(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
-    once, _ = store.queue.add_job(spec(60, exit_code=3, start_now=True), user="ada", uid=1, now=T0)
-    thrice, _ = store.queue.add_job(spec(60, exit_code=4, start_now=True, retries=2), user="ada", uid=1, now=T0)
+    once, _ = store.jobs.add_job(spec(60, exit_code=3, start_now=True), user="ada", uid=1, now=T0)
+    thrice, _ = store.jobs.add_job(spec(60, exit_code=4, start_now=True, retries=2), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
     assert [run.exit_code for run in store.runs.of_jobs([once.id])[once.id]] == [3]
     assert [run.exit_code for run in store.runs.of_jobs([thrice.id])[thrice.id]] == [4, 4, 4]
-    assert store.queue.job(thrice.id).state is State.FAILED
-    assert store.queue.job(once.id).reason.code is ReasonCode.EXIT_CODE  # type: ignore[union-attr]
+    assert store.jobs.job(thrice.id).state is State.FAILED
+    assert store.jobs.job(once.id).reason.code is ReasonCode.EXIT_CODE  # type: ignore[union-attr]
 
 
 def test_a_queued_job_is_cancelled_and_a_running_one_is_stopped_first(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     engine = new_engine(world, store, world.meter())
-    running, _ = store.queue.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)
-    waiting, _ = store.queue.add_job(spec(1800, max_delay=6 * SLOT), user="ada", uid=1, now=T0)
+    running, _ = store.jobs.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)
+    waiting, _ = store.jobs.add_job(spec(1800, max_delay=6 * SLOT), user="ada", uid=1, now=T0)
     run_until(world, engine, T0 + timedelta(minutes=20))
     for job in (running, waiting):
-        store.queue.request_cancel(job.id, actor="ada", now=world.now)
+        store.jobs.request_cancel(job.id, actor="ada", now=world.now)
     run_until(world, engine, T0 + SLOT)
-    assert [store.queue.job(job.id).state for job in (running, waiting)] == [State.CANCELLED, State.CANCELLED]
+    assert [store.jobs.job(job.id).state for job in (running, waiting)] == [State.CANCELLED, State.CANCELLED]
     (run,) = store.runs.of_jobs([running.id])[running.id]
     assert (run.outcome, run.exit_code) == (Outcome.CANCELLED, 143)
     assert next(iter(world.processes.values())).ended_by is EndedBy.STOP
@@ -70,11 +70,11 @@ def test_a_queued_job_is_cancelled_and_a_running_one_is_stopped_first(tmp_path: 
 def test_an_unreachable_executor_relaunches_nothing_and_loses_nothing(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     engine = new_engine(world, store, world.meter())
-    job, _ = store.queue.add_job(spec(3600, start_now=True), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(3600, start_now=True), user="ada", uid=1, now=T0)
     run_until(world, engine, T0 + timedelta(minutes=20))
     world.unreachable = True
     run_until(world, engine, T0 + 4 * SLOT)
-    assert store.queue.job(job.id).reason.code is ReasonCode.UNREACHABLE  # type: ignore[union-attr]
+    assert store.jobs.job(job.id).reason.code is ReasonCode.UNREACHABLE  # type: ignore[union-attr]
     world.unreachable = False
     run_until(world, engine, END)
     (run,) = store.runs.of_jobs([job.id])[job.id]
@@ -85,7 +85,7 @@ def test_an_unreachable_executor_relaunches_nothing_and_loses_nothing(tmp_path: 
 def test_without_a_forecast_jobs_start_at_once_and_emissions_stay_unknown_until_measured(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     world.provider_down = True
-    job, _ = store.queue.add_job(spec(1200, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(1200, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + timedelta(minutes=25))
     (run,) = store.runs.of_jobs([job.id])[job.id]
     assert run.started_at == T0
@@ -96,20 +96,20 @@ def test_without_a_forecast_jobs_start_at_once_and_emissions_stay_unknown_until_
 
 def test_a_job_that_asked_not_to_start_late_expires(tmp_path: Path) -> None:
     world, store = World(DAY, gpus=1), open_store(tmp_path)
-    store.queue.add_job(spec(4 * 1800, start_now=True), user="ada", uid=1, now=T0)
-    impatient, _ = store.queue.add_job(spec(1800, max_delay=SLOT, expire=True), user="ada", uid=1, now=T0)
+    store.jobs.add_job(spec(4 * 1800, start_now=True), user="ada", uid=1, now=T0)
+    impatient, _ = store.jobs.add_job(spec(1800, max_delay=SLOT, expire=True), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
-    assert store.queue.job(impatient.id).state is State.EXPIRED
+    assert store.jobs.job(impatient.id).state is State.EXPIRED
 
 
 def test_a_claim_left_by_a_crash_is_taken_back_before_the_job_starts_again(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
-    job, _ = store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
     run = store.runs.claim(job.id, [world.devices[0].id], reason=_because(), now=T0)
     assert run is not None
     run_until(world, new_engine(world, store, world.meter()), END)
     first, second = store.runs.of_jobs([job.id])[job.id]
-    world.start(first, store.queue.job(job.id))  # the old supervisor comes up late
+    world.start(first, store.jobs.job(job.id))  # the old supervisor comes up late
     assert (first.outcome, second.outcome) == (Outcome.FAILED_TO_START, Outcome.SUCCEEDED)
     assert world.launches == [job.id]
 
@@ -122,8 +122,8 @@ def _because():  # type: ignore[no-untyped-def]
 
 def test_start_now_overrides_a_start_after(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
-    job, _ = store.queue.add_job(spec(600, start_after=T0 + 6 * SLOT), user="ada", uid=1, now=T0)
-    store.queue.request_start_now(job.id, actor="ada", now=T0)
+    job, _ = store.jobs.add_job(spec(600, start_after=T0 + 6 * SLOT), user="ada", uid=1, now=T0)
+    store.jobs.request_start_now(job.id, actor="ada", now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
     assert store.runs.of_jobs([job.id])[job.id][0].started_at == T0
 
@@ -131,50 +131,50 @@ def test_start_now_overrides_a_start_after(tmp_path: Path) -> None:
 def test_a_busy_gpu_is_tried_again_with_patience_and_fails_no_job(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     world.refusals = [DeviceBusy("held by somebody", "gpu")] * 5
-    job, _ = store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
-    assert (store.queue.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
+    assert (store.jobs.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
 
 
 def test_a_launch_that_keeps_failing_gives_its_job_up_with_the_cause(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     world.refusals = [ExecutorError("no room for the run's folder")] * 9
-    job, _ = store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
-    assert (store.queue.job(job.id).state, len(world.refusals)) == (State.FAILED, 6)
-    assert "no room" in store.queue.job(job.id).reason.text  # type: ignore[union-attr]
+    assert (store.jobs.job(job.id).state, len(world.refusals)) == (State.FAILED, 6)
+    assert "no room" in store.jobs.job(job.id).reason.text  # type: ignore[union-attr]
 
 
 def test_a_launch_that_failed_after_it_spawned_is_adopted_and_not_started_again(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     world.late_refusals = 1
-    job, _ = store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
+    job, _ = store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), END)
-    assert (store.queue.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
+    assert (store.jobs.job(job.id).state, world.launches) == (State.SUCCEEDED, [job.id])
 
 
 def test_a_run_on_a_gpu_that_is_no_longer_told_of_keeps_no_other_one_busy(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
-    first, _ = store.queue.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)
+    first, _ = store.jobs.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + timedelta(minutes=5))
     held = store.runs.of_jobs([first.id])[first.id][0].devices
     world.devices = tuple(device for device in world.devices if device.id not in held)
-    second, _ = store.queue.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
+    second, _ = store.jobs.add_job(spec(600, start_now=True), user="ada", uid=1, now=world.now)
     run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
-    assert store.queue.job(second.id).state is State.SUCCEEDED
+    assert store.jobs.job(second.id).state is State.SUCCEEDED
 
 
 def test_a_plan_that_was_made_to_be_shown_is_stored_by_the_next_tick_with_its_reasons(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + timedelta(minutes=1))
-    job, _ = store.queue.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
+    job, _ = store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
     shown = engine.replan(world.now)
-    assert store.queue.job(job.id).reason is None
+    assert store.jobs.job(job.id).reason is None
     engine.tick(world.now)
     assert engine.plan is shown
     assert store.plans.last_plan() == shown
-    assert store.queue.job(job.id).reason == shown.reason(job.id)
+    assert store.jobs.job(job.id).reason == shown.reason(job.id)
 
 
 def test_a_plan_that_could_not_be_stored_is_stored_by_the_next_tick(
@@ -183,7 +183,7 @@ def test_a_plan_that_could_not_be_stored_is_stored_by_the_next_tick(
     world, store = World(DAY), open_store(tmp_path)
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + timedelta(minutes=1))
-    job, _ = store.queue.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
+    job, _ = store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
 
     def full(*_: object, **__: object) -> None:
         raise StorageFull("the disk is full")
@@ -206,7 +206,7 @@ def test_nothing_is_planned_anew_while_nothing_happens(
     if is_held:
         monkeypatch.setattr(world, "held_elsewhere", lambda devices: dict.fromkeys(devices[:1], "somebody"))
     engine = new_engine(world, store, world.meter(), options=Options())
-    store.queue.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
+    store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
     engine.refresh(T0)
     engine.tick(T0)
     made = engine.plan

@@ -64,7 +64,7 @@ def day(store: Store, beside: Beside | None, *, until: Any = DAY) -> World:
             store=store, executor=world, meter=world.meter(), forecasts=[world], histories=[world], marginal=[beside],
             settings=settings,
         )  # fmt: skip
-    store.queue.add_jobs([spec(1800, max_delay=3 * HOUR), spec(900, start_now=True)], user="ada", uid=1, now=T0)
+    store.jobs.add_jobs([spec(1800, max_delay=3 * HOUR), spec(900, start_now=True)], user="ada", uid=1, now=T0)
     run_until(world, engine, until)
     return world
 

@@ -35,5 +35,5 @@ def test_where_slices_are_cut_does_not_matter(jobs: list[JobSpec], beat: day.Bea
     """A cut inside a slot moves energy from one slice to the next, at the same price."""
     with pytest.MonkeyPatch.context() as patch:
         expected = day.live(jobs, day.Beat())
-        patch.setattr(bookkeeping, "GRID", grid)
+        patch.setattr(bookkeeping, "SLICE_STEP", grid)
         day.same(day.live(jobs, beat), expected)

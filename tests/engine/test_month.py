@@ -204,7 +204,7 @@ def test_what_is_booked_is_what_the_gpus_used_but_for_what_nobody_could_know(pat
 
 def test_a_run_whose_energy_is_known_used_what_its_process_did(store: Store, month: Month) -> None:
     """Losses and restarts are bridged to the joule, since what a GPU draws at work and at rest had been seen."""
-    ended = store.queue.jobs()
+    ended = store.jobs.jobs()
     assert (len(ended), {job.state for job in ended} - FINISHED) == (len(jobs()), set())
     runs = [run for rows in store.runs.of_jobs([job.id for job in ended]).values() for run in rows]
     assert len(runs) == len(month.launches) == len(month.processes)  # each run once

@@ -64,7 +64,7 @@ def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> N
     for hours, is_known in ((23, False), (24, True)):
         store.grid.save_intensities(hourly(T0 - hours * HOUR, hours), fetched_at=T0)
         grid = a_grid(store, Source(T0))
-        grid.remember(T0)
+        grid.restore(T0)
         assert (grid.active_forecast.fallback_level is FallbackLevel.CLIMATOLOGY, grid.forecast is not None) == (
             is_known,
             is_known,
@@ -74,7 +74,7 @@ def test_less_than_a_day_of_measured_values_is_no_climatology(store: Store) -> N
 def refreshed(grid: GridZone, now: datetime, rounds: int = 1) -> GridZone:
     """The grid after so many hourly rounds of asking, the last one at `now`."""
     for ago in range(rounds - 1, -1, -1):
-        grid.take(grid.fetch(now - ago * HOUR))
+        grid.apply_update(grid.fetch(now - ago * HOUR))
     return grid
 
 
@@ -135,7 +135,7 @@ def test_a_restarted_daemon_knows_what_was_measured_and_how_forecasts_err(store:
     for ago in range(40 * 4, 0, -1):
         store.grid.save_forecast(source.forecast("GB", T0 - ago * 6 * HOUR))
     grid = a_grid(store, source)
-    grid.remember(T0)
+    grid.restore(T0)
     first = grid.outlook(T0, T0 + DAY)
     assert first is not None
     assert abs(first.values[0] - course(T0)) > 15
@@ -149,7 +149,7 @@ def test_with_the_providers_down_what_was_measured_still_tells_of_the_hours_to_c
     store.grid.save_intensities(source.history("GB", T0 - 70 * DAY, T0, T0), fetched_at=T0)
     source.is_down = True
     grid = a_grid(store, source)
-    grid.remember(T0)
+    grid.restore(T0)
     refreshed(grid, T0)
     made = grid.outlook(T0, T0 + 2 * DAY)
     assert made is not None

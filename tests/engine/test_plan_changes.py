@@ -12,7 +12,7 @@ def clean_in(slot: int) -> list[float]:
 
 def test_only_a_job_that_is_moved_counts_as_a_change_of_plan(tmp_path: Path) -> None:
     world, store = World([300, 300, 100, 300, 300, 300]), open_store(tmp_path)
-    store.queue.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
+    store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=T0)
     engine = new_engine(world, store, world.meter())
     counts = []
     for values in ([300, 300, 100, 300, 300, 300], [300, 300, 90, 300, 300, 300], [300, 300, 300, 300, 50, 300]):
@@ -26,7 +26,7 @@ def test_only_a_job_that_is_moved_counts_as_a_change_of_plan(tmp_path: Path) -> 
 
 def test_a_job_that_is_moved_forward_was_not_put_off(tmp_path: Path) -> None:
     world, store = World([]), open_store(tmp_path)
-    store.queue.add_job(spec(1800), user="ada", uid=1, now=T0)
+    store.jobs.add_job(spec(1800), user="ada", uid=1, now=T0)
     engine, counts = new_engine(world, store, world.meter()), []
     for slot in (20, 10, 20, 21):
         world.values = clean_in(slot)
@@ -39,7 +39,7 @@ def test_a_job_that_is_moved_forward_was_not_put_off(tmp_path: Path) -> None:
 
 def test_however_often_the_daemon_restarts_a_job_is_put_off_so_often_and_no_more(tmp_path: Path) -> None:
     world, store = World([]), open_store(tmp_path)
-    store.queue.add_job(spec(1800), user="ada", uid=1, now=T0)
+    store.jobs.add_job(spec(1800), user="ada", uid=1, now=T0)
     starts, put_offs = [], 0
     for slot in range(10, 10 + MOST_PUT_OFFS + 3):
         world.values = clean_in(slot)

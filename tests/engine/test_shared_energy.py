@@ -93,7 +93,7 @@ class SharedMeter(WorldMeter):
 def lived(store: Store, jobs: Sequence[JobSpec], beat: Beat) -> tuple[SharedWorld, list[int]]:
     """Live through the day; return the world and the jobs."""
     world = SharedWorld(DAY)
-    ids = [store.queue.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
+    ids = [store.jobs.add_job(one, user="ada", uid=1, now=T0)[0].id for one in jobs]
     tick_through(world, store, beat)
     return world, ids
 
@@ -184,7 +184,7 @@ def test_a_clock_set_back_takes_nothing_from_a_run_that_goes_on_beside_one_that_
         hardware.pass_time(MINUTE)
         hardware.begin()
         (going_on,) = hardware.live
-        with_no_gpu, _ = store.queue.add_job(day_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
+        with_no_gpu, _ = store.jobs.add_job(day_spec("now", 60, 0, 0), user="ada", uid=1, now=hardware.clock)
         short = store.runs.claim(with_no_gpu.id, [], reason=because(ReasonCode.ASKED_NOW), now=hardware.clock)
         assert short is not None
         hardware.pass_time(HOUR)

@@ -80,7 +80,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def add(store: Store, seconds: float = WORK_S, **more: Any) -> int:
     """Store an interruptible job."""
     own = {"interruptible": True, "restart_cost": COST, "min_run": 10 * MINUTE, "grace": 2 * MINUTE, **more}
-    return store.queue.add_job(spec(seconds, **own), user="ada", uid=1, now=T0)[0].id
+    return store.jobs.add_job(spec(seconds, **own), user="ada", uid=1, now=T0)[0].id
 
 
 def outcomes(store: Store, job: int) -> list[Outcome | None]:
@@ -106,13 +106,13 @@ def test_a_job_is_suspended_over_the_dirty_hours_and_continued_where_it_was(
     assert (first.started_at, first.ended_at, first.exit_code) == (T0, suspended + SAVES, 85)
     left = timedelta(seconds=WORK_S) - (2 * SLOT + SAVES)
     assert (second.started_at, second.ended_at) == (T0 + 4 * SLOT, T0 + 4 * SLOT + left + COST)
-    assert (outcomes(store, job), store.queue.job(job).state) == (
+    assert (outcomes(store, job), store.jobs.job(job).state) == (
         [Outcome.CHECKPOINTED, Outcome.SUCCEEDED], State.SUCCEEDED,
     )  # fmt: skip
-    assert store.queue.job(job).progress == 2 * SLOT + SAVES
+    assert store.jobs.job(job).progress == 2 * SLOT + SAVES
     totals = store.books.run_totals([first.id, second.id])
     assert sum(total.energy_j or 0.0 for total in totals.values()) == pytest.approx(world.true_energy_j(job), rel=1e-9)
-    texts = [str(event.detail) for event in store.queue.events(job)]
+    texts = [str(event.detail) for event in store.jobs.events(job)]
     assert any("suspended" in text for text in texts)
 
 
@@ -123,7 +123,7 @@ def test_the_progress_of_a_continued_run_is_its_length_less_the_restart(
     world, job = World(DAY), add(store)
     run_until(world, new_engine(world, store, world.meter()), END)
     assert outcomes(store, job) == [Outcome.CHECKPOINTED, Outcome.CHECKPOINTED, Outcome.SUCCEEDED]
-    assert store.queue.job(job).progress == SLOT + SAVES + (SLOT + SAVES - COST)
+    assert store.jobs.job(job).progress == SLOT + SAVES + (SLOT + SAVES - COST)
 
 
 def test_the_gpus_of_a_suspending_run_stay_its_own_until_it_has_ended(
@@ -196,7 +196,7 @@ def test_a_checkpoint_that_cannot_be_asked_for_is_asked_for_again(
     world.refusals = [ExecutorError("its shim is far away")]
     run_until(world, engine, END, step=5 * MINUTE)
     assert store.runs.of_jobs([job])[job][0].ended_at == T0 + 2 * SLOT + 5 * MINUTE + SAVES
-    assert store.queue.job(job).state is State.SUCCEEDED
+    assert store.jobs.job(job).state is State.SUCCEEDED
 
 
 def test_a_job_that_finishes_while_it_is_asked_to_checkpoint_has_succeeded(
@@ -206,7 +206,7 @@ def test_a_job_that_finishes_while_it_is_asked_to_checkpoint_has_succeeded(
     world, job = World(DAY), add(store, 3630)
     run_until(world, new_engine(world, store, world.meter()), END)
     (run,) = store.runs.of_jobs([job])[job]
-    assert (run.outcome, run.ended_at, store.queue.job(job).state) == (
+    assert (run.outcome, run.ended_at, store.jobs.job(job).state) == (
         Outcome.SUCCEEDED, T0 + timedelta(seconds=3630), State.SUCCEEDED,
     )  # fmt: skip
 
@@ -225,14 +225,14 @@ def test_a_checkpoint_that_fails_is_a_failure_that_says_so_and_no_progress(
     planned(within(*CLEAN))
     world, once, again = World(DAY, checkpoints_as=end), add(store), add(store, retries=1)
     run_until(world, new_engine(world, store, world.meter()), END)
-    failed = store.queue.job(once)
+    failed = store.jobs.job(once)
     assert failed.reason is not None
     assert (failed.state, failed.reason.code, outcomes(store, once)) == (
         State.FAILED, ReasonCode.CHECKPOINT_FAILED, [Outcome.FAILED],
     )  # fmt: skip
     assert words in failed.reason.text
     assert outcomes(store, again) == [Outcome.FAILED, Outcome.SUCCEEDED]
-    assert (failed.progress, store.queue.job(again).progress) == (timedelta(0), timedelta(0))
+    assert (failed.progress, store.jobs.job(again).progress) == (timedelta(0), timedelta(0))
     assert store.runs.of_jobs([again])[again][1].started_at == T0 + 4 * SLOT
 
 
@@ -243,14 +243,14 @@ def test_a_job_that_checkpoints_of_its_own_accord_is_continued_as_often_as_it_ge
     world, job = World(DAY), add(store, 1200, exit_code=85, retries=0)
     run_until(world, new_engine(world, store, world.meter()), T0 + 4 * SLOT)
     assert outcomes(store, job)[:4] == [Outcome.CHECKPOINTED] * 4
-    assert store.queue.job(job).state in {State.RUNNING, State.STARTING}
+    assert store.jobs.job(job).state in {State.RUNNING, State.STARTING}
 
 
 def test_a_job_whose_checkpoints_get_it_nowhere_is_given_up(store: Store, planned: Callable[[Planner], None]) -> None:
     planned(within((T0, END)))
     world, job = World(DAY), add(store, 240, exit_code=85, retries=5)
     run_until(world, new_engine(world, store, world.meter()), END)
-    ended = store.queue.job(job)
+    ended = store.jobs.job(job)
     assert ended.reason is not None
     assert (ended.state, ended.reason.code, len(outcomes(store, job))) == (State.FAILED, ReasonCode.NO_PROGRESS, 3)
 
@@ -271,12 +271,12 @@ def test_a_job_that_is_cancelled_while_it_checkpoints_is_cancelled(
     world, stopped, saved = World(DAY, saves_for=10 * MINUTE), add(store), add(store)
     engine = started(world, store)
     run_until(world, engine, T0 + 2 * SLOT + MINUTE)
-    store.queue.request_cancel(stopped, actor="ada", now=world.now)
+    store.jobs.request_cancel(stopped, actor="ada", now=world.now)
     run_until(world, engine, T0 + 2 * SLOT + 10 * MINUTE - timedelta(seconds=1))
-    store.queue.request_cancel(saved, actor="ada", now=world.now)
+    store.jobs.request_cancel(saved, actor="ada", now=world.now)
     world.now += timedelta(seconds=1)
     run_until(world, engine, END)
-    assert [store.queue.job(job).state for job in (stopped, saved)] == [State.CANCELLED] * 2
+    assert [store.jobs.job(job).state for job in (stopped, saved)] == [State.CANCELLED] * 2
     assert [outcomes(store, job) for job in (stopped, saved)] == [[Outcome.CANCELLED]] * 2
 
 
@@ -302,7 +302,7 @@ def _facts(world: World, store: Store, job: int) -> list[object]:
     times = [(run.started_at, run.ended_at, run.outcome, run.exit_code) for run in runs]
     totals = store.books.run_totals([run.id for run in runs]).values()
     energy_j = round(sum(total.energy_j or 0.0 for total in totals), 3)
-    return [world.launches, times, store.queue.job(job).state, store.queue.job(job).progress, energy_j]
+    return [world.launches, times, store.jobs.job(job).state, store.jobs.job(job).progress, energy_j]
 
 
 @pytest.mark.slow
@@ -335,9 +335,9 @@ def test_a_job_whose_gpus_are_no_longer_told_of_goes_on_and_the_others_are_still
     world, job = World(DAY), add(store, gpus=gpus, start_now=True)
     engine = started(world, store)
     world.devices = world.devices[:left]
-    other = store.queue.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=world.now)[0].id
+    other = store.jobs.add_job(spec(60, gpus=0, start_now=True), user="ada", uid=1, now=world.now)[0].id
     run_until(world, engine, T0 + SLOT)
-    assert [store.queue.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
+    assert [store.jobs.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
 
 
 def test_a_job_without_gpus_goes_on_when_there_are_no_cpu_slots_any_more(store: Store) -> None:
@@ -345,4 +345,4 @@ def test_a_job_without_gpus_goes_on_when_there_are_no_cpu_slots_any_more(store: 
     started(world, store)
     other = add(store, seconds=60, start_now=True, restart_cost=timedelta(0))
     run_until(world, new_engine(world, store, world.meter(), cpu_slots=0), T0 + SLOT)
-    assert [store.queue.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]
+    assert [store.jobs.job(each).state for each in (job, other)] == [State.RUNNING, State.SUCCEEDED]

@@ -71,8 +71,8 @@ def test_with_nothing_measured_a_mean_comes_after_a_stale_forecast_and_nothing_a
 def test_what_past_days_tell_is_an_estimate_of_its_own_series(store: Store) -> None:
     source = Source()
     grid = a_grid(store, source)
-    grid.take(grid.fetch(T0))
-    grid.step(T0 + 40 * HOUR)
+    grid.apply_update(grid.fetch(T0))
+    grid.update_active_forecast(T0 + 40 * HOUR)
     assert grid.forecast is not None
     told = grid.forecast.series
     assert (grid.forecast.fallback_level, told.id.provider, set(told.kinds)) == (
@@ -96,8 +96,8 @@ def test_a_restart_makes_nothing_younger(store: Store, hour: int) -> None:
     levels(grid, T0, hour)
     again = a_grid(store, source)
     now = T0 + hour * HOUR
-    again.remember(now)
-    grid.step(now)
+    again.restore(now)
+    grid.update_active_forecast(now)
     assert (again.active_forecast.fallback_level, again.active_forecast.since) == (
         grid.active_forecast.fallback_level,
         grid.active_forecast.since,
@@ -111,7 +111,7 @@ def test_what_was_said_before_all_that_is_reread_and_only_repeated_since_is_old(
     for hour in range(70):
         store.grid.save_forecast(Forecast(series=issue.series, fetched_at=T0 + hour * HOUR))
     grid = a_grid(store, source)
-    grid.remember(T0 + 70 * HOUR)
+    grid.restore(T0 + 70 * HOUR)
     assert grid.active_forecast.fallback_level is not FallbackLevel.FRESH
     assert grid.heard_at == T0 + 69 * HOUR
 
@@ -172,7 +172,7 @@ def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days
     engine = new_engine(world, store, world.meter(), staleness=AGEING, climatology_days=28, tick=HOUR)
     run_until(world, engine, world.now)
     specs = [spec(3600, max_delay=timedelta(hours=wait)) for wait in (3, 12, 20, 40)]
-    jobs = [job for job, _ in store.queue.add_jobs(specs, user="ada", uid=1, now=world.now)]
+    jobs = [job for job, _ in store.jobs.add_jobs(specs, user="ada", uid=1, now=world.now)]
     world.provider_down = True
     with capture_logs() as logged:
         run_until(world, engine, T0 + 72 * HOUR)
@@ -183,7 +183,7 @@ def test_jobs_meet_their_limits_and_run_once_while_the_source_fails_for_two_days
         [run] = store.runs.of_jobs([job.id])[job.id]
         assert run.started_at is not None
         assert run.started_at <= job.latest_start(24 * HOUR) + timedelta(minutes=1)
-        assert store.queue.job(job.id).state is State.SUCCEEDED
+        assert store.jobs.job(job.id).state is State.SUCCEEDED
     assert sorted(world.launches) == sorted(job.id for job in jobs)
 
 

@@ -33,8 +33,8 @@ def test_history_is_asked_for_a_week_at_a_time(store: Store) -> None:
     later = T0 + 40 * DAY
     store.grid.save_intensities(source._series("GB", T0 + 28 * DAY, T0 + 29 * DAY, Kind.MEASURED), fetched_at=later)
     again = a_grid(store, source)
-    again.remember(later)
-    again.take(again.fetch(later))
+    again.restore(later)
+    again.apply_update(again.fetch(later))
     assert max(end - start for _, start, end in source.asked) == 7 * DAY
     known = store.grid.measured("GB", T0 + 29 * DAY, later)
     assert known is not None
@@ -66,7 +66,7 @@ def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(s
     grid = GridZone(store, "GB", [first, second], [first, second], replace(learning(28), is_home=False))
     for hour in range(12):
         first.trouble = ProviderUnavailable("down") if 6 <= hour < 9 else None
-        grid.take(grid.fetch(T0 + hour * HOUR))
+        grid.apply_update(grid.fetch(T0 + hour * HOUR))
         known = grid._outlook._measured
         assert known is not None
         assert known.id.provider == "uk"
@@ -74,7 +74,7 @@ def test_a_source_that_steps_in_for_an_hour_displaces_nothing_that_was_learned(s
     assert (known.start, known.end) == (T0 - 28 * DAY + 4 * HOUR, T0 + 11 * HOUR)
     first.trouble = ProviderUnavailable("down for good")
     for hour in range(12, 60):
-        grid.take(grid.fetch(T0 + hour * HOUR))
+        grid.apply_update(grid.fetch(T0 + hour * HOUR))
     assert grid._outlook._measured is not None
     assert grid._outlook._measured.id.provider == "other"
 
@@ -83,11 +83,11 @@ def test_the_second_source_of_measured_values_is_asked_only_where_the_first_fail
     first, second = Source(), Source(name="other")
     grid = GridZone(store, "GB", [first, second], [first, second], learning(0))
     for only in ({"other"}, {"uk"}, {"other"}):
-        grid.take(grid.fetch(T0, only))
+        grid.apply_update(grid.fetch(T0, only))
     assert (len(first.asked), len(second.asked)) == (1, 0)
     first.trouble = ProviderUnavailable("down")
     for only in ({"uk"}, {"other"}):
-        grid.take(grid.fetch(T0 + HOUR, only))
+        grid.apply_update(grid.fetch(T0 + HOUR, only))
     assert len(second.asked) == 1
 
 

@@ -47,7 +47,7 @@ def live(store: Store, world: World, end: timedelta, hears: Callable[[Reading], 
 
 
 def submit(store: Store, seconds: float, **more: Any) -> int:
-    return store.queue.add_job(spec(seconds, start_now=True, **more), user="ada", uid=1, now=T0)[0].id
+    return store.jobs.add_job(spec(seconds, start_now=True, **more), user="ada", uid=1, now=T0)[0].id
 
 
 def total_of(store: Store, job: int) -> Total:
@@ -101,7 +101,7 @@ class Hardware:
         self.books.account([*running, *ended], self.clock)
 
     def begin(self) -> int:
-        job, _ = self.store.queue.add_job(spec(60), user="ada", uid=1, now=self.clock)
+        job, _ = self.store.jobs.add_job(spec(60), user="ada", uid=1, now=self.clock)
         run = self.store.runs.claim(job.id, [self.device.id], reason=because(ReasonCode.ASKED_NOW), now=self.clock)
         assert run is not None
         self.store.runs.confirm(run.id, started_at=self.clock, log=None, now=self.clock)

@@ -16,7 +16,7 @@ from greenrun.engine.ports import Executor
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LIMIT_S = 20.0
-ENDED = frozenset({Phase.EXITED, Phase.LOST, Phase.INTERRUPTED, Phase.BARRED})
+ENDED = frozenset({Phase.EXITED, Phase.LOST, Phase.INTERRUPTED, Phase.FENCED})
 numbers = itertools.count(1)
 
 

@@ -158,13 +158,13 @@ class ExecutorContract:
 
     def test_barred_run_cannot_start(self, bench: Bench) -> None:
         run, _ = bench.make("true")
-        assert [bench.executor.bar(run), bench.executor.bar(run)] == [True, True]
-        assert bench.executor.poll(run).phase is Phase.BARRED
+        assert [bench.executor.fence(run), bench.executor.fence(run)] == [True, True]
+        assert bench.executor.poll(run).phase is Phase.FENCED
 
     def test_run_that_has_started_cannot_be_barred(self, bench: Bench) -> None:
         run = bench.start("true")
         bench.end(run)
-        assert (bench.executor.bar(run), bench.executor.poll(run).phase) == (False, Phase.EXITED)
+        assert (bench.executor.fence(run), bench.executor.poll(run).phase) == (False, Phase.EXITED)
 
     def test_starting_a_run_again_starts_its_command_once(self, bench: Bench) -> None:
         run, job = bench.make("sh", "-c", "echo once >> count; sleep 0.3", devices=("GPU-a",))

@@ -211,10 +211,10 @@ def test_a_job_with_an_unknown_checkpoint_signal_is_not_started(bench: Bench) ->
 
 def test_a_shim_that_comes_after_the_tombstone_starts_nothing(bench: Bench, tmp_path: Path) -> None:
     run, job = bench.make("sh", "-c", "echo started > started")
-    assert bench.executor.bar(run)
+    assert bench.executor.fence(run)
     pid = _spawn(run, job, tmp_path)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-    assert bench.executor.poll(run).phase is Phase.BARRED
+    assert bench.executor.poll(run).phase is Phase.FENCED
     assert not (bench.workdir / "started").exists()
     assert [path.name for path in (tmp_path / "state" / "runs").iterdir()] == [run.label]
 
@@ -287,18 +287,18 @@ def test_a_shim_that_died_before_it_started_the_command_bars_the_run(bench: Benc
     run = bench.running("sleep", "60")
     kill_shim(tmp_path, run)
     (folder(tmp_path, run) / "started.json").unlink()
-    assert bench.end(run).phase is Phase.BARRED
+    assert bench.end(run).phase is Phase.FENCED
 
 
 def test_a_shim_in_place_that_has_not_started_its_command_is_not_running_yet(bench: Bench, tmp_path: Path) -> None:
     run = bench.running("sleep", "60")
     (folder(tmp_path, run) / "started.json").unlink()
-    assert (bench.executor.poll(run).phase, bench.executor.bar(run)) == (Phase.ABSENT, False)
+    assert (bench.executor.poll(run).phase, bench.executor.fence(run)) == (Phase.ABSENT, False)
 
 
 def test_why_a_shim_started_nothing_is_told(bench: Bench, tmp_path: Path) -> None:
     run, job = bench.make("true")
-    bench.executor.bar(run)
+    bench.executor.fence(run)
     told = threading.Event()
     watcher = Watcher(told.set)
     pid, said = spawn_shim(_spec(run, job, tmp_path), (), run.label)
@@ -362,7 +362,7 @@ def test_a_run_whose_folder_says_nothing_is_lost_only_when_nobody_holds_its_lock
     pid = int(str(record(tmp_path, run)["pid"]))
     (folder(tmp_path, run) / "run.json").write_text("")
     with pytest.raises(ExecutorError, match="damaged"):
-        bench.executor.bar(run)
+        bench.executor.fence(run)
     os.kill(pid, signal.SIGKILL)
     assert bench.end(run).phase is Phase.LOST
 
@@ -374,7 +374,7 @@ def test_a_vanished_runs_folder_is_unknown_and_nothing_is_started(bench: Bench, 
     assert bench.executor.poll(run).phase is Phase.UNKNOWN
     runs.mkdir()
     assert bench.executor.poll(run).phase is Phase.UNKNOWN
-    for act in (lambda: bench.executor.start(run, job), lambda: bench.executor.bar(run)):
+    for act in (lambda: bench.executor.start(run, job), lambda: bench.executor.fence(run)):
         with pytest.raises(ExecutorError, match="runs"):
             act()
     runs.rmdir()
@@ -398,7 +398,7 @@ def test_a_folder_of_another_database_bars_the_run_of_that_name(bench: Bench, tm
     bench.executor.start(run, job)
     bench.end(run)
     other = replace(run, token="another")
-    assert (bench.executor.poll(other).phase, bench.executor.bar(other)) == (Phase.BARRED, True)
+    assert (bench.executor.poll(other).phase, bench.executor.fence(other)) == (Phase.FENCED, True)
     with pytest.raises(ExecutorError, match="not of this run"):
         bench.executor.start(other, job)
     assert bench.executor.poll(run).phase is Phase.EXITED
@@ -475,7 +475,7 @@ def test_a_log_past_its_cap_is_begun_anew_with_the_last_part_kept(
 def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_path: Path) -> None:
     ended, kept = bench.start("true"), bench.start("true")
     barred, _ = bench.make("true")
-    bench.executor.bar(barred)
+    bench.executor.fence(barred)
     for run in (ended, kept):
         bench.end(run)
     alive_run = bench.running("sleep", "60")

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Component, Quality
-from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Example, Seen, added, bound_of
+from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, JobExemplar, added, bound_of
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.planning.model import Plan
 from greenrun.metrics import Health, MetricsCollector, registry_of
@@ -23,8 +23,8 @@ class Scrape:
     def __init__(self) -> None:
         self.store, self.scheduler, self.now = FakeStore(), FakeScheduler(), NOW
         self.scheduler.store = self.store
-        self.examples: dict[tuple[str, float], Example] = {}
-        self.asking: dict[str, Seen] = {}
+        self.examples: dict[tuple[str, float], JobExemplar] = {}
+        self.asking: dict[str, Histogram] = {}
         state = replace(
             live_state(self.store, self.scheduler), now=self.clock, examples=lambda: self.examples,
             asking=lambda: self.asking,
@@ -50,7 +50,7 @@ class Scrape:
     def ended(self, job_id: int, **values: float) -> None:
         """Count one value in each of these histograms, as the store does."""
         self.store.books.add_counts(added(values))
-        example = {name: Example(job_id=job_id, value=value, at=NOW) for name, value in values.items()}
+        example = {name: JobExemplar(job_id=job_id, value=value, at=NOW) for name, value in values.items()}
         self.examples |= {(name, bound_of(name, row.value)): row for name, row in example.items()}
 
     def run_job(self, job_id: int, state: State = State.RUNNING, **total: Any) -> None:
@@ -73,7 +73,7 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
     scrape.store.books.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
-    scrape.asking = {"uk": Seen(REQUEST_DURATION)}
+    scrape.asking = {"uk": Histogram(REQUEST_DURATION)}
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
     scrape.scheduler.quality.latest = [judged()]

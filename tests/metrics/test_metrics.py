@@ -17,7 +17,7 @@ from greenrun.core.carbon.intensity import FallbackLevel
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import MeterHealth
 from greenrun.core.errors import StoreError
-from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURATION, Seen, added
+from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURATION, Histogram, added
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
@@ -328,7 +328,7 @@ def test_what_each_device_used_goes_on_from_what_is_persisted_and_begins_at_zero
 
 
 def test_plans_and_answers_are_timed_from_zero_on() -> None:
-    planning, asking = Seen(PLAN_DURATION), {"uk": Seen(REQUEST_DURATION)}
+    planning, asking = Histogram(PLAN_DURATION), {"uk": Histogram(REQUEST_DURATION)}
     state = replace(live_state(FakeStore(), FakeScheduler()), planning=lambda: planning, asking=lambda: asking)
     value = registry_of(MetricsCollector(FakeStore(), state)).get_sample_value
     names = ("greenrun_plan_duration_seconds_count", "greenrun_grid_request_duration_seconds_count")

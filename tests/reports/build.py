@@ -87,7 +87,7 @@ def _run(store: Store, number: int, device: str, start: datetime, end: datetime,
     name, project = NAMES[number % len(NAMES)], f"project {number % 5}"
     spec = JobSpec(command=("a",), workdir="/", name=name, project=project, duration=end - start)
     submitted_at = max(T0, start - dice.randint(0, 40) * CUT)
-    job, _ = store.queue.add_jobs([spec], user=f"user {number % 3}", uid=1, now=submitted_at)[0]
+    job, _ = store.jobs.add_jobs([spec], user=f"user {number % 3}", uid=1, now=submitted_at)[0]
     run = store.runs.claim(job.id, [device], reason=WHY, now=start)
     assert run is not None
     store.runs.confirm(run.id, started_at=start, log=None, now=start)

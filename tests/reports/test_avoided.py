@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def live(store: Store, *specs: Any, gpus: int = 1, values: list[int] = VALUES) -> dict[str, Any]:
     """Let a world run these jobs for a day, and report them."""
     world = World(values, gpus=gpus)
-    store.queue.add_jobs(specs, user="ada", uid=1, now=T0)
+    store.jobs.add_jobs(specs, user="ada", uid=1, now=T0)
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + 15 * HOUR)
     reports = Reports(store.archive, lambda: world.devices, ReportSettings(zone="GB"))
@@ -60,11 +60,11 @@ def test_a_job_that_started_at_once_avoided_nothing(store: Store) -> None:
 
 def test_a_job_that_was_held_into_dirtier_hours_avoided_less_than_nothing(store: Store) -> None:
     world = World([100] * 6 + [400] * 40, gpus=1)
-    job, _ = store.queue.add_job(spec(3600), user="ada", uid=1, now=T0)
-    store.queue.set_held(job.id, True, actor="ada", now=T0)
+    job, _ = store.jobs.add_job(spec(3600), user="ada", uid=1, now=T0)
+    store.jobs.set_held(job.id, True, actor="ada", now=T0)
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + 4 * HOUR)
-    store.queue.set_held(job.id, False, actor="ada", now=world.now)
+    store.jobs.set_held(job.id, False, actor="ada", now=world.now)
     run_until(world, engine, T0 + 8 * HOUR)
     row = Reports(store.archive, lambda: (), ReportSettings()).report(T0, T0 + 8 * HOUR, "job", world.now).rows[0]
     assert row.avoided_g == pytest.approx(grams(1, -300), rel=1e-6)

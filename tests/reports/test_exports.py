@@ -124,7 +124,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def report_of(store: Store, labels: dict[str, str], defaults: dict[str, str]) -> Report:
     """The report of one job that held two GPUs of two models for an hour, and of none beside it."""
     spec = JobSpec(command=("a",), workdir="/", name="train", project="p", duration=HOUR, gpus=2, labels=labels)
-    job, _ = store.queue.add_jobs([spec], user="ada", uid=1, now=T0)[0]
+    job, _ = store.jobs.add_jobs([spec], user="ada", uid=1, now=T0)[0]
     run = store.runs.claim(job.id, ["GPU-0", "GPU-1"], reason=WHY, now=T0)
     assert run is not None
     store.runs.confirm(run.id, started_at=T0, log=None, now=T0)

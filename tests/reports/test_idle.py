@@ -72,7 +72,7 @@ def test_minutes_of_another_time_do_not_count(store: Store) -> None:
 
 def going_on(store: Store) -> int:
     """Start a run at T0 that does not end; return its id."""
-    job, _ = store.queue.add_jobs([JobSpec(command=("a",), workdir="/", duration=MINUTE)], user="a", uid=1, now=T0)[0]
+    job, _ = store.jobs.add_jobs([JobSpec(command=("a",), workdir="/", duration=MINUTE)], user="a", uid=1, now=T0)[0]
     run = store.runs.claim(job.id, ["GPU-0"], reason=WHY, now=T0)
     assert run is not None
     store.runs.confirm(run.id, started_at=T0, log=None, now=T0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.errors import InvalidInput
-from greenrun.simulation.case import Case, Wish
+from greenrun.simulation.case import Case, JobOverrides
 from greenrun.simulation.files import read_case
 from greenrun.simulation.foresight import Foresight
 from tests.simulation.build import HOUR, START, START_S, case, job, write_grid, write_jobs
@@ -131,8 +131,8 @@ def test_a_hole_where_jobs_may_run_is_refused_and_one_elsewhere_is_not(tmp_path:
 
 
 def test_the_options_change_every_job(tmp_path: Path) -> None:
-    wish = Wish(max_delay=timedelta(hours=9), interruptible=True)
-    found = read(tmp_path, GOOD, wish=wish).jobs[0]
+    overrides = JobOverrides(max_delay=timedelta(hours=9), interruptible=True)
+    found = read(tmp_path, GOOD, overrides=overrides).jobs[0]
     assert (found.max_delay_s, found.interruptible) == (9 * HOUR, True)
 
 
@@ -148,8 +148,8 @@ def test_earlier_jobs_lie_before_the_start(tmp_path: Path) -> None:
 
 
 def seen(found: Case, at_hour: float) -> list[float]:
-    sight = Foresight(found.issues, found.reach, found.start, found.latest_end)
-    return [float(value) for value in sight.forecast(START_S + at_hour * HOUR).values]
+    view = Foresight(found.issues, found.reach, found.start, found.latest_end)
+    return [float(value) for value in view.forecast(START_S + at_hour * HOUR).values]
 
 
 def test_a_perfect_forecast_reaches_from_the_slot_that_is_now_as_far_as_the_horizon() -> None:

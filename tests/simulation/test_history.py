@@ -12,9 +12,9 @@ from greenrun.core.energy.model import Quality
 from greenrun.core.errors import InvalidInput
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
-from greenrun.simulation.case import Wish
+from greenrun.simulation.case import JobOverrides
 from greenrun.simulation.compare import compare
-from greenrun.simulation.history import Asked, history_case
+from greenrun.simulation.history import CaseQuery, history_case
 from greenrun.simulation.memory import MemoryStore
 from greenrun.simulation.policies import policies_of
 from tests.simulation.build import HOUR, START, START_S, grid
@@ -51,12 +51,12 @@ def store() -> Metered:
     return made
 
 
-def asked(**changes: Any) -> Asked:
+def asked(**changes: Any) -> CaseQuery:
     given = {
         "zone": "GB", "span": timedelta(days=30), "gpus": 2, "horizon": timedelta(hours=48),
-        "default_max_delay": timedelta(hours=6), "wish": Wish(),
+        "default_max_delay": timedelta(hours=6), "overrides": JobOverrides(),
     }  # fmt: skip
-    return Asked(**(given | changes))
+    return CaseQuery(**(given | changes))
 
 
 def at(hour: float) -> datetime:
@@ -68,7 +68,7 @@ def ran(
 ) -> int:
     """A job that ran over these spans (hours), the last of which succeeded; each took `joules`."""
     given = {"command": ("true",), "workdir": "/", "duration": timedelta(hours=9), "interruptible": len(spans) > 1}
-    ((job, _),) = store.queue.add_jobs([JobSpec(**(given | spec))], user="ada", uid=1, now=at(submitted))
+    ((job, _),) = store.jobs.add_jobs([JobSpec(**(given | spec))], user="ada", uid=1, now=at(submitted))
     for number, (start, end) in enumerate(spans):
         run = store.runs.claim(job.id, ["GPU-0"][: job.spec.gpus], reason=WHY, now=at(start))
         assert run is not None
@@ -121,7 +121,7 @@ def test_what_cannot_be_simulated_is_left_out_by_reason(store: Metered) -> None:
 
 def test_the_options_change_jobs_of_the_past_too(store: Metered) -> None:
     ran(store, 1, (1, 2))
-    found, _ = history_case(store, asked(wish=Wish(max_delay=timedelta(hours=12))), NOW)
+    found, _ = history_case(store, asked(overrides=JobOverrides(max_delay=timedelta(hours=12))), NOW)
     assert found.jobs[0].max_delay_s == 12 * HOUR
 
 

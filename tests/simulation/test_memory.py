@@ -36,28 +36,28 @@ globals().update(promises(jobs_contract) | promises(runs_contract))
 
 def test_it_is_a_store(store: MemoryStore) -> None:
     port: EngineStore = store
-    assert port.queue.jobs() == []
+    assert port.jobs.jobs() == []
 
 
 def test_a_query_of_waiting_jobs_does_not_touch_finished_ones(store: MemoryStore) -> None:
     first, second = submit(store), submit(store)  # type: ignore[arg-type]
-    store.queue.move(first.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
-    store.queue._jobs[first.id] = None  # type: ignore[assignment]  # whoever reads it fails
-    assert [job.id for job in store.queue.jobs([State.QUEUED])] == [second.id]
+    store.jobs.change_state(first.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs._jobs[first.id] = None  # type: ignore[assignment]  # whoever reads it fails
+    assert [job.id for job in store.jobs.jobs([State.QUEUED])] == [second.id]
 
 
 def test_jobs_are_listed_by_state_in_order(store: MemoryStore) -> None:
     first, second, third = (submit(store) for _ in range(3))  # type: ignore[arg-type]
-    store.queue.move(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
-    assert [job.id for job in store.queue.jobs([State.QUEUED])] == [first.id, third.id]
-    assert [job.id for job in store.queue.jobs([State.CANCELLED, State.FAILED])] == [second.id]
-    assert [job.id for job in store.queue.jobs()] == [first.id, second.id, third.id]
+    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    assert [job.id for job in store.jobs.jobs([State.QUEUED])] == [first.id, third.id]
+    assert [job.id for job in store.jobs.jobs([State.CANCELLED, State.FAILED])] == [second.id]
+    assert [job.id for job in store.jobs.jobs()] == [first.id, second.id, third.id]
 
 
 def test_events_do_not_grow_without_end(store: MemoryStore) -> None:
     for _ in range(EVENTS_KEPT + 5):
         submit(store)  # type: ignore[arg-type]
-    assert len(store.queue.events(limit=10 * EVENTS_KEPT)) == EVENTS_KEPT
+    assert len(store.jobs.events(limit=10 * EVENTS_KEPT)) == EVENTS_KEPT
 
 
 def test_forecasts_come_back_oldest_first_and_old_ones_are_forgotten(store: MemoryStore) -> None:

@@ -13,8 +13,8 @@ from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId
 from greenrun.simulation.hindsight import lower_bound_g
 from greenrun.simulation.policies import (
     Arrival,
+    ForecastView,
     Rule,
-    Sight,
     carbon_time,
     dispatch,
     lowest_slot,
@@ -62,8 +62,8 @@ RULES = {
     "own-best-window": own_best_window,
     "lowest-slot": lowest_slot,
     "carbon-time": carbon_time,
-    "threshold": lambda sight: threshold(sight, 40.0),
-    "percentile": lambda sight: percentile(sight, 30.0),
+    "threshold": lambda view: threshold(view, 40.0),
+    "percentile": lambda view: percentile(view, 30.0),
 }
 
 values = st.lists(st.integers(1, 900), min_size=12, max_size=12)
@@ -95,8 +95,8 @@ def emitted(series: Series, starts_s: Sequence[float], own: Sequence[Arrival]) -
     ],
 )
 def test_own_best_window_is_the_cleanest_one_its_start_or_end_at_an_edge(drawn: str, job: Arrival, hour: float) -> None:
-    sight = Seen([float(value) for value in drawn.split("-")])
-    assert own_best_window(sight)(job) == hour * HOUR
+    view = Seen([float(value) for value in drawn.split("-")])
+    assert own_best_window(view)(job) == hour * HOUR
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_own_best_window_is_the_cleanest_one_its_start_or_end_at_an_edge(drawn: 
     ],
 )
 def test_each_rule_looks_at_its_own_thing(name: str, job: Arrival, hour: float) -> None:
-    sight = Seen([100, 20, 90, 90, 25, 25, 25, 90, 90])
-    assert RULES[name](sight)(job) == hour * HOUR
+    view = Seen([100, 20, 90, 90, 25, 25, 25, 90, 90])
+    assert RULES[name](view)(job) == hour * HOUR
 
 
 def test_carbon_time_does_not_wait_long_for_little() -> None:
-    sight = Seen([100, 50, 99, 99, 49])
-    assert (carbon_time(sight)(arrival()), own_best_window(sight)(arrival())) == (HOUR, 4 * HOUR)
+    view = Seen([100, 50, 99, 99, 49])
+    assert (carbon_time(view)(arrival()), own_best_window(view)(arrival())) == (HOUR, 4 * HOUR)
 
 
 def test_a_job_that_finds_no_clean_hour_starts_at_its_limit() -> None:
@@ -183,9 +183,9 @@ def bound(own: Sequence[Arrival], gpus: int | None, values: Sequence[float]) -> 
 
 
 def test_without_a_limit_on_gpus_the_bound_is_every_job_s_own_best_window() -> None:
-    sight: Sight = Seen([90, 20, 30, 90, 10, 90, 90, 90])
+    view: ForecastView = Seen([90, 20, 30, 90, 10, 90, 90, 90])
     own = [arrival(), arrival(duration_s=1.7 * HOUR), arrival(submitted_s=700.0, duration_s=2 * HOUR)]
-    rule: Rule = own_best_window(sight)
+    rule: Rule = own_best_window(view)
     best = emitted(Seen([90, 20, 30, 90, 10, 90, 90, 90]).series, [rule(job) for job in own], own)
     assert bound(own, None, [90, 20, 30, 90, 10, 90, 90, 90]) == pytest.approx(best)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from greenrun.cli import main
-from greenrun.simulation.case import Case, Wish
+from greenrun.simulation.case import Case, JobOverrides
 from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.files import COLUMNS, read_case
 from greenrun.simulation.policies import Arrival, policies_of
@@ -56,8 +56,8 @@ def read(intensity: str, jobs: str, start: str, gpus: int | None, **more: Any) -
 
 
 def year(zone: str, limits: str, *, interruptible: bool = False) -> Case:
-    wish = Wish(interruptible=interruptible)
-    return read(f"{zone}_2020_30min", f"ml_project_2020_{limits}", YEAR_START, None, wish=wish)
+    overrides = JobOverrides(interruptible=interruptible)
+    return read(f"{zone}_2020_30min", f"ml_project_2020_{limits}", YEAR_START, None, overrides=overrides)
 
 
 def saving_percent(found: Comparison, policy: str) -> float:

@@ -25,7 +25,7 @@ def spec(**changes: Any) -> JobSpec:
 
 
 def submit(store: Store, **changes: Any) -> Job:
-    return store.queue.add_job(spec(**changes), user="ada", uid=1000, now=NOW)[0]
+    return store.jobs.add_job(spec(**changes), user="ada", uid=1000, now=NOW)[0]
 
 
 def claim(store: Store, job: Job, *devices: str) -> Run:

@@ -57,30 +57,30 @@ EVERYTHING = JobSpec(
 
 
 def kinds(store: Store, job_id: int) -> list[str]:
-    return [event.kind for event in store.queue.events(job_id)]
+    return [event.kind for event in store.jobs.events(job_id)]
 
 
 def test_a_spec_comes_back_as_it_was_given(store: Store) -> None:
     bare = JobSpec(command=("true",), workdir="/", duration=timedelta(seconds=1))
     same = [field.name for field in fields(JobSpec) if getattr(EVERYTHING, field.name) == getattr(bare, field.name)]
-    jobs = [store.queue.add_job(each, user="ada", uid=1000, now=NOW)[0] for each in (EVERYTHING, bare)]
+    jobs = [store.jobs.add_job(each, user="ada", uid=1000, now=NOW)[0] for each in (EVERYTHING, bare)]
     assert same == []  # so that a column that is forgotten is found
-    assert [store.queue.job(job.id).spec for job in jobs] == [EVERYTHING, bare]
+    assert [store.jobs.job(job.id).spec for job in jobs] == [EVERYTHING, bare]
 
 
 def test_a_new_job_is_queued_with_who_and_when(store: Store) -> None:
-    job, new = store.queue.add_job(spec(), user="ada", uid=1000, now=NOW)
-    assert (job, new) == (store.queue.job(job.id), True)
+    job, new = store.jobs.add_job(spec(), user="ada", uid=1000, now=NOW)
+    assert (job, new) == (store.jobs.job(job.id), True)
     assert (job.user, job.uid, job.state, job.submitted_at, job.reason) == ("ada", 1000, State.QUEUED, NOW, None)
-    (event,) = store.queue.events(job.id)
+    (event,) = store.jobs.events(job.id)
     assert (event.kind, event.actor, event.at) == ("submitted", "ada", NOW)
     assert store.books.counters()["greenrun_jobs_submitted_total", ()] == 1
 
 
 def test_a_unique_key_of_one_user_gives_the_old_job_and_counts_nothing(store: Store) -> None:
-    first, _ = store.queue.add_job(spec(unique_key="k"), user="ada", uid=1000, now=NOW)
-    again = store.queue.add_job(spec(unique_key="k", name="other"), user="ada", uid=1000, now=after(1))
-    _, other_is_new = store.queue.add_job(spec(unique_key="k"), user="bob", uid=1001, now=after(1))
+    first, _ = store.jobs.add_job(spec(unique_key="k"), user="ada", uid=1000, now=NOW)
+    again = store.jobs.add_job(spec(unique_key="k", name="other"), user="ada", uid=1000, now=after(1))
+    _, other_is_new = store.jobs.add_job(spec(unique_key="k"), user="bob", uid=1001, now=after(1))
     assert again == (first, False)
     assert other_is_new
     assert store.books.counters()["greenrun_jobs_submitted_total", ()] == 2
@@ -91,24 +91,24 @@ def test_text_that_cannot_be_stored_is_refused_with_nothing_stored(store: Store)
         submit(store, workdir="/tmp/\udcff")
     with pytest.raises(InvalidJob, match="was not accepted"):
         submit(store, priority=2**70)
-    assert store.queue.jobs() == []
-    assert store.queue.events() == []
+    assert store.jobs.jobs() == []
+    assert store.jobs.events() == []
 
 
 def test_an_unknown_job_is_not_found(store: Store) -> None:
     with pytest.raises(JobNotFound, match="no job 7"):
-        store.queue.job(7)
+        store.jobs.job(7)
     with pytest.raises(JobNotFound):
-        store.queue.set_held(7, True, actor="ada", now=NOW)
+        store.jobs.set_held(7, True, actor="ada", now=NOW)
 
 
 def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
     first, second = submit(store), submit(store, project="vision")
-    third, _ = store.queue.add_job(spec(), user="bob", uid=1001, now=NOW)
-    store.queue.move(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    third, _ = store.jobs.add_job(spec(), user="bob", uid=1001, now=NOW)
+    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
 
     def ids(*args: object, **filters: object) -> list[int]:
-        return [job.id for job in store.queue.jobs(*args, **filters)]  # type: ignore[arg-type]
+        return [job.id for job in store.jobs.jobs(*args, **filters)]  # type: ignore[arg-type]
 
     assert ids() == [first.id, second.id, third.id]
     assert ids([State.QUEUED]) == [first.id, third.id]
@@ -121,18 +121,18 @@ def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
 
 def test_the_states_of_jobs_are_told_by_id_and_an_unknown_one_is_absent(store: Store) -> None:
     first, second = submit(store), submit(store)
-    store.queue.move(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
-    states = store.queue.job_states([first.id, second.id, 99])
-    assert (states, store.queue.job_states([])) == ({first.id: State.QUEUED, second.id: State.CANCELLED}, {})
+    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    states = store.jobs.job_states([first.id, second.id, 99])
+    assert (states, store.jobs.job_states([])) == ({first.id: State.QUEUED, second.id: State.CANCELLED}, {})
 
 
 def test_a_listed_move_happens_once(store: Store) -> None:
     job = submit(store)
     moves = [
-        store.queue.move(job.id, State.QUEUED, State.EXPIRED, reason=WHY, actor="scheduler", now=after(5))
+        store.jobs.change_state(job.id, State.QUEUED, State.EXPIRED, reason=WHY, actor="scheduler", now=after(5))
         for _ in range(2)
     ]
-    job = store.queue.job(job.id)
+    job = store.jobs.job(job.id)
     assert moves == [True, False]
     assert (job.state, job.finished_at, job.reason) == (State.EXPIRED, after(5), WHY)
     assert kinds(store, job.id) == ["submitted", "finished"]
@@ -143,13 +143,13 @@ def test_an_unlisted_move_is_a_programming_error(store: Store) -> None:
     job = submit(store)
     for old, new in set(product(State, State)) - TRANSITIONS:
         with pytest.raises(InvalidTransition, match=f"cannot go from {old} to {new}"):
-            store.queue.move(job.id, old, new, reason=WHY, actor="ada", now=NOW)
-    assert store.queue.job(job.id) == job
+            store.jobs.change_state(job.id, old, new, reason=WHY, actor="ada", now=NOW)
+    assert store.jobs.job(job.id) == job
 
 
 def test_a_job_with_a_live_run_is_not_moved_from_under_it(store: Store) -> None:
     run = running(store, "GPU-0")
-    assert not store.queue.move(run.job_id, State.RUNNING, State.QUEUED, reason=WHY, actor="ada", now=NOW)
+    assert not store.jobs.change_state(run.job_id, State.RUNNING, State.QUEUED, reason=WHY, actor="ada", now=NOW)
     assert [live.id for live in store.runs.live_runs()] == [run.id]
 
 
@@ -157,9 +157,9 @@ def test_only_another_code_of_a_reason_is_an_event(store: Store) -> None:
     job = submit(store)
     closer = Reason(WAITS.code, "waits for the cleanest free window: 91 g/kWh")
     for reason in (WAITS, closer, WHY):
-        store.queue.set_reason({job.id: reason, 99: reason}, now=after(9))
-        assert store.queue.job(job.id).reason == reason
-    changes = store.queue.events(job.id)[1:]
+        store.jobs.set_reason({job.id: reason, 99: reason}, now=after(9))
+        assert store.jobs.job(job.id).reason == reason
+    changes = store.jobs.events(job.id)[1:]
     assert [(event.kind, event.at, event.detail["reason"]) for event in changes] == [
         ("reason_changed", after(9), "cleanest_window"),
         ("reason_changed", after(9), "due"),
@@ -169,47 +169,47 @@ def test_only_another_code_of_a_reason_is_an_event(store: Store) -> None:
 def test_a_finished_job_keeps_its_last_reason(store: Store) -> None:
     run = running(store)
     close(store, run)
-    store.queue.set_reason({run.job_id: WAITS}, now=after(9))
-    assert store.queue.job(run.job_id).reason == Reason(ReasonCode.SUCCEEDED, "finished with exit code 0")
+    store.jobs.set_reason({run.job_id: WAITS}, now=after(9))
+    assert store.jobs.job(run.job_id).reason == Reason(ReasonCode.SUCCEEDED, "finished with exit code 0")
 
 
 def test_holding_and_releasing_are_intents_of_queued_jobs(store: Store) -> None:
     job = submit(store)
-    held = [store.queue.set_held(job.id, held, actor="ada", now=NOW).held for held in (True, True, False)]
+    held = [store.jobs.set_held(job.id, held, actor="ada", now=NOW).held for held in (True, True, False)]
     claim(store, job)
     assert held == [True, True, False]
     assert kinds(store, job.id) == ["submitted", "held", "released", "claimed"]
     with pytest.raises(InvalidTransition, match="is starting"):
-        store.queue.set_held(job.id, True, actor="ada", now=NOW)
+        store.jobs.set_held(job.id, True, actor="ada", now=NOW)
 
 
 def test_a_cancel_is_noted_until_the_job_is_finished(store: Store) -> None:
     run = running(store)
-    asked = [store.queue.request_cancel(run.job_id, actor="bob", now=NOW).cancel_requested for _ in range(2)]
+    asked = [store.jobs.request_cancel(run.job_id, actor="bob", now=NOW).cancel_requested for _ in range(2)]
     close(store, run)
     assert asked == [True, True]
     assert kinds(store, run.job_id) == ["submitted", "claimed", "started", "cancel_requested", "finished"]
     with pytest.raises(InvalidTransition, match="is succeeded already"):
-        store.queue.request_cancel(run.job_id, actor="bob", now=NOW)
+        store.jobs.request_cancel(run.job_id, actor="bob", now=NOW)
 
 
 def test_a_queued_job_can_be_told_to_start_now(store: Store) -> None:
     job = submit(store)
-    assert store.queue.request_start_now(job.id, actor="ada", now=NOW).spec.start_now
+    assert store.jobs.request_start_now(job.id, actor="ada", now=NOW).spec.start_now
     assert kinds(store, job.id) == ["submitted", "start_now_requested"]
     claim(store, job)
     with pytest.raises(InvalidTransition):
-        store.queue.request_start_now(job.id, actor="ada", now=NOW)
+        store.jobs.request_start_now(job.id, actor="ada", now=NOW)
 
 
 def test_events_are_the_latest_in_order(store: Store) -> None:
     ids = [submit(store).id for _ in range(3)]
-    assert [event.job_id for event in store.queue.events(limit=2)] == ids[1:]
+    assert [event.job_id for event in store.jobs.events(limit=2)] == ids[1:]
 
 
 def test_instants_of_other_zones_come_back_as_the_same_instant_in_utc(store: Store) -> None:
     tokyo = timezone(timedelta(hours=9))
-    job, _ = store.queue.add_job(
+    job, _ = store.jobs.add_job(
         spec(finish_by=after(3600).astimezone(tokyo)), user="a", uid=1, now=NOW.astimezone(tokyo)
     )
     assert (job.submitted_at, job.spec.finish_by) == (NOW, after(3600))
@@ -217,7 +217,7 @@ def test_instants_of_other_zones_come_back_as_the_same_instant_in_utc(store: Sto
 
 
 def test_submissions_are_told_whatever_became_of_them_the_newest_of_many(store: Store) -> None:
-    ids = [store.queue.add_job(spec(), user="ada", uid=1000, now=after(60 * minute))[0].id for minute in range(3)]
-    store.queue.move(ids[1], State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=after(60))
-    assert [job.id for job in store.queue.submissions(after(60), 10)] == ids[1:]
-    assert [job.id for job in store.queue.submissions(NOW, 1)] == ids[2:]
+    ids = [store.jobs.add_job(spec(), user="ada", uid=1000, now=after(60 * minute))[0].id for minute in range(3)]
+    store.jobs.change_state(ids[1], State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=after(60))
+    assert [job.id for job in store.jobs.submissions(after(60), 10)] == ids[1:]
+    assert [job.id for job in store.jobs.submissions(NOW, 1)] == ids[2:]

@@ -30,8 +30,8 @@ def test_a_claim_is_a_run_and_its_leases_and_the_state(store: Store) -> None:
     assert (run.number, run.devices, run.claimed_at, run.outcome) == (1, ("GPU-0", "GPU-1"), after(1), None)
     assert len(run.token) == 32
     assert store.runs.live_runs() == [run]
-    assert (store.queue.job(job.id).state, store.queue.job(job.id).reason) == (State.STARTING, WHY)
-    assert [event.kind for event in store.queue.events(job.id)] == ["submitted", "claimed"]
+    assert (store.jobs.job(job.id).state, store.jobs.job(job.id).reason) == (State.STARTING, WHY)
+    assert [event.kind for event in store.jobs.events(job.id)] == ["submitted", "claimed"]
 
 
 def test_a_claimed_job_cannot_be_claimed_again(store: Store) -> None:
@@ -44,14 +44,14 @@ def test_a_leased_device_cannot_be_claimed_and_nothing_changes(store: Store) -> 
     claim(store, submit(store), "GPU-0")
     late = submit(store)
     assert store.runs.claim(late.id, ["GPU-1", "GPU-0"], reason=WHY, now=NOW) is None
-    assert store.queue.job(late.id) == late
+    assert store.jobs.job(late.id) == late
     assert store.runs.claim(late.id, ["GPU-1"], reason=WHY, now=NOW) is not None
 
 
 def test_a_job_that_was_held_or_cancelled_meanwhile_is_not_claimed(store: Store) -> None:
     held, cancelled = submit(store), submit(store)
-    store.queue.set_held(held.id, True, actor="ada", now=NOW)
-    store.queue.request_cancel(cancelled.id, actor="ada", now=NOW)
+    store.jobs.set_held(held.id, True, actor="ada", now=NOW)
+    store.jobs.request_cancel(cancelled.id, actor="ada", now=NOW)
     assert [store.runs.claim(job.id, [], reason=WHY, now=NOW) for job in (held, cancelled)] == [None, None]
 
 
@@ -61,14 +61,14 @@ def test_a_confirmed_run_has_its_start_and_log(store: Store) -> None:
     (live,) = store.runs.live_runs()
     assert confirmed == [True, False]
     assert (live.started_at, live.log) == (after(2), "/logs/1")
-    assert store.queue.job(run.job_id).state is State.RUNNING
+    assert store.jobs.job(run.job_id).state is State.RUNNING
 
 
 def test_a_closed_run_ends_its_job_and_frees_its_devices_once(store: Store) -> None:
     run = running(store, "GPU-0")
     assert [close(store, run), close(store, run, **FAILED)] == [True, False]
     (ended,) = store.runs.of_jobs([run.job_id])[run.job_id]
-    job = store.queue.job(run.job_id)
+    job = store.jobs.job(run.job_id)
     assert (ended.outcome, ended.exit_code, ended.ended_at, ended.log) == (Outcome.SUCCEEDED, 0, after(60), "/logs/1")
     assert (job.state, job.finished_at) == (State.SUCCEEDED, after(60))
     assert store.runs.live_runs() == []
@@ -81,7 +81,7 @@ def test_a_run_that_started_unseen_passes_through_running(store: Store) -> None:
     close(store, run, started_at=after(2), log="/logs/1")
     (ended,) = store.runs.of_jobs([run.job_id])[run.job_id]
     assert (ended.started_at, ended.log) == (after(2), "/logs/1")
-    assert [event.kind for event in store.queue.events(run.job_id)] == ["submitted", "claimed", "started", "finished"]
+    assert [event.kind for event in store.jobs.events(run.job_id)] == ["submitted", "claimed", "started", "finished"]
 
 
 def test_a_run_that_never_started_cannot_have_succeeded(store: Store) -> None:
@@ -94,11 +94,11 @@ def test_a_run_that_never_started_cannot_have_succeeded(store: Store) -> None:
 def test_a_requeued_job_gets_its_next_run_and_is_not_finished(store: Store) -> None:
     run = running(store, "GPU-0")
     close(store, run, **REQUEUED)
-    job = store.queue.job(run.job_id)
+    job = store.jobs.job(run.job_id)
     again = claim(store, job, "GPU-0")
     assert (job.state, job.finished_at, finished(store)) == (State.QUEUED, None, {})
     assert (again.number, again.token != run.token) == (2, True)
-    assert [event.kind for event in store.queue.events(job.id)][-2:] == ["requeued", "claimed"]
+    assert [event.kind for event in store.jobs.events(job.id)][-2:] == ["requeued", "claimed"]
 
 
 def test_the_progress_of_checkpointed_runs_adds_up_and_that_of_others_does_not_count(store: Store) -> None:
@@ -106,10 +106,10 @@ def test_the_progress_of_checkpointed_runs_adds_up_and_that_of_others_does_not_c
     ends = [(Outcome.CHECKPOINTED, 600.5), (Outcome.CHECKPOINTED, 300), (Outcome.FAILED, 99), (Outcome.FAILED, None)]
     for outcome, seconds in ends:
         progress = None if seconds is None else timedelta(seconds=seconds)
-        run = claim(store, store.queue.job(job.id), "GPU-0")
+        run = claim(store, store.jobs.job(job.id), "GPU-0")
         store.runs.confirm(run.id, started_at=after(2), log=None, now=after(3))
         close(store, run, **REQUEUED | {"outcome": outcome, "progress": progress})
-    assert store.queue.job(job.id).progress == timedelta(seconds=900.5)
+    assert store.jobs.job(job.id).progress == timedelta(seconds=900.5)
 
 
 def test_finished_jobs_are_counted_by_the_outcome_of_their_last_run(store: Store) -> None:
@@ -136,7 +136,7 @@ def test_a_latest_start_is_missed_once_per_job(store: Store) -> None:
 def test_a_second_run_after_the_latest_start_misses_nothing(store: Store) -> None:
     run = running(store, max_delay=after(10) - NOW)
     close(store, run, **REQUEUED)
-    again = claim(store, store.queue.job(run.job_id))
+    again = claim(store, store.jobs.job(run.job_id))
     store.runs.confirm(again.id, started_at=after(100), log=None, now=after(100))
     close(store, again, ended_at=after(200))
     assert missed(store) == 0

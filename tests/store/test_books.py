@@ -35,7 +35,7 @@ def by_labels(store: Store, name: str) -> dict[tuple[str, ...], float]:
 def as_booked(store: Store, rows: list[Entry]) -> list[Entry]:
     """These entries with what the store fills in."""
     runs = {run.id: run for run in store.runs.live_runs()}
-    jobs = {run.id: store.queue.job(run.job_id) for run in runs.values()}
+    jobs = {run.id: store.jobs.job(run.job_id) for run in runs.values()}
     owners = [jobs.get(row.slice.run_id) if row.slice.run_id else None for row in rows]
     return [
         replace(row, id=number, job_id=owner and owner.id, project=owner and owner.spec.project)

@@ -40,5 +40,5 @@ def test_the_text_has_a_fixed_width() -> None:
 
 def test_a_naive_instant_is_refused_with_nothing_stored(store: Store) -> None:
     with pytest.raises(StoreError, match=r"nothing was stored: .* has no time zone"):
-        store.queue.add_job(spec(), user="ada", uid=1000, now=NOW.replace(tzinfo=None))
-    assert store.queue.jobs() == []
+        store.jobs.add_job(spec(), user="ada", uid=1000, now=NOW.replace(tzinfo=None))
+    assert store.jobs.jobs() == []

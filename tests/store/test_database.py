@@ -32,7 +32,7 @@ from greenrun.store import Store
 
 store = Store(Path(sys.argv[1]))
 spec = JobSpec(command=("true",), workdir="/", duration=timedelta(hours=1))
-print(store.queue.add_job(spec, user="ada", uid=1000, now=utc_now())[0].id, flush=True)
+print(store.jobs.add_job(spec, user="ada", uid=1000, now=utc_now())[0].id, flush=True)
 sys.stdin.read()
 """
 
@@ -45,8 +45,8 @@ def test_an_acknowledged_job_is_there_after_kill_9(path: Path) -> None:
         job_id = int(process.stdout.readline())
         process.kill()
     with Store(path) as store:
-        assert [(job.id, job.state) for job in store.queue.jobs()] == [(job_id, State.QUEUED)]
-        assert [each.kind for each in store.queue.events()] == ["submitted"]
+        assert [(job.id, job.state) for job in store.jobs.jobs()] == [(job_id, State.QUEUED)]
+        assert [each.kind for each in store.jobs.events()] == ["submitted"]
 
 
 def test_every_commit_reaches_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,21 +93,21 @@ def test_one_unique_key_submitted_at_once_is_one_job(path: Path, store: Store) -
     with Store(path) as other:
         stores = (store, other, store, other)
         answers = at_once(
-            [partial(each.queue.add_job, spec(unique_key="k"), user="ada", uid=1, now=NOW) for each in stores]
+            [partial(each.jobs.add_job, spec(unique_key="k"), user="ada", uid=1, now=NOW) for each in stores]
         )
     assert sorted(new for _, new in answers) == [False, False, False, True]  # type: ignore[misc]
-    assert len(store.queue.jobs()) == 1
+    assert len(store.jobs.jobs()) == 1
 
 
 def test_many_threads_may_use_one_store(store: Store) -> None:
     def submit_and_read() -> None:
         for _ in range(5):
             submit(store)
-            store.queue.jobs([State.QUEUED])
-            store.queue.set_reason({1: WHY}, now=NOW)
+            store.jobs.jobs([State.QUEUED])
+            store.jobs.set_reason({1: WHY}, now=NOW)
 
     at_once([submit_and_read] * 12)
-    assert len(store.queue.jobs()) == 60
+    assert len(store.jobs.jobs()) == 60
     assert store.books.counters()["greenrun_jobs_submitted_total", ()] == 60
 
 
@@ -115,8 +115,8 @@ def test_reading_does_not_wait_for_a_writer_and_sees_what_was_committed(store: S
     job = submit(store)
     with store.database.write() as connection:
         connection.connection().exec_driver_sql("UPDATE jobs SET state = 'cancelled'")
-        assert store.queue.job(job.id).state is State.QUEUED
-    assert store.queue.job(job.id).state is State.CANCELLED
+        assert store.jobs.job(job.id).state is State.QUEUED
+    assert store.jobs.job(job.id).state is State.CANCELLED
 
 
 @contextmanager
@@ -150,11 +150,11 @@ def test_a_full_disk_refuses_the_job_whole_and_is_survived(
 ) -> None:
     run = running(store)
     large = {"env": {"BLOB": "x" * 200_000}}
-    before = store.queue.jobs(), store.queue.events(), store.books.counters()
+    before = store.jobs.jobs(), store.jobs.events(), store.books.counters()
     with trouble(store):
         with pytest.raises(StorageFull, match=r"no room left .* nothing was stored"):
             submit(store, **large)
-        assert (store.queue.jobs(), store.queue.events(), store.books.counters()) == before
+        assert (store.jobs.jobs(), store.jobs.events(), store.books.counters()) == before
     assert submit(store, **large).id == run.job_id + 1
     store.books.append_slices([entry(0, run=run)], [], now=after(60))
     assert store.books.run_totals([run.id])[run.id].energy_j == 3_600
@@ -176,7 +176,7 @@ def test_a_database_that_was_damaged_is_a_sentence(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     with pytest.raises(StoreError, match="damaged or not a database"), Store(path) as store:
-        store.queue.jobs()
+        store.jobs.jobs()
 
 
 def test_only_the_store_knows_sql() -> None:

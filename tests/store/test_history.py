@@ -61,7 +61,7 @@ def test_a_job_that_did_not_succeed_tells_nothing(store: Store, outcome: Outcome
 def test_a_failed_run_does_not_count_for_a_job_that_succeeded_later(store: Store) -> None:
     first = running(store, "GPU-0", name="train", retries=1)
     assert close(store, first, outcome=Outcome.FAILED, exit_code=1, job_state=State.QUEUED, ended_at=after(500))
-    second = claim(store, store.queue.job(first.job_id), "GPU-0")
+    second = claim(store, store.jobs.job(first.job_id), "GPU-0")
     assert store.runs.confirm(second.id, started_at=after(600), log=None, now=after(600))
     assert close(store, second, ended_at=after(720))
     assert [row.duration for row in told(store)] == [2 * MINUTES]
@@ -71,7 +71,7 @@ def test_the_checkpointed_runs_of_a_job_sum_up_to_one_duration_and_energy(store:
     first = running(store, "GPU-0", name="train", interruptible=True)
     booked(store, first)
     assert close(store, first, outcome=Outcome.CHECKPOINTED, job_state=State.QUEUED, ended_at=after(62))
-    second = claim(store, store.queue.job(first.job_id), "GPU-1")
+    second = claim(store, store.jobs.job(first.job_id), "GPU-1")
     assert store.runs.confirm(second.id, started_at=after(600), log=None, now=after(600))
     booked(store, second, device="GPU-1", start=600)
     assert close(store, second, ended_at=after(660))

@@ -84,7 +84,7 @@ def test_a_database_of_the_first_release_opens(path: Path) -> None:
     migrate(path)
     execute(path, OLD_JOB)
     with Store(path) as store:
-        assert [(job.id, job.state, job.spec.command) for job in store.queue.jobs()] == [(12, State.QUEUED, ("true",))]
+        assert [(job.id, job.state, job.spec.command) for job in store.jobs.jobs()] == [(12, State.QUEUED, ("true",))]
         assert submit(store).id == 13
 
 
@@ -148,7 +148,7 @@ def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: 
     assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(copy) as old:
-        assert old.queue.jobs() == [job]
+        assert old.jobs.jobs() == [job]
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreError
-from greenrun.core.histogram import JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, Example
+from greenrun.core.histogram import JOB_DEFERRAL, RUN_DURATION, RUN_EMISSIONS, RUN_ENERGY, JobExemplar
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, ReasonCode, because
 from greenrun.store import Store
@@ -39,7 +39,7 @@ def test_a_jobs_wait_counts_once_from_when_it_could_have_started(store: Store) -
     first = running(store)
     assert seen(store, JOB_DEFERRAL) == (1, 2)
     close(store, first, **AGAIN)
-    again = claim(store, store.queue.job(first.job_id))
+    again = claim(store, store.jobs.job(first.job_id))
     store.runs.confirm(again.id, started_at=after(900), log=None, now=after(900))
     assert seen(store, JOB_DEFERRAL) == (1, 2)
     running(store, start_after=NOW + timedelta(seconds=1.5))
@@ -51,7 +51,7 @@ def test_a_run_counts_once_when_it_ends_with_what_it_used(store: Store) -> None:
     booked(store, run)
     assert [close(store, run, ended_at=after(62)) for _ in range(2)] == [True, False]
     assert [seen(store, name) for name in (RUN_DURATION, RUN_ENERGY, RUN_EMISSIONS)] == [(1, 60), (1, 3600), (1, 0.2)]
-    example = Example(job_id=run.job_id, value=60.0, at=after(61))
+    example = JobExemplar(job_id=run.job_id, value=60.0, at=after(61))
     assert store.runs.examples[RUN_DURATION, 60.0] == example
 
 

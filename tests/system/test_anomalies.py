@@ -26,8 +26,8 @@ def test_a_job_that_makes_no_more_progress_is_marked_and_one_that_asked_for_it_i
         strict = daemon.submit("--stop-on", "gpu_idle,stuck", *command)
 
         until(lambda: _anomalies(daemon, patient), "the first job is marked")
-        (spell,) = _anomalies(daemon, patient)
-        assert (spell["anomaly"], spell["until"]) == ("stuck", None)
+        (episode,) = _anomalies(daemon, patient)
+        assert (episode["anomaly"], episode["until"]) == ("stuck", None)
         stopped = daemon.wait_for(strict)
 
         assert stopped["state"] == "cancelled"

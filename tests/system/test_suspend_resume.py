@@ -57,7 +57,7 @@ class Place:
         """Store an interruptible job without GPUs."""
         own = {"duration": HOUR, "gpus": 0, "interruptible": True, "min_run": timedelta(0), "env": dict(os.environ)}
         spec = JobSpec(command=command, workdir=str(self.folder), **{**own, **more})  # type: ignore[arg-type]
-        return self.store.queue.add_jobs([spec], user="ada", uid=os.getuid(), now=utc_now())[0][0].id
+        return self.store.jobs.add_jobs([spec], user="ada", uid=os.getuid(), now=utc_now())[0][0].id
 
     def runs(self, job: int) -> list[Run]:
         """The job's runs."""
@@ -74,7 +74,7 @@ class Place:
 
     def is_finished(self, job: int) -> bool:
         """Whether it is."""
-        return self.store.queue.job(job).state in FINISHED
+        return self.store.jobs.job(job).state in FINISHED
 
 
 @pytest.fixture
@@ -114,10 +114,10 @@ def test_the_example_is_suspended_and_continued_without_losing_or_repeating_an_e
     place.tick_until(lambda: written.exists() and written.read_text(), "the example gets going")
     place.is_clean = False
     place.engine.tick(utc_now())
-    assert place.store.queue.job(job).reason.code is ReasonCode.SUSPENDED  # type: ignore[union-attr]
+    assert place.store.jobs.job(job).reason.code is ReasonCode.SUSPENDED  # type: ignore[union-attr]
     place.restart()  # the daemon dies between asking and the exit
     place.tick_until(lambda: place.runs(job)[0].outcome, "the first run ends")
-    waiting = place.store.queue.job(job)
+    waiting = place.store.jobs.job(job)
     assert (waiting.state, waiting.progress > timedelta(0)) == (State.QUEUED, True)
     place.is_clean = True
     place.tick_until(lambda: place.is_finished(job), "the job finishes")
@@ -139,7 +139,7 @@ def test_a_shim_that_is_killed_during_a_checkpoint_costs_the_run_and_a_retry_no_
     place.tick_until(lambda: place.is_finished(job), "the job finishes")
     assert [run.outcome for run in place.runs(job)] == [Outcome.LOST, Outcome.SUCCEEDED]
     assert (place.folder / "ran").read_text().split() == [f"{job}.1", f"{job}.2"]
-    assert place.store.queue.job(job).progress == timedelta(0)
+    assert place.store.jobs.job(job).progress == timedelta(0)
 
 
 def test_a_checkpoint_is_no_end_to_those_who_wait_or_follow(folder: Path) -> None:

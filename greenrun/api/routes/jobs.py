@@ -55,14 +55,14 @@ def get_jobs(
     limit: Rows = 1000,
 ) -> list[JobOut]:
     """List the latest `limit` jobs, by id."""
-    jobs = daemon.store.queue.jobs(tuple(state or ()), project=project, user=user, limit=limit, newest_first=True)
+    jobs = daemon.store.jobs.jobs(tuple(state or ()), project=project, user=user, limit=limit, newest_first=True)
     return jobs_out(sorted(jobs, key=lambda job: job.id), daemon.store, daemon.scheduler.plan())
 
 
 @router.get("/{job_id}")
 def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
-    out = _stored_out(daemon, daemon.store.queue.job(job_id))
+    out = _stored_out(daemon, daemon.store.jobs.job(job_id))
     cost = daemon.scheduler.reports.cost_of([run.id for run in out.runs])
     costed: CostedJobOut = CostedJobOut.model_validate({**dict(out), **dict(cost)})
     return costed
@@ -71,7 +71,7 @@ def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
 @router.get("/{job_id}/explain")
 def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut:
     """Say why the job is where it is."""
-    job = daemon.store.queue.job(job_id)
+    job = daemon.store.jobs.job(job_id)
     out = _stored_out(daemon, job)
     max_delay = daemon.settings.default_max_delay
     return ExplainOut(
@@ -79,7 +79,7 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
         state=job.state,
         reason=out.reason,
         sentences=sentences(
-            job, out, max_delay, daemon.store.queue.events(job_id), daemon.scheduler.active_forecast(None)
+            job, out, max_delay, daemon.store.jobs.events(job_id), daemon.scheduler.active_forecast(None)
         ),
         planned=out.planned,
         duration_s=out.duration_s,
@@ -92,8 +92,8 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
 @router.get("/{job_id}/events")
 def get_events(job_id: JobId, daemon: ServiceDep, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
     """List what happened to the job, in order."""
-    job = daemon.store.queue.job(job_id)
-    return [EventOut.model_validate(event) for event in daemon.store.queue.events(job.id, limit)]
+    job = daemon.store.jobs.job(job_id)
+    return [EventOut.model_validate(event) for event in daemon.store.jobs.events(job.id, limit)]
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
@@ -105,7 +105,7 @@ def get_log(
     run: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
     """Return the end of the log of the job's run number `run`, or of its latest run."""
-    job = require_control(caller, daemon.store.queue.job(job_id))
+    job = require_control(caller, daemon.store.jobs.job(job_id))
     runs = daemon.store.runs.of_jobs([job.id]).get(job.id, ())
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
@@ -116,29 +116,29 @@ def get_log(
 @router.post("/{job_id}/cancel")
 def cancel_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Ask for the job to be stopped, or taken out of the queue."""
-    return _change(daemon, caller, job_id, daemon.store.queue.request_cancel)
+    return _change(daemon, caller, job_id, daemon.store.jobs.request_cancel)
 
 
 @router.post("/{job_id}/hold")
 def hold_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Keep a queued job from starting."""
-    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.queue.set_held(key, True, **who))
+    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.jobs.set_held(key, True, **who))
 
 
 @router.post("/{job_id}/release")
 def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Let a held job go."""
-    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.queue.set_held(key, False, **who))
+    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.jobs.set_held(key, False, **who))
 
 
 @router.post("/{job_id}/start-now")
 def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
-    return _change(daemon, caller, job_id, daemon.store.queue.request_start_now)
+    return _change(daemon, caller, job_id, daemon.store.jobs.request_start_now)
 
 
 def _change(daemon: Service, caller: User, job_id: int, change: Callable[..., Job]) -> JobOut:
-    require_control(caller, daemon.store.queue.job(job_id))
+    require_control(caller, daemon.store.jobs.job(job_id))
     now: datetime = daemon.now()
     job = change(job_id, actor=caller.name, now=now)
     daemon.scheduler.wake()

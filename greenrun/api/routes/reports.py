@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
 from greenrun.api.service import ServiceDep
-from greenrun.core.errors import InvalidInput, Problem
+from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.reports.model import By, Report
 
 LONGEST = timedelta(days=3 * 366)
@@ -33,5 +33,5 @@ def get_report(
     since = start or until.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if not timedelta(0) < until - since <= LONGEST:
         message = f"must lie before `to`, and at most {LONGEST.days} days"
-        raise InvalidInput("This period cannot be reported.", [Problem(field="from", message=message)])
+        raise InvalidInput("This period cannot be reported.", [InputProblem(field="from", message=message)])
     return daemon.scheduler.reports.report(since, until, by, now)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
-from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.errors import InputProblem, InvalidJob
 
 
 def read_jobs(path: Path, given: Mapping[str, Value], context: SubmissionContext) -> list[dict[str, Any]]:
     """Return the API's jobs, `given` options winning over the file's; raise InvalidJob with the problems of all."""
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     jobs = []
     for number, entry in enumerate(_entries(path), start=1):
         try:
@@ -38,7 +38,7 @@ def _entries(path: Path) -> list[Mapping[str, Any]]:
 def _job(
     entry: Mapping[str, Any], where: str, given: Mapping[str, Value], context: SubmissionContext
 ) -> dict[str, Any]:
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     values: dict[str, Value] = {}
     for key, value in entry.items():
         name = _option_name(key)
@@ -46,12 +46,14 @@ def _job(
             problems += _take(values, name, value, f"{where}: {key}")
         elif key != "command":
             problems.append(
-                Problem(field=f"{where}: {key}", message="there is no such option; see greenrun submit --help")
+                InputProblem(field=f"{where}: {key}", message="there is no such option; see greenrun submit --help")
             )
     try:
         job = state_job({**values, **given}, _command(entry.get("command")), context)
     except InvalidJob as exc:
-        problems += [Problem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems]
+        problems += [
+            InputProblem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems
+        ]
     if problems:
         raise InvalidJob("this job was not submitted", problems)
     return job
@@ -72,17 +74,17 @@ def _command(value: object) -> list[str]:
     return [str(word) for word in value] if isinstance(value, list) else []
 
 
-def _take(values: dict[str, Value], name: str, value: object, where: str) -> list[Problem]:
+def _take(values: dict[str, Value], name: str, value: object, where: str) -> list[InputProblem]:
     if OPTIONS[name].is_flag:
         if not isinstance(value, bool):
-            return [Problem(field=where, message="say true or false")]
+            return [InputProblem(field=where, message="say true or false")]
         if value:
             values[name] = Value(("true",), where)
         return []
     texts = _axis_texts(value) if name == "grid" else _texts(value)
     if not texts or (len(texts) > 1 and not OPTIONS[name].repeats):
         why = "needs names with values that hold no comma" if name == "grid" else "needs one value"
-        return [Problem(field=where, message=why)]
+        return [InputProblem(field=where, message=why)]
     values[name] = Value(texts, where)
     return []
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, sweep_of
 from greenrun.cli.times import parse_duration, parse_instant
-from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
@@ -69,13 +69,13 @@ class JobOption(NamedTuple):
 
 def state_job(given: Mapping[str, Value], command: Sequence[str], context: SubmissionContext) -> dict[str, Any]:
     """Return the API's job for these options (by long name); raise InvalidJob with every problem at once."""
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     job: dict[str, Any] = {"command": list(command), "gpus": 1, "workdir": str(context.folder)}
     for name, value in given.items():
         try:
             job[OPTIONS[name].field] = _read(OPTIONS[name], value, context)
         except ValueError as exc:
-            problems.append(Problem(field=value.where, message=str(exc)))
+            problems.append(InputProblem(field=value.where, message=str(exc)))
     job["env"] = {**environment.kept(context.environ, context.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
     problems += _meaningless(given)
@@ -85,7 +85,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
     return job | {"git_commit": environment.git_commit(workdir)}
 
 
-def refused(problems: Sequence[Problem]) -> InvalidJob:
+def refused(problems: Sequence[InputProblem]) -> InvalidJob:
     """Return the error that lists these problems and says that nothing was submitted."""
     what = str(problems[0]) if len(problems) == 1 else "these are wrong"
     return InvalidJob(f"nothing was submitted: {what}", problems)
@@ -98,17 +98,17 @@ def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
     return option.gather(read) if option.gather else read[-1]
 
 
-def _meaningless(given: Mapping[str, Value]) -> list[Problem]:
+def _meaningless(given: Mapping[str, Value]) -> list[InputProblem]:
     why = "applies to interruptible jobs only; add --interruptible, or leave it out"
     unused = [given[name].where for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
-    return [Problem(field=where, message=why) for where in unused]
+    return [InputProblem(field=where, message=why) for where in unused]
 
 
-def _missing(command: Sequence[str], workdir: Path, search: str) -> list[Problem]:
+def _missing(command: Sequence[str], workdir: Path, search: str) -> list[InputProblem]:
     if not command:
-        return [Problem(field="", message=_NO_COMMAND)]
+        return [InputProblem(field="", message=_NO_COMMAND)]
     why = environment.why_not_runnable(command[0], workdir, search)
-    return [Problem(field="COMMAND", message=why)] if why else []
+    return [InputProblem(field="COMMAND", message=why)] if why else []
 
 
 def _text(text: str, context: SubmissionContext) -> str:

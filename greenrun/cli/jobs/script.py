@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenrun.cli.jobs.job_options import OPTIONS, Value, refused
-from greenrun.core.errors import Problem
+from greenrun.core.errors import InputProblem
 
 _SHORT = {option.given.short: name for name, option in OPTIONS.items() if option.given.short}
 _MAX_HEAD_BYTES = 64 * 1024
@@ -47,13 +47,13 @@ def find_script(words: Sequence[str], folder: Path, search: str) -> Path | None:
 def read_script(path: Path, words: Sequence[str]) -> Script:
     """Read the options in the comment lines before the script's first command; raise InvalidJob listing bad lines."""
     lines = list(_directives(_head(path)))
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     values: dict[str, Value] = {}
     notes: list[str] = []
     for number, kind, tokens in lines:
         where = f"{path.name} line {number}"
         if isinstance(tokens, str):
-            problems.append(Problem(field=where, message=tokens))
+            problems.append(InputProblem(field=where, message=tokens))
         elif kind == "#GREENRUN":
             problems += _own(tokens, where, values)
         else:
@@ -92,14 +92,16 @@ def _directives(head: str) -> Iterator[tuple[int, str, list[str] | str]]:
                 yield number, kind, f"cannot be read: {exc}"
 
 
-def _own(tokens: list[str], where: str, values: dict[str, Value]) -> list[Problem]:
+def _own(tokens: list[str], where: str, values: dict[str, Value]) -> list[InputProblem]:
     problems = []
     for name, text in _pairs(tokens, flags=frozenset(key for key, option in OPTIONS.items() if option.is_flag)):
         long = _SHORT.get(name, name)
         if long not in OPTIONS:
-            problems.append(Problem(field=where, message=f"there is no option '{name}'; see greenrun submit --help"))
+            problems.append(
+                InputProblem(field=where, message=f"there is no option '{name}'; see greenrun submit --help")
+            )
         elif text is None and not OPTIONS[long].is_flag:
-            problems.append(Problem(field=where, message=f"--{long} needs a value"))
+            problems.append(InputProblem(field=where, message=f"--{long} needs a value"))
         else:
             _put(values, long, text or "", f"{where}: --{long}")
     return problems

@@ -40,10 +40,10 @@ class MeasuredPast:
     departure_g_per_kwh: float = 0.0
 
     @classmethod
-    def of(cls, measured: Series | None, lessons: Calibration, now: datetime, days: int) -> "MeasuredPast":
+    def of(cls, measured: Series | None, calibration: Calibration, now: datetime, days: int) -> "MeasuredPast":
         """Learn from what was over at `now`, and from nothing later."""
         normal = Climatology.of(measured, now, days) if measured is not None else None
-        error = Climatology.of(lessons.errors, now, days) if lessons.errors is not None else None
+        error = Climatology.of(calibration.errors, now, days) if calibration.errors is not None else None
         return cls(normal=normal, error=error, departure_g_per_kwh=_last_departure(normal) if normal else 0.0)
 
     def paths(self, starts_s: Floats, step_s: float, told: Floats) -> "Departures":

@@ -25,7 +25,7 @@ def outlook(
     now: datetime,
     until: datetime,
     *,
-    lessons: Calibration | None = None,
+    calibration: Calibration | None = None,
     known_at: datetime | None = None,
     days: int = 28,
 ) -> Series | None:
@@ -53,7 +53,7 @@ def outlook(
     values, kinds = _as_told(seen, starts_s)
     if all(kind is Kind.MEASURED for kind in kinds):
         return _series(told, (starts_s, ends_s, values), values, kinds)  # nothing can temper what was measured
-    learned = lessons or Calibration()
+    learned = calibration or Calibration()
     paths = MeasuredPast.of(past, learned, now, days).paths(starts_s, step_s, values)
     leads_s = np.maximum(0.0, starts_s + step_s / 2 - (known_at or now).timestamp())
     expected = _expected(paths, weights_at(leads_s, learned.weights), kinds, starts_s)
@@ -74,10 +74,10 @@ def _valid(series: Series) -> Series:
 
 
 def _comparable(told: Series | None, measured: Series) -> bool:
-    return told is None or question(told.id) == question(measured.id)
+    return told is None or comparability_key(told.id) == comparability_key(measured.id)
 
 
-def question(series_id: SeriesId) -> tuple[object, ...]:
+def comparability_key(series_id: SeriesId) -> tuple[object, ...]:
     """Return what a series answers: values of two that answer different questions say nothing of one another."""
     return series_id.zone, series_id.signal, series_id.accounting, series_id.basis
 

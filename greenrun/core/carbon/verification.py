@@ -13,7 +13,7 @@ import numpy as np
 
 from greenrun.core.carbon.calibration import thinned
 from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series
-from greenrun.core.carbon.outlook import question
+from greenrun.core.carbon.outlook import comparability_key
 
 HOUR_S = 3_600.0
 HOURS = 48
@@ -57,7 +57,11 @@ def verify(issues: Sequence[Forecast], measured: Series | None, now: datetime) -
     Slots of an issue that it calls measured are not judged, nor hours after `now` or of which a part is not known.
     """
     chosen = thinned(issues, now)
-    comparable = [row for row in chosen if measured is not None and question(row.series.id) == question(measured.id)]
+    comparable = [
+        row
+        for row in chosen
+        if measured is not None and comparability_key(row.series.id) == comparability_key(measured.id)
+    ]
     if measured is None or not comparable:
         why = MISSING_MEASURED if chosen else _too_few(0)
         return tuple(_unknown(lead_h, 0, 0, why) for lead_h in (*LEADS_H, DAY_H))
@@ -77,7 +81,7 @@ def absolute_errors(issues: Sequence[Forecast], measured: Series, start_s: float
     """
     hours_s = np.arange(start_s, end_s, HOUR_S)
     truth = measured.means(hours_s, HOUR_S)
-    comparable = [row for row in issues if question(row.series.id) == question(measured.id)]
+    comparable = [row for row in issues if comparability_key(row.series.id) == comparability_key(measured.id)]
     told = {horizon_h: np.full(len(hours_s), np.nan) for horizon_h in HORIZONS_H}
     for issue in sorted(comparable, key=lambda row: row.known_at):
         means, ahead_h = _forecast(issue).means(hours_s, HOUR_S), (hours_s - issue.known_at.timestamp()) / HOUR_S

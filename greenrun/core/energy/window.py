@@ -10,7 +10,7 @@ from greenrun.core.energy.model import Component, Device, Mark, Quality, Reading
 from greenrun.core.energy.slicing import cut
 from greenrun.core.formatting import duration_text
 
-GRID = timedelta(minutes=1)  # slices are cut on this grid (UTC), so that each is priced with its own intensity
+SLICE_STEP = timedelta(minutes=1)  # slices are cut on this grid (UTC), so that each is priced with its own intensity
 GAP_S = 2.5  # a longer pause between two readings was not watched, as the meters have it: they read once a second
 
 
@@ -130,10 +130,10 @@ class DeviceWindow:
 
 
 def _minutes(after: datetime, through: datetime) -> Iterator[datetime]:
-    edge = after.astimezone(UTC).replace(second=0, microsecond=0) + GRID
+    edge = after.astimezone(UTC).replace(second=0, microsecond=0) + SLICE_STEP
     while edge <= through:
         yield edge
-        edge += GRID
+        edge += SLICE_STEP
 
 
 def _reason(

@@ -38,16 +38,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sign:
+class RuleResult:
     """What a rule says of a run now: whether it is so, in words, and the numbers behind it."""
 
-    is_so: bool
+    is_anomalous: bool
     text: str
     numbers: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spell:
+class AnomalyEpisode:
     """An anomaly of a run, from when it was noticed until it was over; None while it goes on, or went on to the end."""
 
     anomaly: Anomaly
@@ -75,7 +75,7 @@ class Progress:
         return Progress(work=work, at=now, grew=True, intervals_s=(*self.intervals_s, passed_s)[-INTERVALS:])
 
 
-def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limits) -> Sign | None:
+def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limits) -> RuleResult | None:
     """Say whether a GPU among these slices of one run has been idle for the limit in a row; None: cannot be told.
 
     A slice is idle by its utilisation, where that is told; else by its power beside `idle_w`, what the device draws
@@ -91,14 +91,20 @@ def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limit
     if idle:
         least = duration_text(int(min(idle.values())))
         numbers = {"devices": sorted(idle), "seconds": int(min(idle.values()))}
-        return Sign(is_so=True, text=f"it holds {', '.join(sorted(idle))} idle for {least} and more", numbers=numbers)
+        return RuleResult(
+            is_anomalous=True, text=f"it holds {', '.join(sorted(idle))} idle for {least} and more", numbers=numbers
+        )
     last = [next((is_idle for _, is_idle in reversed(row) if is_idle is not None), None) for row in told.values()]
-    return Sign(is_so=False, text="its GPUs work again") if last and all(each is False for each in last) else None
+    return (
+        RuleResult(is_anomalous=False, text="its GPUs work again")
+        if last and all(each is False for each in last)
+        else None
+    )
 
 
 def power_off(
     pieces: Sequence[Slice], devices: Sequence[str], learned: LearnedPower | None, limits: Limits
-) -> Sign | None:
+) -> RuleResult | None:
     """Say whether a run's mean power over the last window is far off what its name's jobs drew; None: cannot be told.
 
     It is that of its GPUs, as what is learned is. Nothing is said before slices tell of the whole window on each of its
@@ -120,14 +126,14 @@ def power_off(
     power_w = sum(sum(energy_j for _, energy_j in row) / told_s[device] for device, row in known.items())
     low_w, high_w = limits.power_off_below * learned.power_w, limits.power_off_above * learned.power_w
     text = (
-        f"it drew {power_text(power_w)} over {duration_text(window)}, and {learned.kin.text(learned.count)} drew "
+        f"it drew {power_text(power_w)} over {duration_text(window)}, and {learned.scope.text(learned.count)} drew "
         f"{power_text(learned.power_w)}"
     )
     numbers = {"power_w": round(power_w, 1), "learned_w": round(learned.power_w, 1), "jobs": learned.count}
-    return Sign(is_so=not low_w <= power_w <= high_w, text=text, numbers=numbers)
+    return RuleResult(is_anomalous=not low_w <= power_w <= high_w, text=text, numbers=numbers)
 
 
-def stuck(progress: Progress | None, now: datetime, limits: Limits) -> Sign | None:
+def stuck(progress: Progress | None, now: datetime, limits: Limits) -> RuleResult | None:
     """Say whether a run that has reported work has reported no more for too long; None: cannot be told.
 
     Too long is the limit, or `stuck_intervals` times the usual interval (the median) where that is longer.
@@ -140,8 +146,8 @@ def stuck(progress: Progress | None, now: datetime, limits: Limits) -> Sign | No
     text = f"it has reported no new work for {duration_text(round(silent.total_seconds()))}"
     numbers = {"seconds": round(silent.total_seconds()), "limit_s": round(limit.total_seconds(), 3)}
     if silent > limit:
-        return Sign(is_so=True, text=text, numbers={**numbers, "work": progress.work})
-    return Sign(is_so=False, text="it reports work again") if progress.grew else None
+        return RuleResult(is_anomalous=True, text=text, numbers={**numbers, "work": progress.work})
+    return RuleResult(is_anomalous=False, text="it reports work again") if progress.grew else None
 
 
 def _is_idle(piece: Slice, idle_w: Mapping[str, float], limits: Limits) -> bool | None:
@@ -179,19 +185,19 @@ def _part_since(piece: Slice, start: datetime) -> tuple[float, float]:
     return part.total_seconds(), (piece.energy_j or 0.0) * (part / (piece.end - piece.start))
 
 
-def spells_of(events: Iterable[Event]) -> dict[int, list[Spell]]:
-    """Return the spells that these events of anomalies tell of, in order, by run."""
-    found: defaultdict[int, list[Spell]] = defaultdict(list)
+def episodes_of(events: Iterable[Event]) -> dict[int, list[AnomalyEpisode]]:
+    """Return the episodes that these events of anomalies tell of, in order, by run."""
+    found: defaultdict[int, list[AnomalyEpisode]] = defaultdict(list)
     for event in events:
         if event.run_id is None:
             continue
-        anomaly, spells = Anomaly(str(event.detail["anomaly"])), found[event.run_id]
+        anomaly, episodes = Anomaly(str(event.detail["anomaly"])), found[event.run_id]
         if event.detail["began"]:
             text = str(event.detail["text"])
-            spells.append(Spell(anomaly=anomaly, run_id=event.run_id, since=event.at, text=text))
+            episodes.append(AnomalyEpisode(anomaly=anomaly, run_id=event.run_id, since=event.at, text=text))
             continue
         found[event.run_id] = [
-            replace(spell, until=event.at) if spell.anomaly is anomaly and spell.until is None else spell
-            for spell in spells
+            replace(episode, until=event.at) if episode.anomaly is anomaly and episode.until is None else episode
+            for episode in episodes
         ]
     return dict(found)

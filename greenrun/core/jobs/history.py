@@ -28,7 +28,7 @@ class FinishedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kin:
+class LearningScope:
     """Which finished jobs were learned from: those of one `name`, else of one `project`; `gpus` None is any number."""
 
     name: str | None = None
@@ -56,14 +56,14 @@ class LearnedDuration:
     least: timedelta
     most: timedelta
     count: int
-    kin: Kin
+    scope: LearningScope
 
     @property
     def note(self) -> str:
         """Where it comes from, for people."""
         median, least, most = (duration_text(each) for each in (self.median, self.least, self.most))
         spread = f"median {median}, {least} to {most}"
-        return f"learned from {self.kin.text(self.count)} (quantile {self.quantile:g}; {spread})"
+        return f"learned from {self.scope.text(self.count)} (quantile {self.quantile:g}; {spread})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +74,24 @@ class LearnedPower:
     least_w: float
     most_w: float
     count: int
-    kin: Kin
+    scope: LearningScope
 
     @property
     def note(self) -> str:
         """Where it comes from, for people."""
         spread = f"{power_text(self.least_w)} to {power_text(self.most_w)}"
-        return f"learned from {self.kin.text(self.count)}, all of them measured ({spread})"
+        return f"learned from {self.scope.text(self.count)}, all of them measured ({spread})"
 
 
 def learn_duration(
     past: Sequence[FinishedJob], *, name: str, project: str, gpus: int, quantile: float = 0.8
 ) -> LearnedDuration | None:
-    """Return the duration to plan with for a job, from the nearest kin of which LEAST_JOBS have finished; else None.
+    """Return the duration to plan with for a job, from the nearest scope of which LEAST_JOBS have finished; else None.
 
     Nearer are jobs of its name than of its project, and those on as many GPUs than those on any number.
     """
-    kin, jobs = _nearest(past, name, project, gpus)
-    if kin is None:
+    scope, jobs = _nearest(past, name, project, gpus)
+    if scope is None:
         return None
     durations_s = [job.duration.total_seconds() for job in jobs]
     expected, median = (timedelta(seconds=recent_quantile(durations_s, ratio)) for ratio in (quantile, 0.5))
@@ -102,25 +102,25 @@ def learn_duration(
         least=timedelta(seconds=min(durations_s)),
         most=timedelta(seconds=max(durations_s)),
         count=len(jobs),
-        kin=kin,
+        scope=scope,
     )
 
 
 def learn_power(past: Sequence[FinishedJob], *, name: str, project: str, gpus: int) -> LearnedPower | None:
-    """Return the power of a job (energy / time, in watts), from the nearest kin of which LEAST_JOBS were measured.
+    """Return the power of a job (energy / time, in watts), from the nearest scope of which LEAST_JOBS were measured.
 
     What was measured on another number of GPUs counts for as many as this job has.
     """
-    kin, jobs = _nearest([job for job in past if job.energy_j is not None], name, project, gpus)
-    if kin is None:
+    scope, jobs = _nearest([job for job in past if job.energy_j is not None], name, project, gpus)
+    if scope is None:
         return None
-    powers_w = [_power_w(job) * (1 if kin.gpus is not None else gpus / job.gpus) for job in jobs]
+    powers_w = [_power_w(job) * (1 if scope.gpus is not None else gpus / job.gpus) for job in jobs]
     return LearnedPower(
         power_w=sum(powers_w) / len(powers_w),
         least_w=min(powers_w),
         most_w=max(powers_w),
         count=len(jobs),
-        kin=kin,
+        scope=scope,
     )
 
 
@@ -144,21 +144,21 @@ def recent_quantile(latest_first: Sequence[float], quantile: float) -> float:
 
 def _nearest(
     past: Sequence[FinishedJob], name: str, project: str, gpus: int
-) -> tuple[Kin | None, Sequence[FinishedJob]]:
-    """Return the nearest kin with enough jobs, and these jobs, the latest first."""
+) -> tuple[LearningScope | None, Sequence[FinishedJob]]:
+    """Return the nearest scope with enough jobs, and these jobs, the latest first."""
     known = sorted(past, key=lambda job: (job.finished_at, job.job_id), reverse=True)
-    for kin in _kin(name, project, gpus):
-        jobs = [job for job in known if kin.includes(job) and job.duration > timedelta(0)]
+    for scope in _scopes(name, project, gpus):
+        jobs = [job for job in known if scope.includes(job) and job.duration > timedelta(0)]
         if len(jobs) >= LEAST_JOBS:
-            return kin, jobs
+            return scope, jobs
     return None, ()
 
 
-def _kin(name: str, project: str, gpus: int) -> Iterator[Kin]:
+def _scopes(name: str, project: str, gpus: int) -> Iterator[LearningScope]:
     numbers = (gpus, None) if gpus else (0,)  # a job without GPUs is like no job with some
-    yield from (Kin(name=name, gpus=number) for number in numbers)
+    yield from (LearningScope(name=name, gpus=number) for number in numbers)
     if project != UNGROUPED:
-        yield from (Kin(project=project, gpus=number) for number in numbers)
+        yield from (LearningScope(project=project, gpus=number) for number in numbers)
 
 
 def _power_w(job: FinishedJob) -> float:

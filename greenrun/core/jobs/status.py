@@ -9,7 +9,7 @@ class Phase(StrEnum):
     """What an executor knows of a run."""
 
     ABSENT = "absent"  # no trace of it: it was never spawned, or has not got that far yet
-    BARRED = "barred"  # it was never started, and can no longer be
+    FENCED = "fenced"  # it was never started, and can no longer be
     RUNNING = "running"
     EXITED = "exited"  # with its own exit record
     LOST = "lost"  # its supervisor died without a record; nothing of it is left alive

@@ -22,7 +22,7 @@ from greenrun.core.histogram import (
     added,
     counter_key,
 )
-from greenrun.core.jobs.anomalies import Sign
+from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, Reason, ReasonCode, because
 
@@ -98,7 +98,7 @@ class Change:
 
 
 def check_listed(job_id: int, old: State, new: State) -> None:
-    """Raise InvalidTransition for a move that no job makes."""
+    """Raise InvalidTransition for a transition that no job makes."""
     if (old, new) not in TRANSITIONS:
         raise InvalidTransition(f"job {job_id} cannot go from {old} to {new}; nothing was changed")
 
@@ -110,9 +110,9 @@ def submit(spec: JobSpec, *, user: str, uid: int, now: datetime) -> Change:
     return Change(job=job, events=(event,), counts={counter_key(SUBMITTED_JOBS): 1})
 
 
-def move(job: Job, new: State, *, reason: Reason, actor: str, now: datetime) -> Change:
-    """Move a job that has no live run (h, j); raise InvalidTransition for an unlisted move."""
-    moved = _moved(job, new, reason=reason, finished_at=now if new in FINISHED else job.finished_at)
+def change_state(job: Job, new: State, *, reason: Reason, actor: str, now: datetime) -> Change:
+    """Move a job that has no live run (h, j); raise InvalidTransition for an unlisted transition."""
+    moved = _in_state(job, new, reason=reason, finished_at=now if new in FINISHED else job.finished_at)
     kinds = {
         State.STARTING: EventKind.CLAIMED,
         State.RUNNING: EventKind.STARTED,
@@ -179,7 +179,7 @@ def claim(
     run = Run(id=UNSTORED, job_id=job.id, number=number, token=token, devices=tuple(devices), claimed_at=now)
     detail = {"number": number, "devices": list(devices), "reason": reason.code, "why": reason.text}
     event = NewEvent(kind=EventKind.CLAIMED, at=now, detail=detail)
-    return Change(before=job, job=_moved(job, State.STARTING, reason=reason), run=run, events=(event,))
+    return Change(before=job, job=_in_state(job, State.STARTING, reason=reason), run=run, events=(event,))
 
 
 def confirm(
@@ -189,7 +189,7 @@ def confirm(
     if run.outcome is not None or job.state is not State.STARTING:
         return None
     begun = min(first_start or started_at, started_at)
-    moved, counts = _limit_checked(_moved(job, State.RUNNING), begun, started_at)
+    moved, counts = _limit_checked(_in_state(job, State.RUNNING), begun, started_at)
     if job.reason is not None and job.reason.code in FORCED:
         counts |= {counter_key(FORCED_STARTS, reason=job.reason.code.value): 1}
     waited = {JOB_DEFERRAL: (started_at - job.earliest_start).total_seconds()} if first_start is None else {}
@@ -230,7 +230,7 @@ class Ending:
 
 
 def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None, total: Total, now: datetime) -> Change:
-    """End a run and move its job with it (d-g, i); raise InvalidTransition for an unlisted move.
+    """End a run and move its job with it (d-g, i); raise InvalidTransition for an unlisted transition.
 
     `first_start` is when the first of the job's other runs started, `total` what the run used.
     """
@@ -238,7 +238,7 @@ def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None,
     done = job.progress
     if ending.progress and ending.outcome is Outcome.CHECKPOINTED:
         done += ending.progress
-    moved = _moved(job, new, reason=ending.reason, finished_at=finished_at, progress=done)
+    moved = _in_state(job, new, reason=ending.reason, finished_at=finished_at, progress=done)
     counts: dict[CounterKey, float] = {}
     if finished_at is not None:
         begun = min(filter(None, (first_start, ended.started_at)), default=job.submitted_at)
@@ -269,22 +269,24 @@ def ignore_work(run: Run, why: str, now: datetime) -> Change:
     return Change(run=run, events=(NewEvent(kind=EventKind.WORK_IGNORED, at=now, detail={"text": why}),))
 
 
-def note_anomaly(job: Job, run: Run, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> Change | None:
+def note_anomaly(
+    job: Job, run: Run, result: RuleResult, anomaly: Anomaly, *, stop: bool, now: datetime
+) -> Change | None:
     """Note that an anomaly of a live run began or is over, and `stop` its job as on request; None when it had ended."""
     if run.outcome is not None:
         return None
-    detail = {"anomaly": anomaly, "began": sign.is_so, "text": sign.text, **sign.numbers}
+    detail = {"anomaly": anomaly, "began": result.is_anomalous, "text": result.text, **result.numbers}
     events = [NewEvent(kind=EventKind.ANOMALY, at=now, detail=detail)]
     changed = job
     if stop and not job.cancel_requested:
-        reason = because(ReasonCode.ANOMALOUS, anomaly=anomaly.value, why=sign.text)
+        reason = because(ReasonCode.ANOMALOUS, anomaly=anomaly.value, why=result.text)
         changed = replace(job, cancel_requested=True, reason=reason)
         events.append(NewEvent(kind=EventKind.CANCEL_REQUESTED, at=now, detail={"anomaly": anomaly}))
-    counts: Counts = {counter_key(ANOMALIES, rule=anomaly.value): 1} if sign.is_so else {}
+    counts: Counts = {counter_key(ANOMALIES, rule=anomaly.value): 1} if result.is_anomalous else {}
     return Change(before=job, job=changed, run=run, events=tuple(events), counts=counts)
 
 
-def _moved(job: Job, new: State, **parts: object) -> Job:
+def _in_state(job: Job, new: State, **parts: object) -> Job:
     """Return the job in its new state; what is in its environment may be secret, and nobody needs it once it ended."""
     check_listed(job.id, job.state, new)
     spec = replace(job.spec, env=dict.fromkeys(job.spec.env, "")) if new in FINISHED else job.spec

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from greenrun.core.errors import InvalidJob, Problem
+from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job
@@ -125,7 +125,7 @@ def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
 
 
 def _refused(field: str, sentence: str) -> InvalidJob:
-    return InvalidJob(sentence, [Problem(field=field, message=sentence)])
+    return InvalidJob(sentence, [InputProblem(field=field, message=sentence)])
 
 
 def time_to_follow(duration: timedelta) -> timedelta:

@@ -30,13 +30,13 @@ def series(values: Floats, kind: Kind = Kind.MEASURED, start: datetime = START) 
     return Series(GRID, starts_s, starts_s + 3600.0, values, (kind,) * len(values))
 
 
-def lessons(measured: Floats, forecast: Floats, now: datetime = T0) -> Calibration:
+def calibration(measured: Floats, forecast: Floats, now: datetime = T0) -> Calibration:
     return calibrate(issues_of(series(forecast, Kind.FORECAST), now), series(measured), now)
 
 
 def test_a_forecast_that_is_right_is_followed_and_one_that_is_noise_is_not() -> None:
     noise = np.random.default_rng(1).permutation(windy())
-    good, bad = lessons(windy(), windy()).weights, lessons(windy(), noise).weights
+    good, bad = calibration(windy(), windy()).weights, calibration(windy(), noise).weights
     assert min(good[1:]) > 0.65
     assert max(bad) < 0.3
 
@@ -69,7 +69,7 @@ def test_the_blend_is_even_until_two_weeks_of_forecasts_are_over() -> None:
 
 
 def test_errors_are_measured_minus_forecast_slot_by_slot() -> None:
-    errors = lessons(windy(), windy() - 30.0).errors
+    errors = calibration(windy(), windy() - 30.0).errors
     assert errors is not None
     assert errors.values == pytest.approx(np.full(len(errors), 30.0))
     assert errors.start is not None

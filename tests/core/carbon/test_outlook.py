@@ -119,15 +119,15 @@ def test_a_forecasts_usual_error_is_taken_off() -> None:
     past = measured_days(28)
     errors = Series(GRID, past.starts_s, past.ends_s, past.values - measured_days(28, off).values, past.kinds)
     follows = Calibration(weights=(1.0,) * 4, errors=errors)
-    assert seen(told(24, off), past, hours=24, lessons=follows).values == pytest.approx(told(24).values)
-    assert seen(told(24, off), past, hours=24, lessons=Calibration(weights=(1.0,) * 4)).values[0] == off(T0)
+    assert seen(told(24, off), past, hours=24, calibration=follows).values == pytest.approx(told(24).values)
+    assert seen(told(24, off), past, hours=24, calibration=Calibration(weights=(1.0,) * 4)).values[0] == off(T0)
 
 
 def test_lead_times_count_from_when_the_forecast_was_made() -> None:
     trusts_the_first_hours = Calibration(weights=(1.0, 0.0, 0.0, 0.0))
     forecast, past = told(24, lambda at: 100.0), measured_days(28, lambda at: 300.0)
-    fresh = seen(forecast, past, hours=24, lessons=trusts_the_first_hours)
-    old = seen(forecast, past, hours=24, lessons=trusts_the_first_hours, known_at=T0 - 12 * HOUR)
+    fresh = seen(forecast, past, hours=24, calibration=trusts_the_first_hours)
+    old = seen(forecast, past, hours=24, calibration=trusts_the_first_hours, known_at=T0 - 12 * HOUR)
     assert (fresh.values[0], old.values[0]) == (pytest.approx(100.0), pytest.approx(300.0))
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.jobs.anomalies import IDLE_POWER_RATIO, Limits, Progress, gpu_idle, power_off, stuck
-from greenrun.core.jobs.history import Kin, LearnedPower
+from greenrun.core.jobs.history import LearnedPower, LearningScope
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 LIMITS = Limits()
-LEARNED = LearnedPower(power_w=300.0, least_w=290.0, most_w=310.0, count=3, kin=Kin(name="train", gpus=1))
+LEARNED = LearnedPower(power_w=300.0, least_w=290.0, most_w=310.0, count=3, scope=LearningScope(name="train", gpus=1))
 
 
 def piece(
@@ -40,8 +40,8 @@ def piece(
 
 def is_idle(pieces: Sequence[Slice], idle_w: float | None = None) -> bool | None:
     """What the rule says; `idle_w` is what the GPU draws when it is free."""
-    sign = gpu_idle(pieces, {} if idle_w is None else {"GPU-1": idle_w}, LIMITS)
-    return None if sign is None else sign.is_so
+    result = gpu_idle(pieces, {} if idle_w is None else {"GPU-1": idle_w}, LIMITS)
+    return None if result is None else result.is_anomalous
 
 
 # a held GPU that is idle
@@ -78,9 +78,9 @@ def test_an_estimated_power_says_nothing_of_whether_a_gpu_works() -> None:
 
 def test_one_idle_gpu_of_two_is_named() -> None:
     pieces = [piece(minute, busy=0.9, device="GPU-2") for minute in range(15)]
-    sign = gpu_idle([*pieces, *(piece(minute, busy=0.0) for minute in range(15))], {}, LIMITS)
-    assert sign is not None
-    assert (sign.is_so, sign.numbers["devices"]) == (True, ["GPU-1"])
+    result = gpu_idle([*pieces, *(piece(minute, busy=0.0) for minute in range(15))], {}, LIMITS)
+    assert result is not None
+    assert (result.is_anomalous, result.numbers["devices"]) == (True, ["GPU-1"])
 
 
 utilizations = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=40)
@@ -121,8 +121,8 @@ def test_a_gap_in_the_evidence_is_never_idle_time(gap: int, kind: str) -> None:
 
 def power(pieces: Sequence[Slice], learned: LearnedPower | None = LEARNED) -> bool | None:
     """What the rule says of a run on one GPU."""
-    sign = power_off(pieces, ["GPU-1"], learned, LIMITS)
-    return None if sign is None else sign.is_so
+    result = power_off(pieces, ["GPU-1"], learned, LIMITS)
+    return None if result is None else result.is_anomalous
 
 
 @pytest.mark.parametrize(("power_w", "expected"), [(149, True), (150, False), (300, False), (450, False), (451, True)])
@@ -145,9 +145,9 @@ def test_a_window_with_a_gap_says_nothing_of_power(gap: int, quality: Quality) -
 def test_power_is_that_of_all_that_the_run_used_and_of_the_last_window_alone() -> None:
     pieces = [piece(minute, power_w=5000.0) for minute in range(15)]
     pieces += [piece(minute, power_w=200.0, device=device) for minute in range(15, 30) for device in ("GPU-1", "GPU-2")]
-    sign = power_off(pieces, ["GPU-1", "GPU-2"], LEARNED, LIMITS)
-    assert sign is not None
-    assert sign.numbers["power_w"] == pytest.approx(400.0)
+    result = power_off(pieces, ["GPU-1", "GPU-2"], LEARNED, LIMITS)
+    assert result is not None
+    assert result.numbers["power_w"] == pytest.approx(400.0)
 
 
 # work that does not grow
@@ -155,8 +155,8 @@ def test_power_is_that_of_all_that_the_run_used_and_of_the_last_window_alone() -
 
 def is_stuck(progress: Progress | None, after: timedelta, limits: Limits = LIMITS) -> bool | None:
     """What the rule says so long after NOW."""
-    sign = stuck(progress, NOW + after, limits)
-    return None if sign is None else sign.is_so
+    result = stuck(progress, NOW + after, limits)
+    return None if result is None else result.is_anomalous
 
 
 def test_a_run_that_never_reported_work_is_never_stuck() -> None:
@@ -188,7 +188,7 @@ def test_longer_silence_never_ends_being_stuck(steps_s: list[float], first_s: fl
         at += timedelta(seconds=step_s)
         seen = seen.grown(float(number), at)
     soon, later = (stuck(seen, at + timedelta(seconds=each), LIMITS) for each in (first_s, first_s + more_s))
-    assert not (soon is not None and soon.is_so) or (later is not None and later.is_so)
+    assert not (soon is not None and soon.is_anomalous) or (later is not None and later.is_anomalous)
 
 
 def test_each_rule_can_be_turned_off() -> None:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import JobNotFound, StoreError
-from greenrun.core.histogram import Example, bound_of
+from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
-from greenrun.core.jobs.anomalies import Sign
+from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.transitions import Change, Ending, EventKind, NewEvent
@@ -59,7 +59,7 @@ class Transaction(Protocol):
         """Write the reasons and events of these jobs."""
 
 
-class QueueMoves(ABC):
+class JobTransitions(ABC):
     """What becomes of jobs that do not run."""
 
     @abstractmethod
@@ -75,14 +75,14 @@ class QueueMoves(ABC):
         with self._transaction() as stored:
             return [_known_or_new(stored, spec, user, uid, now) for spec in specs]
 
-    def move(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
-        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted move."""
+    def change_state(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
+        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted transition."""
         transitions.check_listed(job_id, old, new)
         with self._transaction() as stored:
             job = stored.find_job(job_id)
             if job is None or job.state is not old or stored.has_live_run(job_id):
                 return False
-            stored.keep(transitions.move(job, new, reason=reason, actor=actor, now=now))
+            stored.keep(transitions.change_state(job, new, reason=reason, actor=actor, now=now))
         return True
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
@@ -111,14 +111,14 @@ class QueueMoves(ABC):
             return _kept(stored, job, transitions.start_now(job, actor=actor, now=now))
 
 
-class RunMoves(ABC):
+class RunTransitions(ABC):
     """What becomes of runs, and of their jobs with them.
 
     `examples` has, by histogram and bucket, the last value counted since this store was opened.
     """
 
     def __init__(self) -> None:
-        self.examples: dict[tuple[str, float], Example] = {}
+        self.examples: dict[tuple[str, float], JobExemplar] = {}
 
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[Transaction]:
@@ -204,22 +204,22 @@ class RunMoves(ABC):
             stored.keep(transitions.ignore_work(run, why, now))
         return True
 
-    def note_anomaly(self, run_id: int, sign: Sign, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
-        """Add an event that an anomaly of a live run began or (`sign` is not so) is over, and count what began.
+    def note_anomaly(self, run_id: int, result: RuleResult, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
+        """Add an event that an anomaly of a live run began or is over, as `result` says, and count those that began.
 
         With `stop`, its job is asked to end at once, with a reason that says why. False when the run had ended.
         """
         with self._transaction() as stored:
             run = _run(stored, run_id)
             job = _job(stored, run.job_id)
-            change = transitions.note_anomaly(job, run, sign, anomaly, stop=stop, now=now)
+            change = transitions.note_anomaly(job, run, result, anomaly, stop=stop, now=now)
             return change is not None and bool(stored.keep(change))
 
     def _remember(self, change: Change, at: datetime) -> None:
         """Keep what was counted, once it is durable."""
         for name, value in change.observed.items():
             if change.run is not None:
-                self.examples[name, bound_of(name, value)] = Example(job_id=change.run.job_id, value=value, at=at)
+                self.examples[name, bound_of(name, value)] = JobExemplar(job_id=change.run.job_id, value=value, at=at)
 
 
 def _known_or_new(stored: Transaction, spec: JobSpec, user: str, uid: int, now: datetime) -> tuple[Job, bool]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenrun.core.errors import GreenrunError
-from greenrun.core.jobs.anomalies import Sign
+from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Event, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.simulation.memory import MemoryStore
@@ -27,19 +27,19 @@ REASONS = st.sampled_from([Reason(code, code.value) for code in (ReasonCode.DUE,
 def submit(seconds: int, delay: int | None, key: str | None, user: str) -> Step:
     limit = None if delay is None else timedelta(seconds=delay)
     wanted = spec(max_delay=limit, unique_key=key, env={"TOKEN": "secret"}, start_after=after(delay or 0))
-    return lambda store: store.queue.add_jobs([wanted], user=user, uid=1000, now=after(seconds))
+    return lambda store: store.jobs.add_jobs([wanted], user=user, uid=1000, now=after(seconds))
 
 
-def move(job: int, old: State, new: State, reason: Reason, seconds: int) -> Step:
-    return lambda store: store.queue.move(job, old, new, reason=reason, actor="ada", now=after(seconds))
+def change_state(job: int, old: State, new: State, reason: Reason, seconds: int) -> Step:
+    return lambda store: store.jobs.change_state(job, old, new, reason=reason, actor="ada", now=after(seconds))
 
 
 def explain(job: int, reason: Reason, seconds: int) -> Step:
-    return lambda store: store.queue.set_reason({job: reason, 99: reason}, now=after(seconds))
+    return lambda store: store.jobs.set_reason({job: reason, 99: reason}, now=after(seconds))
 
 
 def intend(name: str, job: int, *given: object) -> Step:
-    return lambda store: getattr(store.queue, name)(job, *given, actor="ada", now=NOW)
+    return lambda store: getattr(store.jobs, name)(job, *given, actor="ada", now=NOW)
 
 
 def claim(job: int, devices: list[str], reason: Reason, seconds: int) -> Step:
@@ -70,15 +70,15 @@ def ignore_work(run: int) -> Step:
     return lambda store: store.runs.note_ignored_work(run, "it went back", now=NOW)
 
 
-def note(run: int, anomaly: Anomaly, is_so: bool, stop: bool) -> Step:
-    sign = Sign(is_so=is_so, text="odd", numbers={"watts": 12.5})
-    return lambda store: store.runs.note_anomaly(run, sign, anomaly, stop=stop, now=NOW)
+def note(run: int, anomaly: Anomaly, is_anomalous: bool, stop: bool) -> Step:
+    result = RuleResult(is_anomalous=is_anomalous, text="odd", numbers={"watts": 12.5})
+    return lambda store: store.runs.note_anomaly(run, result, anomaly, stop=stop, now=NOW)
 
 
 STATES = st.sampled_from(State)
 STEPS = st.one_of(
     st.builds(submit, SECONDS, st.none() | SECONDS, st.sampled_from([None, "k"]), st.sampled_from(["ada", "bob"])),
-    st.builds(move, IDS, STATES, STATES, REASONS, SECONDS),
+    st.builds(change_state, IDS, STATES, STATES, REASONS, SECONDS),
     st.builds(explain, IDS, REASONS, SECONDS),
     st.builds(intend, st.just("set_held"), IDS, st.booleans()),
     st.builds(intend, st.sampled_from(["request_cancel", "request_start_now"]), IDS),
@@ -101,12 +101,12 @@ def answer(step: Step, store: Any) -> object:
 
 def held(store: Any) -> tuple[list[Job], list[tuple[object, ...]], list[Event], dict[Any, float], object]:
     """Everything of jobs; tokens are each store's own."""
-    jobs = list(store.queue.jobs())
+    jobs = list(store.jobs.jobs())
     runs: list[Run] = [run for rows in store.runs.of_jobs([job.id for job in jobs]).values() for run in rows]
     told = [(run.id, run.job_id, run.number, run.devices, run.claimed_at, run.started_at, run.ended_at, run.outcome,
              run.exit_code, run.log, run.work, run.work_unit, run.work_at) for run in runs]  # fmt: skip
     anomalies = store.runs.anomalies([job.id for job in jobs])
-    return jobs, told, list(store.queue.events()), dict(store.books.counters()), anomalies
+    return jobs, told, list(store.jobs.events()), dict(store.books.counters()), anomalies
 
 
 @given(st.lists(STEPS, min_size=5, max_size=40))
