@@ -77,7 +77,7 @@ class RunOut(ResponseModel):
 
     `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how
     much more that is than what it did; both null until that is booked, some time after it ended.
-    `work` is what the run itself said last that it had done; what that took is null where its energy is not all known.
+    `work` is what the run last reported to have done; its cost in energy is null unless all of that is known.
     """
 
     id: int

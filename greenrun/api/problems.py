@@ -117,8 +117,8 @@ def _http(request: Request, exc: Exception) -> JSONResponse:
         404: f"There is nothing at {request.url.path}; /openapi.json lists what there is.",
         405: f"{request.method} is not possible at {request.url.path}; /openapi.json lists what is.",
     }
-    said = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else detail.get(exc.status_code, exc.detail)
-    response = problem(exc.status_code, title, said)
+    shown = exc.detail if exc.detail != HTTPStatus(exc.status_code).phrase else detail.get(exc.status_code, exc.detail)
+    response = problem(exc.status_code, title, shown)
     response.headers.update(exc.headers or {})
     return response
 

@@ -74,7 +74,7 @@ def _too_early(spec: JobSpec, earliest: datetime, finish_by: datetime) -> str:
     source = " (the configured default)" if spec.duration_source is DurationSource.DEFAULT else ""
     ends = earliest + spec.duration
     duration = f"{duration_text(spec.duration)}{source}"
-    said = f"a job of {duration} that starts at {instant_text(earliest)} ends at {instant_text(ends)}"
+    finding = f"a job of {duration} that starts at {instant_text(earliest)} ends at {instant_text(ends)}"
     shorter = shorter_text(finish_by - earliest, spec.duration)
     advice = f"ask for --finish-by {finish_by_text(ends, spec.duration)} or later"
-    return f"{said}: {advice}" + (f", or a --duration of at most {shorter}" if shorter else "")
+    return f"{finding}: {advice}" + (f", or a --duration of at most {shorter}" if shorter else "")

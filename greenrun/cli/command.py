@@ -34,14 +34,14 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except GreenrunError as error:
-            raise click.exceptions.Exit(tell(error, as_json=as_json)) from error
+            raise click.exceptions.Exit(print_error(error, as_json=as_json)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
         except OSError as error:  # the folder we are in is gone, the disk that the output goes to is full...
             failure = LocalError(f"the system refused: {error}; nothing more was done")
-            raise click.exceptions.Exit(tell(failure, as_json=as_json)) from error
+            raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error
 
 
 class Group(click.Group):
@@ -52,7 +52,7 @@ class Group(click.Group):
         return list(self.commands)
 
 
-def tell(error: GreenrunError, *, as_json: bool) -> int:
+def print_error(error: GreenrunError, *, as_json: bool) -> int:
     """Write the error to stderr, one sentence and its problems (or problem+json); return the exit code."""
     problems = [{"field": item.field, "message": item.message} for item in _problems(error)]
     if as_json:

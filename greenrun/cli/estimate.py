@@ -31,7 +31,7 @@ from greenrun.core.formatting import (
 )
 from greenrun.core.jobs.estimate import Figure, Window, energy_kwh, windows
 
-UNNAMED = "unnamed"  # the zone of a trace that nobody said the zone of
+UNNAMED = "unnamed"  # the zone of a trace whose zone is not given
 _WIDTH = 120
 _NO_ZONE = "the daemon's settings name no zone, so it has no forecast: set [grid] zone"
 _RUNGS = {
@@ -260,6 +260,6 @@ def _methods(answer: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
 def _source(source: Mapping[str, Any], now: datetime) -> str:
     issued = source["issued_at"]
-    said = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
+    issue = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
     whose = f"the trace {source['provider']}" if source["source"] == "trace" else f"forecast by {source['provider']}"
-    return f"{source['zone'] + ', ' if source['zone'] else ''}{whose}{said}{_RUNGS.get(source['rung'], '')}"
+    return f"{source['zone'] + ', ' if source['zone'] else ''}{whose}{issue}{_RUNGS.get(source['rung'], '')}"

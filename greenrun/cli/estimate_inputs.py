@@ -73,21 +73,21 @@ class _Reading:
             raise InvalidJob(f"nothing can be estimated: {what}", self._problems)
 
     def number(self, option: str, least: float, most: float, *, whole: bool = False, unit: str = "") -> float | None:
-        said = self.given.get(option)
-        if said is None:
+        raw = self.given.get(option)
+        if raw is None:
             return None
         try:
-            value = float(said.strip().lower().removesuffix(unit))
+            value = float(raw.strip().lower().removesuffix(unit))
         except ValueError:
             value = float("nan")
         if not (isfinite(value) and least <= value <= most) or (whole and not value.is_integer()):
             kind = "a whole number" if whole else "a number"
-            self.problem(option, f"'{said}' is not {kind} from {least:,g} to {most:,g}")
+            self.problem(option, f"'{raw}' is not {kind} from {least:,g} to {most:,g}")
             return None
         return value
 
     def instant(self, option: str, now: datetime, zone: Callable[[], tzinfo]) -> datetime | None:
-        return self._read(option, lambda said: parse_instant(said, now=now, zone=zone()))
+        return self._read(option, lambda raw: parse_instant(raw, now=now, zone=zone()))
 
     def span(self, option: str) -> timedelta | None:
         return self._read(option, parse_duration)
@@ -96,9 +96,9 @@ class _Reading:
         return self._read(option, find_model)
 
     def _read(self, option: str, read: Callable[[str], T]) -> T | None:
-        said = self.given.get(option)
+        raw = self.given.get(option)
         try:
-            return None if said is None else read(said)
+            return None if raw is None else read(raw)
         except (ValueError, GreenrunError) as exc:
             self.problem(option, str(exc))
             return None
@@ -168,11 +168,11 @@ def _flops(reading: _Reading) -> tuple[float | None, str]:
 
 
 def _mfu(reading: _Reading) -> float | None:
-    said = reading.given.get("mfu")
-    if said is None:
+    raw = reading.given.get("mfu")
+    if raw is None:
         reading.problem("mfu", "say what share of the peak it reaches, such as --mfu 0.4 (well-tuned: 0.35 to 0.5)")
         return None
-    if said.strip().endswith("%"):
+    if raw.strip().endswith("%"):
         percent = reading.number("mfu", 0.1, 100, unit="%")
         return None if percent is None else percent / 100
     return reading.number("mfu", 0.001, 1)

@@ -45,8 +45,8 @@ def submitted_text(job: Job, now: datetime, zone: tzinfo | None = None, *, new: 
     planned, reason = job.get("planned"), reason_text(job)
     if planned is None:
         return f"{head[:-1]}: {reason}" if reason else head[:-1]
-    said = planned_text(planned, now, zone)
-    return f"{head} {said}: {reason}" if said.startswith("starts now") and reason else f"{head} {said}"
+    when = planned_text(planned, now, zone)
+    return f"{head} {when}: {reason}" if when.startswith("starts now") and reason else f"{head} {when}"
 
 
 def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *, new: bool = True) -> str:
@@ -61,9 +61,9 @@ def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *
         head = f"{named} were submitted before with this key ({ranges_text(ids)})"
     planned = [job["planned"] for job in jobs if job.get("planned")]
     waiting = [job for job in jobs if not job.get("planned") and job["state"] == "queued"]
-    said = [_planned_between(planned, now, zone)] if planned else []
-    said += [f"{len(waiting)} without a place yet: {reason_text(waiting[0])}"] if waiting else []
-    return ", ".join([head, "; ".join(said)]) if said else head
+    parts = [_planned_between(planned, now, zone)] if planned else []
+    parts += [f"{len(waiting)} without a place yet: {reason_text(waiting[0])}"] if waiting else []
+    return ", ".join([head, "; ".join(parts)]) if parts else head
 
 
 def _planned_between(planned: Sequence[Mapping[str, Any]], now: datetime, zone: tzinfo | None) -> str:

@@ -27,11 +27,11 @@ def parse_duration(text: str) -> timedelta:
 
     A number without a unit is refused, because some take it for minutes and some for seconds.
     """
-    said = "".join(text.lower().split())
-    if _BARE_NUMBER.fullmatch(said):
+    raw = "".join(text.lower().split())
+    if _BARE_NUMBER.fullmatch(raw):
         raise ValueError(f"'{text}' has no unit; write it like {DURATION_FORMS}")
     try:
-        return parsing.parse_duration(said)
+        return parsing.parse_duration(raw)
     except ValueError as exc:
         raise ValueError(f"'{text}' is not a duration; write it like {DURATION_FORMS}") from exc
 
@@ -42,15 +42,15 @@ def parse_instant(text: str, *, now: datetime, zone: tzinfo) -> datetime:
     A form without a zone is wall-clock time in `zone`; of a time that the clocks show twice the first is meant, and one
     that they skip is refused. A lone time is its next occurrence after `now`. Raise ValueError with a sentence.
     """
-    said = " ".join(text.strip().lower().split())
-    if said == "now":
+    raw = " ".join(text.strip().lower().split())
+    if raw == "now":
         return now.astimezone(UTC)
-    if _SPAN.fullmatch(said):
-        return now.astimezone(UTC) + parse_duration(said)
+    if _SPAN.fullmatch(raw):
+        return now.astimezone(UTC) + parse_duration(raw)
     iso = _ISO_DATE.fullmatch(text.strip())
     if iso:
         return _iso(text.strip(), has_time=bool(iso["time"]), zone=zone)
-    *day, clock = _split_day(said)
+    *day, clock = _split_day(raw)
     wall = _clock(clock, text)
     if not day:
         return _next(wall, _following(now.astimezone(zone).date(), 3), now, zone)
@@ -67,20 +67,20 @@ def _iso(text: str, *, has_time: bool, zone: tzinfo) -> datetime:
     return _local(instant, zone) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
-def _split_day(said: str) -> list[str]:
-    first, _, rest = said.partition(" ")
+def _split_day(raw: str) -> list[str]:
+    first, _, rest = raw.partition(" ")
     is_day = first in ("today", "tomorrow") or _weekday(first) is not None
-    return [first, rest] if is_day else [said]
+    return [first, rest] if is_day else [raw]
 
 
 def _weekday(word: str) -> int | None:
     return next((index for index, name in enumerate(_DAYS) if len(word) >= 3 and name.startswith(word)), None)
 
 
-def _clock(said: str, text: str) -> time:
-    if said in _NAMED_TIMES:
-        return _NAMED_TIMES[said]
-    found = _CLOCK.fullmatch(said)
+def _clock(raw: str, text: str) -> time:
+    if raw in _NAMED_TIMES:
+        return _NAMED_TIMES[raw]
+    found = _CLOCK.fullmatch(raw)
     if not found or (found[2] is None and found[4] is None):
         raise ValueError(f"'{text}' is not a time; write it like {INSTANT_FORMS}")
     hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3))

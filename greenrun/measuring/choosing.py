@@ -87,17 +87,17 @@ def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, s
     names GPUs, CUDA numbers those from 0 again.
     """
     name = ROCR if environ.get(ROCR) else CUDA
-    said = environ.get(name)
-    if said is None:
+    raw = environ.get(name)
+    if raw is None:
         return None, None
-    named = (gpu.strip() for gpu in said.split(",") if gpu.strip())
+    named = (gpu.strip() for gpu in raw.split(",") if gpu.strip())
     gpus = list(takewhile(lambda gpu: not gpu.startswith("-"), named))  # what stands behind a -1 is not seen either
     if not gpus:
         return (), f"{name} names no GPU, so none is measured"
     if all(gpu.isdigit() for gpu in gpus) and environ.get(ORDER) == "PCI_BUS_ID":
         return tuple(int(gpu) for gpu in gpus), f"of the GPUs, those that {name} names are measured"
     if any(gpu.isdigit() or gpu.startswith("MIG-") for gpu in gpus):
-        return None, f"all GPUs are measured: {name}={said} does not identify them among the driver's"
+        return None, f"all GPUs are measured: {name}={raw} does not identify them among the driver's"
     return tuple(gpus), f"of the GPUs, those that {name} names are measured"
 
 

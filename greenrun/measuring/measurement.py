@@ -287,6 +287,6 @@ def measure(
     return Measurement(choose(file, _names(meter), _names(cpu_meter), socket))
 
 
-def _names(said: str | Sequence[str]) -> tuple[str, ...]:
-    names = said.split(",") if isinstance(said, str) else said
+def _names(raw: str | Sequence[str]) -> tuple[str, ...]:
+    names = raw.split(",") if isinstance(raw, str) else raw
     return tuple(name.strip() for name in names if name.strip())

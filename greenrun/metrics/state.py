@@ -36,9 +36,9 @@ class DiskUsage:
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
-    `active_forecasts` are by watched zone, `received` are the latest forecasts by provider. `requests` counts
-    what each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
-    that were none; `quota_left` is what a provider last said may still be asked. `plan_changes` is how often a new plan
+    `active_forecasts` are by watched zone, `received` are the latest forecasts by provider. `requests` counts what each
+    provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values that were
+    none; `quota_left` is how many requests a provider last reported as left. `plan_changes` is how often a new plan
     moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly
     now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
     read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,

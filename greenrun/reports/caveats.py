@@ -126,8 +126,8 @@ def _beside_note(used: Sequence[Device]) -> str:
 
 
 def _component_note(total: Row) -> str:
-    told = {"GPU": total.gpu_energy_kwh, "CPU": total.cpu_energy_kwh, "DRAM": total.dram_energy_kwh}
-    absent = [name for name, energy_kwh in told.items() if energy_kwh is None]
+    by_kind = {"GPU": total.gpu_energy_kwh, "CPU": total.cpu_energy_kwh, "DRAM": total.dram_energy_kwh}
+    absent = [name for name, energy_kwh in by_kind.items() if energy_kwh is None]
     return f"Nothing was metered of: {', '.join(absent)}." if absent else ""
 
 

@@ -118,8 +118,8 @@ def held_by_gpu(parts: Iterable[Part]) -> dict[str, float]:
 def idle(parts: Iterable[Part], powers_w: Mapping[str, float]) -> IdleFigures:
     """Return the energy that the GPUs of runs would have used idle in the time of these parts, and what is above it.
 
-    Both are None where a GPU's idle power is not known, or no GPU was held. What is above may be negative: it is told
-    beside the energy, and nothing is subtracted.
+    Both are None where a GPU's idle power is not known, or no GPU was held. What is above may be negative: it is
+    shown next to the energy, and nothing is subtracted.
     """
     held = [part for part in _of(parts, Component.GPU) if part.run_id is not None and part.energy_j is not None]
     if not held or any(part.device not in powers_w for part in held):

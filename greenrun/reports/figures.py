@@ -11,7 +11,7 @@ from greenrun.reports.energy import energy, gpu_seconds
 from greenrun.reports.figure_models import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
 from greenrun.reports.uncertainty import Widths, emissions_pct
 
-SETTLED = 1 - 1e-6  # the settled part from which on nothing is said to wait
+SETTLED = 1 - 1e-6  # the settled part from which on nothing is reported as waiting
 INCOMPLETE = frozenset({"unknown_energy", "not_covered", "no_intensity", "mixed"})
 
 

@@ -79,12 +79,12 @@ class DemoJob:
     gpus: int = 1
     within_s: float | None = None
     limits: Mapping[str, object] = field(default_factory=dict)
-    said: str = ""
+    limits_text: str = ""
 
     @property
     def options(self) -> str:
         """The job as the options of `greenrun submit`."""
-        return f"--gpus {self.gpus} --duration {self.seconds:g}s {self.said}".rstrip()
+        return f"--gpus {self.gpus} --duration {self.seconds:g}s {self.limits_text}".rstrip()
 
     def request(self, now: datetime, folder: Path) -> dict[str, Any]:
         """Return the API's request for the job. The process ends a little sooner than stated, as is usual."""
@@ -96,17 +96,17 @@ class DemoJob:
 
 
 DEMO_JOBS = (
-    DemoJob(name="hotfix", seconds=4, said="--now", limits={"start_now": True}),
+    DemoJob(name="hotfix", seconds=4, limits_text="--now", limits={"start_now": True}),
     DemoJob(
-        name="quick-look", seconds=2, said="--max-delay 6s --min-saving 20%",
+        name="quick-look", seconds=2, limits_text="--max-delay 6s --min-saving 20%",
         limits={"max_delay_s": 6.0, "min_saving": 0.2},
     ),
-    DemoJob(name="finetune", seconds=5, said="--max-delay 26s", limits={"max_delay_s": 26.0}),
-    DemoJob(name="nightly-eval", seconds=3, said="--finish-by 32s", within_s=32),
+    DemoJob(name="finetune", seconds=5, limits_text="--max-delay 26s", limits={"max_delay_s": 26.0}),
+    DemoJob(name="nightly-eval", seconds=3, limits_text="--finish-by 32s", within_s=32),
     DemoJob(name="pretrain", seconds=8, gpus=2),
-    DemoJob(name="distill", seconds=6, gpus=2, said="--finish-by 62s", within_s=62),
-    DemoJob(name="sweep-a", seconds=5, said="--max-delay 1m", limits={"max_delay_s": 60.0}),
-    DemoJob(name="sweep-b", seconds=7, said="--run-below 190", limits={"run_below_g_per_kwh": 190.0}),
+    DemoJob(name="distill", seconds=6, gpus=2, limits_text="--finish-by 62s", within_s=62),
+    DemoJob(name="sweep-a", seconds=5, limits_text="--max-delay 1m", limits={"max_delay_s": 60.0}),
+    DemoJob(name="sweep-b", seconds=7, limits_text="--run-below 190", limits={"run_below_g_per_kwh": 190.0}),
 )  # fmt: skip
 
 

@@ -69,15 +69,15 @@ def forecast(
             print(line)
 
 
-def _hours(said: str | None) -> float | None:
-    if said is None:
+def _hours(raw: str | None) -> float | None:
+    if raw is None:
         return None
     try:
-        hours = float(said.lower().removesuffix("h"))
+        hours = float(raw.lower().removesuffix("h"))
     except ValueError:
         hours = 0
     if not 0 < hours < 10_000:
-        raise LocalError(f"--hours: '{said}' is not a number of hours above 0", USAGE)
+        raise LocalError(f"--hours: '{raw}' is not a number of hours above 0", USAGE)
     return hours
 
 
@@ -86,12 +86,12 @@ def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
     if not steps_of(answer):
         return [_absence(answer)]
     issued, age_s = answer.get("issued_at"), answer.get("age_s")
-    said = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
+    issue = f", issued {clock_text(text.instant(issued), now)}" if issued else ""
     rough = _ROUGH.get(answer.get("rung") or "")
     old = f", {duration_text(age_s)} old" if age_s is not None else ""
     why = f": {answer['why']}" if answer.get("why") else ""
     return [
-        f"{answer['zone']}: forecast by {answer['provider']}{said}; g CO2e/kWh, local time",
+        f"{answer['zone']}: forecast by {answer['provider']}{issue}; g CO2e/kWh, local time",
         *([f"It is {rough}{old}{why}."] if rough else []),
     ]
 

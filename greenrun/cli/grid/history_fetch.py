@@ -93,10 +93,10 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _instant(said: str, option: str, now: datetime) -> datetime:
+def _instant(raw: str, option: str, now: datetime) -> datetime:
     """Read an instant; a day alone is its beginning."""
     try:
-        return parse_instant(f"{said} 00:00" if _DATE.fullmatch(said) else said, now=now, zone=local_zone())
+        return parse_instant(f"{raw} 00:00" if _DATE.fullmatch(raw) else raw, now=now, zone=local_zone())
     except ValueError as exc:
         raise LocalError(f"{option}: {exc}", USAGE) from exc
 

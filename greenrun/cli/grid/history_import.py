@@ -70,9 +70,9 @@ def run(client: "Client", file: Path, options: SeriesOptions, *, as_json: bool) 
 def _check(options: SeriesOptions) -> None:
     """Raise LocalError for a word that is none of those an option takes."""
     for name, known in (("signal", Signal), ("accounting", Accounting), ("basis", Basis)):
-        said = getattr(options, name)
-        if said is not None and said not in list(known):
-            raise LocalError(f"--{name}: '{said}' is not one of {', '.join(known)}", USAGE)
+        word = getattr(options, name)
+        if word is not None and word not in list(known):
+            raise LocalError(f"--{name}: '{word}' is not one of {', '.join(known)}", USAGE)
 
 
 def _parsed(file: Path, options: SeriesOptions) -> Trace:

@@ -210,10 +210,10 @@ def _lines(checked: "Checked", now: datetime) -> list[str]:
 
 def _coverage(coverage: "Coverage", now: datetime) -> str:
     holes = coverage.holes
-    said = f", {count_text(len(holes), 'hole')}" if holes else ", no holes"
+    holes_text = f", {count_text(len(holes), 'hole')}" if holes else ", no holes"
     step = duration_text(coverage.step.total_seconds())
     span = f"{clock_text(coverage.start, now)} to {clock_text(coverage.end, now)}"
-    return f"{coverage.slots} slots of {step}, {span}{said}"
+    return f"{coverage.slots} slots of {step}, {span}{holes_text}"
 
 
 def _as_json(checked: "Checked") -> dict[str, Any]:

@@ -55,12 +55,12 @@ def _served() -> tuple[dict[str, dict[str, Any]], list[str]]:
 
 def _found(served: Mapping[str, dict[str, Any]], text: str) -> dict[str, dict[str, Any]]:
     every = {code: {"name": name, "sources": []} for code, name in COUNTRIES.items()} | dict(served)
-    said = text.strip().casefold()
+    raw = text.strip().casefold()
     near = nearest_zone(text)
     return {
         zone: row
         for zone, row in every.items()
-        if zone == near or said in zone.casefold() or said in f"{row['name']} {COUNTRIES.get(zone[:2], '')}".casefold()
+        if zone == near or raw in zone.casefold() or raw in f"{row['name']} {COUNTRIES.get(zone[:2], '')}".casefold()
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, tell
+from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, print_error
 from greenrun.cli.options import connect, daemon_options, job_id, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
@@ -95,7 +95,7 @@ def _one(job: int, order: "Callable[[int], Answer]", as_json: bool) -> int:
     try:
         answer = order(job)
     except GreenrunError as error:
-        return tell(error, as_json=as_json)
+        return print_error(error, as_json=as_json)
     print_json(answer) if as_json else print(_line(answer))
     return OK
 

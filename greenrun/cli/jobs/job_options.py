@@ -169,10 +169,10 @@ def _ratio(text: str, context: SubmissionContext) -> float:
 
 def _memory_gib(text: str, context: SubmissionContext) -> float:
     """Read GiB; convert decimal units."""
-    said = text.strip().lower()
+    raw = text.strip().lower()
     per_unit = {"gb": 1e9 / 2**30, "tb": 1e12 / 2**30, "mib": 1 / 1024, "tib": 1024.0}
-    unit = next((unit for unit in ("gib", *per_unit) if said.endswith(unit)), "")
-    amount = _number(said.removesuffix(unit), "", "40 (GiB), 40GiB or 40GB") * per_unit.get(unit, 1.0)
+    unit = next((unit for unit in ("gib", *per_unit) if raw.endswith(unit)), "")
+    amount = _number(raw.removesuffix(unit), "", "40 (GiB), 40GiB or 40GB") * per_unit.get(unit, 1.0)
     if not amount:
         raise ValueError(f"'{text}' is no memory at all; leave it out, or write it like 40GiB")
     return round(amount, 6)

@@ -110,12 +110,12 @@ def _own(tokens: list[str], where: str, values: dict[str, Value]) -> list[InputP
 def _slurm(tokens: list[str], where: str, values: dict[str, Value]) -> list[str]:
     notes = []
     for name, text in _pairs(tokens, flags=_SLURM_FLAGS):
-        long, said = _SLURM_NAMES.get(name), _translated(name, text or "")
-        if long is None or said is None:
+        long, translated = _SLURM_NAMES.get(name), _translated(name, text or "")
+        if long is None or translated is None:
             shown = (f"--{name}" if len(name) > 1 else f"-{name}") + (f"={text}" if text else "")
             notes.append(f"{where}: #SBATCH {shown} has no counterpart here and is not applied")
         elif long not in values or values[long].where.startswith(f"{where}: #SBATCH"):
-            _put(values, long, said, f"{where}: #SBATCH --{name}")
+            _put(values, long, translated, f"{where}: #SBATCH --{name}")
             notes += [f"{where}: {_ARRAY_NOTE}"] if long == "array" else []
     return notes
 

@@ -114,9 +114,9 @@ def test_the_eight_jobs_differ_in_length_gpus_and_limits() -> None:
     assert len({demo_job.name for demo_job in DEMO_JOBS}) == 8
     assert {demo_job.gpus for demo_job in DEMO_JOBS} == {1, 2}
     assert all(2 <= demo_job.seconds <= 8 and demo_job.gpus <= GPUS for demo_job in DEMO_JOBS)
-    said = " ".join(demo_job.said for demo_job in DEMO_JOBS)
+    said = " ".join(demo_job.limits_text for demo_job in DEMO_JOBS)
     assert all(option in said for option in ("--now", "--max-delay", "--finish-by", "--min-saving", "--run-below"))
-    assert any(not demo_job.said for demo_job in DEMO_JOBS)
+    assert any(not demo_job.limits_text for demo_job in DEMO_JOBS)
 
 
 def test_the_present_is_dirty_and_the_dip_is_near() -> None:
