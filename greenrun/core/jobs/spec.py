@@ -173,7 +173,11 @@ class JobSpec:
     labels: Annotated[
         Mapping[Key, Text], Length(0, 64), Option(meaning="A label", more="; may be repeated", form="K=V", name="label")
     ] = field(default_factory=dict)
-    priority: Annotated[int, Range(-1000, 1000), Option(meaning="Higher goes first among equals", form="N")] = 0
+    priority: Annotated[
+        int,
+        Range(-1000, 1000),
+        Option(meaning="Breaks ties: of jobs with the same latest start, the higher goes first", form="N"),
+    ] = 0
     unique_key: Annotated[
         str | None,
         Length(1, 200),

@@ -20,7 +20,7 @@ from greenrun.core.jobs.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
 from greenrun.core.planning.model import MOVED, Interval, Options, Placement, Plan, Situation, Waiting
-from greenrun.core.planning.problem import Problem, named_prices
+from greenrun.core.planning.problem import PlanningProblem, named_prices
 from greenrun.core.planning.search import SearchResult
 from greenrun.core.planning.stability import MOST_PUT_OFFS, promise
 from greenrun.core.units import J_PER_KWH, emissions_g, energy_j
@@ -33,7 +33,11 @@ _WAITED = frozenset(
 
 
 def assemble_plan(
-    situation: Situation, problem: Problem, found: SearchResult, due: Mapping[int, datetime], waiting: Sequence[Waiting]
+    situation: Situation,
+    problem: PlanningProblem,
+    found: SearchResult,
+    due: Mapping[int, datetime],
+    waiting: Sequence[Waiting],
 ) -> Plan:
     """Return the plan; its sums are None unless every part is known, its bound also when a limit is missed.
 
@@ -59,7 +63,7 @@ def assemble_plan(
     )
 
 
-def _is_late(problem: Problem, row: int, place: Place) -> bool:
+def _is_late(problem: PlanningProblem, row: int, place: Place) -> bool:
     """Whether a place is later than it should be by the limits that the bound rests on, which are none of a pin's."""
     if problem.unpinned is None:
         return place.late
@@ -67,18 +71,24 @@ def _is_late(problem: Problem, row: int, place: Place) -> bool:
     return bool(_end_s(problem, row, place) > limits.latest_s[row] + limits.length_s[row] + EPSILON_S)
 
 
-def _least(problem: Problem) -> dict[int, float]:
+def _least(problem: PlanningProblem) -> dict[int, float]:
     """Return the least that each row can emit within its limits, whatever the others do, in g; without unknown ones."""
     rows = problem.rows
     filled = np.flatnonzero(np.diff(rows.first))
     least = np.minimum.reduceat(rows.grams, rows.first[filled]) if len(filled) else np.zeros(0)
     unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
-    suspended = {row: cost for row, (cost, _, _) in cheapest_suspended(problem, unpriced).items()}
+    suspended = {row: response.cost for row, response in cheapest_suspended(problem, unpriced).items()}
     return dict(zip(filled.tolist(), least.tolist(), strict=True)) | suspended
 
 
 def _placement(
-    situation: Situation, problem: Problem, row: int, place: Place, *, due: datetime | None, least_g: float | None
+    situation: Situation,
+    problem: PlanningProblem,
+    row: int,
+    place: Place,
+    *,
+    due: datetime | None,
+    least_g: float | None,
 ) -> Placement:
     """Return one placement; `due` is the planned instant that has come, `least_g` the least that the row can emit."""
     job, now = problem.jobs[row], situation.now
@@ -122,7 +132,13 @@ def _instant(at_s: float, situation: Situation) -> datetime:
 
 
 def _reason_code(
-    situation: Situation, problem: Problem, row: int, place: Place, *, due: datetime | None, least_g: float | None
+    situation: Situation,
+    problem: PlanningProblem,
+    row: int,
+    place: Place,
+    *,
+    due: datetime | None,
+    least_g: float | None,
 ) -> ReasonCode:
     """Name why the row has this place."""
     job, demands = problem.jobs[row], problem.rows.demands
@@ -132,12 +148,12 @@ def _reason_code(
         return _due_code(job, situation)
     if job.spec.start_now:
         return ReasonCode.ASKED_NOW
-    if problem.overdue[row] or (place.late and not problem.yields(row, _end_s(problem, row, place))):
+    if problem.overdue[row] or (place.late and not problem.meets_own_limit(row, _end_s(problem, row, place))):
         return ReasonCode.DEADLINE if job.has_limit else ReasonCode.NO_LIMIT_LEFT
     if not len(problem.intensity):
         return ReasonCode.NO_FORECAST
     limits = (problem.unpinned or problem).rows.demands  # a job held to the start it was told is in no haste
-    if place.late or (row in problem.yielding and limits.latest_s[row] <= limits.release_s[row]):
+    if place.late or (row in problem.soft_deadlines and limits.latest_s[row] <= limits.release_s[row]):
         return ReasonCode.SOONEST
     if least_g is None:
         return ReasonCode.FORECAST_TOO_SHORT
@@ -149,7 +165,7 @@ def _reason_code(
     return ReasonCode.NOW_IS_CLEANEST if soon else ReasonCode.CLEANEST_WINDOW
 
 
-def _end_s(problem: Problem, row: int, place: Place) -> float:
+def _end_s(problem: PlanningProblem, row: int, place: Place) -> float:
     return place.pieces[-1][1] if place.pieces else place.start_s + float(problem.rows.demands.length_s[row])
 
 

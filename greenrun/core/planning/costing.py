@@ -10,7 +10,7 @@ from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.preemption import Interruptible, Spans
-from greenrun.core.planning.problem import Problem
+from greenrun.core.planning.problem import PlanningProblem, Response
 
 SAME = 1 + 1e-9  # sums of floats that differ by less are equal
 
@@ -39,8 +39,8 @@ def cheapest_intervals(
     spent: Floats,
     lines: Sequence[Timeline] | None,
     ready_s: float = -np.inf,
-) -> tuple[float, int, Spans] | None:
-    """Return the cost, pool and intervals from `ready_s` on in which a job is cheapest.
+) -> Response | None:
+    """Return where a job is cheapest from `ready_s` on; None when its work does not fit.
 
     Without `lines` as if all GPUs were free.
     """
@@ -50,22 +50,19 @@ def cheapest_intervals(
         free = job.free_in(lines[index]) if lines is not None else np.ones(len(job.grams), bool)
         cheapest = job.cheapest(costs, free & (job.edges_s[:-1] >= ready_s - EPSILON_S))
         if cheapest:
-            found.append((cheapest[0], pool, cheapest[1]))
+            found.append(Response(cheapest[0], pool, cheapest[1]))
     return min(found, default=None)
 
 
-def cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
-    """Return the same for every row of a problem that may be suspended, as if all GPUs were free.
-
-    Asked again at the same prices, the problem knows.
-    """
+def cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Response]:
+    """Return the same for every interruptible row of a problem, as if all GPUs were free; cached by prices."""
     asked = prices.tobytes()
-    if asked not in problem.answers:
-        problem.answers[asked] = _cheapest_suspended(problem, prices)
-    return problem.answers[asked]
+    if asked not in problem.response_cache:
+        problem.response_cache[asked] = _cheapest_suspended(problem, prices)
+    return problem.response_cache[asked]
 
 
-def _cheapest_suspended(problem: Problem, prices: Floats) -> dict[int, tuple[float, int, Spans]]:
+def _cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Response]:
     spent = spendings(prices, problem.knots_s)
     pools = problem.rows.demands.pools
     rows = {

@@ -23,8 +23,8 @@ Respond = Callable[[Floats], tuple[float, Floats]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """What a search for prices found: the best prices, shape (pools, cells), in g per GPU-second, and their bound in g.
+class DualSolution:
+    """The best prices found, shape (pools, cells), in g per GPU-second, and the lower bound they prove, in g.
 
     `chosen` are the candidates that the rows prefer at these prices, `costs` those of all candidates.
     """
@@ -44,7 +44,7 @@ def find_prices(
     upper_g: float,
     gap: float,
     others: Sequence[Respond] = (),
-) -> Prices:
+) -> DualSolution:
     """Raise the bound from the prices `start` on, at most `iterations` times, or until it is within `gap` of `upper_g`.
 
     `free` is the mean number of GPUs that can be had in each cell, shape (pools, cells); `upper_g` what some plan
@@ -74,7 +74,7 @@ def find_prices(
 
 def _at(
     prices: Floats, rows: Candidates, others: Sequence[Respond], free: Floats, widths: Floats
-) -> tuple[Prices, Floats]:
+) -> tuple[DualSolution, Floats]:
     """Return what all choose at these prices, and by how many GPUs too much is asked for in each cell."""
     costs = rows.costs(prices)
     chosen, least = rows.cheapest(costs)
@@ -84,7 +84,7 @@ def _at(
         cost, usage = respond(prices)
         bound += cost
         over += usage
-    return Prices(prices=prices, bound_g=bound, chosen=chosen, costs=costs), over
+    return DualSolution(prices=prices, bound_g=bound, chosen=chosen, costs=costs), over
 
 
 def spendings(prices: Floats, knots_s: Floats) -> Floats:

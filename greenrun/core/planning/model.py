@@ -10,7 +10,9 @@ from greenrun.core.jobs.reasons import Reason
 
 MOVED = timedelta(minutes=1)  # a place that changes by less counts as unchanged
 Interval = tuple[datetime, datetime]
-Prices = Mapping[tuple[str, datetime], float]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
+ShadowPrices = Mapping[
+    tuple[str, datetime], float
+]  # by pool of GPUs and instant from which it holds, in g per GPU-hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Plan:
     expected_g: float | None = None
     start_at_once_g: float | None = None
     bound_g: float | None = None
-    prices: Prices = field(default_factory=dict)
+    prices: ShadowPrices = field(default_factory=dict)
     _by_job: Mapping[int, Placement | Waiting] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -188,5 +190,5 @@ class Situation:
     forecast: Series | None = None
     options: Options = field(default_factory=Options)
     last: Plan | None = None
-    prices: Prices = field(default_factory=dict)
+    prices: ShadowPrices = field(default_factory=dict)
     arrivals: Arrivals = ()

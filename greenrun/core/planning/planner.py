@@ -19,7 +19,7 @@ from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.preemption import Spans
-from greenrun.core.planning.problem import Problem, priced_cells, problem_of
+from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
 from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest, search
 
 LIGHTER = 4  # divides the iterations when the outlook reaches no further than last time: the prices are nearly right
@@ -30,7 +30,7 @@ def plan(situation: Situation) -> Plan:
     """Place every job that can be placed; fewer missed limits come before fewer grams. Deterministic."""
     waiting = {row.job_id: row for row in _waiting(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
-    problem = problem_of(situation, jobs, situation.forecast or NOTHING)
+    problem = planning_problem(situation, jobs, situation.forecast or NOTHING)
     due, options = _due(problem, situation), situation.options
     from_scratch = situation.last is None or situation.last.horizon_end != _horizon_end(situation)
     effort = Effort(
@@ -46,7 +46,7 @@ def plan(situation: Situation) -> Plan:
 
 def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, datetime]:
     """Return by id when jobs would start in order of submission, each as soon as GPUs are free: without a forecast."""
-    problem = problem_of(situation, list(jobs), NOTHING)
+    problem = planning_problem(situation, list(jobs), NOTHING)
     places = schedule_soonest(problem).places
     return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
 
@@ -55,7 +55,7 @@ def _horizon_end(situation: Situation) -> datetime | None:
     return situation.forecast.end if situation.forecast else None
 
 
-def _expected_arrivals(problem: Problem, situation: Situation) -> Candidates | None:
+def _expected_arrivals(problem: PlanningProblem, situation: Situation) -> Candidates | None:
     """Return the candidates of the expected arrivals; None without any, or with nothing to plan."""
     pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
     if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
@@ -63,14 +63,14 @@ def _expected_arrivals(problem: Problem, situation: Situation) -> Candidates | N
     return Candidates.of(expected_demands(situation.arrivals, problem.now_s, pools), problem.knots_s, problem.intensity)
 
 
-def _due(problem: Problem, situation: Situation) -> dict[int, datetime]:
+def _due(problem: PlanningProblem, situation: Situation) -> dict[int, datetime]:
     """Return the rows whose planned start has just come, earliest first, without those that still wait for others."""
     jobs = [(row, job) for row, job in enumerate(problem.jobs) if _is_free(row, problem, situation)]
     since = {row: at for row, job in jobs if (at := _due_since(job, situation))}
     return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
 
 
-def _warm_start(problem: Problem, situation: Situation, due: Mapping[int, datetime]) -> WarmStart:
+def _warm_start(problem: PlanningProblem, situation: Situation, due: Mapping[int, datetime]) -> WarmStart:
     last, now_s = situation.last, problem.now_s
     rows = {job.id: row for row, job in enumerate(problem.jobs)}
     pools = {pool.name: index for index, pool in enumerate(problem.pools)}
@@ -87,7 +87,7 @@ def _warm_start(problem: Problem, situation: Situation, due: Mapping[int, dateti
     return WarmStart(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
 
 
-def _is_free(row: int, problem: Problem, situation: Situation) -> bool:
+def _is_free(row: int, problem: PlanningProblem, situation: Situation) -> bool:
     """Whether the row is a queued job without unfinished predecessors."""
     return row not in problem.running and not predecessors(problem.jobs[row], situation.states)
 

@@ -9,14 +9,14 @@ and any other one gives a bound as well.
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
-from greenrun.core.planning.problem import Problem
+from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.units import J_PER_KWH
 
 NEVER_S = 1e9  # a restart that no job can afford
 TRIED, ROUNDS = 12, 8  # prices of time tried at once, and how often the search closes in on the best
 
 
-def least_suspended_g(problem: Problem, prices: Floats) -> float:
+def least_suspended_g(problem: PlanningProblem, prices: Floats) -> float:
     """Return what all rows that may be suspended cost at least at `prices`, in g; their GPUs' prices are part of it."""
     least: dict[int, float] = {}
     for pool in range(len(problem.pools)):
@@ -26,7 +26,7 @@ def least_suspended_g(problem: Problem, prices: Floats) -> float:
     return sum(least.values())
 
 
-def _least(problem: Problem, rows: list[int], prices: Floats) -> list[float]:
+def _least(problem: PlanningProblem, rows: list[int], prices: Floats) -> list[float]:
     """Return what each row costs at least in one pool, shape (rows,)."""
     if not rows:
         return []
@@ -95,7 +95,7 @@ def _dual(rates: Floats, open_s: Floats, tried: Floats, restart_s: Floats, begun
     return np.asarray(off)
 
 
-def bound_at(problem: Problem, prices: Floats) -> float:
+def bound_at(problem: PlanningProblem, prices: Floats) -> float:
     """Return what all rows cost at least at `prices`, shape (pools, cells), less the value of all GPUs, in g.
 
     Any prices give a bound (Lagrangian relaxation of the GPUs' capacity, see prices.py).

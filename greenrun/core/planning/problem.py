@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
-from greenrun.core.planning.model import Interval, Prices, Running, Situation
+from greenrun.core.planning.model import Interval, Running, ShadowPrices, Situation
 from greenrun.core.planning.preemption import Interruptible, Spans, cells_of, step_for
 from greenrun.core.planning.stability import pins
 from greenrun.core.planning.time_windows import pinned, released, with_slack
@@ -48,22 +49,37 @@ CELL_S = 1800.0  # prices change at slot edges, and within longer slots this oft
 BEHIND = 1  # the weight of starting later than the margin asks for, while the job's own limit is still met
 LIMIT = 1000 * BEHIND
 PROMISED = 1000 * LIMIT  # a finish-by was accepted at submission: it counts for more than any number of other limits
-AT_ONCE = (np.inf, 0.0)  # a choice: any emissions are low enough to run at once
 NOMINAL_GPU_W, NOMINAL_CPU_W = 300.0, 50.0  # weigh a job of unknown power against others; never booked or shown
 
 
+class Response(NamedTuple):
+    """What an interruptible row chooses at given prices: cost in g, index of the pool, intervals in epoch seconds."""
+
+    cost: float
+    pool: int
+    spans: Spans
+
+
+class StartThreshold(NamedTuple):
+    """A row starts at once where that emits less than `run_below_g`, or waiting saves less than `min_saving_ratio`."""
+
+    run_below_g: float
+    min_saving_ratio: float
+
+
+AT_ONCE = StartThreshold(np.inf, 0.0)  # any emissions are low enough to start at once
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class PlanningProblem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
     `limits[row]` is what being later than it should counts: 0 without a limit of the user's, `PROMISED` for finish-by.
-    `after` names the rows that a row is to start after. A row of `yielding` should start so early that its duration may
-    turn out longer, or that what comes after it is in time, or that it is not put off again; the end given there is by
-    when its own limit is met. `unpinned` is the same without the last of these, which no bound may rest on; None where
-    no row has been put off that often.
-    `flexible` are the rows that may be suspended; they have no candidates. `choosy` holds the
-    emissions, in g, under which a row runs at once, and the least share that waiting must gain. `answers` keeps what
-    flexible rows chose at prices that were asked for before.
+    `after` names the rows that a row is to start after. A row of `soft_deadlines` should start earlier than its own
+    limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
+    to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
+    on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
+    no candidates. `response_cache` keeps what flexible rows chose at prices that were asked for before.
     """
 
     now_s: float
@@ -80,10 +96,10 @@ class Problem:
     flexible: Mapping[int, Interruptible]
     limits: tuple[int, ...]
     after: Mapping[int, tuple[int, ...]]
-    yielding: Mapping[int, float]
-    choosy: Mapping[int, tuple[float, float]]
-    unpinned: "Problem | None" = None
-    answers: dict[bytes, dict[int, tuple[float, int, Spans]]] = field(init=False, repr=False, default_factory=dict)
+    soft_deadlines: Mapping[int, float]
+    start_thresholds: Mapping[int, StartThreshold]
+    unpinned: "PlanningProblem | None" = None
+    response_cache: dict[bytes, dict[int, Response]] = field(init=False, repr=False, default_factory=dict)
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -96,9 +112,9 @@ class Problem:
             length_s += end_s - begin_s
         return total / length_s if length_s else None
 
-    def yields(self, row: int, end_s: float) -> bool:
+    def meets_own_limit(self, row: int, end_s: float) -> bool:
         """Whether a row that ends at `end_s`, later than it should, meets its own limit all the same."""
-        return row in self.yielding and end_s <= self.yielding[row] + EPSILON_S
+        return row in self.soft_deadlines and end_s <= self.soft_deadlines[row] + EPSILON_S
 
     @property
     def tied(self) -> frozenset[int]:
@@ -113,7 +129,7 @@ class Problem:
         )
 
 
-def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> Problem:
+def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Series) -> PlanningProblem:
     """Put jobs that each fit into some pool, and an intensity that may be empty, into numbers.
 
     The rows are `jobs`, and then the jobs that run and may be suspended.
@@ -130,8 +146,8 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
     demands = replace(unpinned, latest_s=latest_s)
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
     flexible = _flexible(situation, rows, running, demands, own_s, intensity)
-    yielding = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
-    made = Problem(
+    soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
+    made = PlanningProblem(
         now_s=situation.now.timestamp(),
         jobs=rows,
         pools=pools,
@@ -145,13 +161,15 @@ def problem_of(situation: Situation, jobs: Sequence[Job], intensity: Series) -> 
         running=frozenset(running),
         flexible=flexible,
         limits=tuple(
-            BEHIND if row in last_come else max(_weight(job), BEHIND * (row in yielding))
+            BEHIND if row in last_come else max(_weight(job), BEHIND * (row in soft_deadlines))
             for row, job in enumerate(rows)
         ),
         after=after,
-        yielding=yielding,
-        choosy={
-            row: choice for row, job in enumerate(jobs) if any(choice := _choice(job, situation, demands.watts[row]))
+        soft_deadlines=soft_deadlines,
+        start_thresholds={
+            row: threshold
+            for row, job in enumerate(jobs)
+            if any(threshold := _start_threshold(job, situation, demands.watts[row]))
         }
         | dict.fromkeys(last_come, AT_ONCE),
     )
@@ -272,11 +290,11 @@ def _interruptible(
     )
 
 
-def _choice(job: Job, situation: Situation, watts: float) -> tuple[float, float]:
+def _start_threshold(job: Job, situation: Situation, watts: float) -> StartThreshold:
     options, spec = situation.options, job.spec
     below = options.run_below_g_per_kwh if spec.run_below_g_per_kwh is None else spec.run_below_g_per_kwh
     saving = options.min_saving if spec.min_saving is None else spec.min_saving
-    return below * watts * job.remaining.total_seconds() / J_PER_KWH, saving
+    return StartThreshold(below * watts * job.remaining.total_seconds() / J_PER_KWH, saving)
 
 
 def watts_of(job: Job, gpu_power_w: float | None) -> float:
@@ -301,7 +319,7 @@ def _knots(now_s: float, either: Sequence[Demands], intensity: Series) -> Floats
     return np.concatenate([[now_s], inside if len(inside) else [now_s + CELL_S]])
 
 
-def priced_cells(prices: Prices, problem: Problem) -> Floats:
+def priced_cells(prices: ShadowPrices, problem: PlanningProblem) -> Floats:
     """Return last plan's prices on this problem's cells, shape (pools, cells), in g per GPU-second; 0 where unknown."""
     cells = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
     middles = (problem.knots_s[1:] + problem.knots_s[:-1]) / 2
@@ -314,7 +332,7 @@ def priced_cells(prices: Prices, problem: Problem) -> Floats:
     return cells
 
 
-def named_prices(cells: Floats, problem: Problem) -> Prices:
+def named_prices(cells: Floats, problem: PlanningProblem) -> ShadowPrices:
     """Return prices as they are kept: by pool and instant from which they hold, in g per GPU-hour."""
     named: dict[tuple[str, datetime], float] = {}
     for pool, row in zip(problem.pools, cells, strict=True):

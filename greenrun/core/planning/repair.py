@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from greenrun.core.planning.problem import Problem
+from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.schedule import Schedule
 
 MANY = 400  # rows from which on a queue is large: building a schedule takes so long that one near the bound has to do
@@ -22,7 +22,7 @@ def until_near(best: Schedule, schedules: Iterable[Schedule], bound_g: float, ga
             return
 
 
-def repair(made: Schedule, problem: Problem, fixed: frozenset[int]) -> None:
+def repair(made: Schedule, problem: PlanningProblem, fixed: frozenset[int]) -> None:
     """Put rows that miss their limits before some of those in their way; undo what makes more of them late.
 
     Deterministic. `fixed` are the rows that stay where they are.
@@ -49,7 +49,7 @@ def _is_near(made: Schedule, bound_g: float, gap: float) -> bool:
     return not made.missed and not made.unknown and made.grams - bound_g <= gap * abs(bound_g)
 
 
-def _between(made: Schedule, problem: Problem, begin_s: float, end_s: float, but: frozenset[int]) -> list[int]:
+def _between(made: Schedule, problem: PlanningProblem, begin_s: float, end_s: float, but: frozenset[int]) -> list[int]:
     """Return the rows, `but` these, that run at some time of `[begin_s, end_s)`."""
     length_s = problem.rows.demands.length_s
     return [

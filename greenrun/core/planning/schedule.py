@@ -12,7 +12,7 @@ from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.preemption import Interruptible, Spans
-from greenrun.core.planning.problem import BEHIND, PiecewiseLinear, Problem, rise
+from greenrun.core.planning.problem import BEHIND, PiecewiseLinear, PlanningProblem, rise
 from greenrun.core.units import J_PER_KWH
 
 
@@ -29,7 +29,7 @@ class CostToGo:
         return np.asarray(self.least[np.minimum(after, len(self.least) - 1)])
 
 
-def costs_to_go(problem: Problem, costs: Floats) -> dict[int, list[CostToGo]]:
+def costs_to_go(problem: PlanningProblem, costs: Floats) -> dict[int, list[CostToGo]]:
     """Return by row what comes right after it, at what the candidate starts cost; rows without candidates count not."""
     rows, length_s = problem.rows, problem.rows.demands.length_s
     ahead: dict[int, list[CostToGo]] = {}
@@ -49,18 +49,18 @@ def costs_to_go(problem: Problem, costs: Floats) -> dict[int, list[CostToGo]]:
 class Schedule:
     """Places of a problem's rows at given prices, changed in place.
 
-    `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` counts the limits that are
-    missed as `Problem.limits` says, and `unknown` the places whose emissions are not known. A row that waits for others
-    is put after them.
+    `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` weighs the limits that are
+    missed (`PlanningProblem.limits`), and `unknown` counts the places whose emissions are not known. A row that waits
+    for others is put after them.
     """
 
-    def __init__(self, problem: Problem, prices: Floats, costs: Floats) -> None:
+    def __init__(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> None:
         candidates = problem.rows
         self._candidates = candidates
         self._costs = costs
-        self._weight, self._yields, self._after = problem.limits, problem.yields, problem.after
+        self._weight, self._meets_own_limit, self._after = problem.limits, problem.meets_own_limit, problem.after
         self._costs_to_go = costs_to_go(problem, costs) if problem.after else {}
-        self._choosy, self._flexible, self._now_s = problem.choosy, problem.flexible, problem.now_s
+        self._start_thresholds, self._flexible, self._now_s = problem.start_thresholds, problem.flexible, problem.now_s
         self._first = candidates.first.tolist()
         demands = candidates.demands
         self._length_s, self._units = demands.length_s.tolist(), demands.units.astype(np.int64).tolist()
@@ -76,12 +76,12 @@ class Schedule:
         self.missed = self.unknown = 0
 
     @classmethod
-    def unpriced(cls, problem: Problem) -> "Schedule":
+    def unpriced(cls, problem: PlanningProblem) -> "Schedule":
         """Begin a schedule in which only grams count."""
         prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
         return cls(problem, prices, problem.rows.grams)
 
-    def repriced(self, problem: Problem, prices: Floats, costs: Floats) -> "Schedule":
+    def repriced(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> "Schedule":
         """Return the same places, weighed at other prices."""
         twin = Schedule(problem, prices, costs)
         for row, place in self.places.items():
@@ -97,7 +97,7 @@ class Schedule:
     def add(self, row: int) -> Place:
         """Put a row at its cheapest free start within its limits, else at the soonest after them."""
         found = self._cheapest(row) or self.soonest(row)
-        if row in self._choosy:
+        if row in self._start_thresholds:
             found = self._worth_it(row, found)
         self.put(row, found)
         return found
@@ -110,7 +110,7 @@ class Schedule:
 
     def add_pair(self, first: int, second: int) -> tuple[Place, Place] | None:
         """Put two rows one right after the other where both together are cheapest; None where they cannot be put."""
-        alone = {first, second} & (self._flexible.keys() | self._choosy.keys())
+        alone = {first, second} & (self._flexible.keys() | self._start_thresholds.keys())
         if alone or any(self._first[row] == self._first[row + 1] for row in (first, second)):
             return None
         found = [
@@ -165,7 +165,7 @@ class Schedule:
 
     def _worth_it(self, row: int, found: Place) -> Place:
         """Return the soonest place instead when it is clean enough, or waiting does not gain enough."""
-        run_below_g, min_ratio = self._choosy[row]
+        run_below_g, min_ratio = self._start_thresholds[row]
         soonest = self.soonest(row)
         if soonest.grams <= run_below_g:
             return replace(soonest, why=ReasonCode.CLEAN_ENOUGH)
@@ -178,7 +178,7 @@ class Schedule:
         """Return what a place counts among the limits missed: little as long as it is within the row's own limit."""
         if not place.late:
             return 0
-        return BEHIND if self._yields(row, self._end_s(row, place)) else self._weight[row]
+        return BEHIND if self._meets_own_limit(row, self._end_s(row, place)) else self._weight[row]
 
     def _end_s(self, row: int, place: Place) -> float:
         return float(place.pieces[-1][1] if place.pieces else place.start_s + self._length_s[row])
@@ -290,8 +290,8 @@ class Schedule:
         found = cheapest_intervals(job, pools, self._knots_s, self._spent, lines, ready_s)
         if found is None:
             return None
-        cost, pool, pieces = found
-        return Place(pieces[0][0], pool, self._emitted(row, pieces), cost, False, pieces=pieces)
+        grams = self._emitted(row, found.spans)
+        return Place(found.spans[0][0], found.pool, grams, found.cost, False, pieces=found.spans)
 
     def _emitted(self, row: int, spans: Spans) -> float:
         over = sum(self._integral.at(end_s) - self._integral.at(start_s) for start_s, end_s in spans)

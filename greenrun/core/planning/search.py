@@ -12,21 +12,21 @@ from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
-from greenrun.core.planning.lagrangian import Prices, Respond, find_prices
+from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.preemption import Spans, mean_use
 from greenrun.core.planning.preemption_bound import bound_at
-from greenrun.core.planning.problem import Problem
+from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.repair import MANY, repair, until_near
 from greenrun.core.planning.schedule import Schedule
 
 FEW = 5  # rows that are tried in every order
 EVERY_ORDER = 400  # more turns than it takes to put so few as soon as they fit in every order: limits are worth it
 
-Merit = tuple[int, int, float]  # limits missed, places of unknown emissions, and what it costs: less is better
+Objective = tuple[int, int, float]  # limits missed, places of unknown emissions, and what it costs: less is better
 Step = tuple[tuple[int, ...], Callable[[], object]]  # rows, and what puts them
 
 
-class Trial:
+class ExhaustiveSearch:
     """A schedule to which rows are added in every order; `places` are the best seen, None when none was better.
 
     What is better by less than the share `gap` is not looked for. At most `turns` rows, or pairs of them, are put,
@@ -34,11 +34,11 @@ class Trial:
     """
 
     def __init__(
-        self, made: Schedule, merit: Callable[[Schedule], Merit], best: Merit, *, gap: float, turns: int
+        self, made: Schedule, objective: Callable[[Schedule], Objective], best: Objective, *, gap: float, turns: int
     ) -> None:
         self.places: Mapping[int, Place] | None = None
         self._made = made
-        self._merit = merit
+        self._objective = objective
         self._best = best
         self._worth = 1 - gap
         self._turns, self._most = 0, turns
@@ -55,7 +55,7 @@ class Trial:
         self, rows: Sequence[int], least: Mapping[int, float], steps: Callable[[Sequence[int]], list[Step]], until: int
     ) -> None:
         """Take every step that could lead to something better; each gets its share of the turns that are left."""
-        missed, unknown, cost = self._merit(self._made)
+        missed, unknown, cost = self._objective(self._made)
         if (missed, unknown, cost + sum(least[row] for row in rows)) >= (*self._best[:2], self._best[2] * self._worth):
             return
         if not rows:
@@ -140,7 +140,9 @@ class SearchResult:
     soonest_g: float | None
 
 
-def search(problem: Problem, warm: WarmStart, effort: Effort, arrivals: Candidates | None = None) -> SearchResult:
+def search(
+    problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: Candidates | None = None
+) -> SearchResult:
     """Return the best plan found: least in missed limits, then in emissions (and in room left to `arrivals`)."""
     urgent = by_urgency(problem)
     first = _scheduled(problem, warm, warm.prices, problem.rows.costs(warm.prices), urgent, kept=True)
@@ -180,7 +182,7 @@ def _is_proved(best: Schedule, bound_g: float) -> bool:
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
 
 
-def _affordable(problem: Problem, work: int) -> int:
+def _affordable(problem: PlanningProblem, work: int) -> int:
     """Return how many steps of the prices to take at most; jobs that may be suspended make a step dear."""
     weight = sum(
         TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values()
@@ -189,7 +191,7 @@ def _affordable(problem: Problem, work: int) -> int:
     return max(FEWEST_STEPS, steps)
 
 
-def schedule_soonest(problem: Problem, due: Sequence[int] = ()) -> Schedule:
+def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Schedule:
     """Start everything as soon as it fits, what is due first, then in order of earliest start: without a forecast."""
     made = Schedule.unpriced(problem)
     jobs = problem.jobs
@@ -200,16 +202,16 @@ def schedule_soonest(problem: Problem, due: Sequence[int] = ()) -> Schedule:
     return made
 
 
-def flexible_response(problem: Problem) -> Respond:
+def flexible_response(problem: PlanningProblem) -> Respond:
     """Return how all rows that may be suspended answer prices: each takes its cheapest intervals."""
 
     def respond(prices: Floats) -> tuple[float, Floats]:
-        places = cheapest_suspended(problem, prices)
+        responses = cheapest_suspended(problem, prices)
         usage = np.zeros_like(prices)
-        for row, (_, pool, pieces) in places.items():
-            spans = np.array(pieces)
-            usage[pool] += mean_use(spans[:, 0], spans[:, 1], problem.knots_s) * problem.flexible[row].units
-        return sum(cost for cost, _, _ in places.values()), usage
+        for row, response in responses.items():
+            spans = np.array(response.spans)
+            usage[response.pool] += mean_use(spans[:, 0], spans[:, 1], problem.knots_s) * problem.flexible[row].units
+        return sum(response.cost for response in responses.values()), usage
 
     return respond
 
@@ -238,7 +240,7 @@ class _Goal:
         return min(schedules, key=self.of)  # the first of equals
 
 
-def by_urgency(problem: Problem) -> list[int]:
+def by_urgency(problem: PlanningProblem) -> list[int]:
     """Return the rows by latest start, then priority, then id."""
     latest_s = problem.rows.demands.latest_s
     return sorted(
@@ -247,7 +249,9 @@ def by_urgency(problem: Problem) -> list[int]:
     )
 
 
-def _schedules(problem: Problem, warm: WarmStart, sought: Prices, urgent: Sequence[int]) -> Iterable[Schedule]:
+def _schedules(
+    problem: PlanningProblem, warm: WarmStart, sought: DualSolution, urgent: Sequence[int]
+) -> Iterable[Schedule]:
     """Build plans that fit from scratch: the largest row first, as is mostly best, by preferred start, by urgency."""
     size = problem.rows.demands.length_s * problem.rows.demands.units
     yield _on_time(problem, warm, sought, sorted(urgent, key=lambda row: -size[row]))
@@ -257,7 +261,7 @@ def _schedules(problem: Problem, warm: WarmStart, sought: Prices, urgent: Sequen
     yield _on_time(problem, warm, sought, urgent)
 
 
-def _on_time(problem: Problem, warm: WarmStart, sought: Prices, order: Sequence[int]) -> Schedule:
+def _on_time(problem: PlanningProblem, warm: WarmStart, sought: DualSolution, order: Sequence[int]) -> Schedule:
     """Schedule in this order; as long as rows miss their limits, put them first and schedule again."""
     best = found = _scheduled(problem, warm, sought.prices, sought.costs, order)
     first: dict[int, None] = {}
@@ -275,7 +279,13 @@ def _on_time(problem: Problem, warm: WarmStart, sought: Prices, order: Sequence[
 
 
 def _scheduled(
-    problem: Problem, warm: WarmStart, prices: Floats, costs: Floats, order: Sequence[int], *, kept: bool = False
+    problem: PlanningProblem,
+    warm: WarmStart,
+    prices: Floats,
+    costs: Floats,
+    order: Sequence[int],
+    *,
+    kept: bool = False,
 ) -> Schedule:
     """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
     made, order = Schedule(problem, prices, costs), in_order(order, problem.after)
@@ -296,7 +306,7 @@ def _keep(made: Schedule, warm: WarmStart, order: Iterable[int]) -> None:
 
 
 def _improve(
-    best: Schedule, problem: Problem, sought: Prices, goal: _Goal, effort: Effort, fixed: frozenset[int]
+    best: Schedule, problem: PlanningProblem, sought: DualSolution, goal: _Goal, effort: Effort, fixed: frozenset[int]
 ) -> None:
     """Take out a row that costs more than its best start, and some in its way; put it back first; keep the better."""
     rng = np.random.default_rng(len(problem.jobs))
@@ -328,7 +338,7 @@ def _improve(
 
 
 def _exhaustive(
-    best: Schedule, problem: Problem, warm: WarmStart, sought: Prices, goal: _Goal, effort: Effort
+    best: Schedule, problem: PlanningProblem, warm: WarmStart, sought: DualSolution, goal: _Goal, effort: Effort
 ) -> Mapping[int, Place]:
     """Return the best places of a few rows put in every order; those they have when none is better."""
     rows = [row for row in sorted(best.places) if row not in problem.running and row not in warm.due]
@@ -341,13 +351,15 @@ def _exhaustive(
         made.put(row, made.soonest(row))
     costs, first = sought.costs if goal.priced else problem.rows.grams, problem.rows.first
     least = {row: float(costs[first[row] : first[row + 1]].min(initial=np.inf)) for row in rows}
-    trial = Trial(made, goal.of, goal.of(best), gap=effort.gap, turns=TURNS_EACH * effort.rearrangements)
-    trial.run({row: 0.0 if cost == np.inf else cost for row, cost in least.items()})
-    return trial.places or best.places
+    exhaustive = ExhaustiveSearch(
+        made, goal.of, goal.of(best), gap=effort.gap, turns=TURNS_EACH * effort.rearrangements
+    )
+    exhaustive.run({row: 0.0 if cost == np.inf else cost for row, cost in least.items()})
+    return exhaustive.places or best.places
 
 
 def _in_the_way(
-    best: Schedule, problem: Problem, row: int, wish: Mapping[int, int], rng: "np.random.Generator"
+    best: Schedule, problem: PlanningProblem, row: int, wish: Mapping[int, int], rng: "np.random.Generator"
 ) -> list[int]:
     """Return some of the rows that hold GPUs of the pool and the time that `row` would like best."""
     length_s, start_s, pool = (

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.candidates import Candidates, Demands
-from greenrun.core.planning.lagrangian import Prices, find_prices
+from greenrun.core.planning.lagrangian import DualSolution, find_prices
 from tests.core.build import T0, grid
 from tests.core.exhaustive import Small, best_g
 from tests.sampling import examples
@@ -20,7 +20,7 @@ rows = st.tuples(st.integers(1, 6), st.integers(0, 12), st.integers(1, 2))  # le
 
 def prices_for(
     wanted: list[tuple[int, int, int]], values: list[float], gpus: int, *, iterations: int = 80, upper_g: float = 1e4
-) -> Prices:
+) -> DualSolution:
     length, slack, units = (np.array(column, dtype=float) for column in zip(*wanted, strict=True))
     release_s = np.full(len(wanted), KNOTS_S[0])
     demands = Demands(

@@ -120,8 +120,8 @@ def test_start_at_once_keeps_the_order_of_submission() -> None:
 
 
 def test_options_are_the_default_for_what_a_job_does_not_say() -> None:
-    choosy = Options(min_saving=0.9)
-    assert drawn(plan(situation([job(1)], CLEAN_AT_THREE, options=choosy)).placements) == "1@0"
+    start_thresholds = Options(min_saving=0.9)
+    assert drawn(plan(situation([job(1)], CLEAN_AT_THREE, options=start_thresholds)).placements) == "1@0"
 
 
 TWO_DIPS = [300, 100, 300, 300, 100, 300]

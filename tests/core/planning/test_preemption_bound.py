@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greenrun.core.planning.costing import cheapest_suspended
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption_bound import least_suspended_g
-from greenrun.core.planning.problem import problem_of
+from greenrun.core.planning.problem import planning_problem
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
 from tests.sampling import examples
@@ -27,7 +27,7 @@ def test_free_restarts_leave_the_sum_of_the_cheapest_minutes(
 ) -> None:
     now = T0 + timedelta(minutes=off)
     own = job(1, duration=timedelta(minutes=work), submitted=now, max_delay=timedelta(minutes=slack), **APART)
-    problem = problem_of(situation([own], values, now=now), [own], grid(values))
+    problem = planning_problem(situation([own], values, now=now), [own], grid(values))
     cells = len(problem.knots_s) - 1
     per_s = np.zeros((len(problem.pools), cells))
     per_s[0] = (paid * 3)[:cells]
@@ -45,7 +45,7 @@ def test_free_restarts_leave_the_sum_of_the_cheapest_minutes(
 def test_time_of_which_nothing_is_known_is_not_run_in() -> None:
     own = job(1, slots=2, max_delay=4 * SLOT, **APART)
     known = holed([400.0, None, 100.0, None, 200.0, 300.0])
-    problem = problem_of(situation([own], [], forecast=known), [own], known)
+    problem = planning_problem(situation([own], [], forecast=known), [own], known)
     unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
     assert least_suspended_g(problem, unpriced) == pytest.approx((100 + 200) / 2)
 
@@ -63,7 +63,7 @@ def test_with_gpus_for_all_and_free_restarts_the_plan_is_at_its_bound(
 def test_at_the_same_prices_jobs_are_not_asked_again() -> None:
     own = job(1, slots=2, max_delay=4 * SLOT, **APART)
     seen = grid([400.0, 100.0, 300.0, 200.0, 500.0, 600.0])
-    problem = problem_of(situation([own], [], forecast=seen), [own], seen)
+    problem = planning_problem(situation([own], [], forecast=seen), [own], seen)
     prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
     found = cheapest_suspended(problem, prices)
     assert cheapest_suspended(problem, prices.copy()) is found
