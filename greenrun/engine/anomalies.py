@@ -1,4 +1,4 @@
-"""Watches runs for anomalies: notes when one begins and when it is over, and stops jobs whose users asked for that."""
+"""Detect anomalies of runs: record when one begins and ends, and stop jobs whose users asked for that."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,9 +51,9 @@ class Booked(Protocol):
 
 
 class AnomalyDetector:
-    """The rules of `greenrun.core.jobs.anomalies` over what the daemon has at hand; it never changes a plan.
+    """Applies the rules of `greenrun.core.jobs.anomalies` to the live runs; it never changes a plan.
 
-    Evidence begins anew with each daemon; which anomalies go on is in the store, so none is counted twice for that.
+    Evidence is lost when the daemon restarts. Ongoing anomalies are in the store, so none is counted twice.
     """
 
     def __init__(self, store: EngineStore, booked: Booked, limits: Limits) -> None:
@@ -70,7 +70,7 @@ class AnomalyDetector:
         return Counter(anomaly for watched in list(self._watched.values()) for anomaly in list(watched.ongoing))
 
     def check(self, observed: Sequence[Observed], now: datetime) -> None:
-        """Keep what runs say of their work, and judge each that goes on by that and by what was just booked."""
+        """Store the progress that runs report, and judge each running one by it and by the slices just booked."""
         self._work.take(observed, now)
         running = {row.run.id: row.run for row in observed if row.status.phase is Phase.RUNNING}
         self._watched = {run_id: watched for run_id, watched in self._watched.items() if run_id in running}
@@ -90,7 +90,7 @@ class AnomalyDetector:
                 self._judge(watched, anomaly, result, now)
 
     def _recall(self, running: Mapping[int, Run]) -> None:
-        """Know, at the first look, which runs have an anomaly that began under an earlier daemon."""
+        """Load, at the first check, which runs have an anomaly that began under an earlier daemon."""
         if not self._has_recalled:
             seen = [self._first_seen(run) for run in running.values()]
             self._watched |= {watched.run.id: watched for watched in seen if watched.ongoing}
@@ -125,7 +125,7 @@ class AnomalyDetector:
         return watched.learned
 
     def _judge(self, watched: _Watched, anomaly: Anomaly, result: RuleResult, now: datetime) -> None:
-        """Note what changed. Once one is over, the evidence of power begins anew, lest it come and go by the minute."""
+        """Record a change. Power evidence is cleared when an anomaly ends, so that it does not flap by the minute."""
         run = watched.run
         if result.is_anomalous == (anomaly in watched.ongoing):
             return

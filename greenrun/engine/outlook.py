@@ -1,8 +1,9 @@
-"""Keep at hand what was measured and what past forecasts taught, so that a tick has the outlook at once."""
+"""Cache measured values and the calibration of past forecasts, so that a tick gets the outlook at once."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from greenrun.core.carbon.blend import Calibration
 from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, calibrate
@@ -16,32 +17,40 @@ LEARN_EVERY = timedelta(days=7)
 LEARN_FIRST_EVERY = timedelta(days=1)  # ... while there are too few forecasts to weigh them
 
 
+class OutlookInputs(NamedTuple):
+    """What an outlook is computed from; the series are compared by identity."""
+
+    series: Series | None = None
+    known_at: datetime | None = None
+    measured: Series | None = None
+    calibration: Calibration | None = None
+    span: timedelta | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CachedOutlook:
-    """An outlook, what it was made from, and for how long it holds while nothing new is known."""
+    """An outlook, its inputs, and the interval in which it is valid while these stay the same."""
 
-    known: tuple[object, ...]
+    inputs: OutlookInputs
     since: datetime
     until: datetime
     outlook: Series | None
 
-    def holds(self, known: tuple[object, ...], now: datetime) -> bool:
-        """Whether it is what would be made of `known` at `now`."""
-        return self.known == known and self.since <= now < self.until
+    def holds(self, inputs: OutlookInputs, now: datetime) -> bool:
+        """Whether the same outlook would be computed from `inputs` at `now`."""
+        return self.inputs == inputs and self.since <= now < self.until
 
     @classmethod
-    def made_of(
-        cls, known: tuple[object, ...], outlook: Series | None, now: datetime, until: datetime
-    ) -> "CachedOutlook":
-        """Keep an outlook up to `until` that was made at `now`: it holds until its next slot begins."""
+    def made_of(cls, inputs: OutlookInputs, outlook: Series | None, now: datetime, until: datetime) -> "CachedOutlook":
+        """Cache an outlook up to `until` that was computed at `now`; it is valid until its next slot begins."""
         edge = outlook.next_edge(now, until) or until if outlook is not None else now
-        return cls(known=known, since=now, until=edge, outlook=outlook)
+        return cls(inputs=inputs, since=now, until=edge, outlook=outlook)
 
 
 class ZoneOutlook:
     """Turns forecasts of one zone into what to plan with, from the last `days` days measured; 0 days: as they are.
 
-    Nothing is learned from what the sources in `without` measured, which tell something else.
+    Nothing is learned from values of the sources in `without`, which measure another quantity.
     """
 
     def __init__(self, store: GridStore, zone: str | None, days: int, without: Collection[str] = ()) -> None:
@@ -71,12 +80,12 @@ class ZoneOutlook:
         return self._measured.end if self._measured is not None else None
 
     def load_measured(self, now: datetime) -> None:
-        """Take in the measured values of the store."""
+        """Load the measured values from the store."""
         if self._days:
             self._measured = self._store.measured(self._zone, now - self.wanted - DAY, now, without=self._without)
 
     def reload_measured(self, now: datetime) -> None:
-        """Take in what came into the store otherwise than from a round of asking, and learn from it with the next."""
+        """Load values that reached the store other than by polling, and learn from them with the next poll."""
         self.load_measured(now)
         self._learned_at.clear()
 
@@ -96,17 +105,17 @@ class ZoneOutlook:
         return {key: calibrate(same, measured, now, days=self._days) for key, same in by_id.items()}
 
     def set_calibrations(self, calibrations: Mapping[SeriesId, Calibration], now: datetime) -> None:
-        """Follow these calibrations from now on."""
+        """Use these calibrations from now on."""
         self._calibrations |= calibrations
         self._learned_at |= dict.fromkeys(calibrations, now)
 
     def usual(self, now: datetime) -> Series | None:
-        """Return what past days alone tell of the hours to come; None with less than a day measured to learn from."""
-        known = (self._measured,)
-        if self._usual is None or not self._usual.holds(known, now):
+        """Return an outlook from past days alone; None with less than a day measured to learn from."""
+        inputs = OutlookInputs(measured=self._measured)
+        if self._usual is None or not self._usual.holds(inputs, now):
             until = now + USUAL_AHEAD
             made = self._made(None, now, until) if self._has_a_day(now) else None
-            self._usual = CachedOutlook.made_of(known, made, now, until)
+            self._usual = CachedOutlook.made_of(inputs, made, now, until)
         return self._usual.outlook
 
     def outlook(self, forecast: Forecast | None, now: datetime, until: datetime) -> Series | None:
@@ -117,10 +126,10 @@ class ZoneOutlook:
         mean, which past days tell nothing of.
         """
         series, known_at = (forecast.series, forecast.known_at) if forecast is not None else (None, None)
-        calibrations = self._calibrations.get(series.id) if series is not None else None
-        known = (series, known_at, self._measured, calibrations, until - now)
-        if self._blended is None or not self._blended.holds(known, now):
-            self._blended = CachedOutlook.made_of(known, self._made(forecast, now, until), now, until)
+        calibration = self._calibrations.get(series.id) if series is not None else None
+        inputs = OutlookInputs(series, known_at, self._measured, calibration, until - now)
+        if self._blended is None or not self._blended.holds(inputs, now):
+            self._blended = CachedOutlook.made_of(inputs, self._made(forecast, now, until), now, until)
         return self._blended.outlook
 
     def _is_due(self, series: SeriesId, now: datetime) -> bool:

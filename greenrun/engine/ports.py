@@ -1,4 +1,4 @@
-"""The small ports through which the engine meets the world, on one page: sources, executor, meter, and its stores.
+"""The engine's ports, all in one place: providers, executor, meter and stores.
 
 They are structural: an adapter matches by its methods.
 """
@@ -9,8 +9,8 @@ from typing import Protocol
 
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
-from greenrun.core.energy.ledger import Entry, Priced, Stage
-from greenrun.core.energy.model import Device, Mark, Reading, Slice
+from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
+from greenrun.core.energy.model import Device, Mark, Reading
 from greenrun.core.jobs.anomalies import AnomalyEpisode, RuleResult
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
@@ -22,7 +22,7 @@ from greenrun.core.planning.model import Plan
 
 
 class ForecastProvider(Protocol):
-    """Tells of the hours to come, in series of its `name`. `refresh_every` is how often asking again can bring news."""
+    """Forecasts carbon intensity, in series of its `name`. `refresh_every`: how often a new request can bring news."""
 
     name: str
     refresh_every: timedelta
@@ -32,7 +32,7 @@ class ForecastProvider(Protocol):
 
 
 class HistoryProvider(Protocol):
-    """Tells what the intensity was. A value counts as final `settle_after` past its slot's end."""
+    """Reports measured intensities. A value counts as final `settle_after` past its slot's end."""
 
     name: str
     settle_after: timedelta
@@ -42,13 +42,13 @@ class HistoryProvider(Protocol):
 
 
 class Executor(Protocol):
-    """Starts runs and tells of them; works after a restart of either side."""
+    """Starts runs and reports their status; works after a restart of either side."""
 
     def start(self, run: Run, job: Job) -> None:
         """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned."""
 
     def poll(self, run: Run) -> RunStatus:
-        """Tell what is known of the run now. LOST is said only after its whole tree is gone."""
+        """Return the run's status now. LOST is reported only after its whole process tree is gone."""
 
     def fence(self, run: Run) -> bool:
         """Make sure an ABSENT run can never start; return False when it did start after all."""
@@ -81,10 +81,10 @@ class OpenExecutor(Executor, Protocol):
 
 
 class Meter(Protocol):
-    """Tells the devices of this host and their cumulative energy; a missed read loses nothing."""
+    """Reports the devices of this host and their cumulative energy; a missed read loses nothing."""
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices it can tell of, GPUs and others, each sort in index order."""
+        """Return the devices it meters, GPUs and others, each kind in index order."""
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """Return the readings after `since[device]` (all it still has, for a device not in it), in time order.
@@ -116,7 +116,7 @@ class JobStore(Protocol):
 
 
 class RunStore(Protocol):
-    """Keeps the runs and what is watched in them. A step that lost its race returns False or None."""
+    """Keeps the runs, their progress and their anomalies. A step that lost its race returns False or None."""
 
     def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
         """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost."""
@@ -166,17 +166,17 @@ class RunStore(Protocol):
 
 
 class FinishedJobStore(Protocol):
-    """Tells of finished jobs, to learn from them."""
+    """Returns finished jobs, to learn from them."""
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
         """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
 
-        Only the newest of each tell their energy, and only where all of it was measured or integrated.
+        Only the newest of each have their energy, and only where all of it was measured or integrated.
         """
 
 
 class GridStore(Protocol):
-    """Keeps what sources said of the grid."""
+    """Keeps forecasts and measured intensities of the grid."""
 
     def save_forecast(self, forecast: Forecast) -> bool:
         """Keep a forecast as issued; False when it says just what the last one of its series said."""
@@ -232,8 +232,8 @@ class BookStore(Protocol):
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
-    ) -> Sequence[tuple[int, Slice, float]]:
-        """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
+    ) -> Sequence[UnsettledSlice]:
+        """Return the slices that ended after `after` and by `before` and are not settled, oldest first."""
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
@@ -249,7 +249,7 @@ class BaselineStore(Protocol):
         """Return the first of these runs, up to so many slices, of which all is booked and settled."""
 
     def book_baselines(self, compared: Sequence[Compared], *, now: datetime) -> int:
-        """Book what the slices of these runs would have emitted, or why that is not told, once; return how many."""
+        """Book what the slices of these runs would have emitted, or why that is unknown, once; return how many."""
 
 
 class PlanStore(Protocol):

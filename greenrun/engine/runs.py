@@ -1,4 +1,4 @@
-"""Follow every run from claim to verdict: start, confirm, stop, close it, or take back a claim that never spawned."""
+"""Control every run from claim to verdict: start, confirm, stop and close it, or undo a claim that never spawned."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 
 
 class RunController:
-    """The engine's hand on the executor; every decision it records is one compare-and-set of the store."""
+    """Drives the executor for the engine; every decision it records is one compare-and-set in the store."""
 
     def __init__(self, jobs: JobStore, runs: RunStore, executor: Executor, *, launch_timeout: timedelta) -> None:
         self._jobs = jobs
@@ -36,13 +36,13 @@ class RunController:
         self.failures: Counter[str] = Counter()
 
     def observe(self) -> list[Observed]:
-        """Ask what became of every live run; unreachable is an answer, not an end."""
+        """Poll every live run; an unreachable run counts as live, not as ended."""
         observed = [Observed(run=run, status=self._poll(run)) for run in self._runs.live_runs()]
         self.suspending = frozenset(row.run.id for row in observed if self._is_suspending(row))
         return observed
 
     def reap(self, observed: Sequence[Observed], now: datetime) -> None:
-        """Confirm what runs, close what ended, and take back what never spawned."""
+        """Confirm runs that have started, close those that have ended, and requeue those that never spawned."""
         for row in observed:
             job = self._jobs.job(row.run.job_id)
             match row.status.phase:

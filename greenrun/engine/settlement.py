@@ -22,8 +22,8 @@ class Settlement:
         self._store = store
         self._intensities = intensities
         self._passed_over: datetime | None = None
-        self._in_vain_at: datetime | None = None
-        self._in_vain_after = 0  # so many reports
+        self._fruitless_at: datetime | None = None
+        self._fruitless_reports = 0  # the number of reports at that time
 
     def settle(self, now: datetime) -> int:
         """Book the price, once, of slices whose intensity is final by now; return how many.
@@ -32,7 +32,7 @@ class Settlement:
         of them.
         """
         settle_after = self._intensities.settle_after
-        if settle_after is None or self._is_in_vain(now):
+        if settle_after is None or self._is_fruitless(now):
             return 0
         stage = self._intensities.stage
         rows = self._store.books.unsettled(
@@ -41,21 +41,21 @@ class Settlement:
         if not rows:
             self._passed_over = None
             return 0
-        known = intensities_over([piece for _, piece, _ in rows], self._intensities, final_after=settle_after)
-        prices = {slice_id: price_first(piece, known, pue) for slice_id, piece, pue in rows}
+        known = intensities_over([row.slice for row in rows], self._intensities, final_after=settle_after)
+        prices = {row.id: price_first(row.slice, known, row.pue) for row in rows}
         new = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
         if new:
             self._store.books.settle(new, now=now, stage=stage)
-        self._in_vain_at = now if not new and len(rows) < SETTLE_AT_ONCE else None
-        self._in_vain_after = self._intensities.reports
+        self._fruitless_at = now if not new and len(rows) < SETTLE_AT_ONCE else None
+        self._fruitless_reports = self._intensities.reports
         # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
-        self._passed_over = rows[-1][1].end if len(rows) == SETTLE_AT_ONCE else None
+        self._passed_over = rows[-1].slice.end if len(rows) == SETTLE_AT_ONCE else None
         return len(new)
 
-    def _is_in_vain(self, now: datetime) -> bool:
-        if self._in_vain_at is None or self._intensities.reports > self._in_vain_after:
+    def _is_fruitless(self, now: datetime) -> bool:
+        if self._fruitless_at is None or self._intensities.reports > self._fruitless_reports:
             return False
-        return self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER
+        return self._fruitless_at <= now < self._fruitless_at + AGAIN_AFTER
 
 
 class LookBack:
@@ -74,7 +74,7 @@ class LookBack:
         """Return from when on to ask instead of from `start` on: earlier where energy waits, by LOOK_BACK at most."""
         earliest = now - LOOK_BACK
         oldest = self._store.books.unsettled(now, after=earliest, limit=1, stage=self._stage)
-        return min([start, *(max(piece.start, earliest) for _, piece, _ in oldest)])
+        return min([start, *(max(row.slice.start, earliest) for row in oldest)])
 
     def note(self, now: datetime) -> None:
         """Note that a question that looked back was answered."""

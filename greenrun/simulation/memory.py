@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from greenrun.core.energy.baseline import Comparable, Compared
-from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
-from greenrun.core.energy.model import Mark, Quality, Slice
+from greenrun.core.energy.ledger import Entry, Priced, Stage, Total, UnsettledSlice
+from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
@@ -251,7 +251,7 @@ class NoBooks:
 
     def unsettled(
         self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
-    ) -> Sequence[tuple[int, Slice, float]]:
+    ) -> Sequence[UnsettledSlice]:
         """Return nothing."""
         return ()
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import Kind, SeriesId
-from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total
+from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total, UnsettledSlice
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
@@ -83,8 +83,8 @@ class BookRepository:
         after: datetime | None = None,
         limit: int = 5000,
         stage: Stage = Stage.SETTLED,
-    ) -> Sequence[tuple[int, Slice, float]]:
-        """Return (id, slice, its PUE) of what ended after `after` and by `before` and is not settled, oldest first."""
+    ) -> Sequence[UnsettledSlice]:
+        """Return the slices that ended after `after` and by `before` and are not settled, oldest first."""
         waiting = WAITING[stage]
         later = waiting.c.ended_at > after if after is not None else true()
         query = (
@@ -95,7 +95,7 @@ class BookRepository:
             .limit(limit)
         )
         with self._database.read() as session:
-            return [(row.id, _slice_of(row), row.pue) for row in session.execute(query)]
+            return [UnsettledSlice(row.id, _slice_of(row), row.pue) for row in session.execute(query)]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 SCRIPTS = Path(__file__).parent / "migrations"
-HEAD = "0002"  # the newest revision of SCRIPTS
+HEAD = max(
+    script.name[1:5] for script in (SCRIPTS / "versions").glob("v*.py")
+)  # the newest revision: v0002_... is 0002
 
 
 def migrate(path: Path, scripts: Path = SCRIPTS) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
-from greenrun.core.energy.ledger import Priced, Stage
+from greenrun.core.energy.ledger import Priced, Stage, UnsettledSlice
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.engine import settlement
 from greenrun.engine.intensities import ReportedIntensities
@@ -29,9 +29,11 @@ class Waiting:
         self.rows = {index: (start, start + MINUTE) for index, start in enumerate(starts)}
         self.measured = Series.of(GB, slots_of(starts[HOLE:], [100.0] * (ALL - HOLE), MINUTE, Kind.MEASURED))
 
-    def unsettled(self, before: datetime, *, after: datetime | None, limit: int, stage: Stage) -> Sequence[Any]:
+    def unsettled(
+        self, before: datetime, *, after: datetime | None, limit: int, stage: Stage
+    ) -> Sequence[UnsettledSlice]:
         due = [key for key, (_, end) in self.rows.items() if end <= before and (after is None or end > after)]
-        return [(key, piece(*self.rows[key]), 1.0) for key in due[:limit]]
+        return [UnsettledSlice(key, piece(*self.rows[key]), 1.0) for key in due[:limit]]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage) -> int:
         for key in prices:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.model import Component, Quality, Slice, worst
@@ -45,6 +46,14 @@ class Entry:
     id: int | None = None
     job_id: int | None = None
     project: str | None = None
+
+
+class UnsettledSlice(NamedTuple):
+    """A booked slice that waits for a price, with its id in the store and the PUE that it was booked with."""
+
+    id: int
+    slice: Slice
+    pue: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

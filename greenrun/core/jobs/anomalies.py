@@ -1,4 +1,4 @@
-"""When a run is unlike what was to be expected of it: three rules, each a pure function of evidence and limits."""
+"""Decide whether a run behaves abnormally: three rules, each a pure function of evidence and limits."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +11,17 @@ from greenrun.core.formatting import duration_text, power_text
 from greenrun.core.jobs.history import LearnedPower
 from greenrun.core.jobs.job import Anomaly, Event
 
-IDLE_POWER_RATIO = 1.2  # a GPU that does not tell its utilisation is idle below so many times its power while free
-COVERED = 0.99  # the part of a window that slices must tell of, before anything is said of its mean power
-INTERVALS = 20  # between reports of work, the latest of them, tell the usual one
+IDLE_POWER_RATIO = 1.2  # without known utilisation a GPU is idle below this multiple of its power when free
+COVERED = 0.99  # the share of a window that slices must cover before its mean power is judged
+INTERVALS = 20  # how many of the latest intervals between progress reports give the usual one
 
 _GAPS = frozenset({Quality.BRIDGED, Quality.UNKNOWN})
-_UNMEASURED = _GAPS | {Quality.ESTIMATED}  # a constant tells nothing of what a run draws
+_UNMEASURED = _GAPS | {Quality.ESTIMATED}  # a constant says nothing about what a run draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """From when on something is an anomaly; a rule whose duration is None is off. Ratios are 0 to 1 and more."""
+    """The thresholds of the rules; a rule whose duration is None is off. Ratios may exceed 1."""
 
     gpu_idle: timedelta | None = timedelta(minutes=15)
     gpu_idle_below: float = 0.05
@@ -39,7 +39,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleResult:
-    """What a rule says of a run now: whether it is so, in words, and the numbers behind it."""
+    """The result of a rule for a run: whether it is anomalous, a text for people, and the numbers behind it."""
 
     is_anomalous: bool
     text: str
@@ -61,7 +61,7 @@ class AnomalyEpisode:
 class Progress:
     """What is known of the work that a run reports: how much, when it last grew, and after how long it usually does.
 
-    `grew` is False until it has grown while somebody watched: what was reported before tells no interval.
+    `grew` is False until it has grown while somebody watched: what was reported before gives no interval.
     """
 
     work: float
@@ -76,7 +76,7 @@ class Progress:
 
 
 def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limits) -> RuleResult | None:
-    """Say whether a GPU among these slices of one run has been idle for the limit in a row; None: cannot be told.
+    """Say whether a GPU among these slices of one run has been idle for the limit in a row; None if unknown.
 
     A slice is idle by its utilisation, where that is told; else by its power beside `idle_w`, what the device draws
     while nobody holds it; else it tells nothing. What tells nothing, and any gap, breaks the row. It is not so once
@@ -105,7 +105,7 @@ def gpu_idle(pieces: Sequence[Slice], idle_w: Mapping[str, float], limits: Limit
 def power_off(
     pieces: Sequence[Slice], devices: Sequence[str], learned: LearnedPower | None, limits: Limits
 ) -> RuleResult | None:
-    """Say whether a run's mean power over the last window is far off what its name's jobs drew; None: cannot be told.
+    """Say whether a run's mean power over the last window is far off what its name's jobs drew; None if unknown.
 
     It is that of its GPUs, as what is learned is. Nothing is said before slices tell of the whole window on each of its
     `devices`, gaps not counted.
@@ -134,7 +134,7 @@ def power_off(
 
 
 def stuck(progress: Progress | None, now: datetime, limits: Limits) -> RuleResult | None:
-    """Say whether a run that has reported work has reported no more for too long; None: cannot be told.
+    """Say whether a run that has reported work has reported no more for too long; None if unknown.
 
     Too long is the limit, or `stuck_intervals` times the usual interval (the median) where that is longer.
     """
@@ -186,7 +186,7 @@ def _part_since(piece: Slice, start: datetime) -> tuple[float, float]:
 
 
 def episodes_of(events: Iterable[Event]) -> dict[int, list[AnomalyEpisode]]:
-    """Return the episodes that these events of anomalies tell of, in order, by run."""
+    """Return the episodes recorded by these anomaly events, in order, by run."""
     found: defaultdict[int, list[AnomalyEpisode]] = defaultdict(list)
     for event in events:
         if event.run_id is None:

@@ -1,4 +1,4 @@
-"""What finished jobs tell of one like them: how long it will take and what it will draw, and how sure that is."""
+"""Learn from finished jobs how long a similar one will take and what it will draw, and how certain that is."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class FinishedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningScope:
-    """Which finished jobs were learned from: those of one `name`, else of one `project`; `gpus` None is any number."""
+    """Which finished jobs are learned from: those of one `name`, else of one `project`; `gpus` None is any number."""
 
     name: str | None = None
     project: str | None = None
@@ -48,7 +48,7 @@ class LearningScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedDuration:
-    """An expected duration, the `quantile` (0-1) of `count` durations whose median and range are told with it."""
+    """An expected duration, the `quantile` (0-1) of `count` durations, with their median and range."""
 
     expected: timedelta
     quantile: float
