@@ -40,9 +40,9 @@ CPU_KINDS: tuple[str, ...] = get_args(CpuMeterKind)
 
 
 class OpenMeter(Protocol):
-    """A `ports.Meter` that tells of its own health and has to be closed.
+    """A `ports.Meter` that reports its own health and has to be closed.
 
-    `refusals` says why meters named before this one were not used.
+    `refusals` says why meters listed before this one were not used.
     """
 
     refusals: tuple[str, ...]
@@ -57,7 +57,7 @@ class OpenMeter(Protocol):
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds since a reading last arrived, None before the first and where nothing is sampled."""
+        """Seconds since the last reading arrived, None before the first and if nothing is sampled."""
 
     def devices(self) -> Sequence[Device]:
         """See `ports.Meter.devices`."""
@@ -66,19 +66,19 @@ class OpenMeter(Protocol):
         """See `ports.Meter.read`."""
 
     def health(self) -> MeterHealth:
-        """Return how well the devices can be read, from memory."""
+        """Return the health of the devices, from memory."""
 
     def close(self) -> None:
-        """End what was started; harmless when repeated."""
+        """End what was started; idempotent."""
 
 
 def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log: "Log | None" = None) -> OpenMeter:
-    """Open the first of `settings.kinds` that works on this host, and beside it the first of `settings.cpu_kinds`.
+    """Open the first of `settings.kinds` that works on this host, and the first of `settings.cpu_kinds`.
 
-    Every one of `settings.external` is opened besides, whether it answers already or not.
-    `runs_dir` holds the local executor's run folders, `state_dir` keeps where counters stood; `log` is told of samplers
-    in trouble, the program's log when None. Raises ConfigError for a name that is no meter, MeterError with every
-    refusal when none works.
+    Each of `settings.external` is opened too, whether it answers already or not.
+    `runs_dir` holds the local executor's run folders, `state_dir` the state of counters; `log` gets warnings about
+    samplers, by default the program's log. Raise ConfigError for an unknown meter, MeterError with every refusal if
+    none works.
     """
     from greenrun.meters.combined import CombinedMeter
 
@@ -91,7 +91,7 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
             meters.append(_first("No meter of devices.cpu_meter could be opened.", settings.cpu_kinds, opening))
         for each in settings.external:
             meters.append(opening("external", settings=replace(settings, external=(each,)), refusals=()))
-    except BaseException:  # a KeyboardInterrupt of somebody's notebook too
+    except BaseException:  # also a KeyboardInterrupt in a notebook
         for meter in meters:
             meter.close()
         raise
@@ -99,7 +99,7 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
 
 
 def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:
-    """Raise ConfigError unless every name is a meter that this version knows, and there is one."""
+    """Raise ConfigError unless at least one meter is named, and every name is known."""
     unknown = [kind for kind in kinds if kind not in known]
     if kinds and not unknown:
         return
@@ -109,7 +109,7 @@ def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _first(what: str, kinds: Sequence[str], opening: Callable[..., OpenMeter]) -> OpenMeter:
-    """Open the first of these meters that works, telling it why the ones before it did not; raise MeterError."""
+    """Open the first of these meters that works, passing it the refusals of those before it; raise MeterError."""
     refusals: list[str] = []
     for kind in kinds:
         try:

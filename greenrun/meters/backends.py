@@ -1,4 +1,4 @@
-"""The meters that a sampler process can own, by the name that the settings give them."""
+"""The meters that a sampler process can own, by their names in the settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,35 +15,35 @@ from greenrun.meters.settings import MeterSettings
 
 
 class Backend(Protocol):
-    """Reads the devices of one source. A call may hang with its driver: that is what the sampler process is for."""
+    """Reads the devices of one source. A call may hang with its driver, which is why it runs in a sampler process."""
 
     devices: tuple[Device, ...]
 
     def sample(self) -> Sequence[Reading] | None:
-        """Return what is new since the last sample, in time order; None says "ask again soon"; raise MeterError.
+        """Return the new readings since the last sample, in time order; None means "retry soon". Raise MeterError.
 
-        MeterEnded says that this process is of no more use.
+        Raise MeterEnded if this process has to be replaced.
         """
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what was wrong with each device's readings so far: how often, by every cause there can be."""
+        """Return each device's reading errors so far: their number by cause, including causes with none."""
 
     def telemetry(self) -> Mapping[str, Telemetry]:
-        """Return what devices told beside their energy since this was last asked, once a second at most."""
+        """Return the devices' telemetry that is new since the last call, at most once a second."""
 
 
 Open = Callable[[MeterSettings, Path, Path], Backend]
 
 
 def open_emulated(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open the emulated GPUs; raise MeterError when none of them is included."""
+    """Open the emulated GPUs; raise MeterError if none of them is included."""
     given = settings.emulated
     watts = Watts(idle=given.watts_idle, busy=given.watts_busy)
     return _open_watts(EMULATED, given.gpus, watts, settings.include, runs_dir, state_dir)
 
 
 def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open GPUs of a configured draw; raise MeterError when no draw is configured: it is never guessed."""
+    """Open GPUs of a configured draw; raise MeterError if none is configured: it is never guessed."""
     given = settings.constant
     if given is None:
         raise MeterError("The constant meter has no watts to go by; set gpus, watts_idle and watts_busy for it.")
@@ -52,8 +52,8 @@ def open_constant(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> B
 
 
 def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open NVIDIA's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
-    from greenrun.meters.gpu.gpu_backend import GpuBackend  # other meters do without NVIDIA's library
+    """Open NVIDIA's driver; raise MeterError if it cannot be used, or lacks an included GPU."""
+    from greenrun.meters.gpu.gpu_backend import GpuBackend  # only this meter needs NVIDIA's library
 
     backend = GpuBackend(lambda devices: included(devices, settings.include), state_dir)
     backend.keep_integrating()
@@ -61,8 +61,8 @@ def open_nvml(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backe
 
 
 def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open AMD's driver; raise MeterError when it cannot be asked, or has not the GPUs that are wanted."""
-    from greenrun.meters.gpu.amd import AmdDriver  # other meters do without
+    """Open AMD's driver; raise MeterError if it cannot be used, or lacks an included GPU."""
+    from greenrun.meters.gpu.amd import AmdDriver  # only this meter needs it
     from greenrun.meters.gpu.gpu_backend import GpuBackend
 
     backend = GpuBackend(lambda devices: included(devices, settings.include), state_dir, driver=AmdDriver())
@@ -71,16 +71,16 @@ def open_amd(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backen
 
 
 def open_rapl(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open the counters of the CPU's packages and memory; raise MeterError when this user cannot read them."""
-    from greenrun.meters.cpu.cpu_time import CpuClock  # other meters do without
+    """Open the counters of the CPU's packages and memory; raise MeterError if this user cannot read them."""
+    from greenrun.meters.cpu.cpu_time import CpuClock  # only this meter needs it
     from greenrun.meters.cpu.rapl import RaplBackend
 
     return RaplBackend(settings.powercap, state_dir, CpuClock(runs_dir))
 
 
 def open_external(settings: MeterSettings, runs_dir: Path, state_dir: Path) -> Backend:
-    """Open the first of the external meters, whether it answers already or not: it may do so later."""
-    from greenrun.meters.cpu.cpu_time import CpuClock  # other meters do without
+    """Open the first of the external meters, even if it does not answer yet."""
+    from greenrun.meters.cpu.cpu_time import CpuClock  # only this meter needs it
     from greenrun.meters.external.external import ExternalBackend
 
     backend = ExternalBackend(settings.external[0], state_dir, cpu=CpuClock(runs_dir))
@@ -99,7 +99,7 @@ BACKENDS: Mapping[str, Open] = {
 
 
 def included(devices: Sequence[Device], include: Sequence[str | int]) -> list[Device]:
-    """Return the devices named by id or index (all when nothing is named); raise MeterError when one is not there."""
+    """Return the devices named by id or index (all if none is named); raise MeterError for a missing one."""
     if not devices:
         raise MeterError("The meter has no devices; give it some, or choose the meter none.")
     names = [{device.id, str(device.index)} for device in devices]

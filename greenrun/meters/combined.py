@@ -1,4 +1,4 @@
-"""Combine several meters into one, so that the CPU is read beside the GPUs, each by a process of its own."""
+"""Combine several meters into one, so that CPU and GPUs are read together, each by a process of its own."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CombinedMeter:
-    """Tells what all of its meters tell, the first one's devices first. As safe for threads as they are."""
+    """The devices and readings of all its meters, in their order. As thread-safe as they are."""
 
     def __init__(self, meters: Sequence["OpenMeter"]) -> None:
         self._meters = tuple(meters)
@@ -24,9 +24,9 @@ class CombinedMeter:
 
     @property
     def last_sample_at(self) -> datetime | None:
-        """The time of the latest reading of the meter that is furthest behind, None before its first.
+        """The time of the latest reading of the meter that lags most, None before its first.
 
-        Meters outside the books are asked seldom, and whoever is behind those is behind with nothing that is booked.
+        Meters whose energy is not booked are queried rarely, so they do not count.
         """
         times = [meter.last_sample_at for meter in self._booked()]
         known = [at for at in times if at is not None]
@@ -34,7 +34,7 @@ class CombinedMeter:
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds since a reading last arrived, of the meter that is furthest behind; None before the first."""
+        """Seconds since the last reading arrived, of the meter that lags most; None before the first."""
         return max((meter.lag_s for meter in self._booked() if meter.lag_s is not None), default=None)
 
     def _booked(self) -> list["OpenMeter"]:
@@ -45,15 +45,15 @@ class CombinedMeter:
         return [device for meter in self._meters for device in meter.devices()]
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
-        """Return the readings after `since[device]`, in time order; waits for each meter as long as that does alone."""
+        """Return the readings after `since[device]`, in time order; may wait for each meter in turn."""
         return sorted((one for meter in self._meters for one in meter.read(since)), key=lambda reading: reading.at)
 
     def health(self) -> MeterHealth:
-        """Return how well the devices can be read, from memory."""
+        """Return the health of the devices, from memory."""
         devices = tuple(device for meter in self._meters for device in meter.health().devices)
         return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
 
     def close(self) -> None:
-        """Close every meter; harmless when repeated."""
+        """Close every meter; idempotent."""
         for meter in self._meters:
             meter.close()

@@ -13,10 +13,10 @@ from greenrun.meters.host import boot_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterState:
-    """A board: its own counter `raw_j` (None without one) at `at_s` of the wall clock, when greenrun had told `told_j`.
+    """A board's own counter `raw_j` (None without one) at wall-clock time `at_s`, when greenrun had reported `told_j`.
 
-    `base` names what greenrun's joules count from; those of one base may be subtracted. `least_j` is what it has told
-    since, by other means than the counter, and does not take back.
+    `base` names the zero point of greenrun's joules; those of one base may be subtracted. `least_j` is what it has
+    reported since, by other means than the counter; no later value is below it.
     """
 
     base: str
@@ -26,7 +26,7 @@ class CounterState:
     least_j: float = 0.0
 
     def after(self, raw_j: float | None, at_s: float, limit_w: float) -> "CounterState | None":
-        """Return where it stands now that its counter says `raw_j`; None when that cannot be the same counter."""
+        """Return the state now that the counter reads `raw_j`; None if that cannot be the same counter."""
         if raw_j is None or self.raw_j is None or at_s < self.at_s:
             return None
         step_j = raw_j - self.raw_j
@@ -36,7 +36,7 @@ class CounterState:
 
 
 def new_state(raw_j: float | None, at_s: float) -> CounterState:
-    """Return a board that is seen for the first time: a base of its own, from 0 J on."""
+    """Return the state of a board seen for the first time: a new base, from 0 J on."""
     return CounterState(base=uuid4().hex[:8], told_j=0.0, raw_j=raw_j, at_s=at_s)
 
 
@@ -48,7 +48,7 @@ class CounterFile:
         self._is = {"boot": boot_id(), "driver": driver}
 
     def load(self) -> dict[str, CounterState]:
-        """Return where each board stood, by id; empty where that cannot be told, or was of another boot or driver."""
+        """Return the state of each board by id; empty if it cannot be read, or is of another boot or driver."""
         try:
             record = json.loads(self._path.read_text(encoding="utf-8"))
             known = {device: CounterState(**values) for device, values in record["boards"].items()}
@@ -57,14 +57,14 @@ class CounterFile:
             return {}
 
     def save(self, boards: Mapping[str, CounterState]) -> None:
-        """Write down where they stand; a full disk costs a restart its continuity, never a meter its readings."""
+        """Write the states; a full disk costs continuity over a restart, never a reading."""
         record = {**self._is, "boards": boards}
         with suppress(OSError):
             replace_text(self._path, json.dumps(record, default=_fields))
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new, without waiting for the disk."""
+    """Replace a file atomically, without waiting for the disk."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)

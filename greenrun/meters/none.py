@@ -15,12 +15,12 @@ class NoMeter:
 
     @property
     def last_sample_at(self) -> datetime | None:
-        """Never: nothing is sampled."""
+        """None: nothing is sampled."""
         return None
 
     @property
     def lag_s(self) -> float | None:
-        """Nothing can lag."""
+        """None: nothing can lag."""
         return None
 
     def devices(self) -> Sequence[Device]:
@@ -32,7 +32,7 @@ class NoMeter:
         return ()
 
     def health(self) -> MeterHealth:
-        """Nothing is read, and nothing is wrong with that."""
+        """Return the health of no devices."""
         return MeterHealth()
 
     def close(self) -> None:

@@ -7,20 +7,20 @@ from datetime import datetime, timedelta
 from greenrun.core.energy.model import Reading
 
 READINGS_KEPT = 1200  # per device: ten minutes at one a second, and as many again for pokes and changes of load
-SET_BACK = timedelta(seconds=1)  # a reading that much before the last one tells that the clock was set back
+SET_BACK = timedelta(seconds=1)  # a reading that much before the last one means that the clock was set back
 
 
 class RecentReadings:
-    """A bounded record of readings per device, oldest dropped first. Not safe for use by several threads at once."""
+    """A bounded record of readings per device, oldest dropped first. Not thread-safe."""
 
     def __init__(self) -> None:
         self._readings: dict[str, deque[Reading]] = {}
 
     def add(self, readings: Iterable[Reading]) -> None:
-        """Keep readings; one whose time is not after its device's last is dropped.
+        """Keep readings; drop those not later than their device's last one.
 
-        A reading more than SET_BACK before the last takes the place of all that are kept: the clock was set back, and
-        times before and after that do not compare.
+        A reading more than SET_BACK before the last one replaces all that are kept: the clock was set back, and times
+        before and after that are not comparable.
         """
         for reading in readings:
             kept = self._readings.setdefault(reading.device, deque(maxlen=READINGS_KEPT))
@@ -30,7 +30,7 @@ class RecentReadings:
                 kept.append(reading)
 
     def since(self, since: Mapping[str, datetime]) -> list[Reading]:
-        """Return each device's readings after `since[device]` (all that are kept, without one), in time order."""
+        """Return each device's readings after `since[device]` (all kept ones if missing), in time order."""
         found = [
             reading
             for device, kept in self._readings.items()

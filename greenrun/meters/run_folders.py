@@ -15,8 +15,8 @@ from typing import NamedTuple
 from greenrun.meters.host import boot_id
 from greenrun.procfs import process_stat
 
-DOUBT_LIMIT = timedelta(seconds=2)  # how long a record may be on its way to the disk before going on without it
-MOST_BYTES = 1 << 20  # of a record
+DOUBT_LIMIT = timedelta(seconds=2)  # how long to wait for a record that is not written yet
+MOST_BYTES = 1 << 20  # maximum of a record
 FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
 
 Record = Mapping[str, object]
@@ -30,18 +30,18 @@ class RunSpan(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process, told from a later one of the same number by its start time in ticks."""
+    """A process, identified by its pid and its start time in ticks."""
 
     pid: int
     start_ticks: int
 
     def is_alive(self, proc: Path) -> bool:
-        """Whether it runs; one that has ended and waits to be reaped does not."""
+        """Whether it is running; a zombie is not."""
         stat = process_stat(self.pid, str(proc))
         return stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
 
     def has_children(self, proc: Path) -> bool:
-        """Whether it has any; taken for granted where the kernel does not tell."""
+        """Whether it has children; assumed while it lives if the kernel does not report them."""
         try:
             return bool((proc / f"{self.pid}/task/{self.pid}/children").read_bytes())
         except OSError:
@@ -50,7 +50,7 @@ class Process(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """A run that may be using its devices; `doubted_since` is when a record was first found to be missing."""
+    """A run that may be using its devices; `doubted_since` is when a missing record was first noticed."""
 
     folder: Path
     devices: tuple[str, ...]
@@ -60,14 +60,14 @@ class _Run:
     doubted_since: datetime | None = None
 
     def is_at_work(self, proc: Path) -> bool:
-        """Whether something of it surely lives: under its supervisor, or left over by one that was killed."""
+        """Whether any of its processes is certainly alive: under its supervisor, or left behind by a killed one."""
         if self.supervisor.is_alive(proc):
             return self.supervisor.has_children(proc)
         return self.command is not None and self.command.is_alive(proc)
 
 
 class NewFolders:
-    """The run folders that were not there when last asked; temporary ones are passed over."""
+    """The run folders that are new since the last call; temporary ones are skipped."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +75,7 @@ class NewFolders:
         self._known: set[str] = set()
 
     def __call__(self, now: datetime) -> set[str]:
-        """Return their names; none where there is no folder of runs, which the executor makes with its first."""
+        """Return their names; none if the folder of runs does not exist yet."""
         try:
             changed_ns = self._folder.stat().st_mtime_ns
             if changed_ns == self._listed_ns:
@@ -90,7 +90,7 @@ class NewFolders:
 
 
 class RunFolders:
-    """The load that the runs in a folder put on devices, told to one listener whose time only goes forward."""
+    """The load that the runs in a folder put on devices. Call it with increasing times only."""
 
     def __init__(self, folder: Path, proc: Path = Path("/proc")) -> None:
         self._folder = folder
@@ -101,9 +101,9 @@ class RunFolders:
         self._ended: list[tuple[_Run, datetime]] = []
 
     def __call__(self, now: datetime) -> Mapping[str, list[RunSpan]] | None:
-        """Return each device's spans that were not over when last asked; None while a run's record is on its way."""
+        """Return each device's spans that were not over at the last call; None while a run's record is pending."""
         for name in self._new(now):
-            self._take_up(name)
+            self._track(name)
         doubts = [name for name, run in list(self._live.items()) if self._look(name, run, now)]
         if doubts:
             return None
@@ -111,18 +111,18 @@ class RunFolders:
         self._ended = [(run, end) for run, end in self._ended if end > now]
         return _by_device((run.devices, RunSpan(run.start, end)) for run, end in runs if run.start is not None)
 
-    def _take_up(self, name: str) -> None:
-        """Take up a run of this boot that has devices; tombstones and what is no run of ours are passed over."""
+    def _track(self, name: str) -> None:
+        """Track a run of this boot that has devices; skip tombstones and folders that are no runs."""
         record = record_of(self._folder / name / "run.json")
         supervisor, devices = process_in(record), record.get("devices")
         if supervisor and isinstance(devices, list) and devices and record.get("boot_id") == self._boot:
             self._live[name] = _Run(folder=self._folder / name, devices=tuple(devices), supervisor=supervisor)
 
     def _look(self, name: str, run: _Run, now: datetime) -> bool:
-        """Bring what is known of a run up to `now`; return whether that has to wait for a record.
+        """Update a run's state to `now`; return whether it has to wait for a record.
 
-        Signs of life are looked for before the record of the end: so when there are none and no record either, one
-        may still be on its way.
+        Live processes are looked for before the exit record, so if there is neither, the record may still be
+        written.
         """
         if run.start is None:
             record = record_of(run.folder / "started.json")
@@ -161,7 +161,7 @@ def _by_device(uses: Iterable[tuple[Sequence[str], RunSpan]]) -> dict[str, list[
 
 
 def record_of(path: Path) -> Record:
-    """Return a record's facts; nothing at all when it is not there or not a record, whatever a run put in its place."""
+    """Return a record; empty if it is missing or invalid, whatever a run put in its place."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -181,6 +181,6 @@ def _instant(record: Record, key: str) -> datetime | None:
 
 
 def process_in(record: Record) -> Process | None:
-    """Return the process that a record names, None when it names none."""
+    """Return the process that a record identifies; None if it identifies none."""
     pid, start_ticks = record.get("pid"), record.get("start_ticks")
     return Process(pid, start_ticks) if isinstance(pid, int) and isinstance(start_ticks, int) else None

@@ -22,7 +22,7 @@ class EmulatedSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstantSettings:
-    """Real GPUs that nothing can measure: how many, and the draw in watts that the user vouches for."""
+    """Real GPUs that cannot be measured: how many, and their draw in watts as stated by the user."""
 
     gpus: int
     watts_idle: float
@@ -31,11 +31,11 @@ class ConstantSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalSettings:
-    """A counter outside of this host's drivers: a command to run, or else an address to ask, every `every_s`.
+    """A counter outside this host's drivers: a command to run, or else a URL to fetch, every `every_s`.
 
-    `value` is where in its JSON the number is (None: it is alone), in `unit`; past `wraps_at` of that it begins at 0
-    again (None: never). `component` is what it counts (`core.energy.Component`, no GPU), which never draws more than
-    `watts_max`. `header_file` holds a header for the address.
+    `value` is the path of the number in its JSON (None: the answer is the number), in `unit`; at `wraps_at` it starts
+    from 0 again (None: never). `component` is what it measures (`core.energy.Component`, no GPU), which never draws
+    more than `watts_max`. `header_file` holds a header for the request.
     """
 
     name: str
@@ -54,10 +54,10 @@ class ExternalSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterSettings:
-    """The meters to try for the GPUs, in order, and the GPUs to tell of (ids or indices; empty for all).
+    """The meters to try for the GPUs, in order, and the GPUs to include (ids or indices; empty for all).
 
-    `cpu_kinds` are likewise to try for the CPU and its memory, which are read beside them; `powercap` is where the
-    kernel shows their counters. `external` are read beside them all, each by a process of its own.
+    `cpu_kinds` are the meters to try for the CPU and its memory; `powercap` is the kernel's folder of their counters.
+    `external` are all read too. Each meter has a process of its own.
     """
 
     kinds: tuple[str, ...]

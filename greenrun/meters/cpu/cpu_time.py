@@ -1,7 +1,7 @@
 """CPU time per run: the key by which the energy of CPUs and DRAM is allocated to the runs of a host.
 
-A run's part is its CPU time over that of the whole host, by the process tree under its supervisor, or by its cgroup
-where that tree and nothing else lives in it. Of whatever else a host does, nothing is a run's.
+A run's share is its CPU time over that of the whole host, from the process tree under its supervisor, or from its
+cgroup if that contains exactly this tree. The rest of the host's CPU time is no run's.
 """
 
 import os
@@ -14,33 +14,33 @@ from greenrun.meters.cpu.process_tree import Tree, Trees, Used
 from greenrun.meters.host import boot_id
 from greenrun.meters.run_folders import NewFolders, Process, process_in, record_of
 
-LEAST_BUSY_S = 0.02  # less than this, two ticks, says nothing of who it was
-_BUSY = (0, 1, 2, 5, 6)  # of the columns of /proc/stat: user, nice, system, irq, softirq; user holds the guests'
+LEAST_BUSY_S = 0.02  # two ticks: less is too coarse to be allocated
+_BUSY = (0, 1, 2, 5, 6)  # of the columns of /proc/stat: user, nice, system, irq, softirq; user includes guests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CpuTimes:
-    """CPU seconds of the whole host, and of each live run by its label: only what they grow by means anything."""
+    """CPU seconds of the whole host, and of each live run by its label; only differences are meaningful."""
 
     host_s: float
     runs_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def shares(before: CpuTimes | None, after: CpuTimes | None) -> dict[str, float]:
-    """Return what part of the host's CPU time between two looks each run used that was there at the later one.
+    """Return each live run's share of the host's CPU time between two readings.
 
-    They add up to 1 at most. Empty when that cannot be told: without a look, or with a host that did nothing.
+    They add up to at most 1. Empty if unknown: a reading is missing, or the host was idle.
     """
     if before is None or after is None or after.host_s - before.host_s < LEAST_BUSY_S:
         return {}
     used_s = {label: max(0.0, run_s - before.runs_s.get(label, 0.0)) for label, run_s in after.runs_s.items()}
-    whole_s = max(after.host_s - before.host_s, sum(used_s.values()))  # ticks are counted in more than one way
+    whole_s = max(after.host_s - before.host_s, sum(used_s.values()))  # the kernel's counts of ticks are not consistent
     return {label: run_s / whole_s for label, run_s in used_s.items()}
 
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """What a live run has used; `cgroup_s` is what its cgroup said last, None where it has none of its own."""
+    """A live run's CPU time; `cgroup_s` is the last value of its cgroup, None without one of its own."""
 
     used: Used
     cgroup_s: float | None
@@ -48,7 +48,7 @@ class _Run:
 
 
 class CpuClock:
-    """Looks at the CPU time of the host and of every run in a folder of runs."""
+    """Reads the CPU time of the host and of every run in a folder of runs."""
 
     def __init__(self, runs: Path, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
         self._folder, self._proc, self._cgroups = runs, proc, cgroups
@@ -58,9 +58,9 @@ class CpuClock:
         self._runs: dict[str, _Run] = {}
 
     def look(self, now: datetime) -> CpuTimes | None:
-        """Return the times so far; None where /proc does not tell them. Quick enough for every second.
+        """Return the times so far; None if /proc cannot be read. Fast enough for every second.
 
-        A run counts from its beginning on, so that what it used before the look at which it was found is its own.
+        A run counts from its start, so what it used before it was found is included.
         """
         host_s = self._host_s()
         if host_s is None:
@@ -76,7 +76,7 @@ class CpuClock:
         return CpuTimes(host_s=host_s, runs_s={label: run.total_s for label, run in self._runs.items()})
 
     def _counted(self, label: str, tree: Tree) -> _Run:
-        """Return a run with what it has used since the last look."""
+        """Return a run with what it has used since the last call added."""
         cgroup_s = cgroup_seconds(self._proc, self._cgroups, self._live[label].pid, tree)
         run = self._runs.get(label)
         if run is None:
@@ -96,7 +96,7 @@ class CpuClock:
 
 
 def cgroup_seconds(proc: Path, cgroups: Path, pid: int, tree: Tree) -> float | None:
-    """Return the CPU seconds of a process's cgroup (version 2); None unless its tree, and nothing else, lives in it."""
+    """Return the CPU seconds of a process's cgroup (version 2); None unless it contains exactly this tree."""
     try:
         lines = (proc / f"{pid}/cgroup").read_text(encoding="utf-8").splitlines()
         own = next((line[3:] for line in lines if line.startswith("0::")), "/")
@@ -110,9 +110,9 @@ def cgroup_seconds(proc: Path, cgroups: Path, pid: int, tree: Tree) -> float | N
 
 
 def _is_its_own(folder: Path, tree: Tree) -> bool:
-    """Whether exactly the processes of the tree are in this cgroup and those below it."""
+    """Whether this cgroup and its descendants contain exactly the processes of the tree."""
     own = _members(folder / "cgroup.procs")
-    if not own <= tree.keys():  # as in any cgroup that runs share; its subtree may be large
+    if not own <= tree.keys():  # as in a cgroup shared by runs, whose subtree may be large
         return False
     return own.union(*map(_members, folder.glob("*/**/cgroup.procs"))) == tree.keys()
 

@@ -13,12 +13,12 @@ from greenrun.core.energy.model import Component
 
 _FOLDER = re.compile(r"(?P<driver>[a-z][a-z0-9_-]*):(?P<zone>\d+)(:(?P<part>\d+))?")
 _PACKAGE = re.compile(r"package-(?P<package>\d+)(-die-\d+)?")
-_FIRST = "intel-rapl"  # of drivers that show the same package this one is read: every kernel has it
+_FIRST = "intel-rapl"  # preferred among drivers that show the same package: every kernel has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """A package, or a package's DRAM. `name` is unique on the host; `range_j` is where its counter begins again."""
+    """A package, or a package's DRAM. `name` is unique on the host; `range_j` is where its counter wraps."""
 
     name: str
     kind: Component
@@ -27,12 +27,12 @@ class Zone:
     range_j: float | None
 
     def counter_j(self) -> float:
-        """Return its counter in J; raise OSError or ValueError when it cannot be read now."""
+        """Return its counter in J; raise OSError or ValueError if it cannot be read now."""
         return _joules(self.folder / "energy_uj")
 
 
 def zones_in(root: Path) -> list[Zone]:
-    """Return the packages and their DRAM below `root`, in order of package; none where there is no such tree."""
+    """Return the packages and their DRAM below `root`, in order of package; empty without such a tree."""
     zones: dict[str, Zone] = {}
     for zone in _all_zones(root):
         zones.setdefault(zone.name, zone)
@@ -40,7 +40,7 @@ def zones_in(root: Path) -> list[Zone]:
 
 
 def without_mirrors(zones: Iterable[Zone]) -> list[Zone]:
-    """Return the zones less those dies that show the counter of another die of their package."""
+    """Return the zones without those dies that mirror the counter of another die of their package."""
     kept: list[Zone] = []
     for zone in zones:
         siblings = [other for other in kept if (other.package, other.kind) == (zone.package, zone.kind)]
@@ -50,7 +50,7 @@ def without_mirrors(zones: Iterable[Zone]) -> list[Zone]:
 
 
 def _is_mirrored(first: Zone, second: Zone) -> bool:
-    """Whether two zones show one counter: then the second's lies between two readings of the first around it."""
+    """Whether two zones show the same counter: then the second's value lies between two readings of the first."""
     try:
         before_j, between_j, after_j = first.counter_j(), second.counter_j(), first.counter_j()
     except (OSError, ValueError):
@@ -77,7 +77,7 @@ def _all_zones(root: Path) -> Iterator[Zone]:
 
 
 def _folders(root: Path) -> Sequence[re.Match[str]]:
-    """Return the zones' folders, the driver that is to be preferred first."""
+    """Return the zones' folders, the preferred driver first."""
     try:
         names = sorted(path.name for path in root.iterdir())
     except OSError:

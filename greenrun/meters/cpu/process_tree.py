@@ -6,13 +6,13 @@ from pathlib import Path
 from greenrun.meters.run_folders import Process
 from greenrun.procfs import ProcessStat, all_pids, process_stat
 
-LOOK_AT_ALL_EVERY = 60  # looks: by then a process is found that got the number of another, which was nobody's
+LOOK_AT_ALL_EVERY = 60  # calls: bounds how long a process with a reused pid stays unnoticed
 
 Tree = Mapping[int, ProcessStat]
 
 
 class Trees:
-    """The processes below some roots. Others are asked about once and then passed over: none ever joins a tree."""
+    """The processes below some roots. Others are read once and then skipped: none of them ever joins a tree."""
 
     def __init__(self, proc: Path) -> None:
         self._proc = str(proc)
@@ -21,20 +21,20 @@ class Trees:
         self._looks = 0
 
     def look(self, roots: Mapping[str, Process]) -> Mapping[str, Tree]:
-        """Return the processes of each tree by number; a tree is not there without its root.
+        """Return the processes of each tree by pid; a tree whose root has ended is absent.
 
-        Parents are read before their children: what these hand up meanwhile is told late, never twice.
+        Parents are read before their children, so CPU time of a child reaped in between is counted late, never twice.
         """
         self._looks += 1
         if not roots.keys() <= self._trees.keys() or self._looks % LOOK_AT_ALL_EVERY == 0:
             self._others = set()
-        self._trees = {label: tree for label, root in roots.items() if (tree := self._again(label, root))}
+        self._trees = {label: tree for label, root in roots.items() if (tree := self._known(label, root))}
         if self._trees:
-            self._take_up()
+            self._assign_new()
         return self._trees
 
-    def _again(self, label: str, root: Process) -> dict[int, ProcessStat]:
-        """Return those of a tree that were there before and still are, the root first; empty without it."""
+    def _known(self, label: str, root: Process) -> dict[int, ProcessStat]:
+        """Return the known processes of a tree that still exist, the root first; empty without the root."""
         starts = {root.pid: root.start_ticks}
         starts |= {pid: stat.start_ticks for pid, stat in self._trees.get(label, {}).items()}
         found: dict[int, ProcessStat] = {}
@@ -46,8 +46,8 @@ class Trees:
                 return {}
         return found
 
-    def _take_up(self) -> None:
-        """Find whose the new processes are; a process is of its parent's tree."""
+    def _assign_new(self) -> None:
+        """Assign the new processes to the trees of their parents."""
         tree_of = {pid: tree for tree in self._trees.values() for pid in tree}
         there = set(all_pids(self._proc))
         self._others &= there
@@ -70,29 +70,29 @@ class Trees:
 
 
 class Used:
-    """The CPU time of one tree: it only grows, whatever joins and leaves."""
+    """The CPU time of one tree: it never decreases, whatever joins and leaves."""
 
     def __init__(self, tree: Tree) -> None:
-        """Begin to count, after what this tree has used so far."""
+        """Start counting after what this tree has used so far."""
         self._tree = tree
-        self._owed = 0  # ticks of processes that are gone, and that nobody was told to have waited for yet
+        self._owed = 0  # ticks of ended processes that have not appeared in a parent's reaped time yet
 
     def ticks(self, tree: Tree) -> int:
-        """Return the ticks since the last look, of those processes too that came and went in between.
+        """Return the ticks since the last call, including processes that started and ended in between.
 
-        A process that is waited for hands its time up. One that nobody waits for takes along what was not seen.
+        The time of a reaped process goes to its parent; that of one never reaped is lost since it was last read.
         """
         before, self._tree = self._tree, tree
-        own = handed_up = 0
+        own = reaped = 0
         for pid, stat in tree.items():
             known = before.get(pid)
             if known is None or known.start_ticks != stat.start_ticks:
                 own += stat.own_ticks + stat.reaped_ticks
             else:
                 own += stat.own_ticks - known.own_ticks
-                handed_up += stat.reaped_ticks - known.reaped_ticks
+                reaped += stat.reaped_ticks - known.reaped_ticks
         left = [stat for pid, stat in before.items() if pid not in tree or tree[pid].start_ticks != stat.start_ticks]
         gone = sum(stat.own_ticks + stat.reaped_ticks for stat in left)
-        balance = handed_up - gone - self._owed
+        balance = reaped - gone - self._owed
         self._owed = min(max(0, -balance), gone)
         return max(0, own) + max(0, balance)

@@ -40,11 +40,11 @@ def following(
     least_range_j: float = LEAST_RANGE_J,
     still_s: float = 0.0,
 ) -> CounterState | None:
-    """Return where a counter stands `elapsed_s` after `before`, now that it says `raw_j`, having wrapped or not.
+    """Return a counter's state `elapsed_s` after `before`, now that it reads `raw_j`, wrapped or not.
 
-    `still_s` is for how long it had stood there before that: a coarse one moves rarely, and then far. None when that
-    cannot be told: it stepped as nothing below `highest_w` can, it may have wrapped twice, or it fell and its range
-    (`least_range_j` at the least) is not known.
+    `still_s` is how long it had not moved before that: a coarse counter moves rarely, in large steps. None if unknown:
+    the step exceeds `highest_w`, it may have wrapped twice, or it decreased and its range (at least `least_range_j`)
+    is not known.
     """
     if before.raw_j is None:
         return None
@@ -59,7 +59,7 @@ def following(
 
 @dataclass(slots=True, kw_only=True)
 class _Metered:
-    """A zone, its device, and where its counter stood when it was last read."""
+    """A zone, its device, and the state of its counter when it was last read."""
 
     zone: Zone
     device: Device
@@ -81,9 +81,9 @@ class RaplBackend:
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Find the zones below `root`; raise MeterError when there are none, or their counters cannot be read.
+        """Find the zones below `root`; raise MeterError if there are none, or their counters cannot be read.
 
-        `cpu` tells whose CPU time it was, by which the energy of every zone is divided.
+        `cpu` reads the CPU time of runs, by which the energy of every zone is allocated.
         """
         self._now, self._clock, self._cpu = now, clock, cpu
         self._session, self._boot = uuid4().hex, boot_id()
@@ -96,7 +96,7 @@ class RaplBackend:
         self.devices = tuple(each.device for each in self._metered)
 
     def sample(self) -> Sequence[Reading]:
-        """Return a reading of each zone that can be read; raise MeterError when none can."""
+        """Return a reading of each zone that can be read; raise MeterError if none can."""
         times = self._cpu.look(self._now())
         readings = [reading for each in self._metered if (reading := self._read(each, times))]
         if not readings:
@@ -106,11 +106,11 @@ class RaplBackend:
         return readings
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what was wrong with each device's readings so far: how often, by cause."""
+        """Return each device's reading errors so far: their number by cause."""
         return {each.device.id: dict(each.troubles) for each in self._metered}
 
     def telemetry(self) -> Mapping[str, Telemetry]:
-        """Return none: it tells nothing but energy."""
+        """Return none: it reports only energy."""
         return {}
 
     def _read(self, each: _Metered, times: CpuTimes | None) -> Reading | None:
@@ -133,7 +133,7 @@ class RaplBackend:
         )
 
     def _followed(self, each: _Metered, raw_j: float, at_s: float) -> CounterState:
-        """Go on from the last reading, or where the last process stood; else begin a base of its own."""
+        """Continue from the last reading, or from the last process's state; else start a new base."""
         now_s = self._clock()
         before, elapsed_s = each.state, now_s - each.read_at_s
         if before is None and (before := self._kept.get(each.device.id)):

@@ -1,4 +1,4 @@
-"""Counters that outlive their process, as hardware counters do: their state is kept in the state folder."""
+"""Counters that persist over restarts, as hardware counters do: their state is kept in the state folder."""
 
 import json
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from greenrun.meters.host import boot_id
 
 
 def counters_in(folder: Path, kind: str, now: datetime) -> Counters:
-    """Return counters that go on over restarts of the sampler, as hardware's do, and begin anew with each boot.
+    """Return counters that continue over restarts of the sampler, as hardware's do, and restart with each boot.
 
-    A file that is missing, unreadable, of another boot or of the future begins a new base, with a name of its own.
+    A file that is missing, unreadable, of another boot or dated in the future starts a new base, with a new name.
     """
     path, boot = folder / f"meter-{kind}.json", boot_id()
     base, charges = _restored(path, boot, now) or (uuid4().hex[:8], {})
 
     def keep(charges: Mapping[str, Charge]) -> None:
         record = {"boot": boot, "base": base, "charges": {device: _packed(one) for device, one in charges.items()}}
-        with suppress(OSError):  # a full disk costs a restart its continuity, never a running meter its readings
+        with suppress(OSError):  # a full disk costs continuity over a restart, never a reading
             replace_text(path, json.dumps(record))
 
     return Counters(name=f"{boot}/{kind}/{base}", charges=charges, keep=keep)

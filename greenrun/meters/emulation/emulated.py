@@ -11,9 +11,9 @@ from greenrun.meters.recent_readings import RecentReadings
 
 
 class EmulatedMeter:
-    """Emulated GPUs read in this process, on whatever clock `now` is; the sampler reads the same ones in its own.
+    """Emulated GPUs read in this process, on the clock `now`; the sampler reads the same ones in its own process.
 
-    `load` tells which runs had which GPU when. Counters begin at 0 J with the first reading.
+    `load` returns which runs held which GPU when. Counters start at 0 J with the first reading.
     """
 
     def __init__(
@@ -31,6 +31,6 @@ class EmulatedMeter:
         return self._backend.devices
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
-        """Return the readings after `since[device]`, the last of them of this very instant, in time order."""
+        """Return the readings after `since[device]`, the last one of now, in time order."""
         self._history.add(self._backend.sample() or ())
         return self._history.since(since)

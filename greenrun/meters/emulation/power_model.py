@@ -9,7 +9,7 @@ from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
 from greenrun.meters.recent_readings import SET_BACK
 from greenrun.meters.run_folders import RunSpan
 
-# What is known at an instant of each device's spans; None while that cannot be told: ask again in a moment.
+# Each device's spans known at an instant; None while they are not known yet: retry soon.
 Load = Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None]
 
 
@@ -23,7 +23,7 @@ class Watts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedKind:
-    """What distinguishes the meters that use this model; `model` may contain `{watts}`."""
+    """The differences between the meters that use this model; `model` may contain `{watts}`."""
 
     name: str
     model: str
@@ -47,13 +47,13 @@ class EmulatedKind:
 
 
 EMULATED = EmulatedKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
-# Nothing measures these: the user vouches for their watts.
+# Nothing measures these: the user states their watts.
 CONSTANT = EmulatedKind(name="constant", model="GPU, estimated at {watts} W", quality=Quality.ESTIMATED, emulated=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """What a device had used by an instant, in joules since its counter began."""
+    """A device's energy at an instant, in joules since its counter's start."""
 
     at: datetime
     energy_j: float
@@ -65,7 +65,7 @@ def _keep_nothing(charges: Mapping[str, Charge]) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """Where each device's counter stands; `name` is the base they count from, `keep` is told each new state."""
+    """Each device's counter; `name` is the base they count from, `keep` is called with each new state."""
 
     name: str
     charges: dict[str, Charge] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Counters:
 
 
 def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts) -> list[Charge]:
-    """Return the charge at each change of load after `charge.at` and at `now`; nothing when time has not advanced."""
+    """Return the charge at each change of load after `charge.at` and at `now`; empty if time has not advanced."""
     if now <= charge.at:
         return []
     changes = {instant for span in spans for instant in span if instant is not None and charge.at < instant < now}
@@ -92,7 +92,7 @@ def _is_busy(spans: Sequence[RunSpan], instant: datetime) -> bool:
 class WattsBackend:
     """Reads devices whose counters follow from their load. Each instance is a sampler session of its own.
 
-    An emulated device is busy while a run holds it; of one that the user vouches for, nothing is told but energy.
+    An emulated device is busy while a run holds it; one with stated watts reports only energy.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class WattsBackend:
     def sample(self) -> list[Reading] | None:
         """Return a reading of each device now and at each change of its load since the last sample, in time order.
 
-        The first sample tells of now alone: nobody looked before. None means that the load cannot be told yet.
+        The first sample has only readings of now. None means that the load is not known yet.
         """
         now = self._now()
         load = self._load(now)
@@ -131,13 +131,13 @@ class WattsBackend:
         return sorted(readings, key=lambda reading: reading.at)
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
-        """Return none: nothing can be wrong with what is computed."""
+        """Return none: computed values have no reading errors."""
         return {}
 
     def telemetry(self) -> Mapping[str, Telemetry]:
-        """Return what emulated devices told since this was last asked."""
-        told, self._telemetry = self._telemetry, {}
-        return told
+        """Return the telemetry of emulated devices that is new since the last call."""
+        news, self._telemetry = self._telemetry, {}
+        return news
 
     def _look(self, spans: Sequence[RunSpan], now: datetime) -> Telemetry:
         is_busy = _is_busy(spans, now)
@@ -146,7 +146,7 @@ class WattsBackend:
     def _read(self, device: Device, spans: Sequence[RunSpan], now: datetime) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
         is_set_back = now < last.at - SET_BACK
-        last = replace(last, at=now) if is_set_back else last  # what was used meanwhile cannot be told
+        last = replace(last, at=now) if is_set_back else last  # what was used in the meantime is unknown
         charges = advance(last, spans, now, self._watts)
         if is_set_back or not self._sampled:
             charges = charges[-1:] or [last]

@@ -13,9 +13,9 @@ _NUMBER = re.compile(r"\d{1,30}(\.\d{1,30})?([eE][+-]?\d{1,3})?")
 
 
 def joules_in(body: bytes, value: str | None, unit: str) -> float:
-    """Return the counter in J that an answer holds, at the path `value` of its JSON, or alone without one.
+    """Return the counter in J in an answer, at the path `value` of its JSON, or the whole answer if None.
 
-    A path is names and list indices joined by dots. Raises ValueError, its text what is wrong with the answer.
+    A path consists of names and list indices joined by dots. Raise ValueError saying what is wrong.
     """
     if len(body) > LONGEST_BYTES:
         raise ValueError(f"it is longer than {LONGEST_BYTES // 1024} KiB")
@@ -46,7 +46,7 @@ def _at(found: Any, value: str) -> Any:
 
 
 def _number(found: Any) -> float:
-    """A counter is never below 0; a truth value is no number, nor is one in other than plain digits."""
+    """Return a non-negative number in plain digits; raise ValueError for anything else, booleans too."""
     text = repr(found) if isinstance(found, int | float) else found
     if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
         raise ValueError("there is no plain number of 0 or more in it")

@@ -18,9 +18,9 @@ _LIBC, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1
 
 
 def output_of(command: Sequence[str], timeout_s: float) -> bytes:
-    """Return what a command writes to standard output; raise MeterError when it fails, writes too much or takes long.
+    """Return what a command writes to standard output; raise MeterError if it fails, writes too much or takes too long.
 
-    It gets an environment of only PATH and LANG and no input. What it started is killed with it.
+    It gets only PATH and LANG as environment, and no input. Its whole process group is killed at its end.
     """
     try:
         process = subprocess.Popen(
@@ -35,7 +35,7 @@ def output_of(command: Sequence[str], timeout_s: float) -> bytes:
         raise MeterError(f"its command cannot be watched ({exc})") from exc
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its leader was not waited for yet, so the number is still its own
+            os.killpg(process.pid, signal.SIGKILL)  # its leader is not reaped yet, so the pid is still its own
         code = process.wait()
         assert process.stdout is not None
         process.stdout.close()
@@ -49,14 +49,14 @@ def output_of(command: Sequence[str], timeout_s: float) -> bytes:
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill it should this process be killed, which could then end nothing any more."""
+    """Have the kernel kill it if this process is killed."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _output(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:
-    """Return what it wrote by its end, more than LONGEST_BYTES of it at most by one read; None when time is up.
+    """Return its output, at most one read beyond LONGEST_BYTES; None if the time is up.
 
-    Its end is that of the process itself: what it left behind may hold the pipe open.
+    Stop at the end of the process itself: its children may hold the pipe open.
     """
     assert process.stdout is not None
     pipe, ended = process.stdout.fileno(), os.pidfd_open(process.pid)
@@ -68,7 +68,7 @@ def _output(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None
     try:
         while (left_s := deadline_s - monotonic()) > 0:
             ready = {number for number, _ in poll.poll(left_s * 1000)}
-            more = _more(pipe)  # also when it ended alone: what it wrote between the two looks is there now
+            more = _more(pipe)  # even if only its end was signalled: its last output is there by now
             output += more or b""
             if len(output) > LONGEST_BYTES or (ended in ready and not more):
                 return output
@@ -80,7 +80,7 @@ def _output(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None
 
 
 def _more(pipe: int) -> bytes | None:
-    """Return what there is to read, b"" at the end, None for nothing now."""
+    """Return the available bytes, b"" at the end, None if there are none now."""
     try:
         return os.read(pipe, LONGEST_BYTES)
     except BlockingIOError:

@@ -1,6 +1,6 @@
 """Read an external counter (a smart PDU, IPMI, Redfish) by a command or over HTTP.
 
-Runs in a sampler process alone. It is asked in a thread of its own, so that one that takes its time holds up nothing.
+Runs only in a sampler process. A separate thread queries the counter, so that a slow one blocks nothing.
 """
 
 import threading
@@ -27,11 +27,11 @@ from greenrun.meters.host import boot_id, host_tag
 from greenrun.meters.settings import ExternalSettings
 
 KIND = "external"
-PATIENCE_S = 2.0  # beyond the time-out, before a question that does not come back is told of
+PATIENCE_S = 2.0  # beyond the timeout, before a query without an answer is reported
 
 
 def asked(settings: ExternalSettings) -> float:
-    """Ask a counter once and return its J, as it counts them; raise MeterError with what is wrong."""
+    """Query a counter once and return its raw J; raise MeterError saying what is wrong."""
     if settings.command:
         body = output_of(settings.command, settings.timeout_s)
     else:
@@ -43,7 +43,7 @@ def asked(settings: ExternalSettings) -> float:
 
 
 class ExternalBackend:
-    """Asks one counter. `ask` does so once, and `keep_asking` does so for ever; `sample` tells what came of it."""
+    """Queries one counter: `ask` once, `keep_asking` for ever; `sample` returns the results."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class ExternalBackend:
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Go on where its counter stood when it was last read, if it is the same one; ask nothing yet.
+        """Continue from the counter's last saved state, if it is the same counter; send no query yet.
 
-        `cpu` tells whose CPU time it was, by which the energy of one that counts that is divided.
+        `cpu` reads the CPU time of runs, by which the energy of a CPU or DRAM counter is allocated.
         """
         self._cpu = None if settings.component == Component.EXTERNAL else cpu
         self._times: CpuTimes | None = None
@@ -78,7 +78,7 @@ class ExternalBackend:
         self._asking_since_s: float | None = None
 
     def sample(self) -> Sequence[Reading]:
-        """Return what was read since the last sample; raise MeterError when asking failed, or does not come back."""
+        """Return the readings since the last sample; raise MeterError if the last query failed or hangs."""
         with self._lock:
             readings, self._readings = self._readings, []
             wrong, since_s = self._wrong, self._asking_since_s
@@ -92,16 +92,16 @@ class ExternalBackend:
         return readings
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what was wrong with its readings so far: how often, by cause."""
+        """Return its reading errors so far: their number by cause."""
         with self._lock:
             return {self.devices[0].id: dict(self._troubles)}
 
     def telemetry(self) -> Mapping[str, Telemetry]:
-        """Return none: it tells nothing but energy."""
+        """Return none: it reports only energy."""
         return {}
 
     def ask(self) -> None:
-        """Ask once, and keep what came of it for the next sample."""
+        """Query once, and keep the result for the next sample."""
         self._asking_since_s = self._clock()
         try:
             raw_j, wrong = self._asked(self._settings), None
@@ -115,7 +115,7 @@ class ExternalBackend:
                 self._troubles[UNREADABLE] += 1
 
     def keep_asking(self) -> None:
-        """Ask every so often in a thread of its own, for ever."""
+        """Query every `every_s` in a separate thread, for ever."""
         threading.Thread(target=self._ask_for_ever, name=f"ask-{self._settings.name}", daemon=True).start()
 
     def _ask_for_ever(self) -> None:
@@ -142,9 +142,9 @@ class ExternalBackend:
         )
 
     def _followed(self, raw_j: float, at_s: float) -> CounterState:
-        """Go on from the last reading, or where the last process stood; else begin a base of its own.
+        """Continue from the last reading, or from the last process's state; else start a new base.
 
-        What is kept is when the counter last moved, so that one of large steps is believed after a restart too.
+        The saved time is when the counter last moved, so that a coarse one is accepted after a restart too.
         """
         now_s, before = self._clock(), self._state or self._kept
         if before is None:
@@ -179,6 +179,6 @@ def _device(settings: ExternalSettings) -> Device:
 
 
 def _identity(settings: ExternalSettings) -> str:
-    """What tells its counter from another one under the same name, without saying what is asked."""
+    """Return what distinguishes its counter from another under the same name, without revealing the query."""
     asked = repr((settings.command, settings.url, settings.value, settings.unit, settings.wraps_at))
     return sha256(asked.encode()).hexdigest()[:16]

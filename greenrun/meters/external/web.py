@@ -18,16 +18,18 @@ _TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
-    """Return what an address answers within `timeout_s`; raise MeterError, which never holds what `header_file` does.
+    """Return the body of a URL within `timeout_s`; raise MeterError, which never contains the header.
 
-    That file holds one header, as `Authorization: Bearer …`, and not everybody may read it.
+    `header_file` holds one header, such as `Authorization: Bearer …`, and must not be world-readable.
     """
     headers = _header(header_file) if header_file else {}
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     is_late, opened = threading.Event(), list[socket.socket]()
-    watchdog = threading.Timer(timeout_s, _hang_up, [opened, is_late])  # one that dribbles keeps each read short
+    watchdog = threading.Timer(
+        timeout_s, _hang_up, [opened, is_late]
+    )  # a server that sends byte by byte never exceeds the timeout of a read
     watchdog.start()
     try:
         connection.connect()
@@ -39,12 +41,12 @@ def body_at(url: str, header_file: Path | None, timeout_s: float) -> bytes:
             raise MeterError(_said(response.status))
         body = response.read(LONGEST_BYTES + 1)
         if is_late.is_set() or (response.length and len(body) <= LONGEST_BYTES):
-            raise http.client.IncompleteRead(b"")  # half a number is a number too
+            raise http.client.IncompleteRead(b"")  # a truncated number may still parse
         return body
     except (OSError, http.client.HTTPException) as exc:
         why = f"not within {timeout_s:g} s" if is_late.is_set() else f"{type(exc).__name__}: {exc}"
         raise MeterError(f"its address does not answer as it should ({why})") from exc
-    except ValueError as exc:  # a name that no host can have, or a TLS connection that was hung up meanwhile
+    except ValueError as exc:  # an invalid host name, or a TLS connection closed in the meantime
         raise MeterError(f"its address cannot be asked ({type(exc).__name__})") from exc
     finally:
         watchdog.cancel()

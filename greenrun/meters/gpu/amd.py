@@ -1,7 +1,7 @@
 """AMD's library (amdsmi): a GPU's energy counter, power and telemetry, and its errors as sentences.
 
-A card of two dies, or a GPU split into partitions, is several GPUs to programs and one to its counter, which is that of
-the first. The others say 0 of themselves: that is no energy, so they are never read, and their model says whose it is.
+A card of two dies, or a GPU split into partitions, is several GPUs to programs but has one counter, that of the first.
+The others report 0, which is no energy, so they are never read, and their model names the GPU that counts for them.
 """
 
 import importlib
@@ -16,8 +16,8 @@ from greenrun.core.energy.model import Device, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
 
-HIGHEST_TOLD_W = 0xFFFF  # stands for "not known", as the text N/A does
-UW_AT_LEAST = 100_000  # limits are in µW, in W from some releases; none is between the two
+UNKNOWN_W = 0xFFFF  # means "not known", as the text N/A does
+UW_AT_LEAST = 100_000  # limits are in µW, in some releases in W; no value is valid in both
 MIB = 2**20
 _UUID = re.compile(r"GPU-[0-9a-f]{16}")
 _POWERS = ("socket_power", "current_socket_power", "average_socket_power")  # each is missing on some model or release
@@ -30,33 +30,33 @@ _WHY = {
 
 @dataclass(slots=True)
 class Amd:
-    """A GPU; `limit_w` is what it never draws more than, `counts` whether it has an energy counter that counts."""
+    """A GPU; `limit_w` is its maximum power, `counts` whether it has a working energy counter."""
 
     device: Device
     limit_w: float
     counts: bool
-    is_silent: bool  # its energy is in another one's
+    is_silent: bool  # its energy is counted by another one
     library: Any
     handle: Any
 
     def counter_j(self) -> float | None:
-        """Return its energy counter in J; None when it has none, or cannot be asked now.
+        """Return its energy counter in J; None if it has none, or cannot be read now.
 
-        One that says 0 has not counted: a card that is on has used something.
+        0 is no value: a card that is on has used something.
         """
-        told = {} if self.is_silent or not self.counts else self._ask(self.library.amdsmi_get_energy_count)
-        counted = told.get("energy_accumulator", told.get("power"))  # its name until ROCm 6.0
-        energy_j = _number(counted) * _number(told.get("counter_resolution")) / 1e6
+        answer = {} if self.is_silent or not self.counts else self._ask(self.library.amdsmi_get_energy_count)
+        counted = answer.get("energy_accumulator", answer.get("power"))  # its name until ROCm 6.0
+        energy_j = _number(counted) * _number(answer.get("counter_resolution")) / 1e6
         return energy_j or None
 
     def power_w(self) -> float | None:
-        """Return what it draws in W; None when it cannot be asked now, or says 0."""
-        told = {} if self.is_silent else self._ask(self.library.amdsmi_get_power_info)
-        powers_w = (_number(told.get(name)) for name in _POWERS)
-        return next((power_w for power_w in powers_w if 0 < power_w < HIGHEST_TOLD_W), None)
+        """Return its power in W; None if it cannot be read now, or is 0."""
+        answer = {} if self.is_silent else self._ask(self.library.amdsmi_get_power_info)
+        powers_w = (_number(answer.get(name)) for name in _POWERS)
+        return next((power_w for power_w in powers_w if 0 < power_w < UNKNOWN_W), None)
 
     def telemetry(self, power_w: float | None) -> Telemetry:
-        """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
+        """Return its telemetry, including the power just read; None for values it does not report."""
         busy = self._ask(self.library.amdsmi_get_gpu_activity).get("gfx_activity")
         used = self._ask(self.library.amdsmi_get_gpu_vram_usage).get("vram_used")
         return Telemetry(
@@ -68,17 +68,17 @@ class Amd:
         )
 
     def _temperature_c(self) -> float | None:
-        """Return the edge's temperature, or that of the hottest place where the edge has no sensor."""
+        """Return the edge temperature, or the hotspot's if the edge has no sensor."""
         kinds, now = self.library.AmdSmiTemperatureType, self.library.AmdSmiTemperatureMetric.CURRENT
         for place in (kinds.EDGE, kinds.HOTSPOT):
-            told = _told(self.library, self.library.amdsmi_get_temp_metric, self.handle, place, now)
-            if _number(told) > 0:
-                return float(told)
+            degrees = _answer(self.library, self.library.amdsmi_get_temp_metric, self.handle, place, now)
+            if _number(degrees) > 0:
+                return float(degrees)
         return None
 
     def _ask(self, question: Callable[[Any], Any]) -> Mapping[str, Any]:
-        """Return what is told; a handle that ended with its driver tells nothing, until a new process opens that."""
-        return _told(self.library, question, self.handle) or {}
+        """Return the answer, empty on an error; a handle of a reloaded driver fails until a new process opens it."""
+        return _answer(self.library, question, self.handle) or {}
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class AmdDriver:
     _handles: list[Any] = field(default_factory=list)
 
     def open_driver(self) -> str:
-        """Load and open the library and return the driver's version; raise MeterError when it cannot be asked."""
+        """Load and open the library and return the driver's version; raise MeterError if it cannot be used."""
         self._library = self._loaded()
         try:
             self._library.amdsmi_init()
@@ -102,15 +102,15 @@ class AmdDriver:
         except self._library.AmdSmiException as exc:
             raise refusal(exc) from exc
         self._handles = sorted(handles, key=self._place)
-        told = _told(self._library, self._library.amdsmi_get_gpu_driver_info, handles[0]) if handles else None
-        return str((told or {}).get("driver_version", "unknown"))
+        info = _answer(self._library, self._library.amdsmi_get_gpu_driver_info, handles[0]) if handles else None
+        return str((info or {}).get("driver_version", "unknown"))
 
     def board_count(self) -> int:
-        """Return how many GPUs the driver knows, those that cannot be read included."""
+        """Return how many GPUs the driver knows, including unreadable ones."""
         return len(self._handles)
 
     def board_at(self, index: int) -> Amd | None:
-        """Return the GPU at an index; None when it is lost."""
+        """Return the GPU at an index; None if it is lost."""
         found = self._alone(index)
         if found is None or not self._is_part(found):
             return found
@@ -125,25 +125,27 @@ class AmdDriver:
         return found if found and found.device.model == model and not self._is_part(found) else None
 
     def _is_part(self, found: Amd) -> bool:
-        """Whether it is a partition but the first one, or a die that says nothing of itself."""
-        partition = (_told(self._library, getattr(self._library, "amdsmi_get_gpu_kfd_info", None), found.handle)) or {}
+        """Whether it is a partition other than the first, or a die without values of its own."""
+        partition = (
+            _answer(self._library, getattr(self._library, "amdsmi_get_gpu_kfd_info", None), found.handle)
+        ) or {}
         return _number(partition.get("current_partition_id")) > 0 or (
             found.counter_j() is None and found.power_w() is None
         )
 
     def _alone(self, index: int) -> Amd | None:
         library, handle = self._library, self._handles[index]
-        told = _told(library, library.amdsmi_get_gpu_asic_info, handle)
-        name = self._name(handle, told or {})
-        if told is None or name is None:
+        asic = _answer(library, library.amdsmi_get_gpu_asic_info, handle)
+        name = self._name(handle, asic or {})
+        if asic is None or name is None:
             return None
-        caps = _told(library, library.amdsmi_get_power_cap_info, handle) or {}
+        caps = _answer(library, library.amdsmi_get_power_cap_info, handle) or {}
         limit_w, highest_w = _limit_w(caps, "power_cap"), _limit_w(caps, "max_power_cap")
-        memory = (_told(library, library.amdsmi_get_gpu_vram_usage, handle) or {}).get("vram_total")
+        memory = (_answer(library, library.amdsmi_get_gpu_vram_usage, handle) or {}).get("vram_total")
         device = Device(
             id=name,
             index=index,
-            model=str(told.get("market_name", "AMD GPU")),
+            model=str(asic.get("market_name", "AMD GPU")),
             source=self.KIND,
             memory_bytes=memory * MIB if isinstance(memory, int) and memory else None,
             power_w=limit_w,
@@ -153,29 +155,31 @@ class AmdDriver:
         return replace(found, counts=found.counter_j() is not None)
 
     def _name(self, handle: Any, asic: Mapping[str, Any]) -> str | None:
-        """Return the UUID that ROCR_VISIBLE_DEVICES takes, made of the serial number where the library is older.
+        """Return the UUID that ROCR_VISIBLE_DEVICES takes, derived from the serial number with older libraries.
 
-        A GPU that has neither is told by what the library calls its UUID, and made visible by its index.
+        A GPU that has neither is identified by the library's own UUID, and made visible by its index.
         """
         uuid = str(self._enumerated(handle).get("hip_uuid", "")).strip()
         serial = f"GPU-{str(asic.get('asic_serial', '')).lower().removeprefix('0x'):0>16}"
         for name in (uuid.replace("GPU-", "").lower(), serial.removeprefix("GPU-")):
             if _UUID.fullmatch(f"GPU-{name}") and int(name, 16):
                 return f"GPU-{name}"
-        told = _told(self._library, self._library.amdsmi_get_gpu_device_uuid, handle)
-        return None if told is None else str(told)
+        own = _answer(self._library, self._library.amdsmi_get_gpu_device_uuid, handle)
+        return None if own is None else str(own)
 
     def _place(self, handle: Any) -> float:
-        """Where programs count it; the order of the library where it does not say."""
-        told = self._enumerated(handle).get("hip_id")
-        return told if isinstance(told, int) else float("inf")
+        """Return its index in programs; infinite, for the library's order, if unknown."""
+        index = self._enumerated(handle).get("hip_id")
+        return index if isinstance(index, int) else float("inf")
 
     def _enumerated(self, handle: Any) -> Mapping[str, Any]:
-        return _told(self._library, getattr(self._library, "amdsmi_get_gpu_enumeration_info", None), handle) or {}
+        return _answer(self._library, getattr(self._library, "amdsmi_get_gpu_enumeration_info", None), handle) or {}
 
     def _loaded(self) -> Any:
         try:
-            with redirect_stdout(io.StringIO()):  # it prints what it misses, where a sampler talks to its parent
+            with redirect_stdout(
+                io.StringIO()
+            ):  # it prints warnings to the pipe on which a sampler reports to its parent
                 return self.load()
         except (ImportError, KeyError, OSError, AttributeError) as exc:  # KeyError: the wrapper alone, without ROCm
             raise MeterError(
@@ -185,13 +189,13 @@ class AmdDriver:
 
 
 def refusal(exc: Exception) -> MeterError:
-    """Return what an error of the library means to the user."""
+    """Return an error of the library as a sentence for the user."""
     text = " ".join(str(exc).split())
     known = (sentence for name, sentence in _WHY.items() if name in text)
     return MeterError(next(known, f"AMD's driver cannot be asked ({text}); {_ASK_SMI}."))
 
 
-def _told(library: Any, question: Callable[..., Any] | None, *arguments: Any) -> Any:
+def _answer(library: Any, question: Callable[..., Any] | None, *arguments: Any) -> Any:
     try:
         return None if question is None else question(*arguments)
     except library.AmdSmiException:
@@ -199,7 +203,7 @@ def _told(library: Any, question: Callable[..., Any] | None, *arguments: Any) ->
 
 
 def _number(value: object) -> float:
-    """Return a number that was told; 0 for anything else, which says nothing of a card that is on."""
+    """Return a number; 0 for anything else, which callers treat as missing."""
     return float(value) if isinstance(value, int | float) else 0.0
 
 

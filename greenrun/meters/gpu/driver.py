@@ -6,35 +6,35 @@ from greenrun.core.energy.model import Device, Telemetry
 
 
 class Gpu(Protocol):
-    """A board: `limit_w` is what it never draws more than, `counts` whether it has an energy counter."""
+    """A board; `limit_w` is its maximum power, `counts` whether it has an energy counter."""
 
     @property
     def device(self) -> Device:
-        """What is told of it."""
+        """Its description."""
 
     @property
     def limit_w(self) -> float:
-        """What it never draws more than, in W."""
+        """Its maximum power in W."""
 
     @property
     def counts(self) -> bool:
         """Whether it has an energy counter."""
 
     def counter_j(self) -> float | None:
-        """Return its energy counter in J; None when it has none, or cannot be asked now."""
+        """Return its energy counter in J; None if it has none, or cannot be read now."""
 
     def power_w(self) -> float | None:
-        """Return what it draws in W; None when it cannot be asked now."""
+        """Return its power in W; None if it cannot be read now."""
 
     def telemetry(self, power_w: float | None) -> Telemetry:
-        """Return what it says of itself now, beside the power that was just read; None for what it does not say.
+        """Return its telemetry, including the power just read; None for values it does not report.
 
-        Asked once a second. Which processes run is never asked: that may keep a driver busy for milliseconds.
+        Called once a second. Running processes are never queried: that may keep a driver busy for milliseconds.
         """
 
 
 class Driver(Protocol):
-    """A vendor's library. `KIND` names the meter, `MAKER` the vendor, `SMI` the command that people ask it with."""
+    """A vendor's library. `KIND` names the meter, `MAKER` the vendor, `SMI` its command-line tool."""
 
     @property
     def KIND(self) -> str:  # noqa: N802 - a module's constant
@@ -42,17 +42,17 @@ class Driver(Protocol):
 
     @property
     def MAKER(self) -> str:  # noqa: N802
-        """Who made the boards."""
+        """The vendor's name."""
 
     @property
     def SMI(self) -> str:  # noqa: N802
-        """The vendor's own tool."""
+        """The vendor's command-line tool."""
 
     def open_driver(self) -> str:
-        """Open the library and return the driver's version; raise MeterError when it cannot be asked."""
+        """Open the library and return the driver's version; raise MeterError if it cannot be used."""
 
     def board_count(self) -> int:
-        """Return how many boards the driver knows, those that cannot be read included; raise MeterError."""
+        """Return how many boards the driver knows, including unreadable ones; raise MeterError."""
 
     def board_at(self, index: int) -> Gpu | None:
-        """Return the board at an index; None when it is lost."""
+        """Return the board at an index; None if it is lost."""

@@ -1,7 +1,7 @@
-"""Meter GPUs through their driver: one accumulator for each board, continued from where the last process stopped.
+"""Meter GPUs through their driver: one accumulator per board, continued from the last process's state.
 
-Runs in the sampler process alone. Boards are told apart by UUID, never by index; a board split by MIG is one board.
-The driver is NVIDIA's, or another one that answers alike (`driver.py`).
+Runs only in the sampler process. Boards are identified by UUID, never by index; a board split by MIG is one board.
+The driver is NVIDIA's, or another with the same interface (`driver.py`).
 """
 
 import threading
@@ -23,28 +23,28 @@ from greenrun.meters.gpu.accumulator import GAP_S, Accumulator, Sample
 from greenrun.meters.gpu.driver import Driver, Gpu
 from greenrun.meters.host import boot_id
 
-FAST_S, JITTER_S = 0.09, 0.02  # between two readings of a board without a counter: never in step with its load
-LOOK_S = 0.9  # at least so long between two looks at what boards tell beside their energy
-GIVE_UP_S = 10.0  # a process that can read no board for so long makes way for a new one, which opens the driver anew
+FAST_S, JITTER_S = 0.09, 0.02  # between two readings of a board without a counter: jitter avoids aliasing with its load
+LOOK_S = 0.9  # minimum between two readings of a board's telemetry
+GIVE_UP_S = 10.0  # after so long without any readable board, a new process reopens the driver
 
 
 @dataclass(slots=True, kw_only=True)
 class _Board:
-    """A board, what it adds up to, and where that began."""
+    """A board, its accumulated energy, and the state that this started from."""
 
     gpu: Gpu
     accumulator: Accumulator
     start: CounterState | None = None
     at: datetime | None = None
     energy_j: float = 0.0
-    counted: CounterState | None = None  # where its counter stood when that was last believed
-    qualities: list[Quality] = field(default_factory=list)  # of every step since the last reading was told
+    counted: CounterState | None = None  # the state at the last accepted counter value
+    qualities: list[Quality] = field(default_factory=list)  # of every step since the last reading
     power_w: float | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
     looked_at_s: float | None = None
-    is_news: bool = False  # whether these telemetry were not asked for yet
-    used: list[float] = field(default_factory=list)  # its utilisation at each look since the last reading was told
-    told_at_s: float | None = None
+    is_news: bool = False  # whether this telemetry was not returned yet
+    used: list[float] = field(default_factory=list)  # the sampled utilisation since the last reading
+    reported_at_s: float | None = None
 
     @property
     def state(self) -> CounterState | None:
@@ -56,7 +56,7 @@ class _Board:
 
 
 class GpuBackend:
-    """Reads every board once a sample. Those without a counter want `integrate` ten times a second besides."""
+    """Reads every board once per sample. Those without a counter also need `integrate` ten times a second."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class GpuBackend:
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Open the driver; raise MeterError when it cannot be asked, or what `choose` raises."""
+        """Open the driver; raise MeterError if it cannot be used, or what `choose` raises."""
         self._driver, self._now, self._clock = driver, now, clock
         self._session, self._boot = uuid4().hex, boot_id()
         self._file = CounterFile(state_dir, driver.KIND, driver.open_driver())
@@ -82,25 +82,25 @@ class GpuBackend:
         self.devices = tuple(board.gpu.device for board in self._boards)
 
     def sample(self) -> Sequence[Reading]:
-        """Return a reading of each board that can be read; raise MeterError when none can, MeterEnded in the end."""
+        """Return a reading of each readable board; raise MeterError if there is none, MeterEnded after GIVE_UP_S."""
         with self._turn:
             read = [board for board in self._boards if self._advance(board)]
             for board in read:
                 self._look(board)
             readings = [self._reading(board) for board in read]
             self._keep()
-        self._integrate_where_needed()  # a counter may have stopped
+        self._integrate_where_needed()  # a counter may be stuck by now
         self._end_if_useless(bool(readings))
         return readings
 
     def integrate(self) -> None:
-        """Read the boards that have no counter, or one that does not move."""
+        """Sample the boards that have no counter, or a stuck one."""
         with self._turn:
             for board in self._uncounted():
                 self._advance(board)
 
     def keep_integrating(self) -> None:
-        """Integrate at uneven intervals in a thread of its own, as soon as there is any need to."""
+        """Integrate at jittered intervals in a separate thread, as soon as a board needs it."""
         self._keeps_integrating = True
         self._integrate_where_needed()
 
@@ -113,14 +113,14 @@ class GpuBackend:
         return [board for board in self._boards if not board.gpu.counts or board.accumulator.is_stuck]
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
-        """Return what was wrong with each device's readings so far: how often, by cause."""
+        """Return each device's reading errors so far: their number by cause."""
         return {
             board.gpu.device.id: {cause.value: count for cause, count in board.accumulator.troubles.items()}
             for board in self._boards
         }
 
     def telemetry(self) -> Mapping[str, Telemetry]:
-        """Return what boards told beside their energy since this was last asked, once a second at most."""
+        """Return the boards' telemetry that is new since the last call, at most once a second."""
         news = [board for board in self._boards if board.is_news]
         for board in news:
             board.is_news = False
@@ -134,9 +134,9 @@ class GpuBackend:
         board.used += [] if board.telemetry.utilization is None else [board.telemetry.utilization]
 
     def _advance(self, board: _Board) -> bool:
-        """Read a board once; tell whether it said anything."""
+        """Sample a board; return whether it returned any usable value."""
         counter_j = board.gpu.counter_j()
-        at, at_s = self._now(), self._clock()  # of the counter, however long the power lets wait
+        at, at_s = self._now(), self._clock()  # the time of the counter, however long reading the power takes
         board.power_w = board.gpu.power_w()
         sample = Sample(at_s, counter_j, board.power_w)
         total = board.accumulator.add(sample)
@@ -152,7 +152,7 @@ class GpuBackend:
         return True
 
     def _start(self, board: _Board, sample: Sample) -> CounterState:
-        """Go on where the last process stood, if the counter says how; else begin a base of its own."""
+        """Continue from the last process's state if the counter allows it; else start a new base."""
         at_s, kept = self._now().timestamp(), self._kept.get(board.gpu.device.id)
         known = kept and kept.after(sample.counter_j, at_s, board.gpu.limit_w)
         return known or new_state(sample.counter_j, at_s)
@@ -172,9 +172,9 @@ class GpuBackend:
         )
 
     def _utilization(self, board: _Board) -> float | None:
-        """Return what it was since the last reading: the driver tells that of a second, so of no longer pause."""
-        now_s, before_s = self._clock(), board.told_at_s
-        used, board.used, board.told_at_s = board.used, [], now_s
+        """Return the mean since the last reading; None after a gap, since the driver's value covers only a second."""
+        now_s, before_s = self._clock(), board.reported_at_s
+        used, board.used, board.reported_at_s = board.used, [], now_s
         if before_s is None or now_s - before_s > GAP_S:
             return None
         return sum(used) / len(used) if used else board.telemetry.utilization

@@ -23,7 +23,7 @@ _WHY = {
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "NVIDIA's library and the driver that is loaded are of different "
     "versions, as after an update; reload the driver or restart the machine.",
 }
-# A handle ends with the driver that gave it; a board that comes back has to be looked for.
+# A handle is invalid after its driver was reloaded; a board that returns needs a new one.
 _GONE = {
     pynvml.NVML_ERROR_GPU_IS_LOST,
     pynvml.NVML_ERROR_RESET_REQUIRED,
@@ -37,25 +37,25 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Nvidia:
-    """A board by its UUID; `limit_w` is what it never draws more than, `counts` whether it has an energy counter."""
+    """A board by its UUID; `limit_w` is its maximum power, `counts` whether it has an energy counter."""
 
     device: Device
     limit_w: float
     counts: bool
-    handle: Any  # None while the board is away
+    handle: Any  # None while the board is lost
 
     def counter_j(self) -> float | None:
-        """Return its energy counter in J; None when it has none, or cannot be asked now."""
-        told_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption) if self.counts else None
-        return None if told_mj is None else told_mj / 1000
+        """Return its energy counter in J; None if it has none, or cannot be read now."""
+        energy_mj = self._ask(pynvml.nvmlDeviceGetTotalEnergyConsumption) if self.counts else None
+        return None if energy_mj is None else energy_mj / 1000
 
     def power_w(self) -> float | None:
-        """Return what it draws in W; None when it cannot be asked now."""
-        told_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
-        return None if told_mw is None else told_mw / 1000
+        """Return its power in W; None if it cannot be read now."""
+        power_mw = self._ask(pynvml.nvmlDeviceGetPowerUsage)
+        return None if power_mw is None else power_mw / 1000
 
     def telemetry(self, power_w: float | None) -> Telemetry:
-        """Return what it says of itself now, beside the power that was just read; None for what it does not say."""
+        """Return its telemetry, including the power just read; None for values it does not report."""
         limit_mw = self._ask(pynvml.nvmlDeviceGetEnforcedPowerLimit)
         used = self._ask(pynvml.nvmlDeviceGetUtilizationRates)
         memory = self._ask(pynvml.nvmlDeviceGetMemoryInfo)
@@ -85,7 +85,7 @@ class Nvidia:
 
 
 def open_driver() -> str:
-    """Open the library and return the driver's version; raise MeterError when it cannot be asked."""
+    """Open the library and return the driver's version; raise MeterError if it cannot be used."""
     try:
         pynvml.nvmlInit()
         return str(pynvml.nvmlSystemGetDriverVersion())
@@ -94,12 +94,12 @@ def open_driver() -> str:
 
 
 def refusal(exc: pynvml.NVMLError) -> MeterError:
-    """Return what an error of the library means to the user."""
+    """Return an error of the library as a sentence for the user."""
     return MeterError(_WHY.get(exc.value, f"NVIDIA's driver cannot be asked ({exc}); {_ASK_SMI}."))
 
 
 def board_count() -> int:
-    """Return how many boards the driver knows, those that cannot be read included; raise MeterError."""
+    """Return how many boards the driver knows, including unreadable ones; raise MeterError."""
     try:
         return int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError as exc:
@@ -107,7 +107,7 @@ def board_count() -> int:
 
 
 def board_at(index: int) -> Nvidia | None:
-    """Return the board at an index; None when it is lost. One that MIG splits is one board all the same."""
+    """Return the board at an index; None if it is lost. A board split by MIG is still one board."""
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
@@ -140,7 +140,7 @@ def _counts(handle: Any) -> bool:
     try:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as exc:
-        return exc.value in _GONE  # one that is lost just now may have one none the less
+        return exc.value in _GONE  # a board that is lost now may still have one
     return True
 
 

@@ -16,14 +16,14 @@ ENDING_LIMIT_S = 1.0
 
 
 class ChildGone(Exception):
-    """The process ended, fell silent, or talks nonsense; the text says which."""
+    """The process ended, fell silent, or sent an invalid message; the text says which."""
 
 
 class Child:
-    """One sampler process. It ends by itself when this process does, since its standard input then ends."""
+    """One sampler process. It ends with this process, since its standard input is then closed."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Start it in a session of its own, out of reach of the terminal's signals; raise OSError."""
+        """Start it in its own session, so that it gets no signals of the terminal; raise OSError."""
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
         )
@@ -35,16 +35,16 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process number."""
+        """Its pid."""
         return self._process.pid
 
     def poke(self, number: int) -> None:
-        """Ask for a reading at once; nothing happens when it is gone. Poke again only when it has answered."""
-        with suppress(OSError, ValueError):  # gone, or closed meanwhile: whoever listens to it will find out
+        """Request a reading now; do nothing if it is gone. Poke again only after it has answered."""
+        with suppress(OSError, ValueError):  # gone, or closed in the meantime: the receiver will notice
             self._input.write(b"%d\n" % number)
 
     def hear(self, limit_s: float) -> Message:
-        """Return the next message; raise ChildGone when there is none within the limit, or can be none."""
+        """Return the next message; raise ChildGone if there is none within the limit, or can be none."""
         deadline = monotonic() + limit_s
         while b"\n" not in self._buffer:
             self._buffer += self._more(deadline - monotonic(), limit_s)
@@ -65,16 +65,16 @@ class Child:
         return more
 
     def hang_up(self) -> None:
-        """Let it end by itself; whoever hears it learns that it is gone."""
+        """Let it end by itself; the receiver then gets ChildGone."""
         with suppress(OSError):
             self._input.close()
 
     def kill(self) -> None:
-        """End it by force; whoever hears it learns that it is gone."""
+        """Kill it; the receiver then gets ChildGone."""
         self._process.kill()
 
     def end(self) -> None:
-        """Make sure that it ends and give back what it took; one stuck in its driver is left to the kernel."""
+        """Kill it, reap it and close its pipes; one stuck in its driver is left to the kernel."""
         self.hang_up()
         self.kill()
         with suppress(subprocess.TimeoutExpired):

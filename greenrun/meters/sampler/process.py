@@ -1,7 +1,7 @@
 """The main program of a sampler process: a driver call that hangs, hangs here and not in the daemon.
 
-Started with one argument, a packed Request. It reads once a second on its own clock, and at once for each line on
-standard input, a poke's number; it says what it read on standard output, and ends when standard input does.
+Started with one argument, a packed Request. It samples once a second on its own clock, and at once for each line on
+standard input, the number of a poke; it writes its readings to standard output, and ends when standard input does.
 """
 
 import os
@@ -16,7 +16,7 @@ from greenrun.meters.backends import BACKENDS, Backend
 from greenrun.meters.sampler.wire import Message, Request, pack, unpack_request
 
 PERIOD_S = 1.0
-RETRY_S = 0.02  # after "ask again in a moment"
+RETRY_S = 0.02  # after a backend returned "retry soon"
 REFUSED, ENDED = 3, 4  # exit codes
 
 
@@ -41,9 +41,9 @@ class Pokes:
 
 
 def main(argument: str) -> int:
-    """Read what the request asks for until standard input ends; return REFUSED when the meter refuses."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # its parent's, which may hold signals back, would be its own
-    request, pokes = unpack_request(argument), Pokes()  # who hears of the parent's end even while a driver is opened
+    """Sample the requested meter until standard input ends; return REFUSED if the meter refuses."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the parent's mask, which may block signals, is inherited
+    request, pokes = unpack_request(argument), Pokes()  # notices the parent's end even while a driver is opened
     try:
         backend = open_backend(request)
     except MeterError as exc:
@@ -54,20 +54,20 @@ def main(argument: str) -> int:
 
 
 def open_backend(request: Request) -> Backend:
-    """Open the backend of a request; raise MeterError when it refuses."""
+    """Open the backend of a request; raise MeterError if it refuses."""
     return BACKENDS[request.kind](request.settings, request.runs_dir, request.state_dir)
 
 
 def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
-    """Say hello, then what the backend reads, until standard input ends or nobody listens any more."""
+    """Send the hello message, then readings, until standard input ends or the reader is gone."""
     try:
         _say(Message(devices=backend.devices, troubles=backend.troubles()))
         _sample_for_ever(backend, pokes, period_s)
     except MeterEnded as exc:
         _say(Message(trouble=str(exc)))
-        os._exit(ENDED)  # without waiting for the thread that listens
+        os._exit(ENDED)  # without waiting for the listening thread
     except BrokenPipeError:
-        os._exit(0)  # as when standard input ends; flushing at an orderly exit would fail again
+        os._exit(0)  # as at the end of standard input; flushing at a normal exit would fail again
 
 
 def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
@@ -104,4 +104,4 @@ def _say(message: Message) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(sys.argv[1]))  # without waiting for the thread that listens
+    os._exit(main(sys.argv[1]))  # without waiting for the listening thread

@@ -1,4 +1,4 @@
-"""The daemon's side of a sampler process: keep one alive, keep its readings, and never wait long for it."""
+"""The daemon's side of a sampler process: keep one alive, keep its readings, and never block on it for long."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ SILENCE_LIMIT_S = 5.0
 POKE_LIMIT_S = 0.25
 CLOSING_LIMIT_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
-STEADY_S = 60.0  # a sampler that lived this long is restarted without waiting longer than the first time
+STEADY_S = 60.0  # after a sampler has lived this long, the back-off starts over
 
 
 class Log(Protocol):
-    """Whom a sampler tells of its troubles."""
+    """Where a sampler logs warnings."""
 
     def warning(self, event: str, **facts: Any) -> object:
-        """Take note of an event and its facts."""
+        """Log an event with key-value pairs."""
 
 
 class Sampler:
-    """A `ports.Meter` over a sampler process, which is replaced when it dies or falls silent. Safe for threads."""
+    """A `ports.Meter` over a sampler process, which is replaced when it dies or falls silent. Thread-safe."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Sampler:
         silence_limit_s: float = SILENCE_LIMIT_S,
         log: Log | None = None,
     ) -> None:
-        """Start the process and wait for its hello; raise MeterError when it refuses or gives none in time."""
+        """Start the process and wait for its hello; raise MeterError if it refuses or sends none in time."""
         self.refusals = tuple(refusals)
         self.restarts = 0
         self._kind = request.kind
@@ -64,13 +64,13 @@ class Sampler:
         self._thread.start()
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices it told of when it was opened, in index order."""
+        """Return the devices reported when it was opened, in index order."""
         return self._devices
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """Return the readings after `since[device]`, in time order; wait at most POKE_LIMIT_S for a fresh one.
 
-        Ten minutes are kept. It does not wait at all while the sampler is known to be stalled or away.
+        Ten minutes are kept. It does not wait at all while the sampler is known to be stalled or gone.
         """
         with self._news:
             poke = self._pokes.next(monotonic())
@@ -81,7 +81,7 @@ class Sampler:
 
     @property
     def pid(self) -> int:
-        """The process number of the present sampler."""
+        """The pid of the present sampler."""
         return self._child.pid
 
     @property
@@ -91,21 +91,21 @@ class Sampler:
 
     @property
     def lag_s(self) -> float | None:
-        """Seconds since a reading last arrived, None before the first."""
+        """Seconds since the last reading arrived, None before the first."""
         return None if self._heard_at is None else monotonic() - self._heard_at
 
     def health(self) -> MeterHealth:
-        """Return how well the devices can be read, as far as was heard."""
+        """Return the health of the devices, from memory."""
         with self._news:
             devices = self._health.devices(monotonic())
             return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
 
     def close(self) -> None:
-        """End the process and the thread that keeps it; harmless when repeated."""
+        """End the process and its thread; idempotent."""
         self._closing.set()
         self._child.hang_up()
         self._thread.join(CLOSING_LIMIT_S)
-        if self._thread.is_alive():  # a process that does not answer, or one that has just been started
+        if self._thread.is_alive():  # an unresponsive process, or one just started
             self._child.kill()
             self._thread.join()
 
@@ -121,20 +121,20 @@ class Sampler:
             raise MeterError(f"The sampler process gave no account of its devices: it {exc}.") from exc
 
     def _hello(self, child: Child) -> Message:
-        """Return what tells of a new process's devices; end it and raise ChildGone or MeterError when there is none."""
+        """Return the hello message of a new process; end it and raise ChildGone or MeterError if there is none."""
         try:
             hello = child.hear(self._hello_limit_s)
             if hello.refusal is not None:
                 raise MeterError(hello.refusal)
             if hello.devices is None:
                 raise ChildGone("did not begin with its devices")
-        except BaseException:  # a KeyboardInterrupt of somebody's notebook too
+        except BaseException:  # also a KeyboardInterrupt in a notebook
             child.end()
             raise
         return hello
 
     def _keep_sampling(self) -> None:
-        """Listen to the process, and replace it when that comes to an end, until closed."""
+        """Receive from the process, and replace it when it ends, until closed."""
         retry_s = FIRST_RETRY_S
         while not self._closing.is_set():
             began = monotonic()
@@ -149,7 +149,7 @@ class Sampler:
         self._child.end()
 
     def _listen(self) -> str:
-        """Take in messages until there are no more; return why."""
+        """Process messages until there are no more; return why."""
         try:
             while True:
                 self._take_in(self._child.hear(self._silence_limit_s))
@@ -162,7 +162,9 @@ class Sampler:
     def _take_in(self, message: Message) -> None:
         if message.trouble and message.trouble != self._trouble:
             self._log.warning("no readings", meter=self._kind, cause=message.trouble)
-        known = {device.id for device in self._devices}  # a GPU that came later is leased to nobody, so not told of
+        known = {
+            device.id for device in self._devices
+        }  # a GPU that appeared later is never leased, so it is not reported
         readings = [reading for reading in message.readings if reading.device in known]
         with self._news:
             self._trouble = message.trouble
@@ -177,7 +179,7 @@ class Sampler:
             self._news.notify_all()
 
     def _replace(self) -> str:
-        """Start another process; return "" or why it did not come up."""
+        """Start a new process; return "" or why that failed."""
         if self._closing.is_set():
             return "closed"
         try:
@@ -187,14 +189,14 @@ class Sampler:
             return str(exc)
         with self._news:
             self.restarts += 1
-            self._health.begin_anew()
+            self._health.start_new_process()
             self._health.count(hello.troubles or {})
             self._pokes.start()
         return ""
 
 
 class _Pokes:
-    """Which pokes were answered; the oldest open one tells whether the sampler is stalled."""
+    """Which pokes were answered; the age of the oldest open one shows whether the sampler is stalled."""
 
     def __init__(self) -> None:
         self._asked = self._answered = 0
@@ -202,7 +204,7 @@ class _Pokes:
         self._is_away = False
 
     def next(self, now_s: float) -> int | None:
-        """Return the number of a new poke; None when there is no use in waiting for one."""
+        """Return the number of a new poke; None if waiting for an answer is pointless."""
         is_open = self._answered < self._asked
         if self._is_away or (is_open and now_s - self._open_since >= POKE_LIMIT_S):
             return None
@@ -211,26 +213,26 @@ class _Pokes:
         return self._asked
 
     def answer(self, number: int, now_s: float) -> None:
-        """Note what a message answers."""
+        """Note the last poke that a message answers."""
         if number > self._answered:
             self._answered, self._open_since = number, now_s
 
     def is_answered(self, number: int) -> bool:
-        """Whether waiting for this poke is over, since it was answered or never will be."""
+        """Whether this poke was answered or never will be."""
         return self._is_away or self._answered >= number
 
     def stop(self) -> None:
-        """Note that nobody answers."""
+        """Note that the process is gone."""
         self._is_away = True
 
     def start(self) -> None:
-        """Note that a new process answers, which was not asked anything yet."""
+        """Note that a new process is running, which got no pokes yet."""
         self._is_away = False
         self._answered = self._asked
 
 
 def _program_log() -> Log:
-    import structlog  # which takes a while, and `greenrun measure` does without
+    import structlog  # slow to import, and `greenrun measure` does not need it
 
     log: Log = structlog.get_logger(__name__)
     return log

@@ -13,7 +13,7 @@ from greenrun.meters.settings import ConstantSettings, EmulatedSettings, Externa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a sampler process is to read, given to it as its only argument."""
+    """What a sampler process has to read, passed as its only argument."""
 
     kind: str
     settings: MeterSettings
@@ -23,11 +23,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a sampler process says: its devices (once, first), a refusal (instead), or what it read.
+    """A message of a sampler process: its devices (once, first), a refusal (instead), or readings.
 
-    `poke` is the last poke that the readings are later than; `trouble` says why there are no readings. `troubles`
-    counts by device and cause what was wrong with readings, since the process began; None: what was said last holds.
-    `telemetry` is what devices told anew beside their energy.
+    `poke` is the last poke received before the readings; `trouble` says why there are no readings. `troubles` counts
+    reading errors by device and cause since the process started; None: unchanged since the last message. `telemetry`
+    is what is new since the last message.
     """
 
     devices: tuple[Device, ...] | None = None
@@ -78,14 +78,14 @@ def pack(message: Message) -> bytes:
 
 
 def _plain(value: Any) -> object:
-    """Return an instant, or the fields of a slotted dataclass: `asdict` takes several times as long, every second."""
+    """Return an instant, or the fields of a slotted dataclass: `asdict` is several times slower, every second."""
     if isinstance(value, datetime):
         return value.isoformat()
     return {name: getattr(value, name) for name in value.__slots__}
 
 
 def unpack(line: bytes) -> Message:
-    """Return the message of one line; raise ValueError for anything else."""
+    """Return the message in one line; raise ValueError for anything else."""
     try:
         fields: Mapping[str, Any] = json.loads(line)
         devices = fields["devices"]
@@ -96,7 +96,7 @@ def unpack(line: bytes) -> Message:
             poke=fields["poke"],
             trouble=fields["trouble"],
             troubles=fields["troubles"],
-            telemetry={device: Telemetry(**told) for device, told in fields["telemetry"].items()},
+            telemetry={device: Telemetry(**values) for device, values in fields["telemetry"].items()},
         )
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc
