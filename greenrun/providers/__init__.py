@@ -24,10 +24,10 @@ SETTLE_AFTER = timedelta(hours=24)
 def open_provider(
     name: str, settings: ProviderSettings, anchor: Anchor, settle_after: timedelta = SETTLE_AFTER
 ) -> Provider:
-    """Open the provider called `name`; raise ConfigError for an unknown kind, ProviderError when it is no use.
+    """Open the provider called `name`; raise ConfigError for an unknown kind, ProviderError if it cannot be used.
 
-    `anchor(key)` returns the instant first given for a key (`Store.anchor`); a value measured by a live source counts
-    as final `settle_after` past its slot's end. What is asked over HTTP is cached for as long as it can have no news.
+    `anchor(key)` returns the instant first stored for a key (`Store.anchor`); a value measured by a live source counts
+    as final `settle_after` past its slot's end. Answers over HTTP are cached for as long as there can be no news.
     """
     opened = find_kind(settings.kind).open(name, settings, anchor, settle_after)
     return Cached(opened) if opened.web is not None else opened

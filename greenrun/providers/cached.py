@@ -1,4 +1,4 @@
-"""Cache a provider's answers for as long as it cannot have news, and its refusals for a while."""
+"""Cache a provider's answers for as long as there can be no news, and its refusals for a while."""
 
 import threading
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from greenrun.providers.provider import Provider
 if TYPE_CHECKING:
     from greenrun.providers.web import Web
 
-EARLY = 0.9  # so much of `refresh_every` must have passed: rounds of asking do not come to the second
+EARLY = 0.9  # fraction of `refresh_every` that must have passed: polls are not exact to the second
 REFUSED_FOR = timedelta(hours=1)
-REFUSED_ROUNDS = 4  # ... or as many rounds, of a source that is asked more often
+REFUSED_ROUNDS = 4  # ... or as many polls, of a source that is polled more often
 FAR = timedelta(days=400)
 
 
 def at_source(provider: Provider) -> Provider:
-    """Return what to ask when nothing that was answered before will do."""
+    """Return the provider without its cache."""
     return provider.source if isinstance(provider, Cached) else provider
 
 
 class Cached:
     """A caching provider around another: within `refresh_every`, equal requests get the first one's answer.
 
-    A forecast from here is as fresh as its `fetched_at` says. `source` is the provider itself, to be asked at once.
+    The age of a forecast follows from its `fetched_at`. `source` is the provider itself, for uncached requests.
     """
 
     def __init__(self, source: Provider) -> None:
@@ -46,11 +46,11 @@ class Cached:
 
     @property
     def web(self) -> "Web | None":
-        """What the source is asked through."""
+        """The HTTP client of the source."""
         return self.source.web
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return the forecast that was fetched last, from now on, or a new one where there may be news."""
+        """Return the last fetched forecast, from now on, or a new one if there may be news."""
         with self._turn:
             known = self._forecasts.get(zone)
             ahead = known.series.between(now, now + FAR) if known and self._holds(known.fetched_at, now) else ()
@@ -65,15 +65,17 @@ class Cached:
             return self._forecasts[zone]
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`; only the last question is remembered."""
-        question = zone, start, end
+        """Return the measured slots in `[start, end)`; only the last request is cached."""
+        request = zone, start, end
         with self._turn:
-            if self._history and self._history[0] == question and self._holds(self._history[1], now):
+            if self._history and self._history[0] == request and self._holds(self._history[1], now):
                 return self._history[2]
-            asked = f"history {zone}" if end >= now else f"earlier history {zone}"  # what is too old says no more
+            asked = (
+                f"history {zone}" if end >= now else f"earlier history {zone}"
+            )  # the refusal of an old interval says nothing about the newest one
             self._raise_refusal(asked, now)
             try:
-                self._history = question, now, self.source.history(zone, start, end, now)
+                self._history = request, now, self.source.history(zone, start, end, now)
             except ProviderRefused as exc:
                 self._refused[asked] = now, exc
                 raise
@@ -82,7 +84,7 @@ class Cached:
     def _holds(self, fetched_at: datetime, now: datetime) -> bool:
         return fetched_at <= now < fetched_at + EARLY * self.refresh_every
 
-    def _raise_refusal(self, question: str, now: datetime) -> None:
-        at, refusal = self._refused.get(question, (now, None))
+    def _raise_refusal(self, request: str, now: datetime) -> None:
+        at, refusal = self._refused.get(request, (now, None))
         if refusal is not None and at <= now < at + min(REFUSED_FOR, REFUSED_ROUNDS * self.refresh_every):
             raise refusal

@@ -14,7 +14,7 @@ from greenrun.providers.settings import Url, WebSettings
 from greenrun.providers.web import Web
 
 CANNOT_FORECAST = 501
-NEVER = "0001-01-01"  # how an instant that was never set is written there
+NEVER = "0001-01-01"  # how it writes an unset instant
 LONGEST_MIN = 7 * 24 * 60
 PACE = timedelta(seconds=1)
 
@@ -22,7 +22,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class CarbonAwareSdkSettings(WebSettings):
-    """[provider.NAME] with kind "carbon_aware_sdk"; what its source counts cannot be seen, so `signal` is asked for."""
+    """[provider.NAME] with kind "carbon_aware_sdk"; its source's signal is not reported, so `signal` is required."""
 
     kind: Literal["carbon_aware_sdk"] = "carbon_aware_sdk"
     url: Url
@@ -33,7 +33,7 @@ class CarbonAwareSdkSettings(WebSettings):
 
 
 class Datum(BaseModel):
-    """The mean over `duration` minutes from `timestamp` on, in g/kWh; 0 minutes: it is not told how long."""
+    """The mean over `duration` minutes from `timestamp` on, in g/kWh; 0 minutes: the length is not stated."""
 
     timestamp: Instant
     duration: Annotated[float, Field(ge=0, le=LONGEST_MIN)]
@@ -41,7 +41,7 @@ class Datum(BaseModel):
 
     @property
     def end(self) -> datetime | None:
-        """Where the slot ends, if that is told."""
+        """The end of the slot, None if not stated."""
         return self.timestamp + timedelta(minutes=self.duration) if self.duration else None
 
 
@@ -50,7 +50,7 @@ def _stated(instant: object) -> object:
 
 
 class LocationForecast(BaseModel):
-    """What is said of one location; what it holds to be the best start is not used."""
+    """The forecast of one location; the optimal start that it suggests is not used."""
 
     location: str
     issued_at: Annotated[Instant | None, BeforeValidator(_stated)] = Field(None, alias="generatedAt")
@@ -58,7 +58,7 @@ class LocationForecast(BaseModel):
 
 
 class CarbonAwareSdk:
-    """Forecasts of the zones that the settings give a location's name for."""
+    """Forecasts of the zones that the settings map to a location."""
 
     refresh_every = timedelta(minutes=15)
 
@@ -70,13 +70,13 @@ class CarbonAwareSdk:
         self.web = Web(name, settings, every=PACE)
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return what is forecast from now on; raise ProviderError."""
-        told = self._ask(self._location(zone))
-        points = _apart(Point(each.timestamp, each.value, end=each.end) for each in told.data or ())
-        return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, issued_at=told.issued_at)
+        """Return the forecast from now on; raise ProviderError."""
+        answer = self._ask(self._location(zone))
+        points = _apart(Point(each.timestamp, each.value, end=each.end) for each in answer.data or ())
+        return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, issued_at=answer.issued_at)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Refuse: of past values it is not told which were measured and which estimated."""
+        """Raise ProviderRefused: past values are not marked as measured or estimated."""
         self._location(zone)
         raise ProviderRefused(
             f"the Carbon Aware SDK behind {self.name!r} does not say which values were measured, so greenrun settles"
@@ -84,7 +84,7 @@ class CarbonAwareSdk:
         )
 
     def _ask(self, location: str) -> LocationForecast:
-        """Return the answer for a location, as short as its means are had: no `windowSize`, which would roll them."""
+        """Return the answer for a location, with the shortest means: `windowSize` would make rolling ones."""
         try:
             answers = self.web.get("/emissions/forecasts/current", {"location": location}).read(list[LocationForecast])
         except ProviderUnavailable as exc:
@@ -96,9 +96,9 @@ class CarbonAwareSdk:
                 status=exc.status,
             ) from exc
         if [each.location.casefold() for each in answers] != [location.casefold()]:
-            told = ", ".join(repr(each.location) for each in answers[:5]) or "nothing"
+            found = ", ".join(repr(each.location) for each in answers[:5]) or "nothing"
             raise ProviderGarbage(
-                f"{self.name} was asked for {location!r} and answered {told:.200}; greenrun uses nothing"
+                f"{self.name} was asked for {location!r} and answered {found:.200}; greenrun uses nothing"
             )
         return answers[0]
 
@@ -123,7 +123,7 @@ PROVIDER = ProviderKind(settings=CarbonAwareSdkSettings, open=CarbonAwareSdk)
 
 
 def _apart(points: Iterable[Point]) -> Iterator[Point]:
-    """Yield windows that do not overlap, from the first on: a mean that rolls is a slot's true mean only so often."""
+    """Yield windows that do not overlap, from the first on: only those of rolling means can be slots."""
     kept = None
     for point in sorted(points, key=lambda each: each.start):
         if kept is None or kept.end is None or point.start >= kept.end or point.start == kept.start:

@@ -26,10 +26,10 @@ from greenrun.providers.web import Web, WebAnswer
 
 ATTRIBUTION = "Source: Electricity Maps (www.electricitymaps.com), all rights reserved"
 STEP = timedelta(hours=1)
-PACE = timedelta(seconds=1)  # questions at once have been answered as if the key were bad
+PACE = timedelta(seconds=1)  # concurrent requests have been answered as if the key were invalid
 HORIZONS = tuple(timedelta(hours=hours) for hours in (24, 48, 72))
 SIGNAL = "carbon-intensity"
-# An unknown zone must be an error: by default the values are those of the place that the question comes from.
+# An unknown zone must be an error: by default the values are those of the caller's location.
 NO_GUESS = {"v4": {"disableCallerLookup": "true"}, "v3": {"shouldUseFallbackCallerLookup": "false"}}
 
 _SANDBOX = re.compile(rb"SANDBOX[ _]MODE", re.IGNORECASE)
@@ -65,13 +65,13 @@ class CamelCaseModel(BaseModel):
 
 
 class ZoneAnswer(CamelCaseModel):
-    """A zone; `access` lists the endpoints that the key may call for it, None where that is not stated."""
+    """A zone; `access` lists the endpoints that the key may call for it, None if not stated."""
 
     zone_name: str = ""
     access: list[str] | None = None
 
     def allows(self, question: str) -> bool:
-        """Whether the question may be asked, or may be for all that this tells: the source has the last word."""
+        """Whether this request is allowed, or may be, as far as known: the source decides."""
         return self.access is None or any("*" in entry or f"{SIGNAL}/{question}" in entry for entry in self.access)
 
 
@@ -85,7 +85,7 @@ class ZonesAnswer(RootModel[dict[str, ZoneAnswer]]):
 
 
 class HourAnswer(CamelCaseModel):
-    """One hour. Only history tells what was estimated, and which emissions are counted."""
+    """One hour. Only history states what was estimated, and which emissions are counted."""
 
     start: Instant = Field(alias="datetime")
     carbon_intensity: Number
@@ -96,7 +96,7 @@ class HourAnswer(CamelCaseModel):
 
     @property
     def is_measured(self) -> bool:
-        """Whether the source says that nothing about it is estimated."""
+        """Whether the source states that nothing about it is estimated."""
         return self.is_estimated is False and self.estimation_method is None
 
 
@@ -109,7 +109,7 @@ class IntensityAnswer(CamelCaseModel):
 
 
 class ElectricityMaps:
-    """Hourly forecasts and measured values, in g CO2e/kWh; the first question of all is what the key may ask."""
+    """Hourly forecasts and measured values, in g CO2e/kWh; the first request is for what the key may access."""
 
     refresh_every = timedelta(hours=1)
 
@@ -125,17 +125,17 @@ class ElectricityMaps:
 
     @property
     def zones(self) -> Mapping[str, str]:
-        """The zones of which the key may ask something, with their names; empty before the first question."""
+        """The zones that the key gives access to, with their names; empty before the first request."""
         return {zone: known.zone_name for zone, known in self._known.items() if known.access != []}
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return the forecast from the hour that holds `now` on; raise ProviderError."""
+        """Return the forecast from the hour that contains `now` on; raise ProviderError."""
         hours = self._ask("forecast", zone, {"horizonHours": str(self._settings.horizon // STEP)})
         points = [Point(hour.start, hour.carbon_intensity) for hour in hours]
         return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`, nine days at most; raise ProviderError.
+        """Return the measured slots in `[start, end)`, nine days at most; raise ProviderError.
 
         An hour that is still estimated is left out.
         """
@@ -159,9 +159,9 @@ class ElectricityMaps:
         return said.hours
 
     def _look_up(self, zone: str, question: str) -> None:
-        """Find out what the key may ask, again where this is not known to be part of it: plans change.
+        """Fetch the key's access rights, again if this request is not among them: plans change.
 
-        Where the source lists no zone at all, nothing is found out, and the question itself is.
+        If the source lists no zone at all, nothing is known, and the request is tried.
         """
         refuse_other(self.name, self._settings.zone, zone)
         if self._allows(zone, question):

@@ -16,8 +16,8 @@ from greenrun.providers.web import Web
 ZONES = {"DK-DK1": "Western Denmark", "DK-DK2": "Eastern Denmark"}
 ATTRIBUTION = "Source: Energinet (www.energidataservice.dk), CC BY 4.0"
 STEP = timedelta(minutes=5)
-EARLIEST, LATEST = timedelta(hours=1), timedelta(hours=2)  # Danish time, in which is asked, is so far ahead of UTC
-PACE = timedelta(minutes=1)  # one question a minute for each dataset, since 2025-08-26
+EARLIEST, LATEST = timedelta(hours=1), timedelta(hours=2)  # how far Danish time, used in requests, is ahead of UTC
+PACE = timedelta(minutes=1)  # one request a minute per dataset, since 2025-08-26
 
 
 class EnerginetSettings(WebSettings):
@@ -28,7 +28,7 @@ class EnerginetSettings(WebSettings):
 
 
 class EnerginetRow(BaseModel):
-    """One slot; only the field's name says that its start is in UTC."""
+    """One slot; that its start is in UTC follows only from the field's name."""
 
     Minutes5UTC: Annotated[Instant, BeforeValidator(lambda text: f"{text}Z")]
     PriceArea: str
@@ -42,7 +42,7 @@ class Records(BaseModel):
 
 
 class Energinet:
-    """Forecast (CO2EmisProg) and measured values (CO2Emis) of DK-DK1 and DK-DK2, in g CO2/kWh of what is consumed."""
+    """Forecast (CO2EmisProg) and measured values (CO2Emis) of DK-DK1 and DK-DK2, in g CO2/kWh of consumption."""
 
     zones: Mapping[str, str] = ZONES
     refresh_every = timedelta(minutes=15)
@@ -58,12 +58,12 @@ class Energinet:
         return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`; raise ProviderError."""
+        """Return the measured slots in `[start, end)`; raise ProviderError."""
         points = self._points("CO2Emis", zone, start - STEP, min(end, now) + STEP, Kind.MEASURED)
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
 
     def _points(self, dataset: str, zone: str, start: datetime, end: datetime, kind: Kind) -> list[Point]:
-        """Ask for everything in order: by default only the hundred farthest rows come."""
+        """Fetch all rows in order: the default is only the hundred latest."""
         refuse_other(self.name, self._own, zone, ZONES)
         area = zone.removeprefix("DK-")
         between = {"start": _written(start + EARLIEST), "end": _written(end + LATEST)}

@@ -26,10 +26,10 @@ ZONES = {
     "RO": "Romania", "RS": "Serbia", "SE": "Sweden", "SI": "Slovenia", "SK": "Slovakia", "UA": "Ukraine",
     "XK": "Kosovo",
 }  # fmt: skip
-CODES = {"GB": "uk"}  # where the source's code is not the country's
+CODES = {"GB": "uk"}  # where the source's code differs from the country's
 ATTRIBUTION = "Source: Energy-Charts.info (Fraunhofer ISE), CC BY 4.0"
 STEPS = (timedelta(minutes=15), timedelta(hours=1))
-AROUND = timedelta(hours=2)  # asked for besides, so that there are two values to tell the step from
+AROUND = timedelta(hours=2)  # margin of requests, so that there are two values to infer the step from
 AHEAD = timedelta(days=3)  # further than it ever reaches
 PACE = timedelta(seconds=7.5)
 
@@ -65,7 +65,7 @@ class Intensities(BaseModel):
 
 
 class EnergyCharts:
-    """Measured values and forecast (co2eq) of what a country generates, in g CO2e/kWh over the plants' life cycle."""
+    """Measured values and forecast (co2eq) of a country's generation, in g CO2e/kWh, life cycle included."""
 
     zones: Mapping[str, str] = ZONES
     refresh_every = timedelta(minutes=30)
@@ -79,16 +79,16 @@ class EnergyCharts:
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the forecast from now to the end of today, or tomorrow's from the evening on; raise ProviderError."""
         points, step = self._points(zone, now - AROUND, now + AHEAD, now)
-        ahead = [Point(point.start, point.g_per_kwh) for point in points]  # no slot that goes on has been measured
+        ahead = [Point(point.start, point.g_per_kwh) for point in points]  # no slot in progress has been measured
         return forecast_of(self._id(zone), ahead, now, dropped=self.web.dropped, step=step)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`; raise ProviderError."""
+        """Return the measured slots in `[start, end)`; raise ProviderError."""
         points, step = self._points(zone, start - AROUND, min(end, now) + AROUND, now)
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=step)
 
     def _points(self, zone: str, start: datetime, end: datetime, now: datetime) -> tuple[list[Point], timedelta | None]:
-        """Ask in epoch seconds: days, which it takes too, are those of the country."""
+        """Request by epoch seconds: dates, which it also accepts, are in the country's local time."""
         refuse_other(self.name, self._own, zone, ZONES)
         between = {"start": f"{start.timestamp():.0f}", "end": f"{end.timestamp():.0f}"}
         said = self.web.get("/co2eq", {"country": CODES.get(zone, zone.lower()), **between}).read(Intensities)
@@ -97,14 +97,14 @@ class EnergyCharts:
         return points, self._step(points)
 
     def _step(self, points: list[Point]) -> timedelta | None:
-        """Return the length of the slots, which differs by country; None where there are none."""
+        """Return the length of the slots, which differs by country; None if there are none."""
         if not points:
             return None
         starts = sorted({point.start for point in points})
         step = min((after - before for before, after in pairwise(starts)), default=None)
         if step not in STEPS:
-            told = "have a length that one value does not tell" if step is None else f"are {step} long"
-            text = f"its slots {told}, where a quarter of an hour or an hour is known"
+            found = "have a length that one value does not tell" if step is None else f"are {step} long"
+            text = f"its slots {found}, where a quarter of an hour or an hour is known"
             raise ProviderGarbage(f"greenrun does not use what {self.name} answered: {text}")
         return step
 

@@ -21,9 +21,10 @@ _Signature = tuple[int, int, int]
 class FileProvider:
     """Serves one zone from one CSV file, as forecast and as history; rereads the file when it changes.
 
-    Opening reads the whole file, so that a bad one is told before anything relies on it; a bad change later raises from
-    the next call. `anchor(key)` must return the same instant for the same key for ever, so that a restart does not
-    rewind a replay. A replay's values are final at their slot's end; others count as final after `settle_after`.
+    Opening reads the whole file, so that an invalid one is reported before anything relies on it; after an invalid
+    change the next call raises. `anchor(key)` must always return the same instant for the same key, so that a restart
+    does not rewind a replay. A replay's values are final at their slot's end; others count as final after
+    `settle_after`.
     """
 
     web = None
@@ -42,14 +43,14 @@ class FileProvider:
 
     @property
     def zones(self) -> dict[str, str]:
-        """The zone that the settings or the file name, if they do."""
+        """The zone named by the settings or the file, if any."""
         zone = self._settings.zone or self._trace.zone
         return {zone: self.label} if zone else {}
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return the slots from the one that holds `now`, as far as known; raise ProviderError.
+        """Return the slots from the one that contains `now` on, as far as known; raise ProviderError.
 
-        A file that does not tell when it was issued has no `issued_at`, but in a replay it is the start of that slot.
+        Without issue times in the file there is no `issued_at`, except in a replay, where it is that slot's start.
         """
         self._refuse_other(zone)
         now_us = to_us(now)
@@ -65,7 +66,7 @@ class FileProvider:
         return Forecast(series=series, fetched_at=now, issued_at=self._issued_at(issue, begin_us))
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return the slots that touch `[start, end)` and had ended at `now`, as measured; raise ProviderError."""
+        """Return the slots that overlap `[start, end)` and had ended at `now`, as measured; raise ProviderError."""
         self._refuse_other(zone)
         measured = self._current()[0]
         if measured.issued_us is not None:
@@ -79,7 +80,7 @@ class FileProvider:
 
     def _series_id(self, zone: str) -> SeriesId:
         stated, basis = self._settings, self._trace.basis
-        flows = Accounting.CONSUMPTION if basis else None  # the portal's numbers follow the power over borders
+        flows = Accounting.CONSUMPTION if basis else None  # the portal's values include imports and exports
         return SeriesId(
             provider=self.name, zone=zone, signal=stated.signal, accounting=stated.accounting or flows,
             basis=basis or stated.basis,

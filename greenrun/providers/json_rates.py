@@ -64,7 +64,7 @@ class Rate(BaseModel):
 
 
 def _unwrapped(body: object) -> object:
-    """evcc itself answers with the list inside of an object."""
+    """Return the list that evcc itself wraps in an object."""
     return body["rates"] if isinstance(body, dict) and "rates" in body else body
 
 
@@ -73,7 +73,7 @@ class RateList(RootModel[Annotated[list[Rate], BeforeValidator(_unwrapped)]]):
 
 
 class JsonRates:
-    """Forecasts, and measured values where a place for them is named; slots may be of any lengths."""
+    """Forecasts, and measured values if configured; slots may be of any lengths."""
 
     def __init__(self, name: str, settings: JsonSettings, anchor: Anchor, settle_after: timedelta) -> None:
         self.name, self.label, self.attribution = name, settings.label, settings.attribution
@@ -88,12 +88,12 @@ class JsonRates:
         self._measured = self._place(behind, settings.history_url, settings.history_path)
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return what is forecast from now on; raise ProviderError."""
+        """Return the forecast from now on; raise ProviderError."""
         points = self._points(zone, self._forecasts, Kind.FORECAST)
         return forecast_of(self._id(zone), points, now, dropped=self._dropped)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`, by the word of who named a place for it; raise ProviderError."""
+        """Return the slots in `[start, end)`, which the settings declare to be measured; raise ProviderError."""
         points = self._points(zone, self._measured, Kind.MEASURED)
         return history_of(self._id(zone), points, start, end, now, dropped=self._dropped)
 
@@ -132,7 +132,7 @@ PROVIDER = ProviderKind(settings=JsonSettings, open=JsonRates)
 
 
 def _read(name: str, path: Path) -> WebAnswer:
-    """Return what a file holds now; raise ProviderError. It may be written later or again."""
+    """Return the present content of a file, which may be written later or again; raise ProviderError."""
     try:
         if not path.is_file():
             raise ProviderUnavailable(f"{path} is no file yet; greenrun reads it again, correct the path or write it")

@@ -1,4 +1,4 @@
-"""The kinds of provider: greenrun's own, and those that installed packages declare by the same kind of entry point."""
+"""The kinds of provider: greenrun's own, and those that installed packages declare as entry points."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from greenrun.core.errors import ConfigError
-from greenrun.providers.plugins import package_of, told, unusable, usable
+from greenrun.providers.plugins import error_text, package_of, unusable, usable
 from greenrun.providers.provider import ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 GROUP = "greenrun.providers"
 
-# Written as entry points are, and loaded as late: a daemon imports the sources that it asks, and no other. Being listed
-# here they work from a source tree too, and are found without a look at everything that is installed.
+# Entry points, loaded on demand: a daemon imports only the sources that it uses. Listed here, they also work from
+# a source tree, and are found without scanning the installed packages.
 BUILT_IN = {
     "file": "greenrun.providers.file:PROVIDER",
     "static": "greenrun.providers.static:PROVIDER",
@@ -40,10 +40,10 @@ def kind_names() -> list[str]:
 
 @cache
 def find_kind(name: str) -> ProviderKind:
-    """Return the kind of that name; raise ConfigError where there is none.
+    """Return the kind of that name; raise ConfigError if there is none.
 
-    A plug-in that cannot be used is a kind all the same, with a `problem`: its providers refuse every question and say
-    so, and the others are asked as ever.
+    A plug-in that cannot be used is still a kind, with a `problem`: its providers refuse every request and say why;
+    the others are not affected.
     """
     if name in BUILT_IN:
         built_in: ProviderKind = resolve_name(BUILT_IN[name])
@@ -68,7 +68,7 @@ def name_clashes() -> list[str]:
 @cache
 def _installed() -> Mapping[str, Sequence["EntryPoint"]]:
     """Return the entry points of installed packages by the name of the kind."""
-    from importlib.metadata import entry_points  # slow, and seldom needed
+    from importlib.metadata import entry_points  # slow, and rarely needed
 
     found = defaultdict(list)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, package_of(entry))):
@@ -83,8 +83,8 @@ def _load(entries: Sequence["EntryPoint"]) -> ProviderKind:
         return unusable(package, f"{clash}; uninstall all but one")
     try:
         loaded = first.load()
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - somebody else's module may fail in any way
-        failed = f"the kind of provider {first.name!r} of {package} cannot be imported ({told(exc)})"
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a third-party module may fail in any way
+        failed = f"the kind of provider {first.name!r} of {package} cannot be imported ({error_text(exc)})"
         return unusable(package, f"{failed}; update or uninstall that package")
     if not isinstance(loaded, ProviderKind):
         problem = f"is a {type(loaded).__name__} and not a ProviderKind"

@@ -14,7 +14,7 @@ from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Slo
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
 from greenrun.core.parsing import parse_instant
 
-HIGHEST_G_PER_KWH = 2_000.0  # no zone's mean or margin comes near: a value above is a mistake of unit or of transport
+HIGHEST_G_PER_KWH = 2_000.0  # above any zone's average or marginal intensity: a wrong unit or corrupt data
 FAR = timedelta(days=400)
 FIRST_YEAR, LAST_YEAR = 1990, 2200
 
@@ -26,7 +26,7 @@ def _when(value: object) -> datetime:
 
 
 def _number(value: object) -> float | None:
-    """Return a number; None where the source has none. Text and booleans are no numbers."""
+    """Return a number, None for a missing one; raise ValueError for text and booleans."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -59,7 +59,7 @@ def checked(instant: datetime) -> datetime:
 
 
 def from_epoch(seconds: float, source: str) -> datetime:
-    """Return the instant of epoch seconds; raise ProviderGarbage for one that cannot be meant."""
+    """Return the instant of epoch seconds; raise ProviderGarbage for an implausible one."""
     try:
         return checked(datetime.fromtimestamp(seconds, UTC))
     except (ValueError, OverflowError, OSError) as exc:
@@ -70,9 +70,9 @@ def forecast_of(
     series_id: SeriesId, points: Iterable[Point], now: datetime, *, dropped: Counter[str],
     issued_at: datetime | None = None, step: timedelta | None = None,
 ) -> Forecast:  # fmt: skip
-    """Return the forecast that points from the slot that holds `now` on make; raise ProviderError.
+    """Return the forecast made of points, from the slot that contains `now` on; raise ProviderError.
 
-    `issued_at` is what the source says of it, None where it says nothing; an instant after `now` is its clock's fault.
+    `issued_at` is as the source states it, None if it does not; after `now` (a wrong clock) it is set to `now`.
     """
     series = tiled(series_id, points, dropped=dropped, step=step).between(now, now + FAR)
     if not len(series):
@@ -86,7 +86,7 @@ def history_of(
     series_id: SeriesId, points: Iterable[Point], start: datetime, end: datetime, now: datetime, *,
     dropped: Counter[str], step: timedelta | None = None,
 ) -> Series:  # fmt: skip
-    """Return the MEASURED slots that touch `[start, end)` and had ended at `now`; raise ProviderGarbage."""
+    """Return the MEASURED slots that overlap `[start, end)` and had ended at `now`; raise ProviderGarbage."""
     series = tiled(series_id, points, dropped=dropped, step=step).between(start, end)
     return Series.of(series_id, [slot for slot in series if slot.kind is Kind.MEASURED and slot.end <= now])
 
@@ -94,11 +94,11 @@ def history_of(
 def tiled(
     series_id: SeriesId, points: Iterable[Point], *, dropped: Counter[str], step: timedelta | None = None
 ) -> Series:
-    """Return the slots that the points begin, up to their own ends, or else `step` long (by default their distance).
+    """Return the slots of the points, up to their ends, or else of length `step` (default: their distance).
 
-    Points without a value leave a hole, and so do values that are no intensities, which `dropped` counts by cause. A
-    measured value comes before a forecast of the same slot. Raise ProviderGarbage where points contradict one another,
-    overlap, or are mostly no intensities.
+    Missing and implausible values leave holes, and `dropped` counts them by cause. A measured value takes precedence
+    over a forecast of the same slot. Raise ProviderGarbage if points contradict one another, overlap, or are mostly
+    implausible.
     """
     rows = _unique(list(points), series_id)
     if not rows:
@@ -113,7 +113,7 @@ def tiled(
 
 
 def _unique(points: Sequence[Point], series_id: SeriesId) -> list[Point]:
-    """Return one point for each start, in order."""
+    """Return one point per start, in order; raise ProviderGarbage for contradictions."""
     best: dict[datetime, Point] = {}
     for point in sorted(points, key=lambda row: row.start):
         other = best.get(point.start)
@@ -149,7 +149,7 @@ def _refuse_overlaps(rows: Sequence[Point], ends: Sequence[datetime], series_id:
 
 
 def _usual_step(rows: Sequence[Point], series_id: SeriesId) -> timedelta:
-    """The usual distance between points (the lower median, so that it is one that occurs)."""
+    """Return the usual distance between points (the lower median, so that it is one that occurs)."""
     steps = sorted(after.start - before.start for before, after in pairwise(rows))
     if not steps:
         _refuse(series_id, "it has one value only, so the length of its slots cannot be told")

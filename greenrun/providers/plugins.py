@@ -1,4 +1,4 @@
-"""Isolate providers of other packages: whatever goes wrong in one becomes a ProviderError of that provider."""
+"""Isolate providers of other packages: any failure of one becomes a ProviderError of that provider."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -25,23 +25,23 @@ _WANTED: Mapping[str, type] = {
 
 
 def package_of(entry: "EntryPoint") -> str:
-    """Return the name and version of the installed package that an entry point is of."""
+    """Return the name and version of an entry point's package."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
-def told(exc: BaseException) -> str:
-    """Return what an exception of somebody else's code says, for a sentence."""
+def error_text(exc: BaseException) -> str:
+    """Return the type and message of an exception from third-party code, for use in a sentence."""
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 
 class UnusableSettings(ProviderSettings):
-    """The settings of a kind that cannot be used: what else they state is not looked at."""
+    """The settings of a kind that cannot be used; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 def unusable(package: str, problem: str) -> ProviderKind:
-    """Return a kind whose providers answer every question with a problem."""
+    """Return a kind whose providers refuse every request with this problem."""
     return ProviderKind(
         settings=UnusableSettings,
         open=lambda name, settings, anchor, settle_after: _Unusable(name, settle_after, problem),
@@ -51,15 +51,15 @@ def unusable(package: str, problem: str) -> ProviderKind:
 
 
 def usable(kind: ProviderKind, package: str) -> Callable[[str, Any, Anchor, timedelta], Provider]:
-    """Return how a kind's providers are opened so that nothing but a ProviderError comes out of them."""
+    """Return an `open` for a kind whose providers raise nothing but ProviderError."""
 
     def opened(name: str, settings: Any, anchor: Anchor, settle_after: timedelta) -> Provider:
         try:
             source = kind.open(name, settings, anchor, settle_after)
         except ProviderError:
             raise
-        except Exception as exc:  # noqa: BLE001 - somebody else's code may fail in any way
-            problem = f"provider {name!r} of {package} cannot be opened ({told(exc)})"
+        except Exception as exc:  # noqa: BLE001 - third-party code may fail in any way
+            problem = f"provider {name!r} of {package} cannot be opened ({error_text(exc)})"
             return _Unusable(name, settle_after, f"{problem}; correct its settings, or ask its author")
         lacks = [what for what, wanted in _WANTED.items() if not isinstance(getattr(source, what, None), wanted)]
         lacks += [what for what in ("forecast", "history") if not callable(getattr(source, what, None))]
@@ -73,7 +73,7 @@ def usable(kind: ProviderKind, package: str) -> Callable[[str, Any, Anchor, time
 
 
 class _Unusable:
-    """A provider that refuses every question."""
+    """A provider that refuses every request."""
 
     def __init__(self, name: str, settle_after: timedelta, problem: str) -> None:
         self.name, self.label, self.attribution = name, "", ""
@@ -92,7 +92,7 @@ class _Unusable:
 
 
 class _Guarded:
-    """A plug-in's provider: what it raises beside ProviderError, or answers in another form, is ProviderGarbage."""
+    """A plug-in's provider: other exceptions than ProviderError, and answers of other types, become ProviderGarbage."""
 
     def __init__(self, name: str, source: Provider, package: str) -> None:
         self.name, self.label, self.attribution = name, source.label, source.attribution
@@ -106,7 +106,7 @@ class _Guarded:
 
     @property
     def web(self) -> "Web | None":
-        """What the plug-in is asked through, where that is HTTP."""
+        """The plug-in's HTTP client, None without one."""
         return self._source.web
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
@@ -114,7 +114,7 @@ class _Guarded:
         return self._asked(lambda: self._source.forecast(zone, now), Forecast)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what the plug-in knows to have been measured; raise ProviderError."""
+        """Return the plug-in's measured values; raise ProviderError."""
         return self._asked(lambda: self._source.history(zone, start, end, now), Series)
 
     def _asked(self, ask: Callable[[], T], form: type[T]) -> T:
@@ -124,7 +124,7 @@ class _Guarded:
             raise
         except Exception as exc:
             raise ProviderGarbage(
-                f"provider {self.name!r} of {self._package} failed ({told(exc)}); ask its author to correct that"
+                f"provider {self.name!r} of {self._package} failed ({error_text(exc)}); ask its author to correct that"
             ) from exc
         if not isinstance(answer, form):
             what = f"a {type(answer).__name__} instead of a {form.__name__}"

@@ -18,9 +18,9 @@ OWN = "greenrun"
 
 
 class Provider(Protocol):
-    """A source of forecasts and of measured values; asked for what it has not, it raises ProviderRefused.
+    """A source of forecasts and of measured values; for what it does not offer, it raises ProviderRefused.
 
-    `label` is shown beside its numbers ("synthetic"); `attribution` is what its licence asks to be shown.
+    `label` is shown with its values ("synthetic"); `attribution` is the credit that its licence requires.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Provider(Protocol):
 
     @property
     def zones(self) -> Mapping[str, str]:
-        """The zones it is known to serve, with their names; empty where that depends on the file or the key."""
+        """The zones it is known to serve, with their names; empty if that depends on the file or the key."""
 
     @property
     def web(self) -> "Web | None":
-        """What it is asked through, where that is HTTP."""
+        """Its HTTP client, None without one."""
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the forecast known at `now`, its slots in time order; raise ProviderError."""
@@ -48,9 +48,9 @@ class Provider(Protocol):
 class ProviderKind:
     """A kind of provider: the model of its settings, how one is opened, and the zones that each of them serves.
 
-    `open` takes the provider's name, its settings, `anchor(key)`, which returns the instant first given for a key, and
+    `open` takes the provider's name, its settings, `anchor(key)`, which returns the instant first stored for a key, and
     how long past its slot's end a measured value is final. `package` is the installed package that declares the kind;
-    `problem` says why it cannot be used, None where it can.
+    `problem` says why it cannot be used, None if it can.
     """
 
     settings: type[ProviderSettings]
@@ -61,13 +61,13 @@ class ProviderKind:
 
     @property
     def needs_key(self) -> bool:
-        """Whether it cannot be asked without a key, which stands in a file that its settings must name."""
+        """Whether it requires a key, in a file that its settings must name."""
         fields = self.settings.model_fields
         return any(name.endswith(KEY_FILE) and field.is_required() for name, field in fields.items())
 
 
 def refuse_other(name: str, own: str | None, zone: str, served: Collection[str] = ()) -> None:
-    """Raise ProviderRefused unless `zone` is the provider's `own`, where it has one, and among `served`, if any."""
+    """Raise ProviderRefused unless `zone` is the provider's `own` zone, if it has one, and among `served`, if any."""
     if own not in (None, zone) or (served and zone not in served):
         serves = repr(own) if own else ", ".join(served)
         raise ProviderRefused(

@@ -17,7 +17,7 @@ from greenrun.paths import expand
 
 LONGEST_KEY = 4096
 SHORTEST_KEY = 8
-KEY_FILE = "_file"  # a setting that ends so names a file with a secret in it
+KEY_FILE = "_file"  # suffix of settings that name a file with a secret
 
 
 def _longer_than_zero(duration: timedelta) -> timedelta:
@@ -27,12 +27,12 @@ def _longer_than_zero(duration: timedelta) -> timedelta:
 
 
 def keys_in(url: str) -> list[str]:
-    """Return what may be a key in what an address asks: what is shorter, such as a country, is no secret."""
+    """Return the query values of a URL that may be keys: shorter ones, such as a country, are no secrets."""
     return [value for _, value in parse_qsl(urlsplit(url).query) if len(value) >= SHORTEST_KEY]
 
 
 def _without_keys(url: str) -> str:
-    """Return an address fit to be shown: where its question may hold a key, without all that is asked."""
+    """Return a URL that can be shown: without its query if that may contain a key."""
     return f"{url.partition('?')[0]}?***" if keys_in(url) else url
 
 
@@ -48,7 +48,7 @@ def _expanded(value: object) -> Path:
 
 
 def _address(url: str) -> str:
-    """A key must not travel in the clear, nor a forecast that could be changed on its way."""
+    """Return a checked base URL: keys need encryption, and forecasts need integrity."""
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")):
         if parts.username or parts.query or parts.fragment or not parts.hostname:
@@ -58,7 +58,7 @@ def _address(url: str) -> str:
 
 
 def _question(url: str) -> str:
-    """An address with what is asked there, to be used as it stands: the last slash of a file's address counts."""
+    """Return a checked URL with its query, unchanged: a trailing slash matters."""
     address, _, asked = url.partition("?")
     _address(address)
     if "#" in asked:
@@ -75,13 +75,13 @@ ExpandedPath = Annotated[Path, BeforeValidator(_expanded), _written(str)]
 
 
 class Section(BaseModel):
-    """A table of the settings file: frozen, and a key it does not know is an error."""
+    """A table of the settings file: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
 
 class ProviderSettings(Section):
-    """What every kind of provider can be told. `zone` is the only one it serves, `label` is shown with its numbers."""
+    """The settings of every kind of provider. `zone` is the only one it serves, `label` is shown with its values."""
 
     kind: str
     zone: Annotated[str, Field(min_length=1)] | None = None
@@ -90,14 +90,14 @@ class ProviderSettings(Section):
 
 
 class WebSettings(ProviderSettings):
-    """A source that is asked over HTTP, at `url`; `timeout` is for one question, which may be asked three times."""
+    """A source queried over HTTP at `url`; `timeout` is for one attempt, of which there may be three."""
 
     url: Url
     timeout: PositiveDuration = timedelta(seconds=20)
 
 
 class KeySettings(WebSettings):
-    """A source that asks for a key, which is alone in the file `key_file`."""
+    """A source that needs a key, the only content of the file `key_file`."""
 
     key_file: ExpandedPath
 
@@ -123,7 +123,7 @@ class FileSettings(ProviderSettings):
 
 
 def read_key(path: Path) -> str:
-    """Return the key that a file holds; raise ProviderRefused when it cannot be read or everybody may read it."""
+    """Return the key in a file; raise ProviderRefused if it cannot be read or is world-readable."""
     try:
         mode = path.stat().st_mode
         if not S_ISREG(mode):

@@ -46,16 +46,16 @@ class StaticSettings(ProviderSettings):
 
 
 class YearlyMean(NamedTuple):
-    """What a kWh generated in a country emitted over a year, life cycle included, in g CO2e."""
+    """A country's mean intensity of generation over a year, life cycle included, in g CO2e/kWh."""
 
     year: int
     g_per_kwh: float
 
 
 class Static:
-    """The same day over and over: every slot is ESTIMATED, and there is no history, since nothing was measured.
+    """The same day repeated: every slot is ESTIMATED, and there is no history, since nothing was measured.
 
-    Without `g_per_kwh` of its own it knows the yearly means of countries, which are not those of their parts.
+    Without a configured `g_per_kwh` it uses the yearly means of countries, which do not hold for their parts.
     """
 
     web = None
@@ -70,7 +70,7 @@ class Static:
         self._settings = settings
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return hours of the mean, or of the mean in its usual course, for three days; raise ProviderRefused."""
+        """Return hourly slots of the mean, with the profile if any, for three days; raise ProviderRefused."""
         mean, profile = self._mean(zone), self._settings.profile or (1.0,) * HOURS
         first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         starts = [first + number * STEP for number in range(AHEAD // STEP)]
@@ -110,13 +110,13 @@ PROVIDER = ProviderKind(settings=StaticSettings, open=Static)
 
 
 def packaged_zones() -> Mapping[str, str]:
-    """Return the countries whose mean is packaged, with their names."""
+    """Return the countries with a packaged mean, with their names."""
     return {zone: COUNTRIES.get(zone, "") for zone in yearly_means()}
 
 
 @cache
 def yearly_means() -> Mapping[str, YearlyMean]:
-    """Return the packaged means by country: Ember's last year of each, without the tiniest grids."""
+    """Return the packaged means by country: Ember's latest year of each, without very small grids."""
     text = files("greenrun.providers").joinpath("yearly_means.csv").read_text(encoding="ascii")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return {row["zone"]: YearlyMean(int(row["year"]), float(row["g_per_kwh"])) for row in rows}

@@ -23,8 +23,10 @@ _REGIONS = (
 ZONES = {NATIONAL: "Great Britain"} | {f"{NATIONAL}:{number}": name for number, name in enumerate(_REGIONS, start=1)}
 ATTRIBUTION = "Contains data from the NESO Carbon Intensity API (carbonintensity.org.uk), CC BY 4.0"
 STEP = timedelta(minutes=30)
-LONGEST = timedelta(days=13)  # of a question for history; the service allows 14, both ends included
-INSIDE = timedelta(minutes=1)  # asked from the very start of a half hour on, the one before it comes first
+LONGEST = timedelta(days=13)  # of a request for history; the service allows 14, both ends included
+INSIDE = timedelta(
+    minutes=1
+)  # offset of a request's start: exactly on a half hour, the previous slot is returned first
 PACE = timedelta(seconds=1)  # no limit is published
 
 _NUMBERS = frozenset(str(number) for number in range(1, len(_REGIONS) + 1))
@@ -60,30 +62,30 @@ class HalfHour(BaseModel):
 
 
 class Region(BaseModel):
-    """One region's rows; `postcode` is that of the question, where one was asked for."""
+    """One region's rows; `postcode` is that of the request, if any."""
 
     regionid: int | None = None
     postcode: str | None = None
     data: list[HalfHour]
 
     def is_of(self, part: str) -> bool:
-        """Whether this is what was asked for by a region's number, or by a postcode unless it says another."""
+        """Whether this is the region requested by number, or by postcode unless it states another."""
         return str(self.regionid) == part if part in _NUMBERS else self.postcode in (None, part)
 
 
 def _listed(data: object) -> object:
-    """One region comes bare or in a list, depending on the question."""
+    """Return a list: one region comes bare or in a list, depending on the request."""
     return [data] if isinstance(data, dict) else data
 
 
 class NationalResponse(BaseModel):
-    """What is answered for Great Britain."""
+    """The response for Great Britain."""
 
     data: list[HalfHour]
 
 
 class RegionalResponse(BaseModel):
-    """What is answered for a region or a postcode."""
+    """The response for a region or a postcode."""
 
     data: Annotated[list[Region], BeforeValidator(_listed)]
 
@@ -101,7 +103,7 @@ class UkCarbonIntensity:
         self.web = Web(name, settings, every=PACE)
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return what is forecast from now on, up to 48 h and often less; raise ProviderError."""
+        """Return the forecast from now on, up to 48 h and often less; raise ProviderError."""
         place = self._place(zone)
         path = f"/intensity/{_written(_floor(now) + INSIDE)}/fw48h"
         rows = (
@@ -111,7 +113,7 @@ class UkCarbonIntensity:
         return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=STEP)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`, for GB; raise ProviderError."""
+        """Return the measured slots in `[start, end)`, for GB only; raise ProviderError."""
         if self._place(zone):
             raise ProviderRefused(
                 f"the UK Carbon Intensity API has measured values of {NATIONAL} alone and none of {zone!r}, so greenrun"
@@ -121,7 +123,7 @@ class UkCarbonIntensity:
             Point(row.start, row.intensity.actual, Kind.MEASURED)
             for begin, until in _parts(start, min(end, _floor(now)))
             for row in self.web.get(f"/intensity/{_written(begin)}/{_written(until)}").read(NationalResponse).data
-            if begin <= row.start < until  # neighbours come along
+            if begin <= row.start < until  # adjacent slots are returned too
         ]
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
 
@@ -130,12 +132,12 @@ class UkCarbonIntensity:
         return _place(zone)
 
     def _region(self, path: str, zone: str) -> list[HalfHour]:
-        """Return the rows of the one region that was asked for; raise ProviderGarbage where it is another."""
+        """Return the rows of the requested region; raise ProviderGarbage if the response is for another."""
         regions = self.web.get(path).read(RegionalResponse).data
         part = zone.partition(":")[2]
         if len(regions) > 1 or not all(each.is_of(part) for each in regions):
-            told = ", ".join(str(each.regionid) for each in regions[:20])
-            raise ProviderGarbage(f"{self.name} answered for regions {told} and not for {zone}; greenrun uses nothing")
+            found = ", ".join(str(each.regionid) for each in regions[:20])
+            raise ProviderGarbage(f"{self.name} answered for regions {found} and not for {zone}; greenrun uses nothing")
         return regions[0].data if regions else []
 
     def _id(self, zone: str) -> SeriesId:
@@ -146,7 +148,7 @@ PROVIDER = ProviderKind(settings=UkCarbonIntensitySettings, open=UkCarbonIntensi
 
 
 def _place(zone: str) -> str:
-    """Return how a path names the part of Great Britain that `zone` is, "" for all of it; raise ProviderRefused."""
+    """Return the path segment of a zone, "" for all of Great Britain; raise ProviderRefused."""
     country, _, part = zone.partition(":")
     if zone == NATIONAL:
         return ""
@@ -161,7 +163,7 @@ def _place(zone: str) -> str:
 
 
 def _parts(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield intervals of whole half hours that cover `[start, end)`, none longer than may be asked for at once."""
+    """Yield intervals of whole half hours that cover `[start, end)`, none longer than one request allows."""
     begin = _floor(start)
     while begin < end:
         until = min(begin + LONGEST, _floor(end - timedelta.resolution) + STEP)
@@ -170,7 +172,7 @@ def _parts(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]
 
 
 def _floor(at: datetime) -> datetime:
-    """The start of the half hour that holds an instant, in UTC."""
+    """Return the start of the half hour that contains an instant, in UTC."""
     utc = at.astimezone(UTC)
     return utc.replace(minute=utc.minute // 30 * 30, second=0, microsecond=0)
 

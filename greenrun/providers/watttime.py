@@ -19,11 +19,11 @@ ATTRIBUTION = "Source: WattTime (watttime.org), all rights reserved"
 LONGEST = timedelta(hours=72)
 HOUR = timedelta(hours=1)
 TOKEN_STATUSES = (401, 403)
-TOKEN_FOR = timedelta(minutes=25)  # it is good for thirty
-PACE = timedelta(seconds=3)  # at most a hundred log-ins in five minutes, and thirty times as many questions
+TOKEN_FOR = timedelta(minutes=25)  # it is valid for thirty
+PACE = timedelta(seconds=3)  # at most a hundred logins in five minutes, and thirty times as many requests
 
-# What one of the source's unit is in g/kWh: a pound has 453.59237 g by definition. Other units (the damage to health is
-# in money) are refused.
+# The source's units in g/kWh: a pound is 453.59237 g by definition. Other units (health damage is in money) are
+# refused.
 G_PER_KWH = {"lbs_co2_per_mwh": 453.59237 / 1000}
 
 
@@ -34,7 +34,7 @@ def _within_reach(horizon: timedelta) -> timedelta:
 
 
 class WattTimeSettings(WebSettings):
-    """[provider.NAME] with kind "watttime"; the password is alone in the file `password_file`."""
+    """[provider.NAME] with kind "watttime"; the password is the only content of the file `password_file`."""
 
     kind: Literal["watttime"] = "watttime"
     url: Url = "https://api.watttime.org"
@@ -51,7 +51,7 @@ class LogIn(BaseModel):
 
 
 class SignalPoint(BaseModel):
-    """The slot that begins at `point_time`; only history tells whether it was filled in afterwards."""
+    """The slot that begins at `point_time`; only history marks imputed values."""
 
     point_time: Instant
     value: Number
@@ -59,7 +59,7 @@ class SignalPoint(BaseModel):
 
 
 class Meta(BaseModel):
-    """The metadata of a response: what its values are."""
+    """The metadata of a response: unit, region and signal of its values."""
 
     units: str
     region: str
@@ -76,18 +76,18 @@ class SignalAnswer(BaseModel):
 
     @property
     def step(self) -> timedelta:
-        """How long a slot is."""
+        """The length of a slot."""
         return timedelta(seconds=self.meta.data_point_period_seconds)
 
     def points(self, kind: Kind) -> list[Point]:
-        """What was not filled in for want of data, in g/kWh, given that the unit is known."""
+        """Return the points that were not imputed, in g/kWh; the unit must be known."""
         factor = G_PER_KWH[self.meta.units]
         rows = [row for row in self.data if not row.imputed_data_used]
         return [Point(row.point_time, None if row.value is None else row.value * factor, kind) for row in rows]
 
 
 class WattTime:
-    """Marginal intensity, in g CO2/kWh: another signal than the mean of all power, ranking hours differently."""
+    """Marginal intensity, in g CO2/kWh: another signal than the average, which ranks hours differently."""
 
     zones: Mapping[str, str] = {}
     refresh_every = timedelta(minutes=15)
@@ -102,7 +102,7 @@ class WattTime:
         self._token: tuple[str, datetime] | None = None
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return the forecast from the slot that holds `now` on, as it was issued; raise ProviderError."""
+        """Return the forecast from the slot that contains `now` on, as issued; raise ProviderError."""
         hours = {"horizon_hours": str(ceil(self._settings.horizon / HOUR))}
         said = self._ask("/v3/forecast", zone, hours, now)
         points, dropped = said.points(Kind.FORECAST), self.web.dropped
@@ -110,9 +110,9 @@ class WattTime:
         return forecast_of(self._id(zone), points, now, dropped=dropped, issued_at=issued_at, step=step)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what was measured in `[start, end)`, a month at most; raise ProviderError.
+        """Return the measured slots in `[start, end)`, a month at most; raise ProviderError.
 
-        What the source filled in for want of data is left out.
+        Imputed values are left out.
         """
         between = {"start": _written(start - HOUR), "end": _written(min(end, now)), "include_imputed_marker": "true"}
         said = self._ask("/v3/historical", zone, between, now)
@@ -134,7 +134,7 @@ class WattTime:
         return said
 
     def _get(self, path: str, params: Mapping[str, str], now: datetime) -> WebAnswer:
-        """Ask with the token at hand; where it is refused once more, with a new one."""
+        """Request with the current token; if that is refused, with a new one."""
         bearer = self._bearer(now)
         try:
             return self.web.get(path, params, bearer)
@@ -145,13 +145,13 @@ class WattTime:
         return self.web.get(path, params, self._bearer(now))
 
     def _bearer(self, now: datetime) -> dict[str, str]:
-        held = self._token  # another thread may let go of it meanwhile
+        held = self._token  # another thread may reset it
         if held is None or not held[1] <= now < held[1] + TOKEN_FOR:
             held = self._token = self._logged_in(), now
         return {"Authorization": f"Bearer {held[0]}"}
 
     def _logged_in(self) -> str:
-        """Return a new token, which no error shows."""
+        """Log in and return a new token, which is redacted in errors."""
         try:
             token = self.web.get("/login", auth=self._auth, private=True).read(LogIn).token
         except ProviderRefused as exc:

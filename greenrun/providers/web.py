@@ -27,27 +27,27 @@ from greenrun.providers.settings import WebSettings
 
 SIZE_CAP_BYTES = 5 * 1024**2
 TRIES = 3
-PATIENCE_S = 15.0  # the longest wait for a turn, or because the source asks to wait; beyond it the question fails
+PATIENCE_S = 15.0  # longest wait for the rate limit or a Retry-After; beyond it the request fails
 CONNECT_S = 5.0
-SILENT_S = 3600.0  # a source that asks to wait for longer is asked again all the same
+SILENT_S = 3600.0  # limit of a Retry-After; then the source is asked again
 REDIRECTS = 3
-MOST_LATE = 8  # so many questions to a source may go on beyond their time; no more are asked while they do
-SHOWN = 200  # so much of what a source says beside an error is repeated
-KEPT = 2000  # ... and so much of an answer that is of no use is kept with the error
+MOST_LATE = 8  # timed-out requests still running per source; no new ones while there are as many
+SHOWN = 200  # characters of a source's error message that are shown
+KEPT = 2000  # ... and of a useless answer that are kept with the error
 USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
 
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=8)  # full jitter
 
-monotonic = time.monotonic  # the tests put a clock of their own in place of this and of `pause`
+monotonic = time.monotonic  # the tests replace this and `pause`
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebAnswer:
-    """A body of at most `SIZE_CAP_BYTES` that came with status 200; `source` names who gave it.
+    """A body of at most `SIZE_CAP_BYTES` with status 200; `source` names its sender.
 
-    `shown` is the start of it and `redacted` makes any text of it so: fit to be told.
+    `shown` is its redacted start; `redacted` removes secrets from any text of it.
     """
 
     source: str
@@ -56,12 +56,12 @@ class WebAnswer:
     redacted: Callable[[str], str]
 
     def read(self, model: type[T]) -> T:
-        """Return the JSON body as `model`; raise ProviderGarbage that says where it is not one."""
+        """Return the JSON body as `model`; raise ProviderGarbage naming the first invalid place."""
         try:
             return TypeAdapter(model).validate_json(self.body)
         except ValidationError as exc:
             text = f"greenrun does not use what {self.source} answered: {self.redacted(self._first(exc))[:SHOWN]}"
-            raise ProviderGarbage(text, self.shown) from None  # the cause would show what was answered, keys and all
+            raise ProviderGarbage(text, self.shown) from None  # the cause would show the answer, including keys
 
     def _first(self, exc: ValidationError) -> str:
         if _is_page(self.shown):
@@ -72,10 +72,10 @@ class WebAnswer:
 
 
 class Web:
-    """One source's address. Calls come one after another, `every` apart: all of them, or those `per_path`.
+    """The HTTP client of one source. Requests are sequential and at least `every` apart, in total or `per_path`.
 
-    `secrets` never appear in errors. `quota_left` is what the source last said may still be asked, None if nothing.
-    It is closed together with another one `beside` it. Errors name the `section` of the settings that it stands in.
+    `secrets` never appear in errors. `quota_left` is the source's last stated remaining quota, None without one. It is
+    closed together with the client `beside`. Errors name the `section` of the settings that it belongs to.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Web:
         *,
         private: bool = False,
     ) -> WebAnswer:
-        """Return what the source answers to GET; raise ProviderError, with the status where there was one.
+        """Return the answer to GET; raise ProviderError, with the status if there was one.
 
-        Tries up to `TRIES` times, each within the time-out of the settings, where trying again may help. What comes to
-        a `private` question may be a secret itself: nothing of it is repeated in errors.
+        Up to `TRIES` attempts, each within the timeout of the settings, if a retry may help. The answer to a `private`
+        request may be a secret itself: nothing of it is repeated in errors.
         """
         retrying = Retrying(
             stop=stop_after_attempt(TRIES), wait=_wait_s, retry=retry_if_exception(_is_worth_another),
@@ -119,18 +119,18 @@ class Web:
             return retrying(self._ask, path, params or {}, headers or {}, auth, private)
 
     def hide(self, *secrets: str) -> None:
-        """Keep these out of errors too, in place of those that were named here before."""
+        """Redact these too, instead of those of the last call."""
         forms = {form for key in (*self._given, *secrets) if key for form in _forms(key)}
         self._secrets = sorted(forms, key=len, reverse=True)  # a key may be part of another form of itself
 
     def redacted(self, text: str) -> str:
-        """Return the text without secrets, fit to be told."""
+        """Return the text with its secrets replaced."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
     def close(self) -> None:
-        """Answer nobody any more: whoever waits, or asks from now on, gets ProviderUnavailable at once."""
+        """Stop: requests in progress and later ones raise ProviderUnavailable at once."""
         if not self._over.done():
             self._over.set_result(None)
         client, self._client = self._client, None
@@ -148,11 +148,11 @@ class Web:
             status, body, said = self._within(limit_s, lambda: self._exchange(path, params, headers, auth))
         except TimeoutError as exc:
             self._refuse_if_closed()
-            self._client = None  # its connection is still waited for, and closed then; the next question gets another
+            self._client = None  # closed by its thread when that returns; the next request gets a new one
             raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as exc:
             why = "" if private else self.redacted(str(exc))[:SHOWN]
-            kept = None if private or self._tells_a_secret(exc) else exc
+            kept = None if private or self._reveals_a_secret(exc) else exc
             raise self._silent(f"cannot be reached ({why or type(exc).__name__})", path) from kept
         self._note_quota(said)
         shown = "" if private else self.redacted(body.decode("utf-8", "replace"))[:KEPT]
@@ -195,7 +195,7 @@ class Web:
                 finally:
                     response.close()
         finally:
-            if client is not self._client:  # it was given up meanwhile
+            if client is not self._client:  # it was abandoned after a timeout
                 client.close()
         raise ProviderRefused(f"{self.name} redirects in circles; correct the url of {self._section}")
 
@@ -208,7 +208,7 @@ class Web:
         return self._client
 
     def _followed(self, asked: httpx.Request, to: httpx.Request) -> httpx.Request:
-        """A key must not follow a redirect to somebody else."""
+        """Return the redirected request; refuse another host, which must not get the key."""
         if (asked.url.scheme, asked.url.netloc) != (to.url.scheme, to.url.netloc):
             raise ProviderRefused(
                 f"{self.name} redirects to another host ({to.url.scheme}://{to.url.host}), where greenrun does not"
@@ -227,10 +227,10 @@ class Web:
         return bytes(body)
 
     def _within(self, limit_s: float, call: Callable[[], T]) -> T:
-        """Return what `call` does, in a thread of its own; raise TimeoutError after `limit_s`, or when this is closed.
+        """Return `call()`, run in a separate thread; raise TimeoutError after `limit_s`, or when this is closed.
 
-        A name server, or headers that come byte by byte, keep to no time-out of the client's; such threads do not
-        pile up.
+        The client's timeouts do not cover name resolution, or headers sent byte by byte. The number of such threads is
+        limited.
         """
         answer, thread_name = Future[T](), f"greenrun-ask {self.name}"
         if sum(thread.name == thread_name for thread in threading.enumerate()) >= MOST_LATE:
@@ -239,7 +239,7 @@ class Web:
         def run() -> None:
             try:
                 answer.set_result(call())
-            except Exception as exc:  # noqa: BLE001 (handed over to whoever waits)
+            except Exception as exc:  # noqa: BLE001 (passed to the waiting thread)
                 answer.set_exception(exc)
 
         threading.Thread(target=run, name=thread_name, daemon=True).start()
@@ -272,19 +272,19 @@ class Web:
         left = headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining") or ""
         self.quota_left = int(left) if left.isascii() and left.isdigit() and len(left) < 10 else self.quota_left
 
-    def _tells_a_secret(self, exc: BaseException) -> bool:
+    def _reveals_a_secret(self, exc: BaseException) -> bool:
         shown = "".join(traceback.format_exception(exc))
         return self.redacted(shown) != shown
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return what a secret looks like in a URL, in JSON and in Python's own messages."""
+    """Return the forms of a secret in a URL, in JSON and in Python's own messages."""
     return secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The authorities whose word is taken for who a source is: reading them takes longer than a question."""
+    """Return the TLS context with the trusted authorities; loading them takes longer than a request."""
     return httpx.create_ssl_context()
 
 
@@ -293,7 +293,7 @@ def _is_worth_another(exc: BaseException) -> bool:
 
 
 def _wait_s(state: RetryCallState) -> float:
-    """Back off at random, but not before the source's turn has come."""
+    """Back off with jitter, but at least for the rate limit and Retry-After."""
     exc = state.outcome.exception() if state.outcome else None
     turn_s = exc.retry_after_s if isinstance(exc, ProviderUnavailable) else None
     return max(turn_s or 0.0, _BACK_OFF(state))
@@ -304,16 +304,16 @@ def _is_page(text: str) -> bool:
 
 
 def pause(seconds: float, over: Future[None]) -> None:
-    """Wait, but not beyond the instant at which something is `over`."""
+    """Wait, at most until `over` is done."""
     wait([over], seconds)
 
 
-def retry_after_s(said: str) -> float:
-    """Return the seconds that a Retry-After header states, as a number or as a date; 0 when it states none."""
-    if said.isascii() and said.isdigit():
-        return float(said[:9])
+def retry_after_s(value: str) -> float:
+    """Return the seconds of a Retry-After header, a number or a date; 0 if it is neither."""
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
     try:
-        at = parsedate_to_datetime(said)
+        at = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return 0.0
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - utc_now()).total_seconds())

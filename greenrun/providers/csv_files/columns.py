@@ -1,4 +1,4 @@
-"""Which columns of a CSV file hold what: greenrun's own, or those of the files of the Electricity Maps portal."""
+"""The columns of a CSV file: greenrun's own format, or that of the Electricity Maps portal."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ _HAS_ZONE = re.compile(r"(Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """The places of a row's cells; None: there is no such column.
+    """The indices of a row's cells; None: there is no such column.
 
-    `basis` is what the values count, where the header tells; instants without a zone are then in UTC, as it says too.
+    `basis` is that of the values, if the header states it; instants without an offset are then in UTC.
     """
 
     width: int
@@ -33,18 +33,18 @@ class Columns:
     basis: Basis | None = None
 
     def instant_text(self, text: str) -> str:
-        """Return an instant as written, with the zone of time that the header gives it."""
+        """Return an instant as written, with the UTC offset that the header implies."""
         return f"{text}Z" if self.basis and text and not _HAS_ZONE.search(text) else text
 
     def is_estimated(self, cells: Sequence[str]) -> bool:
-        """Whether the file says that a row's value was not measured; in doubt it was not."""
+        """Whether a row's value was estimated according to the file; in doubt it was."""
         return self.estimated is not None and cells[self.estimated].strip().lower() != "false"
 
 
 def columns_of(header: Sequence[str], basis: Basis | None) -> Columns:
-    """Return where a file with this header has what; raise ValueError with a sentence for any other header.
+    """Return the columns of a file with this header; raise ValueError with a sentence for an unknown header.
 
-    `basis` chooses among a portal's columns; LIFECYCLE when left out.
+    `basis` chooses among a portal file's columns; LIFECYCLE if None.
     """
     names = [name.strip() for name in header]
     if tuple(names) == PLAIN_HEADER:

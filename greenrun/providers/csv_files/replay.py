@@ -11,7 +11,7 @@ from greenrun.providers.csv_files.trace import Flags, Micros, Trace, TraceIssue,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockMapping:
-    """Trace time on the wall clock, in epoch microseconds: `at_us` is at `anchor_us`, then `speed` times as fast."""
+    """Maps trace time to the wall clock, in epoch microseconds: `at_us` to `anchor_us`, then `speed` times as fast."""
 
     at_us: int = 0
     anchor_us: int = 0
@@ -30,7 +30,7 @@ class ClockMapping:
         return self.at_us + round((wall_us - self.anchor_us) * self.speed)
 
     def step(self, trace: Trace) -> timedelta:
-        """Return how long a slot lasts on the wall clock."""
+        """Return the length of a slot on the wall clock."""
         return timedelta(microseconds=trace.step_us / self.speed)
 
 
@@ -49,7 +49,7 @@ class Timetable:
 
     @classmethod
     def of(cls, issue: TraceIssue, step_us: int, mapping: ClockMapping) -> "Timetable":
-        """Lay an issue whose slots last `step_us` of trace time on the wall clock."""
+        """Map an issue, whose slots last `step_us` of trace time, to the wall clock."""
         return cls(
             mapping=mapping,
             step_us=step_us,
@@ -65,15 +65,15 @@ class Timetable:
         return len(self.values)
 
     def ended_by(self, wall_us: int) -> int:
-        """How many slots have ended at this instant; also the index of the first that has not."""
+        """Return how many slots have ended at this instant; also the index of the first that has not."""
         return int(np.searchsorted(self.ends_us, wall_us, side="right"))
 
     def begun_before(self, wall_us: int) -> int:
-        """How many slots begin before this instant."""
+        """Return how many slots begin before this instant."""
         return int(np.searchsorted(self.starts_us, wall_us, side="left"))
 
     def slot_begin_us(self, wall_us: int) -> int:
-        """The trace instant at which the slot that holds this one begins, or would begin where the file has none.
+        """Return the trace instant at which the slot that contains this one begins, or would begin in a hole.
 
         There must be a slot that has not ended yet.
         """
@@ -85,13 +85,13 @@ class Timetable:
         return next_us + (-ahead_us // self.step_us) * self.step_us
 
     def within(self, begin_us: int, horizon: timedelta) -> int:
-        """How many slots begin before `horizon` of trace time after the trace instant `begin_us`."""
+        """Return how many slots begin within `horizon` of trace time after the trace instant `begin_us`."""
         return int(np.searchsorted(self.trace_us, begin_us + horizon // timedelta(microseconds=1), side="left"))
 
     def series(self, series_id: SeriesId, first: int, last: int, kind: Kind) -> Series:
-        """Return the slots from index `first` up to `last`, of one kind but for those that the file calls estimated.
+        """Return the slots from index `first` up to `last`, of this kind unless the file marks them as estimated.
 
-        Where what was measured is asked for, those are left out.
+        With MEASURED, estimated ones are left out.
         """
         rows = zip(self.starts_us[first:last], self.ends_us[first:last], self.values[first:last], strict=True)
         kinds = [Kind.ESTIMATED if estimated else kind for estimated in self.estimated[first:last]]

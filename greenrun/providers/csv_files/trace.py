@@ -27,15 +27,15 @@ SHOWN_PROBLEMS = 20
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIRST_YEAR, _LAST_YEAR = 1990, 2200  # outside lies a mistake, and arithmetic that overflows
+_FIRST_YEAR, _LAST_YEAR = 1990, 2200  # anything outside is a mistake, and may overflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TraceIssue:
-    """Slots that became known together: at `issued_us`, or (None) each at its own end. Arrays have shape (n,), n > 0.
+    """Slots published together at `issued_us`, or (None) each at its own end. Arrays have shape (n,), n > 0.
 
-    Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` where the file says
-    that they were not measured.
+    Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` marks those that
+    the file declares as not measured.
     """
 
     issued_us: int | None
@@ -46,7 +46,7 @@ class TraceIssue:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
-    """A file's issues, in order; every slot is `step_us` microseconds long. `zone`, `basis`: None where not stated."""
+    """A file's issues, in order; every slot is `step_us` microseconds long. `zone`, `basis`: None if not stated."""
 
     step_us: int
     issues: tuple[TraceIssue, ...]
@@ -66,7 +66,7 @@ class _Rows:
 
 
 class _Problems:
-    """Collects what is wrong with a file, to be told at once; `times_unclear` when a line's instant cannot be used."""
+    """Collects a file's problems, to report them together; `times_unclear` if a line's instant is unusable."""
 
     def __init__(self, source: str, payload: str = "") -> None:
         self._source = source
@@ -75,35 +75,35 @@ class _Problems:
         self.times_unclear = False
 
     def add(self, line: int, sentence: str, *, of_time: bool = False) -> None:
-        """Note a sentence about a line (0: about the whole file)."""
+        """Add a sentence about a line (0: about the whole file)."""
         self._found.append((line, sentence))
         self.times_unclear |= of_time
 
     def raise_any(self) -> None:
-        """Raise ProviderGarbage naming the first ones, when there are any."""
+        """Raise ProviderGarbage with the first problems, if there are any."""
         if self._found:
             raise ProviderGarbage(self._message(), self._payload)
 
     def fail(self, line: int, sentence: str) -> NoReturn:
-        """Raise ProviderGarbage at once: what follows could not be understood."""
+        """Raise ProviderGarbage at once: the rest cannot be parsed."""
         self._found = [(line, sentence)]
         raise ProviderGarbage(self._message(), self._payload)
 
     def _message(self) -> str:
-        told = [f"line {line}: {text}" if line else text for line, text in sorted(self._found, key=itemgetter(0))]
-        if len(told) == 1:
-            return f"greenrun does not use {self._source}: {told[0]}"
-        rest = [f"and {len(told) - SHOWN_PROBLEMS} more"] if len(told) > SHOWN_PROBLEMS else []
-        heading = f"greenrun does not use {self._source}, which has {len(told)} problems:"
-        return "\n  ".join([heading, *told[:SHOWN_PROBLEMS], *rest])
+        texts = [f"line {line}: {text}" if line else text for line, text in sorted(self._found, key=itemgetter(0))]
+        if len(texts) == 1:
+            return f"greenrun does not use {self._source}: {texts[0]}"
+        rest = [f"and {len(texts) - SHOWN_PROBLEMS} more"] if len(texts) > SHOWN_PROBLEMS else []
+        heading = f"greenrun does not use {self._source}, which has {len(texts)} problems:"
+        return "\n  ".join([heading, *texts[:SHOWN_PROBLEMS], *rest])
 
 
 def parse_trace(
     raw: bytes, source: str, *, keep_holes: bool, basis: Basis | None = None, zone: str | None = None
 ) -> Trace:
-    """Return the trace that the bytes of a CSV file hold; raise ProviderGarbage naming `source` and every bad line.
+    """Return the trace in the bytes of a CSV file; raise ProviderGarbage naming `source` and every invalid line.
 
-    `basis` chooses among the columns of a file that has several, `zone` is the only one that its rows may name.
+    `basis` chooses among the columns of a file that has several, `zone` is the only one allowed in its rows.
     """
     problems = _Problems(source, raw[:2000].decode("utf-8", "replace"))
     rows = _read_rows(_text(raw, problems), basis, zone, problems)
@@ -164,7 +164,7 @@ def _table(rows: Sequence[tuple[object, ...]], zone: str | None, basis: Basis | 
 
 
 def _only_zone(zones: dict[str, int], wanted: str | None, problems: _Problems) -> str | None:
-    """Return the zone that the rows name; a second one is a problem at its first line (`zones` holds those)."""
+    """Return the zone of the rows; another one is a problem at its first line (the values of `zones`)."""
     if not zones:
         return None
     only = wanted or next(iter(zones))
@@ -227,8 +227,8 @@ def _value(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not isfinite(value):
-        told = f"{text[:40]!r} is not a number" if text else "its value is empty"
-        raise ValueError(f'{told}; write g CO2e per kWh, or leave the line out and set holes = "keep"')
+        why = f"{text[:40]!r} is not a number" if text else "its value is empty"
+        raise ValueError(f'{why}; write g CO2e per kWh, or leave the line out and set holes = "keep"')
     if not 0 <= value <= ABSURD_G_PER_KWH:
         raise ValueError(f"{text[:40]} is not between 0 and {ABSURD_G_PER_KWH:g}; the unit must be g CO2e per kWh")
     return value
@@ -242,12 +242,12 @@ def _check_order(rows: _Rows, problems: _Problems) -> None:
         problems.add(int(rows.lines[i + 1]), "its issued_at is before the line above; sort the file", of_time=True)
     for i in np.flatnonzero((issued == 0) & (advance <= 0)):
         start = from_us(rows.starts_us[i + 1]).isoformat()
-        told = "is there twice; keep one" if not advance[i] else "is before the line above; sort the file"
-        problems.add(int(rows.lines[i + 1]), f"the slot at {start} {told}", of_time=True)
+        why = "is there twice; keep one" if not advance[i] else "is before the line above; sort the file"
+        problems.add(int(rows.lines[i + 1]), f"the slot at {start} {why}", of_time=True)
 
 
 def _step_us(rows: _Rows, problems: _Problems) -> int:
-    """The usual distance between slots of one issue (the lower median, so that it is one that occurs)."""
+    """Return the usual distance between slots of one issue (the lower median, so that it is one that occurs)."""
     steps = np.sort(np.diff(rows.starts_us)[np.diff(rows.issued_us) == 0])
     if not len(steps):
         problems.add(0, "it has one slot only, so their length cannot be told; write at least two in a row")
@@ -272,8 +272,8 @@ def _hole(rows: _Rows, before: int, step_us: int, count: int) -> str:
     start_us = int(rows.starts_us[before]) + step_us
     length = timedelta(microseconds=int(rows.starts_us[before + 1]) - start_us)
     first = f"a hole of {length} from {from_us(start_us).isoformat()}"
-    told = f"before it is {first}" if count == 1 else f"before it is {first}, the first of {count} holes"
-    return f'{told}; fill it in, or set holes = "keep" and greenrun plans around it and says so'
+    text = f"before it is {first}" if count == 1 else f"before it is {first}, the first of {count} holes"
+    return f'{text}; fill it in, or set holes = "keep" and greenrun plans around it and says so'
 
 
 def _issues(rows: _Rows) -> Iterator[TraceIssue]:

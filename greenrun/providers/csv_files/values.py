@@ -27,17 +27,17 @@ class ValueFile:
     """A file's values, reread when it changes; an invalid change is logged, and the old values stay."""
 
     def __init__(self, path: Path, column: str, *, lowest: float, highest: float) -> None:
-        """Read the file; raise ProviderError when it is no use."""
+        """Read the file; raise ProviderError if it cannot be used."""
         self._path, self._column, self._bounds = path, column, (lowest, highest)
-        self._seen = _signature(path)
+        self._signature = _signature(path)
         self._steps = self._read()
 
     def steps(self) -> Steps:
-        """Return the values as the file has them now."""
+        """Return the file's present values."""
         try:
-            seen = _signature(self._path)
-            if seen != self._seen:
-                self._seen = seen
+            signature = _signature(self._path)
+            if signature != self._signature:
+                self._signature = signature
                 self._steps = self._read()
         except ProviderError as exc:
             log.warning("file cannot be used, what it said before stays in use", path=str(self._path), error=str(exc))
@@ -53,9 +53,9 @@ class ValueFile:
 
 
 def parse_values(raw: bytes, source: str, column: str, lowest: float, highest: float) -> Steps:
-    """Return what the bytes of a CSV file say; raise ProviderGarbage naming `source` and every bad line.
+    """Return the values in the bytes of a CSV file; raise ProviderGarbage naming `source` and every invalid line.
 
-    An empty value is a hole, and so is a line that is missing.
+    An empty value is a hole, and so is a missing line.
     """
     problems: list[str] = []
     rows = list(_rows(_text(raw, problems), column, lowest, highest, problems))
@@ -64,8 +64,8 @@ def parse_values(raw: bytes, source: str, column: str, lowest: float, highest: f
             return Steps.from_starts(rows, LONGEST)
         except ValueError as exc:
             problems.append(str(exc))
-    told = "\n  ".join([*problems[:SHOWN], *([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])])
-    raise ProviderGarbage(f"greenrun does not use {source}:\n  {told}", raw[:2000].decode("utf-8", "replace"))
+    listed = "\n  ".join([*problems[:SHOWN], *([f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else [])])
+    raise ProviderGarbage(f"greenrun does not use {source}:\n  {listed}", raw[:2000].decode("utf-8", "replace"))
 
 
 def _text(raw: bytes, problems: list[str]) -> str:

@@ -15,24 +15,24 @@ from greenrun.providers.web import SHOWN, WebAnswer
 
 CELL = timedelta(minutes=15)
 LENGTHS = {"PT15M": CELL, "PT30M": 2 * CELL, "PT60M": 4 * CELL}
-HIGHEST_MW = 2_000_000.0  # above what all of Europe draws
-LOAD = ""  # the kind of what has none
+HIGHEST_MW = 2_000_000.0  # more than the load of all of Europe
+LOAD = ""  # the kind of series that have none
 
-# By the start of each quarter of an hour in MW, negative where that was said; NaN where what was said cannot be.
+# MW by the start of each quarter of an hour, possibly negative; NaN for implausible values.
 Cells = dict[datetime, float]
 
 
 def cell_of(instant: datetime) -> datetime:
-    """Return the start of the quarter of an hour that holds an instant."""
+    """Return the start of the quarter of an hour that contains an instant."""
     return datetime.fromtimestamp(instant.timestamp() // CELL.total_seconds() * CELL.total_seconds(), UTC)
 
 
 def power_of(answer: WebAnswer, area: str, start: datetime, end: datetime, *, used: bool) -> dict[str, Cells]:
     """Return the power in `[start, end)` by kind of generation (`psrType`), or that of the load under `LOAD`.
 
-    `used` asks for what the area draws; without it, for what is generated there. What draws power in a document of
-    generation (pumps, batteries that charge) is left out. Raise ProviderUnavailable where the platform says that it has
-    nothing, ProviderGarbage where the document is not what greenrun knows.
+    `used` selects the area's consumption instead of its generation. Consumption in a document of generation (pumps,
+    charging batteries) is left out. Raise ProviderUnavailable if the platform says that it has no data,
+    ProviderGarbage if the document is not as expected.
     """
     try:
         root = _root(answer.body)
@@ -48,9 +48,9 @@ def power_of(answer: WebAnswer, area: str, start: datetime, end: datetime, *, us
 
 
 def _root(body: bytes) -> Element:
-    """Declared entities can be made to grow without bound, or to name files: a body that declares anything is refused.
+    """Parse the XML; refuse declarations, since entities can expand without bound or name files.
 
-    It must be UTF-8, whatever it says: in another encoding a declaration would pass unseen.
+    It must be UTF-8, whatever it states: in another encoding a declaration would go unnoticed.
     """
     text = body.decode("utf-8-sig")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -87,7 +87,7 @@ def _kind(series: Element) -> str:
 
 
 def _check(series: Element, area: str, is_used: bool) -> None:
-    """Another area's power, or another unit, must not pass."""
+    """Raise ValueError for another area's power, or another unit."""
     side = "out" if is_used else "in"
     for name, expected in ((f"{side}BiddingZone_Domain.mRID", area), ("quantity_Measure_Unit.name", "MAW")):
         said = _text(series, name)
@@ -107,7 +107,7 @@ def _add(cells: Cells, series: Element, start: datetime, end: datetime) -> None:
 
 
 def _steps(period: Element, repeats: bool, start: datetime, end: datetime) -> Iterator[tuple[datetime, float]]:
-    """Yield what is said of each cell in `[start, end)`; with `repeats`, a position left out is as the one before."""
+    """Yield the power of each cell in `[start, end)`; with `repeats`, a missing position repeats the one before."""
     begin, until = (_instant(period, side) for side in ("start", "end"))
     resolution = _text(period, "resolution")
     if resolution not in LENGTHS:

@@ -1,7 +1,6 @@
 """ENTSO-E's Transparency Platform: the generation mix and its forecast, from which greenrun computes emissions.
 
-The method is in docs/providers.md. What may be wrong in it is kept on the safe side: where a part is missing that
-matters, there is no value.
+The method is in docs/providers.md. In doubt there is no value: where a significant part is missing, the slot is a hole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,26 +18,26 @@ from greenrun.providers.provider import Anchor, ProviderKind, refuse_other
 from greenrun.providers.settings import KeySettings, Url, read_key
 from greenrun.providers.web import Web
 
-# What the platform's kinds of generation are burnt or driven by; kinds that are not here are UNKNOWN.
+# The fuels of the platform's kinds of generation; other kinds are UNKNOWN.
 FUELS = {
     "B01": Fuel.BIOMASS, "B02": Fuel.COAL, "B03": Fuel.COAL, "B04": Fuel.GAS, "B05": Fuel.COAL, "B06": Fuel.OIL,
     "B07": Fuel.COAL, "B08": Fuel.COAL, "B09": Fuel.GEOTHERMAL, "B11": Fuel.HYDRO, "B12": Fuel.HYDRO,
     "B13": Fuel.HYDRO, "B14": Fuel.NUCLEAR, "B15": Fuel.BIOMASS, "B16": Fuel.SOLAR, "B18": Fuel.WIND, "B19": Fuel.WIND,
 }  # fmt: skip
-STORES = frozenset({"B10", "B25"})  # pumped water and batteries make no power, they keep it
+STORES = frozenset({"B10", "B25"})  # pumped storage and batteries generate no power
 LABEL = "computed by greenrun"
 ATTRIBUTION = "Source: ENTSO-E Transparency Platform (transparency.entsoe.eu), CC BY 4.0; factors: IPCC AR5"
 AHEAD = timedelta(days=2)
 DAY = timedelta(days=1)
-MISSING_SHARE = 0.01  # of what is usually generated; where kinds with more than this are silent, there is no value
-MOST_OF_LOAD = 10  # wind and sun may exceed a small zone's load several times; beyond this, a unit is another
-PACE = timedelta(seconds=1)  # 400 questions in a minute get the address banned for ten
+MISSING_SHARE = 0.01  # of the usual generation; where kinds with a larger share are missing, there is no value
+MOST_OF_LOAD = 10  # wind and solar may exceed a small zone's load several times; beyond this, a unit must be wrong
+PACE = timedelta(seconds=1)  # 400 requests in a minute get the IP address banned for ten
 
 _LATER = "what is known stays in use"
 
 
 class EntsoeSettings(KeySettings):
-    """[provider.NAME] with kind "entsoe"; `basis` says which factors are used."""
+    """[provider.NAME] with kind "entsoe"; `basis` selects the emission factors."""
 
     kind: Literal["entsoe"] = "entsoe"
     url: Url = "https://web-api.tp.entsoe.eu"
@@ -46,7 +45,7 @@ class EntsoeSettings(KeySettings):
 
 
 class Entsoe:
-    """Forecast and measured mix of a European zone, as the intensity of what is generated there, in g CO2/kWh."""
+    """The intensity of a European zone's generation, from its forecast and measured mix, in g CO2/kWh."""
 
     zones: Mapping[str, str] = {zone: name for zone, (_, name) in AREAS.items()}
     refresh_every = timedelta(minutes=30)
@@ -58,7 +57,7 @@ class Entsoe:
         self.web = Web(name, settings, every=PACE, secrets=(self._key,), headers={"Accept": "application/xml"})
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
-        """Return what the day-ahead forecasts of wind, sun and load make of the last day's mix; raise ProviderError."""
+        """Return the forecast from day-ahead wind, solar and load, and the last day's mix; raise ProviderError."""
         area = self._area(zone)
         renewable = self._asked("A69", "A01", area, now, now + AHEAD)
         load = self._asked("A65", "A01", area, now, now + AHEAD, used=True)[LOAD]
@@ -69,9 +68,9 @@ class Entsoe:
         return forecast_of(self._id(zone), points, now, dropped=self.web.dropped, step=CELL)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
-        """Return what the mix measured in `[start, end)` emitted; raise ProviderError.
+        """Return the intensity of the mix measured in `[start, end)`; raise ProviderError.
 
-        The day before is asked for too, so that a kind that fell silent is missed.
+        The day before is fetched too, to notice a kind that is no longer reported.
         """
         power = self._asked("A75", "A16", self._area(zone), start - DAY, min(end, now) + CELL)
         points = generated(power, self._basis)
@@ -101,48 +100,50 @@ PROVIDER = ProviderKind(settings=EntsoeSettings, open=Entsoe, zones=Entsoe.zones
 
 
 def expected(load: Cells, renewable: Mapping[str, Cells], mix: Mapping[Fuel, float], basis: Basis) -> Iterator[Point]:
-    """Yield the intensity of each cell of which there are forecasts: wind and sun as forecast, the rest made by `mix`.
+    """Yield the intensity of each forecast cell: wind and solar as forecast, the rest of the load from `mix`.
 
-    None where one of the forecasts is missing, NaN where one cannot be. Where wind and sun exceed the load, nothing
-    else is made.
+    None if one of the forecasts is missing, NaN if one is implausible. If wind and solar exceed the load, nothing else
+    is generated.
     """
     for at in sorted(load.keys() & set().union(*renewable.values())):
-        told = {kind: cells[at] for kind, cells in renewable.items() if at in cells}
-        renewable_mw = sum(told.values())
-        if len(told) < len(renewable):
+        forecast = {kind: cells[at] for kind, cells in renewable.items() if at in cells}
+        renewable_mw = sum(forecast.values())
+        if len(forecast) < len(renewable):
             yield Point(at, None)
-        elif not (all(mw >= 0 for mw in told.values()) and load[at] > 0 and renewable_mw <= MOST_OF_LOAD * load[at]):
-            yield Point(at, nan)  # a comparison with NaN does not hold either
+        elif not (
+            all(mw >= 0 for mw in forecast.values()) and load[at] > 0 and renewable_mw <= MOST_OF_LOAD * load[at]
+        ):
+            yield Point(at, nan)  # comparisons with NaN are false, too
         else:
-            yield Point(at, intensity_g_per_kwh(_with_rest(told, max(0.0, load[at] - renewable_mw), mix), basis))
+            yield Point(at, intensity_g_per_kwh(_with_rest(forecast, max(0.0, load[at] - renewable_mw), mix), basis))
 
 
-def _with_rest(told: Mapping[str, float], rest_mw: float, mix: Mapping[Fuel, float]) -> dict[Fuel, float]:
-    parts, per_mw = _by_fuel(told), rest_mw / sum(mix.values())
+def _with_rest(forecast: Mapping[str, float], rest_mw: float, mix: Mapping[Fuel, float]) -> dict[Fuel, float]:
+    parts, per_mw = _by_fuel(forecast), rest_mw / sum(mix.values())
     for fuel, mw in mix.items():
         parts[fuel] = parts.get(fuel, 0.0) + mw * per_mw
     return parts
 
 
-def rest_of(power: Mapping[str, Cells], told: Mapping[str, object]) -> dict[Fuel, float]:
-    """Return how much of each fuel was generated in the last day that is known, without the kinds that `told` has."""
+def rest_of(power: Mapping[str, Cells], forecast: Mapping[str, object]) -> dict[Fuel, float]:
+    """Return the generation by fuel over the last known day, without the kinds in `forecast`."""
     rest: dict[Fuel, float] = {}
     for at in _complete(power)[-(DAY // CELL) :]:
-        now_mw = {kind: cells[at] for kind, cells in power.items() if at in cells and kind not in told}
+        now_mw = {kind: cells[at] for kind, cells in power.items() if at in cells and kind not in forecast}
         for fuel, mw in _by_fuel(now_mw).items():
             rest[fuel] = rest.get(fuel, 0.0) + mw
     return rest
 
 
 def generated(power: Mapping[str, Cells], basis: Basis) -> Iterator[Point]:
-    """Yield the intensity of each cell in which all that matters is known."""
+    """Yield the intensity of each cell in which all significant kinds are known."""
     for at in _complete(power):
         mix = _by_fuel({kind: cells[at] for kind, cells in power.items() if at in cells})
         yield Point(at, intensity_g_per_kwh(mix, basis), Kind.MEASURED)
 
 
 def _by_fuel(power: Mapping[str, float]) -> dict[Fuel, float]:
-    """Return MW by fuel. A kind that draws more for itself than it makes generates nothing."""
+    """Return MW by fuel. A kind that consumes more than it generates counts as 0."""
     mix: dict[Fuel, float] = {}
     for kind, mw in power.items():
         if kind not in STORES:
@@ -152,7 +153,7 @@ def _by_fuel(power: Mapping[str, float]) -> dict[Fuel, float]:
 
 
 def _complete(power: Mapping[str, Cells]) -> list[datetime]:
-    """Return the cells, in order, in which no value is impossible and no kind is silent that usually counts."""
+    """Return the cells, in order, without implausible values and without significant kinds missing."""
     usual = {kind: _usual_mw(cells) for kind, cells in power.items() if kind not in STORES}
     bearable_mw = MISSING_SHARE * sum(usual.values())
     cells = sorted({at for kind in usual for at in power[kind]})

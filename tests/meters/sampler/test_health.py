@@ -48,7 +48,7 @@ def test_setting_the_clock_is_no_gap() -> None:
 def test_what_ended_processes_counted_is_kept_and_unknown_devices_are_passed_over() -> None:
     wellness = heard()
     wellness.count({"GPU": {"gap": 2}, "another": {"gap": 9}})
-    wellness.begin_anew()
+    wellness.start_new_process()
     wellness.count({"GPU": {"gap": 1, "stuck": 0}})
     assert only(wellness, 0.0).troubles == {"gap": 3, "stuck": 0}
 
