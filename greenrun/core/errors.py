@@ -95,7 +95,7 @@ class MeterError(GreenrunError):
 
 
 class MeterEnded(MeterError):
-    """The meter cannot go on in this process: what it opened has to be opened anew, in another one."""
+    """The meter cannot go on in this process: what it opened must be reopened in a new one."""
 
 
 class ExecutorError(GreenrunError):

@@ -19,7 +19,7 @@ from greenrun.engine.settlement import Settlement, intensities_over, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
 
-SLICE_STEP = timedelta(minutes=1)  # slices are cut on this grid (UTC), besides at slot edges and at the ends of runs
+SLICE_STEP = timedelta(minutes=1)  # slices are cut at these instants (UTC), at slot edges and at the ends of runs
 OUTAGE_SLICE_STEP = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
 LONG_OUTAGE = timedelta(hours=2)
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back

@@ -44,7 +44,7 @@ ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds
 class EngineSettings:
     """What the engine needs of the settings. `zone` None: no place is known, so energy is booked without emissions.
 
-    `also` are zones that are watched besides, `marginal_zone` is what the source of marginal values calls this place.
+    `also` are further zones to watch, `marginal_zone` is what the source of marginal values calls this zone.
     `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
     usually come.
@@ -153,7 +153,7 @@ class Engine:
             zone.reload_measured(now)
 
     def learn_arrivals(self, now: datetime) -> None:
-        """Learn anew what usually is submitted, so that plans leave room for it."""
+        """Learn the expected arrivals again, so that plans leave room for them."""
         self.arrivals = expected_arrivals(self._store.jobs.submissions(now - MEMORY, MOST), now, self.settings.options)
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:

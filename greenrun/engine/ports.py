@@ -153,7 +153,7 @@ class RunStore(Protocol):
         """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
 
     def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
-        """Add an event that what a run said of its work was ignored; False when there is one of it already."""
+        """Add an event that the work a run reported was ignored; False when it has one already."""
 
     def note_anomaly(self, run_id: int, result: RuleResult, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
         """Add an event that an anomaly of a live run began or is over, as `result` says, and count those that began.

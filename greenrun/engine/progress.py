@@ -30,7 +30,7 @@ class _Told:
 
 
 class WorkDone:
-    """Follows the work that live runs report. Evidence of a restarted daemon begins anew."""
+    """Follows the work that live runs report. After a restart of the daemon, evidence starts over."""
 
     def __init__(self, runs: RunStore) -> None:
         self._runs = runs
@@ -61,7 +61,7 @@ class WorkDone:
         told.unit, told.said_at = status.work_unit, status.work_at or now
         if told.progress is None:  # what it had grown by before it was watched tells no interval
             told.progress = Progress(work=work, at=now, grew=run.work is not None and work > run.work)
-        elif now < told.progress.at:  # the clock was set back: it begins to wait anew
+        elif now < told.progress.at:  # the clock was set back: waiting starts over
             told.progress, told.stored_at = replace(told.progress, work=work, at=now), None
         elif work > told.progress.work:
             told.progress = told.progress.grown(work, now)

@@ -21,7 +21,7 @@ log = structlog.get_logger("greenrun.engine.zone")
 
 FIRST_LOOK_BACK = timedelta(hours=1)  # how much measured history the first refresh asks for to settle energy
 FIRST_TO_LEARN = timedelta(days=2)  # ... and to learn from: some sources tell a day late
-EARLIER_AGAIN = timedelta(hours=6)  # when older values are asked for anew where nobody had them
+EARLIER_AGAIN = timedelta(hours=6)  # when older values that nobody had are asked for again
 RELEARN = timedelta(days=2)  # how far back a restarted daemon rereads its forecasts, to price what it did not book yet
 EACH = timedelta(seconds=1)  # no source says more than one thing in so short a time
 

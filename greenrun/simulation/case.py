@@ -33,7 +33,7 @@ class JobOverrides:
 class Case:
     """One simulation's input. Jobs are in the order of their file, `gpus` None is without limit.
 
-    `measured` is the grid as it was; `issues` what was foretold of it, `reach` how far ahead that could be seen.
+    `measured` is the grid as it was; `issues` the forecasts of it, `reach` how far ahead that could be seen.
     `earlier` are jobs of the past, from which a planner may learn what usually arrives.
     """
 

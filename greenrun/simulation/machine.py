@@ -53,7 +53,7 @@ class Machine:
         self.pieces.setdefault(job.id, []).append((process.started_at, process.ends_at))
 
     def poll(self, run: Run) -> RunStatus:
-        """Tell whether the run goes on, or when and how it ended; one that has ended is told of once."""
+        """Tell whether the run goes on, or when and how it ended; one that has ended is reported once."""
         process = self._processes.get(run.token)
         if process is None:
             return RunStatus(phase=Phase.ABSENT)

@@ -52,14 +52,14 @@ class JobMemory(JobTransitions, RunTransitions):
 
     @contextmanager
     def _transaction(self) -> Iterator["JobMemory"]:
-        """Give itself: every step decides before it writes, so one that raises has written nothing."""
+        """Yield itself: every step checks before it keeps, so one that raises has changed nothing."""
         yield self
 
     def _new_token(self) -> str:
         return f"{len(self._runs) + 1:032x}"
 
     def find_job(self, job_id: int) -> Job | None:
-        """Return one job, if there is such a one."""
+        """Return one job; None if it does not exist."""
         return self._jobs.get(job_id)
 
     def find_unique(self, user: str, unique_key: str) -> Job | None:
@@ -67,7 +67,7 @@ class JobMemory(JobTransitions, RunTransitions):
         return self._jobs.get(self._unique.get((user, unique_key), UNSTORED))
 
     def find_run(self, run_id: int) -> Run | None:
-        """Return one run, if there is such a one."""
+        """Return one run; None if it does not exist."""
         return self._runs.get(run_id)
 
     def has_live_run(self, job_id: int) -> bool:
@@ -82,9 +82,9 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return those devices that a live run holds."""
         return self._leased.intersection(devices)
 
-    def first_start(self, job_id: int, *, besides: int) -> datetime | None:
-        """Return when the first of the job's runs started, `besides` one; None when no other has."""
-        others = (self._runs[run_id].started_at for run_id in self._runs_of.get(job_id, ()) if run_id != besides)
+    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
+        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
+        others = (self._runs[run_id].started_at for run_id in self._runs_of.get(job_id, ()) if run_id != except_run)
         return min(filter(None, others), default=None)
 
     def total(self, ended: Run) -> Total:

@@ -27,7 +27,7 @@ from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
 
-LATE = timedelta(days=3)  # how much later than others a source may tell what it measured, and be gone by all the same
+LATE = timedelta(days=3)  # how much later than others a source may report what it measured and still be preferred
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Reach:
 
 
 class GridRepository:
-    """Keeps what sources said of the grid, for the engine, and for what asks sources beside it."""
+    """Keeps forecasts and measured intensities, for the engine and for what asks sources beside it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,6 +1,6 @@
 """The last plan, kept whole as one row of JSON: after a restart the planner goes on from it as if nothing had happened.
 
-A plan can always be made anew, so one that another release has written is left unread rather than guessed at.
+A plan can always be made again, so one that another release has written is left unread rather than guessed at.
 """
 
 import json

@@ -22,7 +22,7 @@ class PriceRepository:
         self._database = database
 
     def save_electricity_prices(self, source: str, prices: Steps, currency: str, *, fetched_at: datetime) -> None:
-        """Keep these prices per kWh in place of what the source said of the same time before; raise StoreError."""
+        """Keep these prices per kWh in place of earlier ones of the same time; raise StoreError."""
         rows = [_row(source, span, currency, fetched_at) for span in prices.spans()]
         if not rows:
             return

@@ -36,7 +36,7 @@ class JobTransaction:
         self._session = session
 
     def find_job(self, job_id: int) -> Job | None:
-        """Return one job, if there is such a one."""
+        """Return one job; None if it does not exist."""
         record = self._session.get(JobRecord, job_id)
         return None if record is None else job_of(record)
 
@@ -47,7 +47,7 @@ class JobTransaction:
         return None if record is None else job_of(record)
 
     def find_run(self, run_id: int) -> Run | None:
-        """Return one run, if there is such a one."""
+        """Return one run; None if it does not exist."""
         record = self._session.get(RunRecord, run_id)
         return None if record is None else run_of(record)
 
@@ -64,9 +64,9 @@ class JobTransaction:
         """Return those devices that a live run holds."""
         return self._session.scalars(select(LEASES.c.device).where(among(LEASES.c.device, devices))).all()
 
-    def first_start(self, job_id: int, *, besides: int) -> datetime | None:
-        """Return when the first of the job's runs started, `besides` one; None when no other has."""
-        others = select(func.min(RUNS.c.started_at)).where(RUNS.c.job_id == job_id, RUNS.c.id != besides)
+    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
+        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
+        others = select(func.min(RUNS.c.started_at)).where(RUNS.c.job_id == job_id, RUNS.c.id != except_run)
         first: datetime | None = self._session.scalar(others)
         return first
 

@@ -91,6 +91,14 @@ def test_a_run_that_never_started_cannot_have_succeeded(store: Store) -> None:
     assert store.runs.live_runs() == [run]
 
 
+def test_an_end_that_no_job_comes_to_keeps_nothing_of_the_start_either(store: Store) -> None:
+    run = claim(store, submit(store), "GPU-0")
+    with pytest.raises(InvalidTransition):
+        close(store, run, started_at=after(0), job_state=State.EXPIRED)
+    assert (store.jobs.job(run.job_id).state, store.runs.live_runs()) == (State.STARTING, [run])
+    assert "started" not in [event.kind for event in store.jobs.events(run.job_id)]
+
+
 def test_a_requeued_job_gets_its_next_run_and_is_not_finished(store: Store) -> None:
     run = running(store, "GPU-0")
     close(store, run, **REQUEUED)

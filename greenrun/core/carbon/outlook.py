@@ -1,4 +1,4 @@
-"""What the planner is told of the hours to come: the forecast tempered by what was measured, and drawn on past its end.
+"""What the planner sees of the hours to come: the forecast tempered by what was measured, and extended past its end.
 
 A blended or extended outlook is not the provider's word: its identity has `+climatology` behind the provider's name, so
 that it can be neither spliced with the forecast nor shown for it.

@@ -41,7 +41,7 @@ BOOKED = (Component.GPU, Component.CPU, Component.DRAM)  # what is in the books,
 class Device:
     """Something that uses energy and, when it is a GPU, can be leased.
 
-    `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that tells of it;
+    `id` is stable over restarts and unique on the host (a GPU's UUID). `source` is the meter that reads it;
     an emulated device has `emulated` set, and everything shown to people says so. `power_w` is its nominal draw
     under load in watts, None when unknown. `mig` says that it is a GPU split into parts, which are one device here;
     `within` names the device that tells its energy with its own, so that it is never read itself.

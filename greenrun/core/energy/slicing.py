@@ -266,7 +266,7 @@ def _slices(
 
 
 def _busy_s(start: datetime, end: datetime, lines: Sequence[_Line]) -> float | None:
-    """Return for how many seconds of an interval the device was busy; None where that is not told of all of it."""
+    """Return for how many seconds of an interval the device was busy; None unless that is known for all of it."""
     busy = [line.utilization * line.within(start, end)[0] for line in lines if line.utilization is not None]
     return sum(busy) if len(busy) == len(lines) else None
 

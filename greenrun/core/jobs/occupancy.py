@@ -1,4 +1,4 @@
-"""Who holds which device when: from the runs in the store, completed by what the executor has just said of them."""
+"""Who holds which device when: from the runs in the store, completed by what the executor has just reported."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from greenrun.core.jobs.status import Phase, RunStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """A live run and what its executor has just said of it."""
+    """A live run and what its executor has just reported of it."""
 
     run: Run
     status: RunStatus

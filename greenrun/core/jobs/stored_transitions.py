@@ -23,13 +23,13 @@ class Transaction(Protocol):
     """One consistent view of jobs and runs, in which nobody else writes; what is kept in it is kept together."""
 
     def find_job(self, job_id: int) -> Job | None:
-        """Return one job, if there is such a one."""
+        """Return one job; None if it does not exist."""
 
     def find_unique(self, user: str, unique_key: str) -> Job | None:
         """Return the job that this user gave this key."""
 
     def find_run(self, run_id: int) -> Run | None:
-        """Return one run, if there is such a one."""
+        """Return one run; None if it does not exist."""
 
     def has_live_run(self, job_id: int) -> bool:
         """Whether a run of the job has no outcome yet."""
@@ -40,8 +40,8 @@ class Transaction(Protocol):
     def leased(self, devices: Sequence[str]) -> Collection[str]:
         """Return those devices that a live run holds."""
 
-    def first_start(self, job_id: int, *, besides: int) -> datetime | None:
-        """Return when the first of the job's runs started, `besides` one; None when no other has."""
+    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
+        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
 
     def total(self, ended: Run) -> Total:
         """Return what a run used, which ended as it is given."""
@@ -177,9 +177,11 @@ class RunTransitions(ABC):
             run = _run(stored, run_id)
             if run.outcome is not None:
                 return False
+            if started_at is not None:  # before its start is kept, as not every store can take that back
+                transitions.check_listed(run.job_id, State.RUNNING, job_state)
             started = None if started_at is None else _start(stored, run, started_at, log, now)
             ended = ending.of(run)
-            first_start = stored.first_start(run.job_id, besides=run_id)
+            first_start = stored.first_start(run.job_id, except_run=run_id)
             closed = transitions.close(
                 _job(stored, run.job_id), ended, ending, first_start=first_start, total=stored.total(ended), now=now
             )
@@ -196,7 +198,7 @@ class RunTransitions(ABC):
             return change is not None and bool(stored.keep(change))
 
     def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
-        """Add an event that what a run said of its work was ignored; False when there is one of it already."""
+        """Add an event that the work a run reported was ignored; False when it has one already."""
         with self._transaction() as stored:
             run = _run(stored, run_id)
             if stored.has_event(run, EventKind.WORK_IGNORED):
@@ -233,7 +235,7 @@ def _known_or_new(stored: Transaction, spec: JobSpec, user: str, uid: int, now: 
 
 
 def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None, now: datetime) -> Change | None:
-    first_start = stored.first_start(run.job_id, besides=run.id)
+    first_start = stored.first_start(run.job_id, except_run=run.id)
     job = _job(stored, run.job_id)
     change = transitions.confirm(job, run, started_at=started_at, log=log, first_start=first_start, now=now)
     return None if change is None else stored.keep(change)

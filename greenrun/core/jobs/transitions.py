@@ -55,7 +55,7 @@ Counts = Mapping[CounterKey, float]
 
 
 class EventKind(StrEnum):
-    """What an event tells of."""
+    """What an event is about."""
 
     SUBMITTED = "submitted"
     CLAIMED = "claimed"
@@ -265,7 +265,7 @@ def keep_work(run: Run, *, work: float, unit: str, at: datetime) -> Change | Non
 
 
 def ignore_work(run: Run, why: str, now: datetime) -> Change:
-    """Note that what a run said of its work was ignored."""
+    """Note that the work a run reported was ignored."""
     return Change(run=run, events=(NewEvent(kind=EventKind.WORK_IGNORED, at=now, detail={"text": why}),))
 
 

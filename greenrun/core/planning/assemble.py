@@ -209,7 +209,7 @@ def placement_reason(
 def _details(
     job: Job, options: Options, code: ReasonCode, *, window: float | None, at_once: float | None, least: float | None
 ) -> dict[str, str]:
-    """Return what the sentence of a code names, and no more: thousands of jobs are told of in a plan."""
+    """Return what the sentence of a code names, and no more: a plan explains thousands of jobs."""
     ways: dict[str, Callable[[], str]] = {
         "window": lambda: "an unknown intensity" if window is None else intensity_text(window),
         "below": lambda: _below_now(window, at_once),

@@ -165,7 +165,7 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
 
 
 def _cancelled(job: Job) -> Reason:
-    """Return why: on an anomaly that the reason of the job tells of, else on somebody's request."""
+    """Return why: for the anomaly that the job's reason names, else at somebody's request."""
     is_anomalous = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS
     return job.reason if job.reason is not None and is_anomalous else because(ReasonCode.CANCELLED)
 
