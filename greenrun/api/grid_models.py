@@ -77,13 +77,18 @@ class DeviceOut(ResponseModel):
     idle_power_w: float | None
 
 
+def _provider_of(series: Any) -> Any:
+    """Return the provider of a series' identity; what is none (null, or a name already) as it is."""
+    return getattr(series, "provider", series)
+
+
 class PricedOut(ResponseModel):
     """An intensity and the grams that follow from it."""
 
     g_per_kwh: Number = Field(validation_alias="intensity_g_per_kwh")
     emissions_g: Number
     kind: Kind | None
-    provider: str | None = Field(None, validation_alias=AliasPath("series", "provider"))
+    provider: Annotated[str | None, BeforeValidator(_provider_of)] = Field(validation_alias="series")
 
 
 class EntryOut(ResponseModel):

@@ -1,5 +1,6 @@
 """Load greenrun.toml and GREENRUN_SECTION__KEY variables into a Config, or report all problems at once."""
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from greenrun.config.problems import meant, reference_problems, table, value_pro
 from greenrun.core.errors import ConfigError, InputProblem
 from greenrun.paths import find_config, rooted
 from greenrun.providers import find_kind, kind_names
+from greenrun.providers.plugins import FAILURES, error_text
+from greenrun.providers.provider import OWN, ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
 PREFIX = "GREENRUN_"
@@ -92,21 +95,38 @@ def _providers(raw: _Tables, problems: list[InputProblem]) -> dict[str, Provider
         settings, field = dict(table(raw, name)), f"provider.{name}"
         kind = settings.get("kind")
         try:
-            model = _settings_of(kind)
+            found = _kind_of(kind)
         except ConfigError as exc:
             problems.append(InputProblem(field=f"{field}.kind", message=str(exc)))
             continue
         try:
-            valid[name] = model.model_validate(settings)
+            valid[name] = _validated_by(found, settings)
         except ValidationError as exc:
-            problems += value_problems(exc, model, field)
+            problems += value_problems(exc, found.settings, field)
+        except ConfigError as exc:
+            problems.append(InputProblem(field=field, message=str(exc)))
     return valid
 
 
-def _settings_of(kind: object) -> type[ProviderSettings]:
+def _kind_of(kind: object) -> ProviderKind:
     if kind is None:
         raise ConfigError(f"is required; known are {', '.join(kind_names())}")
-    return find_kind(kind if isinstance(kind, str) else repr(kind)).settings
+    return find_kind(kind if isinstance(kind, str) else repr(kind))
+
+
+def _validated_by(kind: ProviderKind, settings: _Tables) -> ProviderSettings:
+    """Return the settings by the model of their kind; raise ValidationError, or ConfigError where a plug-in's fails."""
+    if kind.package == OWN:
+        return kind.settings.model_validate(settings)
+    try:
+        valid = kind.settings.model_validate(settings)
+        json.dumps(valid.model_dump(mode="json"))  # as `greenrun config` and the hash of the settings will
+    except ValidationError:
+        raise
+    except FAILURES as exc:
+        failed = f"the settings of {kind.package} cannot be read ({error_text(exc)})"
+        raise ConfigError(f"{failed}; update that package, or remove this provider") from exc
+    return valid
 
 
 def _validated(tables: _Tables, problems: list[InputProblem]) -> Config | None:

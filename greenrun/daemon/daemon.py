@@ -236,12 +236,19 @@ class Daemon:
             self._engine.apply_updates(news, now)
 
     def _poll_once(self) -> None:
-        """Poll every provider once, concurrently, without waiting for slow ones."""
-        polled = [self._first_poll.submit(self._refresh, source, utc_now()) for source in self._providers.all]
+        """Poll every provider once, concurrently, without waiting for slow ones; raise StoreError.
+
+        A failure of anything but the store is that provider's: it is logged, counted, and tried again on schedule.
+        """
+        polled = {self._first_poll.submit(self._refresh, source, utc_now()): source for source in self._providers.all}
         answered, _ = wait(polled, FIRST_POLL_LIMIT.total_seconds())
         self._first_poll.shutdown(wait=False)
         for each in answered:
-            each.result()
+            failure = each.exception()
+            if isinstance(failure, StoreError):
+                raise failure
+            if failure is not None:
+                self._ticker.count_failure(f"refresh {polled[each].name}", failure)
 
     def _schedule(self) -> None:
         """Schedule the periodic jobs: refreshes of providers and prices, housekeeping, monthly reports."""

@@ -48,6 +48,11 @@ class Ticker:
             start_date=first, next_run_time=max(first, utc_now()), jitter=spread.total_seconds() or None,
         )  # fmt: skip
 
+    def count_failure(self, name: str, failure: BaseException) -> None:
+        """Log and count the failure of a call that will be made again."""
+        self.failures += 1
+        log.error("failed, will be tried again", call=name, exc_info=failure)
+
     def start(self) -> None:
         """Start ticking, with the first tick at once."""
         self._scheduler.start()
@@ -85,9 +90,8 @@ class Ticker:
     def _guarded(self, name: str, call: Callable[[datetime], Any]) -> Any:
         try:
             return call(utc_now())
-        except Exception:
-            self.failures += 1
-            log.exception("failed, will be tried again", call=name)
+        except Exception as exc:  # noqa: BLE001 - whatever failed is logged, and called again
+            self.count_failure(name, exc)
             return None
 
 

@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from greenrun.core.errors import ConfigError
-from greenrun.providers.plugins import error_text, package_of, unusable, usable
+from greenrun.providers.plugins import FAILURES, checked_zones, error_text, package_of, unusable, usable
 from greenrun.providers.provider import ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
@@ -83,13 +83,28 @@ def _load(entries: Sequence["EntryPoint"]) -> ProviderKind:
         return unusable(package, f"{clash}; uninstall all but one")
     try:
         loaded = first.load()
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a third-party module may fail in any way
+    except FAILURES as exc:
         failed = f"the kind of provider {first.name!r} of {package} cannot be imported ({error_text(exc)})"
         return unusable(package, f"{failed}; update or uninstall that package")
+    problem = _problem(loaded)
+    if problem:
+        return unusable(package, f"{first.value} of {package} {problem}; ask its author to correct that")
+    kind: ProviderKind = loaded
+    return replace(kind, open=usable(kind, package), zones=checked_zones(kind.zones), package=package)
+
+
+def _problem(loaded: object) -> str | None:
+    """Return why what a package declares cannot be used as a kind; None where it can."""
     if not isinstance(loaded, ProviderKind):
-        problem = f"is a {type(loaded).__name__} and not a ProviderKind"
-    elif not (isinstance(loaded.settings, type) and issubclass(loaded.settings, ProviderSettings)):
-        problem = "has settings that are not a ProviderSettings"
-    else:
-        return replace(loaded, open=usable(loaded, package), package=package)
-    return unusable(package, f"{first.value} of {package} {problem}; ask its author to correct that")
+        return f"is a {type(loaded).__name__} and not a ProviderKind"
+    if not (isinstance(loaded.settings, type) and issubclass(loaded.settings, ProviderSettings)):
+        return "has settings that are not a ProviderSettings"
+    if not callable(loaded.open):
+        return f"has an `open` that is a {type(loaded.open).__name__} and no function"
+    if not isinstance(loaded.zones, Mapping):
+        return f"has zones that are a {type(loaded.zones).__name__} and no mapping of zones to their names"
+    try:
+        checked_zones(loaded.zones)
+    except FAILURES as exc:
+        return f"has zones that cannot be used ({error_text(exc)})"
+    return None

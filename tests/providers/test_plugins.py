@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from greenrun.config import load_config
-from greenrun.core.errors import ConfigError, ProviderGarbage, ProviderRefused
+from greenrun.core.errors import ConfigError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers import Provider, find_kind, kind_names, kinds, name_clashes, open_provider
 from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.provider import ProviderKind
@@ -136,6 +136,28 @@ def test_its_settings_are_validated_by_its_own_model(install: Install, tmp_path:
     assert {problem.field for problem in raised.value.problems} == {"provider.mine.g_per_kwh", "provider.mine.gramms"}
 
 
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        (
+            "g_per_kwh: float\n    @classmethod\n    def model_validate(cls, given): raise SystemExit(3)",
+            "SystemExit: 3",
+        ),
+        ("g_per_kwh: 'Unknown'", "PydanticUserError: "),
+        ("g_per_kwh: float\n    odd: object = object()", "PydanticSerializationError: "),
+    ],
+)
+def test_settings_that_its_model_fails_on_are_one_of_the_problems(
+    install: Install, tmp_path: Path, field: str, told: str
+) -> None:
+    install("lab_grid", MODULE.replace("g_per_kwh: float", field))
+    file = tmp_path / "greenrun.toml"
+    file.write_text(SETTINGS.replace("g_per_kwh = 100", "g_per_kwh = 'much'"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"the settings of lab-grid 1\.2 cannot be read \({told}") as raised:
+        load_config(file, {})
+    assert {problem.field for problem in raised.value.problems} == {"provider.mine", "provider.spare.g_per_kwh"}
+
+
 def test_an_unknown_kind_is_told_with_those_that_are_installed(install: Install) -> None:
     install("lab_grid", MODULE)
     assert kind_names() == [*BUILT_IN, "lab"]
@@ -162,6 +184,12 @@ def test_nothing_is_looked_up_and_no_http_loaded_for_a_kind_of_greenrun_s_own() 
             "from greenrun.providers import ProviderKind\nPROVIDER = ProviderKind(settings=dict, open=print)",
             "lab_grid:PROVIDER of lab-grid 1.2 has settings that are not a ProviderSettings; ask its author",
         ),
+        (
+            MODULE.replace("open=Lab", "open=None"),
+            "lab_grid:PROVIDER of lab-grid 1.2 has an `open` that is a NoneType and no function; ask its author",
+        ),
+        (MODULE.replace("zones=Lab.zones", "zones=None"), "has zones that are a NoneType and no mapping"),
+        (MODULE.replace("zones=Lab.zones", "zones={1: 2}"), "has zones that cannot be used"),
         (
             "PROVIDER = print",
             r"lab_grid:PROVIDER of lab-grid 1.2 is a builtin_function_or_method and not a ProviderKind",
@@ -193,6 +221,11 @@ def test_a_plug_in_that_cannot_be_loaded_refuses_and_says_why(
         ("self.label, self.attribution", "self.tag, self.attribution", "label"),
         ("def history(", "def past(", "history"),
         ("self.settle_after = settle_after", "self.settle_after = 24", "settle_after"),
+        ("self.settle_after = settle_after", "self.settle_after = -HOUR", r"settle_after \(from 0s to 366d\)"),
+        ("    refresh_every = HOUR\n", "    refresh_every = -HOUR\n", r"refresh_every \(from 1s to 366d\)"),
+        ("    refresh_every = HOUR\n", "    refresh_every = timedelta(0)\n", r"refresh_every \(from .*\)"),
+        ("    refresh_every = HOUR\n", "    refresh_every = timedelta.max\n", r"refresh_every \(from .*\)"),
+        ("    web = None\n", "    web = 'http://x'\n", r"web \(a greenrun\.providers\.web\.Web, or None\)"),
     ],
     ids=lambda each: str(each).strip(),
 )
@@ -206,12 +239,28 @@ def test_a_provider_that_lacks_a_part_of_the_port_refuses_and_names_it(
         provider.forecast("IS", NOW)
 
 
-def test_one_that_cannot_be_opened_refuses_and_its_own_refusal_stops_the_start(install: Install) -> None:
-    broken = opened(MODULE.replace("self.settle_after = settle_after", "raise KeyError('x')"), install)
-    with pytest.raises(
-        ProviderRefused, match=r"'mine' of lab-grid 1\.2 cannot be opened \(KeyError: 'x'\); correct its"
-    ):
+@pytest.mark.parametrize(
+    ("part", "instead", "told"),
+    [
+        ("self.settle_after = settle_after", "raise KeyError('x')", r"KeyError: 'x'"),
+        ("self.settle_after = settle_after", "raise SystemExit(9)", "SystemExit: 9"),
+        ("    web = None\n", "    web = property(lambda self: {}['web'])\n", "KeyError: 'web'"),
+        (
+            '    zones: Mapping[str, str] = {"IS": "Iceland"}\n',
+            "    zones = property(lambda self: {}['zones'])\n",
+            "KeyError: 'zones'",
+        ),
+        ('{"IS": "Iceland"}', "{1: 2}", "TypeError: zones that are not text"),
+    ],
+)
+def test_one_that_cannot_be_opened_refuses_and_says_why(install: Install, part: str, instead: str, told: str) -> None:
+    assert part in MODULE
+    broken = opened(MODULE.replace(", zones=Lab.zones", "").replace(part, instead), install)
+    with pytest.raises(ProviderRefused, match=rf"'mine' of lab-grid 1\.2 cannot be opened \({told}\); correct its"):
         broken.forecast("IS", NOW)
+
+
+def test_its_own_refusal_stops_the_start(install: Install) -> None:
     refusing = MODULE.replace("self.settle_after = settle_after", "raise ProviderRefused('no key')")
     install("lab_refusing", refusing, declares="no_key", package="lab-other")
     settings = find_kind("no_key").settings.model_validate({"g_per_kwh": 55})
@@ -219,20 +268,96 @@ def test_one_that_cannot_be_opened_refuses_and_its_own_refusal_stops_the_start(i
         find_kind("no_key").open("mine", settings, lambda key: NOW, HOUR)
 
 
+ASK = "series = SeriesId(provider=self.name, zone=zone)"
+ANSWER = "return Forecast(series=Series.of(series, slots), fetched_at=now)"
+HISTORY = 'raise ProviderRefused("lab measures nothing; name a history_provider in [grid]")'
+FAILED = r"'mine' of lab-grid 1\.2 failed "
+ANSWERED = r"'mine' of lab-grid 1\.2 answered with "
+
+
 @pytest.mark.parametrize(
-    ("line", "error", "sentence"),
+    ("part", "instead", "error", "sentence"),
     [
-        ("raise KeyError('rates')", ProviderGarbage, r"'mine' of lab-grid 1\.2 failed \(KeyError: 'rates'\); ask its"),
-        ("return None", ProviderGarbage, "answered with a NoneType instead of a Forecast"),
-        ("raise ProviderRefused('a sentence of its own')", ProviderRefused, "^a sentence of its own$"),
+        (ASK, "raise KeyError('rates')", ProviderGarbage, rf"{FAILED}\(KeyError: 'rates'\); ask its"),
+        (ASK, "raise SystemExit(7)", ProviderGarbage, rf"{FAILED}\(SystemExit: 7\); ask its"),
+        (ASK, "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})", ProviderGarbage, rf"{FAILED}\(E\)"),
+        (ASK, "return None", ProviderGarbage, f"{ANSWERED}a NoneType instead of a Forecast"),
+        (ASK, "raise ProviderRefused('a sentence of its own')", ProviderRefused, "^a sentence of its own$"),
+        ("Series.of(series, slots)", "None", ProviderGarbage, f"{ANSWERED}a NoneType instead of a Series"),
+        ("Series.of(series, slots)", "Series.of(None, slots)", ProviderGarbage, "a NoneType instead of a SeriesId"),
+        (
+            "fetched_at=now", "fetched_at=now.replace(tzinfo=None)",
+            ProviderGarbage, rf"{ANSWERED}an instant \(fetched_at\) without a time zone",
+        ),
+        (
+            "fetched_at=now", "fetched_at=now, issued_at=now.replace(tzinfo=None)",
+            ProviderGarbage, rf"{ANSWERED}an instant \(issued_at\) without a time zone",
+        ),
+        ("fetched_at=now", "fetched_at=now.replace(year=9999)", ProviderGarbage, r"\(fetched_at\) that cannot be"),
+        ("fetched_at=now", "fetched_at='now'", ProviderGarbage, "a str instead of a datetime"),
+        ("fetched_at=now", "fetched_at=now, fallback_level='fresh'", ProviderGarbage, "instead of a FallbackLevel"),
+        (
+            "provider=self.name", "provider='somebody'",
+            ProviderGarbage, f"{ANSWERED}a series of provider 'somebody' and zone 'IS' where 'mine' and 'IS'",
+        ),
+        ("zone=zone)", "zone='XX')", ProviderGarbage, "a series of provider 'mine' and zone 'XX' where"),
+        ("zone=zone)", "zone=zone, signal='average')", ProviderGarbage, "a str instead of a Signal"),
+        ("zone=zone)", "zone=zone, basis='direct')", ProviderGarbage, "a str instead of a Basis"),
+        (ANSWER, "made = Series.of(series, slots)\n        made.values[:] = float('nan')\n        "
+         "return Forecast(series=made, fetched_at=now)", ProviderGarbage, "not valid .* is not a number"),
+        (ANSWER, "made = Series.of(series, slots)\n        made.starts_s[:] = made.starts_s[::-1].copy()\n        "
+         "return Forecast(series=made, fetched_at=now)", ProviderGarbage, f"{ANSWERED}a series that is not valid"),
+        ("Kind.FORECAST", "'forecast'", ProviderGarbage, "a str instead of a Kind"),
+        ("Kind.FORECAST", "Kind.MEASURED", ProviderGarbage, "a slot that is called measured and has not ended"),
+        ("range(24)", "range(-24, 0)", ProviderUnavailable, "has no values for IS from now on"),
     ],
 )  # fmt: skip
 def test_what_fails_in_it_is_a_failure_of_that_provider(
-    install: Install, line: str, error: type[Exception], sentence: str
+    install: Install, part: str, instead: str, error: type[Exception], sentence: str
 ) -> None:
-    provider = opened(MODULE.replace("series = SeriesId(provider=self.name, zone=zone)", line), install)
+    assert part in MODULE
+    provider = opened(MODULE.replace(part, instead), install)
     with pytest.raises(error, match=sentence):
         provider.forecast("IS", NOW)
+
+
+@pytest.mark.parametrize(
+    ("instead", "sentence"),
+    [
+        ("raise SystemExit(7)", rf"{FAILED}\(SystemExit: 7\)"),
+        ("return None", f"{ANSWERED}a NoneType instead of a Series"),
+        ("return self.forecast(zone, now).series", "slots of a kind other than measured"),
+        (
+            "return Series.of(SeriesId(provider=self.name, zone=zone), [Slot(now, now + HOUR, 5.0, Kind.MEASURED)])",
+            "a slot that is called measured and has not ended",
+        ),
+        (
+            "made = Series.of(SeriesId(provider=self.name, zone=zone), [Slot(start, now, 5.0, Kind.MEASURED)])\n"
+            "        made.values[:] = float('nan')\n        return made",
+            f"{ANSWERED}a series that is not valid",
+        ),
+    ],
+)
+def test_what_it_says_was_measured_is_checked_as_its_forecasts_are(
+    install: Install, instead: str, sentence: str
+) -> None:
+    assert HISTORY in MODULE
+    provider = opened(MODULE.replace(HISTORY, instead), install)
+    with pytest.raises(ProviderGarbage, match=sentence):
+        provider.history("IS", NOW - HOUR, NOW, NOW)
+
+
+def test_its_clock_is_held_to_greenrun_s(install: Install) -> None:
+    ahead = "fetched_at=now + HOUR, issued_at=now + HOUR"
+    forecast = opened(MODULE.replace("fetched_at=now", ahead), install).forecast("IS", NOW)
+    assert (forecast.fetched_at, forecast.issued_at) == (NOW, NOW)
+
+
+def test_zones_that_fail_later_are_those_it_named_before(install: Install) -> None:
+    code = MODULE.replace("return Forecast(", "self.zones = 5\n        return Forecast(")
+    provider = opened(code, install)
+    provider.forecast("IS", NOW)
+    assert provider.zones == {"IS": "Iceland"}
 
 
 def test_a_name_of_greenrun_s_own_stays_greenrun_s(install: Install) -> None:
