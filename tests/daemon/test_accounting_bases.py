@@ -122,12 +122,13 @@ def test_day_ahead_prices_come_from_the_store(file: Path, store: Store) -> None:
     ("text", "problems"),
     [
         ('price = 0.3\nfile = "x.csv"\nkind = "energy_charts"\n',
-         {"electricity.kind": "told at once", "electricity.bidding_zone": "is required"}),
+         {"electricity.kind": "set together", "electricity.bidding_zone": "is required"}),
         ("price = 0.3\nplus = 0.1\n", {"electricity.currency": "is required", "electricity.plus": "a file or a kind"}),
         ('tariff = [{ price = 0.3 }]\ncurrency = "EUR"\n', {"electricity.timezone": "is required"}),
         ('tariff = [{ price = 0.3 }]\nfile = "x.csv"\ncurrency = "EUR"\ntimezone = "UTC"\n',
-         {"electricity.file": "told at once"}),
-        ('kind = "energy_charts"\nbidding_zone = "FR"\ncurrency = "USD"\n', {"electricity.currency": "told in EUR"}),
+         {"electricity.file": "set together"}),
+        ('kind = "energy_charts"\nbidding_zone = "FR"\ncurrency = "USD"\n',
+         {"electricity.currency": "market prices are in EUR"}),
         ('currency = "euro"\n', {"electricity.currency": "no currency"}),
         ('bidding_zone = "FR"\n', {"electricity.bidding_zone": "energy_charts"}),
         ('price = 0.3\ncurrency = "EUR"\ntimezone = "Mars"\ntariff = [{ from = "7", days = "x", prize = 1 }]\n',
@@ -138,7 +139,8 @@ def test_day_ahead_prices_come_from_the_store(file: Path, store: Store) -> None:
          {"electricity.tariff[0]": "begins before 24:00"}),
         ('currency = "EUR"\ntimezone = "UTC"\n'
          'tariff = [{ days = "mon-sat", price = 1 }, { days = "sat", from = "20:00", price = 1 }]\n',
-         {"electricity": "two rules claim sat 20:00 to sun 00:00; a time has one price; no rule tells what sun 00:00"}),
+         {"electricity": "two rules claim sat 20:00 to sun 00:00; a time has one price; "
+                         "no rule sets the price for sun 00:00"}),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_prices_is_told_at_once(file: Path, text: str, problems: dict[str, str]) -> None:
@@ -157,7 +159,7 @@ MARKET = 'market = [{{ from = "2026-01-01", to = "2027-01-01", g_per_kwh = 0, so
         (MARKET.format(2, "2028-01-01"),
          {"accounting.market[0].share": "less than or equal to 1", "accounting.market[1]": "later than"}),
         (MARKET.format(1, "2026-13-01") + 'market_file = "x"\n',
-         {"accounting.market[1].from": "is no day", "accounting.market_file": "told at once",
+         {"accounting.market[1].from": "is no day", "accounting.market_file": "both set",
           "accounting.market_source": "is required"}),
         ('market_source = "x"\ntd_loss_ratio = 1.5\nwater_l_per_kwh = -1\nresidual_g_per_kwh = 9999\n',
          {"accounting.market_source": "market_file only", "accounting.td_loss_ratio": "less than or equal to 1",
