@@ -44,7 +44,7 @@ class Bench:
             clock=lambda: self.second,
         )
 
-    def change_state(self, seconds: float) -> None:
+    def move(self, seconds: float) -> None:
         """Let time pass, without a look."""
         self.second += seconds
         for place, start_j, power_w in self.zones.values():
