@@ -86,7 +86,8 @@ def _schema() -> str:
 
 def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
     from greenrun.cli import report_output
-    from greenrun.reports import boamps, movement
+    from greenrun.reports import movement
+    from greenrun.reports.exports import boamps
     from greenrun.reports.model import read_report
 
     try:

@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode
 
 from greenrun.config.values import parse_names
 from greenrun.providers.settings import Duration, ExpandedPath, Section
-from greenrun.reports.boamps import wrong
+from greenrun.reports.exports.boamps import wrong
 
 Form = Literal["html", "json", "csv"]
 Forms = Annotated[tuple[Form, ...], NoDecode, BeforeValidator(parse_names), Field(min_length=1)]

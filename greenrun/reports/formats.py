@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable, Mapping
 
-from greenrun.reports.boamps import boamps
-from greenrun.reports.codecarbon import codecarbon
+from greenrun.reports.exports.boamps import boamps
+from greenrun.reports.exports.codecarbon import codecarbon
+from greenrun.reports.exports.sci import sci
+from greenrun.reports.exports.spreadsheet import as_csv
 from greenrun.reports.model import Report
-from greenrun.reports.sci import sci
-from greenrun.reports.spreadsheet import as_csv
 
 
 def _json(report: Report) -> str:

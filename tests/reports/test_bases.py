@@ -21,9 +21,9 @@ from greenrun.core.accounting.tariff import Tariff
 from greenrun.reports import page
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
+from greenrun.reports.exports.sci import sci
 from greenrun.reports.figure_models import CostFigures
 from greenrun.reports.model import BY, Report
-from greenrun.reports.sci import sci
 from greenrun.store import Store
 from tests.reports.build import ALL_BASES as ALL
 from tests.reports.build import END, GPUS, HOUR, MIDDLE, NOW, PPA, PUE, T0, TARIFF, fill

@@ -19,8 +19,8 @@ from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.units import emissions_g
-from greenrun.reports import boamps
-from greenrun.reports.codecarbon import codecarbon
+from greenrun.reports.exports import boamps
+from greenrun.reports.exports.codecarbon import codecarbon
 from greenrun.reports.identity import Place
 from greenrun.reports.model import Report
 from greenrun.store import Store

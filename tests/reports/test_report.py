@@ -14,10 +14,11 @@ import pytest
 
 from greenrun.charts import browser
 from greenrun.cli import report_output
-from greenrun.reports import boamps, page, spreadsheet
-from greenrun.reports.codecarbon import codecarbon
+from greenrun.reports import page
+from greenrun.reports.exports import boamps, spreadsheet
+from greenrun.reports.exports.codecarbon import codecarbon
+from greenrun.reports.exports.sci import sci
 from greenrun.reports.model import BY, Report
-from greenrun.reports.sci import sci
 from greenrun.store import Store
 from tests.charts.pages import Page
 from tests.reports.build import END, NOW, T0, fill, reports_of

@@ -1,9 +1,9 @@
 """A report by job in the columns of CodeCarbon 3.3.2's emissions.csv."""
 
 from greenrun.core.units import J_PER_KWH
+from greenrun.reports.exports.spreadsheet import table_of
 from greenrun.reports.figure_models import ReportModel
 from greenrun.reports.model import JobRow, Report
-from greenrun.reports.spreadsheet import table_of
 
 
 class CodeCarbonRow(ReportModel):
