@@ -70,15 +70,15 @@ def _sources(state: LiveState) -> Iterator[Metric]:
 
 def request_metrics(state: LiveState) -> Iterator[Metric]:
     """Yield requests to providers, failures, dropped values, and quotas."""
-    asked = CounterMetricFamily("greenrun_grid_requests_total", "Questions to a provider.", labels=("provider",))
+    asked = CounterMetricFamily("greenrun_grid_requests_total", "Requests to a provider.", labels=("provider",))
     for provider, count in state.requests().items():
         asked.add_metric((provider,), count)
     left = GaugeMetricFamily(
-        "greenrun_grid_quota_left", "Questions that the provider last said may still be asked.", labels=("provider",)
+        "greenrun_grid_quota_left", "Requests that the provider last said are left in its quota.", labels=("provider",)
     )
     for provider, count in state.quota_left().items():
         left.add_metric((provider,), count)
-    failed = "Questions to a provider without a usable answer."
+    failed = "Requests to a provider without a usable answer."
     dropped = "Values of a provider that were missing or no intensities, and left out."
     yield asked
     yield _by_cause("greenrun_grid_request_failures_total", failed, state.failures())

@@ -10,13 +10,13 @@ from tests.system.prometheus import Prometheus, scraping
 
 # What has no data within the few seconds of this test, and why.
 WITHOUT = {
-    "What went wrong with readings, per hour": "nothing does, of the emulated GPUs",
+    "Failed readings, per hour": "nothing does, of the emulated GPUs",
     "Power of GPUs beside their limits": "emulated GPUs have none",
     "Memory of GPUs in use": "emulated GPUs have none",
     "Temperature of GPUs": "emulated GPUs have none",
     "Power by processor package": "the processor is not metered here",
     "Marginal emissions of jobs, per day": "no source of marginal intensity is set",
-    "Questions that may still be asked": "a file has no quota",
+    "Requests left in the quota": "a file has no quota",
     "Error of forecasts": "judged once an hour, from two days of forecasts and measured values",
     "Bias of forecasts": "likewise",
     "Error of forecasts, hour by hour": "counted once an hour",
