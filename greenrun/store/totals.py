@@ -17,7 +17,7 @@ from greenrun.core.jobs.occupancy import expected_seconds
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import run_of
-from greenrun.store.tables import LEDGER, RUNS, SLICES, RunRecord
+from greenrun.store.tables import LEDGER, MARKS, RUNS, SLICES, RunRecord
 
 DEVICE_DAYS = (days(SLICES.c.ended_at) - days(SLICES.c.started_at)) * SLICES.c.share
 TOLD_DAYS = case((SLICES.c.busy_s.is_not(None), DEVICE_DAYS), else_=0.0)  # ... for which it is told how busy it was
@@ -93,7 +93,7 @@ def totals_of(session: Session, run_ids: Sequence[int]) -> dict[int, Total]:
 def total_of(session: Session, run: Run) -> Total:
     """Return the same of one run, which may have ended otherwise than is stored yet."""
     rows = session.execute(sums([run.id])).all()
-    return _total(run, rows) if rows else Total()
+    return _total(run, rows, _marks(session)) if rows else Total()
 
 
 def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
@@ -102,8 +102,13 @@ def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dic
     for row in rows:
         parts[row.run_id].append(row)
     records = session.scalars(select(RunRecord).where(among(RUNS.c.id, run_ids)))
-    runs = {record.id: run_of(record) for record in records}
-    return {run_id: _total(runs[run_id], own) if own else Total() for run_id, own in parts.items()}
+    runs, marks = {record.id: run_of(record) for record in records}, _marks(session)
+    return {run_id: _total(runs[run_id], own, marks) if own else Total() for run_id, own in parts.items()}
+
+
+def _marks(session: Session) -> Mapping[str, datetime]:
+    """Return up to when each device's energy is booked."""
+    return {device: at for device, at in session.execute(select(MARKS.c.device, MARKS.c.at))}
 
 
 def sums(run_ids: Sequence[int], after: int = 0) -> Any:
@@ -136,7 +141,7 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
     )
 
 
-def _total(run: Run, parts: Sequence[Any]) -> Total:
+def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime]) -> Total:
     """Sum a run's parts as `greenrun.core.energy.ledger.total` sums its entries."""
     booked_s: defaultdict[str, float] = defaultdict(float)
     for part in parts:
@@ -154,7 +159,9 @@ def _total(run: Run, parts: Sequence[Any]) -> Total:
         settled_g=_complete_sum((part.slices, part.settled, part.settled_g) for part in parts),
     )
     until = max((part.ended_at for part in parts if part.device in run.devices), default=None)
-    return complete(booked, booked_s, expected_seconds(run, until))
+    shared = [part for part in parts if part.component != Component.GPU]
+    shared_until = {part.device: max(part.ended_at, marks.get(part.device, part.ended_at)) for part in shared}
+    return complete(booked, booked_s, expected_seconds(run, until, shared_until))
 
 
 def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | None:

@@ -141,6 +141,20 @@ def test_a_cpu_that_is_ahead_of_the_gpus_leaves_a_run_that_goes_on_whole(store: 
     assert (found.quality, found.energy_j, found.gpu_energy_j) == (Quality.MEASURED, 3_700.0, 3_600.0)
 
 
+@pytest.mark.parametrize("devices", [(), ("A",)], ids=["a job without GPUs", "a job with one"])
+def test_a_run_that_ended_past_the_last_reading_of_a_cpu_is_whole_only_once_that_is_booked(
+    store: Store, devices: tuple[str, ...]
+) -> None:
+    run = running(store, *devices)
+    on_gpus = [entry(2, run=run, device=device) for device in devices]
+    store.books.append_slices([*on_gpus, *parts(2, (run, 0.5), (None, 0.5))], [mark(62, "CPU-0")], now=NOW)
+    close(store, run, ended_at=after(62.4))
+    early = store.books.run_totals([run.id])[run.id]
+    assert early == Total(energy_j=50.0 + 3_600.0 * len(devices))
+    store.books.append_slices(parts(62, (None, 1.0)), [mark(122, "CPU-0")], now=NOW)
+    assert store.books.run_totals([run.id])[run.id].quality is Quality.MEASURED
+
+
 def test_how_busy_gpus_were_is_told_with_the_part_of_the_time_it_is_known_for(store: Store) -> None:
     run = running(store, "A")
     rows = [entry(2 + 60 * index, run=run, device="A") for index in range(4)]

@@ -37,15 +37,19 @@ def users_of(device: str, booked: Sequence[Run], observed: Sequence[Observed]) -
     return {run.label: Hold(run_id=run.id, device=device, start=start, end=end) for run, start, end in spans}
 
 
-def expected_seconds(run: Run, booked_until: datetime | None) -> dict[str, float]:
+def expected_seconds(
+    run: Run, booked_until: datetime | None, shared_until: Mapping[str, datetime] | None = None
+) -> dict[str, float]:
     """Return how many seconds of each of its devices must be in a run's slices; infinite where that cannot be told.
 
-    While it runs, the time that counts ends where the latest slice of its devices does.
+    While it runs, the time that counts ends where the latest slice of its devices does. `shared_until` tells how far
+    the devices that nobody holds are booked: while one is not up to the run's end, a part of the run may be missing.
     """
     start, end = run.started_at, run.ended_at or booked_until
+    missing = [device for device, at in (shared_until or {}).items() if run.ended_at is not None and at < run.ended_at]
     if start is None or end is None or end < start:  # the last: the clock was set back meanwhile
-        return dict.fromkeys(run.devices, inf)
-    return dict.fromkeys(run.devices, (end - start).total_seconds())
+        return dict.fromkeys([*run.devices, *missing], inf)
+    return dict.fromkeys(run.devices, (end - start).total_seconds()) | dict.fromkeys(missing, inf)
 
 
 def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tuple[Run, datetime, datetime | None]]:

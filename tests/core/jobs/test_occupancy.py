@@ -71,3 +71,12 @@ def test_a_run_is_expected_to_be_booked_from_start_to_end(
     started: float | None, ended: float | None, until: float | None, expected_s: float
 ) -> None:
     assert expected_seconds(run(1, started, ended, "a", "b"), at(until)) == {"a": expected_s, "b": expected_s}
+
+
+@pytest.mark.parametrize(("ended", "until", "is_missing"), [(60, 59, True), (60, 60, False), (None, 59, False)])
+def test_a_run_is_not_wholly_booked_before_what_nobody_holds_is_booked_to_its_end(
+    ended: float | None, until: float, is_missing: bool
+) -> None:
+    booked_until = {"CPU-0": T0 + timedelta(seconds=until), "CPU-1": T0 + timedelta(seconds=90)}
+    expected = expected_seconds(run(1, 0, ended, "a"), at(90), booked_until)
+    assert expected == {"a": 60 if ended else 90} | ({"CPU-0": inf} if is_missing else {})
