@@ -108,7 +108,7 @@ def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dic
 
 def _marks(session: Session) -> Mapping[str, datetime]:
     """Return up to when each device's energy is booked."""
-    return {device: at for device, at in session.execute(select(MARKS.c.device, MARKS.c.at))}
+    return {row.device: row.at for row in session.execute(select(MARKS.c.device, MARKS.c.at))}
 
 
 def sums(run_ids: Sequence[int], after: int = 0) -> Any:
