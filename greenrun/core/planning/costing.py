@@ -9,7 +9,7 @@ from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
 from greenrun.core.planning.lagrangian import spendings
-from greenrun.core.planning.preemption import Interruptible, Spans
+from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.problem import PlanningProblem, Response
 
 SAME = 1 + 1e-9  # sums of floats that differ by less are equal

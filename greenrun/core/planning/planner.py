@@ -18,7 +18,7 @@ from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
-from greenrun.core.planning.preemption import Spans
+from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
 from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest, search
 

@@ -15,7 +15,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Interval, Running, ShadowPrices, Situation
-from greenrun.core.planning.preemption import Interruptible, Spans, cells_of, step_for
+from greenrun.core.planning.preemption.intervals import Interruptible, Spans, cells_of, step_for
 from greenrun.core.planning.stability import pins
 from greenrun.core.planning.time_windows import pinned, released, with_slack
 from greenrun.core.units import J_PER_KWH

@@ -11,7 +11,7 @@ from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
 from greenrun.core.planning.lagrangian import spendings
-from greenrun.core.planning.preemption import Interruptible, Spans
+from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.problem import BEHIND, PiecewiseLinear, PlanningProblem, rise
 from greenrun.core.units import J_PER_KWH
 

@@ -13,8 +13,8 @@ from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
-from greenrun.core.planning.preemption import Spans, mean_use
-from greenrun.core.planning.preemption_bound import bound_at
+from greenrun.core.planning.preemption.bound import bound_at
+from greenrun.core.planning.preemption.intervals import Spans, mean_use
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.repair import MANY, repair, until_near
 from greenrun.core.planning.schedule import Schedule

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from greenrun.core.planning.capacity import Timeline
 from greenrun.core.planning.model import Running
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.preemption import Shape, cells_of, cheapest_cells, mean_use, step_for
+from greenrun.core.planning.preemption.intervals import cells_of, mean_use, step_for
+from greenrun.core.planning.preemption.table import Shape, cheapest_cells
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
 from tests.sampling import examples

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.planning.preemption import Cells, Shape, cheapest_cells
+from greenrun.core.planning.preemption.table import Cells, Shape, cheapest_cells
 from tests.sampling import examples
 
 costs_of = st.lists(st.integers(0, 9).map(float) | st.just(inf), min_size=1, max_size=10)
