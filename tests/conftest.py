@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
+from itertools import islice
 from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
@@ -61,8 +62,33 @@ def _repeat() -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return a worker for every core that this process may use, and one more: many tests wait for other processes."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+    """Return a worker for every core that this process may use, and two more: many tests wait for other processes."""
+    return min(len(os.sched_getaffinity(0)) + 2, MOST_WORKERS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the modules that wait for processes evenly, so that others compute meanwhile and none is left for last.
+
+    Every worker of xdist gets an equal run of the list to begin with, and later takes from the end of another's.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    waiting: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("slow", "system")):
+            waiting[item.path] = []
+    for item in items:
+        waiting.get(item.path, []).append(item)
+    quick = iter([item for item in items if item.path not in waiting])
+    modules, spread = list(waiting.values()), list[pytest.Item]()
+    for worker in range(workers):
+        own = modules[worker::workers]
+        length = len(items) * (worker + 1) // workers - len(items) * worker // workers
+        gap = (length - sum(map(len, own))) // (len(own) + 1)
+        for module in own:
+            spread += [*module, *islice(quick, max(0, gap))]
+        spread += islice(quick, max(0, len(items) * (worker + 1) // workers - len(spread)))
+    items[:] = [*spread, *quick]
 
 
 @pytest.fixture(autouse=True, scope="session")
