@@ -37,7 +37,7 @@ def sentences(
             if active and job.state is State.QUEUED and active.fallback_level is not FallbackLevel.FRESH
             else []
         ),
-        *(_limits(job, default_max_delay) if job.state is State.QUEUED else []),
+        *([*_limits(job, default_max_delay), _priority(job.spec)] if job.state is State.QUEUED else []),
         _duration(job.spec),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
@@ -83,6 +83,10 @@ def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
     latest = instant_text(job.latest_start(default_max_delay))
     whose = "by its own limits" if job.has_limit or job.spec.start_now else "by the configured longest delay"
     yield f"It may start from {instant_text(job.earliest_start)} and should start by {latest}, {whose}."
+
+
+def _priority(spec: JobSpec) -> str:
+    return f"Its priority is {spec.priority}: jobs of a higher one go first, and it before those of a lower one."
 
 
 def _duration(spec: JobSpec) -> str:

@@ -187,6 +187,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "duration", duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
     if job.get("power_w") is not None:
         yield "power", power_text(job["power_w"]) + _grounds(job.get("power_note"), "as given")
+    yield "priority", str(job["priority"]) if job.get("priority") is not None else ""
     yield "limits", ", ".join(_limits(job, now))
     yield "after", ", ".join(_after(row) for row in job.get("after") or ())
     yield "array", _array(job.get("array"))

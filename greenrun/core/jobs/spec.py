@@ -176,7 +176,7 @@ class JobSpec:
     priority: Annotated[
         int,
         Range(-1000, 1000),
-        Option(meaning="Breaks ties: of jobs with the same latest start, the higher goes first", form="N"),
+        Option(meaning="Of jobs that compete for GPUs the higher goes first, wherever limits allow", form="N"),
     ] = 0
     unique_key: Annotated[
         str | None,

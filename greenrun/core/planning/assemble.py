@@ -100,7 +100,8 @@ def _placement(
     g_per_mean = ran_s * float(problem.rows.demands.watts[row]) / J_PER_KWH
     window = problem.mean_over(pieces or ((start, end),))
     at_once = problem.mean_over(((now, now + (end - start if not pieces else job.remaining)),))
-    least = None if least_g is None else least_g / g_per_mean
+    waited_g = least_g if place.waiting_g is None else place.waiting_g
+    least = None if waited_g is None else waited_g / g_per_mean
     code = _reason_code(situation, problem, row, place, due=due, least_g=least_g)
     if window is None and code in _CLEAN:
         code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
@@ -196,7 +197,7 @@ def placement_reason(
     """Return why `job` is placed at `start`.
 
     `window`, `at_once` and `least` are mean intensities in g/kWh: over its window, over one that begins now, and over
-    the cleanest one it could have; None where unknown.
+    the cleanest one it could have, or would get if it waited; None where unknown.
     """
     own = because(code, **_details(job, situation.options, code, window=window, at_once=at_once, least=least))
     if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
@@ -259,7 +260,9 @@ def _below_now(window: float | None, at_once: float | None) -> str:
 
 def _saving(window: float | None, at_once: float | None) -> str:
     """Return what a window saves against starting now."""
-    return "an unknown share" if window is None or not at_once else percent_text(1 - window / at_once, 1)
+    if window is None or not at_once:
+        return "an unknown share"
+    return percent_text(1 - window / at_once, 1) if window < at_once else "nothing"
 
 
 def _wanted(job: Job) -> str:

@@ -19,6 +19,8 @@ SAME = 1 + 1e-9  # sums of floats that differ by less are equal
 class Place:
     """Where a row runs, what that emits, whether that is later than it should, and why it does not wait if asked to.
 
+    `waiting_g` is what a row that does not wait would emit where it waited, as far as that has been weighed.
+
     Not `known`: the intensity is not known for all of the run, and `grams` are those of the rest.
     """
 
@@ -30,6 +32,7 @@ class Place:
     why: ReasonCode | None = None
     pieces: Spans = ()
     known: bool = True
+    waiting_g: float | None = None
 
 
 def cheapest_intervals(

@@ -18,9 +18,10 @@ from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.precedence.levels import search_by_priority
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
-from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest, search
+from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest
 
 LIGHTER = 4  # divides the iterations when the outlook reaches no further than last time: the prices are nearly right
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())
@@ -40,7 +41,8 @@ def plan(situation: Situation) -> Plan:
         work=options.work,
         from_scratch=from_scratch,
     )
-    found = search(problem, _warm_start(problem, situation, due), effort, _expected_arrivals(problem, situation))
+    warm = _warm_start(problem, situation, due)
+    found = search_by_priority(problem, warm, effort, _expected_arrivals(problem, situation))
     return assemble_plan(situation, problem, found, due, list(waiting.values()))
 
 
@@ -84,7 +86,8 @@ def _warm_start(problem: PlanningProblem, situation: Situation, due: Mapping[int
         for row, job in enumerate(problem.jobs)
         if job.spec.start_now and row not in due and _is_free(row, problem, situation)
     )
-    return WarmStart(due=(*due, *at_once), kept=kept, prices=priced_cells(situation.prices, problem))
+    first = sorted((*due, *at_once), key=lambda row: -problem.jobs[row].spec.priority)  # of equals, due before --now
+    return WarmStart(due=tuple(first), kept=kept, prices=priced_cells(situation.prices, problem))
 
 
 def _is_free(row: int, problem: PlanningProblem, situation: Situation) -> bool:

@@ -9,7 +9,14 @@ from greenrun.core.carbon.intensity import UNCOVERED_S, Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import Place, cheapest_intervals, cheapest_start, earliest_cheapest, first_least
+from greenrun.core.planning.costing import (
+    SAME,
+    Place,
+    cheapest_intervals,
+    cheapest_start,
+    earliest_cheapest,
+    first_least,
+)
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
 from greenrun.core.planning.problem import BEHIND, PiecewiseLinear, PlanningProblem, rise
@@ -96,7 +103,7 @@ class Schedule:
 
     def add(self, row: int) -> Place:
         """Put a row at its cheapest free start within its limits, else at the soonest after them."""
-        found = self._cheapest(row) or self.soonest(row)
+        found = self.cheapest(row) or self.soonest(row)
         if row in self._start_thresholds:
             found = self._worth_it(row, found)
         self.put(row, found)
@@ -136,7 +143,7 @@ class Schedule:
         start_s = cheapest_start(starts_s, costs)
         if start_s is None:
             return None
-        return self._place(first, start_s, pool), self._place(second, start_s + length_s, pool)
+        return self.place_at(first, start_s, pool), self.place_at(second, start_s + length_s, pool)
 
     def add_all(self, rows: Iterable[int]) -> "Schedule":
         """Add rows in this order; return self."""
@@ -167,12 +174,12 @@ class Schedule:
         """Return the soonest place instead when it is clean enough, or waiting does not gain enough."""
         run_below_g, min_ratio = self._start_thresholds[row]
         soonest = self.soonest(row)
-        if soonest.grams <= run_below_g:
+        if soonest.grams <= run_below_g * SAME and soonest.known:
             return replace(soonest, why=ReasonCode.CLEAN_ENOUGH)
-        gains = found.grams <= (1 - min_ratio) * soonest.grams
-        return (
-            found if gains or soonest.start_s >= found.start_s else replace(soonest, why=ReasonCode.NOT_WORTH_WAITING)
-        )
+        gains = found.grams <= (1 - min_ratio) * soonest.grams * SAME or not (soonest.known and found.known)
+        if gains or soonest.start_s >= found.start_s:
+            return found
+        return replace(soonest, why=ReasonCode.NOT_WORTH_WAITING, waiting_g=found.grams)
 
     def _miss(self, row: int, place: Place) -> int:
         """Return what a place counts among the limits missed: little as long as it is within the row's own limit."""
@@ -204,12 +211,13 @@ class Schedule:
         if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
             return None
         if job is None:
-            return self._place(row, spans[0][0], pool)
+            return self.place_at(row, spans[0][0], pool)
         grams = self._emitted(row, spans)
         place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
         return replace(place, cost=grams + self.spent_on(row, place))
 
-    def _cheapest(self, row: int) -> Place | None:
+    def cheapest(self, row: int) -> Place | None:
+        """Return the cheapest free place of a row within its limits, if there is one."""
         if row in self._flexible:
             return self._cheapest_flexible(row, self._flexible[row])
         if row in self._after or row in self._costs_to_go:
@@ -253,7 +261,7 @@ class Schedule:
         start_s = cheapest_start(beside, self._priced(row, beside, pool))
         if start_s is None:
             return place
-        other = self._place(row, start_s, pool)
+        other = self.place_at(row, start_s, pool)
         return earliest_cheapest([place, other] if place else [other])
 
     def _cheapest_flexible(self, row: int, job: Interruptible) -> Place | None:
@@ -281,7 +289,7 @@ class Schedule:
         for rest in ahead:
             costs += rest.at(starts_s + length_s)
         start_s = cheapest_start(starts_s, costs)
-        return None if start_s is None else self._place(row, start_s, pool)
+        return None if start_s is None else self.place_at(row, start_s, pool)
 
     def _suspended(self, row: int, job: Interruptible) -> Place | None:
         """Return the cheapest free intervals of a row that may be suspended."""
@@ -305,7 +313,7 @@ class Schedule:
         costs[rise(starts_s, ends_s, knots_s, covered_s) < self._length_s[row] - UNCOVERED_S] = np.nan
         return np.asarray(costs)
 
-    def _place(self, row: int, start_s: float, pool: int) -> Place:
+    def place_at(self, row: int, start_s: float, pool: int) -> Place:
         """The place of a row at a start; what is not known of its grams is left out of them."""
         end_s = start_s + self._length_s[row]
         grams = (self._integral.at(end_s) - self._integral.at(start_s)) * self._watts[row]
@@ -321,4 +329,4 @@ class Schedule:
             for pool in self._candidates.demands.pools[row]
             if (start_s := self.pools[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
         ]
-        return self._place(row, *min(found))
+        return self.place_at(row, *min(found))

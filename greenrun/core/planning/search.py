@@ -288,14 +288,20 @@ def _scheduled(
     kept: bool = False,
 ) -> Schedule:
     """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
-    made, order = Schedule(problem, prices, costs), in_order(order, problem.after)
+    order = in_order(order, problem.after)
+    made = begin(Schedule(problem, prices, costs), problem, warm, order, kept=kept)
+    _keep(made, warm, order if kept else ())
+    return made.add_all(row for row in order if row not in made.places)
+
+
+def begin(made: Schedule, problem: PlanningProblem, warm: WarmStart, order: Iterable[int], *, kept: bool) -> Schedule:
+    """Put what runs already, in this order, and then what is due, into an empty schedule; return it."""
     running = [row for row in order if row in problem.running]
     _keep(made, warm, running if kept else ())
     made.add_all(row for row in running if row not in made.places)
     for row in warm.due:
         made.put(row, made.soonest(row))
-    _keep(made, warm, order if kept else ())
-    return made.add_all(row for row in order if row not in made.places)
+    return made
 
 
 def _keep(made: Schedule, warm: WarmStart, order: Iterable[int]) -> None:

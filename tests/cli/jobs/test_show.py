@@ -104,7 +104,9 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
         run_of(2, ended_at=None, outcome=None, exit_code=None, energy_j=None, emissions_g=None, devices=["GPU-2"]),
     ]
     limits = {"time_limit_s": 7200, "finish_by": at(days=2), "max_delay_s": 3600, "start_after": at(hours=1)}
-    api.get("/v1/jobs/12", job(state="running", runs=runs, labels={"a": "1"}, git_commit="c" * 40, **limits))
+    api.get(
+        "/v1/jobs/12", job(state="running", runs=runs, labels={"a": "1"}, priority=7, git_commit="c" * 40, **limits)
+    )
     api.get("/v1/devices", [{"id": "GPU-1", "emulated": True}, {"id": "GPU-2", "emulated": False}])
     out = run("show", "12").out
     for expected in (
@@ -112,6 +114,7 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
         "  command:    python train.py",
         "  folder:     /home/ada (at commit cccccccccccc)",
         "  labels:     a=1",
+        "  priority:   7",
         "  duration:   6h (as given)",
         "stopped after 2h, must end by ",
         "run 12.1  failed, exit code 3",
