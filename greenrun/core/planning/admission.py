@@ -7,11 +7,9 @@ from itertools import groupby
 
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
-from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.capacity import Timeline
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
-from greenrun.core.planning.planner import plan
+from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
 
 
 def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:
@@ -20,10 +18,11 @@ def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Wa
     The jobs of an array, and those without a finish-by, are planned together: that takes one plan and not one for each.
     """
     places: list[Placement | Waiting] = []
+    planned = None
     for _, group in groupby(jobs, key=_told_with):
         together = list(group)
-        planned, found = admit(situation, together)
-        situation = replace(situation, jobs=(*situation.jobs, *together), last=planned)
+        planned, found = admit(situation, together, planned)
+        situation = replace(situation, jobs=(*situation.jobs, *together))
         places += found
     return places
 
@@ -34,8 +33,12 @@ def _told_with(job: Job) -> str | int | None:
     return job.spec.array.key if job.spec.array else job.id
 
 
-def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placement | Waiting]]:
+def admit(
+    situation: Situation, jobs: Sequence[Job], before: Plan | None = None
+) -> tuple[Plan, list[Placement | Waiting]]:
     """Plan the queue with `jobs` added, which share their limits; return that plan and their places in it.
+
+    `before` is a plan of the queue without them. It is no last plan: what it starts now is not decided, and yields.
 
     Raise InvalidJob, saying the smallest change that would do, when one needs more GPUs than there are, when their
     finish-by cannot be met, or when meeting it, or a start at once, would make a job that was accepted earlier miss
@@ -45,21 +48,77 @@ def admit(situation: Situation, jobs: Sequence[Job]) -> tuple[Plan, list[Placeme
         _require_devices(situation, job)
     promised = [job for job in jobs if job.spec.finish_by is not None]
     is_urgent = promised or any(job.spec.start_now for job in jobs)  # others give way to those that have a promise
-    before = plan(situation) if is_urgent else None
-    after = plan(replace(situation, jobs=(*situation.jobs, *jobs), last=situation.last or before))
-    late = [job for job in promised if _is_late(after.placement(job.id))]
-    displaced = _newly_late(before, after) if before else []
-    accepted = {job.id for job in situation.jobs if job.spec.finish_by is not None}
-    if not promised and accepted & set(displaced):
-        raise _refused("start_now", _displacing(min(accepted & set(displaced))))
-    if promised and before and (late or displaced):
-        last = max(late or promised, key=lambda job: _end(after, job))
-        is_alone = len(jobs) == 1 and not last.spec.after
-        beside = before if is_alone else replace(after, placements=_others(after, last))
-        assert last.spec.finish_by is not None
-        raise _refused("finish_by", _too_tight(situation, beside, last, last.spec.finish_by))
+    before = before or (_as_it_stands(situation) if is_urgent else None)
+    asked = replace(situation, jobs=(*situation.jobs, *jobs))
+    found = _soonest(asked, promised, before) if promised and before else None
+    if before and found and found.is_proved and found.end > min(_limits(promised)):
+        raise _refused("finish_by", _too_tight(asked, before, promised, found))
+    after = plan(asked, places_of(before) if before else None)
+    if before and is_urgent and _breaks_a_promise(before, after, situation, promised):
+        after = _arranged(before, after, situation, asked, promised, found)
     waiting = {row.job_id: row for row in after.waiting}
     return after, [after.placement(job.id) or waiting[job.id] for job in jobs]
+
+
+def _as_it_stands(situation: Situation) -> Plan:
+    """Return the last plan if it knows all jobs that are queued, else a new one."""
+    last = situation.last
+    return last if last and all(last.reason(job.id) for job in situation.jobs) else plan(situation)
+
+
+def _limits(promised: Sequence[Job]) -> list[datetime]:
+    return [job.spec.finish_by for job in promised if job.spec.finish_by is not None]
+
+
+def _breaks_a_promise(before: Plan, after: Plan, situation: Situation, promised: Sequence[Job]) -> bool:
+    """Whether a new job ends after its finish-by, or a job that was accepted earlier misses a limit for it."""
+    if any(_is_late(after, job) for job in promised):
+        return True
+    return bool(_displaced(before, after, situation, promised))
+
+
+def _displaced(before: Plan, after: Plan, situation: Situation, promised: Sequence[Job]) -> list[int]:
+    """Return the jobs that only now miss a limit: any that a new promise displaces, else a finish-by alone."""
+    was_late = {row.job_id for row in before.placements if row.late}
+    ids = {job.id for job in situation.jobs if promised or job.spec.finish_by is not None} - was_late
+    return [row.job_id for row in after.placements if row.late and row.job_id in ids]
+
+
+def _arranged(
+    before: Plan,
+    after: Plan,
+    situation: Situation,
+    asked: Situation,
+    promised: Sequence[Job],
+    found: SoonestEnd | None,
+) -> Plan:
+    """Return a plan in which others yield so that all promises are kept; raise InvalidJob where none is found."""
+    afresh = before if before is not situation.last else plan(situation)  # others may be late for another reason
+    if not _breaks_a_promise(afresh, after, situation, promised):
+        return after
+    if not promised:
+        raise _refused("start_now", _displacing(min(_displaced(afresh, after, situation, promised))))
+    if found and found.end <= min(_limits(promised)):
+        after = plan(asked, found.kept)
+        if not _breaks_a_promise(afresh, after, situation, promised):
+            return after
+    raise _refused("finish_by", _too_tight(asked, before, promised, found))
+
+
+def _soonest(asked: Situation, new: Sequence[Job], before: Plan) -> SoonestEnd | None:
+    """Return how soon jobs can end; what finish-by they ask for makes no difference, so that advice stays true."""
+    return soonest_end(_unlimited(asked, new), [job.id for job in new], places_of(before))
+
+
+def _unlimited(asked: Situation, new: Sequence[Job], duration: timedelta | None = None) -> Situation:
+    """Return the situation with these jobs without their finish-by, and with another duration if one is given."""
+    ids = {job.id for job in new}
+    return replace(asked, jobs=tuple(_without_limit(job, duration) if job.id in ids else job for job in asked.jobs))
+
+
+def _without_limit(job: Job, duration: timedelta | None) -> Job:
+    spec = replace(job.spec, finish_by=None, duration=duration or job.spec.duration)
+    return replace(job, spec=spec)
 
 
 def _require_devices(situation: Situation, job: Job) -> None:
@@ -69,59 +128,63 @@ def _require_devices(situation: Situation, job: Job) -> None:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
 
 
-def _end(planned: Plan, job: Job) -> datetime:
-    """When a job is planned to end; one without a place ends first."""
-    placement = planned.placement(job.id)
-    return placement.end if placement else job.submitted_at
-
-
-def _others(planned: Plan, job: Job) -> tuple[Placement, ...]:
-    return tuple(row for row in planned.placements if row.job_id != job.id)
-
-
-def _is_late(placement: Placement | None) -> bool:
-    return placement is not None and placement.late
-
-
-def _newly_late(before: Plan, after: Plan) -> list[int]:
-    was_late = {row.job_id for row in before.placements if row.late}
-    return [row.job_id for row in after.placements if row.late and row.job_id not in was_late]
+def _is_late(planned: Plan, job: Job) -> bool:
+    """Whether a job ends after its finish-by, by more than a second's slack; one without a place does not yet."""
+    placement, finish_by = planned.placement(job.id), job.spec.finish_by
+    return placement is not None and finish_by is not None and placement.end > finish_by + timedelta(seconds=1)
 
 
 def _displacing(job_id: int) -> str:
     return (
         f"started at once, the job would make job {job_id} miss its finish-by; submit it without --now, so that it "
-        f"starts when there is room, or give job {job_id} more time"
+        f"starts when there is room, or cancel job {job_id}"
     )
 
 
-def _too_tight(situation: Situation, before: Plan, job: Job, finish_by: datetime) -> str:
-    start = _soonest_beside(situation, before, job)
-    duration = job.spec.duration
-    advised = finish_by_text(start + duration, duration)
-    sentence = (
-        f"the job cannot finish by {instant_text(finish_by)}: it takes {duration_text(duration)} and can start "
-        f"at {instant_text(start)} at the soonest; ask for --finish-by {advised} or later"
+def _too_tight(asked: Situation, before: Plan, new: Sequence[Job], found: SoonestEnd | None) -> str:
+    """Say how soon the jobs can end, and how long they may be to end by the finish-by that they ask for."""
+    finish_by = min(_limits(new))
+    last = max(new, key=lambda job: job.spec.duration)
+    duration = last.spec.duration
+    what = "the job" if len(new) == 1 else f"{len(new)} jobs together"
+    takes = f"it takes {duration_text(duration)}" if len(new) == 1 else f"each takes {duration_text(duration)}"
+    starts = "can start" if len(new) == 1 else "the last can start"
+    sentence = f"{what} cannot finish by {instant_text(finish_by)}: {takes}"
+    if found is None:
+        return f"{sentence}, and there is no room for it; submit without --finish-by"
+    surely = "at the soonest" if found.is_proved else "at the soonest found"
+    sentence += (
+        f" and {starts} at {instant_text(found.start)} {surely}; "
+        f"ask for --finish-by {finish_by_text(found.end, duration)} or later"
     )
-    shorter = shorter_text(finish_by - start, duration)
-    return sentence + (f", or a --duration of at most {shorter}" if shorter else "")
+    shorter = _shorter(asked, before, new, finish_by, found)
+    if shorter is None:
+        return sentence
+    most = "at most " if found.is_proved else ""
+    return f"{sentence}, or a --duration of {most}{exact_duration_text(shorter)}"
 
 
-def _soonest_beside(situation: Situation, before: Plan, job: Job) -> datetime:
-    """Return the first instant at which the job fits beside everything already running or planned."""
-    units = job.spec.gpus or 1
-    capacity = Timeline(len(situation.devices) if job.spec.gpus else situation.cpu_slots)
-    now_s = situation.now.timestamp()
-    for until in situation.busy.values() if job.spec.gpus else situation.cpu_busy:
-        capacity.reserve(now_s - 1, max(now_s, until.timestamp()), 1)
-    for row in before.placements:
-        if bool(row.gpus) == bool(job.spec.gpus):
-            capacity.reserve(row.start.timestamp(), row.end.timestamp(), max(1, row.gpus))
-    ends = {**situation.ends, **{row.job_id: row.end for row in before.placements}}
-    waits_for = [ends[job_id] for job_id in predecessors(job, situation.states) if job_id in ends]
-    earliest = max(job.earliest_start, situation.now, *waits_for)
-    found_s = capacity.first_fit(earliest.timestamp(), job.spec.duration.total_seconds(), units)
-    return earliest if found_s is None else max(earliest, datetime.fromtimestamp(found_s, earliest.tzinfo))
+def _shorter(
+    asked: Situation, before: Plan, new: Sequence[Job], finish_by: datetime, found: SoonestEnd
+) -> timedelta | None:
+    """Return the longest duration, in whole seconds, with which the jobs are found to end by then; None without any.
+
+    That they end so much earlier leaves time to follow the advice.
+    """
+    ids, kept = [job.id for job in new], places_of(before)
+    if len({job.spec.duration for job in new}) > 1:
+        return None
+    slack = time_to_follow(new[0].spec.duration)
+
+    def ends(seconds: int) -> bool:
+        shorter = timedelta(seconds=seconds)
+        return can_end_by(_unlimited(asked, new, shorter), ids, kept, finish_by - slack)
+
+    low, high = 0, int(new[0].spec.duration.total_seconds())
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if ends(middle) else (low, middle)
+    return timedelta(seconds=low) if low else None
 
 
 def _refused(field: str, sentence: str) -> InvalidJob:

@@ -7,6 +7,7 @@ come before fewer grams.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from greenrun.core.carbon.intensity import Series, SeriesId
@@ -17,8 +18,10 @@ from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.demand import expected_demands
-from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.model import Plan, Situation, Waiting
 from greenrun.core.planning.precedence.levels import search_by_priority
+from greenrun.core.planning.precedence.room import spans_of
+from greenrun.core.planning.precedence.soonest import fits_before, soonest_arrangement
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
 from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest
@@ -27,8 +30,28 @@ LIGHTER = 4  # divides the iterations when the outlook reaches no further than l
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())
 
 
-def plan(situation: Situation) -> Plan:
-    """Place every job that can be placed; fewer missed limits come before fewer grams. Deterministic."""
+Kept = Mapping[int, tuple[str, Spans]]  # by id of the job, in which pool it was to run and when, in epoch seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoonestEnd:
+    """When new jobs can end at the soonest, the last of them starting at `start`, and a plan's places that do it.
+
+    `is_proved`: they cannot end sooner whatever the others do; else it is the soonest that was found.
+    """
+
+    start: datetime
+    end: datetime
+    is_proved: bool
+    kept: Kept
+
+
+def plan(situation: Situation, kept: Kept | None = None) -> Plan:
+    """Place every job that can be placed; fewer missed limits come before fewer grams. Deterministic.
+
+    `kept` are places to begin the search at instead of those of the last plan: when no limit is missed there, none is
+    in the plan.
+    """
     waiting = {row.job_id: row for row in _waiting(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = planning_problem(situation, jobs, situation.forecast or NOTHING)
@@ -41,7 +64,7 @@ def plan(situation: Situation) -> Plan:
         work=options.work,
         from_scratch=from_scratch,
     )
-    warm = _warm_start(problem, situation, due)
+    warm = _warm_start(problem, situation, due, places_of(situation.last) if kept is None else kept)
     found = search_by_priority(problem, warm, effort, _expected_arrivals(problem, situation))
     return assemble_plan(situation, problem, found, due, list(waiting.values()))
 
@@ -51,6 +74,49 @@ def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, dateti
     problem = planning_problem(situation, list(jobs), NOTHING)
     places = schedule_soonest(problem).places
     return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
+
+
+def soonest_end(situation: Situation, new: Collection[int], kept: Kept) -> SoonestEnd | None:
+    """Return how soon those of the jobs with the ids `new` end that have a place; None when none of them has one.
+
+    `kept` are the places of the others, which yield inside their limits.
+    """
+    problem, warm, rows = _with_new(situation, new, kept)
+    if not rows:
+        return None
+    found = soonest_arrangement(problem, warm, rows)
+    return SoonestEnd(
+        start=datetime.fromtimestamp(found.start_s, UTC),
+        end=datetime.fromtimestamp(found.end_s, UTC),
+        is_proved=found.is_proved,
+        kept={
+            problem.jobs[row].id: (problem.pools[place.pool].name, spans_of(problem, row, place))
+            for row, place in found.places.items()
+        },
+    )
+
+
+def can_end_by(situation: Situation, new: Collection[int], kept: Kept, end: datetime) -> bool:
+    """Tell whether the jobs with the ids `new` are found to end by `end`, without trying as much as `soonest_end`."""
+    problem, warm, rows = _with_new(situation, new, kept)
+    return bool(rows) and fits_before(problem, warm, rows, end.timestamp())
+
+
+def _with_new(situation: Situation, new: Collection[int], kept: Kept) -> tuple[PlanningProblem, WarmStart, list[int]]:
+    waiting = {row.job_id for row in _waiting(situation)}
+    jobs = [job for job in situation.jobs if job.id not in waiting]
+    problem = planning_problem(situation, jobs, NOTHING)  # emissions do not matter, and their table is dear
+    rows = [row for row, job in enumerate(problem.jobs) if job.id in new]
+    return problem, _warm_start(problem, situation, _due(problem, situation), kept, but=rows), rows
+
+
+def places_of(made: Plan | None) -> Kept:
+    """Return the places of a plan as those that a search begins at."""
+    rows = made.placements if made else ()
+    return {
+        row.job_id: (row.pool, tuple((begin.timestamp(), end.timestamp()) for begin, end in row.intervals))
+        for row in rows
+    }
 
 
 def _horizon_end(situation: Situation) -> datetime | None:
@@ -72,19 +138,26 @@ def _due(problem: PlanningProblem, situation: Situation) -> dict[int, datetime]:
     return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
 
 
-def _warm_start(problem: PlanningProblem, situation: Situation, due: Mapping[int, datetime]) -> WarmStart:
-    last, now_s = situation.last, problem.now_s
+def _warm_start(
+    problem: PlanningProblem,
+    situation: Situation,
+    due: Mapping[int, datetime],
+    places: Kept,
+    but: Collection[int] = (),
+) -> WarmStart:
+    """Return where to begin; rows in `but` are not started at once although they ask for it."""
+    now_s = problem.now_s
     rows = {job.id: row for row, job in enumerate(problem.jobs)}
     pools = {pool.name: index for index, pool in enumerate(problem.pools)}
     kept = {
-        rows[place.job_id]: (pools[place.pool], spans)
-        for place in (last.placements if last else ())
-        if place.job_id in rows and place.pool in pools and (spans := _from(now_s, place))
+        rows[job_id]: (pools[pool], spans)
+        for job_id, (pool, planned) in places.items()
+        if job_id in rows and pool in pools and (spans := _from(now_s, planned))
     }
     at_once = (
         row
         for row, job in enumerate(problem.jobs)
-        if job.spec.start_now and row not in due and _is_free(row, problem, situation)
+        if job.spec.start_now and row not in due and row not in but and _is_free(row, problem, situation)
     )
     first = sorted((*due, *at_once), key=lambda row: -problem.jobs[row].spec.priority)  # of equals, due before --now
     return WarmStart(due=tuple(first), kept=kept, prices=priced_cells(situation.prices, problem))
@@ -95,9 +168,8 @@ def _is_free(row: int, problem: PlanningProblem, situation: Situation) -> bool:
     return row not in problem.running and not predecessors(problem.jobs[row], situation.states)
 
 
-def _from(now_s: float, place: Placement) -> Spans:
-    """Return the intervals of a placement that are still to come; what is left of one that has begun is cut there."""
-    spans = ((begin.timestamp(), end.timestamp()) for begin, end in place.intervals)
+def _from(now_s: float, spans: Spans) -> Spans:
+    """Return the intervals that are still to come; what is left of one that has begun is cut there."""
     return tuple((max(begin, now_s), end) for begin, end in spans if end > now_s + EPSILON_S)
 
 

@@ -207,7 +207,7 @@ class Schedule:
         if not self.places.keys() >= set(self._after.get(row, ())) or spans[0][0] < self._ready_s(row) - EPSILON_S:
             return None
         job = self._flexible.get(row)
-        suits = job.suits(spans) if job else len(spans) == 1 and spans[0][0] > self._now_s
+        suits = job.suits(spans) if job else self._is_to_come(row, spans)
         if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
             return None
         if job is None:
@@ -215,6 +215,12 @@ class Schedule:
         grams = self._emitted(row, spans)
         place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
         return replace(place, cost=grams + self.spent_on(row, place))
+
+    def _is_to_come(self, row: int, spans: Spans) -> bool:
+        """Whether a place in one piece begins later, or begins now and is as long as the row."""
+        begin_s, end_s = spans[0]
+        lasts = abs(end_s - begin_s - self._length_s[row]) <= EPSILON_S
+        return len(spans) == 1 and (begin_s > self._now_s or (begin_s == self._now_s and lasts))
 
     def cheapest(self, row: int) -> Place | None:
         """Return the cheapest free place of a row within its limits, if there is one."""

@@ -1,5 +1,7 @@
 """A submission whose limit cannot be met is refused with the smallest change that would do, and that change does."""
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,10 +10,12 @@ from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import ArrayPlace, Job
+from greenrun.core.parsing import parse_duration
 from greenrun.core.planning.admission import admit, admit_each
-from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.model import DeviceKind, Placement, Plan, Situation, Waiting
+from greenrun.core.planning.planner import plan
 from tests.core.build import SLOT, T0, grid, job
-from tests.core.situations import suggested
+from tests.core.situations import quickly, suggested
 from tests.sampling import examples
 
 CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
@@ -130,4 +134,97 @@ def test_jobs_are_admitted_in_order_beside_those_before_them() -> None:
     places = admit_each(situation(), jobs)
     assert [place.job_id for place in places] == [1, 2, 3, 4]
     with pytest.raises(InvalidJob, match="cannot finish by"):
-        admit_each(situation(), [*jobs, *[job(key, slots=3, finish_by=T0 + 8 * SLOT) for key in (5, 6)]])
+        admit_each(situation(), [*jobs, *[job(key, slots=4, finish_by=T0 + 8 * SLOT) for key in (5, 6)]])
+
+
+def asked_again(new: Job, **spec: object) -> Job:
+    return replace(new, spec=replace(new.spec, **spec))  # type: ignore[arg-type]
+
+
+def shorter(refusal: InvalidJob) -> timedelta | None:
+    found = re.search(r"--duration of (?:at most )?(\w+)", str(refusal))
+    return parse_duration(found[1]) if found else None
+
+
+def test_others_that_may_still_move_do_not_count_against_the_soonest_start() -> None:
+    """The GPU is full for three hours of jobs that any hour of the day would do for."""
+    queue = [job(number, slots=2) for number in (1, 2, 3)]
+    asked = situation(*queue)
+    with pytest.raises(InvalidJob, match="can start at 2026-03-02 00:00:00Z at the soonest; ") as refused:
+        admit_one(asked, job(4, slots=2, finish_by=T0 + SLOT))
+    assert suggested(refused.value) == T0 + 2 * SLOT + timedelta(seconds=61)
+    planned, place = admit_one(asked, job(4, slots=2, finish_by=T0 + 2.5 * SLOT))
+    assert isinstance(place, Placement)
+    assert place.end <= T0 + 2.5 * SLOT
+    assert not [row for row in planned.placements if row.late]
+
+
+def test_a_job_with_both_limits_is_refused_for_its_finish_by_alone() -> None:
+    """To ask for a later finish-by would change nothing about a max delay that cannot be kept."""
+    asked = situation(busy={"gpu0": T0 + 2 * SLOT})
+    _, place = admit_one(asked, job(1, max_delay=SLOT, finish_by=T0 + 4 * SLOT))
+    assert isinstance(place, Placement)
+    assert (place.end, place.late) == (T0 + 3 * SLOT, True)
+
+
+def test_the_soonest_start_is_that_on_the_gpus_it_may_use() -> None:
+    kinds = {"gpu0": DeviceKind(model="A100"), "gpu1": DeviceKind(model="V100")}
+    asked = situation(gpus=2, kinds=kinds, busy={"gpu0": T0 + 4 * SLOT})
+    new = job(1, gpu_model="A100", finish_by=T0 + 2 * SLOT)
+    with pytest.raises(InvalidJob, match="can start at 2026-03-02 02:00:00Z at the soonest") as refused:
+        admit_one(asked, new)
+    assert shorter(refused.value) is None
+    admit_one(asked, asked_again(new, finish_by=suggested(refused.value)))
+
+
+def test_a_refused_start_at_once_is_accepted_without_it_as_advised() -> None:
+    promised = job(1, finish_by=T0 + 8 * SLOT)
+    pushy = job(2, slots=20, start_now=True)
+    with pytest.raises(InvalidJob, match="submit it without --now"):
+        admit_one(situation(promised), pushy)
+    planned, _ = admit_one(situation(promised), asked_again(pushy, start_now=False))
+    assert not [row for row in planned.placements if row.late]
+
+
+@st.composite
+def full(draw: st.DrawFn) -> Situation:
+    """Up to eight jobs of every kind on GPUs that are partly busy, with the plan made for them."""
+    gpus = draw(st.integers(1, 3))
+    kinds = st.sampled_from(["none", "none", "max_delay", "finish_by", "start_now"])
+    queue: list[Job] = []
+    busy = {f"gpu{i}": T0 + draw(st.integers(1, 5)) * SLOT for i in range(draw(st.integers(0, gpus - 1)))}
+    for number in range(1, draw(st.integers(0, 8)) + 1):
+        length, kind, slack = draw(st.integers(1, 3)), draw(kinds), draw(st.integers(0, 8))
+        limits = {"max_delay": slack * SLOT, "finish_by": T0 + (length + slack) * SLOT, "start_now": True}
+        own = {kind: limits[kind]} if kind in limits else {}
+        new = job(number, slots=length, gpus=draw(st.integers(1, gpus)), **own)
+        try:
+            admit_one(situation(*queue, gpus=gpus, busy=busy), new)
+        except InvalidJob:
+            continue
+        queue.append(new)
+    asked = situation(*queue, gpus=gpus, busy=busy)
+    return replace(asked, last=plan(asked)) if draw(st.booleans()) else asked
+
+
+@quickly(80)
+@given(full(), st.integers(1, 4), st.integers(1, 3), st.integers(1, 10), st.integers(1, 2))
+def test_whatever_a_refusal_advises_is_accepted(asked: Situation, slots: int, gpus: int, limit: int, size: int) -> None:
+    """And what is called the soonest is: a minute earlier, without the time to follow the advice, is refused."""
+    own = {"slots": slots, "gpus": min(gpus, len(asked.devices)), "finish_by": T0 + limit * SLOT}
+    new = [replace(one, id=one.id + 100) for one in array(size, **own)]
+    try:
+        admit_each(asked, new)
+    except InvalidJob as refused:
+        advised, length = suggested(refused), shorter(refused)
+        for place in admit_each(asked, [asked_again(one, finish_by=advised) for one in new]):
+            assert isinstance(place, Placement)
+            assert place.end <= advised
+        if length:
+            for place in admit_each(asked, [asked_again(one, duration=length) for one in new]):
+                assert isinstance(place, Placement)
+                assert place.end <= T0 + limit * SLOT
+        if "at the soonest;" in str(refused):
+            tight = advised - timedelta(seconds=61) - timedelta(minutes=1)
+            with pytest.raises(InvalidJob):
+                admit_each(asked, [asked_again(one, finish_by=tight) for one in new])

@@ -8,6 +8,7 @@ import numpy as np
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import SAME, Place
+from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
 from greenrun.core.planning.schedule import Schedule
 
@@ -16,7 +17,12 @@ MOST_MOVED = 64  # rows that make room for another one; with more, what a single
 
 def end_of(problem: PlanningProblem, row: int, place: Place) -> float:
     """Return when a row that has this place ends, in epoch seconds."""
-    return place.pieces[-1][1] if place.pieces else place.start_s + float(problem.rows.demands.length_s[row])
+    return spans_of(problem, row, place)[-1][1]
+
+
+def spans_of(problem: PlanningProblem, row: int, place: Place) -> Spans:
+    """Return when a row that has this place runs, in epoch seconds."""
+    return place.pieces or ((place.start_s, place.start_s + float(problem.rows.demands.length_s[row])),)
 
 
 def ready_s(problem: PlanningProblem, made: Schedule, row: int) -> float:
@@ -132,7 +138,7 @@ def _clear(
 
 
 def _overlap(problem: PlanningProblem, row: int, place: Place, start_s: float, end_s: float) -> bool:
-    spans = place.pieces or ((place.start_s, end_of(problem, row, place)),)
+    spans = spans_of(problem, row, place)
     return any(begin < end_s - EPSILON_S and end > start_s + EPSILON_S for begin, end in spans)
 
 
