@@ -8,9 +8,10 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
-from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
+from greenrun.core.planning.preemption.placing import FreeTime, Terms
 from greenrun.core.planning.problem import PlanningProblem, Response
+from greenrun.core.units import J_PER_KWH
 
 SAME = 1 + 1e-9  # sums of floats that differ by less are equal
 
@@ -39,39 +40,65 @@ def cheapest_intervals(
     job: Interruptible,
     pools: Sequence[int],
     knots_s: Floats,
-    spent: Floats,
+    rates: Sequence[Floats],
     lines: Sequence[Timeline] | None,
     ready_s: float = -np.inf,
 ) -> Response | None:
     """Return where a job is cheapest from `ready_s` on; None when its work does not fit.
 
+    `rates`, shape (cells,) for each of its pools, are what a second of it costs in g, NaN where that is not known.
     Without `lines` as if all GPUs were free.
     """
     found = []
+    begins_s = max(job.release_s, ready_s)
+    terms = Terms(
+        length_s=job.length_s,
+        min_run_s=job.min_run_s,
+        restart_s=job.restart_s,
+        is_running=job.is_running,
+        forced_s=min(job.forced_s, job.length_s),
+        begins_s=begins_s,
+    )
     for index, pool in enumerate(pools):
-        costs = np.diff(np.interp(job.edges_s, knots_s, spent[pool])) * job.units if len(job.edges_s) else np.zeros(0)
-        free = job.free_in(lines[index]) if lines is not None else np.ones(len(job.grams), bool)
-        cheapest = job.cheapest(costs, free & (job.edges_s[:-1] >= ready_s - EPSILON_S))
+        line = lines[index] if lines is not None else None
+        cheapest = _stretches(job, begins_s, knots_s, rates[index], line).cheapest(terms)
         if cheapest:
-            found.append(Response(cheapest[0], pool, cheapest[1]))
+            found.append(Response(cheapest[0], pool, tuple(cheapest[1])))
     return min(found, default=None)
 
 
+def _stretches(job: Interruptible, begins_s: float, knots_s: Floats, rates: Floats, line: Timeline | None) -> FreeTime:
+    """Return when the GPUs can be had, from `begins_s` to the deadline, and what each stretch costs."""
+    if line is not None and job.units > line.units:
+        return FreeTime((), (), ())
+    blocked = line.blocked(job.units) if line is not None else (np.zeros(0), np.zeros(0))
+    first, last = knots_s.searchsorted((begins_s, job.deadline_s))
+    cuts_s = [border[(border > begins_s) & (border < job.deadline_s)] for border in blocked]
+    edges_s = np.sort(np.concatenate([[begins_s], knots_s[first:last], *cuts_s, [job.deadline_s]]))
+    middles_s = (edges_s[1:] + edges_s[:-1]) / 2
+    cell = knots_s.searchsorted(middles_s, side="right") - 1
+    rate = rates[np.clip(cell, 0, len(rates) - 1)]
+    usable = (np.diff(edges_s) > EPSILON_S) & ~np.isnan(rate) & (cell >= 0) & (cell < len(rates))
+    if len(blocked[0]):
+        usable &= np.append(blocked[0], np.inf)[blocked[1].searchsorted(middles_s, side="right")] >= middles_s
+    return FreeTime(edges_s[:-1][usable].tolist(), edges_s[1:][usable].tolist(), rate[usable].tolist())
+
+
 def cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Response]:
-    """Return the same for every interruptible row of a problem, as if all GPUs were free; cached by prices."""
-    asked = prices.tobytes()
-    if asked not in problem.response_cache:
-        problem.response_cache[asked] = _cheapest_suspended(problem, prices)
-    return problem.response_cache[asked]
+    """Return the same for every interruptible row of a problem, as if all GPUs were free."""
+    demands, knots_s = problem.rows.demands, problem.knots_s
+    means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
+    found = {}
+    for row, job in problem.flexible.items():
+        pools = demands.pools[row]
+        rates = [rates_of(means, demands.watts[row], prices[pool], job.units) for pool in pools]
+        found[row] = cheapest_intervals(job, pools, knots_s, rates, None)
+    return {row: response for row, response in found.items() if response}
 
 
-def _cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Response]:
-    spent = spendings(prices, problem.knots_s)
-    pools = problem.rows.demands.pools
-    rows = {
-        row: cheapest_intervals(job, pools[row], problem.knots_s, spent, None) for row, job in problem.flexible.items()
-    }
-    return {row: found for row, found in rows.items() if found}
+def rates_of(means: Floats, watts: float, prices: Floats, units: int) -> Floats:
+    """Return what a second costs in each cell, in g: of energy at `means`, in g/kWh, and of GPUs at `prices`."""
+    return np.asarray(means * (watts / J_PER_KWH) + prices * units)
 
 
 def cheapest_start(starts_s: Floats, costs: Floats) -> float | None:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ class PlanningProblem:
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
     on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
-    no candidates. `response_cache` keeps what flexible rows chose at prices that were asked for before.
+    no candidates. `whole` is the same problem with none of them suspended; None where there are none.
     """
 
     now_s: float
@@ -99,7 +99,6 @@ class PlanningProblem:
     soft_deadlines: Mapping[int, float]
     start_thresholds: Mapping[int, StartThreshold]
     unpinned: "PlanningProblem | None" = None
-    response_cache: dict[bytes, dict[int, Response]] = field(init=False, repr=False, default_factory=dict)
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -120,6 +119,15 @@ class PlanningProblem:
     def tied(self) -> frozenset[int]:
         """The rows that come after others, and those others."""
         return frozenset(self.after).union(*self.after.values())
+
+    def in_one_piece(self) -> "PlanningProblem":
+        """Return the same problem in which no job is suspended: what runs goes on."""
+        demands = self.rows.demands
+        latest_s = demands.latest_s.copy()
+        runs = sorted(self.running & self.flexible.keys())
+        latest_s[runs] = demands.release_s[runs]
+        rows = Candidates.of(replace(demands, latest_s=latest_s), self.knots_s, self.intensity)
+        return replace(self, rows=rows, flexible={}, unpinned=None)
 
     @property
     def free(self) -> Floats:
@@ -248,13 +256,14 @@ def _flexible(
     own_s: Floats,
     intensity: Series,
 ) -> dict[int, Interruptible]:
-    """Return the rows that may be suspended; `own_s` are the latest starts by the jobs' own limits, shape (n,)."""
+    """Return the rows for which suspension can pay; `own_s` are the latest starts by their own limits, shape (n,)."""
     moved = np.abs(demands.latest_s - own_s) > EPSILON_S
-    return {
+    found = {
         row: _interruptible(situation, job, running.get(row), demands, row, intensity, moved=bool(moved[row]))
         for row, job in enumerate(jobs)
         if job.spec.interruptible and not job.spec.start_now
     }
+    return {row: job for row, job in found.items() if job.gains}
 
 
 def _interruptible(
@@ -277,6 +286,7 @@ def _interruptible(
     edges_s, over = cells_of(float(demands.release_s[row]), deadline_s, intensity, step_s)
     forced_s = (run.since + spec.min_run - situation.now).total_seconds() if run else 0.0
     return Interruptible(
+        release_s=float(demands.release_s[row]),
         length_s=length_s,
         deadline_s=deadline_s,
         min_run_s=min(spec.min_run.total_seconds(), length_s),

@@ -16,6 +16,7 @@ from greenrun.core.planning.costing import (
     cheapest_start,
     earliest_cheapest,
     first_least,
+    rates_of,
 )
 from greenrun.core.planning.lagrangian import spendings
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans
@@ -76,6 +77,8 @@ class Schedule:
         self._curves = problem.intensity.curves
         self._integral, self._covered = problem.integral, problem.covered
         self._knots_s, self._spent = candidates.knots_s, spendings(prices, candidates.knots_s)
+        self._prices, knots_s = prices, candidates.knots_s
+        self._means = problem.intensity.means_between(knots_s[:-1], knots_s[1:]) if self._flexible else prices[:0]
         self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
         self.pools = [line.copy() for line in problem.taken]
         self.places: dict[int, Place] = {}
@@ -169,6 +172,27 @@ class Schedule:
         self.missed -= self._miss(row, place)
         self.unknown -= not place.known
         return place
+
+    def move_if_cheaper(self, row: int, *, exactly: bool) -> None:
+        """Move a row that may be suspended to where it costs less, if there is such a place within its limits.
+
+        `exactly`: look for the best cells as well, which takes long.
+        """
+        old, job = self.remove(row), self._flexible[row]
+        found = [self._cheapest_flexible(row, job), self._in_best_cells(row, job) if exactly else None]
+        better = [place for place in found if place and (old.late or place.cost < old.cost / SAME)]
+        self.put(row, min(better, key=lambda place: place.cost, default=old))
+
+    def _in_best_cells(self, row: int, job: Interruptible) -> Place | None:
+        """Return the cheapest free place of a row among those that begin and end at the borders of its cells."""
+        options = []
+        for pool in self._candidates.demands.pools[row] if len(job.edges_s) else ():
+            paid = rise(job.edges_s[:-1], job.edges_s[1:], self._knots_s, self._spent[pool]) * job.units
+            free = job.free_in(self.pools[pool]) & (job.edges_s[:-1] >= self._ready_s(row) - EPSILON_S)
+            if found := job.cheapest(paid, free):
+                grams = self._emitted(row, found[1])
+                options.append(Place(found[1][0][0], pool, grams, found[0], False, pieces=found[1]))
+        return earliest_cheapest(options)
 
     def _worth_it(self, row: int, found: Place) -> Place:
         """Return the soonest place instead when it is clean enough, or waiting does not gain enough."""
@@ -301,7 +325,9 @@ class Schedule:
         """Return the cheapest free intervals of a row that may be suspended."""
         pools = self._candidates.demands.pools[row]
         lines, ready_s = [self.pools[pool] for pool in pools], self._ready_s(row)
-        found = cheapest_intervals(job, pools, self._knots_s, self._spent, lines, ready_s)
+        watts, means = self._watts[row] * J_PER_KWH, self._means
+        rates = [rates_of(means, watts, self._prices[pool], job.units) for pool in pools]
+        found = cheapest_intervals(job, pools, self._knots_s, rates, lines, ready_s)
         if found is None:
             return None
         grams = self._emitted(row, found.spans)

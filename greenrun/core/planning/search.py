@@ -1,6 +1,5 @@
 """The search for a good plan: prices first, then schedules that fit, the best of which is improved in places."""
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +10,10 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.candidates import Candidates
-from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
+from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
-from greenrun.core.planning.preemption.bound import bound_at
-from greenrun.core.planning.preemption.intervals import Spans, mean_use
+from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
+from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.repair import MANY, repair, until_near
 from greenrun.core.planning.schedule import Schedule
@@ -92,7 +91,8 @@ class ExhaustiveSearch:
 
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
 TAKEN_OUT = 8  # rows that make room for another when a schedule is improved
-STEP_WEIGHT, TABLE_WEIGHT, FEWEST_STEPS = 600, 20, 3  # a table for restarts costs so many times a mere choice of cells
+FEWEST_STEPS = 3
+SUSPENDED_SHARE = 2  # with the plan in one piece known, half of the iterations do for jobs that may be suspended
 BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
 ARRIVALS_SLACK = 2.0  # the emissions of expected arrivals are guessed as this many times the least they could be
 TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
@@ -145,13 +145,20 @@ def search(
 ) -> SearchResult:
     """Return the best plan found: least in missed limits, then in emissions (and in room left to `arrivals`)."""
     urgent = by_urgency(problem)
-    first = _scheduled(problem, warm, warm.prices, problem.rows.costs(warm.prices), urgent, kept=True)
-    others = [flexible_response(problem)] if problem.flexible else []
+    whole = search(problem.in_one_piece(), warm, effort, arrivals) if problem.flexible else None
+    if whole:
+        warm, effort = _after_whole(whole, warm, effort)
+    costs = problem.rows.costs(warm.prices)
+    made = [_placed(problem, whole, warm.prices, costs)] if whole else []
+    if warm.kept or not whole:
+        made.insert(0, _scheduled(problem, warm, warm.prices, costs, urgent, kept=True))
+    first = min(made, key=lambda schedule: (schedule.missed, schedule.unknown, schedule.grams))
+    others: list[Respond] = [suspendable_response(problem)] if problem.flexible else []
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
     effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, effort.work)))
     bounding = effort.iterations if arrivals is None else effort.iterations // BOUND_SHARE
     sought = ask(warm.prices, iterations=bounding, others=others)
-    bound_g = bound_at(problem, sought.prices) if problem.flexible else sought.bound_g  # cells are a choice of ours
+    bound_g = bound_at(problem, sought.prices) if problem.flexible else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
     if arrivals is not None:
         pressed, unpriced = arrivals_response(arrivals), np.zeros_like(warm.prices)
@@ -159,7 +166,7 @@ def search(
         sought = ask(warm.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
     goal = _Goal(priced=arrivals is not None)
     soonest = schedule_soonest(problem, warm.due)
-    made, soonest_g = [first, soonest], None if soonest.unknown else soonest.grams
+    made, soonest_g = [*made, soonest], None if soonest.unknown else soonest.grams
     if sought.prices.any() or warm.prices.any():  # else these are weighed at the same prices already
         made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
         made.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
@@ -168,13 +175,33 @@ def search(
         effort = replace(effort, from_scratch=False, rearrangements=0)
     if best.missed or effort.from_scratch:
         scheduled = _schedules(problem, warm, sought, urgent)
-        if len(problem.jobs) >= MANY:
+        if whole or len(problem.jobs) >= MANY:
             scheduled = until_near(best, scheduled, bound_g, effort.gap)
         best = goal.best([best, *scheduled])
     if effort.rearrangements:
         _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
+    if whole and not problem.after:
+        best = _moved(best, problem, sought, goal, effort, frozenset(warm.due))
     places = _exhaustive(best, problem, warm, sought, goal, effort)
     return SearchResult(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
+
+
+def _after_whole(whole: SearchResult, warm: WarmStart, effort: Effort) -> tuple[WarmStart, Effort]:
+    """Return where to begin, and how long to search, once the plan is known in which no job is suspended.
+
+    Its prices are nearly right, those of the last plan nearer still.
+    """
+    if effort.from_scratch:
+        warm = replace(warm, prices=whole.prices)
+    return warm, replace(effort, iterations=-(-effort.iterations // SUSPENDED_SHARE))
+
+
+def _placed(problem: PlanningProblem, found: SearchResult, prices: Floats, costs: Floats) -> Schedule:
+    """Return the schedule of what was found without suspending any job."""
+    made = Schedule(problem, prices, costs)
+    for row, place in found.places.items():
+        made.put(row, replace(place, cost=place.grams + made.spent_on(row, place)))
+    return made
 
 
 def _is_proved(best: Schedule, bound_g: float) -> bool:
@@ -184,11 +211,7 @@ def _is_proved(best: Schedule, bound_g: float) -> bool:
 
 def _affordable(problem: PlanningProblem, work: int) -> int:
     """Return how many steps of the prices to take at most; jobs that may be suspended make a step dear."""
-    weight = sum(
-        TABLE_WEIGHT if job.restart_s or job.min_run_s > job.step_s else 1 for job in problem.flexible.values()
-    )
-    steps = min(work // max(1, len(problem.rows.row)), STEP_WEIGHT // weight if weight else sys.maxsize)
-    return max(FEWEST_STEPS, steps)
+    return max(FEWEST_STEPS, work // max(1, len(problem.rows.row)))
 
 
 def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Schedule:
@@ -200,20 +223,6 @@ def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Sched
     for row in in_order([*first, *(row for row in order if row not in first)], problem.after):
         made.put(row, made.soonest(row))
     return made
-
-
-def flexible_response(problem: PlanningProblem) -> Respond:
-    """Return how all rows that may be suspended answer prices: each takes its cheapest intervals."""
-
-    def respond(prices: Floats) -> tuple[float, Floats]:
-        responses = cheapest_suspended(problem, prices)
-        usage = np.zeros_like(prices)
-        for row, response in responses.items():
-            spans = np.array(response.spans)
-            usage[response.pool] += mean_use(spans[:, 0], spans[:, 1], problem.knots_s) * problem.flexible[row].units
-        return sum(response.cost for response in responses.values()), usage
-
-    return respond
 
 
 def arrivals_response(arrivals: Candidates) -> Respond:
@@ -341,6 +350,20 @@ def _improve(
                 best.remove(other)
             for other, place in old.items():
                 best.put(other, place)
+
+
+def _moved(
+    best: Schedule, problem: PlanningProblem, sought: DualSolution, goal: _Goal, effort: Effort, fixed: frozenset[int]
+) -> Schedule:
+    """Move each row that may be suspended to where it costs less beside all others; few rows to their best cells."""
+    rows = problem.flexible.keys() - fixed - problem.start_thresholds.keys()
+    is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not goal.priced
+    if is_good and len(rows) > FEW:
+        return best
+    made = best if goal.priced else best.repriced(problem, np.zeros_like(sought.prices), problem.rows.grams)
+    for row in sorted(rows):
+        made.move_if_cheaper(row, exactly=len(rows) <= FEW)
+    return made
 
 
 def _exhaustive(

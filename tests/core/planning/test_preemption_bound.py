@@ -1,4 +1,4 @@
-"""The bound for jobs that may be suspended is what filling the cheapest time costs, and is asked for once."""
+"""The bound for jobs that may be suspended is what filling the cheapest time costs, and no plan is below it."""
 
 from datetime import timedelta
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.planning.costing import cheapest_suspended
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption.bound import least_suspended_g
 from greenrun.core.planning.problem import planning_problem
@@ -58,14 +57,3 @@ def test_with_gpus_for_all_and_free_restarts_the_plan_is_at_its_bound(
     jobs = [job(n, slots=slots, max_delay=wait * SLOT, **APART) for n, (slots, wait) in enumerate(asked, 1)]
     made = plan(situation(jobs, [*values, *values], gpus=4))
     assert made.expected_g == pytest.approx(made.bound_g)
-
-
-def test_at_the_same_prices_jobs_are_not_asked_again() -> None:
-    own = job(1, slots=2, max_delay=4 * SLOT, **APART)
-    seen = grid([400.0, 100.0, 300.0, 200.0, 500.0, 600.0])
-    problem = planning_problem(situation([own], [], forecast=seen), [own], seen)
-    prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
-    found = cheapest_suspended(problem, prices)
-    assert cheapest_suspended(problem, prices.copy()) is found
-    prices[0, 1] = 1.0
-    assert cheapest_suspended(problem, prices) != found

@@ -24,6 +24,7 @@ class Interruptible:
     running over each emits, NaN where that is not known. `forced_s` is how long it must go on if it `is_running`.
     """
 
+    release_s: float
     length_s: float
     deadline_s: float
     min_run_s: float
@@ -39,6 +40,16 @@ class Interruptible:
     def is_divisible(self) -> bool:
         """Whether it can be suspended at all before it is done."""
         return (self.forced_s if self.is_running else self.min_run_s) < self.length_s - EPSILON_S
+
+    @property
+    def gains(self) -> bool:
+        """Whether suspending it can be worth its while: a restart that takes as long as all of it never is."""
+        return self.is_running or (self.is_divisible and self.restart_s < self.length_s)
+
+    @property
+    def ends_s(self) -> float:
+        """The last instant at which it may run: its deadline, or when it ends at the soonest if that is later."""
+        return max(self.deadline_s, self.release_s + self.length_s)
 
     def cheapest(self, spent: Floats, free: np.ndarray) -> tuple[float, Spans] | None:
         """Return the least cost and the intervals to run in; None when the work does not fit.
@@ -58,7 +69,7 @@ class Interruptible:
 
     def suits(self, spans: Spans) -> bool:
         """Tell whether these intervals are just what it still needs."""
-        goes_on = self.is_running and spans[0][0] <= self.edges_s[0] + EPSILON_S if len(self.edges_s) else False
+        goes_on = self.is_running and spans[0][0] <= self.release_s + EPSILON_S
         if self.is_running and self.forced_s > EPSILON_S and not goes_on:
             return False
         restarts = len(spans) - 1 + (self.is_running and not goes_on)
