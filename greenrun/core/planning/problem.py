@@ -79,7 +79,7 @@ class PlanningProblem:
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
     on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
-    no candidates. `whole` is the same problem with none of them suspended; None where there are none.
+    no candidates.
     """
 
     now_s: float
