@@ -92,6 +92,7 @@ class ExhaustiveSearch:
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
 TAKEN_OUT = 8  # rows that make room for another when a schedule is improved
 FEWEST_STEPS = 3
+SUSPENDED_GAP = 0.2  # of the gap that is small enough: jobs that may be suspended come nearer to the bound
 SUSPENDED_SHARE = 2  # with the plan in one piece known, half of the iterations do for jobs that may be suspended
 BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
 ARRIVALS_SLACK = 2.0  # the emissions of expected arrivals are guessed as this many times the least they could be
@@ -167,7 +168,7 @@ def search(
     goal = _Goal(priced=arrivals is not None)
     soonest = schedule_soonest(problem, warm.due)
     made, soonest_g = [*made, soonest], None if soonest.unknown else soonest.grams
-    if sought.prices.any() or warm.prices.any():  # else these are weighed at the same prices already
+    if whole or sought.prices.any() or warm.prices.any():  # else these are weighed at the same prices already
         made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
         made.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
     best = goal.best(made)
@@ -176,7 +177,8 @@ def search(
     if best.missed or effort.from_scratch:
         scheduled = _schedules(problem, warm, sought, urgent)
         if whole or len(problem.jobs) >= MANY:
-            scheduled = until_near(best, scheduled, bound_g, effort.gap)
+            near = effort.gap if len(problem.jobs) >= MANY else effort.gap * SUSPENDED_GAP
+            scheduled = until_near(best, scheduled, bound_g, near)
         best = goal.best([best, *scheduled])
     if effort.rearrangements:
         _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
@@ -357,7 +359,8 @@ def _moved(
 ) -> Schedule:
     """Move each row that may be suspended to where it costs less beside all others; few rows to their best cells."""
     rows = problem.flexible.keys() - fixed - problem.start_thresholds.keys()
-    is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not goal.priced
+    near = effort.gap * (SUSPENDED_GAP if effort.from_scratch else 1)
+    is_good = best.grams - sought.bound_g <= near * abs(sought.bound_g) and not goal.priced
     if is_good and len(rows) > FEW:
         return best
     made = best if goal.priced else best.repriced(problem, np.zeros_like(sought.prices), problem.rows.grams)
