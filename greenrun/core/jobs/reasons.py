@@ -55,7 +55,8 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.CLEANEST_WINDOW: "waits for the cleanest free window before its latest start: {window}, {below}",
     ReasonCode.NOW_IS_CLEANEST: "now is the cleanest free window before its latest start: {window}",
     ReasonCode.SHARED_WINDOW: (
-        "the cleanest hours go to jobs that gain more from them; this window has {window}, {below}"
+        "cleaner hours go to jobs, queued or expected, that gain more from them or come first; "
+        "this window has {window}, {below}"
     ),
     ReasonCode.CLEAN_ENOUGH: "the grid is clean enough: {window} is not above its run-below of {limit}",
     ReasonCode.NOT_WORTH_WAITING: "waiting would save {saving}, less than the {limit} it asks for",
@@ -71,7 +72,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NO_LIMIT_LEFT: (
         "it has waited as long as a job without limits may, until {latest}, so it starts as soon as GPUs are free"
     ),
-    ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}: {why}",
+    ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}{holders}: {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,16 +21,25 @@ from greenrun.core.jobs.reasons import SENTENCES, Reason, ReasonCode, because
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
 from greenrun.core.planning.model import MOVED, Interval, Options, Placement, Plan, Situation, Waiting
+from greenrun.core.planning.precedence.shortage import Shortage
 from greenrun.core.planning.problem import PlanningProblem, named_prices
 from greenrun.core.planning.search import SearchResult
 from greenrun.core.planning.stability import MOST_PUT_OFFS, promise
 from greenrun.core.units import J_PER_KWH, emissions_g, energy_j
 
+MOST_NAMED = 3  # jobs named in a sentence
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
     {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
     | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON}
 )
+
+
+class Held(NamedTuple):
+    """The jobs, by id, at whose end a row gets its GPUs, and when it would have started if there were enough."""
+
+    by: tuple[int, ...]
+    wanted: datetime | None
 
 
 def assemble_plan(
@@ -43,9 +53,9 @@ def assemble_plan(
 
     No plan within all limits emits less than the bound; greenrun's own default delay is one of them here.
     """
-    least_g = _least(problem)
+    least_g, shortage = _least(problem), Shortage(problem, found.places, situation)
     rows = [
-        _placement(situation, problem, row, place, due=due.get(row), least_g=least_g.get(row))
+        _placement(situation, problem, row, place, shortage, due=due.get(row), least_g=least_g.get(row))
         for row, place in found.places.items()
     ]
     known, pue = all(row.expected_g is not None for row in rows), situation.options.pue
@@ -86,6 +96,7 @@ def _placement(
     problem: PlanningProblem,
     row: int,
     place: Place,
+    shortage: Shortage,
     *,
     due: datetime | None,
     least_g: float | None,
@@ -102,12 +113,14 @@ def _placement(
     at_once = problem.mean_over(((now, now + (end - start if not pieces else job.remaining)),))
     waited_g = least_g if place.waiting_g is None else place.waiting_g
     least = None if waited_g is None else waited_g / g_per_mean
-    code = _reason_code(situation, problem, row, place, due=due, least_g=least_g)
+    code = _reason_code(situation, problem, row, place, shortage, due=due, least_g=least_g)
     if window is None and code in _CLEAN:
         code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
     waits_for = None if row in problem.running else blocked(job, situation.states, start)
     promised, put_offs = (None, 0) if row in problem.running else promise(job, situation, (start, end))
-    reason = waits_for or placement_reason(job, situation, code, start, window=window, at_once=at_once, least=least)
+    reason = waits_for or placement_reason(
+        job, situation, code, start, window=window, at_once=at_once, least=least, held=_held(shortage, row, code)
+    )
     return Placement(
         job_id=job.id,
         start=start,
@@ -137,14 +150,15 @@ def _reason_code(
     problem: PlanningProblem,
     row: int,
     place: Place,
+    shortage: Shortage,
     *,
     due: datetime | None,
     least_g: float | None,
 ) -> ReasonCode:
     """Name why the row has this place."""
-    job, demands = problem.jobs[row], problem.rows.demands
+    job = problem.jobs[row]
     if row in problem.running:
-        return ReasonCode.GOES_ON if place.start_s <= problem.now_s + EPSILON_S else ReasonCode.SHARED_WINDOW
+        return _running_code(problem, place, least_g)
     if due:
         return _due_code(job, situation)
     if job.spec.start_now:
@@ -158,16 +172,30 @@ def _reason_code(
         return ReasonCode.SOONEST
     if least_g is None:
         return ReasonCode.FORECAST_TOO_SHORT
-    if place.why:
-        return place.why
+    return place.why or _window_code(problem, row, place, shortage, least_g)
+
+
+def _window_code(problem: PlanningProblem, row: int, place: Place, shortage: Shortage, least_g: float) -> ReasonCode:
+    """Name why a row that chooses among hours has this one: want of GPUs, other jobs, or nothing but grams."""
+    demands = problem.rows.demands
     soon = place.start_s <= demands.release_s[row] + EPSILON_S and len(place.pieces) < 2
-    if place.grams > least_g * SAME:
+    if not soon and shortage.wanted_s(row) is not None:
+        return ReasonCode.GPUS_BUSY
+    if place.grams > least_g * SAME and shortage.leaves_cleaner(row):
         return ReasonCode.SHARED_WINDOW
     return ReasonCode.NOW_IS_CLEANEST if soon else ReasonCode.CLEANEST_WINDOW
 
 
 def _end_s(problem: PlanningProblem, row: int, place: Place) -> float:
     return place.pieces[-1][1] if place.pieces else place.start_s + float(problem.rows.demands.length_s[row])
+
+
+def _running_code(problem: PlanningProblem, place: Place, least_g: float | None) -> ReasonCode:
+    """Name why a job that runs goes on, or is suspended until a later place."""
+    if place.start_s <= problem.now_s + EPSILON_S:
+        return ReasonCode.GOES_ON
+    is_cleanest = least_g is not None and place.grams <= least_g * SAME
+    return ReasonCode.CLEANEST_WINDOW if is_cleanest else ReasonCode.SHARED_WINDOW
 
 
 def _due_code(job: Job, situation: Situation) -> ReasonCode:
@@ -181,6 +209,7 @@ def _due_code(job: Job, situation: Situation) -> ReasonCode:
 _STARTS_WHEN_FREE = frozenset(
     {ReasonCode.ASKED_NOW, ReasonCode.DEADLINE, ReasonCode.NO_FORECAST, ReasonCode.FORECAST_TOO_SHORT}
     | {ReasonCode.DUE, ReasonCode.SOONEST, ReasonCode.NO_LIMIT_LEFT, ReasonCode.CLEAN_ENOUGH}
+    | {ReasonCode.NOT_WORTH_WAITING}
 )
 
 
@@ -193,18 +222,43 @@ def placement_reason(
     window: float | None,
     at_once: float | None,
     least: float | None,
+    held: Held | None = None,
 ) -> Reason:
-    """Return why `job` is placed at `start`.
+    """Return why `job` is placed at `start`; `held` tells of the GPUs that it waits for.
 
     `window`, `at_once` and `least` are mean intensities in g/kWh: over its window, over one that begins now, and over
     the cleanest one it could have, or would get if it waited; None where unknown.
     """
-    own = because(code, **_details(job, situation.options, code, window=window, at_once=at_once, least=least))
-    if code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
-        return own
+    if code is ReasonCode.GPUS_BUSY:
+        wanted = situation.now if held is None or held.wanted is None else held.wanted
+        why = f"with more of them it would start {'now' if wanted <= situation.now else f'at {instant_text(wanted)}'}"
+    elif code not in _STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
+        return because(code, **_details(job, situation.options, code, window=window, at_once=at_once, least=least))
+    else:
+        details = _details(job, situation.options, code, window=window, at_once=at_once, least=least)
+        why = because(code, **details).text
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
-    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=instant_text(start), why=own.text)
+    holders = _when_they_end(held.by if held else ())
+    return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=instant_text(start), holders=holders, why=why)
+
+
+def _when_they_end(ids: Sequence[int]) -> str:
+    """Say which jobs end then: ` when job 3 ends`; nothing where that is not known."""
+    if not ids:
+        return ""
+    named = [str(job_id) for job_id in ids[:MOST_NAMED]]
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return f" when job {named[0]} ends" if len(ids) == 1 else f" when jobs {', '.join(named)}{more} end"
+
+
+def _held(shortage: Shortage, row: int, code: ReasonCode) -> Held | None:
+    """Return who holds the GPUs of a row that waits for them, where its code may be about that."""
+    if code is not ReasonCode.GPUS_BUSY and code not in _STARTS_WHEN_FREE:
+        return None
+    wanted_s = shortage.wanted_s(row) if code is ReasonCode.GPUS_BUSY else None
+    wanted = None if wanted_s is None else datetime.fromtimestamp(wanted_s, UTC)
+    return Held(by=tuple(shortage.holders(row)), wanted=wanted)
 
 
 def _details(
