@@ -309,7 +309,9 @@ def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
 def _below_now(window: float | None, at_once: float | None) -> str:
     if window is None:
         return "for there is no forecast of all of it"
-    return compared_text(window, at_once) if at_once else "the intensity now is unknown"
+    if at_once is None:
+        return "the intensity now is unknown"
+    return compared_text(window, at_once) if at_once else f"and {intensity_text(at_once)} now"
 
 
 def _saving(window: float | None, at_once: float | None) -> str:

@@ -191,3 +191,9 @@ def test_each_cause_is_the_real_one(asked: Situation) -> None:
             assert lone.intensity_g_per_kwh < row.intensity_g_per_kwh
         if row.reason.code in (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST):
             assert row.intensity_g_per_kwh <= lone.intensity_g_per_kwh * (1 + 1e-9)
+
+
+def test_no_emissions_now_are_told_as_what_they_are() -> None:
+    jobs = [job(1, power_w=9000.0), job(2, max_delay=3 * SLOT)]
+    made = plan(situation(jobs, [0.0, 50.0, 100.0, 100.0, 100.0]))
+    assert not [row for row in made.placements if "unknown" in row.reason.text]

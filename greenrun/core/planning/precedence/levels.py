@@ -4,7 +4,7 @@ Among jobs of one priority nothing but limits and grams counts. A row that other
 priorities. What runs already, and may be suspended, belongs to the highest.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -44,7 +44,8 @@ def search_by_priority(
         places = _level(problem, made, rows, warm, one, expected)
         for row in in_order(rows, problem.after):
             made.put(row, replace(places[row], cost=places[row].grams))
-    _relieve(made, problem, warm)
+    if _relieve(made, problem, warm):
+        _prefer(made, problem, warm)
     if sum(missed_limits(problem, together.places)) < sum(missed_limits(problem, made.places)):
         made = Schedule.unpriced(problem)
         for row, place in together.places.items():
@@ -127,13 +128,17 @@ def _after(problem: PlanningProblem, index: Mapping[int, int]) -> dict[int, tupl
     return {row: others for row, others in found.items() if others}
 
 
-def _relieve(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
-    """Let others yield to rows that miss their limits: inside their own, or where one of lower priority misses it."""
+def _relieve(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> bool:
+    """Let others yield to rows that miss their limits: inside their own, or where one of lower priority misses it.
+
+    Return whether there were any such rows.
+    """
     late = [row for row in _by_priority(problem) if misses_limit(problem, row, made.places[row])]
     fixed = {*problem.running, *warm.due}
     for row in late[:MOST_LATE]:
         if row not in fixed:
             _put_within_limits(made, problem, row, fixed)
+    return bool(late)
 
 
 def _prefer(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
@@ -145,11 +150,25 @@ def _prefer(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
     for row in movable[:MOST_PREFERRED]:
         if problem.jobs[row].spec.priority == lowest:
             return
-        place = beside.cheapest(row)
-        if place and place.grams < made.places[row].grams / SAME:
-            put_first(made, problem, row, place, fixed)
+        for place in _cheaper_places(made, problem, row, beside):
+            if put_first(made, problem, row, place, fixed):
+                break
         fixed.add(row)
         beside.put(row, made.places[row])
+
+
+def _cheaper_places(made: Schedule, problem: PlanningProblem, row: int, beside: Schedule) -> Iterator[Place]:
+    """Yield some places that are free beside what does not yield and emit less than the row does, the least first."""
+    rows, now_g = problem.rows, made.places[row].grams
+    length_s, units = float(rows.demands.length_s[row]), int(rows.demands.units[row])
+    mine = np.arange(rows.first[row], rows.first[row + 1])
+    cheaper = mine[rows.grams[mine] < now_g / SAME]
+    tried = 0
+    for at in cheaper[np.argsort(rows.grams[cheaper], kind="stable")].tolist():
+        start_s, pool = float(rows.starts_s[at]), int(rows.pool[at])
+        if tried < MOST_TRIED and beside.pools[pool].is_free(start_s, start_s + length_s, units):
+            tried += 1
+            yield made.place_at(row, start_s, pool)
 
 
 def _put_within_limits(made: Schedule, problem: PlanningProblem, row: int, fixed: Collection[int]) -> None:
@@ -158,9 +177,9 @@ def _put_within_limits(made: Schedule, problem: PlanningProblem, row: int, fixed
     best, least = before, None
     for place in _places_within_limits(made, problem, row):
         if put_first(made, problem, row, place, fixed):
-            emitted = _emitted(problem, made.places)
-            if least is None or emitted < least:
-                best, least = dict(made.places), emitted
+            costs = _costs(problem, made.places)
+            if least is None or costs < least:
+                best, least = dict(made.places), costs
             _restore(made, before)
     _restore(made, best)
 
@@ -184,12 +203,14 @@ def _by_priority(problem: PlanningProblem) -> list[int]:
     return sorted(by_urgency(problem), key=lambda row: -problem.jobs[row].spec.priority)
 
 
-def _emitted(problem: PlanningProblem, places: Mapping[int, Place]) -> tuple[float, ...]:
-    """Return what all emit, summed by priority, the highest first."""
-    sums = dict.fromkeys(sorted({job.spec.priority for job in problem.jobs}, reverse=True), 0.0)
+def _costs(problem: PlanningProblem, places: Mapping[int, Place]) -> tuple[tuple[float, float], ...]:
+    """Return what all emit, and of equals how late they start, summed by priority, the highest first."""
+    sums = {own: [0.0, 0.0] for own in sorted({job.spec.priority for job in problem.jobs}, reverse=True)}
     for row in sorted(places):
-        sums[problem.jobs[row].spec.priority] += places[row].grams
-    return tuple(round(grams, 6) for grams in sums.values())
+        own = sums[problem.jobs[row].spec.priority]
+        own[0] += places[row].grams
+        own[1] += places[row].start_s - problem.now_s
+    return tuple((round(grams, 6), delay_s) for grams, delay_s in sums.values())
 
 
 def _restore(made: Schedule, places: Mapping[int, Place]) -> None:

@@ -174,3 +174,8 @@ def test_priorities_make_no_more_jobs_miss_their_limits(asked: Situation) -> Non
 def test_any_plan_with_priorities_can_be_carried_out(asked: Situation) -> None:
     ranked = replace(asked, jobs=tuple(with_priority(one, one.id % 3) for one in asked.jobs))
     check(ranked, plan(ranked))
+
+
+def test_a_lower_job_that_needs_a_place_for_its_limit_takes_the_first_of_equals() -> None:
+    jobs = [job(1, slots=2, priority=1), job(2, finish_by=T0 + 2 * SLOT)]
+    assert starts(situation(jobs, [200] * 6)) == {2: 0, 1: 1}
