@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import permutations
+from itertools import islice, permutations
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
+from greenrun.core.planning.preemption.dual import SuspendableResponse
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.repair import MANY, repair, until_near
@@ -92,6 +93,7 @@ class ExhaustiveSearch:
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
 TAKEN_OUT = 8  # rows that make room for another when a schedule is improved
 FEWEST_STEPS = 3
+CELL_WORK = 6  # a cell of a job that may be suspended takes as long as so many candidates: measured
 SUSPENDED_GAP = 0.2  # of the gap that is small enough: jobs that may be suspended come nearer to the bound
 SUSPENDED_SHARE = 2  # with the plan in one piece known, half of the iterations do for jobs that may be suspended
 BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
@@ -154,12 +156,13 @@ def search(
     if warm.kept or not whole:
         made.insert(0, _scheduled(problem, warm, warm.prices, costs, urgent, kept=True))
     first = min(made, key=lambda schedule: (schedule.missed, schedule.unknown, schedule.grams))
-    others: list[Respond] = [suspendable_response(problem)] if problem.flexible else []
+    suspended = suspendable_response(problem) if problem.flexible else None
+    others: list[Respond] = [suspended] if suspended else []
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
-    effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, effort.work)))
+    effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, suspended, effort.work)))
     bounding = effort.iterations if arrivals is None else effort.iterations // BOUND_SHARE
     sought = ask(warm.prices, iterations=bounding, others=others)
-    bound_g = bound_at(problem, sought.prices) if problem.flexible else sought.bound_g
+    bound_g = bound_at(problem, sought.prices, suspended) if suspended else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
     if arrivals is not None:
         pressed, unpriced = arrivals_response(arrivals), np.zeros_like(warm.prices)
@@ -175,11 +178,9 @@ def search(
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, from_scratch=False, rearrangements=0)
     if best.missed or effort.from_scratch:
-        scheduled = _schedules(problem, warm, sought, urgent)
-        if whole or len(problem.jobs) >= MANY:
-            near = effort.gap if len(problem.jobs) >= MANY else effort.gap * SUSPENDED_GAP
-            scheduled = until_near(best, scheduled, bound_g, near)
-        best = goal.best([best, *scheduled])
+        best = goal.best(
+            [best, *_as_many_as_help(best, problem, _schedules(problem, warm, sought, urgent), bound_g, effort)]
+        )
     if effort.rearrangements:
         _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
     if whole and not problem.after:
@@ -211,9 +212,12 @@ def _is_proved(best: Schedule, bound_g: float) -> bool:
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
 
 
-def _affordable(problem: PlanningProblem, work: int) -> int:
-    """Return how many steps of the prices to take at most; jobs that may be suspended make a step dear."""
-    return max(FEWEST_STEPS, work // max(1, len(problem.rows.row)))
+def _affordable(problem: PlanningProblem, suspended: SuspendableResponse | None, work: int) -> int:
+    """Return how many steps of the prices to take at most: each prices all candidates, and all cells of jobs that may
+    be suspended.
+    """
+    priced = len(problem.rows.row) + (CELL_WORK * suspended.cells if suspended else 0)
+    return max(FEWEST_STEPS, work // max(1, priced))
 
 
 def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Schedule:
@@ -270,6 +274,17 @@ def _schedules(
     preferred[problem.rows.row[sought.chosen]] = problem.rows.starts_s[sought.chosen]
     yield _on_time(problem, warm, sought, sorted(urgent, key=lambda row: preferred[row]))
     yield _on_time(problem, warm, sought, urgent)
+
+
+def _as_many_as_help(
+    best: Schedule, problem: PlanningProblem, schedules: Iterable[Schedule], bound_g: float, effort: Effort
+) -> Iterable[Schedule]:
+    """Pass on all schedules of a small queue, and of others those up to one that is near enough to the bound."""
+    if problem.flexible and not best.missed:
+        schedules = islice(schedules, 1)  # other orders are no better where jobs can fill what others leave
+    if len(problem.jobs) >= MANY:
+        return until_near(best, schedules, bound_g, effort.gap)
+    return until_near(best, schedules, bound_g, effort.gap * SUSPENDED_GAP) if problem.flexible else schedules
 
 
 def _on_time(problem: PlanningProblem, warm: WarmStart, sought: DualSolution, order: Sequence[int]) -> Schedule:

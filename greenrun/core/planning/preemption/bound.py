@@ -25,16 +25,17 @@ def suspendable_response(problem: PlanningProblem) -> SuspendableResponse:
     return SuspendableResponse(pools, len(rows))
 
 
-def least_suspended_g(problem: PlanningProblem, prices: Floats) -> float:
+def least_suspended_g(problem: PlanningProblem, prices: Floats, respond: SuspendableResponse | None = None) -> float:
     """Return what all rows that may be suspended cost at least at `prices`, in g; their GPUs' prices are part of it."""
-    return suspendable_response(problem).least_g(prices) if problem.flexible else 0.0
+    return (respond or suspendable_response(problem)).least_g(prices) if problem.flexible else 0.0
 
 
-def bound_at(problem: PlanningProblem, prices: Floats) -> float:
+def bound_at(problem: PlanningProblem, prices: Floats, respond: SuspendableResponse | None = None) -> float:
     """Return what all rows cost at least at `prices`, shape (pools, cells), less the value of all GPUs, in g.
 
-    Any prices give a bound (Lagrangian relaxation of the GPUs' capacity, see lagrangian.py).
+    Any prices give a bound (Lagrangian relaxation of the GPUs' capacity, see lagrangian.py). `respond` is what has
+    answered prices near these before, if there is such.
     """
     _, least = problem.rows.cheapest(problem.rows.costs(prices))
     value_g = float((prices * problem.free * np.diff(problem.knots_s)).sum())
-    return float(least.sum()) + least_suspended_g(problem, prices) - value_g
+    return float(least.sum()) + least_suspended_g(problem, prices, respond) - value_g

@@ -83,6 +83,11 @@ class SuspendableRows:
         self._cells = len(knots_s) - 1
         self._bracket: _Bracket | None = None
 
+    @property
+    def cells(self) -> int:
+        """How many cells there are of all rows."""
+        return int(self._open_s.size)
+
     def least(self, prices: Floats) -> Floats:
         """Return what each row costs at least at `prices`, shape (cells of the pool,): the best bound of all prices.
 
@@ -240,6 +245,11 @@ class SuspendableResponse:
     def __init__(self, pools: Sequence[tuple[Ints, SuspendableRows] | None], rows: int) -> None:
         """`pools` holds for each pool which of the rows, numbered from 0, may run there."""
         self._pools, self._rows = pools, rows
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are of all rows in all pools: what an answer takes grows with them."""
+        return sum(own[1].cells for own in self._pools if own is not None)
 
     def __call__(self, prices: Floats) -> tuple[float, Floats]:
         """Return what all cost at least together, a lower bound, and the GPUs that they ask for, as `prices`."""

@@ -15,8 +15,8 @@ from greenrun.core.planning.capacity import EPSILON_S
 
 Run = tuple[float, float]
 ROUNDS = 12  # prices of time tried at most
-WIDEN = 1.5  # ... and how fast they rise and fall while the work that is needed lies beyond them
-ROUNDED = 1e-9
+WIDEN = 1.05  # by how much they rise or fall at first, from the marginal cost of time on
+ROUNDED, CLOSE = 1e-9, 1e-3
 SAME = 1 + ROUNDED
 SHORTEST_S = 1.0  # a restart is followed by some work
 
@@ -172,33 +172,42 @@ class _PricedWork:
         """Return the best runs at the best price of time that do less than is needed, and those that do enough."""
         need_s = self._terms.length_s
         top = max(self._free.rates)
-        price = guess if guess else self._cost[-1] / self._time[-1]
+        price, widen = self._marginal(), WIDEN
         less: _Answer | None = None
         more: _Answer | None = None
         for _ in range(ROUNDS):
             found = self._at(price)
             line = found.cost - price * (found.work_s - need_s)
             if found.work_s >= need_s - EPSILON_S:
-                if more and less and line >= more.cost - price * (more.work_s - need_s) - ROUNDED * abs(more.cost):
+                if more and less and line >= more.cost - price * (more.work_s - need_s) - CLOSE * abs(more.cost):
                     break
                 more = found
                 if found.work_s <= need_s + EPSILON_S:
                     break
             else:
-                if more and less and line >= less.cost - price * (less.work_s - need_s) - ROUNDED * abs(more.cost):
+                if more and less and line >= less.cost - price * (less.work_s - need_s) - CLOSE * abs(more.cost):
                     break
                 less = found
             if more is None:
                 if price > 1e6 * top:
                     break
-                price = max(price * WIDEN, ROUNDED) if price < 2 * top else price * 1e3
+                price, widen = max(price * widen, ROUNDED * top), widen**2
             elif less is None:
                 if not price:
                     break
-                price = price / WIDEN if price > ROUNDED * top else 0.0
+                price, widen = price / widen if price > ROUNDED * top else 0.0, widen**2
             else:
                 price = (more.cost - less.cost) / (more.work_s - less.work_s)
         return less, more
+
+    def _marginal(self) -> float:
+        """Return what the dearest second would cost if suspending cost nothing: the price sought is a little more."""
+        left_s, free, last = self._terms.length_s, self._free, 0
+        for at in sorted(range(self._count), key=free.rates.__getitem__):
+            left_s, last = left_s - (free.ends_s[at] - free.begins_s[at]), at
+            if left_s <= 0:
+                break
+        return free.rates[last]
 
     def _at(self, price: float) -> _Answer:
         """Return the best runs at a price of time, the earliest of equals.
