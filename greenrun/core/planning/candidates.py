@@ -5,7 +5,7 @@ lies where the run begins or ends at a knot (a border of a step), or at a limit 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.units import J_PER_KWH
 
 Ints = NDArray[np.int64]
+FARTHEST = 10.0  # temperatures above the least cost from which on a candidate's weight is none to speak of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Demands:
     """What is to be placed, one row each, shape (n,): GPUs for `length_s` from a start in `[release_s, latest_s]`.
 
     `pools[i]` are the pools that row i may use; `units` and `watts` may be fractions where a row stands for a mean.
+    `alike[p]` is the first pool that is as good as pool p to every row that has a choice; () when none is like another.
     """
 
     release_s: Floats
@@ -30,9 +32,39 @@ class Demands:
     units: Floats
     watts: Floats
     pools: tuple[tuple[int, ...], ...]
+    alike: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.length_s)
+
+    @property
+    def kinds(self) -> tuple[tuple[int, ...], ...]:
+        """The pools of which each row is given candidates: of like ones the first only, since prices are the same."""
+        if not self.alike:
+            return self.pools
+        seen: dict[tuple[int, ...], tuple[int, ...]] = {
+            own: tuple(sorted({self.alike[pool] for pool in own})) for own in set(self.pools)
+        }
+        return tuple(seen[own] for own in self.pools)
+
+
+def _like_rows(demands: Demands) -> tuple[Ints, Floats]:
+    """Return the first row of each kind that asks for the same, in order, and how many rows each kind has."""
+    nth = {own: number for number, own in enumerate(dict.fromkeys(demands.pools))}
+    pools = np.array([nth[own] for own in demands.pools], dtype=np.float64)
+    columns = (pools, demands.watts, demands.units, demands.latest_s, demands.release_s, demands.length_s)
+    order = np.lexsort(columns)
+    new = np.any([np.diff(column[order], prepend=np.nan) != 0 for column in columns], axis=0)
+    begins = np.flatnonzero(new)
+    firsts, counts = order[begins], np.diff(np.append(begins, len(order)))  # sorting keeps the order of equals
+    ranked = firsts.argsort()
+    return firsts[ranked], counts[ranked].astype(np.float64)
+
+
+def like_pools(wishes: Collection[tuple[int, ...]], count: int) -> tuple[int, ...]:
+    """Return for each of so many pools the first one that the same rows may use; `wishes` are the pools of each row."""
+    users = [frozenset(nth for nth, own in enumerate(dict.fromkeys(wishes)) if pool in own) for pool in range(count)]
+    return tuple(users.index(own) if own else pool for pool, own in enumerate(users))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +82,16 @@ class CellPositions:
         share[share < 1e-9] = 0.0
         return cls(cell=cell, share=share)
 
+    def only(self, which: Ints) -> "CellPositions":
+        """Return those with these indices."""
+        return CellPositions(cell=self.cell[which], share=self.share[which])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """The candidate starts of all rows, flat: those of row i lie in `first[i]:first[i + 1]`, in order of start by pool.
 
+    Of like pools only the first is listed.
     `grams` is what the energy of each emits. `begin` and `end` place each run among the cells of all pools, `stride`
     cells to a pool.
     """
@@ -82,8 +119,8 @@ class Candidates:
         known = np.flatnonzero(~np.isnan(means))
         row, starts_s, ends_s, means = row[known], starts_s[known], ends_s[known], means[known]
         pool = np.zeros(len(row), dtype=np.int64)
-        if any(pools != (0,) for pools in demands.pools):
-            row, pool, pick = _over_pools(row, demands.pools)
+        if any(pools != (0,) for pools in demands.kinds):
+            row, pool, pick = _over_pools(row, demands.kinds)
             starts_s, ends_s, means = starts_s[pick], ends_s[pick], means[pick]
         stride = len(knots_s)
         begin, end = CellPositions.of(starts_s, knots_s), CellPositions.of(ends_s, knots_s)
@@ -124,9 +161,65 @@ class Candidates:
         hits = np.flatnonzero(costs <= np.repeat(least * (1 + 1e-12), np.diff(np.append(begins, len(costs)))))
         return hits[np.searchsorted(hits, begins)], least
 
-    def usage(self, chosen: Ints, pools: int) -> Floats:
-        """Return the mean number of GPUs that the chosen candidates take in each cell: shape (pools, cells)."""
+    def merged(self) -> "Candidates":
+        """Return the same with one row for all that are alike, which asks for as much as they do together.
+
+        At any prices it costs, chooses and uses the same as they do, since all of them prefer the same starts.
+        """
+        firsts, counts = _like_rows(self.demands)
+        if len(firsts) == len(self.demands):
+            return self
+        demands, number = self.demands, np.full(len(self.demands), -1)
+        number[firsts] = np.arange(len(firsts))
+        kept = np.flatnonzero(number[self.row] >= 0)
+        row = number[self.row[kept]]
+        return replace(
+            self,
+            demands=replace(
+                demands,
+                release_s=demands.release_s[firsts],
+                latest_s=demands.latest_s[firsts],
+                length_s=demands.length_s[firsts],
+                units=demands.units[firsts] * counts,
+                watts=demands.watts[firsts] * counts,
+                pools=tuple(demands.pools[first] for first in firsts.tolist()),
+            ),
+            first=np.searchsorted(row, np.arange(len(firsts) + 1)),
+            row=row,
+            pool=self.pool[kept],
+            starts_s=self.starts_s[kept],
+            grams=self.grams[kept] * counts[row],
+            begin=self.begin.only(kept),
+            end=self.end.only(kept),
+        )
+
+    def shared(self, costs: Floats, temperatures: Floats) -> tuple[Ints, Floats, Floats]:
+        """Share each row out among its nearly cheapest candidates: (candidates, their weights, least cost by row).
+
+        A candidate that costs x more than the row's cheapest weighs exp(-x / temperature); a row's weights add up to
+        1. `temperatures` are in g, above 0, shape (n,); only rows that have candidates are answered for.
+        """
+        filled = np.flatnonzero(np.diff(self.first))
+        if not len(filled):
+            return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0)
+        begins, temperatures = self.first[filled], temperatures[filled]
+        least = np.minimum.reduceat(costs, begins)
+        counts = np.diff(np.append(begins, len(costs)))
+        near = np.flatnonzero(costs <= np.repeat(least + FARTHEST * temperatures, counts))
+        begins = np.searchsorted(near, begins)
+        counts = np.diff(np.append(begins, len(near)))
+        weights = np.exp((np.repeat(least, counts) - costs[near]) / np.repeat(temperatures, counts))
+        weights /= np.repeat(np.add.reduceat(weights, begins), counts)
+        return near, weights, least
+
+    def usage(self, chosen: Ints, pools: int, weights: Floats | None = None) -> Floats:
+        """Return the mean number of GPUs that the chosen candidates take in each cell: shape (pools, cells).
+
+        `weights` are the shares, 0-1, in which candidates are chosen, if not wholly.
+        """
         units = self.demands.units[self.row[chosen]]
+        if weights is not None:
+            units = units * weights
         size = pools * self.stride
         begin, end = self.begin.cell[chosen], self.end.cell[chosen]
         steps = np.bincount(begin, units, size) - np.bincount(end, units, size)

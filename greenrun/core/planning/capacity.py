@@ -18,19 +18,21 @@ EPSILON_S = 1e-6  # instants closer than a microsecond, the resolution of a date
 class Timeline:
     """`units` identical GPUs (or CPU slots) and how many are taken, as a step function of epoch seconds."""
 
-    __slots__ = ("_at_s", "_count", "_used", "units")
+    __slots__ = ("_at_s", "_blocked", "_count", "_used", "units")
 
     def __init__(self, units: int) -> None:
         self.units = units
         self._at_s = np.full(32, -np.inf)
         self._used = np.zeros(32, dtype=np.int64)
         self._count = 1
+        self._blocked: dict[int, tuple[Floats, Floats]] = {}  # what was asked for since the last change
 
     def reserve(self, start_s: float, end_s: float, units: int) -> None:
         """Take `units` over `[start_s, end_s)`; a negative number gives them back."""
         first = self._split(start_s)
         last = self._split(end_s)  # before the array is named below: making room replaces it
         self._used[first:last] += units
+        self._blocked.clear()
 
     def copy(self) -> "Timeline":
         """Return an independent copy, without the instants at which nothing changes any more."""
@@ -46,10 +48,14 @@ class Timeline:
 
     def blocked(self, units: int) -> tuple[Floats, Floats]:
         """Return the starts and ends, shape (n,), of the merged intervals in which fewer than `units` are free."""
-        full = self._used[: self._count] > self.units - units
-        turns = np.flatnonzero(full[1:] != full[:-1]) + 1  # before the first instant, and after the last, all is free
-        times = self._at_s[turns]
-        return times[0::2], times[1::2]
+        if units not in self._blocked:
+            full = self._used[: self._count] > self.units - units
+            turns = (
+                np.flatnonzero(full[1:] != full[:-1]) + 1
+            )  # before the first instant, and after the last, all is free
+            times = self._at_s[turns]
+            self._blocked[units] = times[0::2], times[1::2]
+        return self._blocked[units]
 
     def is_free(self, start_s: float, end_s: float, units: int) -> bool:
         """Tell whether `units` are free over `[start_s, end_s)`."""

@@ -90,7 +90,7 @@ def cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Re
     means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
     found = {}
     for row, job in problem.flexible.items():
-        pools = demands.pools[row]
+        pools = demands.kinds[row]
         rates = [rates_of(means, demands.watts[row], prices[pool], job.units) for pool in pools]
         found[row] = cheapest_intervals(job, pools, knots_s, rates, None)
     return {row: response for row, response in found.items() if response}

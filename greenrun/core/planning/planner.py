@@ -7,7 +7,7 @@ come before fewer grams.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from greenrun.core.carbon.intensity import Series, SeriesId
@@ -128,7 +128,8 @@ def _expected_arrivals(problem: PlanningProblem, situation: Situation) -> Candid
     pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
     if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
         return None
-    return Candidates.of(expected_demands(situation.arrivals, problem.now_s, pools), problem.knots_s, problem.intensity)
+    demands = replace(expected_demands(situation.arrivals, problem.now_s, pools), alike=problem.rows.demands.alike)
+    return Candidates.of(demands, problem.knots_s, problem.intensity)
 
 
 def _due(problem: PlanningProblem, situation: Situation) -> dict[int, datetime]:

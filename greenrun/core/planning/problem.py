@@ -12,7 +12,7 @@ from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.candidates import Candidates, Demands
+from greenrun.core.planning.candidates import Candidates, Demands, like_pools
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Interval, Running, ShadowPrices, Situation
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans, cells_of, step_for
@@ -217,6 +217,7 @@ def _demands(
     release_s = np.array([max(job.earliest_start.timestamp(), now_s) for job in jobs])
     latest_s = np.array([job.latest_start(options.default_max_delay).timestamp() for job in jobs])
     suitable = [tuple(i for i, pool in enumerate(pools) if pool.suits(job)) for job in jobs]
+    alike = like_pools([own for row, own in enumerate(suitable) if row not in running], len(pools))
     for row, run in running.items():
         suitable[row] = (next((home[device] for device in run.devices if device in home), len(pools) - 1),)
     lengths_s = [job.remaining.total_seconds() for job in jobs]
@@ -233,6 +234,7 @@ def _demands(
         units=np.array([max(1, job.spec.gpus) for job in jobs], dtype=np.float64),
         watts=np.array([watts_of(job, options.gpu_power_w) for job in jobs]),
         pools=tuple(suitable),
+        alike=alike,
     )
     return demands, own_s
 

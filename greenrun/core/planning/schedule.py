@@ -1,6 +1,6 @@
 """Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -81,6 +81,8 @@ class Schedule:
         self._means = problem.intensity.means_between(knots_s[:-1], knots_s[1:]) if self._flexible else prices[:0]
         self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
         self.pools = [line.copy() for line in problem.taken]
+        self._like = demands.alike or tuple(range(len(self.pools)))
+        self._kinds: dict[tuple[int, ...], Mapping[int, Sequence[int]]] = {}
         self.places: dict[int, Place] = {}
         self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
@@ -258,39 +260,61 @@ class Schedule:
         costs = self._costs[low:high]
         best = low + first_least(costs)
         start_s, pool = float(self._candidates.starts_s[best]), int(self._candidates.pool[best])
-        if self.pools[pool].is_free(start_s, start_s + self._length_s[row], self._units[row]):
-            return Place(start_s, pool, float(self._candidates.grams[best]), float(self._costs[best]), False)
-        places = [self._cheapest_in(row, pool, low, high) for pool in self._candidates.demands.pools[row]]
+        kinds = self._pools_by_kind(row)
+        for like in kinds[pool]:
+            if self.pools[like].is_free(start_s, start_s + self._length_s[row], self._units[row]):
+                return Place(start_s, like, float(self._candidates.grams[best]), float(self._costs[best]), False)
+        places = [self._cheapest_in(row, like, low, high) for like in kinds.values()]
         return earliest_cheapest([place for place in places if place])
 
-    def _cheapest_in(self, row: int, pool: int, low: int, high: int) -> Place | None:
-        """Weigh the candidates that are free in a pool, and the starts beside what is reserved there already."""
-        length_s, units, timeline = self._length_s[row], self._units[row], self.pools[pool]
-        if units > timeline.units:
+    def _pools_by_kind(self, row: int) -> Mapping[int, Sequence[int]]:
+        """Return the pools with enough units that a row may use, those that are alike together, by the first such."""
+        own = self._candidates.demands.pools[row]
+        if own not in self._kinds:
+            kinds: dict[int, list[int]] = {}
+            for pool in own:
+                kinds.setdefault(self._like[pool], []).append(pool)
+            self._kinds[own] = kinds
+        return self._kinds[own]
+
+    def _cheapest_in(self, row: int, pools: Sequence[int], low: int, high: int) -> Place | None:
+        """Weigh the candidates that are free in one of these like pools, and the starts beside what is reserved."""
+        units, length_s, mine = self._units[row], self._length_s[row], slice(low, high)
+        pools = [pool for pool in pools if units <= self.pools[pool].units]
+        if not pools:
             return None
-        mine = slice(low, high)
         starts_s, costs = self._candidates.starts_s[mine], self._costs[mine]
-        begins, ends = timeline.blocked(units)
-        begins_after = np.append(begins, np.inf)
-        free = begins_after[ends.searchsorted(starts_s + EPSILON_S, side="right")] >= starts_s + (length_s - EPSILON_S)
-        if len(self.pools) > 1:
-            free &= self._candidates.pool[mine] == pool
-        found = np.where(free, costs, np.inf)
-        best = first_least(found)
-        place = None
-        if free[best]:
+        listed = self._candidates.pool[mine] == self._like[pools[0]] if len(self.pools) > 1 else True
+        frees, besides_s = [], []
+        for pool in pools:
+            begins, ends = self.pools[pool].blocked(units)
+            begins_after = np.append(begins, np.inf)
+            frees.append(
+                (
+                    begins_after[ends.searchsorted(starts_s + EPSILON_S, side="right")]
+                    >= starts_s + (length_s - EPSILON_S)
+                )
+                & listed
+            )
+            beside_s = np.concatenate([ends, begins - length_s])
+            beside_s = beside_s[(beside_s > self._release_s[row]) & (beside_s < self._latest_s[row])]
+            fits = begins_after[ends.searchsorted(beside_s + EPSILON_S, side="right")] >= beside_s + (
+                length_s - EPSILON_S
+            )
+            besides_s.append(beside_s[fits])
+        found = np.where(frees[0] if len(frees) == 1 else np.logical_or.reduce(frees), costs, np.inf)
+        best, place = first_least(found), None
+        if found[best] < np.inf:
+            pool = next(pool for pool, free in zip(pools, frees, strict=True) if free[best])
             at = low + best
             place = Place(float(starts_s[best]), pool, float(self._candidates.grams[at]), float(costs[best]), False)
-        beside = np.sort(np.concatenate([ends, begins - length_s]))
-        beside = beside[(beside > self._release_s[row]) & (beside < self._latest_s[row])]
-        beside = beside[
-            begins_after[ends.searchsorted(beside + EPSILON_S, side="right")] >= beside + (length_s - EPSILON_S)
-        ]
-        if not len(beside):
+        beside_s = np.sort(np.concatenate(besides_s))
+        if not len(beside_s):
             return place
-        start_s = cheapest_start(beside, self._priced(row, beside, pool))
+        start_s = cheapest_start(beside_s, self._priced(row, beside_s, pools[0]))
         if start_s is None:
             return place
+        pool = next(pool for pool, own_s in zip(pools, besides_s, strict=True) if start_s in own_s)
         other = self.place_at(row, start_s, pool)
         return earliest_cheapest([place, other] if place else [other])
 

@@ -167,7 +167,14 @@ def search(
     if arrivals is not None:
         pressed, unpriced = arrivals_response(arrivals), np.zeros_like(warm.prices)
         upper_g = first.grams + ARRIVALS_SLACK * pressed(unpriced)[0]
-        sought = ask(warm.prices, iterations=effort.iterations, others=[*others, pressed], upper_g=upper_g, gap=0.0)
+        sought = ask(
+            warm.prices,
+            iterations=effort.iterations,
+            others=[*others, pressed],
+            upper_g=upper_g,
+            gap=0.0,
+            may_scale=False,
+        )
     goal = _Goal(priced=arrivals is not None)
     soonest = schedule_soonest(problem, warm.due)
     made, soonest_g = [*made, soonest], None if soonest.unknown else soonest.grams
@@ -177,7 +184,7 @@ def search(
     best = goal.best(made)
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, from_scratch=False, rearrangements=0)
-    if best.missed or effort.from_scratch:
+    if best.missed or effort.from_scratch or (not goal.priced and _is_far(best, bound_g, effort.gap)):
         best = goal.best(
             [best, *_as_many_as_help(best, problem, _schedules(problem, warm, sought, urgent), bound_g, effort)]
         )
@@ -210,6 +217,11 @@ def _placed(problem: PlanningProblem, found: SearchResult, prices: Floats, costs
 def _is_proved(best: Schedule, bound_g: float) -> bool:
     """Tell whether no plan can be better."""
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
+
+
+def _is_far(best: Schedule, bound_g: float, gap: float) -> bool:
+    """Tell whether a plan emits more than the bound by a larger share than is asked for."""
+    return best.grams - bound_g > gap * abs(bound_g)
 
 
 def _affordable(problem: PlanningProblem, suspended: SuspendableResponse | None, work: int) -> int:
@@ -350,7 +362,7 @@ def _improve(
     }
     size = rows.demands.length_s * rows.demands.units
     for _ in range(effort.rearrangements):
-        if best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not goal.priced:
+        if not _is_far(best, sought.bound_g, effort.gap) and not goal.priced:
             return
         movable = [row for row in wish if best.places[row].cost > sought.costs[wish[row]] * (1 + 1e-9)]
         if not movable:
@@ -389,7 +401,7 @@ def _exhaustive(
 ) -> Mapping[int, Place]:
     """Return the best places of a few rows put in every order; those they have when none is better."""
     rows = [row for row in sorted(best.places) if row not in problem.running and row not in warm.due]
-    is_good = best.grams - sought.bound_g <= effort.gap * abs(sought.bound_g) and not (goal.priced or best.missed)
+    is_good = not _is_far(best, sought.bound_g, effort.gap) and not (goal.priced or best.missed)
     if is_good or len(rows) > FEW or problem.tied or problem.flexible.keys() & set(rows):  # too many ways
         return best.places
     made = Schedule(problem, sought.prices, sought.costs) if goal.priced else Schedule.unpriced(problem)
@@ -412,14 +424,15 @@ def _in_the_way(
     length_s, start_s, pool = (
         problem.rows.demands.length_s,
         problem.rows.starts_s[wish[row]],
-        problem.rows.pool[wish[row]],
+        int(problem.rows.pool[wish[row]]),
     )
+    alike = problem.rows.demands.alike or range(len(problem.pools))
     end_s = start_s + length_s[row]
     near = [
         other
         for other in wish
         if other != row
-        and (place := best.places[other]).pool == pool
+        and alike[(place := best.places[other]).pool] == pool
         and place.start_s < end_s
         and place.start_s + length_s[other] > start_s
     ]

@@ -101,6 +101,7 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         units=all_demands.units[every],
         watts=all_demands.watts[every],
         pools=tuple(all_demands.pools[row] for row in rows),
+        alike=all_demands.alike,
     )
     flexible = {index[row]: job for row, job in problem.flexible.items() if row in index}
     return replace(

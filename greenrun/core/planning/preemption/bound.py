@@ -15,7 +15,7 @@ def suspendable_response(problem: PlanningProblem) -> SuspendableResponse:
     means = problem.intensity.means_between(knots_s[:-1], knots_s[1:])
     pools: list[tuple[np.ndarray, SuspendableRows] | None] = []
     for pool in range(len(problem.pools)):
-        own = np.array([nth for nth, row in enumerate(rows) if pool in demands.pools[row]], dtype=np.int64)
+        own = np.array([nth for nth, row in enumerate(rows) if pool in demands.kinds[row]], dtype=np.int64)
         if not len(own):
             pools.append(None)
             continue
@@ -33,8 +33,8 @@ def least_suspended_g(problem: PlanningProblem, prices: Floats, respond: Suspend
 def bound_at(problem: PlanningProblem, prices: Floats, respond: SuspendableResponse | None = None) -> float:
     """Return what all rows cost at least at `prices`, shape (pools, cells), less the value of all GPUs, in g.
 
-    Any prices give a bound (Lagrangian relaxation of the GPUs' capacity, see lagrangian.py). `respond` is what has
-    answered prices near these before, if there is such.
+    Any prices that are the same for like pools give a bound (Lagrangian relaxation of the GPUs' capacity, see
+    lagrangian.py). `respond` is what has answered prices near these before, if there is such.
     """
     _, least = problem.rows.cheapest(problem.rows.costs(prices))
     value_g = float((prices * problem.free * np.diff(problem.knots_s)).sum())
