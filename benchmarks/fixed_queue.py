@@ -7,7 +7,8 @@ It is a separate process, so that its peak memory is the plan's. Lengths spread 
 (median 50 min, mean 2.4 h, at most 60 h) and are then stretched by one factor until the queue would fill `--load` of
 the GPUs in the middle half of the horizon if all started at once; GPU counts are that trace's (1 to 4). Jobs may start
 from instants spread evenly over the horizon, and within a day of them.
-The intensity is half-hourly: synthetic, or a recorded one from 2022-10-19T16:00Z on.
+The intensity is half-hourly: synthetic, or a recorded one from 2022-10-19T16:00Z on. The planner's options are those of
+the daemon unless they are given here.
 """
 
 import argparse
@@ -36,7 +37,6 @@ DAY_S = 86_400.0
 MEDIAN_S, SPREAD, SHORTEST_S, LONGEST_S = 3_000.0, 1.4, 300.0, 216_000.0
 GPU_COUNTS, GPU_SHARES = (1, 2, 3, 4), (0.859, 0.072, 0.043, 0.026)
 GPU_POWER_W = 300.0
-UNBOUNDED = 10**15  # a benchmark waits for as long as its steps take
 
 
 def lengths(count: int, gpus: Floats, room_gpu_s: float, longest_s: float, rng: np.random.Generator) -> Floats:
@@ -130,9 +130,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     own = parser.parse_args()
     values = recorded(own.intensity, own.slots) if own.intensity else made_up(own.slots, own.seed)
-    options = replace(
-        Options(), iterations=own.iterations, rearrangements=own.rearrangements, gap=own.gap, work=UNBOUNDED
-    )
+    options = replace(Options(), iterations=own.iterations, rearrangements=own.rearrangements, gap=own.gap)
     asked = situation(queue(own.jobs, own.gpus, own.slots, own.load, own.seed), own.gpus, values, options)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     runs = [timed(asked) for _ in range(own.times)]
