@@ -83,6 +83,14 @@ class Timeline:
         candidates = ends[ends > earliest_s]
         return float(candidates[np.argmax(self.fits(candidates, duration_s, units))])
 
+    def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int) -> float | None:
+        """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
+        begins, _ = self.blocked(units)
+        starts_s = np.append(begins - duration_s, latest_s)
+        starts_s = np.sort(starts_s[(starts_s >= earliest_s) & (starts_s <= latest_s)])
+        fitting = starts_s[self.fits(starts_s, duration_s, units)]
+        return float(fitting[-1]) if len(fitting) else None
+
     def means(self, knots_s: Floats) -> Floats:
         """Return the mean number of units taken between successive knots: shape (n,) to (n - 1,)."""
         at_s, used = self._at_s[1 : self._count], self._used[: self._count]

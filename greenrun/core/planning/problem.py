@@ -74,7 +74,8 @@ AT_ONCE = StartThreshold(np.inf, 0.0)  # any emissions are low enough to start a
 class PlanningProblem:
     """A situation's jobs as rows, with `taken[p]` the reservations in pool p by what runs already.
 
-    `limits[row]` is what being later than it should counts: 0 without a limit of the user's, `PROMISED` for finish-by.
+    `limits[row]` is what being later than it should counts: 0 without a limit of the user's, or with one that is missed
+    already; `PROMISED` for finish-by.
     `after` names the rows that a row is to start after. A row of `soft_deadlines` should start earlier than its own
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
@@ -169,7 +170,7 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         running=frozenset(running),
         flexible=flexible,
         limits=tuple(
-            BEHIND if row in last_come else max(_weight(job), BEHIND * (row in soft_deadlines))
+            BEHIND if row in last_come else max(_weight(job) * (not overdue[row]), BEHIND * (row in soft_deadlines))
             for row, job in enumerate(rows)
         ),
         after=after,

@@ -58,8 +58,8 @@ class Schedule:
     """Places of a problem's rows at given prices, changed in place.
 
     `grams` and `cost` (grams and what the GPUs cost) are the sums of all places, `missed` weighs the limits that are
-    missed (`PlanningProblem.limits`), and `unknown` counts the places whose emissions are not known. A row that waits
-    for others is put after them.
+    missed (`PlanningProblem.limits`), `late_s` adds up by how much, and `unknown` counts the places whose emissions are
+    not known. A row that waits for others is put after them.
     """
 
     def __init__(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> None:
@@ -67,6 +67,7 @@ class Schedule:
         self._candidates = candidates
         self._costs = costs
         self._weight, self._meets_own_limit, self._after = problem.limits, problem.meets_own_limit, problem.after
+        self._soft_deadlines, self._has_limit = problem.soft_deadlines, [job.has_limit for job in problem.jobs]
         self._costs_to_go = costs_to_go(problem, costs) if problem.after else {}
         self._start_thresholds, self._flexible, self._now_s = problem.start_thresholds, problem.flexible, problem.now_s
         self._first = candidates.first.tolist()
@@ -86,6 +87,7 @@ class Schedule:
         self.places: dict[int, Place] = {}
         self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
+        self._late_s = 0.0
 
     @classmethod
     def unpriced(cls, problem: PlanningProblem) -> "Schedule":
@@ -163,6 +165,7 @@ class Schedule:
         self.grams += place.grams
         self.cost += place.cost
         self.missed += self._miss(row, place)
+        self._late_s += self._lateness_s(row, place)
         self.unknown += not place.known
 
     def remove(self, row: int) -> Place:
@@ -172,6 +175,7 @@ class Schedule:
         self.grams -= place.grams
         self.cost -= place.cost
         self.missed -= self._miss(row, place)
+        self._late_s -= self._lateness_s(row, place)
         self.unknown -= not place.known
         return place
 
@@ -212,6 +216,21 @@ class Schedule:
         if not place.late:
             return 0
         return BEHIND if self._meets_own_limit(row, self._end_s(row, place)) else self._weight[row]
+
+    @property
+    def late_s(self) -> int:
+        """By how many seconds limits of users are missed in all."""
+        return round(self._late_s)
+
+    def _lateness_s(self, row: int, place: Place) -> float:
+        """Return by how much a place misses its user's limit; of one that was missed before, how long it waits."""
+        if not place.late or not self._has_limit[row]:
+            return 0.0
+        end_s = self._end_s(row, place)
+        due_s = self._soft_deadlines.get(row, self._latest_s[row] + self._length_s[row])
+        if row in self._flexible:
+            due_s = max(due_s, self._flexible[row].deadline_s)
+        return max(0.0, float(end_s - due_s))
 
     def _end_s(self, row: int, place: Place) -> float:
         return float(place.pieces[-1][1] if place.pieces else place.start_s + self._length_s[row])
@@ -376,6 +395,19 @@ class Schedule:
         spent = (self._spendings[pool].at(end_s) - self._spendings[pool].at(start_s)) * self._units[row]
         known = self._covered.at(end_s) - self._covered.at(start_s) >= self._length_s[row] - UNCOVERED_S
         return Place(start_s, pool, grams, grams + spent, start_s > self._latest_s[row] + EPSILON_S, known=known)
+
+    def latest(self, row: int) -> Place | None:
+        """Return the last free place inside the row's limits, whatever it emits; None when there is none."""
+        ready_s, latest_s, length_s = self._ready_s(row), self._latest_s[row], self._length_s[row]
+        found = [
+            (start_s, -pool)
+            for pool in self._candidates.demands.pools[row]
+            if (start_s := self.pools[pool].last_fit(ready_s, latest_s, length_s, self._units[row])) is not None
+        ]
+        if not found:
+            return None
+        start_s, pool = max(found)
+        return self.place_at(row, start_s, -pool)
 
     def soonest(self, row: int) -> Place:
         """Return the first free place, whatever it emits."""

@@ -1,6 +1,6 @@
 """The search for a good plan: prices first, then schedules that fit, the best of which is improved in places."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, permutations
@@ -12,17 +12,18 @@ from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
+from greenrun.core.planning.overload import overload_schedules
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
 from greenrun.core.planning.preemption.dual import SuspendableResponse
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.repair import MANY, repair, until_near
+from greenrun.core.planning.repair import FEW_LATE, MANY, repair, until_near
 from greenrun.core.planning.schedule import Schedule
 
 FEW = 5  # rows that are tried in every order
 EVERY_ORDER = 400  # more turns than it takes to put so few as soon as they fit in every order: limits are worth it
 
-Objective = tuple[int, int, float]  # limits missed, places of unknown emissions, and what it costs: less is better
+Objective = tuple[int, int, int, float]  # limits missed, by how many seconds, places of unknown emissions, and cost
 Step = tuple[tuple[int, ...], Callable[[], object]]  # rows, and what puts them
 
 
@@ -55,11 +56,12 @@ class ExhaustiveSearch:
         self, rows: Sequence[int], least: Mapping[int, float], steps: Callable[[Sequence[int]], list[Step]], until: int
     ) -> None:
         """Take every step that could lead to something better; each gets its share of the turns that are left."""
-        missed, unknown, cost = self._objective(self._made)
-        if (missed, unknown, cost + sum(least[row] for row in rows)) >= (*self._best[:2], self._best[2] * self._worth):
+        *limits, cost = found = self._objective(self._made)
+        least_cost = cost + sum(least[row] for row in rows)
+        if (*limits, least_cost) >= (*self._best[:3], self._best[3] * self._worth):
             return
         if not rows:
-            self._best, self.places = (missed, unknown, cost), dict(self._made.places)
+            self._best, self.places = found, dict(self._made.places)
             return
         every = steps(rows)
         for nth, (put, carry_out) in enumerate(every):
@@ -184,10 +186,11 @@ def search(
     best = goal.best(made)
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, from_scratch=False, rearrangements=0)
-    if best.missed or effort.from_scratch or (not goal.priced and _is_far(best, bound_g, effort.gap)):
-        best = goal.best(
-            [best, *_as_many_as_help(best, problem, _schedules(problem, warm, sought, urgent), bound_g, effort)]
-        )
+    best = goal.best([best, *_overload_schedules(best, problem, warm, sought)])
+    is_far = not goal.priced and _is_far(best, bound_g, effort.gap)
+    if _may_fit_better(best, wanted=effort.from_scratch or is_far):
+        scheduled = _schedules(problem, warm, sought, urgent)
+        best = goal.best([best, *_as_many_as_help(best, problem, scheduled, bound_g, effort)])
     if effort.rearrangements:
         _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
     if whole and not problem.after:
@@ -212,6 +215,21 @@ def _placed(problem: PlanningProblem, found: SearchResult, prices: Floats, costs
     for row, place in found.places.items():
         made.put(row, replace(place, cost=place.grams + made.spent_on(row, place)))
     return made
+
+
+def _overload_schedules(
+    best: Schedule, problem: PlanningProblem, warm: WarmStart, sought: DualSolution
+) -> Iterator[Schedule]:
+    """Yield schedules in which limits come first, where the best so far misses some."""
+    if best.late_s:
+        begun = partial(_scheduled, problem, warm, sought.prices, sought.costs, sorted(problem.running))
+        yield from overload_schedules(problem, begun)
+
+
+def _may_fit_better(best: Schedule, *, wanted: bool) -> bool:
+    """Tell whether to build schedules from scratch: not where so many rows are late that no limit is left to save."""
+    late = sum(place.late for place in best.places.values())
+    return late <= FEW_LATE if best.late_s else bool(best.missed) or wanted
 
 
 def _is_proved(best: Schedule, bound_g: float) -> bool:
@@ -259,9 +277,9 @@ class _Goal:
 
     priced: bool
 
-    def of(self, schedule: Schedule) -> tuple[int, int, float]:
+    def of(self, schedule: Schedule) -> Objective:
         of_known = schedule.cost if self.priced else schedule.grams
-        return schedule.missed, schedule.unknown, round(of_known, 9)
+        return schedule.missed, schedule.late_s, schedule.unknown, round(of_known, 9)
 
     def best(self, schedules: Iterable[Schedule]) -> Schedule:
         return min(schedules, key=self.of)  # the first of equals
@@ -374,7 +392,7 @@ def _improve(
         old = {other: best.remove(other) for other in out}
         for other in [row, *sorted(out[1:], key=lambda other: -size[other])]:
             best.add(other)
-        if goal.of(best) >= (*before[:2], before[2] - STEADY_G):
+        if goal.of(best) >= (*before[:3], before[3] - STEADY_G):
             for other in out:
                 best.remove(other)
             for other, place in old.items():
