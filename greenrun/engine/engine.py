@@ -21,9 +21,9 @@ from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import LIVE, Job, JobSpec, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.planning.admission import admit_each
+from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import decide, expected_end, suspensions
-from greenrun.core.planning.demand import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning

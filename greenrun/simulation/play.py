@@ -10,7 +10,7 @@ import structlog
 from greenrun.core.carbon.calibration import MEMORY
 from greenrun.core.errors import InvalidInput
 from greenrun.core.jobs.job import JobSpec, State
-from greenrun.core.planning.demand import PastJob, learn_arrivals
+from greenrun.core.planning.arrivals.learning import PastJob, learn_arrivals
 from greenrun.core.planning.model import Arrivals, Options
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.simulation.case import Case

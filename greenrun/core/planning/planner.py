@@ -14,10 +14,10 @@ from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.arrivals.learning import expected_demands
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
-from greenrun.core.planning.demand import expected_demands
 from greenrun.core.planning.model import Plan, Situation, Waiting
 from greenrun.core.planning.precedence.levels import search_by_priority
 from greenrun.core.planning.precedence.room import spans_of

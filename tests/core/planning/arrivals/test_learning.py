@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.demand import PastJob, expected_arrivals, expected_demands, learn_arrivals
+from greenrun.core.planning.arrivals.learning import PastJob, expected_arrivals, expected_demands, learn_arrivals
 from greenrun.core.planning.model import Options
 from tests.core.build import SLOT, T0, job
 
