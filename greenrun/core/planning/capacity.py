@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.energy.model import Device
@@ -16,14 +18,18 @@ EPSILON_S = 1e-6  # instants closer than a microsecond, the resolution of a date
 
 
 class Timeline:
-    """`units` identical GPUs (or CPU slots) and how many are taken, as a step function of epoch seconds."""
+    """`units` identical GPUs (or CPU slots) and how many are taken, as a step function of epoch seconds.
 
-    __slots__ = ("_at_s", "_blocked", "_count", "_used", "units")
+    Those held for others (`holding`) count as taken, until they are let go (`letting_go`).
+    """
+
+    __slots__ = ("_at_s", "_blocked", "_count", "_held", "_used", "units")
 
     def __init__(self, units: int) -> None:
         self.units = units
         self._at_s = np.full(32, -np.inf)
         self._used = np.zeros(32, dtype=np.int64)
+        self._held: NDArray[np.int64] | None = None  # of those used, on the same steps
         self._count = 1
         self._blocked: dict[int, tuple[Floats, Floats]] = {}  # what was asked for since the last change
 
@@ -36,14 +42,40 @@ class Timeline:
 
     def copy(self) -> "Timeline":
         """Return an independent copy, without the instants at which nothing changes any more."""
-        twin = Timeline(self.units)
         used = self._used[: self._count]
-        keep = np.concatenate([[True], used[1:] != used[:-1]])
-        twin._count = int(keep.sum())
-        twin._at_s = np.full(2 * twin._count + 32, -np.inf)
-        twin._used = np.zeros(2 * twin._count + 32, dtype=np.int64)
-        twin._at_s[: twin._count] = self._at_s[: self._count][keep]
-        twin._used[: twin._count] = used[keep]
+        keep = np.ones(self._count, bool)
+        np.not_equal(used[1:], used[:-1], out=keep[1:])
+        if self._held is not None:
+            held = self._held[: self._count]
+            keep[1:] |= held[1:] != held[:-1]
+        return self._with(self._at_s[: self._count][keep], used[keep], None if self._held is None else held[keep])
+
+    def holding(self, knots_s: Floats, held: NDArray[np.int64]) -> "Timeline":
+        """Return a copy in which so many more units are taken between successive knots, shape (n,), to be let go."""
+        twin = self.copy()
+        twin._held = np.zeros_like(twin._used)
+        turns = np.flatnonzero(np.diff(held, prepend=0, append=0))
+        for begin, end in pairwise(turns.tolist()):
+            first, last = twin._split(float(knots_s[begin])), twin._split(float(knots_s[end]))
+            twin._used[first:last] += held[begin]
+            twin._held[first:last] += held[begin]
+        return twin
+
+    def letting_go(self) -> "Timeline":
+        """Return a copy in which nothing is held."""
+        used = self._used[: self._count]
+        return self._with(self._at_s[: self._count], used if self._held is None else used - self._held[: self._count])
+
+    def _with(self, at_s: Floats, used: NDArray[np.int64], held: NDArray[np.int64] | None = None) -> "Timeline":
+        twin, count = Timeline(self.units), len(at_s)
+        twin._count, size = count, 2 * count + 32
+        twin._at_s = np.full(size, -np.inf)
+        twin._at_s[:count] = at_s
+        twin._used = np.zeros(size, dtype=np.int64)
+        twin._used[:count] = used
+        if held is not None:
+            twin._held = np.zeros(size, dtype=np.int64)
+            twin._held[:count] = held
         return twin
 
     def blocked(self, units: int) -> tuple[Floats, Floats]:
@@ -77,11 +109,12 @@ class Timeline:
         """Return the earliest start at or after `earliest_s` that fits; None when there never are that many units."""
         if units > self.units:
             return None
-        if self.is_free(earliest_s, earliest_s + duration_s, units):
+        begins, ends = self.blocked(units)
+        following = int(ends.searchsorted(earliest_s + EPSILON_S, side="right"))  # the first that is not over by then
+        if following == len(begins) or begins[following] >= earliest_s + (duration_s - EPSILON_S):
             return earliest_s
-        _, ends = self.blocked(units)
-        candidates = ends[ends > earliest_s]
-        return float(candidates[np.argmax(self.fits(candidates, duration_s, units))])
+        room = np.append(begins[following + 1 :], np.inf) - ends[following:]
+        return float(ends[following + int(np.argmax(room >= duration_s - EPSILON_S))])
 
     def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int) -> float | None:
         """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
@@ -108,10 +141,15 @@ class Timeline:
         if count == len(self._at_s):
             self._at_s = np.concatenate([self._at_s, np.full(count, -np.inf)])
             self._used = np.concatenate([self._used, np.zeros(count, dtype=np.int64)])
+            if self._held is not None:
+                self._held = np.concatenate([self._held, np.zeros(count, dtype=np.int64)])
         self._at_s[index + 1 : count + 1] = self._at_s[index:count]
         self._used[index + 1 : count + 1] = self._used[index:count]
         self._at_s[index] = at_s
         self._used[index] = self._used[index - 1]
+        if self._held is not None:
+            self._held[index + 1 : count + 1] = self._held[index:count]
+            self._held[index] = self._held[index - 1]
         self._count += 1
         return index
 

@@ -14,9 +14,8 @@ from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.planning.arrivals.learning import expected_demands
+from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.candidates import Candidates
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.model import Plan, Situation, Waiting
 from greenrun.core.planning.precedence.levels import search_by_priority
@@ -123,13 +122,12 @@ def _horizon_end(situation: Situation) -> datetime | None:
     return situation.forecast.end if situation.forecast else None
 
 
-def _expected_arrivals(problem: PlanningProblem, situation: Situation) -> Candidates | None:
-    """Return the candidates of the expected arrivals; None without any, or with nothing to plan."""
+def _expected_arrivals(problem: PlanningProblem, situation: Situation) -> ExpectedArrivals | None:
+    """Return the expected arrivals; None without any, or with nothing to plan."""
     pools = tuple(index for index, pool in enumerate(problem.pools) if pool.devices)
     if not situation.arrivals or not pools or not problem.jobs or not len(problem.intensity):
         return None
-    demands = replace(expected_demands(situation.arrivals, problem.now_s, pools), alike=problem.rows.demands.alike)
-    return Candidates.of(demands, problem.knots_s, problem.intensity)
+    return ExpectedArrivals.of(situation.arrivals, problem.now_s, pools, problem.knots_s, problem.intensity)
 
 
 def _due(problem: PlanningProblem, situation: Situation) -> dict[int, datetime]:

@@ -12,7 +12,7 @@ from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
 from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.candidates import Candidates, Demands, like_pools
+from greenrun.core.planning.candidates import Candidates, Demands, Ints, like_pools
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Interval, Running, ShadowPrices, Situation
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans, cells_of, step_for
@@ -80,7 +80,7 @@ class PlanningProblem:
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
     on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
-    no candidates.
+    no candidates. `is_holding`: some of what is taken is held for expected arrivals.
     """
 
     now_s: float
@@ -100,6 +100,7 @@ class PlanningProblem:
     soft_deadlines: Mapping[int, float]
     start_thresholds: Mapping[int, StartThreshold]
     unpinned: "PlanningProblem | None" = None
+    is_holding: bool = False
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -115,6 +116,11 @@ class PlanningProblem:
     def meets_own_limit(self, row: int, end_s: float) -> bool:
         """Whether a row that ends at `end_s`, later than it should, meets its own limit all the same."""
         return row in self.soft_deadlines and end_s <= self.soft_deadlines[row] + EPSILON_S
+
+    def holding(self, held: Ints) -> "PlanningProblem":
+        """Return the same problem with so many GPUs, by pool and cell, kept for others wherever limits allow."""
+        lines = [line.holding(self.knots_s, own) for line, own in zip(self.taken, held, strict=True)]
+        return replace(self, taken=tuple(lines), is_holding=True) if held.any() else self
 
     @property
     def tied(self) -> frozenset[int]:

@@ -84,6 +84,7 @@ class Schedule:
         self.pools = [line.copy() for line in problem.taken]
         self._like = demands.alike or tuple(range(len(self.pools)))
         self._kinds: dict[tuple[int, ...], Mapping[int, Sequence[int]]] = {}
+        self._is_holding = problem.is_holding
         self.places: dict[int, Place] = {}
         self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
@@ -109,8 +110,14 @@ class Schedule:
         return float(sum(spent.at(end_s) - spent.at(start_s) for start_s, end_s in spans) * self._units[row])
 
     def add(self, row: int) -> Place:
-        """Put a row at its cheapest free start within its limits, else at the soonest after them."""
-        found = self.cheapest(row) or self.soonest(row)
+        """Put a row at its cheapest free start within its limits, else at the soonest after them.
+
+        What is held for others is taken only where there is no other start within its limits.
+        """
+        found = self.cheapest(row)
+        if found is None and self._is_holding:
+            found = self._cheapest_anyhow(row)
+        found = found or self.soonest(row)
         if row in self._start_thresholds:
             found = self._worth_it(row, found)
         self.put(row, found)
@@ -286,6 +293,14 @@ class Schedule:
         places = [self._cheapest_in(row, like, low, high) for like in kinds.values()]
         return earliest_cheapest([place for place in places if place])
 
+    def _cheapest_anyhow(self, row: int) -> Place | None:
+        """Return the cheapest place as if nothing were held."""
+        holding = self.pools
+        self.pools = [line.letting_go() for line in holding]
+        found = self.cheapest(row)
+        self.pools = holding
+        return found
+
     def _pools_by_kind(self, row: int) -> Mapping[int, Sequence[int]]:
         """Return the pools with enough units that a row may use, those that are alike together, by the first such."""
         own = self._candidates.demands.pools[row]
@@ -410,11 +425,12 @@ class Schedule:
         return self.place_at(row, start_s, -pool)
 
     def soonest(self, row: int) -> Place:
-        """Return the first free place, whatever it emits."""
+        """Return the first free place, whatever it emits, and be it held for others."""
         ready_s = self._ready_s(row)
+        lines = [line.letting_go() for line in self.pools] if self._is_holding else self.pools
         found = [
             (start_s, pool)
             for pool in self._candidates.demands.pools[row]
-            if (start_s := self.pools[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
+            if (start_s := lines[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
         ]
         return self.place_at(row, *min(found))

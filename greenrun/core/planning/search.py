@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, permutations
+from itertools import chain, islice, permutations
 
 import numpy as np
 
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
-from greenrun.core.planning.candidates import Candidates
+from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.overload import overload_schedules
@@ -146,7 +146,7 @@ class SearchResult:
 
 
 def search(
-    problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: Candidates | None = None
+    problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: ExpectedArrivals | None = None
 ) -> SearchResult:
     """Return the best plan found: least in missed limits, then in emissions (and in room left to `arrivals`)."""
     urgent = by_urgency(problem)
@@ -166,36 +166,36 @@ def search(
     sought = ask(warm.prices, iterations=bounding, others=others)
     bound_g = bound_at(problem, sought.prices, suspended) if suspended else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
+    fitted = problem
     if arrivals is not None:
-        pressed, unpriced = arrivals_response(arrivals), np.zeros_like(warm.prices)
-        upper_g = first.grams + ARRIVALS_SLACK * pressed(unpriced)[0]
-        sought = ask(
-            warm.prices,
-            iterations=effort.iterations,
-            others=[*others, pressed],
-            upper_g=upper_g,
-            gap=0.0,
-            may_scale=False,
-        )
+        upper_g = first.grams + ARRIVALS_SLACK * arrivals.respond(np.zeros_like(warm.prices))[0]
+        others = [*others, arrivals.respond]
+        ask = partial(ask, upper_g=upper_g, gap=0.0, may_scale=False)
+        sought = ask(warm.prices, iterations=effort.iterations, others=others)
+        fitted = problem.holding(arrivals.held(sought.prices))
     goal = _Goal(priced=arrivals is not None)
     soonest = schedule_soonest(problem, warm.due)
-    made, soonest_g = [*made, soonest], None if soonest.unknown else soonest.grams
-    if whole or sought.prices.any() or warm.prices.any():  # else these are weighed at the same prices already
-        made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
-        made.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
-    best = goal.best(made)
+    soonest_g = None if soonest.unknown else soonest.grams
+    every = [*made, soonest]
+    fair = every if arrivals is None else made[-1:] if whole else []  # others were made as if nobody were expected
+    best = goal.best(_around_last(fitted, warm, sought, urgent, fair))
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, from_scratch=False, rearrangements=0)
-    best = goal.best([best, *_overload_schedules(best, problem, warm, sought)])
+    overloaded = partial(_overload_schedules, problem=problem, warm=warm, sought=sought)
+    best = goal.best([best, *(overloaded(best) if fitted is problem else ())])
     is_far = not goal.priced and _is_far(best, bound_g, effort.gap)
     if _may_fit_better(best, wanted=effort.from_scratch or is_far):
-        scheduled = _schedules(problem, warm, sought, urgent)
-        best = goal.best([best, *_as_many_as_help(best, problem, scheduled, bound_g, effort)])
+        scheduled = _schedules(fitted, warm, sought, urgent)
+        best = goal.best([best, *_as_many_as_help(best, fitted, scheduled, bound_g, effort)])
+    if best.missed and fitted is not problem:  # no limit is missed for jobs that are not here
+        anyhow = chain(_around_last(problem, warm, sought, urgent, every), _schedules(problem, warm, sought, urgent))
+        fitted, best = problem, goal.best([best, *anyhow])
+        best = goal.best([best, *overloaded(best)])
     if effort.rearrangements:
-        _improve(best, problem, sought, goal, effort, problem.tied | frozenset(warm.due))
+        _improve(best, fitted, sought, goal, effort, problem.tied | frozenset(warm.due))
     if whole and not problem.after:
-        best = _moved(best, problem, sought, goal, effort, frozenset(warm.due))
-    places = _exhaustive(best, problem, warm, sought, goal, effort)
+        best = _moved(best, fitted, sought, goal, effort, frozenset(warm.due))
+    places = _exhaustive(best, fitted, warm, sought, goal, effort)
     return SearchResult(places=places, prices=sought.prices, bound_g=proved_g, soonest_g=soonest_g)
 
 
@@ -232,6 +232,17 @@ def _may_fit_better(best: Schedule, *, wanted: bool) -> bool:
     return late <= FEW_LATE if best.late_s else bool(best.missed) or wanted
 
 
+def _around_last(
+    problem: PlanningProblem, warm: WarmStart, sought: DualSolution, urgent: Sequence[int], made: Sequence[Schedule]
+) -> list[Schedule]:
+    """Return these schedules, weighed at the prices that were found, and one that keeps to the last plan's places."""
+    if made and not (problem.flexible or sought.prices.any() or warm.prices.any()):
+        return list(made)  # they are weighed at the same prices already
+    found = [old.repriced(problem, sought.prices, sought.costs) for old in made]
+    found.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
+    return found
+
+
 def _is_proved(best: Schedule, bound_g: float) -> bool:
     """Tell whether no plan can be better."""
     return not best.missed and not best.unknown and best.grams <= bound_g * SAME
@@ -259,16 +270,6 @@ def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Sched
     for row in in_order([*first, *(row for row in order if row not in first)], problem.after):
         made.put(row, made.soonest(row))
     return made
-
-
-def arrivals_response(arrivals: Candidates) -> Respond:
-    """Return how jobs that are expected to arrive answer prices."""
-
-    def respond(prices: Floats) -> tuple[float, Floats]:
-        chosen, least = arrivals.cheapest(arrivals.costs(prices))
-        return float(least.sum()), arrivals.usage(chosen, len(prices))
-
-    return respond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.candidates import Demands
 from greenrun.core.planning.model import Arrivals, JobClass, Options
 from greenrun.core.planning.problem import watts_of
 
 CLASSES = 8
-EVERY_S = 3600.0
-AHEAD_S = 48 * 3600.0  # arrivals later than this do not change what is best now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +51,6 @@ def learn_arrivals(past: Sequence[PastJob], span_s: float) -> Arrivals:
         )
         for mine in (label == index for index in range(CLASSES))
         if mine.any()
-    )
-
-
-def expected_demands(arrivals: Arrivals, now_s: float, pools: tuple[int, ...]) -> Demands:
-    """Return a row for each class and hour to come: the GPUs it is expected to ask for, from the hour's middle on."""
-    starts_s = now_s + EVERY_S * (np.arange(int(AHEAD_S / EVERY_S)) + 0.5)
-    rows = len(starts_s)
-    release_s = np.tile(starts_s, len(arrivals))
-    length_s, wait_s, gpus, watts = (
-        np.repeat(np.array([getattr(one, name) for one in arrivals]), rows)
-        for name in ("length_s", "wait_s", "gpus_per_s", "watts_per_gpu")
-    )
-    units = gpus * EVERY_S
-    return Demands(
-        release_s=release_s,
-        latest_s=release_s + wait_s,
-        length_s=length_s,
-        units=units,
-        watts=units * watts,
-        pools=(pools,) * len(release_s),
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
+from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s
@@ -26,7 +27,7 @@ FEWEST_ITERATIONS = 10  # for the prices of one priority, however many there are
 
 
 def search_by_priority(
-    problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: Candidates | None = None
+    problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: ExpectedArrivals | None = None
 ) -> SearchResult:
     """Return the best plan in which no job holds a place that one of higher priority would rather have.
 
@@ -75,7 +76,7 @@ def _level(
     rows: Sequence[int],
     warm: WarmStart,
     effort: Effort,
-    arrivals: Candidates | None,
+    arrivals: ExpectedArrivals | None,
 ) -> Mapping[int, Place]:
     """Return the best places of these rows beside what is in `made` already."""
     part = _part(problem, made, rows)
