@@ -175,20 +175,20 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
     at_once = mass_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
     print(f"{len(case.jobs)} jobs on {gpus}; saving against starting each as soon as GPUs are free, {at_once} CO2e")
-    if bound := _bound(found):
-        print(bound)
+    print(_bound(found))
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")
 
 
 def _bound(found: "Comparison") -> str:
-    """Return what no schedule can pass, "" when that is unknown."""
-    if found.bound_g is None:
-        return ""
-    if found.at_once.emissions_g is not None and found.bound_g > found.at_once.emissions_g:
-        return f"a schedule that keeps every limit, if there is any, emits at least {mass_text(found.bound_g)} CO2e"
+    """Return what no schedule can pass, or why that is not told."""
+    bound_g = found.bound.grams
+    if bound_g is None:
+        return f"there is no bound to compare with: {found.bound.why_none}"
+    if found.at_once.emissions_g is not None and bound_g > found.at_once.emissions_g:
+        return f"a schedule that keeps every limit, if there is any, emits at least {mass_text(bound_g)} CO2e"
     saving = percent_text(found.bound_saving_ratio(), 1)
-    return f"no schedule that keeps every limit emits less than {mass_text(found.bound_g)} CO2e (saving {saving})"
+    return f"no schedule that keeps every limit emits less than {mass_text(bound_g)} CO2e (saving {saving})"
 
 
 def _row(policy: "Policy", found: "Comparison") -> list[str]:

@@ -9,7 +9,7 @@ from greenrun.core.carbon.intensity import Series
 from greenrun.core.formatting import iso_text
 from greenrun.core.units import emissions_g
 from greenrun.simulation.case import Case
-from greenrun.simulation.hindsight import lower_bound_g
+from greenrun.simulation.hindsight import HindsightBound, hindsight_bound
 from greenrun.simulation.play import forecast_view, play
 from greenrun.simulation.policies import GREENRUN, Arrival, Policy, dispatch, start_at_once
 from greenrun.simulation.schedule import Piece, Schedule, is_late, peak_gpus
@@ -52,7 +52,7 @@ class Comparison:
     figures: Mapping[str, Figures]
     schedules: Mapping[str, Schedule]
     at_once: Figures
-    bound_g: float | None
+    bound: HindsightBound
 
     def saving_ratio(self, policy: str) -> float | None:
         """Return which share of the emissions of starting at once a policy avoids; None when either is unknown."""
@@ -62,7 +62,7 @@ class Comparison:
     def bound_saving_ratio(self) -> float | None:
         """Return the share that no policy which keeps every limit can exceed; None when it is unknown."""
         other = self.at_once.emissions_g
-        return None if self.bound_g is None or not other else 1 - self.bound_g / other
+        return None if self.bound.grams is None or not other else 1 - self.bound.grams / other
 
 
 def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None) -> Comparison:
@@ -72,11 +72,14 @@ def compare(case: Case, policies: Sequence[Policy], *, told: Told | None = None)
     schedules = {policy.name: _schedule(case, policy, told) for policy in policies}
     if told is not None:
         told("bound", 0)
+    told_of = {name: figures(schedule, jobs, case.measured) for name, schedule in schedules.items()}
+    at_once_figures = figures(base, jobs, case.measured)
+    is_feasible = not all(each.late for each in (at_once_figures, *told_of.values()))
     return Comparison(
-        figures={name: figures(schedule, jobs, case.measured) for name, schedule in schedules.items()},
+        figures=told_of,
         schedules=schedules,
-        at_once=figures(base, jobs, case.measured),
-        bound_g=lower_bound_g(jobs, case.gpus, case.measured),
+        at_once=at_once_figures,
+        bound=hindsight_bound(jobs, case.gpus, case.measured, feasible=is_feasible),
     )
 
 
@@ -88,8 +91,9 @@ def document(case: Case, found: Comparison) -> dict[str, Any]:
         "start": iso_text(case.start),
         "policies": {name: _policy(name, found) for name in found.figures},
         "start_at_once_g": found.at_once.emissions_g,
-        "bound_g": found.bound_g,
+        "bound_g": found.bound.grams,
         "bound_saving_ratio": found.bound_saving_ratio(),
+        "bound_missing_reason": found.bound.why_none or None,
     }
 
 

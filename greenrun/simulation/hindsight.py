@@ -7,7 +7,7 @@ starts are not: the bound holds in continuous time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -20,36 +20,81 @@ from greenrun.simulation.policies import Arrival
 Indices = NDArray[np.int64]
 
 GRID_S = 300.0
+_PROOF_ITERATIONS, _PROOF_SHARE = 200, 1e-6  # to disprove a schedule; the share of all GPU time is no rounding
 MOST_CANDIDATES = 1_500_000  # starts looked at in each iteration; the grid is made coarser to stay below it
 _PATIENCE, _SHRINK = 8, 0.7  # iterations without a better bound after which the step is made smaller, and by how much
 
 
-def lower_bound_g(jobs: Sequence[Arrival], gpus: int | None, series: Series, *, iterations: int = 400) -> float | None:
-    """Return grams CO2e that no schedule meeting every limit can undercut; None when the series does not cover them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HindsightBound:
+    """Grams CO2e that no schedule meeting every limit can undercut, else None and why: a clause for people."""
+
+    grams: float | None
+    why_none: str = ""
+
+
+def hindsight_bound(
+    jobs: Sequence[Arrival],
+    gpus: int | None,
+    series: Series,
+    *,
+    iterations: int = 400,
+    feasible: bool = False,
+) -> HindsightBound:
+    """Return the least that any schedule meeting every limit emits, and none where there is no such schedule.
 
     `gpus` None: there are always enough, and the bound is what the best schedule emits, restart costs aside.
+    `feasible`: a schedule is known that meets all limits, so that it need not be tried to disprove one.
     """
     if not jobs:
-        return 0.0
+        return HindsightBound(grams=0.0)
     grid = _Grid.over(jobs, series)
     if grid is None:
-        return None
+        return HindsightBound(grams=None, why_none="the intensity is not known for all of the time")
     groups = [group for group in (_whole(jobs, grid), _divisible(jobs, grid)) if group is not None]
     if gpus is None:
-        return sum(group.least(np.zeros(len(grid.widths_s)))[0] for group in groups)
-    return _ascend(groups, grid, gpus, iterations)
+        return HindsightBound(grams=sum(group.least(np.zeros(len(grid.widths_s)))[0] for group in groups))
+    if not feasible and _is_infeasible(jobs, groups, grid, gpus):
+        return HindsightBound(grams=None, why_none="no schedule keeps every limit")
+    return HindsightBound(grams=_ascend(groups, grid, gpus, iterations))
 
 
-def _ascend(groups: Sequence["_Whole | _Divisible"], grid: "_Grid", gpus: int, iterations: int) -> float:
-    """Raise the prices where more GPUs are wanted than there are (Polyak's step); return the best bound seen."""
+def _is_infeasible(jobs: Sequence[Arrival], groups: Sequence["_Whole | _Divisible"], grid: "_Grid", gpus: int) -> bool:
+    """Tell whether it is proved that no schedule keeps every limit; it may be so unproved.
+
+    If nothing is emitted, a schedule costs nothing: prices at which the jobs pay more than all GPUs earn disprove it
+    (Farkas' lemma).
+    """
+    if any(job.gpus > gpus for job in jobs):
+        return True
+    scale = gpus * float(grid.widths_s.sum())
+    free = [group.without_emissions() for group in groups]
+    return _ascend(free, grid, gpus, _PROOF_ITERATIONS, guess=scale, enough=_PROOF_SHARE * scale) > _PROOF_SHARE * scale
+
+
+def _ascend(
+    groups: Sequence["_Whole | _Divisible"],
+    grid: "_Grid",
+    gpus: int,
+    iterations: int,
+    *,
+    guess: float = 0.0,
+    enough: float = inf,
+) -> float:
+    """Raise the prices where more GPUs are wanted than there are (Polyak's step); return the best bound seen.
+
+    `guess` is how far above the first bound the best may be, by default a fifth of it; a bound above `enough` will do.
+    """
     prices = np.zeros(len(grid.widths_s))
-    best, step, stalled, guess = -inf, 1.0, 0, 0.0
+    best, step, stalled = -inf, 1.0, 0
     for _ in range(iterations):
         answers = [group.least(prices) for group in groups]
         bound = sum(value for value, _ in answers) - gpus * float(prices @ grid.widths_s)
         guess = guess or 0.2 * abs(bound)
         stalled = 0 if bound > best else stalled + 1
         best = max(best, bound)
+        if best > enough:
+            break
         if stalled >= _PATIENCE:
             step, stalled = step * _SHRINK, 0
         excess = sum(usage for _, usage in answers) - gpus * grid.widths_s
@@ -117,6 +162,10 @@ class _Whole:
         chosen = at_least[np.unique(self.job[at_least], return_index=True)[1]]
         return float(least.sum()), self._usage(chosen)
 
+    def without_emissions(self) -> "_Whole":
+        """Return the same jobs as if no energy emitted anything."""
+        return replace(self, grams=np.zeros_like(self.grams))
+
     def _usage(self, chosen: Indices) -> Floats:
         steps = np.zeros(len(self.grid.widths_s) + 1)
         partial = np.zeros(len(self.grid.widths_s))
@@ -180,6 +229,10 @@ class _Divisible:
         usage = np.zeros(len(self.grid.widths_s))
         np.add.at(usage, np.take_along_axis(self.cells, order, axis=1), taken * self.gpus[:, None])
         return float((np.take_along_axis(cost, order, axis=1) * taken).sum()), usage
+
+    def without_emissions(self) -> "_Divisible":
+        """Return the same jobs as if no energy emitted anything."""
+        return replace(self, watts=np.zeros_like(self.watts))
 
 
 def _divisible(jobs: Sequence[Arrival], grid: _Grid) -> _Divisible | None:

@@ -30,7 +30,7 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContent:
-    """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, "" when that is unknown."""
+    """What is drawn: a comparison with its texts. `bound` says what no schedule can pass, or why that is unknown."""
 
     case: Case
     found: Comparison
@@ -119,8 +119,8 @@ def emissions_chart(shown: PageContent) -> browser.Chart:
         )
         for row in shown.rows
     ]  # fmt: skip
-    bound_g, bound = shown.found.bound_g, None
-    if bound_g is not None and bound_g <= most_g:  # above, no schedule here keeps every limit
+    bound_g, bound = shown.found.bound.grams, None
+    if bound_g is not None and bound_g <= most_g:  # above, no schedule shown here keeps every limit
         bound = browser.ReferenceLine(value=bound_g / per_g, name=shown.bound)
     return browser.bars_by_group(
         bars, id="emissions", title="Emissions by policy", unit=f"{unit} CO2e", reference=bound

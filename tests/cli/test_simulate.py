@@ -61,13 +61,16 @@ def test_the_picture_is_written_beside_what_is_printed(run: Run, words: list[str
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.csv", "jobs.csv", "out.html"]
 
 
-def test_a_bound_above_start_at_once_is_not_told_as_a_negative_saving(
+def test_where_no_schedule_keeps_every_limit_there_is_no_bound_but_the_reason(
     run: Run, words: list[str], tmp_path: Path
 ) -> None:
     write_jobs(tmp_path / "jobs.csv", "0,3600,2,1000,0,False", "0,3600,2,1000,0,False")
     done = run(*words)
     assert "saving -" not in done.out
-    assert "a schedule that keeps every limit, if there is any, emits at least" in done.out
+    assert "there is no bound to compare with: no schedule keeps every limit" in done.out
+    told = json.loads(run(*words, "--json").out)
+    assert (told["bound_g"], told["bound_saving_ratio"]) == (None, None)
+    assert told["bound_missing_reason"] == "no schedule keeps every limit"
 
 
 def test_max_delay_and_interruptible_are_for_every_job(run: Run, words: list[str]) -> None:

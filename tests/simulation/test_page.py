@@ -5,6 +5,7 @@ import numpy as np
 from greenrun.charts import browser
 from greenrun.simulation.case import Case
 from greenrun.simulation.compare import Comparison, compare, figures
+from greenrun.simulation.hindsight import HindsightBound
 from greenrun.simulation.page import PageContent, PolicyRow, emissions_chart, gpu_steps, page, time_chart
 from greenrun.simulation.policies import policies_of
 from greenrun.simulation.schedule import Schedule
@@ -30,7 +31,9 @@ def crowd(jobs: int) -> PageContent:
     of = case(many, [], measured=grid((np.arange(105_120) % 288).tolist(), step_s=300.0))
     schedule = Schedule.whole([row.submitted_s for row in many], many)
     told = figures(Schedule(pieces=()), (), of.measured)
-    return shown(of, Comparison(figures={"a": told}, schedules={"a": schedule}, at_once=told, bound_g=None))
+    return shown(
+        of, Comparison(figures={"a": told}, schedules={"a": schedule}, at_once=told, bound=HindsightBound(grams=None))
+    )
 
 
 def test_the_charts_have_words_for_those_who_do_not_see_them() -> None:
@@ -74,11 +77,10 @@ def test_a_year_of_five_minutes_and_many_jobs_stays_under_a_megabyte() -> None:
     assert "are drawn as means of 24 h" in text
 
 
-def test_a_bound_above_all_emissions_draws_no_line() -> None:
+def test_without_a_schedule_that_keeps_every_limit_there_is_no_bound_and_no_line() -> None:
     late = shown(case([job(wait=0), job(wait=0)], VALUES, gpus=1))
-    assert late.found.bound_g is not None
-    assert late.found.bound_g > max(row.emissions_g or 0 for row in late.found.figures.values())
-    assert emissions_chart(shown()).figure.data[1].x == (shown().found.bound_g,) * 2
+    assert late.found.bound == HindsightBound(grams=None, why_none="no schedule keeps every limit")
+    assert emissions_chart(shown()).figure.data[1].x == (shown().found.bound.grams,) * 2
     assert len(emissions_chart(late).figure.data) == 1
 
 

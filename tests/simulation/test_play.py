@@ -46,7 +46,7 @@ def test_as_many_gpus_as_are_ever_needed_are_enough_for_every_job_s_own_window()
     found = compare(case([job(0), job(1), job(2)], values, gpus=None), policies_of(["greenrun"], []))
     assert found.figures["greenrun"].peak_gpus == 3
     assert found.figures["greenrun"].emissions_g == pytest.approx(30.0)
-    assert found.bound_g == pytest.approx(30.0)
+    assert found.bound.grams == pytest.approx(30.0)
 
 
 def test_idle_weeks_between_jobs_cost_no_ticks() -> None:
@@ -94,8 +94,8 @@ def test_with_gpus_enough_every_limit_is_kept_and_nobody_emits_more_than_at_once
     assert own.late == 0
     assert own.emissions_g is not None
     assert at_once.emissions_g is not None
-    assert found.bound_g is not None
-    assert found.bound_g <= own.emissions_g + 1e-6
+    assert found.bound.grams is not None
+    assert found.bound.grams <= own.emissions_g + 1e-6
     assert own.emissions_g <= at_once.emissions_g + 1e-6
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId
-from greenrun.simulation.hindsight import lower_bound_g
+from greenrun.simulation.hindsight import hindsight_bound
 from greenrun.simulation.policies import (
     Arrival,
     ForecastView,
@@ -177,7 +177,7 @@ def test_those_that_are_ready_longest_start_first() -> None:
 
 
 def bound(own: Sequence[Arrival], gpus: int | None, values: Sequence[float]) -> float:
-    found = lower_bound_g(own, gpus, Seen(values).series)
+    found = hindsight_bound(own, gpus, Seen(values).series).grams
     assert found is not None
     return found
 
@@ -201,11 +201,33 @@ def test_the_bound_tells_that_gpus_are_short() -> None:
 
 
 def test_a_series_that_ends_too_soon_gives_no_bound() -> None:
-    assert lower_bound_g([arrival()], 1, Seen([10, 20]).series) is None
+    found = hindsight_bound([arrival()], 1, Seen([10, 20]).series)
+    assert (found.grams, found.why_none) == (None, "the intensity is not known for all of the time")
+
+
+IMPOSSIBLE = {
+    "a job wider than all GPUs": [arrival(gpus=5)],
+    "all at once": [arrival(gpus=3, max_delay_s=0.0), arrival(gpus=2, max_delay_s=0.0)],
+    "more work than time": [arrival(gpus=4, max_delay_s=0.5 * HOUR) for _ in range(2)],
+    "a crowd": [arrival(gpus=2, duration_s=2 * HOUR, max_delay_s=2 * HOUR) for _ in range(5)],
+    "a crowd in pieces": [arrival(gpus=2, duration_s=2 * HOUR, max_delay_s=HOUR, interruptible=True) for _ in range(4)],
+}
+
+
+@pytest.mark.parametrize("own", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_where_no_schedule_keeps_every_limit_there_is_no_bound(own: list[Arrival]) -> None:
+    more = [arrival(submitted_s=HOUR * index, max_delay_s=20 * HOUR) for index in range(10)]
+    found = hindsight_bound([*own, *more], 4, Seen([90, 20, 30] * 20).series)
+    assert (found.grams, found.why_none) == (None, "no schedule keeps every limit")
+
+
+def test_gpus_that_just_suffice_give_a_bound() -> None:
+    own = [arrival(gpus=2, duration_s=2 * HOUR, max_delay_s=2 * HOUR) for _ in range(4)]
+    assert hindsight_bound(own, 4, Seen([10] * 20).series).grams == pytest.approx(80.0)
 
 
 def test_without_jobs_nothing_is_emitted() -> None:
-    assert lower_bound_g([], 1, Seen([10]).series) == 0.0
+    assert hindsight_bound([], 1, Seen([10]).series).grams == 0.0
 
 
 @given(own=st.lists(jobs, min_size=1, max_size=6), values=values, data=st.data())
@@ -217,6 +239,6 @@ def test_no_schedule_that_keeps_every_limit_emits_less_than_the_bound(
     if any(start_s > job.latest_start_s for start_s, job in zip(starts_s, own, strict=True)):
         return
     grid = [*values, *values]
-    least = lower_bound_g(own, 4, Seen(grid).series, iterations=30)
+    least = hindsight_bound(own, 4, Seen(grid).series, iterations=30).grams
     assert least is not None
     assert least <= emitted(Seen(grid).series, starts_s, own) * (1 + 1e-9)
