@@ -5,7 +5,7 @@ lies where the run begins or ends at a knot (a border of a step), or at a limit 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,12 @@ class Candidates:
     begin: CellPositions
     end: CellPositions
     stride: int
+    _units: Floats = field(init=False, repr=False)  # by candidate; kept, since each step of the prices needs them
+    _filled: Ints = field(init=False, repr=False)  # the rows that have candidates
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_units", self.demands.units[self.row])
+        object.__setattr__(self, "_filled", np.flatnonzero(np.diff(self.first)))
 
     @classmethod
     def of(cls, demands: Demands, knots_s: Floats, intensity: Series, without: Collection[int] = ()) -> "Candidates":
@@ -147,18 +153,17 @@ class Candidates:
         cells, sums = padded.ravel(), total.ravel()
         spent = sums[self.end.cell] + self.end.share * cells[self.end.cell]
         spent -= sums[self.begin.cell] + self.begin.share * cells[self.begin.cell]
-        spent *= self.demands.units[self.row]
+        spent *= self._units
         spent += self.grams
         return spent
 
     def cheapest(self, costs: Floats) -> tuple[Ints, Floats]:
         """Return the rows' cheapest candidates, the earliest of equals, and what they cost, for rows with any."""
-        filled = np.flatnonzero(np.diff(self.first))
-        if not len(filled):
+        if not len(self._filled):
             return np.zeros(0, dtype=np.int64), np.zeros(0)
-        begins = self.first[filled]
+        begins = self.first[self._filled]
         least = np.minimum.reduceat(costs, begins)
-        hits = np.flatnonzero(costs <= np.repeat(least * (1 + 1e-12), np.diff(np.append(begins, len(costs)))))
+        hits = np.flatnonzero(costs <= np.repeat(least * (1 + 1e-12), self.first[self._filled + 1] - begins))
         return hits[np.searchsorted(hits, begins)], least
 
     def merged(self) -> "Candidates":

@@ -50,6 +50,10 @@ class Timeline:
             keep[1:] |= held[1:] != held[:-1]
         return self._with(self._at_s[: self._count][keep], used[keep], None if self._held is None else held[keep])
 
+    def twin(self) -> "Timeline":
+        """Return an independent copy as it is, which costs less than one without needless instants."""
+        return self._with(self._at_s[: self._count], self._used[: self._count], self._held)
+
     def holding(self, knots_s: Floats, held: NDArray[np.int64]) -> "Timeline":
         """Return a copy in which so many more units are taken between successive knots, shape (n,), to be let go."""
         twin = self.copy()
@@ -67,15 +71,16 @@ class Timeline:
         return self._with(self._at_s[: self._count], used if self._held is None else used - self._held[: self._count])
 
     def _with(self, at_s: Floats, used: NDArray[np.int64], held: NDArray[np.int64] | None = None) -> "Timeline":
-        twin, count = Timeline(self.units), len(at_s)
-        twin._count, size = count, 2 * count + 32
+        twin, count = Timeline.__new__(Timeline), len(at_s)
+        size = 2 * count + 32
+        twin.units, twin._count, twin._held, twin._blocked = self.units, count, None, {}
         twin._at_s = np.full(size, -np.inf)
         twin._at_s[:count] = at_s
         twin._used = np.zeros(size, dtype=np.int64)
         twin._used[:count] = used
         if held is not None:
             twin._held = np.zeros(size, dtype=np.int64)
-            twin._held[:count] = held
+            twin._held[:count] = held[:count]
         return twin
 
     def blocked(self, units: int) -> tuple[Floats, Floats]:

@@ -7,7 +7,7 @@ come before fewer grams.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from greenrun.core.carbon.intensity import Series, SeriesId

@@ -8,7 +8,7 @@ import numpy as np
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.capacity import EPSILON_S, Timeline
 from greenrun.core.planning.costing import (
     SAME,
     Place,
@@ -52,6 +52,15 @@ def costs_to_go(problem: PlanningProblem, costs: Floats) -> dict[int, list[CostT
         for other in problem.after.get(row, ()):
             ahead.setdefault(other, []).append(CostToGo(starts_s=starts_s, least=least))
     return ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """What is reserved of each pool, where rows are, and the sums over all: what `Schedule` names."""
+
+    pools: tuple[Timeline, ...]
+    places: Mapping[int, Place]
+    sums: tuple[float, float, int, float, int]
 
 
 class Schedule:
@@ -174,6 +183,16 @@ class Schedule:
         self.missed += self._miss(row, place)
         self._late_s += self._lateness_s(row, place)
         self.unknown += not place.known
+
+    def state(self) -> "ScheduleState":
+        """Return all that placing rows changes, to come back to."""
+        sums = self.grams, self.cost, self.missed, self._late_s, self.unknown
+        return ScheduleState(pools=tuple(line.twin() for line in self.pools), places=dict(self.places), sums=sums)
+
+    def restore(self, state: "ScheduleState") -> None:
+        """Come back to a state, once."""
+        self.pools, self.places = list(state.pools), dict(state.places)
+        self.grams, self.cost, self.missed, self._late_s, self.unknown = state.sums
 
     def remove(self, row: int) -> Place:
         """Take a row out and return where it was."""

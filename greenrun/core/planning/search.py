@@ -102,6 +102,7 @@ BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into t
 ARRIVALS_SLACK = 2.0  # the emissions of expected arrivals are guessed as this many times the least they could be
 TURNS_EACH = 25  # turns in trying a few rows in every order that an attempt to rearrange stands for
 STEADY_G = 1e-9
+LEAST = 1 - 1e-9  # of a sum of floats, so as to stay below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,25 +380,44 @@ def _improve(
         for row, at in zip(rows.row[sought.chosen].tolist(), sought.chosen.tolist(), strict=True)
         if row not in fixed
     }
+    least = {row: float(sought.costs[at]) for row, at in wish.items()}
     size = rows.demands.length_s * rows.demands.units
+    movable: list[int] = []
+    share = np.zeros(0)
+    is_changed = True
     for _ in range(effort.rearrangements):
         if not _is_far(best, sought.bound_g, effort.gap) and not goal.priced:
             return
-        movable = [row for row in wish if best.places[row].cost > sought.costs[wish[row]] * (1 + 1e-9)]
+        if is_changed:
+            movable = [row for row in wish if best.places[row].cost > least[row] * (1 + 1e-9)]
+            regret = np.array([best.places[row].cost - least[row] for row in movable])
+            share = regret / regret.sum() if movable else regret
         if not movable:
             return
-        regret = np.array([best.places[row].cost - sought.costs[wish[row]] for row in movable])
-        row = movable[int(rng.choice(len(movable), p=regret / regret.sum()))]
+        row = movable[int(rng.choice(len(movable), p=share))]
         out = [row, *_in_the_way(best, problem, row, wish, rng)]
-        before = goal.of(best)
-        old = {other: best.remove(other) for other in out}
-        for other in [row, *sorted(out[1:], key=lambda other: -size[other])]:
-            best.add(other)
-        if goal.of(best) >= (*before[:3], before[3] - STEADY_G):
-            for other in out:
-                best.remove(other)
-            for other, place in old.items():
-                best.put(other, place)
+        before, state = goal.of(best), best.state()
+        for other in out:
+            best.remove(other)
+        again = [row, *sorted(out[1:], key=lambda other: -size[other])]
+        is_changed = _put_back(best, again, goal, (*before[:3], before[3] - STEADY_G), least)
+        if not is_changed:
+            best.restore(state)
+
+
+def _put_back(made: Schedule, order: Sequence[int], goal: _Goal, before: Objective, least: Mapping[int, float]) -> bool:
+    """Put rows back in this order; stop and return False once they cannot become better than `before`.
+
+    A row costs at least what its best start costs, or emits it. What is missed, late or unknown only grows.
+    """
+    to_come = sum(least[row] for row in order) if goal.priced else 0.0
+    for row in order:
+        to_come -= least[row] if goal.priced else 0.0
+        made.add(row)
+        *limits, cost = goal.of(made)
+        if (*limits, cost + to_come * LEAST) >= before:
+            return False
+    return goal.of(made) < before
 
 
 def _moved(

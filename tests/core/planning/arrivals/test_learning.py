@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.arrivals.learning import PastJob, expected_arrivals, expected_demands, learn_arrivals
+from greenrun.core.planning.arrivals.learning import PastJob, expected_arrivals, learn_arrivals
 from greenrun.core.planning.model import Options
 from tests.core.build import SLOT, T0, job
 
@@ -46,14 +46,3 @@ def test_the_classes_ask_for_the_gpu_time_that_was_asked_for(past: list[PastJob]
     learned = learn_arrivals(past, 1e7)
     asked = sum(one.length_s * one.gpus for one in past) / 1e7
     assert sum(one.length_s * one.gpus_per_s for one in learned) == pytest.approx(asked)
-
-
-def test_expected_demands_begin_in_the_future_and_hold_what_arrives_in_each_hour() -> None:
-    learned = learn_arrivals(
-        [PastJob(submitted_s=0.0, length_s=3600.0, gpus=2, watts=600.0, wait_s=7200.0)] * 100, 360_000.0
-    )
-    rows = expected_demands(learned, 1000.0, (0,))
-    assert rows.release_s.min() > 1000.0
-    first_hour = rows.release_s == rows.release_s.min()
-    assert rows.units[first_hour].sum() == pytest.approx(2.0)
-    assert (rows.latest_s - rows.release_s).tolist() == pytest.approx([7200.0] * len(rows))
