@@ -1,1 +1,1 @@
-"""Expected arrivals: jobs that are not here yet, learned from those of the past, and what they are left of the GPUs."""
+"""Expected arrivals: jobs that are not here yet, learned from those of the past, and the room that is held for them."""

@@ -1,7 +1,7 @@
-"""Expected arrivals: jobs that are not here yet, as fractions of jobs that press on the prices and hold no GPU.
+"""Expected arrivals: jobs that are not here yet, learned from those of the past as a fluid.
 
 A plan that fills every clean hour with the jobs at hand leaves none to those of the next hours. So classes of jobs by
-length, with their mean demand for GPUs, take part in the search for prices as a fluid; no capacity is kept for them.
+length, with their mean demand for GPUs, take part in the search for prices, and room is held for them (response.py).
 """
 
 from collections.abc import Sequence
