@@ -164,7 +164,10 @@ def search(
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
     effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, suspended, effort.work)))
     bounding = effort.iterations if arrivals is None else effort.iterations // BOUND_SHARE
-    sought = ask(warm.prices, iterations=bounding, others=others)
+    is_dear = (
+        arrivals is not None and not effort.from_scratch
+    )  # a bound that decides nothing, at prices far from its own
+    sought = ask(warm.prices, iterations=bounding, others=others, may_scale=not is_dear)
     bound_g = bound_at(problem, sought.prices, suspended) if suspended else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
     fitted = problem
