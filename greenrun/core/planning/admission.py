@@ -12,6 +12,9 @@ from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
 
 
+FEW_MINUTES_S = 600  # a duration up to which advice is given to the second
+
+
 def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:
     """Return the place of each job beside those before it; raise as `admit` for the first that cannot be accepted.
 
@@ -93,7 +96,8 @@ def _arranged(
     found: SoonestEnd | None,
 ) -> Plan:
     """Return a plan in which others yield so that all promises are kept; raise InvalidJob where none is found."""
-    afresh = before if before is not situation.last else plan(situation)  # others may be late for another reason
+    is_this = any(_is_late(after, job) for job in promised)  # else others may be late for another reason
+    afresh = before if is_this or before is not situation.last else plan(situation)
     if not _breaks_a_promise(afresh, after, situation, promised):
         return after
     if not promised:
@@ -167,7 +171,7 @@ def _too_tight(asked: Situation, before: Plan, new: Sequence[Job], found: Soones
 def _shorter(
     asked: Situation, before: Plan, new: Sequence[Job], finish_by: datetime, found: SoonestEnd
 ) -> timedelta | None:
-    """Return the longest duration, in whole seconds, with which the jobs are found to end by then; None without any.
+    """Return the longest duration with which the jobs are found to end by then; None without any.
 
     That they end so much earlier leaves time to follow the advice.
     """
@@ -180,9 +184,14 @@ def _shorter(
         shorter = timedelta(seconds=seconds)
         return can_end_by(_unlimited(asked, new, shorter), ids, kept, finish_by - slack)
 
-    low, high = 0, int(new[0].spec.duration.total_seconds())
-    while high - low > 1:
-        middle = (low + high) // 2
+    seconds, most = (finish_by - slack - found.start).total_seconds(), new[0].spec.duration.total_seconds()
+    low = int(seconds) if 1 <= seconds < most and ends(int(seconds)) else 0
+    if low and found.is_proved and found.start <= asked.now:
+        return timedelta(seconds=low)  # none that begins later leaves more time
+    step = 60 if most > FEW_MINUTES_S else 1
+    high = int(most)
+    while high - low > step:
+        middle = low + max(step, (high - low) // 2 // step * step)
         low, high = (middle, high) if ends(middle) else (low, middle)
     return timedelta(seconds=low) if low else None
 
