@@ -11,8 +11,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
 
-
-FEW_MINUTES_S = 600  # a duration up to which advice is given to the second
+FEW_MINUTES_S = 600  # advice about a shorter duration is given to the second, else to the minute
 
 
 def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:

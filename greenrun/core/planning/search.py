@@ -196,7 +196,7 @@ def search(
         fitted, best = problem, goal.best([best, *anyhow])
         best = goal.best([best, *overloaded(best)])
     if effort.rearrangements:
-        _improve(best, fitted, sought, goal, effort, problem.tied | frozenset(warm.due))
+        _improve(best, fitted, sought, goal, effort, problem.tied | problem.running | frozenset(warm.due))
     if whole and not problem.after:
         best = _moved(best, fitted, sought, goal, effort, frozenset(warm.due))
     places = _exhaustive(best, fitted, warm, sought, goal, effort)
