@@ -4,22 +4,28 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
 from greenrun.core.errors import StorageFull, StoreError
+from greenrun.core.jobs.job import Job
+from greenrun.store.columns import among
+from greenrun.store.live_jobs import LiveJobs, data_version
+from greenrun.store.records import job_of
+from greenrun.store.tables import JOBS, JobRecord
 
 SYNCHRONOUS = "FULL"  # a commit has reached the disk when it returns
 BUSY_S = 5.0  # how long a transaction waits for another one's lock
 POOL_SIZE = 8
 POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
+KEPT = "kept"  # where a transaction leaves the jobs it has written
 NO_ROOM_BYTES = 1 << 20  # below this, a failed write is put down to the full disk
 
 
@@ -27,18 +33,24 @@ class Database:
     """Transactions over one SQLite file; safe to use from many threads. `write_failures` counts what was not stored.
 
     A write is BEGIN IMMEDIATE: a deferred one that reads first fails at once under WAL when another wrote meanwhile.
+    `live` are the unfinished jobs in memory, which every write keeps current.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._engine = connect(path)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._changed: dict[int, None] = {}  # ids of the jobs that the write in progress has touched
+        event.listen(self._engine, "connect", self._note_changes)
+        with translated(path):
+            self.live = LiveJobs(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False))
         self.write_failures = 0
         self._one_writer = Lock()  # hands over at once within this process, where SQLite would sleep and retry
 
     def close(self) -> None:
         """Close all connections; the store cannot be used after that."""
         self._engine.dispose()
+        self.live.close()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -48,16 +60,72 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
+        """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError.
+
+        What it leaves in `info[KEPT]` of the session are jobs by id as they are from now on.
+        """
         if not self._one_writer.acquire(timeout=BUSY_S):
             self.write_failures += 1
             raise StoreError(_locked(self.path))
         try:
-            with self._counted(), translated(self.path), Session(self._writer) as session, session.begin():
-                session.connection()  # begins now, and not with the first statement
-                yield session
+            with self._counted(), translated(self.path), self._writer.connect() as connection:
+                raw: Any = connection.connection.dbapi_connection
+                with self._known_if_committed(), Session(connection, info={KEPT: {}}) as session, session.begin():
+                    session.connection()  # begins now, and not with the first statement
+                    self._changed.clear()
+                    is_known = self.live.current() is not None
+                    before = data_version(raw)
+                    yield session
+                self._apply(raw, session.info[KEPT], before if is_known else None)
         finally:
             self._one_writer.release()
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Keep all other threads from writing, without waiting for one that does; give whether that is so."""
+        is_ours = self._one_writer.acquire(blocking=False)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                self._one_writer.release()
+
+    @contextmanager
+    def _known_if_committed(self) -> Iterator[None]:
+        """Forget the jobs when a transaction has failed in a way that leaves open what is in the file."""
+        try:
+            yield
+        except (sqlite3.Error, SQLAlchemyError, StoreError):
+            self.live.forget()
+            raise
+
+    def _apply(self, raw: Any, kept: Mapping[int, Job], before: int | None) -> None:
+        """Take what was committed into the unfinished jobs, or forget them if anybody else has written meanwhile."""
+        if before is None:
+            return
+        try:
+            version = self.live.version()
+            changed: dict[int, Job | None] = {job_id: kept[job_id] for job_id in self._changed if job_id in kept}
+            others = [job_id for job_id in self._changed if job_id not in kept]
+            if others:
+                with Session(self._engine) as session:
+                    found = session.scalars(select(JobRecord).where(among(JOBS.c.id, others)))
+                    changed |= dict.fromkeys(others) | {record.id: job_of(record) for record in found}
+            if data_version(raw) == before:  # read after the other one: a commit in between would show here
+                self.live.apply(changed, version)
+                return
+        except (sqlite3.Error, SQLAlchemyError):  # the write is durable, only what is in memory is not
+            pass
+        self.live.forget()
+
+    def _note_changes(self, connection: sqlite3.Connection, _record: Any) -> None:
+        """Have SQLite itself tell which jobs a write touches, whatever statement does it."""
+        connection.create_function("note_changed_job", 1, lambda job_id: self._changed.setdefault(job_id))
+        for name, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            connection.execute(
+                f"CREATE TEMP TRIGGER note_{name.lower()} AFTER {name} ON main.jobs "
+                f"BEGIN SELECT note_changed_job({row}.id); END"
+            )
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -1,19 +1,22 @@
 """The jobs: what their users asked for, where they stand, and the events of their lives."""
 
-from collections.abc import Collection, Iterator, Sequence
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 from sqlalchemy import func, select
 
 from greenrun.core.errors import InvalidJob, JobNotFound
-from greenrun.core.jobs.job import Event, Job, JobSpec, State
+from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, State
 from greenrun.core.jobs.stored_transitions import JobTransitions
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.records import event_of, job_of
 from greenrun.store.tables import EVENTS, JOBS, EventRecord, JobRecord
 from greenrun.store.transaction import JobTransaction
+
+UNFINISHED = frozenset(State) - FINISHED
 
 
 class JobRepository(JobTransitions):
@@ -25,7 +28,7 @@ class JobRepository(JobTransitions):
     @contextmanager
     def _transaction(self) -> Iterator[JobTransaction]:
         with self._database.write() as session:
-            yield JobTransaction(session)
+            yield JobTransaction(session, self._database.live.current())
 
     def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
         """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
@@ -36,6 +39,9 @@ class JobRepository(JobTransitions):
 
     def job(self, job_id: int) -> Job:
         """Return one job; raise JobNotFound."""
+        live = self._live()
+        if live and job_id in live:
+            return live[job_id]
         with self._database.read() as session:
             record = session.get(JobRecord, job_id)
         if record is None:
@@ -52,6 +58,10 @@ class JobRepository(JobTransitions):
         newest_first: bool = False,
     ) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id; the newest first on request."""
+        live = self._live() if states and UNFINISHED.issuperset(states) else None
+        if live is not None:
+            wanted = [job for job in live.values() if job.state in states and _is_of(job, project, user)]
+            return (wanted[::-1] if newest_first else wanted)[:limit]
         query = select(JobRecord).order_by(JOBS.c.id.desc() if newest_first else JOBS.c.id).limit(limit)
         if states:
             query = query.where(JOBS.c.state.in_(states))
@@ -66,9 +76,14 @@ class JobRepository(JobTransitions):
         """Return the state of each of these jobs; one that does not exist is absent."""
         if not job_ids:
             return {}
-        query = select(JOBS.c.id, JOBS.c.state).where(among(JOBS.c.id, job_ids))
+        live = self._live() or {}
+        found = {job_id: live[job_id].state for job_id in job_ids if job_id in live}
+        others = [job_id for job_id in job_ids if job_id not in found]
+        if not others:
+            return found
+        query = select(JOBS.c.id, JOBS.c.state).where(among(JOBS.c.id, others))
         with self._database.read() as session:
-            return {job_id: State(state) for job_id, state in session.execute(query)}
+            return found | {job_id: State(state) for job_id, state in session.execute(query)}
 
     def submissions(self, since: datetime, limit: int) -> list[Job]:
         """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
@@ -82,6 +97,22 @@ class JobRepository(JobTransitions):
         with self._database.read() as session:
             return {State(state): count for state, count in session.execute(query)}
 
+    def _live(self) -> Mapping[int, Job] | None:
+        """Return the unfinished jobs by id from memory; None while they cannot be kept there."""
+        try:
+            known = self._database.live.current()
+            if known is None:
+                with self._database.locked() as is_ours:
+                    known = self._database.live.reload(self._unfinished) if is_ours else None
+        except sqlite3.Error:
+            return None  # reading the file itself will say what is wrong with it
+        return known
+
+    def _unfinished(self) -> list[Job]:
+        query = select(JobRecord).where(JOBS.c.state.in_(sorted(UNFINISHED))).order_by(JOBS.c.id)
+        with self._database.read() as session:
+            return [job_of(record) for record in session.scalars(query)]
+
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them."""
         query = select(EventRecord).order_by(EVENTS.c.id.desc()).limit(limit)
@@ -89,3 +120,7 @@ class JobRepository(JobTransitions):
             query = query.where(EVENTS.c.job_id == job_id)
         with self._database.read() as session:
             return [event_of(record) for record in session.scalars(query)][::-1]
+
+
+def _is_of(job: Job, project: str | None, user: str | None) -> bool:
+    return (project is None or job.spec.project == project) and (user is None or job.user == user)

@@ -28,7 +28,7 @@ class RunRepository(RunTransitions):
     @contextmanager
     def _transaction(self) -> Iterator[JobTransaction]:
         with self._database.write() as session:
-            yield JobTransaction(session)
+            yield JobTransaction(session, self._database.live.current())
 
     def _new_token(self) -> str:
         return uuid4().hex

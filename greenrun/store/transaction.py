@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import bindparam, delete, exists, func, select, update
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
 from greenrun.store.counters import count
+from greenrun.store.database import KEPT
 from greenrun.store.records import changed_columns, job_columns, job_of, reason_columns, reason_of, run_columns, run_of
 from greenrun.store.tables import (
     EVENTS,
@@ -32,11 +33,16 @@ from greenrun.store.totals import total_of
 class JobTransaction:
     """`greenrun.core.jobs.stored_transitions.Transaction` on a session that has the right to write."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, live: Mapping[int, Job] | None) -> None:
         self._session = session
+        self._live = live or {}
+        self._kept: dict[int, Job] = session.info[KEPT]
 
     def find_job(self, job_id: int) -> Job | None:
         """Return one job; None if it does not exist."""
+        known = self._kept.get(job_id) or self._live.get(job_id)
+        if known is not None:
+            return known
         record = self._session.get(JobRecord, job_id)
         return None if record is None else job_of(record)
 
@@ -81,9 +87,14 @@ class JobTransaction:
 
     def reasons(self, job_ids: Collection[int]) -> Mapping[int, tuple[State, Reason | None]]:
         """Return the state and reason of these jobs; one that does not exist is absent."""
+        known = {job_id: job for job_id in job_ids if (job := self._kept.get(job_id) or self._live.get(job_id))}
+        found = {job_id: (job.state, job.reason) for job_id, job in known.items()}
+        others = [job_id for job_id in job_ids if job_id not in known]
+        if not others:
+            return found
         columns = select(JOBS.c.id, JOBS.c.state, JOBS.c.reason_code, JOBS.c.reason_text)
-        rows = self._session.execute(columns.where(among(JOBS.c.id, job_ids)))
-        return {job_id: (State(state), reason_of(code, text)) for job_id, state, code, text in rows}
+        rows = self._session.execute(columns.where(among(JOBS.c.id, others)))
+        return found | {job_id: (State(state), reason_of(code, text)) for job_id, state, code, text in rows}
 
     def keep(self, change: Change) -> Change:
         """Write a change; return it with the ids that its job and run have been given."""
@@ -104,6 +115,10 @@ class JobTransaction:
         rows = [{"job": job_id, **reason_columns(reason)} for job_id, reason in reasons.items()]
         if rows:
             self._session.connection().execute(update(JOBS).where(JOBS.c.id == bindparam("job")), rows)
+        for job_id, reason in reasons.items():
+            job = self._kept.get(job_id) or self._live.get(job_id)
+            if job is not None:
+                self._kept[job_id] = replace(job, reason=reason)
         for job_id, event in events.items():
             self._add_event(event, job_id, None)
         self._session.flush()
@@ -118,13 +133,15 @@ class JobTransaction:
             self._session.add(record)
             self._session.flush()
             self._session.refresh(record)  # instants come back in UTC
+            self._kept[record.id] = job_of(record)
             return record.id
         if before is not None and job != before:
             as_expected = update(JOBS).where(JOBS.c.id == job.id, JOBS.c.state == before.state)
             moved = self._session.connection().execute(as_expected.values(**changed_columns(before, job)))
             if moved.rowcount != 1:
                 raise StoreError(f"job {job.id} is not {before.state} any more; nothing was changed")
-            self._session.expire(self._session.get_one(JobRecord, job.id))
+            ended = job.finished_at and job.finished_at.astimezone(UTC)  # as it comes back from the file
+            self._kept[job.id] = replace(job, finished_at=ended)
         return job.id
 
     def _keep_run(self, change: Change) -> int | None:

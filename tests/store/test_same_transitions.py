@@ -1,7 +1,5 @@
 """The store on disk and the one in memory, fed the same steps, hold the same jobs, runs and events."""
 
-from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,94 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.errors import GreenrunError
-from greenrun.core.jobs.anomalies import RuleResult
-from greenrun.core.jobs.job import Anomaly, Event, Job, Outcome, Run, State
+from greenrun.core.jobs.job import Event, Job, Run
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.simulation.memory import MemoryStore
 from greenrun.store import Store
-from tests.store.examples import NOW, after, spec
-
-Step = Callable[[Any], object]
-
-IDS = st.integers(1, 4)
-SECONDS = st.integers(0, 3600)
-REASONS = st.sampled_from([Reason(code, code.value) for code in (ReasonCode.DUE, ReasonCode.NO_FORECAST)])
-
-
-def submit(seconds: int, delay: int | None, key: str | None, user: str) -> Step:
-    limit = None if delay is None else timedelta(seconds=delay)
-    wanted = spec(max_delay=limit, unique_key=key, env={"TOKEN": "secret"}, start_after=after(delay or 0))
-    return lambda store: store.jobs.add_jobs([wanted], user=user, uid=1000, now=after(seconds))
-
-
-def change_state(job: int, old: State, new: State, reason: Reason, seconds: int) -> Step:
-    return lambda store: store.jobs.change_state(job, old, new, reason=reason, actor="ada", now=after(seconds))
-
-
-def explain(job: int, reason: Reason, seconds: int) -> Step:
-    return lambda store: store.jobs.set_reason({job: reason, 99: reason}, now=after(seconds))
-
-
-def intend(name: str, job: int, *given: object) -> Step:
-    return lambda store: getattr(store.jobs, name)(job, *given, actor="ada", now=NOW)
-
-
-def claim(job: int, devices: list[str], reason: Reason, seconds: int) -> Step:
-    def step(store: Any) -> object:
-        run = store.runs.claim(job, devices, reason=reason, now=after(seconds))
-        return run and (run.id, run.number, run.devices)
-
-    return step
-
-
-def confirm(run: int, seconds: int) -> Step:
-    return lambda store: store.runs.confirm(run, started_at=after(seconds), log=f"/logs/{run}", now=after(seconds))
-
-
-def close(run: int, outcome: Outcome, state: State, start: int | None, end: int, progress: int | None) -> Step:
-    return lambda store: store.runs.close_run(
-        run, outcome=outcome, exit_code=1, started_at=None if start is None else after(start), ended_at=after(end),
-        log=None, job_state=state, reason=Reason(ReasonCode.EXIT_CODE, "1"), now=after(end),
-        progress=None if progress is None else timedelta(seconds=progress),
-    )  # fmt: skip
-
-
-def keep_work(run: int, work: int) -> Step:
-    return lambda store: store.runs.keep_work(run, work=float(work), unit="steps", at=after(work))
-
-
-def ignore_work(run: int) -> Step:
-    return lambda store: store.runs.note_ignored_work(run, "it went back", now=NOW)
-
-
-def note(run: int, anomaly: Anomaly, is_anomalous: bool, stop: bool) -> Step:
-    result = RuleResult(is_anomalous=is_anomalous, text="odd", numbers={"watts": 12.5})
-    return lambda store: store.runs.note_anomaly(run, result, anomaly, stop=stop, now=NOW)
-
-
-STATES = st.sampled_from(State)
-STEPS = st.one_of(
-    st.builds(submit, SECONDS, st.none() | SECONDS, st.sampled_from([None, "k"]), st.sampled_from(["ada", "bob"])),
-    st.builds(change_state, IDS, STATES, STATES, REASONS, SECONDS),
-    st.builds(explain, IDS, REASONS, SECONDS),
-    st.builds(intend, st.just("set_held"), IDS, st.booleans()),
-    st.builds(intend, st.sampled_from(["request_cancel", "request_start_now"]), IDS),
-    st.builds(claim, IDS, st.lists(st.sampled_from("ab"), unique=True), REASONS, SECONDS),
-    st.builds(confirm, IDS, SECONDS),
-    st.builds(close, IDS, st.sampled_from(Outcome), STATES, st.none() | SECONDS, SECONDS, st.none() | SECONDS),
-    st.builds(keep_work, IDS, SECONDS),
-    st.builds(ignore_work, IDS),
-    st.builds(note, IDS, st.sampled_from(Anomaly), st.booleans(), st.booleans()),
-)
-
-
-def answer(step: Step, store: Any) -> object:
-    """What a step answers, or how it is refused."""
-    try:
-        return step(store)
-    except GreenrunError as exc:
-        return type(exc), str(exc)
+from tests.store.steps import STEPS, Step, answer, claim, submit
 
 
 def held(store: Any) -> tuple[list[Job], list[tuple[object, ...]], list[Event], dict[Any, float], object]:

@@ -1,0 +1,190 @@
+"""What a submission costs beside a long queue: a real daemon with the options it ships, and emulated GPUs.
+
+    python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20]
+
+For each queue length: how long one submission takes to be acknowledged, the processor time that the daemon takes for
+it (until it is quiet again, plan included, and up to the answer alone), what it uses while nothing happens, and its
+memory; then 50 clients at once, and the cancelling of 300 jobs.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from greenrun.client import Client, ClientError
+from greenrun.clock import utc_now
+from greenrun.core.jobs.job import JobSpec
+from greenrun.store import Store
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+GPUS = 8
+CONFIG = """
+[paths]
+state = "{folder}/state"
+locks = "{folder}/locks"
+
+[api]
+socket = "{folder}/api.socket"
+metrics = "127.0.0.1:0"
+
+[grid]
+zone = "DE"
+provider = "file"
+
+[provider.file]
+kind = "file"
+path = "{folder}/intensity.csv"
+
+[devices]
+meter = "emulated"
+
+[devices.emulated]
+gpus = 8
+
+[jobs]
+max_queued = 20000
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--queued", type=int, nargs="*", default=[10, 1000, 10_000])
+    parser.add_argument("--submissions", type=int, default=20)
+    parser.add_argument("--clients", type=int, default=50)
+    asked = parser.parse_args()
+    for queued in asked.queued:
+        with tempfile.TemporaryDirectory(prefix="greenrun-") as name:
+            measure(Path(name), queued, asked.submissions, asked.clients)
+
+
+def measure(folder: Path, queued: int, submissions: int, clients: int) -> None:
+    prepare(folder, queued)
+    with daemon(folder) as process:
+        client = Client(folder / "api.socket", timeout_s=120)
+        started_s = settle(process.pid)
+        print(f"{queued} queued: {started_s:.1f} s of processor until quiet, {memory_mib(process.pid):.0f} MiB")
+        idle_s = cpu_s(process.pid)
+        time.sleep(30)
+        print(f"  quiet: {(cpu_s(process.pid) - idle_s) / 30:.1%} of a core")
+        walls, answers, wholes = [], [], []
+        for _ in range(submissions):
+            before_s, began_s = cpu_s(process.pid), time.perf_counter()
+            client.submit(job())
+            walls.append(time.perf_counter() - began_s)
+            answers.append(cpu_s(process.pid) - before_s)
+            wholes.append(answers[-1] + settle(process.pid))
+        ordered = sorted(walls)
+        print(
+            f"  acknowledged: median {1e3 * statistics.median(walls):.0f} ms, p95 "
+            f"{1e3 * ordered[int(0.95 * (len(ordered) - 1))]:.0f} ms; processor {1e3 * statistics.mean(answers):.0f} "
+            f"ms up to the answer, {1e3 * statistics.mean(wholes):.0f} ms until it is quiet again"
+        )
+        burst(folder, clients)
+        settle(process.pid)
+        ids = [row["id"] for row in client.jobs(["queued"], limit=300)]
+        began_s = time.perf_counter()
+        cancel(client, ids)
+        print(f"  {len(ids)} cancelled in {time.perf_counter() - began_s:.2f} s; {memory_mib(process.pid):.0f} MiB")
+
+
+def cancel(client: Client, ids: list[int]) -> None:
+    many = getattr(client, "cancel_many", None)
+    many(ids) if many else [client.cancel(job_id) for job_id in ids]
+
+
+def burst(folder: Path, clients: int, each: int = 4) -> None:
+    """Let many clients submit at once."""
+
+    def go(_: int) -> None:
+        own = Client(folder / "api.socket", timeout_s=120)
+        for _ in range(each):
+            own.submit(job())
+
+    began_s = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(go, range(clients)))
+    took_s = time.perf_counter() - began_s
+    print(f"  {clients} clients at once: {clients * each / took_s:.0f} submissions a second")
+
+
+def job() -> dict[str, object]:
+    return {"command": ["true"], "workdir": "/", "gpus": 1, "duration_s": 3600, "max_delay_s": 86400}
+
+
+def prepare(folder: Path, queued: int) -> None:
+    """Write the settings, four days of made-up intensity and a queue that fills the GPUs for as long as it is long."""
+    (folder / "greenrun.toml").write_text(CONFIG.format(folder=folder))
+    draw = random.Random(12)
+    first = utc_now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    rows = [f"{(first + timedelta(hours=hour)).isoformat()},{draw.uniform(100, 600):.1f}" for hour in range(120)]
+    (folder / "intensity.csv").write_text("\n".join(["start,g_per_kwh", *rows]) + "\n")
+    (folder / "locks").mkdir()
+    hours = 0.7 * GPUS * 48 / max(queued, 1)  # of a job: the queue takes 70 % of the GPUs for two days
+    specs = [
+        JobSpec(
+            command=("true",), workdir="/", gpus=1, duration=timedelta(hours=hours * draw.uniform(0.5, 1.5)),
+            max_delay=timedelta(hours=draw.uniform(36, 60)), start_after=utc_now() + timedelta(minutes=20),
+        )
+        for _ in range(queued)
+    ]  # fmt: skip
+    with Store(folder / "state" / "greenrun.db") as store:
+        store.jobs.add_jobs(specs, user="ada", uid=os.getuid(), now=utc_now())
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "greenrun.cli", "serve", "--config", str(folder / "greenrun.toml")]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait_for(folder, process)
+            yield process
+        finally:
+            process.terminate()
+
+
+def wait_for(folder: Path, process: "subprocess.Popen[bytes]") -> None:
+    client = Client(folder / "api.socket", timeout_s=120)
+    while True:
+        try:
+            client.health()
+        except ClientError:
+            if process.poll() is not None:
+                raise SystemExit((folder / "log").read_text()) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def settle(pid: int) -> float:
+    """Wait until the daemon has used next to no processor for half a second; return how much it used before that."""
+    began_s = before_s = cpu_s(pid)
+    while True:
+        time.sleep(0.5)
+        now_s = cpu_s(pid)
+        if now_s - before_s <= 0.03:
+            return now_s - began_s
+        before_s = now_s
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def memory_mib(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+if __name__ == "__main__":
+    main()
