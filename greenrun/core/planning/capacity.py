@@ -121,6 +121,18 @@ class Timeline:
         room = np.append(begins[following + 1 :], np.inf) - ends[following:]
         return float(ends[following + int(np.argmax(room >= duration_s - EPSILON_S))])
 
+    def free_between(self, start_s: float, end_s: float) -> list[tuple[float, float, int]]:
+        """Return `(start, end, units)` for each stretch of an interval in which some units are free."""
+        edges = self._at_s[1 : self._count]
+        borders = [start_s, *edges[(edges > start_s) & (edges < end_s)].tolist(), end_s]
+        at_s = self._at_s[: self._count]
+        rows = []
+        for begin_s, until_s in pairwise(borders):
+            free = self.units - int(self._used[at_s.searchsorted(begin_s, side="right") - 1])
+            if free > 0:
+                rows.append((begin_s, until_s, free))
+        return rows
+
     def last_fit(self, earliest_s: float, latest_s: float, duration_s: float, units: int) -> float | None:
         """Return the latest start from `earliest_s` to `latest_s` that fits; None when there is none."""
         begins, _ = self.blocked(units)

@@ -55,7 +55,7 @@ class Placement:
 
     `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
     `promised` is from when until when it was to run in the first plan that placed it, and `put_offs` how often a new
-    plan put it off since, further than ever; None for a job that runs, or is to start at once.
+    plan put it off since, further than ever; None for a job that runs.
     """
 
     job_id: int

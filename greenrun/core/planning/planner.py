@@ -23,6 +23,7 @@ from greenrun.core.planning.precedence.room import spans_of
 from greenrun.core.planning.precedence.soonest import fits_before, soonest_arrangement
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
+from greenrun.core.planning.reservation import slipped_since
 from greenrun.core.planning.search import Effort, WarmStart, schedule_soonest
 
 LIGHTER = 4  # divides the iterations when the outlook reaches no further than last time: the prices are nearly right
@@ -131,10 +132,14 @@ def _expected_arrivals(problem: PlanningProblem, situation: Situation) -> Expect
 
 
 def _due(problem: PlanningProblem, situation: Situation) -> dict[int, datetime]:
-    """Return the rows whose planned start has just come, earliest first, without those that still wait for others."""
+    """Return the rows whose planned start has come, without those that still wait for others.
+
+    Those that others kept waiting come first, then the earliest.
+    """
     jobs = [(row, job) for row, job in enumerate(problem.jobs) if _is_free(row, problem, situation)]
     since = {row: at for row, job in jobs if (at := _due_since(job, situation))}
-    return dict(sorted(since.items(), key=lambda item: (item[1], item[0])))
+    first = {row: nth for nth, row in enumerate(problem.slipped)}
+    return dict(sorted(since.items(), key=lambda item: (first.get(item[0], len(first)), item[1], item[0])))
 
 
 def _warm_start(
@@ -176,6 +181,8 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
     last = situation.last.placement(job.id) if situation.last else None
     if last is None:
         return None
+    if slipped := slipped_since(job, situation):
+        return slipped  # it stays due for as long as it takes
     since = last.due or last.start
     return since if situation.now - situation.options.due_grace <= since <= situation.now else None
 

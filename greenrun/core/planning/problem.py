@@ -16,6 +16,7 @@ from greenrun.core.planning.candidates import Candidates, Demands, Ints, like_po
 from greenrun.core.planning.capacity import EPSILON_S, Pool, Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Interval, Running, ShadowPrices, Situation
 from greenrun.core.planning.preemption.intervals import Interruptible, Spans, cells_of, step_for
+from greenrun.core.planning.reservation import hold_for_slipped, slipped_since
 from greenrun.core.planning.stability import pins
 from greenrun.core.planning.time_windows import pinned, released, with_slack
 from greenrun.core.units import J_PER_KWH
@@ -76,6 +77,7 @@ class PlanningProblem:
 
     `limits[row]` is what being later than it should counts: 0 without a limit of the user's, or with one that is missed
     already; `PROMISED` for finish-by.
+    `slipped` are the rows that others kept waiting, in the order in which GPUs are held for them; `taken` has that too.
     `after` names the rows that a row is to start after. A row of `soft_deadlines` should start earlier than its own
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
@@ -99,6 +101,7 @@ class PlanningProblem:
     after: Mapping[int, tuple[int, ...]]
     soft_deadlines: Mapping[int, float]
     start_thresholds: Mapping[int, StartThreshold]
+    slipped: tuple[int, ...] = ()
     unpinned: "PlanningProblem | None" = None
     is_holding: bool = False
 
@@ -161,12 +164,17 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     demands = replace(unpinned, latest_s=latest_s)
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
     flexible = _flexible(situation, rows, running, demands, own_s, intensity)
+    taken = tuple(timelines(situation, pools))
+    kept = {row: demands.pools[row] for row in running}
+    slipped = _slipped(jobs, situation)
+    hold_for_slipped(taken, slipped, demands, kept, situation.now.timestamp())
     soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = PlanningProblem(
         now_s=situation.now.timestamp(),
         jobs=rows,
         pools=pools,
-        taken=tuple(timelines(situation, pools)),
+        taken=taken,
+        slipped=tuple(slipped),
         intensity=intensity,
         integral=PiecewiseLinear(curves[0], curves[1]),
         covered=PiecewiseLinear(curves[0], curves[2]),
@@ -193,6 +201,16 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     flexible = _flexible(situation, rows, running, unpinned, own_s, intensity)
     loose = Candidates.of(unpinned, knots_s, intensity, without=flexible)
     return replace(made, unpinned=replace(made, rows=loose, flexible=flexible))
+
+
+def _slipped(jobs: Sequence[Job], situation: Situation) -> list[int]:
+    """Return the rows that others kept waiting, first come first; none while one of higher priority is to start."""
+    free = [(row, job) for row, job in enumerate(jobs) if not predecessors(job, situation.states)]
+    first = max((job.spec.priority for _, job in free if job.spec.start_now), default=None)
+    slipped = [
+        row for row, job in free if (first is None or job.spec.priority >= first) and slipped_since(job, situation)
+    ]
+    return sorted(slipped, key=lambda row: (-jobs[row].spec.priority, jobs[row].submitted_at, jobs[row].id))
 
 
 def _weight(job: Job) -> int:

@@ -25,10 +25,11 @@ def promise(job: Job, situation: Situation, place: Interval) -> tuple[Interval |
     """Return where a queued job was first planned, and how often it was put off since, now that this is its place.
 
     It is put off when it ends later than it was first to, and later than the last plan said. A job that is to start at
-    once was promised nothing; one that has run since starts over.
+    once is put off by nobody, however long it waits for GPUs; one that has run since starts over.
     """
     if job.spec.start_now:
-        return None, 0
+        known = situation.last.placement(job.id) if situation.last else None
+        return (known.promised if known and known.promised else place), 0
     last = _last_place(job, situation)
     if last is None or last.promised is None:
         return place, 0

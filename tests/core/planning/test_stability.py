@@ -208,11 +208,12 @@ def test_what_a_held_job_waits_for_is_held_as_well() -> None:
     assert [row.start <= T0 + n * SLOT for n, row in zip((2, 3), made.placements, strict=True)] == [True, True]
 
 
-def test_jobs_that_run_or_start_at_once_are_promised_nothing() -> None:
+def test_a_job_that_runs_is_promised_nothing_and_one_that_is_to_start_at_once_is_never_put_off() -> None:
     soon, busy = job(1, start_now=True), job(2, slots=9, interruptible=True)
     runs = Running(job=replace(busy, state=State.RUNNING), devices=("gpu0",), since=T0 - SLOT)
     asked = after([soon], clean_in(9), planned(soon, T0), planned(busy, T0), gpus=2, running=(runs,))
-    assert [(row.promised, row.put_offs) for row in plan(asked).placements] == [(None, 0)] * 2
+    told = {row.job_id: (row.promised, row.put_offs) for row in plan(asked).placements}
+    assert told == {soon.id: ((T0, T0 + SLOT), 0), busy.id: (None, 0)}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""Reservations for jobs that others kept waiting: GPUs that become free are held for them, whatever small jobs say.
+
+A job that needs several GPUs waits until as many are free at once, and shorter jobs may run on the others meanwhile, if
+they say that they end in time (backfilling: Lifka 1995; Mu'alem and Feitelson 2001 on what wrong estimates do to it).
+Once its planned start has passed and the GPUs were not there, what they say is not trusted any more.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from greenrun.core.jobs.job import Job
+from greenrun.core.planning.candidates import Demands
+from greenrun.core.planning.capacity import EPSILON_S, Timeline
+from greenrun.core.planning.model import Situation
+
+
+def slipped_since(job: Job, situation: Situation) -> datetime | None:
+    """Return the planned start of a job that was to start by now and does not choose when; None for others.
+
+    Such are jobs that are to start at once, and those that can no longer be put off inside their limits.
+    """
+    last = situation.last.placement(job.id) if situation.last else None
+    if last is None:
+        return None
+    since = last.due or last.start
+    if job.spec.start_now and last.promised:
+        since = min(since, last.promised[0])
+    is_pressed = job.spec.start_now or job.latest_start(situation.options.default_max_delay) <= situation.now
+    return since if is_pressed and since <= situation.now else None
+
+
+def hold_for_slipped(
+    taken: Sequence[Timeline],
+    slipped: Collection[int],
+    demands: Demands,
+    running: Mapping[int, tuple[int, ...]],
+    now_s: float,
+) -> None:
+    """Take in `taken`, the timelines of the pools, what is free before the first starts that `slipped` rows can have.
+
+    They are served in this order. `running` are the rows that run and may be suspended, with their pools: they keep
+    what they have for as long as they may.
+    """
+    if not slipped:
+        return
+    seen = [line.copy() for line in taken]
+    for row, pools in running.items():
+        seen[pools[0]].reserve(now_s, now_s + float(demands.length_s[row]), int(demands.units[row]))
+    for row in slipped:
+        units, length_s = int(demands.units[row]), float(demands.length_s[row])
+        ready_s = max(now_s, float(demands.release_s[row]))
+        found = [
+            (start_s, pool)
+            for pool in demands.pools[row]
+            if (start_s := seen[pool].first_fit(ready_s, length_s, units)) is not None
+        ]
+        if not found:
+            continue
+        start_s, pool = min(found)
+        for begin_s, end_s, free in seen[pool].free_between(now_s, start_s) if start_s > now_s + EPSILON_S else ():
+            taken[pool].reserve(begin_s, end_s, min(units, free))
+            seen[pool].reserve(begin_s, end_s, min(units, free))
+        seen[pool].reserve(start_s, start_s + length_s, units)

@@ -1,0 +1,79 @@
+"""In the scripted world: no flow of small jobs that say too little keeps a large one waiting for ever."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.core.jobs.job import JobSpec, State
+from greenrun.store import Store
+from tests.world import T0, World, command, new_engine, open_store, spec
+
+TICK = timedelta(seconds=1)
+FLAT = [300.0] * 20
+
+
+def add(store: Store, asked: JobSpec, world: World) -> int:
+    return store.jobs.add_job(asked, user="ada", uid=1, now=world.now)[0].id
+
+
+def optimist(says_s: float, takes_s: float, **more: object) -> JobSpec:
+    """A job that says less than it takes."""
+    return spec(says_s, command=command(takes_s), gpus=1, start_now=True, **more)
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["one daemon", "a restart each 5 s"])
+def test_a_large_job_is_overtaken_by_no_more_optimists_once_its_start_has_slipped(
+    tmp_path: Path, *, restarts: bool
+) -> None:
+    """Four GPUs are busy; then come a job for all four, and 24 small ones that run 6 s and say 1 s."""
+    world, store = World(FLAT, gpus=4), open_store(tmp_path)
+    for length_s in (20, 22, 24, 30):
+        add(store, spec(length_s, gpus=1, start_now=True), world)
+    engine = new_engine(world, store, world.meter())
+    engine.refresh(world.now)
+    engine.tick(world.now)
+    large = add(store, spec(60, gpus=4, start_now=True), world)
+    small = [add(store, optimist(1, 6), world) for _ in range(24)]
+    for second in range(400):
+        if restarts and second % 5 == 0:
+            engine = new_engine(world, store, world.meter())
+            engine.refresh(world.now)
+        engine.tick(world.now)
+        world.now += TICK
+    before = world.launches[4 : world.launches.index(large)]
+    assert len(before) <= 8, "those that were let run before its start had slipped"
+    assert set(store.jobs.job_states([large, *small]).values()) == {State.SUCCEEDED}
+
+
+def test_a_flow_of_optimists_that_never_ends_lets_each_large_job_start_in_turn(tmp_path: Path) -> None:
+    world, store = World(FLAT, gpus=3), open_store(tmp_path)
+    engine = new_engine(world, store, world.meter())
+    engine.refresh(world.now)
+    large = []
+    for second in range(600):
+        if second % 2 == 0:
+            add(store, optimist(1, 7), world)
+        if second in (30, 60):
+            large.append(add(store, spec(20, gpus=3, start_now=True), world))
+        engine.tick(world.now)
+        world.now += TICK
+    assert set(store.jobs.job_states(large).values()) == {State.SUCCEEDED}
+    started = [min(run.started_at for run in own if run.started_at) for own in store.runs.of_jobs(large).values()]
+    assert started == sorted(started)
+    assert started[0] - T0 <= timedelta(seconds=60)
+    assert started[1] - T0 <= timedelta(seconds=120)
+
+
+def test_small_jobs_still_run_beside_a_large_one_that_waits_for_what_was_foreseen(tmp_path: Path) -> None:
+    world, store = World(FLAT, gpus=2), open_store(tmp_path)
+    add(store, spec(100, gpus=1, start_now=True), world)
+    engine = new_engine(world, store, world.meter())
+    engine.refresh(world.now)
+    engine.tick(world.now)
+    large, small = add(store, spec(10, gpus=2, start_now=True), world), add(store, optimist(50, 50), world)
+    for _ in range(130):
+        engine.tick(world.now)
+        world.now += TICK
+    assert world.launches[1:] == [small, large]
+    assert set(store.jobs.job_states([large, small]).values()) == {State.SUCCEEDED}
