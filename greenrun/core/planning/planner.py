@@ -163,7 +163,11 @@ def _warm_start(
         for row, job in enumerate(problem.jobs)
         if job.spec.start_now and row not in due and row not in but and _is_free(row, problem, situation)
     )
-    first = sorted((*due, *at_once), key=lambda row: -problem.jobs[row].spec.priority)  # of equals, due before --now
+    ours = len(situation.devices) - len(situation.elsewhere)
+    first = sorted(  # of equals, due before --now, and last what needs GPUs of which nobody knows when they come back
+        (*due, *at_once),
+        key=lambda row: (-problem.jobs[row].spec.priority, problem.jobs[row].spec.gpus > ours),
+    )
     return WarmStart(due=tuple(first), kept=kept, prices=priced_cells(situation.prices, problem))
 
 

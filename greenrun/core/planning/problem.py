@@ -167,7 +167,8 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     taken = tuple(timelines(situation, pools))
     kept = {row: demands.pools[row] for row in running}
     slipped = _slipped(jobs, situation)
-    hold_for_slipped(taken, slipped, demands, kept, situation.now.timestamp())
+    available = [pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools]
+    hold_for_slipped(taken, slipped, demands, kept, situation.now.timestamp(), available)
     soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = PlanningProblem(
         now_s=situation.now.timestamp(),

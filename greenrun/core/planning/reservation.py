@@ -35,11 +35,13 @@ def hold_for_slipped(
     demands: Demands,
     running: Mapping[int, tuple[int, ...]],
     now_s: float,
+    available: Sequence[int],
 ) -> None:
     """Take in `taken`, the timelines of the pools, what is free before the first starts that `slipped` rows can have.
 
     They are served in this order. `running` are the rows that run and may be suspended, with their pools: they keep
-    what they have for as long as they may.
+    what they have for as long as they may. `available` are the units of each pool that nobody outside this daemon
+    holds: nobody knows when the others come back, so nothing is held for a row that needs them.
     """
     if not slipped:
         return
@@ -52,7 +54,7 @@ def hold_for_slipped(
         found = [
             (start_s, pool)
             for pool in demands.pools[row]
-            if (start_s := seen[pool].first_fit(ready_s, length_s, units)) is not None
+            if units <= available[pool] and (start_s := seen[pool].first_fit(ready_s, length_s, units)) is not None
         ]
         if not found:
             continue
