@@ -123,7 +123,7 @@ def rows(queue: Queue, values: Floats, python: Path) -> list[str]:
         found_g, kept, gap = None, None, "no plan"
         if told["starts"] is not None:
             found_g, kept = table.judge(np.array(told["starts"]) * queue.step_s, queue.gpus)
-            gap = f"{found_g / told['bound_g'] - 1:.2%}" if told["bound_g"] else "unknown"
+            gap = f"{max(0.0, found_g / told['bound_g'] - 1):.2%}" if told["bound_g"] else "unknown"
         more = found_g / ours_g - 1 if found_g is not None else None
         lines.append(row(name, f"{title} {told['version']}", grid, told["cpu_s"], found_g, more, gap, kept))
     return lines
