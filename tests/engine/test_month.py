@@ -26,6 +26,8 @@ from greenrun.store import Store
 from tests.engine.month import PUE, Month, jobs, lived
 from tests.world import T0, WATTS
 
+pytestmark = pytest.mark.slow  # to make what all of them look at; on one worker
+
 Rows = Mapping[str, float]
 J_PER_KWH = 3.6e6
 NOBODY = "unattributed"

@@ -23,6 +23,8 @@ from greenrun.store import Store
 from tests.charts.pages import Page
 from tests.reports.build import END, NOW, T0, fill, reports_of
 
+pytestmark = pytest.mark.slow  # to make what all of them look at; on one worker
+
 ADD_UP = (
     "it_energy_kwh", "facility_energy_kwh", "measured_kwh", "bridged_kwh", "gap_seconds", "emissions_location_g",
     "emissions_booked_g", "emissions_settled_g", "unpriced_kwh", "baseline_emissions_g", "compared_emissions_g",

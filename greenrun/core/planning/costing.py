@@ -69,7 +69,8 @@ def cheapest_intervals(
 
 def _stretches(job: Interruptible, begins_s: float, knots_s: Floats, rates: Floats, line: Timeline | None) -> FreeTime:
     """Return when the GPUs can be had, from `begins_s` to the deadline, and what each stretch costs."""
-    if line is not None and job.units > line.units:
+    is_too_large = line is not None and job.units > line.units
+    if is_too_large or begins_s >= job.deadline_s:  # as where what it waits for ends too late
         return FreeTime((), (), ())
     blocked = line.blocked(job.units) if line is not None else (np.zeros(0), np.zeros(0))
     first, last = knots_s.searchsorted((begins_s, job.deadline_s))

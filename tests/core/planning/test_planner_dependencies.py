@@ -154,6 +154,13 @@ def test_what_waits_for_a_job_without_a_place_has_none() -> None:
     assert codes == {1: ReasonCode.HELD, 2: ReasonCode.WAITS_FOR, 3: ReasonCode.WAITS_FOR}
 
 
+@pytest.mark.parametrize("restart", [timedelta(0), timedelta(minutes=5)], ids=["free", "at a cost"])
+def test_a_job_that_may_be_suspended_starts_late_rather_than_before_the_one_it_waits_for(restart: timedelta) -> None:
+    more = {"interruptible": True, "restart_cost": restart, "min_run": timedelta(0)}
+    made = plan(chained(job(1, slots=6), job(2, slots=2, after=after(1), max_delay=SLOT, **more)))
+    assert [(row.job_id, row.start) for row in made.placements] == [(1, T0), (2, T0 + 6 * SLOT)]
+
+
 def test_no_more_of_an_array_that_waits_are_planned_than_may_run_at_once() -> None:
     members = [job(key, after=after(1), array=ArrayPlace(key="a", index=key, size=3, at_once=2)) for key in (2, 3, 4)]
     made = plan(chained(job(1), *members, gpus=4))
