@@ -78,7 +78,7 @@ class SearchResult:
 def search(
     problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: ExpectedArrivals | None = None
 ) -> SearchResult:
-    """Return the best plan found: least in missed limits, then in emissions (and in room left to `arrivals`)."""
+    """Return the best plan found: least in missed limits, lateness, then emissions (and in room left to `arrivals`)."""
     urgent = by_urgency(problem)
     whole = search(problem.in_one_piece(), warm, effort, arrivals) if problem.flexible else None
     if whole:
@@ -93,9 +93,8 @@ def search(
     ask = partial(find_prices, problem.rows, problem.free, upper_g=first.grams, gap=effort.gap)
     effort = replace(effort, iterations=min(effort.iterations, _affordable(problem, suspended, effort.work)))
     bounding = effort.iterations if arrivals is None else effort.iterations // BOUND_SHARE
-    is_dear = (
-        arrivals is not None and not effort.from_scratch
-    )  # a bound that decides nothing, at prices far from its own
+    # With expected arrivals the bound of a light plan decides nothing, and its prices are far from those it starts at.
+    is_dear = arrivals is not None and not effort.from_scratch
     sought = ask(warm.prices, iterations=bounding, others=others, may_scale=not is_dear)
     bound_g = bound_at(problem, sought.prices, suspended) if suspended else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
