@@ -150,6 +150,22 @@ class Client:
         """Let a waiting job start as soon as GPUs are free; return it."""
         return self._order(job_id, "start-now")
 
+    def cancel_many(self, job_ids: Iterable[int]) -> list[Answer]:
+        """Ask to cancel jobs in one request; for each return its `id`, and the `job` or the `problem` why not."""
+        return self._order_many(job_ids, "cancel")
+
+    def hold_many(self, job_ids: Iterable[int]) -> list[Answer]:
+        """Keep waiting jobs from starting; for each return its `id`, and the `job` or the `problem` why not."""
+        return self._order_many(job_ids, "hold")
+
+    def release_many(self, job_ids: Iterable[int]) -> list[Answer]:
+        """Let held jobs go; for each return its `id`, and the `job` or the `problem` why not."""
+        return self._order_many(job_ids, "release")
+
+    def start_now_many(self, job_ids: Iterable[int]) -> list[Answer]:
+        """Let waiting jobs start; for each return its `id`, and the `job` or the `problem` why not."""
+        return self._order_many(job_ids, "start-now")
+
     def plan(self) -> Answer:
         """Return the present plan."""
         return cast(Answer, self._get("/v1/plan"))
@@ -193,6 +209,12 @@ class Client:
 
     def _order(self, job_id: int, order: str) -> Answer:
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/{order}")[1])
+
+    def _order_many(self, job_ids: Iterable[int], order: str) -> list[Answer]:
+        ids = list(job_ids)
+        if not ids:
+            return []
+        return cast(list[Answer], self._request("POST", f"/v1/jobs/{order}", body={"ids": ids})[1])
 
     def _patient(self) -> "Client":
         return Client(self.socket, max(self.timeout_s, _PATIENCE_S))
@@ -271,6 +293,11 @@ def _decoded(raw: bytes, status: int, path: Path) -> object:
         return json.loads(raw) if raw else None
     except ValueError as exc:
         raise BadAnswer(f"the answer from {path} is not JSON (status {status}): {raw[:80]!r}", status=status) from exc
+
+
+def error_of(problem: Answer) -> ClientError:
+    """Return the error that a `problem` of a list of answers stands for, as if it had been the answer."""
+    return _error(int(problem["status"]), problem)
 
 
 def _error(status: int, answer: object) -> ClientError:

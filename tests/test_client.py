@@ -17,6 +17,7 @@ from greenrun.client import (
     NotReachable,
     OutOfStorage,
     RequestRefused,
+    error_of,
 )
 from greenrun.core.errors import InputProblem
 from tests.fake_api import FakeApi, problem, serving
@@ -78,6 +79,20 @@ def test_jobs_are_asked_for_by_repeated_states_and_only_by_what_was_given(api: F
 def test_orders_are_posted_to_their_path(api: FakeApi, client: Client, order: str) -> None:
     api.post(f"/v1/jobs/7/{order}", {"id": 7})
     assert getattr(client, order.replace("-", "_"))(7) == {"id": 7}
+
+
+@pytest.mark.parametrize("order", ["cancel", "hold", "release", "start-now"])
+def test_an_order_for_many_jobs_is_one_request_and_a_problem_of_one_can_be_raised(
+    api: FakeApi, client: Client, order: str
+) -> None:
+    rows = [{"id": 7, "job": {"id": 7}, "problem": None}]
+    rows += [{"id": 8, "job": None, "problem": problem(404, "job not found", "There is no job 8.")}]
+    api.post(f"/v1/jobs/{order}", rows)
+    many = getattr(client, f"{order.replace('-', '_')}_many")
+    assert (many([7, 8]), many(iter([]))) == (rows, [])
+    assert [asked.body for asked in api.asked] == [{"ids": [7, 8]}]
+    error = error_of(rows[1]["problem"])
+    assert (type(error), str(error), error.status) == (NotFound, "There is no job 8.", 404)
 
 
 def test_everything_else_is_read_from_its_path(api: FakeApi, client: Client) -> None:

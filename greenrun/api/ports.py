@@ -5,9 +5,12 @@ from datetime import datetime
 from typing import Protocol
 
 from greenrun.core.energy.ledger import Entry, Total
+from greenrun.core.errors import JobError
 from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, Run, State
+from greenrun.core.jobs.stored_transitions import Permit
+from greenrun.core.jobs.transitions import Intent
 
 
 class ApiJobs(Protocol):
@@ -30,14 +33,13 @@ class ApiJobs(Protocol):
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
 
-    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
-        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
+    def intend(
+        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
+    ) -> Sequence[Job | JobError]:
+        """Note what a user wants of jobs; return each as it is then, or why it was refused, in the order asked.
 
-    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
-
-    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+        What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
+        """
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them."""

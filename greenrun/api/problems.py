@@ -65,14 +65,24 @@ class ProblemOut(BaseModel):
 
 def problem(status: int, title: str, detail: str, problems: Sequence[InputProblem] = ()) -> JSONResponse:
     """Return a problem+json response."""
-    body = {
-        "type": f"urn:greenrun:problem:{title.replace(' ', '-')}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "errors": [{"field": row.field, "message": row.message} for row in problems],
-    }
+    body = _document(status, title, detail, problems).model_dump()
     return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def problem_of(error: GreenrunError) -> ProblemOut:
+    """Return the problem document of a refusal."""
+    status, title = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    return _document(status, title, str(error), getattr(error, "problems", ()))
+
+
+def _document(status: int, title: str, detail: str, problems: Sequence[InputProblem]) -> ProblemOut:
+    return ProblemOut(
+        type=f"urn:greenrun:problem:{title.replace(' ', '-')}",
+        title=title,
+        status=status,
+        detail=detail,
+        errors=[ProblemField(field=row.field, message=row.message) for row in problems],
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -84,8 +94,9 @@ def install(app: FastAPI) -> None:
 
 
 def _greenrun(request: Request, exc: Exception) -> JSONResponse:
-    status, title = next(_STATUS[kind] for kind in type(exc).__mro__ if kind in _STATUS)
-    return problem(status, title, str(exc), getattr(exc, "problems", ()))
+    assert isinstance(exc, GreenrunError)
+    told = problem_of(exc)
+    return JSONResponse(told.model_dump(), status_code=told.status, media_type="application/problem+json")
 
 
 def _validation(request: Request, exc: Exception) -> JSONResponse:

@@ -59,7 +59,7 @@ def job_id(text: str) -> int:
 
 
 def whole(text: str, what: str) -> int:
-    """Read a number from 1 up; raise LocalError naming what was expected."""
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
+    """Read a number from 1 up, as large as the API takes; raise LocalError naming what was expected."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
         raise LocalError(f"'{text}' is not {what}", USAGE)
     return int(text)

@@ -62,9 +62,13 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return one job; None if it does not exist."""
         return self._jobs.get(job_id)
 
-    def find_unique(self, user: str, unique_key: str) -> Job | None:
-        """Return the job that this user gave this key."""
-        return self._jobs.get(self._unique.get((user, unique_key), UNSTORED))
+    def find_jobs(self, job_ids: Collection[int]) -> Mapping[int, Job]:
+        """Return these jobs by id; one that does not exist is absent."""
+        return {job_id: self._jobs[job_id] for job_id in job_ids if job_id in self._jobs}
+
+    def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        """Return the jobs that this user gave these keys, by key."""
+        return {key: self._jobs[self._unique[user, key]] for key in unique_keys if (user, key) in self._unique}
 
     def find_run(self, run_id: int) -> Run | None:
         """Return one run; None if it does not exist."""
@@ -99,6 +103,10 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return the state and reason of these jobs; one that does not exist is absent."""
         known = filter(None, map(self._jobs.get, job_ids))
         return {job.id: (job.state, job.reason) for job in known}
+
+    def keep_all(self, changes: Sequence[Change]) -> list[Change]:
+        """Write changes, each of another job; return them with the ids that their jobs and runs have been given."""
+        return [self.keep(change) for change in changes]
 
     def keep(self, change: Change) -> Change:
         """Write a change; return it with the ids that its job and run have been given."""

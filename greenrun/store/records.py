@@ -1,7 +1,7 @@
 """Records of jobs, runs and events as values of the core, and back."""
 
-from dataclasses import asdict, fields
-from datetime import timedelta
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from greenrun.core.jobs.declaration import field_infos
@@ -22,6 +22,8 @@ from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
 _DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
+_INSTANTS = tuple(row.name for row in field_infos(JobSpec) if row.kind is datetime)
+_MAPPINGS = ("env", "labels")
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
 
@@ -91,6 +93,17 @@ def job_columns(job: Job) -> dict[str, Any]:
     return _own_columns(job) | spec_columns(job.spec)
 
 
+def as_stored(job: Job, job_id: int) -> Job:
+    """Return a job as it comes back from the file, with its id: instants in UTC, mappings in order of their keys."""
+    return replace(
+        job,
+        id=job_id,
+        spec=_spec_as_stored(job.spec),
+        submitted_at=job.submitted_at.astimezone(UTC),
+        finished_at=job.finished_at and job.finished_at.astimezone(UTC),
+    )
+
+
 def changed_columns(before: Job, job: Job) -> dict[str, Any]:
     """Return those columns of `jobs` that differ."""
     old, new = _own_columns(before), _own_columns(job)
@@ -139,6 +152,19 @@ def _spec_of(row: JobRecord) -> JobSpec:
     values["array"] = ArrayPlace(**row.array) if row.array else None
     values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
     return JobSpec(**values)
+
+
+def _spec_as_stored(spec: JobSpec) -> JobSpec:
+    changed: dict[str, Any] = {}
+    for name in _INSTANTS:
+        instant = getattr(spec, name)
+        if instant is not None and instant.tzinfo is not UTC:
+            changed[name] = instant.astimezone(UTC)
+    for name in _MAPPINGS:
+        names = list(getattr(spec, name))
+        if names != sorted(names):
+            changed[name] = dict(sorted(getattr(spec, name).items()))
+    return replace(spec, **changed) if changed else spec
 
 
 def _seconds(duration: timedelta | None) -> float | None:

@@ -1,14 +1,17 @@
 """A transaction over jobs and runs as rows: it reads what a step depends on, and keeps what was decided."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import StoreError
+from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Job, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
@@ -16,17 +19,17 @@ from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
 from greenrun.store.counters import count
 from greenrun.store.database import KEPT
-from greenrun.store.records import changed_columns, job_columns, job_of, reason_columns, reason_of, run_columns, run_of
-from greenrun.store.tables import (
-    EVENTS,
-    JOBS,
-    LEASES,
-    RUNS,
-    EventRecord,
-    JobRecord,
-    LeaseRecord,
-    RunRecord,
+from greenrun.store.records import (
+    as_stored,
+    changed_columns,
+    job_columns,
+    job_of,
+    reason_columns,
+    reason_of,
+    run_columns,
+    run_of,
 )
+from greenrun.store.tables import EVENTS, JOBS, LEASES, RUNS, JobRecord, LeaseRecord, RunRecord
 from greenrun.store.totals import total_of
 
 
@@ -46,11 +49,18 @@ class JobTransaction:
         record = self._session.get(JobRecord, job_id)
         return None if record is None else job_of(record)
 
-    def find_unique(self, user: str, unique_key: str) -> Job | None:
-        """Return the job that this user gave this key."""
-        own = select(JobRecord).where(JOBS.c.user == user, JOBS.c.unique_key == unique_key)
-        record = self._session.scalars(own).first()
-        return None if record is None else job_of(record)
+    def find_jobs(self, job_ids: Collection[int]) -> Mapping[int, Job]:
+        """Return these jobs by id; one that does not exist is absent."""
+        known = {job_id: job for job_id in job_ids if (job := self._kept.get(job_id) or self._live.get(job_id))}
+        others = [job_id for job_id in job_ids if job_id not in known]
+        if not others:
+            return known
+        records = self._session.scalars(select(JobRecord).where(among(JOBS.c.id, others)))
+        return known | {record.id: job_of(record) for record in records}
+
+    def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        """Return the jobs that this user gave these keys, by key."""
+        return jobs_of_keys(self._session, user, unique_keys)
 
     def find_run(self, run_id: int) -> Run | None:
         """Return one run; None if it does not exist."""
@@ -98,17 +108,27 @@ class JobTransaction:
 
     def keep(self, change: Change) -> Change:
         """Write a change; return it with the ids that its job and run have been given."""
-        job_id = self._keep_job(change)
-        run_id = self._keep_run(change)
-        for event in change.events:
-            self._add_event(event, job_id or (change.run.job_id if change.run else None), run_id)
-        count(self._session, change.counts)
+        return self.keep_all([change])[0]
+
+    def keep_all(self, changes: Sequence[Change]) -> list[Change]:
+        """Write changes, each of another job; return them with the ids that their jobs and runs have been given."""
+        job_ids = self._keep_jobs(changes)
+        run_ids = [self._keep_run(change) for change in changes]
         self._session.flush()
-        return replace(
-            change,
-            job=change.job if job_id is None else self.find_job(job_id),
-            run=change.run if run_id is None else self.find_run(run_id),
+        rows = zip(changes, job_ids, run_ids, strict=True)
+        self._add_events(
+            _event_columns(event, job_id or (change.run.job_id if change.run else None), run_id)
+            for change, job_id, run_id in rows
+            for event in change.events
         )
+        counts = Counter[CounterKey]()
+        for change in changes:
+            counts.update(change.counts)
+        count(self._session, counts)
+        return [
+            change if job_id is run_id is None else self._as_kept(change, job_id, run_id)
+            for change, job_id, run_id in zip(changes, job_ids, run_ids, strict=True)
+        ]
 
     def keep_reasons(self, reasons: Mapping[int, Reason], events: Mapping[int, NewEvent]) -> None:
         """Write the reasons and events of these jobs."""
@@ -119,30 +139,48 @@ class JobTransaction:
             job = self._kept.get(job_id) or self._live.get(job_id)
             if job is not None:
                 self._kept[job_id] = replace(job, reason=reason)
-        for job_id, event in events.items():
-            self._add_event(event, job_id, None)
-        self._session.flush()
+        self._add_events(_event_columns(event, job_id, None) for job_id, event in events.items())
 
-    def _keep_job(self, change: Change) -> int | None:
-        """Write the job, if it is still as it was before; return its id."""
-        before, job = change.before, change.job
-        if job is None:
-            return None
-        if job.id == UNSTORED:
-            record = JobRecord(**job_columns(job))
-            self._session.add(record)
-            self._session.flush()
-            self._session.refresh(record)  # instants come back in UTC
-            self._kept[record.id] = job_of(record)
-            return record.id
-        if before is not None and job != before:
-            as_expected = update(JOBS).where(JOBS.c.id == job.id, JOBS.c.state == before.state)
-            moved = self._session.connection().execute(as_expected.values(**changed_columns(before, job)))
-            if moved.rowcount != 1:
-                raise StoreError(f"job {job.id} is not {before.state} any more; nothing was changed")
+    def _as_kept(self, change: Change, job_id: int | None, run_id: int | None) -> Change:
+        return replace(
+            change,
+            job=None if job_id is None else self.find_job(job_id),
+            run=None if run_id is None else self.find_run(run_id),
+        )
+
+    def _keep_jobs(self, changes: Sequence[Change]) -> list[int | None]:
+        """Write the jobs, if they are still as they were before; return their ids."""
+        jobs = [change.job for change in changes]
+        added = iter(self._add_jobs([job for job in jobs if job is not None and job.id == UNSTORED]))
+        moved = [(row.before, row.job) for row in changes if row.before is not None and row.job is not None]
+        self._move_jobs([(before, job) for before, job in moved if job != before])
+        return [None if job is None else next(added) if job.id == UNSTORED else job.id for job in jobs]
+
+    def _add_jobs(self, jobs: Sequence[Job]) -> Sequence[int]:
+        """Write new jobs; return the ids that they have been given, those which SQLite would give next."""
+        if not jobs:
+            return ()
+        last = self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
+        ids = range(last + 1, last + 1 + len(jobs))
+        rows = [{"id": job_id, **job_columns(job)} for job_id, job in zip(ids, jobs, strict=True)]
+        self._session.connection().execute(insert(JOBS), rows)
+        self._kept.update({job_id: as_stored(job, job_id) for job_id, job in zip(ids, jobs, strict=True)})
+        return ids
+
+    def _move_jobs(self, moves: Sequence[tuple[Job, Job]]) -> None:
+        """Write what has changed of jobs, given as they were before and as they are now; raise StoreError."""
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for before, job in moves:
+            columns = changed_columns(before, job)
+            alike.setdefault(tuple(columns), []).append({"job": job.id, "before": before.state, **columns})
+        as_expected = update(JOBS).where(JOBS.c.id == bindparam("job"), JOBS.c.state == bindparam("before"))
+        for rows in alike.values():
+            if self._session.connection().execute(as_expected, rows).rowcount != len(rows):
+                ids = ", ".join(str(row["job"]) for row in rows)
+                raise StoreError(f"not all of these jobs are as they were, so nothing was changed: {ids}")
+        for _, job in moves:
             ended = job.finished_at and job.finished_at.astimezone(UTC)  # as it comes back from the file
             self._kept[job.id] = replace(job, finished_at=ended)
-        return job.id
 
     def _keep_run(self, change: Change) -> int | None:
         """Write the run and its leases, and where it would have been once it has ended; return its id."""
@@ -164,14 +202,25 @@ class JobTransaction:
                 keep_place(self._session, change.job, run)
         return run.id
 
-    def _add_event(self, event: NewEvent, job_id: int | None, run_id: int | None) -> None:
-        self._session.add(
-            EventRecord(
-                at=event.at,
-                actor=event.actor,
-                kind=event.kind,
-                job_id=job_id,
-                run_id=run_id,
-                detail=dict(event.detail),
-            )
-        )
+    def _add_events(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        if listed := list(rows):
+            self._session.connection().execute(insert(EVENTS), listed)
+
+
+def _event_columns(event: NewEvent, job_id: int | None, run_id: int | None) -> dict[str, Any]:
+    return {
+        "at": event.at,
+        "actor": event.actor,
+        "kind": event.kind,
+        "job_id": job_id,
+        "run_id": run_id,
+        "detail": dict(event.detail),
+    }
+
+
+def jobs_of_keys(session: Session, user: str, unique_keys: Collection[str]) -> dict[str, Job]:
+    """Return the jobs that this user gave these keys, by key."""
+    if not unique_keys:
+        return {}
+    own = select(JobRecord).where(JOBS.c.user == user, among(JOBS.c.unique_key, unique_keys))
+    return {str(record.unique_key): job_of(record) for record in session.scalars(own)}

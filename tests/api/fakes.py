@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,11 +17,14 @@ from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, Series
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
-from greenrun.core.errors import InvalidTransition, JobNotFound
+from greenrun.core.errors import JobError, JobNotFound
+from greenrun.core.jobs import transitions
 from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.stored_transitions import Permit
+from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
@@ -175,23 +178,27 @@ class FakeJobs:
         ]
         return found[:limit]
 
-    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
-        return self._change(job_id, actor, now, "held", held=held)
+    def intend(
+        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
+    ) -> list[Job | JobError]:
+        return [self._intend(intent, job_id, actor, now, permit) for job_id in job_ids]
 
-    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        return self._change(job_id, actor, now, "cancel_requested", cancel_requested=True)
-
-    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        changed = replace(self.job(job_id).spec, start_now=True)
-        return self._change(job_id, actor, now, "start_now_requested", spec=changed)
-
-    def _change(self, job_id: int, actor: str, now: datetime, kind: str, **parts: Any) -> Job:
-        if self.job(job_id).state is not State.QUEUED:
-            raise InvalidTransition(f"Job {job_id} is {self.job(job_id).state}.")
-        self.store.keep(replace(self.job(job_id), **parts))
-        event = Event(id=len(self.store.log) + 1, at=now, actor=actor, kind=kind, job_id=job_id, run_id=None, detail={})
+    def _intend(self, intent: Intent, job_id: int, actor: str, now: datetime, permit: Permit) -> Job | JobError:
+        try:
+            job = self.job(job_id)
+            permit(job)
+            change = transitions.intend(job, intent, actor=actor, now=now)
+        except JobError as exc:
+            return exc
+        if change is None or change.job is None:
+            return job
+        self.store.keep(change.job)
+        (told,) = change.events
+        event = Event(
+            id=len(self.store.log) + 1, at=now, actor=actor, kind=told.kind, job_id=job_id, run_id=None, detail={}
+        )
         self.store.log.append(event)
-        return self.job(job_id)
+        return change.job
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         return [event for event in self.store.log if job_id in (None, event.job_id)][-limit:]

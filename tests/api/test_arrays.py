@@ -103,7 +103,7 @@ def test_a_grid_may_be_bounded_and_stands_beside_other_jobs(world: World) -> Non
         ({"grid": {"a": ["1"]}, "log": "out"}, "grid"), ({"grid": {"a": []}}, "grid.a"),
         ({"grid": {"a": ["1", "1"]}}, "grid.a"), ({"grid": {"a=b": ["1"]}}, "grid"),
         ({"grid": {"a": ["1"], "A": ["2"]}}, "grid"), ({"grid": {"a": ["1"]}, "labels": {"a": "b"}}, "grid"),
-        ({"grid": {name: [str(value) for value in range(11)] for name in "abc"}}, "grid"),
+        ({"grid": {name: [str(value) for value in range(22)] for name in "abc"}}, "grid"),
     ],
 )  # fmt: skip
 def test_an_array_or_grid_that_cannot_be_meant_is_refused_whole(
@@ -114,10 +114,10 @@ def test_an_array_or_grid_that_cannot_be_meant_is_refused_whole(
 
 
 def test_arrays_that_are_too_many_jobs_together_are_refused(world: World) -> None:
-    half = {"command": ["/bin/true"], "workdir": "/", "array": {"indices": list(range(501))}}
+    half = {"command": ["/bin/true"], "workdir": "/", "array": {"indices": list(range(5001))}}
     answer = world.ask("POST", "/v1/jobs", json=[half, half])
     assert (answer.status_code, jobs(world)) == (422, [])
-    assert answer.json()["detail"].startswith("1002 jobs are more than the 1000 that one submission may be")
+    assert answer.json()["detail"].startswith("10002 jobs are more than the 10000 that one submission may be")
 
 
 def test_what_is_wrong_with_all_jobs_of_an_array_is_told_once(world: World) -> None:

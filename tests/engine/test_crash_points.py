@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.jobs.job import State
+from greenrun.core.jobs.transitions import Intent
 from greenrun.store import Store
 from tests.engine.crashes import IN_CHUNKS, Crash, Fuse, Fused, copy_of, points
 from tests.world import SLOT, T0, World, new_engine, spec
@@ -109,7 +110,7 @@ def _script(store: Store) -> list[int]:
     """A job for the clean window, one that fails at once, and one that is cancelled while it waits."""
     specs = [spec(1500, max_delay=2 * SLOT), spec(600, exit_code=3, start_now=True), spec(900, max_delay=3 * SLOT)]
     jobs = [store.jobs.add_job(one, user="ada", uid=1, now=T0)[0].id for one in specs]
-    store.jobs.request_cancel(jobs[2], actor="ada", now=T0)
+    store.jobs.intend(Intent.CANCEL, [jobs[2]], actor="ada", now=T0)
     return jobs
 
 

@@ -9,6 +9,7 @@ from greenrun.core.errors import DeviceBusy, ExecutorError, StorageFull
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.status import EndedBy
+from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Options
 from greenrun.core.units import emissions_g
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
@@ -59,7 +60,7 @@ def test_a_queued_job_is_cancelled_and_a_running_one_is_stopped_first(tmp_path: 
     waiting, _ = store.jobs.add_job(spec(1800, max_delay=6 * SLOT), user="ada", uid=1, now=T0)
     run_until(world, engine, T0 + timedelta(minutes=20))
     for job in (running, waiting):
-        store.jobs.request_cancel(job.id, actor="ada", now=world.now)
+        store.jobs.intend(Intent.CANCEL, [job.id], actor="ada", now=world.now)
     run_until(world, engine, T0 + SLOT)
     assert [store.jobs.job(job.id).state for job in (running, waiting)] == [State.CANCELLED, State.CANCELLED]
     (run,) = store.runs.of_jobs([running.id])[running.id]
@@ -123,7 +124,7 @@ def _because():  # type: ignore[no-untyped-def]
 def test_start_now_overrides_a_start_after(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     job, _ = store.jobs.add_job(spec(600, start_after=T0 + 6 * SLOT), user="ada", uid=1, now=T0)
-    store.jobs.request_start_now(job.id, actor="ada", now=T0)
+    store.jobs.intend(Intent.START_NOW, [job.id], actor="ada", now=T0)
     run_until(world, new_engine(world, store, world.meter()), T0 + SLOT)
     assert store.runs.of_jobs([job.id])[job.id][0].started_at == T0
 

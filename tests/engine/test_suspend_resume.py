@@ -12,6 +12,7 @@ from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.status import EndedBy
+from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.capacity import pools_of
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.engine.engine import Engine
@@ -271,9 +272,9 @@ def test_a_job_that_is_cancelled_while_it_checkpoints_is_cancelled(
     world, stopped, saved = World(DAY, saves_for=10 * MINUTE), add(store), add(store)
     engine = started(world, store)
     run_until(world, engine, T0 + 2 * SLOT + MINUTE)
-    store.jobs.request_cancel(stopped, actor="ada", now=world.now)
+    store.jobs.intend(Intent.CANCEL, [stopped], actor="ada", now=world.now)
     run_until(world, engine, T0 + 2 * SLOT + 10 * MINUTE - timedelta(seconds=1))
-    store.jobs.request_cancel(saved, actor="ada", now=world.now)
+    store.jobs.intend(Intent.CANCEL, [saved], actor="ada", now=world.now)
     world.now += timedelta(seconds=1)
     run_until(world, engine, END)
     assert [store.jobs.job(job).state for job in (stopped, saved)] == [State.CANCELLED] * 2

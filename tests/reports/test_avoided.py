@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenrun.core.jobs.transitions import Intent
 from greenrun.core.units import emissions_g
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.store import Store
@@ -61,10 +62,10 @@ def test_a_job_that_started_at_once_avoided_nothing(store: Store) -> None:
 def test_a_job_that_was_held_into_dirtier_hours_avoided_less_than_nothing(store: Store) -> None:
     world = World([100] * 6 + [400] * 40, gpus=1)
     job, _ = store.jobs.add_job(spec(3600), user="ada", uid=1, now=T0)
-    store.jobs.set_held(job.id, True, actor="ada", now=T0)
+    store.jobs.intend(Intent.HOLD, [job.id], actor="ada", now=T0)
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + 4 * HOUR)
-    store.jobs.set_held(job.id, False, actor="ada", now=world.now)
+    store.jobs.intend(Intent.RELEASE, [job.id], actor="ada", now=world.now)
     run_until(world, engine, T0 + 8 * HOUR)
     row = Reports(store.archive, lambda: (), ReportSettings()).report(T0, T0 + 8 * HOUR, "job", world.now).rows[0]
     assert row.avoided_g == pytest.approx(grams(1, -300), rel=1e-6)

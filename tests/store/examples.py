@@ -6,8 +6,10 @@ from typing import Any
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.errors import JobError
 from greenrun.core.jobs.job import Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.jobs.transitions import Intent
 from greenrun.store import Store
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -26,6 +28,14 @@ def spec(**changes: Any) -> JobSpec:
 
 def submit(store: Store, **changes: Any) -> Job:
     return store.jobs.add_job(spec(**changes), user="ada", uid=1000, now=NOW)[0]
+
+
+def intend(store: Store, intent: Intent, job_id: int, *, actor: str = "ada") -> Job:
+    """Note what a user wants of one job; raise why it was refused."""
+    (outcome,) = store.jobs.intend(intent, [job_id], actor=actor, now=NOW)
+    if isinstance(outcome, JobError):
+        raise outcome
+    return outcome
 
 
 def claim(store: Store, job: Job, *devices: str) -> Run:

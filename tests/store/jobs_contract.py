@@ -9,9 +9,9 @@ import pytest
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
 from greenrun.core.jobs.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
-from greenrun.core.jobs.transitions import TRANSITIONS
+from greenrun.core.jobs.transitions import TRANSITIONS, Intent
 from greenrun.store import Store
-from tests.store.examples import NOW, WHY, after, claim, close, running, spec, submit
+from tests.store.examples import NOW, WHY, after, claim, close, intend, running, spec, submit
 
 WAITS = Reason(ReasonCode.CLEANEST_WINDOW, "waits for the cleanest free window: 93 g/kWh")
 
@@ -99,7 +99,7 @@ def test_an_unknown_job_is_not_found(store: Store) -> None:
     with pytest.raises(JobNotFound, match="no job 7"):
         store.jobs.job(7)
     with pytest.raises(JobNotFound):
-        store.jobs.set_held(7, True, actor="ada", now=NOW)
+        intend(store, Intent.HOLD, 7)
 
 
 def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
@@ -175,31 +175,31 @@ def test_a_finished_job_keeps_its_last_reason(store: Store) -> None:
 
 def test_holding_and_releasing_are_intents_of_queued_jobs(store: Store) -> None:
     job = submit(store)
-    held = [store.jobs.set_held(job.id, held, actor="ada", now=NOW).held for held in (True, True, False)]
+    held = [intend(store, intent, job.id).held for intent in (Intent.HOLD, Intent.HOLD, Intent.RELEASE)]
     claim(store, job)
     assert held == [True, True, False]
     assert kinds(store, job.id) == ["submitted", "held", "released", "claimed"]
     with pytest.raises(InvalidTransition, match="is starting"):
-        store.jobs.set_held(job.id, True, actor="ada", now=NOW)
+        intend(store, Intent.HOLD, job.id)
 
 
 def test_a_cancel_is_noted_until_the_job_is_finished(store: Store) -> None:
     run = running(store)
-    asked = [store.jobs.request_cancel(run.job_id, actor="bob", now=NOW).cancel_requested for _ in range(2)]
+    asked = [intend(store, Intent.CANCEL, run.job_id, actor="bob").cancel_requested for _ in range(2)]
     close(store, run)
     assert asked == [True, True]
     assert kinds(store, run.job_id) == ["submitted", "claimed", "started", "cancel_requested", "finished"]
     with pytest.raises(InvalidTransition, match="is succeeded already"):
-        store.jobs.request_cancel(run.job_id, actor="bob", now=NOW)
+        intend(store, Intent.CANCEL, run.job_id, actor="bob")
 
 
 def test_a_queued_job_can_be_told_to_start_now(store: Store) -> None:
     job = submit(store)
-    assert store.jobs.request_start_now(job.id, actor="ada", now=NOW).spec.start_now
+    assert intend(store, Intent.START_NOW, job.id).spec.start_now
     assert kinds(store, job.id) == ["submitted", "start_now_requested"]
     claim(store, job)
     with pytest.raises(InvalidTransition):
-        store.jobs.request_start_now(job.id, actor="ada", now=NOW)
+        intend(store, Intent.START_NOW, job.id)
 
 
 def test_events_are_the_latest_in_order(store: Store) -> None:

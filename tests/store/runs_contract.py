@@ -7,6 +7,7 @@ import pytest
 from greenrun.core.errors import InvalidTransition, StoreError
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.jobs.transitions import Intent
 from greenrun.store import Store
 from tests.store.examples import NOW, WHY, after, claim, close, running, submit
 
@@ -50,8 +51,8 @@ def test_a_leased_device_cannot_be_claimed_and_nothing_changes(store: Store) -> 
 
 def test_a_job_that_was_held_or_cancelled_meanwhile_is_not_claimed(store: Store) -> None:
     held, cancelled = submit(store), submit(store)
-    store.jobs.set_held(held.id, True, actor="ada", now=NOW)
-    store.jobs.request_cancel(cancelled.id, actor="ada", now=NOW)
+    store.jobs.intend(Intent.HOLD, [held.id], actor="ada", now=NOW)
+    store.jobs.intend(Intent.CANCEL, [cancelled.id], actor="ada", now=NOW)
     assert [store.runs.claim(job.id, [], reason=WHY, now=NOW) for job in (held, cancelled)] == [None, None]
 
 

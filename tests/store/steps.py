@@ -6,10 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from greenrun.core.errors import GreenrunError
+from greenrun.core.errors import GreenrunError, JobError
 from greenrun.core.jobs.anomalies import RuleResult
-from greenrun.core.jobs.job import Anomaly, Outcome, State
+from greenrun.core.jobs.job import Anomaly, Job, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.jobs.transitions import Intent
 from tests.store.examples import NOW, after, spec
 
 Step = Callable[[Any], object]
@@ -19,10 +20,11 @@ SECONDS = st.integers(0, 3600)
 REASONS = st.sampled_from([Reason(code, code.value) for code in (ReasonCode.DUE, ReasonCode.NO_FORECAST)])
 
 
-def submit(seconds: int, delay: int | None, key: str | None, user: str) -> Step:
+def submit(seconds: int, delay: int | None, keys: list[str | None], user: str) -> Step:
     limit = None if delay is None else timedelta(seconds=delay)
-    wanted = spec(max_delay=limit, unique_key=key, env={"TOKEN": "secret"}, start_after=after(delay or 0))
-    return lambda store: store.jobs.add_jobs([wanted], user=user, uid=1000, now=after(seconds))
+    own = {"max_delay": limit, "env": {"TOKEN": "secret", "A": "b"}, "start_after": after(delay or 0)}
+    wanted = [spec(unique_key=key, **own) for key in keys]
+    return lambda store: store.jobs.add_jobs(wanted, user=user, uid=1000, now=after(seconds))
 
 
 def change_state(job: int, old: State, new: State, reason: Reason, seconds: int) -> Step:
@@ -33,8 +35,12 @@ def explain(job: int, reason: Reason, seconds: int) -> Step:
     return lambda store: store.jobs.set_reason({job: reason, 99: reason}, now=after(seconds))
 
 
-def intend(name: str, job: int, *given: object) -> Step:
-    return lambda store: getattr(store.jobs, name)(job, *given, actor="ada", now=NOW)
+def intend(intent: Intent, jobs: list[int]) -> Step:
+    return lambda store: [_told(row) for row in store.jobs.intend(intent, jobs, actor="ada", now=NOW)]
+
+
+def _told(outcome: Job | JobError) -> object:
+    return (type(outcome), str(outcome)) if isinstance(outcome, JobError) else outcome
 
 
 def claim(job: int, devices: list[str], reason: Reason, seconds: int) -> Step:
@@ -71,12 +77,13 @@ def note(run: int, anomaly: Anomaly, is_anomalous: bool, stop: bool) -> Step:
 
 
 STATES = st.sampled_from(State)
+KEYS = st.lists(st.sampled_from([None, None, "k", "l"]), min_size=1, max_size=3)
 STEPS = st.one_of(
-    st.builds(submit, SECONDS, st.none() | SECONDS, st.sampled_from([None, "k"]), st.sampled_from(["ada", "bob"])),
+    st.builds(submit, SECONDS, st.none() | SECONDS, KEYS, st.sampled_from(["ada", "bob"])),
     st.builds(change_state, IDS, STATES, STATES, REASONS, SECONDS),
     st.builds(explain, IDS, REASONS, SECONDS),
-    st.builds(intend, st.just("set_held"), IDS, st.booleans()),
-    st.builds(intend, st.sampled_from(["request_cancel", "request_start_now"]), IDS),
+    st.builds(intend, st.sampled_from(Intent), st.lists(IDS, max_size=5)),
+    st.builds(intend, st.sampled_from(Intent), st.lists(IDS, min_size=1, max_size=1)),
     st.builds(claim, IDS, st.lists(st.sampled_from("ab"), unique=True), REASONS, SECONDS),
     st.builds(confirm, IDS, SECONDS),
     st.builds(close, IDS, st.sampled_from(Outcome), STATES, st.none() | SECONDS, SECONDS, st.none() | SECONDS),

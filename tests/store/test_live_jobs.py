@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.errors import GreenrunError
 from greenrun.core.jobs.job import FINISHED, Job, State
+from greenrun.core.jobs.transitions import Intent
 from greenrun.store import Store
 from greenrun.store.transaction import JobTransaction
 from tests.store.examples import NOW, WHY, running, spec, submit
@@ -88,7 +89,7 @@ def test_jobs_that_did_not_change_are_not_read_again(store: Store) -> None:
     for _ in range(3):
         submit(store)
     before = store.jobs.jobs(LIVE)
-    store.jobs.set_held(2, True, actor="ada", now=NOW)
+    store.jobs.intend(Intent.HOLD, [2], actor="ada", now=NOW)
     store.jobs.set_reason({3: WHY}, now=NOW)
     store.jobs.add_job(spec(), user="ada", uid=1000, now=NOW)
     after = store.jobs.jobs(LIVE)
@@ -101,7 +102,7 @@ def test_two_stores_on_one_file_see_each_other(store: Store) -> None:
         assert other.jobs.jobs(LIVE) == []
         job = submit(store)
         assert other.jobs.jobs(LIVE) == [job]
-        other.jobs.request_cancel(job.id, actor="ada", now=NOW)
+        other.jobs.intend(Intent.CANCEL, [job.id], actor="ada", now=NOW)
         assert store.jobs.job(job.id).cancel_requested
         running(other)
         assert [row.state for row in store.jobs.jobs(LIVE)] == [State.QUEUED, State.RUNNING]

@@ -30,8 +30,8 @@ def test_both_stores_hold_the_same_after_the_same_steps(steps: list[Step]) -> No
     with TemporaryDirectory() as folder, Store(Path(folder) / "greenrun.db") as disk:
         memory = MemoryStore()
         first = [
-            submit(0, 60, None, "ada"),
-            submit(0, None, None, "ada"),
+            submit(0, 60, [None], "ada"),
+            submit(0, None, [None], "ada"),
             claim(1, ["a"], Reason(ReasonCode.DUE, "x"), 1),
         ]
         for step in (*first, *steps):

@@ -2,8 +2,6 @@
 
 import os
 import stat
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -11,13 +9,15 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import PlainTextResponse
 
 from greenrun.api.explanation import sentences
-from greenrun.api.identity import Caller, User, require_control
+from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
 from greenrun.api.job_request import Jobs
+from greenrun.api.orders import OrderIn, OrderOut, order_job, order_jobs
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.submit import preview_jobs, submit
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.transitions import Intent
 
 MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
@@ -113,36 +113,52 @@ def get_log(
     return Response(_tail(FilePath(logs[-1]), size), media_type="text/plain; charset=utf-8")
 
 
+@router.post("/cancel")
+def cancel_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
+    """Ask for jobs to be stopped, or taken out of the queue."""
+    return order_jobs(daemon, caller, Intent.CANCEL, asked.ids)
+
+
+@router.post("/hold")
+def hold_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
+    """Keep queued jobs from starting."""
+    return order_jobs(daemon, caller, Intent.HOLD, asked.ids)
+
+
+@router.post("/release")
+def release_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
+    """Let held jobs go."""
+    return order_jobs(daemon, caller, Intent.RELEASE, asked.ids)
+
+
+@router.post("/start-now")
+def start_jobs_now(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
+    """Start queued jobs as soon as GPUs are free."""
+    return order_jobs(daemon, caller, Intent.START_NOW, asked.ids)
+
+
 @router.post("/{job_id}/cancel")
 def cancel_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Ask for the job to be stopped, or taken out of the queue."""
-    return _change(daemon, caller, job_id, daemon.store.jobs.request_cancel)
+    return order_job(daemon, caller, Intent.CANCEL, job_id)
 
 
 @router.post("/{job_id}/hold")
 def hold_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Keep a queued job from starting."""
-    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.jobs.set_held(key, True, **who))
+    return order_job(daemon, caller, Intent.HOLD, job_id)
 
 
 @router.post("/{job_id}/release")
 def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Let a held job go."""
-    return _change(daemon, caller, job_id, lambda key, **who: daemon.store.jobs.set_held(key, False, **who))
+    return order_job(daemon, caller, Intent.RELEASE, job_id)
 
 
 @router.post("/{job_id}/start-now")
 def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
-    return _change(daemon, caller, job_id, daemon.store.jobs.request_start_now)
-
-
-def _change(daemon: Service, caller: User, job_id: int, change: Callable[..., Job]) -> JobOut:
-    require_control(caller, daemon.store.jobs.job(job_id))
-    now: datetime = daemon.now()
-    job = change(job_id, actor=caller.name, now=now)
-    daemon.scheduler.wake()
-    return _stored_out(daemon, job)
+    return order_job(daemon, caller, Intent.START_NOW, job_id)
 
 
 def _stored_out(daemon: Service, job: Job) -> JobOut:

@@ -11,8 +11,7 @@ from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTim
 from greenrun.cli.options import connect, daemon_options, job_id, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
-from greenrun.core.errors import GreenrunError
-from greenrun.core.jobs.job import FINISHED, Outcome, State
+from greenrun.core.jobs.job import FINISHED, MOST_TOGETHER, Outcome, State
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
@@ -34,7 +33,7 @@ def cancel(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str
     greenrun cancel 12 13
     """
     client = connect(ctx, socket, config)
-    _each(jobs, client.cancel, as_json)
+    _each(jobs, client.cancel_many, as_json)
 
 
 @click.command("hold", cls=Command)
@@ -50,7 +49,7 @@ def hold(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str |
     greenrun hold 12
     """
     client = connect(ctx, socket, config)
-    _each(jobs, client.hold, as_json)
+    _each(jobs, client.hold_many, as_json)
 
 
 @click.command("release", cls=Command)
@@ -66,7 +65,7 @@ def release(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: st
     greenrun release 12
     """
     client = connect(ctx, socket, config)
-    _each(jobs, client.release, as_json)
+    _each(jobs, client.release_many, as_json)
 
 
 @click.command("start-now", cls=Command)
@@ -82,21 +81,23 @@ def start_now(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: 
     greenrun start-now 12
     """
     client = connect(ctx, socket, config)
-    _each(jobs, client.start_now, as_json)
+    _each(jobs, client.start_now_many, as_json)
 
 
-def _each(jobs: Sequence[str], order: "Callable[[int], Answer]", as_json: bool) -> None:
-    """Send the request for each job; exit with the first failure's exit code, but try them all."""
-    codes = [_one(job, order, as_json) for job in [job_id(text) for text in jobs]]
+def _each(jobs: Sequence[str], order: "Callable[[Sequence[int]], list[Answer]]", as_json: bool) -> None:
+    """Send one request for all jobs, tell what came of each, and exit with the first failure's exit code."""
+    ids = [job_id(text) for text in jobs]
+    parts = (ids[at : at + MOST_TOGETHER] for at in range(0, len(ids), MOST_TOGETHER))
+    codes = [_told(row, as_json) for part in parts for row in order(part)]
     raise click.exceptions.Exit(next((code for code in codes if code), OK))
 
 
-def _one(job: int, order: "Callable[[int], Answer]", as_json: bool) -> int:
-    try:
-        answer = order(job)
-    except GreenrunError as error:
-        return print_error(error, as_json=as_json)
-    print_json(answer) if as_json else print(_line(answer))
+def _told(row: "Answer", as_json: bool) -> int:
+    from greenrun.client import error_of
+
+    if row["problem"]:
+        return print_error(error_of(row["problem"]), as_json=as_json)
+    print_json(row["job"]) if as_json else print(_line(row["job"]))
     return OK
 
 

@@ -59,7 +59,7 @@ class ArrayPlace:
     at_once: int | None = None
 
 
-MOST_TOGETHER = 1000  # jobs of one submission
+MOST_TOGETHER = 10_000  # jobs of one submission
 LARGEST_INDEX = 1_000_000  # of a job in an array
 CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
 LEAST_S, MOST_S = 0.001, 366 * 86_400.0  # of a duration

@@ -4,19 +4,21 @@ What is decided lies in `greenrun.core.jobs.transitions`. How things are read an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.energy.ledger import Total
-from greenrun.core.errors import JobNotFound, StoreError
+from greenrun.core.errors import JobError, JobNotFound, StoreError
 from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
-from greenrun.core.jobs.transitions import Change, Ending, EventKind, NewEvent
+from greenrun.core.jobs.transitions import Change, Ending, EventKind, Intent, NewEvent
+
+Permit = Callable[[Job], object]
 
 
 class Transaction(Protocol):
@@ -25,8 +27,11 @@ class Transaction(Protocol):
     def find_job(self, job_id: int) -> Job | None:
         """Return one job; None if it does not exist."""
 
-    def find_unique(self, user: str, unique_key: str) -> Job | None:
-        """Return the job that this user gave this key."""
+    def find_jobs(self, job_ids: Collection[int]) -> Mapping[int, Job]:
+        """Return these jobs by id; one that does not exist is absent."""
+
+    def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        """Return the jobs that this user gave these keys, by key."""
 
     def find_run(self, run_id: int) -> Run | None:
         """Return one run; None if it does not exist."""
@@ -55,6 +60,9 @@ class Transaction(Protocol):
     def keep(self, change: Change) -> Change:
         """Write a change; return it with the ids that its job and run have been given."""
 
+    def keep_all(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Write changes, each of another job; return them with the ids that their jobs and runs have been given."""
+
     def keep_reasons(self, reasons: Mapping[int, Reason], events: Mapping[int, NewEvent]) -> None:
         """Write the reasons and events of these jobs."""
 
@@ -73,7 +81,7 @@ class JobTransitions(ABC):
     def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
         """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
         with self._transaction() as stored:
-            return [_known_or_new(stored, spec, user, uid, now) for spec in specs]
+            return keep_new(stored, specs, user=user, uid=uid, now=now)
 
     def change_state(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
         """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted transition."""
@@ -91,24 +99,27 @@ class JobTransitions(ABC):
             changed, events = transitions.explain(stored.reasons(reasons), reasons, now)
             stored.keep_reasons(changed, events)
 
-    def set_held(self, job_id: int, held: bool, *, actor: str, now: datetime) -> Job:
-        """Set or clear the intent to hold a queued job; raise InvalidTransition in another state."""
-        decide = transitions.hold if held else transitions.release
-        with self._transaction() as stored:
-            job = _job(stored, job_id)
-            return _kept(stored, job, decide(job, actor=actor, now=now))
+    def intend(
+        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit = lambda _: None
+    ) -> list[Job | JobError]:
+        """Note what a user wants of jobs; return each as it is then, or why it was refused, in the order asked.
 
-    def request_cancel(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Note the intent to cancel; raise InvalidTransition when the job is finished."""
+        What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
+        """
+        refused: dict[int, JobError] = {}
+        changes = []
         with self._transaction() as stored:
-            job = _job(stored, job_id)
-            return _kept(stored, job, transitions.request_cancel(job, actor=actor, now=now))
-
-    def request_start_now(self, job_id: int, *, actor: str, now: datetime) -> Job:
-        """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
-        with self._transaction() as stored:
-            job = _job(stored, job_id)
-            return _kept(stored, job, transitions.start_now(job, actor=actor, now=now))
+            jobs = dict(stored.find_jobs(set(job_ids)))
+            for job_id in dict.fromkeys(job_ids):
+                try:
+                    job = _there(jobs.get(job_id), job_id)
+                    permit(job)
+                    changes.append(transitions.intend(job, intent, actor=actor, now=now))
+                except JobError as exc:
+                    refused[job_id] = exc
+            kept = stored.keep_all([change for change in changes if change is not None])
+        jobs |= {change.job.id: change.job for change in kept if change.job is not None}
+        return [refused.get(job_id) or jobs[job_id] for job_id in job_ids]
 
 
 class RunTransitions(ABC):
@@ -224,14 +235,20 @@ class RunTransitions(ABC):
                 self.examples[name, bound_of(name, value)] = JobExemplar(job_id=change.run.job_id, value=value, at=at)
 
 
-def _known_or_new(stored: Transaction, spec: JobSpec, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
-    known = None if spec.unique_key is None else stored.find_unique(user, spec.unique_key)
-    if known is not None:
-        return known, False
-    added = stored.keep(transitions.submit(spec, user=user, uid=uid, now=now)).job
-    if added is None:
-        raise StoreError("a job was accepted and not stored")
-    return added, True
+def keep_new(
+    stored: Transaction, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime
+) -> list[tuple[Job, bool]]:
+    """Keep queued jobs; return each and whether it is new, which one of a known or repeated `unique_key` is not."""
+    known = stored.find_unique(user, {spec.unique_key for spec in specs if spec.unique_key})
+    names = [spec.unique_key or place for place, spec in enumerate(specs)]
+    firsts: dict[str | int, int] = {}
+    for place, name in enumerate(names):
+        if name not in known:
+            firsts.setdefault(name, place)
+    new = [transitions.submit(specs[place], user=user, uid=uid, now=now) for place in firsts.values()]
+    jobs: dict[str | int, Job] = dict(known.items())
+    jobs.update((name, row.job) for name, row in zip(firsts, stored.keep_all(new), strict=True) if row.job)
+    return [(jobs[name], firsts.get(name) == place) for place, name in enumerate(names)]
 
 
 def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None, now: datetime) -> Change | None:
@@ -241,13 +258,11 @@ def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None,
     return None if change is None else stored.keep(change)
 
 
-def _kept(stored: Transaction, job: Job, change: Change | None) -> Job:
-    """Return the job as it is now; None changes nothing."""
-    return job if change is None else stored.keep(change).job or job
-
-
 def _job(stored: Transaction, job_id: int) -> Job:
-    job = stored.find_job(job_id)
+    return _there(stored.find_job(job_id), job_id)
+
+
+def _there(job: Job | None, job_id: int) -> Job:
     if job is None:
         raise JobNotFound(f"there is no job {job_id}")
     return job

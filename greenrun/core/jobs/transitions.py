@@ -71,6 +71,15 @@ class EventKind(StrEnum):
     WORK_IGNORED = "work_ignored"
 
 
+class Intent(StrEnum):
+    """What a user may want of a job that is stored."""
+
+    CANCEL = "cancel"
+    HOLD = "hold"
+    RELEASE = "release"
+    START_NOW = "start-now"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
     """An event of the job and run of a change; `detail` holds short facts, never secrets."""
@@ -124,27 +133,29 @@ def change_state(job: Job, new: State, *, reason: Reason, actor: str, now: datet
     return Change(before=job, job=moved, events=(event,), counts=counts)
 
 
-def hold(job: Job, *, actor: str, now: datetime) -> Change | None:
-    """Keep a queued job from starting; None when it is held already. Raise InvalidTransition in another state."""
-    return _intend(job, _queued(job, "held or released", held=True), EventKind.HELD, actor, now)
+def intend(job: Job, intent: Intent, *, actor: str, now: datetime) -> Change | None:
+    """Note what a user wants of a job; None when that is noted already. Raise InvalidTransition where it is too late.
+
+    A job that is not finished can be cancelled. Only a queued one can be held or released, or started as soon as GPUs
+    are free, whatever its start-after.
+    """
+    changed, kind = _intended(job, intent)
+    if changed == job:
+        return None
+    return Change(before=job, job=changed, events=(NewEvent(kind=kind, at=now, actor=actor),))
 
 
-def release(job: Job, *, actor: str, now: datetime) -> Change | None:
-    """Let a held job go; None when it is not held. Raise InvalidTransition in another state than queued."""
-    return _intend(job, _queued(job, "held or released", held=False), EventKind.RELEASED, actor, now)
-
-
-def request_cancel(job: Job, *, actor: str, now: datetime) -> Change | None:
-    """Note the wish to cancel; None when it is noted already. Raise InvalidTransition when the job is finished."""
-    if job.state in FINISHED:
-        raise InvalidTransition(f"job {job.id} is {job.state} already, so it cannot be cancelled")
-    return _intend(job, replace(job, cancel_requested=True), EventKind.CANCEL_REQUESTED, actor, now)
-
-
-def start_now(job: Job, *, actor: str, now: datetime) -> Change | None:
-    """Let a queued job start as soon as GPUs are free, whatever its start-after; raise InvalidTransition."""
+def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
+    if intent is Intent.CANCEL:
+        if job.state in FINISHED:
+            raise InvalidTransition(f"job {job.id} is {job.state} already, so it cannot be cancelled")
+        return replace(job, cancel_requested=True), EventKind.CANCEL_REQUESTED
+    if intent is Intent.HOLD:
+        return _queued(job, "held or released", held=True), EventKind.HELD
+    if intent is Intent.RELEASE:
+        return _queued(job, "held or released", held=False), EventKind.RELEASED
     spec = replace(job.spec, start_now=True, start_after=None)
-    return _intend(job, _queued(job, "started now", spec=spec), EventKind.START_NOW_REQUESTED, actor, now)
+    return _queued(job, "started now", spec=spec), EventKind.START_NOW_REQUESTED
 
 
 def explain(
@@ -297,13 +308,6 @@ def _queued(job: Job, what: str, **parts: object) -> Job:
     if job.state is not State.QUEUED:
         raise InvalidTransition(f"job {job.id} is {job.state}; only a queued job can be {what}")
     return replace(job, **parts)  # type: ignore[arg-type]
-
-
-def _intend(job: Job, changed: Job, kind: EventKind, actor: str, now: datetime) -> Change | None:
-    """Asking twice changes nothing and leaves no second event."""
-    if changed == job:
-        return None
-    return Change(before=job, job=changed, events=(NewEvent(kind=kind, at=now, actor=actor),))
 
 
 def _limit_checked(job: Job, begun: datetime, at: datetime) -> tuple[Job, dict[CounterKey, float]]:

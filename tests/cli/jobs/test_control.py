@@ -1,4 +1,4 @@
-"""Orders go to each job, and `wait` gives the job's own exit code."""
+"""Orders go to all jobs at once, and `wait` gives the job's own exit code."""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenrun.cli.jobs import control
 from greenrun.cli.jobs.control import RetryingClient, job_exit_code
 from greenrun.client import Client, NotReachable
 from tests.cli.conftest import Run
@@ -19,23 +20,48 @@ def ended(id: int = 12, state: str = "succeeded", **own: Any) -> dict[str, Any]:
     return job(id, state=state, planned=None, reason=reason, runs=[run_of(**own)] if own else [])
 
 
+def answers(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """What came of an order for each of these jobs, or its problem."""
+    return [
+        {"id": id, "job": None, "problem": row} if "status" in row else {"id": row["id"], "job": row, "problem": None}
+        for id, row in enumerate(rows, start=1)
+    ]
+
+
 @pytest.mark.parametrize("verb", ["cancel", "hold", "release", "start-now"])
-def test_an_order_goes_to_every_job(api: FakeApi, run: Run, verb: str) -> None:
-    for id in (1, 2):
-        api.post(f"/v1/jobs/{id}/{verb}", ended(id, "cancelled"))
+def test_an_order_goes_to_all_jobs_in_one_request(api: FakeApi, run: Run, verb: str) -> None:
+    api.post(f"/v1/jobs/{verb}", answers(ended(1, "cancelled"), ended(2, "cancelled")))
     ran = run(verb, "1", "2")
     assert (ran.code, ran.out) == (0, "job 1 cancelled: it ended\njob 2 cancelled: it ended\n")
+    assert [asked.body for asked in api.asked] == [{"ids": [1, 2]}]
     lines = run(verb, "1", "2", "--json").out.splitlines()
     assert [json.loads(line)["id"] for line in lines] == [1, 2]
 
 
 def test_a_refused_order_does_not_keep_the_others_from_it(api: FakeApi, run: Run) -> None:
-    api.post("/v1/jobs/1/cancel", problem(409, "not possible", "Job 1 is finished."), 409)
-    api.post("/v1/jobs/2/cancel", problem(403, "not permitted", "Job 2 is bob's."), 403)
-    api.post("/v1/jobs/3/cancel", ended(3, "cancelled"))
+    refusals = problem(409, "not possible", "Job 1 is finished."), problem(403, "not permitted", "Job 2 is bob's.")
+    api.post("/v1/jobs/cancel", answers(*refusals, ended(3, "cancelled")))
     ran = run("cancel", "1", "2", "3")
     assert (ran.code, ran.out) == (2, "job 3 cancelled: it ended\n")
     assert ran.err == "error: Job 1 is finished.\nerror: Job 2 is bob's.\n"
+    as_json = run("cancel", "1", "2", "3", "--json")
+    assert (as_json.code, json.loads(as_json.err.splitlines()[1])) == (2, refusals[1])
+
+
+def test_more_jobs_than_a_request_may_name_are_ordered_in_parts(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "MOST_TOGETHER", 2)
+    api.answers["POST", "/v1/jobs/hold"] = lambda asked: (200, answers(*(ended(id) for id in asked.body["ids"])))
+    assert run("hold", "3", "1", "2").out.split()[1::5] == ["3", "1", "2"]
+    assert [asked.body["ids"] for asked in api.asked] == [[3, 1], [2]]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", str(2**63), "9" * 5000])
+def test_what_can_be_no_job_is_told_before_anything_is_asked(api: FakeApi, run: Run, number: str) -> None:
+    ran = run("cancel", "--", "1", number)
+    assert (ran.code, api.asked) == (2, [])
+    assert "is not a job's number" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_any_text_is_an_array_or_refused_in_a_sentence(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "%", "%0", "5-1", "1-9:0", "1,1", "1-3,2", "0-1000", "0-999999999", "-1", "a", "1-", "1:2", "1000001", "0%x"],
+    ["", "%", "%0", "5-1", "1-9:0", "1,1", "1-3,2", "0-10000", "0-999999999", "-1", "a", "1-", "1:2", "1000001", "0%x"],
 )
 def test_an_array_that_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="'"):
