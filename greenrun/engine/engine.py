@@ -26,7 +26,7 @@ from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import decide, expected_end, suspensions
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.stability import needs_replanning
+from greenrun.core.planning.stability import has_run_since, needs_replanning
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.polling import RequestCounts
@@ -246,15 +246,19 @@ class Engine:
         return now + job.spec.grace if run.id in self._runs.suspending else expected_end(run, job, now)
 
     def _publish(self, made: Plan, situation: Situation) -> None:
-        """Store the current plan; a job whose reason has another code than before gets it written down."""
+        """Store the current plan; a job whose reason has another code than before gets it written down.
+
+        Where nobody looks, only a reason that plans go by is replaced, since reasons take long to work out.
+        """
         if not made.decides_as(self._saved_plan):
             self.plan_changes += made.moves_from(self._saved_plan, {job.id for job in situation.jobs})
             self.put_offs += made.put_offs_since(self._saved_plan)
             self._store.plans.save_plan(made, now=made.made_at)
             self._saved_plan = made
+        told = situation.jobs if self.settings.is_watched else [job for job in situation.jobs if has_run_since(job)]
         changed = {
             job.id: reason
-            for job in situation.jobs
+            for job in told
             if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:

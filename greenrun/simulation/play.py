@@ -144,7 +144,8 @@ class World:
         stuck = self._is_busy() and not self._store.runs.live_runs() and arrival is None and change is None
         if stuck and due - now >= _LONG:
             job = next(iter(self._store.jobs.jobs([State.QUEUED])))
-            why = job.reason.text if job.reason else "no reason was given"
+            reason = self.engine.plan.reason(job.id)
+            why = reason.text if reason else "no reason was given"
             raise InvalidInput(f"the simulation stopped: the job in row {self._rows[job.id - 1]} never starts: {why}")
 
     def _check_ends(self) -> None:

@@ -1,5 +1,6 @@
 """Why a job waits, starts, ended or was refused: a code for programs and one sentence for people."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -108,6 +109,47 @@ class Reason:
 
     code: ReasonCode
     text: str
+
+
+class DeferredReason(Reason):
+    """A reason that is worked out when it is first asked for, and then kept; equal to any reason that says the same."""
+
+    __slots__ = ("_known",)
+    _known: Reason | Callable[[], Reason]
+
+    def __init__(self, work_out: Callable[[], Reason]) -> None:
+        object.__setattr__(self, "_known", work_out)
+
+    @property
+    def code(self) -> ReasonCode:
+        """Its code."""
+        return self.known.code
+
+    @property
+    def text(self) -> str:
+        """Its sentence."""
+        return self.known.text
+
+    @property
+    def known(self) -> Reason:
+        """Work it out, unless that has been done."""
+        found = self._known
+        if not isinstance(found, Reason):
+            found = found()
+            object.__setattr__(self, "_known", found)
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reason) and (self.code, self.text) == (other.code, other.text)
+
+    def __hash__(self) -> int:
+        return hash(self.known)
+
+    def __repr__(self) -> str:
+        return repr(self.known)
+
+    def __reduce__(self) -> tuple[type[Reason], tuple[ReasonCode, str]]:
+        return Reason, (self.code, self.text)
 
 
 def because(code: ReasonCode, /, **details: object) -> Reason:

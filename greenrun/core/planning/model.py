@@ -128,14 +128,18 @@ class Plan:
 
     def decides_as(self, other: "Plan") -> bool:
         """Whether both say the same of every job, whatever the sums and the sentences; then keeping one is enough."""
-        return self._decisions() == other._decisions()
+        return (
+            self.prices == other.prices
+            and self._places() == other._places()
+            and [(row.job_id, row.reason.code) for row in self.waiting]
+            == [(row.job_id, row.reason.code) for row in other.waiting]
+            and all(  # last, since reasons have to be worked out for it
+                row.reason.code is old.reason.code for row, old in zip(self.placements, other.placements, strict=True)
+            )
+        )
 
-    def _decisions(self) -> tuple[object, ...]:
-        placed = [
-            (row.job_id, row.intervals, row.pool, row.due, row.reason.code, row.promised, row.put_offs)
-            for row in self.placements
-        ]
-        return placed, [(row.job_id, row.reason.code) for row in self.waiting], self.prices
+    def _places(self) -> list[tuple[object, ...]]:
+        return [(row.job_id, row.intervals, row.pool, row.due, row.promised, row.put_offs) for row in self.placements]
 
     @property
     def gap_ratio(self) -> float | None:

@@ -116,6 +116,19 @@ class PlanningProblem:
             length_s += end_s - begin_s
         return total / length_s if length_s else None
 
+    def means_over(self, spans: Sequence[tuple[float, float]]) -> list[float | None]:
+        """Return the same for many intervals at once, each in epoch seconds."""
+        if not spans:
+            return []
+        knots_s, integral, covered = self.intensity.curves
+        if not len(knots_s):
+            return [None] * len(spans)
+        starts_s, ends_s = np.array(spans).T
+        length_s = ends_s - starts_s
+        known = (length_s > 0) & (rise(starts_s, ends_s, knots_s, covered) >= length_s - UNCOVERED_S)
+        means = rise(starts_s, ends_s, knots_s, integral) / np.where(length_s > 0, length_s, 1.0)
+        return [mean if is_known else None for mean, is_known in zip(means.tolist(), known.tolist(), strict=True)]
+
     def meets_own_limit(self, row: int, end_s: float) -> bool:
         """Whether a row that ends at `end_s`, later than it should, meets its own limit all the same."""
         return row in self.soft_deadlines and end_s <= self.soft_deadlines[row] + EPSILON_S

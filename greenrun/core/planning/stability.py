@@ -50,9 +50,14 @@ def pins(jobs: Sequence[Job], situation: Situation, lengths_s: Sequence[float]) 
 
 def _last_place(job: Job, situation: Situation) -> Placement | None:
     """Return the job's last place, unless it has run since or is to start at once."""
-    if job.spec.start_now or situation.last is None or (job.reason and job.reason.code in _HAS_RUN):
+    if job.spec.start_now or situation.last is None or has_run_since(job):
         return None
     return situation.last.placement(job.id)
+
+
+def has_run_since(job: Job) -> bool:
+    """Whether a queued job has run since a plan placed it, as its reason says until that of the next plan."""
+    return job.reason is not None and job.reason.code in _HAS_RUN
 
 
 ROUNDING = 1e-9  # a plan that is above its bound by less is at it

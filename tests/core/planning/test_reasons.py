@@ -1,8 +1,11 @@
 """The cause that a reason names is the real one: without it, the job would have another place."""
 
+import gc
 import re
+import weakref
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -10,10 +13,13 @@ from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, State
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.explanation.explainer import Explainer
 from greenrun.core.planning.model import Options, Placement, Plan, Running, Situation
 from greenrun.core.planning.planner import plan
+from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import quickly, situation
+from tests.sampling import examples
 
 FLAT, DIP = [200.0] * 12, [300.0, 300.0, 100.0, 300.0, 300.0, 300.0]
 MANY = tuple(f"more{i}" for i in range(60))
@@ -197,3 +203,35 @@ def test_no_emissions_now_are_told_as_what_they_are() -> None:
     jobs = [job(1, power_w=9000.0), job(2, max_delay=3 * SLOT)]
     made = plan(situation(jobs, [0.0, 50.0, 100.0, 100.0, 100.0]))
     assert not [row for row in made.placements if "unknown" in row.reason.text]
+
+
+@examples(40)
+@given(drawn.situations(), st.randoms(use_true_random=False))
+def test_reasons_worked_out_later_and_in_any_order_are_those_worked_out_at_once(
+    asked: Situation, chance: Random
+) -> None:
+    """The plan that follows, which begins at this one, changes nothing of it."""
+    at_once = [(row.job_id, row.reason.code, row.reason.text) for row in plan(asked).placements]
+    later = plan(asked)
+    following = plan(replace(asked, now=asked.now + SLOT, last=later, prices=later.prices))
+    rows = list(later.placements)
+    chance.shuffle(rows)
+    told = {row.job_id: (row.job_id, row.reason.code, row.reason.text) for row in rows}
+    assert [told[row.job_id] for row in later.placements] == at_once
+    assert all(row.reason.text for row in following.placements)
+
+
+def test_a_plan_that_nobody_asks_for_reasons_keeps_none_of_the_plans_before_it() -> None:
+    def explainers() -> list[weakref.ref[Explainer]]:
+        return [weakref.ref(one) for one in gc.get_objects() if isinstance(one, Explainer)]
+
+    asked = situation([job(1), job(2)], DIP)
+    before = explainers()
+    first = plan(asked)
+    made = [one for one in explainers() if one not in before]
+    second = plan(replace(asked, now=T0 + timedelta(minutes=1), last=first, prices=first.prices))
+    del first
+    gc.collect()
+    assert made
+    assert not any(one() for one in made)
+    assert all(row.reason.text for row in second.placements)

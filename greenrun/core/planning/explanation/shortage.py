@@ -85,11 +85,11 @@ class Shortage:
         before_s = max(release_s, place.start_s - JUST_BEFORE_S)
         if lines[place.pool].is_free(before_s, place.start_s, units):
             return True
-        own = lines[place.pool]
+        own = lines[place.pool].twin()
         own.reserve(place.start_s, place.start_s + length_s, -units)
-        found = (lines[pool].first_fit(release_s, length_s, units) for pool in demands.pools[row])
+        others = ((own if pool == place.pool else lines[pool]) for pool in demands.pools[row])
+        found = (line.first_fit(release_s, length_s, units) for line in others)
         soonest_s = min((start_s for start_s in found if start_s is not None), default=place.start_s)
-        own.reserve(place.start_s, place.start_s + length_s, units)
         return soonest_s < place.start_s - EPSILON_S
 
     def _lines(self) -> list[Timeline]:

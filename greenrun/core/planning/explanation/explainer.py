@@ -1,0 +1,157 @@
+"""Name the real cause of each place in a plan, when somebody asks: most plans are replaced before anybody does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+import numpy as np
+
+from greenrun.core.jobs.dependencies import blocked
+from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
+from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
+from greenrun.core.planning.explanation.sentences import STARTS_WHEN_FREE, Held, placement_reason, with_promise
+from greenrun.core.planning.explanation.shortage import Shortage
+from greenrun.core.planning.model import Interval, Situation
+from greenrun.core.planning.precedence.room import end_of
+from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.units import J_PER_KWH
+
+_CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
+_WAITED = frozenset(
+    {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
+    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What is to be explained: a row's place as it is told.
+
+    `window` and `at_once` are mean intensities in g/kWh, over its run and over one that begins now; `ran_s` is how long
+    it runs in all.
+    """
+
+    start: datetime
+    end: datetime
+    ran_s: float
+    window: float | None
+    at_once: float | None
+    promised: Interval | None
+    put_offs: int
+
+
+class Explainer:
+    """What has to be kept of a plan to explain it; the plans before it are not."""
+
+    def __init__(
+        self,
+        situation: Situation,
+        problem: PlanningProblem,
+        places: Mapping[int, Place],
+        due: Mapping[int, datetime],
+    ) -> None:
+        self._due = {row: _due_code(problem.jobs[row], situation) for row in due if row not in problem.running}
+        self._situation, self._problem, self._places = replace(situation, last=None), problem, places
+        self._shortage = Shortage(problem, places, self._situation)
+        self._least: dict[int, float] | None = None
+
+    def reason(self, row: int, placed: Placed) -> Reason:
+        """Return why a row has its place, worked out when it is asked for."""
+        return DeferredReason(partial(self._explained, row, placed))
+
+    def _explained(self, row: int, placed: Placed) -> Reason:
+        job, place, situation = self._problem.jobs[row], self._places[row], self._situation
+        waits_for = None if row in self._problem.running else blocked(job, situation.states, placed.start)
+        return with_promise(
+            waits_for or self._of_place(row, place, placed), job, placed.end, placed.promised, placed.put_offs
+        )
+
+    def _of_place(self, row: int, place: Place, placed: Placed) -> Reason:
+        code, least_g = self._code(row, place), self._least_g(row)
+        if placed.window is None and code in _CLEAN:
+            code = ReasonCode.FORECAST_TOO_SHORT  # a place of which nothing is known is the soonest, not a clean one
+        waited_g = least_g if place.waiting_g is None else place.waiting_g
+        g_per_mean = placed.ran_s * float(self._problem.rows.demands.watts[row]) / J_PER_KWH
+        return placement_reason(
+            self._problem.jobs[row],
+            self._situation,
+            code,
+            placed.start,
+            window=placed.window,
+            at_once=placed.at_once,
+            least=None if waited_g is None else waited_g / g_per_mean,
+            held=self._held(row, code),
+        )
+
+    def _code(self, row: int, place: Place) -> ReasonCode:
+        """Name why the row has this place."""
+        problem = self._problem
+        job, least_g = problem.jobs[row], self._least_g(row)
+        if row in problem.running:
+            return _running_code(problem, place, least_g)
+        if row in self._due:
+            return self._due[row]
+        if job.spec.start_now:
+            return ReasonCode.ASKED_NOW
+        if problem.overdue[row] or (place.late and not problem.meets_own_limit(row, end_of(problem, row, place))):
+            return ReasonCode.DEADLINE if job.has_limit else ReasonCode.NO_LIMIT_LEFT
+        if not len(problem.intensity):
+            return ReasonCode.NO_FORECAST
+        limits = (problem.unpinned or problem).rows.demands  # a job held to the start it was told is in no haste
+        if place.late or (row in problem.soft_deadlines and limits.latest_s[row] <= limits.release_s[row]):
+            return ReasonCode.SOONEST
+        if least_g is None:
+            return ReasonCode.FORECAST_TOO_SHORT
+        return place.why or self._window_code(row, place, least_g)
+
+    def _window_code(self, row: int, place: Place, least_g: float) -> ReasonCode:
+        """Name why a row that chooses among hours has this one: want of GPUs, other jobs, or nothing but grams."""
+        demands = self._problem.rows.demands
+        soon = place.start_s <= demands.release_s[row] + EPSILON_S and len(place.pieces) < 2
+        if not soon and self._shortage.wanted_s(row) is not None:
+            return ReasonCode.GPUS_BUSY
+        if place.grams > least_g * SAME and self._shortage.leaves_cleaner(row):
+            return ReasonCode.SHARED_WINDOW
+        return ReasonCode.NOW_IS_CLEANEST if soon else ReasonCode.CLEANEST_WINDOW
+
+    def _held(self, row: int, code: ReasonCode) -> Held | None:
+        """Return who holds the GPUs of a row that waits for them, where its code may be about that."""
+        if code is not ReasonCode.GPUS_BUSY and code not in STARTS_WHEN_FREE:
+            return None
+        wanted_s = self._shortage.wanted_s(row) if code is ReasonCode.GPUS_BUSY else None
+        wanted = None if wanted_s is None else datetime.fromtimestamp(wanted_s, UTC)
+        return Held(by=tuple(self._shortage.holders(row)), wanted=wanted)
+
+    def _least_g(self, row: int) -> float | None:
+        """Return the least that a row can emit within its limits, whatever the others do, in g; None if unknown."""
+        if self._least is None:
+            self._least = _least(self._problem)
+        return self._least.get(row)
+
+
+def _least(problem: PlanningProblem) -> dict[int, float]:
+    rows = problem.rows
+    filled = np.flatnonzero(np.diff(rows.first))
+    least = np.minimum.reduceat(rows.grams, rows.first[filled]) if len(filled) else np.zeros(0)
+    unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    suspended = {row: response.cost for row, response in cheapest_suspended(problem, unpriced).items()}
+    return dict(zip(filled.tolist(), least.tolist(), strict=True)) | suspended
+
+
+def _running_code(problem: PlanningProblem, place: Place, least_g: float | None) -> ReasonCode:
+    """Name why a job that runs goes on, or is suspended until a later place."""
+    if place.start_s <= problem.now_s + EPSILON_S:
+        return ReasonCode.GOES_ON
+    is_cleanest = least_g is not None and place.grams <= least_g * SAME
+    return ReasonCode.CLEANEST_WINDOW if is_cleanest else ReasonCode.SHARED_WINDOW
+
+
+def _due_code(job: Job, situation: Situation) -> ReasonCode:
+    """Keep the ground on which it was to start at once; a window it waited for has come."""
+    last = situation.last.reason(job.id) if situation.last else None
+    if last and last.code is ReasonCode.WAITS_FOR and job.spec.start_now:
+        return ReasonCode.ASKED_NOW
+    return ReasonCode.DUE if last is None or last.code in _WAITED else last.code
