@@ -8,14 +8,15 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
-from threading import Event
 from typing import Any, NoReturn
 
 import pytest
 
+from tests.patience import until
 from tests.sampling import EFFORT, SEED
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -168,12 +169,9 @@ def _nothing_left_running(_adopt_orphans: None) -> Iterator[None]:
     """Fail a test that leaves a process behind, and end the process."""
     before = children()
     yield
-    left = dict[int, str]()
-    for _ in range(int(END_LIMIT_S / 0.05)):
-        left = _live(children() - before)
-        if not left:
-            break
-        Event().wait(0.05)
+    with suppress(AssertionError):
+        until(lambda: not _live(children() - before), limit_s=END_LIMIT_S)
+    left = _live(children() - before)
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     _collect(children() - before)

@@ -23,6 +23,7 @@ from greenrun.providers.kinds import BUILT_IN
 from tests.conftest import require
 from tests.documents import ROOT, text
 from tests.metrics.scrape import families
+from tests.patience import HANGS_S
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 READMES = sorted((ROOT / "greenrun").rglob("README.md"))  # of the packages that have one
@@ -126,7 +127,7 @@ def test_every_reason_is_documented_once() -> None:
 def test_the_readme_s_trace_and_settings_are_good(tmp_path: Path) -> None:
     script = next(block for block in blocks("README.md", "sh") if block.startswith("python3 > grid.csv"))
     code = script.split("\n", 1)[1].rsplit("END", 1)[0]
-    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S, check=True)
     (tmp_path / "grid.csv").write_text(made.stdout, encoding="utf-8")
     (tmp_path / "greenrun.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
     config = load_config(tmp_path / "greenrun.toml", {})
@@ -210,7 +211,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
     """Call make as from a shell: the one that runs these tests must not pass its own flags on."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     command = [require("make"), *words]
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=HANGS_S, check=False)
 
 
 @pytest.mark.parametrize("target", ["help", "demo", "test", "check", "format", "clean"])

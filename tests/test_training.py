@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from greenrun import training
 from greenrun.executors.progress_file import MOST_BYTES, work_of
 from greenrun.executors.run_folder import PROGRESS
+from tests.patience import HANGS_S
 
 LOOP = "from greenrun.training import report\nfor done in range(1, 2001): report(samples=done * 32)\n"
 
@@ -33,7 +34,9 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=HANGS_S, check=False
+    )
 
 
 # the caller's side

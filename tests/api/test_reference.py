@@ -18,6 +18,7 @@ from greenrun.client import Client, ClientError
 from tests.api.fakes import NOW, World
 from tests.api.reference import BEGIN, END, chapter
 from tests.conftest import require
+from tests.patience import HANGS_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, CLIENT = ((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "python-client.md"))
@@ -82,7 +83,7 @@ def test_the_examples_with_curl_work(world: World, socket: Path) -> None:
     done = subprocess.run(
         ["sh", "-e", "-c", example(API, "sh")],
         env={"PATH": os.defpath, "GREENRUN_SOCKET": str(socket), "CURL": str(require("curl"))},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert world.store.jobs.job(1).held
@@ -109,7 +110,7 @@ def test_the_client_s_example_works(world: World, socket: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", example(CLIENT, "python")],
         env={"PATH": os.environ["PATH"], "GREENRUN_SOCKET": str(socket)},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"1 2026-03-02T14:00:00Z {world.scheduler.tried.reason.text}\n"

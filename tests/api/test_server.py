@@ -19,6 +19,7 @@ from greenrun.api.connections import BoundedProtocol
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
+from tests.patience import HANGS_S
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def server(world: World, path: Path) -> Iterator[ServerHandle]:
 
 def ask(path: Path, method: str, target: str, **more: object) -> httpx.Response:
     """Send one request to a unix socket."""
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://greenrun", timeout=10) as client:
+    with httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(path)), base_url="http://greenrun", timeout=HANGS_S
+    ) as client:
         return client.request(method, target, **more)  # type: ignore[arg-type]
 
 
@@ -64,7 +67,7 @@ def test_another_user_is_known_as_such_and_may_not_touch(world: World, server: S
         "print(s.makefile('rb').read().decode())\n"
     )
     told = subprocess.run(
-        [sys.executable, "-I", "-c", program, str(path)], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-I", "-c", program, str(path)], capture_output=True, text=True, timeout=HANGS_S, check=True
     ).stdout
     assert told.startswith("HTTP/1.1 403 ")
     assert "Job 1 belongs to root: nobody may look at it but not touch it." in told
@@ -73,7 +76,9 @@ def test_another_user_is_known_as_such_and_may_not_touch(world: World, server: S
 
 def test_the_metrics_port_serves_no_jobs(server: ServerHandle) -> None:
     address = f"http://127.0.0.1:{server.tcp_port}"
-    statuses = [httpx.get(f"{address}{path}", timeout=10).status_code for path in ("/metrics", "/healthz", "/v1/jobs")]
+    statuses = [
+        httpx.get(f"{address}{path}", timeout=HANGS_S).status_code for path in ("/metrics", "/healthz", "/v1/jobs")
+    ]
     assert statuses == [200, 200, 404]
 
 
@@ -87,7 +92,7 @@ def test_a_stopped_server_leaves_no_thread_and_no_socket(server: ServerHandle, p
     server.stop()
     assert (server.is_alive(), path.exists()) == (False, False)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port or 0), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port or 0), timeout=HANGS_S).close()
 
 
 def test_a_second_daemon_is_refused_while_the_first_answers(server: ServerHandle, path: Path) -> None:
@@ -121,7 +126,7 @@ def strict(world: World, path: Path, request: pytest.FixtureRequest) -> Iterator
 
 def connected(stack: ExitStack, server: ServerHandle, sent: bytes = b"") -> socket.socket:
     """Connect to the metrics port, and send no whole request."""
-    made = stack.enter_context(socket.create_connection(("127.0.0.1", server.tcp_port or 0), timeout=5))
+    made = stack.enter_context(socket.create_connection(("127.0.0.1", server.tcp_port or 0), timeout=HANGS_S))
     made.sendall(sent)
     return made
 
@@ -140,7 +145,7 @@ def is_closed(connection: socket.socket) -> bool:
 def test_idle_connections_beyond_the_limit_make_room_for_who_asks(strict: ServerHandle, path: Path) -> None:
     with ExitStack() as stack:
         idle = [connected(stack, strict) for _ in range(40)]
-        assert httpx.get(f"http://127.0.0.1:{strict.tcp_port}/healthz", timeout=10).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{strict.tcp_port}/healthz", timeout=HANGS_S).status_code == 200
         assert ask(path, "GET", "/v1/jobs").status_code == 200
         assert [is_closed(one) for one in idle[:-3]] == [True] * 37
 

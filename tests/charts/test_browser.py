@@ -12,6 +12,7 @@ import pytest
 from greenrun.charts import browser
 from greenrun.charts.steps import StepCurve
 from tests.charts.pages import Page
+from tests.patience import HANGS_S
 
 NAN = float("nan")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&"
@@ -148,7 +149,7 @@ def test_plotly_is_loaded_when_something_is_drawn_and_not_before() -> None:
         "import sys, greenrun.charts.browser, greenrun.charts.terminal, greenrun.simulation.page\n"
         "print([name for name in ('plotly', 'jinja2') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_S)
     assert done.stdout == "[]\n"
 
 
@@ -158,5 +159,5 @@ def test_the_terminal_s_charts_need_the_standard_library_alone() -> None:
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - set(sys.stdlib_module_names)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_S)
     assert done.stdout == "['greenrun']\n"

@@ -15,6 +15,7 @@ from greenrun.config.models import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.examples import job
 from tests.fake_api import FakeApi, problem
+from tests.patience import HANGS_S
 
 HEAVY = (
     "sqlmodel sqlalchemy fastapi starlette numpy httpx pydantic pydantic_core plotly jinja2 uvicorn rich alembic "
@@ -40,8 +41,10 @@ def test_no_database_web_number_or_table_library_is_loaded(api: FakeApi, words: 
     api.get("/v1/jobs", [job()])
     api.get("/v1/jobs/12", job(state="succeeded"))
     api.get("/v1/jobs/12/explain", {"sentences": ["It waits."]})
-    api.post("/v1/jobs/12/cancel", job())
-    done = subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=60, check=True)
+    api.post("/v1/jobs/cancel", [{"id": 12, "job": job(), "problem": None}])
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=HANGS_S, check=True
+    )
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
@@ -115,7 +118,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(api: FakeApi) -> None:
     os.close(reader)
     command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())", "list", "--all"]
     try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=HANGS_S, check=False)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
@@ -146,7 +149,7 @@ def test_serve_hands_the_settings_of_the_file_to_the_daemon(
 def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("nonsense = 1\n")
     command = [sys.executable, "-c", PROBE, "serve", "--config", str(tmp_path / "bad.toml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=True)
     assert (done.stdout, "nonsense: unknown key" in done.stderr) == (
         "78 ['numpy', 'pydantic', 'pydantic_core']\n",
         True,
@@ -156,5 +159,5 @@ def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_p
 def test_a_shell_completes_the_commands(api: FakeApi) -> None:
     asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
     command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())"]
-    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.stdout.split() == ["plain,start-now"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import require
+from tests.patience import HANGS_S
 
 UNIT = Path(__file__).parents[2] / "systemd" / "user" / "greenrun.service"
 ENERGY = UNIT.parents[1] / "tmpfiles.d" / "greenrun-rapl.conf"
-LIMIT_S = 60
 
 
 def verify(unit: Path, runtime: Path) -> tuple[int, str]:
@@ -18,7 +18,7 @@ def verify(unit: Path, runtime: Path) -> tuple[int, str]:
     tool = require("systemd-analyze", "it comes with systemd")
     environ = {"XDG_RUNTIME_DIR": str(runtime), "HOME": str(runtime), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     command = [tool, "verify", "--user", "--man=no", unit]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=HANGS_S, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -74,6 +74,6 @@ def test_the_snippet_lets_a_group_read_every_energy_counter_and_nobody_else(tmp_
     own = tmp_path / "greenrun-rapl.conf"
     own.write_text(snippet.replace(" root greenrun-energy ", f" {os.getuid()} {os.getgid()} "), encoding="utf-8")
     command = [tool, "--create", f"--root={tmp_path}", own]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o440"] * 3

@@ -9,6 +9,7 @@ import pytest
 from greenrun.clock import utc_now
 from greenrun.daemon import ticker
 from greenrun.daemon.ticker import Ticker
+from tests.patience import HANGS_S
 
 HOUR = timedelta(hours=1)
 
@@ -29,7 +30,7 @@ class Ticks:
 
     def reach(self, count: int) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self.count >= count, timeout=5)
+            return self._changed.wait_for(lambda: self.count >= count, timeout=HANGS_S)
 
 
 @pytest.fixture
@@ -66,12 +67,12 @@ def test_a_wake_during_a_tick_is_not_lost(beat: Callable[[Ticks], Ticker]) -> No
 
     def slow() -> timedelta:
         begun.set()
-        go_on.wait(5)
+        go_on.wait(HANGS_S)
         return HOUR
 
     ticks = Ticks(slow)
     one = beat(ticks)
-    assert begun.wait(5)
+    assert begun.wait(HANGS_S)
     one.wake()
     go_on.set()
     assert ticks.reach(2)
@@ -89,7 +90,7 @@ def test_a_tick_that_fails_is_counted_and_tried_again(monkeypatch: pytest.Monkey
 
     one = Ticker(tick)
     one.start()
-    assert failed.wait(5)
+    assert failed.wait(HANGS_S)
     one.stop()
 
 

@@ -1,10 +1,7 @@
 """What tests of executors share: runs to start, and waiting for a condition with a limit."""
 
 import itertools
-import threading
-import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,20 +9,12 @@ from typing import Any
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.engine.ports import Executor
+from tests.patience import until
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATH = "/usr/local/bin:/usr/bin:/bin"
-LIMIT_S = 20.0
 ENDED = frozenset({Phase.EXITED, Phase.LOST, Phase.INTERRUPTED, Phase.FENCED})
 numbers = itertools.count(1)
-
-
-def wait_until(is_so: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-    """Wait for a condition; fail after the limit."""
-    deadline = time.monotonic() + limit_s
-    while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
-        threading.Event().wait(0.01)
 
 
 class Bench:
@@ -65,16 +54,16 @@ class Bench:
     def running(self, *command: str, **fields: Any) -> Run:
         """Start a new run and return it once its command was started."""
         run = self.start(*command, **fields)
-        wait_until(lambda: self.executor.poll(run).phase is Phase.RUNNING)
+        until(lambda: self.executor.poll(run).phase is Phase.RUNNING)
         return run
 
     def end(self, run: Run) -> RunStatus:
         """Wait for the end of a run and return it."""
-        wait_until(lambda: self.executor.poll(run).phase in ENDED)
+        until(lambda: self.executor.poll(run).phase in ENDED)
         return self.executor.poll(run)
 
     def file(self, name: str) -> str:
         """Wait for a file of the working folder to have content and return that."""
         path = self.workdir / name
-        wait_until(lambda: path.exists() and path.stat().st_size > 0)
+        until(lambda: path.exists() and path.stat().st_size > 0)
         return path.read_text()

@@ -21,8 +21,9 @@ from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
-from tests.executors.bench import NOW, Bench, wait_until
+from tests.executors.bench import NOW, Bench
 from tests.executors.contract import IDLES, SAVES, STUBBORN, ExecutorContract, alive
+from tests.patience import HANGS_S, at_some_pace, until
 
 pytestmark = pytest.mark.system
 
@@ -72,7 +73,7 @@ def record(tmp_path: Path, run: Run, name: str = "run.json") -> dict[str, object
 def kill_shim(tmp_path: Path, run: Run) -> None:
     pid = int(str(record(tmp_path, run)["pid"]))
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not alive(pid))
+    until(lambda: not alive(pid))
 
 
 class TestLocalExecutor(ExecutorContract):
@@ -96,25 +97,30 @@ def test_a_restarted_daemon_adopts_a_run_and_learns_its_true_exit_code(
 def test_time_limit_is_kept_while_no_daemon_runs(
     bench: Bench, make: Callable[..., LocalExecutor], tmp_path: Path
 ) -> None:
-    run = bench.start("sh", "-c", STUBBORN, time_limit=timedelta(seconds=0.3), grace=timedelta(seconds=0.2))
-    bench.executor.close()
-    wait_until((folder(tmp_path, run) / "exit.json").exists)
-    status = make().poll(run)
-    assert (status.exit_code, status.ended_by) == (128 + 9, EndedBy.TIME_LIMIT)
+    def kept(pace: float) -> None:  # a command that was not ready yet could not ignore TERM
+        limit, grace = timedelta(seconds=0.3 * pace), timedelta(seconds=0.2)
+        bench.executor = make()
+        run = bench.start("sh", "-c", STUBBORN, time_limit=limit, grace=grace)
+        bench.executor.close()
+        until((folder(tmp_path, run) / "exit.json").exists)
+        status = make().poll(run)
+        assert (status.exit_code, status.ended_by) == (128 + 9, EndedBy.TIME_LIMIT)
+
+    at_some_pace(kept)
 
 
 def test_changes_are_told_for_spawned_and_for_adopted_runs(bench: Bench, make: Callable[..., LocalExecutor]) -> None:
     told = threading.Event()
     bench.executor = make(on_change=told.set)
     run = bench.start("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done")
-    assert told.wait(10)
+    assert told.wait(HANGS_S)
     assert bench.executor.poll(run).phase is Phase.RUNNING
     told_later = threading.Event()
     bench.executor = make(on_change=told_later.set)
     bench.executor.poll(run)
     assert not told_later.is_set()
     (bench.workdir / "go").touch()
-    assert told_later.wait(10)
+    assert told_later.wait(HANGS_S)
     assert bench.executor.poll(run).phase is Phase.EXITED
 
 
@@ -129,9 +135,9 @@ def test_changes_are_told_on_a_kernel_without_pidfds(
     bench.executor = executor = make(on_change=lambda: told.append(executor.poll(run).phase))
     run, job = bench.make("sleep", "60")
     executor.start(run, job)
-    wait_until(lambda: Phase.RUNNING in told)
+    until(lambda: Phase.RUNNING in told)
     executor.stop(run, "test")
-    wait_until(lambda: Phase.EXITED in told)
+    until(lambda: Phase.EXITED in told)
 
 
 # checkpoints, older and newer releases
@@ -173,10 +179,16 @@ def test_a_shim_that_is_killed_while_its_command_checkpoints_is_lost(bench: Benc
 
 
 def test_a_time_limit_that_passes_during_a_checkpoint_is_kept(bench: Bench) -> None:
-    run = bench.start("sh", "-c", f"trap '' USR1; {IDLES}", time_limit=timedelta(seconds=0.5))
-    bench.file("ready")
-    bench.executor.checkpoint(run, "the plan")
-    assert bench.end(run).ended_by is EndedBy.TIME_LIMIT
+    def kept(pace: float) -> None:  # a command that was not ready yet is not asked
+        limit, ready = timedelta(seconds=0.5 * pace), bench.workdir / "ready"
+        ready.unlink(missing_ok=True)
+        run = bench.start("sh", "-c", f"trap '' USR1; {IDLES}", time_limit=limit)
+        until(lambda: ready.exists() or bench.executor.poll(run).phase is Phase.EXITED)
+        bench.executor.checkpoint(run, "the plan")
+        assert bench.executor.poll(run).is_checkpointing
+        assert bench.end(run).ended_by is EndedBy.TIME_LIMIT
+
+    at_some_pace(kept)
 
 
 def test_a_run_of_the_last_release_is_adopted_and_never_asked_to_checkpoint(bench: Bench, tmp_path: Path) -> None:
@@ -303,7 +315,7 @@ def test_why_a_shim_started_nothing_is_told(bench: Bench, tmp_path: Path) -> Non
     watcher = Watcher(told.set)
     pid, said = spawn_shim(_spec(run, job, tmp_path), (), run.label)
     watcher.expect_ready(said, run.label)
-    assert told.wait(10)
+    assert told.wait(HANGS_S)
     watcher.close()
     os.waitpid(pid, 0)
     assert "nothing was started, because the run's folder could not be put in place" in watcher.complaint(run.label)
@@ -318,7 +330,7 @@ def test_a_run_of_another_boot_was_interrupted(bench: Bench, tmp_path: Path) -> 
     (folder(tmp_path, run) / "exit.json").unlink()
     changed = {**record(tmp_path, run), "boot_id": "another"}
     (folder(tmp_path, run) / "run.json").write_text(json.dumps(changed))
-    wait_until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)  # until the shim has let go of the lock
+    until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)  # until the shim has let go of the lock
     status = bench.executor.poll(run)
     assert (status.phase, status.started_at) == (Phase.INTERRUPTED, ended.started_at)
     assert status.ended_at is not None
@@ -333,7 +345,7 @@ def test_what_a_run_left_in_its_folder_neither_hides_that_it_was_interrupted_nor
     (folder(tmp_path, run) / "exit.json").unlink()
     changed = {**record(tmp_path, run), "boot_id": "another"}
     (folder(tmp_path, run) / "run.json").write_text(json.dumps(changed))
-    wait_until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)
+    until(lambda: bench.executor.poll(run).phase is not Phase.UNKNOWN)
     status = bench.executor.poll(run)
     assert status.phase is Phase.INTERRUPTED
     assert status.ended_at is not None
@@ -343,7 +355,7 @@ def test_what_a_run_left_in_its_folder_neither_hides_that_it_was_interrupted_nor
 @pytest.mark.parametrize("made", ["mkfifo exit.json", "ln -s /dev/zero exit.json", "mkfifo stop.json"])
 def test_what_a_run_puts_in_the_place_of_a_record_is_neither_waited_for_nor_believed(bench: Bench, made: str) -> None:
     run = bench.running("sh", "-c", f'cd "$(dirname "$GREENRUN_PROGRESS")"; {made}; touch made; sleep 60')
-    wait_until(lambda: (bench.executor._folder(run) / "made").exists())
+    until(lambda: (bench.executor._folder(run) / "made").exists())
     assert bench.executor.poll(run).phase is Phase.RUNNING
 
 
@@ -425,7 +437,7 @@ def test_two_daemons_of_one_machine_cannot_hold_one_device(bench: Bench, make: C
     bench.executor.stop(run, "test")
     bench.end(run)
     other.start(late, job)
-    wait_until(lambda: other.poll(late).phase is Phase.EXITED)
+    until(lambda: other.poll(late).phase is Phase.EXITED)
     assert bench.file("late") == "late\n"
 
 
@@ -463,8 +475,8 @@ def test_a_log_past_its_cap_is_begun_anew_with_the_last_part_kept(
     bench.file("ready")
     os.kill(int(str(record(tmp_path, run)["pid"])), signal.SIGHUP)  # wakes the shim, which then looks at the log
     kept = folder(tmp_path, run) / "log.1"
-    wait_until(lambda: kept.exists() and kept.stat().st_size == 1000)
-    wait_until(lambda: (folder(tmp_path, run) / "log").stat().st_size < 1000)
+    until(lambda: kept.exists() and kept.stat().st_size == 1000)
+    until(lambda: (folder(tmp_path, run) / "log").stat().st_size < 1000)
     (bench.workdir / "go").touch()
     bench.end(run)
     assert kept.read_text().endswith("999\n1000\n")
@@ -481,7 +493,7 @@ def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_p
     alive_run = bench.running("sleep", "60")
     later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251  (files carry the real time)
     assert bench.executor.prune({kept.label}, NOW - timedelta(days=9999)) == 0
-    wait_until(lambda: bench.executor.prune({kept.label}, later) or not folder(tmp_path, ended).exists())
+    until(lambda: bench.executor.prune({kept.label}, later) or not folder(tmp_path, ended).exists())
     names = {path.name for path in (tmp_path / "state" / "runs").iterdir()}
     assert names == {kept.label, alive_run.label}
 
@@ -492,7 +504,7 @@ def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_p
 def test_a_run_tells_of_its_work_while_it_runs_and_when_it_has_ended(bench: Bench) -> None:
     says = 'echo 5 > "$GREENRUN_PROGRESS"; echo ready > ready; while [ ! -e go ]; do sleep 0.02; done;'
     run = bench.running("sh", "-c", f'{says} echo \'{{"work": 9, "unit": "steps"}}\' > "$GREENRUN_PROGRESS"')
-    wait_until(lambda: (bench.workdir / "ready").exists())
+    until(lambda: (bench.workdir / "ready").exists())
     first = bench.executor.poll(run)
     assert (first.phase, first.work, first.work_unit) == (Phase.RUNNING, 5.0, "units")
     (bench.workdir / "go").touch()

@@ -14,6 +14,7 @@ import pytest
 from greenrun.executors import run_folder, shim
 from greenrun.executors.processes import Identity, Tree, send, this_boot
 from greenrun.procfs import start_ticks
+from tests.patience import HANGS_S
 
 pytestmark = pytest.mark.system
 
@@ -71,7 +72,7 @@ def test_a_supervisor_that_was_suspended_takes_nothing_for_a_signal() -> None:
         waiting.send_signal(signal.SIGSTOP)
         threading.Event().wait(0.7)
         waiting.send_signal(signal.SIGCONT)
-        assert waiting.communicate(timeout=30)[0] == "True\n"
+        assert waiting.communicate(timeout=HANGS_S)[0] == "True\n"
 
 
 def _failing(times: int, write: object) -> object:

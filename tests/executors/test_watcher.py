@@ -7,6 +7,7 @@ from threading import enumerate as enumerate_threads
 import pytest
 
 from greenrun.executors.watcher import Watcher
+from tests.patience import HANGS_S
 
 
 def test_closing_while_something_happens_rings_nobody_elses_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,19 +16,19 @@ def test_closing_while_something_happens_rings_nobody_elses_descriptor(monkeypat
 
     def changed() -> None:
         busy.set()
-        closing.wait(5)
+        closing.wait(HANGS_S)
 
     watcher = Watcher(changed)
     reader, writer = os.pipe()
     watcher.expect_ready(reader, "1.1")
     os.close(writer)
-    assert busy.wait(5)
+    assert busy.wait(HANGS_S)
 
     def late(descriptor: int, data: bytes) -> int:
         closing.set()
         for thread in enumerate_threads():
             if thread.name == "greenrun-watcher":
-                thread.join(5)
+                thread.join(HANGS_S)
         return write(descriptor, data)
 
     write = os.write

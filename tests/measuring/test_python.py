@@ -5,10 +5,9 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from time import monotonic
 
 import psutil
 import pytest
@@ -21,6 +20,7 @@ from greenrun.measuring.choosing import choose, visible
 from greenrun.meters.sampler.child import Child
 from greenrun.meters.sampler.wire import Message
 from tests.meters.cpu.powercap import FakeZone, zone
+from tests.patience import until
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +37,6 @@ def cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeZone:
     """A package of a CPU."""
     monkeypatch.setenv("GREENRUN_DEVICES__POWERCAP", str(tmp_path / "powercap"))
     return zone(tmp_path / "powercap", "intel-rapl:0", "package-0", 1000.0)
-
-
-def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
-    """Wait until a condition holds; fail after the limit."""
-    deadline, pause = monotonic() + limit_s, threading.Event()
-    while not condition():
-        assert monotonic() < deadline, "the condition never held"
-        pause.wait(0.02)
 
 
 def use(cpu: FakeZone, measurement: Measurement, energy_j: float) -> None:

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from greenrun.clock import utc_now
+from greenrun.measuring.measurement import READING_LIMIT_S
 from tests.meters.amd.bench import play
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square
+from tests.patience import HANGS_S, until, watching
 
 pytestmark = pytest.mark.system
 
@@ -23,27 +26,59 @@ ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
 LENGTH_S = 13.0
 COMMAND = [sys.executable, "-m", "greenrun.cli", "measure"]
 
-BOARDS: dict[str, tuple[Trace, list[str]]] = {
-    "counter": (square(60), []),
-    "reloaded": (constant(), ["reset_energy 1 6.3"]),
-    "spike": (constant(), [f"glitch 2 {ENERGY} 5 6.2 99876543000"]),
-    "lost": (square(60), ["fault 3 * 4 9 15"]),
-    "no counter": (constant(), []),
-    "spike at the end": (constant(), [f"glitch 5 {ENERGY} 9 99 99876543000"]),
-}
+LONGEST_STEP_S = 1.2  # as long as the spike lasts
+WINDOWS = 5
+TILL_TOLD = "until [ -e {over} ]; do sleep 0.05; done"
+
+BOARDS: dict[str, Trace] = {
+    "counter": square(200), "reloaded": constant(), "spike": constant(), "lost": square(200), "no counter": constant(),
+    "spike at the end": constant(),
+}  # fmt: skip
+
+
+def faults(at_s: float) -> list[str]:
+    """What goes wrong with some of them in a window that begins at this second of the script."""
+    return [
+        f"reset_energy 1 {at_s + 4.3}",
+        f"glitch 2 {ENERGY} {at_s + 3} {at_s + 4.2} 99876543000",
+        f"fault 3 * {at_s + 2} {at_s + 7} 15",
+        f"glitch 5 {ENERGY} {at_s + 7} {at_s + 999} 99876543000",
+    ]
 
 
 def measured(
-    *words: str, env: Mapping[str, str] | None = None, folder: Path | None = None, check: bool = True
+    *words: str, env: Mapping[str, str] | None = None, meanwhile: Callable[[], object] | None = None
 ) -> dict[str, Any]:
-    """Run `greenrun measure` with these words and return its JSON."""
+    """Run `greenrun measure` with these words, do something meanwhile, and return its JSON."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("GREENRUN_", "CUDA_"))}
-    environ |= {"XDG_CONFIG_HOME": str(folder or "/nonexistent"), **(env or {})}
-    done = subprocess.run([*COMMAND, *words], env=environ, capture_output=True, text=True, timeout=60, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
+    environ |= {"XDG_CONFIG_HOME": "/nonexistent", **(env or {})}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*COMMAND, *words], env=environ, text=True, **pipes) as process:  # type: ignore[call-overload]
+        if meanwhile is not None:
+            meanwhile()
+        out, err = process.communicate(timeout=HANGS_S)
+    assert process.returncode == 0, err
+    (line,) = out.splitlines()
     answer: dict[str, Any] = json.loads(line)
     return answer
+
+
+def second(driver: Driver) -> float:
+    """Return the present second of the script."""
+    return monotonic() - driver.t0_s
+
+
+def log_of(driver: Driver) -> Path:
+    """Return where every call of the driver is logged."""
+    return driver.folder / "calls"
+
+
+def asked_s(driver: Driver) -> list[float]:
+    """Return the seconds of the script at which the first board's counter was read."""
+    if not log_of(driver).exists():
+        return []
+    calls = [line.split() for line in log_of(driver).read_text().splitlines()]
+    return [float(words[0]) for words in calls if words[2:] == [ENERGY, "0"]]
 
 
 @dataclass(frozen=True)
@@ -54,28 +89,46 @@ class Window:
     devices: Mapping[str, Mapping[str, Any]]
     start_s: float
     end_s: float
+    late_s: float
 
     def error(self, name: str) -> float:
         """Return by how much of the truth what was told differs from it."""
-        truth_j = energy_j(BOARDS[name][0], self.start_s, self.end_s)
+        truth_j = energy_j(BOARDS[name], self.start_s, self.end_s)
         told_j: float = self.devices[name]["energy_j"]
         return abs(told_j - truth_j) / truth_j
 
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
-    """Measure all of these boards for some seconds."""
-    driver = Driver(built(), tmp_path_factory.mktemp("measured"), t0_s=monotonic())
+    """Measure all of these boards for some seconds; once more if the machine had the sampler sleep past a reading."""
+    for _ in range(WINDOWS):
+        driver = Driver(built(), tmp_path_factory.mktemp("measured"), t0_s=monotonic())
+        found = measure_all(driver)
+        steps_s = [after_s - before_s for before_s, after_s in pairwise(asked_s(driver))]
+        if all(step_s < LONGEST_STEP_S for step_s in steps_s):
+            return found
+    raise AssertionError("the boards are not read once a second")
+
+
+def measure_all(driver: Driver) -> Window:
+    """Measure all of these boards once."""
     lines = []
-    for index, (name, (trace, faults)) in enumerate(BOARDS.items()):
-        lines += [*board(index, trace, quantum_ms=10, energy=int(name != "no counter")), *faults]
+    for index, (name, trace) in enumerate(BOARDS.items()):
+        lines += board(index, trace, quantum_ms=10, energy=int(name != "no counter"))
     driver.play(*lines)
-    answer = measured("--for", f"{LENGTH_S}s", "--json", env=driver.environment)
+
+    def go_wrong() -> None:
+        until(lambda: asked_s(driver), "the measurement begins")
+        driver.play(*lines, *faults(second(driver)))
+
+    env = {**driver.environment, "FAKE_NVML_LOG": str(log_of(driver))}
+    with watching() as watch:
+        answer = measured("--for", f"{LENGTH_S}s", "--json", env=env, meanwhile=go_wrong)
     wall_s = utc_now().timestamp() - monotonic()
     start_s, end_s = (
         datetime.fromisoformat(answer[name]).timestamp() - wall_s - driver.t0_s for name in ("started_at", "ended_at")
     )
-    return Window(answer, dict(zip(BOARDS, answer["devices"], strict=True)), start_s, end_s)
+    return Window(answer, dict(zip(BOARDS, answer["devices"], strict=True)), start_s, end_s, watch.whole_late_s)
 
 
 def test_counters_are_told_exactly(window: Window) -> None:
@@ -98,7 +151,7 @@ def test_a_spike_is_passed_over_and_flagged(window: Window, name: str) -> None:
 def test_a_gpu_that_was_lost_loses_nothing_and_its_gap_is_told(window: Window) -> None:
     assert window.error("lost") < 0.01
     assert window.devices["lost"]["quality"] == "bridged"
-    assert window.devices["lost"]["gap_s"] == pytest.approx(5.5, abs=1.0)
+    assert 5.0 < window.devices["lost"]["gap_s"] < 5.0 + 2 * LONGEST_STEP_S
 
 
 def test_power_is_integrated_where_there_is_no_counter(window: Window) -> None:
@@ -109,14 +162,31 @@ def test_power_is_integrated_where_there_is_no_counter(window: Window) -> None:
 def test_the_whole_is_the_sum_of_its_devices(window: Window) -> None:
     parts = [device["energy_j"] for device in window.answer["devices"]]
     assert window.answer["energy_j"] == pytest.approx(sum(parts), rel=1e-12)
-    assert window.answer["duration_s"] == pytest.approx(LENGTH_S, abs=0.2)
+    assert LENGTH_S <= window.answer["duration_s"] < LENGTH_S + 0.2 + window.late_s
     assert window.answer["quality"] == "bridged"
+
+
+def gone_wrong(driver: Driver, lines: Sequence[str], fault: Callable[[float], str], *, for_s: float) -> dict[str, Any]:
+    """Measure a command that runs on for some seconds from a fault on."""
+    begun, over = driver.folder / "begun", driver.folder / "over"
+    driver.play(*lines)
+
+    def go_wrong() -> None:
+        until(begun.exists, "the command begins")
+        at_s = second(driver)
+        driver.play(*lines, fault(at_s))
+        until(lambda: second(driver) > at_s + for_s)
+        over.touch()
+
+    script = f"touch {begun}; {TILL_TOLD.format(over=over)}"
+    words = ("--cpu-meter", "none", "--json", "--", "sh", "-c", script)
+    return measured(*words, env=driver.environment, meanwhile=go_wrong)
 
 
 def test_a_gpu_that_is_lost_to_the_end_makes_the_sum_unknown_and_nothing_else(tmp_path: Path) -> None:
     driver = Driver(built(), tmp_path, t0_s=monotonic())
-    driver.play(*board(0, constant(), quantum_ms=10), *board(1, constant()), "fault 1 * 3 999 15")
-    answer = measured("--cpu-meter", "none", "--json", "--", "sleep", "4", env=driver.environment)
+    lines = [*board(0, constant(), quantum_ms=10), *board(1, constant())]
+    answer = gone_wrong(driver, lines, lambda at_s: f"fault 1 * {at_s} 9999 15", for_s=2.0)
     there, lost = answer["devices"]
     assert there["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.02)
     assert (lost["energy_j"], lost["quality"]) == (None, "unknown")
@@ -135,13 +205,13 @@ def test_a_die_whose_energy_is_in_that_of_another_leaves_the_sum_known(
     assert answer["energy_j"] == whole["energy_j"] == pytest.approx(500 * answer["duration_s"], rel=0.01)
     assert (part["energy_j"], part["in_total"]) == (None, False)
     assert part["reason"] == f"its energy is in that of {whole['id']}"
-    assert answer["duration_s"] < 3
+    assert answer["duration_s"] < 2 + READING_LIMIT_S, "its readings are not waited for"
 
 
 def test_a_driver_that_hangs_costs_no_joule_and_stops_nobody(tmp_path: Path) -> None:
     driver = Driver(built(), tmp_path, t0_s=monotonic())
-    driver.play(*board(0, constant(), quantum_ms=10), "hang -1 * 3 6")
-    answer = measured("--cpu-meter", "none", "--json", "--", "sleep", "8", env=driver.environment)
+    lines = board(0, constant(), quantum_ms=10)
+    answer = gone_wrong(driver, lines, lambda at_s: f"hang -1 * {at_s + 1} {at_s + 4}", for_s=6.0)
     assert answer["energy_j"] == pytest.approx(300 * answer["duration_s"], rel=0.02)
     assert answer["devices"][0]["quality"] == "bridged"
     assert answer["devices"][0]["gap_s"] > 2

@@ -1,6 +1,5 @@
 """What every meter promises, whatever is behind it: one suite over all of them."""
 
-import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from greenrun.meters.emulation.emulated import EmulatedMeter
 from tests.meters.amd.bench import gpu, play
 from tests.meters.cpu.powercap import two_sockets
 from tests.meters.nvml.driver import Driver, board, built, constant
+from tests.patience import until
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -53,10 +53,7 @@ def sampled(kind: str) -> Callable[[Path], Iterator[Bench]]:
 def until_sampled(meter: Meter) -> None:
     """Wait for a reading of every device that is not there yet; a meter without devices has none to wait for."""
     known = {device.id: utc_now() for device in meter.devices()}
-    deadline = monotonic() + 5
-    while known.keys() - {one.device for one in meter.read(known)}:
-        assert monotonic() < deadline, "no reading came"
-        threading.Event().wait(0.01)
+    until(lambda: not known.keys() - {one.device for one in meter.read(known)}, "every device is read", 5)
 
 
 def processor(kind: str) -> Callable[[Path], Iterator[Bench]]:
@@ -158,9 +155,8 @@ class TestMeter:
 
     def test_a_reading_can_be_had_of_the_instant_it_is_asked_for(self, bench: Bench) -> None:
         bench.let_time_pass()
-        asked_at, deadline = bench.now(), monotonic() + 5
-        while not all(at >= asked_at for at in last_told(bench.meter)):
-            assert monotonic() < deadline, "no fresh reading came"
+        asked_at = bench.now()
+        until(lambda: all(at >= asked_at for at in last_told(bench.meter)), "a fresh reading comes", 5)
 
 
 def last_told(meter: Meter) -> Collection[datetime]:

@@ -24,6 +24,7 @@ from greenrun.core.planning.model import Plan, Waiting
 from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
 from tests.api.fakes import CPU, GPU, HOUR, NOW, FakeScheduler, FakeStore, forecast, judged, live_state, placed, stored
 from tests.metrics.scrape import SETTLED, Scrape, busy
+from tests.patience import HANGS_S
 
 
 @pytest.fixture
@@ -240,7 +241,9 @@ def test_promtool_finds_nothing_to_say(scrape: Scrape) -> None:
         reason = "promtool is not installed (Debian's package: prometheus)"
         pytest.fail(reason) if os.environ.get("GREENRUN_REQUIRE_ALL") == "1" else pytest.skip(reason)
     told = generate_latest(busy(scrape).registry)
-    checked = subprocess.run(["promtool", "check", "metrics"], input=told, capture_output=True, timeout=30, check=False)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=told, capture_output=True, timeout=HANGS_S, check=False
+    )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 

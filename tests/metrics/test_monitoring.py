@@ -15,6 +15,7 @@ from tests.conftest import require
 from tests.documents import text
 from tests.metrics.dashboards import ALERTS, DASHBOARDS, RULE_TESTS, RULES, blocks, panels, queries, read
 from tests.metrics.scrape import families
+from tests.patience import HANGS_S
 
 SEVERITIES = {"critical", "warning", "info"}
 WORDS = {"state": {*State}, "rung": {*FallbackLevel}, "outcome": {*Outcome, State.EXPIRED}, "reason": {*ReasonCode}}
@@ -23,7 +24,7 @@ WORDS = {"state": {*State}, "rung": {*FallbackLevel}, "outcome": {*Outcome, Stat
 def promtool(*words: object) -> str:
     """Run promtool, which must be content, and return what it said."""
     tool = require("promtool", "install Debian's package prometheus")
-    done = subprocess.run([tool, *map(str, words)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([tool, *map(str, words)], capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

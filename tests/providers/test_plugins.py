@@ -17,10 +17,10 @@ from greenrun.core.errors import ConfigError, ProviderGarbage, ProviderRefused, 
 from greenrun.providers import Provider, find_kind, kind_names, kinds, name_clashes, open_provider
 from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.provider import ProviderKind
+from tests.patience import HANGS_S
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-LIMIT_S = 120
 
 
 def block(language: str, which: int) -> str:
@@ -102,12 +102,12 @@ def test_a_package_is_built_and_installed_and_its_provider_used(tmp_path: Path) 
             written.writestr(name, text)
     (tmp_path / "greenrun.toml").write_text(SETTINGS, encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "install", "--no-index", "--no-deps"]
-    subprocess.run([*pip, "--target", site, wheel], cwd=tmp_path, timeout=LIMIT_S, check=True)
+    subprocess.run([*pip, "--target", site, wheel], cwd=tmp_path, timeout=HANGS_S, check=True)
 
     def greenrun(*words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "greenrun.cli", *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)},
-            capture_output=True, text=True, timeout=LIMIT_S, check=False,
+            capture_output=True, text=True, timeout=HANGS_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -169,7 +169,7 @@ def test_nothing_is_looked_up_and_no_http_loaded_for_a_kind_of_greenrun_s_own() 
     looked_up = "kinds._installed.cache_info().currsize"
     code = "import sys; from greenrun.providers import find_kind, kinds; find_kind('static'); "
     code += f"print({looked_up}, 'httpx' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S, check=True)
     assert done.stdout == "0 False\n"
 
 

@@ -12,10 +12,11 @@ from greenrun.core.errors import ProviderError, ProviderUnavailable
 from greenrun.providers import web
 from greenrun.providers.settings import WebSettings
 from greenrun.providers.web import Web
+from tests.patience import HANGS_S
 from tests.providers.server import serving
 from tests.providers.source import answering, json_answer
 
-LONG = timedelta(minutes=5)
+LONG = timedelta(hours=1)
 PAUSE = web.pause  # the true one: tests have another in its place
 
 
@@ -37,15 +38,15 @@ def test_closing_ends_the_question_under_way_and_those_that_wait_for_their_turn(
 
     def hang(connection: object) -> None:
         asked.release()
-        over.wait(60)
+        over.wait(HANGS_S)
 
     with serving(hang) as url, ThreadPoolExecutor(2) as pool:
         first = asker(url)
         hung = asker(url, beside=first) if is_beside else first
         failures = [pool.submit(failure_of, lambda: hung.get("/x")) for _ in range(2)]
-        assert asked.acquire(timeout=30)
+        assert asked.acquire(timeout=HANGS_S)
         first.close()
-        told = [failure.result(30) for failure in failures]
+        told = [failure.result(HANGS_S) for failure in failures]
         over.set()
         assert not asked.acquire(blocking=False)
     assert [type(failure) for failure in told] == [ProviderUnavailable] * 2
@@ -63,7 +64,7 @@ def test_a_wait_before_another_try_ends_with_closing(monkeypatch: pytest.MonkeyP
     with answering(trouble) as asked, ThreadPoolExecutor(1) as pool:
         source = asker("https://grid.example")
         failure = pool.submit(failure_of, lambda: source.get("/x"))
-        assert waits.wait(30)
+        assert waits.wait(HANGS_S)
         source.close()
-        assert "is stopping" in str(failure.result(30))
+        assert "is stopping" in str(failure.result(HANGS_S))
     assert len(asked.requests) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
 from greenrun.providers import web
+from tests.patience import HANGS_S
 from tests.providers.server import serving
 from tests.providers.source import answering, asker
 
@@ -67,7 +68,7 @@ def test_questions_that_never_end_do_not_pile_up(monkeypatch: pytest.MonkeyPatch
         stop.set()
         for thread in threading.enumerate():
             if thread.name == "greenrun-ask grid":
-                thread.join(5)
+                thread.join(HANGS_S)
 
 
 def test_an_endless_answer_is_not_read_to_its_end() -> None:

@@ -13,6 +13,7 @@ from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.model import BY, Report, json_schema
 from greenrun.reports.movement import compared
 from greenrun.store import Store
+from tests.patience import HANGS_S
 from tests.reports.build import ALL_BASES, END, GPUS, NOW, T0, fill, reports_of
 
 SCHEMA: dict[str, Any] = json_schema()  # type: ignore[assignment]
@@ -106,5 +107,5 @@ def test_what_was_written_is_read_as_it_was(report: Report) -> None:
 def test_what_draws_pages_is_loaded_when_a_page_is_written_and_not_before() -> None:
     """A daemon that makes reports needs neither until it writes a month."""
     code = "import sys, greenrun.reports.monthly; print(sys.modules.keys() & {'jinja2', 'plotly'})"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANGS_S)
     assert ran.stdout.strip() == "set()"

@@ -18,6 +18,7 @@ from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.files import COLUMNS, read_case
 from greenrun.simulation.policies import Arrival, policies_of
 from tests.conftest import SHARED, require
+from tests.patience import HANGS_S
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def judged(*options: str) -> dict[str, Any]:
     """What `score_schedule.py` says."""
     tool = require(SHARED / "tools" / "score_schedule.py")
     done = subprocess.run(
-        [sys.executable, str(tool), *options], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, str(tool), *options], capture_output=True, text=True, timeout=HANGS_S, check=True
     )  # fmt: skip
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

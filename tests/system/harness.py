@@ -8,22 +8,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
-from time import monotonic
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self
 
 from greenrun.client import Client, ClientError
+from tests.patience import HANGS_S, LIMIT_S, exit_code, until
 
 GREENRUN = Path(sys.executable).with_name("greenrun")
 START_LIMIT_S = 30.0
-LIMIT_S = 20.0
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 
-T = TypeVar("T")
 Tables = Mapping[str, Any]
 
 
@@ -33,16 +30,6 @@ class Ran(NamedTuple):
     code: int
     out: str
     err: str
-
-
-def until(condition: Callable[[], T], what: str | Callable[[], str], limit_s: float = LIMIT_S) -> T:
-    """Return what `condition` returns once it is true; fail, saying `what` did not come, after `limit_s`."""
-    deadline = monotonic() + limit_s
-    while not (found := condition()):
-        if monotonic() > deadline:
-            raise AssertionError(f"not within {limit_s:g} s: {what if isinstance(what, str) else what()}")
-        Event().wait(0.02)
-    return found
 
 
 class Daemon:
@@ -105,13 +92,13 @@ class Daemon:
         """End it as a crash does."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(LIMIT_S)
+        self._process.wait(HANGS_S)
 
     def terminate(self) -> int:
         """Ask it to end and return its exit code."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(LIMIT_S)
+        return exit_code(self._process)
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -163,6 +150,15 @@ class Daemon:
         wanted = states or ("succeeded", "failed", "cancelled", "expired")
         return until(lambda: self.found(job, wanted), lambda: self._still(job, wanted), limit_s)
 
+    def booked(self, job: int) -> dict[str, Any]:
+        """Return the last run of a finished job once it is wholly booked: its last reading may come after its end."""
+        self.wait_for(job)
+        return until(lambda: self._whole_run(job), lambda: f"all that job {job} used is booked: {self.client.job(job)}")
+
+    def _whole_run(self, job: int) -> dict[str, Any] | None:
+        run: dict[str, Any] = self.client.job(job)["runs"][-1]
+        return run if run["energy_quality"] != "unknown" else None
+
     def found(self, job: int, states: Sequence[str]) -> dict[str, Any] | None:
         """Return a job if it is in one of these states."""
         answer = self.client.job(job)
@@ -196,7 +192,13 @@ def short_folder() -> Iterator[Path]:
 def run_greenrun(*words: object, env: Mapping[str, str], cwd: Path) -> Ran:
     """Run the command line with exactly this environment."""
     done = subprocess.run(
-        [GREENRUN, *map(str, words)], env=dict(env), cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [GREENRUN, *map(str, words)],
+        env=dict(env),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from tests.conftest import require
-from tests.system.harness import free_port, until
+from tests.patience import HANGS_S, exit_code, until
+from tests.system.harness import free_port
 
 
 class Prometheus:
@@ -34,7 +35,7 @@ class Prometheus:
         return self._get("/api/v1/query?query=1") is not None
 
     def _get(self, path: str) -> dict[str, dict[str, list[dict[str, list[str]]]]] | None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=HANGS_S)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -71,4 +72,4 @@ def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str 
         yield running
     finally:
         server.terminate()
-        server.wait(20)
+        exit_code(server)

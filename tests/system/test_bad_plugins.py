@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from tests.documents import text
-from tests.system.harness import Daemon, replayed, until, write_trace
+from tests.patience import until
+from tests.system.harness import Daemon, replayed, write_trace
 
 MODULE = text("docs/plugins.md").split("```python\n")[1].split("```")[0]
 ANSWER = "return Forecast(series=Series.of(series, slots), fetched_at=now)"

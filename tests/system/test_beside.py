@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from greenrun.clock import utc_now
-from tests.system.harness import Daemon, replayed, short_folder, until, write_trace
+from tests.patience import until
+from tests.system.harness import Daemon, replayed, short_folder, write_trace
 
 
 def test_a_job_s_energy_is_priced_marginally_and_compared_with_an_earlier_start() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.harness import Daemon, instant, is_alive, live_shim, replayed, until, write_trace
+from tests.patience import exit_code, until
+from tests.system.harness import Daemon, instant, is_alive, live_shim, replayed, write_trace
 
 BUSY_W = 350.0
 TILL_TOLD = "echo >> {ran}; until [ -e {go} ]; do sleep 0.05; done; exit "  # a job that ends when the test wants it
@@ -52,6 +53,7 @@ def test_jobs_run_on_over_a_killed_daemon_each_once_with_its_own_exit_code(daemo
     go[0].touch()
     until(lambda: daemon.run_record("1.1", "exit"), "the short job ends while no daemon is there")
     daemon.start()
+    again = _intensities(daemon)
     go[1].touch()
 
     jobs = [daemon.wait_for(job) for job in (short, long, later)]
@@ -59,7 +61,6 @@ def test_jobs_run_on_over_a_killed_daemon_each_once_with_its_own_exit_code(daemo
         ("failed", [3]), ("succeeded", [0]), ("failed", [4]),
     ]  # fmt: skip
     assert [path.read_text() for path in ran] == ["\n"] * 3
-    again = _intensities(daemon)
     both = shown.keys() & again.keys()
     assert (len(both) > 20, {at: again[at] for at in both}) == (True, {at: shown[at] for at in both})
     _check_energy_over_the_gap(daemon, short, long)
@@ -76,7 +77,7 @@ def _last_sample(daemon: Daemon) -> float:
 
 def _check_energy_over_the_gap(daemon: Daemon, *jobs: int) -> None:
     for job in jobs:
-        run = daemon.client.job(job)["runs"][0]
+        run = daemon.booked(job)
         end = daemon.run_record(f"{job}.1", "exit")
         true_j = BUSY_W * (end["ended_at"] - end["started_at"])
         assert (run["energy_quality"], run["energy_j"]) == ("bridged", pytest.approx(true_j, rel=0.02))
@@ -97,24 +98,42 @@ def test_term_ends_the_daemon_with_0_and_leaves_jobs_running(daemon: Daemon) -> 
 def test_a_shim_that_was_delayed_over_a_crash_starts_nothing(daemon: Daemon) -> None:
     ran = daemon.folder / "ran"
     words = script("echo $GREENRUN_RUN >> {ran}", ran=ran)
-    job = daemon.submit("--start-after", "2s", "--max-delay", "2s", "--duration", "1s", *words)
-    shim = until(lambda: _new_shim(daemon.pid), "a shim is spawned")
-    os.kill(shim, signal.SIGSTOP)
-    assert not (daemon.state / "runs" / "1.1").exists(), "the shim was stopped too late to be of use"
+    job, shim = until(lambda: _with_a_shim_that_waits(daemon, *words), "a shim is stopped before it has done anything")
+    ran.unlink(missing_ok=True)
     daemon.kill9()
     daemon.start()
     finished = daemon.wait_for(job)
     os.kill(shim, signal.SIGCONT)
     until(lambda: not is_alive(shim), "the delayed shim ends")
-    assert ran.read_text() == "1.2\n"
+    assert ran.read_text() == f"{job}.2\n"
     assert [run["outcome"] for run in finished["runs"]] == ["failed_to_start", "succeeded"]
+
+
+def _with_a_shim_that_waits(daemon: Daemon, *words: str) -> tuple[int, int] | None:
+    """Start a job and stop its shim before it has a folder; return both, None if the shim was faster."""
+    job = daemon.submit("--now", "--duration", "1s", *words)
+    shim = until(lambda: _new_shim(daemon.pid) or daemon.found(job, ("succeeded",)), "a shim is spawned")
+    if isinstance(shim, int):
+        os.kill(shim, signal.SIGSTOP)
+        if not (daemon.state / "runs" / f"{job}.1").exists():
+            return job, shim
+        os.kill(shim, signal.SIGCONT)
+    daemon.wait_for(job, "succeeded")
+    return None
 
 
 def _new_shim(daemon: int) -> int | None:
     """Return a shim among a daemon's children."""
     tasks = Path(f"/proc/{daemon}/task").glob("*/children")
     children = [int(pid) for task in tasks for pid in task.read_text().split()]
-    return next((pid for pid in children if b"shim_entry" in Path(f"/proc/{pid}/cmdline").read_bytes()), None)
+    return next((pid for pid in children if _is_shim(pid)), None)
+
+
+def _is_shim(pid: int) -> bool:
+    try:
+        return b"shim_entry" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 # the shim
@@ -146,14 +165,14 @@ def test_a_run_whose_shim_is_killed_is_lost_and_gone_before_its_gpus_are_used_ag
 
 def test_a_second_daemon_on_the_same_state_is_refused(daemon: Daemon) -> None:
     other = Daemon(daemon.folder, {"api": {"socket": str(daemon.folder / "other")}})
-    assert other.spawn().wait(20) == 1
+    assert exit_code(other.spawn()) == 1
     assert f"error: Another daemon uses {daemon.state}: use that one, stop it" in other.log()
     assert daemon.client.health()["status"] == "ok"
 
 
 def test_a_second_daemon_on_the_same_socket_is_refused(daemon: Daemon) -> None:
     other = Daemon(daemon.folder, {"paths": {"state": str(daemon.folder / "other")}})
-    assert other.spawn().wait(20) == 1
+    assert exit_code(other.spawn()) == 1
     assert f"error: Another daemon answers at {daemon.folder / 's'}: use it, stop it" in other.log()
     assert daemon.client.health()["status"] == "ok"
 
@@ -164,12 +183,15 @@ def test_two_daemons_of_one_host_never_lease_the_same_gpu(folder: Path) -> None:
     second.mkdir()
     locks = {"paths": {"locks": str(folder / "locks")}}
     with Daemon(first, locks) as one, Daemon(second, locks) as two:
-        job = one.submit("--now", "--gpus", "2", "--duration", "4s", "--", "sleep", "4")
+        told = folder / "told"
+        holds = ("sh", "-c", f"until [ -e {told} ]; do sleep 0.05; done")
+        job = one.submit("--now", "--gpus", "2", "--duration", "4s", "--", *holds)
         run = started(one, job)
         waiting = two.submit("--now", "--duration", "1s", "--", "true")
         reason = until(lambda: _waits_for_others(two, waiting), "the second daemon says why its job waits")
         assert "run 1.1 of user" in reason
         assert {row["held_elsewhere"] is not None for row in two.client.devices()} == {True}
+        told.touch()
         later = two.wait_for(waiting)
         assert (later["state"], one.wait_for(job)["state"]) == ("succeeded", "succeeded")
         assert later["runs"][0]["devices"][0] in run["devices"]

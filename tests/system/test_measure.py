@@ -16,7 +16,7 @@ def test_a_job_measures_the_gpu_that_it_holds(folder: Path) -> None:
         told = folder / "energy.json"
         words = [str(GREENRUN), "measure", "--config", str(daemon.config), "--output", str(told), "--", "sleep", "1"]
         job = daemon.submit("--now", "--gpus", "1", "--duration", "3s", "--", *words)
-        run = daemon.wait_for(job)["runs"][0]
+        run = daemon.booked(job)
         measured = json.loads(told.read_text())
     assert [each["id"] for each in measured["devices"]] == run["devices"]
     assert measured["devices"][0]["emulated"]

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.metrics.dashboards import ALERTS, RULES, Query, blocks, queries
-from tests.system.harness import Daemon, replayed, short_folder, until, write_trace
+from tests.patience import until
+from tests.system.harness import Daemon, replayed, short_folder, write_trace
 from tests.system.prometheus import Prometheus, scraping
 
 # What has no data within the few seconds of this test, and why.
@@ -33,7 +34,7 @@ def prometheus() -> Iterator[Prometheus]:
             Daemon(folder, replayed(trace, speed=600, horizon="800h")) as daemon,
             scraping(daemon.metrics_address, folder, [RULES, ALERTS]) as running,
         ):
-            daemon.submit("--start-after", "200s", "--max-delay", "250s", "--duration", "10s", "--", "true")
+            daemon.submit("--start-after", "1h", "--max-delay", "70m", "--duration", "10s", "--", "true")
             until(lambda: running.has_data("greenrun_jobs_submitted_total == 1"), "the daemon is scraped")
             for code in (0, 1):  # one after the other, so that what the first one used is scraped before it grows
                 sleeping = ("sh", "-c", f"sleep 3; exit {code}")

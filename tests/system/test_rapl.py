@@ -9,7 +9,6 @@ from math import fsum
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
-from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -17,7 +16,8 @@ import pytest
 from greenrun.core.energy.model import Slice
 from greenrun.store import Store
 from tests.meters.cpu.powercap import two_sockets
-from tests.system.harness import Daemon, until
+from tests.patience import HANGS_S, exit_code, until
+from tests.system.harness import Daemon
 
 
 def test_cpus_are_metered_beside_the_gpus_and_no_job_gets_one(folder: Path) -> None:
@@ -33,7 +33,7 @@ def test_cpus_are_metered_beside_the_gpus_and_no_job_gets_one(folder: Path) -> N
         assert sorted(run["devices"]) == sorted(device["id"] for device in told if device["kind"] == "gpu")
         assert not list((daemon.folder / "locks").glob("*RAPL*"))
         until(lambda: (daemon.state / "meter-rapl.json").exists(), "the counters are kept for a restart")
-        with urlopen(f"http://{daemon.metrics_address}/metrics", timeout=5) as answer:
+        with urlopen(f"http://{daemon.metrics_address}/metrics", timeout=HANGS_S) as answer:
             scraped = answer.read().decode()
         assert 'greenrun_unattributed_energy_joules_total{component="dram"}' in scraped
         assert "RAPL" not in scraped, "the metrics of GPUs are of GPUs"
@@ -42,7 +42,7 @@ def test_cpus_are_metered_beside_the_gpus_and_no_job_gets_one(folder: Path) -> N
 def test_a_machine_without_counters_says_so_and_ends(folder: Path) -> None:
     devices = {"meter": "emulated", "cpu_meter": "rapl", "powercap": str(folder / "missing")}
     daemon = Daemon(folder, {"devices": devices})
-    assert daemon.spawn().wait(20) != 0
+    assert exit_code(daemon.spawn()) != 0
     assert "There is no CPU package under" in daemon.log()
 
 
@@ -65,18 +65,6 @@ def drawing(root: Path, power_w: float) -> Iterator[None]:
         thread.join()
 
 
-def wholly_booked(daemon: Daemon, job: int) -> dict[str, Any]:
-    """The run of a job that ended, once its energy is whole: a CPU may have been read last a moment before its end."""
-    run: dict[str, Any] = {}
-
-    def is_measured() -> bool:
-        run.update(daemon.client.job(job)["runs"][0])
-        return bool(run["energy_quality"] == "measured")
-
-    until(is_measured, "the run is wholly booked")
-    return run
-
-
 BURN = "import time; end = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
 
 
@@ -85,7 +73,7 @@ def test_a_job_that_computes_gets_the_cpus_energy_and_one_that_sleeps_next_to_no
     with drawing(folder / "powercap", 80.0), Daemon(folder, {"devices": devices}) as daemon:
         asked = ("--now", "--gpus", "0", "--duration", "4s", "--")
         jobs = daemon.submit(*asked, sys.executable, "-c", BURN), daemon.submit(*asked, "sleep", "4")
-        burner, sleeper = (wholly_booked(daemon, daemon.wait_for(job)["id"]) for job in jobs)
+        burner, sleeper = (daemon.booked(job) for job in jobs)
         assert burner["devices"] == sleeper["devices"] == []
         assert burner["energy_j"] > 10 * sleeper["energy_j"] >= 0
         daemon.terminate()

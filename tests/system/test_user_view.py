@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.harness import Daemon, instant, live_shim, replayed, short_folder, until, write_trace
+from tests.patience import HANGS_S, until
+from tests.system.harness import Daemon, instant, live_shim, replayed, short_folder, write_trace
 
 # The shapes of interfaces.md: more keys may be there, these must be.
 JOB = {
@@ -37,8 +38,11 @@ OWN = {
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    values = [300, 280] + [200 + index % 90 for index in range(60)] + [60, 60] + [250] * 60
-    with short_folder() as folder, Daemon(folder, replayed(write_trace(folder, values), speed=360)) as running:
+    values = [300, 280] + [200 + index % 90 for index in range(160)] + [60, 60] + [250] * 300
+    with (
+        short_folder() as folder,
+        Daemon(folder, replayed(write_trace(folder, values), speed=360, horizon="120h")) as running,
+    ):
         yield running
 
 
@@ -81,7 +85,7 @@ def test_wait_gives_0_for_a_job_that_succeeded(daemon: Daemon) -> None:
 
 
 def test_a_job_that_waits_says_when_and_why(daemon: Daemon) -> None:
-    said = daemon.cli("submit", "--duration", "10s", "--max-delay", "900s", "--", "true")
+    said = daemon.cli("submit", "--duration", "10s", "--max-delay", "1200s", "--", "true")
     job = int(said.out.split()[1])
     assert said.out.startswith(f"job {job} queued, planned ")
     assert "(60 g/kWh, " in said.out
@@ -106,12 +110,12 @@ def test_a_running_job_is_cancelled_with_its_whole_tree(daemon: Daemon) -> None:
 
 
 def test_a_jobs_json_has_its_documented_keys_and_null_for_what_is_not_known(daemon: Daemon) -> None:
-    waiting = answer(daemon, "submit", "--duration", "10s", "--max-delay", "900s", "--", "true")
+    waiting = answer(daemon, "submit", "--duration", "10s", "--max-delay", "1200s", "--", "true")
     assert (missing(JOB, waiting), missing(REASON, waiting["reason"]), missing(PLANNED, waiting["planned"])) == (
         set(), set(), set(),
     )  # fmt: skip
     assert (waiting["finish_by"], waiting["runs"], waiting["state"]) == (None, [], "queued")
-    running = answer(daemon, "submit", "--now", "--duration", "20s", "--gpus", "0", "--", "sleep", "20")["id"]
+    running = answer(daemon, "submit", "--now", "--duration", "600s", "--gpus", "0", "--", "sleep", "600")["id"]
     daemon.wait_for(running, "running")
     shown = answer(daemon, "show", running)
     (run,) = shown["runs"]
@@ -126,8 +130,8 @@ def test_a_jobs_json_has_its_documented_keys_and_null_for_what_is_not_known(daem
 
 
 def test_the_plans_json_has_its_documented_keys(daemon: Daemon) -> None:
-    placed = daemon.submit("--duration", "10s", "--max-delay", "900s", "--", "true")
-    held = daemon.submit("--duration", "10s", "--max-delay", "900s", "--", "true")
+    placed = daemon.submit("--duration", "10s", "--max-delay", "1200s", "--", "true")
+    held = daemon.submit("--duration", "10s", "--max-delay", "1200s", "--", "true")
     daemon.client.hold(held)
     plan = until(lambda: _with_a_waiting_job(daemon), "the held job has no place in the plan")
     (placement,), (waiting,) = plan["placements"], plan["waiting"]
@@ -206,7 +210,7 @@ def test_logs_are_there_while_the_daemon_is_down(folder: Path) -> None:
 def test_systemd_is_told_when_the_daemon_is_ready_and_when_it_stops(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(HANGS_S)
         with Daemon(folder, env={"NOTIFY_SOCKET": str(folder / "notify")}) as daemon:
             assert manager.recv(100) == b"EXTEND_TIMEOUT_USEC=3600000000", "an old database may take long to open"
             assert manager.recv(100) == b"READY=1"
@@ -220,7 +224,7 @@ def test_systemd_is_told_when_the_daemon_is_ready_and_when_it_stops(folder: Path
 def test_without_a_zone_energy_is_measured_and_emissions_stay_unknown(folder: Path) -> None:
     with Daemon(folder) as daemon:
         job = daemon.submit("--duration", "2s", "--", "sleep", "1")
-        (run,) = daemon.wait_for(job)["runs"]
+        run = daemon.booked(job)
         seconds = (instant(run["ended_at"]) - instant(run["started_at"])).total_seconds()
         assert run["energy_j"] == pytest.approx(350 * seconds, rel=0.01)
         assert (run["emissions_g"], run["emissions_settled_g"]) == (None, None)

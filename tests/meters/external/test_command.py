@@ -4,14 +4,13 @@ import os
 import select
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 from greenrun.core.errors import MeterError
 from greenrun.meters.external.command import output_of
+from tests.patience import HANGS_S, at_some_pace, until, watching
 
 pytestmark = pytest.mark.system
 LIMIT_S = 5.0
@@ -28,11 +27,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def until_gone(pid: int) -> bool:
-    deadline_s = monotonic() + LIMIT_S
-    while is_alive(pid) and monotonic() < deadline_s:
-        threading.Event().wait(0.01)
-    return not is_alive(pid)
+def until_gone(pid: int) -> None:
+    until(lambda: not is_alive(pid), "it is gone", LIMIT_S)
 
 
 def test_it_returns_what_is_written_to_standard_output_alone() -> None:
@@ -61,10 +57,9 @@ def test_it_gets_no_input_and_none_of_the_daemons_environment(monkeypatch: pytes
     ],
 )
 def test_one_that_fails_hangs_or_floods_is_ended_and_told_of(script: str, said: str) -> None:
-    began_s = monotonic()
-    with pytest.raises(MeterError, match=said):
+    with watching() as watch, pytest.raises(MeterError, match=said):
         output_of(shell(script), 0.3)
-    assert monotonic() - began_s < LIMIT_S
+    assert watch.seconds < LIMIT_S
 
 
 def test_one_that_does_not_exist_is_told_of() -> None:
@@ -105,18 +100,26 @@ def test_a_kernel_that_cannot_tell_of_its_end_is_told_of(monkeypatch: pytest.Mon
         output_of(shell("sleep 60"), LIMIT_S)
 
 
+def killed_once_written(script: tuple[str, ...], limit_s: float, pid: Path) -> None:
+    """Let a command be killed after a time that was enough for it to say what it left behind."""
+    with pytest.raises(MeterError, match="was killed"):
+        output_of(script, limit_s)
+    assert pid.exists()
+    assert pid.read_text()
+
+
 @pytest.mark.parametrize("leader", ["", "; sleep 60"], ids=["its leader ends", "its leader hangs"])
 def test_what_it_leaves_behind_is_killed_and_does_not_hold_up_its_answer(tmp_path: Path, leader: str) -> None:
     """The child has the output open, so that it would never come to an end."""
     script = shell(f"sleep 60 & echo $! >{tmp_path}/pid; echo 7{leader}")
-    began_s = monotonic()
-    if leader:
-        with pytest.raises(MeterError, match="was killed"):
-            output_of(script, 0.5)
-    else:
-        assert output_of(script, LIMIT_S) == b"7\n"
-    assert monotonic() - began_s < LIMIT_S
-    assert until_gone(int((tmp_path / "pid").read_text()))
+    pid = tmp_path / "pid"
+    with watching() as watch:
+        if leader:
+            at_some_pace(lambda pace: killed_once_written(script, 0.5 * pace, pid))
+        else:
+            assert output_of(script, HANGS_S) == b"7\n"
+    assert watch.seconds < (HANGS_S if leader else LIMIT_S)
+    until_gone(int(pid.read_text()))
 
 
 def test_it_ends_with_the_process_that_asked_however_that_ends(tmp_path: Path) -> None:
@@ -124,12 +127,10 @@ def test_it_ends_with_the_process_that_asked_however_that_ends(tmp_path: Path) -
     script = f"echo $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 60"
     asking = f"from greenrun.meters.external.command import output_of; output_of(('/bin/sh', '-c', {script!r}), 60)"
     process = subprocess.Popen([sys.executable, "-c", asking], cwd=Path(__file__).parents[3])
-    deadline_s = monotonic() + LIMIT_S
-    while not (tmp_path / "pid").exists() and monotonic() < deadline_s:
-        threading.Event().wait(0.01)
+    until((tmp_path / "pid").exists, "it runs")
     process.kill()
     process.wait()
-    assert until_gone(int((tmp_path / "pid").read_text()))
+    until_gone(int((tmp_path / "pid").read_text()))
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """An external meter's counter becomes energy by the rules of every counter: wraps, restarts, and nothing guessed."""
 
-import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from hypothesis import given
@@ -16,6 +14,7 @@ from greenrun.meters import MeterSettings, OpenMeter, open_meter
 from greenrun.meters.external.external import ExternalBackend
 from greenrun.meters.external.external import asked as ask_really
 from greenrun.meters.settings import ExternalSettings
+from tests.patience import until
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 PDU = ExternalSettings(name="pdu", unit="J", command=("pdu",))
@@ -192,10 +191,7 @@ def test_one_that_hangs_holds_up_no_other_and_is_told_of(tmp_path: Path) -> None
     settings = MeterSettings(kinds=("none",), external=(works, hangs))
     meter = open_meter(settings, runs_dir=tmp_path / "runs", state_dir=tmp_path)
     good, bad = meter.devices()
-    deadline_s = monotonic() + 10
-    while not troubles(meter, bad.id) or not meter.read({}):
-        assert monotonic() < deadline_s, "nothing was read"
-        threading.Event().wait(0.05)
+    until(lambda: troubles(meter, bad.id) and meter.read({}), "one is read and the other told of")
     meter.close()
     assert {reading.device for reading in meter.read({})} == {good.id}
     assert troubles(meter, good.id) == 0

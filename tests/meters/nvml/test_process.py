@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,17 +17,21 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.core.energy.model import DeviceHealth, Quality, Reading
+from greenrun.meters.gpu.accumulator import GAP_S
 from greenrun.meters.sampler.child import COMMAND
 from greenrun.meters.sampler.sampler import POKE_LIMIT_S, Sampler
 from greenrun.meters.sampler.wire import Request, pack_request
 from greenrun.meters.settings import MeterSettings
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square, uuid
+from tests.patience import exit_code, until, watching
 
 pytestmark = pytest.mark.system
 
 ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
-SLACK_S = 0.5  # for a busy machine
+SLACK_S = 0.5  # beyond a limit, in seconds that the machine gives
 LENGTH_S = 11.0
+LONGEST_STEP_S = 1.2  # as long as the spike lasts
+WINDOWS = 5
 
 Start = Callable[..., Sampler]
 
@@ -52,14 +55,6 @@ def start(real: Driver) -> Iterator[Start]:
     yield begin
     for sampler in opened:
         sampler.close()
-
-
-def until(condition: Callable[[], object], limit_s: float = 20.0) -> None:
-    """Wait until a condition holds; fail after the limit."""
-    deadline, pause = monotonic() + limit_s, threading.Event()
-    while not condition():
-        assert monotonic() < deadline, "the condition never held"
-        pause.wait(0.02)
 
 
 def of(sampler: Sampler, index: int = 0) -> list[Reading]:
@@ -98,6 +93,10 @@ class Window:
         truth_j = energy_j(BOARDS[name][0], second(first, self.driver), second(last, self.driver))
         return abs(last.energy_j - first.energy_j - truth_j) / truth_j
 
+    def steps_s(self, name: str) -> list[float]:
+        """Return the seconds from each reading to the next one."""
+        return [(after.at - before.at).total_seconds() for before, after in pairwise(self.readings[name])]
+
     def qualities(self, name: str) -> set[Quality]:
         """Return the grades that there were."""
         return {reading.quality for reading in self.readings[name]}
@@ -105,8 +104,17 @@ class Window:
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
-    """Let a sampler watch all of these boards."""
-    driver = Driver(built(), tmp_path_factory.mktemp("window"), t0_s=monotonic())
+    """Let a sampler watch all of these boards; once more if the machine had it sleep past its next reading."""
+    for _ in range(WINDOWS):
+        found = look_at_all(tmp_path_factory.mktemp("window"))
+        if all(step_s < LONGEST_STEP_S for step_s in found.steps_s("counter")):
+            return found
+    raise AssertionError("the sampler does not read the boards once a second")
+
+
+def look_at_all(folder: Path) -> Window:
+    """Let a sampler watch all of these boards in one window."""
+    driver = Driver(built(), folder, t0_s=monotonic())
     lines = []
     for index, (name, (trace, faults)) in enumerate(BOARDS.items()):
         lines += [*board(index, trace, quantum_ms=10, energy=int("no counter" not in name)), *faults]
@@ -142,7 +150,9 @@ def test_a_spike_is_passed_over_and_flagged(window: Window) -> None:
 def test_a_gpu_that_was_lost_loses_nothing_and_its_gap_is_booked(window: Window) -> None:
     assert window.error("lost") < 0.01
     assert Quality.BRIDGED in window.qualities("lost")
-    assert window.health["lost"].gap_s == pytest.approx(5.5, abs=1.0)
+    (gap_s,) = [step_s for step_s in window.steps_s("lost") if step_s > GAP_S]
+    assert window.health["lost"].gap_s == pytest.approx(gap_s, abs=0.5)
+    assert 5.0 < gap_s < 5.0 + 2 * LONGEST_STEP_S
     assert window.health["counter"].gap_s == 0.0
 
 
@@ -202,17 +212,18 @@ def test_a_driver_that_hangs_delays_no_reader_and_its_sampler_is_replaced(start:
     until(lambda: len(of(sampler)) >= 2)
     before, hangs_s = of(sampler)[-1], monotonic() - real.t0_s
     real.play(*board(0, constant(), quantum_ms=10), *board(1, constant()), f"hang 1 * {hangs_s} {hangs_s + 4}")
-    waits = []
+    waits_s = []
 
     def is_back() -> bool:
-        began = monotonic()
+        began_s = watch.look()
         told = sampler.read({before.device: before.at})
-        waits.append(monotonic() - began)
+        waits_s.append(watch.look() - began_s)
         return any(reading.session != before.session for reading in told)
 
-    until(is_back)
-    assert max(waits) < POKE_LIMIT_S + SLACK_S
-    assert sum(wait > POKE_LIMIT_S / 2 for wait in waits) <= 3  # later readers do not wait for what does not answer
+    with watching() as watch:
+        until(is_back)
+    assert max(waits_s) < POKE_LIMIT_S + SLACK_S
+    assert sum(wait_s > POKE_LIMIT_S / 2 for wait_s in waits_s) <= 3  # later ones do not wait for what does not answer
     assert sampler.restarts >= 1
     after = of(sampler)[-1]
     assert after.counter == before.counter
@@ -229,11 +240,12 @@ def test_boards_without_a_counter_are_read_ten_times_a_second_at_uneven_interval
     monkeypatch.setenv("FAKE_NVML_LOG", str(log))
     real.play(*board(0, constant(), energy=0))
     sampler = start()
-    until(lambda: monotonic() - real.t0_s > 4)
-    sampler.close()
+    with watching() as watch:
+        until(lambda: watch.elapsed_s > 4)
+        sampler.close()
     asked = [float(line.split()[0]) for line in log.read_text().splitlines() if "PowerUsage" in line]
     gaps = [after - before for before, after in pairwise(asked[2:])]
-    assert 5 < len(asked) / (asked[-1] - asked[0]) < 20
+    assert 5 < len(asked) / (asked[-1] - asked[0] - watch.whole_late_s) < 20
     assert len({round(gap, 3) for gap in gaps}) > len(gaps) / 4
 
 
@@ -269,4 +281,4 @@ def test_a_sampler_whose_driver_hangs_while_it_opens_ends_with_its_parent(real: 
     process = subprocess.Popen([*COMMAND, pack_request(request)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert exit_code(process) == 0

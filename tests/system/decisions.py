@@ -1,0 +1,160 @@
+"""When a daemon decided what, by its own records, and whether each start was the first that its plans allowed.
+
+The records are every plan that it kept, the instants of its ticks, and the claims and ends of its runs. They tell the
+same on a busy machine as on a quiet one.
+"""
+
+import json
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.patience import HANGS_S, Watch
+
+KEEP = """
+CREATE TABLE kept_plans (number INTEGER PRIMARY KEY, plan TEXT NOT NULL);
+CREATE TRIGGER keep_first AFTER INSERT ON plans BEGIN INSERT INTO kept_plans (plan) VALUES (new.plan); END;
+CREATE TRIGGER keep_next AFTER UPDATE ON plans BEGIN INSERT INTO kept_plans (plan) VALUES (new.plan); END;
+INSERT INTO kept_plans (plan) SELECT plan FROM plans;
+"""
+
+
+class Place(NamedTuple):
+    """Where a plan lets a job run."""
+
+    job: int
+    start_s: float
+    gpus: int
+
+
+class Kept(NamedTuple):
+    """A plan that the daemon kept."""
+
+    made_s: float
+    places: Sequence[Place]
+
+    def place(self, job: int) -> Place | None:
+        """Return a job's place, None without one."""
+        return next((place for place in self.places if place.job == job), None)
+
+
+class Claim(NamedTuple):
+    """The only run of a job: when it was claimed, known to have started, and found to have ended."""
+
+    job: int
+    gpus: int
+    claimed_s: float
+    confirmed_s: float
+    closed_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was recorded; instants are seconds since the epoch."""
+
+    gpus: int
+    plans: Sequence[Kept]
+    claims: Sequence[Claim]
+    ticks_s: Sequence[float]
+
+    def wrong(self) -> list[str]:
+        """Say which claims no plan allowed yet, and which ticks started less than they could."""
+        return [*self._too_early(), *(said for tick_s in self.ticks_s for said in self._left_out(tick_s))]
+
+    def due_s(self, claim: Claim) -> float:
+        """Return since when the plan before a claim had allowed it and its GPUs were free; at the latest, the claim."""
+        before = [plan for plan in self.plans if plan.made_s < claim.claimed_s]
+        place = before[-1].place(claim.job) if before else None
+        if place is None or place.start_s >= claim.claimed_s:
+            return claim.claimed_s
+        ends_s = [run.ended_s for run in self.claims if place.start_s < run.ended_s < claim.claimed_s]
+        moments_s = sorted([place.start_s, *ends_s, claim.claimed_s])
+        crowded = [at_s for at_s in moments_s[:-1] if self._free(at_s, by_the_daemon=False) < claim.gpus]
+        return moments_s[bisect_left(moments_s, crowded[-1]) + 1] if crowded else place.start_s
+
+    def prompt_s(self, claim: Claim, watch: Watch) -> float:
+        """Return when a claim would have come if the machine had kept nobody waiting since it was due."""
+        due_s = self.due_s(claim)
+        return due_s + watch.given_s(due_s, claim.claimed_s)
+
+    def waited(self) -> list[int]:
+        """Return the jobs that had a place in a plan before they were claimed."""
+        return [
+            claim.job
+            for claim in self.claims
+            if any(plan.made_s < claim.claimed_s and plan.place(claim.job) for plan in self.plans)
+        ]
+
+    def _too_early(self) -> Iterator[str]:
+        for claim in self.claims:
+            place = self._in_force(claim.claimed_s).place(claim.job)
+            if place is None or place.start_s > claim.claimed_s:
+                yield f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {place}"
+
+    def _left_out(self, tick_s: float) -> Iterator[str]:
+        free, claimed_s = self._free(tick_s), {claim.job: claim.claimed_s for claim in self.claims}
+        for place in self._in_force(tick_s).places:
+            is_due = place.start_s <= tick_s <= claimed_s[place.job]
+            if is_due and place.gpus <= free:
+                free -= place.gpus
+                if claimed_s[place.job] != tick_s:
+                    yield f"job {place.job} was not claimed at {tick_s:.3f} with {place}"
+
+    def _in_force(self, tick_s: float) -> Kept:
+        made = [plan for plan in self.plans if plan.made_s <= tick_s]
+        return made[-1] if made else Kept(tick_s, ())
+
+    def _free(self, at_s: float, *, by_the_daemon: bool = True) -> int:
+        """Return how many GPUs are free, as the daemon knew it or as it really was, before anything starts then."""
+        held = [
+            claim.gpus
+            for claim in self.claims
+            if claim.claimed_s < at_s < (claim.closed_s if by_the_daemon else claim.ended_s)
+        ]
+        return self.gpus - sum(held)
+
+
+def keep_plans(database: Path) -> None:
+    """Let a daemon's database keep every plan from now on, not the last one alone."""
+    with closing(sqlite3.connect(database, timeout=HANGS_S)) as connection:
+        connection.executescript(KEEP)
+
+
+def read_decisions(database: Path, gpus: int, ticks_s: Sequence[float] = ()) -> Decisions:
+    """Read what was recorded; `ticks_s` are further instants of ticks that were seen."""
+    with _reading(database) as connection:
+        plans = [
+            _kept(json.loads(text)) for (text,) in connection.execute("SELECT plan FROM kept_plans ORDER BY number")
+        ]
+        rows = connection.execute(
+            "SELECT runs.job_id, jobs.gpus, runs.claimed_at, min(events.at), max(events.at), runs.ended_at"
+            " FROM runs JOIN jobs ON jobs.id = runs.job_id JOIN events ON events.run_id = runs.id"
+            " WHERE events.kind != 'claimed' GROUP BY runs.id"
+        )
+        claims = [Claim(job, count, *(_seconds(text) for text in texts)) for job, count, *texts in rows]
+        booked = connection.execute("SELECT at FROM events WHERE run_id IS NOT NULL")
+        ticks_s = sorted({*ticks_s, *(_seconds(text) for (text,) in booked)})
+    return Decisions(gpus=gpus, plans=plans, claims=claims, ticks_s=ticks_s)
+
+
+@contextmanager
+def _reading(database: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+def _kept(parts: dict[str, object]) -> Kept:
+    rows = parts["placements"]
+    assert isinstance(rows, list)
+    places = [Place(row["job_id"], _seconds(row["start"]), row["gpus"]) for row in rows]
+    return Kept(_seconds(str(parts["made_at"])), places)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
