@@ -40,6 +40,24 @@ class Timeline:
         self._used[first:last] += units
         self._blocked.clear()
 
+    def taking(self, starts_s: Floats, ends_s: Floats, units: Floats) -> "Timeline | None":
+        """Return a copy with so many units taken over each of these intervals; None where there are not as many."""
+        count = self._count
+        at_s = np.concatenate([self._at_s[:count], starts_s, ends_s])
+        at_s.sort()
+        new = np.ones(len(at_s), bool)
+        new[1:] = at_s[1:] > at_s[:-1] + EPSILON_S
+        at_s = at_s[new]
+        before = self._at_s[:count].searchsorted(at_s + EPSILON_S, side="right") - 1
+        begins, ends = (at_s.searchsorted(edges_s - EPSILON_S) for edges_s in (starts_s, ends_s))
+        size = len(at_s) + 1
+        more = np.bincount(begins, units, size) - np.bincount(ends, units, size)
+        taken = np.cumsum(more)[:-1].round().astype(np.int64)
+        used = self._used[before] + taken
+        if (used[taken > 0] > self.units).any():
+            return None
+        return self._with(at_s, used, None if self._held is None else self._held[before])
+
     def copy(self) -> "Timeline":
         """Return an independent copy, without the instants at which nothing changes any more."""
         used = self._used[: self._count]

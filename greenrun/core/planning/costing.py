@@ -35,6 +35,12 @@ class Place:
     known: bool = True
     waiting_g: float | None = None
 
+    def costing(self, cost: float) -> "Place":
+        """Return the same place at another cost: what `replace` does, in a third of its time."""
+        return Place(
+            self.start_s, self.pool, self.grams, cost, self.late, self.why, self.pieces, self.known, self.waiting_g
+        )
+
 
 def cheapest_intervals(
     job: Interruptible,

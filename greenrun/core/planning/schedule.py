@@ -1,6 +1,6 @@
 """Plans that fit: jobs put one by one at their cheapest free start, and a few taken out and put back to do better."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,11 +73,9 @@ class Schedule:
 
     def __init__(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> None:
         candidates = problem.rows
-        self._candidates = candidates
-        self._costs = costs
+        self._problem, self._candidates = problem, candidates
         self._weight, self._meets_own_limit, self._after = problem.limits, problem.meets_own_limit, problem.after
         self._soft_deadlines, self._has_limit = problem.soft_deadlines, [job.has_limit for job in problem.jobs]
-        self._costs_to_go = costs_to_go(problem, costs) if problem.after else {}
         self._start_thresholds, self._flexible, self._now_s = problem.start_thresholds, problem.flexible, problem.now_s
         self._first = candidates.first.tolist()
         demands = candidates.demands
@@ -86,18 +84,23 @@ class Schedule:
         self._watts = (demands.watts / J_PER_KWH).tolist()
         self._curves = problem.intensity.curves
         self._integral, self._covered = problem.integral, problem.covered
-        self._knots_s, self._spent = candidates.knots_s, spendings(prices, candidates.knots_s)
-        self._prices, knots_s = prices, candidates.knots_s
+        self._knots_s = knots_s = candidates.knots_s
         self._means = problem.intensity.means_between(knots_s[:-1], knots_s[1:]) if self._flexible else prices[:0]
-        self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
         self.pools = [line.copy() for line in problem.taken]
         self._like = demands.alike or tuple(range(len(self.pools)))
         self._kinds: dict[tuple[int, ...], Mapping[int, Sequence[int]]] = {}
         self._is_holding = problem.is_holding
+        self._set_prices(prices, costs)
         self.places: dict[int, Place] = {}
         self.grams = self.cost = 0.0
         self.missed = self.unknown = 0
         self._late_s = 0.0
+
+    def _set_prices(self, prices: Floats, costs: Floats) -> None:
+        self._prices, self._costs = prices, costs
+        self._costs_to_go = costs_to_go(self._problem, costs) if self._after else {}
+        self._spent = spendings(prices, self._knots_s)
+        self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
 
     @classmethod
     def unpriced(cls, problem: PlanningProblem) -> "Schedule":
@@ -105,12 +108,85 @@ class Schedule:
         prices = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
         return cls(problem, prices, problem.rows.grams)
 
-    def repriced(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> "Schedule":
-        """Return the same places, weighed at other prices."""
-        twin = Schedule(problem, prices, costs)
-        for row, place in self.places.items():
-            twin.put(row, replace(place, cost=place.grams + twin.spent_on(row, place)))
+    def twin(self) -> "Schedule":
+        """Return an independent copy."""
+        twin = Schedule.__new__(Schedule)
+        twin.__dict__.update(self.__dict__)
+        twin.restore(self.state())
         return twin
+
+    def repriced(self, problem: PlanningProblem, prices: Floats, costs: Floats) -> "Schedule":
+        """Return the same places, weighed at other prices; `problem` has the same rows, but may have less room."""
+        twin = self.twin() if problem.taken is self._problem.taken else Schedule(problem, prices, costs)
+        twin._set_prices(prices, costs)
+        places = dict(zip(self.places, self._weighed(twin), strict=True))
+        if twin.places:
+            twin.places, twin.cost = places, sum(place.cost for place in places.values())
+        else:
+            for row, place in places.items():
+                twin.put(row, place)
+        return twin
+
+    def _weighed(self, other: "Schedule") -> Iterator[Place]:
+        """Yield the places as they are at the prices of another schedule."""
+        whole = {row: place for row, place in self.places.items() if not place.pieces}
+        rents = other._rents(
+            list(whole), np.array([place.start_s for place in whole.values()]), [place.pool for place in whole.values()]
+        )
+        rent_of = dict(zip(whole, rents.tolist(), strict=True))
+        for row, place in self.places.items():
+            rent = rent_of[row] if row in rent_of else other.spent_on(row, place)
+            yield place.costing(place.grams + rent)
+
+    def _rents(self, rows: Sequence[int], starts_s: Floats, pools: Sequence[int]) -> Floats:
+        """Return what the GPUs of rows in one piece cost that start then in these pools, in g: shape (n,)."""
+        demands, own = self._candidates.demands, np.array(pools, dtype=np.int64)
+        ends_s, spent = starts_s + demands.length_s[rows], np.zeros(len(rows))
+        for pool in np.unique(own).tolist():
+            mine = own == pool
+            spent[mine] = rise(starts_s[mine], ends_s[mine], self._knots_s, self._spent[pool])
+        return np.asarray(spent * demands.units[rows])
+
+    def keep(self, kept: Mapping[int, tuple[int, Spans]]) -> None:
+        """Put those of these rows in their pools and intervals that fit there, in order."""
+        plain = not (self._after or self._flexible or not len(self._curves[0])) and len(kept) > 1
+        for row, (pool, spans) in (self._kept_together(kept) if plain else kept).items():
+            if place := self.fits_in(row, pool, spans):
+                self.put(row, place)
+
+    def _kept_together(self, kept: Mapping[int, tuple[int, Spans]]) -> Mapping[int, tuple[int, Spans]]:
+        """Put rows, each in one piece, where all those of a pool fit beside each other; return the others."""
+        rest = dict[int, tuple[int, Spans]]()
+        by_pool: dict[int, list[int]] = {}
+        for row, (pool, spans) in kept.items():
+            if self._suits(row, pool, spans):
+                by_pool.setdefault(pool, []).append(row)
+        for pool, rows in by_pool.items():
+            starts_s = np.array([kept[row][1][0][0] for row in rows])
+            demands = self._candidates.demands
+            line = self.pools[pool].taking(starts_s, starts_s + demands.length_s[rows], demands.units[rows])
+            if line is None:
+                rest |= {row: kept[row] for row in rows}
+                continue
+            self.pools[pool] = line
+            for row, place in zip(rows, self._places_at(rows, starts_s, pool), strict=True):
+                self._count(row, place)
+        return rest
+
+    def _places_at(self, rows: Sequence[int], starts_s: Floats, pool: int) -> list[Place]:
+        """Return what `place_at` says of each of these rows."""
+        demands, (knots_s, integral, covered) = self._candidates.demands, self._curves
+        lengths_s = demands.length_s[rows]
+        ends_s = starts_s + lengths_s
+        grams = rise(starts_s, ends_s, knots_s, integral) * demands.watts[rows] / J_PER_KWH
+        costs = grams + self._rents(rows, starts_s, [pool] * len(rows))
+        late = starts_s > demands.latest_s[rows] + EPSILON_S
+        known = rise(starts_s, ends_s, knots_s, covered) >= lengths_s - UNCOVERED_S
+        columns = (starts_s, grams, costs, late, known)
+        return [
+            Place(start_s, pool, own_g, cost, is_late, known=is_known)
+            for start_s, own_g, cost, is_late, is_known in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     def spent_on(self, row: int, place: Place) -> float:
         """Return what the GPUs of a place cost, in g."""
@@ -177,6 +253,9 @@ class Schedule:
     def put(self, row: int, place: Place) -> None:
         """Put a row where it is known to fit."""
         self._reserve(row, place, self._units[row])
+        self._count(row, place)
+
+    def _count(self, row: int, place: Place) -> None:
         self.places[row] = place
         self.grams += place.grams
         self.cost += place.cost
@@ -272,20 +351,25 @@ class Schedule:
 
     def fits_in(self, row: int, pool: int, spans: Spans) -> Place | None:
         """Return the place of a row in intervals that it had before; None when they do not suit it any more."""
-        units, line = self._units[row], self.pools[pool]
-        if pool not in self._candidates.demands.pools[row] or units > line.units:
+        units, line, job = self._units[row], self.pools[pool], self._flexible.get(row)
+        if not self.places.keys() >= set(self._after.get(row, ())) or not self._suits(row, pool, spans):
             return None
-        if not self.places.keys() >= set(self._after.get(row, ())) or spans[0][0] < self._ready_s(row) - EPSILON_S:
-            return None
-        job = self._flexible.get(row)
-        suits = job.suits(spans) if job else self._is_to_come(row, spans)
-        if not suits or not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
+        if not all(line.is_free(start_s, end_s, units) for start_s, end_s in spans):
             return None
         if job is None:
             return self.place_at(row, spans[0][0], pool)
         grams = self._emitted(row, spans)
         place = Place(spans[0][0], pool, grams, grams, spans[-1][1] > job.deadline_s + EPSILON_S, pieces=spans)
         return replace(place, cost=grams + self.spent_on(row, place))
+
+    def _suits(self, row: int, pool: int, spans: Spans) -> bool:
+        """Whether a row may run in these intervals if the GPUs are free; what it waits for has its place."""
+        if pool not in self._candidates.demands.pools[row] or self._units[row] > self.pools[pool].units:
+            return False
+        job = self._flexible.get(row)
+        return spans[0][0] >= self._ready_s(row) - EPSILON_S and (
+            job.suits(spans) if job else self._is_to_come(row, spans)
+        )
 
     def _is_to_come(self, row: int, spans: Spans) -> bool:
         """Whether a place in one piece begins later, or begins now and is as long as the row."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
@@ -84,9 +84,10 @@ def search(
     if whole:
         warm, effort = _after_whole(whole, warm, effort)
     costs = problem.rows.costs(warm.prices)
-    made = [_placed(problem, whole, warm.prices, costs)] if whole else []
+    made, begun = [_placed(problem, whole, warm.prices, costs)] if whole else [], None
     if warm.kept or not whole:
-        made.insert(0, _scheduled(problem, warm, warm.prices, costs, urgent, kept=True))
+        begun = _begun(problem, warm, warm.prices, costs, urgent)
+        made.insert(0, _completed(begun.twin(), problem, urgent))
     first = min(made, key=lambda schedule: (schedule.missed, schedule.unknown, schedule.grams))
     suspended = suspendable_response(problem) if problem.flexible else None
     others: list[Respond] = [suspended] if suspended else []
@@ -110,7 +111,7 @@ def search(
     soonest_g = None if soonest.unknown else soonest.grams
     every = [*made, soonest]
     fair = every if arrivals is None else made[-1:] if whole else []  # others were made as if nobody were expected
-    best = goal.best(_around_last(fitted, warm, sought, urgent, fair))
+    best = _around_last(fitted, warm, sought, goal, urgent, begun if fitted is problem else None, fair)
     if not goal.priced and _is_proved(best, bound_g):
         effort = replace(effort, from_scratch=False, rearrangements=0)
     overloaded = partial(_overload_schedules, problem=problem, warm=warm, sought=sought)
@@ -120,8 +121,8 @@ def search(
         scheduled = _schedules(fitted, warm, sought, urgent)
         best = goal.best([best, *_as_many_as_help(best, fitted, scheduled, bound_g, effort)])
     if best.missed and fitted is not problem:  # no limit is missed for jobs that are not here
-        anyhow = chain(_around_last(problem, warm, sought, urgent, every), _schedules(problem, warm, sought, urgent))
-        fitted, best = problem, goal.best([best, *anyhow])
+        anyhow = _around_last(problem, warm, sought, goal, urgent, begun, every)
+        fitted, best = problem, goal.best([best, anyhow, *_schedules(problem, warm, sought, urgent)])
         best = goal.best([best, *overloaded(best)])
     if effort.rearrangements:
         _improve(best, fitted, sought, goal, effort, problem.tied | problem.running | frozenset(warm.due))
@@ -165,14 +166,29 @@ def _may_fit_better(best: Schedule, *, wanted: bool) -> bool:
 
 
 def _around_last(
-    problem: PlanningProblem, warm: WarmStart, sought: DualSolution, urgent: Sequence[int], made: Sequence[Schedule]
-) -> list[Schedule]:
-    """Return these schedules, weighed at the prices that were found, and one that keeps to the last plan's places."""
+    problem: PlanningProblem,
+    warm: WarmStart,
+    sought: DualSolution,
+    goal: "_Goal",
+    urgent: Sequence[int],
+    begun: Schedule | None,
+    made: Sequence[Schedule],
+) -> Schedule:
+    """Return the best of these schedules, and of one that keeps to the last plan's places, at the prices found.
+
+    `begun` has the rows that keep their places, if that is known.
+    """
     if made and not (problem.flexible or sought.prices.any() or warm.prices.any()):
-        return list(made)  # they are weighed at the same prices already
-    found = [old.repriced(problem, sought.prices, sought.costs) for old in made]
-    found.insert(1, _scheduled(problem, warm, sought.prices, sought.costs, urgent, kept=True))
-    return found
+        return goal.best(made)  # they are weighed at the same prices already
+    if goal.priced:
+        made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
+    if begun is None or problem.running:  # where what runs goes on at all depends on the prices
+        begun = _begun(problem, warm, sought.prices, sought.costs, urgent)
+    else:
+        begun = begun.repriced(problem, sought.prices, sought.costs)
+    kept = _completed(begun, problem, urgent)
+    best = goal.best([*made[:1], kept, *made[1:]])
+    return best if best is kept or goal.priced else best.repriced(problem, sought.prices, sought.costs)
 
 
 def _is_proved(best: Schedule, bound_g: float) -> bool:
@@ -268,19 +284,24 @@ def _on_time(problem: PlanningProblem, warm: WarmStart, sought: DualSolution, or
 
 
 def _scheduled(
-    problem: PlanningProblem,
-    warm: WarmStart,
-    prices: Floats,
-    costs: Floats,
-    order: Sequence[int],
-    *,
-    kept: bool = False,
+    problem: PlanningProblem, warm: WarmStart, prices: Floats, costs: Floats, order: Sequence[int]
 ) -> Schedule:
-    """Put what is due first, as soon as it fits; then what the last plan had where it had it; then the others."""
+    """Put what is due first, as soon as it fits; then the others."""
+    made = begin(Schedule(problem, prices, costs), problem, warm, in_order(order, problem.after), kept=False)
+    return _completed(made, problem, order)
+
+
+def _begun(problem: PlanningProblem, warm: WarmStart, prices: Floats, costs: Floats, order: Sequence[int]) -> Schedule:
+    """Put what is due first, as soon as it fits; then what the last plan had where it had it."""
     order = in_order(order, problem.after)
-    made = begin(Schedule(problem, prices, costs), problem, warm, order, kept=kept)
-    _keep(made, warm, order if kept else ())
-    return made.add_all(row for row in order if row not in made.places)
+    made = begin(Schedule(problem, prices, costs), problem, warm, order, kept=True)
+    _keep(made, warm, order)
+    return made
+
+
+def _completed(made: Schedule, problem: PlanningProblem, order: Sequence[int]) -> Schedule:
+    """Add all rows that have no place yet, in this order; return the same schedule."""
+    return made.add_all([row for row in in_order(order, problem.after) if row not in made.places])
 
 
 def begin(made: Schedule, problem: PlanningProblem, warm: WarmStart, order: Iterable[int], *, kept: bool) -> Schedule:
@@ -295,9 +316,7 @@ def begin(made: Schedule, problem: PlanningProblem, warm: WarmStart, order: Iter
 
 def _keep(made: Schedule, warm: WarmStart, order: Iterable[int]) -> None:
     """Put those rows where the last plan had them that still fit there."""
-    for row in order:
-        if row in warm.kept and row not in made.places and (place := made.fits_in(row, *warm.kept[row])):
-            made.put(row, place)
+    made.keep({row: warm.kept[row] for row in order if row in warm.kept and row not in made.places})
 
 
 def _improve(
