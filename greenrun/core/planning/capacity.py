@@ -16,6 +16,8 @@ from greenrun.core.planning.model import DeviceKind, Situation
 
 EPSILON_S = 1e-6  # instants closer than a microsecond, the resolution of a datetime, are the same
 
+_EVER, _NEVER = np.array([-np.inf]), np.array([np.inf])
+
 
 class Timeline:
     """`units` identical GPUs (or CPU slots) and how many are taken, as a step function of epoch seconds.
@@ -127,6 +129,17 @@ class Timeline:
             return np.ones(len(starts_s), bool)
         following = ends.searchsorted(starts_s + EPSILON_S, side="right")
         return np.asarray(np.append(begins, np.inf)[following] >= starts_s + (duration_s - EPSILON_S))
+
+    def starts(self, starts_s: Floats, duration_s: float, units: int) -> tuple[NDArray[np.bool_], Floats]:
+        """Tell for each start whether it fits, and return, in order, the starts that fit right beside what is taken."""
+        begins, ends = self.blocked(units)
+        before = np.concatenate((begins, _NEVER))  # the run must be over before the next of these
+        last_s = before - (duration_s - EPSILON_S)
+        free = last_s[ends.searchsorted(starts_s + EPSILON_S, "right")] >= starts_s
+        follows = ends[last_s[1:] >= ends]
+        precede = begins - duration_s
+        precede = precede[np.concatenate((_EVER, ends[:-1])) <= precede + EPSILON_S] if len(begins) else precede
+        return free, np.sort(np.concatenate((follows, precede)))
 
     def first_fit(self, earliest_s: float, duration_s: float, units: int) -> float | None:
         """Return the earliest start at or after `earliest_s` that fits; None when there never are that many units."""

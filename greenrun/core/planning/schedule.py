@@ -85,6 +85,7 @@ class Schedule:
         self._curves = problem.intensity.curves
         self._integral, self._covered = problem.integral, problem.covered
         self._knots_s = knots_s = candidates.knots_s
+        self._is_covered = self._covered_rows()
         self._means = problem.intensity.means_between(knots_s[:-1], knots_s[1:]) if self._flexible else prices[:0]
         self.pools = [line.copy() for line in problem.taken]
         self._like = demands.alike or tuple(range(len(self.pools)))
@@ -101,6 +102,15 @@ class Schedule:
         self._costs_to_go = costs_to_go(self._problem, costs) if self._after else {}
         self._spent = spendings(prices, self._knots_s)
         self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
+
+    def _covered_rows(self) -> list[bool]:
+        """Tell of each row whether the intensity is known from its earliest start to its latest end, without a hole."""
+        demands, (knots_s, _, covered) = self._candidates.demands, self._curves
+        if not len(knots_s):
+            return [False] * len(demands)
+        ends_s = demands.latest_s + demands.length_s
+        known_s = rise(demands.release_s, ends_s, knots_s, covered)
+        return [bool(known) for known in known_s >= ends_s - demands.release_s - EPSILON_S]
 
     @classmethod
     def unpriced(cls, problem: PlanningProblem) -> "Schedule":
@@ -421,39 +431,41 @@ class Schedule:
         if not pools:
             return None
         starts_s, costs = self._candidates.starts_s[mine], self._costs[mine]
-        listed = self._candidates.pool[mine] == self._like[pools[0]] if len(self.pools) > 1 else True
+        if len(self.pools) > 1 and len(self._candidates.demands.pools[row]) > 1:
+            listed = self._candidates.pool[mine] == self._like[pools[0]]
+            starts_s, costs, at = starts_s[listed], costs[listed], low + listed.nonzero()[0]
+        else:
+            at = None
         frees, besides_s = [], []
         for pool in pools:
-            begins, ends = self.pools[pool].blocked(units)
-            begins_after = np.append(begins, np.inf)
-            frees.append(
-                (
-                    begins_after[ends.searchsorted(starts_s + EPSILON_S, side="right")]
-                    >= starts_s + (length_s - EPSILON_S)
-                )
-                & listed
-            )
-            beside_s = np.concatenate([ends, begins - length_s])
-            beside_s = beside_s[(beside_s > self._release_s[row]) & (beside_s < self._latest_s[row])]
-            fits = begins_after[ends.searchsorted(beside_s + EPSILON_S, side="right")] >= beside_s + (
-                length_s - EPSILON_S
-            )
-            besides_s.append(beside_s[fits])
-        found = np.where(frees[0] if len(frees) == 1 else np.logical_or.reduce(frees), costs, np.inf)
+            free, beside_s = self.pools[pool].starts(starts_s, length_s, units)
+            frees.append(free)
+            besides_s.append(beside_s[(beside_s > self._release_s[row]) & (beside_s < self._latest_s[row])])
+        is_free = frees[0] if len(frees) == 1 else np.logical_or.reduce(frees)
+        found = np.where(is_free, costs, np.inf)
         best, place = first_least(found), None
         if found[best] < np.inf:
             pool = next(pool for pool, free in zip(pools, frees, strict=True) if free[best])
-            at = low + best
-            place = Place(float(starts_s[best]), pool, float(self._candidates.grams[at]), float(costs[best]), False)
-        beside_s = np.sort(np.concatenate(besides_s))
+            nth, cost = low + best if at is None else int(at[best]), float(costs[best])
+            place = Place(float(starts_s[best]), pool, float(self._candidates.grams[nth]), cost, False)
+        beside_s = besides_s[0] if len(besides_s) == 1 else np.sort(np.concatenate(besides_s))
         if not len(beside_s):
             return place
-        start_s = cheapest_start(beside_s, self._priced(row, beside_s, pools[0]))
+        start_s = self._cheapest_beside(row, pools[0], beside_s, starts_s, costs)
         if start_s is None:
             return place
         pool = next(pool for pool, own_s in zip(pools, besides_s, strict=True) if start_s in own_s)
         other = self.place_at(row, start_s, pool)
         return earliest_cheapest([place, other] if place else [other])
+
+    def _cheapest_beside(self, row: int, pool: int, beside_s: Floats, starts_s: Floats, costs: Floats) -> float | None:
+        """Return the first of the cheapest of some starts in order; None where the intensity is not known for any.
+
+        `starts_s` and `costs` are the row's candidates in the pool: between them costs are linear (candidates.py).
+        """
+        if self._is_covered[row]:
+            return float(beside_s[first_least(np.interp(beside_s, starts_s, costs))])
+        return cheapest_start(beside_s, self._priced(row, beside_s, pool))
 
     def _cheapest_flexible(self, row: int, job: Interruptible) -> Place | None:
         """Weigh the cheapest cells against runs in one piece, which need not begin or end at a cell's border."""
