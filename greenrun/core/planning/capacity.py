@@ -107,9 +107,9 @@ class Timeline:
         """Return the starts and ends, shape (n,), of the merged intervals in which fewer than `units` are free."""
         if units not in self._blocked:
             full = self._used[: self._count] > self.units - units
-            turns = (
-                np.flatnonzero(full[1:] != full[:-1]) + 1
-            )  # before the first instant, and after the last, all is free
+            turns = (full[1:] != full[:-1]).nonzero()[
+                0
+            ] + 1  # before the first instant, and after the last, all is free
             times = self._at_s[turns]
             self._blocked[units] = times[0::2], times[1::2]
         return self._blocked[units]
@@ -117,8 +117,9 @@ class Timeline:
     def is_free(self, start_s: float, end_s: float, units: int) -> bool:
         """Tell whether `units` are free over `[start_s, end_s)`."""
         at_s = self._at_s[: self._count]
-        first, last = at_s.searchsorted((start_s + EPSILON_S, end_s - EPSILON_S), side="right")
-        return bool(self._used[first - 1 : last].max() <= self.units - units)
+        first = at_s.searchsorted(start_s + EPSILON_S, "right") - 1
+        last = at_s.searchsorted(end_s - EPSILON_S, "right")
+        return bool(self._used[first:last].max() <= self.units - units)
 
     def fits(self, starts_s: Floats, duration_s: float, units: int) -> np.ndarray:
         """Tell for each start whether `units` are free over `[start, start + duration_s)`."""
@@ -146,11 +147,12 @@ class Timeline:
         if units > self.units:
             return None
         begins, ends = self.blocked(units)
-        following = int(ends.searchsorted(earliest_s + EPSILON_S, side="right"))  # the first that is not over by then
+        following = int(ends.searchsorted(earliest_s + EPSILON_S, "right"))  # the first that is not over by then
         if following == len(begins) or begins[following] >= earliest_s + (duration_s - EPSILON_S):
             return earliest_s
-        room = np.append(begins[following + 1 :], np.inf) - ends[following:]
-        return float(ends[following + int(np.argmax(room >= duration_s - EPSILON_S))])
+        enough = begins[following + 1 :] - ends[following:-1] >= duration_s - EPSILON_S
+        nth = int(enough.argmax()) if len(enough) else 0
+        return float(ends[following + nth] if len(enough) and enough[nth] else ends[-1])
 
     def free_between(self, start_s: float, end_s: float) -> list[tuple[float, float, int]]:
         """Return `(start, end, units)` for each stretch of an interval in which some units are free."""

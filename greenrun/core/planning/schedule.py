@@ -102,6 +102,20 @@ class Schedule:
         self._costs_to_go = costs_to_go(self._problem, costs) if self._after else {}
         self._spent = spendings(prices, self._knots_s)
         self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
+        self._best: list[int] = []
+
+    def _best_of(self, row: int) -> int:
+        """Return the first of a row's cheapest candidates, if it has any."""
+        if not self._best:
+            first = self._candidates.first
+            filled = np.diff(first) > 0
+            begins = first[:-1][filled]
+            least = np.minimum.reduceat(self._costs, begins) * SAME
+            hits = (self._costs <= np.repeat(least, np.diff(first)[filled])).nonzero()[0]
+            best = np.full(len(filled), -1)
+            best[filled] = hits[hits.searchsorted(begins)]
+            self._best = best.tolist()
+        return self._best[row]
 
     def _covered_rows(self) -> list[bool]:
         """Tell of each row whether the intensity is known from its earliest start to its latest end, without a hole."""
@@ -396,8 +410,7 @@ class Schedule:
         low, high = self._first[row], self._first[row + 1]
         if low == high:
             return None
-        costs = self._costs[low:high]
-        best = low + first_least(costs)
+        best = self._best_of(row)
         start_s, pool = float(self._candidates.starts_s[best]), int(self._candidates.pool[best])
         kinds = self._pools_by_kind(row)
         for like in kinds[pool]:
@@ -541,11 +554,33 @@ class Schedule:
 
     def soonest(self, row: int) -> Place:
         """Return the first free place, whatever it emits, and be it held for others."""
-        ready_s = self._ready_s(row)
+        return self.place_at(row, *self._soonest(row, self._ready_s(row)))
+
+    def _soonest(self, row: int, ready_s: float) -> tuple[float, int]:
         lines = [line.letting_go() for line in self.pools] if self._is_holding else self.pools
         found = [
             (start_s, pool)
             for pool in self._candidates.demands.pools[row]
             if (start_s := lines[pool].first_fit(ready_s, self._length_s[row], self._units[row])) is not None
         ]
-        return self.place_at(row, *min(found))
+        return min(found)
+
+    def add_all_soonest(self, rows: Sequence[int]) -> "Schedule":
+        """Put rows in this order, each where it starts as soon as it can; return self."""
+        if self._after or self._is_holding or not len(self._curves[0]):
+            for row in rows:
+                self.add_soonest(row)
+            return self
+        by_pool: dict[int, tuple[list[int], list[float]]] = {}
+        for row in rows:
+            start_s, pool = self._soonest(row, self._release_s[row])
+            self.pools[pool].reserve(start_s, start_s + self._length_s[row], self._units[row])
+            own, starts_s = by_pool.setdefault(pool, ([], []))
+            own.append(row)
+            starts_s.append(start_s)
+        places = dict[int, Place]()
+        for pool, (own, starts_s) in by_pool.items():
+            places |= zip(own, self._places_at(own, np.array(starts_s), pool), strict=True)
+        for row in rows:
+            self._count(row, places[row])
+        return self

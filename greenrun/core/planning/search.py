@@ -211,13 +211,11 @@ def _affordable(problem: PlanningProblem, suspended: SuspendableResponse | None,
 
 def schedule_soonest(problem: PlanningProblem, due: Sequence[int] = ()) -> Schedule:
     """Start everything as soon as it fits, what is due first, then in order of earliest start: without a forecast."""
-    made = Schedule.unpriced(problem)
     jobs = problem.jobs
     first = dict.fromkeys([*sorted(problem.running), *due])
     order = sorted(range(len(jobs)), key=lambda row: (jobs[row].earliest_start, jobs[row].id))
-    for row in in_order([*first, *(row for row in order if row not in first)], problem.after):
-        made.put(row, made.soonest(row))
-    return made
+    every = in_order([*first, *(row for row in order if row not in first)], problem.after)
+    return Schedule.unpriced(problem).add_all_soonest(every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
