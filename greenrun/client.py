@@ -12,7 +12,9 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
+from contextlib import suppress
+from functools import partial
+from http.client import HTTPConnection, HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -23,6 +25,7 @@ Answer = dict[str, Any]
 
 _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_KEY_CHARACTERS = 255
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -51,6 +54,10 @@ class ClientError(GreenrunError):
 
 class NotReachable(ClientError):
     """No trustworthy daemon answers on the socket."""
+
+
+class NoAnswer(NotReachable):
+    """The daemon was asked and did not answer; it may still have done, or do, what it was asked."""
 
 
 class RequestRefused(ClientError):
@@ -92,24 +99,31 @@ class Client:
         self.socket = socket
         self.timeout_s = timeout_s
 
-    def submit(self, job: Mapping[str, object], dry_run: bool = False) -> Answer:
-        """Submit one job and return it; a known `unique_key` returns the job that has it. Dry runs have the id null."""
-        return self.offer(job, dry_run=dry_run)[0]
+    def submit(self, job: Mapping[str, object], dry_run: bool = False, key: str | None = None) -> Answer:
+        """Submit one job and return it; a known `unique_key` returns the job that has it. Dry runs have the id null.
 
-    def offer(self, job: Mapping[str, object], dry_run: bool = False) -> tuple[Answer, bool]:
-        """Submit one job; return it and whether it is new (False: its `unique_key` was known, or a dry run)."""
-        status, answer = self._request("POST", "/v1/jobs", query=_dry(dry_run), body=dict(job))
+        The same job with the same `key` (of a submission, within a day) is not submitted twice. Each call has a key of
+        its own, where none is given, and asks once more with it when the daemon does not answer.
+        """
+        return self.offer(job, dry_run, key)[0]
+
+    def offer(self, job: Mapping[str, object], dry_run: bool = False, key: str | None = None) -> tuple[Answer, bool]:
+        """Submit one job; return it, and whether it is new: not of a known `unique_key` or `key`, nor a dry run."""
+        status, answer = self._submit(dict(job), dry_run, key)
         return cast(Answer, answer), status == 201
 
-    def offer_sweep(self, job: Mapping[str, object], dry_run: bool = False) -> tuple[list[Answer], bool]:
+    def offer_sweep(
+        self, job: Mapping[str, object], dry_run: bool = False, key: str | None = None
+    ) -> tuple[list[Answer], bool]:
         """Submit one job with an `array` or a `grid`: return the jobs that it means, all or none, and if any is new."""
-        status, answers = self._request("POST", "/v1/jobs", query=_dry(dry_run), body=dict(job))
+        status, answers = self._submit(dict(job), dry_run, key)
         return cast(list[Answer], answers), status == 201
 
-    def submit_many(self, jobs: Iterable[Mapping[str, object]], dry_run: bool = False) -> list[Answer]:
+    def submit_many(
+        self, jobs: Iterable[Mapping[str, object]], dry_run: bool = False, key: str | None = None
+    ) -> list[Answer]:
         """Submit several jobs, all or none, and return them in the same order, those of an array or grid one by one."""
-        body = [dict(job) for job in jobs]
-        return cast(list[Answer], self._request("POST", "/v1/jobs", query=_dry(dry_run), body=body)[1])
+        return cast(list[Answer], self._submit([dict(job) for job in jobs], dry_run, key)[1])
 
     def jobs(
         self,
@@ -207,6 +221,17 @@ class Client:
         """Return the daemon's health, whether `ok` or `failing`."""
         return cast(Answer, self._request("GET", "/healthz", accept=503)[1])
 
+    def _submit(self, body: object, dry_run: bool, key: str | None) -> tuple[int, object]:
+        """Submit; without an answer ask once more, which the key makes safe."""
+        if dry_run:
+            return self._request("POST", "/v1/jobs", query={"dry_run": "true"}, body=body)
+        known_by = os.urandom(16).hex() if key is None else _checked(key)
+        ask = partial(self._request, "POST", "/v1/jobs", body=body, key=known_by)
+        try:
+            return ask()
+        except NoAnswer:
+            return ask()
+
     def _order(self, job_id: int, order: str) -> Answer:
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/{order}")[1])
 
@@ -229,11 +254,13 @@ class Client:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
+        key: str | None = None,
         accept: int = 200,
     ) -> tuple[int, object]:
         target = path + _query_text(query or {})
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if content else {}
+        headers |= {"Idempotency-Key": key} if key else {}
         status, raw = self._exchange(method, target, content, headers)
         answer = _decoded(raw, status, self.socket)
         if status >= 400 and status != accept:
@@ -243,13 +270,19 @@ class Client:
     def _exchange(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        connection = _UnixConnection(self.socket, self.timeout_s)
+        connection, asks = _UnixConnection(self.socket, self.timeout_s), method == "POST"
         try:
-            connection.request(method, target, body=content, headers=headers)
+            connection.connect()
+            with suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # it may have refused a body without reading all of it
+                connection.request(method, target, body=content, headers=headers)
             response = connection.getresponse()
             return response.status, response.read(_MAX_ANSWER_BYTES)
         except TimeoutError as exc:
-            raise _silent(self.socket, self.timeout_s, may_have_acted=method == "POST") from exc
+            raise _silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
+        except (ConnectionResetError, IncompleteRead) as exc:
+            raise _silent(self.socket, "ended the connection before it had answered", asks) from exc
         except OSError as exc:
             raise _unreachable(self.socket, exc) from exc
         except HTTPException as exc:
@@ -277,10 +310,6 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def _dry(dry_run: bool) -> dict[str, object]:
-    return {"dry_run": "true"} if dry_run else {}
 
 
 def _query_text(query: Mapping[str, object]) -> str:
@@ -326,6 +355,16 @@ def _unreachable(path: Path, why: OSError) -> NotReachable:
     )
 
 
-def _silent(path: Path, timeout_s: float, *, may_have_acted: bool) -> NotReachable:
+def _silent(path: Path, what: str, may_have_acted: bool) -> NoAnswer:
     doubt = "; it may still have acted: look with `greenrun list` before you repeat it" if may_have_acted else ""
-    return NotReachable(f"the greenrun daemon at {path} did not answer within {timeout_s:g} s{doubt}")
+    return NoAnswer(f"the greenrun daemon at {path} {what}{doubt}")
+
+
+def _checked(key: str) -> str:
+    """Return an idempotency key that can be sent; raise RequestRefused for another."""
+    if not (key.isascii() and key.isprintable() and key == key.strip() and 0 < len(key) <= _MAX_KEY_CHARACTERS):
+        raise RequestRefused(
+            f"the idempotency key {key[:80]!r} cannot be sent, so nothing was: "
+            f"take 1 to {_MAX_KEY_CHARACTERS} printable ASCII characters"
+        )
+    return key

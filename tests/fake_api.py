@@ -2,13 +2,15 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+HANG_UP = 0  # a status: end the connection without an answer
 
 
 class Asked(NamedTuple):
@@ -18,6 +20,7 @@ class Asked(NamedTuple):
     path: str
     query: dict[str, list[str]]
     body: Any
+    headers: Mapping[str, str]
 
 
 Answer = tuple[int, Any] | Callable[[Asked], tuple[int, Any]]
@@ -85,7 +88,10 @@ def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: Any) -> None:
             target = urlsplit(self.path)
-            status, answer = api.answer(Asked(self.command, target.path, parse_qs(target.query), body))
+            status, answer = api.answer(Asked(self.command, target.path, parse_qs(target.query), body, self.headers))
+            if status == HANG_UP:
+                self.close_connection = True
+                return
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(raw)))

@@ -13,6 +13,7 @@ from greenrun.client import (
     Client,
     ClientError,
     Forbidden,
+    NoAnswer,
     NotFound,
     NotReachable,
     OutOfStorage,
@@ -20,7 +21,7 @@ from greenrun.client import (
     error_of,
 )
 from greenrun.core.errors import InputProblem
-from tests.fake_api import FakeApi, problem, serving
+from tests.fake_api import HANG_UP, FakeApi, problem, serving
 
 
 @pytest.fixture
@@ -170,6 +171,61 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for_longer_than_the_limit(
             Client(path, timeout_s=0.05).cancel(7)
         with pytest.raises(NotReachable, match=r"within 0.05 s$"):
             Client(path, timeout_s=0.05).job(7)
+
+
+def test_a_submission_without_an_answer_is_sent_once_more_with_the_same_key(api: FakeApi, client: Client) -> None:
+    answers = iter([(HANG_UP, None), (201, {"id": 12}), (201, [{"id": 13}]), (HANG_UP, None), (200, [{"id": 13}])])
+    api.answers["POST", "/v1/jobs"] = lambda _: next(answers)
+    assert client.submit({"gpus": 1}) == {"id": 12}
+    assert client.submit_many([{"gpus": 2}], key="tuesday") == [{"id": 13}]
+    assert client.offer_sweep({"gpus": 2, "grid": {}}, key="tuesday") == ([{"id": 13}], False)
+    keys = [asked.headers["Idempotency-Key"] for asked in api.asked]
+    assert keys == [keys[0], keys[0], "tuesday", "tuesday", "tuesday"]
+    assert [asked.body for asked in api.asked[:2]] == [{"gpus": 1}] * 2
+
+
+def test_every_submission_has_a_key_of_its_own_and_a_dry_run_has_none(api: FakeApi, client: Client) -> None:
+    api.post("/v1/jobs", {"id": 12}, 201)
+    client.submit({})
+    client.submit({})
+    client.submit({}, dry_run=True)
+    keys = [asked.headers.get("Idempotency-Key") for asked in api.asked]
+    assert (len({*keys}), keys[2]) == (3, None)
+
+
+@pytest.mark.parametrize("key", ["", " a", "a\nb", "ä", "x" * 256])
+def test_a_key_that_cannot_be_sent_is_told_before_anything_is(api: FakeApi, client: Client, key: str) -> None:
+    with pytest.raises(RequestRefused, match="cannot be sent, so nothing was"):
+        client.submit({}, key=key)
+    assert api.asked == []
+
+
+def test_a_submission_is_given_up_after_the_second_time_out(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("s") / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(NoAnswer, match="it may still have acted"):
+            Client(path, timeout_s=0.05).submit({})
+        heads = []
+        for _ in range(2):
+            connection, _address = listener.accept()
+            with connection:
+                heads.append(connection.recv(4096))
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert heads[0] == heads[1]
+    assert b"Idempotency-Key: " in heads[0]
+
+
+def test_an_order_and_a_question_are_not_sent_twice(api: FakeApi, client: Client) -> None:
+    api.answers["POST", "/v1/jobs/7/cancel"] = api.answers["GET", "/v1/jobs/7"] = (HANG_UP, None)
+    with pytest.raises(NoAnswer, match="ended the connection before it had answered; it may still have acted"):
+        client.cancel(7)
+    with pytest.raises(NoAnswer, match=r"ended the connection before it had answered$"):
+        client.job(7)
+    assert len(api.asked) == 2
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as another user")

@@ -3,17 +3,28 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
+from fastapi import Depends, Header, Request
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from greenrun.api.json_types import RequestModel, request_model
 from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_sweep, size_of, variable_of
 from greenrun.core.jobs.declaration import Trait, field_infos
-from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After, Dependency, DurationSource, JobSpec
+from greenrun.core.jobs.job import (
+    LARGEST_INDEX,
+    MOST_TOGETHER,
+    After,
+    Dependency,
+    DurationSource,
+    JobSpec,
+    RequestKey,
+)
 
+MOST_KEY_CHARACTERS = 255  # of what a client calls a request
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _STATED = tuple(field for field in field_infos(JobSpec) if not field.has(Trait.READ_ONLY))
 _INTERRUPTIBLE_ONLY = tuple(field.name for field in _STATED if field.has(Trait.INTERRUPTIBLE_ONLY))
@@ -144,6 +155,19 @@ Jobs = Annotated[
     Annotated[JobIn, Tag("one")] | Annotated[list[JobIn], Field(min_length=1, max_length=MOST_TOGETHER), Tag("many")],
     Discriminator(_one_or_many),
 ]
+
+
+Key = Annotated[str | None, Header(max_length=MOST_KEY_CHARACTERS, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+
+
+async def _request_key(request: Request, idempotency_key: Key = None) -> RequestKey | None:
+    """Return the key of a submission, with a digest of its body, which has been read; None without one."""
+    if idempotency_key is None:
+        return None
+    return RequestKey(key=idempotency_key, digest=sha256(await request.body()).hexdigest())
+
+
+RequestKeyDep = Annotated[RequestKey | None, Depends(_request_key)]
 
 
 def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:

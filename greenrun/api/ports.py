@@ -8,7 +8,7 @@ from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.errors import JobError
 from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Event, Job, Run, State
+from greenrun.core.jobs.job import Event, Job, Run, State, Submission
 from greenrun.core.jobs.stored_transitions import Permit
 from greenrun.core.jobs.transitions import Intent
 
@@ -29,6 +29,15 @@ class ApiJobs(Protocol):
         newest_first: bool = False,
     ) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id; the newest first on request."""
+
+    def of_keys(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        """Return the jobs that this user gave these keys, by key."""
+
+    def submission(self, user: str, key: str) -> Submission | None:
+        """Return what came of the request that this user gave this key; None for one that is not known (any more)."""
+
+    def count_queued(self) -> int:
+        """Return how many jobs are queued."""
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""

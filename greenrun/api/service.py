@@ -11,7 +11,7 @@ from greenrun import __version__
 from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device
-from greenrun.core.jobs.job import Job, JobSpec
+from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.grid.backfill import Backfill
@@ -69,8 +69,13 @@ class Scheduler(Protocol):
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Preview]:
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
 
-    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Submitted]:
-        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError."""
+    def submit(
+        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+    ) -> Sequence[Submitted]:
+        """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError.
+
+        A `request` that asked for them is stored with them; raise KnownRequest when its key is known already.
+        """
 
     def plan(self) -> Plan:
         """Return the latest plan."""

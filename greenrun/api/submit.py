@@ -1,37 +1,55 @@
 """Accept jobs, or try them without storing: whatever can be refused is refused before anything is stored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import TypeVar
 
 from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
-from greenrun.api.service import Preview, Service, Submitted
+from greenrun.api.service import Preview, Service
 from greenrun.api.validation import problems_of
-from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
-from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, State
+from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, RequestKey, State
+
+Found = TypeVar("Found")
 
 MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
 
-def submit(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
-    """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none."""
-    now = daemon.now()
-    groups = _specs(daemon, caller, stated)
+def submit(
+    daemon: Service, caller: User, stated: Sequence[JobIn], request: RequestKey | None = None
+) -> tuple[list[JobOut], bool]:
+    """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none.
+
+    Jobs of known unique keys, and those of a `request` that was accepted before, are returned as they are now; raise
+    KeyReused when its key was given to another request.
+    """
+    now, groups = daemon.now(), _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
+    known, answer = _known(daemon, caller, specs, request)
+    if answer is not None:
+        return jobs_out(answer, daemon.store, daemon.scheduler.plan()), False
+    groups = _new_of(groups, known)
+    new = list(chain.from_iterable(groups))
     try:
         _check(daemon, caller, groups, now)
-        rows = daemon.scheduler.submit(specs, user=caller.name, uid=caller.uid, now=now)
-    except InvalidJob:
-        known = _jobs_of_keys(daemon, caller, specs)
-        if known is None:
+        rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
+    except JobError:
+        known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
+        if answer is None:
             raise
-        return jobs_out(known, daemon.store, daemon.scheduler.plan()), False
-    return [_submitted_out(daemon, row) for row in rows], any(row.is_new for row in rows)
+        return jobs_out(answer, daemon.store, daemon.scheduler.plan()), False
+    old = jobs_out(
+        [*known.values(), *(row.job for row in rows if not row.is_new)], daemon.store, daemon.scheduler.plan()
+    )
+    outs = [*old, *(_new_job_out(row.job, row.preview) for row in rows if row.is_new)]
+    by_key = {out.unique_key: out for out in outs if out.unique_key}
+    return _in_order(specs, by_key, [out for out in outs if not out.unique_key]), any(row.is_new for row in rows)
 
 
 def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
@@ -44,6 +62,43 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     return [row.model_copy(update={"id": None}) for row in outs], False
+
+
+def _known(
+    daemon: Service, caller: User, specs: Sequence[JobSpec], request: RequestKey | None
+) -> tuple[Mapping[str, Job], list[Job] | None]:
+    """Return the jobs of unique keys that are known, and the whole answer where nothing has to be added for it."""
+    before = None if request is None else daemon.store.jobs.submission(caller.name, request.key)
+    if before is not None and before.request != request:
+        raise KeyReused(
+            f"the idempotency key {before.request.key} was given to another submission, so nothing was accepted: "
+            "take a new key for each, and the same one only to send the same again"
+        )
+    keys = {spec.unique_key for spec in specs if spec.unique_key}
+    known = daemon.store.jobs.of_keys(caller.name, keys)
+    if before is None and not all(spec.unique_key in known for spec in specs):
+        return known, None
+    others = [] if before is None else [job for job in before.jobs if not job.spec.unique_key]
+    return known, _in_order(specs, known, others)
+
+
+def _in_order(specs: Sequence[JobSpec], by_key: Mapping[str, Found], others: Iterable[Found]) -> list[Found]:
+    """Return what belongs to each spec: by its unique key, and of those without one in their order."""
+    rest = iter(others)
+    return [by_key[spec.unique_key] if spec.unique_key else next(rest) for spec in specs]
+
+
+def _new_of(groups: Sequence[Sequence[JobSpec]], known: Container[str]) -> list[list[JobSpec]]:
+    """Return those of each group that are to be added: not those of known unique keys, and of each key the first."""
+    seen: set[str] = set()
+    found: list[list[JobSpec]] = []
+    for group in groups:
+        found.append([])
+        for spec in group:
+            if spec.unique_key is None or not (spec.unique_key in known or spec.unique_key in seen):
+                found[-1].append(spec)
+                seen |= {spec.unique_key} if spec.unique_key else set()
+    return found
 
 
 def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
@@ -91,7 +146,8 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     specs = list(chain.from_iterable(groups))
     _require_few_jobs(len(specs))
     _require_few_dependencies(sum(len(spec.after) for spec in specs))
-    found = [[*problems_of(group[0], now), *_vain_dependencies(daemon, group[0])] for group in groups]
+    states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
+    found = [[*problems_of(group[0], now), *_vain_dependencies(group[0], states)] if group else [] for group in groups]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
@@ -100,9 +156,8 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     _require_room(daemon, len(specs))
 
 
-def _vain_dependencies(daemon: Service, spec: JobSpec) -> Iterator[InputProblem]:
+def _vain_dependencies(spec: JobSpec, states: Mapping[int, State]) -> Iterator[InputProblem]:
     """Yield a problem for each dependency that can no longer be fulfilled."""
-    states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
     for row in spec.after:
         state = states.get(row.job_id)
         if state is None:
@@ -138,7 +193,7 @@ def _require_few_dependencies(waits: int) -> None:
 
 def _require_room(daemon: Service, more: int) -> None:
     limit = daemon.settings.max_queued
-    queued = len(daemon.store.jobs.jobs((State.QUEUED,), limit=limit))
+    queued = daemon.store.jobs.count_queued()
     if queued + more > limit:
         raise InvalidJob(
             f"{queued} jobs are queued and no more than {limit} may be, so nothing was accepted: "
@@ -146,23 +201,8 @@ def _require_room(daemon: Service, more: int) -> None:
         )
 
 
-def _jobs_of_keys(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[Job] | None:
-    """Return the jobs that the unique keys name when each names one: submitting them again is no fault."""
-    if not all(spec.unique_key for spec in specs):
-        return None
-    jobs = {job.spec.unique_key: job for job in daemon.store.jobs.jobs(user=caller.name)}
-    found = [jobs[spec.unique_key] for spec in specs if spec.unique_key in jobs]
-    return found if len(found) == len(specs) else None
-
-
 def _as_if_stored(spec: JobSpec, caller: User, now: datetime) -> Job:
     return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
-
-
-def _submitted_out(daemon: Service, row: Submitted) -> JobOut:
-    if row.is_new:
-        return _new_job_out(row.job, row.preview)
-    return jobs_out([row.job], daemon.store, daemon.scheduler.plan())[0]
 
 
 def _new_job_out(job: Job, preview: Preview) -> JobOut:

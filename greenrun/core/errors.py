@@ -54,6 +54,14 @@ class InvalidJob(JobError):
         self.problems = tuple(problems)
 
 
+class KnownRequest(JobError):
+    """A request with this key was accepted before: its jobs are not added again."""
+
+
+class KeyReused(JobError):
+    """A key that was given to one request is given to another."""
+
+
 class InvalidTransition(JobError):
     """A transition that is not in TRANSITIONS (a programming error), or a request that the job's state forbids."""
 

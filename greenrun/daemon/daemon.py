@@ -24,7 +24,7 @@ from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
-from greenrun.core.jobs.job import JobSpec
+from greenrun.core.jobs.job import JobSpec, RequestKey
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.log_setup import configure_logs
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("greenrun.daemon.daemon")
 
 HOUSEKEEPING_EVERY = timedelta(hours=1)
+REQUESTS_FOR = timedelta(days=1)  # how long a submission may be sent again and is known
 RUN_FOLDERS_FOR = timedelta(days=30)
 FIRST_POLL_LIMIT = timedelta(seconds=10)  # how long the start waits for the first answers of the sources
 MAX_CONCURRENT_POLLS = 8
@@ -171,11 +172,13 @@ class Daemon:
             rows = self._engine.preview(specs, user=user, uid=uid, now=now)
         return [Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row) for row in rows]
 
-    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
-        """Store the jobs, all or none, if each can run as specified; raise InvalidJob, StoreError."""
+    def submit(
+        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+    ) -> list[Submitted]:
+        """Store the jobs, all or none, if each can run as specified; raise InvalidJob, KnownRequest, StoreError."""
         with self._turn:  # no other job may get the same GPUs between the preview and the insert
             previews = self.preview(specs, user=user, uid=uid, now=now)
-            stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now)
+            stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
             self.wake()
         rows = zip(stored, previews, strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
@@ -287,6 +290,7 @@ class Daemon:
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid
         self._store.grid.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
+        self._store.jobs.prune_submissions(now - REQUESTS_FOR)
         self._engine.learn_arrivals(now)
         self.quality.refresh(now)
         self.reports.learn_idle(now)

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import REAL, ColumnElement, Integer, String, Text, TypeDecorator, cast, func, select, type_coerce
 from sqlalchemy.engine import Dialect
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps would make one for each value
+
 
 class Instant(TypeDecorator[datetime]):
     """An aware instant as `2026-11-23T03:00:00.123456Z`: fixed width, so that text order is time order."""
@@ -32,7 +34,7 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Return the text to store; escaping keeps file names that are not valid Unicode."""
-        return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
+        return None if value is None else _COMPACT(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Return the stored structure; most are empty, which need no parser."""

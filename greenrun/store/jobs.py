@@ -5,16 +5,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from greenrun.core.errors import InvalidJob, JobNotFound
-from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, State
-from greenrun.core.jobs.stored_transitions import JobTransitions
+from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, RequestKey, State, Submission
+from greenrun.core.jobs.stored_transitions import JobTransitions, keep_new
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.records import event_of, job_of
-from greenrun.store.tables import EVENTS, JOBS, EventRecord, JobRecord
-from greenrun.store.transaction import JobTransaction
+from greenrun.store.tables import EVENTS, JOBS, SUBMISSIONS, EventRecord, JobRecord, SubmissionRecord
+from greenrun.store.transaction import JobTransaction, jobs_of_keys
 
 UNFINISHED = frozenset(State) - FINISHED
 
@@ -30,10 +30,21 @@ class JobRepository(JobTransitions):
         with self._database.write() as session:
             yield JobTransaction(session, self._database.live.current())
 
-    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
-        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
+    def add_jobs(
+        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+    ) -> list[tuple[Job, bool]]:
+        """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old).
+
+        With a `request`, which asked for them, that is kept beside them; raise KnownRequest when its key is known.
+        """
         try:
-            return super().add_jobs(specs, user=user, uid=uid, now=now)
+            with self._transaction() as stored:
+                if request is not None:
+                    stored.require_new(user, request)
+                added = keep_new(stored, specs, user=user, uid=uid, now=now)
+                if request is not None:
+                    stored.keep_submission(user, request, [job.id for job, _ in added], now)
+                return added
         except (UnicodeEncodeError, OverflowError) as exc:
             raise InvalidJob(f"the job was not accepted: a value in it cannot be stored ({exc})") from exc
 
@@ -47,6 +58,27 @@ class JobRepository(JobTransitions):
         if record is None:
             raise JobNotFound(f"there is no job {job_id}")
         return job_of(record)
+
+    def of_keys(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        """Return the jobs that this user gave these keys, by key."""
+        with self._database.read() as session:
+            return jobs_of_keys(session, user, unique_keys)
+
+    def submission(self, user: str, key: str) -> Submission | None:
+        """Return what came of the request that this user gave this key; None for one that is not known (any more)."""
+        with self._database.read() as session:
+            record = session.get(SubmissionRecord, (user, key))
+            if record is None:
+                return None
+            found = session.scalars(select(JobRecord).where(among(JOBS.c.id, record.jobs)))
+            jobs = {row.id: job_of(row) for row in found}
+        request = RequestKey(key=record.key, digest=record.digest)
+        return Submission(request=request, jobs=[jobs[job_id] for job_id in record.jobs])
+
+    def prune_submissions(self, before: datetime) -> None:
+        """Forget the keys of requests that came before then; their jobs stay."""
+        with self._database.write() as session:
+            session.execute(delete(SUBMISSIONS).where(SUBMISSIONS.c.at < before))
 
     def jobs(
         self,
@@ -96,6 +128,11 @@ class JobRepository(JobTransitions):
         query = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
         with self._database.read() as session:
             return {State(state): count for state, count in session.execute(query)}
+
+    def count_queued(self) -> int:
+        """Return how many jobs are queued."""
+        with self._database.read() as session:
+            return session.scalar(select(func.count()).where(JOBS.c.state == State.QUEUED)) or 0
 
     def _live(self) -> Mapping[int, Job] | None:
         """Return the unfinished jobs by id from memory; None while they cannot be kept there."""

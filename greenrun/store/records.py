@@ -1,6 +1,6 @@
 """Records of jobs, runs and events as values of the core, and back."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
 _DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
 _INSTANTS = tuple(row.name for row in field_infos(JobSpec) if row.kind is datetime)
+_PLACE = tuple(field.name for field in fields(ArrayPlace))
 _MAPPINGS = ("env", "labels")
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
@@ -34,7 +35,8 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
     after = [[row.job_id, row.on] for row in spec.after]
     values["stop_on"] = list(spec.stop_on)
-    return values | {"after": after, "array": asdict(spec.array) if spec.array else None}
+    place = spec.array
+    return values | {"after": after, "array": {name: getattr(place, name) for name in _PLACE} if place else None}
 
 
 def job_of(row: JobRecord) -> Job:

@@ -117,6 +117,18 @@ class RunRecord(Record, table=True):
     work_at: datetime | None = Field(default=None, sa_type=Instant)
 
 
+class SubmissionRecord(Record, table=True):
+    """The jobs that a request added, by the user's key for it; `digest` tells whether a request is the same one."""
+
+    __tablename__ = "submissions"
+
+    user: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    digest: str
+    at: datetime = Field(sa_type=Instant, index=True)
+    jobs: list[int] = Field(sa_type=Json)
+
+
 class LeaseRecord(Record, table=True):
     """A device that a live run holds; the key keeps two runs from holding one device."""
 
@@ -328,6 +340,7 @@ class CounterRecord(Record, table=True):
 
 JOBS = METADATA.tables["jobs"]
 RUNS = METADATA.tables["runs"]
+SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
 EVENTS = METADATA.tables["events"]
 SERIES = METADATA.tables["series"]

@@ -10,9 +10,9 @@ from sqlalchemy import bindparam, delete, exists, func, insert, select, text, up
 from sqlalchemy.orm import Session
 
 from greenrun.core.energy.ledger import Total
-from greenrun.core.errors import StoreError
+from greenrun.core.errors import KnownRequest, StoreError
 from greenrun.core.histogram import CounterKey
-from greenrun.core.jobs.job import Job, Run, State
+from greenrun.core.jobs.job import Job, RequestKey, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.store.baselines import keep_place
@@ -29,7 +29,17 @@ from greenrun.store.records import (
     run_columns,
     run_of,
 )
-from greenrun.store.tables import EVENTS, JOBS, LEASES, RUNS, JobRecord, LeaseRecord, RunRecord
+from greenrun.store.tables import (
+    EVENTS,
+    JOBS,
+    LEASES,
+    RUNS,
+    SUBMISSIONS,
+    JobRecord,
+    LeaseRecord,
+    RunRecord,
+    SubmissionRecord,
+)
 from greenrun.store.totals import total_of
 
 
@@ -140,6 +150,16 @@ class JobTransaction:
             if job is not None:
                 self._kept[job_id] = replace(job, reason=reason)
         self._add_events(_event_columns(event, job_id, None) for job_id, event in events.items())
+
+    def require_new(self, user: str, request: RequestKey) -> None:
+        """Raise KnownRequest when a request of this user has this key already."""
+        if self._session.get(SubmissionRecord, (user, request.key)) is not None:
+            raise KnownRequest(f"the request {request.key} was accepted before, so its jobs are not added again")
+
+    def keep_submission(self, user: str, request: RequestKey, job_ids: Sequence[int], now: datetime) -> None:
+        """Write which jobs a request has added."""
+        row = {"user": user, "key": request.key, "digest": request.digest, "at": now, "jobs": list(job_ids)}
+        self._session.connection().execute(insert(SUBMISSIONS), [row])
 
     def _as_kept(self, change: Change, job_id: int | None, run_id: int | None) -> Change:
         return replace(

@@ -17,11 +17,11 @@ from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, Series
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
-from greenrun.core.errors import JobError, JobNotFound
+from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Event, Job, JobSpec, Run, State
+from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.stored_transitions import Permit
 from greenrun.core.jobs.transitions import Intent
@@ -84,6 +84,7 @@ class FakeStore:
     counted: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     finished: list[FinishedJob] = field(default_factory=list)
     episodes: dict[int, list[AnomalyEpisode]] = field(default_factory=dict)
+    submissions: dict[tuple[str, str], Submission] = field(default_factory=dict)
     saved: Forecast | None = None
     fault: Exception | None = None
 
@@ -152,8 +153,26 @@ class FakeJobs:
         self.store.keep(job)
         return job, True
 
-    def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
-        return [self.add_job(one, user=user, uid=uid, now=now) for one in specs]
+    def add_jobs(
+        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+    ) -> list[tuple[Job, bool]]:
+        if request is not None and (user, request.key) in self.store.submissions:
+            raise KnownRequest("known")
+        added = [self.add_job(one, user=user, uid=uid, now=now) for one in specs]
+        if request is not None:
+            submission = Submission(request=request, jobs=[job for job, _ in added])
+            self.store.submissions[user, request.key] = submission
+        return added
+
+    def of_keys(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
+        own = [job for job in self.store.kept.values() if job.user == user]
+        return {job.spec.unique_key: job for job in own if job.spec.unique_key and job.spec.unique_key in unique_keys}
+
+    def submission(self, user: str, key: str) -> Submission | None:
+        return self.store.submissions.get((user, key))
+
+    def count_queued(self) -> int:
+        return self.job_counts().get(State.QUEUED, 0)
 
     def job(self, job_id: int) -> Job:
         if self.store.fault:
@@ -234,9 +253,11 @@ class FakeScheduler:
             raise self.tried
         return [self.tried] * len(specs)
 
-    def submit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Submitted]:
+    def submit(
+        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+    ) -> list[Submitted]:
         previews = self.preview(specs, user=user, uid=uid, now=now)
-        stored = self.store.jobs.add_jobs(specs, user=user, uid=uid, now=now)
+        stored = self.store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
         self.wakes += any(is_new for _, is_new in stored)
         return [
             Submitted(job=job, is_new=is_new, preview=preview)

@@ -20,7 +20,7 @@ from tests.sampling import examples
 from tests.store.examples import claim, running
 
 ORDERS = st.lists(
-    st.tuples(st.sampled_from(Intent), st.lists(st.integers(1, 7), min_size=1, max_size=9)), min_size=1, max_size=4
+    st.tuples(st.sampled_from(Intent), st.lists(st.integers(1, 7), min_size=1, max_size=5)), min_size=1, max_size=2
 )
 
 
@@ -51,7 +51,7 @@ def left(store: Store) -> tuple[list[Job], list[Event]]:
     return list(store.jobs.jobs()), list(store.jobs.events())
 
 
-@settings(examples(40), suppress_health_check=list(HealthCheck))
+@settings(examples(20), suppress_health_check=list(HealthCheck))
 @given(orders=ORDERS, who=st.sampled_from([ADA, BOB, ROOT]))
 def test_many_ids_at_once_are_the_same_as_one_by_one(orders: list[tuple[Intent, list[int]]], who: str) -> None:
     with TemporaryDirectory() as one_folder, TemporaryDirectory() as many_folder:

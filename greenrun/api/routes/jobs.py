@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse
 from greenrun.api.explanation import sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
-from greenrun.api.job_request import Jobs
+from greenrun.api.job_request import Jobs, RequestKeyDep
 from greenrun.api.orders import OrderIn, OrderOut, order_job, order_jobs
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.submit import preview_jobs, submit
@@ -30,16 +30,17 @@ Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 
 @router.post("", status_code=201)
 def post_jobs(
-    jobs: Jobs, response: Response, daemon: ServiceDep, caller: Caller, dry_run: bool = False
+    jobs: Jobs, response: Response, daemon: ServiceDep, caller: Caller, request: RequestKeyDep, dry_run: bool = False
 ) -> JobOut | list[JobOut]:
     """Submit one job or many: all of them, or none when one has a fault. A known `unique_key` gives the job it names.
 
-    A job with an `array` or a `grid` is many jobs, and the answer the list of them.
+    A job with an `array` or a `grid` is many jobs, and the answer the list of them. A request that is sent again with
+    the same `Idempotency-Key` and body gets the jobs that it got before.
 
     201 says that something new is stored durably, 200 that nothing was: all were known, or `dry_run` was asked.
     """
     stated = jobs if isinstance(jobs, list) else [jobs]
-    outs, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated)
+    outs, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated, request)
     if not new:
         response.status_code = 200
     return outs if isinstance(jobs, list) or jobs.array or jobs.grid else outs[0]

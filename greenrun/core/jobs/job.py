@@ -1,6 +1,6 @@
 """What a user wants done (job), and what was done about it (run)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -143,6 +143,22 @@ class Run:
     def label(self) -> str:
         """`JOB.NUMBER`, as people and logs name it."""
         return f"{self.job_id}.{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """What a client calls a request of its, so that it may send it again, and a digest of all that it asks for."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A request that was accepted, and the jobs that it added, in their order."""
+
+    request: RequestKey
+    jobs: Sequence[Job]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
