@@ -21,6 +21,7 @@ class ReasonCode(StrEnum):
     FORECAST_TOO_SHORT = "forecast_too_short"
     NO_LIMIT_LEFT = "no_limit_left"
     GPUS_BUSY = "gpus_busy"
+    GIVES_WAY = "gives_way"
     GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
@@ -74,6 +75,7 @@ SENTENCES: dict[ReasonCode, str] = {
         "it has waited as long as a job without limits may, until {latest}, so it starts as soon as GPUs are free"
     ),
     ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}{holders}: {why}",
+    ReasonCode.GIVES_WAY: "starts at {at}: any sooner, {jobs} would miss a limit; {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",

@@ -8,6 +8,7 @@ from itertools import groupby
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
 
@@ -57,7 +58,9 @@ def admit(
         raise _refused("finish_by", _too_tight(asked, before, promised, found))
     after = plan(asked, places_of(before) if before else None)
     if before and is_urgent and _breaks_a_promise(before, after, situation, promised):
-        after = _arranged(before, after, situation, asked, promised, found)
+        after = _arranged(before, after, situation, jobs, promised, found)
+    if before and not promised and any(_gives_way(after, job.id) for job in jobs):
+        _require_no_promise_broken(before, situation, asked)
     waiting = {row.job_id: row for row in after.waiting}
     return after, [after.placement(job.id) or waiting[job.id] for job in jobs]
 
@@ -80,37 +83,71 @@ def _breaks_a_promise(before: Plan, after: Plan, situation: Situation, promised:
 
 
 def _displaced(before: Plan, after: Plan, situation: Situation, promised: Sequence[Job]) -> list[int]:
-    """Return the jobs that only now miss a limit: any that a new promise displaces, else a finish-by alone."""
-    was_late = {row.job_id for row in before.placements if row.late}
-    ids = {job.id for job in situation.jobs if promised or job.spec.finish_by is not None} - was_late
-    return [row.job_id for row in after.placements if row.late and row.job_id in ids]
+    """Return the jobs that only now miss a limit where more are missed than before, and those that give way further.
+
+    Whoever starts at once displaces those with a finish-by alone, and a new finish-by everybody.
+    """
+    jobs = [job for job in situation.jobs if promised or job.spec.finish_by is not None]
+    was_late, is_late = _late(before, jobs), _late(after, jobs)
+    known = {job.id for job in was_late}
+    displaced = [job.id for job in is_late if job.id not in known] if _weights(is_late) > _weights(was_late) else []
+    if promised:
+        displaced += [job.id for job in jobs if _starts_later(before, after, job.id) and _gives_way(after, job.id)]
+    return displaced
+
+
+def _starts_later(before: Plan, after: Plan, job_id: int) -> bool:
+    old, new = before.placement(job_id), after.placement(job_id)
+    return old is not None and new is not None and new.start > old.start + timedelta(seconds=1)
+
+
+def _late(made: Plan, jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if (row := made.placement(job.id)) and row.late]
+
+
+def _weights(late: Sequence[Job]) -> tuple[int, int]:
+    """Count the limits missed, to be compared: a finish-by counts for more than any number of others."""
+    promised = sum(job.spec.finish_by is not None for job in late)
+    return promised, len(late) - promised
+
+
+def _gives_way(made: Plan, job_id: int) -> bool:
+    """Whether a job that is to start as soon as it can starts later, so that others meet their limits."""
+    reason = made.reason(job_id)
+    return reason is not None and reason.code is ReasonCode.GIVES_WAY
+
+
+def _require_no_promise_broken(before: Plan, situation: Situation, asked: Situation) -> None:
+    """Raise InvalidJob where a job that was accepted earlier would miss its finish-by for those that start at once."""
+    pushed = plan(asked, places_of(before), gives_way=False)
+    if displaced := _displaced(before, pushed, situation, ()):
+        raise _refused("start_now", _displacing(min(displaced)))
 
 
 def _arranged(
     before: Plan,
     after: Plan,
     situation: Situation,
-    asked: Situation,
+    jobs: Sequence[Job],
     promised: Sequence[Job],
     found: SoonestEnd | None,
 ) -> Plan:
     """Return a plan in which others yield so that all promises are kept; raise InvalidJob where none is found."""
-    is_this = any(_is_late(after, job) for job in promised)  # else others may be late for another reason
-    afresh = before if is_this or before is not situation.last else plan(situation)
-    if not _breaks_a_promise(afresh, after, situation, promised):
-        return after
-    if not promised:
-        raise _refused("start_now", _displacing(min(_displaced(afresh, after, situation, promised))))
+    asked = replace(situation, jobs=(*situation.jobs, *jobs))
     if found and found.end <= min(_limits(promised)):
         after = plan(asked, found.kept)
-        if not _breaks_a_promise(afresh, after, situation, promised):
+        if not _breaks_a_promise(before, after, situation, promised):
             return after
+    if before is situation.last and before.made_at < situation.now:  # what is missed may be for another reason
+        return admit(situation, jobs, plan(situation))[0]
+    if not promised:
+        raise _refused("start_now", _displacing(min(_displaced(before, after, situation, promised))))
     raise _refused("finish_by", _too_tight(asked, before, promised, found))
 
 
 def _soonest(asked: Situation, new: Sequence[Job], before: Plan) -> SoonestEnd | None:
     """Return how soon jobs can end; what finish-by they ask for makes no difference, so that advice stays true."""
-    return soonest_end(_unlimited(asked, new), [job.id for job in new], places_of(before))
+    return soonest_end(_unlimited(asked, new), [job.id for job in new], before)
 
 
 def _unlimited(asked: Situation, new: Sequence[Job], duration: timedelta | None = None) -> Situation:
@@ -174,14 +211,14 @@ def _shorter(
 
     That they end so much earlier leaves time to follow the advice.
     """
-    ids, kept = [job.id for job in new], places_of(before)
+    ids = [job.id for job in new]
     if len({job.spec.duration for job in new}) > 1:
         return None
     slack = time_to_follow(new[0].spec.duration)
 
     def ends(seconds: int) -> bool:
         shorter = timedelta(seconds=seconds)
-        return can_end_by(_unlimited(asked, new, shorter), ids, kept, finish_by - slack)
+        return can_end_by(_unlimited(asked, new, shorter), ids, before, finish_by - slack)
 
     seconds, most = (finish_by - slack - found.start).total_seconds(), new[0].spec.duration.total_seconds()
     low = int(seconds) if 1 <= seconds < most and ends(int(seconds)) else 0

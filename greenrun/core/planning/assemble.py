@@ -27,7 +27,7 @@ def assemble_plan(
 
     No plan within all limits emits less than the bound; greenrun's own default delay is one of them here.
     """
-    explainer = Explainer(situation, problem, found.places, due)
+    explainer = Explainer(situation, problem, found.places, due, found.gives_way)
     runs = [_Run.of(situation, problem, row, place) for row, place in found.places.items()]
     rows = [
         _placement(situation, problem, run, explainer, due.get(run.row), window, at_once)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.jobs.dependencies import blocked, crowded_out, predecessors
@@ -18,6 +19,7 @@ from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
 from greenrun.core.planning.model import Plan, Situation, Waiting
+from greenrun.core.planning.precedence.giving_way import search_with_way_given
 from greenrun.core.planning.precedence.levels import search_by_priority
 from greenrun.core.planning.precedence.room import spans_of
 from greenrun.core.planning.precedence.soonest import fits_before, soonest_arrangement
@@ -46,11 +48,11 @@ class SoonestEnd:
     kept: Kept
 
 
-def plan(situation: Situation, kept: Kept | None = None) -> Plan:
+def plan(situation: Situation, kept: Kept | None = None, *, gives_way: bool = True) -> Plan:
     """Place every job that can be placed; fewer missed limits come before fewer grams. Deterministic.
 
     `kept` are places to begin the search at instead of those of the last plan: when no limit is missed there, none is
-    in the plan.
+    in the plan. Not `gives_way`: what is to start at once does, whatever limits others miss for that.
     """
     waiting = {row.job_id: row for row in _waiting(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
@@ -65,7 +67,9 @@ def plan(situation: Situation, kept: Kept | None = None) -> Plan:
         from_scratch=from_scratch,
     )
     warm = _warm_start(problem, situation, due, places_of(situation.last) if kept is None else kept)
-    found = search_by_priority(problem, warm, effort, _expected_arrivals(problem, situation))
+    search = partial(search_by_priority, effort=effort, arrivals=_expected_arrivals(problem, situation))
+    found = search_with_way_given(problem, warm, search) if gives_way else search(problem, warm)
+    due = {row: since for row, since in due.items() if row not in found.gives_way or problem.is_pressed(row)}
     return assemble_plan(situation, problem, found, due, list(waiting.values()))
 
 
@@ -76,15 +80,16 @@ def start_at_once(jobs: Iterable[Job], situation: Situation) -> dict[int, dateti
     return {problem.jobs[row].id: datetime.fromtimestamp(place.start_s, UTC) for row, place in places.items()}
 
 
-def soonest_end(situation: Situation, new: Collection[int], kept: Kept) -> SoonestEnd | None:
+def soonest_end(situation: Situation, new: Collection[int], before: Plan) -> SoonestEnd | None:
     """Return how soon those of the jobs with the ids `new` end that have a place; None when none of them has one.
 
-    `kept` are the places of the others, which yield inside their limits.
+    `before` is a plan without them, whose jobs yield inside their limits: no more are missed than in it.
     """
-    problem, warm, rows = _with_new(situation, new, kept)
+    problem, warm, rows = _with_new(situation, new, before)
     if not rows:
         return None
-    found = soonest_arrangement(problem, warm, rows)
+    was_late = [row for row, job in enumerate(problem.jobs) if (place := before.placement(job.id)) and place.late]
+    found = soonest_arrangement(problem, warm, rows, was_late)
     return SoonestEnd(
         start=datetime.fromtimestamp(found.start_s, UTC),
         end=datetime.fromtimestamp(found.end_s, UTC),
@@ -96,18 +101,22 @@ def soonest_end(situation: Situation, new: Collection[int], kept: Kept) -> Soone
     )
 
 
-def can_end_by(situation: Situation, new: Collection[int], kept: Kept, end: datetime) -> bool:
+def can_end_by(situation: Situation, new: Collection[int], before: Plan, end: datetime) -> bool:
     """Tell whether the jobs with the ids `new` are found to end by `end`, without trying as much as `soonest_end`."""
-    problem, warm, rows = _with_new(situation, new, kept)
+    problem, warm, rows = _with_new(situation, new, before)
     return bool(rows) and fits_before(problem, warm, rows, end.timestamp())
 
 
-def _with_new(situation: Situation, new: Collection[int], kept: Kept) -> tuple[PlanningProblem, WarmStart, list[int]]:
+def _with_new(situation: Situation, new: Collection[int], before: Plan) -> tuple[PlanningProblem, WarmStart, list[int]]:
     waiting = {row.job_id for row in _waiting(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = planning_problem(situation, jobs, NOTHING)  # emissions do not matter, and their table is dear
     rows = [row for row, job in enumerate(problem.jobs) if job.id in new]
-    return problem, _warm_start(problem, situation, _due(problem, situation), kept, but=rows), rows
+    warm = _warm_start(problem, situation, _due(problem, situation), places_of(before), but=rows)
+    placed = {row: place for row in warm.due if (place := before.placement(problem.jobs[row].id))}
+    gives_way = any(place.reason.code is ReasonCode.GIVES_WAY for place in placed.values())
+    starts_s = {row: place.start.timestamp() for row, place in placed.items()} if gives_way else {}
+    return problem.not_before(starts_s), warm, rows
 
 
 def places_of(made: Plan | None) -> Kept:

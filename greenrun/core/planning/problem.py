@@ -1,7 +1,7 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -82,7 +82,8 @@ class PlanningProblem:
     limit asks for: so that a longer run still ends in time, or what comes after it does, or because it is pinned (not
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
     on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
-    no candidates. `is_holding`: some of what is taken is held for expected arrivals.
+    no candidates. `is_holding`: some of what is taken is held for expected arrivals. `unheld` is `taken` without
+    what is held for `slipped` rows, and `available` how many units of each pool nobody outside this daemon holds.
     """
 
     now_s: float
@@ -104,6 +105,8 @@ class PlanningProblem:
     slipped: tuple[int, ...] = ()
     unpinned: "PlanningProblem | None" = None
     is_holding: bool = False
+    unheld: tuple[Timeline, ...] = ()
+    available: tuple[int, ...] = ()
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -137,6 +140,34 @@ class PlanningProblem:
         """Return the same problem with so many GPUs, by pool and cell, kept for others wherever limits allow."""
         lines = [line.holding(self.knots_s, own) for line, own in zip(self.taken, held, strict=True)]
         return replace(self, taken=tuple(lines), is_holding=True) if held.any() else self
+
+    def is_pressed(self, row: int) -> bool:
+        """Whether a row is to start as soon as it can, as its user asked or because others kept it waiting."""
+        return self.jobs[row].spec.start_now or row in self.slipped
+
+    def holding_beside(self, places: Iterable[tuple[int, int, Spans]]) -> "PlanningProblem":
+        """Return the same problem with GPUs held for slipped rows beside these rows, in their pools and intervals."""
+        taken, demands = tuple(line.copy() for line in self.unheld), self.rows.demands
+        beside = [(pool, span, int(demands.units[row])) for row, pool, spans in places for span in spans]
+        for pool, span, units in beside:
+            taken[pool].reserve(*span, units)
+        kept = {row: demands.pools[row] for row in self.running}
+        hold_for_slipped(taken, self.slipped, demands, kept, self.now_s, self.available)
+        for pool, span, units in beside:
+            taken[pool].reserve(*span, -units)
+        loose = None if self.unpinned is None else replace(self.unpinned, taken=taken)
+        return replace(self, taken=taken, unpinned=loose)
+
+    def not_before(self, starts_s: Mapping[int, float]) -> "PlanningProblem":
+        """Return the same problem in which these rows may start at these instants, in epoch seconds, at the soonest."""
+        demands, release_s = self.rows.demands, self.rows.demands.release_s.copy()
+        for row, start_s in starts_s.items():
+            release_s[row] = max(release_s[row], start_s)
+        if (release_s == demands.release_s).all():
+            return self
+        moved = replace(demands, release_s=release_s, latest_s=np.maximum(demands.latest_s, release_s))
+        rows = Candidates.of(moved, self.knots_s, self.intensity, without=self.flexible)
+        return replace(self, rows=rows)
 
     @property
     def tied(self) -> frozenset[int]:
@@ -178,17 +209,15 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
     flexible = _flexible(situation, rows, running, demands, own_s, intensity)
     taken = tuple(timelines(situation, pools))
-    kept = {row: demands.pools[row] for row in running}
-    slipped = _slipped(jobs, situation)
-    available = [pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools]
-    hold_for_slipped(taken, slipped, demands, kept, situation.now.timestamp(), available)
     soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = PlanningProblem(
         now_s=situation.now.timestamp(),
         jobs=rows,
         pools=pools,
         taken=taken,
-        slipped=tuple(slipped),
+        unheld=taken,
+        slipped=tuple(_slipped(jobs, situation)),
+        available=tuple(pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools),
         intensity=intensity,
         integral=PiecewiseLinear(curves[0], curves[1]),
         covered=PiecewiseLinear(curves[0], curves[2]),
@@ -210,6 +239,7 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         }
         | dict.fromkeys(last_come, AT_ONCE),
     )
+    made = made.holding_beside(()) if made.slipped else made
     if not held:
         return made
     flexible = _flexible(situation, rows, running, unpinned, own_s, intensity)

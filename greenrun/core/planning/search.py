@@ -1,7 +1,7 @@
 """The search for a good plan: prices first, then schedules that fit, the best of which is improved in places."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -66,13 +66,15 @@ class WarmStart:
 class SearchResult:
     """The places of all rows, the prices they were found with, and a lower bound on all plans, in g.
 
-    `soonest_g` is what starting all as soon as possible would emit; None when that is not known.
+    `soonest_g` is what starting all as soon as possible would emit; None when that is not known. `gives_way` are the
+    rows that start later than as soon as they can, with those that would miss their limits otherwise.
     """
 
     places: Mapping[int, Place]
     prices: Floats
     bound_g: float
     soonest_g: float | None
+    gives_way: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 def search(

@@ -1,9 +1,10 @@
 """Name the real cause of each place in a plan, when somebody asks: most plans are replaced before anybody does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from greenrun.core.units import J_PER_KWH
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
     {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
-    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON}
+    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY}
 )
 
 
@@ -52,10 +53,13 @@ class Explainer:
         problem: PlanningProblem,
         places: Mapping[int, Place],
         due: Mapping[int, datetime],
+        gives_way: Mapping[int, Sequence[int]] = MappingProxyType({}),
     ) -> None:
+        """Keep what `SearchResult` says of who gives way to whom, and since when which rows are due."""
         self._due = {row: _due_code(problem.jobs[row], situation) for row in due if row not in problem.running}
         self._situation, self._problem, self._places = replace(situation, last=None), problem, places
         self._shortage = Shortage(problem, places, self._situation)
+        self._spared = {row: [problem.jobs[other].id for other in others] for row, others in gives_way.items()}
         self._least: dict[int, float] | None = None
 
     def reason(self, row: int, placed: Placed) -> Reason:
@@ -84,6 +88,7 @@ class Explainer:
             at_once=placed.at_once,
             least=None if waited_g is None else waited_g / g_per_mean,
             held=self._held(row, code),
+            spared=self._spared.get(row, ()),
         )
 
     def _code(self, row: int, place: Place) -> ReasonCode:
@@ -152,6 +157,6 @@ def _running_code(problem: PlanningProblem, place: Place, least_g: float | None)
 def _due_code(job: Job, situation: Situation) -> ReasonCode:
     """Keep the ground on which it was to start at once; a window it waited for has come."""
     last = situation.last.reason(job.id) if situation.last else None
-    if last and last.code is ReasonCode.WAITS_FOR and job.spec.start_now:
+    if last and last.code in (ReasonCode.WAITS_FOR, ReasonCode.GIVES_WAY) and job.spec.start_now:
         return ReasonCode.ASKED_NOW
     return ReasonCode.DUE if last is None or last.code in _WAITED else last.code

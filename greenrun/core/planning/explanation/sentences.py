@@ -45,8 +45,9 @@ def placement_reason(
     at_once: float | None,
     least: float | None,
     held: Held | None = None,
+    spared: Sequence[int] = (),
 ) -> Reason:
-    """Return why `job` is placed at `start`; `held` tells of the GPUs that it waits for.
+    """Return why `job` is placed at `start`; `held` tells of the GPUs that it waits for, `spared` whom it gives way to.
 
     `window`, `at_once` and `least` are mean intensities in g/kWh: over its window, over one that begins now, and over
     the cleanest one it could have, or would get if it waited; None where unknown.
@@ -59,6 +60,8 @@ def placement_reason(
     else:
         details = _details(job, situation.options, code, window=window, at_once=at_once, least=least)
         why = because(code, **details).text
+        if spared:
+            return because(ReasonCode.GIVES_WAY, jobs=_named(spared), at=instant_text(start), why=why)
     if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
     holders = _when_they_end(held.by if held else ())
@@ -67,11 +70,14 @@ def placement_reason(
 
 def _when_they_end(ids: Sequence[int]) -> str:
     """Say which jobs end then: ` when job 3 ends`; nothing where that is not known."""
-    if not ids:
-        return ""
-    named = [str(job_id) for job_id in ids[:MOST_NAMED]]
+    return f" when {_named(ids)} end{'s' if len(ids) == 1 else ''}" if ids else ""
+
+
+def _named(ids: Sequence[int]) -> str:
+    """Name jobs: `job 3`, `jobs 3, 4, 5 and 2 more`."""
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-    return f" when job {named[0]} ends" if len(ids) == 1 else f" when jobs {', '.join(named)}{more} end"
+    listed = ", ".join(str(job_id) for job_id in ids[:MOST_NAMED])
+    return f"job{'s' if len(ids) > 1 else ''} {listed}{more}"
 
 
 def _details(

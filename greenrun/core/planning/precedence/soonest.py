@@ -5,7 +5,7 @@ position in the order of urgency, everything starting as soon as it fits: the ea
 end, and the more limits behind it are missed, so that the best position is found by bisection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import Place
 from greenrun.core.planning.precedence.room import end_of, misses_limit, put_first
-from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.problem import LIMIT, PlanningProblem
 from greenrun.core.planning.schedule import Schedule
 from greenrun.core.planning.search import WarmStart, begin, by_urgency
 
@@ -32,20 +32,31 @@ class Arrangement:
     is_proved: bool
 
 
-def soonest_arrangement(problem: PlanningProblem, warm: WarmStart, new: Sequence[int]) -> Arrangement:
-    """Return how the rows `new` end as soon as was found, no other missing a limit that it meets in `warm.kept`."""
+def soonest_arrangement(
+    problem: PlanningProblem, warm: WarmStart, new: Sequence[int], was_late: Sequence[int] = ()
+) -> Arrangement:
+    """Return how the rows `new` end as soon as was found, the others missing no more limits than if `was_late` did."""
     made = _beside_all(problem, warm, new)
     bound_s = _bound_s(problem, warm, new)
+    allowed = max(_weight(problem, was_late), _missed(problem, made, new))
     best = _arranged(problem, made, new, bound_s)
     if best.is_proved:
         return best
-    was_late = {row for row, place in made.places.items() if row not in new and misses_limit(problem, row, place)}
-    if _put_all_first(problem, warm, made, new):
+    if _put_all_first(problem, warm, made, new) and _missed(problem, made, new) <= allowed:
         best = min(best, _arranged(problem, made, new, bound_s), key=_end_s)
     if not best.is_proved:
-        moved = _by_position(problem, warm, new, was_late)
+        moved = _by_position(problem, warm, new, allowed)
         best = min(best, _arranged(problem, moved, new, bound_s), key=_end_s) if moved else best
     return best
+
+
+def _missed(problem: PlanningProblem, made: Schedule, new: Sequence[int]) -> int:
+    """Return the weight of the limits that others than the new rows miss."""
+    return _weight(problem, [r for r, place in made.places.items() if r not in new and misses_limit(problem, r, place)])
+
+
+def _weight(problem: PlanningProblem, rows: Iterable[int]) -> int:
+    return sum(problem.limits[row] for row in rows if problem.limits[row] >= LIMIT)
 
 
 def fits_before(problem: PlanningProblem, warm: WarmStart, new: Sequence[int], end_s: float) -> bool:
@@ -111,8 +122,11 @@ def _put_all_first(problem: PlanningProblem, warm: WarmStart, made: Schedule, ne
     return True
 
 
-def _by_position(problem: PlanningProblem, warm: WarmStart, new: Sequence[int], was_late: set[int]) -> Schedule | None:
-    """Return the schedule with the new rows as early in the order of urgency as lets others meet their limits."""
+def _by_position(problem: PlanningProblem, warm: WarmStart, new: Sequence[int], allowed: int) -> Schedule | None:
+    """Return the schedule with the new rows as early in the order of urgency as lets others meet their limits.
+
+    Those may miss limits of the weight that is `allowed`.
+    """
     strict = [row for row in by_urgency(problem) if problem.limits[row] and row not in new]
     loose = [row for row in by_urgency(problem) if not problem.limits[row] and row not in new]
     low, high, best = 0, len(strict), None
@@ -122,7 +136,7 @@ def _by_position(problem: PlanningProblem, warm: WarmStart, new: Sequence[int], 
         order = [*strict[:at], *new, *strict[at:], *loose]
         for row in in_order((row for row in order if row not in made.places), problem.after):
             made.add_soonest(row)
-        if any(misses_limit(problem, row, made.places[row]) for row in strict if row not in was_late):
+        if _missed(problem, made, new) > allowed:
             low = at + 1
         else:
             best, high = made, at - 1
