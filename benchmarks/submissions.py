@@ -4,7 +4,7 @@
 
 For each queue length: how long one submission takes to be acknowledged, the processor time that the daemon takes for
 it (until it is quiet again, plan included, and up to the answer alone), what it uses while nothing happens, and its
-memory; then 50 clients at once, and the cancelling of 300 jobs.
+memory; then 50 clients at once, the cancelling of 300 jobs, and a sweep and a file of 10,000 (also cancelled at once).
 """
 
 import argparse
@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from greenrun.client import Client, ClientError
 from greenrun.clock import utc_now
@@ -28,6 +29,8 @@ from greenrun.store import Store
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 GPUS = 8
+MOST_BESIDE_A_SWEEP = 9000  # queued: with 10,000 more there are no more than may be
+Made = TypeVar("Made")
 CONFIG = """
 [paths]
 state = "{folder}/state"
@@ -92,14 +95,32 @@ def measure(folder: Path, queued: int, submissions: int, clients: int) -> None:
         burst(folder, clients)
         settle(process.pid)
         ids = [row["id"] for row in client.jobs(["queued"], limit=300)]
-        began_s = time.perf_counter()
-        cancel(client, ids)
-        print(f"  {len(ids)} cancelled in {time.perf_counter() - began_s:.2f} s; {memory_mib(process.pid):.0f} MiB")
+        timed(process.pid, f"{len(ids)} cancelled", lambda: client.cancel_many(ids))
+        if queued <= MOST_BESIDE_A_SWEEP:
+            sweep(client, process.pid)
+        print(f"  {memory_mib(process.pid):.0f} MiB")
 
 
-def cancel(client: Client, ids: list[int]) -> None:
-    many = getattr(client, "cancel_many", None)
-    many(ids) if many else [client.cancel(job_id) for job_id in ids]
+def sweep(client: Client, pid: int, size: int = 10_000) -> None:
+    """Submit and cancel as many jobs as one request may hold: of one statement, and each with its own."""
+    array = {**job(), "array": {"indices": list(range(size))}}
+    ids = timed(pid, f"an array of {size}", lambda: [row["id"] for row in client.offer_sweep(array)[0]])
+    timed(pid, f"{size} cancelled", lambda: client.cancel_many(ids))
+    named = {"PATH": os.environ["PATH"], "HOME": "/home/ada", "LANG": "C.UTF-8", "VIRTUAL_ENV": "/home/ada/venv"}
+    jobs = [{**job(), "command": ["true", str(number)], "env": named} for number in range(size)]
+    ids = timed(pid, f"a file of {size}", lambda: [row["id"] for row in client.submit_many(jobs)])
+    timed(pid, f"{size} cancelled", lambda: client.cancel_many(ids))
+
+
+def timed(pid: int, what: str, call: Callable[[], Made]) -> Made:
+    before_s, began_s = cpu_s(pid), time.perf_counter()
+    made = call()
+    wall_s, answer_s = time.perf_counter() - began_s, cpu_s(pid) - before_s
+    print(
+        f"  {what}: answered in {wall_s:.2f} s; processor {answer_s:.2f} s up to the answer, "
+        f"{answer_s + settle(pid):.2f} s until it is quiet again", flush=True,
+    )  # fmt: skip
+    return made
 
 
 def burst(folder: Path, clients: int, each: int = 4) -> None:

@@ -108,9 +108,9 @@ class ServiceSettings:
     default_duration: timedelta = timedelta(hours=4)
     default_max_delay: timedelta = timedelta(hours=24)
     duration_quantile: float = 0.8
-    max_queued: int = 10_000
+    max_queued: int = 20_000
     stalled_after: timedelta = timedelta(seconds=60)
-    body_limit_bytes: int = 1 << 20
+    body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
     version: str = __version__
 
 

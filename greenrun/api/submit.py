@@ -10,7 +10,7 @@ from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.service import Preview, Service
-from greenrun.api.validation import problems_of
+from greenrun.api.validation import Here, problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
@@ -147,7 +147,10 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     _require_few_jobs(len(specs))
     _require_few_dependencies(sum(len(spec.after) for spec in specs))
     states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
-    found = [[*problems_of(group[0], now), *_vain_dependencies(group[0], states)] if group else [] for group in groups]
+    here: Here = {}
+    found = [
+        [*problems_of(group[0], now, here), *_vain_dependencies(group[0], states)] if group else [] for group in groups
+    ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
@@ -12,10 +12,18 @@ from greenrun.core.formatting import duration_text, exact_duration_text, instant
 from greenrun.core.jobs.job import DurationSource, JobSpec
 from greenrun.core.planning.admission import finish_by_text, shorter_text, time_to_follow
 
+Here = dict[tuple[str | None, ...], Sequence[InputProblem]]  # what was found on this machine, by what was looked for
 
-def problems_of(spec: JobSpec, now: datetime) -> list[InputProblem]:
-    """Return all problems that show without planning; each says the smallest change that would do."""
-    return [*_here(spec), *_limits(spec, now)]
+
+def problems_of(spec: JobSpec, now: datetime, here: Here) -> list[InputProblem]:
+    """Return all problems that show without planning; each says the smallest change that would do.
+
+    What was looked for on this machine is kept in `here`: many jobs of one submission have the same program and folder.
+    """
+    looked_for = (spec.workdir, spec.command[0], spec.env.get("PATH"), spec.env_file)
+    if looked_for not in here:
+        here[looked_for] = list(_here(spec))
+    return [*here[looked_for], *_limits(spec, now)]
 
 
 def _here(spec: JobSpec) -> Iterator[InputProblem]:

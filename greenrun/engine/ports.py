@@ -108,8 +108,10 @@ class JobStore(Protocol):
     def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
         """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
 
-    def change_state(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
-        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted transition."""
+    def change_states(
+        self, old: State, moves: Mapping[int, tuple[State, Reason]], *, actor: str, now: datetime
+    ) -> bool:
+        """Compare-and-set the state of jobs without a live run from `old` to new ones, all of them or none."""
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""

@@ -19,9 +19,14 @@ def end_unstartable_jobs(jobs: JobStore, options: Options, now: datetime) -> Non
     """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
     queued = jobs.jobs([State.QUEUED])
     states = awaited(jobs, (job.spec for job in queued))
+    ends: dict[int, tuple[State, Reason]] = {}
     for job in queued:  # by id, so that those which a job waits for come before it
         if why := _verdict(job, states, options, now):
-            states[job.id] = _end(jobs, job, *why, now)
+            ends[job.id] = why
+            states[job.id] = why[0]
+    if ends and jobs.change_states(State.QUEUED, ends, actor=SCHEDULER, now=now):  # else the next tick looks again
+        for job_id, (state, _) in ends.items():
+            log.info("ended", job=job_id, outcome=state.value)
 
 
 def awaited(jobs: JobStore, specs: Iterable[JobSpec]) -> dict[int, State]:
@@ -39,11 +44,3 @@ def _verdict(job: Job, states: dict[int, State], options: Options, now: datetime
     if may_expire and now > latest + options.due_grace:
         return State.EXPIRED, because(ReasonCode.EXPIRED, latest=latest.isoformat())
     return None
-
-
-def _end(jobs: JobStore, job: Job, state: State, reason: Reason, now: datetime) -> State:
-    """End a queued job and return its new state, or its old one when it moved on meanwhile."""
-    if not jobs.change_state(job.id, State.QUEUED, state, reason=reason, actor=SCHEDULER, now=now):
-        return job.state
-    log.info("ended", job=job.id, outcome=state.value)
-    return state

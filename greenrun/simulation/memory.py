@@ -74,9 +74,9 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return one run; None if it does not exist."""
         return self._runs.get(run_id)
 
-    def has_live_run(self, job_id: int) -> bool:
-        """Whether a run of the job has no outcome yet."""
-        return any(run_id in self._live for run_id in self._runs_of.get(job_id, ()))
+    def with_live_run(self, job_ids: Collection[int]) -> Collection[int]:
+        """Return those of these jobs that have a run without an outcome yet."""
+        return {self._runs[run_id].job_id for run_id in self._live}.intersection(job_ids)
 
     def last_number(self, job_id: int) -> int:
         """Return the number of the job's latest run; 0 when it has none."""

@@ -77,10 +77,10 @@ class JobTransaction:
         record = self._session.get(RunRecord, run_id)
         return None if record is None else run_of(record)
 
-    def has_live_run(self, job_id: int) -> bool:
-        """Whether a run of the job has no outcome yet."""
-        live = exists().where(RUNS.c.job_id == job_id, RUNS.c.outcome.is_(None))
-        return bool(self._session.scalar(select(live)))
+    def with_live_run(self, job_ids: Collection[int]) -> Collection[int]:
+        """Return those of these jobs that have a run without an outcome yet."""
+        live = self._session.scalars(select(RUNS.c.job_id).where(RUNS.c.outcome.is_(None)))
+        return set(job_ids).intersection(live)
 
     def last_number(self, job_id: int) -> int:
         """Return the number of the job's latest run; 0 when it has none."""

@@ -32,7 +32,7 @@ def lasting(folder: str) -> tuple[World, Store]:
     claim(store, store.jobs.add_job(spec(), user="ada", uid=41001, now=NOW)[0], "GPU-1")
     running(store, "GPU-2")
     ended = store.jobs.add_job(spec(), user="ada", uid=41001, now=NOW)[0]
-    store.jobs.change_state(ended.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs.change_states(State.QUEUED, {ended.id: (State.CANCELLED, WHY)}, actor="ada", now=NOW)
     metrics = registry_of(MetricsCollector(store, live_state(world.store, world.scheduler)))
     world.app = create_app(store, world.scheduler, world.settings, metrics, now=lambda: NOW)
     return world, store

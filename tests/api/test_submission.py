@@ -294,3 +294,11 @@ def test_a_body_over_the_limit_is_refused_whether_announced_or_not(announced: bo
 
     answer = world.ask("POST", "/v1/jobs", who=ADA, content=content if announced else chunks())
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+def test_of_many_jobs_each_is_told_what_this_machine_does_not_have(world: World) -> None:
+    job = {"command": ["/bin/true"], "workdir": "/"}
+    wrong = {**job, "command": ["no-such-program"]}
+    elsewhere = {**wrong, "env": {"PATH": "/no/such"}}
+    answer = world.ask("POST", "/v1/jobs", json=[wrong, job, wrong, elsewhere, {**job, "env_file": "none"}])
+    assert list(errors(answer)) == ["[0].command", "[2].command", "[3].command", "[4].env_file"]

@@ -64,7 +64,7 @@ def test_without_a_file_the_defaults_hold_and_no_place_is_guessed(tmp_path: Path
     assert config.api.metrics == Address("127.0.0.1", 9753)
     assert (config.devices.meter, config.devices.cpu_slots, config.devices.pue) == (("none",), 2, 1.0)
     assert (config.devices.cpu_meter, config.devices.powercap) == (("none",), Path("/sys/class/powercap"))
-    assert (config.jobs.log_cap, config.jobs.max_queued) == (2**30, 10_000)
+    assert (config.jobs.log_cap, config.jobs.max_queued) == (2**30, 20_000)
 
 
 def test_each_rule_about_anomalies_can_be_turned_off(file: Path) -> None:

@@ -41,14 +41,14 @@ def test_it_is_a_store(store: MemoryStore) -> None:
 
 def test_a_query_of_waiting_jobs_does_not_touch_finished_ones(store: MemoryStore) -> None:
     first, second = submit(store), submit(store)  # type: ignore[arg-type]
-    store.jobs.change_state(first.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs.change_states(State.QUEUED, {first.id: (State.CANCELLED, WHY)}, actor="ada", now=NOW)
     store.jobs._jobs[first.id] = None  # type: ignore[assignment]  # whoever reads it fails
     assert [job.id for job in store.jobs.jobs([State.QUEUED])] == [second.id]
 
 
 def test_jobs_are_listed_by_state_in_order(store: MemoryStore) -> None:
     first, second, third = (submit(store) for _ in range(3))  # type: ignore[arg-type]
-    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs.change_states(State.QUEUED, {second.id: (State.CANCELLED, WHY)}, actor="ada", now=NOW)
     assert [job.id for job in store.jobs.jobs([State.QUEUED])] == [first.id, third.id]
     assert [job.id for job in store.jobs.jobs([State.CANCELLED, State.FAILED])] == [second.id]
     assert [job.id for job in store.jobs.jobs()] == [first.id, second.id, third.id]

@@ -105,7 +105,7 @@ def test_an_unknown_job_is_not_found(store: Store) -> None:
 def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
     first, second = submit(store), submit(store, project="vision")
     third, _ = store.jobs.add_job(spec(), user="bob", uid=1001, now=NOW)
-    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs.change_states(State.QUEUED, {second.id: (State.CANCELLED, WHY)}, actor="ada", now=NOW)
 
     def ids(*args: object, **filters: object) -> list[int]:
         return [job.id for job in store.jobs.jobs(*args, **filters)]  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def test_jobs_are_listed_by_state_project_user_and_order(store: Store) -> None:
 
 def test_the_states_of_jobs_are_told_by_id_and_an_unknown_one_is_absent(store: Store) -> None:
     first, second = submit(store), submit(store)
-    store.jobs.change_state(second.id, State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=NOW)
+    store.jobs.change_states(State.QUEUED, {second.id: (State.CANCELLED, WHY)}, actor="ada", now=NOW)
     states = store.jobs.job_states([first.id, second.id, 99])
     assert (states, store.jobs.job_states([])) == ({first.id: State.QUEUED, second.id: State.CANCELLED}, {})
 
@@ -129,7 +129,7 @@ def test_the_states_of_jobs_are_told_by_id_and_an_unknown_one_is_absent(store: S
 def test_a_listed_move_happens_once(store: Store) -> None:
     job = submit(store)
     moves = [
-        store.jobs.change_state(job.id, State.QUEUED, State.EXPIRED, reason=WHY, actor="scheduler", now=after(5))
+        store.jobs.change_states(State.QUEUED, {job.id: (State.EXPIRED, WHY)}, actor="scheduler", now=after(5))
         for _ in range(2)
     ]
     job = store.jobs.job(job.id)
@@ -139,17 +139,29 @@ def test_a_listed_move_happens_once(store: Store) -> None:
     assert store.books.counters()["greenrun_jobs_finished_total", (("outcome", "expired"),)] == 1
 
 
+def test_of_moves_at_once_all_are_done_or_none(store: Store) -> None:
+    run, waiting, other = running(store, "GPU-0"), submit(store), submit(store)
+    ends = dict.fromkeys((waiting.id, other.id), (State.CANCELLED, WHY))
+    for wrong in (run.job_id, 99):
+        moves = {**ends, wrong: (State.CANCELLED, WHY)}
+        assert not store.jobs.change_states(State.QUEUED, moves, actor="ada", now=NOW)
+    assert [store.jobs.job(job_id).state for job_id in ends] == [State.QUEUED] * 2
+    assert store.jobs.change_states(State.QUEUED, ends, actor="ada", now=NOW)
+    assert [store.jobs.job(job_id).state for job_id in ends] == [State.CANCELLED] * 2
+    assert store.books.counters()["greenrun_jobs_finished_total", (("outcome", "cancelled"),)] == 2
+
+
 def test_an_unlisted_move_is_a_programming_error(store: Store) -> None:
     job = submit(store)
     for old, new in set(product(State, State)) - TRANSITIONS:
         with pytest.raises(InvalidTransition, match=f"cannot go from {old} to {new}"):
-            store.jobs.change_state(job.id, old, new, reason=WHY, actor="ada", now=NOW)
+            store.jobs.change_states(old, {job.id: (new, WHY)}, actor="ada", now=NOW)
     assert store.jobs.job(job.id) == job
 
 
 def test_a_job_with_a_live_run_is_not_moved_from_under_it(store: Store) -> None:
     run = running(store, "GPU-0")
-    assert not store.jobs.change_state(run.job_id, State.RUNNING, State.QUEUED, reason=WHY, actor="ada", now=NOW)
+    assert not store.jobs.change_states(State.RUNNING, {run.job_id: (State.QUEUED, WHY)}, actor="ada", now=NOW)
     assert [live.id for live in store.runs.live_runs()] == [run.id]
 
 
@@ -218,6 +230,6 @@ def test_instants_of_other_zones_come_back_as_the_same_instant_in_utc(store: Sto
 
 def test_submissions_are_told_whatever_became_of_them_the_newest_of_many(store: Store) -> None:
     ids = [store.jobs.add_job(spec(), user="ada", uid=1000, now=after(60 * minute))[0].id for minute in range(3)]
-    store.jobs.change_state(ids[1], State.QUEUED, State.CANCELLED, reason=WHY, actor="ada", now=after(60))
+    store.jobs.change_states(State.QUEUED, {ids[1]: (State.CANCELLED, WHY)}, actor="ada", now=after(60))
     assert [job.id for job in store.jobs.submissions(after(60), 10)] == ids[1:]
     assert [job.id for job in store.jobs.submissions(NOW, 1)] == ids[2:]

@@ -27,8 +27,9 @@ def submit(seconds: int, delay: int | None, keys: list[str | None], user: str) -
     return lambda store: store.jobs.add_jobs(wanted, user=user, uid=1000, now=after(seconds))
 
 
-def change_state(job: int, old: State, new: State, reason: Reason, seconds: int) -> Step:
-    return lambda store: store.jobs.change_state(job, old, new, reason=reason, actor="ada", now=after(seconds))
+def change_states(jobs: list[int], old: State, new: State, reason: Reason, seconds: int) -> Step:
+    moves = dict.fromkeys(jobs, (new, reason))
+    return lambda store: store.jobs.change_states(old, moves, actor="ada", now=after(seconds))
 
 
 def explain(job: int, reason: Reason, seconds: int) -> Step:
@@ -77,10 +78,13 @@ def note(run: int, anomaly: Anomaly, is_anomalous: bool, stop: bool) -> Step:
 
 
 STATES = st.sampled_from(State)
+ENDS = [State.CANCELLED, State.EXPIRED]
+SOME = st.lists(IDS, max_size=3, unique=True)
 KEYS = st.lists(st.sampled_from([None, None, "k", "l"]), min_size=1, max_size=3)
 STEPS = st.one_of(
     st.builds(submit, SECONDS, st.none() | SECONDS, KEYS, st.sampled_from(["ada", "bob"])),
-    st.builds(change_state, IDS, STATES, STATES, REASONS, SECONDS),
+    st.builds(change_states, st.lists(IDS, min_size=1, max_size=1), STATES, STATES, REASONS, SECONDS),
+    st.builds(change_states, SOME, st.just(State.QUEUED), st.sampled_from(ENDS), REASONS, SECONDS),
     st.builds(explain, IDS, REASONS, SECONDS),
     st.builds(intend, st.sampled_from(Intent), st.lists(IDS, max_size=5)),
     st.builds(intend, st.sampled_from(Intent), st.lists(IDS, min_size=1, max_size=1)),

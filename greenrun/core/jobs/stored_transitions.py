@@ -36,8 +36,8 @@ class Transaction(Protocol):
     def find_run(self, run_id: int) -> Run | None:
         """Return one run; None if it does not exist."""
 
-    def has_live_run(self, job_id: int) -> bool:
-        """Whether a run of the job has no outcome yet."""
+    def with_live_run(self, job_ids: Collection[int]) -> Collection[int]:
+        """Return those of these jobs that have a run without an outcome yet."""
 
     def last_number(self, job_id: int) -> int:
         """Return the number of the job's latest run; 0 when it has none."""
@@ -83,14 +83,27 @@ class JobTransitions(ABC):
         with self._transaction() as stored:
             return keep_new(stored, specs, user=user, uid=uid, now=now)
 
-    def change_state(self, job_id: int, old: State, new: State, *, reason: Reason, actor: str, now: datetime) -> bool:
-        """Compare-and-set a job that has no live run; raise InvalidTransition for an unlisted transition."""
-        transitions.check_listed(job_id, old, new)
+    def change_states(
+        self, old: State, moves: Mapping[int, tuple[State, Reason]], *, actor: str, now: datetime
+    ) -> bool:
+        """Compare-and-set the state of jobs without a live run from `old` to new ones, all of them or none.
+
+        Raise InvalidTransition for an unlisted transition.
+        """
+        for job_id, (new, _) in moves.items():
+            transitions.check_listed(job_id, old, new)
         with self._transaction() as stored:
-            job = stored.find_job(job_id)
-            if job is None or job.state is not old or stored.has_live_run(job_id):
+            jobs = stored.find_jobs(moves)
+            if any(job_id not in jobs or jobs[job_id].state is not old for job_id in moves):
                 return False
-            stored.keep(transitions.change_state(job, new, reason=reason, actor=actor, now=now))
+            if stored.with_live_run(moves):
+                return False
+            stored.keep_all(
+                [
+                    transitions.change_state(jobs[job_id], new, reason=reason, actor=actor, now=now)
+                    for job_id, (new, reason) in moves.items()
+                ]
+            )
         return True
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
