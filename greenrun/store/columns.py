@@ -10,6 +10,8 @@ from sqlalchemy.engine import Dialect
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps would make one for each value
 
+_EMPTY: dict[Any, str] = {dict: "{}", list: "[]"}  # most are, and need no encoder
+
 
 class Instant(TypeDecorator[datetime]):
     """An aware instant as `2026-11-23T03:00:00.123456Z`: fixed width, so that text order is time order."""
@@ -34,7 +36,9 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Return the text to store; escaping keeps file names that are not valid Unicode."""
-        return None if value is None else _COMPACT(value)
+        if value is None:
+            return None
+        return (None if value else _EMPTY.get(type(value))) or _COMPACT(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Return the stored structure; most are empty, which need no parser."""

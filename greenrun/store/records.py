@@ -24,7 +24,6 @@ from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 _DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
 _INSTANTS = tuple(row.name for row in field_infos(JobSpec) if row.kind is datetime)
 _PLACE = tuple(field.name for field in fields(ArrayPlace))
-_MAPPINGS = ("env", "labels")
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
 
@@ -96,7 +95,7 @@ def job_columns(job: Job) -> dict[str, Any]:
 
 
 def as_stored(job: Job, job_id: int) -> Job:
-    """Return a job as it comes back from the file, with its id: instants in UTC, mappings in order of their keys."""
+    """Return a job as it comes back from the file, with its id: instants in UTC, labels by name."""
     return replace(
         job,
         id=job_id,
@@ -162,10 +161,8 @@ def _spec_as_stored(spec: JobSpec) -> JobSpec:
         instant = getattr(spec, name)
         if instant is not None and instant.tzinfo is not UTC:
             changed[name] = instant.astimezone(UTC)
-    for name in _MAPPINGS:
-        names = list(getattr(spec, name))
-        if names != sorted(names):
-            changed[name] = dict(sorted(getattr(spec, name).items()))
+    if list(spec.labels) != sorted(spec.labels):
+        changed["labels"] = dict(sorted(spec.labels.items()))
     return replace(spec, **changed) if changed else spec
 
 

@@ -146,9 +146,8 @@ class FakeJobs:
     def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
         if self.store.fault:
             raise self.store.fault
-        for job in self.store.kept.values():
-            if spec.unique_key and (job.user, job.spec.unique_key) == (user, spec.unique_key):
-                return job, False
+        if spec.unique_key and (known := self.of_keys(user, [spec.unique_key])):
+            return known[spec.unique_key], False
         job = Job(id=len(self.store.kept) + 1, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
         self.store.keep(job)
         return job, True

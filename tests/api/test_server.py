@@ -17,6 +17,7 @@ import pytest
 from greenrun.api.app import create_metrics_app
 from greenrun.api.connections import BoundedProtocol
 from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
+from greenrun.client import Client, RequestRefused
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
 from tests.patience import HANGS_S
@@ -50,6 +51,28 @@ def test_a_job_belongs_to_the_user_whom_the_kernel_names(world: World, server: S
     answer = ask(path, "POST", "/v1/jobs", json={"command": ["/bin/true"], "workdir": "/"}, headers=claims)
     assert answer.status_code == 201
     assert world.store.jobs.job(1).uid == os.getuid()
+
+
+def test_a_body_that_is_refused_before_it_is_read_is_told_by_the_client(
+    world: World, server: ServerHandle, path: Path
+) -> None:
+    job = {"command": ["/bin/true", "x" * 100_000], "workdir": "/"}
+    with pytest.raises(RequestRefused, match=r"larger than 33554432 bytes: submit fewer jobs") as caught:
+        Client(path, timeout_s=HANGS_S).submit_many([job] * 400)
+    assert (caught.value.status, world.store.kept) == (413, {})
+
+
+def test_as_many_jobs_as_one_request_may_be_are_submitted_and_cancelled(
+    world: World, server: ServerHandle, path: Path
+) -> None:
+    client = Client(path, timeout_s=HANGS_S)
+    jobs, new = client.offer_sweep(
+        {"command": ["/bin/true"], "workdir": "/", "array": {"indices": list(range(10_000))}}
+    )
+    assert (new, [job["id"] for job in jobs], world.scheduler.wakes) == (True, list(range(1, 10_001)), 1)
+    done = client.cancel_many([*range(9_999, 0, -1), 10_001])
+    assert [row["id"] for row in done if row["job"] and row["job"]["cancel_requested"]] == list(range(9_999, 0, -1))
+    assert (done[-1]["problem"]["status"], world.scheduler.wakes) == (404, 2)
 
 
 @pytest.mark.system
