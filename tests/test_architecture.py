@@ -77,7 +77,7 @@ BREACHES = [
         Breach("the core imports itself, numpy and the standard library's pure modules", f"core.{module}", code, told)
         for module, code, told in [
             ("planning.planner", "import os.path", "os"),
-            ("planning.repair", LAZY.format("from pathlib import Path"), "pathlib"),
+            ("planning.improvement.repair", LAZY.format("from pathlib import Path"), "pathlib"),
             ("carbon.blend", "import importlib", "importlib"),
             ("energy.model", "from io import open", "io"),
             ("jobs.job", "from greenrun import clock", "greenrun.clock"),

@@ -11,14 +11,14 @@ from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.costing import SAME, Place
-from greenrun.core.planning.exhaustive import FEW, ExhaustiveSearch, Objective
+from greenrun.core.planning.improvement.exhaustive import FEW, ExhaustiveSearch, Objective
+from greenrun.core.planning.improvement.repair import FEW_LATE, MANY, repair, until_near
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.overload import overload_schedules
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
 from greenrun.core.planning.preemption.dual import SuspendableResponse
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.repair import FEW_LATE, MANY, repair, until_near
 from greenrun.core.planning.schedule import Schedule
 
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again

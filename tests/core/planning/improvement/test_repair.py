@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from greenrun.core.jobs.job import Job
+from greenrun.core.planning.improvement.repair import MANY
 from greenrun.core.planning.model import Options, Plan, Situation
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.repair import MANY
 from tests.core.build import T0, grid, job
 
 SLOTS = 96
