@@ -33,8 +33,8 @@ class Options:
     """How to plan. Ratios are 0-1; `due_grace` is how late after its planned instant a start is still that start.
 
     `iterations` bounds the search for prices and `rearrangements` the attempts to improve the plan found with them;
-    `work` bounds the candidate starts that are priced in all, so that a long queue does not hold up the daemon. A clock
-    would not do, because equal situations must give equal plans.
+    `work` bounds what both cost (improvement/effort.py has the unit), so that a long queue does not hold up the daemon.
+    A clock would not do, because equal situations must give equal plans.
     """
 
     default_max_delay: timedelta = timedelta(hours=24)
@@ -45,7 +45,7 @@ class Options:
     gpu_power_w: float | None = None
     iterations: int = 120
     rearrangements: int = 32
-    work: int = 20_000_000
+    work: int = 120_000_000
     gap: float = 0.005
 
 

@@ -309,12 +309,12 @@ class Schedule:
         return place
 
     def move_if_cheaper(self, row: int, *, exactly: bool) -> None:
-        """Move a row that may be suspended to where it costs less, if there is such a place within its limits.
+        """Move a row to where it costs less, if there is such a place within its limits.
 
-        `exactly`: look for the best cells as well, which takes long.
+        `exactly`: look for the best cells of one that may be suspended as well, which takes long.
         """
-        old, job = self.remove(row), self._flexible[row]
-        found = [self._cheapest_flexible(row, job), self._in_best_cells(row, job) if exactly else None]
+        old = self.remove(row)
+        found = [self.cheapest(row), self._in_best_cells(row, self._flexible[row]) if exactly else None]
         better = [place for place in found if place and (old.late or place.cost < old.cost / SAME)]
         self.put(row, min(better, key=lambda place: place.cost, default=old))
 

@@ -14,11 +14,12 @@ from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
 from greenrun.core.planning.costing import SAME, Place
+from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s
 from greenrun.core.planning.precedence.thresholds import search_with_thresholds
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.schedule import Schedule
-from greenrun.core.planning.search import Effort, SearchResult, WarmStart, begin, by_urgency, search
+from greenrun.core.planning.search import SearchResult, WarmStart, begin, by_urgency, search
 
 MOST_LATE = 32  # rows for which higher ones make room one by one
 MOST_PREFERRED = 64  # rows that are given better places where priorities have to be fitted to limits
