@@ -45,7 +45,7 @@ class Options:
     gpu_power_w: float | None = None
     iterations: int = 120
     rearrangements: int = 32
-    work: int = 120_000_000
+    work: int = 150_000_000
     gap: float = 0.005
 
 

@@ -173,7 +173,7 @@ def _best_schedule(
     if _may_fit_better(best, wanted=is_wanted):
         scheduled = _schedules(fitted, warm, sought, first.urgent, placings)
         improved = partial(swept, problem=fitted, sought=sought, goal=goal, fixed=problem.running | frozenset(warm.due))
-        best = goal.best([best, *_as_many_as_help(best, fitted, scheduled, bound_g, effort, placings, improved)])
+        best = goal.best([best, *_as_many_as_help(best, fitted, warm, scheduled, bound_g, effort, placings, improved)])
     if best.missed and fitted is not problem:  # no limit is missed for jobs that are not here
         anyhow = _around_last(problem, warm, sought, goal, first, every)
         fitted = problem
@@ -228,6 +228,8 @@ def _around_last(
         return goal.best(made)  # they are weighed at the same prices already
     if goal.priced:
         made = [old.repriced(problem, sought.prices, sought.costs) for old in made]
+    if made and not warm.kept and len(problem.jobs) >= MANY:  # there is nothing to keep, and building takes long
+        return goal.best(made).repriced(problem, sought.prices, sought.costs)
     if first.begun is None or problem.running or problem.is_holding:  # what then keeps its place depends on the prices
         begun = _begun(problem, warm, sought.prices, sought.costs, first.urgent)
     else:
@@ -276,6 +278,7 @@ def _schedules(
 def _as_many_as_help(
     best: Schedule,
     problem: PlanningProblem,
+    warm: WarmStart,
     schedules: Iterable[Schedule],
     bound_g: float,
     effort: Effort,
@@ -290,7 +293,8 @@ def _as_many_as_help(
         schedules = islice(schedules, 1)  # other orders are no better where jobs can fill what others leave
     if len(problem.jobs) >= MANY:
         rows = len(problem.jobs)
-        each = (improved(made) if placings.take(rows) else made for made in chain([best], schedules))
+        begun = [best] if warm.kept else []
+        each = (improved(made) if placings.take(rows) else made for made in chain(begun, schedules))
         return until_near(best, each, bound_g, effort.gap)
     return until_near(best, schedules, bound_g, effort.gap * SUSPENDED_GAP) if problem.flexible else schedules
 

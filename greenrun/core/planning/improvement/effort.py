@@ -7,7 +7,7 @@ from greenrun.core.planning.problem import PlanningProblem
 
 CELL_WORK = 6  # a cell of a job that may be suspended takes as long as so many candidates: measured
 ROW_WORK = 3_000  # so does a row that is put into a schedule of thousands: measured
-PRICING_SHARE = 0.5  # of the work goes into prices at most
+PRICING_SHARE = 0.4  # of the work goes into prices at most
 FEWEST_STEPS = 3  # of the prices, however many candidates there are
 
 
