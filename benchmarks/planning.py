@@ -31,7 +31,8 @@ from greenrun.clock import utc_now
 
 PARTS = ("queue", "growth", "peers", "year")
 CELLS = ("AU-SA:28", "AU-SA:40", "US-CAL-CISO:28", "US-CAL-CISO:40", "DE:28", "DE:40")
-SMALL, LARGE = (500, 128, 192), (10_000, 1_000, 576)
+SMALL = (500, 128, 192)
+LARGE = ((10_000, 128, 192), (10_000, 128, 576), (10_000, 1_000, 192), (10_000, 1_000, 576))
 COLUMNS = ("grid", "load", "gap", "worst gap", "late", "CPU s", "most CPU s", "wall s", "least wall s", "peak MiB")
 LOADS = (0.6, 0.7, 0.8, 0.9)
 TRACES = ("", "AU-SA", "US-CAL-CISO", "DE")
@@ -71,7 +72,9 @@ def trace_of(zone: str, own: argparse.Namespace) -> str | None:
 def show_queues(own: argparse.Namespace) -> None:
     """Print how near to its bound the plan of a queue is, and what it takes."""
     print(f"\n### One fixed queue: {' jobs x '.join(map(str, SMALL[:2]))} GPUs x {SMALL[2]} half-hours\n")
-    print(f"Each line sums up {own.seeds} queues; medians where it does not say otherwise.")
+    print(
+        f"Each line sums up {own.seeds} queues, with the daemon's own options; medians where it does not say otherwise."
+    )
     head(*COLUMNS)
     for zone in TRACES:
         for load in LOADS:
@@ -81,15 +84,15 @@ def show_queues(own: argparse.Namespace) -> None:
             seeds = range(1, own.seeds + 1)
             found = [planned(SMALL, load=load, seed=seed, intensity=trace, times=1) for seed in seeds]
             _show_queue(zone or "synthetic", load, found)
-    print(f"\n### One fixed queue: {' jobs x '.join(map(str, LARGE[:2]))} GPUs x {LARGE[2]} half-hours")
-    for gap in (0.02, 0.005):
-        print(f"\nAsked to stop at a gap of {gap:.1%}; each line is one queue, {own.times} times:")
+    for size in LARGE:
+        print(f"\n### One fixed queue: {' jobs x '.join(map(str, size[:2]))} GPUs x {size[2]} half-hours\n")
+        print(f"Each line is one queue, {own.times} times, with the daemon's own options.")
         head(*COLUMNS)
-        for zone in TRACES[:2]:
+        for zone in TRACES:
             for load in LOADS:
                 trace = trace_of(zone, own)
                 if trace is not None:
-                    found = planned(LARGE, load=load, intensity=trace, gap=gap, times=own.times)
+                    found = planned(size, load=load, intensity=trace, times=own.times)
                     _show_queue(zone or "synthetic", load, [found])
 
 
@@ -112,12 +115,12 @@ def _show_queue(zone: str, load: float, found: Sequence[Any]) -> None:
 
 
 def show_growth(own: argparse.Namespace) -> None:
-    """Print how time grows with jobs times slots; the search is given the same steps at every size."""
+    """Print how time grows with jobs times slots, with the daemon's own options."""
     print("\n### Growth")
     head("jobs", "GPUs", "slots", "jobs x slots", "CPU s", "s per million", "gap", "peak MiB")
     sizes, seconds = [], []
     for size in SIZES:
-        found = planned(size, load=0.7, gap=0.0, times=own.times)
+        found = planned(size, load=0.7, times=own.times)
         sizes.append(size[0] * size[2])
         seconds.append(statistics.median(found["cpu_s"]))
         per = seconds[-1] / sizes[-1] * 1e6
