@@ -51,7 +51,7 @@ def _order(daemon: Service, caller: User, intent: Intent, job_ids: Sequence[int]
     outcomes = daemon.store.jobs.intend(intent, job_ids, actor=caller.name, now=daemon.now(), permit=may_control)
     done = {job.id: job for job in outcomes if not isinstance(job, JobError)}
     if done:
-        daemon.scheduler.wake()
+        daemon.scheduler.wake(list(done.values()))
     outs = {out.id: out for out in jobs_out(list(done.values()), daemon.store, daemon.scheduler.plan())}
     return [outcome if isinstance(outcome, JobError) else outs[outcome.id] for outcome in outcomes]
 

@@ -80,8 +80,8 @@ class Scheduler(Protocol):
     def plan(self) -> Plan:
         """Return the latest plan."""
 
-    def wake(self) -> None:
-        """Ask for a tick soon: something was submitted or an intent changed."""
+    def wake(self, changed: Sequence[Job]) -> None:
+        """Show in the plan what users want of these jobs now, and have a new one made soon."""
 
     def health(self) -> Health:
         """Return when the daemon's parts last did something."""

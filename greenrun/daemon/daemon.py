@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -24,9 +25,10 @@ from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
-from greenrun.core.jobs.job import JobSpec, RequestKey
-from greenrun.core.planning.model import Placement, Plan
+from greenrun.core.jobs.job import Job, JobSpec, RequestKey
+from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
+from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.systemd import notify
@@ -39,6 +41,7 @@ from greenrun.daemon.wiring import (
     report_settings,
 )
 from greenrun.engine.engine import Engine
+from greenrun.engine.planning import Urgency
 from greenrun.engine.ports import OpenExecutor
 from greenrun.executors.local import LocalExecutor
 from greenrun.grid.backfill import Backfill, Retention
@@ -70,6 +73,7 @@ def serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
+    sys.setswitchinterval(0.0005)
     with ExitStack() as parts:
         daemon = Daemon(config, parts)
         daemon.start()
@@ -98,7 +102,9 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
+        self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
+        parts.callback(self._planner.stop)
         self._first_poll = ThreadPoolExecutor(MAX_CONCURRENT_POLLS, thread_name_prefix="greenrun-poll")
         parts.callback(self._first_poll.shutdown)
         parts.callback(self._close_connections)
@@ -147,6 +153,7 @@ class Daemon:
         self._engine.restore(utc_now())
         self._poll_once()
         self._schedule()
+        self._planner.start()
         self._ticker.start()
         self._server = self._serve()
         log.info(
@@ -161,6 +168,7 @@ class Daemon:
         self._close_connections()
         if self._server is not None:
             self._server.stop()
+        self._planner.stop()
         self._ticker.stop()
         log.info("stopped", jobs_left_running=len(self._store.runs.live_runs()))
 
@@ -169,29 +177,30 @@ class Daemon:
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob if one can never run as specified."""
         with self._turn:
-            rows = self._engine.preview(specs, user=user, uid=uid, now=now)
-        return [Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row) for row in rows]
+            return [_preview(row) for row in self._engine.preview(specs, user=user, uid=uid, now=now)]
 
     def submit(
         self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
     ) -> list[Submitted]:
         """Store the jobs, all or none, if each can run as specified; raise InvalidJob, KnownRequest, StoreError."""
-        with self._turn:  # no other job may get the same GPUs between the preview and the insert
-            previews = self.preview(specs, user=user, uid=uid, now=now)
+        with self._turn:  # no other job may get the same GPUs between the admission and the insert
+            admitted = self._engine.admit(specs, user=user, uid=uid, now=now)
             stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
-            self.wake()
-        rows = zip(stored, previews, strict=True)
+            new = {asked.id: job for asked, (job, is_new) in zip(admitted.jobs, stored, strict=True) if is_new}
+            self._engine.planning.keep(admitted, new)
+        self._ticker.wake()
+        rows = zip(stored, map(_preview, admitted.rows), strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
 
     def plan(self) -> Plan:
         """Return the latest plan."""
         return self._engine.plan
 
-    def wake(self) -> None:
-        """Replan now, so that the response shows it, and tick soon; never raise: the change is stored."""
+    def wake(self, changed: Sequence[Job]) -> None:
+        """Show in the plan what users want of these jobs now, and tick soon; never raise: the change is stored."""
         try:
             with self._turn:
-                self._engine.replan(utc_now())
+                self._engine.revise(changed, utc_now())
         except StoreError as exc:
             log.warning("the plan shown is an older one until the store can be read again", error=str(exc))
         self._ticker.wake()
@@ -229,7 +238,10 @@ class Daemon:
 
     def _tick(self, now: datetime) -> datetime:
         with self._turn:
-            later = self._engine.tick(now)
+            situation = self._engine.observe(now)
+            urgency = self._engine.planning.urgency(situation)
+            later = self._engine.act(situation, now, is_outdated=urgency is Urgency.PROMPT)
+        self._planner.ask(urgency)
         self._last_tick_at = now
         return later
 
@@ -313,6 +325,10 @@ class Daemon:
         settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
+
+
+def _preview(row: Placement | Waiting) -> Preview:
+    return Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row)
 
 
 def _lock_state(state: Path) -> Callable[[], None]:

@@ -44,12 +44,12 @@ class MetricsState:
             requests=lambda: dict(counts.requests), failures=lambda: dict(counts.failures),
             dropped=lambda: dict(chain.from_iterable(map(_dropped, self.webs))),
             quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
-            plan_changes=lambda: engine.plan_changes, put_offs=lambda: engine.put_offs,
+            plan_changes=lambda: engine.planning.changes, put_offs=lambda: engine.planning.put_offs,
             anomalous=lambda: engine.anomalies.ongoing,
             quality=lambda: self.quality.latest, meter=self.meter.health,
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
-            planning=lambda: engine.planning, asking=lambda: dict(counts.seconds),
+            planning=lambda: engine.planning.durations, asking=lambda: dict(counts.seconds),
             disk_usage=partial(disk_usage, self.state), pue=self.pue,
         )  # fmt: skip
 

@@ -10,28 +10,24 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from greenrun.clock import stopwatch
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
-from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked
-from greenrun.core.jobs.job import LIVE, Job, JobSpec, Run, State
+from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.occupancy import Observed
-from greenrun.core.planning.admission import admit_each
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import decide, expected_end, suspensions
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
-from greenrun.core.planning.planner import plan
-from greenrun.core.planning.stability import has_run_since, needs_replanning
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.bookkeeping import Bookkeeping
+from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.ports import EngineStore, Executor, ForecastProvider, HistoryProvider, Meter
-from greenrun.engine.queue import awaited, end_unstartable_jobs
+from greenrun.engine.queue import Queue
 from greenrun.engine.runs import RunController
 from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 
@@ -95,13 +91,10 @@ class Engine:
         self._runs = RunController(store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout)
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
         self._remembered = False
-        self.plan = store.plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
-        self._saved_plan = self._published = self.plan
-        self._planned_for: Situation | None = None
+        self._queue = Queue(store.jobs, self.settings.options)
+        self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
         self.draining = False
         self.arrivals = self.settings.arrivals
-        self.plan_changes = self.put_offs = 0
-        self.planning = Histogram(PLAN_DURATION)
         self.meter_failures: Counter[str] = Counter()
 
     @property
@@ -109,8 +102,20 @@ class Engine:
         """The active forecast of this host's zone."""
         return self.zone.forecast
 
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        return self.planning.plan
+
     def tick(self, now: datetime) -> datetime:
-        """Bring the world up to `now`; return when to tick next at the latest."""
+        """Bring the world up to `now`, planning again if need be; return when to tick next at the latest."""
+        situation = self.observe(now)
+        if self.planning.urgency(situation):
+            self.planning.replan(situation)
+        return self.act(situation, now)
+
+    def observe(self, now: datetime) -> Situation:
+        """Account for what happened up to `now`; return what there is to plan with."""
         self.restore(now)
         for zone in self.zones:
             zone.update_active_forecast(now)
@@ -118,12 +123,18 @@ class Engine:
         self._account(observed, now)
         self.anomalies.check(observed, now)
         self._runs.reap(observed, now)
-        end_unstartable_jobs(self._store.jobs, self.settings.options, now)
-        situation = self._situation(now)
-        self._plan(situation)
-        if self.plan is not self._published:
-            self._publish(self.plan, situation)
-        self._carry_out(situation, now)
+        self._queue.end_unstartable_jobs(now)
+        return self.situation(now)
+
+    def act(self, situation: Situation, now: datetime, *, is_outdated: bool = False) -> datetime:
+        """Carry out the plan in force; return when to tick next at the latest.
+
+        One that `is_outdated` starts only what is due just now: why the rest has not started, it does not know.
+        """
+        self.planning.publish(situation)
+        if self.planning.is_made and not self.draining:
+            since = now - self.settings.options.due_grace if is_outdated else datetime.min.replace(tzinfo=UTC)
+            self._carry_out(situation, now, since)
         return self._next_tick(now)
 
     def restore(self, now: datetime) -> None:
@@ -156,34 +167,36 @@ class Engine:
         """Learn the expected arrivals again, so that plans leave room for them."""
         self.arrivals = expected_arrivals(self._store.jobs.submissions(now - MEMORY, MOST), now, self.settings.options)
 
-    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Placement | Waiting]:
-        """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
-        situation = self._situation(now)
-        situation = replace(situation, states={**situation.states, **awaited(self._store.jobs, specs)})
-        known = [*(job.id for job in situation.jobs), *situation.ends, *(row.job.id for row in situation.running)]
-        new_id = max(known, default=0) + 1  # sorts last, as the next id will
+    def admit(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Admission:
+        """Find a place for each job beside all others, storing nothing; raise InvalidJob when limits cannot be met."""
+        first = self._queue.next_id()
         jobs = [
             Job(id=job_id, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
-            for job_id, spec in enumerate(specs, start=new_id)
+            for job_id, spec in enumerate(specs, start=first)
         ]
-        return admit_each(situation, jobs)
+        return self.planning.admit(jobs, self._queue.awaited(specs), now, lambda: self.situation(now))
+
+    def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Placement | Waiting]:
+        """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
+        return self.admit(specs, user=user, uid=uid, now=now).rows
+
+    def revise(self, jobs: Sequence[Job], now: datetime) -> None:
+        """Show in the plan at once that users want something else of these jobs; a new plan follows."""
+        self.planning.revise(jobs, self._queue.awaited(job.spec for job in jobs), now)
+
+    def take_over(self, made: Plan, situation: Situation, now: datetime) -> None:
+        """Let a plan that was made of an earlier situation take over, and carry out what it starts by now."""
+        self._queue.refresh()
+        waiting = {job.id: job for job in self._queue.queued}
+        if self.planning.take_over(made, situation, waiting):
+            self.act(self.situation(now), now)
 
     def replan(self, now: datetime) -> Plan:
         """Plan the queue as it stands, so that the plan can be shown; start nothing, the next tick stores it."""
-        self._plan(self._situation(now))
+        situation = self.situation(now)
+        if self.planning.urgency(situation):
+            self.planning.replan(situation)
         return self.plan
-
-    def _plan(self, situation: Situation) -> None:
-        if self._is_outdated(situation):
-            took_s = stopwatch()
-            self.plan, self._planned_for = plan(situation), situation
-            self.planning.add(took_s())
-
-    def _is_outdated(self, situation: Situation) -> bool:
-        """Whether there is news, or the plan still shows jobs that have started, which somebody may look at."""
-        there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
-        has_started = any(row.job_id not in there for row in self.plan.placements)
-        return (has_started and self.settings.is_watched) or needs_replanning(self._planned_for, self.plan, situation)
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""
@@ -194,11 +207,12 @@ class Engine:
             log.warning("meter unreadable, its energy is booked when it returns", error=str(exc))
         self._books.settle(now)
 
-    def _situation(self, now: datetime) -> Situation:
-        """Everything the plan depends on, as it is now."""
+    def situation(self, now: datetime) -> Situation:
+        """Return everything the plan depends on, as it is now."""
+        self._queue.refresh()
+        jobs = self._queue.jobs
         known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
-        jobs = {job.id: job for job in self._store.jobs.jobs([State.QUEUED, *LIVE])}
         live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
         kinds = {device.id: kind_of(device) for device in known}
         running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, kinds))}
@@ -207,12 +221,11 @@ class Engine:
         held = {device for run, _ in live for device in run.devices}
         elsewhere = self._runs.held_elsewhere([device for device in devices if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
-        queued = tuple(job for job in jobs.values() if job.state is State.QUEUED)
         return Situation(
             now=now,
-            jobs=queued,
+            jobs=self._queue.queued,
             running=tuple(running.values()),
-            states=awaited(self._store.jobs, (job.spec for job in queued)),
+            states=self._queue.states,
             ends={run.job_id: at for run, at in staying.items() if run.id not in self._runs.suspending},
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
@@ -245,44 +258,24 @@ class Engine:
         """When a run that the plan cannot suspend is expected to free its devices."""
         return now + job.spec.grace if run.id in self._runs.suspending else expected_end(run, job, now)
 
-    def _publish(self, made: Plan, situation: Situation) -> None:
-        """Store the current plan; a job whose reason has another code than before gets it written down.
-
-        Where nobody looks, only a reason that plans go by is replaced, since reasons take long to work out.
-        """
-        if not made.decides_as(self._saved_plan):
-            self.plan_changes += made.moves_from(self._saved_plan, {job.id for job in situation.jobs})
-            self.put_offs += made.put_offs_since(self._saved_plan)
-            self._store.plans.save_plan(made, now=made.made_at)
-            self._saved_plan = made
-        told = situation.jobs if self.settings.is_watched else [job for job in situation.jobs if has_run_since(job)]
-        changed = {
-            job.id: reason
-            for job in told
-            if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
-        }
-        if changed:
-            self._store.jobs.set_reason(changed, now=made.made_at)
-        self._published = made
-
-    def _carry_out(self, situation: Situation, now: datetime) -> None:
-        if self.draining:
-            return
+    def _carry_out(self, situation: Situation, now: datetime, since: datetime) -> None:
+        """Start and suspend what the plan asks for: starts that were planned for `since` or later."""
         for asked in suspensions(self.plan, situation.running, now):
             self._runs.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
         free = {device: pools[device] for device in situation.devices if device not in in_use}
         cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
-        queued = {job.id for job in situation.jobs if blocked(job, situation.states) is None}
+        due = {row.job_id for row in self.plan.started_by(now) if row.start >= since}
+        queued = due and {job.id for job in situation.jobs if job.id in due and not blocked(job, situation.states)}
         for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
             self._runs.start(start, now)
 
     def _next_tick(self, now: datetime) -> datetime:
         """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""
         at = now + self.settings.tick
-        moments = [placement.start for placement in self.plan.placements]
-        moments += [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
+        moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
+        moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])

@@ -102,6 +102,12 @@ class JobStore(Protocol):
     def jobs(self, states: Sequence[State] = ()) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id."""
 
+    def unfinished(self) -> Mapping[int, Job]:
+        """Return the unfinished jobs by id, in order: the very same mapping for as long as none of them changes."""
+
+    def last_id(self) -> int:
+        """Return the id of the latest job that was ever stored; 0 before the first."""
+
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
 

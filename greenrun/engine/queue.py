@@ -1,6 +1,6 @@
-"""Ends queued jobs that need not, cannot or may no longer start, so that the plan is made for those that may."""
+"""The unfinished jobs, with what is derived from them kept for as long as they stay as they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -15,32 +15,77 @@ from greenrun.engine.ports import JobStore
 log = structlog.get_logger("greenrun.engine.queue")
 
 
-def end_unstartable_jobs(jobs: JobStore, options: Options, now: datetime) -> None:
-    """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
-    queued = jobs.jobs([State.QUEUED])
-    states = awaited(jobs, (job.spec for job in queued))
-    ends: dict[int, tuple[State, Reason]] = {}
-    for job in queued:  # by id, so that those which a job waits for come before it
-        if why := _verdict(job, states, options, now):
-            ends[job.id] = why
-            states[job.id] = why[0]
-    if ends and jobs.change_states(State.QUEUED, ends, actor=SCHEDULER, now=now):  # else the next tick looks again
-        for job_id, (state, _) in ends.items():
-            log.info("ended", job=job_id, outcome=state.value)
+class Queue:
+    """The unfinished jobs as the store has them.
 
+    `jobs` are all of them by id, `queued` those that wait to start, `states` the states of the jobs that these wait
+    for. None of them is ever changed: after news there are new ones.
+    """
 
-def awaited(jobs: JobStore, specs: Iterable[JobSpec]) -> dict[int, State]:
-    """Return the states of the jobs that these wait for."""
-    return dict(jobs.job_states({row.job_id for spec in specs for row in spec.after}))
+    def __init__(self, store: JobStore, options: Options) -> None:
+        self._store, self._options = store, options
+        self.jobs: Mapping[int, Job] = {}
+        self.queued: tuple[Job, ...] = ()
+        self.states: Mapping[int, State] = {}
+        self._last_id = 0  # not known yet
+        self._first_expiry: datetime | None = None
+        self._is_checked = True
 
+    def refresh(self) -> None:
+        """Read the jobs again if any has changed."""
+        jobs = self._store.unfinished()
+        if jobs is self.jobs:
+            return
+        queued = tuple(job for job in jobs.values() if job.state is State.QUEUED)
+        states = self.awaited(job.spec for job in queued)
+        self.jobs, self.queued = jobs, queued
+        if self._last_id:
+            self._last_id = max(self._last_id, max(jobs, default=0))
+        self.states = self.states if states == self.states else states
+        self._is_checked = False
 
-def _verdict(job: Job, states: dict[int, State], options: Options, now: datetime) -> tuple[State, Reason] | None:
-    if job.cancel_requested:
-        return State.CANCELLED, because(ReasonCode.CANCELLED)
-    if why := hopeless(job, states):
-        return State.CANCELLED, why
-    latest = job.latest_start(options.default_max_delay)
-    may_expire = job.spec.expire and not job.spec.start_now and not job.progress  # it has not begun yet
-    if may_expire and now > latest + options.due_grace:
-        return State.EXPIRED, because(ReasonCode.EXPIRED, latest=latest.isoformat())
-    return None
+    def next_id(self) -> int:
+        """Return the id that the next job is given."""
+        self.refresh()
+        self._last_id = self._last_id or self._store.last_id()
+        return self._last_id + 1
+
+    def awaited(self, specs: Iterable[JobSpec]) -> Mapping[int, State]:
+        """Return the states of the jobs that these wait for."""
+        return self._store.job_states({row.job_id for spec in specs for row in spec.after})
+
+    def end_unstartable_jobs(self, now: datetime) -> None:
+        """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""
+        self.refresh()
+        if self._is_checked and (self._first_expiry is None or now <= self._first_expiry):
+            return
+        states, ends = dict(self.states), dict[int, tuple[State, Reason]]()
+        for job in self.queued:  # by id, so that those which a job waits for come before it
+            if why := self._verdict(job, states, now):
+                ends[job.id] = why
+                states[job.id] = why[0]
+        if ends:
+            if not self._store.change_states(State.QUEUED, ends, actor=SCHEDULER, now=now):
+                return  # the next tick looks again
+            for job_id, (state, _) in ends.items():
+                log.info("ended", job=job_id, outcome=state.value)
+            self.refresh()
+        self._first_expiry = min(filter(None, map(self._expiry, self.queued)), default=None)
+        self._is_checked = True
+
+    def _verdict(self, job: Job, states: Mapping[int, State], now: datetime) -> tuple[State, Reason] | None:
+        if job.cancel_requested:
+            return State.CANCELLED, because(ReasonCode.CANCELLED)
+        if why := hopeless(job, states):
+            return State.CANCELLED, why
+        expiry = self._expiry(job)
+        if expiry is not None and now > expiry:
+            latest = job.latest_start(self._options.default_max_delay)
+            return State.EXPIRED, because(ReasonCode.EXPIRED, latest=latest.isoformat())
+        return None
+
+    def _expiry(self, job: Job) -> datetime | None:
+        """Return when a job expires if it has not begun by then; None for one that does not."""
+        if not job.spec.expire or job.spec.start_now or job.progress:
+            return None
+        return job.latest_start(self._options.default_max_delay) + self._options.due_grace

@@ -13,7 +13,7 @@ from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Event, Job, Run, State
+from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
@@ -49,6 +49,7 @@ class JobMemory(JobTransitions, RunTransitions):
         self._leased: set[str] = set()
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._told = 0
+        self._unfinished: dict[int, Job] | None = {}  # None: to be looked up again
 
     @contextmanager
     def _transaction(self) -> Iterator["JobMemory"]:
@@ -128,6 +129,7 @@ class JobMemory(JobTransitions, RunTransitions):
         """Write the reasons and events of these jobs."""
         for job_id, reason in reasons.items():
             self._jobs[job_id] = replace(self._jobs[job_id], reason=reason)
+        self._unfinished = None
         for job_id, event in events.items():
             self._add_event(event, job_id, None)
 
@@ -142,6 +144,16 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return jobs in these states (all when empty), by id."""
         ids = sorted({job_id for state in states or State for job_id in self._by_state[state]})
         return [self._jobs[job_id] for job_id in ids]
+
+    def unfinished(self) -> Mapping[int, Job]:
+        """Return the unfinished jobs by id, in order: the very same mapping for as long as none of them changes."""
+        if self._unfinished is None:
+            self._unfinished = {job.id: job for job in self.jobs([State.QUEUED, *LIVE])}
+        return self._unfinished
+
+    def last_id(self) -> int:
+        """Return the id of the latest job; 0 before the first."""
+        return len(self._jobs)
 
     def job_states(self, job_ids: Collection[int]) -> dict[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
@@ -184,6 +196,7 @@ class JobMemory(JobTransitions, RunTransitions):
             self._unique[job.user, job.spec.unique_key] = job.id
         self._by_state[job.state].add(job.id)
         self._jobs[job.id] = job
+        self._unfinished = None
 
     def _put_run(self, run: Run) -> None:
         if run.id not in self._runs:

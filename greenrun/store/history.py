@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,10 +28,11 @@ _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
 
 class FinishedJobRepository:
-    """What is read of finished jobs to learn from them."""
+    """What is read of finished jobs to learn from them. A job that has succeeded stays as it is, so it is read once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._read: dict[int, tuple[FinishedJob, tuple[Run, ...]]] = {}  # by id of the job, without its energy
         self._energies_j: dict[int, float | None] = {}  # of ended runs, wholly booked: they stay as they are
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
@@ -41,22 +43,34 @@ class FinishedJobRepository:
         with self._database.read() as session:
             named = _latest(session, user, JOBS.c.name == name)
             grouped = _latest(session, user, JOBS.c.project == project)
-            metered = {job.id for rows in (named, grouped) for job in rows[:METERED]}
-            jobs = {job.id: job for job in (*named, *grouped)}
-            runs = _runs(session, jobs)
-            self._meter(session, [run for job_id in metered for run in runs[job_id]])
-        newest_first = sorted(jobs, reverse=True)
-        return [_finished(jobs[job_id], runs[job_id], self._energies_j) for job_id in newest_first if runs[job_id]]
+            newest_first = sorted({*named, *grouped}, reverse=True)
+            read = self._known(session, newest_first)
+            metered = {*named[:METERED], *grouped[:METERED]}
+            self._meter(session, [run for job_id in metered for run in read[job_id][1]])
+        rows = ((job, runs) for job, runs in map(read.__getitem__, newest_first) if runs)
+        return [replace(job, energy_j=_energy_j(runs, self._energies_j)) for job, runs in rows]
+
+    def _known(self, session: Session, job_ids: Sequence[int]) -> Mapping[int, tuple[FinishedJob, tuple[Run, ...]]]:
+        """Return these jobs with the runs that count for each."""
+        if len(self._read) > REMEMBERED:
+            self._read = {}
+        missing = [job_id for job_id in job_ids if job_id not in self._read]
+        if missing:
+            runs = _runs(session, missing)
+            jobs = map(job_of, session.scalars(select(JobRecord).where(among(JOBS.c.id, missing))))
+            self._read |= {job.id: (_finished(job, runs[job.id]), tuple(runs[job.id])) for job in jobs}
+        return self._read
 
     def _meter(self, session: Session, runs: Sequence[Run]) -> None:
         if len(self._energies_j) > REMEMBERED:
             self._energies_j = {}
-        self._energies_j |= _energies_j(session, [run for run in runs if run.id not in self._energies_j])
+        if unknown := [run for run in runs if run.id not in self._energies_j]:
+            self._energies_j |= _energies_j(session, unknown)
 
 
-def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[Job]:
-    query = select(JobRecord).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
-    return [job_of(record) for record in session.scalars(query.order_by(JOBS.c.id.desc()).limit(LATEST))]
+def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[int]:
+    query = select(JOBS.c.id).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
+    return list(session.scalars(query.order_by(JOBS.c.id.desc()).limit(LATEST)))
 
 
 def _runs(session: Session, job_ids: Iterable[int]) -> defaultdict[int, list[Run]]:
@@ -70,9 +84,8 @@ def _runs(session: Session, job_ids: Iterable[int]) -> defaultdict[int, list[Run
     return found
 
 
-def _finished(job: Job, runs: Sequence[Run], energies_j: Mapping[int, float | None]) -> FinishedJob:
+def _finished(job: Job, runs: Sequence[Run]) -> FinishedJob:
     times = [run.ended_at - run.started_at for run in runs if run.started_at and run.ended_at]
-    known = [energy_j for run in runs if (energy_j := energies_j.get(run.id)) is not None]
     return FinishedJob(
         job_id=job.id,
         finished_at=job.finished_at or job.submitted_at,
@@ -80,8 +93,14 @@ def _finished(job: Job, runs: Sequence[Run], energies_j: Mapping[int, float | No
         project=job.spec.project,
         gpus=job.spec.gpus,
         duration=sum(times, timedelta(0)),
-        energy_j=sum(known) if len(known) == len(runs) else None,
+        energy_j=None,
     )
+
+
+def _energy_j(runs: Sequence[Run], energies_j: Mapping[int, float | None]) -> float | None:
+    """Return what all of a job's runs used; None when it is not known of each."""
+    known = [energy_j for run in runs if (energy_j := energies_j.get(run.id)) is not None]
+    return sum(known) if len(known) == len(runs) else None
 
 
 def _energies_j(session: Session, runs: Sequence[Run]) -> dict[int, float | None]:

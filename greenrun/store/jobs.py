@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 
 from greenrun.core.errors import InvalidJob, JobNotFound
 from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, RequestKey, State, Submission
@@ -104,6 +104,17 @@ class JobRepository(JobTransitions):
         with self._database.read() as session:
             return [job_of(record) for record in session.scalars(query)]
 
+    def unfinished(self) -> Mapping[int, Job]:
+        """Return the unfinished jobs by id, in order: the very same mapping for as long as none of them changes."""
+        live = self._live()
+        return {job.id: job for job in self._unfinished()} if live is None else live
+
+    def last_id(self) -> int:
+        """Return the id of the latest job that was ever stored; 0 before the first."""
+        with self._database.read() as session:
+            found: int | None = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"))
+        return found or 0
+
     def job_states(self, job_ids: Collection[int]) -> dict[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
         if not job_ids:
@@ -136,14 +147,18 @@ class JobRepository(JobTransitions):
 
     def _live(self) -> Mapping[int, Job] | None:
         """Return the unfinished jobs by id from memory; None while they cannot be kept there."""
+        live = self._database.live
         try:
-            known = self._database.live.current()
-            if known is None:
-                with self._database.locked() as is_ours:
-                    known = self._database.live.reload(self._unfinished) if is_ours else None
+            known = live.current()
+            if known is not None:
+                return known
+            with self._database.locked() as is_ours:
+                if not is_ours:  # nobody knows yet of the write in progress
+                    return live.latest()
+                known = live.current()  # another write may have ended just now
+                return live.reload(self._unfinished) if known is None else known
         except sqlite3.Error:
             return None  # reading the file itself will say what is wrong with it
-        return known
 
     def _unfinished(self) -> list[Job]:
         query = select(JobRecord).where(JOBS.c.state.in_(sorted(UNFINISHED))).order_by(JOBS.c.id)

@@ -36,6 +36,11 @@ class LiveJobs:
         known = self._known
         return known[0] if known and known[1] == self.version() else None
 
+    def latest(self) -> Mapping[int, Job] | None:
+        """Return them as of the last commit that was taken in, which a write in progress is about to follow."""
+        known = self._known
+        return known[0] if known else None
+
     def forget(self) -> None:
         """Have everything read again."""
         self._known = None

@@ -266,7 +266,7 @@ class FakeScheduler:
     def plan(self) -> Plan:
         return self.latest
 
-    def wake(self) -> None:
+    def wake(self, changed: Sequence[Job]) -> None:
         self.wakes += 1
 
     def health(self) -> Health:

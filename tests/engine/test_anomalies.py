@@ -371,5 +371,5 @@ def test_anomalies_change_no_plan(tmp_path: Path) -> None:
                 store.jobs.add_job(spec(3600 * (number + 1)), user="ada", uid=1, now=T0)
             world.said = {number: {"work": 1.0, "work_unit": "samples"} for number in range(1, 5)}
             run_until(world, engine, T0 + timedelta(hours=4))
-            plans.append((engine.plan, world.launches, engine.plan_changes))
+            plans.append((engine.plan, world.launches, engine.planning.changes))
     assert plans[0] == plans[1]

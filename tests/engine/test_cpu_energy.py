@@ -78,7 +78,7 @@ def test_a_job_gets_gpus_alone_and_waits_for_one_though_cpus_are_free(store: Sto
     run_until(world, engine, T0 + timedelta(minutes=10))
     assert [run.devices for run in store.runs.live_runs()] == [(world.devices[0].id,)]
     assert (store.jobs.job(first).state, store.jobs.job(second).state) == (State.RUNNING, State.QUEUED)
-    assert engine._situation(world.now).devices == (world.devices[0].id,)
+    assert engine.situation(world.now).devices == (world.devices[0].id,)
 
 
 def test_all_energy_is_somebodys_or_nobodys_and_adds_up_to_the_devices(store: Store) -> None:

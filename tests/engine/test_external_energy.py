@@ -89,4 +89,4 @@ def test_no_gpu_is_made_of_it(store: Store) -> None:
     world = World([300] * 20, gpus=1)
     engine = new_engine(world, store, Host(world))
     run_until(world, engine, T0 + timedelta(minutes=1))
-    assert engine._situation(world.now).devices == (world.devices[0].id,)
+    assert engine.situation(world.now).devices == (world.devices[0].id,)

@@ -19,7 +19,7 @@ def test_only_a_job_that_is_moved_counts_as_a_change_of_plan(tmp_path: Path) -> 
         world.values = values
         engine.refresh(T0)
         engine.tick(T0)
-        counts.append((engine.plan_changes, engine.put_offs))
+        counts.append((engine.planning.changes, engine.planning.put_offs))
     assert counts == [(0, 0), (0, 0), (1, 1)]
     store.close()
 
@@ -32,7 +32,7 @@ def test_a_job_that_is_moved_forward_was_not_put_off(tmp_path: Path) -> None:
         world.values = clean_in(slot)
         engine.refresh(T0)
         engine.tick(T0)
-        counts.append((engine.plan_changes, engine.put_offs))
+        counts.append((engine.planning.changes, engine.planning.put_offs))
     assert counts == [(0, 0), (1, 0), (2, 0), (3, 1)]
     store.close()
 
@@ -46,7 +46,7 @@ def test_however_often_the_daemon_restarts_a_job_is_put_off_so_often_and_no_more
         engine = new_engine(world, store, world.meter())
         engine.refresh(T0)
         engine.tick(T0)
-        put_offs += engine.put_offs
+        put_offs += engine.planning.put_offs
         starts.append((engine.plan.placements[0].start - T0) / SLOT)
     last = 10 + MOST_PUT_OFFS
     assert starts == [*range(10, last + 1), last, last]

@@ -44,7 +44,7 @@ def within(*windows: tuple[datetime, datetime]) -> Planner:
             for job in jobs
             if job.id in pools and (placement := _placed(job, situation.now))
         ]
-        return Plan(made_at=situation.now, placements=tuple(placed))
+        return Plan(made_at=situation.now, placements=tuple(sorted(placed, key=lambda row: row.start)))
 
     def _placed(job: Job, now: datetime) -> Placement | None:
         pieces = [(max(start, now), end) for start, end in windows if end > now] if job.spec.interruptible else []
@@ -69,7 +69,7 @@ def watched(seen: list[Situation]) -> Planner:
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Planner], None]:
-    return lambda planner: monkeypatch.setattr("greenrun.engine.engine.plan", planner)
+    return lambda planner: monkeypatch.setattr("greenrun.engine.planning.plan", planner)
 
 
 @pytest.fixture

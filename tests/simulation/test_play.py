@@ -61,7 +61,7 @@ def test_idle_weeks_between_jobs_cost_no_ticks() -> None:
 def test_a_plan_that_none_can_beat_is_not_made_anew_at_every_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan for each job that comes, and one for each suspension: not 80 slots' worth of them."""
     made: list[Situation] = []
-    monkeypatch.setattr("greenrun.engine.engine.plan", lambda situation: made.append(situation) or plan(situation))
+    monkeypatch.setattr("greenrun.engine.planning.plan", lambda situation: made.append(situation) or plan(situation))
     arrivals = [replace(job(at, 4, wait=30), interruptible=True) for at in (0, 10, 20)]
     world = World(case(arrivals, DAY, gpus=None))
     schedule = world.play()

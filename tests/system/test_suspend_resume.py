@@ -81,9 +81,9 @@ class Place:
 @pytest.fixture
 def place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     made = Place(folder)
-    monkeypatch.setattr("greenrun.engine.engine.plan", made.plan)
+    monkeypatch.setattr("greenrun.engine.planning.plan", made.plan)
     monkeypatch.setattr(
-        "greenrun.engine.engine.needs_replanning", lambda *_: True
+        "greenrun.engine.planning.needs_replanning", lambda *_: True
     )  # `is_clean` is, and no situation tells of it
     yield made
     for run_folder in (folder / "runs").glob("*.*"):

@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     NO_FORECAST = "no_forecast"
     FORECAST_TOO_SHORT = "forecast_too_short"
     NO_LIMIT_LEFT = "no_limit_left"
+    PROVISIONAL = "provisional"
     GPUS_BUSY = "gpus_busy"
     GIVES_WAY = "gives_way"
     GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
@@ -74,6 +75,7 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.NO_LIMIT_LEFT: (
         "it has waited as long as a job without limits may, until {latest}, so it starts as soon as GPUs are free"
     ),
+    ReasonCode.PROVISIONAL: "has this place beside the present ones of others until a plan is made in which they move",
     ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}{holders}: {why}",
     ReasonCode.GIVES_WAY: "starts at {at}: any sooner, {jobs} would miss a limit; {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",

@@ -1,33 +1,53 @@
 """Decide at submission whether a job's limits can be met without breaking others', and what to ask for if not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
-from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
+from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
 
+SHORT = 100  # jobs that are planned while somebody waits for the answer
 FEW_MINUTES_S = 600  # advice about a shorter duration is given to the second, else to the minute
 
 
-def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:
-    """Return the place of each job beside those before it; raise as `admit` for the first that cannot be accepted.
+def insert_each(into: OpenPlan, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> list[Row] | None:
+    """Return the place of each job beside all that have one; None where it takes a plan to tell what to answer.
+
+    That is so where others have to move for a finish-by. Where they may have to for anything else, a short queue is
+    planned, and a long one answers with provisional places. Raise InvalidJob when a job needs more GPUs than there are.
+    """
+    for job in jobs:
+        _require_devices(into.situation, job)
+    rows = into.find(jobs, states, now)
+    is_short = len(into.situation.jobs) + len(jobs) <= SHORT
+    waits = any(is_provisional(row) and (is_short or job.spec.finish_by) for job, row in zip(jobs, rows, strict=True))
+    return None if waits else rows
+
+
+def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Row]:
+    """Return the place of each job beside those before it; raise as `admit` for the first that cannot be accepted."""
+    made = admit_all(situation, jobs)
+    return [row for job in jobs if (row := made.row(job.id))]
+
+
+def admit_all(situation: Situation, jobs: Sequence[Job]) -> Plan:
+    """Return a plan with all of the jobs; raise as `admit` for the first that cannot be accepted.
 
     The jobs of an array, and those without a finish-by, are planned together: that takes one plan and not one for each.
     """
-    places: list[Placement | Waiting] = []
     planned = None
     for _, group in groupby(jobs, key=_told_with):
         together = list(group)
-        planned, found = admit(situation, together, planned)
+        planned = admit(situation, together, planned)
         situation = replace(situation, jobs=(*situation.jobs, *together))
-        places += found
-    return places
+    return planned or plan(situation)
 
 
 def _told_with(job: Job) -> str | int | None:
@@ -36,10 +56,8 @@ def _told_with(job: Job) -> str | int | None:
     return job.spec.array.key if job.spec.array else job.id
 
 
-def admit(
-    situation: Situation, jobs: Sequence[Job], before: Plan | None = None
-) -> tuple[Plan, list[Placement | Waiting]]:
-    """Plan the queue with `jobs` added, which share their limits; return that plan and their places in it.
+def admit(situation: Situation, jobs: Sequence[Job], before: Plan | None = None) -> Plan:
+    """Plan the queue with `jobs` added, which share their limits.
 
     `before` is a plan of the queue without them. It is no last plan: what it starts now is not decided, and yields.
 
@@ -61,8 +79,7 @@ def admit(
         after = _arranged(before, after, situation, jobs, promised, found)
     if before and not promised and any(_gives_way(after, job.id) for job in jobs):
         _require_no_promise_broken(before, situation, asked)
-    waiting = {row.job_id: row for row in after.waiting}
-    return after, [after.placement(job.id) or waiting[job.id] for job in jobs]
+    return after
 
 
 def _as_it_stands(situation: Situation) -> Plan:

@@ -52,8 +52,8 @@ def decide(
     `free` maps each device that is free to its pool; a placement takes the first ones of its own pool.
     """
     devices, starts = dict(free), []
-    for placement in plan.placements:
-        if placement.job_id not in queued or placement.start > now:
+    for placement in plan.started_by(now):
+        if placement.job_id not in queued:
             continue
         own = [device for device, pool in devices.items() if pool == placement.pool]
         if placement.gpus > len(own) or (not placement.gpus and cpu_free <= 0):

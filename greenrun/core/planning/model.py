@@ -1,5 +1,6 @@
 """What a plan depends on and what it says: the values that go into the planner and come out of it."""
 
+from bisect import bisect_right
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -110,6 +111,14 @@ class Plan:
         """Return the job's placement, if it has one."""
         row = self._by_job.get(job_id)
         return row if isinstance(row, Placement) else None
+
+    def started_by(self, at: datetime) -> tuple[Placement, ...]:
+        """Return the placements that start at `at` or before."""
+        return self.placements[: bisect_right(self.placements, at, key=lambda row: row.start)]
+
+    def row(self, job_id: int) -> Placement | Waiting | None:
+        """Return what is said of the job."""
+        return self._by_job.get(job_id)
 
     def reason(self, job_id: int) -> Reason | None:
         """Return why the job is placed where it is, or why it waits."""

@@ -55,7 +55,7 @@ def plan(situation: Situation, kept: Kept | None = None, *, gives_way: bool = Tr
     `kept` are places to begin the search at instead of those of the last plan: when no limit is missed there, none is
     in the plan. Not `gives_way`: what is to start at once does, whatever limits others miss for that.
     """
-    waiting = {row.job_id: row for row in _waiting(situation)}
+    waiting = {row.job_id: row for row in without_place(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = planning_problem(situation, jobs, situation.forecast or NOTHING)
     due, options = _due(problem, situation), situation.options
@@ -109,7 +109,7 @@ def can_end_by(situation: Situation, new: Collection[int], before: Plan, end: da
 
 
 def _with_new(situation: Situation, new: Collection[int], before: Plan) -> tuple[PlanningProblem, WarmStart, list[int]]:
-    waiting = {row.job_id for row in _waiting(situation)}
+    waiting = {row.job_id for row in without_place(situation)}
     jobs = [job for job in situation.jobs if job.id not in waiting]
     problem = planning_problem(situation, jobs, NOTHING)  # emissions do not matter, and their table is dear
     rows = [row for row, job in enumerate(problem.jobs) if job.id in new]
@@ -201,7 +201,7 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
     return since if situation.now - situation.options.due_grace <= since <= situation.now else None
 
 
-def _waiting(situation: Situation) -> Iterator[Waiting]:
+def without_place(situation: Situation) -> Iterator[Waiting]:
     """Yield the jobs that cannot be placed, each once, with the reason."""
     pools, able = pools_of(situation), []
     for job in situation.jobs:

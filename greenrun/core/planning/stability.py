@@ -78,7 +78,7 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and before.devices == now.devices
         and before.kinds == now.kinds
         and before.elsewhere == now.elsewhere
-        and before.states == now.states
+        and (before.states is now.states or before.states == now.states)
         and before.arrivals == now.arrivals
         and before.cpu_slots == now.cpu_slots
     )
@@ -125,14 +125,15 @@ def _same_until(until: datetime, start: datetime, before: Series | None, now: Se
 
 def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:
     """A job may be gone because its planned start has come; one whose start has come must be gone."""
-    known = {row.id: _terms(row) for row in before.jobs}
-    queued = {row.id: _terms(row) for row in now.jobs}
-    if any(known.get(job_id) != terms for job_id, terms in queued.items()):
-        return True
-    if any((place := plan.placement(job_id)) is None or place.start > now.now for job_id in known.keys() - queued):
-        return True
-    overdue = now.now - now.options.due_grace
-    return any(place.start < overdue for place in plan.placements if place.job_id in queued)
+    if before.jobs is not now.jobs:  # the same tuple as long as no job has changed
+        known = {row.id: _terms(row) for row in before.jobs}
+        queued = {row.id: _terms(row) for row in now.jobs}
+        if any(known.get(job_id) != terms for job_id, terms in queued.items()):
+            return True
+        if any((place := plan.placement(job_id)) is None or place.start > now.now for job_id in known.keys() - queued):
+            return True
+    overdue = [row.job_id for row in plan.started_by(now.now - now.options.due_grace)]
+    return bool(overdue) and not {job.id for job in now.jobs}.isdisjoint(overdue)
 
 
 def _running_changed(before: Situation, plan: Plan, now: Situation) -> bool:
@@ -161,8 +162,9 @@ def _terms(job: Job) -> tuple[object, ...]:
 def _use_changed(before: Situation, plan: Plan, now: Situation) -> bool:
     """Compare when GPUs and CPU slots are expected back, whichever they are, with what was foreseen."""
     grace = now.options.due_grace
-    others = {job.id for job in now.jobs} | {row.job.id for row in now.running}  # whose GPUs are not in `busy`
-    started = [row for row in plan.placements if row.job_id not in others and row.start <= now.now]
+    begun = plan.started_by(now.now)
+    others = {job.id for job in now.jobs} | {row.job.id for row in now.running} if begun else ()
+    started = [row for row in begun if row.job_id not in others]  # the GPUs of others are not in `busy`
     gpus = [row.end for row in started for _ in range(row.gpus)]
     cpus = [row.end for row in started if not row.gpus]
     return _differ([*_known_ends(before), *gpus], _known_ends(now), now.now, grace) or _differ(

@@ -27,7 +27,8 @@ def situation(*jobs: object, gpus: int = 1, **more: object) -> Situation:
 
 
 def admit_one(asked: Situation, new: Job) -> tuple[Plan, Placement | Waiting]:
-    planned, (place,) = admit(asked, [new])
+    planned = admit(asked, [new])
+    place = planned.row(new.id)
     return planned, place
 
 

@@ -1,0 +1,184 @@
+"""Put jobs into a plan that is made: each takes the cheapest place that the others leave it, and no other moves.
+
+To plan a long queue takes seconds, and whoever submits a job waits for the answer. A place beside those of a plan that
+keeps its limits keeps them too, so a job with a limit can be accepted as soon as it has such a place. The next plan
+begins its search at all of them.
+"""
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+
+from greenrun.core.jobs.dependencies import predecessors
+from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.planning.assemble import assemble_plan
+from greenrun.core.planning.capacity import Timeline, pools_of, timelines
+from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
+from greenrun.core.planning.planner import NOTHING, without_place
+from greenrun.core.planning.problem import planning_problem, priced_cells
+from greenrun.core.planning.reservation import slipped_since
+from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.search import SearchResult, by_urgency
+
+Row = Placement | Waiting
+
+
+class OpenPlan:
+    """A plan into which jobs can be put, and out of which they can be taken, at the cost of these jobs alone.
+
+    `situation` is the one that it was made for; its jobs are those of the plan.
+    """
+
+    def __init__(self, plan: Plan, situation: Situation) -> None:
+        self.plan, self.situation = plan, situation
+        self._pools = pools_of(situation)
+        self._by_name = {pool.name: index for index, pool in enumerate(self._pools)}
+        self._taken = _taken(plan, situation, self._by_name)
+
+    def find(self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> list[Row]:
+        """Return the place of each job beside those of the plan and before it, changing nothing.
+
+        The reason says where it is PROVISIONAL: a job would keep its limit, or start sooner, if others moved. `states`
+        are those of the jobs that these wait for.
+        """
+        asked = self._asked(jobs, states, now)
+        waiting = {row.job_id: row for row in without_place(asked)}
+        placed = [job for job in jobs if job.id not in waiting]
+        places = {row.job_id: row for row in self._placed(asked, placed)} if placed else {}
+        return [self._told(job, places[job.id], asked.now) if job.id in places else waiting[job.id] for job in jobs]
+
+    def add(self, jobs: Sequence[Job], rows: Sequence[Row]) -> None:
+        """Take in jobs with the places that were found for them."""
+        for row in rows:
+            self._reserve(row, 1)
+        self.plan = with_rows(self.plan, rows)
+        self.situation = replace(self.situation, jobs=(*self.situation.jobs, *jobs))
+
+    def remove(self, job_ids: Collection[int]) -> None:
+        """Take out those jobs that have not started."""
+        for job_id in job_ids:
+            self._reserve(self.plan.placement(job_id), -1)
+        self.plan = without_jobs(self.plan, job_ids)
+        rest = tuple(job for job in self.situation.jobs if job.id not in job_ids)
+        self.situation = replace(self.situation, jobs=rest)
+
+    def _asked(self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> Situation:
+        """Return the situation as the new jobs alone see it: the others have their places."""
+        before, plan = self.situation, self.plan
+        states = {**before.states, **states}
+        ends = dict(before.ends)
+        for job_id in {each for job in jobs if job.spec.after for each in predecessors(job, states)}:
+            if place := plan.placement(job_id):
+                ends[job_id] = place.end
+        arrays = Counter(before.arrays)
+        if any(job.spec.array and job.spec.array.at_once for job in jobs):
+            arrays.update(job.spec.array.key for job in before.jobs if job.spec.array and plan.placement(job.id))
+        return replace(
+            before, now=max(now, before.now), jobs=tuple(jobs), running=(), states=states, ends=ends, arrays=arrays,
+            arrivals=(), last=None, prices=plan.prices,
+        )  # fmt: skip
+
+    def _placed(self, asked: Situation, jobs: Sequence[Job]) -> Sequence[Placement]:
+        """Return the places of jobs that each can have one."""
+        problem = replace(planning_problem(asked, jobs, asked.forecast or NOTHING), taken=self._taken)
+        prices = priced_cells(asked.prices, problem)
+        made = Schedule(problem, prices, problem.rows.costs(prices))
+        for row in by_urgency(problem):
+            made.add_soonest(row) if problem.jobs[row].spec.start_now else made.add(row)
+        found = SearchResult(places=made.places, prices=prices, bound_g=0.0, soonest_g=None)
+        return assemble_plan(asked, problem, found, {}, ()).placements
+
+    def _reserve(self, row: Row | None, sign: int) -> None:
+        if isinstance(row, Placement) and row.pool in self._by_name:
+            for begin, end in row.intervals:
+                line = self._taken[self._by_name[row.pool]]
+                line.reserve(begin.timestamp(), end.timestamp(), sign * max(1, row.gpus))
+
+    def _told(self, job: Job, row: Placement, now: datetime) -> Placement:
+        """Return a place that says whether others may have to move."""
+        is_open = row.late or (row.start > now and (job.spec.start_now or self._weighs(job)))
+        return replace(row, reason=because(ReasonCode.PROVISIONAL)) if is_open else row
+
+    def _weighs(self, job: Job) -> bool:
+        """Whether the job weighs waiting against starting now, which depends on how soon others let it start."""
+        spec, options = job.spec, self.situation.options
+        own = (spec.min_saving, spec.run_below_g_per_kwh)
+        usual = (options.min_saving, options.run_below_g_per_kwh)
+        return any(default if value is None else value for value, default in zip(own, usual, strict=True))
+
+
+def is_provisional(row: Row) -> bool:
+    """Whether others may have to move for a job that was put here."""
+    return row.reason.code is ReasonCode.PROVISIONAL
+
+
+def with_rows(plan: Plan, rows: Sequence[Row]) -> Plan:
+    """Return a plan with rows added; what was not known of a sum is not known of it now."""
+    placements, sum_g = list(plan.placements), plan.expected_g
+    for row in rows:
+        if isinstance(row, Placement):
+            insort(placements, row, key=_order)
+            sum_g = None if sum_g is None or row.expected_g is None else sum_g + row.expected_g
+    waiting = (*plan.waiting, *(row for row in rows if isinstance(row, Waiting)))
+    return _unbounded(plan, placements, waiting, sum_g)
+
+
+def without_jobs(plan: Plan, job_ids: Collection[int]) -> Plan:
+    """Return a plan without these jobs."""
+    placements = [row for row in plan.placements if row.job_id not in job_ids]
+    waiting = tuple(row for row in plan.waiting if row.job_id not in job_ids)
+    known = all(row.expected_g is not None for row in placements)
+    return _unbounded(plan, placements, waiting, sum(row.expected_g or 0.0 for row in placements) if known else None)
+
+
+def _unbounded(
+    plan: Plan, placements: Sequence[Placement], waiting: tuple[Waiting, ...], expected_g: float | None
+) -> Plan:
+    """Return a plan with these rows; its bound and what starting at once would emit were those of other jobs."""
+    return replace(
+        plan, placements=tuple(placements), waiting=waiting, expected_g=expected_g, start_at_once_g=None, bound_g=None
+    )
+
+
+def _order(row: Placement) -> tuple[datetime, int]:
+    return row.start, row.job_id
+
+
+def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tuple[Timeline, ...]:
+    """Return what of each pool is taken by what runs, by the places of the plan, and by what is held for slipped jobs.
+
+    A place whose job runs now counts as it was planned, unless it was told when its devices are free.
+    """
+    pools = pools_of(situation)
+    lines = tuple(timelines(situation, pools))
+    there = {job.id for job in situation.jobs} | {run.job.id for run in situation.running}
+    rows: list[list[tuple[float, float, int]]] = [[] for _ in pools]
+    for place in plan.placements:
+        if place.job_id in there and place.pool in by_name:
+            spans = ((begin.timestamp(), end.timestamp(), max(1, place.gpus)) for begin, end in place.intervals)
+            rows[by_name[place.pool]].extend(spans)
+    lines = tuple(_all_taken(line, own) if own else line for line, own in zip(lines, rows, strict=True))
+    now_s = situation.now.timestamp()
+    for job in situation.jobs:
+        kept = plan.placement(job.id) if slipped_since(job, situation) else None
+        if kept is None or kept.pool not in by_name:
+            continue
+        line = lines[by_name[kept.pool]]
+        for begin_s, end_s, free in line.free_between(now_s, kept.start.timestamp()):
+            line.reserve(begin_s, end_s, min(kept.gpus, free))
+    return lines
+
+
+def _all_taken(line: Timeline, rows: Sequence[tuple[float, float, int]]) -> Timeline:
+    """Return a timeline with units taken over these intervals, be it more than there are: what runs may overrun."""
+    taken = line.taking(*np.array(rows).T)
+    if taken is None:
+        taken = line.copy()
+        for begin_s, end_s, units in rows:
+            taken.reserve(begin_s, end_s, units)
+    return taken

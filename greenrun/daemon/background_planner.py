@@ -1,0 +1,85 @@
+"""Plan beside ticks: a long queue takes seconds to plan, and neither answers nor the ends of runs wait for that."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from greenrun.clock import utc_now
+from greenrun.engine.engine import Engine
+from greenrun.engine.planning import Urgency
+
+REST = {Urgency.PROMPT: 1.0, Urgency.LEISURE: 4.0}  # times what the last plan took, before the next one begins
+
+
+class BackgroundPlanner:
+    """Makes a plan when asked to, in a thread of its own, and then rests, so that a stream of news takes half a core.
+
+    `turn` is held by whoever calls the engine; `wake` has the engine tick; `on_failure` is told what went wrong, and
+    the next request tries again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        turn: AbstractContextManager[object],
+        wake: Callable[[], None],
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        self._engine, self._turn, self._wake, self._on_failure = engine, turn, wake, on_failure
+        self._news = threading.Condition()
+        self._wanted = Urgency.NONE
+        self._is_stopping = False
+        self._ended_s = self._took_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="greenrun-plan", daemon=True)
+
+    def start(self) -> None:
+        """Start to wait for requests."""
+        self._thread.start()
+
+    def ask(self, urgency: Urgency) -> None:
+        """Have a plan made as soon as its urgency allows."""
+        with self._news:
+            self._wanted = max(self._wanted, urgency)
+            self._news.notify()
+
+    def stop(self) -> None:
+        """Let no plan take over any more; one that is being made is given up when it is done."""
+        with self._turn, self._news:
+            self._is_stopping = True
+            self._news.notify()
+
+    def _run(self) -> None:
+        while self._is_asked():
+            began_s = time.monotonic()
+            try:
+                self._plan()
+            except Exception as exc:  # noqa: BLE001 - whatever failed is told, and tried again at the next request
+                self._on_failure("plan", exc)
+            self._ended_s = time.monotonic()
+            self._took_s = self._ended_s - began_s
+
+    def _is_asked(self) -> bool:
+        """Wait until a plan is to be made; False once stopping."""
+        with self._news:
+            while not self._is_stopping:
+                rest_s = self._ended_s + self._took_s * REST.get(self._wanted, 0.0) - time.monotonic()
+                if self._wanted and rest_s <= 0:
+                    self._wanted = Urgency.NONE
+                    return True
+                self._news.wait(rest_s if self._wanted else None)
+        return False
+
+    def _plan(self) -> None:
+        with self._turn:
+            if self._is_stopping:
+                return
+            situation = self._engine.situation(utc_now())
+            if not self._engine.planning.urgency(situation):
+                return
+        made = self._engine.planning.make(situation)
+        with self._turn:
+            if self._is_stopping:
+                return
+            self._engine.take_over(made, situation, utc_now())
+        self._wake()

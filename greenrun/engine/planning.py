@@ -1,0 +1,212 @@
+"""The plan in force: when it has to be made again, how jobs are put into it meanwhile, and where it is kept.
+
+The longer the queue, the longer it takes to plan, so whoever drives the engine may do that beside ticks: take a
+situation (`Engine.situation`), have `make` plan it, and `take_over` what came out. Jobs that were put in meanwhile are
+put in again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import IntEnum
+
+from greenrun.clock import stopwatch
+from greenrun.core.histogram import PLAN_DURATION, Histogram
+from greenrun.core.jobs.job import Job, State
+from greenrun.core.planning.admission import admit_all, insert_each
+from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
+from greenrun.core.planning.model import Placement, Plan, Situation
+from greenrun.core.planning.planner import plan
+from greenrun.core.planning.stability import has_run_since, needs_replanning
+from greenrun.engine.ports import JobStore, PlanStore
+
+
+class Urgency(IntEnum):
+    """Whether a plan has to be made: not at all, at leisure because the present one holds, or as soon as possible."""
+
+    NONE = 0
+    LEISURE = 1
+    PROMPT = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Jobs that can be accepted as they are, under the ids that they would be given, each with its place.
+
+    `planned` is a plan of `situation`, which has the jobs; None where they were put into the plan in force.
+    """
+
+    jobs: tuple[Job, ...]
+    rows: tuple[Row, ...]
+    situation: Situation
+    planned: Plan | None = None
+
+
+class PlanInForce:
+    """The last plan, the situation that it was made for, and the jobs that were put in since.
+
+    `changes` counts the jobs that a new plan has moved, `put_offs` how often one was put off, and `durations` is how
+    long it took to plan.
+    """
+
+    def __init__(self, jobs: JobStore, plans: PlanStore, *, is_watched: bool) -> None:
+        self._jobs, self._plans, self._is_watched = jobs, plans, is_watched
+        self._open: OpenPlan | None = None  # made when it is needed
+        self._plan = plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
+        self._made_for: Situation | None = None
+        self._saved = self._published = self._plan
+        self._wanted = Urgency.NONE  # because of what was put in or taken out since it was made
+        self.changes = self.put_offs = 0
+        self.durations = Histogram(PLAN_DURATION)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, with all that was put in since it was made."""
+        return self._plan
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was planned by this process: one from before a restart knows nothing of the time between."""
+        return self._made_for is not None
+
+    def urgency(self, situation: Situation) -> Urgency:
+        """Tell whether to plan again, now that the situation is this."""
+        if needs_replanning(self._made_for, self._plan, situation):
+            return Urgency.PROMPT
+        if self._is_watched and self._shows_started(situation):
+            return max(self._wanted, Urgency.LEISURE)
+        return self._wanted
+
+    def replan(self, situation: Situation) -> None:
+        """Make a new plan and let it take over."""
+        self.take_over(self.make(situation), situation)
+
+    def make(self, situation: Situation) -> Plan:
+        """Plan, and work out the reasons where somebody may look at them; changes nothing but `durations`."""
+        took_s = stopwatch()
+        made = plan(situation)
+        if self._is_watched:
+            for row in made.placements:
+                _ = row.reason.text
+        self.durations.add(took_s())
+        return made
+
+    def take_over(self, made: Plan, situation: Situation, waiting: Mapping[int, Job] | None = None) -> bool:
+        """Let a plan of a situation take over, with the jobs that were put in since then and are still `waiting`.
+
+        False when it leaves no room to keep what one of these was promised: then the plan in force stays, and another
+        one is urgent.
+        """
+        known = {job.id for job in situation.jobs}
+        later = (
+            [waiting[job.id] for job in self._jobs_planned() if job.id not in known and job.id in waiting]
+            if waiting
+            else []
+        )
+        opened = OpenPlan(made, situation) if later else None
+        if opened:
+            rows = opened.find(later, {}, situation.now)
+            if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
+                self._wanted = Urgency.PROMPT
+                return False
+            opened.add(later, rows)
+            made, situation = opened.plan, opened.situation
+        self._plan, self._made_for, self._open = made, situation, opened
+        self._wanted = Urgency.LEISURE if later else Urgency.NONE
+        return True
+
+    def admit(
+        self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime, ask: Callable[[], Situation]
+    ) -> Admission:
+        """Find places for new jobs, changing nothing; raise InvalidJob when one cannot be accepted.
+
+        `states` are those of the jobs that these wait for. Where others may have to move for them all is planned again,
+        for the situation that `ask` gives.
+        """
+        opened = self._opened()
+        rows = insert_each(opened, jobs, states, now) if opened else None
+        if opened and rows is not None:
+            return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=opened.situation)
+        situation = ask()
+        situation = replace(situation, states={**situation.states, **states})
+        planned = admit_all(situation, jobs)
+        asked = replace(situation, jobs=(*situation.jobs, *jobs))
+        found = tuple(row for job in jobs if (row := planned.row(job.id)))
+        return Admission(jobs=tuple(jobs), rows=found, situation=asked, planned=planned)
+
+    def keep(self, admitted: Admission, stored: Mapping[int, Job]) -> None:
+        """Take in admitted jobs, now that they are stored; `stored` has the new ones, by the id of their admission."""
+        if admitted.planned is None:
+            rows = [replace(row, job_id=stored[row.job_id].id) for row in admitted.rows if row.job_id in stored]
+            self._put_in(list(stored.values()), rows)
+        elif all(job_id == job.id for job_id, job in stored.items()) and len(stored) == len(admitted.jobs):
+            others = (job for job in admitted.situation.jobs if job.id not in stored)
+            self._plan, self._open = admitted.planned, None
+            self._made_for = replace(admitted.situation, jobs=(*others, *stored.values()))
+            self._wanted = Urgency.NONE
+        else:
+            self._wanted = Urgency.PROMPT
+
+    def revise(self, changed: Sequence[Job], states: Mapping[int, State], now: datetime) -> None:
+        """Put queued jobs of which their users want something else elsewhere; another plan follows."""
+        opened = self._opened()
+        known = {job.id for job in opened.situation.jobs} if opened else frozenset[int]()
+        mine = [job for job in changed if job.state is State.QUEUED and job.id in known]
+        if opened and mine:
+            opened.remove({job.id for job in mine})
+            self._put_in(mine, opened.find(mine, states, now))
+        self._wanted = Urgency.PROMPT
+
+    def publish(self, situation: Situation) -> None:
+        """Store the plan that was made last; a job whose reason has another code than before gets it written down.
+
+        One into which jobs were put is not stored: a plan of all of them follows soon. Where nobody looks, only a
+        reason that plans go by is replaced, since reasons take long to work out.
+        """
+        made = self._plan
+        if made is self._published or self._wanted:
+            return
+        if not made.decides_as(self._saved):
+            self.changes += made.moves_from(self._saved, {job.id for job in situation.jobs})
+            self.put_offs += made.put_offs_since(self._saved)
+            self._plans.save_plan(made, now=made.made_at)
+            self._saved = made
+        told = situation.jobs if self._is_watched else [job for job in situation.jobs if has_run_since(job)]
+        changed = {
+            job.id: reason
+            for job in told
+            if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
+        }
+        if changed:
+            self._jobs.set_reason(changed, now=made.made_at)
+        self._published = made
+
+    def _jobs_planned(self) -> Sequence[Job]:
+        return self._made_for.jobs if self._made_for else ()
+
+    def _opened(self) -> OpenPlan | None:
+        if self._open is None and self._made_for is not None:
+            self._open = OpenPlan(self._plan, self._made_for)
+        return self._open
+
+    def _put_in(self, jobs: Sequence[Job], rows: Sequence[Row]) -> None:
+        opened = self._opened()
+        if opened:
+            opened.add(jobs, rows)
+            self._plan, self._made_for = opened.plan, opened.situation
+        is_open = any(map(is_provisional, rows))
+        self._wanted = max(self._wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
+
+    def _breaks(self, job: Job, row: Row) -> bool:
+        """Whether a place misses the finish-by that the plan in force keeps."""
+        before = self._plan.row(job.id)
+        is_late = isinstance(row, Placement) and row.late
+        return is_late and job.spec.finish_by is not None and not (isinstance(before, Placement) and before.late)
+
+    def _shows_started(self, situation: Situation) -> bool:
+        """Whether the plan still has jobs that have started, which somebody may look at."""
+        begun = [row.job_id for row in self._plan.started_by(situation.now)]
+        if not begun:
+            return False
+        there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
+        return not there.issuperset(begun)
