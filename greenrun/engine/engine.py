@@ -191,13 +191,6 @@ class Engine:
         if self.planning.take_over(made, situation, waiting):
             self.act(self.situation(now), now)
 
-    def replan(self, now: datetime) -> Plan:
-        """Plan the queue as it stands, so that the plan can be shown; start nothing, the next tick stores it."""
-        situation = self.situation(now)
-        if self.planning.urgency(situation):
-            self.planning.replan(situation)
-        return self.plan
-
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""
         try:

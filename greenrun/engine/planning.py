@@ -73,6 +73,8 @@ class PlanInForce:
         """Tell whether to plan again, now that the situation is this."""
         if needs_replanning(self._made_for, self._plan, situation):
             return Urgency.PROMPT
+        if self._made_for and len(self._made_for.jobs) == len(situation.jobs):
+            self._made_for = replace(self._made_for, jobs=situation.jobs)  # the same ones: then they compare at once
         if self._is_watched and self._shows_started(situation):
             return max(self._wanted, Urgency.LEISURE)
         return self._wanted

@@ -75,7 +75,8 @@ def test_a_job_leaves_time_for_the_one_after_it_which_starts_when_it_has_ended_a
     second = add(store, spec(1800, after=after(first), finish_by=T0 + 3.5 * SLOT))
     engine = new_engine(world, store, world.meter())
     engine.refresh(T0)
-    placed = engine.replan(T0).placements
+    engine.planning.replan(engine.situation(T0))
+    placed = engine.plan.placements
     assert [row.job_id for row in placed] == [first.id, second.id]
     assert placed[0].end <= placed[1].start <= T0 + 2.5 * SLOT
     run_until(world, engine, T0 + 4 * SLOT)

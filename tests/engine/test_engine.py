@@ -170,7 +170,8 @@ def test_a_plan_that_was_made_to_be_shown_is_stored_by_the_next_tick_with_its_re
     engine = new_engine(world, store, world.meter())
     run_until(world, engine, T0 + timedelta(minutes=1))
     job, _ = store.jobs.add_job(spec(1800, max_delay=4 * SLOT), user="ada", uid=1, now=world.now)
-    shown = engine.replan(world.now)
+    engine.planning.replan(engine.situation(world.now))
+    shown = engine.plan
     assert store.jobs.job(job.id).reason is None
     engine.tick(world.now)
     assert engine.plan is shown

@@ -1,0 +1,228 @@
+"""The plan in force: jobs are put in at once, a plan made meanwhile takes them along, and promises are kept."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenrun.core.errors import InvalidJob
+from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.transitions import Intent
+from greenrun.core.planning.model import Placement
+from greenrun.engine.engine import Engine
+from greenrun.engine.planning import Urgency
+from greenrun.store import Store
+from tests.core.situations import quickly
+from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
+
+DAY = [300, 300, 100, 300, 200, 300, 50, 300, 300, 300] * 3
+SOON = timedelta(seconds=1)
+
+
+class Lab:
+    """An engine and its store, and submissions as the daemon makes them."""
+
+    def __init__(self, store: Store) -> None:
+        self.world, self.store = World(DAY), store
+        self.engine = new_engine(self.world, store, self.world.meter())
+        self.engine.refresh(T0)
+        self.engine.tick(T0)
+
+    def submit(self, *specs: JobSpec, now: datetime = T0) -> Sequence[Job]:
+        """Admit, store and keep."""
+        admitted = self.engine.admit(specs, user="ada", uid=1, now=now)
+        stored = self.store.jobs.add_jobs(specs, user="ada", uid=1, now=now)
+        new = {asked.id: job for asked, (job, is_new) in zip(admitted.jobs, stored, strict=True) if is_new}
+        self.engine.planning.keep(admitted, new)
+        return [job for job, _ in stored]
+
+    def urgency(self, now: datetime = T0) -> Urgency:
+        """How urgent a plan is."""
+        return self.engine.planning.urgency(self.engine.situation(now))
+
+
+def test_a_submission_is_in_the_plan_at_once_and_a_new_plan_is_made_at_leisure(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (job,) = lab.submit(spec(1800, max_delay=4 * SLOT))
+    place = lab.engine.plan.placement(job.id)
+    assert place is not None
+    assert place.start == T0 + 2 * SLOT
+    assert lab.urgency() is Urgency.LEISURE
+    lab.engine.tick(T0 + SOON)
+    assert lab.urgency(T0 + SOON) is Urgency.NONE
+    assert lab.engine.plan.placement(job.id) is not None
+
+
+def test_jobs_that_came_while_a_plan_was_made_are_in_it(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    lab.submit(spec(1800, max_delay=4 * SLOT))
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    (later,) = lab.submit(spec(1800, finish_by=T0 + 3 * SLOT, gpus=2))
+    lab.engine.take_over(made, situation, T0 + SOON)
+    place = lab.engine.plan.placement(later.id)
+    assert place is not None
+    assert place.end <= T0 + 3 * SLOT
+    assert lab.urgency(T0 + SOON) is Urgency.LEISURE
+
+
+def test_a_plan_that_leaves_no_room_for_a_promise_given_meanwhile_does_not_take_over(tmp_path: Path) -> None:
+    """It was made when both GPUs could still be given to others for the whole time until then."""
+    lab = Lab(open_store(tmp_path))
+    situation = lab.engine.situation(T0)
+    (promised,) = lab.submit(spec(1800, finish_by=T0 + SLOT + SOON, gpus=2))
+    fillers = [
+        Job(id=100 + gpu, spec=spec(7200, start_now=True), user="ada", uid=1, state=State.QUEUED, submitted_at=T0)
+        for gpu in range(2)
+    ]
+    crowded = replace(situation, jobs=(*situation.jobs, *fillers))
+    made = lab.engine.planning.make(crowded)
+    kept = lab.engine.plan
+    lab.engine.take_over(made, crowded, T0 + SOON)
+    assert lab.engine.plan is kept
+    place = kept.placement(promised.id)
+    assert place is not None
+    assert not place.late
+    assert lab.urgency(T0 + SOON) is Urgency.PROMPT
+
+
+def test_a_job_that_ended_while_a_plan_was_made_is_not_put_in_again(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    (gone, stays) = lab.submit(spec(1800, max_delay=9 * SLOT), spec(900, max_delay=9 * SLOT))
+    lab.store.jobs.intend(Intent.CANCEL, [gone.id], actor="ada", now=T0)
+    lab.engine.observe(T0)
+    lab.engine.take_over(made, situation, T0 + SOON)
+    assert lab.engine.plan.row(gone.id) is None
+    assert lab.engine.plan.row(stays.id) is not None
+
+
+@pytest.mark.parametrize(
+    ("intent", "code"), [(Intent.HOLD, ReasonCode.HELD), (Intent.CANCEL, ReasonCode.CANCEL_REQUESTED)]
+)
+def test_what_users_want_of_waiting_jobs_is_shown_at_once(tmp_path: Path, intent: Intent, code: ReasonCode) -> None:
+    lab = Lab(open_store(tmp_path))
+    jobs = lab.submit(*[spec(1800, max_delay=9 * SLOT)] * 3)
+    changed = lab.store.jobs.intend(intent, [job.id for job in jobs[:2]], actor="ada", now=T0)
+    lab.engine.revise([job for job in changed if isinstance(job, Job)], T0)
+    assert [getattr(lab.engine.plan.reason(job.id), "code", None) for job in jobs[:2]] == [code, code]
+    assert isinstance(lab.engine.plan.row(jobs[2].id), Placement)
+    assert lab.urgency() is Urgency.PROMPT
+
+
+def test_a_released_job_has_a_place_at_once(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (job,) = lab.submit(spec(1800, max_delay=9 * SLOT))
+    for intent in (Intent.HOLD, Intent.RELEASE):
+        (changed,) = lab.store.jobs.intend(intent, [job.id], actor="ada", now=T0)
+        assert isinstance(changed, Job)
+        lab.engine.revise([changed], T0)
+    assert isinstance(lab.engine.plan.row(job.id), Placement)
+
+
+def test_a_known_unique_key_gives_no_second_place(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    asked = spec(1800, max_delay=9 * SLOT, unique_key="once")
+    (first,) = lab.submit(asked)
+    (again, other) = lab.submit(asked, spec(900, max_delay=9 * SLOT))
+    assert first.id == again.id
+    assert sorted(row.job_id for row in lab.engine.plan.placements) == [first.id, other.id]
+
+
+def test_places_are_those_of_the_stored_ids(tmp_path: Path) -> None:
+    """Ids of jobs that are long gone are not given again."""
+    store = open_store(tmp_path)
+    for number in range(3):
+        store.jobs.add_job(spec(60, start_now=True, unique_key=str(number)), user="ada", uid=1, now=T0)
+    lab = Lab(store)
+    run_until(lab.world, lab.engine, T0 + SLOT)
+    admitted = lab.engine.admit([spec(1800)], user="ada", uid=1, now=lab.world.now)
+    assert [job.id for job in admitted.jobs] == [4]
+
+
+def test_an_outdated_plan_starts_only_what_is_due_just_now(tmp_path: Path) -> None:
+    """After the machine slept, every job of the night is due in it; a new plan knows better."""
+    lab = Lab(open_store(tmp_path))
+    (job,) = lab.submit(spec(1800, max_delay=4 * SLOT))
+    later = T0 + 9 * SLOT
+    lab.world.now = later
+    situation = lab.engine.observe(later)
+    lab.engine.act(situation, later, is_outdated=True)
+    assert lab.store.jobs.job(job.id).state is State.QUEUED
+    lab.engine.tick(later)
+    assert lab.store.jobs.job(job.id).state is not State.QUEUED
+
+
+def test_a_plan_from_before_a_restart_starts_nothing_until_one_is_made(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    lab = Lab(store)
+    (job,) = lab.submit(spec(1800, max_delay=4 * SLOT))
+    lab.engine.tick(T0)
+    again = new_engine(lab.world, store, lab.world.meter())
+    later = T0 + 2 * SLOT
+    again.act(again.observe(later), later)
+    assert store.jobs.job(job.id).state is State.QUEUED
+    again.tick(later)
+    assert store.jobs.job(job.id).state is not State.QUEUED
+
+
+@st.composite
+def days(draw: st.DrawFn) -> list[tuple[str, int, int, int]]:
+    """What happens in an hour: submissions, plans begun and plans done, in any order."""
+    event = st.tuples(
+        st.sampled_from(["submit", "promise", "begin", "end", "cancel"]),
+        st.integers(1, 4), st.integers(1, 2), st.integers(0, 12),
+    )  # fmt: skip
+    return draw(st.lists(event, max_size=24))
+
+
+@quickly(40)
+@given(days())
+def test_whatever_happens_while_plans_are_made_every_accepted_promise_is_in_the_plan(
+    events: list[tuple[str, int, int, int]],
+) -> None:
+    """And no job is lost, doubled, or left in it once it is gone."""
+    with TemporaryDirectory() as folder, closing(open_store(Path(folder))) as store:
+        _play(Lab(store), events)
+
+
+def _play(lab: Lab, events: list[tuple[str, int, int, int]]) -> None:
+    begun, now = None, T0
+    for kind, slots, gpus, slack in events:
+        if kind in ("submit", "promise"):
+            limit = {"finish_by": now + (slots + slack) * SLOT} if kind == "promise" else {"max_delay": slack * SLOT}
+            try:
+                lab.submit(spec(1800 * slots, gpus=gpus, start_after=T0 + SLOT, **limit), now=now)
+            except InvalidJob:
+                continue
+        elif kind == "begin":
+            situation = lab.engine.situation(now)
+            begun = situation, lab.engine.planning.make(situation)
+        elif kind == "end" and begun:
+            lab.engine.take_over(begun[1], begun[0], now)
+            begun = None
+        elif kind == "cancel" and (queued := lab.store.jobs.jobs([State.QUEUED])):
+            ids = [queued[slack % len(queued)].id]
+            changed = lab.store.jobs.intend(Intent.CANCEL, ids, actor="ada", now=now)
+            lab.engine.revise([job for job in changed if isinstance(job, Job)], now)
+        _check(lab.engine, lab.store)
+    lab.engine.tick(now)
+    _check(lab.engine, lab.store)
+    assert lab.urgency() is Urgency.NONE
+
+
+def _check(engine: Engine, store: Store) -> None:
+    wanted = [job for job in store.jobs.jobs([State.QUEUED]) if not job.cancel_requested]
+    told = [row.job_id for row in (*engine.plan.placements, *engine.plan.waiting)]
+    assert len(told) == len(set(told))
+    assert {job.id for job in wanted} <= set(told)
+    late = [row.job_id for row in engine.plan.placements if row.late]
+    assert not [job.id for job in wanted if job.spec.finish_by and job.id in late]
