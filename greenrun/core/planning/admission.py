@@ -156,7 +156,7 @@ def _arranged(
         if not _breaks_a_promise(before, after, situation, promised):
             return after
     if before is situation.last and before.made_at < situation.now:  # what is missed may be for another reason
-        return admit(situation, jobs, plan(situation))[0]
+        return admit(situation, jobs, plan(situation))
     if not promised:
         raise _refused("start_now", _displacing(min(_displaced(before, after, situation, promised))))
     raise _refused("finish_by", _too_tight(asked, before, promised, found))
