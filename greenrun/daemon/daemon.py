@@ -1,6 +1,7 @@
 """The composition root: build every part from the settings, run them, and shut them down in order."""
 
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -77,11 +78,19 @@ def serve(config: Config) -> int:
     with ExitStack() as parts:
         daemon = Daemon(config, parts)
         daemon.start()
+        _collect_seldom()
         notify("READY=1")
         stopped.wait()
         notify("STOPPING=1")
         daemon.stop()
     return 0
+
+
+def _collect_seldom() -> None:
+    """Look for unreachable cycles less often: with the usual thresholds that is half the time of 10,000 new jobs."""
+    gc.collect()
+    gc.freeze()  # what is there now, modules most of all, stays
+    gc.set_threshold(50_000, 20, 50)
 
 
 class Daemon:
