@@ -29,6 +29,7 @@ from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
+from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
@@ -64,6 +65,7 @@ REQUESTS_FOR = timedelta(days=1)  # how long a submission may be sent again and 
 RUN_FOLDERS_FOR = timedelta(days=30)
 FIRST_POLL_LIMIT = timedelta(seconds=10)  # how long the start waits for the first answers of the sources
 MAX_CONCURRENT_POLLS = 8
+SWITCH_INTERVAL_S = 0.0005  # a tenth of Python's own: an answer takes many turns beside a thread that plans
 SPREAD = 0.1  # of a source's interval: the jitter of its polls, so that not all installations poll at once
 
 
@@ -74,7 +76,8 @@ def serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     notify("EXTEND_TIMEOUT_USEC=3600000000")  # an hour: a new release may have to rewrite a database of years
-    sys.setswitchinterval(0.0005)
+    give_memory_back()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with ExitStack() as parts:
         daemon = Daemon(config, parts)
         daemon.start()
