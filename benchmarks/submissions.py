@@ -3,8 +3,9 @@
     python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20]
 
 For each queue length: how long one submission takes to be acknowledged, the processor time that the daemon takes for
-it (up to the answer, and until it is quiet again, which has a plan in it or what is left of one), what it uses while nothing happens, and its
-memory; then 50 clients at once, the cancelling of 300 jobs, and a sweep and a file of 10,000 (also cancelled at once).
+it (up to the answer, and until it is quiet again, with a plan or a part of one), what it uses while nothing happens,
+and its memory; then 50 clients at once, the cancelling of 300 jobs, and a sweep and a file of 10,000 (also cancelled
+at once).
 """
 
 import argparse
