@@ -46,7 +46,7 @@ class Options:
     gpu_power_w: float | None = None
     iterations: int = 120
     rearrangements: int = 32
-    work: int = 150_000_000
+    work: int = 180_000_000
     gap: float = 0.005
 
 

@@ -21,7 +21,7 @@ from greenrun.core.planning.improvement.rearrangement import (
     rearrange,
     swept,
 )
-from greenrun.core.planning.improvement.repair import FEW_LATE, MANY, repair, until_near
+from greenrun.core.planning.improvement.repair import FEW_LATE, MANY, repair, trade_places, until_near
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.overload import overload_schedules
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
@@ -29,6 +29,7 @@ from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.schedule import Schedule
 
+SWEEPS = 2  # of a long queue that is far from its bound: at the prices, which leaves room where it is scarce, then not
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
 SUSPENDED_SHARE = 2  # with the plan in one piece known, half of the iterations do for jobs that may be suspended
 BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
@@ -174,6 +175,9 @@ def _best_schedule(
         scheduled = _schedules(fitted, warm, sought, first.urgent, placings)
         improved = partial(swept, problem=fitted, sought=sought, goal=goal, fixed=problem.running | frozenset(warm.due))
         best = goal.best([best, *_as_many_as_help(best, fitted, warm, scheduled, bound_g, effort, placings, improved)])
+        is_long = len(problem.jobs) >= MANY and not goal.priced
+        if is_long and is_far(best, bound_g, effort.gap) and placings.take(SWEEPS * len(problem.jobs)):
+            best = goal.best([best, improved(improved(best, goal=Goal(priced=True)))])
     if best.missed and fitted is not problem:  # no limit is missed for jobs that are not here
         anyhow = _around_last(problem, warm, sought, goal, first, every)
         fitted = problem
@@ -271,7 +275,7 @@ def _schedules(
     preferred[problem.rows.row[sought.chosen]] = problem.rows.starts_s[sought.chosen]
     by_size, by_start = (sorted(urgent, key=key) for key in (lambda row: -size[row], lambda row: preferred[row]))
     for order in (by_size, by_start, urgent):
-        if placings.take(len(order)):
+        if placings.take(len(order), leaving=_kept_back(problem)):
             yield _on_time(problem, warm, sought, order, placings)
 
 
@@ -294,27 +298,38 @@ def _as_many_as_help(
     if len(problem.jobs) >= MANY:
         rows = len(problem.jobs)
         begun = [best] if warm.kept else []
-        each = (improved(made) if placings.take(rows) else made for made in chain(begun, schedules))
+        left = _kept_back(problem)
+        each = (improved(made) if placings.take(rows, leaving=left) else made for made in chain(begun, schedules))
         return until_near(best, each, bound_g, effort.gap)
     return until_near(best, schedules, bound_g, effort.gap * SUSPENDED_GAP) if problem.flexible else schedules
+
+
+def _kept_back(problem: PlanningProblem) -> int:
+    """Return how many placings of a long queue are kept for the sweeps at last."""
+    return SWEEPS * len(problem.jobs) if len(problem.jobs) >= MANY else 0
 
 
 def _on_time(
     problem: PlanningProblem, warm: WarmStart, sought: DualSolution, order: Sequence[int], placings: Placings
 ) -> Schedule:
     """Schedule in this order; as long as rows miss their limits, put them first and schedule again."""
+    is_long, fixed = len(problem.jobs) >= MANY, problem.running | problem.tied | frozenset(warm.due)
     best = found = _scheduled(problem, warm, sought.prices, sought.costs, order)
+    if is_long and found.missed:
+        trade_places(found, problem, fixed)
     first: dict[int, None] = {}
     for _ in range(ROUNDS):
         late = [row for row in order if found.places[row].late and row not in first]
-        if not late or not placings.take(len(order)):
+        if not late or not placings.take(len(order), leaving=_kept_back(problem)):
             break
         first |= dict.fromkeys(late)
         rest = (row for row in order if row not in first)
         found = _scheduled(problem, warm, sought.prices, sought.costs, [*first, *rest])
+        if is_long and found.missed:
+            trade_places(found, problem, fixed)
         best = min(best, found, key=lambda schedule: (schedule.missed, schedule.grams))
-    if len(problem.jobs) >= MANY:
-        repair(best, problem, problem.running | problem.tied | frozenset(warm.due))
+    if is_long:
+        repair(best, problem, fixed)
     return best
 
 

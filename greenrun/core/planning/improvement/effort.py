@@ -7,7 +7,7 @@ from greenrun.core.planning.problem import PlanningProblem
 
 CELL_WORK = 6  # a cell of a job that may be suspended takes as long as so many candidates: measured
 ROW_WORK = 3_000  # so does a row that is put into a schedule of thousands: measured
-PRICING_SHARE = 0.4  # of the work goes into prices at most
+PRICING_SHARE = 1 / 3  # of the work goes into prices at most
 FEWEST_STEPS = 3  # of the prices, however many candidates there are
 
 
@@ -41,9 +41,9 @@ class Placings:
     def __init__(self, effort: Effort) -> None:
         self._left = int(effort.work * (1 - PRICING_SHARE)) // ROW_WORK
 
-    def take(self, rows: int) -> bool:
-        """Count so many rows and return True, unless all is used up."""
-        if self._left <= 0:
+    def take(self, rows: int, *, leaving: int = 0) -> bool:
+        """Count so many rows and return True, unless all is used up, or fewer than `leaving` would then be left."""
+        if self._left <= 0 or (self._left - rows < leaving and leaving):
             return False
         self._left -= rows
         return True
