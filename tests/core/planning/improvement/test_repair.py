@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from greenrun.core.jobs.job import Job
-from greenrun.core.planning.improvement.repair import MANY
+from greenrun.core.planning.improvement.repair import MANY, trade_places
 from greenrun.core.planning.model import Options, Plan, Situation
 from greenrun.core.planning.planner import plan
+from greenrun.core.planning.problem import planning_problem
+from greenrun.core.planning.schedule import Schedule
 from tests.core.build import T0, grid, job
 
 SLOTS = 96
@@ -54,3 +56,24 @@ def test_no_limit_is_missed_in_a_large_and_crowded_queue(seed: int) -> None:
 def test_a_large_queue_is_planned_alike_each_time() -> None:
     jobs = queue(3.2, seed=4)
     assert planned(jobs, 0.005).placements == planned(jobs, 0.005).placements
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_that_trade_places_are_late_no_more_and_no_other_is_late_for_it(seed: int) -> None:
+    """Put largest first, the smallest jobs of a crowded queue find no room inside their limits."""
+    jobs = queue(4.2, seed)
+    asked = Situation(now=T0, jobs=jobs, devices=GPUS, forecast=grid([200.0] * SLOTS))
+    problem = planning_problem(asked, jobs, grid([200.0] * SLOTS))
+    made = Schedule.unpriced(problem)
+    size = problem.rows.demands.length_s * problem.rows.demands.units
+    made.add_all(sorted(range(len(jobs)), key=lambda row: -size[row]))
+    before = {row for row, place in made.places.items() if place.late}
+    trade_places(made, problem, frozenset())
+    after = {row for row, place in made.places.items() if place.late}
+    assert before
+    assert after < before
+    again = Schedule.unpriced(problem)
+    for row, place in made.places.items():
+        end_s = place.start_s + float(problem.rows.demands.length_s[row])
+        assert again.pools[place.pool].is_free(place.start_s, end_s, int(problem.rows.demands.units[row]))
+        again.put(row, place)
