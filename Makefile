@@ -9,6 +9,10 @@ STAMP = $(VENV)/.installed
 PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal --durations 25
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
+# Also where somebody has forbidden it: else each of some hundred processes would compile all modules, and each worker
+# rewrite all tests, every time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-long check bench format clean $(VENV)
 .DELETE_ON_ERROR:

@@ -1,7 +1,6 @@
 """What holds for every test: nothing leaves this machine, and no process is left behind."""
 
 import ctypes
-import importlib
 import os
 import shutil
 import signal
@@ -9,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
@@ -140,7 +140,7 @@ def _quick_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if "greenrun.store" not in sys.modules:  # no test that was collected opens one
         yield
         return
-    store, database = importlib.import_module("greenrun.store"), importlib.import_module("greenrun.store.database")
+    store, database = import_module("greenrun.store"), import_module("greenrun.store.database")
     migrate, create = store.migrate, database.create
     template = tmp_path_factory.mktemp("template") / "greenrun.db"
     migrate(template)
@@ -155,7 +155,26 @@ def _quick_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "migrate", copied)
         patch.setattr(database, "SYNCHRONOUS", "OFF")
+        _share_statements(patch, database)
         yield
+
+
+def _share_statements(patch: pytest.MonkeyPatch, database: Any) -> None:
+    """Let all stores of this process compile a statement once: most live for some ticks and would do it all again.
+
+    SQLAlchemy keeps what it has compiled by dialect and statement, and each engine has a dialect of its own.
+    """
+    connect, dialect, compiled = database.connect, import_module("sqlalchemy.dialects.sqlite.pysqlite").dialect, {}
+    patch.setattr(dialect, "__eq__", lambda self, other: type(self) is type(other), raising=False)
+    patch.setattr(dialect, "__hash__", lambda self: hash(type(self)), raising=False)
+
+    def sharing(path: Path, **options: Any) -> Any:
+        engine = connect(path, **options)
+        if engine._compiled_cache is not None:
+            engine._compiled_cache = compiled.setdefault("cache", engine._compiled_cache)
+        return engine
+
+    patch.setattr(database, "connect", sharing)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -306,26 +306,33 @@ def _facts(world: World, store: Store, job: int) -> list[object]:
     return [world.launches, times, store.jobs.job(job).state, store.jobs.job(job).progress, energy_j]
 
 
+def _crashing_day(folder: Path, fuse: Fuse) -> list[object]:
+    """Live a day with a suspension, and return what must not depend on a crash."""
+    world = World(DAY)
+    with pytest.MonkeyPatch.context() as patch, open_store(folder, f"{fuse.at}.db") as store:
+        patch.setattr("greenrun.engine.engine.plan", within((T0, T0 + SLOT), (T0 + 2 * SLOT, SHORT_END)))
+        job = add(store, 2400)
+        _live_through(world, store, fuse)
+        return _facts(world, store, job)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[object], int]:
+    """The facts of the calm day, and its port calls."""
+    fuse = Fuse()
+    return _crashing_day(tmp_path_factory.mktemp("calm"), fuse), fuse.calls
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @IN_CHUNKS
 def test_a_crash_at_any_port_call_of_a_day_with_a_suspension_changes_nothing(
-    chunk: int, after: bool, tmp_path: Path, planned: Callable[[Planner], None]
+    chunk: int, after: bool, tmp_path: Path, calm: tuple[list[object], int]
 ) -> None:
-    planned(within((T0, T0 + SLOT), (T0 + 2 * SLOT, SHORT_END)))
-
-    def day(name: str, fuse: Fuse) -> list[object]:
-        world = World(DAY)
-        with open_store(tmp_path, name) as store:
-            job = add(store, 2400)
-            _live_through(world, store, fuse)
-            return _facts(world, store, job)
-
-    calm = Fuse()
-    expected = day("calm.db", calm)
+    expected, calls = calm
     assert expected[2:4] == [State.SUCCEEDED, SLOT + SAVES]
-    chosen = points(calm.calls, f"suspension, after {after}", chunk)
-    wrong = {at: got for at in chosen if (got := day(f"{at}.db", Fuse(at=at, after=after))) != expected}
+    chosen = points(calls, f"suspension, after {after}", chunk)
+    wrong = {at: got for at in chosen if (got := _crashing_day(tmp_path, Fuse(at=at, after=after))) != expected}
     assert wrong == {}, expected
 
 

@@ -19,11 +19,13 @@ from greenrun.simulation.files import COLUMNS, read_case
 from greenrun.simulation.policies import Arrival, policies_of
 from tests.conftest import SHARED, require
 from tests.patience import HANGS_S
+from tests.sampling import EFFORT
 
 pytestmark = pytest.mark.slow
 
 PAI_START = "2022-10-19T16:00Z"
 YEAR_START = "2020-01-01T00:00Z"
+JOBS = (20, 40, 80)[EFFORT]  # of a year, with GPUs enough
 
 # Wiesner et al. 2021, "Let's Wait Awhile", scenario II, without forecast error: saving in per cent, in one piece and
 # interruptible.
@@ -97,7 +99,7 @@ def test_let_s_wait_awhile_saves_what_was_published(zone: str, limits: str) -> N
 @pytest.mark.parametrize("zone", ["DE", "GB", "FR"])
 def test_with_gpus_enough_greenrun_saves_what_can_be_saved(zone: str, interruptible: bool) -> None:
     case = year(zone, "semi_weekly", interruptible=interruptible)
-    found = compare(replace(case, jobs=case.jobs[:40]), policies_of(["greenrun"], []))
+    found = compare(replace(case, jobs=case.jobs[:JOBS]), policies_of(["greenrun"], []))
     best = found.bound_saving_ratio()
     assert best is not None
     assert found.figures["greenrun"].late == 0
