@@ -24,6 +24,7 @@ from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.model import BY, Report
 from greenrun.store import Store
 from tests.engine.month import PUE, Month, jobs, lived
+from tests.sampling import EFFORT, Effort
 from tests.world import T0, WATTS
 
 pytestmark = pytest.mark.slow  # to make what all of them look at; on one worker
@@ -212,7 +213,8 @@ def test_a_run_whose_energy_is_known_used_what_its_process_did(store: Store, mon
     assert len(runs) == len(month.launches) == len(month.processes)  # each run once
     totals = store.books.run_totals([run.id for run in runs])
     known = [run for run in runs if totals[run.id].quality is not Quality.UNKNOWN]
-    assert 0.9 * len(runs) < len(known) < len(runs)
+    assert 0.9 * len(runs) < len(known) <= len(runs)
+    assert len(known) < len(runs) or EFFORT < Effort.LONG  # on some days no reload cut any run short
     for run in known:
         process = month.processes[run.token]
         true_j = WATTS.busy * len(process.devices) * (process.ends_at - process.started_at).total_seconds()
