@@ -192,7 +192,8 @@ class JobTransaction:
         alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for before, job in moves:
             columns = changed_columns(before, job)
-            alike.setdefault(tuple(columns), []).append({"job": job.id, "before": before.state, **columns})
+            if columns:
+                alike.setdefault(tuple(columns), []).append({"job": job.id, "before": before.state, **columns})
         as_expected = update(JOBS).where(JOBS.c.id == bindparam("job"), JOBS.c.state == bindparam("before"))
         for rows in alike.values():
             if self._session.connection().execute(as_expected, rows).rowcount != len(rows):

@@ -79,10 +79,10 @@ def submit(
     client = connect(ctx, socket, config)
     if "array" in job or "grid" in job:
         answers, new = client.offer_sweep(job, dry_run)
-        _print(answers, as_json=as_json, quiet=quiet, many=True, new=new)
+        _print(answers, as_json=as_json, quiet=quiet, many=True, new=new or "unique_key" not in job)
         return
     answer, new = client.offer(job, dry_run)
-    _print([answer], as_json=as_json, quiet=quiet, new=new)
+    _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Value]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.examples import at, job, planned
-from tests.fake_api import FakeApi, problem
+from tests.fake_api import HANG_UP, FakeApi, problem
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +146,13 @@ def test_a_start_at_once_says_why(api: FakeApi, run: Run) -> None:
 def test_a_known_key_is_said_to_be_known(api: FakeApi, run: Run) -> None:
     api.post("/v1/jobs", job(state="running", planned=None, reason=None), 200)
     assert run("submit", "--unique", "k", "true").out == "job 12 was submitted before with this key; it is running\n"
+
+
+def test_a_job_that_was_accepted_without_an_answer_is_told_as_the_new_one_that_it_is(api: FakeApi, run: Run) -> None:
+    answers = iter([(HANG_UP, None), (200, job(planned=None, reason=None))])
+    api.answers["POST", "/v1/jobs"] = lambda _: next(answers)
+    assert run("submit", "true").out == "job 12 queued\n"
+    assert len({asked.headers["Idempotency-Key"] for asked in api.asked}) == 1
 
 
 def test_a_dry_run_tells_the_placement_and_stores_nothing(api: FakeApi, run: Run) -> None:
