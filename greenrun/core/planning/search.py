@@ -70,11 +70,12 @@ def search(
     whole = search(problem.in_one_piece(), warm, effort, arrivals) if problem.flexible else None
     if whole:
         warm, effort = _after_whole(whole, warm, effort)
-    first = _first_schedules(problem, warm, whole)
+    placings = Placings(effort)
+    first = _first_schedules(problem, warm, whole, placings)
     priced = _find_prices(problem, warm, effort, arrivals, upper_g=first.best.grams)
     goal = Goal(priced=arrivals is not None)
     soonest = schedule_soonest(problem, warm.due)
-    best, fitted = _best_schedule(problem, warm, effort, goal, first, priced, soonest)
+    best, fitted = _best_schedule(problem, warm, effort, goal, first, priced, soonest, placings)
     sought, due = priced.sought, frozenset(warm.due)
     if effort.rearrangements and (goal.priced or not _is_proved(best, priced.bound_g)):
         rearrange(best, fitted, sought, goal, effort, problem.tied | problem.running | due)
@@ -105,7 +106,9 @@ class _First:
         return min(self.made, key=lambda schedule: (schedule.missed, schedule.unknown, schedule.grams))
 
 
-def _first_schedules(problem: PlanningProblem, warm: WarmStart, whole: SearchResult | None) -> _First:
+def _first_schedules(
+    problem: PlanningProblem, warm: WarmStart, whole: SearchResult | None, placings: Placings
+) -> _First:
     """Build what the last plan and the plan in one piece lead to."""
     urgent, costs = by_urgency(problem), problem.rows.costs(warm.prices)
     placed = _placed(problem, whole, warm.prices, costs) if whole else None
@@ -113,6 +116,7 @@ def _first_schedules(problem: PlanningProblem, warm: WarmStart, whole: SearchRes
     if warm.kept or not whole:
         begun = _begun(problem, warm, warm.prices, costs, urgent)
         made.insert(0, _completed(begun.twin(), problem, urgent))
+        _trade_places(made[0], problem, warm, placings)
     return _First(urgent=urgent, made=made, begun=begun, whole=placed)
 
 
@@ -160,10 +164,11 @@ def _best_schedule(
     first: _First,
     priced: _Priced,
     soonest: Schedule,
+    placings: Placings,
 ) -> tuple[Schedule, PlanningProblem]:
     """Return the best schedule found, and the problem it is one of: that with room held, unless a limit needs it."""
     sought, bound_g, fitted = priced.sought, priced.bound_g, priced.fitted
-    every, placings = [*first.made, soonest], Placings(effort)
+    every = [*first.made, soonest]
     whole = [first.whole] if first.whole else []
     fair = whole if goal.priced else every  # others were made as if nobody were expected
     best = _around_last(fitted, warm, sought, goal, first, fair)
@@ -313,10 +318,8 @@ def _on_time(
     problem: PlanningProblem, warm: WarmStart, sought: DualSolution, order: Sequence[int], placings: Placings
 ) -> Schedule:
     """Schedule in this order; as long as rows miss their limits, put them first and schedule again."""
-    is_long, fixed = len(problem.jobs) >= MANY, problem.running | problem.tied | frozenset(warm.due)
     best = found = _scheduled(problem, warm, sought.prices, sought.costs, order)
-    if is_long and found.missed:
-        trade_places(found, problem, fixed)
+    _trade_places(found, problem, warm, placings)
     first: dict[int, None] = {}
     for _ in range(ROUNDS):
         late = [row for row in order if found.places[row].late and row not in first]
@@ -325,12 +328,18 @@ def _on_time(
         first |= dict.fromkeys(late)
         rest = (row for row in order if row not in first)
         found = _scheduled(problem, warm, sought.prices, sought.costs, [*first, *rest])
-        if is_long and found.missed:
-            trade_places(found, problem, fixed)
+        _trade_places(found, problem, warm, placings)
         best = min(best, found, key=lambda schedule: (schedule.missed, schedule.grams))
-    if is_long:
-        repair(best, problem, fixed)
+    if len(problem.jobs) >= MANY:
+        repair(best, problem, problem.running | problem.tied | frozenset(warm.due))
     return best
+
+
+def _trade_places(made: Schedule, problem: PlanningProblem, warm: WarmStart, placings: Placings) -> None:
+    """Let rows of a long queue that miss their limits trade places with others."""
+    if made.missed and len(problem.jobs) >= MANY:
+        fixed = problem.running | problem.tied | frozenset(warm.due)
+        trade_places(made, problem, fixed, partial(placings.take, leaving=_kept_back(problem)))
 
 
 def _scheduled(

@@ -1,6 +1,6 @@
 """What large queues need beside: room is made for rows that would be late, and a plan near the bound is good enough."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -46,11 +46,14 @@ def repair(made: Schedule, problem: PlanningProblem, fixed: frozenset[int]) -> N
                 made.put(other, place)
 
 
-def trade_places(made: Schedule, problem: PlanningProblem, fixed: frozenset[int]) -> None:
+def trade_places(
+    made: Schedule, problem: PlanningProblem, fixed: frozenset[int], may_place: Callable[[int], bool]
+) -> None:
     """Let rows that miss their limits have the time of one that can be put elsewhere inside its own; deterministic.
 
     Largest first leaves the smallest rows without room in crowded hours. The hole that one large row leaves is enough
-    for many of them, where building everything anew would only make others late. `fixed` are the rows that stay.
+    for many of them, where building everything anew would only make others late. `fixed` are the rows that stay;
+    `may_place` tells whether so many rows may still be put.
     """
     demands = problem.rows.demands
     starts_s = np.array([made.places[row].start_s for row in range(len(demands))])
@@ -64,6 +67,8 @@ def trade_places(made: Schedule, problem: PlanningProblem, fixed: frozenset[int]
         ways = near.nonzero()[0]
         ways = ways[np.argsort(-elsewhere_s[ways], kind="stable")][:TRADES]
         for other in (row, *(other for other in ways.tolist() if other != row)):
+            if not may_place(2):
+                return
             if _traded(made, row, other):
                 starts_s[[row, other]] = made.places[row].start_s, made.places[other].start_s
                 break
