@@ -217,9 +217,10 @@ _OF_CHECKPOINTS = ("progress", *(row.name for row in field_infos(JobSpec) if row
 
 def jobs_out(jobs: Sequence[Job], store: ApiStore, plan: Plan) -> list[JobOut]:
     """Return jobs with their runs as the books have them now, and the plan for those that wait; raise StoreError."""
-    runs = store.runs.of_jobs([job.id for job in jobs])
-    totals = store.books.run_totals([run.id for rows in runs.values() for run in rows])
-    episodes = store.runs.anomalies([job_id for job_id, rows in runs.items() if rows])
+    runs = store.runs.of_jobs([job.id for job in jobs]) if jobs else {}
+    ran = {job_id: rows for job_id, rows in runs.items() if rows}  # most jobs of a long queue have not
+    totals = store.books.run_totals([run.id for rows in ran.values() for run in rows]) if ran else {}
+    episodes = store.runs.anomalies(list(ran)) if ran else {}
     return [_stored_job_out(job, runs.get(job.id, ()), totals, episodes, plan) for job in jobs]
 
 

@@ -13,7 +13,7 @@ from greenrun.core.jobs.stored_transitions import JobTransitions, keep_new
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.records import event_of, job_of
-from greenrun.store.tables import EVENTS, JOBS, SUBMISSIONS, EventRecord, JobRecord, SubmissionRecord
+from greenrun.store.tables import EVENTS, JOBS, SUBMISSIONS, EventRecord, JobRecord
 from greenrun.store.transaction import JobTransaction, jobs_of_keys
 
 UNFINISHED = frozenset(State) - FINISHED
@@ -66,14 +66,17 @@ class JobRepository(JobTransitions):
 
     def submission(self, user: str, key: str) -> Submission | None:
         """Return what came of the request that this user gave this key; None for one that is not known (any more)."""
+        own = select(SUBMISSIONS.c.digest, SUBMISSIONS.c.jobs).where(
+            SUBMISSIONS.c.user == user, SUBMISSIONS.c.key == key
+        )
         with self._database.read() as session:
-            record = session.get(SubmissionRecord, (user, key))
-            if record is None:
+            row = session.execute(own).first()
+            if row is None:
                 return None
-            found = session.scalars(select(JobRecord).where(among(JOBS.c.id, record.jobs)))
-            jobs = {row.id: job_of(row) for row in found}
-        request = RequestKey(key=record.key, digest=record.digest)
-        return Submission(request=request, jobs=[jobs[job_id] for job_id in record.jobs])
+            records = session.scalars(select(JobRecord).where(among(JOBS.c.id, row.jobs)))
+            jobs = {record.id: job_of(record) for record in records}
+        request = RequestKey(key=key, digest=row.digest)
+        return Submission(request=request, jobs=[jobs[job_id] for job_id in row.jobs])
 
     def prune_submissions(self, before: datetime) -> None:
         """Forget the keys of requests that came before then; their jobs stay."""
@@ -142,6 +145,9 @@ class JobRepository(JobTransitions):
 
     def count_queued(self) -> int:
         """Return how many jobs are queued."""
+        live = self._live()
+        if live is not None:
+            return sum(job.state is State.QUEUED for job in live.values())
         with self._database.read() as session:
             return session.scalar(select(func.count()).where(JOBS.c.state == State.QUEUED)) or 0
 

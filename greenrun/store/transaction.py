@@ -38,7 +38,6 @@ from greenrun.store.tables import (
     JobRecord,
     LeaseRecord,
     RunRecord,
-    SubmissionRecord,
 )
 from greenrun.store.totals import total_of
 
@@ -153,7 +152,8 @@ class JobTransaction:
 
     def require_new(self, user: str, request: RequestKey) -> None:
         """Raise KnownRequest when a request of this user has this key already."""
-        if self._session.get(SubmissionRecord, (user, request.key)) is not None:
+        own = select(SUBMISSIONS.c.at).where(SUBMISSIONS.c.user == user, SUBMISSIONS.c.key == request.key)
+        if self._session.execute(own).first() is not None:
             raise KnownRequest(f"the request {request.key} was accepted before, so its jobs are not added again")
 
     def keep_submission(self, user: str, request: RequestKey, job_ids: Sequence[int], now: datetime) -> None:

@@ -80,6 +80,7 @@ def test_the_jobs_in_memory_are_those_in_the_file_after_any_steps(steps: list[St
             answer(step, store)
             everything = [job for job in store.jobs.jobs() if job.state in LIVE]  # read from the file
             assert list(store.jobs.jobs(LIVE)) == everything
+            assert store.jobs.count_queued() == sum(job.state is State.QUEUED for job in everything)
             assert [store.jobs.job(job.id) for job in everything] == everything
             assert store.jobs.job_states(range(1, 9)) == {job.id: job.state for job in store.jobs.jobs()}
         assert in_file(store.path) == list(store.jobs.jobs(LIVE))
