@@ -200,7 +200,10 @@ class Daemon:
             stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
             new = {asked.id: job for asked, (job, is_new) in zip(admitted.jobs, stored, strict=True) if is_new}
             self._engine.planning.keep(admitted, new)
-        self._ticker.wake()
+            self._planner.ask(self._engine.planning.wanted)
+        soon = now + self._engine.settings.tick
+        if admitted.planned or any(isinstance(row, Placement) and row.start <= soon for row in admitted.rows):
+            self._ticker.wake()  # to store the plan, or to start in time; else the regular ticks do
         rows = zip(stored, map(_preview, admitted.rows), strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
 

@@ -45,8 +45,8 @@ class Admission:
 class PlanInForce:
     """The last plan, the situation that it was made for, and the jobs that were put in since.
 
-    `changes` counts the jobs that a new plan has moved, `put_offs` how often one was put off, and `durations` is how
-    long it took to plan.
+    `wanted` is how urgent a new plan is because of what was put in or taken out. `changes` counts the jobs that a new
+    plan has moved, `put_offs` how often one was put off, and `durations` is how long it took to plan.
     """
 
     def __init__(self, jobs: JobStore, plans: PlanStore, *, is_watched: bool) -> None:
@@ -55,7 +55,7 @@ class PlanInForce:
         self._plan = plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._made_for: Situation | None = None
         self._saved = self._published = self._plan
-        self._wanted = Urgency.NONE  # because of what was put in or taken out since it was made
+        self.wanted = Urgency.NONE
         self.changes = self.put_offs = 0
         self.durations = Histogram(PLAN_DURATION)
 
@@ -76,8 +76,8 @@ class PlanInForce:
         if self._made_for and len(self._made_for.jobs) == len(situation.jobs):
             self._made_for = replace(self._made_for, jobs=situation.jobs)  # the same ones: then they compare at once
         if self._is_watched and self._shows_started(situation):
-            return max(self._wanted, Urgency.LEISURE)
-        return self._wanted
+            return max(self.wanted, Urgency.LEISURE)
+        return self.wanted
 
     def replan(self, situation: Situation) -> None:
         """Make a new plan and let it take over."""
@@ -109,12 +109,12 @@ class PlanInForce:
         if opened:
             rows = opened.find(later, {}, situation.now)
             if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
-                self._wanted = Urgency.PROMPT
+                self.wanted = Urgency.PROMPT
                 return False
             opened.add(later, rows)
             made, situation = opened.plan, opened.situation
         self._plan, self._made_for, self._open = made, situation, opened
-        self._wanted = Urgency.LEISURE if later else Urgency.NONE
+        self.wanted = Urgency.LEISURE if later else Urgency.NONE
         return True
 
     def admit(
@@ -145,9 +145,9 @@ class PlanInForce:
             others = (job for job in admitted.situation.jobs if job.id not in stored)
             self._plan, self._open = admitted.planned, None
             self._made_for = replace(admitted.situation, jobs=(*others, *stored.values()))
-            self._wanted = Urgency.NONE
+            self.wanted = Urgency.NONE
         else:
-            self._wanted = Urgency.PROMPT
+            self.wanted = Urgency.PROMPT
 
     def revise(self, changed: Sequence[Job], states: Mapping[int, State], now: datetime) -> None:
         """Put queued jobs of which their users want something else elsewhere; another plan follows."""
@@ -157,7 +157,7 @@ class PlanInForce:
         if opened and mine:
             opened.remove({job.id for job in mine})
             self._put_in(mine, opened.find(mine, states, now))
-        self._wanted = Urgency.PROMPT
+        self.wanted = Urgency.PROMPT
 
     def publish(self, situation: Situation) -> None:
         """Store the plan that was made last; a job whose reason has another code than before gets it written down.
@@ -166,7 +166,7 @@ class PlanInForce:
         reason that plans go by is replaced, since reasons take long to work out.
         """
         made = self._plan
-        if made is self._published or self._wanted:
+        if made is self._published or self.wanted:
             return
         if not made.decides_as(self._saved):
             self.changes += made.moves_from(self._saved, {job.id for job in situation.jobs})
@@ -197,7 +197,7 @@ class PlanInForce:
             opened.add(jobs, rows)
             self._plan, self._made_for = opened.plan, opened.situation
         is_open = any(map(is_provisional, rows))
-        self._wanted = max(self._wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
+        self.wanted = max(self.wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
 
     def _breaks(self, job: Job, row: Row) -> bool:
         """Whether a place misses the finish-by that the plan in force keeps."""
