@@ -68,11 +68,29 @@ def put_first(
     followers = _with_followers(made, problem, row, ()) if row in made.places else []
     if fixed.intersection(followers[1:]):
         return False
-    missed, priority = made.missed, problem.jobs[row].spec.priority
-    old = {other: made.remove(other) for other in followers}
-    if not _clear(made, problem, row, place, fixed, old):
+    missed = made.missed
+    for urgent_stay in (True, False):
+        old = {other: made.remove(other) for other in followers}
+        if _clear(made, problem, row, place, fixed, old, urgent_stay=urgent_stay):
+            if _put_back(made, problem, row, place, old, missed, most_g):
+                return True
+            if _clear_around(made, problem, fixed, old) and _put_back(made, problem, row, place, old, missed, most_g):
+                return True
         _undo(made, old)
-        return False
+    return False
+
+
+def _put_back(
+    made: Schedule,
+    problem: PlanningProblem,
+    row: int,
+    place: Place,
+    old: Mapping[int, Place],
+    missed: int,
+    most_g: Mapping[int, float],
+) -> bool:
+    """Put a row at `place`, and then what was taken out for it; undo it and return False where that is worse."""
+    priority = problem.jobs[row].spec.priority
     urgent = sorted((other for other in old if other != row), key=lambda other: _urgency(problem, other))
     order = in_order(urgent, problem.after)
     ways: tuple[Callable[[int], object], ...] = (made.add, made.add_soonest)
@@ -86,7 +104,6 @@ def put_first(
             return True
         for other in (*order, row):
             made.remove(other)
-    _undo(made, old)
     return False
 
 
@@ -115,10 +132,12 @@ def _clear(
     place: Place,
     fixed: Collection[int],
     old: dict[int, Place],
+    *,
+    urgent_stay: bool,
 ) -> bool:
     """Take out, and keep in `old`, rows in the way of a place until it is free; False where it cannot be.
 
-    Those of the lowest priority go first, and of these the ones that may start last.
+    Those of the lowest priority go first, and of these the ones that may start last, or first unless `urgent_stay`.
     """
     end_s, units = end_of(problem, row, place), int(problem.rows.demands.units[row])
     line = made.pools[place.pool]
@@ -127,7 +146,10 @@ def _clear(
         for other, at in made.places.items()
         if other not in fixed and at.pool == place.pool and _overlap(problem, other, at, place.start_s, end_s)
     ]
-    for other in sorted(near, key=lambda other: _urgency(problem, other), reverse=True):
+    order = sorted(near, key=lambda other: _urgency(problem, other), reverse=True)
+    if not urgent_stay:
+        order = sorted(order[::-1], key=lambda other: problem.jobs[other].spec.priority)
+    for other in order:
         if line.is_free(place.start_s, end_s, units):
             break
         for each in _with_followers(made, problem, other, old):
@@ -135,6 +157,24 @@ def _clear(
                 return False
             old[each] = made.remove(each)
     return line.is_free(place.start_s, end_s, units)
+
+
+def _clear_around(made: Schedule, problem: PlanningProblem, fixed: Collection[int], old: dict[int, Place]) -> bool:
+    """Take out, and keep in `old`, what is in the way of rows in `old` inside their limits; False if nothing may go."""
+    demands, near = problem.rows.demands, dict[int, None]()
+    for row in [row for row in old if problem.limits[row]]:
+        begin_s, end_s = float(demands.release_s[row]), float(demands.latest_s[row] + demands.length_s[row])
+        near |= dict.fromkeys(
+            other
+            for other, at in made.places.items()
+            if other not in fixed and at.pool in demands.pools[row] and _overlap(problem, other, at, begin_s, end_s)
+        )
+    every = dict.fromkeys(each for other in near for each in _with_followers(made, problem, other, old))
+    if not every or len(old) + len(every) > MOST_MOVED or not every.keys().isdisjoint(fixed):
+        return False
+    for each in every:
+        old[each] = made.remove(each)
+    return True
 
 
 def _overlap(problem: PlanningProblem, row: int, place: Place, start_s: float, end_s: float) -> bool:

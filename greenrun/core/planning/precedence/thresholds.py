@@ -49,7 +49,7 @@ def search_with_thresholds(problem: PlanningProblem, warm: WarmStart, search: Se
         others = search(problem, warm)
         if missed_limits(problem, others.places) < missed_limits(problem, found.places):
             wanted = [*decided.at_once, *_in_vain(problem, decided, others)]
-            return _told(problem, _made_room(problem, warm, others, decided, wanted), decided)
+            return _made_room(problem, warm, others, decided, wanted)
     for _ in range(ROUNDS):
         in_vain = _in_vain(problem, decided, found)
         if not in_vain:
@@ -59,9 +59,7 @@ def search_with_thresholds(problem: PlanningProblem, warm: WarmStart, search: Se
         if missed_limits(problem, again.places) > missed_limits(problem, found.places):
             break
         decided, found = more, again
-    in_vain = _in_vain(problem, decided, found)
-    more = decided.also({row: found.places[row].grams for row in in_vain})
-    return _told(problem, _made_room(problem, warm, found, decided, in_vain), more)
+    return _made_room(problem, warm, found, decided, _in_vain(problem, decided, found))
 
 
 def _weighing(problem: PlanningProblem, warm: WarmStart) -> list[int]:
@@ -102,34 +100,46 @@ def _decisions(problem: PlanningProblem, warm: WarmStart, rows: Sequence[int]) -
 
 def _in_vain(problem: PlanningProblem, decided: Decisions, found: SearchResult) -> list[int]:
     """Return the rows that wait although it saves them too little."""
-    return [
-        row
-        for row, most_g in decided.most_g.items()
-        if row not in decided.at_once
-        and (place := found.places[row]).start_s > decided.waiting[row].start_s + EPSILON_S
-        and place.grams > max(most_g, problem.start_thresholds[row].run_below_g) * SAME
-    ]
+    rows = (row for row in decided.most_g if row not in decided.at_once)
+    return [row for row in rows if _waits_in_vain(problem, row, decided.waiting[row], found.places[row])]
+
+
+def _waits_in_vain(problem: PlanningProblem, row: int, soonest: Place, place: Place) -> bool:
+    """Whether a place saves too little against the soonest one, and is not clean enough either."""
+    below_g, ratio = problem.start_thresholds[row]
+    if not ratio or not soonest.known or place.start_s <= soonest.start_s + EPSILON_S:
+        return False
+    return place.grams > max((1 - ratio) * soonest.grams, below_g) * SAME
 
 
 def _made_room(
     problem: PlanningProblem, warm: WarmStart, found: SearchResult, decided: Decisions, rows: Sequence[int]
 ) -> SearchResult:
-    """Put these rows where they start soonest, one by one, where no other then misses a limit."""
+    """Put these rows where they start soonest, one by one, where no other then misses a limit.
+
+    Then others may find the grid clean enough, or wait in vain, that were thought to come after them or to yield.
+    """
+    told = decided.also({row: found.places[row].grams for row in rows if row not in decided.at_once})
     if not rows:
-        return found
+        return _told(problem, found, told)
     made, beside = Schedule.unpriced(problem), _fixed(problem, warm)
     for row, place in found.places.items():
         made.put(row, replace(place, cost=place.grams))
     fixed = {*problem.running, *warm.due}
-    for row in rows:
+    for row in dict.fromkeys([*rows, *decided.waiting]):
         soonest = beside.soonest(row)
+        if row not in rows:
+            is_clean = soonest.known and soonest.grams <= problem.start_thresholds[row].run_below_g * SAME
+            if not (is_clean or _waits_in_vain(problem, row, soonest, made.places[row])):
+                continue
+            told = told.also({row: None if is_clean else made.places[row].grams})
         if soonest.start_s < made.places[row].start_s - EPSILON_S and not put_first(
             made, problem, row, soonest, fixed, decided.most_g
         ):
             continue
         fixed.add(row)
         beside.put(row, made.places[row])
-    return replace(found, places=dict(made.places))
+    return _told(problem, replace(found, places=dict(made.places)), told)
 
 
 def _told(problem: PlanningProblem, found: SearchResult, decided: Decisions) -> SearchResult:

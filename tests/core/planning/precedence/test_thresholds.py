@@ -87,6 +87,29 @@ def test_thresholds_are_weighed_anew_when_the_last_plan_made_the_job_wait() -> N
     assert place_of(plan(worse), 1).reason.code is ReasonCode.NOT_WORTH_WAITING
 
 
+def test_those_that_yield_may_move_others_in_turn() -> None:
+    """The first job may begin two hours from now, if the second one, which may still wait, is not there by then."""
+    values = [150.0, 200, 50, 400, 200, 350, 50, 100, 100, 450, 300, 200, 250, 100, 450]
+    values += [300, 50, 400, 300, 350, 300, 100, 450, 100, 200, 400, 300, 400, 350, 150]
+    first = job(1, slots=2, gpus=3, power_w=500.0, max_delay=2 * SLOT)
+    second = job(2, gpus=2, power_w=500.0, max_delay=6 * SLOT)
+    third, saving = job(3, slots=2, power_w=3000.0), job(4, slots=2, power_w=3000.0, min_saving=0.6)
+    others = job(5, gpus=2, power_w=1000.0), job(6, gpus=3, power_w=3000.0, min_saving=0.6)
+    asked = situation([first, second, third, saving, *others], values, 3)
+    made = plan(asked)
+    assert place_of(made, 4).start == T0
+    assert not late_of(made)
+
+
+def test_who_was_thought_to_come_behind_a_job_that_cannot_start_now_finds_the_grid_clean_enough() -> None:
+    values = [50.0, 250, 200, 300, 50, 150, 450, 50, 350, 400, 200, 450, 50, 50, 250, 350, 50, 50, 50, 100]
+    large = job(1, slots=3, power_w=3000.0, run_below_g_per_kwh=200.0)
+    tight = job(2, slots=3, power_w=3000.0, max_delay=2 * SLOT)
+    made = plan(situation([large, tight, job(3, power_w=500.0, run_below_g_per_kwh=200.0)], values))
+    assert (place_of(made, 3).start, place_of(made, 3).reason.code) == (T0, ReasonCode.CLEAN_ENOUGH)
+    assert not late_of(made)
+
+
 @st.composite
 def queues(draw: st.DrawFn) -> Situation:
     """Up to six jobs on one to three GPUs, some of which are not to wait in vain."""
@@ -125,7 +148,7 @@ def late_of(made: Plan) -> set[int]:
 @quickly(120)
 @given(queues())
 def test_no_job_waits_against_its_own_threshold_where_it_can_start_now(asked: Situation) -> None:
-    """Asked to start at once in its place, it would break a limit, or make another wait against its own threshold."""
+    """Asked to start at once in its place, it would break a limit, or by more, or make another wait against its own."""
     made = plan(asked)
     check(asked, made)
     for one in asked.jobs:
@@ -135,7 +158,9 @@ def test_no_job_waits_against_its_own_threshold_where_it_can_start_now(asked: Si
         others = replace(asked, jobs=tuple(now if own.id == one.id else own for own in asked.jobs))
         instead = plan(others)
         broken = [
-            own for own in asked.jobs if own.id != one.id and (own.spec.min_saving or own.spec.run_below_g_per_kwh)
+            own
+            for own in asked.jobs
+            if own.id != one.id and (own.spec.min_saving or own.spec.run_below_g_per_kwh or place_of(made, own.id).late)
         ]
         assert (
             place_of(instead, one.id).start > asked.now
