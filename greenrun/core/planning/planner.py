@@ -173,10 +173,9 @@ def _warm_start(
         for row, job in enumerate(problem.jobs)
         if job.spec.start_now and row not in due and row not in but and _is_free(row, problem, situation)
     )
-    ours = len(situation.devices) - len(situation.elsewhere)
-    first = sorted(  # of equals, due before --now, and last what needs GPUs of which nobody knows when they come back
-        (*due, *at_once),
-        key=lambda row: (-problem.jobs[row].spec.priority, problem.jobs[row].spec.gpus > ours),
+    first = sorted(  # of equals, due before --now; not what needs GPUs of which nobody knows when they come back
+        (row for row in (*due, *at_once) if row not in problem.out_of_reach),
+        key=lambda row: -problem.jobs[row].spec.priority,
     )
     return WarmStart(due=tuple(first), kept=kept, prices=priced_cells(situation.prices, problem))
 

@@ -1,7 +1,7 @@
 """The planning problem in numbers: what is to be placed, between which limits, on how many GPUs, at what intensity."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from greenrun.core.carbon.intensity import UNCOVERED_S, Floats, Series
-from greenrun.core.jobs.dependencies import predecessors
+from greenrun.core.jobs.dependencies import in_order, predecessors
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.candidates import Candidates, Demands, Ints, like_pools
@@ -83,7 +83,8 @@ class PlanningProblem:
     to be put off again). The end given there still meets its own limit. `unpinned` is the same problem without pins,
     on which no bound may rest; None where no row is pinned. `flexible` are the rows that may be suspended; they have
     no candidates. `is_holding`: some of what is taken is held for expected arrivals. `unheld` is `taken` without
-    what is held for `slipped` rows, and `available` how many units of each pool nobody outside this daemon holds.
+    what is held for `slipped` rows, and `available` how many units of each pool nobody outside this daemon holds. Rows
+    `out_of_reach` need more than that, or come after such: nobody knows when they can start, so their limits count 0.
     """
 
     now_s: float
@@ -107,6 +108,7 @@ class PlanningProblem:
     is_holding: bool = False
     unheld: tuple[Timeline, ...] = ()
     available: tuple[int, ...] = ()
+    out_of_reach: frozenset[int] = frozenset()
 
     def mean_over(self, intervals: Sequence[Interval]) -> float | None:
         """Return the mean intensity over a run's intervals, in g/kWh; None when it is not known for all of them."""
@@ -209,6 +211,8 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     knots_s, curves = _knots(situation.now.timestamp(), (demands, unpinned), intensity), intensity.curves
     flexible = _flexible(situation, rows, running, demands, own_s, intensity)
     taken = tuple(timelines(situation, pools))
+    available = tuple(pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools)
+    out_of_reach = _out_of_reach(demands, running, available, after)
     soft_deadlines = {row: own_s[row] + demands.length_s[row] for row in _earlier(demands, own_s)}
     made = PlanningProblem(
         now_s=situation.now.timestamp(),
@@ -216,8 +220,9 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         pools=pools,
         taken=taken,
         unheld=taken,
-        slipped=tuple(_slipped(jobs, situation)),
-        available=tuple(pool.units - sum(device in situation.elsewhere for device in pool.devices) for pool in pools),
+        slipped=tuple(_slipped(jobs, situation, out_of_reach)),
+        available=available,
+        out_of_reach=out_of_reach,
         intensity=intensity,
         integral=PiecewiseLinear(curves[0], curves[1]),
         covered=PiecewiseLinear(curves[0], curves[2]),
@@ -227,7 +232,11 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
         running=frozenset(running),
         flexible=flexible,
         limits=tuple(
-            BEHIND if row in last_come else max(_weight(job) * (not overdue[row]), BEHIND * (row in soft_deadlines))
+            0
+            if row in out_of_reach
+            else BEHIND
+            if row in last_come
+            else max(_weight(job) * (not overdue[row]), BEHIND * (row in soft_deadlines))
             for row, job in enumerate(rows)
         ),
         after=after,
@@ -247,9 +256,24 @@ def planning_problem(situation: Situation, jobs: Sequence[Job], intensity: Serie
     return replace(made, unpinned=replace(made, rows=loose, flexible=flexible))
 
 
-def _slipped(jobs: Sequence[Job], situation: Situation) -> list[int]:
-    """Return the rows that others kept waiting, first come first; none while one of higher priority is to start."""
-    free = [(row, job) for row, job in enumerate(jobs) if not predecessors(job, situation.states)]
+def _out_of_reach(
+    demands: Demands, running: Collection[int], available: Sequence[int], after: Mapping[int, tuple[int, ...]]
+) -> frozenset[int]:
+    """Return the queued rows that need units which somebody outside this daemon holds, and all that come after them."""
+    most = [max((available[pool] for pool in own), default=0) for own in demands.pools]
+    found = {row for row, units in enumerate(demands.units) if row not in running and units > most[row]}
+    for row in in_order(range(len(demands)), after) if found else ():
+        found |= {row} if found.intersection(after.get(row, ())) else set()
+    return frozenset(found)
+
+
+def _slipped(jobs: Sequence[Job], situation: Situation, but: Collection[int]) -> list[int]:
+    """Return the rows that others kept waiting, first come first; none while one of higher priority is to start.
+
+    Those in `but` cannot.
+    """
+    rows = ((row, job) for row, job in enumerate(jobs) if row not in but)
+    free = [(row, job) for row, job in rows if not predecessors(job, situation.states)]
     first = max((job.spec.priority for _, job in free if job.spec.start_now), default=None)
     slipped = [
         row for row, job in free if (first is None or job.spec.priority >= first) and slipped_since(job, situation)

@@ -89,6 +89,7 @@ class Explainer:
             least=None if waited_g is None else waited_g / g_per_mean,
             held=self._held(row, code),
             spared=self._spared.get(row, ()),
+            is_out_of_reach=row in self._problem.out_of_reach,
         )
 
     def _code(self, row: int, place: Place) -> ReasonCode:

@@ -46,8 +46,11 @@ def placement_reason(
     least: float | None,
     held: Held | None = None,
     spared: Sequence[int] = (),
+    is_out_of_reach: bool = False,
 ) -> Reason:
     """Return why `job` is placed at `start`; `held` tells of the GPUs that it waits for, `spared` whom it gives way to.
+
+    `is_out_of_reach`: it needs GPUs that somebody outside this daemon holds.
 
     `window`, `at_once` and `least` are mean intensities in g/kWh: over its window, over one that begins now, and over
     the cleanest one it could have, or would get if it waited; None where unknown.
@@ -62,7 +65,7 @@ def placement_reason(
         why = because(code, **details).text
         if spared:
             return because(ReasonCode.GIVES_WAY, jobs=_named(spared), at=instant_text(start), why=why)
-    if job.spec.gpus > len(situation.devices) - len(situation.elsewhere) and situation.elsewhere:
+    if is_out_of_reach:
         return because(ReasonCode.GPUS_HELD_ELSEWHERE, who=_holders(situation))
     holders = _when_they_end(held.by if held else ())
     return because(ReasonCode.GPUS_BUSY, what=_wanted(job), at=instant_text(start), holders=holders, why=why)

@@ -178,7 +178,7 @@ def _missed(problem: PlanningProblem, warm: WarmStart, places: Mapping[int, Plac
     promised, others, due = set[int](), set[int](), set(warm.due)
     for row, place in places.items():
         job = problem.jobs[row]
-        if not (job.has_limit and (place.late or row in due)):
+        if row in problem.out_of_reach or not (job.has_limit and (place.late or row in due)):
             continue
         start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in (place.start_s, end_of(problem, row, place)))
         if not job.misses_limit(start, end):

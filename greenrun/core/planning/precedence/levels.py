@@ -58,17 +58,19 @@ def search_by_priority(
 
 
 def _levels(problem: PlanningProblem) -> list[list[int]]:
-    """Return the rows by priority, the highest first."""
+    """Return the rows by priority, the highest first, and last those out of reach: GPUs do not stand idle for them."""
     priority = [job.spec.priority for job in problem.jobs]
     for row in reversed(in_order(range(len(priority)), problem.after)):
         for other in problem.after.get(row, ()):
             priority[other] = max(priority[other], priority[row])
-    queued = [own for row, own in enumerate(priority) if row not in problem.running]
+    queued = [own for row, own in enumerate(priority) if row not in problem.running | problem.out_of_reach]
     highest = max(queued, default=0)
     by_level: dict[int, list[int]] = {}
     for row, own in enumerate(priority):
-        by_level.setdefault(highest if row in problem.running else own, []).append(row)
-    return [by_level[own] for own in sorted(by_level, reverse=True)]
+        if row not in problem.out_of_reach:
+            by_level.setdefault(highest if row in problem.running else own, []).append(row)
+    last = sorted(problem.out_of_reach)
+    return [by_level[own] for own in sorted(by_level, reverse=True)] + ([last] if last else [])
 
 
 def _level(
@@ -119,6 +121,7 @@ def _part(problem: PlanningProblem, made: Schedule, rows: Sequence[int]) -> Plan
         soft_deadlines={index[row]: end_s for row, end_s in problem.soft_deadlines.items() if row in index},
         start_thresholds={index[row]: limits for row, limits in problem.start_thresholds.items() if row in index},
         unpinned=None,
+        out_of_reach=frozenset(),
     )
 
 
@@ -149,7 +152,8 @@ def _prefer(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
     beside = begin(Schedule.unpriced(problem), problem, warm, range(len(problem.jobs)), kept=True)
     fixed = {*problem.running, *warm.due}
     lowest = min(job.spec.priority for job in problem.jobs)
-    movable = [row for row in _by_priority(problem) if row not in fixed and row not in problem.tied]
+    stay = fixed | problem.tied | problem.out_of_reach
+    movable = [row for row in _by_priority(problem) if row not in stay]
     for row in movable[:MOST_PREFERRED]:
         if problem.jobs[row].spec.priority == lowest:
             return

@@ -146,9 +146,9 @@ def _clear(
         for other, at in made.places.items()
         if other not in fixed and at.pool == place.pool and _overlap(problem, other, at, place.start_s, end_s)
     ]
-    order = sorted(near, key=lambda other: _urgency(problem, other), reverse=True)
+    order = sorted(near, key=lambda other: _urgency(problem, other), reverse=urgent_stay)
     if not urgent_stay:
-        order = sorted(order[::-1], key=lambda other: problem.jobs[other].spec.priority)
+        order.sort(key=lambda other: problem.jobs[other].spec.priority)
     for other in order:
         if line.is_free(place.start_s, end_s, units):
             break

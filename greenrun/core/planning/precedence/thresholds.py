@@ -33,7 +33,7 @@ class Decisions:
     waiting: Mapping[int, Place]
     most_g: Mapping[int, float]
 
-    def also(self, more: Mapping[int, float]) -> "Decisions":
+    def also(self, more: Mapping[int, float | None]) -> "Decisions":
         """Return these decisions with further rows that start at once."""
         return replace(self, at_once={**self.at_once, **more})
 
