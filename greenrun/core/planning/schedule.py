@@ -102,19 +102,23 @@ class Schedule:
         self._costs_to_go = costs_to_go(self._problem, costs) if self._after else {}
         self._spent = spendings(prices, self._knots_s)
         self._spendings = [PiecewiseLinear(self._knots_s, spent) for spent in self._spent]
-        self._best: list[int] = []
+        self._best: dict[int, Place] = {}
 
-    def _best_of(self, row: int) -> int:
-        """Return the first of a row's cheapest candidates, if it has any."""
+    def _best_of(self, row: int) -> Place:
+        """Return the place of the first of a row's cheapest candidates, of which it has some."""
         if not self._best:
-            first = self._candidates.first
-            filled = np.diff(first) > 0
-            begins = first[:-1][filled]
+            rows, first = self._candidates, self._candidates.first
+            filled = np.diff(first).nonzero()[0]
+            begins = first[filled]
             least = np.minimum.reduceat(self._costs, begins) * SAME
             hits = (self._costs <= np.repeat(least, np.diff(first)[filled])).nonzero()[0]
-            best = np.full(len(filled), -1)
-            best[filled] = hits[hits.searchsorted(begins)]
-            self._best = best.tolist()
+            best = hits[hits.searchsorted(begins)]
+            columns = (rows.starts_s[best], rows.pool[best], rows.grams[best], self._costs[best])
+            places = zip(*(column.tolist() for column in columns), strict=True)
+            self._best = {
+                own: Place(start_s, pool, grams, cost, False)
+                for own, (start_s, pool, grams, cost) in zip(filled.tolist(), places, strict=True)
+            }
         return self._best[row]
 
     def _covered_rows(self) -> list[bool]:
@@ -411,11 +415,11 @@ class Schedule:
         if low == high:
             return None
         best = self._best_of(row)
-        start_s, pool = float(self._candidates.starts_s[best]), int(self._candidates.pool[best])
-        kinds = self._pools_by_kind(row)
-        for like in kinds[pool]:
-            if self.pools[like].is_free(start_s, start_s + self._length_s[row], self._units[row]):
-                return Place(start_s, like, float(self._candidates.grams[best]), float(self._costs[best]), False)
+        kinds, line_of, units = self._pools_by_kind(row), self.pools, self._units[row]
+        end_s = best.start_s + self._length_s[row]
+        for like in kinds[best.pool]:
+            if line_of[like].is_free(best.start_s, end_s, units):
+                return best if like == best.pool else replace(best, pool=like)
         places = [self._cheapest_in(row, like, low, high) for like in kinds.values()]
         return earliest_cheapest([place for place in places if place])
 

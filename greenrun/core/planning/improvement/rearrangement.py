@@ -52,18 +52,18 @@ def rearrange(
     least = {row: float(sought.costs[at]) for row, at in wish.items()}
     size = rows.demands.length_s * rows.demands.units
     movable: list[int] = []
-    share = np.zeros(0)
+    up_to = np.zeros(0)  # the shares of their regrets, summed up
     is_changed = True
     for _ in range(effort.rearrangements):
         if not is_far(best, sought.bound_g, effort.gap) and not goal.priced:
             return
         if is_changed:
             movable = [row for row in wish if best.places[row].cost > least[row] * (1 + 1e-9)]
-            regret = np.array([best.places[row].cost - least[row] for row in movable])
-            share = regret / regret.sum() if movable else regret
+            up_to = np.cumsum([best.places[row].cost - least[row] for row in movable])
         if not movable:
             return
-        row = movable[int(rng.choice(len(movable), p=share))]
+        nth = int(up_to.searchsorted(rng.random() * up_to[-1], side="right"))
+        row = movable[min(nth, len(movable) - 1)]
         out = [row, *_in_the_way(best, problem, row, wish, rng)]
         before, state = goal.of(best), best.state()
         for other in out:
