@@ -108,6 +108,7 @@ class Candidates:
     stride: int
     _units: Floats = field(init=False, repr=False)  # by candidate; kept, since each step of the prices needs them
     _filled: Ints = field(init=False, repr=False)  # the rows that have candidates
+    _merged: "tuple[Candidates, ...] | None" = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_units", self.demands.units[self.row])
@@ -171,6 +172,12 @@ class Candidates:
 
         At any prices it costs, chooses and uses the same as they do, since all of them prefer the same starts.
         """
+        if self._merged is None:  # kept, since plans ask twice; without itself in itself it is gone as soon as unused
+            made = self._with_like_rows_as_one()
+            object.__setattr__(self, "_merged", () if made is self else (made,))
+        return self._merged[0] if self._merged else self
+
+    def _with_like_rows_as_one(self) -> "Candidates":
         firsts, counts = _like_rows(self.demands)
         if len(firsts) == len(self.demands):
             return self
