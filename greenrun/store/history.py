@@ -46,26 +46,28 @@ class FinishedJobRepository:
             newest_first = sorted({*named, *grouped}, reverse=True)
             read = self._known(session, newest_first)
             metered = {*named[:METERED], *grouped[:METERED]}
-            self._meter(session, [run for job_id in metered for run in read[job_id][1]])
+            energies_j = self._meter(session, [run for job_id in metered for run in read[job_id][1]])
         rows = ((job, runs) for job, runs in map(read.__getitem__, newest_first) if runs)
-        return [replace(job, energy_j=_energy_j(runs, self._energies_j)) for job, runs in rows]
+        return [replace(job, energy_j=_energy_j(runs, energies_j)) for job, runs in rows]
 
     def _known(self, session: Session, job_ids: Sequence[int]) -> Mapping[int, tuple[FinishedJob, tuple[Run, ...]]]:
         """Return these jobs with the runs that count for each."""
-        if len(self._read) > REMEMBERED:
-            self._read = {}
-        missing = [job_id for job_id in job_ids if job_id not in self._read]
+        read = self._read if len(self._read) <= REMEMBERED else {}  # other threads may keep theirs, or forget it
+        missing = [job_id for job_id in job_ids if job_id not in read]
         if missing:
             runs = _runs(session, missing)
             jobs = map(job_of, session.scalars(select(JobRecord).where(among(JOBS.c.id, missing))))
-            self._read |= {job.id: (_finished(job, runs[job.id]), tuple(runs[job.id])) for job in jobs}
-        return self._read
+            read |= {job.id: (_finished(job, runs[job.id]), tuple(runs[job.id])) for job in jobs}
+        self._read = read
+        return read
 
-    def _meter(self, session: Session, runs: Sequence[Run]) -> None:
-        if len(self._energies_j) > REMEMBERED:
-            self._energies_j = {}
-        if unknown := [run for run in runs if run.id not in self._energies_j]:
-            self._energies_j |= _energies_j(session, unknown)
+    def _meter(self, session: Session, runs: Sequence[Run]) -> Mapping[int, float | None]:
+        """Return what GPUs used in each of these runs that is wholly booked."""
+        known = self._energies_j if len(self._energies_j) <= REMEMBERED else {}
+        if unknown := [run for run in runs if run.id not in known]:
+            known |= _energies_j(session, unknown)
+        self._energies_j = known
+        return known
 
 
 def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[int]:

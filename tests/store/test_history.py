@@ -115,3 +115,21 @@ def test_no_more_than_the_latest_are_told_and_of_these_the_very_latest_with_thei
     monkeypatch.setattr(history, "METERED", 2)
     ids = [finished(store, name="train", device=number) for number in range(5)]
     assert [(row.job_id, row.energy_j) for row in told(store)] == [(ids[4], 3600.0), (ids[3], 3600.0), (ids[2], None)]
+
+
+def test_what_another_thread_forgets_meanwhile_is_told_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when many submissions come at once, each read in a thread of its own, and what is in memory grows too large."""
+    finished(store, name="train", project="vision", device=0)
+    (known,) = told(store)
+    finished(store, name="train", project="vision", device=1)
+    reads = history._runs
+
+    def forgetting(*asked: Any) -> Any:
+        store.history._read = {}
+        store.history._energies_j = {}
+        return reads(*asked)
+
+    monkeypatch.setattr(history, "_runs", forgetting)
+    assert told(store)[1] == known
