@@ -310,7 +310,7 @@ def _crashing_day(folder: Path, fuse: Fuse) -> list[object]:
     """Live a day with a suspension, and return what must not depend on a crash."""
     world = World(DAY)
     with pytest.MonkeyPatch.context() as patch, open_store(folder, f"{fuse.at}.db") as store:
-        patch.setattr("greenrun.engine.engine.plan", within((T0, T0 + SLOT), (T0 + 2 * SLOT, SHORT_END)))
+        patch.setattr("greenrun.engine.planning.plan", within((T0, T0 + SLOT), (T0 + 2 * SLOT, SHORT_END)))
         job = add(store, 2400)
         _live_through(world, store, fuse)
         return _facts(world, store, job)
