@@ -15,7 +15,7 @@ from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.jobs.anomalies import Limits
-from greenrun.core.jobs.dependencies import blocked
+from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
@@ -186,10 +186,9 @@ class Engine:
 
     def take_over(self, made: Plan, situation: Situation, now: datetime) -> None:
         """Let a plan that was made of an earlier situation take over, and carry out what it starts by now."""
-        self._queue.refresh()
-        waiting = {job.id: job for job in self._queue.queued}
-        if self.planning.take_over(made, situation, waiting):
-            self.act(self.situation(now), now)
+        present = self.situation(now)
+        if self.planning.take_over(made, situation, present):
+            self.act(present, now)
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book energy before the runs that used it are closed; without a reading nothing is booked and nothing lost."""
@@ -260,7 +259,9 @@ class Engine:
         free = {device: pools[device] for device in situation.devices if device not in in_use}
         cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
         due = {row.job_id for row in self.plan.started_by(now) if row.start >= since}
-        queued = due and {job.id for job in situation.jobs if job.id in due and not blocked(job, situation.states)}
+        jobs = situation.jobs if due else ()
+        ready = [job for job in jobs if job.id in due and not blocked(job, situation.states)]
+        queued = {job.id for job in ready} - crowded_out(ready, situation.arrays).keys()  # others may run by now
         for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
             self._runs.start(start, now)
 

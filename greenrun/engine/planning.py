@@ -17,7 +17,7 @@ from greenrun.core.planning.admission import admit_all, insert_each
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.stability import has_run_since, needs_replanning
+from greenrun.core.planning.stability import has_run_since, needs_replanning, terms
 from greenrun.engine.ports import JobStore, PlanStore
 
 
@@ -54,7 +54,7 @@ class PlanInForce:
         self._open: OpenPlan | None = None  # made when it is needed
         self._plan = plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))
         self._made_for: Situation | None = None
-        self._saved = self._published = self._plan
+        self._made = self._saved = self._published = self._plan  # the one made: without what was put in since
         self.wanted = Urgency.NONE
         self.changes = self.put_offs = 0
         self.durations = Histogram(PLAN_DURATION)
@@ -93,28 +93,34 @@ class PlanInForce:
         self.durations.add(took_s())
         return made
 
-    def take_over(self, made: Plan, situation: Situation, waiting: Mapping[int, Job] | None = None) -> bool:
-        """Let a plan of a situation take over, with the jobs that were put in since then and are still `waiting`.
+    def take_over(self, made: Plan, situation: Situation, present: Situation | None = None) -> bool:
+        """Let a plan of a situation take over; `present` is the one now, where time has passed since.
 
-        False when it leaves no room to keep what one of these was promised: then the plan in force stays, and another
-        one is urgent.
+        Jobs that were put in since then are put in again, and so are those of which their users now want something
+        else. False when it leaves no room to keep what one of the former was promised, or when what was started since
+        has taken the room of a promise that the plan in force keeps: then that one stays, and another one is urgent.
         """
-        known = {job.id for job in situation.jobs}
-        later = (
-            [waiting[job.id] for job in self._jobs_planned() if job.id not in known and job.id in waiting]
-            if waiting
-            else []
-        )
-        opened = OpenPlan(made, situation) if later else None
+        queued = {job.id: job for job in present.jobs} if present else {}
+        known = {job.id: job for job in situation.jobs}
+        later = [queued[job.id] for job in self._jobs_planned() if job.id not in known and job.id in queued]
+        states = present.states if present else {}
+        opened, all_rows = OpenPlan(made, situation) if later else None, made
         if opened:
-            rows = opened.find(later, {}, situation.now)
+            rows = opened.find(later, states, situation.now)
             if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
                 self.wanted = Urgency.PROMPT
                 return False
-            opened.add(later, rows)
-            made, situation = opened.plan, opened.situation
-        self._plan, self._made_for, self._open = made, situation, opened
+            opened.add(later, rows, states)
+            all_rows = opened.plan
+        lost = _overbooked(all_rows, situation, present) if present else set[int]()
+        if present and lost and lost - _overbooked(self._plan, situation, present):
+            self.wanted = Urgency.PROMPT
+            return False
+        self._made, self._plan, self._open = made, all_rows, opened
+        self._made_for = opened.situation if opened else situation
         self.wanted = Urgency.LEISURE if later else Urgency.NONE
+        if present and (changed := [job for job in known.values() if _differs(job, queued.get(job.id))]):
+            self.revise([queued[job.id] for job in changed], states, present.now)
         return True
 
     def admit(
@@ -128,7 +134,8 @@ class PlanInForce:
         opened = self._opened()
         rows = insert_each(opened, jobs, states, now) if opened else None
         if opened and rows is not None:
-            return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=opened.situation)
+            situation = replace(opened.situation, states={**opened.situation.states, **states})
+            return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=situation)
         situation = ask()
         situation = replace(situation, states={**situation.states, **states})
         planned = admit_all(situation, jobs)
@@ -140,10 +147,11 @@ class PlanInForce:
         """Take in admitted jobs, now that they are stored; `stored` has the new ones, by the id of their admission."""
         if admitted.planned is None:
             rows = [replace(row, job_id=stored[row.job_id].id) for row in admitted.rows if row.job_id in stored]
-            self._put_in(list(stored.values()), rows)
+            self._put_in(list(stored.values()), rows, admitted.situation.states)
         elif all(job_id == job.id for job_id, job in stored.items()) and len(stored) == len(admitted.jobs):
             others = (job for job in admitted.situation.jobs if job.id not in stored)
-            self._plan, self._open = admitted.planned, None
+            self._made = self._plan = admitted.planned
+            self._open = None
             self._made_for = replace(admitted.situation, jobs=(*others, *stored.values()))
             self.wanted = Urgency.NONE
         else:
@@ -156,28 +164,33 @@ class PlanInForce:
         mine = [job for job in changed if job.state is State.QUEUED and job.id in known]
         if opened and mine:
             opened.remove({job.id for job in mine})
-            self._put_in(mine, opened.find(mine, states, now))
+            self._put_in(mine, opened.find(mine, states, now), states)
         self.wanted = Urgency.PROMPT
 
     def publish(self, situation: Situation) -> None:
-        """Store the plan that was made last; a job whose reason has another code than before gets it written down.
+        """Store each plan that was made, once; a job whose reason has another code than before gets it written down.
 
-        One into which jobs were put is not stored: a plan of all of them follows soon. Where nobody looks, only a
-        reason that plans go by is replaced, since reasons take long to work out.
+        What was put in since is stored with it, so that it is known after a restart, but for the reasons: a plan of all
+        of them follows. Where nobody looks, only a reason that plans go by is replaced, since reasons take long to work
+        out.
         """
-        made = self._plan
-        if made is self._published or self.wanted:
+        made, plan_now = self._made, self._plan
+        if made is self._published:
             return
-        if not made.decides_as(self._saved):
-            self.changes += made.moves_from(self._saved, {job.id for job in situation.jobs})
-            self.put_offs += made.put_offs_since(self._saved)
-            self._plans.save_plan(made, now=made.made_at)
-            self._saved = made
+        if not plan_now.decides_as(self._saved):
+            changes = plan_now.moves_from(self._saved, {job.id for job in situation.jobs})
+            put_offs = plan_now.put_offs_since(self._saved)
+            self._plans.save_plan(plan_now, now=made.made_at)
+            self._saved = plan_now
+            self.changes += changes
+            self.put_offs += put_offs
         told = situation.jobs if self._is_watched else [job for job in situation.jobs if has_run_since(job)]
         changed = {
             job.id: reason
             for job in told
-            if (reason := made.reason(job.id)) and (job.reason is None or job.reason.code is not reason.code)
+            if plan_now.row(job.id) is made.row(job.id)
+            and (reason := made.reason(job.id))
+            and (job.reason is None or job.reason.code is not reason.code)
         }
         if changed:
             self._jobs.set_reason(changed, now=made.made_at)
@@ -191,10 +204,10 @@ class PlanInForce:
             self._open = OpenPlan(self._plan, self._made_for)
         return self._open
 
-    def _put_in(self, jobs: Sequence[Job], rows: Sequence[Row]) -> None:
+    def _put_in(self, jobs: Sequence[Job], rows: Sequence[Row], states: Mapping[int, State]) -> None:
         opened = self._opened()
         if opened:
-            opened.add(jobs, rows)
+            opened.add(jobs, rows, states)
             self._plan, self._made_for = opened.plan, opened.situation
         is_open = any(map(is_provisional, rows))
         self.wanted = max(self.wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
@@ -212,3 +225,27 @@ class PlanInForce:
             return False
         there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
         return not there.issuperset(begun)
+
+
+def _differs(job: Job, queued: Job | None) -> bool:
+    """Whether a job is queued and its user wants something else than before."""
+    return queued is not None and queued is not job and terms(queued) != terms(job)
+
+
+def _overbooked(plan: Plan, before: Situation, present: Situation) -> set[int]:
+    """Return the promised jobs whose places in a plan do not fit beside what runs, which was started since or not.
+
+    A run that may be suspended, and that a plan of the situation `before` does not know as one, counts until its end.
+    """
+    if not any(job.spec.finish_by for job in present.jobs):
+        return set()
+    known = {run.job.id for run in before.running}
+    begun = [run for run in present.running if run.job.id not in known]
+    ends = [(run, present.now + run.job.remaining) for run in begun]
+    staying = replace(
+        present,
+        running=tuple(run for run in present.running if run.job.id in known),
+        busy={**present.busy, **{device: end for run, end in ends for device in run.devices}},
+        cpu_busy=(*present.cpu_busy, *(end for run, end in ends if not run.devices)),
+    )
+    return OpenPlan(plan, staying).overbooked()

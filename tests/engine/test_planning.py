@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
-from greenrun.core.jobs.job import Job, JobSpec, State
+from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, JobSpec, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement
@@ -226,3 +226,87 @@ def _check(engine: Engine, store: Store) -> None:
     assert {job.id for job in wanted} <= set(told)
     late = [row.job_id for row in engine.plan.placements if row.late]
     assert not [job.id for job in wanted if job.spec.finish_by and job.id in late]
+
+
+def hold_and_let_go(lab: Lab, intent: Intent, *jobs: Job, now: datetime = T0) -> None:
+    """Do as a user asks, as the daemon does."""
+    changed = lab.store.jobs.intend(intent, [job.id for job in jobs], actor="ada", now=now)
+    lab.engine.revise([job for job in changed if isinstance(job, Job)], now)
+
+
+def test_a_plan_made_meanwhile_knows_what_later_jobs_wait_for(tmp_path: Path) -> None:
+    """The one that it waits for has succeeded, so it has a place, and its promise counts."""
+    lab = Lab(open_store(tmp_path))
+    (first,) = lab.submit(spec(60, start_now=True))
+    run_until(lab.world, lab.engine, T0 + SLOT)
+    now = lab.world.now
+    assert lab.store.jobs.job(first.id).state is State.SUCCEEDED
+    situation = lab.engine.situation(now)
+    made = lab.engine.planning.make(situation)
+    after = (Dependency(job_id=first.id, on=After.OK),)
+    (later,) = lab.submit(spec(1800, finish_by=now + 2 * SLOT, after=after), now=now)
+    assert lab.urgency(now) is Urgency.LEISURE
+    lab.engine.take_over(made, situation, now)
+    assert isinstance(lab.engine.plan.row(later.id), Placement)
+
+
+def test_a_job_released_while_a_plan_was_made_is_not_held_in_it(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (job,) = lab.submit(spec(1800, max_delay=9 * SLOT))
+    hold_and_let_go(lab, Intent.HOLD, job)
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    hold_and_let_go(lab, Intent.RELEASE, job)
+    lab.engine.take_over(made, situation, T0 + SOON)
+    assert isinstance(lab.engine.plan.row(job.id), Placement)
+    assert lab.urgency(T0 + SOON) is Urgency.PROMPT
+
+
+def test_a_plan_made_meanwhile_starts_no_more_of_an_array_than_may_run_at_once(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    first, second = lab.submit(
+        *(spec(1800, start_now=True, array=ArrayPlace(key="a", index=index, size=2, at_once=1)) for index in range(2))
+    )
+    hold_and_let_go(lab, Intent.HOLD, first)
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    assert made.placement(second.id)
+    hold_and_let_go(lab, Intent.RELEASE, first)
+    lab.engine.act(lab.engine.observe(T0), T0, is_outdated=True)
+    assert lab.store.jobs.job(first.id).state is State.STARTING
+    lab.engine.take_over(made, situation, T0)
+    assert lab.store.jobs.job(second.id).state is State.QUEUED
+
+
+def test_under_a_steady_stream_of_submissions_plans_are_stored(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (first,) = lab.submit(spec(1800, max_delay=4 * SLOT))
+    for second in range(1, 4):
+        now = T0 + second * SOON
+        situation = lab.engine.situation(now)
+        made = lab.engine.planning.make(situation)
+        lab.submit(spec(1800, max_delay=9 * SLOT), now=now)
+        lab.engine.take_over(made, situation, now)
+        lab.engine.act(lab.engine.observe(now), now)
+    kept = lab.store.plans.last_plan()
+    assert kept is not None
+    assert kept.placement(first.id)
+    assert lab.store.jobs.job(first.id).reason is not None
+
+
+def test_a_plan_whose_places_are_taken_by_what_started_meanwhile_breaks_no_promise(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (promised,) = lab.submit(spec(1800, finish_by=T0 + 4 * SLOT, gpus=2, start_after=T0 + SLOT))
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    early = replace(made, placements=tuple(replace(row, start=T0 + SLOT, end=T0 + 2 * SLOT) for row in made.placements))
+    kept = lab.engine.plan
+    place = kept.placement(promised.id)
+    assert place is not None
+    assert place.start == T0 + 2 * SLOT
+    lab.submit(spec(3600, start_now=True))
+    lab.engine.act(lab.engine.observe(T0), T0)
+    before = lab.engine.plan
+    lab.engine.take_over(early, situation, T0 + SOON)
+    assert lab.engine.plan is before
+    assert lab.urgency(T0 + SOON) is Urgency.PROMPT

@@ -52,12 +52,13 @@ class OpenPlan:
         places = {row.job_id: row for row in self._placed(asked, placed)} if placed else {}
         return [self._told(job, places[job.id], asked.now) if job.id in places else waiting[job.id] for job in jobs]
 
-    def add(self, jobs: Sequence[Job], rows: Sequence[Row]) -> None:
-        """Take in jobs with the places that were found for them."""
+    def add(self, jobs: Sequence[Job], rows: Sequence[Row], states: Mapping[int, State]) -> None:
+        """Take in jobs with the places that were found for them; `states` are those that they were found with."""
         for row in rows:
             self._reserve(row, 1)
         self.plan = with_rows(self.plan, rows)
-        self.situation = replace(self.situation, jobs=(*self.situation.jobs, *jobs))
+        before = self.situation
+        self.situation = replace(before, jobs=(*before.jobs, *jobs), states={**before.states, **states})
 
     def remove(self, job_ids: Collection[int]) -> None:
         """Take out those jobs that have not started."""
@@ -66,6 +67,16 @@ class OpenPlan:
         self.plan = without_jobs(self.plan, job_ids)
         rest = tuple(job for job in self.situation.jobs if job.id not in job_ids)
         self.situation = replace(self.situation, jobs=rest)
+
+    def overbooked(self) -> set[int]:
+        """Return the queued jobs with a finish-by whose places others have as well, or what runs now."""
+        promised = [self.plan.placement(job.id) for job in self.situation.jobs if job.spec.finish_by]
+        return {row.job_id for row in promised if row and row.pool in self._by_name and not self._has_room(row)}
+
+    def _has_room(self, row: Placement) -> bool:
+        """Whether nowhere in the place of a job of the plan more is taken than there is."""
+        line = self._taken[self._by_name[row.pool]]
+        return all(line.is_free(begin.timestamp(), end.timestamp(), 0) for begin, end in row.intervals)
 
     def _asked(self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime) -> Situation:
         """Return the situation as the new jobs alone see it: the others have their places."""

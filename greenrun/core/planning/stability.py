@@ -126,9 +126,9 @@ def _same_until(until: datetime, start: datetime, before: Series | None, now: Se
 def _queue_changed(before: Situation, plan: Plan, now: Situation) -> bool:
     """A job may be gone because its planned start has come; one whose start has come must be gone."""
     if before.jobs is not now.jobs:  # the same tuple as long as no job has changed
-        known = {row.id: _terms(row) for row in before.jobs}
-        queued = {row.id: _terms(row) for row in now.jobs}
-        if any(known.get(job_id) != terms for job_id, terms in queued.items()):
+        known = {row.id: terms(row) for row in before.jobs}
+        queued = {row.id: terms(row) for row in now.jobs}
+        if any(known.get(job_id) != asked for job_id, asked in queued.items()):
             return True
         if any((place := plan.placement(job_id)) is None or place.start > now.now for job_id in known.keys() - queued):
             return True
@@ -155,7 +155,8 @@ def _has_array_room(plan: Plan, now: Situation) -> bool:
     return not full & {job.id for job in free} <= crowded_out(free, now.arrays).keys()
 
 
-def _terms(job: Job) -> tuple[object, ...]:
+def terms(job: Job) -> tuple[object, ...]:
+    """Return what of a queued job plans go by."""
     return job.spec, job.held, job.cancel_requested, job.progress
 
 

@@ -40,7 +40,7 @@ def test_a_plan_with_jobs_put_in_can_be_carried_out_and_has_moved_nobody(
     before, rest = made.plan, list(asked.jobs[first:])
     for begin in range(0, len(rest), at_once):
         some = rest[begin : begin + at_once]
-        made.add(some, made.find(some, {}, asked.now))
+        made.add(some, made.find(some, {}, asked.now), {})
     check(asked, made.plan)
     assert all(made.plan.row(row.job_id) == row for row in (*before.placements, *before.waiting))
 
@@ -52,7 +52,7 @@ def test_limits_that_are_kept_when_jobs_are_put_in_are_kept_by_the_next_plan(
 ) -> None:
     made = opened(asked, first)
     rest = asked.jobs[first:]
-    made.add(rest, made.find(rest, {}, asked.now))
+    made.add(rest, made.find(rest, {}, asked.now), {})
     if any(row.late for row in made.plan.placements):
         return
     started = {row.job_id for row in made.plan.placements if row.start <= asked.now + passed} if passed else set()
@@ -68,7 +68,7 @@ def test_what_is_taken_out_leaves_the_room_that_it_had(asked: Situation, ids: se
     made = opened(asked, len(asked.jobs))
     gone = {one.id for one in asked.jobs if one.id in ids}
     more = [replace(one, id=one.id + 100) for one in asked.jobs[:new]]
-    made.add(more, made.find(more, {}, asked.now))
+    made.add(more, made.find(more, {}, asked.now), {})
     made.remove(gone)
     assert not gone & {row.job_id for row in (*made.plan.placements, *made.plan.waiting)}
     again = [one for one in asked.jobs if one.id in gone]
@@ -178,7 +178,7 @@ def test_time_that_passed_since_the_plan_was_made_counts() -> None:
     (place,) = made.find([_clean(2)], {}, T0 + 2 * MINUTE)
     assert isinstance(place, Placement)
     assert place.start >= T0 + 2 * MINUTE
-    made.add([_clean(2)], [place])
+    made.add([_clean(2)], [place], {})
     check_capacity(replace(made.situation, forecast=grid(CLEAN_AT_THREE)), made.plan)
 
 
