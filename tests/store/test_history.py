@@ -120,7 +120,7 @@ def test_no_more_than_the_latest_are_told_and_of_these_the_very_latest_with_thei
 def test_what_another_thread_forgets_meanwhile_is_told_all_the_same(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when many submissions come at once, each read in a thread of its own, and what is in memory grows too large."""
+    """As when many submissions come at once, each in its own thread, and what is in memory grows too large."""
     finished(store, name="train", project="vision", device=0)
     (known,) = told(store)
     finished(store, name="train", project="vision", device=1)
