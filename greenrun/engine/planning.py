@@ -112,8 +112,7 @@ class PlanInForce:
                 return False
             opened.add(later, rows, states)
             all_rows = opened.plan
-        lost = _overbooked(all_rows, situation, present) if present else set[int]()
-        if present and lost and lost - _overbooked(self._plan, situation, present):
+        if present and self._loses_room(all_rows, situation, present):
             self.wanted = Urgency.PROMPT
             return False
         self._made, self._plan, self._open = made, all_rows, opened
@@ -218,6 +217,19 @@ class PlanInForce:
         is_late = isinstance(row, Placement) and row.late
         return is_late and job.spec.finish_by is not None and not (isinstance(before, Placement) and before.late)
 
+    def _loses_room(self, made: Plan, situation: Situation, present: Situation) -> bool:
+        """Whether what was started since the situation has taken the room of a promise that the plan in force keeps."""
+        if not any(job.spec.finish_by for job in present.jobs):
+            return False
+        jobs = {job.id: job for job in (*self._jobs_planned(), *situation.jobs)}
+        for job_id in (*situation.ends, *(run.job.id for run in situation.running)):
+            jobs.pop(job_id, None)  # it ran already
+        asked = _with_begun(situation, present, jobs)
+        if asked is None:
+            return False
+        lost = OpenPlan(made, asked).overbooked()
+        return bool(lost) and not lost <= OpenPlan(self._plan, asked).overbooked()
+
     def _shows_started(self, situation: Situation) -> bool:
         """Whether the plan still has jobs that have started, which somebody may look at."""
         begun = [row.job_id for row in self._plan.started_by(situation.now)]
@@ -232,20 +244,22 @@ def _differs(job: Job, queued: Job | None) -> bool:
     return queued is not None and queued is not job and terms(queued) != terms(job)
 
 
-def _overbooked(plan: Plan, before: Situation, present: Situation) -> set[int]:
-    """Return the promised jobs whose places in a plan do not fit beside what runs, which was started since or not.
+def _with_begun(before: Situation, present: Situation, jobs: Mapping[int, Job]) -> Situation | None:
+    """Return an earlier situation with those of the `jobs` that run by now, and the queued ones; None if none runs.
 
-    A run that may be suspended, and that a plan of the situation `before` does not know as one, counts until its end.
+    Nothing else of the present counts: when others come back is told anew every time that one looks.
     """
-    if not any(job.spec.finish_by for job in present.jobs):
-        return set()
-    known = {run.job.id for run in before.running}
-    begun = [run for run in present.running if run.job.id not in known]
-    ends = [(run, present.now + run.job.remaining) for run in begun]
-    staying = replace(
-        present,
-        running=tuple(run for run in present.running if run.job.id in known),
-        busy={**present.busy, **{device: end for run, end in ends for device in run.devices}},
-        cpu_busy=(*present.cpu_busy, *(end for run, end in ends if not run.devices)),
+    ends = {job_id: end for job_id, end in present.ends.items() if job_id in jobs}
+    runs = [run for run in present.running if run.job.id in jobs]
+    if not (ends or runs):
+        return None
+    theirs = set(ends.values())
+    busy = {device: end for device, end in present.busy.items() if end in theirs and device not in present.elsewhere}
+    until = [(run, run.since + run.job.remaining) for run in runs]
+    cpu = [end for job_id, end in ends.items() if not jobs[job_id].spec.gpus]
+    return replace(
+        before,
+        jobs=present.jobs,
+        busy={**before.busy, **busy, **{device: end for run, end in until for device in run.devices}},
+        cpu_busy=(*before.cpu_busy, *cpu, *(end for run, end in until if not run.devices)),
     )
-    return OpenPlan(plan, staying).overbooked()

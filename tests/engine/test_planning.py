@@ -16,7 +16,7 @@ from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, JobSpec, 
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement
-from greenrun.engine.engine import Engine
+from greenrun.engine.engine import ELSEWHERE_FOR, Engine
 from greenrun.engine.planning import Urgency
 from greenrun.store import Store
 from tests.core.situations import quickly
@@ -310,3 +310,17 @@ def test_a_plan_whose_places_are_taken_by_what_started_meanwhile_breaks_no_promi
     lab.engine.take_over(early, situation, T0 + SOON)
     assert lab.engine.plan is before
     assert lab.urgency(T0 + SOON) is Urgency.PROMPT
+
+
+def test_a_gpu_that_others_hold_keeps_no_plan_from_taking_over(tmp_path: Path) -> None:
+    """It is said to be back half a minute from now whenever one looks, so every place there seems to be taken."""
+    lab = Lab(open_store(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "held_elsewhere", lambda self, devices: dict.fromkeys(devices, "somebody"))
+        lab.submit(spec(1800, finish_by=T0 + 9 * SLOT, gpus=2))
+        situation = lab.engine.situation(T0)
+        made = lab.engine.planning.make(situation)
+        start = T0 + ELSEWHERE_FOR
+        early = replace(made, placements=tuple(replace(row, start=start, end=start + SLOT) for row in made.placements))
+        lab.engine.take_over(early, situation, T0 + SOON)
+        assert lab.engine.plan is early

@@ -13,8 +13,9 @@ from greenrun.core.carbon.intensity import Series
 from greenrun.core.planning.model import Options, Plan, Running, Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
+from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, grid, job
-from tests.core.situations import situation
+from tests.core.situations import quickly, situation
 from tests.sampling import examples
 
 VALUES = [300.0, 200.0, 100.0, 400.0, 150.0, 250.0, 120.0, 350.0]
@@ -118,3 +119,14 @@ def test_a_plan_that_holds_emits_no_more_than_one_made_anew(
 def _starts_later(made: Plan, job_id: int) -> bool:
     place = made.placement(job_id)
     return place is not None and place.start > LATER
+
+
+@quickly(60)
+@given(drawn.situations(), drawn.seconds(0, 4))
+def test_a_plan_just_made_holds(asked: Situation, passed: timedelta) -> None:
+    """Else one after the other would be made, for ever."""
+    made = plan(asked)
+    started = {row.job_id for row in made.started_by(asked.now + passed)}
+    if passed and started:  # what runs by then is the engine's
+        return
+    assert not needs_replanning(asked, made, replace(asked, now=asked.now + passed))
