@@ -128,9 +128,12 @@ class PlanInForce:
         """Find places for new jobs, changing nothing; raise InvalidJob when one cannot be accepted.
 
         `states` are those of the jobs that these wait for. Where others may have to move for them all is planned again,
-        for the situation that `ask` gives.
+        for the present situation, which `ask` gives. What may be promised depends on it as well: GPUs may be back late.
         """
         opened = self._opened()
+        promises = any(job.spec.finish_by for job in jobs)
+        if opened and promises and needs_replanning(self._made_for, self._plan, present := ask()):
+            opened = OpenPlan(self._plan, present)
         rows = insert_each(opened, jobs, states, now) if opened else None
         if opened and rows is not None:
             situation = replace(opened.situation, states={**opened.situation.states, **states})

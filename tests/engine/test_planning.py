@@ -20,7 +20,7 @@ from greenrun.engine.engine import ELSEWHERE_FOR, Engine
 from greenrun.engine.planning import Urgency
 from greenrun.store import Store
 from tests.core.situations import quickly
-from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
+from tests.world import SLOT, T0, World, command, new_engine, open_store, run_until, spec
 
 DAY = [300, 300, 100, 300, 200, 300, 50, 300, 300, 300] * 3
 SOON = timedelta(seconds=1)
@@ -324,3 +324,18 @@ def test_a_gpu_that_others_hold_keeps_no_plan_from_taking_over(tmp_path: Path) -
         early = replace(made, placements=tuple(replace(row, start=start, end=start + SLOT) for row in made.placements))
         lab.engine.take_over(early, situation, T0 + SOON)
         assert lab.engine.plan is early
+
+
+def test_a_promise_is_not_given_for_gpus_of_a_run_that_takes_longer_than_planned(tmp_path: Path) -> None:
+    lab = Lab(open_store(tmp_path))
+    (running,) = lab.submit(spec(1200, start_now=True, gpus=2, command=command(7200)))
+    run_until(lab.world, lab.engine, T0 + timedelta(minutes=15))
+    assert lab.store.jobs.job(running.id).state is State.RUNNING
+    now = T0 + timedelta(minutes=23)  # no tick has come since it was to end
+    with pytest.raises(InvalidJob):
+        lab.submit(spec(1800, finish_by=now + SLOT + SOON), now=now)
+    (accepted,) = lab.submit(spec(1800, finish_by=now + 4 * SLOT), now=now)
+    place = lab.engine.plan.placement(accepted.id)
+    assert place is not None
+    assert not place.late
+    assert place.start > now
