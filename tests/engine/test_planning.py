@@ -339,3 +339,21 @@ def test_a_promise_is_not_given_for_gpus_of_a_run_that_takes_longer_than_planned
     assert place is not None
     assert not place.late
     assert place.start > now
+
+
+def test_a_job_that_started_while_a_plan_was_made_is_not_suspended_by_it(tmp_path: Path) -> None:
+    """To the plan it still waited; a run that is cut short at once counts as one that got nowhere."""
+    lab = Lab(open_store(tmp_path))
+    (job,) = lab.submit(spec(1800, start_now=True, interruptible=True, min_run=timedelta(0)))
+    situation = lab.engine.situation(T0)
+    made = lab.engine.planning.make(situation)
+    later = replace(made, placements=tuple(replace(row, start=T0 + SLOT, end=T0 + 2 * SLOT) for row in made.placements))
+    for seconds in (0, 1):
+        lab.world.now = T0 + seconds * SOON
+        lab.engine.act(lab.engine.observe(lab.world.now), lab.world.now)
+    assert lab.store.jobs.job(job.id).state is State.RUNNING
+    lab.world.now += SOON
+    lab.engine.take_over(later, situation, lab.world.now)
+    assert lab.engine.plan.placement(job.id) is not None
+    assert not any(process.is_asked for process in lab.world.processes.values())
+    assert lab.urgency(lab.world.now) is Urgency.PROMPT
