@@ -16,8 +16,13 @@ from typing import NamedTuple
 
 from tests.patience import HANGS_S, Watch
 
+GRACE_S = 1.0  # for so long a start is due by a plan that is outdated: `due_grace` of a daemon with these settings
 KEEP = """
-CREATE TABLE kept_plans (number INTEGER PRIMARY KEY, plan TEXT NOT NULL);
+CREATE TABLE kept_plans (
+    number INTEGER PRIMARY KEY,
+    plan TEXT NOT NULL,
+    kept_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
 CREATE TRIGGER keep_first AFTER INSERT ON plans BEGIN INSERT INTO kept_plans (plan) VALUES (new.plan); END;
 CREATE TRIGGER keep_next AFTER UPDATE ON plans BEGIN INSERT INTO kept_plans (plan) VALUES (new.plan); END;
 INSERT INTO kept_plans (plan) SELECT plan FROM plans;
@@ -33,9 +38,9 @@ class Place(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A plan that the daemon kept."""
+    """A plan, and when the daemon kept it: planning takes its time beside the ticks, which go by the one before."""
 
-    made_s: float
+    kept_s: float
     places: Sequence[Place]
 
     def place(self, job: int) -> Place | None:
@@ -69,14 +74,15 @@ class Decisions:
 
     def due_s(self, claim: Claim) -> float:
         """Return since when the plan before a claim had allowed it and its GPUs were free; at the latest, the claim."""
-        before = [plan for plan in self.plans if plan.made_s < claim.claimed_s]
+        before = [plan for plan in self.plans if plan.kept_s < claim.claimed_s]
         place = before[-1].place(claim.job) if before else None
         if place is None or place.start_s >= claim.claimed_s:
             return claim.claimed_s
-        ends_s = [run.ended_s for run in self.claims if place.start_s < run.ended_s < claim.claimed_s]
-        moments_s = sorted([place.start_s, *ends_s, claim.claimed_s])
+        known_s = max(place.start_s, before[-1].kept_s)
+        ends_s = [run.ended_s for run in self.claims if known_s < run.ended_s < claim.claimed_s]
+        moments_s = sorted([known_s, *ends_s, claim.claimed_s])
         crowded = [at_s for at_s in moments_s[:-1] if self._free(at_s, by_the_daemon=False) < claim.gpus]
-        return moments_s[bisect_left(moments_s, crowded[-1]) + 1] if crowded else place.start_s
+        return moments_s[bisect_left(moments_s, crowded[-1]) + 1] if crowded else known_s
 
     def prompt_s(self, claim: Claim, watch: Watch) -> float:
         """Return when a claim would have come if the machine had kept nobody waiting since it was due."""
@@ -88,27 +94,36 @@ class Decisions:
         return [
             claim.job
             for claim in self.claims
-            if any(plan.made_s < claim.claimed_s and plan.place(claim.job) for plan in self.plans)
+            if any(plan.kept_s < claim.claimed_s and plan.place(claim.job) for plan in self.plans)
         ]
 
     def _too_early(self) -> Iterator[str]:
         for claim in self.claims:
-            place = self._in_force(claim.claimed_s).place(claim.job)
-            if place is None or place.start_s > claim.claimed_s:
-                yield f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {place}"
+            plans = [self._in_force(claim.claimed_s), *self._news(claim.claimed_s)]
+            places = [place for plan in plans if (place := plan.place(claim.job))]
+            if not any(place.start_s <= claim.claimed_s for place in places):
+                yield f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {places}"
 
     def _left_out(self, tick_s: float) -> Iterator[str]:
+        """Say what a tick should have started; one that came long after a start was due may wait for a new plan."""
+        if self._news(tick_s):
+            return  # which may have come with this tick, or with one that nobody saw
         free, claimed_s = self._free(tick_s), {claim.job: claim.claimed_s for claim in self.claims}
         for place in self._in_force(tick_s).places:
-            is_due = place.start_s <= tick_s <= claimed_s[place.job]
+            is_due = tick_s - GRACE_S < place.start_s <= tick_s <= claimed_s[place.job]
             if is_due and place.gpus <= free:
                 free -= place.gpus
                 if claimed_s[place.job] != tick_s:
                     yield f"job {place.job} was not claimed at {tick_s:.3f} with {place}"
 
     def _in_force(self, tick_s: float) -> Kept:
-        made = [plan for plan in self.plans if plan.made_s <= tick_s]
-        return made[-1] if made else Kept(tick_s, ())
+        kept = [plan for plan in self.plans if plan.kept_s <= tick_s]
+        return kept[-1] if kept else Kept(tick_s, ())
+
+    def _news(self, tick_s: float) -> list[Kept]:
+        """Return the plans that were kept before the next tick that was seen."""
+        next_s = min((other_s for other_s in self.ticks_s if other_s > tick_s), default=float("inf"))
+        return [plan for plan in self.plans if tick_s < plan.kept_s < next_s]
 
     def _free(self, at_s: float, *, by_the_daemon: bool = True) -> int:
         """Return how many GPUs are free, as the daemon knew it or as it really was, before anything starts then."""
@@ -129,9 +144,8 @@ def keep_plans(database: Path) -> None:
 def read_decisions(database: Path, gpus: int, ticks_s: Sequence[float] = ()) -> Decisions:
     """Read what was recorded; `ticks_s` are further instants of ticks that were seen."""
     with _reading(database) as connection:
-        plans = [
-            _kept(json.loads(text)) for (text,) in connection.execute("SELECT plan FROM kept_plans ORDER BY number")
-        ]
+        kept = connection.execute("SELECT plan, kept_at FROM kept_plans ORDER BY number").fetchall()
+        plans = [_kept(json.loads(text), at) for text, at in kept]
         rows = connection.execute(
             "SELECT runs.job_id, jobs.gpus, runs.claimed_at, min(events.at), max(events.at), runs.ended_at"
             " FROM runs JOIN jobs ON jobs.id = runs.job_id JOIN events ON events.run_id = runs.id"
@@ -149,11 +163,11 @@ def _reading(database: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _kept(parts: dict[str, object]) -> Kept:
+def _kept(parts: dict[str, object], at: str) -> Kept:
     rows = parts["placements"]
     assert isinstance(rows, list)
     places = [Place(row["job_id"], _seconds(row["start"]), row["gpus"]) for row in rows]
-    return Kept(_seconds(str(parts["made_at"])), places)
+    return Kept(_seconds(at), places)
 
 
 def _seconds(text: str) -> float:
