@@ -132,7 +132,8 @@ class Watch:
             return given_s
 
     def _between(self, sums: Sequence[float], since_s: float, until_s: float) -> float:
-        first, last = np.interp([since_s, until_s], self._at_s, sums)
+        with self._turn:
+            first, last = np.interp([since_s, until_s], self._at_s, sums)
         return float(last - first)
 
 

@@ -1,4 +1,4 @@
-"""When a daemon decided what, by its own records, and whether each start was the first that its plans allowed.
+"""When a daemon decided what, by its own records: whether its plans allowed each start, and since when it was due.
 
 The records are every plan that it kept, the instants of its ticks, and the claims and ends of its runs. They tell the
 same on a busy machine as on a quiet one.
@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from tests.patience import HANGS_S, Watch
 
-GRACE_S = 1.0  # for so long a start is due by a plan that is outdated: `due_grace` of a daemon with these settings
 KEEP = """
 CREATE TABLE kept_plans (
     number INTEGER PRIMARY KEY,
@@ -68,9 +67,18 @@ class Decisions:
     claims: Sequence[Claim]
     ticks_s: Sequence[float]
 
-    def wrong(self) -> list[str]:
-        """Say which claims no plan allowed yet, and which ticks started less than they could."""
-        return [*self._too_early(), *(said for tick_s in self.ticks_s for said in self._left_out(tick_s))]
+    def too_early(self) -> list[str]:
+        """Say which claims came before every plan that the daemon can have gone by allowed them.
+
+        One that no such plan has was inserted and started before the next plan was kept.
+        """
+        found = []
+        for claim in self.claims:
+            plans = [self._in_force(claim.claimed_s), *self._news(claim.claimed_s)]
+            places = [place for plan in plans if (place := plan.place(claim.job))]
+            if places and all(place.start_s > claim.claimed_s for place in places):
+                found.append(f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {places}")
+        return found
 
     def due_s(self, claim: Claim) -> float:
         """Return since when the plan before a claim had allowed it and its GPUs were free; at the latest, the claim."""
@@ -81,7 +89,7 @@ class Decisions:
         known_s = max(place.start_s, before[-1].kept_s)
         ends_s = [run.ended_s for run in self.claims if known_s < run.ended_s < claim.claimed_s]
         moments_s = sorted([known_s, *ends_s, claim.claimed_s])
-        crowded = [at_s for at_s in moments_s[:-1] if self._free(at_s, by_the_daemon=False) < claim.gpus]
+        crowded = [at_s for at_s in moments_s[:-1] if self._free(at_s) < claim.gpus]
         return moments_s[bisect_left(moments_s, crowded[-1]) + 1] if crowded else known_s
 
     def prompt_s(self, claim: Claim, watch: Watch) -> float:
@@ -97,25 +105,6 @@ class Decisions:
             if any(plan.kept_s < claim.claimed_s and plan.place(claim.job) for plan in self.plans)
         ]
 
-    def _too_early(self) -> Iterator[str]:
-        for claim in self.claims:
-            plans = [self._in_force(claim.claimed_s), *self._news(claim.claimed_s)]
-            places = [place for plan in plans if (place := plan.place(claim.job))]
-            if not any(place.start_s <= claim.claimed_s for place in places):
-                yield f"job {claim.job} was claimed at {claim.claimed_s:.3f} with {places}"
-
-    def _left_out(self, tick_s: float) -> Iterator[str]:
-        """Say what a tick should have started; one that came long after a start was due may wait for a new plan."""
-        if self._news(tick_s):
-            return  # which may have come with this tick, or with one that nobody saw
-        free, claimed_s = self._free(tick_s), {claim.job: claim.claimed_s for claim in self.claims}
-        for place in self._in_force(tick_s).places:
-            is_due = tick_s - GRACE_S < place.start_s <= tick_s <= claimed_s[place.job]
-            if is_due and place.gpus <= free:
-                free -= place.gpus
-                if claimed_s[place.job] != tick_s:
-                    yield f"job {place.job} was not claimed at {tick_s:.3f} with {place}"
-
     def _in_force(self, tick_s: float) -> Kept:
         kept = [plan for plan in self.plans if plan.kept_s <= tick_s]
         return kept[-1] if kept else Kept(tick_s, ())
@@ -125,13 +114,9 @@ class Decisions:
         next_s = min((other_s for other_s in self.ticks_s if other_s > tick_s), default=float("inf"))
         return [plan for plan in self.plans if tick_s < plan.kept_s < next_s]
 
-    def _free(self, at_s: float, *, by_the_daemon: bool = True) -> int:
-        """Return how many GPUs are free, as the daemon knew it or as it really was, before anything starts then."""
-        held = [
-            claim.gpus
-            for claim in self.claims
-            if claim.claimed_s < at_s < (claim.closed_s if by_the_daemon else claim.ended_s)
-        ]
+    def _free(self, at_s: float) -> int:
+        """Return how many GPUs no run held at an instant, before anything started then."""
+        held = [claim.gpus for claim in self.claims if claim.claimed_s < at_s < claim.ended_s]
         return self.gpus - sum(held)
 
 

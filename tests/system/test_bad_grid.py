@@ -236,7 +236,7 @@ def test_through_a_day_of_bad_answers_every_job_runs_once_and_in_time_and_each_f
     missed = [limit for (run,), limit in zip(runs, limits, strict=True) if instant(run["ended_at"]) > limit]
     assert watched.value("greenrun_deadlines_missed_total") == len(missed)
     decisions = read_decisions(daemon.state / "greenrun.db", gpus=2)
-    assert decisions.wrong() == []
+    assert decisions.too_early() == []
     prompt_s = {claim.job: decisions.prompt_s(claim, watch) for claim in decisions.claims}
     late = [job for job, limit in zip(jobs, limits, strict=True) if prompt_s[job] + SLEEP_S > limit.timestamp()]
     assert late == [], "whatever a busy machine adds to a start that is due"
