@@ -96,7 +96,8 @@ class OpenPlan:
 
     def _placed(self, asked: Situation, jobs: Sequence[Job]) -> Sequence[Placement]:
         """Return the places of jobs that each can have one."""
-        problem = replace(planning_problem(asked, jobs, asked.forecast or NOTHING), taken=self._taken)
+        taken = tuple(line.copy() for line in self._taken)  # as it is now, for reasons that are worked out later
+        problem = replace(planning_problem(asked, jobs, asked.forecast or NOTHING), taken=taken)
         prices = priced_cells(asked.prices, problem)
         made = Schedule(problem, prices, problem.rows.costs(prices))
         for row in by_urgency(problem):

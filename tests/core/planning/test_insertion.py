@@ -62,6 +62,14 @@ def test_limits_that_are_kept_when_jobs_are_put_in_are_kept_by_the_next_plan(
     assert not [row.job_id for row in plan(later).placements if row.late]
 
 
+def test_why_a_job_was_put_somewhere_stays_true_when_the_others_are_taken_in() -> None:
+    made = opened(situation([], CLEAN_AT_THREE), 0)
+    both = [job(number, max_delay=6 * SLOT) for number in (1, 2)]
+    rows = made.find(both, {}, T0)
+    made.add(both, rows, {})
+    assert [row.reason.code for row in rows] == [ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW]
+
+
 @quickly(40)
 @given(drawn.situations(), st.sets(st.integers(1, 8)), st.integers(0, 3))
 def test_what_is_taken_out_leaves_the_room_that_it_had(asked: Situation, ids: set[int], new: int) -> None:

@@ -94,8 +94,9 @@ class Shortage:
 
     def _lines(self) -> list[Timeline]:
         if self._full is None:
-            self._full = [line.copy() for line in self._problem.taken]
+            full = [line.copy() for line in self._problem.taken]
             for row, place in self._places.items():
                 for begin_s, end_s in spans_of(self._problem, row, place):
-                    self._full[place.pool].reserve(begin_s, end_s, int(self._problem.rows.demands.units[row]))
+                    full[place.pool].reserve(begin_s, end_s, int(self._problem.rows.demands.units[row]))
+            self._full = full  # whole: others may ask at the same time
         return self._full
