@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from greenrun.clock import utc_now
+from greenrun.daemon.ticker import CLOCK_STEP_S, clock_offset_s
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 
@@ -74,6 +75,7 @@ class BackgroundPlanner:
         with self._turn:
             if self._is_stopping:
                 return
+            offset_s = clock_offset_s()
             situation = self._engine.situation(utc_now())
             if not self._engine.planning.urgency(situation):
                 return
@@ -81,5 +83,8 @@ class BackgroundPlanner:
         with self._turn:
             if self._is_stopping:
                 return
-            self._engine.take_over(made, situation, utc_now())
+            if abs(clock_offset_s() - offset_s) < CLOCK_STEP_S:  # else the hours it was made for may be over
+                self._engine.take_over(made, situation, utc_now())
+            else:
+                self.ask(Urgency.PROMPT)
         self._wake()

@@ -30,7 +30,7 @@ class Ticker:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="greenrun-tick", daemon=True)
-        self._offset_s = _offset_s()
+        self._offset_s = clock_offset_s()
         self.failures = 0
         defaults: dict[str, Any] = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults=defaults)
@@ -79,7 +79,7 @@ class Ticker:
             self._woken.wait(min(max(0.0, (later - utc_now()).total_seconds()), LONGEST_S))
 
     def _check_clock(self) -> None:
-        step_s = _offset_s() - self._offset_s
+        step_s = clock_offset_s() - self._offset_s
         self._offset_s += step_s
         if abs(step_s) < CLOCK_STEP_S:
             return
@@ -95,5 +95,6 @@ class Ticker:
             return None
 
 
-def _offset_s() -> float:
+def clock_offset_s() -> float:
+    """Return how far the wall clock is from the monotonic one: the same until it is set, or the machine has slept."""
     return utc_now().timestamp() - time.monotonic()
