@@ -10,6 +10,7 @@ from greenrun.daemon.ticker import CLOCK_STEP_S, clock_offset_s
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 
+PAUSE_S = 0.1  # before a plan that can wait: what else comes meanwhile is planned with it, and answers go first
 REST = {Urgency.PROMPT: 1.0, Urgency.LEISURE: 4.0}  # times what the last plan took, before the next one begins
 
 
@@ -31,7 +32,7 @@ class BackgroundPlanner:
         self._news = threading.Condition()
         self._wanted = Urgency.NONE
         self._is_stopping = False
-        self._ended_s = self._took_s = 0.0
+        self._asked_s = self._ended_s = self._took_s = 0.0
         self._thread = threading.Thread(target=self._run, name="greenrun-plan", daemon=True)
 
     def start(self) -> None:
@@ -41,6 +42,8 @@ class BackgroundPlanner:
     def ask(self, urgency: Urgency) -> None:
         """Have a plan made as soon as its urgency allows."""
         with self._news:
+            if not self._wanted:
+                self._asked_s = time.monotonic()
             self._wanted = max(self._wanted, urgency)
             self._news.notify()
 
@@ -64,7 +67,10 @@ class BackgroundPlanner:
         """Wait until a plan is to be made; False once stopping."""
         with self._news:
             while not self._is_stopping:
-                rest_s = self._ended_s + self._took_s * REST.get(self._wanted, 0.0) - time.monotonic()
+                begin_s = self._ended_s + self._took_s * REST.get(self._wanted, 0.0)
+                if self._wanted is Urgency.LEISURE:
+                    begin_s = max(begin_s, self._asked_s + PAUSE_S)
+                rest_s = begin_s - time.monotonic()
                 if self._wanted and rest_s <= 0:
                     self._wanted = Urgency.NONE
                     return True
