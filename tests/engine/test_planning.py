@@ -357,3 +357,17 @@ def test_a_job_that_started_while_a_plan_was_made_is_not_suspended_by_it(tmp_pat
     assert lab.engine.plan.placement(job.id) is not None
     assert not any(process.is_asked for process in lab.world.processes.values())
     assert lab.urgency(lab.world.now) is Urgency.PROMPT
+
+
+def test_a_promise_is_not_given_for_gpus_of_a_run_that_the_plan_does_not_know(tmp_path: Path) -> None:
+    """While its start was not confirmed it was not among those that may be suspended, and now it is."""
+    lab = Lab(open_store(tmp_path))
+    (running,) = lab.submit(spec(7200, start_now=True, gpus=2, interruptible=True))
+    lab.engine.act(lab.engine.observe(T0), T0)
+    lab.engine.planning.replan(lab.engine.situation(T0))
+    lab.world.now = now = T0 + SOON
+    lab.engine.observe(now)
+    assert lab.store.jobs.job(running.id).state is State.RUNNING
+    assert lab.engine.plan.placement(running.id) is None
+    with pytest.raises(InvalidJob):
+        lab.submit(spec(1800, finish_by=now + SLOT, gpus=2), now=now)

@@ -17,7 +17,7 @@ from greenrun.core.jobs.dependencies import predecessors
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import Timeline, pools_of, timelines
+from greenrun.core.planning.capacity import Timeline, home_of, pools_of, timelines
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import NOTHING, without_place
 from greenrun.core.planning.problem import planning_problem, priced_cells
@@ -164,7 +164,8 @@ def _order(row: Placement) -> tuple[datetime, int]:
 def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tuple[Timeline, ...]:
     """Return what of each pool is taken by what runs, by the places of the plan, and by what is held for slipped jobs.
 
-    A place whose job runs now counts as it was planned, unless it was told when its devices are free.
+    A place whose job runs now counts as it was planned, unless it was told when its devices are free. One that the plan
+    does not know to run keeps them until it is done.
     """
     pools = pools_of(situation)
     lines = tuple(timelines(situation, pools))
@@ -174,8 +175,15 @@ def _taken(plan: Plan, situation: Situation, by_name: Mapping[str, int]) -> tupl
         if place.job_id in there and place.pool in by_name:
             spans = ((begin.timestamp(), end.timestamp(), max(1, place.gpus)) for begin, end in place.intervals)
             rows[by_name[place.pool]].extend(spans)
-    lines = tuple(_all_taken(line, own) if own else line for line, own in zip(lines, rows, strict=True))
     now_s = situation.now.timestamp()
+    home = home_of(pools)
+    for run in situation.running:
+        known = plan.placement(run.job.id)
+        if known is None or (plan.made_at <= run.since and situation.now < known.start):
+            pool = home[run.devices[0]] if run.devices else len(pools) - 1
+            end_s = max(now_s, run.since.timestamp() + run.job.remaining.total_seconds())
+            rows[pool].append((now_s, end_s, max(1, len(run.devices))))
+    lines = tuple(_all_taken(line, own) if own else line for line, own in zip(lines, rows, strict=True))
     for job in situation.jobs:
         kept = plan.placement(job.id) if slipped_since(job, situation) else None
         if kept is None or kept.pool not in by_name:
