@@ -196,6 +196,8 @@ def _due_since(job: Job, situation: Situation) -> datetime | None:
         return None
     if slipped := slipped_since(job, situation):
         return slipped  # it stays due for as long as it takes
+    if last.pieces:  # it runs in parts that others leave it; at once and in one go it would displace them
+        return None
     since = last.due or last.start
     return since if situation.now - situation.options.due_grace <= since <= situation.now else None
 

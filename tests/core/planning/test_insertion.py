@@ -192,3 +192,22 @@ def test_time_that_passed_since_the_plan_was_made_counts() -> None:
 
 def _clean(number: int, at: datetime = T0) -> Job:
     return job(number, max_delay=SLOT / 4, submitted=at)
+
+
+def test_a_job_put_in_in_parts_displaces_nobody_when_its_first_part_is_due() -> None:
+    """The first is half a minute before the GPUs are another one's, which leaves none for a start in one go."""
+    length, second = timedelta(seconds=1790), timedelta(seconds=1)
+    apart = {"interruptible": True, "min_run": timedelta(0), "restart_cost": timedelta(0)}
+    jobs = [
+        job(1, duration=4 * length, finish_by=T0 + 7 * SLOT),
+        job(2, duration=3 * length, finish_by=T0 + 5 * SLOT, gpus=2),
+        job(3, duration=2 * length, max_delay=3 * SLOT, submitted=T0 + second, **apart),
+    ]
+    made = opened(situation([], [300, 300, 100, 300, 200, 300, 50, 300, 300, 300] * 3, gpus=2), 0)
+    for one in jobs:
+        made.add([one], made.find([one], {}, one.submitted_at), {})
+    third = made.plan.placement(3)
+    assert third is not None
+    assert third.pieces[0] == (T0 + second, T0 + 30 * second)
+    asked = replace(made.situation, now=T0 + second, last=made.plan, prices=made.plan.prices)
+    assert not [row.job_id for row in plan(asked).placements if row.late]
