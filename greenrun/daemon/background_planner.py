@@ -10,7 +10,7 @@ from greenrun.daemon.ticker import CLOCK_STEP_S, clock_offset_s
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 
-PAUSE_S = 0.1  # before a plan that can wait: what else comes meanwhile is planned with it, and answers go first
+PAUSE_S = 0.1  # between plans, and before one that can wait: what else comes meanwhile is planned with it
 REST = {Urgency.PROMPT: 1.0, Urgency.LEISURE: 4.0}  # times what the last plan took, before the next one begins
 
 
@@ -57,17 +57,19 @@ class BackgroundPlanner:
         while self._is_asked():
             began_s = time.monotonic()
             try:
-                self._plan()
+                is_made = self._plan()
             except Exception as exc:  # noqa: BLE001 - whatever failed is told, and tried again at the next request
                 self._on_failure("plan", exc)
-            self._ended_s = time.monotonic()
-            self._took_s = self._ended_s - began_s
+                is_made = True
+            if is_made:
+                self._ended_s = time.monotonic()
+                self._took_s = self._ended_s - began_s
 
     def _is_asked(self) -> bool:
         """Wait until a plan is to be made; False once stopping."""
         with self._news:
             while not self._is_stopping:
-                begin_s = self._ended_s + self._took_s * REST.get(self._wanted, 0.0)
+                begin_s = self._ended_s + max(PAUSE_S, self._took_s * REST.get(self._wanted, 0.0))
                 if self._wanted is Urgency.LEISURE:
                     begin_s = max(begin_s, self._asked_s + PAUSE_S)
                 rest_s = begin_s - time.monotonic()
@@ -77,20 +79,22 @@ class BackgroundPlanner:
                 self._news.wait(rest_s if self._wanted else None)
         return False
 
-    def _plan(self) -> None:
+    def _plan(self) -> bool:
+        """Make a plan and let it take over; False when there was no need."""
         with self._turn:
             if self._is_stopping:
-                return
+                return False
             offset_s = clock_offset_s()
             situation = self._engine.situation(utc_now())
             if not self._engine.planning.urgency(situation):
-                return
+                return False
         made = self._engine.planning.make(situation)
         with self._turn:
             if self._is_stopping:
-                return
+                return False
             if abs(clock_offset_s() - offset_s) < CLOCK_STEP_S:  # else the hours it was made for may be over
                 self._engine.take_over(made, situation, utc_now())
             else:
                 self.ask(Urgency.PROMPT)
         self._wake()
+        return True
