@@ -167,12 +167,14 @@ def test_the_whole_is_the_sum_of_its_devices(window: Window) -> None:
 
 
 def gone_wrong(driver: Driver, lines: Sequence[str], fault: Callable[[float], str], *, for_s: float) -> dict[str, Any]:
-    """Measure a command that runs on for some seconds from a fault on."""
+    """Measure a command that runs on for some seconds from a fault on, which comes once all boards were read in it."""
     begun, over = driver.folder / "begun", driver.folder / "over"
     driver.play(*lines)
 
     def go_wrong() -> None:
         until(begun.exists, "the command begins")
+        begun_s = second(driver)
+        until(lambda: sum(at_s > begun_s for at_s in asked_s(driver)) > 1, "the boards are read, and the first again")
         at_s = second(driver)
         driver.play(*lines, fault(at_s))
         until(lambda: second(driver) > at_s + for_s)
@@ -180,7 +182,8 @@ def gone_wrong(driver: Driver, lines: Sequence[str], fault: Callable[[float], st
 
     script = f"touch {begun}; {TILL_TOLD.format(over=over)}"
     words = ("--cpu-meter", "none", "--json", "--", "sh", "-c", script)
-    return measured(*words, env=driver.environment, meanwhile=go_wrong)
+    env = {**driver.environment, "FAKE_NVML_LOG": str(log_of(driver))}
+    return measured(*words, env=env, meanwhile=go_wrong)
 
 
 def test_a_gpu_that_is_lost_to_the_end_makes_the_sum_unknown_and_nothing_else(tmp_path: Path) -> None:
