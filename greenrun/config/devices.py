@@ -123,7 +123,7 @@ class ConstantSettings(PowerSettings):
 class DevicesSettings(Section):
     """[devices]"""
 
-    meter: Meters = ("none",)
+    meter: Meters = meters.GPU_METERS
     include: Names = ()
     cpu_slots: Count = 2
     pue: Annotated[float, Field(ge=1, le=5, allow_inf_nan=False)] = 1.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from greenrun.api.service import ServiceSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
+from greenrun.config.devices import meter_settings
 from greenrun.config.models import config_hash
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.energy.model import gpus
@@ -17,7 +18,7 @@ from greenrun.daemon.accounting_bases import open_bases
 from greenrun.engine.engine import EngineSettings
 from greenrun.grid.electricity import DayAheadPrices
 from greenrun.grid.sources import OpenProviders
-from greenrun.meters import OpenMeter
+from greenrun.meters import OpenMeter, why_no_more_gpus
 from greenrun.providers import Provider, open_provider
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.identity import Place
@@ -69,6 +70,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
             pue=config.devices.pue,
             gpu_power_w=powers.pop() if len(powers) == 1 else None,
         ),
+        gpus_note=why_no_more_gpus(meter_settings(config.devices), meter.refusals, len(gpus(meter.devices()))),
     )
 
 

@@ -43,7 +43,7 @@ class EngineSettings:
     `also` are further zones to watch, `marginal_zone` is what the source of marginal values calls this zone.
     `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
-    usually come.
+    usually come, `gpus_note` says why there are no more GPUs.
     """
 
     zone: str | None = None
@@ -59,6 +59,7 @@ class EngineSettings:
     is_watched: bool = True
     anomalies: Limits = field(default_factory=Limits)
     arrivals: Arrivals = ()
+    gpus_note: str = ""
 
 
 class Engine:
@@ -222,6 +223,7 @@ class Engine:
             arrays=Counter(job.spec.array.key for _, job in live if job.spec.array),
             devices=devices,
             kinds=kinds,
+            gpus_note=self.settings.gpus_note,
             busy=busy,
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,

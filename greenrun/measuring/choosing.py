@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenrun.core.energy.model import Component
-from greenrun.meters.settings import ExternalSettings, MeterSettings
+from greenrun.meters.settings import GPU_METERS, ExternalSettings, MeterSettings
 from greenrun.paths import find_config
 from greenrun.reports.uncertainty import Widths
 
 if TYPE_CHECKING:
     from greenrun.config import Config
 
-GPU_METERS = ("nvml", "amd", "none")  # tried where nothing says which; `none` so that what cannot be read stops nobody
-CPU_METERS = ("rapl", "none")
+CPU_METERS = ("rapl", "none")  # tried where nothing says which, as GPU_METERS are
 CUDA, ROCR, ORDER = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 _NO_FOLDER = Path(os.devnull)
 
@@ -118,13 +117,9 @@ def _configured(config: "Config | None") -> MeterSettings:
     from greenrun.config.devices import meter_settings
 
     configured, stated = meter_settings(config.devices), config.effective()
-    is_open = {key: stated[f"devices.{key}"].origin == "default" for key in ("meter", "cpu_meter")}
+    is_open = stated["devices.cpu_meter"].origin == "default"
     is_counted = any(_is_inside(each) for each in configured.external)
-    return replace(
-        configured,
-        kinds=GPU_METERS if is_open["meter"] else configured.kinds,
-        cpu_kinds=CPU_METERS if is_open["cpu_meter"] and not is_counted else configured.cpu_kinds,
-    )
+    return replace(configured, cpu_kinds=CPU_METERS if is_open and not is_counted else configured.cpu_kinds)
 
 
 def _is_inside(external: ExternalSettings) -> bool:

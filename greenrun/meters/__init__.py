@@ -33,6 +33,7 @@ __all__ = [
     "MeterSettings",
     "OpenMeter",
     "open_meter",
+    "why_no_more_gpus",
 ]
 
 KINDS: tuple[str, ...] = get_args(MeterKind)
@@ -96,6 +97,21 @@ def open_meter(settings: MeterSettings, *, runs_dir: Path, state_dir: Path, log:
             meter.close()
         raise
     return CombinedMeter(meters) if len(meters) > 1 else meters[0]
+
+
+def why_no_more_gpus(settings: MeterSettings, refusals: Sequence[str], gpus: int) -> str:
+    """Return why there are just so many GPUs and what to set, without a full stop; "" where nobody can be blamed."""
+    told = [refusal.partition(": ") for refusal in refusals]
+    said = [f"{kind} says: {why.rstrip('.')}" for kind, _, why in told if kind in settings.kinds]
+    if said:
+        return "; ".join([*said, "set devices.meter and start greenrun again"])
+    if settings.kinds[0] == "none":
+        return 'devices.meter is "none", which reads no GPU; set devices.meter to "nvml" or "amd"'
+    if settings.include:
+        return f"devices.include names {', '.join(map(str, settings.include))} alone"
+    if gpus and settings.kinds[0] in ("emulated", "constant"):
+        return f"set gpus of [devices.{settings.kinds[0]}]"
+    return ""
 
 
 def _check(field: str, kinds: Sequence[str], known: Sequence[str]) -> None:

@@ -8,6 +8,9 @@ from typing import Literal
 MeterKind = Literal["nvml", "amd", "emulated", "constant", "none"]
 CpuMeterKind = Literal["rapl", "none"]
 
+# Tried in order where nothing says which; `none` so that what cannot be read stops nobody.
+GPU_METERS: tuple[MeterKind, ...] = ("nvml", "amd", "none")
+
 POWERCAP = Path("/sys/class/powercap")
 
 

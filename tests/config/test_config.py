@@ -62,7 +62,7 @@ def test_without_a_file_the_defaults_hold_and_no_place_is_guessed(tmp_path: Path
     assert config.planner.tick == timedelta(seconds=5)
     assert config.planner.default_max_delay == timedelta(hours=24)
     assert config.api.metrics == Address("127.0.0.1", 9753)
-    assert (config.devices.meter, config.devices.cpu_slots, config.devices.pue) == (("none",), 2, 1.0)
+    assert (config.devices.meter, config.devices.cpu_slots, config.devices.pue) == (("nvml", "amd", "none"), 2, 1.0)
     assert (config.devices.cpu_meter, config.devices.powercap) == (("none",), Path("/sys/class/powercap"))
     assert (config.jobs.log_cap, config.jobs.max_queued) == (2**30, 20_000)
 

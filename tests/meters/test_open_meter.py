@@ -7,10 +7,10 @@ import pytest
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ConfigError, MeterError
-from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter
+from greenrun.meters import CPU_KINDS, KINDS, EmulatedSettings, MeterSettings, OpenMeter, open_meter, why_no_more_gpus
 from greenrun.meters.backends import BACKENDS, included
 from greenrun.meters.sampler.wire import Message, Request, pack, pack_request, unpack, unpack_request
-from greenrun.meters.settings import ConstantSettings, ExternalSettings
+from greenrun.meters.settings import GPU_METERS, ConstantSettings, ExternalSettings
 
 GPUS = [Device(id=name, index=index, model="", source="") for index, name in enumerate("ABC")]
 
@@ -55,6 +55,25 @@ def test_only_included_devices_are_told_of(tmp_path: Path) -> None:
     meter = opened(tmp_path, "emulated", include=[1])
     assert [device.index for device in meter.devices()] == [1]
     meter.close()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "include", "refusals", "gpus", "said"),
+    [
+        (GPU_METERS, (), ["nvml: No driver.", "amd: No library.", "rapl: No CPU."], 0,
+         "nvml says: No driver; amd says: No library; set devices.meter and start greenrun again"),
+        (("amd", "nvml"), (), ["amd: No library."], 2,
+         "amd says: No library; set devices.meter and start greenrun again"),
+        (("none",), (), [], 0, 'devices.meter is "none", which reads no GPU; set devices.meter to "nvml" or "amd"'),
+        (("nvml",), ("GPU-1", 3), [], 2, "devices.include names GPU-1, 3 alone"),
+        (("emulated",), (), [], 2, "set gpus of [devices.emulated]"),
+        (("nvml",), (), [], 2, ""),
+    ],
+)  # fmt: skip
+def test_why_there_are_no_more_gpus_is_said_with_what_to_set(
+    kinds: tuple[str, ...], include: tuple[str | int, ...], refusals: list[str], gpus: int, said: str
+) -> None:
+    assert why_no_more_gpus(MeterSettings(kinds=kinds, include=include), refusals, gpus) == said
 
 
 @pytest.mark.parametrize(

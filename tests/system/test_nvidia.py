@@ -124,6 +124,20 @@ def test_what_gpus_tell_beside_their_energy_is_scraped(daemon: Daemon) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
+def test_the_gpus_of_the_driver_that_answers_are_used_without_any_setting(folder: Path, driver: Driver) -> None:
+    """And where it does not answer, whoever asks for a GPU is told why there is none."""
+    unset = {"devices": {"meter": ["nvml", "amd", "none"]}}
+    with Daemon(folder, unset, env=driver.environment) as daemon:
+        assert [device["id"] for device in daemon.client.devices()] == [uuid(0), uuid(1)]
+        daemon.kill9()
+        driver.play("init_error 9")
+        daemon.start()
+        refused = daemon.cli("submit", "--gpus", "2", "--", "true")
+    said = "the job needs 2 GPUs and this machine has 0 GPUs: nvml says: NVIDIA's driver is not loaded"
+    assert (refused.code, said in refused.err, "; set devices.meter and" in refused.err) == (2, True, True), refused.err
+    assert "meter refused" in daemon.log()
+
+
 def test_a_daemon_that_cannot_ask_the_driver_says_why_and_ends(folder: Path, driver: Driver) -> None:
     driver.play("init_error 9")
     daemon = Daemon(folder, {"devices": {"meter": "nvml"}}, env=driver.environment)

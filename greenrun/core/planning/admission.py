@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from greenrun.core.errors import InputProblem, InvalidJob
-from greenrun.core.formatting import duration_text, exact_duration_text, instant_text, iso_text
+from greenrun.core.formatting import count_text, duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
@@ -180,7 +180,8 @@ def _without_limit(job: Job, duration: timedelta | None) -> Job:
 
 def _require_devices(situation: Situation, job: Job) -> None:
     if job.spec.gpus > len(situation.devices):
-        raise _refused("gpus", f"the job needs {job.spec.gpus} GPUs and this machine has {len(situation.devices)}")
+        has = count_text(len(situation.devices), "GPU") + (situation.gpus_note and f": {situation.gpus_note}")
+        raise _refused("gpus", f"the job needs {count_text(job.spec.gpus, 'GPU')} and this machine has {has}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
 

@@ -237,15 +237,15 @@ def is_kind(kind: DeviceKind, job: Job) -> bool:
     return memory_gib is None or (kind.memory_gib is not None and kind.memory_gib >= memory_gib)
 
 
-def too_few(job: Job, pools: Iterable[Pool]) -> Reason:
-    """Return the reason for a job that asks for more than any pool has."""
+def too_few(job: Job, pools: Iterable[Pool], note: str = "") -> Reason:
+    """Return the reason for a job that asks for more than any pool has; `note` says why there are no more GPUs."""
     suiting = [pool.units for pool in pools if pool.kind is not None and is_kind(pool.kind, job)]
     spec, most = job.spec, max(suiting, default=0)
     wishes = [f"of model {spec.gpu_model}"] if spec.gpu_model else []
     wishes += [f"with {spec.gpu_memory_gib:g} GiB"] if spec.gpu_memory_gib else []
     have = [str(most or "none")] + ["such"] * bool(wishes) + ["of one kind"] * (len(suiting) > 1)
     asked = [count_text(spec.gpus, "GPU"), *wishes]
-    return because(ReasonCode.TOO_FEW_GPUS, gpus=" ".join(asked), have=" ".join(have))
+    return because(ReasonCode.TOO_FEW_GPUS, gpus=" ".join(asked), have=" ".join(have) + (note and f": {note}"))
 
 
 def pools_of(situation: Situation) -> tuple[Pool, ...]:

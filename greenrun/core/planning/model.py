@@ -183,6 +183,7 @@ class Situation:
     `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `running` are the
     interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
+    `gpus_note` says, for people, why there are no more devices and what to set; "" where there is nothing to say.
     `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
     `ends` tells by id when the live jobs that are not in `running` are expected to end.
     `arrivals` are the expected arrivals.
@@ -193,6 +194,7 @@ class Situation:
     running: tuple[Running, ...] = ()
     devices: tuple[str, ...] = ()
     kinds: Mapping[str, DeviceKind] = field(default_factory=dict)
+    gpus_note: str = ""
     states: Mapping[int, State] = field(default_factory=dict)
     arrays: Mapping[str, int] = field(default_factory=dict)
     ends: Mapping[int, datetime] = field(default_factory=dict)

@@ -245,4 +245,4 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
         return None
     if not job.spec.gpus:
         return Waiting(job_id=job.id, reason=because(ReasonCode.NO_CPU_SLOTS))
-    return Waiting(job_id=job.id, reason=too_few(job, pools))
+    return Waiting(job_id=job.id, reason=too_few(job, pools, situation.gpus_note))

@@ -51,8 +51,21 @@ def test_a_job_that_fits_is_told_its_place() -> None:
 
 
 def test_more_gpus_than_exist_are_refused() -> None:
-    with pytest.raises(InvalidJob, match="needs 3 GPUs and this machine has 1"):
+    with pytest.raises(InvalidJob, match=r"needs 3 GPUs and this machine has 1 GPU$"):
         admit_one(situation(), job(1, gpus=3))
+
+
+def test_why_there_are_no_more_gpus_is_said_in_the_refusal_and_to_a_job_that_waits() -> None:
+    alone = situation(gpus=0, gpus_note="nvml says: the driver is not loaded; set devices.meter")
+    with pytest.raises(
+        InvalidJob, match=r"needs 1 GPU and this machine has 0 GPUs: nvml says: .*; set devices\.meter$"
+    ):
+        admit_one(alone, job(1))
+    waiting = plan(replace(alone, jobs=(job(1),))).reason(1)
+    assert waiting is not None
+    assert (
+        waiting.text == "needs 1 GPU and this machine has none: nvml says: the driver is not loaded; set devices.meter"
+    )
 
 
 def test_a_finish_by_before_the_soonest_end_is_refused_with_the_soonest_end_and_the_longest_duration() -> None:
