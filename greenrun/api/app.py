@@ -27,7 +27,6 @@ def create_app(
     app.include_router(jobs.router, responses=_refusals(404, 409, 413, 507))
     app.include_router(grid.router, responses=_refusals(404, 413, 502, 507))
     app.include_router(reports.router, responses=_refusals())
-    app.include_router(status.readiness)
     return app
 
 
@@ -38,7 +37,7 @@ def create_metrics_app(
     metrics: CollectorRegistry,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the app with /metrics and /healthz only, which need no identity."""
+    """Return the app with /metrics, /healthz and /readyz only, which need no identity."""
     return _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, None)
 
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from greenrun import __version__
 from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
+from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
@@ -85,6 +86,9 @@ class Scheduler(Protocol):
 
     def health(self) -> Health:
         """Return when the daemon's parts last did something."""
+
+    def conditions(self) -> Sequence[Condition]:
+        """Return what is wrong with the daemon or its machine at present, as far as the daemon itself looks for it."""
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""

@@ -24,6 +24,7 @@ from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
+from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import ConfigError, GreenrunError, StoreError
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
@@ -31,6 +32,7 @@ from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
+from greenrun.daemon.health_watch import HealthWatch, full_disk
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.systemd import notify
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("greenrun.daemon.daemon")
 
+LONGEST_WATCH = timedelta(seconds=5)  # between two looks at whether all is well
 HOUSEKEEPING_EVERY = timedelta(hours=1)
 REQUESTS_FOR = timedelta(days=1)  # how long a submission may be sent again and is known
 RUN_FOLDERS_FOR = timedelta(days=30)
@@ -114,6 +117,8 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
+        self._watch = HealthWatch([partial(full_disk, config.paths.state)])
+        parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
         parts.callback(self._planner.stop)
@@ -167,6 +172,7 @@ class Daemon:
         self._schedule()
         self._planner.start()
         self._ticker.start()
+        self._watch.start(min(self._config.planner.tick, LONGEST_WATCH))
         self._server = self._serve()
         log.info(
             "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
@@ -180,6 +186,7 @@ class Daemon:
         self._close_connections()
         if self._server is not None:
             self._server.stop()
+        self._watch.stop()
         self._planner.stop()
         self._ticker.stop()
         log.info("stopped", jobs_left_running=len(self._store.runs.live_runs()))
@@ -248,6 +255,10 @@ class Daemon:
             forecast_fetched_at=self._engine.zone.heard_at,
             draining=self._engine.draining,
         )
+
+    def conditions(self) -> Sequence[Condition]:
+        """Return what is wrong at present."""
+        return self._watch.look()
 
     # periodic work
 

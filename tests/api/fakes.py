@@ -15,6 +15,7 @@ from greenrun.api.service import Preview, ServiceSettings, Submitted
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, choose_active
 from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
+from greenrun.core.conditions import Condition
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
@@ -237,6 +238,7 @@ class FakeScheduler:
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
     readable: MeterHealth = field(default_factory=lambda: READABLE)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    wrong: list[Condition] = field(default_factory=list)
     zone: str | None = "GB"
     watched: dict[str, ActiveForecast] = field(default_factory=dict)
     staleness: StalenessRules = field(default_factory=StalenessRules)
@@ -271,6 +273,9 @@ class FakeScheduler:
 
     def health(self) -> Health:
         return self.lives
+
+    def conditions(self) -> Sequence[Condition]:
+        return self.wrong
 
     def devices(self) -> Sequence[Device]:
         return [GPU, CPU]

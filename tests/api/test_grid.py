@@ -8,8 +8,10 @@ from structlog.testing import capture_logs
 from greenrun.api.app import create_metrics_app
 from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, SeriesId
+from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
@@ -249,6 +251,21 @@ def test_ready_is_whether_the_daemon_starts_jobs(world: World, health: Health, s
     assert world.ask("GET", "/readyz").status_code == status
 
 
+@pytest.mark.parametrize(
+    ("effect", "statuses"), [(Effect.FAILING, (503, 503)), (Effect.NOT_READY, (200, 503)), (Effect.WARNING, (200, 200))]
+)
+def test_what_the_daemon_noticed_is_told_with_its_remedy_and_fails_the_checks_it_means(
+    world: World, effect: Effect, statuses: tuple[int, int]
+) -> None:
+    condition = Condition(code=ConditionCode.DISK_FULL, effect=effect, text="full", remedy="free some", since=NOW)
+    world.scheduler.wrong = [condition]
+    answers = [world.ask("GET", path, who="127.0.0.1") for path in ("/healthz", "/readyz")]
+    told = {"code": "disk_full", "effect": effect.value, "text": "full", "remedy": "free some", "since": iso_text(NOW)}
+    assert tuple(answer.status_code for answer in answers) == statuses
+    assert [answer.json()["conditions"] for answer in answers] == [[told], [told]]
+    assert [answer.json()["reasons"] for answer in answers] == [["full"] * (code == 503) for code in statuses]
+
+
 def test_metrics_are_text_or_openmetrics_as_asked(world: World) -> None:
     plain = world.ask("GET", "/metrics")
     openmetrics = world.ask("GET", "/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
@@ -261,7 +278,7 @@ def test_the_public_app_serves_metrics_and_health_and_nothing_else(world: World)
     app = create_metrics_app(world.store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
     paths = ("/metrics", "/healthz", "/readyz", "/v1/jobs", "/v1/plan", "/openapi.json", "/docs", "/")
     answers = [world.ask("GET", path, app=app, who="127.0.0.1").status_code for path in paths]
-    assert answers == [200, 200, 404, 404, 404, 404, 404, 404]
+    assert answers == [200, 200, 200, 404, 404, 404, 404, 404]
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/v1/jobs", 405)])

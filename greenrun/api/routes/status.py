@@ -1,7 +1,7 @@
 """The routes for monitoring: health, readiness and metrics."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import cast
 
 from fastapi import APIRouter, Request, Response
@@ -10,18 +10,35 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
 from greenrun.api.json_types import ResponseInstant, ResponseModel, attributes
 from greenrun.api.service import Service, ServiceDep
+from greenrun.core.conditions import Condition, ConditionCode, Effect, standing_still
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
 
 router = APIRouter(tags=["status"])
-readiness = APIRouter(tags=["status"])
+
+
+class ConditionOut(ResponseModel):
+    """One thing that is wrong: what happened and what greenrun does now (`text`), and what a person can do.
+
+    `failing`: the daemon does not do its work; `not_ready`: it starts nothing for now; `warning`: look at it.
+    """
+
+    code: ConditionCode
+    effect: Effect
+    text: str
+    remedy: str
+    since: ResponseInstant
 
 
 class HealthOut(ResponseModel):
-    """Whether the daemon does its work; `reasons` is empty when it does."""
+    """Whether the daemon does its work; `reasons` is empty when it does.
+
+    `conditions` is all that is wrong, also what does not keep it from that.
+    """
 
     status: str
     reasons: list[str]
+    conditions: list[ConditionOut]
     version: str
     started_at: ResponseInstant
     last_tick_at: ResponseInstant | None
@@ -32,19 +49,13 @@ class HealthOut(ResponseModel):
 @router.get("/healthz", responses={503: {"model": HealthOut}})
 def get_health(daemon: ServiceDep, response: Response) -> HealthOut:
     """Report whether the daemon works: 200, or 503 with the reasons."""
-    health = daemon.scheduler.health()
-    has_meter = any(device.kind in BOOKED for device in daemon.scheduler.devices())
-    stalled = _stalled(health, daemon.now(), daemon.settings.stalled_after, has_meter)
-    return _answer(daemon, response, health, stalled)
+    return _answer(daemon, response, {Effect.FAILING})
 
 
-@readiness.get("/readyz", responses={503: {"model": HealthOut}})
+@router.get("/readyz", responses={503: {"model": HealthOut}})
 def get_readiness(daemon: ServiceDep, response: Response) -> HealthOut:
-    """Report whether the daemon has recovered and starts jobs: 200, or 503 with the reasons."""
-    health = daemon.scheduler.health()
-    reasons = ["has not finished its first tick yet"] if health.last_tick_at is None else []
-    reasons += ["is stopping and starts nothing new"] if health.draining else []
-    return _answer(daemon, response, health, reasons)
+    """Report whether the daemon works, has recovered and starts jobs: 200, or 503 with the reasons."""
+    return _answer(daemon, response, {Effect.FAILING, Effect.NOT_READY})
 
 
 @router.get("/metrics")
@@ -57,17 +68,40 @@ def get_metrics(request: Request) -> Response:
     return Response(cast(Callable[..., bytes], encode)(request.app.state.metrics, **options), media_type=media_type)
 
 
-def _stalled(health: Health, now: datetime, limit: timedelta, has_meter: bool) -> list[str]:
-    seconds = f"{limit.total_seconds():g} s"
-    reasons = []
-    if abs(now - (health.last_tick_at or health.started_at)) > limit:  # ahead of now: the clock was set back
-        reasons.append(f"the last tick is older than {seconds}")
-    if has_meter and abs(now - (health.last_sample_at or health.started_at)) > limit:
-        reasons.append(f"the last meter sample is older than {seconds}")
-    return reasons
+def conditions_of(daemon: Service, health: Health) -> list[Condition]:
+    """Return all that is wrong: what the daemon noticed, what stands still, and that it has yet to begin, or ends."""
+    found = list(daemon.scheduler.conditions())
+    found += standing_still(
+        now=daemon.now(), started_at=health.started_at, last_tick_at=health.last_tick_at,
+        last_sample_at=health.last_sample_at, limit=daemon.settings.stalled_after,
+        has_meter=any(device.kind in BOOKED for device in daemon.scheduler.devices()),
+    )  # fmt: skip
+    if health.last_tick_at is None:
+        found.append(_recovering(health.started_at))
+    if health.draining:
+        found.append(_stopping(daemon.now()))
+    return found
 
 
-def _answer(daemon: Service, response: Response, health: Health, reasons: list[str]) -> HealthOut:
+def _recovering(since: datetime) -> Condition:
+    return Condition(
+        code=ConditionCode.RECOVERING, effect=Effect.NOT_READY, text="has not finished its first tick yet",
+        remedy="wait; if it lasts, the log says what fails", since=since,
+    )  # fmt: skip
+
+
+def _stopping(now: datetime) -> Condition:
+    return Condition(
+        code=ConditionCode.STOPPING, effect=Effect.NOT_READY, text="is stopping and starts nothing new",
+        remedy="start greenrun again; jobs that run go on meanwhile", since=now,
+    )  # fmt: skip
+
+
+def _answer(daemon: Service, response: Response, effects: Collection[Effect]) -> HealthOut:
+    health = daemon.scheduler.health()
+    conditions = conditions_of(daemon, health)
+    reasons = [row.text for row in conditions if row.effect in effects]
     response.status_code = 503 if reasons else 200
     values = {**attributes(health), "status": "failing" if reasons else "ok", "reasons": reasons}
+    values["conditions"] = [ConditionOut.model_validate(row) for row in conditions]
     return HealthOut.model_validate({**values, "version": daemon.settings.version})

@@ -1,0 +1,83 @@
+"""Look regularly at whether the daemon can do its work, beside ticks, which may be what stands still."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from greenrun.clock import utc_now
+from greenrun.core.conditions import Condition, ConditionCode, Effect, first_seen
+
+NO_ROOM_BYTES = 16 << 20  # below this a database of some size can no longer be written
+
+log = structlog.get_logger("greenrun.daemon.health_watch")
+
+Check = Callable[[datetime], Iterable[Condition]]
+
+
+class HealthWatch:
+    """Runs the checks in a thread of its own, and whenever somebody asks; logs what begins and what is over, once."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = list(checks)
+        self._found: tuple[Condition, ...] = ()
+        self._looking = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, every: timedelta) -> None:
+        """Start to look `every` so often."""
+        self._thread = threading.Thread(
+            target=self._run, args=[every.total_seconds()], name="greenrun-watch", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking; idempotent."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def look(self) -> tuple[Condition, ...]:
+        """Return what is wrong now, each thing since when it was first seen."""
+        with self._looking:
+            now, before = utc_now(), self._found
+            found = [row for check in self._checks for row in check(now)]
+            self._found = first_seen(found, before)
+            told = {(row.code, row.text) for row in before}
+            for row in self._found:
+                if (row.code, row.text) not in told:
+                    log.warning("condition", code=row.code.value, text=row.text, remedy=row.remedy)
+            for code in {row.code for row in before} - {row.code for row in found}:
+                log.info("condition over", code=code.value)
+            return self._found
+
+    def _run(self, every_s: float) -> None:
+        while not self._stopping.wait(every_s):
+            try:
+                self.look()
+            except Exception as exc:
+                log.error("failed, will be tried again", call="watch", exc_info=exc)
+
+
+def full_disk(state: Path, now: datetime) -> list[Condition]:
+    """Say that the state folder's file system has no room, or no inodes, left for this user."""
+    try:
+        found = os.statvfs(state)
+    except OSError:
+        return []  # it is gone: other checks tell what that means
+    free = found.f_bavail * found.f_frsize
+    has_inodes = found.f_favail > 0 or not found.f_files  # some file systems count none
+    if free >= NO_ROOM_BYTES and has_inodes:
+        return []
+    what = f"{free >> 10} KiB are" if has_inodes else "no inode is"
+    return [
+        Condition(
+            code=ConditionCode.DISK_FULL, effect=Effect.FAILING, since=now,
+            text=f"{what} left on the file system of {state}: submissions are refused, and nothing is started",
+            remedy="free some space there; greenrun goes on by itself",
+        )
+    ]  # fmt: skip

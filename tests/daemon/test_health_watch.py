@@ -1,0 +1,65 @@
+"""What is wrong is told with since when, and logged once when it begins and once when it is over."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from greenrun.core.conditions import Condition, ConditionCode, Effect, first_seen
+from greenrun.daemon import health_watch
+from greenrun.daemon.health_watch import HealthWatch, full_disk
+from tests.patience import until
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def condition(code: ConditionCode, at: datetime = NOW, text: str = "x") -> Condition:
+    return Condition(code=code, effect=Effect.FAILING, text=text, remedy="y", since=at)
+
+
+def test_a_condition_that_lasts_keeps_the_instant_it_was_first_seen_at() -> None:
+    later = NOW + timedelta(minutes=5)
+    before = [condition(ConditionCode.DISK_FULL)]
+    found = [condition(ConditionCode.DISK_FULL, later), condition(ConditionCode.SOCKET_LOST, later)]
+    assert [row.since for row in first_seen(found, before)] == [NOW, later]
+
+
+def test_each_condition_is_logged_when_it_begins_when_it_changes_and_when_it_is_over() -> None:
+    now: list[Condition] = []
+    watch = HealthWatch([lambda _: now])
+    with capture_logs() as logged:
+        for rows in ([], ["a"], ["a"], ["b"], [], []):
+            now[:] = [condition(ConditionCode.DISK_FULL, text=text) for text in rows]
+            watch.look()
+    assert [(row["event"], row.get("text")) for row in logged] == [
+        ("condition", "a"), ("condition", "b"), ("condition over", None)
+    ]  # fmt: skip
+
+
+def test_the_watch_looks_by_itself_also_after_a_check_failed() -> None:
+    calls = []
+
+    def failing_at_first(now: datetime) -> list[Condition]:
+        calls.append(now)
+        if len(calls) == 1:
+            raise OSError("no")
+        return []
+
+    watch = HealthWatch([failing_at_first])
+    with capture_logs():
+        watch.start(timedelta(milliseconds=1))
+        until(lambda: len(calls) > 2, "it looks again")
+        watch.stop()
+        seen = len(calls)
+    assert len(calls) == seen
+
+
+def test_a_disk_is_full_once_less_than_the_limit_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert full_disk(tmp_path, NOW) == []
+
+    monkeypatch.setattr(health_watch, "NO_ROOM_BYTES", 1 << 62)
+    (found,) = full_disk(tmp_path, NOW)
+    assert (found.code, found.effect) == (ConditionCode.DISK_FULL, Effect.FAILING)
+    assert str(tmp_path) in found.text
+    assert full_disk(tmp_path / "gone", NOW) == []
