@@ -15,6 +15,7 @@ OUTSIDE = {
     "paths",
     "clock",
     "procfs",
+    "packaged",
     "training",
 }  # modules that nearly everybody needs; the diagram leaves them out
 

@@ -1,4 +1,4 @@
-"""`greenrun config`: check, show and find the settings."""
+"""`greenrun config`: check, show and find the settings, and get the files that come with greenrun."""
 
 import json
 
@@ -6,12 +6,13 @@ import click
 
 from greenrun.cli.command import Command, Group
 from greenrun.cli.options import config_option, config_path, json_option, print_json
+from greenrun.cli.setup.packaged_files import dashboards, example, units
 from greenrun.paths import find_config, find_socket, find_state
 
 
 @click.group("config", cls=Group, no_args_is_help=True)
 def app() -> None:
-    """Check, show and find the settings."""
+    """Check, show and find the settings, and get the files that come with greenrun."""
 
 
 @app.command("check", cls=Command, short_help="Report every problem of the settings.")
@@ -75,6 +76,10 @@ def path(ctx: click.Context, as_json: bool, config: str | None) -> None:
         return
     for name, place in places.items():
         print(f"{name + ':':<8} {place or 'none found, so the defaults'}")
+
+
+for _command in (example, units, dashboards):
+    app.add_command(_command)
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The sections of greenrun.toml as frozen models; config/greenrun.toml explains every key to its reader."""
+"""The sections of greenrun.toml as frozen models; `greenrun config example` explains every key to its reader."""
 
 import json
 from dataclasses import dataclass

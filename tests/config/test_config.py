@@ -10,6 +10,7 @@ from typing import get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from greenrun import packaged
 from greenrun.config import Config, load_config
 from greenrun.config.devices import meter_settings
 from greenrun.config.models import flatten
@@ -20,7 +21,7 @@ from greenrun.providers import find_kind
 from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.settings import FileSettings, ProviderSettings
 
-EXAMPLE = Path(__file__).parents[2] / "config" / "greenrun.toml"
+EXAMPLE = packaged.path_of(packaged.EXAMPLE)
 
 REPLAYED = """
 [grid]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.packaged import USER_UNIT, path_of
 from tests.conftest import require
 from tests.patience import HANGS_S
 
-UNIT = Path(__file__).parents[2] / "systemd" / "user" / "greenrun.service"
+UNIT = path_of(USER_UNIT)
 ENERGY = UNIT.parents[1] / "tmpfiles.d" / "greenrun-rapl.conf"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CONFIG = Path(__file__).parents[2] / "config"
+CONFIG = Path(__file__).parents[2] / "greenrun" / "packaged" / "config"
 RULES, ALERTS = (CONFIG / "prometheus" / name for name in ("rules.yml", "alerts.yml"))
 RULE_TESTS = sorted((CONFIG / "prometheus" / "tests").glob("*.yml"))
 DASHBOARDS = sorted((CONFIG / "grafana").glob("*.json"))

@@ -159,7 +159,7 @@ def _check_readable(root: Path, zones: Sequence[Zone]) -> None:
     if any(isinstance(cause, PermissionError) for cause in causes):
         raise MeterError(
             f"The energy counters under {root} are for root alone, since they can give away what a CPU computes "
-            f"(CVE-2020-8694). Let a group read them with systemd/tmpfiles.d/greenrun-rapl.conf, {_ALTERNATIVE}"
+            f"(CVE-2020-8694). Let a group read them with greenrun-rapl.conf (`greenrun config units`), {_ALTERNATIVE}"
         )
     if all(causes):
         raise MeterError(f"No counter under {root} can be read ({causes[0]}): see what the kernel says, {_ALTERNATIVE}")
