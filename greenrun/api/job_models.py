@@ -142,6 +142,8 @@ class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut
     progress_s: Seconds | None = Field(validation_alias="progress")
     submitted_at: ResponseInstant
     finished_at: ResponseInstant | None
+    requeued_at: ResponseInstant | None
+    retry_at: ResponseInstant | None
     planned: PlannedOut | None
     runs: list[RunOut]
 

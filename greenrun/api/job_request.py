@@ -97,6 +97,13 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
             raise ValueError("is asked for, but the job needs no GPU: ask for gpus as well, or leave it out")
         return value
 
+    @field_validator("retry_on")
+    @classmethod
+    def _is_retried(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("retries") == 0:
+            raise ValueError("names exit codes to run it again on, but not how often: say retries as well")
+        return value
+
     @field_validator(*_INTERRUPTIBLE_ONLY)
     @classmethod
     def _is_of_an_interruptible_job(cls, value: object, info: ValidationInfo) -> object:

@@ -137,7 +137,7 @@ class RunController:
         return True
 
     def _close(self, row: Observed, job: Job, now: datetime) -> None:
-        judged = verdict(row.status, job, self._runs.of_jobs([job.id])[job.id], row.run)
+        judged = verdict(row.status, job, self._runs.of_jobs([job.id])[job.id], row.run, now)
         closed = self._runs.close_run(
             row.run.id,
             outcome=judged.outcome,
@@ -148,6 +148,7 @@ class RunController:
             job_state=judged.job_state,
             reason=judged.reason,
             progress=judged.progress,
+            retry_at=judged.retry_at,
             now=now,
         )
         self._launched.pop(row.run.id, None)

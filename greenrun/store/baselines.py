@@ -260,7 +260,7 @@ def _place(
     is_resumed = any(each.job_id == job.id and each.outcome is Outcome.CHECKPOINTED for each in before)
     loads = job.spec.restart_cost if is_resumed else timedelta(0)
     stint = EndedRun(start=min(run.started_at, run.ended_at), end=run.ended_at, loads=loads)  # the clock may go back
-    ready = max([job.earliest_start, *(each.ends for each in before)])
+    ready = max([job.asked_start, *(each.ends for each in before)])
     return baseline_interval(stint, ready, held(ready))
 
 

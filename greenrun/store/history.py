@@ -14,6 +14,7 @@ from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.occupancy import expected_seconds
+from greenrun.core.jobs.retries import since_requeue
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import job_of, run_of
@@ -57,7 +58,8 @@ class FinishedJobRepository:
         if missing:
             runs = _runs(session, missing)
             jobs = map(job_of, session.scalars(select(JobRecord).where(among(JOBS.c.id, missing))))
-            read |= {job.id: (_finished(job, runs[job.id]), tuple(runs[job.id])) for job in jobs}
+            counted = ((job, since_requeue(job, runs[job.id])) for job in jobs)
+            read |= {job.id: (_finished(job, own), tuple(own)) for job, own in counted}
         self._read = read
         return read
 

@@ -33,7 +33,7 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
     values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
     after = [[row.job_id, row.on] for row in spec.after]
-    values["stop_on"] = list(spec.stop_on)
+    values |= {"stop_on": list(spec.stop_on), "retry_on": list(spec.retry_on)}
     place = spec.array
     return values | {"after": after, "array": {name: getattr(place, name) for name in _PLACE} if place else None}
 
@@ -53,6 +53,8 @@ def job_of(row: JobRecord) -> Job:
         reason=reason_of(row.reason_code, row.reason_text),
         progress=timedelta(seconds=row.progress_s),
         deadline_missed=row.deadline_missed,
+        retry_at=row.retry_at,
+        requeued_at=row.requeued_at,
     )
 
 
@@ -102,6 +104,8 @@ def as_stored(job: Job, job_id: int) -> Job:
         spec=_spec_as_stored(job.spec),
         submitted_at=job.submitted_at.astimezone(UTC),
         finished_at=job.finished_at and job.finished_at.astimezone(UTC),
+        retry_at=job.retry_at and job.retry_at.astimezone(UTC),
+        requeued_at=job.requeued_at and job.requeued_at.astimezone(UTC),
     )
 
 
@@ -138,6 +142,8 @@ def _own_columns(job: Job) -> dict[str, Any]:
         "held": job.held,
         "cancel_requested": job.cancel_requested,
         "deadline_missed": job.deadline_missed,
+        "retry_at": job.retry_at,
+        "requeued_at": job.requeued_at,
         "submitted_at": job.submitted_at,
         "finished_at": job.finished_at,
         "progress_s": job.progress.total_seconds(),
@@ -151,6 +157,7 @@ def _spec_of(row: JobRecord) -> JobSpec:
     values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}
     values["after"] = tuple(Dependency(job_id=job_id, on=After(on)) for job_id, on in row.after)
     values["array"] = ArrayPlace(**row.array) if row.array else None
+    values["retry_on"] = tuple(row.retry_on)
     values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
     return JobSpec(**values)
 

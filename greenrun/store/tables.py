@@ -72,6 +72,9 @@ class JobRecord(Record, table=True):
     min_saving: float | None = None
     run_below_g_per_kwh: float | None = None
     retries: int
+    retry_on: list[int] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
+    retry_at: datetime | None = Field(default=None, sa_type=Instant)
+    requeued_at: datetime | None = Field(default=None, sa_type=Instant)
     grace_s: float
     interruptible: bool
     min_run_s: float

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select, text, update
@@ -200,8 +200,7 @@ class JobTransaction:
                 ids = ", ".join(str(row["job"]) for row in rows)
                 raise StoreError(f"not all of these jobs are as they were, so nothing was changed: {ids}")
         for _, job in moves:
-            ended = job.finished_at and job.finished_at.astimezone(UTC)  # as it comes back from the file
-            self._kept[job.id] = replace(job, finished_at=ended)
+            self._kept[job.id] = as_stored(job, job.id)
 
     def _keep_run(self, change: Change) -> int | None:
         """Write the run and its leases, and where it would have been once it has ended; return its id."""

@@ -1,6 +1,7 @@
 """The engine brings the world from submission to settled books, and no crash, phase or restart changes the outcome."""
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,21 @@ def test_nothing_is_planned_anew_while_nothing_happens(
         world.now += 5 * second
         engine.tick(world.now)
     assert engine.plan is made
+
+
+def test_a_job_that_fails_at_once_is_tried_again_after_pauses_which_a_restart_keeps(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    job, _ = store.jobs.add_job(spec(1, exit_code=3, start_now=True, retries=4), user="ada", uid=1, now=T0)
+    engine = new_engine(world, store, world.meter())
+    while (stored := store.jobs.job(job.id)).state is not State.FAILED:
+        if stored.reason and stored.reason.code is ReasonCode.RETRY_PAUSE:
+            store.close()
+            store = open_store(tmp_path)
+            engine = new_engine(world, store, world.meter())
+        run_until(world, engine, world.now + timedelta(seconds=2))
+        plan = engine.plan.reason(job.id)
+        assert store.jobs.job(job.id).state is not State.QUEUED or (plan and plan.code is ReasonCode.RETRY_PAUSE)
+    runs = store.runs.of_jobs([job.id])[job.id]
+    pauses = [later.started_at - run.ended_at for run, later in pairwise(runs)]  # type: ignore[operator]
+    assert [round(pause / timedelta(seconds=10)) for pause in pauses] == [1, 2, 4, 8]
+    assert all(pause % timedelta(seconds=10) < timedelta(seconds=5) for pause in pauses)

@@ -38,6 +38,7 @@ EVERYTHING = JobSpec(
     min_saving=0.05,
     run_below_g_per_kwh=80.0,
     retries=2,
+    retry_on=(75, 137),
     grace=timedelta(seconds=120),
     interruptible=True,
     min_run=timedelta(minutes=20),

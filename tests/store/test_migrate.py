@@ -27,8 +27,8 @@ NEXT = '''"""A revision of the future."""
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -61,7 +61,7 @@ def rows(path: Path, table: str) -> list[sqlite3.Row]:
 def scripts_with(folder: Path, last: str = "pass") -> Path:
     """The migrations and one more, as a later greenrun would have them."""
     shutil.copytree(SCRIPTS, folder)
-    (folder / "versions" / "v0004_later.py").write_text(NEXT.format(last=last))
+    (folder / "versions" / "v0005_later.py").write_text(NEXT.format(last=last))
     return folder
 
 
@@ -128,6 +128,7 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
             for table in tables
         }
         assert kept == before
+        assert (store.jobs.job(12).spec.retry_on, store.jobs.job(12).retry_at) == ((), None)
         assert [row["share"] for row in after["slices"]] == [1.0, 1.0, 1.0]
         totals = store.books.run_totals([1, 4])
         assert [(row.energy_j, row.emissions_g, row.settled_g) for row in totals.values()] == [
@@ -144,7 +145,7 @@ def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: 
     with Store(path) as store:
         job = submit(store)
     migrate(path, scripts_with(tmp_path / "scripts"))
-    copy = backup_path(path, "0003")
+    copy = backup_path(path, "0004")
     assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(copy) as old:
@@ -161,9 +162,9 @@ def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> N
 
 def test_a_database_of_a_newer_greenrun_is_refused_and_left_alone(path: Path, tmp_path: Path) -> None:
     migrate(path, scripts_with(tmp_path / "scripts"))
-    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0004"):
+    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0005"):
         Store(path)
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0004",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [("0005",)]
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from greenrun.cli.jobs import environment
-from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, sweep_of
+from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
 from greenrun.cli.times import parse_duration, parse_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
@@ -249,6 +249,7 @@ _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
     "env_file": _file,
     "log": _path,
     "stop_on": _anomalies,
+    "retry_on": lambda text, context: parse_exit_codes(text),
 }
 _BY_UNIT = {"_w": _power_w, "_g_per_kwh": _g_per_kwh, "_gib": _memory_gib}
 _BY_TYPE: dict[Any, Callable[[str, SubmissionContext], Any]] = {
@@ -261,6 +262,7 @@ _GATHER: dict[str, Callable[[list[Any]], Any]] = {
     "after": list,
     "env": dict,
     "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
+    "retry_on": lambda lists: sorted({*chain(*lists)}),
 }
 _SWEEP = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")
 

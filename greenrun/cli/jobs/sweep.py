@@ -1,4 +1,4 @@
-"""Parse arrays (`0-9%4`), the axes of a sweep (`lr=1e-3,1e-4`) and dependencies (`7:any`)."""
+"""Parse arrays (`0-9%4`), axes of a sweep (`lr=1e-3,1e-4`), dependencies (`7:any`) and exit codes (`1,70-79`)."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After
 
 _RANGE = re.compile(r"(?P<first>\d{1,9})(?:-(?P<last>\d{1,9})(?::(?P<step>\d{1,9}))?)?", re.ASCII)
+_CODES = re.compile(r"(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?", re.ASCII)
 _AT_ONCE = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _AFTER = re.compile(r"(?P<job>[1-9]\d{0,17})(?::(?P<on>\w+))?", re.ASCII)
 _ARRAY_FORMS = "0-9, 1,3,5, 0-20:5 or 0-9%4 (4 of them at once)"
@@ -51,6 +52,18 @@ def parse_after(text: str) -> dict[str, Any]:
     if found is None or on not in list(After):
         raise ValueError(f"'{text}' is not a job to wait for; write it like 7 (it must succeed) or 7:any (it must end)")
     return {"job": int(found["job"]), "on": str(on)}
+
+
+def parse_exit_codes(text: str) -> list[int]:
+    """Read `75` or `1,70-79`; raise ValueError with a sentence."""
+    codes: set[int] = set()
+    for part in "".join(text.split()).split(","):
+        found = _CODES.fullmatch(part)
+        first, last = (int(found["first"]), int(found["last"] or found["first"])) if found else (0, 0)
+        if not 1 <= first <= last <= 255:
+            raise ValueError(f"'{text}' is not a list of exit codes from 1 to 255; write it like 75 or 1,70-79")
+        codes.update(range(first, last + 1))
+    return sorted(codes)
 
 
 def _indices(listed: str, text: str) -> list[int]:

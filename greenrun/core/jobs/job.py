@@ -51,7 +51,8 @@ LIVE = frozenset({State.STARTING, State.RUNNING})
 class Job:
     """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it.
 
-    `deadline_missed` makes sure that a limit of its user's that was missed is counted once.
+    `deadline_missed` makes sure that a limit of its user's that was missed is counted once. `retry_at` is when the
+    pause after its last quick failure is over, `requeued_at` when its user had it run again after it had finished.
     """
 
     id: int
@@ -66,6 +67,8 @@ class Job:
     reason: Reason | None = None
     progress: timedelta = timedelta(0)
     deadline_missed: bool = False
+    retry_at: datetime | None = None
+    requeued_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -73,9 +76,19 @@ class Job:
         return self.spec.title if self.spec.array is None else f"{self.spec.title}[{self.spec.array.index}]"
 
     @property
+    def queued_since(self) -> datetime:
+        """Since when its user has been waiting for it: its submission, or its last requeue."""
+        return self.requeued_at or self.submitted_at
+
+    @property
+    def asked_start(self) -> datetime:
+        """The first instant at which its user lets it start."""
+        return max(self.queued_since, self.spec.start_after or self.queued_since)
+
+    @property
     def earliest_start(self) -> datetime:
-        """The first instant at which the job may start."""
-        return max(self.submitted_at, self.spec.start_after or self.submitted_at)
+        """The first instant at which the job may start: as its user lets it, and not within a pause after a failure."""
+        return max(self.asked_start, self.retry_at or self.asked_start)
 
     @property
     def remaining(self) -> timedelta:
@@ -91,8 +104,8 @@ class Job:
             return self.earliest_start + self.remaining
         limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
         if self.spec.max_delay is not None:
-            limits.append(self.submitted_at + self.spec.max_delay + self.spec.duration)
-        return min(limits) if limits else self.earliest_start + default_max_delay + self.spec.duration
+            limits.append(self.queued_since + self.spec.max_delay + self.spec.duration)
+        return min(limits) if limits else self.asked_start + default_max_delay + self.spec.duration
 
     def latest_start(self, default_max_delay: timedelta) -> datetime:
         """The last instant at which it should start so as to end, run in one piece, by its latest end."""
@@ -114,7 +127,7 @@ class Job:
         if self.spec.max_delay is None:
             return False
         delay = end - self.spec.duration if self.spec.interruptible else start
-        return delay > self.submitted_at + self.spec.max_delay + slack
+        return delay > self.queued_since + self.spec.max_delay + slack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

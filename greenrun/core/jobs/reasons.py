@@ -48,6 +48,7 @@ class ReasonCode(StrEnum):
     EXPIRED = "expired"
     FAILED_TO_START = "failed_to_start"
     RETRYING = "retrying"
+    RETRY_PAUSE = "retry_pause"
     UNREACHABLE = "unreachable"
 
 
@@ -103,6 +104,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",
     ReasonCode.RETRYING: "run {number} failed ({why}); {left} retries are left",
+    ReasonCode.RETRY_PAUSE: (
+        "run {number} failed ({why}); it is tried again at {at} at the soonest, after a pause of {pause} "
+        "because {quick}; {left} retries are left after that"
+    ),
     ReasonCode.UNREACHABLE: "its executor cannot be reached ({why}); greenrun waits and starts nothing in its place",
 }
 

@@ -109,12 +109,17 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
     return variables
 
 
+def _sorted(values: Sequence[int]) -> Sequence[int]:
+    return tuple(sorted(set(values)))
+
+
 def _distinct(values: Sequence[Anomaly]) -> Sequence[Anomaly]:
     return tuple(dict.fromkeys(values))
 
 
 Word = Annotated[str, Check(_no_nul)]
 Text = Annotated[str, Length(0, 200), Check(_printable)]
+ExitCode = Annotated[int, Range(1, 255)]
 Key = Annotated[str, Length(1, 64), Check(_printable)]
 FilePath = Annotated[str, Length(1, 4096), Check(_no_nul)]
 
@@ -199,6 +204,14 @@ class JobSpec:
         Option(meaning="Start at once when the grid is below G g/kWh", form="G", name="run-below"),
     ] = None
     retries: Annotated[int, Range(0, 100), Option(meaning="Run it again after a failure, up to N times", form="N")] = 0
+    retry_on: Annotated[
+        tuple[ExitCode, ...],
+        Length(0, 255),
+        Check(_sorted),
+        Option(
+            meaning="Run it again on these exit codes only", more=", like 75 or 1,70-79; may be repeated", form="CODE"
+        ),
+    ] = ()
     grace: Annotated[
         timedelta, Range(0, 86_400), Option(meaning="Time from TERM to KILL when it is stopped", form="D")
     ] = timedelta(seconds=30)

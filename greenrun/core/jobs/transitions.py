@@ -187,6 +187,8 @@ def claim(
     """Give a queued job its next run and devices (b); None when it may not be started, or one of them is leased."""
     if job.state is not State.QUEUED or job.held or job.cancel_requested or not set(leased).isdisjoint(devices):
         return None
+    if job.retry_at is not None and now < job.retry_at:
+        return None  # a plan from before its failure does not know of the pause
     run = Run(id=UNSTORED, job_id=job.id, number=number, token=token, devices=tuple(devices), claimed_at=now)
     detail = {"number": number, "devices": list(devices), "reason": reason.code, "why": reason.text}
     event = NewEvent(kind=EventKind.CLAIMED, at=now, detail=detail)
@@ -203,7 +205,7 @@ def confirm(
     moved, counts = _limit_checked(_in_state(job, State.RUNNING), begun, started_at)
     if job.reason is not None and job.reason.code in FORCED:
         counts |= {counter_key(FORCED_STARTS, reason=job.reason.code.value): 1}
-    waited = {JOB_DEFERRAL: (started_at - job.earliest_start).total_seconds()} if first_start is None else {}
+    waited = {JOB_DEFERRAL: (started_at - job.asked_start).total_seconds()} if first_start is None else {}
     observed = _not_negative(waited)
     return Change(
         before=job,
@@ -217,7 +219,10 @@ def confirm(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a run ended, and where that leaves its job; `progress` is what a checkpointed run has done of it."""
+    """How a run ended, and where that leaves its job; `progress` is what a checkpointed run has done of it.
+
+    `retry_at` is when the job may be tried again, where that is only after a pause.
+    """
 
     outcome: Outcome
     exit_code: int | None
@@ -227,6 +232,7 @@ class Ending:
     job_state: State
     reason: Reason
     progress: timedelta | None = None
+    retry_at: datetime | None = None
 
     def of(self, run: Run) -> Run:
         """Return the run as it ended."""
@@ -249,7 +255,7 @@ def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None,
     done = job.progress
     if ending.progress and ending.outcome is Outcome.CHECKPOINTED:
         done += ending.progress
-    moved = _in_state(job, new, reason=ending.reason, finished_at=finished_at, progress=done)
+    moved = _in_state(job, new, reason=ending.reason, finished_at=finished_at, progress=done, retry_at=ending.retry_at)
     counts: dict[CounterKey, float] = {}
     if finished_at is not None:
         begun = min(filter(None, (first_start, ended.started_at)), default=job.submitted_at)

@@ -9,13 +9,12 @@ from greenrun.core.formatting import duration_text, instant_text, intensity_text
 from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.retries import again, length_of, pause_after, retries_left, since_requeue
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Placement, Plan, Running
 
 MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up
 FRUITLESS = timedelta(seconds=1)  # nothing is done in so short a run, even where continuing is said to cost nothing
-
-_FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +35,16 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """How a run ended, and what becomes of its job. `progress` is what a checkpointed run did of it, else nothing."""
+    """How a run ended, and what becomes of its job. `progress` is what a checkpointed run did of it, else nothing.
+
+    `retry_at` is when the job may be tried again, where that is only after a pause.
+    """
 
     outcome: Outcome
     job_state: State
     reason: Reason
     progress: timedelta = timedelta(0)
+    retry_at: datetime | None = None
 
 
 def decide(
@@ -95,8 +98,9 @@ def expected_end(run: Run, job: Job, now: datetime) -> datetime:
     return started + expected_length(job.remaining, now - started)
 
 
-def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:
+def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now: datetime) -> Verdict:
     """Judge a run that EXITED, or was LOST or INTERRUPTED; `earlier` are the job's runs, for counting its retries."""
+    earlier = since_requeue(job, earlier)
     if _has_checkpointed(status, job) and not job.cancel_requested:
         return _continued(status, job, earlier, run)
     outcome, reason = _outcome(status, job)
@@ -104,12 +108,14 @@ def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Ve
         return Verdict(outcome=outcome, job_state=State.SUCCEEDED, reason=reason)
     if outcome is Outcome.CANCELLED:
         return Verdict(outcome=outcome, job_state=State.CANCELLED, reason=reason)
-    failures = sum(other.outcome in _FAILURES for other in earlier if other.id != run.id)
-    left = job.spec.retries - failures
-    if outcome is Outcome.FAILED_TO_START or left <= 0 or job.cancel_requested:
+    others = [other for other in earlier if other.id != run.id]
+    left = retries_left(job, outcome, status.exit_code, others)
+    if not left:
         return Verdict(outcome=outcome, job_state=State.FAILED, reason=reason)
-    again = because(ReasonCode.RETRYING, number=run.number, why=reason.text, left=left - 1)
-    return Verdict(outcome=outcome, job_state=State.QUEUED, reason=again)
+    pause, quick = pause_after(outcome, length_of(status.started_at, status.ended_at), others)
+    at = (status.ended_at or now) + pause
+    told = again(run, reason, left - 1, pause, quick, at)
+    return Verdict(outcome=outcome, job_state=State.QUEUED, reason=told, retry_at=at if pause else None)
 
 
 def _has_checkpointed(status: RunStatus, job: Job) -> bool:
@@ -124,7 +130,7 @@ def _has_checkpointed(status: RunStatus, job: Job) -> bool:
 
 def _continued(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:
     """Judge a run that checkpointed: its job goes on later, unless it gets nowhere."""
-    ran = _ran(status.started_at, status.ended_at)
+    ran = length_of(status.started_at, status.ended_at)
     if _fruitless_runs(ran, job, earlier, run) >= MAX_FRUITLESS:
         cost = duration_text(job.spec.restart_cost)
         reason = because(ReasonCode.NO_PROGRESS, count=MAX_FRUITLESS, cost=cost)
@@ -139,13 +145,9 @@ def _fruitless_runs(ran: timedelta, job: Job, earlier: Sequence[Run], run: Run) 
     """Count the job's latest checkpointed runs, from this one back, that took no longer than continuing costs."""
     before = [other for other in earlier if other.id != run.id and other.started_at is not None]
     checkpointed = takewhile(lambda other: other.outcome is Outcome.CHECKPOINTED, reversed(before))
-    lengths = [ran, *(_ran(other.started_at, other.ended_at) for other in checkpointed)]
+    lengths = [ran, *(length_of(other.started_at, other.ended_at) for other in checkpointed)]
     least = max(job.spec.restart_cost, FRUITLESS)
     return sum(1 for _ in takewhile(lambda length: length <= least, lengths))
-
-
-def _ran(started_at: datetime | None, ended_at: datetime | None) -> timedelta:
-    return timedelta(0) if started_at is None or ended_at is None else ended_at - started_at
 
 
 def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:

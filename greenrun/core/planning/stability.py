@@ -18,7 +18,7 @@ from greenrun.core.planning.model import MOVED, Interval, Placement, Plan, Situa
 
 MOST_PUT_OFFS = 8  # from then on the last plan's place holds, unless limits or a lack of GPUs forbid it
 
-_HAS_RUN = frozenset({ReasonCode.CHECKPOINTED, ReasonCode.RETRYING})
+_HAS_RUN = frozenset({ReasonCode.CHECKPOINTED, ReasonCode.RETRYING, ReasonCode.RETRY_PAUSE})
 
 
 def promise(job: Job, situation: Situation, place: Interval) -> tuple[Interval | None, int]:
@@ -157,7 +157,7 @@ def _has_array_room(plan: Plan, now: Situation) -> bool:
 
 def terms(job: Job) -> tuple[object, ...]:
     """Return what of a queued job plans go by."""
-    return job.spec, job.held, job.cancel_requested, job.progress
+    return job.spec, job.held, job.cancel_requested, job.progress, job.retry_at, job.requeued_at
 
 
 def _use_changed(before: Situation, plan: Plan, now: Situation) -> bool:

@@ -130,32 +130,32 @@ ended = RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + SLOT, exit_co
     ],
 )  # fmt: skip
 def test_every_end_has_its_verdict(status: RunStatus, outcome: Outcome, state: State, code: ReasonCode) -> None:
-    judged = verdict(status, job(1), [RUN], RUN)
+    judged = verdict(status, job(1), [RUN], RUN, T0)
     assert (judged.outcome, judged.job_state, judged.reason.code) == (outcome, state, code)
 
 
 def test_a_failure_is_retried_as_often_as_allowed_and_a_lost_run_only_then() -> None:
     lost = RunStatus(phase=Phase.LOST)
-    again = verdict(lost, job(1, retries=1), [RUN], RUN)
-    assert (again.job_state, again.reason.code) == (State.QUEUED, ReasonCode.RETRYING)
+    again = verdict(lost, job(1, retries=1), [RUN], RUN, T0)
+    assert (again.job_state, again.reason.code) == (State.QUEUED, ReasonCode.RETRY_PAUSE)
     failed_before = replace(RUN, id=0, outcome=Outcome.FAILED)
-    assert verdict(lost, job(1, retries=1), [failed_before, RUN], RUN).job_state is State.FAILED
+    assert verdict(lost, job(1, retries=1), [failed_before, RUN], RUN, T0).job_state is State.FAILED
 
 
 def test_a_stop_is_a_cancellation_only_when_somebody_asked_for_it() -> None:
     stopped = replace(ended, exit_code=143, ended_by=EndedBy.STOP)
-    assert verdict(stopped, replace(job(1), cancel_requested=True), [RUN], RUN).job_state is State.CANCELLED
-    assert verdict(stopped, job(1), [RUN], RUN).outcome is Outcome.INTERRUPTED
+    assert verdict(stopped, replace(job(1), cancel_requested=True), [RUN], RUN, T0).job_state is State.CANCELLED
+    assert verdict(stopped, job(1), [RUN], RUN, T0).outcome is Outcome.INTERRUPTED
 
 
 def test_a_job_that_ended_well_while_it_was_being_cancelled_has_succeeded() -> None:
-    assert verdict(ended, replace(job(1), cancel_requested=True), [RUN], RUN).job_state is State.SUCCEEDED
+    assert verdict(ended, replace(job(1), cancel_requested=True), [RUN], RUN, T0).job_state is State.SUCCEEDED
 
 
 def test_a_job_being_cancelled_is_not_retried() -> None:
     failed = replace(ended, exit_code=1)
     asked = replace(job(1, retries=5), cancel_requested=True)
-    assert verdict(failed, asked, [RUN], RUN).job_state is State.FAILED
+    assert verdict(failed, asked, [RUN], RUN, T0).job_state is State.FAILED
 
 
 def test_every_reason_has_its_sentence_and_no_job_leaves_a_finished_state() -> None:
@@ -166,7 +166,7 @@ def test_every_reason_has_its_sentence_and_no_job_leaves_a_finished_state() -> N
 
 def test_the_time_limit_is_named_in_its_reason() -> None:
     timed_out = replace(ended, exit_code=143, ended_by=EndedBy.TIME_LIMIT)
-    told = verdict(timed_out, job(1, time_limit=timedelta(minutes=90)), [RUN], RUN).reason.text
+    told = verdict(timed_out, job(1, time_limit=timedelta(minutes=90)), [RUN], RUN, T0).reason.text
     assert "1h30m" in told
 
 
@@ -183,26 +183,26 @@ killed = replace(ended, exit_code=137, ended_by=EndedBy.CHECKPOINT_GRACE)
 
 @pytest.mark.parametrize("by", [EndedBy.ITSELF, EndedBy.CHECKPOINT, EndedBy.CHECKPOINT_GRACE, EndedBy.STOP])
 def test_an_interruptible_job_that_ends_with_its_checkpoint_code_is_continued_whoever_asked(by: EndedBy) -> None:
-    judged = verdict(replace(saved, ended_by=by), saver(), [RUN], RUN)
+    judged = verdict(replace(saved, ended_by=by), saver(), [RUN], RUN, T0)
     assert (judged.outcome, judged.job_state, judged.progress) == (Outcome.CHECKPOINTED, State.QUEUED, SLOT)
     assert judged.reason.text == "checkpointed after 30m; continues in a later window"
-    again = verdict(replace(saved, ended_by=by), replace(saver(), progress=SLOT), [RUN], RUN)
+    again = verdict(replace(saved, ended_by=by), replace(saver(), progress=SLOT), [RUN], RUN, T0)
     assert again.progress == SLOT - timedelta(minutes=5)
 
 
 def test_the_checkpoint_code_is_the_jobs_own_and_means_nothing_to_a_job_that_is_not_interruptible() -> None:
-    assert verdict(replace(saved, exit_code=99), saver(checkpoint_exit_code=99), [RUN], RUN).progress == SLOT
-    assert verdict(saved, saver(checkpoint_exit_code=99), [RUN], RUN).job_state is State.FAILED
-    assert verdict(replace(saved, ended_by=EndedBy.ITSELF), job(1), [RUN], RUN).reason.code is ReasonCode.EXIT_CODE
+    assert verdict(replace(saved, exit_code=99), saver(checkpoint_exit_code=99), [RUN], RUN, T0).progress == SLOT
+    assert verdict(saved, saver(checkpoint_exit_code=99), [RUN], RUN, T0).job_state is State.FAILED
+    assert verdict(replace(saved, ended_by=EndedBy.ITSELF), job(1), [RUN], RUN, T0).reason.code is ReasonCode.EXIT_CODE
 
 
 def test_a_time_limit_is_hard_also_for_a_job_that_saves_at_it() -> None:
-    assert verdict(replace(saved, ended_by=EndedBy.TIME_LIMIT), saver(), [RUN], RUN).outcome is Outcome.TIMED_OUT
+    assert verdict(replace(saved, ended_by=EndedBy.TIME_LIMIT), saver(), [RUN], RUN, T0).outcome is Outcome.TIMED_OUT
 
 
 def test_a_job_that_was_asked_to_checkpoint_and_ends_with_0_has_succeeded_unless_it_was_stopped() -> None:
-    assert verdict(replace(saved, exit_code=0), saver(), [RUN], RUN).job_state is State.SUCCEEDED
-    assert verdict(replace(killed, exit_code=0), saver(), [RUN], RUN).job_state is State.FAILED
+    assert verdict(replace(saved, exit_code=0), saver(), [RUN], RUN, T0).job_state is State.SUCCEEDED
+    assert verdict(replace(killed, exit_code=0), saver(), [RUN], RUN, T0).job_state is State.FAILED
 
 
 @pytest.mark.parametrize(
@@ -214,16 +214,16 @@ def test_a_job_that_was_asked_to_checkpoint_and_ends_with_0_has_succeeded_unless
     ],
 )
 def test_a_failed_checkpoint_says_so_is_no_progress_and_may_be_retried(status: RunStatus, words: str) -> None:
-    judged = verdict(status, saver(), [RUN], RUN)
+    judged = verdict(status, saver(), [RUN], RUN, T0)
     assert (judged.outcome, judged.job_state, judged.reason.text) == (Outcome.FAILED, State.FAILED, words)
-    again = verdict(status, saver(retries=1), [RUN], RUN)
+    again = verdict(status, saver(retries=1), [RUN], RUN, T0)
     assert (again.job_state, again.progress) == (State.QUEUED, timedelta(0))
 
 
 def test_checkpoints_use_up_no_retries() -> None:
     before = [replace(RUN, id=-number, outcome=Outcome.CHECKPOINTED, ended_at=T0 + SLOT) for number in range(1, 9)]
     failed = replace(ended, exit_code=1)
-    assert verdict(failed, saver(retries=1), [*before, RUN], RUN).job_state is State.QUEUED
+    assert verdict(failed, saver(retries=1), [*before, RUN], RUN, T0).job_state is State.QUEUED
 
 
 def run_of(length: timedelta, outcome: Outcome = Outcome.CHECKPOINTED) -> Run:
@@ -234,7 +234,7 @@ def run_of(length: timedelta, outcome: Outcome = Outcome.CHECKPOINTED) -> Run:
 def test_a_job_is_given_up_after_just_so_many_fruitless_checkpoints_in_a_row(earlier: list[int], last: int) -> None:
     before = [run_of(timedelta(minutes=minutes)) for minutes in earlier]
     status = replace(saved, ended_at=T0 + timedelta(minutes=last))
-    judged = verdict(status, replace(saver(), progress=SLOT), [*before, RUN], RUN)
+    judged = verdict(status, replace(saver(), progress=SLOT), [*before, RUN], RUN, T0)
     fruitless = all(minutes <= 5 for minutes in [*earlier, last][-MAX_FRUITLESS:]) and len(earlier) >= MAX_FRUITLESS - 1
     assert (judged.job_state, judged.reason.code) == (
         (State.FAILED, ReasonCode.NO_PROGRESS) if fruitless else (State.QUEUED, ReasonCode.CHECKPOINTED)
@@ -247,13 +247,68 @@ def test_a_run_that_failed_or_never_started_between_two_checkpoints() -> None:
     status = replace(saved, ended_at=T0 + short)
     never = replace(run_of(short, Outcome.FAILED_TO_START), started_at=None)
     runs = [run_of(short), never, run_of(short), RUN]
-    assert verdict(status, saver(), runs, RUN).job_state is State.FAILED
+    assert verdict(status, saver(), runs, RUN, T0).job_state is State.FAILED
     assert (
-        verdict(status, saver(), [*runs[:2], run_of(short, Outcome.FAILED), *runs[2:]], RUN).job_state is State.QUEUED
+        verdict(status, saver(), [*runs[:2], run_of(short, Outcome.FAILED), *runs[2:]], RUN, T0).job_state
+        is State.QUEUED
     )
 
 
 def test_a_job_being_cancelled_is_not_continued() -> None:
     asked_to = replace(saver(), cancel_requested=True)
-    judged = verdict(saved, asked_to, [RUN], RUN)
+    judged = verdict(saved, asked_to, [RUN], RUN, T0)
     assert (judged.outcome, judged.job_state, judged.progress) == (Outcome.CANCELLED, State.CANCELLED, timedelta(0))
+
+
+def ended_after(length: timedelta, outcome: Outcome | None = Outcome.FAILED, number: int = 1) -> Run:
+    return replace(RUN, id=100 + number, number=number, ended_at=T0 + length, outcome=outcome)
+
+
+def failing(exit_code: int = 1, length: timedelta = timedelta(seconds=1)) -> RunStatus:
+    return RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + length, exit_code=exit_code)
+
+
+def test_quick_failures_in_a_row_are_followed_by_pauses_that_grow_up_to_five_minutes() -> None:
+    quick = [ended_after(timedelta(seconds=1), number=number) for number in range(1, 8)]
+    judged = [verdict(failing(), job(1, retries=50), [*quick[:count], RUN], RUN, T0) for count in range(8)]
+    ended = T0 + timedelta(seconds=1)
+    assert [(row.retry_at or T0) - ended for row in judged] == [
+        timedelta(seconds=pause) for pause in (10, 20, 40, 80, 160, 300, 300, 300)
+    ]
+    assert {row.reason.code for row in judged} == {ReasonCode.RETRY_PAUSE}
+    assert "after a pause of 20s because 2 runs in a row failed soon" in judged[1].reason.text
+    assert "48 retries are left" in judged[1].reason.text
+
+
+def test_a_run_that_lasted_is_followed_at_once_and_ends_the_row_of_quick_failures() -> None:
+    quick, long = ended_after(timedelta(seconds=1)), ended_after(timedelta(hours=1), number=2)
+    lasted = verdict(failing(length=timedelta(minutes=10)), job(1, retries=9), [quick, RUN], RUN, T0)
+    assert (lasted.retry_at, lasted.reason.code) == (None, ReasonCode.RETRYING)
+    first = verdict(failing(), job(1, retries=9), [quick, long, RUN], RUN, T0)
+    assert first.retry_at == T0 + timedelta(seconds=11)
+
+
+def test_a_machine_that_restarted_makes_no_pause() -> None:
+    restarted = RunStatus(phase=Phase.INTERRUPTED, started_at=T0)
+    assert verdict(restarted, job(1, retries=1), [RUN], RUN, T0).retry_at is None
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(75, State.QUEUED), (137, State.QUEUED), (1, State.FAILED), (76, State.FAILED)]
+)
+def test_only_the_exit_codes_that_are_named_are_retried(code: int, state: State) -> None:
+    asked = job(1, retries=3, retry_on=(75, 137))
+    assert verdict(failing(code), asked, [RUN], RUN, T0).job_state is state
+
+
+def test_a_lost_run_has_no_exit_code_and_is_retried_whatever_codes_are_named() -> None:
+    asked = job(1, retries=1, retry_on=(75,))
+    assert verdict(RunStatus(phase=Phase.LOST), asked, [RUN], RUN, T0).job_state is State.QUEUED
+
+
+def test_a_requeued_job_has_all_its_retries_again() -> None:
+    before = replace(ended_after(timedelta(seconds=1)), claimed_at=T0 - SLOT)
+    asked = replace(job(1, retries=1), requeued_at=T0)
+    judged = verdict(failing(), asked, [before, RUN], RUN, T0)
+    assert (judged.job_state, judged.retry_at) == (State.QUEUED, T0 + timedelta(seconds=11))
+    assert verdict(failing(), replace(asked, requeued_at=None), [before, RUN], RUN, T0).job_state is State.FAILED

@@ -11,11 +11,12 @@ import numpy as np
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
+from greenrun.core.jobs.retries import pausing
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
 from greenrun.core.planning.explanation.sentences import STARTS_WHEN_FREE, Held, placement_reason, with_promise
 from greenrun.core.planning.explanation.shortage import Shortage
-from greenrun.core.planning.model import Interval, Situation
+from greenrun.core.planning.model import MOVED, Interval, Situation
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.units import J_PER_KWH
@@ -23,7 +24,7 @@ from greenrun.core.units import J_PER_KWH
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)
 _WAITED = frozenset(
     {ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.GPUS_BUSY, ReasonCode.GPUS_HELD_ELSEWHERE}
-    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY}
+    | {ReasonCode.WAITS_FOR, ReasonCode.GOES_ON, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE}
 )
 
 
@@ -67,11 +68,16 @@ class Explainer:
         return DeferredReason(partial(self._explained, row, placed))
 
     def _explained(self, row: int, placed: Placed) -> Reason:
-        job, place, situation = self._problem.jobs[row], self._places[row], self._situation
-        waits_for = None if row in self._problem.running else blocked(job, situation.states, placed.start)
+        job, place = self._problem.jobs[row], self._places[row]
+        waits_for = None if row in self._problem.running else self._waits(job, placed.start)
         return with_promise(
             waits_for or self._of_place(row, place, placed), job, placed.end, placed.promised, placed.put_offs
         )
+
+    def _waits(self, job: Job, start: datetime) -> Reason | None:
+        """Return what keeps a queued job from an earlier start: another job, or the pause after its last failure."""
+        pause = pausing(job, self._situation.now) if job.retry_at and start <= job.retry_at + MOVED else None
+        return blocked(job, self._situation.states, start) or pause
 
     def _of_place(self, row: int, place: Place, placed: Placed) -> Reason:
         code, least_g = self._code(row, place), self._least_g(row)
@@ -158,6 +164,10 @@ def _running_code(problem: PlanningProblem, place: Place, least_g: float | None)
 def _due_code(job: Job, situation: Situation) -> ReasonCode:
     """Keep the ground on which it was to start at once; a window it waited for has come."""
     last = situation.last.reason(job.id) if situation.last else None
-    if last and last.code in (ReasonCode.WAITS_FOR, ReasonCode.GIVES_WAY) and job.spec.start_now:
+    if (
+        last
+        and last.code in (ReasonCode.WAITS_FOR, ReasonCode.GIVES_WAY, ReasonCode.RETRY_PAUSE)
+        and job.spec.start_now
+    ):
         return ReasonCode.ASKED_NOW
     return ReasonCode.DUE if last is None or last.code in _WAITED else last.code
