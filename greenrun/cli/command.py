@@ -1,6 +1,7 @@
 """The base of all commands: greenrun's errors become a sentence, or JSON, and an exit code."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -31,6 +32,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with the documented exit code."""
         as_json = bool(ctx.params.get("as_json"))
+        if os.environ.get("TZ"):
+            from greenrun.cli.terminal.zone import settle_zone
+
+            settle_zone()
         try:
             return super().invoke(ctx)
         except GreenrunError as error:

@@ -14,7 +14,6 @@ from greenrun.cli.command import Command
 from greenrun.cli.estimate_inputs import Size, read_size
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.tables import print_table, terminal_width
-from greenrun.cli.times import local_zone
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
 from greenrun.core.formatting import (
@@ -105,7 +104,7 @@ def estimate(
     from greenrun.config import load_config
 
     given = {str(name).replace("_", "-"): value for name, value in ctx.params.items() if isinstance(value, str)}
-    size = read_size(given, now=utc_now(), zone=local_zone)
+    size = read_size(given, now=utc_now())
     settings = load_config(config_path(ctx, config))
     pue_used = settings.devices.pue if size.pue is None else size.pue
     latest = size.latest or size.at + settings.planner.default_max_delay

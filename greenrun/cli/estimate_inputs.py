@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import TypeVar
 
-from greenrun.cli.times import parse_duration, parse_instant
+from greenrun.cli.terminal.zone import told_instant
+from greenrun.cli.times import parse_duration
 from greenrun.core.errors import GreenrunError, InputProblem, InvalidJob
 from greenrun.core.formatting import iso_text, number_text
 from greenrun.core.jobs.estimate import Figure, gpu_hours, nominal_power, training_flops
@@ -34,15 +35,15 @@ class Size:
     pue: float | None
 
 
-def read_size(given: Options, *, now: datetime, zone: Callable[[], tzinfo]) -> Size:
+def read_size(given: Options, *, now: datetime) -> Size:
     """Return the size that the options state; raise InvalidJob with all their problems."""
     reading = _Reading(given)
     gpus = int(reading.number("gpus", 1, MOST_GPUS, whole=True) or 1)
     pue = reading.number("pue", 1, 5)
-    at = reading.instant("at", now, zone) or now
+    at = reading.instant("at", now) or now
     power_w, model = _power(reading, gpus)
     hours = _hours(reading, gpus, model)
-    finish_by, delay = reading.instant("finish-by", at, zone), reading.span("max-delay")
+    finish_by, delay = reading.instant("finish-by", at), reading.span("max-delay")
     if given.get("finish-by") and given.get("max-delay"):
         reading.problem("finish-by", "give this or --max-delay, not both")
     reading.stop()
@@ -86,8 +87,8 @@ class _Reading:
             return None
         return value
 
-    def instant(self, option: str, now: datetime, zone: Callable[[], tzinfo]) -> datetime | None:
-        return self._read(option, lambda raw: parse_instant(raw, now=now, zone=zone()))
+    def instant(self, option: str, now: datetime) -> datetime | None:
+        return self._read(option, lambda raw: told_instant(raw, now))
 
     def span(self, option: str) -> timedelta | None:
         return self._read(option, parse_duration)

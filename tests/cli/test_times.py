@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from greenrun.cli.times import parse_duration, parse_instant
+from greenrun.cli.times import parse_duration, parse_instant, read_instant
 from tests.cli.zones import BERLIN, LONDON
 
 NOW = datetime(2026, 6, 3, 10, 0, tzinfo=UTC)  # a Wednesday; 11:00 in London, 12:00 in Berlin
@@ -15,13 +15,14 @@ NOW = datetime(2026, 6, 3, 10, 0, tzinfo=UTC)  # a Wednesday; 11:00 in London, 1
     [
         ("90s", 90), ("10m", 600), ("1h30m", 5400), ("6h", 21600), ("2d", 172800), ("1.5h", 5400), ("1d 12h", 129600),
         (" 2 H ", 7200), ("1w", 604800), ("0s", 0), ("250ms", 0.25),
+        ("6 hours", 21600), ("an hour and 30 minutes", 5400), ("2 days", 172800), ("1 hr 5 mins", 3900),
     ],
 )  # fmt: skip
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "h", "6 hours", "-1h", "1h-", "ten", "99999999w", "1e3s", "nan"])
+@pytest.mark.parametrize("text", ["", "h", "6 moons", "-1h", "1h-", "ten", "99999999w", "1e3s", "nan"])
 def test_anything_else_is_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration; write it like 90s, 10m"):
         parse_duration(text)
@@ -66,6 +67,72 @@ def test_instants_in_berlin(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected", "note"),
+    [
+        ("18:00", "2026-06-03T16:00Z", ""),
+        ("9am tomorrow", "2026-06-04T07:00Z", ""),
+        ("at 9 a.m. tomorrow", "2026-06-04T07:00Z", ""),
+        ("tomorrow noon", "2026-06-04T10:00Z", ""),
+        ("day after tomorrow 9am", "2026-06-05T07:00Z", ""),
+        ("tonight", "2026-06-03T18:00Z", "tonight is taken as today, Wed 20:00"),
+        ("tonight at 11pm", "2026-06-03T21:00Z", ""),
+        ("tonight 1am", "2026-06-03T23:00Z", ""),
+        ("midnight", "2026-06-03T22:00Z", ""),
+        ("00:00", "2026-06-03T22:00Z", ""),
+        ("11:59", "2026-06-04T09:59Z", "11:59 has passed: tomorrow, Thu 11:59"),
+        ("9am UTC", "2026-06-04T09:00Z", "9am UTC has passed: tomorrow, Thu 11:00"),
+        ("monday", "2026-06-07T22:00Z", "monday is taken as its beginning: Mon 00:00"),
+        ("monday at noon", "2026-06-08T10:00Z", ""),
+        ("wednesday 8:00", "2026-06-10T06:00Z", "wednesday 8:00 has passed: Wed 2026-06-10 08:00"),
+        ("next monday 8:00", "2026-06-08T06:00Z", "next monday is the first after today: Mon 2026-06-08 08:00"),
+        ("next wed 8:00", "2026-06-10T06:00Z", "next wed is the first after today: Wed 2026-06-10 08:00"),
+        ("tomorrow", "2026-06-03T22:00Z", "tomorrow is taken as its beginning: Thu 00:00"),
+        ("2026-12-01", "2026-11-30T23:00Z", "2026-12-01 is taken as its beginning: Tue 2026-12-01 00:00"),
+        ("1 Dec 18:00", "2026-12-01T17:00Z", ""),
+        ("January 5th 9am", "2027-01-05T08:00Z", ""),
+        ("in 3 hours", "2026-06-03T13:00Z", ""),
+        ("in an hour and 30 minutes", "2026-06-03T11:30Z", ""),
+        ("now + 2h", "2026-06-03T12:00Z", ""),
+        ("18:00Z", "2026-06-03T18:00Z", ""),
+        ("18:00 UTC", "2026-06-03T18:00Z", ""),
+        ("6pm utc", "2026-06-03T18:00Z", ""),
+        ("18:00+02:00", "2026-06-03T16:00Z", ""),
+        ("18:00 -0800", "2026-06-04T02:00Z", ""),
+        ("18:00 UTC+5", "2026-06-03T13:00Z", ""),
+        ("18:00 CET", "2026-06-03T17:00Z", ""),  # by name, though it is summer
+        ("friday 18:00Z", "2026-06-05T18:00Z", ""),
+        ("2026-12-01 9am", "2026-12-01T08:00Z", ""),
+        ("9:00 2026-12-01 +01:00", "2026-12-01T08:00Z", ""),
+        ("2026-12-01T9:00", "2026-12-01T08:00Z", ""),
+        ("2026-12-01t09:00z", "2026-12-01T09:00Z", ""),
+        ("20261201T0900Z", "2026-12-01T09:00Z", ""),
+    ],
+)
+def test_what_people_write_and_what_was_made_of_it(text: str, expected: str, note: str) -> None:
+    assert read_instant(text, now=NOW, zone=BERLIN) == (datetime.fromisoformat(expected), note)
+
+
+def test_of_a_time_that_comes_twice_it_is_said_which_is_meant() -> None:
+    before, between = datetime(2026, 10, 24, 22, tzinfo=UTC), datetime(2026, 10, 25, 0, 45, tzinfo=UTC)
+    first, second = (read_instant("01:30", now=now, zone=LONDON).note for now in (before, between))
+    assert first == "01:30 comes twice on 2026-10-25: the first is meant; 2026-10-25 01:30+00:00 is the other"
+    assert second == "01:30 comes twice on 2026-10-25: the second is meant; 2026-10-25 01:30+01:00 is the other"
+    other = read_instant("2026-10-25 01:30+00:00", now=before, zone=LONDON)
+    assert other == (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "")
+    assert read_instant("01:30 GMT", now=before, zone=LONDON).at == other.at
+
+
+@pytest.mark.parametrize("when", ["evening", "night"])
+def test_tonight_is_what_is_left_of_the_night(when: str) -> None:
+    if when == "evening":
+        with pytest.raises(ValueError, match="'tonight' alone is 20:00, which is past"):
+            read_instant("tonight", now=datetime(2026, 6, 3, 19, tzinfo=UTC), zone=BERLIN)
+        return
+    now = datetime(2026, 6, 3, 23, tzinfo=UTC)  # 01:00 in Berlin
+    assert parse_instant("tonight 3am", now=now, zone=BERLIN) == datetime(2026, 6, 4, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
     ("now", "text", "expected"),
     [
         # London's clocks go from 01:00 GMT to 02:00 BST on 29 March 2026
@@ -98,16 +165,25 @@ def test_a_time_that_the_clocks_skip_is_refused(text: str) -> None:
     [
         ("", "is not a time; write it like 18:00"),
         ("18", "is not a time"),
-        ("tomorrow", "is not a time"),
+        ("tomorrow 9", "is not a time"),
+        ("12/01 9am", "is not a time"),
+        ("9am 10am", "is not a time"),
+        ("in 3 months", "is not a time"),
+        ("mondays 9am", "is not a time"),
         ("soon", "is not a time"),
         ("25:00", "is not a time of day"),
         ("10:75", "is not a time of day"),
         ("13pm", "with am or pm go from 1 to 12"),
         ("0am", "with am or pm go from 1 to 12"),
         ("today 9am", "is past; say tomorrow 09:00"),
-        ("2026-12-01", "names a day but no time"),
+        ("today", "names a day but no time"),
+        ("tonight 9:00", "is in the morning; write it like tonight 21:00"),
+        ("18:00 PST", "'PST' is no zone of this machine, and such letters stand for several"),
+        ("18:00 Mars/Base", "names a zone that this machine does not know"),
+        ("18:00+25:00", "has no offset from UTC that a place has"),
+        ("feb 30 9am", "is not a date and time"),
+        ("9999-12-31 23:59-08:00", "is beyond the calendar"),
         ("2026-13-01 09:00", "is not a date and time"),
-        ("2026-12-01 9am", "is not a date and time"),
         ("-3h", "is not a time"),
     ],
 )

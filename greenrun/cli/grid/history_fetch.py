@@ -13,7 +13,7 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import FAILED, OK, USAGE, LocalError
 from greenrun.cli.options import print_json
-from greenrun.cli.times import local_zone, parse_instant
+from greenrun.cli.terminal.zone import told_instant
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, span_text
 
@@ -96,7 +96,7 @@ def pause(seconds: float) -> None:
 def _instant(raw: str, option: str, now: datetime) -> datetime:
     """Read an instant; a day alone is its beginning."""
     try:
-        return parse_instant(f"{raw} 00:00" if _DATE.fullmatch(raw) else raw, now=now, zone=local_zone())
+        return told_instant(f"{raw} 00:00" if _DATE.fullmatch(raw) else raw, now)
     except ValueError as exc:
         raise LocalError(f"{option}: {exc}", USAGE) from exc
 

@@ -4,7 +4,7 @@ JobSpec declares the options; this module parses the text of each kind.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
-from greenrun.cli.times import parse_duration, parse_instant
+from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
@@ -26,7 +26,8 @@ _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit -
 class SubmissionContext:
     """The context in which options are read: the present, the local zone (found when needed), folder and environment.
 
-    `variables` names the environment variables that every job gets.
+    `variables` names the environment variables that every job gets. `notes` collects what the user is to be told of how
+    the options were read.
     """
 
     now: datetime
@@ -34,6 +35,7 @@ class SubmissionContext:
     folder: Path
     environ: Mapping[str, str]
     variables: Sequence[str] = JOB_ENVIRONMENT
+    notes: list[str] = field(default_factory=list)
 
 
 class Value(NamedTuple):
@@ -123,7 +125,10 @@ def _duration_s(text: str, context: SubmissionContext) -> float:
 
 
 def _instant(text: str, context: SubmissionContext) -> str:
-    return iso_text(parse_instant(text, now=context.now, zone=context.zone()))
+    found = read_instant(text, now=context.now, zone=context.zone())
+    if found.note and found.note not in context.notes:
+        context.notes.append(found.note)
+    return iso_text(found.at)
 
 
 def _count(text: str, context: SubmissionContext) -> int:

@@ -12,8 +12,8 @@ import click
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
+from greenrun.cli.terminal.zone import local_zone
 from greenrun.cli.text import array_text, reason_text, submitted_text, summed
-from greenrun.cli.times import local_zone
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text
 from greenrun.paths import find_job_environment
@@ -73,9 +73,11 @@ def submit(
     given, words = _given(options), list(command)
     if file is not None:
         jobs = _from_file(Path(file).expanduser(), words, given, context)
+        _tell(context.notes)
         _print(connect(ctx, socket, config).submit_many(jobs, dry_run), as_json=as_json, quiet=quiet, many=True)
         return
     job = _from_words(words, given, context)
+    _tell(context.notes)
     client = connect(ctx, socket, config)
     if "array" in job or "grid" in job:
         answers, new = client.offer_sweep(job, dry_run)
@@ -83,6 +85,11 @@ def submit(
         return
     answer, new = client.offer(job, dry_run)
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Value]:
@@ -104,8 +111,7 @@ def _from_words(words: Sequence[str], given: Mapping[str, Value], context: Submi
     if path is None:
         return state_job(given, words, context)
     script = read_script(path, words)
-    for note in script.notes:
-        print(f"note: {note}", file=sys.stderr)
+    _tell(script.notes)
     return state_job({**script.values, **given}, script.command, context)
 
 

@@ -1,0 +1,1 @@
+"""What depends on the terminal that somebody sits at: their zone, its width, its characters, and live screens."""
