@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TypeVar
 
-from greenrun.cli.terminal.zone import told_instant
+from greenrun.cli.terminal.local_zone import told_instant
 from greenrun.cli.times import parse_duration
 from greenrun.core.errors import GreenrunError, InputProblem, InvalidJob
 from greenrun.core.formatting import iso_text, number_text

@@ -11,7 +11,7 @@ import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.options import connect, daemon_options
-from greenrun.cli.terminal.zone import local_zone
+from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.times import parse_instant
 from greenrun.client import Answer
 from greenrun.clock import utc_now

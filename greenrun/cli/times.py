@@ -1,6 +1,6 @@
 """Parse durations and instants as people write them; the present and the zone are arguments.
 
-What is ambiguous is read by rules that docs/cli.md ("Times") lists; `Reading.note` says what was made of it.
+What is ambiguous is read by rules that docs/cli.md ("Times") lists; `ReadInstant.note` says what was made of it.
 """
 
 import re
@@ -35,7 +35,7 @@ DURATION_FORMS = "90s, 10m, 1h30m, 6h or 2d"
 INSTANT_FORMS = "18:00, tomorrow 9am, friday 18:00, in 36h, 2026-12-01 09:00 or 18:00Z"
 
 
-class Reading(NamedTuple):
+class ReadInstant(NamedTuple):
     """An instant in UTC, and what was made of a form that could mean several; "" where it could not."""
 
     at: datetime
@@ -61,7 +61,7 @@ def parse_instant(text: str, *, now: datetime, zone: tzinfo) -> datetime:
     return read_instant(text, now=now, zone=zone).at
 
 
-def read_instant(text: str, *, now: datetime, zone: tzinfo) -> Reading:
+def read_instant(text: str, *, now: datetime, zone: tzinfo) -> ReadInstant:
     """Read an instant, as people write it or as ISO 8601; raise ValueError with a sentence.
 
     A form without a zone is wall-clock time in `zone`; of a time that the clocks show twice the first is meant, and one
@@ -73,15 +73,15 @@ def read_instant(text: str, *, now: datetime, zone: tzinfo) -> Reading:
         raise ValueError(f"'{text}' is beyond the calendar") from exc
 
 
-def _read(text: str, now: datetime, zone: tzinfo) -> Reading:
+def _read(text: str, now: datetime, zone: tzinfo) -> ReadInstant:
     raw = " ".join(text.lower().replace(",", " ").replace("a.m.", "am").replace("p.m.", "pm").split())
     if raw == "now":
-        return Reading(now.astimezone(UTC))
+        return ReadInstant(now.astimezone(UTC))
     span = re.fullmatch(_SPAN, _with_short_units(raw))
     if span:
-        return Reading(now.astimezone(UTC) + parse_duration(span[1]))
+        return ReadInstant(now.astimezone(UTC) + parse_duration(span[1]))
     if re.fullmatch(_ISO, raw) and (iso := _iso(text)) is not None:
-        return _said(iso, zone) if iso.tzinfo is None else Reading(iso.astimezone(UTC))
+        return _said(iso, zone) if iso.tzinfo is None else ReadInstant(iso.astimezone(UTC))
     return _Instant(text, raw, now, zone).reading()
 
 
@@ -108,7 +108,7 @@ class _Instant:
         self.zone = zone
         self.local = zone
 
-    def reading(self) -> Reading:
+    def reading(self) -> ReadInstant:
         """Return what it means."""
         date_ = self._take_date()
         self.zone = self._take_zone()
@@ -209,11 +209,11 @@ class _Instant:
         """The present day where the time is meant."""
         return self.now.astimezone(self.zone).date()
 
-    def _on_date(self, day: date, clock: time | None) -> Reading:
+    def _on_date(self, day: date, clock: time | None) -> ReadInstant:
         found = _said(datetime.combine(day, clock or time()), self.zone)
         return found if clock is not None else self._from_its_beginning(found)
 
-    def _on_day(self, day: str, clock: time | None) -> Reading:
+    def _on_day(self, day: str, clock: time | None) -> ReadInstant:
         if not day:
             assert clock is not None, "a text without a day and a time was refused"
             return self._next(clock, [self.today + timedelta(days=ahead) for ahead in range(3)])
@@ -229,17 +229,17 @@ class _Instant:
             return self._on_month_day(found, clock)
         raise self._unreadable()
 
-    def _today(self, clock: time | None) -> Reading:
+    def _today(self, clock: time | None) -> ReadInstant:
         if clock is None:
             raise ValueError(f"'{self.text}' names a day but no time; write it like today 18:00")
         return self._ahead(_said(datetime.combine(self.today, clock), self.zone), clock)
 
-    def _ahead(self, found: Reading, clock: time) -> Reading:
+    def _ahead(self, found: ReadInstant, clock: time) -> ReadInstant:
         if found.at <= self.now:
             raise ValueError(f"'{self.text}' is past; say tomorrow {clock:%H:%M} if that is meant")
         return found
 
-    def _tonight(self, clock: time | None) -> Reading:
+    def _tonight(self, clock: time | None) -> ReadInstant:
         is_night = self.now.astimezone(self.zone).time() < _MORNING
         if clock is not None and _MORNING <= clock < time(12):
             raise ValueError(f"'{self.text}' is in the morning; write it like tonight {clock.hour + 12}:00")
@@ -250,23 +250,23 @@ class _Instant:
             return self._ahead(found, at)
         if found.at <= self.now:
             raise ValueError(f"'{self.text}' alone is 20:00, which is past; say when, like tonight 22:00")
-        return Reading(found.at, f"{self.text} is taken as {self._day_text(found.at)}")
+        return ReadInstant(found.at, f"{self.text} is taken as {self._day_text(found.at)}")
 
     def _time_now(self) -> time:
         return self.now.astimezone(self.zone).time()
 
-    def _on_weekday(self, day: str, clock: time | None) -> Reading:
+    def _on_weekday(self, day: str, clock: time | None) -> ReadInstant:
         name = day.removeprefix("next ")
         ahead = (_weekday(name) - self.today.weekday()) % 7
         if day != name:
             found = self._on_date(self.today + timedelta(days=ahead or 7), clock)
             there = found.at.astimezone(self.local)
-            return Reading(found.at, f"{day} is the first after today: {there:%a %Y-%m-%d %H:%M}")
+            return ReadInstant(found.at, f"{day} is the first after today: {there:%a %Y-%m-%d %H:%M}")
         if clock is None:
             return self._on_date(self.today + timedelta(days=ahead or 7), None)
         return self._next(clock, [self.today + timedelta(days=ahead), self.today + timedelta(days=ahead + 7)])
 
-    def _on_month_day(self, found: re.Match[str], clock: time | None) -> Reading:
+    def _on_month_day(self, found: re.Match[str], clock: time | None) -> ReadInstant:
         month = _MONTHS.index(found[2] or found[3]) + 1
         years = [int(found[5])] if found[5] else [self.today.year, self.today.year + 1]
         try:
@@ -275,14 +275,14 @@ class _Instant:
             raise ValueError(f"'{self.text}' is not a date and time; write it like 2026-12-01 09:00") from exc
         return self._on_date(next((day for day in days if day >= self.today), days[-1]), clock)
 
-    def _next(self, clock: time, days: list[date]) -> Reading:
+    def _next(self, clock: time, days: list[date]) -> ReadInstant:
         """Return the first instant ahead at which the clocks show this on one of these days."""
         for day in days:
             moment = datetime.combine(day, clock)
             for instant in _readings(moment, self.zone):
                 if instant > self.now:
                     found = _said(moment, self.zone, after=self.now)
-                    return Reading(found.at, found.note or self._passed(clock, day, days[0], found.at))
+                    return ReadInstant(found.at, found.note or self._passed(clock, day, days[0], found.at))
         raise ValueError(f"there is no {clock:%H:%M} ahead")  # cannot be: a day ahead always has one after `now`
 
     def _passed(self, clock: time, day: date, first: date, at: datetime) -> str:
@@ -290,9 +290,9 @@ class _Instant:
             return ""
         return f"{self.text} has passed: {self._day_text(at)}"
 
-    def _from_its_beginning(self, found: Reading) -> Reading:
+    def _from_its_beginning(self, found: ReadInstant) -> ReadInstant:
         made = f"{self.text} is taken as its beginning: {self._day_text(found.at).removeprefix('tomorrow, ')}"
-        return Reading(found.at, found.note or made)
+        return ReadInstant(found.at, found.note or made)
 
     def _day_text(self, at: datetime) -> str:
         there = at.astimezone(self.local)
@@ -309,7 +309,7 @@ def _weekday(word: str) -> int:
     return next(index for index, name in enumerate(_DAYS) if name.startswith(word))
 
 
-def _said(moment: datetime, zone: tzinfo, after: datetime | None = None) -> Reading:
+def _said(moment: datetime, zone: tzinfo, after: datetime | None = None) -> ReadInstant:
     """Return the instant of a wall-clock moment: of two the first, or the first ahead; raise ValueError for none."""
     if _is_skipped(moment, zone):
         raise ValueError(
@@ -317,12 +317,12 @@ def _said(moment: datetime, zone: tzinfo, after: datetime | None = None) -> Read
         )
     first, second = _readings(moment, zone)
     if first == second:
-        return Reading(first)
+        return ReadInstant(first)
     at = second if after is not None and first <= after else first
     taken, other = ("second", first) if at == second else ("first", second)
     offset = f"{other.astimezone(zone):%z}"
     advice = f"{moment:%Y-%m-%d %H:%M}{offset[:3]}:{offset[3:]} is the other"
-    return Reading(at, f"{moment:%H:%M} comes twice on {moment:%Y-%m-%d}: the {taken} is meant; {advice}")
+    return ReadInstant(at, f"{moment:%H:%M} comes twice on {moment:%Y-%m-%d}: the {taken} is meant; {advice}")
 
 
 def _readings(moment: datetime, zone: tzinfo) -> Iterator[datetime]:

@@ -13,7 +13,7 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.grid.forecast_quality import print_quality
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import terminal_width
-from greenrun.cli.terminal.zone import local_zone
+from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, duration_text, intensity_text, span_text
 

@@ -13,7 +13,7 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import FAILED, OK, USAGE, LocalError
 from greenrun.cli.options import print_json
-from greenrun.cli.terminal.zone import told_instant
+from greenrun.cli.terminal.local_zone import told_instant
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, span_text
 

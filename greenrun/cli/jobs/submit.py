@@ -12,7 +12,7 @@ import click
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.terminal.zone import local_zone
+from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.text import array_text, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text
