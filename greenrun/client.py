@@ -1,4 +1,4 @@
-"""The Python client of the daemon's API: standard library only, so that the command line starts fast.
+"""The Python client of the daemon's API: little to import, so that the command line starts fast.
 
     client = Client(find_socket())
     job = client.submit({"command": ["python", "train.py"], "workdir": "/home/ada/model", "duration_s": 3600})
@@ -12,14 +12,13 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
-from http.client import HTTPConnection, HTTPException, IncompleteRead
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from greenrun.core.errors import GreenrunError, InputProblem
+from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
 
 Answer = dict[str, Any]
 
@@ -270,39 +269,31 @@ class Client:
     def _exchange(
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        connection, asks = _UnixConnection(self.socket, self.timeout_s), method == "POST"
+        asks = method == "POST"
         try:
-            connection.connect()
-            with suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # it may have refused a body without reading all of it
-                connection.request(method, target, body=content, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read(_MAX_ANSWER_BYTES)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
+                connected.settimeout(self.timeout_s)
+                connected.connect(str(self.socket))
+                _check_owner(connected, self.socket)
+                return exchange(connected, method, target, headers, content or b"", _MAX_ANSWER_BYTES)
         except TimeoutError as exc:
             raise _silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
-        except (ConnectionResetError, IncompleteRead) as exc:
+        except (ConnectionResetError, EndedEarly) as exc:
             raise _silent(self.socket, "ended the connection before it had answered", asks) from exc
         except OSError as exc:
             raise _unreachable(self.socket, exc) from exc
-        except HTTPException as exc:
-            raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc!r})") from exc
-        finally:
-            connection.close()
+        except NotHttp as exc:
+            raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc})") from exc
+        except TooLong as exc:
+            most = f"{_MAX_ANSWER_BYTES // 1024**2} MiB"
+            raise BadAnswer(f"the answer from {self.socket} is longer than {most}; ask for less") from exc
 
 
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-        _, uid, _ = _UCRED.unpack(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if uid not in (0, os.getuid()):
-            raise NotReachable(f"the socket {self._path} belongs to user {_user_name(uid)}, so nothing was sent")
+def _check_owner(connected: socket.socket, path: Path) -> None:
+    """Raise NotReachable where the daemon is neither root's nor the caller's own."""
+    _, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    if uid not in (0, os.getuid()):
+        raise NotReachable(f"the socket {path} belongs to user {_user_name(uid)}, so nothing was sent")
 
 
 def _user_name(uid: int) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -80,8 +79,12 @@ def _stated(config: str | Path | None, section: str, key: str) -> Path | None:
 
 def _table(path: Path | None, section: str) -> dict[str, object]:
     """A table of the settings, empty when it cannot be read: what is wrong with them, the daemon tells."""
+    if path is None:
+        return {}
+    import tomllib
+
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section) if path else None
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ LAYERS = [
 ]
 OUTSIDE = {
     "client",
+    "http_over_unix",
     "paths",
     "clock",
     "procfs",

@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from greenrun.client import (
 )
 from greenrun.core.errors import InputProblem
 from tests.fake_api import HANG_UP, FakeApi, problem, serving
+from tests.patience import HANGS_S
 
 
 @pytest.fixture
@@ -245,20 +247,75 @@ def test_nothing_is_sent_to_a_socket_of_another_user(tmp_path_factory: pytest.Te
             assert connection.recv(100) == b""
 
 
-def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("s") / "s"
+@contextmanager
+def answering(path: Path, answer: bytes) -> Iterator[Client]:
+    """A client of what gives this answer, byte for byte, and hangs up."""
+
+    def answer_once() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(BrokenPipeError, ConnectionResetError):
+            connection.recv(4096)
+            connection.sendall(answer)
+
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        answering = threading.Thread(target=_answer_nonsense, args=(listener,))
-        answering.start()
-        with pytest.raises(BadAnswer, match="is not a greenrun daemon"):
-            Client(path, timeout_s=5).plan()
-        answering.join()
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        yield Client(path, timeout_s=HANGS_S)
+        thread.join()
 
 
-def _answer_nonsense(listener: socket.socket) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(4096)
-        connection.sendall(b"220 mail ready\r\n\r\n")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}', id="its length told"),
+        pytest.param(
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"id\r\n5\r\n": 1}\r\n0\r\n\r\n', id="in parts"
+        ),
+        pytest.param(b'HTTP/1.0 200 OK\r\n\r\n{"id": 1}', id="ended by hanging up"),
+        pytest.param(
+            b'HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}', id="after hints"
+        ),
+    ],
+)
+def test_an_answer_is_read_however_it_is_framed(tmp_path_factory: pytest.TempPathFactory, answer: bytes) -> None:
+    with answering(tmp_path_factory.mktemp("s") / "s", answer) as client:
+        assert client.plan() == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id"',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{"id\r\n',
+    ],
+)
+def test_half_an_answer_is_none(tmp_path_factory: pytest.TempPathFactory, answer: bytes) -> None:
+    with (
+        answering(tmp_path_factory.mktemp("s") / "s", answer) as client,
+        pytest.raises(NoAnswer, match="ended the connection before it had answered"),
+    ):
+        client.plan()
+
+
+def test_an_answer_that_is_too_long_is_not_read_to_its_end(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenrun.client._MAX_ANSWER_BYTES", 1024**2)
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b" " * 3_000_000
+    with (
+        answering(tmp_path_factory.mktemp("s") / "s", endless) as client,
+        pytest.raises(BadAnswer, match="is longer than 1 MiB; ask for less"),
+    ):
+        client.plan()
+
+
+def test_what_speaks_no_http_is_a_bad_answer(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (
+        answering(tmp_path_factory.mktemp("s") / "s", b"220 mail ready\r\n\r\n") as client,
+        pytest.raises(BadAnswer, match="is not a greenrun daemon"),
+    ):
+        client.plan()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import greenrun
-from greenrun.cli.command import INTERRUPTED, OK, PIPE_CLOSED, Group
+from greenrun.cli.command import FAILED, INTERRUPTED, OK, PIPE_CLOSED, Group
 from greenrun.cli.options import config_option, socket_option
 
 # name: (where it is, one line of help)
@@ -111,6 +111,11 @@ def main(argv: list[str] | None = None) -> int:
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED
+    except BrokenPipeError:
+        _drop_output()
+        code = PIPE_CLOSED
+    except OSError as error:
+        code = _unwritten(error)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else int(bool(exit_.code))
     return _flushed(code or OK)
@@ -122,7 +127,16 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         _drop_output()
         return PIPE_CLOSED
+    except OSError as error:
+        return _unwritten(error)
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    """Tell that the output was not written, as on a disk that is full; return the exit code."""
+    _drop_output()
+    print(f"error: the output cannot be written: {error}", file=sys.stderr)
+    return FAILED
 
 
 def _drop_output() -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from greenrun.cli import main
+from greenrun.cli.app import main
 from tests.fake_api import FakeApi, serving
 
 

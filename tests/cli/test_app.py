@@ -23,7 +23,7 @@ HEAVY = (
 )
 PROBE = f"""
 import sys
-from greenrun.cli import main
+from greenrun.cli.app import main
 code = main(sys.argv[1:])
 print(code, sorted(set({HEAVY.split()!r}) & set(sys.modules)))
 """
@@ -116,12 +116,42 @@ def test_a_reader_that_goes_away_ends_it_quietly(api: FakeApi) -> None:
     api.get("/v1/jobs", [job(number) for number in range(1, 3000)])
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())", "list", "--all"]
+    command = [sys.executable, "-m", "greenrun.cli", "list", "--all"]
     try:
         done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=HANGS_S, check=False)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("loads", ["", "import atexit; atexit.register(print, 'at exit', file=sys.stderr)"])
+def test_the_process_leaves_with_the_code_and_all_that_was_printed(api: FakeApi, loads: str) -> None:
+    """The short way out, and the long one where somebody asked to be called at exit."""
+    api.get("/v1/jobs", [job(number) for number in range(1, 1000)])
+    script = f"import sys; {loads}\nfrom greenrun.cli.__main__ import run; run()"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run([*command, "list", "--all"], capture_output=True, text=True, timeout=HANGS_S, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1000)
+    assert done.stderr == ("at exit\n" if loads else "")
+    done = subprocess.run([*command, "show", "x"], capture_output=True, text=True, timeout=HANGS_S, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: 'x' is not a job's number")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("--help",), ("cancel", "1")])
+def test_output_that_cannot_be_written_is_told_without_a_traceback(api: FakeApi, words: tuple[str, ...]) -> None:
+    api.get("/v1/jobs", [job(1)])
+    api.post("/v1/jobs/1/cancel", job(1))
+    api.post("/v1/jobs/cancel", [{"id": 1, "job": job(1), "problem": None}])
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "greenrun.cli", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANGS_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "[Errno 28] No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_that_is_gone_is_told_without_a_traceback(
@@ -158,6 +188,6 @@ def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_p
 
 def test_a_shell_completes_the_commands(api: FakeApi) -> None:
     asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
-    command = [sys.executable, "-c", "import sys; from greenrun.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-m", "greenrun.cli"]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.stdout.split() == ["plain,start-now"]

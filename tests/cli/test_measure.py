@@ -522,7 +522,7 @@ def test_a_while_may_be_ended_by_a_signal(number: int, words: tuple[str, ...], c
 
 def test_it_loads_nothing_heavy_where_there_is_nothing_to_price() -> None:
     script = (
-        "import sys; from greenrun.cli import main;"
+        "import sys; from greenrun.cli.app import main;"
         "main(['measure', '--meter', 'none', '--cpu-meter', 'none', 'true']);"
         "print([name for name in ('numpy', 'pydantic', 'httpx', 'sqlmodel', 'fastapi') if name in sys.modules])"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.cli import main
+from greenrun.cli.app import main
 from greenrun.simulation.case import Case, JobOverrides
 from greenrun.simulation.compare import Comparison, compare
 from greenrun.simulation.files import COLUMNS, read_case

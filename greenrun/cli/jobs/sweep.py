@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from greenrun.core.jobs.job import LARGEST_INDEX, MOST_TOGETHER, After
+from greenrun.core.jobs.spec import LARGEST_INDEX, MOST_TOGETHER, After
 
 _RANGE = re.compile(r"(?P<first>\d{1,9})(?:-(?P<last>\d{1,9})(?::(?P<step>\d{1,9}))?)?", re.ASCII)
 _CODES = re.compile(r"(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?", re.ASCII)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.cli import main
+from greenrun.cli.app import main
 from tests.cli.conftest import Run
 from tests.cli.examples import job, run_of
 from tests.fake_api import FakeApi

@@ -1,0 +1,70 @@
+"""One HTTP/1.1 exchange over a connected socket, by h11: a third of what importing http.client costs a command."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import h11
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class EndedEarly(Exception):
+    """The connection ended before the answer was whole."""
+
+
+class NotHttp(Exception):
+    """What came is no answer of HTTP/1.1."""
+
+
+class TooLong(Exception):
+    """The answer is longer than was allowed."""
+
+
+def exchange(
+    connected: socket.socket, method: str, target: str, headers: Mapping[str, str], content: bytes, most_bytes: int
+) -> tuple[int, bytes]:
+    """Send one request and return the answer's status and body.
+
+    Raise OSError as the socket does (TimeoutError after its time), EndedEarly, NotHttp, or TooLong for a body longer
+    than `most_bytes`.
+    """
+    connection = h11.Connection(h11.CLIENT)
+    stated = {"Host": "localhost", "Connection": "close", **headers}
+    if content or method == "POST":
+        stated["Content-Length"] = str(len(content))
+    request = connection.send(h11.Request(method=method, target=target, headers=list(stated.items())))
+    body = connection.send(h11.Data(data=content)) if content else b""
+    connection.send(h11.EndOfMessage())
+    with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused a body without reading all of it
+        connected.sendall((request or b"") + (body or b""))
+    try:
+        return _answer(connection, connected, most_bytes)
+    except h11.RemoteProtocolError as exc:
+        raise NotHttp(str(exc)) from exc
+
+
+def _answer(connection: h11.Connection, connected: socket.socket, most_bytes: int) -> tuple[int, bytes]:
+    status, parts, length, has_ended = 0, [], 0, False
+    while True:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            if has_ended:
+                raise EndedEarly from None
+            raise
+        if event is h11.NEED_DATA:
+            received = connected.recv(_CHUNK_BYTES)
+            has_ended = not received
+            connection.receive_data(received)
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            parts.append(event.data)
+            length += len(event.data)
+            if length > most_bytes:
+                raise TooLong
+        elif isinstance(event, h11.EndOfMessage):
+            return status, b"".join(parts)
+        elif isinstance(event, h11.ConnectionClosed):
+            raise EndedEarly
