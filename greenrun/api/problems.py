@@ -22,7 +22,9 @@ from greenrun.core.errors import (
     NotPermitted,
     ProviderError,
     StorageFull,
+    StoreDamaged,
     StoreError,
+    StoreLost,
 )
 
 _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
@@ -33,6 +35,8 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     KeyReused: (422, "idempotency key reused"),
     InvalidTransition: (409, "not possible in this state"),
     StorageFull: (507, "storage full"),
+    StoreLost: (503, "database lost"),
+    StoreDamaged: (503, "database damaged"),
     StoreError: (503, "store not available"),
     ProviderError: (502, "carbon-intensity source not usable"),
     GreenrunError: (500, "internal error"),

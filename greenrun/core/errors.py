@@ -126,5 +126,13 @@ class StorageFull(StoreError):
     """There is no room to store this durably, so nothing was accepted."""
 
 
+class StoreLost(StoreError):
+    """The database that is open is no longer the one at its path, so nothing that is written to it would last."""
+
+
+class StoreDamaged(StoreError):
+    """The database is damaged, or is none."""
+
+
 class ReportError(GreenrunError):
     """A report cannot be written where it was to be."""

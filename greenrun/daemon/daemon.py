@@ -32,6 +32,7 @@ from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
+from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.health_watch import HealthWatch, full_disk
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
@@ -117,7 +118,7 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
-        self._watch = HealthWatch([partial(full_disk, config.paths.state)])
+        self._watch = HealthWatch([partial(full_disk, config.paths.state), DatabaseCheck(self._store)])
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
@@ -189,7 +190,12 @@ class Daemon:
         self._watch.stop()
         self._planner.stop()
         self._ticker.stop()
-        log.info("stopped", jobs_left_running=len(self._store.runs.live_runs()))
+        try:
+            left = len(self._store.runs.live_runs())
+        except StoreError as exc:
+            log.error("stopped; which jobs are left running cannot be told", error=str(exc))
+        else:
+            log.info("stopped", jobs_left_running=left)
 
     # what the API and the metrics call (greenrun.api.service.Scheduler)
 
@@ -264,6 +270,7 @@ class Daemon:
 
     def _tick(self, now: datetime) -> datetime:
         with self._turn:
+            self._store.database.require_in_place()
             situation = self._engine.observe(now)
             urgency = self._engine.planning.urgency(situation)
             later = self._engine.act(situation, now, is_outdated=urgency is Urgency.PROMPT)

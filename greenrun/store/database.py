@@ -14,9 +14,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from greenrun.core.errors import StorageFull, StoreError
+from greenrun.core.errors import StorageFull, StoreDamaged, StoreError
 from greenrun.core.jobs.job import Job
 from greenrun.store.columns import among
+from greenrun.store.files import DatabaseFiles
 from greenrun.store.live_jobs import LiveJobs, data_version
 from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, JobRecord
@@ -33,7 +34,8 @@ class Database:
     """Transactions over one SQLite file; safe to use from many threads. `write_failures` counts what was not stored.
 
     A write is BEGIN IMMEDIATE: a deferred one that reads first fails at once under WAL when another wrote meanwhile.
-    `live` are the unfinished jobs in memory, which every write keeps current.
+    `live` are the unfinished jobs in memory, which every write keeps current. Each call raises StoreLost, and a write
+    also if it finds out only after its commit, once the file that is open is not the one at its path any more.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,19 +45,57 @@ class Database:
         self._changed: dict[int, None] = {}  # ids of the jobs that the write in progress has touched
         event.listen(self._engine, "connect", self._note_changes)
         with translated(path):
-            self.live = LiveJobs(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False))
+            watch = opened(path)
+            watch.execute("SELECT 1 FROM sqlite_master").fetchone()  # from now on, SQLite's files beside it are there
+            self.live = LiveJobs(watch)
+        self._files = DatabaseFiles(path)
         self.write_failures = 0
+        self._write_trouble: StoreError | None = None
+        self._damage: StoreDamaged | None = None
         self._one_writer = Lock()  # hands over at once within this process, where SQLite would sleep and retry
 
     def close(self) -> None:
         """Close all connections; the store cannot be used after that."""
         self._engine.dispose()
         self.live.close()
+        self._files.close()
+
+    def require_in_place(self) -> None:
+        """Raise StoreLost, or StoreDamaged, unless the open database is whole and the one at its path."""
+        self._files.require()
+
+    def trouble(self) -> StoreError | None:
+        """Return why nothing can be stored now, as far as that is known; None when all is well."""
+        try:
+            self._files.require()
+            if self._damage is None and self._write_trouble is not None:
+                self._try_write()
+        except StoreError as exc:
+            return exc
+        return self._damage
+
+    def rescue(self, target: Path) -> bool:
+        """Copy the open database to `target` if its file was deleted; False if it was not. Raise StoreError.
+
+        The file's content is there for as long as it is open.
+        """
+        if not self._files.is_deleted:
+            return False
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with translated(target), closing(sqlite3.connect(target)) as copy:
+            self.live.copy_to(copy)
+        return True
+
+    def _try_write(self) -> None:
+        """Write something that changes nothing, to see whether the last failure is over; raise StoreError."""
+        with self.write() as session:
+            session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give one consistent view; raise StoreError."""
-        with translated(self.path), Session(self._engine) as session:
+        self._files.require()
+        with self._noting_damage(), translated(self.path), Session(self._engine) as session:
             yield session
 
     @contextmanager
@@ -68,15 +108,18 @@ class Database:
             self.write_failures += 1
             raise StoreError(_locked(self.path))
         try:
-            with self._counted(), translated(self.path), self._writer.connect() as connection:
-                raw: Any = connection.connection.dbapi_connection
-                with self._known_if_committed(), Session(connection, info={KEPT: {}}) as session, session.begin():
-                    session.connection()  # begins now, and not with the first statement
-                    self._changed.clear()
-                    is_known = self.live.current() is not None
-                    before = data_version(raw)
-                    yield session
-                self._apply(raw, session.info[KEPT], before if is_known else None)
+            with self._counted():
+                self._files.require()
+                with self._noting_damage(), translated(self.path), self._writer.connect() as connection:
+                    raw: Any = connection.connection.dbapi_connection
+                    with self._known_if_committed(), Session(connection, info={KEPT: {}}) as session, session.begin():
+                        session.connection()  # begins now, and not with the first statement
+                        self._changed.clear()
+                        is_known = self.live.current() is not None
+                        before = data_version(raw)
+                        yield session
+                    self._apply(raw, session.info[KEPT], before if is_known else None)
+                self._files.require()  # what is acknowledged is in the file that has the name
         finally:
             self._one_writer.release()
 
@@ -120,6 +163,7 @@ class Database:
 
     def _note_changes(self, connection: sqlite3.Connection, _record: Any) -> None:
         """Have SQLite itself tell which jobs a write touches, whatever statement does it."""
+        self._files.require()  # else this connection is one to another file
         connection.create_function("note_changed_job", 1, lambda job_id: self._changed.setdefault(job_id))
         for name, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
             connection.execute(
@@ -131,16 +175,32 @@ class Database:
     def _counted(self) -> Iterator[None]:
         try:
             yield
-        except StoreError:
+        except StoreError as exc:
             self.write_failures += 1
+            self._write_trouble = exc
             raise
+        self._write_trouble = None
+
+    @contextmanager
+    def _noting_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreDamaged as exc:
+            self._damage = exc
+            raise
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """Return a connection to a database that is there: SQLite by itself would make a new one. Raise sqlite3.Error."""
+    there = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(there, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
 
 def connect(path: Path, *, foreign_keys: bool = True) -> Engine:
     """Return an engine on the file; its transactions are begun here, because the driver would begin them too late."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"isolation_level": None, "timeout": BUSY_S, "check_same_thread": False},
+        creator=lambda: opened(path),
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=BUSY_S,
@@ -194,7 +254,7 @@ def _from_sqlite(path: Path, error: BaseException | None) -> StoreError:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(_locked(path))
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return StoreError(
+        return StoreDamaged(
             f"the database {path} is damaged or not a database ({error}); greenrun leaves it as it is: "
             "move it away, or put a backup in its place"
         )

@@ -154,6 +154,7 @@ class JobRepository(JobTransitions):
     def _live(self) -> Mapping[int, Job] | None:
         """Return the unfinished jobs by id from memory; None while they cannot be kept there."""
         live = self._database.live
+        self._database.require_in_place()
         try:
             known = live.current()
             if known is not None:

@@ -31,6 +31,11 @@ class LiveJobs:
         with self._watching:
             return data_version(self._watch)
 
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """Copy the whole database to another one; raise sqlite3.Error."""
+        with self._watching:
+            self._watch.backup(target)
+
     def current(self) -> Mapping[int, Job] | None:
         """Return the unfinished jobs by id, in order; None when they have to be read again. Never changed later."""
         known = self._known
