@@ -148,6 +148,12 @@ class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut
     runs: list[RunOut]
 
 
+class SubmittedJobOut(JobOut):
+    """A job as it was submitted, or tried, with `warnings`: sentences on what is likely wrong with it."""
+
+    warnings: list[str]
+
+
 class CostedJobOut(JobOut):
     """A job with what the electricity of its runs cost so far, PUE included; null where no price is set or known.
 

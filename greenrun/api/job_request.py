@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from platform import node
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from fastapi import Depends, Header, Request
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from greenrun.api.json_types import RequestModel, request_model
-from greenrun.core.jobs.arrays import INDEX_IN_LOG, jobs_of_array, jobs_of_sweep, size_of, variable_of
+from greenrun.core.jobs.arrays import jobs_of_array, jobs_of_sweep, size_of, variable_of
 from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import (
     LARGEST_INDEX,
@@ -23,6 +24,8 @@ from greenrun.core.jobs.job import (
     JobSpec,
     RequestKey,
 )
+from greenrun.core.jobs.log_names import ID_LETTERS, filled, letters_of
+from greenrun.core.jobs.run_variables import ARRAY_VARIABLES, FINISH_BY, why_overwritten
 
 MOST_KEY_CHARACTERS = 255  # of what a client calls a request
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
@@ -104,6 +107,13 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
             raise ValueError("names exit codes to run it again on, but not how often: say retries as well")
         return value
 
+    @field_validator("env")
+    @classmethod
+    def _is_not_overwritten(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        if why := why_overwritten(value, [FINISH_BY] if info.data.get("finish_by") else ()):
+            raise ValueError(why)
+        return value
+
     @field_validator(*_INTERRUPTIBLE_ONLY)
     @classmethod
     def _is_of_an_interruptible_job(cls, value: object, info: ValidationInfo) -> object:
@@ -116,6 +126,9 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
     def _is_a_sweep(cls, value: Axes, info: ValidationInfo) -> Axes:
         if value and (why := _wrong_in_sweep(value, labels=info.data.get("labels") or {}, log=info.data.get("log"))):
             raise ValueError(why)
+        own = [*ARRAY_VARIABLES, *map(variable_of, value)] if value else []
+        if why := why_overwritten(info.data.get("env") or (), own):
+            raise ValueError(why)
         return value
 
     @field_validator("array")
@@ -124,7 +137,7 @@ class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what
         if value is None or "grid" not in info.data:  # the grid's own problems are reported first
             return value
         why = _wrong_in_array(value, is_sweep=bool(info.data["grid"]), log=info.data.get("log"))
-        if why:
+        if why := why or why_overwritten(info.data.get("env") or (), ARRAY_VARIABLES):
             raise ValueError(why)
         return value
 
@@ -149,9 +162,9 @@ def _wrong_in_sweep(sweep: Mapping[str, list[str]], *, labels: Mapping[str, str]
 
 
 def _wrong_in_log(log: str | None) -> str | None:
-    if log is None or INDEX_IN_LOG in log:
+    if log is None or letters_of(log) & {"a", *ID_LETTERS}:
         return None
-    return f"its jobs would all write to one log: put {INDEX_IN_LOG}, the job's index, into the log's name"
+    return "its jobs would all write to one log: put %a, the job's index, or %j, its id, into the log's name"
 
 
 def _one_or_many(value: object) -> str:
@@ -182,6 +195,8 @@ def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:
     stated: dict[str, Any] = {field.name: getattr(job, field.name) for field in _STATED}
     stated = {name: value for name, value in stated.items() if value is not None}  # JobSpec has the other defaults
     stated |= {name: str(Path(job.workdir, stated[name])) for name in ("env_file", "log") if name in stated}
+    if "log" in stated:
+        stated["log"] = filled(stated["log"], {"N": node().partition(".")[0]})
     if "duration" not in stated:
         stated["duration"] = min(default_duration, stated.get("time_limit", default_duration))
         stated["duration_source"] = DurationSource.DEFAULT

@@ -1,13 +1,15 @@
 """Accept jobs, or try them without storing: whatever can be refused is refused before anything is stored."""
 
+import shlex
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
+from greenrun.api.advice import warnings_of, warnings_of_repetition
 from greenrun.api.identity import User
-from greenrun.api.job_models import JobOut, job_out, jobs_out
+from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
@@ -23,7 +25,7 @@ MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of t
 
 def submit(
     daemon: Service, caller: User, stated: Sequence[JobIn], request: RequestKey | None = None
-) -> tuple[list[JobOut], bool]:
+) -> tuple[list[SubmittedJobOut], bool]:
     """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none.
 
     Jobs of known unique keys, and those of a `request` that was accepted before, are returned as they are now; raise
@@ -32,36 +34,53 @@ def submit(
     now, groups = daemon.now(), _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
     known, answer = _known(daemon, caller, specs, request)
+    warnings = _warnings(groups, known, now)
     if answer is not None:
-        return jobs_out(answer, daemon.store, daemon.scheduler.plan()), False
-    groups = _new_of(groups, known)
-    new = list(chain.from_iterable(groups))
+        return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
+    new_of_groups = _new_of(groups, known)
+    new = list(chain.from_iterable(new_of_groups))
     try:
-        _check(daemon, caller, groups, now)
+        _check(daemon, caller, new_of_groups, now)
         rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
     except JobError:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
             raise
-        return jobs_out(answer, daemon.store, daemon.scheduler.plan()), False
+        return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     old = jobs_out(
         [*known.values(), *(row.job for row in rows if not row.is_new)], daemon.store, daemon.scheduler.plan()
     )
     outs = [*old, *(_new_job_out(row.job, row.preview) for row in rows if row.is_new)]
     by_key = {out.unique_key: out for out in outs if out.unique_key}
-    return _in_order(specs, by_key, [out for out in outs if not out.unique_key]), any(row.is_new for row in rows)
+    ordered = _in_order(specs, by_key, [out for out in outs if not out.unique_key])
+    return _warned(ordered, warnings), any(row.is_new for row in rows)
 
 
-def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[JobOut], bool]:
+def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[SubmittedJobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     groups = _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
+    known, _ = _known(daemon, caller, specs, None)
     _check(daemon, caller, groups, now)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
-    return [row.model_copy(update={"id": None}) for row in outs], False
+    tried = [row.model_copy(update={"id": None}) for row in outs]
+    return _warned(tried, _warnings(groups, known, now)), False
+
+
+def _warnings(groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime) -> list[list[str]]:
+    """Return what is likely wrong with each job; those of an array share theirs."""
+    found = []
+    for group in groups:
+        shared = warnings_of(group[0], now) if group else []
+        found += [warnings_of_repetition(spec, known) or shared for spec in group]
+    return found
+
+
+def _warned(outs: Sequence[JobOut], warnings: Sequence[list[str]]) -> list[SubmittedJobOut]:
+    return [SubmittedJobOut.model_construct(**dict(out), warnings=own) for out, own in zip(outs, warnings, strict=True)]
 
 
 def _known(
@@ -76,10 +95,28 @@ def _known(
         )
     keys = {spec.unique_key for spec in specs if spec.unique_key}
     known = daemon.store.jobs.of_keys(caller.name, keys)
+    _require_same_commands(specs, known)
     if before is None and not all(spec.unique_key in known for spec in specs):
         return known, None
     others = [] if before is None else [job for job in before.jobs if not job.spec.unique_key]
     return known, _in_order(specs, known, others)
+
+
+def _require_same_commands(specs: Sequence[JobSpec], known: Mapping[str, Job]) -> None:
+    """Raise InvalidJob when a unique key names a job of another command, stored or of the same submission."""
+    commands = {key: (job.spec.command, f"job {job.id}") for key, job in known.items()}
+    problems: dict[str, InputProblem] = {}
+    for spec in specs:
+        if spec.unique_key is None:
+            continue
+        before, whose = commands.setdefault(spec.unique_key, (spec.command, "a job before it in this submission"))
+        if before != spec.command:
+            why = f"'{spec.unique_key}' is the key of {whose}, whose command is another: {shlex.join(before)}"
+            problems[spec.unique_key] = InputProblem(
+                field="unique_key", message=f"{why}; take a key of its own for each"
+            )
+    if problems:
+        raise InvalidJob("; ".join(map(str, problems.values())), list(problems.values()))
 
 
 def _in_order(specs: Sequence[JobSpec], by_key: Mapping[str, Found], others: Iterable[Found]) -> list[Found]:
@@ -149,7 +186,8 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
     states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
     here: Here = {}
     found = [
-        [*problems_of(group[0], now, here), *_vain_dependencies(group[0], states)] if group else [] for group in groups
+        [*problems_of(each[0], caller.name, now, here), *_vain_dependencies(each[0], states)] if each else []
+        for each in groups
     ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice

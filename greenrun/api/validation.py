@@ -1,60 +1,37 @@
-"""Validate a job that is well formed: find contradictions, and what this machine does not have."""
+"""Validate a job that is well formed: find what is certain to fail or contradicts itself."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from math import ceil
-from pathlib import Path
 
+from greenrun.api.needs import file_problems
 from greenrun.core.errors import InputProblem
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text
 from greenrun.core.jobs.job import DurationSource, JobSpec
+from greenrun.core.jobs.log_names import log_of
 from greenrun.core.planning.admission import finish_by_text, shorter_text, time_to_follow
 
 Here = dict[tuple[str | None, ...], Sequence[InputProblem]]  # what was found on this machine, by what was looked for
 
 
-def problems_of(spec: JobSpec, now: datetime, here: Here) -> list[InputProblem]:
+def problems_of(spec: JobSpec, user: str, now: datetime, here: Here) -> list[InputProblem]:
     """Return all problems that show without planning; each says the smallest change that would do.
 
     What was looked for on this machine is kept in `here`: many jobs of one submission have the same program and folder.
     """
-    looked_for = (spec.workdir, spec.command[0], spec.env.get("PATH"), spec.env_file)
+    log = spec.log and log_of(spec, user)
+    looked_for = (spec.workdir, *spec.command, spec.env.get("PATH"), spec.env_file, spec.log, log)
     if looked_for not in here:
-        here[looked_for] = list(_here(spec))
-    return [*here[looked_for], *_limits(spec, now)]
+        here[looked_for] = list(file_problems(spec, log))
+    return [*here[looked_for], *_limits(spec, now), *_dependencies(spec)]
 
 
-def _here(spec: JobSpec) -> Iterator[InputProblem]:
-    if not _seen(Path(spec.workdir).is_dir):
-        yield InputProblem(field="workdir", message=f"{spec.workdir} is not a folder on this machine")
-        return
-    if not _can_be_run(spec):
-        yield InputProblem(field="command", message=_not_found(spec))
-    if spec.env_file is not None and not _seen(Path(spec.env_file).is_file):
-        yield InputProblem(field="env_file", message=f"{spec.env_file} is not a file on this machine")
-
-
-def _can_be_run(spec: JobSpec) -> bool:
-    program = spec.command[0]
-    folders = [""] if "/" in program else os.get_exec_path(dict(spec.env))
-    return any(shutil.which(str(Path(spec.workdir, folder, program))) for folder in folders)
-
-
-def _seen(check: Callable[[], bool]) -> bool:
-    """Whether a path passes; one that cannot be looked at (too long, no permission) does not."""
-    try:
-        return check()
-    except OSError:
-        return False
-
-
-def _not_found(spec: JobSpec) -> str:
-    program = spec.command[0]
-    if "/" in program:
-        return f"{program} is not an executable file (seen from {spec.workdir})"
-    return f"{program} is not found on the job's PATH; give its path, or the PATH it is on"
+def _dependencies(spec: JobSpec) -> Iterator[InputProblem]:
+    ways = Counter(job_id for job_id, _ in {(row.job_id, row.on) for row in spec.after})
+    for job_id in (job_id for job_id, count in ways.items() if count > 1):
+        why = f"waits for job {job_id} both to succeed and to end in any way: say one of the two"
+        yield InputProblem(field="after", message=why)
 
 
 def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
@@ -69,7 +46,13 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
         )
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield InputProblem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
-    if spec.expire and spec.finish_by is None and spec.max_delay is None:
+    if spec.start_now and spec.start_after is not None:
+        why = "contradicts start_now, which starts it as soon as GPUs are free: leave one of the two out"
+        yield InputProblem(field="start_after", message=why)
+    if spec.expire and spec.start_now:
+        why = "contradicts start_now: a job that starts as soon as GPUs are free has no latest start to expire by"
+        yield InputProblem(field="expire", message=f"{why}; leave one of the two out")
+    elif spec.expire and spec.finish_by is None and spec.max_delay is None:
         yield InputProblem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
 
 

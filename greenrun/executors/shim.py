@@ -14,6 +14,7 @@ import time
 
 from greenrun.executors import run_folder
 from greenrun.executors.children import has_children, live_children, reap, signal_one
+from greenrun.executors.env_file import variables_in
 from greenrun.executors.run_folder import VERSION, Log, write_record
 from greenrun.executors.termination import (
     FOREVER,
@@ -163,20 +164,8 @@ def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dic
 
 def environment(spec: Spec) -> dict[str, str]:
     """Return the command's whole environment: the job's, then the KEY=VALUE lines of its file, then greenrun's own."""
-    from_file: dict[str, str] = {}
-    if spec.env_file:
-        with open(os.path.join(spec.workdir, spec.env_file), encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
-                key, equals, value = line.strip().removeprefix("export ").partition("=")
-                if equals and not key.startswith("#"):
-                    from_file[key.strip()] = unquote(value.strip())
+    from_file = variables_in(os.path.join(spec.workdir, spec.env_file)) if spec.env_file else {}
     return {**spec.env, **from_file, **spec.own_env}
-
-
-def unquote(value: str) -> str:
-    """Return the value without the pair of quotes around it, if there is one."""
-    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
 
 
 def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tuple[int, float]:

@@ -14,6 +14,7 @@ from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
+from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
@@ -113,7 +114,7 @@ class JobMemory(JobTransitions, RunTransitions):
         """Write a change; return it with the ids that its job and run have been given."""
         job, run = change.job, change.run
         if job is not None:
-            job = replace(job, id=len(self._jobs) + 1) if job.id == UNSTORED else job
+            job = numbered([job], len(self._jobs) + 1)[0] if job.id == UNSTORED else job
             self._put_job(job)
         if run is not None:
             run = replace(run, id=len(self._runs) + 1) if run.id == UNSTORED else run

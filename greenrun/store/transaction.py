@@ -13,6 +13,7 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import KnownRequest, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Job, RequestKey, Run, State
+from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.store.baselines import keep_place
@@ -181,11 +182,10 @@ class JobTransaction:
         if not jobs:
             return ()
         last = self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
-        ids = range(last + 1, last + 1 + len(jobs))
-        rows = [{"id": job_id, **job_columns(job)} for job_id, job in zip(ids, jobs, strict=True)]
-        self._session.connection().execute(insert(JOBS), rows)
-        self._kept.update({job_id: as_stored(job, job_id) for job_id, job in zip(ids, jobs, strict=True)})
-        return ids
+        new = numbered(jobs, last + 1)
+        self._session.connection().execute(insert(JOBS), [{"id": job.id, **job_columns(job)} for job in new])
+        self._kept.update({job.id: as_stored(job, job.id) for job in new})
+        return [job.id for job in new]
 
     def _move_jobs(self, moves: Sequence[tuple[Job, Job]]) -> None:
         """Write what has changed of jobs, given as they were before and as they are now; raise StoreError."""

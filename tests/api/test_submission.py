@@ -234,10 +234,10 @@ def test_following_the_advice_on_finish_by_makes_the_job_acceptable(world: World
 @pytest.mark.parametrize(
     ("parts", "field", "words"),
     [
-        ({"command": ["no-such-program"]}, "command", "is not found on the job's PATH"),
-        ({"command": ["./no-such-program"]}, "command", "is not an executable file (seen from /)"),
-        ({"command": ["/etc/passwd"]}, "command", "is not an executable file"),
-        ({"command": ["/bin"]}, "command", "is not an executable file"),
+        ({"command": ["no-such-program"]}, "command", "there is no program 'no-such-program' in PATH"),
+        ({"command": ["./no-such-program"]}, "command", "there is no program /./no-such-program"),
+        ({"command": ["/etc/passwd"]}, "command", "is not executable"),
+        ({"command": ["/bin"]}, "command", "/bin is a folder"),
         ({"workdir": "/no/such/folder"}, "workdir", "is not a folder"),
         ({"workdir": "/" + "x" * 300}, "workdir", "is not a folder"),
         ({"env_file": "no-such.env"}, "env_file", "/no-such.env is not a file"),

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from greenrun.api.explanation import sentences
 from greenrun.api.identity import Caller, require_control
-from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, jobs_out
+from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep
 from greenrun.api.orders import OrderIn, OrderOut, order_job, order_jobs
 from greenrun.api.service import Service, ServiceDep
@@ -31,8 +31,10 @@ Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 @router.post("", status_code=201)
 def post_jobs(
     jobs: Jobs, response: Response, daemon: ServiceDep, caller: Caller, request: RequestKeyDep, dry_run: bool = False
-) -> JobOut | list[JobOut]:
+) -> SubmittedJobOut | list[SubmittedJobOut]:
     """Submit one job or many: all of them, or none when one has a fault. A known `unique_key` gives the job it names.
+
+    What would fail for certain, or contradicts itself, is refused; what is likely wrong is in `warnings`.
 
     A job with an `array` or a `grid` is many jobs, and the answer the list of them. A request that is sent again with
     the same `Idempotency-Key` and body gets the jobs that it got before.

@@ -1,9 +1,10 @@
-"""What a job inherits from the shell that submits it: some variables, the git commit, and the program's path."""
+"""What a job inherits from the shell that submits it: some variables, and the git commit."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from greenrun.core.jobs.run_variables import OVERWRITTEN
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_PARENTS = 40
@@ -11,9 +12,10 @@ _MAX_READ_BYTES = 4 * 1024 * 1024
 
 
 def kept(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """Return the variables of these names (`LC_*`: any ending); others may hold secrets."""
+    """Return the variables of these names (`LC_*`: any ending); others may hold secrets, or are set for each run."""
     prefixes = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
-    return {name: value for name, value in environ.items() if name in names or name.startswith(prefixes)}
+    wanted = (name for name in environ if name in names or name.startswith(prefixes))
+    return {name: environ[name] for name in wanted if name not in OVERWRITTEN}
 
 
 def git_commit(folder: Path) -> str | None:
@@ -57,29 +59,3 @@ def _commit(text: str) -> str | None:
 def _start(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_MAX_READ_BYTES).decode("utf-8", "replace")
-
-
-def why_not_runnable(program: str, workdir: Path, search: str) -> str | None:
-    """Say why a program cannot be run from `workdir` with PATH `search`; None when it can."""
-    if "/" in program:
-        return _why_not_file(program, workdir / program)
-    folders = [workdir / folder for folder in search.split(os.pathsep)]
-    if any(_is_program(folder / program) for folder in folders):
-        return None
-    hint = f"; for the file here write ./{program}" if _is_program(workdir / program) else ""
-    return (
-        f"there is no program '{program}' in PATH{hint or '; check its spelling'}"
-        f" (for one that will only exist later, submit sh -c '{program} ...')"
-    )
-
-
-def _why_not_file(program: str, path: Path) -> str | None:
-    if not path.is_file():
-        return f"there is no program {path}; check its path (it is taken from the job's folder, see --workdir)"
-    if not os.access(path, os.X_OK):
-        return f"{path} is not executable; run chmod +x on it, or name its interpreter, like: python {program}"
-    return None
-
-
-def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)

@@ -4,6 +4,7 @@ JobSpec declares the options; this module parses the text of each kind.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain
@@ -17,6 +18,8 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
+from greenrun.executors.env_file import variables_in
+from greenrun.executors.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
 
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
@@ -81,7 +84,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
     job["env"] = {**environment.kept(context.environ, context.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
     problems += _meaningless(given)
-    problems += _missing(command, workdir, job["env"].get("PATH", ""))
+    problems += _missing(command, workdir, _search_path(job))
     if problems:
         raise refused(problems)
     return job | {"git_commit": environment.git_commit(workdir)}
@@ -109,8 +112,15 @@ def _meaningless(given: Mapping[str, Value]) -> list[InputProblem]:
 def _missing(command: Sequence[str], workdir: Path, search: str) -> list[InputProblem]:
     if not command:
         return [InputProblem(field="", message=_NO_COMMAND)]
-    why = environment.why_not_runnable(command[0], workdir, search)
+    why = why_not_executable(command[0], str(workdir), search)
     return [InputProblem(field="COMMAND", message=why)] if why else []
+
+
+def _search_path(job: Mapping[str, Any]) -> str:
+    """Return the PATH that the job will have: of its file of variables, else of its environment."""
+    with suppress(KeyError, OSError):
+        return variables_in(job["env_file"])["PATH"]
+    return str(job["env"].get("PATH") or DEFAULT_PATH)
 
 
 def _text(text: str, context: SubmissionContext) -> str:
@@ -234,6 +244,14 @@ def _variable(text: str, context: SubmissionContext) -> tuple[str, str]:
     return name, context.environ[name]
 
 
+def _distinct(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"{name} is given twice, with different values: leave one of them out")
+    return found
+
+
 def _read_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any]:
     """Return the parser of a field's text: its own one, else by the unit in its name, else by its type."""
     limits = next((mark for mark in row.marks if isinstance(mark, Range)), None)
@@ -263,9 +281,9 @@ _BY_TYPE: dict[Any, Callable[[str, SubmissionContext], Any]] = {
     int: _integer,
 }
 _GATHER: dict[str, Callable[[list[Any]], Any]] = {
-    "labels": dict,
+    "labels": _distinct,
     "after": list,
-    "env": dict,
+    "env": _distinct,
     "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
     "retry_on": lambda lists: sorted({*chain(*lists)}),
 }

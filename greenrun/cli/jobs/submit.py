@@ -126,6 +126,8 @@ def _from_file(
 
 
 def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: bool = False, new: bool = True) -> None:
+    for warning in dict.fromkeys(warning for job in answers for warning in job.get("warnings") or ()):
+        print(f"warning: {warning}", file=sys.stderr)
     if as_json:
         print_json(list(answers) if many else answers[0])
         return

@@ -6,9 +6,8 @@ from dataclasses import replace
 from itertools import product
 from math import prod
 
+from greenrun.core.jobs.log_names import filled
 from greenrun.core.jobs.spec import ArrayPlace, JobSpec
-
-INDEX_IN_LOG = "%a"
 
 
 def variable_of(axis: str) -> str:
@@ -42,6 +41,6 @@ def _at(spec: JobSpec, place: ArrayPlace, point: Mapping[str, str]) -> JobSpec:
         array=place,
         env={**spec.env, **own, **{variable_of(axis): value for axis, value in point.items()}},
         labels={**spec.labels, **point},
-        log=None if spec.log is None else spec.log.replace(INDEX_IN_LOG, str(place.index)),
+        log=spec.log and filled(spec.log, {"a": place.index, "b": place.index % 10}),
         unique_key=f"{spec.unique_key}[{which}]" if spec.unique_key else None,
     )

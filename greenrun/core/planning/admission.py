@@ -9,6 +9,7 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import count_text, duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.planning.capacity import pools_of, too_few
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
@@ -182,6 +183,12 @@ def _require_devices(situation: Situation, job: Job) -> None:
     if job.spec.gpus > len(situation.devices):
         has = count_text(len(situation.devices), "GPU") + (situation.gpus_note and f": {situation.gpus_note}")
         raise _refused("gpus", f"the job needs {count_text(job.spec.gpus, 'GPU')} and this machine has {has}")
+    pools = pools_of(situation)
+    if job.spec.gpus and not any(pool.suits(job) for pool in pools):
+        there = ", ".join(f"{pool.units} x {pool.name}" for pool in pools if pool.kind is not None)
+        asked = (("gpu_model", job.spec.gpu_model), ("gpu_memory_gib", job.spec.gpu_memory_gib))
+        field = next((name for name, value in asked if value is not None), "gpus")
+        raise _refused(field, f"the job {too_few(job, pools).text}, but {there}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
 

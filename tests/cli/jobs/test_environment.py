@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.cli.jobs.environment import git_commit, kept, why_not_runnable
+from greenrun.cli.jobs.environment import git_commit, kept
 from greenrun.paths import JOB_ENVIRONMENT, find_job_environment
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
@@ -56,16 +56,6 @@ def test_the_settings_say_which_variables_are_kept(tmp_path: Path) -> None:
     assert kept({"PATH": "/bin", "HF_HOME": "/hf", "HOME": "/h"}, names) == {"PATH": "/bin", "HF_HOME": "/hf"}
 
 
-def test_a_program_is_looked_for_in_path_and_from_the_jobs_folder(tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    for name, mode in (("bin/tool", 0o755), ("here", 0o755), ("plain", 0o644)):
-        (tmp_path / name).touch()
-        (tmp_path / name).chmod(mode)
-    assert why_not_runnable("tool", tmp_path, f"/nowhere:{tmp_path}/bin") is None
-    assert why_not_runnable("tool", tmp_path, "bin") is None
-    assert why_not_runnable("./here", tmp_path, "") is None
-    assert why_not_runnable("./bin/tool", tmp_path, "") is None
-    assert "for the file here write ./here" in (why_not_runnable("here", tmp_path, "/nowhere") or "")
-    assert "is not executable; run chmod +x" in (why_not_runnable("./plain", tmp_path, "") or "")
-    assert "check its path" in (why_not_runnable("./none", tmp_path, "") or "")
-    assert "check its spelling" in (why_not_runnable("none", tmp_path, "/nowhere") or "")
+def test_what_greenrun_sets_for_each_run_is_not_inherited() -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "0", "CUDA_HOME": "/cuda", "GREENRUN_JOB_ID": "7"}
+    assert kept(environ, ["CUDA_*", "GREENRUN_*"]) == {"CUDA_HOME": "/cuda"}

@@ -143,6 +143,30 @@ def test_a_start_at_once_says_why(api: FakeApi, run: Run) -> None:
     assert run("submit", "true").out == "job 12 queued, starts now (93 g/kWh): now is the cleanest free window\n"
 
 
+def test_warnings_are_told_once_on_stderr(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs", [job(1, warnings=["a doubt"]), job(2, warnings=["a doubt"])], 201)
+    ran = run("submit", "-q", "--array", "0-1", "true")
+    assert (ran.code, ran.out, ran.err) == (0, "1\n2\n", "warning: a doubt\n")
+
+
+def test_a_program_that_could_not_be_executed_is_refused_without_asking(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job").write_bytes(b"#!/bin/sh\r\n")
+    (tmp_path / "job").chmod(0o755)
+    ran = run("submit", "--env", "A=1", "--env", "A=2", "--label", "x=1", "--label", "x=1", "./job")
+    assert (ran.code, api.asked) == (2, [])
+    assert [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]] == ["--env", "COMMAND"]
+    assert "CRLF" in ran.err
+
+
+def test_a_program_is_looked_for_on_the_path_of_the_file_of_variables(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/tool").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/tool").chmod(0o755)
+    (tmp_path / "vars").write_text(f"PATH={tmp_path}/bin\n")
+    assert run("submit", "--env-file", "vars", "tool").code == 0
+    assert run("submit", "tool").code == 2
+
+
 def test_a_known_key_is_said_to_be_known(api: FakeApi, run: Run) -> None:
     api.post("/v1/jobs", job(state="running", planned=None, reason=None), 200)
     assert run("submit", "--unique", "k", "true").out == "job 12 was submitted before with this key; it is running\n"

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -189,6 +190,23 @@ def test_the_soonest_start_is_that_on_the_gpus_it_may_use() -> None:
         admit_one(asked, new)
     assert shorter(refused.value) is None
     admit_one(asked, asked_again(new, finish_by=suggested(refused.value)))
+
+
+@pytest.mark.parametrize(
+    ("asks", "field", "sentence"),
+    [
+        ({"gpu_model": "H100"}, "gpu_model", "needs 1 GPU of model H100 and this machine has none such"),
+        ({"gpu_memory_gib": 80.0}, "gpu_memory_gib", "needs 1 GPU with 80 GiB and this machine has none such"),
+        ({"gpu_model": "a100", "gpus": 2}, "gpu_model", "needs 2 GPUs of model a100 and this machine has 1 such"),
+        ({"gpus": 2}, "gpus", "needs 2 GPUs and this machine has 1 of one kind"),
+    ],
+)
+def test_gpus_that_no_pool_has_are_refused_with_what_there_is(asks: dict[str, Any], field: str, sentence: str) -> None:
+    kinds = {"gpu0": DeviceKind(model="A100", memory_gib=40), "gpu1": DeviceKind(model="V100", memory_gib=32)}
+    with pytest.raises(InvalidJob) as refused:
+        admit_one(situation(gpus=2, kinds=kinds), job(1, **asks))
+    assert [problem.field for problem in refused.value.problems] == [field]
+    assert str(refused.value) == f"the job {sentence}, but 1 x A100 40 GiB, 1 x V100 32 GiB"
 
 
 def test_a_refused_start_at_once_is_accepted_without_it_as_advised() -> None:

@@ -1,0 +1,110 @@
+"""What is likely wrong with a job that can be accepted: sentences for whoever submits it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+from greenrun.api.needs import env_file_variables, search_path
+from greenrun.core.formatting import exact_duration_text, instant_text
+from greenrun.core.jobs.job import Anomaly, Job, JobSpec
+from greenrun.core.jobs.run_variables import why_overwritten
+from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
+from greenrun.executors.programs import found_program
+
+_JUST_NOW = timedelta(minutes=1)
+_OPERATORS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"})
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})(/.*)?|~(/.*)?", re.ASCII)
+_READ_BYTES = 64 * 1024
+_USUAL_FAILURES = (1, 2)  # what Python and the shells end with when something is wrong
+_SAME = (
+    "workdir",
+    "gpus",
+    "gpu_model",
+    "gpu_memory_gib",
+    "interruptible",
+    "env_file",
+)  # what a repetition may not change
+
+
+def warnings_of(spec: JobSpec, now: datetime) -> list[str]:
+    """Return what is likely wrong with a job that can be accepted, each as a sentence."""
+    return list(chain(_of_script(spec), _of_words(spec), _without_effect(spec, now), _of_env_file(spec)))
+
+
+def warnings_of_repetition(spec: JobSpec, known: Mapping[str, Job]) -> list[str]:
+    """Return in what a job differs from the one that has its unique key, which stays as it is."""
+    old = known.get(spec.unique_key or "")
+    return [] if old is None else list(_not_as_before(spec, old))
+
+
+def _of_script(spec: JobSpec) -> Iterator[str]:
+    found = script_argument(spec.command)
+    if found is None:
+        return
+    if found.script is None:
+        yield f"{spec.command[0]} is given no script, and its standard input, which it would read instead, is empty"
+        return
+    path = Path(spec.workdir, found.script)
+    if not _is_there(found, path, search_path(spec)):
+        yield f"there is no file {path}, which {spec.command[0]} is to run; check its name, or the folder (--workdir)"
+    elif found.runner is Runner.SHELL and path.is_file() and b"\r\n" in _start_of(path):
+        yield f"{path} has CRLF line ends, which shells take for part of the commands; convert it, as with dos2unix"
+
+
+def _is_there(found: ScriptArgument, path: Path, search: str) -> bool:
+    if path.is_dir():
+        return found.runner is Runner.PYTHON and (path / "__main__.py").is_file()
+    if path.exists():
+        return True
+    name = found.script or ""
+    return found.runner is Runner.SHELL and "/" not in name and found_program(name, "/", search) is not None
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_READ_BYTES)
+    except OSError:
+        return b""
+
+
+def _of_words(spec: JobSpec) -> Iterator[str]:
+    arguments = spec.command[1:]
+    for is_meant in (_OPERATORS.__contains__, _VARIABLE.fullmatch):
+        word = next(filter(is_meant, arguments), None)
+        if word is not None:
+            yield f"there is no shell, so {spec.command[0]} gets '{word}' as it is; for a shell submit sh -c '...'"
+
+
+def _without_effect(spec: JobSpec, now: datetime) -> Iterator[str]:
+    if spec.start_after is not None and spec.start_after < now - _JUST_NOW:
+        yield f"--start-after {instant_text(spec.start_after)} has passed already, so it holds nothing back"
+    if spec.start_now:
+        unused = {"--min-saving": spec.min_saving, "--run-below": spec.run_below_g_per_kwh}
+        for name in (name for name, value in unused.items() if value is not None):
+            yield f"{name} has no effect beside --now, which waits for nothing but GPUs"
+    if spec.interruptible and spec.min_run >= spec.duration:
+        yield (
+            f"it will not be interrupted: its --min-run of {exact_duration_text(spec.min_run)} is as long as it is "
+            f"expected to run ({exact_duration_text(spec.duration)}) or longer"
+        )
+    if spec.interruptible and spec.checkpoint_exit_code in _USUAL_FAILURES:
+        code = spec.checkpoint_exit_code
+        yield f"programs that fail end with exit code {code} too, and would be taken for checkpointed; choose another"
+    if not spec.gpus and Anomaly.GPU_IDLE in spec.stop_on:
+        yield "--stop-on gpu_idle has no effect on a job without GPUs"
+
+
+def _of_env_file(spec: JobSpec) -> Iterator[str]:
+    if why := why_overwritten(env_file_variables(spec)):
+        yield f"{spec.env_file}: {why}"
+
+
+def _not_as_before(spec: JobSpec, old: Job) -> Iterator[str]:
+    for name in _SAME:
+        new, kept = getattr(spec, name), getattr(old.spec, name)
+        if new != kept:
+            what = name.removesuffix("_gib").replace("_", "-")
+            yield f"job {old.id} has this key already and stays as it is, with --{what} {kept}, not {new}"

@@ -1,0 +1,106 @@
+"""What a job needs on this machine before it can start: its folder, its program, its file of variables, its log."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from greenrun.core.errors import InputProblem
+from greenrun.core.jobs.job import JobSpec
+from greenrun.core.jobs.log_names import ID_LETTERS, INDEX_LETTERS, PATTERNS, letters_of, unknown_patterns
+from greenrun.core.jobs.script_argument import script_argument
+from greenrun.executors.env_file import variables_in
+from greenrun.executors.programs import DEFAULT_PATH, found_program, why_not_executable
+
+_OF_THE_ID = ID_LETTERS | {"A"}  # patterns that nobody can fill in before the job has its id
+
+
+def file_problems(spec: JobSpec, log: str | None) -> Iterator[InputProblem]:
+    """Yield what makes the job certain to fail at its start; `log` is its log's path as if its id were known."""
+    if why := _why_not_folder(spec.workdir):
+        yield InputProblem(field="workdir", message=why)
+        return
+    if why := why_not_executable(spec.command[0], spec.workdir, search_path(spec)):
+        yield InputProblem(field="command", message=why)
+    if spec.env_file is not None and (why := _why_not_env_file(spec.env_file)):
+        yield InputProblem(field="env_file", message=why)
+    if spec.log is not None and log is not None and (why := _why_not_log(spec, spec.log, log)):
+        yield InputProblem(field="log", message=why)
+
+
+def search_path(spec: JobSpec) -> str:
+    """Return the PATH that the job will have, of its file of variables first."""
+    return env_file_variables(spec).get("PATH") or spec.env.get("PATH") or DEFAULT_PATH
+
+
+def env_file_variables(spec: JobSpec) -> dict[str, str]:
+    """Return the variables in the job's file; none where it has no such file, or it cannot be read."""
+    try:
+        return variables_in(spec.env_file) if spec.env_file and Path(spec.env_file).is_file() else {}
+    except OSError:
+        return {}
+
+
+def script_of(spec: JobSpec) -> Path | None:
+    """Return the path of the script that the job's interpreter is to run, whether or not it is there; None for none."""
+    found = script_argument(spec.command)
+    return None if found is None or found.script is None else Path(spec.workdir, found.script)
+
+
+def _why_not_folder(path: str) -> str | None:
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as exc:
+        return f"{path} is not a folder on this machine ({exc.strerror})"
+    if not stat.S_ISDIR(mode):
+        return f"{path} is not a folder on this machine"
+    return None if os.access(path, os.X_OK) else f"{path} cannot be entered by the user that jobs run as; see its mode"
+
+
+def _why_not_env_file(path: str) -> str | None:
+    try:
+        variables_in(path)
+    except IsADirectoryError:
+        return f"{path} is a folder, not a file of NAME=value lines"
+    except OSError as exc:
+        return f"{path} is not a file on this machine that can be read ({exc.strerror})"
+    return None
+
+
+def _why_not_log(spec: JobSpec, name: str, path: str) -> str | None:
+    """Say why the log cannot be written: by the patterns in its name, then by what is at its path."""
+    if unknown := unknown_patterns(name):
+        return f"'{unknown[0]}' stands for nothing in a log's name (there are {PATTERNS}); write %% for a percent sign"
+    if found := letters_of(name) & INDEX_LETTERS:
+        return f"%{min(found)} is the index in an array, and the job is in none: leave it out, or take %j, the job's id"
+    folder, has_id = str(Path(name).parent), bool(letters_of(name) & _OF_THE_ID)
+    if letters_of(folder) & _OF_THE_ID:
+        return f"{folder} is a folder that nobody can make before the job has its id, and greenrun makes none"
+    try:
+        return _why_not_writable(Path(path).resolve(), is_new=has_id) or _why_not_over(spec, Path(path))
+    except (OSError, RuntimeError) as exc:  # the latter for links that go round in circles
+        return f"{path} cannot be written ({getattr(exc, 'strerror', None) or exc})"
+
+
+def _why_not_writable(path: Path, *, is_new: bool) -> str | None:
+    folder = path.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        return f"its folder {folder} {what}, and greenrun makes none: run mkdir -p {folder}, or name another"
+    if is_new or not path.exists():
+        return None if os.access(folder, os.W_OK | os.X_OK) else f"no file can be made in {folder}: see its mode"
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return f"{path} is a folder: name a file in it, like {path}/%j.log"
+    if stat.S_ISSOCK(mode):
+        return f"{path} is a socket, which cannot be opened as a file"
+    return None if os.access(path, os.W_OK) else f"{path} may not be written: see its mode"
+
+
+def _why_not_over(spec: JobSpec, path: Path) -> str | None:
+    """Say of which of the job's own files the log would become part, if any."""
+    own = [found_program(spec.command[0], spec.workdir, search_path(spec)), script_of(spec), spec.env_file]
+    for file in (Path(name) for name in own if name):
+        if path.exists() and file.exists() and path.samefile(file):
+            return f"{path} is a file that the job itself reads: its output would be written into it"
+    return None

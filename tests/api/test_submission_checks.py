@@ -1,0 +1,215 @@
+"""What would fail for certain or contradicts itself is refused at submission; what is likely wrong is warned of."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenrun.core.jobs.job import Run, State
+from greenrun.executors.spawn import own_environment, visible
+from tests.api.fakes import ADA, NOW, World, errors, stored
+
+
+def program(path: Path, content: str = "#!/bin/sh\n") -> Path:
+    """A program of this content."""
+    path.write_text(content)
+    path.chmod(0o755)
+    return path
+
+
+def told(world: World, **parts: Any) -> list[str]:
+    """The warnings about a job that is accepted."""
+    answer = world.submit(**parts)
+    assert answer.status_code == 201, answer.text
+    warnings: list[str] = answer.json()["warnings"]
+    return warnings
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("#!/bin/bash\r\ntrue\r\n", "CRLF"),
+        ("#!/opt/none\n", "/opt/none, does not exist"),
+        ("true\n", "has no #! line"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}#!/bin/sh\n", "byte-order mark"),
+        ("#!/usr/bin/env nosuch\n", "does not find in the job's PATH"),
+    ],
+)
+def test_a_program_that_could_not_be_executed_is_refused(
+    world: World, tmp_path: Path, content: str, words: str
+) -> None:
+    program(tmp_path / "job", content)
+    assert words in errors(world.submit(command=["./job"], workdir=str(tmp_path)))["command"]
+
+
+def test_the_path_of_the_file_of_variables_is_the_job_s(world: World, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin/tool")
+    (tmp_path / "vars").write_text(f"export PATH='{tmp_path}/bin:/bin'\n")
+    assert told(world, command=["tool"], workdir=str(tmp_path), env_file="vars") == []
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("none/x.log", "its folder {}/none does not exist, and greenrun makes none: run mkdir -p {}/none"),
+        ("file/x.log", "its folder {}/file is not a folder"),
+        ("folder", "{}/folder is a folder: name a file in it, like {}/folder/%j.log"),
+        ("link", "its folder {}/none does not exist"),
+        ("socket", "is a socket"),
+        ("job", "{}/job is a file that the job itself reads"),
+        ("x" * 300, "cannot be written (File name too long)"),
+        ("out-%q.log", "'%q' stands for nothing in a log's name"),
+        ("100%", "'%' stands for nothing in a log's name"),
+        ("%a.log", "%a is the index in an array, and the job is in none"),
+        ("%j/x.log", "{}/%j is a folder that nobody can make before the job has its id"),
+        ("%x/x.log", "its folder {}/nap does not exist"),
+    ],
+)
+def test_a_log_that_cannot_be_written_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, words: str
+) -> None:
+    program(tmp_path / "job")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("none/x.log")
+    with socket.socket(socket.AF_UNIX) as door:
+        monkeypatch.chdir(tmp_path)  # the address of a socket is short
+        door.bind("socket")
+        found = errors(world.submit(command=["./job"], workdir=str(tmp_path), log=log, name="nap"))
+    assert words.format(tmp_path, tmp_path) in found["log"]
+
+
+@pytest.mark.parametrize("log", ["x.log", "/dev/null", "%j_%x.%%", "%A.log", "there"])
+def test_a_log_that_can_be_written_is_not_refused(world: World, tmp_path: Path, log: str) -> None:
+    (tmp_path / "there").touch()
+    assert told(world, workdir=str(tmp_path), log=log) == []
+
+
+def test_an_array_s_log_may_be_told_apart_by_index_or_id(world: World, tmp_path: Path) -> None:
+    array = {"indices": [3, 17]}
+    for log in ("%A_%a.log", "%j.log", "%4a.log"):
+        assert world.submit(workdir=str(tmp_path), log=log, array=array).status_code == 201
+    assert world.store.jobs.job(6).spec.log == f"{tmp_path}/0017.log"
+    assert list(errors(world.submit(workdir=str(tmp_path), log="%A_%b.log", array=array))) == ["array"]
+
+
+def test_a_folder_or_file_that_may_not_be_used_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may do everything, so what the system says is scripted here."""
+    (tmp_path / "x.log").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: not (str(path).startswith(str(tmp_path)) and mode != os.X_OK))
+    assert "may not be written" in errors(world.submit(workdir=str(tmp_path), log="x.log"))["log"]
+    assert "no file can be made in" in errors(world.submit(workdir=str(tmp_path), log="y.log"))["log"]
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    assert "cannot be entered" in errors(world.submit(workdir=str(tmp_path)))["workdir"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "field", "words"),
+    [
+        ({"start_now": True, "start_after": "2026-03-03T12:00Z"}, "start_after", "contradicts start_now"),
+        ({"start_now": True, "expire": True, "max_delay_s": 60}, "expire", "contradicts start_now"),
+        ({"start_now": True, "expire": True}, "expire", "contradicts start_now"),
+        ({"after": [{"job": 7}, {"job": 7, "on": "any"}]}, "after", "waits for job 7 both"),
+        ({"finish_by": "2026-03-03T12:00Z", "start_after": "2026-03-03T11:30Z", "duration_s": 3600}, "finish_by", ""),
+        ({"env": {"CUDA_VISIBLE_DEVICES": "0"}}, "env", "CUDA_VISIBLE_DEVICES is set by greenrun itself"),
+        ({"env": {"A": "b", "GREENRUN_PROGRESS": "/x"}}, "env", "GREENRUN_PROGRESS is set by greenrun itself"),
+        ({"env": {"GREENRUN_FINISH_BY": "x"}, "finish_by": "2026-03-04T12:00Z"}, "env", "GREENRUN_FINISH_BY"),
+        ({"env": {"GREENRUN_GRID_LR": "1"}, "grid": {"lr": ["1"]}}, "grid", "GREENRUN_GRID_LR"),
+        ({"env": {"GREENRUN_ARRAY_INDEX": "1"}, "array": {"indices": [0]}}, "array", "GREENRUN_ARRAY_INDEX"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_refused(world: World, parts: dict[str, Any], field: str, words: str) -> None:
+    world.store.keep(stored(7))
+    assert words in errors(world.submit(**parts))[field]
+
+
+def test_a_variable_that_is_not_overwritten_may_be_given(world: World) -> None:
+    assert told(world, env={"GREENRUN_FINISH_BY": "x", "GREENRUN_ARRAY_INDEX": "1", "CUDA_LAUNCH_BLOCKING": "1"}) == []
+
+
+def test_every_variable_that_the_executor_sets_is_refused(world: World) -> None:
+    run, job = Run(id=1, job_id=1, number=1, token="t", devices=(), claimed_at=NOW), stored(1, finish_by=NOW)
+    own = {**own_environment(run, job, Path("/r"), Path("/c")), **visible((), ())}
+    for name in own:
+        parts: dict[str, Any] = {"env": {name: "x"}, "finish_by": "2026-03-04T12:00Z"}
+        assert name in errors(world.submit(**parts))["env"]
+
+
+def test_a_unique_key_is_refused_to_another_command(world: World) -> None:
+    assert world.submit(unique_key="k", command=["/bin/true"]).status_code == 201
+    answer = world.submit(unique_key="k", command=["/bin/false", "x y"])
+    assert errors(answer)["unique_key"] == (
+        "'k' is the key of job 1, whose command is another: /bin/true; take a key of its own for each"
+    )
+    assert list(errors(world.submit("?dry_run=true", unique_key="k", command=["/bin/false"]))) == ["unique_key"]
+    assert len(world.store.kept) == 1
+
+
+def test_a_unique_key_of_two_commands_in_one_submission_is_refused(world: World) -> None:
+    jobs = [{"command": [name], "workdir": "/", "unique_key": "k"} for name in ("/bin/true", "/bin/false")]
+    assert list(errors(world.ask("POST", "/v1/jobs", json=jobs))) == ["unique_key"]
+
+
+def test_a_repetition_that_asks_for_something_else_is_told_what_stays_as_it_is(world: World) -> None:
+    world.submit(unique_key="k", gpus=2)
+    answer = world.submit(unique_key="k", gpus=1, workdir="/tmp")
+    assert (answer.status_code, answer.json()["warnings"]) == (200, [
+        "job 1 has this key already and stays as it is, with --workdir /, not /tmp",
+        "job 1 has this key already and stays as it is, with --gpus 2, not 1",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"command": ["python3", "trian.py"]}, "there is no file {}/trian.py, which python3 is to run"),
+        ({"command": ["bash", "missing.sh"]}, "there is no file {}/missing.sh"),
+        ({"command": ["nice", "python3", "-u", "sub/x.py"]}, "there is no file {}/sub/x.py"),
+        ({"command": ["python3", "."]}, "there is no file {}"),
+        ({"command": ["python3"]}, "its standard input"),
+        ({"command": ["sh", "crlf.sh"]}, "CRLF"),
+        ({"command": ["echo", "a", "&&", "b"]}, "there is no shell, so echo gets '&&' as it is"),
+        ({"command": ["echo", "$HOME/x"]}, "there is no shell, so echo gets '$HOME/x' as it is"),
+        ({"start_after": "2020-03-02T12:00Z"}, "has passed already"),
+        ({"start_now": True, "min_saving": 0.1}, "--min-saving has no effect beside --now"),
+        ({"interruptible": True, "min_run_s": 7200, "duration_s": 3600}, "will not be interrupted"),
+        ({"interruptible": True, "checkpoint_exit_code": 1}, "exit code 1 too"),
+        ({"gpus": 0, "stop_on": ["gpu_idle"]}, "--stop-on gpu_idle has no effect"),
+        ({"env_file": "vars"}, "vars: CUDA_VISIBLE_DEVICES is set by greenrun itself"),
+    ],
+)
+def test_what_is_likely_wrong_is_warned_of(world: World, tmp_path: Path, parts: dict[str, Any], words: str) -> None:
+    (tmp_path / "crlf.sh").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
+    (tmp_path / "vars").write_text("CUDA_VISIBLE_DEVICES=0\n")
+    (warning,) = told(world, **{"workdir": str(tmp_path), "env": {"PATH": "/bin:/usr/bin"}, **parts})
+    assert words.format(tmp_path) in warning
+
+
+@pytest.mark.parametrize(
+    "command", [["python3", "train.py"], ["python3", "pkg"], ["bash", "run.sh"], ["sh", "-c", "a && b"], ["sh", "true"]]
+)
+def test_what_is_right_is_not_warned_of(world: World, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "pkg").mkdir()
+    for name in ("train.py", "run.sh", "pkg/__main__.py"):
+        (tmp_path / name).touch()
+    assert told(world, command=command, workdir=str(tmp_path), env={"PATH": "/bin:/usr/bin"}) == []
+
+
+def test_the_jobs_of_an_array_share_their_warnings_and_a_request_sent_again_has_the_same(world: World) -> None:
+    job = {"command": ["python3", "nosuch.py"], "workdir": "/", "array": {"indices": [0, 1]}}
+    first, again = (
+        world.ask("POST", "/v1/jobs", json=job, who=ADA, headers={"Idempotency-Key": "k"}) for _ in range(2)
+    )
+    why = "there is no file /nosuch.py, which python3 is to run; check its name, or the folder (--workdir)"
+    assert [row["warnings"] for row in (*first.json(), *again.json())] == [[why]] * 4
+
+
+def test_a_finished_job_of_a_key_is_compared_by_its_command_too(world: World) -> None:
+    world.store.keep(stored(1, State.SUCCEEDED, user="41001", unique_key="k"))
+    assert world.submit(unique_key="k").status_code == 200
+    assert list(errors(world.submit(unique_key="k", command=["/bin/false"]))) == ["unique_key"]
