@@ -13,6 +13,8 @@ from greenrun.cli.options import config_option, socket_option
 
 # name: (where it is, one line of help)
 COMMANDS = {
+    "init": ("greenrun.cli.setup.init:init", "Write settings for this machine and its zone."),
+    "doctor": ("greenrun.cli.setup.doctor:doctor", "Check this machine and say how to mend it."),
     "serve": ("greenrun.cli.serve:serve", "Run the daemon in the foreground."),
     "submit": ("greenrun.cli.jobs.submit:submit", "Submit a job that starts when the grid is clean."),
     "list": ("greenrun.cli.jobs.show:list_jobs", "List jobs: what waits, runs and has finished."),

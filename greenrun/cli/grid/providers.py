@@ -15,7 +15,6 @@ from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
 
 if TYPE_CHECKING:
-    from greenrun.config import Config as Settings
     from greenrun.grid.sources import Checked, Coverage
 
 OWN = "greenrun"
@@ -77,6 +76,7 @@ def check(ctx: click.Context, zone: str | None, as_json: bool, config: str | Non
     greenrun providers check --zone DK-DK1
     """
     from greenrun.config import load_config
+    from greenrun.doctor.source_checks import check_configured
 
     settings = load_config(config_path(ctx, config))
     if not settings.provider:
@@ -84,12 +84,12 @@ def check(ctx: click.Context, zone: str | None, as_json: bool, config: str | Non
     now = utc_now()
     found = []
     for name in settings.provider:
-        found.append(_checked(settings, name, zone, now))
+        found.append(check_configured(settings, name, zone, now))
         if not as_json:
-            for line in _lines(found[-1], now):
+            for line in checked_lines(found[-1], now):
                 print(text.printable(line), flush=True)
     if as_json:
-        print_json([_as_json(checked) for checked in found])
+        print_json([checked_json(checked) for checked in found])
     raise click.exceptions.Exit(0 if any(checked.answers for checked in found) else FAILED)
 
 
@@ -165,28 +165,8 @@ def _clock(at: str | None, now: datetime) -> str:
     return clock_text(text.instant(at), now) if at else "-"
 
 
-def _checked(settings: "Settings", name: str, zone: str | None, now: datetime) -> "Checked":
-    """Open a source as the daemon would, and ask it; a replay begins now, as it would for a new daemon."""
-    from greenrun.core.errors import ConfigError, ProviderError
-    from greenrun.grid.sources import Checked, check
-    from greenrun.providers import open_provider
-
-    stated = settings.provider[name]
-    asked = zone or stated.zone or settings.grid.zone
-    if asked is None:
-        return Checked(name=name, zone=None, forecast_problem="no zone is set; name one with --zone")
-    try:
-        opened = open_provider(name, stated, lambda key: now, settings.grid.settle_after)
-    except (ProviderError, ConfigError) as exc:
-        return Checked(name=name, zone=asked, forecast_problem=str(exc))
-    try:
-        return check(opened, asked, now)
-    finally:
-        if opened.web is not None:
-            opened.web.close()
-
-
-def _lines(checked: "Checked", now: datetime) -> list[str]:
+def checked_lines(checked: "Checked", now: datetime) -> list[str]:
+    """Return what a source answered, or why it did not, as lines for people."""
     series = checked.series
     kind = ", ".join(part for part in (series.signal, series.accounting, series.basis) if part) if series else ""
     lines = [f"  {checked.label}"] if checked.label else []
@@ -216,7 +196,9 @@ def _coverage(coverage: "Coverage", now: datetime) -> str:
     return f"{coverage.slots} slots of {step}, {span}{holes_text}"
 
 
-def _as_json(checked: "Checked") -> dict[str, Any]:
+def checked_json(checked: "Checked") -> dict[str, Any]:
+    """Return what a source answered, or why it did not, as `greenrun providers check --json` prints it."""
+
     def covered(coverage: "Coverage | None") -> dict[str, Any] | None:
         if coverage is None:
             return None

@@ -23,7 +23,12 @@ def is_zone(text: str) -> bool:
     place = _PLACE.fullmatch(text)
     if place:
         return place[1] in COUNTRIES
-    return text == SYNTHETIC or bool(_BALANCING_AREA.fullmatch(text))
+    return text == SYNTHETIC or is_balancing_area(text)
+
+
+def is_balancing_area(text: str) -> bool:
+    """Whether `text` has the form of a balancing area, as WattTime names them."""
+    return bool(_BALANCING_AREA.fullmatch(text))
 
 
 def nearest_zone(text: str) -> str | None:

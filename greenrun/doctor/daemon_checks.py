@@ -1,0 +1,81 @@
+"""The running daemon: whether it answers, what it says is wrong, and whether its metrics can be scraped."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from greenrun import __version__
+from greenrun.client import Client, ClientError, NotReachable
+from greenrun.config import Config
+from greenrun.doctor.finding import Area, Finding, failed, ok, warning
+
+LIMIT_S = 5.0
+_MOST_BYTES = 1 << 22
+_LEVELS = {"failing": failed, "not_ready": warning, "warning": warning}
+
+
+def ask_daemon(path: Path) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """Return the health that the daemon reports, None where none answers, and what is to be said of it."""
+    try:
+        health = Client(path, timeout_s=LIMIT_S).health()
+    except NotReachable as exc:
+        if path.exists():
+            return None, [failed(Area.DAEMON, str(exc), "start it: greenrun serve, or systemctl --user start greenrun")]
+        return None, [ok(Area.DAEMON, f"no daemon runs (there is no {path})", "greenrun serve")]
+    except ClientError as exc:
+        return None, [failed(Area.DAEMON, str(exc), "see what its log says")]
+    found = [_LEVELS[row["effect"]](Area.DAEMON, row["text"], row["remedy"]) for row in health["conditions"]]
+    if health["version"] != __version__:
+        text = f"the daemon is greenrun {health['version']}, and this is {__version__}"
+        found.append(warning(Area.DAEMON, text, "restart the daemon: running jobs go on"))
+    return health, found or [ok(Area.DAEMON, f"the daemon answers on {path} and says that all is well")]
+
+
+def check_prometheus(config: Config, *, runs: bool) -> Iterator[Finding]:
+    """Scrape the metrics as Prometheus would; without a daemon see whether it could serve them."""
+    address = config.api.metrics
+    if address is None:
+        yield ok(Area.PROMETHEUS, 'metrics are off (api.metrics = "")')
+    elif runs:
+        yield _scraped(address.host, address.port)
+    else:
+        yield _free(address.host, address.port)
+
+
+def _scraped(host: str, port: int) -> Finding:
+    where = f"http://{host}:{port}/metrics"
+    if port == 0:
+        return ok(Area.PROMETHEUS, "metrics are on a port that the system chose; the daemon's log says which")
+    connection = HTTPConnection(host, port, timeout=LIMIT_S)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        body = answer.read(_MOST_BYTES)
+    except (OSError, HTTPException) as exc:
+        return failed(
+            Area.PROMETHEUS, f"{where} does not answer ({exc}), though the daemon does",
+            "restart the daemon if api.metrics was changed; else see its log",
+        )  # fmt: skip
+    finally:
+        connection.close()
+    if answer.status != 200 or b"greenrun_" not in body:
+        return failed(
+            Area.PROMETHEUS, f"{where} is somebody else's (HTTP {answer.status}, without greenrun's metrics)",
+            "set api.metrics to another address and restart the daemon",
+        )  # fmt: skip
+    return ok(Area.PROMETHEUS, f"{where} can be scraped; docs/monitoring.md has rules and dashboards")
+
+
+def _free(host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return ok(Area.PROMETHEUS, f"metrics would be on http://{host}:{port}/metrics")
+    return failed(
+        Area.PROMETHEUS, f"{host}:{port} is in use by another program, so the daemon could not start",
+        f"see who: ss -ltnp sport = :{port}; or set api.metrics to another address",
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""The meters as the daemon would open them: which answer, which GPUs they have, and how energy is read."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from greenrun.core.energy.model import Component, Device, Quality, gpus
+from greenrun.core.errors import MeterError
+from greenrun.core.formatting import count_text
+from greenrun.doctor.finding import Area, Finding, failed, ok, warning
+from greenrun.meters import MeterSettings, open_meter
+
+_GRADES = {
+    Quality.MEASURED: "by its energy counter",
+    Quality.INTEGRATED: "by its power, integrated: it has no energy counter",
+    Quality.ESTIMATED: "by the watts of the settings, an estimate",
+}
+_RAPL = (
+    "greenrun config units greenrun-rapl.conf: its first lines say how to let a group read them; or leave cpu_meter out"
+)
+
+
+class _Quiet:
+    """A sampler's warnings, dropped: what is wrong shows in what was read."""
+
+    def warning(self, event: str, **facts: object) -> None:
+        """Drop it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What meters answered: their devices, how each was read (None: not at all), and why others were not used."""
+
+    devices: tuple[Device, ...] = ()
+    qualities: Mapping[str, Quality] | None = None
+    refusals: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def gpus(self) -> tuple[Device, ...]:
+        """The GPUs among them."""
+        return gpus(self.devices)
+
+    @property
+    def source(self) -> str:
+        """The meter that reads the GPUs, "none" without GPUs."""
+        return self.gpus[0].source if self.gpus else "none"
+
+
+def find_devices(settings: MeterSettings) -> Found:
+    """Open the meters, read every device once, and close them; leave nothing behind."""
+    with TemporaryDirectory(prefix="greenrun-doctor-") as name:
+        folder = Path(name)
+        try:
+            meter = open_meter(settings, runs_dir=folder / "runs", state_dir=folder, log=_Quiet())
+        except MeterError as exc:
+            return Found(problem=str(exc))
+        try:
+            devices = tuple(meter.devices())
+            qualities = {reading.device: reading.quality for reading in meter.read({})}
+            return Found(devices=devices, qualities=qualities, refusals=tuple(meter.refusals))
+        finally:
+            meter.close()
+
+
+def gpu_text(device: Device) -> str:
+    """Return a GPU as `0 NVIDIA A100 80 GiB (GPU-…)`, and say so where it is imaginary."""
+    memory = f" {device.memory_bytes / 2**30:.0f} GiB" if device.memory_bytes else ""
+    return f"{device.index} {device.model}{memory} ({device.id}{', EMULATED' if device.emulated else ''})"
+
+
+def check_gpus(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]:
+    """Look for GPUs; `is_stated`: the settings name the meters, so that having none is not what they say."""
+    found = find_devices(replace(settings, cpu_kinds=("none",), external=()))
+    if found.problem is not None:
+        yield failed(
+            Area.GPUS, found.problem, 'mend that, or set devices.meter = "none": until then greenrun does not start'
+        )
+        return
+    for refusal in found.refusals:
+        kind, _, why = refusal.partition(": ")
+        if found.gpus:
+            yield ok(Area.GPUS, f"{kind} is not used: {why}")
+        else:
+            yield warning(
+                Area.GPUS, f"{kind} is not used: {why}", "mend that if this machine has such a GPU; else never mind"
+            )
+    if not found.gpus:
+        yield _without_gpus(settings.kinds, is_stated=is_stated)
+    for device in found.gpus:
+        yield _read(device, found.qualities or {})
+
+
+def _without_gpus(kinds: Sequence[str], *, is_stated: bool) -> Finding:
+    text = "no GPU is used: jobs with --gpus 0 run, all others are refused"
+    if kinds == ("none",) and is_stated:
+        return ok(Area.GPUS, f'{text} (devices.meter = "none")')
+    return warning(Area.GPUS, text, 'set devices.meter; for a trial without hardware, devices.meter = "emulated"')
+
+
+def _read(device: Device, qualities: Mapping[str, Quality]) -> Finding:
+    what, quality = f"GPU {gpu_text(device)}", qualities.get(device.id)
+    if device.within is not None:
+        return ok(Area.GPUS, f"{what}: its energy is in that of {device.within}")
+    if quality is None:
+        smi = {"nvidia": "nvidia-smi", "amd": "amd-smi"}.get(device.vendor, "the driver's own tool")
+        return failed(Area.GPUS, f"{what} told no energy: what jobs use on it is unknown", f"see what {smi} says of it")
+    if device.mig:
+        return warning(
+            Area.GPUS, f"{what} is split by MIG: jobs get all of it, its parts are not given out",
+            "nvidia-smi -mig 0, unless that is meant",
+        )  # fmt: skip
+    return ok(Area.GPUS, f"{what}, read {_GRADES.get(quality, quality.value)}")
+
+
+def check_cpu(settings: MeterSettings, *, is_stated: bool) -> Iterator[Finding]:
+    """Look for the counters of CPUs; where the settings do not name a meter, say whether `rapl` could be one."""
+    wanted = settings.cpu_kinds != ("none",)
+    kinds = settings.cpu_kinds if wanted else ("rapl", "none")
+    found = find_devices(replace(settings, kinds=("none",), cpu_kinds=kinds, external=()))
+    read = [device for device in found.devices if device.kind in (Component.CPU, Component.DRAM)]
+    if found.problem is not None:
+        yield failed(Area.CPU, found.problem, f"{_RAPL}: until then greenrun does not start")
+    elif read and wanted:
+        yield ok(Area.CPU, f"{count_text(len(read), 'counter')} of CPUs and memory can be read")
+    elif read and not is_stated:
+        yield warning(
+            Area.CPU, "the energy of CPUs and memory could be read, and is not", 'set devices.cpu_meter = "rapl"'
+        )
+    elif wanted:
+        yield warning(Area.CPU, _told(found.refusals), _RAPL)
+    else:
+        yield ok(Area.CPU, f"the energy of CPUs and memory is not read{_because(found.refusals, read)}")
+
+
+def _told(refusals: Collection[str]) -> str:
+    return f"the energy of CPUs and memory is not read: {' '.join(refusals)}"
+
+
+def _because(refusals: Sequence[str], read: Sequence[Device]) -> str:
+    if read or not refusals:
+        return ', as devices.cpu_meter = "none" says'
+    return f": {refusals[0].partition(': ')[2]}"

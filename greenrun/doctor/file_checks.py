@@ -1,0 +1,72 @@
+"""The folders and files that the daemon writes: who may, and how much room there is."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from greenrun.config import Config
+from greenrun.doctor.finding import Area, Finding, failed, ok, warning
+
+LONGEST_SOCKET = 107  # bytes that the kernel takes
+LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 16 << 20
+
+
+def check_permissions(config: Config) -> Iterator[Finding]:
+    """Look at whether this user may write where the settings say, and nobody else may."""
+    yield from _check_folder(config.paths.state, "state folder", "paths.state", is_private=True)
+    yield from _check_socket(config.api.socket)
+    yield from _check_folder(config.paths.locks, "folder of GPU locks", "paths.locks", is_private=False)
+
+
+def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) -> Iterator[Finding]:
+    there = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
+    if not there.is_dir():
+        yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be made: {there} is no folder", f"set {setting}")
+        return
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        remedy = f"sudo chown {os.getuid()} {there}, or set {setting} to a folder of yours"
+        yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be used: you may not write in {there}", remedy)
+        return
+    mode = stat.S_IMODE(there.stat().st_mode)
+    if there == folder and is_private and mode & 0o022:
+        text = f"others may write in the {what} {folder} (mode {mode:o}), and so change jobs and logs"
+        yield failed(Area.PERMISSIONS, text, f"chmod 700 {folder}")
+    elif there == folder and is_private and mode & 0o055:
+        text = f"others may read the {what} {folder} (mode {mode:o}): commands and logs of jobs"
+        yield warning(Area.PERMISSIONS, text, f"chmod 700 {folder}")
+    else:
+        yield ok(Area.PERMISSIONS, f"{what}: {folder}" + ("" if there == folder else ", made at the first start"))
+
+
+def _check_socket(path: Path) -> Iterator[Finding]:
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        text = f"the path of the socket is too long for the kernel ({len(os.fsencode(path))} bytes): {path}"
+        yield failed(Area.PERMISSIONS, text, f"set api.socket to a path of at most {LONGEST_SOCKET} bytes")
+        return
+    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+        yield failed(Area.PERMISSIONS, f"{path} is there and is no socket", f"move it away, or set api.socket: {path}")
+        return
+    yield from _check_folder(path.parent, "folder of the socket", "api.socket", is_private=False)
+
+
+def check_disk(state: Path) -> Iterator[Finding]:
+    """Look at the room and the inodes that are left where the state folder is, or will be."""
+    there = next(each for each in (state, *state.parents) if each.exists())
+    try:
+        found = os.statvfs(there)
+    except OSError as exc:
+        yield failed(Area.DISK, f"the file system of {there} cannot be asked ({exc.strerror})", "set paths.state")
+        return
+    free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    left = f"{free / 2**30:.1f} of {size / 2**30:.1f} GiB are free where {state} is"
+    remedy = f"free some space, or set paths.state to a folder elsewhere: du -xh {there} | sort -h | tail"
+    if found.f_flag & os.ST_RDONLY:
+        yield failed(Area.DISK, f"the file system of {there} is read-only", "mount it writable, or set paths.state")
+    elif free < TOO_LITTLE_BYTES or (found.f_files and not found.f_favail):
+        text = left if free < TOO_LITTLE_BYTES else f"no inode is left where {state} is"
+        yield failed(Area.DISK, f"{text}: submissions are refused", remedy)
+    elif free < LITTLE_BYTES:
+        yield warning(Area.DISK, f"{left}: one job's log may take more (jobs.log_cap)", remedy)
+    else:
+        yield ok(Area.DISK, left)
