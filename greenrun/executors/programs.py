@@ -58,8 +58,11 @@ def _why_not_file(program: str, path: str) -> str | None:
     return None
 
 
-def why_not_by_kernel(path: str, workdir: str, search: str) -> str | None:
-    """Say why the kernel would not execute what is in this file; None for a binary, and where it cannot be told."""
+def why_not_by_kernel(path: str, workdir: str, search: str | None) -> str | None:
+    """Say why the kernel would not execute what is in this file; None for a binary, and where it cannot be told.
+
+    Without a PATH `search`, what env(1) would find is not looked for.
+    """
     for _ in range(_MOST_INTERPRETERS + 1):
         head = _head(path)
         if not head.startswith(b"#!"):
@@ -111,7 +114,7 @@ def _why_not_interpreter(path: str, named: str, interpreter: str) -> str | None:
     return None
 
 
-def _why_not_by_env(path: str, words: Sequence[str], workdir: str, search: str) -> str | None:
+def _why_not_by_env(path: str, words: Sequence[str], workdir: str, search: str | None) -> str | None:
     """Say why env(1) would not find the program that a `#!` line has it look for."""
     if not words:
         return f"{path} names no program after #!/usr/bin/env; write one there, like python3"
@@ -124,6 +127,8 @@ def _why_not_by_env(path: str, words: Sequence[str], workdir: str, search: str) 
         )
     if is_split:
         text = text.removeprefix("-S").removeprefix("--split-string").removeprefix("=").strip()
+    if search is None:
+        return None
     program, search = _program_of_env(text.split(), search)
     if not program or "$" in program or "\\" in program:
         return None

@@ -57,7 +57,7 @@ def submit(
     """Submit a job that starts when the grid is cleanest within its limits.
 
     Everything from the first word that is not an option (or after --) is the job's command. A script with a #! line may
-    hold options itself, in lines like '#GREENRUN --gpus 2'; #SBATCH lines with a counterpart are understood too.
+    hold options itself, in lines like '#GREENRUN --gpus 2'; #SBATCH lines are kept, noted or refused (docs/sbatch.md).
     Options given here win. The job gets PATH, HOME, the locale and the Python and Conda variables of this shell, and
     what --env and --env-file name.
 
@@ -110,7 +110,7 @@ def _from_words(words: Sequence[str], given: Mapping[str, Value], context: Submi
     path = find_script(words, context.folder, context.environ.get("PATH", ""))
     if path is None:
         return state_job(given, words, context)
-    script = read_script(path, words)
+    script = read_script(path, words, given)
     _tell(script.notes)
     return state_job({**script.values, **given}, script.command, context)
 

@@ -33,46 +33,27 @@ def test_greenrun_lines_are_options_and_the_command_line_wins(api: FakeApi, run:
     assert (sent["labels"], sent["stop_on"]) == ({"a": "1", "b": "2"}, ["stuck"])
 
 
-def test_sbatch_lines_with_a_counterpart_are_understood(api: FakeApi, run: Run, tmp_path: Path) -> None:
-    script = write(
-        tmp_path / "job.sh",
-        "#!/bin/bash\n#SBATCH --job-name=resnet\n#SBATCH --gres=gpu:a100:2 --time=1-12:30\n"
-        "#SBATCH -o out.txt\n#SBATCH --begin=now+1hour\n#SBATCH --deadline=2026-12-01T09:00:00\n",
-    )
-    ran = run("submit", script)
-    assert (ran.code, ran.err) == (0, "")
-    sent = api.asked[0].body
-    assert (sent["name"], sent["gpus"], sent["time_limit_s"]) == ("resnet", 2, 131400)
-    assert (sent["log"], sent["finish_by"]) == (str(tmp_path / "out.txt"), "2026-12-01T09:00:00Z")
-    assert "start_after" in sent
-
-
-def test_sbatch_lines_without_a_counterpart_are_named(api: FakeApi, run: Run, tmp_path: Path) -> None:
-    script = write(
-        tmp_path / "job.sh",
-        "#!/bin/bash\n#SBATCH --exclusive --partition=gpu -N 2\n#SBATCH --output=slurm-%j.out\n#SBATCH --gres=fpga:1\n",
-    )
-    ran = run("submit", script)
-    assert ran.code == 0
-    assert [line.split("#SBATCH ")[1].split(" has no")[0] for line in ran.err.splitlines()] == [
-        "--exclusive", "--partition=gpu", "-N=2", "--output=slurm-%j.out", "--gres=fpga:1",
-    ]  # fmt: skip
-    assert "log" not in api.asked[0].body
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", 5400), ("10:30", 630), ("2:00:00", 7200), ("1-0", 86400), ("1-2:30", 95400), ("1-2:30:15", 95415)],
-)
-def test_slurms_times_are_its_own(api: FakeApi, run: Run, tmp_path: Path, text: str, seconds: int) -> None:
-    run("submit", write(tmp_path / "job.sh", f"#!/bin/sh\n#SBATCH -t {text}\n"))
-    assert api.asked[0].body["time_limit_s"] == seconds
-
-
 def test_greenrun_lines_win_over_sbatch_lines(api: FakeApi, run: Run, tmp_path: Path) -> None:
     run("submit", write(tmp_path / "job.sh", "#!/bin/sh\n#GREENRUN --gpus 1\n#SBATCH --gpus=4\n"))
     run("submit", write(tmp_path / "job.sh", "#!/bin/sh\n#SBATCH --gpus=4\n#GREENRUN --gpus 1\n"))
     assert [asked.body["gpus"] for asked in api.asked] == [1, 1]
+
+
+def test_what_the_command_line_rules_out_is_dropped_from_the_script(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    lines = "#SBATCH --begin=now+60 --deadline=2030-01-01 --gres=gpu:a100:1\n#GREENRUN --start-after 2030-01-01\n"
+    run("submit", "--now", "-g", "0", write(tmp_path / "job.sh", f"#!/bin/sh\n{lines}"))
+    run("submit", "--start-after", "2031-01-01T00:00Z", write(tmp_path / "job.sh", "#!/bin/sh\n#GREENRUN --now\n"))
+    first, second = (asked.body for asked in api.asked)
+    assert (first["start_now"], first["gpus"], first["finish_by"]) == (True, 0, "2030-01-01T00:00:00Z")
+    assert {"start_after", "expire", "gpu_model"} & first.keys() == set()
+    assert ("start_now" in second, second["start_after"]) == (False, "2031-01-01T00:00:00Z")
+
+
+def test_a_script_that_is_not_executable_is_checked_by_its_first_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "job.sh").write_bytes(b"#!/bin/bash\r\n#SBATCH --time=10\r\n")
+    ran = run("submit", "job.sh")
+    assert (ran.code, "CRLF" in ran.err) == (2, True)
+    assert run("submit", write(tmp_path / "x.sh", "#!/usr/bin/env own-tool\n", executable=False)).code == 0
 
 
 def test_a_script_that_is_not_executable_is_run_by_its_interpreter(api: FakeApi, run: Run, tmp_path: Path) -> None:
