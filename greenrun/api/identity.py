@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from greenrun.api.connections import BoundedProtocol
 from greenrun.core.errors import NotPermitted
@@ -49,14 +50,17 @@ class PeerProtocol(BoundedProtocol):
             self.client = (f"{_PREFIX}{uid}", pid)
 
 
-def _caller(request: Request) -> User:
+async def _caller(request: Request) -> User:
     host = request.client.host if request.client else ""
     if not host.startswith(_PREFIX):
         raise NotPermitted(
             "Callers cannot be identified at this address, so it serves no jobs: use greenrun's unix socket."
         )
     uid = int(host.removeprefix(_PREFIX))
-    return User(uid=uid, name=_user_name(uid))
+    name = _NAMES.get(uid)
+    if name is None:  # in a thread: a directory of users may be somewhere in the network
+        name = _NAMES[uid] = await run_in_threadpool(_user_name, uid)
+    return User(uid=uid, name=name)
 
 
 def _user_name(uid: int) -> str:
@@ -64,6 +68,9 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+_NAMES: dict[int, str] = {}  # of users who have called, by uid
 
 
 Caller = Annotated[User, Depends(_caller)]

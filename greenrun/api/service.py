@@ -128,7 +128,7 @@ class Service:
     now: Callable[[], datetime]
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: a plain function would be handed to a thread
     found: Service = request.app.state.service
     return found
 

@@ -33,7 +33,10 @@ def submit(
     """
     now, groups = daemon.now(), _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
-    known, answer = _known(daemon, caller, specs, request)
+    known: Mapping[str, Job] = {}
+    answer: list[Job] | None = None
+    if any(spec.unique_key for spec in specs):  # else only its `request` can be known, which storing it tells
+        known, answer = _known(daemon, caller, specs, request)
     warnings = _warnings(groups, known, now)
     if answer is not None:
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False

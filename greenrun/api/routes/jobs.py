@@ -1,11 +1,14 @@
 """The routes of jobs: submit, list, explain, and request changes."""
 
+import asyncio
 import os
 import stat
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
 from greenrun.api.explanation import sentences
@@ -23,13 +26,16 @@ MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
 _LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link or a FIFO must not lead or block us
 
+_MOST_SUBMITTING = 4  # at once: one writes and the others prepare; more threads would only wait for each other
+_submitting = asyncio.Semaphore(_MOST_SUBMITTING)
+
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 
 
 @router.post("", status_code=201)
-def post_jobs(
+async def post_jobs(
     jobs: Jobs, response: Response, daemon: ServiceDep, caller: Caller, request: RequestKeyDep, dry_run: bool = False
 ) -> SubmittedJobOut | list[SubmittedJobOut]:
     """Submit one job or many: all of them, or none when one has a fault. A known `unique_key` gives the job it names.
@@ -42,7 +48,12 @@ def post_jobs(
     201 says that something new is stored durably, 200 that nothing was: all were known, or `dry_run` was asked.
     """
     stated = jobs if isinstance(jobs, list) else [jobs]
-    outs, new = preview_jobs(daemon, caller, stated) if dry_run else submit(daemon, caller, stated, request)
+    async with _submitting:
+        outs, new = await run_in_threadpool(
+            partial(preview_jobs, daemon, caller, stated)
+            if dry_run
+            else partial(submit, daemon, caller, stated, request)
+        )
     if not new:
         response.status_code = 200
     return outs if isinstance(jobs, list) or jobs.array or jobs.grid else outs[0]
