@@ -147,6 +147,27 @@ class Client:
         """Return what happened to the job, in order."""
         return cast(list[Answer], self._get(f"/v1/jobs/{job_id}/events"))
 
+    def select(
+        self,
+        jobs: Iterable[int | str] = (),
+        *,
+        everything: bool = False,
+        states: Sequence[str] = (),
+        project: str | None = None,
+        name: str | None = None,
+        purpose: str = "read",
+    ) -> list[Answer]:
+        """Return the jobs that people mean by these words and filters: numbers, `1-9,12`, names, `sweep[1-5]`, `17[]`.
+
+        A name that several jobs have means, to `read` or to come `after`, the one that is not finished, else the
+        newest; to `wait` for, all that are not finished. A word that names none is NotFound.
+        """
+        query = {
+            "job": [str(word) for word in jobs], "all": "true" if everything else None, "state": list(states),
+            "project": project, "name": name, "for": purpose,
+        }  # fmt: skip
+        return cast(list[Answer], self._get("/v1/jobs/select", query))
+
     def cancel(self, job_id: int) -> Answer:
         """Ask to cancel a job, waiting or running; return it."""
         return self._order(job_id, "cancel")
@@ -163,21 +184,33 @@ class Client:
         """Let a waiting job start as soon as GPUs are free; return it."""
         return self._order(job_id, "start-now")
 
-    def cancel_many(self, job_ids: Iterable[int]) -> list[Answer]:
-        """Ask to cancel jobs in one request; for each return its `id`, and the `job` or the `problem` why not."""
-        return self._order_many(job_ids, "cancel")
+    def cancel_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """Ask to cancel jobs in one request; for each return its `id`, and the `job` or the `problem` why not.
 
-    def hold_many(self, job_ids: Iterable[int]) -> list[Answer]:
-        """Keep waiting jobs from starting; for each return its `id`, and the `job` or the `problem` why not."""
-        return self._order_many(job_ids, "hold")
+        Jobs are named as in `select`, which has the filters too. They are found and changed in one transaction.
+        """
+        return self._order_many(jobs, "cancel", **chosen)
 
-    def release_many(self, job_ids: Iterable[int]) -> list[Answer]:
-        """Let held jobs go; for each return its `id`, and the `job` or the `problem` why not."""
-        return self._order_many(job_ids, "release")
+    def hold_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """Keep waiting jobs from starting; for each return its `id`, and the `job` or the `problem` why not.
 
-    def start_now_many(self, job_ids: Iterable[int]) -> list[Answer]:
-        """Let waiting jobs start; for each return its `id`, and the `job` or the `problem` why not."""
-        return self._order_many(job_ids, "start-now")
+        Jobs are named as in `select`, which has the filters too. They are found and changed in one transaction.
+        """
+        return self._order_many(jobs, "hold", **chosen)
+
+    def release_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """Let held jobs go; for each return its `id`, and the `job` or the `problem` why not.
+
+        Jobs are named as in `select`, which has the filters too. They are found and changed in one transaction.
+        """
+        return self._order_many(jobs, "release", **chosen)
+
+    def start_now_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """Let waiting jobs start; for each return its `id`, and the `job` or the `problem` why not.
+
+        Jobs are named as in `select`, which has the filters too. They are found and changed in one transaction.
+        """
+        return self._order_many(jobs, "start-now", **chosen)
 
     def plan(self) -> Answer:
         """Return the present plan."""
@@ -234,11 +267,25 @@ class Client:
     def _order(self, job_id: int, order: str) -> Answer:
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/{order}")[1])
 
-    def _order_many(self, job_ids: Iterable[int], order: str) -> list[Answer]:
-        ids = list(job_ids)
-        if not ids:
+    def _order_many(
+        self,
+        jobs: Iterable[int | str],
+        order: str,
+        *,
+        everything: bool = False,
+        states: Sequence[str] = (),
+        project: str | None = None,
+        name: str | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> list[Answer]:
+        words = list(jobs)
+        filters = {"all": everything, "states": list(states), "project": project, "name": name}
+        given = {key: value for key, value in filters.items() if value not in (None, False, [])}
+        if not words and not given:
             return []
-        return cast(list[Answer], self._request("POST", f"/v1/jobs/{order}", body={"ids": ids})[1])
+        is_plain = not given and all(isinstance(word, int) for word in words)
+        body = {"ids": words} if is_plain else {"jobs": [str(word) for word in words], **given}
+        return cast(list[Answer], self._request("POST", f"/v1/jobs/{order}", body={**body, **(more or {})})[1])
 
     def _patient(self) -> "Client":
         return Client(self.socket, max(self.timeout_s, _PATIENCE_S))

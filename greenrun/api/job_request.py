@@ -1,7 +1,7 @@
 """A submission as a client states it, of one job or many, and the JobSpecs that it stands for."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import Depends, Header, Request
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from greenrun.api.json_types import RequestModel, request_model
 from greenrun.core.jobs.arrays import jobs_of_array, jobs_of_sweep, size_of, variable_of
@@ -27,6 +36,7 @@ from greenrun.core.jobs.job import (
 from greenrun.core.jobs.log_names import ID_LETTERS, filled, letters_of
 from greenrun.core.jobs.run_variables import ARRAY_VARIABLES, FINISH_BY, why_overwritten
 
+MOST_WORD_CHARACTERS = 1000  # of how a job is named
 MOST_KEY_CHARACTERS = 255  # of what a client calls a request
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _STATED = tuple(field for field in field_infos(JobSpec) if not field.has(Trait.READ_ONLY))
@@ -59,6 +69,7 @@ def _axes(axes: dict[str, list[str]]) -> dict[str, list[str]]:
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Values = Annotated[list[Value], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(_printable_values)]
 Axes = Annotated[dict[str, Values], Field(max_length=16), AfterValidator(_axes)]
+Word = Annotated[str, Field(min_length=1, max_length=MOST_WORD_CHARACTERS)]
 Index = Annotated[int, Field(strict=True, ge=0, le=LARGEST_INDEX)]
 Indices = Annotated[list[Index], Field(min_length=1, max_length=MOST_TOGETHER), AfterValidator(_distinct)]
 
@@ -70,18 +81,30 @@ class ArrayIn(RequestModel):
     at_once: Annotated[int, Field(strict=True, ge=1, le=LARGEST_INDEX)] | None = None
 
 
-class AfterIn(RequestModel):
-    """A job that this one waits for: until it has succeeded, or (`any`) ended in whatever way."""
+def _job(value: object) -> int | str:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+    if is_number or (isinstance(value, str) and 0 < len(value) <= MOST_WORD_CHARACTERS):
+        return value  # type: ignore[return-value]
+    raise ValueError("should be a job's number, or how people name it")
 
-    job: Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
+
+_JOB_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "minLength": 1, "maxLength": MOST_WORD_CHARACTERS}]
+}
+JobNameOrNumber = Annotated[int | str, PlainValidator(_job), WithJsonSchema(_JOB_SCHEMA)]
+
+
+class AfterIn(RequestModel):
+    """A job that this one waits for, by its number or as people name it: until it has succeeded, or (`any`) ended.
+
+    A name that several jobs have means the one that is not finished, else the newest; an array means all of its jobs.
+    """
+
+    job: JobNameOrNumber
     on: After = After.OK
 
 
-def _dependency(stated: AfterIn) -> Dependency:
-    return Dependency(job_id=stated.job, on=stated.on)
-
-
-_OWN = {Dependency: Annotated[AfterIn, AfterValidator(_dependency)]}
+_OWN = {Dependency: AfterIn}
 
 
 class JobIn(request_model(JobSpec, _OWN)):  # type: ignore[misc]  # made of what JobSpec declares
@@ -190,13 +213,17 @@ async def _request_key(request: Request, idempotency_key: Key = None) -> Request
 RequestKeyDep = Annotated[RequestKey | None, Depends(_request_key)]
 
 
-def to_spec(job: JobIn, default_duration: timedelta) -> JobSpec:
-    """Return what the job means; without a duration it should take the default, or its time limit if shorter."""
+def to_spec(job: JobIn, default_duration: timedelta, after: Sequence[Dependency]) -> JobSpec:
+    """Return what the job means; without a duration it should take the default, or its time limit if shorter.
+
+    `after` are the jobs that it waits for, which somebody has found.
+    """
     stated: dict[str, Any] = {field.name: getattr(job, field.name) for field in _STATED}
     stated = {name: value for name, value in stated.items() if value is not None}  # JobSpec has the other defaults
     stated |= {name: str(Path(job.workdir, stated[name])) for name in ("env_file", "log") if name in stated}
     if "log" in stated:
         stated["log"] = filled(stated["log"], {"N": node().partition(".")[0]})
+    stated["after"] = tuple(after)
     if "duration" not in stated:
         stated["duration"] = min(default_duration, stated.get("time_limit", default_duration))
         stated["duration_source"] = DurationSource.DEFAULT

@@ -9,6 +9,7 @@ from greenrun.core.errors import JobError
 from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, Run, State, Submission
+from greenrun.core.jobs.selection import Purpose, Selection, Selector
 from greenrun.core.jobs.stored_transitions import Permit
 from greenrun.core.jobs.transitions import Intent
 
@@ -49,6 +50,17 @@ class ApiJobs(Protocol):
 
         What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
         """
+
+    def intend_for(
+        self, intent: Intent, selector: Selector, *, actor: str, uid: int, now: datetime, permit: Permit
+    ) -> Sequence[Job | JobError]:
+        """Note what a user wants of the jobs that a selector means, which are found in the same transaction.
+
+        Return each as it is then, or why it was refused, and an error for each word that names no job.
+        """
+
+    def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit) -> Selection:
+        """Return the jobs that a selector means for this purpose, as a user sees them."""
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         """Return events in order, the latest `limit` of them."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from greenrun.core.errors import (
+    AmbiguousJob,
     GreenrunError,
     InputProblem,
     InvalidInput,
@@ -33,6 +34,7 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     JobNotFound: (404, "job not found"),
     NotPermitted: (403, "not permitted"),
     KeyReused: (422, "idempotency key reused"),
+    AmbiguousJob: (409, "ambiguous job"),
     InvalidTransition: (409, "not possible in this state"),
     StorageFull: (507, "storage full"),
     StoreLost: (503, "database lost"),

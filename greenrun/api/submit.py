@@ -11,12 +11,14 @@ from greenrun.api.advice import warnings_of, warnings_of_repetition
 from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
+from greenrun.api.orders import select_ids
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
-from greenrun.core.jobs.job import MOST_TOGETHER, DurationSource, Job, JobSpec, RequestKey, State
+from greenrun.core.jobs.job import MOST_TOGETHER, Dependency, DurationSource, Job, JobSpec, RequestKey, State
+from greenrun.core.jobs.selection import Selector
 
 Found = TypeVar("Found")
 
@@ -31,7 +33,8 @@ def submit(
     Jobs of known unique keys, and those of a `request` that was accepted before, are returned as they are now; raise
     KeyReused when its key was given to another request.
     """
-    now, groups = daemon.now(), _specs(daemon, caller, stated)
+    now = daemon.now()
+    groups, unnamed = _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
     known: Mapping[str, Job] = {}
     answer: list[Job] | None = None
@@ -43,7 +46,7 @@ def submit(
     new_of_groups = _new_of(groups, known)
     new = list(chain.from_iterable(new_of_groups))
     try:
-        _check(daemon, caller, new_of_groups, now)
+        _check(daemon, caller, new_of_groups, now, unnamed)
         rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
     except JobError:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
@@ -62,10 +65,10 @@ def submit(
 def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[SubmittedJobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
-    groups = _specs(daemon, caller, stated)
+    groups, unnamed = _specs(daemon, caller, stated)
     specs = list(chain.from_iterable(groups))
     known, _ = _known(daemon, caller, specs, None)
-    _check(daemon, caller, groups, now)
+    _check(daemon, caller, groups, now, unnamed)
     previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
@@ -141,10 +144,34 @@ def _new_of(groups: Sequence[Sequence[JobSpec]], known: Container[str]) -> list[
     return found
 
 
-def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> list[list[JobSpec]]:
-    """Return the jobs that each statement means: one, or those of its array or grid."""
-    specs = _with_history(daemon, caller, [to_spec(job, daemon.settings.default_duration) for job in stated])
-    return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)]
+def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[list[JobSpec]], list[InputProblem]]:
+    """Return the jobs that each statement means, one or those of its array or grid, and which names mean no job.
+
+    The latter are no reason yet to refuse a request that was accepted before.
+    """
+    unnamed: list[InputProblem] = []
+    specs = []
+    for index, job in enumerate(stated):
+        after, problems = dependencies_of(daemon, caller, job)
+        specs.append(to_spec(job, daemon.settings.default_duration, after))
+        unnamed += _with_index(problems, index, stated)
+    specs = _with_history(daemon, caller, specs)
+    return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)], unnamed
+
+
+def dependencies_of(daemon: Service, caller: User, job: JobIn) -> tuple[list[Dependency], list[InputProblem]]:
+    """Return the jobs that a statement names to come after, each once, and a problem for each name that means none."""
+    found: dict[int, Dependency] = {}
+    problems = []
+    for row in job.after:
+        try:
+            words = Selector(words=(row.job,)) if isinstance(row.job, str) else None
+            ids = [row.job] if words is None else select_ids(daemon, caller, words, "after")
+        except JobError as exc:
+            problems.append(InputProblem(field="after", message=str(exc)))
+        else:
+            found |= {job_id: Dependency(job_id=job_id, on=row.on) for job_id in ids}
+    return list(found.values()), problems
 
 
 def _with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:
@@ -181,7 +208,13 @@ def _with_power(spec: JobSpec, past: Sequence[FinishedJob]) -> JobSpec:
     return spec if found is None else replace(spec, power_w=found.power_w, power_note=found.note)
 
 
-def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime) -> None:
+def _check(
+    daemon: Service,
+    caller: User,
+    groups: Sequence[Sequence[JobSpec]],
+    now: datetime,
+    unnamed: Sequence[InputProblem] = (),
+) -> None:
     """Raise InvalidJob with the problems of all of them that show without planning; an array's jobs share theirs."""
     specs = list(chain.from_iterable(groups))
     _require_few_jobs(len(specs))
@@ -193,6 +226,7 @@ def _check(daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], n
         for each in groups
     ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
+    problems += unnamed
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
@@ -212,9 +246,7 @@ def _vain_dependencies(spec: JobSpec, states: Mapping[int, State]) -> Iterator[I
             yield InputProblem(field="after", message=f"{why}: leave it out, or wait for {row.job_id}:any")
 
 
-def _with_index(
-    problems: Sequence[InputProblem], index: int, groups: Sequence[Sequence[JobSpec]]
-) -> list[InputProblem]:
+def _with_index(problems: Sequence[InputProblem], index: int, groups: Sequence[object]) -> list[InputProblem]:
     prefix = f"[{index}]." if len(groups) > 1 else ""
     return [InputProblem(field=f"{prefix}{row.field}", message=row.message) for row in problems]
 

@@ -53,6 +53,14 @@ def print_json(answer: Any) -> None:
     print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
+def user_name() -> str:
+    """Return the name of the user who runs this, as the daemon knows it; raise KeyError."""
+    import os
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
 def job_id(text: str) -> int:
     """Read a job's number; raise LocalError when it is none."""
     return whole(text, "a job's number; `greenrun list` shows them")

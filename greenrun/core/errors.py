@@ -46,6 +46,10 @@ class JobNotFound(JobError):
     """There is no such job."""
 
 
+class AmbiguousJob(JobError):
+    """A name that is to mean one job is that of several; says which."""
+
+
 class InvalidJob(JobError):
     """The job as stated cannot be run; says the smallest change that would do."""
 

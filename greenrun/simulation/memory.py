@@ -16,6 +16,7 @@ from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.selection import JobEntry, entry_of
 from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.core.planning.model import Plan
@@ -67,6 +68,11 @@ class JobMemory(JobTransitions, RunTransitions):
     def find_jobs(self, job_ids: Collection[int]) -> Mapping[int, Job]:
         """Return these jobs by id; one that does not exist is absent."""
         return {job_id: self._jobs[job_id] for job_id in job_ids if job_id in self._jobs}
+
+    def entries(self, uid: int, *, unfinished_only: bool) -> Sequence[JobEntry]:
+        """Return as much of all jobs of a user as it takes to find them, by id."""
+        jobs = self.unfinished().values() if unfinished_only else self._jobs.values()
+        return [entry_of(job) for job in jobs if job.uid == uid]
 
     def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
         """Return the jobs that this user gave these keys, by key."""

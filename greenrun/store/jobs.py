@@ -11,7 +11,7 @@ from greenrun.core.errors import InvalidJob, JobNotFound
 from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, RequestKey, State, Submission
 from greenrun.core.jobs.stored_transitions import JobTransitions, keep_new
 from greenrun.store.columns import among
-from greenrun.store.database import Database
+from greenrun.store.database import KEPT, Database
 from greenrun.store.records import event_of, job_of
 from greenrun.store.tables import EVENTS, JOBS, SUBMISSIONS, EventRecord, JobRecord
 from greenrun.store.transaction import JobTransaction, jobs_of_keys
@@ -29,6 +29,12 @@ class JobRepository(JobTransitions):
     def _transaction(self) -> Iterator[JobTransaction]:
         with self._database.write() as session:
             yield JobTransaction(session, self._database.live.current())
+
+    @contextmanager
+    def _view(self) -> Iterator[JobTransaction]:
+        with self._database.read() as session:
+            session.info.setdefault(KEPT, {})
+            yield JobTransaction(session, None)
 
     def add_jobs(
         self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import KnownRequest, StoreError
 from greenrun.core.histogram import CounterKey
-from greenrun.core.jobs.job import Job, RequestKey, Run, State
+from greenrun.core.jobs.job import FINISHED, ArrayPlace, Job, RequestKey, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.selection import JobEntry
+from greenrun.core.jobs.spec import title_of
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
 from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
@@ -67,6 +69,20 @@ class JobTransaction:
             return known
         records = self._session.scalars(select(JobRecord).where(among(JOBS.c.id, others)))
         return known | {record.id: job_of(record) for record in records}
+
+    def entries(self, uid: int, *, unfinished_only: bool) -> Sequence[JobEntry]:
+        """Return as much of all jobs of a user as it takes to find them, by id."""
+        columns = (JOBS.c.id, JOBS.c.name, JOBS.c.command, JOBS.c.state, JOBS.c.held, JOBS.c.project, JOBS.c.array)
+        query = select(*columns).where(JOBS.c.uid == uid).order_by(JOBS.c.id)
+        if unfinished_only:
+            query = query.where(JOBS.c.state.not_in(sorted(FINISHED)))
+        return [
+            JobEntry(
+                id=job_id, uid=uid, title=title_of(name, command), state=State(state), held=held, project=project,
+                array=ArrayPlace(**array) if array else None,
+            )
+            for job_id, name, command, state, held, project, array in self._session.execute(query)
+        ]  # fmt: skip
 
     def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
         """Return the jobs that this user gave these keys, by key."""

@@ -24,7 +24,8 @@ from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.jobs.stored_transitions import Permit
+from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
+from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
@@ -218,6 +219,24 @@ class FakeJobs:
         )
         self.store.log.append(event)
         return change.job
+
+    def find_jobs(self, ids: Collection[int]) -> Mapping[int, Job]:
+        return {job_id: self.store.kept[job_id] for job_id in ids if job_id in self.store.kept}
+
+    def find_job(self, job_id: int) -> Job | None:
+        return self.store.kept.get(job_id)
+
+    def entries(self, uid: int, *, unfinished_only: bool) -> list[JobEntry]:
+        return [entry_of(job) for _, job in sorted(self.store.kept.items()) if job.uid == uid]
+
+    def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit) -> Selection:
+        return select(selector, purpose, StoredDirectory(self, uid, permit))
+
+    def intend_for(
+        self, intent: Intent, selector: Selector, *, actor: str, uid: int, now: datetime, permit: Permit
+    ) -> list[Job | JobError]:
+        found = self.select(selector, PURPOSES[intent.value], uid=uid, permit=permit)
+        return [*self.intend(intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
 
     def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
         return [event for event in self.store.log if job_id in (None, event.job_id)][-limit:]

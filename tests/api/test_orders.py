@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenrun.api.app import create_app
-from greenrun.core.jobs.job import Event, Job, State
+from greenrun.core.jobs.job import ArrayPlace, Event, Job, State
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Plan
 from greenrun.metrics import MetricsCollector, registry_of
@@ -97,7 +97,8 @@ def test_each_job_is_told_with_its_place_in_the_plan(world: World) -> None:
     ("body", "field"),
     [
         ({}, "ids"), ({"ids": []}, "ids"), ({"ids": [0]}, "ids[0]"), ({"ids": [1, "2"]}, "ids[1]"),
-        ({"ids": [True]}, "ids[0]"), ({"ids": [2**63]}, "ids[0]"), ({"ids": [1], "all": True}, "all"),
+        ({"ids": [True]}, "ids[0]"), ({"ids": [2**63]}, "ids[0]"), ({"ids": [1], "all": True}, "ids"),
+        ({"jobs": ["1"], "all": True}, "all"), ({"jobs": [""]}, "jobs[0]"),
         ({"ids": list(range(1, 10_002))}, "ids"),
     ],
 )  # fmt: skip
@@ -105,3 +106,82 @@ def test_ids_that_cannot_be_meant_are_refused_whole(world: World, body: dict[str
     world.store.keep(stored(1))
     assert list(errors(world.ask("POST", "/v1/jobs/cancel", json=body))) == [field]
     assert not world.store.kept[1].cancel_requested
+
+
+def named(world: World) -> World:
+    """Jobs of ada (three of one array, one done) and of bob."""
+    place = [ArrayPlace(key="k", index=index, size=3) for index in range(3)]
+    world.store.keep(*(stored(1 + index, name="sweep", array=row) for index, row in enumerate(place)))
+    world.store.keep(stored(4, State.SUCCEEDED, name="train"), stored(5, user="bob", uid=41002, name="train"))
+    world.store.keep(stored(6, name="train", project="vision"), stored(7, name="idle"))
+    return world
+
+
+@pytest.mark.parametrize(
+    ("body", "ids"),
+    [
+        ({"jobs": ["1-2,7"]}, [1, 2, 7]),
+        ({"jobs": ["sweep[1-5]", "train"]}, [2, 3, 6]), ({"jobs": ["2[]"]}, [1, 2, 3]),
+        ({"all": True}, [1, 2, 3, 6, 7]), ({"project": "vision"}, [6]), ({"name": "t*"}, [6]),
+        ({"states": ["queued"], "jobs": ["4-9"]}, [6, 7]),
+    ],
+)  # fmt: skip
+def test_jobs_are_held_as_people_name_them(world: World, body: dict[str, Any], ids: list[int]) -> None:
+    answer = named(world).ask("POST", "/v1/jobs/hold", json=body)
+    assert [(row["id"], row["job"]["held"], row["problem"]) for row in answer.json()] == [
+        (job, True, None) for job in ids
+    ]
+    assert [job.id for job in world.store.kept.values() if job.held] == ids
+    assert world.scheduler.wakes == 1
+
+
+def test_a_word_that_names_no_job_has_an_answer_of_its_own_beside_what_was_done(world: World) -> None:
+    rows = named(world).ask("POST", "/v1/jobs/cancel", json={"jobs": ["idle", "nobody", "99", "5"]}).json()
+    assert [(row["id"], row["problem"] and row["problem"]["status"]) for row in rows] == [
+        (7, None),
+        (None, 404),
+        (None, 403),
+        (None, 404),
+    ]
+    assert "no job of yours is called 'nobody'" in rows[-1]["problem"]["detail"]
+    assert world.store.kept[7].cancel_requested
+
+
+def test_jobs_are_read_as_people_name_them(world: World) -> None:
+    named(world)
+    read = world.ask("GET", "/v1/jobs/select", params={"job": ["7", "sweep[0-1]"]})
+    assert [job["id"] for job in read.json()] == [7, 1, 2]
+    whole = world.ask("GET", "/v1/jobs/select", params={"job": "train", "for": "wait"})
+    assert [job["id"] for job in whole.json()] == [6]
+    none = world.ask("GET", "/v1/jobs/select", params={"job": ["x", "y[1]"]})
+    assert (none.status_code, none.json()["title"]) == (404, "job not found")
+    assert "'x'" in none.json()["detail"]
+    assert "'y[1]'" in none.json()["detail"]
+    assert world.ask("GET", "/v1/jobs/select").status_code == 422
+    world.store.keep(stored(8, name="idle"))
+    both = world.ask("GET", "/v1/jobs/select", params={"job": "idle"})
+    assert (both.status_code, both.json()["title"]) == (409, "ambiguous job")
+
+
+def test_a_job_comes_after_those_that_people_name(world: World) -> None:
+    named(world)
+    answer = world.submit(after=[{"job": "sweep"}, {"job": "train", "on": "any"}, {"job": 7}])
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["after"] == [
+        {"job": job, "on": on} for job, on in ((1, "ok"), (2, "ok"), (3, "ok"), (6, "any"), (7, "ok"))
+    ]
+    refused = world.submit(after=[{"job": "nobody"}, {"job": "sweep[9]"}, {"job": 99}], finish_by="2020-01-01T00:00Z")
+    assert refused.status_code == 422
+    assert [row["field"] for row in refused.json()["errors"]] == ["finish_by", "after", "after", "after"]
+
+
+def test_selection_and_action_are_one_transaction_on_the_disk(tmp_path: Path) -> None:
+    world, store = lasting(str(tmp_path))
+    with store:
+        rows = world.ask("POST", "/v1/jobs/cancel", json={"all": True}).json()
+        mine = [job for job in store.jobs.jobs() if job.uid == 41001]
+        assert [row["id"] for row in rows] == [job.id for job in mine if job.state is not State.CANCELLED]
+        assert all(job.cancel_requested or job.state is State.CANCELLED for job in mine)
+        assert not any(job.cancel_requested for job in store.jobs.jobs() if job.uid != 41001)
+        read = world.ask("GET", "/v1/jobs/select", params={"all": "true"})
+        assert [job["id"] for job in read.json()] == [job.id for job in mine]

@@ -78,8 +78,8 @@ def test_an_unknown_option_is_usage(run: Run) -> None:
 
 
 def test_a_number_that_is_none_is_usage(run: Run) -> None:
-    ran = run("show", "twelve")
-    assert (ran.code, ran.err) == (2, "error: 'twelve' is not a job's number; `greenrun list` shows them\n")
+    ran = run("show", "0")
+    assert (ran.code, ran.err) == (2, "error: '0' is not a job's number; `greenrun list` shows them\n")
 
 
 def test_a_refusal_as_json_is_the_api_s_own(api: FakeApi, run: Run) -> None:
@@ -91,7 +91,7 @@ def test_a_refusal_as_json_is_the_api_s_own(api: FakeApi, run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("words", "code", "title"),
-    [(["show", "twelve"], 2, "usage"), (["plan", "--socket", "/nowhere/s"], 5, "not reachable")],
+    [(["show", "0"], 2, "usage"), (["plan", "--socket", "/nowhere/s"], 5, "not reachable")],
 )
 def test_an_error_of_the_command_line_s_own_as_json_is_a_problem_without_a_status(
     run: Run, words: list[str], code: int, title: str
@@ -133,7 +133,7 @@ def test_the_process_leaves_with_the_code_and_all_that_was_printed(api: FakeApi,
     done = subprocess.run([*command, "list", "--all"], capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1000)
     assert done.stderr == ("at exit\n" if loads else "")
-    done = subprocess.run([*command, "show", "x"], capture_output=True, text=True, timeout=HANGS_S, check=False)
+    done = subprocess.run([*command, "show", "0"], capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: 'x' is not a job's number")
 

@@ -5,7 +5,7 @@ import os
 import stat
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,12 +14,13 @@ from fastapi.responses import PlainTextResponse
 from greenrun.api.explanation import sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
-from greenrun.api.job_request import Jobs, RequestKeyDep
-from greenrun.api.orders import OrderIn, OrderOut, order_job, order_jobs
+from greenrun.api.job_request import Jobs, RequestKeyDep, Word
+from greenrun.api.orders import OrderIn, OrderOut, StateFilter, order_job, order_jobs, select_ids
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.submit import preview_jobs, submit
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.selection import Selector
 from greenrun.core.jobs.transitions import Intent
 
 MAX_LOG_BYTES = 16 << 20
@@ -71,6 +72,29 @@ def get_jobs(
     """List the latest `limit` jobs, by id."""
     jobs = daemon.store.jobs.jobs(tuple(state or ()), project=project, user=user, limit=limit, newest_first=True)
     return jobs_out(sorted(jobs, key=lambda job: job.id), daemon.store, daemon.scheduler.plan())
+
+
+@router.get("/select")
+def get_selected_jobs(
+    daemon: ServiceDep,
+    caller: Caller,
+    job: Annotated[list[Word] | None, Query(max_length=1000)] = None,
+    all: bool = False,
+    state: Annotated[list[StateFilter] | None, Query()] = None,
+    project: str | None = None,
+    name: str | None = None,
+    purpose: Annotated[Literal["read", "wait", "after"], Query(alias="for")] = "read",
+) -> list[JobOut]:
+    """Return the jobs that people mean by these words and filters, in the order named; 404 where a word names none.
+
+    A name that several jobs have means, to `read` and to come `after`, the one that is not finished, else the newest;
+    to `wait` for, all that are not finished.
+    """
+    selector = Selector(
+        words=tuple(job or ()), everything=all, states=tuple(map(str, state or ())), project=project, name=name
+    )
+    ids = select_ids(daemon, caller, selector, purpose)
+    return jobs_out([daemon.store.jobs.job(job_id) for job_id in ids], daemon.store, daemon.scheduler.plan())
 
 
 @router.get("/{job_id}")
@@ -130,25 +154,25 @@ def get_log(
 @router.post("/cancel")
 def cancel_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
     """Ask for jobs to be stopped, or taken out of the queue."""
-    return order_jobs(daemon, caller, Intent.CANCEL, asked.ids)
+    return order_jobs(daemon, caller, Intent.CANCEL, asked)
 
 
 @router.post("/hold")
 def hold_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
     """Keep queued jobs from starting."""
-    return order_jobs(daemon, caller, Intent.HOLD, asked.ids)
+    return order_jobs(daemon, caller, Intent.HOLD, asked)
 
 
 @router.post("/release")
 def release_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
     """Let held jobs go."""
-    return order_jobs(daemon, caller, Intent.RELEASE, asked.ids)
+    return order_jobs(daemon, caller, Intent.RELEASE, asked)
 
 
 @router.post("/start-now")
 def start_jobs_now(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
     """Start queued jobs as soon as GPUs are free."""
-    return order_jobs(daemon, caller, Intent.START_NOW, asked.ids)
+    return order_jobs(daemon, caller, Intent.START_NOW, asked)
 
 
 @router.post("/{job_id}/cancel")

@@ -1,5 +1,6 @@
 """`greenrun wait`, `cancel`, `hold`, `release` and `start-now`: act on jobs, several at a time."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, print_error
-from greenrun.cli.options import connect, daemon_options, job_id, print_json
+from greenrun.cli.jobs.addressing import Chosen, chosen, job_filters, selected
+from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
 from greenrun.core.jobs.job import FINISHED, MOST_TOGETHER, Outcome, State
@@ -21,58 +23,62 @@ _RETRY_LIMIT_S = 60.0  # a daemon that restarts while we wait is back well withi
 
 
 @click.command("cancel", cls=Command)
-@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@job_filters
 @daemon_options
 @click.pass_context
-def cancel(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
+def cancel(ctx: click.Context, /, as_json: bool, socket: str | None, config: str | None, **named: Any) -> None:
     """Cancel jobs: a waiting one leaves the queue, a running one gets TERM, its grace, then KILL.
 
     With --json, one object per line.
 
     \b
     greenrun cancel 12 13
+    greenrun cancel 20-29 sweep[7-9]
+    greenrun cancel --project vision --state queued
     """
-    client = connect(ctx, socket, config)
-    _each(jobs, client.cancel_many, as_json)
+    picked = chosen(**named)
+    _each(picked, connect(ctx, socket, config).cancel_many, as_json)
 
 
 @click.command("hold", cls=Command)
-@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@job_filters
 @daemon_options
 @click.pass_context
-def hold(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
+def hold(ctx: click.Context, /, as_json: bool, socket: str | None, config: str | None, **named: Any) -> None:
     """Keep waiting jobs from starting until they are released.
 
     With --json, one object per line.
 
     \b
     greenrun hold 12
+    greenrun hold train
     """
-    client = connect(ctx, socket, config)
-    _each(jobs, client.hold_many, as_json)
+    picked = chosen(**named)
+    _each(picked, connect(ctx, socket, config).hold_many, as_json)
 
 
 @click.command("release", cls=Command)
-@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@job_filters
 @daemon_options
 @click.pass_context
-def release(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
+def release(ctx: click.Context, /, as_json: bool, socket: str | None, config: str | None, **named: Any) -> None:
     """Let held jobs go: they are planned again.
 
     With --json, one object per line.
 
     \b
     greenrun release 12
+    greenrun release --all
     """
-    client = connect(ctx, socket, config)
-    _each(jobs, client.release_many, as_json)
+    picked = chosen(**named)
+    _each(picked, connect(ctx, socket, config).release_many, as_json)
 
 
 @click.command("start-now", cls=Command)
-@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@job_filters
 @daemon_options
 @click.pass_context
-def start_now(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: str | None, config: str | None) -> None:
+def start_now(ctx: click.Context, /, as_json: bool, socket: str | None, config: str | None, **named: Any) -> None:
     """Start waiting jobs as soon as GPUs are free, whatever the grid does; they are still measured.
 
     With --json, one object per line.
@@ -80,16 +86,27 @@ def start_now(ctx: click.Context, jobs: tuple[str, ...], as_json: bool, socket: 
     \b
     greenrun start-now 12
     """
-    client = connect(ctx, socket, config)
-    _each(jobs, client.start_now_many, as_json)
+    picked = chosen(**named)
+    _each(picked, connect(ctx, socket, config).start_now_many, as_json)
 
 
-def _each(jobs: Sequence[str], order: "Callable[[Sequence[int]], list[Answer]]", as_json: bool) -> None:
+def _each(picked: Chosen, order: "Callable[..., list[Answer]]", as_json: bool) -> None:
     """Send one request for all jobs, tell what came of each, and exit with the first failure's exit code."""
-    ids = [job_id(text) for text in jobs]
-    parts = (ids[at : at + MOST_TOGETHER] for at in range(0, len(ids), MOST_TOGETHER))
-    codes = [_told(row, as_json) for part in parts for row in order(part)]
+    words = picked.ids or picked.words
+    parts = [words[at : at + MOST_TOGETHER] for at in range(0, len(words), MOST_TOGETHER)] or [()]
+    rows = [row for part in parts for row in order(part, **picked.filters)]
+    codes = [_told(row, as_json) for row in rows]
+    if len(rows) == 1 and picked.ids and not as_json:
+        _tell_of_array(rows[0]["job"])
     raise click.exceptions.Exit(next((code for code in codes if code), OK))
+
+
+def _tell_of_array(job: "Answer | None") -> None:
+    """Say how to name all jobs of an array to somebody who may have taken a number for that."""
+    size = ((job or {}).get("array") or {}).get("size", 1)
+    if job and size > 1:
+        number = job["id"]
+        print(f"note: job {number} is one of the {size} jobs of its array; {number}[] names them all", file=sys.stderr)
 
 
 def _told(row: "Answer", as_json: bool) -> int:
@@ -107,17 +124,18 @@ def _line(job: "Answer") -> str:
 
 
 @click.command("wait", cls=Command)
-@click.argument("jobs", metavar="ID...", nargs=-1, required=True)
+@job_filters
 @click.option("--timeout", metavar="D", help="Give up after this long, with exit code 6.")
 @daemon_options
 @click.pass_context
 def wait(
     ctx: click.Context,
-    jobs: tuple[str, ...],
+    /,
     timeout: str | None,
     as_json: bool,
     socket: str | None,
     config: str | None,
+    **named: Any,
 ) -> None:
     """Wait until jobs are finished, and exit with their exit code.
 
@@ -127,20 +145,24 @@ def wait(
 
     \b
     greenrun wait 12 && ./publish.sh
-    greenrun wait 12 13 14 --timeout 2h
+    greenrun wait 12-14 --timeout 2h
+    greenrun wait sweep && ./publish.sh
     """
-    limit_s = _seconds(timeout)
+    limit_s, picked = _seconds(timeout), chosen(**named)
     client = connect(ctx, socket, config)
-    ids = [job_id(text) for text in jobs]
-    for job in ids:
-        client.job(job)  # a wrong number is reported at once, not after the others have finished
+    ids = [int(job["id"]) for job in selected(client, picked, "wait")]  # a wrong one is reported at once
+    raise click.exceptions.Exit(wait_for(client, ids, limit_s, as_json))
+
+
+def wait_for(client: "Client", ids: Sequence[int], limit_s: float | None, as_json: bool) -> int:
+    """Tell of each job once it is finished; return the first exit code that is not 0; raise WaitTimedOut."""
     until_s = None if limit_s is None else time.monotonic() + limit_s
     codes = []
     for job in ids:
         answer = _finished(client, job, until_s)
         print_json(answer) if as_json else print(_line(answer), flush=True)
         codes.append(job_exit_code(answer))
-    raise click.exceptions.Exit(next((code for code in codes if code), OK))
+    return next((code for code in codes if code), OK)
 
 
 def _seconds(timeout: str | None) -> float | None:

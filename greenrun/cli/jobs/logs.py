@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 
 from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
-from greenrun.cli.options import chosen, config_option, connect, job_id, socket_option, whole
+from greenrun.cli.jobs.addressing import job_argument, one
+from greenrun.cli.options import chosen, config_option, connect, socket_option, whole
 from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state
 
@@ -30,7 +31,7 @@ class Log(NamedTuple):
 
 
 @click.command("logs", cls=Command)
-@click.argument("job", metavar="ID")
+@job_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job is finished.")
 @click.option("--run", metavar="N", help="The job's run number N, not its latest.")
 @socket_option
@@ -48,7 +49,8 @@ def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: st
     greenrun logs 12 --run 1 | grep loss
     """
     number = whole(run, "a run's number; `greenrun show` lists them") if run else None
-    finder = Finder(connect(ctx, socket, config), find_state(chosen(ctx, "config", config)), job_id(job), number)
+    client = connect(ctx, socket, config)
+    finder = Finder(client, find_state(chosen(ctx, "config", config)), one(client, job), number)
     if follow:
         _follow_all(finder, finder.wait())
         return

@@ -9,7 +9,8 @@ import click
 
 from greenrun.cli import text
 from greenrun.cli.command import Command
-from greenrun.cli.options import connect, daemon_options, job_id, print_json, whole
+from greenrun.cli.jobs.addressing import job_argument, one
+from greenrun.cli.options import connect, daemon_options, print_json, whole
 from greenrun.cli.tables import print_table
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
@@ -121,7 +122,7 @@ def _ongoing(run: Mapping[str, Any]) -> list[str]:
 
 
 @click.command("show", cls=Command)
-@click.argument("job", metavar="ID")
+@job_argument
 @daemon_options
 @click.pass_context
 def show(ctx: click.Context, job: str, as_json: bool, socket: str | None, config: str | None) -> None:
@@ -129,9 +130,10 @@ def show(ctx: click.Context, job: str, as_json: bool, socket: str | None, config
 
     \b
     greenrun show 12
+    greenrun show train
     """
     client = connect(ctx, socket, config)
-    answer = client.job(job_id(job))
+    answer = client.job(one(client, job))
     if as_json:
         print_json(answer)
         return
@@ -141,7 +143,7 @@ def show(ctx: click.Context, job: str, as_json: bool, socket: str | None, config
 
 
 @click.command("explain", cls=Command)
-@click.argument("job", metavar="ID")
+@job_argument
 @daemon_options
 @click.pass_context
 def explain(ctx: click.Context, job: str, as_json: bool, socket: str | None, config: str | None) -> None:
@@ -149,8 +151,10 @@ def explain(ctx: click.Context, job: str, as_json: bool, socket: str | None, con
 
     \b
     greenrun explain 12
+    greenrun explain sweep[3]
     """
-    answer = connect(ctx, socket, config).explain(job_id(job))
+    client = connect(ctx, socket, config)
+    answer = client.explain(one(client, job))
     if as_json:
         print_json(answer)
         return

@@ -9,7 +9,9 @@ from greenrun.core.jobs.spec import LARGEST_INDEX, MOST_TOGETHER, After
 _RANGE = re.compile(r"(?P<first>\d{1,9})(?:-(?P<last>\d{1,9})(?::(?P<step>\d{1,9}))?)?", re.ASCII)
 _CODES = re.compile(r"(?P<first>\d{1,3})(?:-(?P<last>\d{1,3}))?", re.ASCII)
 _AT_ONCE = re.compile(r"[1-9]\d{0,8}", re.ASCII)
-_AFTER = re.compile(r"(?P<job>[1-9]\d{0,17})(?::(?P<on>\w+))?", re.ASCII)
+_JOB = re.compile(r"[1-9]\d{0,17}", re.ASCII)
+_DIGITS = re.compile(r"[-+]?\d+", re.ASCII)
+_NUMBERS = re.compile(r"[\d,-]+", re.ASCII)
 _ARRAY_FORMS = "0-9, 1,3,5, 0-20:5 or 0-9%4 (4 of them at once)"
 
 
@@ -46,12 +48,14 @@ def sweep_of(axes: Sequence[tuple[str, list[str]]]) -> dict[str, list[str]]:
 
 
 def parse_after(text: str) -> dict[str, Any]:
-    """Read `7`, `7:ok` or `7:any`: the job that is waited for, and how it must end; raise ValueError."""
-    found = _AFTER.fullmatch(text.strip())
-    on = (found["on"] or After.OK).lower() if found else None
-    if found is None or on not in list(After):
+    """Read `7`, `7:ok` or `sweep:any`: the job that is waited for, and how it must end; raise ValueError."""
+    word, colon, on = text.strip().rpartition(":")
+    if not colon or (on.lower() not in list(After) and not _NUMBERS.fullmatch(word)):
+        word, on = text.strip(), After.OK.value  # a name may hold a colon
+    is_number = bool(_JOB.fullmatch(word))
+    if on.lower() not in list(After) or not word or (_DIGITS.fullmatch(word) and not is_number):
         raise ValueError(f"'{text}' is not a job to wait for; write it like 7 (it must succeed) or 7:any (it must end)")
-    return {"job": int(found["job"]), "on": str(on)}
+    return {"job": int(word) if is_number else word, "on": on.lower()}
 
 
 def parse_exit_codes(text: str) -> list[int]:

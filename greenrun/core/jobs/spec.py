@@ -124,6 +124,11 @@ Key = Annotated[str, Length(1, 64), Check(_printable)]
 FilePath = Annotated[str, Length(1, 4096), Check(_no_nul)]
 
 
+def title_of(name: str, command: Sequence[str]) -> str:
+    """Return what a job is called: its given name, or the first words of its command."""
+    return name or " ".join(command)[:40]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """The job as its user states it. Instants are aware UTC; `power_w` is for the whole job; ratios are 0-1.
@@ -244,7 +249,7 @@ class JobSpec:
     after: Annotated[
         tuple[Dependency, ...],
         Length(0, MOST_TOGETHER),
-        Option(meaning="Start once that job succeeded (any: ended)", more="; may be repeated", form="ID[:ok|any]"),
+        Option(meaning="Start once that job succeeded (any: ended)", more="; may be repeated", form="JOB[:ok|any]"),
     ] = ()
     array: Annotated[
         ArrayPlace | None,
@@ -276,7 +281,7 @@ class JobSpec:
     @property
     def title(self) -> str:
         """The given name, or the first words of the command."""
-        return self.name or " ".join(self.command)[:40]
+        return title_of(self.name, self.command)
 
     @property
     def power_source(self) -> PowerSource:

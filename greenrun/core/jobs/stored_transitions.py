@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.energy.ledger import Total
-from greenrun.core.errors import JobError, JobNotFound, StoreError
+from greenrun.core.errors import JobError, JobNotFound, NotPermitted, StoreError
 from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
 from greenrun.core.jobs.transitions import Change, Ending, EventKind, Intent, NewEvent
 
 Permit = Callable[[Job], object]
@@ -29,6 +30,9 @@ class Transaction(Protocol):
 
     def find_jobs(self, job_ids: Collection[int]) -> Mapping[int, Job]:
         """Return these jobs by id; one that does not exist is absent."""
+
+    def entries(self, uid: int, *, unfinished_only: bool) -> Sequence[JobEntry]:
+        """Return as much of all jobs of a user as it takes to find them, by id."""
 
     def find_unique(self, user: str, unique_keys: Collection[str]) -> Mapping[str, Job]:
         """Return the jobs that this user gave these keys, by key."""
@@ -73,6 +77,10 @@ class JobTransitions(ABC):
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[Transaction]:
         """Give a transaction that is durable when it is left, and undone when it raises; raise StoreError."""
+
+    def _view(self) -> AbstractContextManager[Transaction]:
+        """Give a transaction in which nothing is kept."""
+        return self._transaction()
 
     def add_job(self, spec: JobSpec, *, user: str, uid: int, now: datetime) -> tuple[Job, bool]:
         """Store one queued job, as `add_jobs` does."""
@@ -119,20 +127,31 @@ class JobTransitions(ABC):
 
         What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
         """
-        refused: dict[int, JobError] = {}
-        changes = []
         with self._transaction() as stored:
-            jobs = dict(stored.find_jobs(set(job_ids)))
-            for job_id in dict.fromkeys(job_ids):
-                try:
-                    job = _there(jobs.get(job_id), job_id)
-                    permit(job)
-                    changes.append(transitions.intend(job, intent, actor=actor, now=now))
-                except JobError as exc:
-                    refused[job_id] = exc
-            kept = stored.keep_all([change for change in changes if change is not None])
-        jobs |= {change.job.id: change.job for change in kept if change.job is not None}
-        return [refused.get(job_id) or jobs[job_id] for job_id in job_ids]
+            return _intend(stored, intent, job_ids, actor=actor, now=now, permit=permit)
+
+    def intend_for(
+        self,
+        intent: Intent,
+        selector: Selector,
+        *,
+        actor: str,
+        uid: int,
+        now: datetime,
+        permit: Permit = lambda _: None,
+    ) -> list[Job | JobError]:
+        """Note what a user wants of the jobs that a selector means, which are found in the same transaction.
+
+        Return each as it is then, or why it was refused, and an error for each word that names no job.
+        """
+        with self._transaction() as stored:
+            found = select(selector, PURPOSES[intent.value], StoredDirectory(stored, uid, permit))
+            return [*_intend(stored, intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
+
+    def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit = lambda _: None) -> Selection:
+        """Return the jobs that a selector means for this purpose, as a user sees them."""
+        with self._view() as stored:
+            return select(selector, purpose, StoredDirectory(stored, uid, permit))
 
 
 class RunTransitions(ABC):
@@ -247,6 +266,51 @@ class RunTransitions(ABC):
         for name, value in change.observed.items():
             if change.run is not None:
                 self.examples[name, bound_of(name, value)] = JobExemplar(job_id=change.run.job_id, value=value, at=at)
+
+
+class StoredDirectory:
+    """`greenrun.core.jobs.selection.Directory` of a transaction, as one user sees it."""
+
+    def __init__(self, stored: Transaction, uid: int, permit: Permit) -> None:
+        self._stored, self._uid, self._permit = stored, uid, permit
+        self._known: dict[tuple[int, bool], Sequence[JobEntry]] = {}
+
+    def of_ids(self, ids: Collection[int]) -> Mapping[int, JobEntry]:
+        """Return these jobs by id; one that does not exist is absent."""
+        return {job_id: entry_of(job) for job_id, job in self._stored.find_jobs(ids).items()}
+
+    def of_user(self, uid: int | None = None, *, unfinished_only: bool = False) -> Sequence[JobEntry]:
+        """Return all jobs of a user, by id; of the caller where none is named."""
+        key = (self._uid if uid is None else uid, unfinished_only)
+        if key not in self._known:
+            self._known[key] = self._stored.entries(key[0], unfinished_only=unfinished_only)
+        return self._known[key]
+
+    def may_control(self, job_id: int) -> bool:
+        """Whether the caller may change a job."""
+        try:
+            self._permit(_job(self._stored, job_id))
+        except NotPermitted:
+            return False
+        return True
+
+
+def _intend(
+    stored: Transaction, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
+) -> list[Job | JobError]:
+    refused: dict[int, JobError] = {}
+    changes = []
+    jobs = dict(stored.find_jobs(set(job_ids)))
+    for job_id in dict.fromkeys(job_ids):
+        try:
+            job = _there(jobs.get(job_id), job_id)
+            permit(job)
+            changes.append(transitions.intend(job, intent, actor=actor, now=now))
+        except JobError as exc:
+            refused[job_id] = exc
+    kept = stored.keep_all([change for change in changes if change is not None])
+    jobs |= {change.job.id: change.job for change in kept if change.job is not None}
+    return [refused.get(job_id) or jobs[job_id] for job_id in job_ids]
 
 
 def keep_new(

@@ -57,11 +57,11 @@ def test_more_jobs_than_a_request_may_name_are_ordered_in_parts(
     assert [asked.body["ids"] for asked in api.asked] == [[3, 1], [2]]
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", str(2**63), "9" * 5000])
+@pytest.mark.parametrize("number", ["0", "", " ", str(2**63), "9" * 5000])
 def test_what_can_be_no_job_is_told_before_anything_is_asked(api: FakeApi, run: Run, number: str) -> None:
     ran = run("cancel", "--", "1", number)
     assert (ran.code, api.asked) == (2, [])
-    assert "is not a job's number" in ran.err
+    assert "is not a job's number" in ran.err or "an empty word names no job" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,46 @@ def test_a_daemon_that_is_away_for_a_while_is_borne_with(api: FakeApi, tmp_path:
 
 def test_a_daemon_that_was_never_there_is_exit_code_5(run: Run, tmp_path: Path) -> None:
     assert run("wait", "12", "--socket", str(tmp_path / "none")).code == 5
+
+
+def test_words_and_filters_reach_the_daemon_in_one_request(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs/cancel", [{"id": 3, "job": job(3, state="queued"), "problem": None}])
+    assert run("cancel", "1-9,12", "sweep[3]", "--state", "queued", "--state", "held", "--project", "vision").code == 0
+    assert run("cancel", "--all").code == 0
+    assert run("cancel", "--name", "train-*").code == 0
+    assert [asked.body for asked in api.asked] == [
+        {"jobs": ["1-9,12", "sweep[3]"], "states": ["queued", "held"], "project": "vision"},
+        {"jobs": [], "all": True},
+        {"jobs": [], "name": "train-*"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [([], "no job is named"), (["--all", "12"], "contradict"), (["--state", "done"], "'done' is none of queued, ")],
+)
+def test_what_says_nothing_or_too_much_is_refused_before_anything_is_asked(
+    api: FakeApi, run: Run, words: list[str], says: str
+) -> None:
+    for verb in ("cancel", "hold", "release", "start-now", "wait"):
+        ran = run(verb, *words)
+        assert (ran.code, api.asked) == (2, [])
+        assert says in ran.err
+
+
+def test_jobs_that_a_name_means_are_waited_for(api: FakeApi, run: Run) -> None:
+    ended = {"state": "succeeded", "runs": []}
+    api.get("/v1/jobs/select", [job(4), job(5)])
+    for number in (4, 5):
+        api.get(f"/v1/jobs/{number}", job(number, **ended))
+    ran = run("wait", "sweep")
+    assert (ran.code, [line.split()[1] for line in ran.out.splitlines()]) == (0, ["4", "5"])
+    assert api.asked[0].query == {"job": ["sweep"], "for": ["wait"]}
+
+
+def test_a_number_of_an_array_is_one_job_and_the_way_to_all_of_them_is_told(api: FakeApi, run: Run) -> None:
+    array = {"key": "a", "index": 0, "size": 10, "at_once": None}
+    api.post("/v1/jobs/cancel", [{"id": 17, "job": job(17, name="sweep[0]", array=array), "problem": None}])
+    ran = run("cancel", "17")
+    assert "job 17 is one of the 10 jobs of its array; 17[] names them all" in ran.err
+    assert run("cancel", "17", "--json").err == ""

@@ -81,13 +81,22 @@ def test_an_axis_that_cannot_be_meant_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("7", {"job": 7, "on": "ok"}), ("7:ok", {"job": 7, "on": "ok"}), (" 7:ANY ", {"job": 7, "on": "any"})],
+    [
+        ("7", {"job": 7, "on": "ok"}),
+        ("7:ok", {"job": 7, "on": "ok"}),
+        (" 7:ANY ", {"job": 7, "on": "any"}),
+        ("train", {"job": "train", "on": "ok"}),
+        ("sweep[1-5]:any", {"job": "sweep[1-5]", "on": "any"}),
+        ("7,8", {"job": "7,8", "on": "ok"}),
+        ("lr:0.1", {"job": "lr:0.1", "on": "ok"}),
+        ("17[]", {"job": "17[]", "on": "ok"}),
+    ],
 )
 def test_a_dependency_is_a_job_and_how_it_must_end(text: str, meant: dict[str, Any]) -> None:
     assert parse_after(text) == meant
 
 
-@pytest.mark.parametrize("text", ["", "0", "x", "7:", "7:failed", "7,8", "-1"])
+@pytest.mark.parametrize("text", ["", "0", "7:", "7:failed", "-1", ":any", "7-9:x"])
 def test_a_dependency_that_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write it like 7"):
         parse_after(text)
@@ -116,7 +125,7 @@ def test_memory_is_in_gib_unless_it_says_otherwise(api: FakeApi, run: Run, text:
 
 
 def test_all_problems_of_the_new_options_are_told_at_once(api: FakeApi, run: Run) -> None:
-    words = "--gpu-memory much --min-run 5m --restart-cost 5 --checkpoint-signal KILL --after x --array 5-1"
+    words = "--gpu-memory much --min-run 5m --restart-cost 5 --checkpoint-signal KILL --after 0 --array 5-1"
     words += " --grid lr=1 --grid lr=2 --gpu-memory 0"
     ran = run("submit", *words.split(), "true")
     assert (ran.code, api.asked) == (2, [])
