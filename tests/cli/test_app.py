@@ -135,7 +135,7 @@ def test_the_process_leaves_with_the_code_and_all_that_was_printed(api: FakeApi,
     assert done.stderr == ("at exit\n" if loads else "")
     done = subprocess.run([*command, "show", "0"], capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: 'x' is not a job's number")
+    assert done.stderr.startswith("error: '0' is not a job's number")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
