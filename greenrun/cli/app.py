@@ -10,6 +10,7 @@ import click
 import greenrun
 from greenrun.cli.command import FAILED, INTERRUPTED, OK, PIPE_CLOSED, Group
 from greenrun.cli.options import config_option, socket_option
+from greenrun.cli.terminal.encoding import tolerate_any_encoding
 
 # name: (where it is, one line of help)
 COMMANDS = {
@@ -106,6 +107,7 @@ def app(socket: str | None, config: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; the arguments are sys.argv's when None."""
+    tolerate_any_encoding()
     try:
         code = app.main(args=argv, prog_name="greenrun", standalone_mode=False)
     except click.ClickException as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from greenrun.cli.command import USAGE, LocalError
+from greenrun.cli.terminal.encoding import is_unicode
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def config_path(ctx: click.Context, config: str | None) -> Path | None:
 
 
 def print_json(answer: Any) -> None:
-    """Print an answer of the API unchanged, on one line."""
-    print(json.dumps(answer, ensure_ascii=False), flush=True)
+    """Print an answer of the API unchanged, on one line; in ASCII where the output takes no more."""
+    print(json.dumps(answer, ensure_ascii=not is_unicode()), flush=True)
 
 
 def user_name() -> str:

@@ -1,34 +1,158 @@
-"""Print tables: with rich on a terminal (loaded only then), as plain aligned columns in a pipe."""
+"""Print tables: on a terminal as wide as that is, the least important columns left out; in a pipe all of them.
 
+States and times are never cut: texts that may be are shortened with an ellipsis, or wrapped.
+"""
+
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-_STYLES = {"running": "green", "starting": "green", "failed": "red", "cancelled": "yellow", "expired": "yellow"}
+from greenrun.cli.terminal.encoding import encodable
+from greenrun.cli.terminal.width import cell_width, padded, shortened, wrapped
+
+GREEN, RED, YELLOW, BOLD, DIM = "32", "31", "33", "1", "2"  # of ECMA-48's SGR
+_STYLES = {
+    "running": GREEN, "starting": GREEN, "failed": RED, "cancelled": YELLOW, "expired": YELLOW, "held": YELLOW,
+    "suspended": YELLOW,
+}  # fmt: skip
 _GAP = "  "
+_LEAST_WRAPPED = 24  # columns; a text that would have fewer goes below its row
+_INDENT = "    "
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """Print rows under their columns; those named in `right` are right-aligned."""
-    if sys.stdout.isatty():
-        _print_rich(columns, rows, right)
-        return
-    for line in plain_lines(columns, rows, right):
+class Column(NamedTuple):
+    """A column: the higher its rank the sooner it is left out, and 0 never is.
+
+    Its cells may be shortened to `least` columns, or wrapped, where that is said; else they are always whole.
+    """
+
+    name: str
+    right: bool = False
+    rank: int = 0
+    least: int | None = None
+    wraps: bool = False
+
+
+class Layout(NamedTuple):
+    """Which columns are shown, by index, and how wide each is."""
+
+    widths: dict[int, int]
+    below: tuple[int, ...] = ()  # texts for which there is no room beside the others
+
+    def shows(self, index: int) -> bool:
+        """Whether this column is shown."""
+        return index in self.widths or index in self.below
+
+
+def print_table(
+    columns: Sequence[str | Column], rows: Sequence[Sequence[str]], right: Sequence[str] = (), width: int | None = None
+) -> None:
+    """Print rows under their columns; those named in `right` are right-aligned. On a terminal it fits its width."""
+    for line in table_lines(columns, rows, right, output_width() if width is None else width, styled=has_styles()):
         print(line)
+
+
+def table_lines(
+    columns: Sequence[str | Column],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    width: int | None = None,
+    *,
+    styled: bool = False,
+) -> list[str]:
+    """Return the table as lines of at most `width` columns (None: as wide as it is), without trailing blanks."""
+    described = [column if isinstance(column, Column) else Column(column, column in right) for column in columns]
+    cells = [[encodable(cell) for cell in row] for row in rows]
+    layout = fitted(described, cells, width)
+    head = [column.name.upper() for column in described]
+    lines = list(_row_lines(described, head, layout, styled=False))
+    if styled:
+        lines = [style(line, BOLD) for line in lines]
+    for row in cells:
+        lines += _row_lines(described, row, layout, styled=styled)
+        for index in layout.below:
+            lines += wrapped(_INDENT + row[index], width or 0, _INDENT) if row[index] else ()
+    return lines
 
 
 def plain_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
     """Return the table as text: upper-case heads, columns two spaces apart, no trailing blanks."""
-    table = [[column.upper() for column in columns], *rows]
-    widths = [max(len(row[index]) for row in table) for index in range(len(columns))]
-    aligned = [
-        [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        ]
-        for row in table
-    ]
-    return [_GAP.join(row).rstrip() for row in aligned]
+    return table_lines(columns, rows, right)
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> Layout:
+    """Return the columns that fit into this width: the least important are left out first, texts shortened before."""
+    wanted = {
+        index: max([cell_width(column.name), *(cell_width(row[index]) for row in rows)])
+        for index, column in enumerate(columns)
+    }
+    if width is None:
+        return Layout(wanted)
+    shown, below = list(wanted), list[int]()
+    while (room := width - _least_total(columns, wanted, shown)) < 0:
+        droppable = [index for index in shown if columns[index].rank]
+        wrapping = [index for index in shown if columns[index].wraps]
+        if not droppable and not wrapping:
+            break
+        last = max(droppable or wrapping, key=lambda index: (columns[index].rank, index))
+        shown.remove(last)
+        below += [last] if not droppable else []
+    widths = {index: _least(columns[index], wanted[index]) for index in shown}
+    for index in sorted(shown, key=lambda index: columns[index].rank):
+        more = min(max(0, room), wanted[index] - widths[index])
+        widths[index] += more
+        room -= more
+    return Layout(widths, tuple(below))
+
+
+def _least(column: Column, wanted: int) -> int:
+    if column.wraps:
+        return min(wanted, _LEAST_WRAPPED)
+    return wanted if column.least is None else min(wanted, max(column.least, len(column.name)))
+
+
+def _least_total(columns: Sequence[Column], wanted: dict[int, int], shown: Sequence[int]) -> int:
+    """Return how wide the table is at the least."""
+    return sum(_least(columns[index], wanted[index]) for index in shown) + len(_GAP) * (len(shown) - 1)
+
+
+def _row_lines(columns: Sequence[Column], row: Sequence[str], layout: Layout, *, styled: bool) -> Iterator[str]:
+    cells = [_cell_lines(columns[index], row[index], width) for index, width in layout.widths.items()]
+    for number in range(max(map(len, cells), default=0)):
+        line = _GAP.join(
+            _styled(padded(cell[number] if number < len(cell) else "", width, right=columns[index].right), styled)
+            for cell, (index, width) in zip(cells, layout.widths.items(), strict=True)
+        )
+        yield line.rstrip()
+
+
+def _cell_lines(column: Column, cell: str, width: int) -> list[str]:
+    if column.wraps:
+        return wrapped(cell, width)
+    return [cell if column.least is None else encodable(shortened(cell, width))]
+
+
+def _styled(cell: str, styled: bool) -> str:
+    code = _STYLES.get(cell.strip()) if styled else None
+    return cell if code is None else style(cell, code)
+
+
+def style(text: str, code: str) -> str:
+    """Return a text in this style, which its end resets."""
+    return f"\x1b[{code}m{text}\x1b[0m" if text else text
+
+
+def has_styles() -> bool:
+    """Whether stdout is a terminal whose user wants colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def output_width() -> int | None:
+    """Return the columns that lines may take: the terminal's, or what COLUMNS says (as `watch` does); else None."""
+    is_limited = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return terminal_width() if is_limited else None
 
 
 def terminal_width() -> int:
@@ -36,14 +160,9 @@ def terminal_width() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
-def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.upper(), justify="right" if column in right else "left")
-    for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+def print_wrapped(lines: Iterable[str], indent: str = "") -> None:
+    """Print sentences, broken between words where the terminal ends; the lines after the first are indented."""
+    width = output_width()
+    for line in lines:
+        for part in [line] if width is None else wrapped(encodable(line), width, indent):
+            print(part)
