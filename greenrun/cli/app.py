@@ -18,7 +18,7 @@ COMMANDS = {
     "doctor": ("greenrun.cli.setup.doctor:doctor", "Check this machine and say how to mend it."),
     "serve": ("greenrun.cli.serve:serve", "Run the daemon in the foreground."),
     "submit": ("greenrun.cli.jobs.submit:submit", "Submit a job that starts when the grid is clean."),
-    "list": ("greenrun.cli.jobs.show:list_jobs", "List jobs: what waits, runs and has finished."),
+    "list": ("greenrun.cli.jobs.listing:list_jobs", "List jobs: what waits, runs and has finished."),
     "show": ("greenrun.cli.jobs.show:show", "Show everything about one job."),
     "explain": ("greenrun.cli.jobs.show:explain", "Say why a job waits, runs or ended."),
     "logs": ("greenrun.cli.jobs.logs:logs", "Print what a job has written."),

@@ -6,17 +6,18 @@ States and times are never cut: texts that may be are shortened with an ellipsis
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from greenrun.cli.terminal.encoding import encodable
 from greenrun.cli.terminal.width import cell_width, padded, shortened, wrapped
 
-GREEN, RED, YELLOW, BOLD, DIM = "32", "31", "33", "1", "2"  # of ECMA-48's SGR
+GREEN, RED, YELLOW, BOLD, DIM, REVERSE = "32", "31", "33", "1", "2", "7"  # of ECMA-48's SGR
 _STYLES = {
     "running": GREEN, "starting": GREEN, "failed": RED, "cancelled": YELLOW, "expired": YELLOW, "held": YELLOW,
     "suspended": YELLOW,
 }  # fmt: skip
+KEPT = 2  # the highest rank of columns that are squeezed before they are left out
 _GAP = "  "
 _LEAST_WRAPPED = 24  # columns; a text that would have fewer goes below its row
 _INDENT = "    "
@@ -25,13 +26,15 @@ _INDENT = "    "
 class Column(NamedTuple):
     """A column: the higher its rank the sooner it is left out, and 0 never is.
 
-    Its cells may be shortened to `least` columns, or wrapped, where that is said; else they are always whole.
+    Its cells may be shortened to `least` columns, or wrapped, where that is said; else they are always whole. Where
+    nothing but columns of ranks up to KEPT is left, they are shortened to `squeezed` before one of those goes.
     """
 
     name: str
     right: bool = False
     rank: int = 0
     least: int | None = None
+    squeezed: int | None = None
     wraps: bool = False
 
 
@@ -90,21 +93,40 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int 
     }
     if width is None:
         return Layout(wanted)
-    shown, below = list(wanted), list[int]()
-    while (room := width - _least_total(columns, wanted, shown)) < 0:
+    shown = [index for index in wanted if not columns[index].rank or any(row[index] for row in rows)]
+    below: list[int] = []
+    leasts = {index: _least(columns[index], wanted[index]) for index in wanted}
+    while _total(leasts, shown) > width:
         droppable = [index for index in shown if columns[index].rank]
-        wrapping = [index for index in shown if columns[index].wraps]
-        if not droppable and not wrapping:
-            break
-        last = max(droppable or wrapping, key=lambda index: (columns[index].rank, index))
-        shown.remove(last)
-        below += [last] if not droppable else []
-    widths = {index: _least(columns[index], wanted[index]) for index in shown}
-    for index in sorted(shown, key=lambda index: columns[index].rank):
-        more = min(max(0, room), wanted[index] - widths[index])
-        widths[index] += more
+        last = max(droppable, key=lambda index: (columns[index].rank, index), default=None)
+        if last is None or columns[last].rank <= KEPT:
+            squeezed = {index: min(leasts[index], columns[index].squeezed or leasts[index]) for index in leasts}
+            if squeezed != leasts:
+                leasts = squeezed
+                continue
+            wrapping = [index for index in shown if columns[index].wraps]
+            if last is None and not wrapping:
+                break
+            below += [] if last is not None else wrapping
+            shown = [index for index in shown if index not in (last, *below)]
+        else:
+            shown.remove(last)
+    return Layout(_grown(columns, wanted, {index: leasts[index] for index in shown}, width), tuple(below))
+
+
+def _grown(columns: Sequence[Column], wanted: Mapping[int, int], widths: dict[int, int], width: int) -> dict[int, int]:
+    """Return the widths with what is left of the whole: evenly until texts can be read, then the important first."""
+    room, grown = width - _total(widths, list(widths)), dict(widths)
+    by_rank = sorted(widths, key=lambda index: columns[index].rank)
+    while room > 0 and (short := [index for index in by_rank if grown[index] < _least(columns[index], wanted[index])]):
+        for index in short[:room]:
+            grown[index] += 1
+            room -= 1
+    for index in by_rank:
+        more = min(max(0, room), wanted[index] - grown[index])
+        grown[index] += more
         room -= more
-    return Layout(widths, tuple(below))
+    return grown
 
 
 def _least(column: Column, wanted: int) -> int:
@@ -113,9 +135,8 @@ def _least(column: Column, wanted: int) -> int:
     return wanted if column.least is None else min(wanted, max(column.least, len(column.name)))
 
 
-def _least_total(columns: Sequence[Column], wanted: dict[int, int], shown: Sequence[int]) -> int:
-    """Return how wide the table is at the least."""
-    return sum(_least(columns[index], wanted[index]) for index in shown) + len(_GAP) * (len(shown) - 1)
+def _total(widths: Mapping[int, int], shown: Sequence[int]) -> int:
+    return sum(widths[index] for index in shown) + len(_GAP) * (len(shown) - 1)
 
 
 def _row_lines(columns: Sequence[Column], row: Sequence[str], layout: Layout, *, styled: bool) -> Iterator[str]:

@@ -1,10 +1,48 @@
 """Texts for people of times, amounts and jobs; missing is unknown, never 0. Pure: `now` and zone are arguments."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from greenrun.core.formatting import clock_text, compared_text, intensity_text, ranges_text, span_text
+from greenrun.core.formatting import (
+    clock_text,
+    compared_text,
+    intensity_text,
+    localized_text,
+    ranges_text,
+    span_text,
+)
+
+_CLEANER = ("cleanest_window", "shared_window", "suspended", "provisional")  # what is gained says more than the words
+_SHORT = {
+    "cleanest_window": "cleaner then",
+    "now_is_cleanest": "cleanest now",
+    "shared_window": "cleanest that is left",
+    "clean_enough": "clean enough",
+    "not_worth_waiting": "waiting saves little",
+    "asked_now": "asked to start now",
+    "due": "its time has come",
+    "soonest": "as soon as GPUs are free",
+    "deadline": "past its latest start",
+    "forecast_too_short": "forecast too short",
+    "no_forecast": "no forecast",
+    "no_limit_left": "waited long enough",
+    "provisional": "place may still move",
+    "gpus_busy": "GPUs are busy",
+    "gives_way": "gives way to others",
+    "gpus_held_elsewhere": "GPUs held elsewhere",
+    "no_cpu_slots": "no CPU slots",
+    "array_full": "its array's turn",
+    "cancel_requested": "is being cancelled",
+    "goes_on": "goes on",
+    "suspended": "suspended",
+    "succeeded": "",
+    "cancelled": "",
+    "timed_out": "reached its time limit",
+    "lost": "lost",
+    "expired": "missed its latest start",
+}  # of others the sentence begins with what matters
 
 Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
@@ -42,7 +80,7 @@ def submitted_text(job: Job, now: datetime, zone: tzinfo | None = None, *, new: 
     head = "dry run, nothing submitted:" if job["id"] is None else f"job {job['id']} {job['state']},"
     if not new and job["id"] is not None:
         head = f"job {job['id']} was submitted before with this key; it is {job['state']},"
-    planned, reason = job.get("planned"), reason_text(job)
+    planned, reason = job.get("planned"), reason_text(job, now, zone)
     if planned is None:
         return f"{head[:-1]}: {reason}" if reason else head[:-1]
     when = planned_text(planned, now, zone)
@@ -62,7 +100,7 @@ def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *
     planned = [job["planned"] for job in jobs if job.get("planned")]
     waiting = [job for job in jobs if not job.get("planned") and job["state"] == "queued"]
     parts = [_planned_between(planned, now, zone)] if planned else []
-    parts += [f"{len(waiting)} without a place yet: {reason_text(waiting[0])}"] if waiting else []
+    parts += [f"{len(waiting)} without a place yet: {reason_text(waiting[0], now, zone)}"] if waiting else []
     return ", ".join([head, "; ".join(parts)]) if parts else head
 
 
@@ -72,10 +110,42 @@ def _planned_between(planned: Sequence[Mapping[str, Any]], now: datetime, zone: 
     return f"{len(planned)} planned from {began} to {clock_text(end, now, zone)}"
 
 
-def reason_text(job: Job) -> str:
-    """Return the sentence of a job's (or placement's) reason, "" when it has none."""
+def started_at(job: Job) -> datetime | None:
+    """Return when the last run began that did, None where none has."""
+    return next((instant(run["started_at"]) for run in reversed(job["runs"]) if run["started_at"]), None)
+
+
+def ended_at(job: Job) -> datetime | None:
+    """Return when the job's last run ended, None where it goes on."""
+    last = job["runs"][-1]["ended_at"] if job["runs"] else None
+    return instant(last) if last else None
+
+
+def labels_text(job: Job) -> str:
+    """Return a job's labels as options give them: `team=vision seed=1`."""
+    return " ".join(f"{key}={value}" for key, value in job["labels"].items())
+
+
+def reason_text(job: Job, now: datetime | None = None, zone: tzinfo | None = None) -> str:
+    """Return the sentence of a job's (or placement's) reason in local time, "" when it has none."""
     reason = job.get("reason") or {}
-    return str(reason.get("text") or "")
+    return localized_text(str(reason.get("text") or ""), now, zone)
+
+
+def short_reason(job: Job, now: datetime) -> str:
+    """Return why a job is where it is in a few words, for a list; "" where its state says it all."""
+    reason = job.get("reason") or {}
+    code, planned = reason.get("code"), job.get("planned")
+    below = below_text(planned) if planned and code in _CLEANER else None
+    if below and below != "as now":
+        return below
+    if code == "waits_for" and (found := re.search(r"job \d+", reason_text(job))):
+        return f"after {found[0]}"
+    said = _SHORT.get(str(code))
+    if said is not None:
+        return said
+    sentence = re.sub("^its command (?:ended with|was ended by) ", "", reason_text(job, now))
+    return re.split(r"[:;] | \(|, (?:so|expected) ", sentence.replace("started: ", "started, "))[0]
 
 
 def summed(values: Iterable[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 Light and pure: the command line loads it at every start, and the present and the reader's zone are arguments.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
@@ -18,6 +19,7 @@ _MANY_SECONDS_US = 120_000_000  # from here on minutes read better
 _ENERGIES_J = ((1000 * J_PER_KWH, "MWh"), (J_PER_KWH, "kWh"), (J_PER_KWH / 1000, "Wh"))
 _JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"))
 _POWERS_W = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"))
+_TOLD_INSTANT = r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?Z"  # as instant_text and iso_text have it
 _MASSES_G = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 
 
@@ -171,6 +173,52 @@ def clock_text(at: datetime, now: datetime, zone: tzinfo | None = None, *, secon
     local, today = at.astimezone(zone), now.astimezone(zone).date()
     form = "%H:%M:%S" if seconds else "%H:%M"
     return local.strftime(form if local.date() == today else f"%Y-%m-%d {form}")
+
+
+def day_clock_text(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return a local time with its weekday within the days around now, else with its date: `18:30`, `Tue 18:30`."""
+    local, today = at.astimezone(zone), now.astimezone(zone).date()
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    return f"{local:%a %H:%M}" if abs((local.date() - today).days) < 6 else f"{local:%Y-%m-%d %H:%M}"
+
+
+def day_span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return `Tue 02:30-08:30`, as `day_clock_text` has its ends; short spans are told with seconds."""
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    if end - start < _SHORT:
+        return f"{day_clock_text(start, now, zone)}{first::%S}-{last:%H:%M:%S}"
+    if last.date() != first.date() and end - start > _LONG:
+        return f"{day_clock_text(start, now, zone)}-{day_clock_text(end, now, zone)}"
+    return f"{day_clock_text(start, now, zone)}-{last:%H:%M}"
+
+
+def localized_text(text: str, now: datetime | None = None, zone: tzinfo | None = None) -> str:
+    """Return a text in which the instants that `instant_text` and `iso_text` put there in UTC are local times.
+
+    Of those of `now`'s day the date is left out. One in ISO 8601, which is meant to be copied, keeps that form.
+    """
+
+    def local(found: re.Match[str]) -> str:
+        at = datetime.fromisoformat(found[0])
+        if found[0][10] == "T":
+            return _copyable(at, zone, found[0])
+        seconds = bool(at.second)
+        if now is None:
+            return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+        return clock_text(at, now, zone, seconds=seconds)
+
+    return re.sub(_TOLD_INSTANT, local, text) if "Z" in text else text
+
+
+def _copyable(at: datetime, zone: tzinfo | None, told: str) -> str:
+    """Return a local time as ISO 8601, with its offset only where the clocks show it twice; in UTC as it was told."""
+    local = at.astimezone(zone)
+    wall = local.replace(tzinfo=None, fold=0)
+    if not local.utcoffset():
+        return told
+    meant = (wall if zone is None else wall.replace(tzinfo=zone)).astimezone(UTC)
+    return wall.isoformat() if meant == at else local.isoformat()
 
 
 def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None = None) -> str:

@@ -1,4 +1,4 @@
-"""`greenrun list`, `show` and `explain`: inspect jobs."""
+"""`greenrun show` and `explain`: tell all about one job."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,7 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.jobs.addressing import job_argument, one
-from greenrun.cli.options import connect, daemon_options, print_json, whole
-from greenrun.cli.tables import print_table
+from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
@@ -23,102 +22,17 @@ from greenrun.core.formatting import (
     number_text,
     percent_text,
     power_text,
-    span_text,
 )
-from greenrun.core.jobs.job import FINISHED, State
 from greenrun.core.units import J_PER_KWH
 
 if TYPE_CHECKING:
-    from greenrun.client import Answer, Client
+    from greenrun.client import Client
 
-_LAST_FINISHED = 10
-_COLUMNS = ("id", "state", "name", "project", "user", "gpus", "when", "duration", "energy", "CO2e")
 _DURATION_SOURCES = {
     "given": "as given",
     "learned": "learned from earlier runs",
     "default": "the default: none was given",
 }
-
-
-@click.command("list", cls=Command)
-@click.option("--all", "-a", "everything", is_flag=True, help="All jobs, not only the last 10 finished.")
-@click.option("--state", multiple=True, metavar="STATE", help="Only jobs in this state; may be repeated.")
-@click.option("--project", metavar="NAME", help="Only this project's.")
-@click.option("--user", metavar="NAME", help="Only this user's.")
-@click.option("--limit", metavar="N", help="At most the latest N.")
-@daemon_options
-@click.pass_context
-def list_jobs(
-    ctx: click.Context,
-    everything: bool,
-    state: tuple[str, ...],
-    project: str | None,
-    user: str | None,
-    limit: str | None,
-    as_json: bool,
-    socket: str | None,
-    config: str | None,
-) -> None:
-    """List jobs: those that wait or run, and the last 10 that finished.
-
-    \b
-    greenrun list
-    greenrun list --state failed --project vision
-    greenrun list --all --json | jq '.[].id'
-    """
-    client = connect(ctx, socket, config)
-    most = whole(limit, "a number of jobs") if limit else None
-    if everything or state:
-        jobs = client.jobs(state or (), project, user, most)
-    else:
-        jobs = _recent(client, project, user)[-(most or 0) :]
-    if as_json:
-        print_json(jobs)
-    elif jobs:
-        now = utc_now()
-        print_table(_COLUMNS, [_row(job, now) for job in jobs], right=("id", "gpus", "energy", "CO2e"))
-    else:
-        print("no jobs" if everything or not (state or project or user) else "no such jobs")
-
-
-def _recent(client: "Client", project: str | None, user: str | None) -> "list[Answer]":
-    unfinished = client.jobs([state for state in State if state not in FINISHED], project, user)
-    finished = client.jobs(sorted(FINISHED), project, user, _LAST_FINISHED)
-    by_id = {job["id"]: job for job in (*unfinished, *finished)}
-    return [by_id[key] for key in sorted(by_id)]
-
-
-def _row(job: Mapping[str, Any], now: datetime) -> list[str]:
-    runs = job["runs"]
-    return [
-        str(job["id"]),
-        "held" if job.get("held") and job["state"] == "queued" else job["state"],
-        text.printable(job["name"]),
-        job["project"],
-        job["user"],
-        str(job["gpus"]),
-        _when(job, now),
-        duration_text(job["duration_s"]),
-        energy_text(text.summed(run["energy_j"] for run in runs)) if runs else "",
-        mass_text(text.summed(run["emissions_g"] for run in runs)) if runs else "",
-    ]
-
-
-def _when(job: Mapping[str, Any], now: datetime) -> str:
-    planned, started = job.get("planned"), next((run["started_at"] for run in reversed(job["runs"])), None)
-    if job["state"] == "queued":
-        return text.planned_text(planned, now).partition(" (")[0] if planned else ""
-    if not started:
-        return ""
-    ended = job["runs"][-1]["ended_at"]
-    if not ended:
-        marks = "".join(f" ! {name}" for name in _ongoing(job["runs"][-1]))
-        return f"since {clock_text(text.instant(started), now)}{marks}"
-    return span_text(text.instant(started), text.instant(ended), now)
-
-
-def _ongoing(run: Mapping[str, Any]) -> list[str]:
-    return [row["anomaly"] for row in run.get("anomalies") or () if row["until"] is None]
 
 
 @click.command("show", cls=Command)
@@ -186,7 +100,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "folder", text.printable(job.get("workdir") or "") + (f" (at commit {commit[:12]})" if commit else "")
     yield "project", job["project"]
     yield "user", job["user"]
-    yield "labels", " ".join(f"{key}={value}" for key, value in job["labels"].items())
+    yield "labels", text.printable(text.labels_text(job))
     yield "gpus", ", ".join([str(job["gpus"]), *_gpu_kind(job)])
     yield "duration", duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
     if job.get("power_w") is not None:

@@ -37,6 +37,16 @@ def zone_name(at: datetime) -> str:
     return at.astimezone(local_zone()).tzname() or "UTC"
 
 
+def zones_text(*ats: datetime) -> str:
+    """Return the abbreviations of the local zone at these instants, each once: `CET`, or `CEST/CET` across a change."""
+    return "/".join(dict.fromkeys(zone_name(at) for at in ats))
+
+
+def here_and_now(now: datetime) -> str:
+    """Return the present time with its zone: `12:03:10 CET`."""
+    return f"{now.astimezone(local_zone()):%H:%M:%S} {zone_name(now)}"
+
+
 def settle_zone() -> None:
     """Make the C library, which shows times, take TZ as `local_zone` does; say on stderr when it names no known zone.
 

@@ -34,17 +34,24 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     line = " " * (len(text) - len(text.lstrip(" ")))
     for word in text.lstrip(" ").split(" "):
         joined = f"{line} {word}" if line.strip() else line + word
-        if cell_width(joined) <= width or not word:
+        if cell_width(joined) <= width:
             line = joined
+        if cell_width(joined) <= width or not word:
             continue
         if line.strip():
             lines.append(line)
             line = indent + word
         else:
             line = joined
-        while cell_width(line) > width and (piece := _beginning(line, width)).strip():
-            lines.append(piece)
-            line = indent + line[len(piece) :]
+        while cell_width(line) > width:
+            piece = _beginning(line, width)
+            if piece.strip():
+                lines.append(piece)
+                line = indent + line[len(piece) :]
+            elif line.startswith(" "):
+                line = line.lstrip(" ")  # there is no room for an indent
+            else:
+                break  # nor for a single character
     return [*lines, line]
 
 

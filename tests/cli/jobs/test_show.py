@@ -1,4 +1,4 @@
-"""`list`, `show` and `explain` tell what the API says, unchanged as JSON and readable otherwise."""
+"""`show` and `explain` tell what the API says, unchanged as JSON and readable otherwise."""
 
 import json
 
@@ -6,75 +6,12 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.examples import at, job, planned, run_of
-from tests.fake_api import Asked, FakeApi, problem
-
-
-def test_the_default_list_is_what_is_unfinished_and_the_last_ten_finished(api: FakeApi, run: Run) -> None:
-    def answer(asked: Asked) -> tuple[int, object]:
-        finished = "succeeded" in asked.query["state"]
-        return 200, [job(3, state="failed")] if finished else [job(2), job(4)]
-
-    api.answers["GET", "/v1/jobs"] = answer
-    listed = json.loads(run("list", "--project", "x", "--json").out)
-    assert [entry["id"] for entry in listed] == [2, 3, 4]
-    unfinished, finished = [asked.query for asked in api.asked]
-    assert unfinished == {"state": ["queued", "starting", "running"], "project": ["x"]}
-    assert (sorted(finished["state"]), finished["limit"]) == (["cancelled", "expired", "failed", "succeeded"], ["10"])
-
-
-def test_states_and_all_are_passed_on(api: FakeApi, run: Run) -> None:
-    api.get("/v1/jobs", [])
-    run("list", "--state", "failed", "--state", "expired", "--limit", "5", "--user", "ada")
-    assert run("list", "--all").out == "no jobs\n"
-    queries = [asked.query for asked in api.asked]
-    assert queries == [{"state": ["failed", "expired"], "limit": ["5"], "user": ["ada"]}, {}]
-
-
-def test_a_list_in_a_pipe_is_plain_aligned_columns(api: FakeApi, run: Run) -> None:
-    done = job(1, name="a[b]", state="succeeded", planned=None, runs=[run_of()])
-    unknown = job(2, state="failed", planned=None, runs=[run_of(energy_j=None, emissions_g=None)])
-    api.get("/v1/jobs", [done, unknown, job(13, held=True)])
-    lines = run("list", "--all").out.splitlines()
-    assert lines[0].split() == ["ID", "STATE", "NAME", "PROJECT", "USER", "GPUS", "WHEN", "DURATION", "ENERGY", "CO2E"]
-    assert lines[1].startswith(" 1  succeeded  a[b] ")
-    assert lines[1].endswith("2 kWh    186 g")
-    assert lines[2].endswith("unknown  unknown")
-    assert (lines[3].split()[:2], "planned" in lines[3]) == (["13", "held"], True)
-
-
-def test_on_a_terminal_the_list_is_a_table_that_honours_no_color(
-    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    api.get("/v1/jobs", [job(1, name="a[red]b", state="running", runs=[run_of(ended_at=None, outcome=None)])])
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    for name, value in (("NO_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "160")):
-        monkeypatch.setenv(name, value)
-    plain = run("list", "--all").out
-    assert "a[red]b" in plain
-    assert "\x1b[32m" not in plain
+from tests.fake_api import FakeApi, problem
 
 
 def anomaly(name: str, *, until: str | None) -> dict[str, str | None]:
     """An anomaly of a run."""
     return {"anomaly": name, "since": at(minutes=-20), "until": until, "text": f"it is {name}"}
-
-
-def test_a_running_job_with_an_anomaly_is_marked_and_one_whose_anomaly_is_over_is_not(api: FakeApi, run: Run) -> None:
-    runs = [
-        [
-            run_of(
-                ended_at=None, outcome=None, anomalies=[anomaly("stuck", until=None), anomaly("power_off", until=at())]
-            )
-        ],
-        [run_of(ended_at=None, outcome=None, anomalies=[anomaly("stuck", until=at())])],
-        [run_of(anomalies=[anomaly("gpu_idle", until=None)])],
-    ]
-    states = ("running", "running", "succeeded")
-    rows = [job(1 + n, state=state, planned=None, runs=runs[n]) for n, state in enumerate(states)]
-    api.get("/v1/jobs", rows)
-    lines = run("list", "--all").out.splitlines()[1:]
-    assert ["! stuck" in line for line in lines] == [True, False, False]
-    assert [line for line in lines if "power_off" in line or "gpu_idle" in line] == []
 
 
 def test_a_card_tells_the_work_of_a_run_what_it_took_and_what_was_unusual(api: FakeApi, run: Run) -> None:

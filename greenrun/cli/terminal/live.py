@@ -1,0 +1,180 @@
+"""A screen that is drawn again and again in place, until q or Ctrl-C, and leaves the terminal as it was."""
+
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from greenrun.cli.tables import DIM, RED, REVERSE, style
+from greenrun.cli.terminal.width import padded, shortened, wrapped
+from greenrun.core.errors import GreenrunError
+
+Seen = TypeVar("Seen")
+
+_QUIT, _RESIZED, _STOPPED, _LOOKED = b"q", b"r", b"z", b"l"
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen without a cursor, and back (xterm's)
+_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_SIGNALS = {
+    signal.SIGWINCH: _RESIZED,
+    signal.SIGTSTP: _STOPPED,
+    signal.SIGINT: _QUIT,
+    signal.SIGTERM: _QUIT,
+    signal.SIGHUP: _QUIT,
+}
+
+
+class Look(NamedTuple, Generic[Seen]):
+    """What was seen last (None: nothing yet), and why it could not be seen since (None: it could)."""
+
+    seen: Seen | None = None
+    trouble: GreenrunError | None = None
+
+
+Draw = Callable[[Look[Seen], int, int], Sequence[str]]
+
+
+def can_be_live() -> bool:
+    """Whether stdout is a terminal on which lines can be drawn in place."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def show_live(look: Callable[[], Seen], draw: Draw[Seen], every_s: float) -> None:
+    """Look every `every_s` seconds and draw what was seen, also when the terminal is resized, until q or Ctrl-C.
+
+    `draw` gets the size of the terminal and returns lines, which may have styles. It is told when `look` raises a
+    GreenrunError; what was seen before stays.
+    """
+    with _Wakeups() as wakeups, _keys() as keys:
+        observer = _Observer(look, every_s, wakeups)
+        observer.start()
+        screen = _Screen()
+        screen.enter()
+        try:
+            while True:
+                size = shutil.get_terminal_size((80, 24))
+                screen.draw(draw(observer.last(), size.columns, size.lines), size.lines)
+                woken = wakeups.wait(keys)
+                if _QUIT in woken:
+                    return
+                if _STOPPED in woken:
+                    screen.leave()
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                    screen.enter()
+        finally:
+            screen.leave()
+            observer.stop()
+
+
+class _Screen:
+    def enter(self) -> None:
+        sys.stdout.write(_ENTER)
+
+    def leave(self) -> None:
+        with suppress(OSError):  # the terminal may be gone
+            sys.stdout.write(_LEAVE)
+            sys.stdout.flush()
+
+    def draw(self, lines: Sequence[str], height: int) -> None:
+        """Draw lines over what was there; a line is cleared before, for then its last column is not lost."""
+        shown = "\r\n".join(_CLEAR_LINE + line for line in lines[:height])
+        rest = f"\r\n{_CLEAR_BELOW}" if len(lines) < height else ""
+        sys.stdout.write(_HOME + shown + rest)
+        sys.stdout.flush()
+
+
+class _Wakeups:
+    """A pipe that signals and the observer write to, so that one wait hears of all."""
+
+    def __enter__(self) -> "_Wakeups":
+        self._out, self._in = os.pipe()
+        os.set_blocking(self._in, False)
+        self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._in)
+        os.close(self._out)
+
+    def wake(self, why: bytes) -> None:
+        with suppress(OSError):  # it is full of wakeups already, or all is over
+            os.write(self._in, why)
+
+    def wait(self, keys: int | None) -> bytes:
+        """Wait for news; return which: the letters of the wakeups and the keys that quit."""
+        ready, _, _ = select.select([self._out, *([] if keys is None else [keys])], [], [])
+        woken = os.read(self._out, 1024) if self._out in ready else b""
+        if keys is not None and keys in ready:
+            typed = os.read(keys, 1024)
+            woken += _QUIT if not typed or b"q" in typed.lower() else b""
+        return woken
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self.wake(_SIGNALS[signal.Signals(number)])
+
+
+class _Observer(threading.Thread, Generic[Seen]):
+    """Looks again and again beside the screen, which stays quick however long an answer takes."""
+
+    def __init__(self, look: Callable[[], Seen], every_s: float, wakeups: _Wakeups) -> None:
+        super().__init__(name="observer", daemon=True)
+        self._look = look
+        self._every_s = every_s
+        self._wakeups = wakeups
+        self._ended = threading.Event()
+        self._last: Look[Seen] = Look()
+
+    def run(self) -> None:
+        began = monotonic()
+        while not self._ended.is_set():
+            try:
+                self._last = Look(self._look())
+            except GreenrunError as exc:
+                self._last = Look(self._last.seen, exc)
+            self._wakeups.wake(_LOOKED)
+            self._ended.wait(max(0.1, began + self._every_s - monotonic()))
+            began = monotonic()
+
+    def last(self) -> "Look[Seen]":
+        """Return what was seen last."""
+        return self._last
+
+    def stop(self) -> None:
+        """Look no more; an answer that is being waited for is left alone."""
+        self._ended.set()
+
+
+@contextmanager
+def _keys() -> Iterator[int | None]:
+    """Read keys one by one, unseen, where stdin is a terminal; leave it as it was."""
+    if not sys.stdin.isatty():
+        yield None
+        return
+    keys = sys.stdin.fileno()
+    before = termios.tcgetattr(keys)
+    tty.setcbreak(keys)
+    try:
+        yield keys
+    finally:
+        with suppress(termios.error):
+            termios.tcsetattr(keys, termios.TCSADRAIN, before)
+
+
+def page_of(head: str, lines: Sequence[str], look: Look[Any], width: int, height: int) -> list[str]:
+    """Return lines below a head, with what troubles the look, and how many there is no room for."""
+    shown = [style(padded(shortened(head, width), width), REVERSE)]
+    if look.trouble is not None:
+        shown += [style(line, RED) for line in wrapped(f"{look.trouble}", width)]
+    room = height - len(shown)
+    if len(lines) <= room:
+        return [*shown, *lines]
+    return [*shown, *lines[: room - 1], style(shortened(f"{len(lines) - room + 1} more", width), DIM)]
