@@ -97,7 +97,7 @@ def list_jobs(
         print_json(jobs())
         return
     if every_s is not None:
-        from greenrun.cli.terminal.live import Look, can_be_live, page_of, show_live
+        from greenrun.cli.terminal.live_screen import Look, can_be_live, page_of, show_live
 
         def draw(look: "Look[list[Answer]]", width: int, height: int) -> list[str]:
             now = utc_now()
