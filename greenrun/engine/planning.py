@@ -104,18 +104,18 @@ class PlanInForce:
         known = {job.id: job for job in situation.jobs}
         later = [queued[job.id] for job in self._jobs_planned() if job.id not in known and job.id in queued]
         states = present.states if present else {}
-        opened, all_rows = OpenPlan(made, situation) if later else None, made
+        opened, amended = OpenPlan(made, situation) if later else None, made
         if opened:
             rows = opened.find(later, states, situation.now)
             if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
                 self.wanted = Urgency.PROMPT
                 return False
             opened.add(later, rows, states)
-            all_rows = opened.plan
-        if present and self._loses_room(all_rows, situation, present):
+            amended = opened.plan
+        if present and self._loses_room(amended, situation, present):
             self.wanted = Urgency.PROMPT
             return False
-        self._made, self._plan, self._open = made, all_rows, opened
+        self._made, self._plan, self._open = made, amended, opened
         self._made_for = opened.situation if opened else situation
         self.wanted = Urgency.LEISURE if later else Urgency.NONE
         if present and (changed := [job for job in known.values() if _differs(job, queued.get(job.id))]):
@@ -176,21 +176,21 @@ class PlanInForce:
         of them follows. Where nobody looks, only a reason that plans go by is replaced, since reasons take long to work
         out.
         """
-        made, plan_now = self._made, self._plan
+        made, in_force = self._made, self._plan
         if made is self._published:
             return
-        if not plan_now.decides_as(self._saved):
-            changes = plan_now.moves_from(self._saved, {job.id for job in situation.jobs})
-            put_offs = plan_now.put_offs_since(self._saved)
-            self._plans.save_plan(plan_now, now=made.made_at)
-            self._saved = plan_now
+        if not in_force.decides_as(self._saved):
+            changes = in_force.moves_from(self._saved, {job.id for job in situation.jobs})
+            put_offs = in_force.put_offs_since(self._saved)
+            self._plans.save_plan(in_force, now=made.made_at)
+            self._saved = in_force
             self.changes += changes
             self.put_offs += put_offs
         told = situation.jobs if self._is_watched else [job for job in situation.jobs if has_run_since(job)]
         changed = {
             job.id: reason
             for job in told
-            if plan_now.row(job.id) is made.row(job.id)
+            if in_force.row(job.id) is made.row(job.id)
             and (reason := made.reason(job.id))
             and (job.reason is None or job.reason.code is not reason.code)
         }

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 from greenrun.core.jobs.job import Job
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import Place
 from greenrun.core.planning.explanation.explainer import Explainer, Placed
 from greenrun.core.planning.model import Interval, Options, Placement, Plan, Situation, Waiting
 from greenrun.core.planning.precedence.room import end_of
-from greenrun.core.planning.problem import PlanningProblem, named_prices
+from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.scheduling.costing import Place
 from greenrun.core.planning.search import SearchResult
+from greenrun.core.planning.shadow_prices import named_prices
 from greenrun.core.planning.stability import promise
 from greenrun.core.units import emissions_g, energy_j
 

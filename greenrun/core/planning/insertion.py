@@ -18,12 +18,13 @@ from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import Timeline, home_of, pools_of, timelines
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.model import Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import NOTHING, without_place
-from greenrun.core.planning.problem import planning_problem, priced_cells
 from greenrun.core.planning.reservation import slipped_since
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import SearchResult, by_urgency
+from greenrun.core.planning.shadow_prices import priced_cells
 
 Row = Placement | Waiting
 

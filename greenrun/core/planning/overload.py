@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 MOST_ROWS = 2_000  # with more, only whole orders are tried
 MOST_VICTIMS = 3  # rows that are tried, largest first, to give way to one that would be late

@@ -18,6 +18,7 @@ from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.model import Plan, Situation, Waiting
 from greenrun.core.planning.precedence.giving_way import search_with_way_given
@@ -25,9 +26,10 @@ from greenrun.core.planning.precedence.levels import search_by_priority
 from greenrun.core.planning.precedence.room import spans_of
 from greenrun.core.planning.precedence.soonest import fits_before, soonest_arrangement
 from greenrun.core.planning.preemption.intervals import Spans
-from greenrun.core.planning.problem import PlanningProblem, planning_problem, priced_cells
+from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.reservation import slipped_since
 from greenrun.core.planning.search import WarmStart, schedule_soonest
+from greenrun.core.planning.shadow_prices import priced_cells
 
 LIGHTER = 4  # divides the iterations when the outlook reaches no further than last time: the prices are nearly right
 NOTHING = Series.of(SeriesId(provider="", zone=""), ())

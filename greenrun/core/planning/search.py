@@ -10,7 +10,6 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
-from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.improvement.effort import Effort, Placings
 from greenrun.core.planning.improvement.rearrangement import (
     SUSPENDED_GAP,
@@ -27,7 +26,8 @@ from greenrun.core.planning.overload import overload_schedules
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 SWEEPS = 2  # of a long queue that is far from its bound: at the prices, which leaves room where it is scarce, then not
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
@@ -205,7 +205,7 @@ def _placed(problem: PlanningProblem, found: SearchResult, prices: Floats, costs
     """Return the schedule of what was found without suspending any job."""
     made = Schedule(problem, prices, costs)
     for row, place in found.places.items():
-        made.put(row, replace(place, cost=place.grams + made.spent_on(row, place)))
+        made.put(row, replace(place, cost=place.grams + made.value.spent_on(row, place)))
     return made
 
 

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from greenrun.core.jobs.job import Job
+from greenrun.core.planning.formulation import watts_of
 from greenrun.core.planning.model import Arrivals, JobClass, Options
-from greenrun.core.planning.problem import watts_of
 
 CLASSES = 8
 

@@ -13,12 +13,12 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
 from greenrun.core.jobs.retries import pausing
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import SAME, Place, cheapest_suspended
 from greenrun.core.planning.explanation.sentences import STARTS_WHEN_FREE, Held, placement_reason, with_promise
 from greenrun.core.planning.explanation.shortage import Shortage
 from greenrun.core.planning.model import MOVED, Interval, Situation
 from greenrun.core.planning.precedence.room import end_of
 from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.scheduling.costing import SAME, Place, cheapest_suspended
 from greenrun.core.units import J_PER_KWH
 
 _CLEAN = (ReasonCode.CLEANEST_WINDOW, ReasonCode.NOW_IS_CLEANEST, ReasonCode.SHARED_WINDOW)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
-from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.model import Situation
 from greenrun.core.planning.precedence.room import end_of, spans_of
 from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.scheduling.costing import SAME, Place
 
 JUST_BEFORE_S = 1.0  # a place that is free this long before it begins could begin sooner
 

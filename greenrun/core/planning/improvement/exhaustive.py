@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import permutations
 
-from greenrun.core.planning.costing import Place
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 FEW = 5  # rows that are tried in every order
 EVERY_ORDER = 400  # more turns than it takes to put so few as soon as they fit in every order: limits are worth it

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from greenrun.core.planning.costing import Place
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.improvement.exhaustive import FEW, ExhaustiveSearch, Objective
 from greenrun.core.planning.lagrangian import DualSolution
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 TAKEN_OUT = 8  # rows that make room for another when a schedule is improved
 SUSPENDED_GAP = 0.2  # of the gap that is small enough: jobs that may be suspended come nearer to the bound

@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 MANY = 400  # rows from which on a queue is large: building a schedule takes so long that one near the bound has to do
 ATTEMPTS = 60

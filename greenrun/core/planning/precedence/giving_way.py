@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import Place
 from greenrun.core.planning.precedence.room import end_of, put_first, spans_of
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import SearchResult, WarmStart, by_urgency, schedule_soonest
 
 Search = Callable[[PlanningProblem, WarmStart], SearchResult]
@@ -145,7 +145,7 @@ def _hasten(made: Schedule, problem: PlanningProblem, warm: WarmStart) -> None:
         soonest, now_s = beside.soonest(row), made.places[row].start_s
         if soonest.start_s < now_s - EPSILON_S:
             starts_s = _ends_between(made, problem, row, soonest.start_s, now_s)
-            tried = [soonest, *(made.place_at(row, start_s, pool) for start_s, pool in starts_s)]
+            tried = [soonest, *(made.value.place_at(row, start_s, pool) for start_s, pool in starts_s)]
             next((place for place in tried if put_first(made, problem, row, place, fixed)), None)
         fixed.add(row)
         beside.put(row, made.places[row])

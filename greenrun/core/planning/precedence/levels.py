@@ -13,12 +13,12 @@ import numpy as np
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.candidates import Candidates, Demands
-from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.precedence.room import missed_limits, misses_limit, put_first, ready_s
 from greenrun.core.planning.precedence.thresholds import search_with_thresholds
 from greenrun.core.planning.problem import PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import SearchResult, WarmStart, begin, by_urgency, search
 
 MOST_LATE = 32  # rows for which higher ones make room one by one
@@ -175,7 +175,7 @@ def _cheaper_places(made: Schedule, problem: PlanningProblem, row: int, beside: 
         start_s, pool = float(rows.starts_s[at]), int(rows.pool[at])
         if tried < MOST_TRIED and beside.pools[pool].is_free(start_s, start_s + length_s, units):
             tried += 1
-            yield made.place_at(row, start_s, pool)
+            yield made.value.place_at(row, start_s, pool)
 
 
 def _put_within_limits(made: Schedule, problem: PlanningProblem, row: int, fixed: Collection[int]) -> None:
@@ -201,7 +201,9 @@ def _places_within_limits(made: Schedule, problem: PlanningProblem, row: int) ->
         beside = np.unique(np.concatenate([ends, begins - length_s]))
         beside = beside[(beside > first_s) & (beside < last_s)]
         some = beside[:: max(1, len(beside) // MOST_TRIED)]
-        found += [made.place_at(row, start_s, pool) for start_s in dict.fromkeys([last_s, first_s, *some.tolist()])]
+        found += [
+            made.value.place_at(row, start_s, pool) for start_s in dict.fromkeys([last_s, first_s, *some.tolist()])
+        ]
     return [place for place in found if not place.late]
 
 

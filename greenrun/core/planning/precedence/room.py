@@ -7,10 +7,10 @@ import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 
 MOST_MOVED = 64  # rows that make room for another one; with more, what a single start changes is not worth its while
 

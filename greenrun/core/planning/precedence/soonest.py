@@ -12,10 +12,10 @@ import numpy as np
 
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import Place
 from greenrun.core.planning.precedence.room import end_of, misses_limit, put_first
 from greenrun.core.planning.problem import LIMIT, PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import WarmStart, begin, by_urgency
 
 

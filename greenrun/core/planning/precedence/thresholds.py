@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.costing import SAME, Place
 from greenrun.core.planning.precedence.room import missed_limits, put_first
 from greenrun.core.planning.problem import AT_ONCE, PlanningProblem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.scheduling.schedule import Schedule
 from greenrun.core.planning.search import SearchResult, WarmStart, begin, by_urgency
 
 Search = Callable[[PlanningProblem, WarmStart], SearchResult]

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.improvement.effort import FEWEST_STEPS, ROW_WORK, Effort, Placings
 from greenrun.core.planning.improvement.repair import MANY
 from greenrun.core.planning.model import Options, Situation
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.problem import planning_problem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.schedule import Schedule
 from tests.core.build import SLOT, grid, job
 from tests.core.situations import situation
 from tests.sampling import examples

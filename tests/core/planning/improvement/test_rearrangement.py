@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.capacity import pools_of
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.improvement.rearrangement import Goal, swept
 from greenrun.core.planning.lagrangian import find_prices
 from greenrun.core.planning.model import Situation
-from greenrun.core.planning.problem import PlanningProblem, planning_problem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.scheduling.schedule import Schedule
 from tests.core import situations as drawn
 from tests.core.build import grid
 from tests.sampling import examples

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from greenrun.core.jobs.job import Job
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.improvement.repair import MANY, trade_places
 from greenrun.core.planning.model import Options, Plan, Situation
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.problem import planning_problem
-from greenrun.core.planning.schedule import Schedule
+from greenrun.core.planning.scheduling.schedule import Schedule
 from tests.core.build import T0, grid, job
 
 SLOTS = 96

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption.bound import least_suspended_g
-from greenrun.core.planning.problem import planning_problem
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
 from tests.sampling import examples

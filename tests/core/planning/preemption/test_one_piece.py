@@ -7,11 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from greenrun.core.planning.costing import cheapest_suspended
+from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.model import Options, Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption.bound import least_suspended_g, suspendable_response
-from greenrun.core.planning.problem import planning_problem
+from greenrun.core.planning.scheduling.costing import cheapest_suspended
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import quickly, situation
