@@ -63,22 +63,26 @@ def find_prices(
     `free` is the mean number of GPUs that can be had in each cell, shape (pools, cells); `upper_g` what some plan
     that fits emits. `others` answer prices with the least they cost all together and the GPUs that they then use.
     Where the bound is far below, scaling comes first, and where it stalls, last, unless not `may_scale`; its steps are
-    fewer, the more candidates there are.
+    fewer, the more candidates there are. Others take long to answer, so that then only one of both is done.
     """
     every, rows = rows, rows.merged()
     dual = _Dual(rows, free, others, upper_g=upper_g, gap=gap)
     start = dual.merged(start) / dual.merged(np.ones_like(start))
     best, _ = dual.at(start)
+    if others and may_scale:
+        is_short = iterations < FEWEST_STEPS  # a few steps of scaling raise the bound further, many do not
+        best = _scaled(dual, best, iterations) if is_short else _refined(dual, best, iterations)
+        return best if rows is every else _Dual(every, free, others, upper_g=upper_g, gap=gap).at(best.prices)[0]
     steps = 0
     if may_scale and iterations and dual.is_far(best, FAR):
         zero = np.zeros_like(start)  # prices of another problem may be worse than none
         best = max(best, dual.at(zero)[0], key=lambda found: found.bound_g) if start.any() else best
         steps = dual.steps
-        best = _scaled(dual, best)
+        best = _scaled(dual, best, steps)
     best = _refined(dual, best, iterations - steps)
     shares_kinks = 2 * len(rows.demands) < len(every.demands)
     if may_scale and iterations and dual.is_far(best, 0.0 if shares_kinks else STALLED):
-        best = _scaled(dual, best)
+        best = _scaled(dual, best, dual.steps)
     return best if rows is every else _Dual(every, free, others, upper_g=upper_g, gap=gap).at(best.prices)[0]
 
 
@@ -133,18 +137,18 @@ class _Dual:
         return bound, over
 
 
-def _scaled(dual: _Dual, best: DualSolution) -> DualSolution:
+def _scaled(dual: _Dual, best: DualSolution, steps: int) -> DualSolution:
     """Return the best prices met in some steps of iterative scaling; the nearer the first bound, the cooler."""
     least_g = float(dual.rows.grams[best.chosen].sum())
     if least_g <= 0 or dual.upper_g <= 0:
         return best
     mean = least_g / float(dual.work[dual.rows.row[best.chosen]].sum())
     share = min(HOTTEST, max(COLDEST, 1 - best.bound_g / dual.upper_g))
-    cooling = (COLDEST / share) ** (1 / dual.steps)
+    cooling = (COLDEST / share) ** (1 / max(1, steps))
     scarce = SCARCEST * float(dual.free.max(initial=1.0))
     free = np.maximum(dual.free, scarce)
     prices, last, bound_g, found = best.prices, best.prices, best.bound_g, best.prices
-    for nth in range(dual.steps):
+    for nth in range(steps):
         at = np.maximum(0.0, prices + nth / (nth + FRICTION) * (prices - last))
         bound, over = dual.shared_at(at, share * mean)
         if bound > bound_g:
@@ -154,7 +158,7 @@ def _scaled(dual: _Dual, best: DualSolution) -> DualSolution:
         usage = np.maximum(over + dual.free, scarce)
         prices, last = np.maximum(0.0, at + share * mean * np.log(usage / free)), prices
         share *= cooling
-    return dual.at(found)[0] if bound_g > best.bound_g else best
+    return max(best, dual.at(found)[0], key=lambda own: own.bound_g) if bound_g > best.bound_g else best
 
 
 def _refined(dual: _Dual, best: DualSolution, steps: int) -> DualSolution:
