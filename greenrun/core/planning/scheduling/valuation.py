@@ -1,7 +1,6 @@
 """What the places of rows emit, and what they cost with prices on GPUs."""
 
 from collections.abc import Sequence
-from copy import copy
 
 import numpy as np
 
@@ -42,7 +41,8 @@ class Valuation:
 
     def at(self, prices: Floats, costs: Floats) -> "Valuation":
         """Return the same at other prices."""
-        other = copy(self)
+        other = Valuation.__new__(Valuation)
+        other.__dict__.update(self.__dict__)
         other._set_prices(prices, costs)
         return other
 
