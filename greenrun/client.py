@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from greenrun.core.errors import GreenrunError, InputProblem
 from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
@@ -252,6 +252,14 @@ class Client:
     def health(self) -> Answer:
         """Return the daemon's health, whether `ok` or `failing`."""
         return cast(Answer, self._request("GET", "/healthz", accept=503)[1])
+
+    def stray_runs(self) -> list[Answer]:
+        """Return the runs that are alive on the daemon's machine and that its database does not know."""
+        return cast(list[Answer], self._get("/v1/stray-runs"))
+
+    def end_stray_run(self, run: str) -> Answer:
+        """Have a stray run stopped: TERM, its grace, then KILL; only root and the daemon's own user may."""
+        return cast(Answer, self._request("POST", f"/v1/stray-runs/{quote(run, safe='')}/end")[1])
 
     def _submit(self, body: object, dry_run: bool, key: str | None) -> tuple[int, object]:
         """Submit; without an answer ask once more, which the key makes safe."""

@@ -14,6 +14,7 @@ from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.status import StrayRun
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
@@ -45,6 +46,16 @@ class Submitted:
     preview: Preview
 
 
+class Strays(Protocol):
+    """The runs that are alive here and that the database does not know."""
+
+    def current(self) -> Sequence[StrayRun]:
+        """Return them."""
+
+    def end(self, label: str, by: str) -> StrayRun:
+        """Have one stopped; raise JobNotFound for another label, ExecutorError when it cannot be asked."""
+
+
 class Scheduler(Protocol):
     """The part of the daemon that plans; every method answers from memory or within one planning run.
 
@@ -62,6 +73,10 @@ class Scheduler(Protocol):
     @property
     def reports(self) -> Reports:
         """What makes reports of what is in the books."""
+
+    @property
+    def strays(self) -> Strays:
+        """The runs that are alive here and that the database does not know."""
 
     @property
     def quality(self) -> ForecastQuality:

@@ -37,6 +37,10 @@ COMMANDS = {
     "measure": ("greenrun.cli.measure:measure", "Measure what a command, or a while, uses."),
     "simulate": ("greenrun.cli.simulate:simulate", "Compare policies on recorded jobs and a recorded grid."),
     "demo": ("greenrun.cli.demonstration.play:demo", "Watch it all work in a minute, on a made-up grid."),
+    "stray-runs": (
+        "greenrun.cli.jobs.stray_runs:stray_runs",
+        "List and end runs that no database knows.",
+    ),
     "config": ("greenrun.cli.config:app", "Check, show and find the settings."),
 }
 

@@ -87,6 +87,7 @@ class JobsSettings(Section):
 
     env: Names = JOB_ENVIRONMENT
     log_cap: Bytes = 2**30
+    checkpoint_retention: PositiveDuration = timedelta(days=30)
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
 
 

@@ -36,6 +36,7 @@ from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.health_watch import HealthWatch, full_disk
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
+from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.daemon.systemd import notify
 from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
@@ -48,6 +49,7 @@ from greenrun.daemon.wiring import (
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 from greenrun.engine.ports import OpenExecutor
+from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.executors.local import LocalExecutor
 from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.forecast_quality import ForecastQuality
@@ -118,7 +120,9 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
-        self._watch = HealthWatch([partial(full_disk, config.paths.state), DatabaseCheck(self._store)])
+        self._watch = HealthWatch(
+            [partial(full_disk, config.paths.state), DatabaseCheck(self._store), self.strays.check]
+        )
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
@@ -144,6 +148,8 @@ class Daemon:
             log_cap_bytes=config.jobs.log_cap, devices=self.devices,
         )  # fmt: skip
         parts.callback(self._executor.close)
+        self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)
+        self._leftovers = Leftovers(state, self._store, self.strays)
         self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._providers = open_providers(config, self._store)
@@ -271,6 +277,7 @@ class Daemon:
     def _tick(self, now: datetime) -> datetime:
         with self._turn:
             self._store.database.require_in_place()
+            self._engine.stray_cpu_runs = sum(not stray.devices for stray in self.strays.current())
             situation = self._engine.observe(now)
             urgency = self._engine.planning.urgency(situation)
             later = self._engine.act(situation, now, is_outdated=urgency is Urgency.PROMPT)
@@ -341,6 +348,7 @@ class Daemon:
         self.reports.learn_idle(now)
         live = {run.label for run in self._store.runs.live_runs()}
         self._executor.prune(live, now - RUN_FOLDERS_FOR)
+        self._leftovers.prune(now - self._config.jobs.checkpoint_retention)
 
     def _close_unix(self) -> None:
         if self._server is None:  # it never served, so nothing else removes its socket file

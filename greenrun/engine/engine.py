@@ -34,6 +34,7 @@ from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 log = structlog.get_logger("greenrun.engine.engine")
 
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
+STRAYS_FOR = timedelta(hours=2)  # how far beyond the hour that has begun the CPU slot of a stray run is planned around
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,7 @@ class Engine:
         self._queue = Queue(store.jobs, self.settings.options)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
         self.draining = False
+        self.stray_cpu_runs = 0  # which take CPU slots, and of which no database knows when they end
         self.arrivals = self.settings.arrivals
         self.meter_failures: Counter[str] = Counter()
 
@@ -227,7 +229,7 @@ class Engine:
             busy=busy,
             elsewhere=elsewhere,
             cpu_slots=self.settings.cpu_slots,
-            cpu_busy=tuple(at for run, at in staying.items() if not run.devices),
+            cpu_busy=(*(at for run, at in staying.items() if not run.devices), *self._strays_until(now)),
             forecast=self.zone.outlook(now, now + self.settings.horizon),
             options=self.settings.options,
             arrivals=self.arrivals,
@@ -251,6 +253,10 @@ class Engine:
     def _free_at(self, run: Run, job: Job, now: datetime) -> datetime:
         """When a run that the plan cannot suspend is expected to free its devices."""
         return now + job.spec.grace if run.id in self._runs.suspending else expected_end(run, job, now)
+
+    def _strays_until(self, now: datetime) -> list[datetime]:
+        """When to look again for each CPU slot that a stray run takes: the same for an hour, as for one plan."""
+        return [now.replace(minute=0, second=0, microsecond=0) + STRAYS_FOR] * self.stray_cpu_runs
 
     def _carry_out(self, situation: Situation, now: datetime, since: datetime) -> None:
         """Start and suspend what the plan asks for: starts that were planned for `since` or later."""

@@ -14,6 +14,7 @@ from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.executors import run_folder
 from greenrun.executors.inspection import own_record, status_of
+from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.processes import Identity, send, this_boot
 from greenrun.executors.run_folder import (
@@ -37,7 +38,7 @@ LOG_CAP_BYTES = 1 << 30
 class LocalExecutor:
     """The Executor of one machine and one user.
 
-    Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders `runs_dir/../checkpoints/JOB`.
+    Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders lie in `runs_dir/../checkpoints`.
     Devices are locked in `locks_dir`, which all daemons of the host must share. `on_change` is called from another
     thread, some milliseconds after a run has started or ended; it must not block or raise. `devices` returns those of
     the host, so that a run's GPUs are made visible to it in their vendor's way.
@@ -55,6 +56,7 @@ class LocalExecutor:
         """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
         self._runs_dir = runs_dir.absolute()
         self._locks = DeviceLocks(locks_dir.absolute())
+        self._checkpoints = CheckpointFolders(self._runs_dir.parent / CHECKPOINTS)
         self._log_cap_bytes = log_cap_bytes
         self._devices = devices
         try:
@@ -183,8 +185,7 @@ class LocalExecutor:
         return folder.exists()
 
     def _start(self, run: Run, job: Job) -> None:
-        checkpoints = self._runs_dir.parent / "checkpoints" / str(job.id)
-        checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
+        checkpoints = self._checkpoints.make(run, job)
         cap, there = self._log_cap_bytes, self._devices()
         spec = shim_spec(run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=cap, devices=there)
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}

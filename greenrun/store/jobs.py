@@ -124,6 +124,17 @@ class JobRepository(JobTransitions):
             found: int | None = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'"))
         return found or 0
 
+    def skip_ids(self, upto: int) -> bool:
+        """Give no job an id up to this one any more; False when that is so already."""
+        if upto <= self.last_id():
+            return False
+        with self._database.write() as session:
+            connection = session.connection()
+            found = connection.execute(text("UPDATE sqlite_sequence SET seq = :n WHERE name = 'jobs'"), {"n": upto})
+            if not found.rowcount:
+                connection.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', :n)"), {"n": upto})
+        return True
+
     def job_states(self, job_ids: Collection[int]) -> dict[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
         if not job_ids:

@@ -26,6 +26,7 @@ from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, 
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
 from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
+from greenrun.core.jobs.status import StrayRun
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
@@ -249,6 +250,24 @@ class FakeJobs:
 
 
 @dataclass
+class FakeStrays:
+    """Stray runs that end when they are told to."""
+
+    there: list[StrayRun] = field(default_factory=list)
+    ended_by: list[str] = field(default_factory=list)
+
+    def current(self) -> Sequence[StrayRun]:
+        return self.there
+
+    def end(self, label: str, by: str) -> StrayRun:
+        found = [stray for stray in self.there if stray.label == label]
+        if not found:
+            raise JobNotFound(f"There is no stray run {label}.")
+        self.ended_by.append(by)
+        return found[0]
+
+
+@dataclass
 class FakeScheduler:
     """A scheduler that answers what its fields say and counts what it is asked."""
 
@@ -256,6 +275,7 @@ class FakeScheduler:
     tried: Preview | Exception = field(default_factory=lambda: Preview(placement=placed(0)))
     lives: Health = field(default_factory=lambda: Health(started_at=NOW - HOUR, last_tick_at=NOW, last_sample_at=NOW))
     readable: MeterHealth = field(default_factory=lambda: READABLE)
+    strays: FakeStrays = field(default_factory=lambda: FakeStrays())
     elsewhere: dict[str, str] = field(default_factory=dict)
     wrong: list[Condition] = field(default_factory=list)
     zone: str | None = "GB"

@@ -302,6 +302,15 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
         f"/v1/jobs/{{job_id}}{rest}" for rest in ("", "/explain", "/events", "/logs", "/cancel", "/hold", "/release")
     }
     orders = {f"/v1/jobs/{order}" for order in ("cancel", "hold", "release", "start-now")}
-    others = {"/v1/jobs", "/v1/jobs/{job_id}/start-now", "/v1/plan", "/v1/forecast", "/v1/devices", "/v1/ledger"}
+    others = {
+        "/v1/stray-runs",
+        "/v1/stray-runs/{run}/end",
+        "/v1/jobs",
+        "/v1/jobs/{job_id}/start-now",
+        "/v1/plan",
+        "/v1/forecast",
+        "/v1/devices",
+        "/v1/ledger",
+    }
     others |= {"/v1/providers", "/v1/history/import", "/v1/history/fetch", "/v1/forecast/quality", "/v1/reports"}
     assert set(paths) == jobs | orders | others | {"/healthz", "/readyz", "/metrics"}

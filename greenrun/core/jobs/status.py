@@ -48,3 +48,19 @@ class RunStatus:
     work_unit: str | None = None
     work_at: datetime | None = None
     work_fault: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrayRun:
+    """A run that is alive in this state folder and that the database does not know; `log` is where its output goes.
+
+    `label` is `JOB.NUMBER` as the database had it that numbered it, which means nothing to this one.
+    """
+
+    label: str
+    job_id: int
+    token: str
+    devices: tuple[str, ...]
+    folder: str
+    log: str | None
+    started_at: datetime | None

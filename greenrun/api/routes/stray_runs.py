@@ -1,0 +1,45 @@
+"""The routes of runs that are alive here and that the database does not know."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from greenrun.api.identity import Caller, require_operator
+from greenrun.api.json_types import ResponseInstant, ResponseModel
+from greenrun.api.service import ServiceDep
+from greenrun.core.jobs.status import StrayRun
+
+router = APIRouter(prefix="/v1/stray-runs", tags=["stray runs"])
+Label = Annotated[str, Path(max_length=100)]
+
+
+class StrayRunOut(ResponseModel):
+    """A run that is alive here and that the database does not know; it keeps its devices, and a CPU slot without any.
+
+    `run` is its name in the database that it was started from; `log` is where its output goes.
+    """
+
+    run: str
+    devices: list[str]
+    folder: str
+    log: str | None
+    started_at: ResponseInstant | None
+
+
+@router.get("")
+def get_stray_runs(daemon: ServiceDep, caller: Caller) -> list[StrayRunOut]:
+    """List the stray runs: those that are alive here and that the database does not know."""
+    return [_out(stray) for stray in daemon.scheduler.strays.current()]
+
+
+@router.post("/{run}/end")
+def end_stray_run(run: Label, daemon: ServiceDep, caller: Caller) -> StrayRunOut:
+    """Have a stray run stopped: TERM, its grace period, KILL; without a supervisor only KILL."""
+    require_operator(caller, "end stray runs")
+    return _out(daemon.scheduler.strays.end(run, caller.name))
+
+
+def _out(stray: StrayRun) -> StrayRunOut:
+    return StrayRunOut(
+        run=stray.label, devices=list(stray.devices), folder=stray.folder, log=stray.log, started_at=stray.started_at
+    )

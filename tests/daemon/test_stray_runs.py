@@ -1,0 +1,78 @@
+"""Runs that the database does not know are told and ended on request; those that it knows are its own."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from greenrun.core.conditions import ConditionCode, Effect
+from greenrun.core.errors import JobNotFound
+from greenrun.core.jobs.status import StrayRun
+from greenrun.daemon.stray_runs import KnownStrays, Leftovers
+from greenrun.executors.leftovers.strays import StrayRuns
+from greenrun.store import Store
+from tests.store.examples import running, submit
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class OnDisk(StrayRuns):
+    """Live runs as a test says."""
+
+    def __init__(self, runs: list[StrayRun]) -> None:
+        self.runs, self.ended = runs, list[str]()
+
+    def find(self) -> list[StrayRun]:
+        return list(self.runs)
+
+    def is_alive(self, stray: StrayRun) -> bool:
+        return stray in self.runs
+
+    def end(self, stray: StrayRun, by: str) -> None:
+        self.ended.append(stray.label)
+        self.runs.remove(stray)
+
+
+def stray(label: str, token: str) -> StrayRun:
+    job_id = int(label.partition(".")[0])
+    return StrayRun(label=label, job_id=job_id, token=token, devices=(), folder="/x", log=None, started_at=None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "greenrun.db")
+
+
+def test_a_live_run_is_a_stray_unless_the_database_has_one_with_its_token(store: Store) -> None:
+    run = running(store)
+    mine, others = stray(run.label, run.token), [stray(run.label, "another"), stray("99.1", "t")]
+    with capture_logs() as logged:
+        known = KnownStrays(OnDisk([mine, *others]), store)
+    assert list(known.current()) == others
+    assert [line["end_it_with"] for line in logged] == [
+        f"greenrun stray-runs --end {run.label}", "greenrun stray-runs --end 99.1"
+    ]  # fmt: skip
+
+
+def test_strays_are_a_condition_until_the_last_has_ended(store: Store) -> None:
+    disk = OnDisk([stray("5.1", "t"), stray("6.1", "u")])
+    with capture_logs():
+        known = KnownStrays(disk, store)
+        (condition,) = known.check(NOW)
+        assert (condition.code, condition.effect) == (ConditionCode.STRAY_RUNS, Effect.WARNING)
+        assert "5.1, 6.1" in condition.text
+        with pytest.raises(JobNotFound):
+            known.end("7.1", "ada")
+        assert known.end("5.1", "ada").token == "t"
+        assert disk.ended == ["5.1"]
+        disk.runs.clear()
+        assert known.check(NOW) == []
+
+
+def test_new_ids_lie_above_those_of_all_folders(store: Store, tmp_path: Path) -> None:
+    for name in ("runs/41.1", "checkpoints/77-0123456789ab"):
+        (tmp_path / name).mkdir(parents=True)
+    with capture_logs():
+        Leftovers(tmp_path, store, KnownStrays(OnDisk([]), store))
+    assert submit(store).id == 78
