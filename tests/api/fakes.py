@@ -25,8 +25,8 @@ from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
-from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
