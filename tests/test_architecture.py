@@ -266,7 +266,7 @@ SAME_CLASS = {
 LAYERS_OF_ONE_SUBJECT = {
     *("accounting", "anomalies", "baseline", "baselines", "devices", "electricity", "estimate"),
     *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
-    *("outlook", "problems", "reports", "runs", "schedule", "settings", "status"),
+    *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
     *("ports", "submit", "trace", "zones"),
 }
 SAME_MODULE = {

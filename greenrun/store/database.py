@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from greenrun.core.errors import StorageFull, StoreDamaged, StoreError
 from greenrun.core.jobs.job import Job
 from greenrun.store.columns import among
-from greenrun.store.files import DatabaseFiles
+from greenrun.store.file_identity import DatabaseFiles
 from greenrun.store.live_jobs import LiveJobs, data_version
 from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, JobRecord

@@ -15,7 +15,7 @@ from greenrun.core.conditions import ConditionCode
 from greenrun.core.errors import StorageFull, StoreDamaged, StoreError, StoreLost
 from greenrun.core.jobs.job import State
 from greenrun.daemon.database_check import DatabaseCheck
-from greenrun.store import Store, files
+from greenrun.store import Store, file_identity
 from tests.store.examples import submit
 
 Accident = Callable[[Path], object]
@@ -180,7 +180,7 @@ def test_no_room_is_told_as_a_full_disk_until_there_is_some(store: Store) -> Non
 
     check = DatabaseCheck(store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.DatabaseFiles, "require", lambda files: full(files))
+        patch.setattr(file_identity.DatabaseFiles, "require", lambda files: full(files))
         with pytest.raises(StorageFull):
             submit(store)
         assert [row.code for row in check(utc_now())] == [ConditionCode.DISK_FULL]
