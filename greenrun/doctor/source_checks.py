@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 from greenrun.config import Config
-from greenrun.config.models import GridSettings
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.formatting import duration_text, instant_text
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
@@ -61,17 +60,21 @@ def check_sources(settings: Config, now: datetime, limit: timedelta = LIMIT) -> 
             "greenrun zones --search COUNTRY, then set grid.zone and grid.provider, or greenrun init --force",
         )  # fmt: skip
         return
-    yield from judge(grid, ask_each(settings, now, limit))
+    yield from judge(settings, ask_each(settings, now, limit))
 
 
-def judge(grid: GridSettings, answers: Sequence[Checked]) -> Iterator[Finding]:
+def judge(settings: Config, answers: Sequence[Checked]) -> Iterator[Finding]:
     """Say how each source is, by what it answered."""
+    grid = settings.grid
     forecasts = [answer.name for answer in answers if answer.name in grid.provider and answer.forecast is not None]
     for answer in answers:
-        yield _told(answer, grid.provider, grid.history_names, forecasts)
+        url = str(getattr(settings.provider[answer.name], "url", None) or "")
+        yield _told(answer, grid.provider, grid.history_names, forecasts, url)
 
 
-def _told(answer: Checked, forecasts: Sequence[str], histories: Sequence[str], answering: Sequence[str]) -> Finding:
+def _told(
+    answer: Checked, forecasts: Sequence[str], histories: Sequence[str], answering: Sequence[str], url: str
+) -> Finding:
     """Say how a source is: one that does not do what it is for is a failure, unless another one does it."""
     wants = [(answer.forecast, answer.forecast_problem, "forecast")] if answer.name in forecasts else []
     if answer.name in histories and not (wants and answer.name not in answering):
@@ -81,10 +84,9 @@ def _told(answer: Checked, forecasts: Sequence[str], histories: Sequence[str], a
     if not missing:
         reach = f", reaches to {instant_text(answer.forecast.end)}" if answer.forecast else ""
         return ok(Area.SOURCES, f"{what} answers{reach}{f' ({answer.label})' if answer.label else ''}")
-    text, remedy = (
-        f"{what} gives {'; '.join(missing)}",
-        f"greenrun providers check; then correct provider.{answer.name}",
-    )
+    text = f"{what} gives {'; '.join(missing)}"
+    reached = f"see whether this machine reaches it: curl -sSI {url.partition('?')[0]}; " if url else ""
+    remedy = f"{reached}`greenrun providers check` asks again; else correct provider.{answer.name}"
     if answer.name in forecasts and not answering:
         return failed(Area.SOURCES, f"{text}. Without a forecast jobs start at once", remedy)
     return warning(Area.SOURCES, text, remedy)

@@ -16,7 +16,7 @@ from greenrun.clock import utc_now
 from greenrun.core.errors import InputProblem, InvalidInput
 
 if TYPE_CHECKING:
-    from greenrun.config.models import GridSettings
+    from greenrun.config import Config
     from greenrun.doctor.device_checks import Found
     from greenrun.grid.choice import SourceChoice
     from greenrun.grid.sources import Checked
@@ -31,7 +31,7 @@ class Initialised:
 
     path: Path
     choice: "SourceChoice | None"
-    grid: "GridSettings"
+    config: "Config"
     found: "Found"
     kept: Path | None = None
     answers: "list[Checked]" = field(default_factory=list)
@@ -77,9 +77,15 @@ def init(
     if zone is None and asks:
         zone = _asked_zone()
     zone = _spelled(zone)
+    if unit and zone is None and path.is_file() and not force:
+        _give_unit_alone(path, as_json=as_json)
+        return
     _require_usable(zone, path, force=force)
     done = _written(zone or NO_ZONE, path, emulated)
-    done.answers = _answers(path) if done.grid.provider else []
+    if done.config.grid.provider:
+        from greenrun.doctor.source_checks import ask_each
+
+        done.answers = ask_each(done.config, utc_now())
     _offer_unit(done, unit, asks=asks, yes=yes)
     if as_json:
         print_json(_json(done))
@@ -167,7 +173,7 @@ def _written(zone: str, path: Path, emulated: int | None) -> Initialised:
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = _kept(path)
     write_whole(path, text)
-    return Initialised(path=path, choice=choice, grid=load_config(path, {}).grid, found=found, kept=kept)
+    return Initialised(path=path, choice=choice, config=load_config(path), found=found, kept=kept)
 
 
 def _kept(path: Path) -> Path | None:
@@ -180,31 +186,38 @@ def _kept(path: Path) -> Path | None:
     return kept
 
 
-def _answers(path: Path) -> "list[Checked]":
-    from greenrun.config import load_config
-    from greenrun.doctor.source_checks import ask_each
-
-    return ask_each(load_config(path, {}), utc_now())
-
-
 def _offer_unit(done: Initialised, unit: bool | None, *, asks: bool, yes: bool) -> None:
-    """Write the systemd user unit where it is wanted; one that is there and differs is left as it is."""
-    from greenrun.cli.setup.user_unit import has_user_manager, unit_path, unit_text
+    """Write the systemd user unit where it is wanted."""
+    from greenrun.cli.setup.user_unit import has_user_manager, unit_path
 
-    target = unit_path(os.environ)
     if unit is None and has_user_manager(os.environ):
-        unit = yes or (asks and click.confirm(f"Write the systemd user unit, {target}?", default=True))
-    if not unit:
-        return
-    text = unit_text(None if done.path == _usual() else done.path)
+        question = f"Write the systemd user unit, {unit_path(os.environ)}?"
+        unit = yes or (asks and click.confirm(question, default=True))
+    if unit:
+        done.unit, done.unit_note = _unit_for(done.path)
+
+
+def _unit_for(config: Path) -> tuple[Path | None, str]:
+    """Write the unit and return where it is; one that is there and differs is left as it is, and that is said."""
+    from greenrun.cli.setup.user_unit import unit_path, unit_text
+
+    target, text = unit_path(os.environ), unit_text(None if config == _usual() else config)
     if target.exists() and target.read_text(encoding="utf-8", errors="replace") != text:
-        done.unit_note = (
-            f"{target} is there and differs, so it was left as it is; delete it and repeat to have a new one"
-        )
-        return
+        return None, f"{target} is there and differs, so it was left as it is; delete it and repeat to have a new one"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, text)
-    done.unit = target
+    return target, ""
+
+
+def _give_unit_alone(config: Path, *, as_json: bool) -> None:
+    from greenrun.cli.setup.user_unit import START
+
+    unit, note = _unit_for(config)
+    if as_json:
+        print_json({"config": str(config), "unit": str(unit) if unit else None, "unit_note": note or None})
+    else:
+        said = f"wrote {unit}\nnext:\n  {' && '.join(START)}" if unit else f"systemd: {note}"
+        print(f"{config} was left as it is\n{said}")
 
 
 # what it says
@@ -230,9 +243,9 @@ def _zone_lines(done: Initialised) -> Iterator[str]:
         return
     yield f"zone: {choice.zone}" + (f" ({choice.name})" if choice.name else "")
     if choice.keyed and _waits_for_key(done, choice):
-        meanwhile = "its yearly mean, an estimate, serves" if done.grid.provider else "nothing of [grid] is set"
+        meanwhile = "its yearly mean, an estimate, serves" if done.config.grid.provider else "nothing of [grid] is set"
         yield f"  forecasts of it need {KEYS[choice.keyed]}; until then {meanwhile}: {done.path} says how to go on"
-    for finding in judge(done.grid, done.answers):
+    for finding in judge(done.config, done.answers):
         yield f"  {printable(finding.text)}"
     if any(answer.forecast is None for answer in done.answers):
         yield "  what does not answer is asked again by the daemon; `greenrun providers check` asks at once"
@@ -240,7 +253,7 @@ def _zone_lines(done: Initialised) -> Iterator[str]:
 
 def _waits_for_key(done: Initialised, choice: "SourceChoice") -> bool:
     """Whether no forecast can be had before a key is."""
-    return choice.open is None and choice.keyed not in done.grid.provider
+    return choice.open is None and choice.keyed not in done.config.grid.provider
 
 
 def _device_lines(done: Initialised) -> Iterator[str]:
@@ -269,7 +282,7 @@ def _next_lines(done: Initialised) -> Iterator[str]:
     if done.unit is not None:
         yield " && ".join(START)
     else:
-        yield f"greenrun serve{config}"
+        yield f"greenrun serve --detach{config}"
     yield f"greenrun submit{config} {gpus}--duration 1h -- python train.py"
     yield f"greenrun doctor{config}"
 
@@ -282,7 +295,7 @@ def _json(done: Initialised) -> dict[str, Any]:
         "config": str(done.path),
         "kept": str(done.kept) if done.kept else None,
         "zone": choice.zone if choice else None,
-        "providers": list(done.grid.provider),
+        "providers": list(done.config.grid.provider),
         "needs_key": choice.keyed if choice and _waits_for_key(done, choice) else None,
         "meter": done.found.source,
         "gpus": [

@@ -70,7 +70,7 @@ def test_the_usual_file_is_written_with_gpus_zone_and_source(run: Run, machine: 
     assert f"wrote {usual(tmp_path)}\n" in ran.out
     assert "zone: GB (Great Britain)\n  uk for GB answers, reaches to 2026-12-02 00:00:00Z\n" in ran.out
     assert "GPUs: 2, read by nvml\n  0 NVIDIA A100 80 GiB (GPU-aaaa)\n" in ran.out
-    assert "\n  greenrun serve\n" in ran.out
+    assert "\n  greenrun serve --detach\n" in ran.out
     config = load_config(usual(tmp_path), {})
     assert (config.grid.zone, config.grid.provider, config.grid.history_provider) == (
         "GB",
@@ -207,3 +207,12 @@ def test_a_folder_that_may_not_be_written_is_told(run: Run, tmp_path: Path, monk
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for any user but root
     ran = run("init", "--zone", "GB", "--yes", "--config", "new/greenrun.toml")
     assert (ran.code, f"you may not write in {tmp_path}" in ran.err, (tmp_path / "new").exists()) == (2, True, False)
+
+
+def test_the_unit_can_be_had_for_settings_that_are_there(run: Run, machine: Machine, tmp_path: Path) -> None:
+    usual(tmp_path).parent.mkdir(parents=True)
+    usual(tmp_path).write_text("# mine\n", encoding="utf-8")
+    ran = run("init", "--unit")
+    assert (ran.code, unit(tmp_path).is_file(), machine.tried) == (0, True, None)
+    assert usual(tmp_path).read_text(encoding="utf-8") == "# mine\n"
+    assert f"{usual(tmp_path)} was left as it is\nwrote {unit(tmp_path)}\n" in ran.out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from greenrun.packaged import DASHBOARDS, EXAMPLE, UNITS, path_of
 from tests.cli.conftest import Run
+from tests.documents import ROOT
 
 PACKAGED = path_of(".")
 IN_PROMETHEUS_TESTS = "config/prometheus/tests"
@@ -16,6 +17,15 @@ def test_every_packaged_file_is_given_by_some_command() -> None:
     given = {EXAMPLE, *(each.place for each in (*UNITS, *DASHBOARDS))}
     there = {str(path.relative_to(PACKAGED)) for path in PACKAGED.rglob("*") if path.is_file()}
     assert {name for name in there if IN_PROMETHEUS_TESTS not in name and not name.endswith((".py", ".pyc"))} == given
+
+
+def test_every_packaged_file_is_in_the_wheel() -> None:
+    """By the globs of pyproject.toml; the tests run from a checkout, where nobody would miss it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    globs = project["tool"]["setuptools"]["package-data"]["greenrun"]
+    packed = {path.relative_to(PACKAGED.resolve()) for glob in globs for path in (ROOT / "greenrun").glob(glob)
+              if path.is_relative_to(PACKAGED.resolve())}  # fmt: skip
+    assert {EXAMPLE, *(each.place for each in (*UNITS, *DASHBOARDS))} == {str(path) for path in packed}
 
 
 def test_the_example_is_printed_as_it_is_and_is_toml(run: Run) -> None:
