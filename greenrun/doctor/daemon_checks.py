@@ -66,7 +66,7 @@ def _scraped(host: str, port: int) -> Finding:
             Area.PROMETHEUS, f"{where} is somebody else's (HTTP {answer.status}, without greenrun's metrics)",
             "set api.metrics to another address and restart the daemon",
         )  # fmt: skip
-    return ok(Area.PROMETHEUS, f"{where} can be scraped; docs/monitoring.md has rules and dashboards")
+    return ok(Area.PROMETHEUS, f"{where} can be scraped; `greenrun config dashboards` has rules and dashboards")
 
 
 def _free(host: str, port: int) -> Finding:

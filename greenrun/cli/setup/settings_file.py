@@ -63,7 +63,7 @@ def _mean(choice: SourceChoice, behind: str | None) -> Iterator[str]:
 def _block(name: str, kind: str, choice: SourceChoice) -> Iterator[str]:
     yield f"[provider.{name}]"
     needs = "needs no key" if kind == choice.open else "its key is beside this file"
-    yield _line(f'kind = "{kind}"', f"{needs}; what it counts and its licence: docs/providers.md")
+    yield _line(f'kind = "{kind}"', f"{needs}; `greenrun providers check` says what it counts")
     if kind in (ENTSOE, MAPS):
         yield _line(f'key_file = "{KEY_FILES[kind]}"', "alone in a file that not everybody may read")
 
