@@ -47,10 +47,10 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield InputProblem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
     if spec.start_now and spec.start_after is not None:
-        why = "contradicts start_now, which starts it as soon as GPUs are free: leave one of the two out"
+        why = "contradicts --now, which starts it as soon as GPUs are free: leave one of the two out"
         yield InputProblem(field="start_after", message=why)
     if spec.expire and spec.start_now:
-        why = "contradicts start_now: a job that starts as soon as GPUs are free has no latest start to expire by"
+        why = "contradicts --now: a job that starts as soon as GPUs are free has no latest start to expire by"
         yield InputProblem(field="expire", message=f"{why}; leave one of the two out")
     elif spec.expire and spec.finish_by is None and spec.max_delay is None:
         yield InputProblem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")

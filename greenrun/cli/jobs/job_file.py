@@ -1,38 +1,93 @@
-"""Read a file of many jobs: a TOML list `[[job]]` whose keys are the long options of `greenrun submit`."""
+"""Read a file of jobs, TOML or YAML, also from standard input: a list whose keys are the long options of a job."""
 
+import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.core.errors import InputProblem, InvalidJob
 
+STANDARD_INPUT = "-"
+_LISTS = ("job", "jobs")
+_MOST_BYTES = 16 << 20
+_PAIRED = ("label", "env", "grid")  # options whose values may be a table of names
+_OTHER_NAMES = {"labels": "label", "stdout": "log"}
+_LOOKS_LIKE_TOML = re.compile(r"""^\s*(\[\[?\s*[\w"'.-]+\s*\]|[\w"'.-]+\s*=)""", re.MULTILINE)
 
-def read_jobs(path: Path, given: Mapping[str, Value], context: SubmissionContext) -> list[dict[str, Any]]:
-    """Return the API's jobs, `given` options winning over the file's; raise InvalidJob with the problems of all."""
+
+def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext) -> list[dict[str, Any]]:
+    """Return the API's jobs of a file (`-`: standard input), `given` options winning over the file's.
+
+    Raise InvalidJob with the problems of all of them.
+    """
+    shown = "standard input" if name == STANDARD_INPUT else name
     problems: list[InputProblem] = []
     jobs = []
-    for number, entry in enumerate(_entries(path), start=1):
+    for number, entry in enumerate(_entries(_parsed(name, shown), shown), start=1):
         try:
             jobs.append(_job(entry, f"job {number}", given, context))
         except InvalidJob as exc:
             problems += exc.problems
     if problems:
-        raise InvalidJob(f"no job of {path} was submitted: some have faults", problems)
+        raise InvalidJob(f"no job of {shown} was submitted: some have faults", problems)
     return jobs
 
 
-def _entries(path: Path) -> list[Mapping[str, Any]]:
+def _parsed(name: str, shown: str) -> object:
+    """Return what a file holds: by its ending TOML or YAML, else by what it looks like."""
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("job")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise InvalidJob(f"cannot read jobs from {path}: {exc}; nothing was submitted") from exc
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise InvalidJob(f"{path} lists no jobs; begin each with a line [[job]]")
-    return entries
+        text = _text(name)
+        ending = name.rpartition(".")[2].lower()
+        if ending == "toml" or (ending not in ("yaml", "yml") and _LOOKS_LIKE_TOML.search(text)):
+            return tomllib.loads(text, parse_float=str)
+        from greenrun.cli.jobs.yaml_text import parse_yaml
+
+        return parse_yaml(text)
+    except (OSError, ValueError, RecursionError) as exc:
+        raise InvalidJob(f"cannot read jobs from {shown}: {exc}; nothing was submitted") from exc
+
+
+def _text(name: str) -> str:
+    if name == STANDARD_INPUT:
+        raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    else:
+        with Path(name).expanduser().open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB; submit the jobs in parts")
+    return raw.decode("utf-8-sig")
+
+
+def _entries(found: object, shown: str) -> list[Mapping[str, Any]]:
+    """Return the jobs: those of a list, of a list named `job` or `jobs`, or one that the file itself states."""
+    if isinstance(found, dict) and "command" in found:
+        found = [found]
+    if isinstance(found, dict):
+        others = [key for key in found if key not in _LISTS]
+        if others and any(key in found for key in _LISTS):
+            why = "is no list of jobs: each begins with [[job]] in TOML, with '- ' under job: in YAML"
+            raise InvalidJob(
+                f"no job of {shown} was submitted: '{others[0]}' {why}",
+                [InputProblem(field=key, message=why) for key in others],
+            )
+        found = next((found[key] for key in _LISTS if key in found), None)
+    if isinstance(found, dict):
+        found = [found]
+    if not isinstance(found, list) or not found:
+        raise InvalidJob(f"{shown} lists no jobs; begin each with a line [[job]] in TOML, with '- ' in YAML")
+    wrong = [number for number, entry in enumerate(found, start=1) if not isinstance(entry, dict)]
+    if wrong:
+        why = "is not a table of options with their values"
+        raise InvalidJob(
+            f"no job of {shown} was submitted: job {wrong[0]} {why}",
+            [InputProblem(field=f"job {number}", message=why) for number in wrong],
+        )
+    return found
 
 
 def _job(
@@ -40,20 +95,26 @@ def _job(
 ) -> dict[str, Any]:
     problems: list[InputProblem] = []
     values: dict[str, Value] = {}
+    named: dict[str, str] = {}
     for key, value in entry.items():
         name = _option_name(key)
-        if name in OPTIONS:
+        if name in named:
+            problems.append(InputProblem(field=f"{where}: {key}", message=f"is said by {named[name]} already"))
+        elif name in OPTIONS:
             problems += _take(values, name, value, f"{where}: {key}")
         elif key != "command":
             problems.append(
                 InputProblem(field=f"{where}: {key}", message="there is no such option; see greenrun submit --help")
             )
+        named[name] = key
     try:
         job = state_job({**values, **given}, _command(entry.get("command")), context)
     except InvalidJob as exc:
         problems += [
             InputProblem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems
         ]
+    except ValueError as exc:
+        problems.append(InputProblem(field=f"{where}: command", message=str(exc)))
     if problems:
         raise InvalidJob("this job was not submitted", problems)
     return job
@@ -65,13 +126,22 @@ def _within(where: str, field: str) -> str:
 
 def _option_name(key: str) -> str:
     name = key.replace("_", "-")
-    return {"labels": "label"}.get(name, name)
+    return _OTHER_NAMES.get(name, name)
 
 
 def _command(value: object) -> list[str]:
+    """Return the words of a command: a list of them, or a text that is split as a shell would; raise ValueError."""
     if isinstance(value, str):
-        return shlex.split(value)
-    return [str(word) for word in value] if isinstance(value, list) else []
+        try:
+            return shlex.split(value)
+        except ValueError as exc:
+            raise ValueError(f"cannot be split into words: {exc}") from exc
+    if value is None:
+        return []
+    words = [_word(item) for item in value] if isinstance(value, list) else [None]
+    if None in words:
+        raise ValueError("must be a text, or a list of the program and its arguments")
+    return [word for word in words if word is not None]
 
 
 def _take(values: dict[str, Value], name: str, value: object, where: str) -> list[InputProblem]:
@@ -81,7 +151,7 @@ def _take(values: dict[str, Value], name: str, value: object, where: str) -> lis
         if value:
             values[name] = Value(("true",), where)
         return []
-    texts = _axis_texts(value) if name == "grid" else _texts(value)
+    texts = _axis_texts(value) if name == "grid" else _texts(value, is_paired=name in _PAIRED)
     if not texts or (len(texts) > 1 and not OPTIONS[name].repeats):
         why = "needs names with values that hold no comma" if name == "grid" else "needs one value"
         return [InputProblem(field=where, message=why)]
@@ -92,16 +162,26 @@ def _take(values: dict[str, Value], name: str, value: object, where: str) -> lis
 def _axis_texts(value: object) -> list[str]:
     """`grid = {lr = ["1e-3", "1e-4"]}`, each name with a value or a list of them; a comma would end a value."""
     if not isinstance(value, dict):
-        return _texts(value)
-    axes = {name: _texts(values) for name, values in value.items()}
-    if any("," in text for texts in axes.values() for text in texts):
+        return _texts(value, is_paired=False)
+    axes = {name: _texts(values, is_paired=False) for name, values in value.items()}
+    if any(not texts or any("," in text for text in texts) for texts in axes.values()):
         return []
     return [f"{name}={','.join(texts)}" for name, texts in axes.items()]
 
 
-def _texts(value: object) -> list[str]:
+def _texts(value: object, *, is_paired: bool) -> list[str]:
+    """Return the texts that a value stands for; none where it is no value for an option."""
     if isinstance(value, dict):
-        return [f"{key}={item}" for key, item in value.items()]
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    return [value.isoformat(" ") if isinstance(value, datetime) else str(value)] if not isinstance(value, bool) else []
+        pairs = {key: _word(item, of_bool=True) for key, item in value.items()}
+        return [f"{key}={text}" for key, text in pairs.items()] if is_paired and None not in pairs.values() else []
+    words = [_word(item) for item in value] if isinstance(value, list) else [_word(value)]
+    return [] if None in words else [word for word in words if word is not None]
+
+
+def _word(value: object, *, of_bool: bool = False) -> str | None:
+    """Return a single value as text; None for what is none, and for true and false where they are not asked for."""
+    if isinstance(value, bool):
+        return str(value).lower() if of_bool else None
+    if isinstance(value, datetime):
+        return value.isoformat(" ")
+    return str(value) if isinstance(value, str | int | float | date | time) else None

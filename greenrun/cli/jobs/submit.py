@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,7 +38,7 @@ def job_options(command: Decorated) -> Decorated:
 @click.command("submit", cls=Command, context_settings={"allow_interspersed_args": False})
 @click.argument("command", metavar="[--] COMMAND", nargs=-1, type=click.UNPROCESSED)
 @job_options
-@click.option("--file", metavar="FILE", help="Submit all jobs of a TOML file ([[job]]), or none.")
+@click.option("--file", metavar="FILE", help="Submit all jobs of a TOML or YAML file (-: standard input), or none.")
 @click.option("--dry-run", is_flag=True, help="Say when it would run and why; submit nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the job's number alone.")
 @daemon_options
@@ -72,19 +73,31 @@ def submit(
     context = SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
     given, words = _given(options), list(command)
     if file is not None:
-        jobs = _from_file(Path(file).expanduser(), words, given, context)
+        jobs = _from_file(file, words, given, context)
         _tell(context.notes)
-        _print(connect(ctx, socket, config).submit_many(jobs, dry_run), as_json=as_json, quiet=quiet, many=True)
+        client = connect(ctx, socket, config)
+        with _refusals(as_json=as_json, file=True):
+            answers = client.submit_many(jobs, dry_run)
+        _print(answers, as_json=as_json, quiet=quiet, many=True)
         return
     job = _from_words(words, given, context)
     _tell(context.notes)
     client = connect(ctx, socket, config)
     if "array" in job or "grid" in job:
-        answers, new = client.offer_sweep(job, dry_run)
+        with _refusals(as_json=as_json):
+            answers, new = client.offer_sweep(job, dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True, new=new or "unique_key" not in job)
         return
-    answer, new = client.offer(job, dry_run)
+    with _refusals(as_json=as_json):
+        answer, new = client.offer(job, dry_run)
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
+
+
+def _refusals(*, as_json: bool, file: bool = False) -> AbstractContextManager[None]:
+    """Name the fields of a refusal as the user does; a program gets the daemon's own document."""
+    from greenrun.cli.jobs.refusals import in_words_of
+
+    return nullcontext() if as_json else in_words_of(file=file)
 
 
 def _tell(notes: Sequence[str]) -> None:
@@ -116,13 +129,13 @@ def _from_words(words: Sequence[str], given: Mapping[str, Value], context: Submi
 
 
 def _from_file(
-    path: Path, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext
+    name: str, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext
 ) -> list[dict[str, Any]]:
     from greenrun.cli.jobs.job_file import read_jobs
 
     if words:
         raise LocalError(f"give a command or --file, not both ('{words[0]}' was given too)", USAGE)
-    return read_jobs(path, given, context)
+    return read_jobs(name, given, context)
 
 
 def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: bool = False, new: bool = True) -> None:

@@ -110,7 +110,7 @@ def test_a_refusal_of_the_daemon_is_exit_code_2_with_its_fields(api: FakeApi, ru
     api.post("/v1/jobs", problem(422, "invalid job", "The job cannot be met.", errors), 422)
     ran = run("submit", "true")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "error: The job cannot be met.\n  finish_by: cannot be met; 19:30 could\n  gpus: has only 2\n"
+    assert ran.err == "error: The job cannot be met.\n  --finish-by: cannot be met; 19:30 could\n  --gpus: has only 2\n"
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, 4), (507, 7), (500, 1), (413, 2)])

@@ -181,7 +181,7 @@ def test_a_script_and_a_job_file_may_say_it_too(api: FakeApi, run: Run, tmp_path
     assert (sent["grid"], sent["after"], sent["array"], sent["interruptible"]) == (
         {"lr": ["1", "2"]}, after, {"at_once": 2}, True,
     )  # fmt: skip
-    assert (first["after"], first["grid"]) == (after, {"lr": ["0.001", "x"], "n": ["3"]})
+    assert (first["after"], first["grid"]) == (after, {"lr": ["1e-3", "x"], "n": ["3"]})
     assert (second["array"], second["min_run_s"], second["gpu_memory_gib"]) == ({"indices": [0, 2, 4]}, 3600, 40.0)
 
 

@@ -1,0 +1,148 @@
+"""Job files in TOML and YAML, from a file or standard input: the same jobs, and the same refusals with their places."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.examples import job
+from tests.fake_api import FakeApi, problem
+
+TOML = """
+[[job]]
+command = "sh -c 'a b'"
+duration = "6h"
+gpus = 2
+labels = { team = "x" }
+now = true
+[[job]]
+command = ["true", "0.01"]
+finish-by = "2030-01-01T18:00Z"
+grid = { lr = [1e-5, 1e-3], opt = ["adam"] }
+env = { A = "1" }
+after = [7, "8:any"]
+"""
+YAML = """
+- command: sh -c 'a b'
+  duration: 6h
+  gpus: 2
+  labels: {team: x}
+  now: true
+- command: ["true", 0.01]
+  finish-by: 2030-01-01T18:00Z
+  grid:
+    lr: [1e-5, 1e-3]
+    opt: [adam]
+  env: {A: 1}
+  after: [7, 8:any]
+"""
+
+
+@pytest.fixture(autouse=True)
+def accepting(api: FakeApi) -> None:
+    api.post("/v1/jobs", [job(1), job(2)], 201)
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let standard input hold this text."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_both_forms_state_the_same_from_a_file_and_from_standard_input(
+    api: FakeApi, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobs.toml").write_text(TOML)
+    (tmp_path / "jobs.yaml").write_text(YAML)
+    (tmp_path / "jobs").write_text(f"jobs:\n{YAML}")
+    for name in ("jobs.toml", "jobs.yaml", "jobs"):
+        assert run("submit", "--file", name).code == 0
+    for text in (TOML, YAML, f"job:{YAML}"):
+        feed(monkeypatch, text)
+        assert run("submit", "--file", "-").code == 0
+    first = api.asked[0].body
+    assert [asked.body for asked in api.asked] == [first] * 6
+    assert (first[0]["command"], first[0]["labels"], first[0]["start_now"]) == (
+        ["sh", "-c", "a b"],
+        {"team": "x"},
+        True,
+    )
+    assert (first[1]["command"], first[1]["env"]["A"]) == (["true", "0.01"], "1")
+    assert first[1]["grid"] == {"lr": ["1e-5", "1e-3"], "opt": ["adam"]}
+    assert first[1]["after"] == [{"job": 7, "on": "ok"}, {"job": 8, "on": "any"}]
+
+
+def test_a_file_may_state_one_job_alone(api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("command: sh\nname: a\n", 'command = "true"\nname = "a"\n', '{"command": ["true"], "name": "a"}'):
+        feed(monkeypatch, text)
+        run("submit", "--file", "-")
+    assert [[row["name"] for row in asked.body] for asked in api.asked] == [["a"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("- command: ['true']\n  gpus: two\n- gpu: 1\n", [
+            "job 1: gpus: 'two' is not a whole number from 0 up",
+            "job 2: gpu: there is no such option; see greenrun submit --help",
+            "job 2: command: there is no command to run; name it last, like: "]),
+        ("- command: ['true']\n  name: [a, b]\n  finish-by: 2030-01-01\n  finish_by: 18:00\n", [
+            "job 1: name: needs one value", "job 1: finish_by: is said by finish-by already"]),
+        ("- command: \"sh -c 'a\"\n", ["job 1: command: cannot be split into words: No closing quotation"]),
+        ("- command: [sh, {a: b}]\n  name: {a: b}\n", [
+            "job 1: name: needs one value",
+            "job 1: command: must be a text, or a list of the program and its arguments"]),
+        ("- command: ['true']\n  now: 'yes'\n  name:\n", [
+            "job 1: now: say true or false", "job 1: name: needs one value"]),
+        ("- command: no-such-program\n- a\n", ["job 2: is not a table of options with their values"]),
+    ],
+)  # fmt: skip
+def test_all_that_is_wrong_is_told_at_once_with_its_place(
+    api: FakeApi, run: Run, tmp_path: Path, text: str, lines: list[str]
+) -> None:
+    (tmp_path / "jobs.yml").write_text(text)
+    ran = run("submit", "--file", "jobs.yml")
+    assert (ran.code, api.asked) == (2, [])
+    told = ran.err.replace("error: no job of jobs.yml was submitted: ", "")
+    assert [
+        line for line in lines if line.replace("job 2: is not", "job 2 is not") not in told and line not in told
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.toml", "[[job]\n", "cannot read jobs from a.toml: "),
+        ("a.yaml", "- a: [1\n", "a.yaml: line 1 opens ["),
+        ("a.toml", "[[task]]\ncommand = 'x'\n", "a.toml lists no jobs"),
+        ("a.yaml", "", "a.yaml lists no jobs"),
+        ("a.toml", "[defaults]\ngpus = 1\n[[job]]\ncommand = 'true'\n", "'defaults' is no list of jobs"),
+        ("a.yaml", "a: \udce9\n", "a.yaml: "),
+        ("none.toml", None, "No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(
+    api: FakeApi, run: Run, tmp_path: Path, name: str, text: str | None, why: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    ran = run("submit", "--file", name)
+    assert (ran.code, api.asked) == (2, [])
+    assert why in ran.err
+
+
+def test_what_the_daemon_refuses_is_told_by_job_and_key(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(TOML)
+    errors = (("[1].start_after", "contradicts --now"), ("[0].env", "is set by greenrun"), ("[1].grid.lr", "is long"))
+    detail = "; ".join(f"{field}: {message}" for field, message in errors)
+    api.post("/v1/jobs", problem(422, "invalid job", detail, errors), 422)
+    ran = run("submit", "--file", "jobs.toml")
+    assert ran.err == (
+        "error: job 2: start-after: contradicts --now; job 1: env: is set by greenrun; job 2: grid.lr: is long\n"
+    )
+    single = (("start_after", "contradicts --now"), ("unique_key", "is another's"), ("command", "is not there"))
+    api.post("/v1/jobs", problem(422, "invalid job", "; ".join(": ".join(row) for row in single), single), 422)
+    assert run("submit", "true").err == (
+        "error: --start-after: contradicts --now; --unique: is another's; command: is not there\n"
+    )
