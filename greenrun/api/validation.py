@@ -1,6 +1,5 @@
 """Validate a job that is well formed: find what is certain to fail or contradicts itself."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -24,14 +23,7 @@ def problems_of(spec: JobSpec, user: str, now: datetime, here: Here) -> list[Inp
     looked_for = (spec.workdir, *spec.command, spec.env.get("PATH"), spec.env_file, spec.log, log)
     if looked_for not in here:
         here[looked_for] = list(file_problems(spec, log))
-    return [*here[looked_for], *_limits(spec, now), *_dependencies(spec)]
-
-
-def _dependencies(spec: JobSpec) -> Iterator[InputProblem]:
-    ways = Counter(job_id for job_id, _ in {(row.job_id, row.on) for row in spec.after})
-    for job_id in (job_id for job_id, count in ways.items() if count > 1):
-        why = f"waits for job {job_id} both to succeed and to end in any way: say one of the two"
-        yield InputProblem(field="after", message=why)
+    return [*here[looked_for], *_limits(spec, now)]
 
 
 def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
@@ -42,7 +34,7 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
     if spec.max_delay is not None and earliest > now + spec.max_delay:
         least = exact_duration_text(_whole_seconds(earliest - now + time_to_follow(spec.duration)))
         yield InputProblem(
-            field="max_delay_s", message=f"ends before start_after: raise it to {least}, or start earlier"
+            field="max_delay_s", message=f"ends before --start-after: raise it to {least}, or start earlier"
         )
     if spec.finish_by is not None and earliest + spec.duration > spec.finish_by:
         yield InputProblem(field="finish_by", message=_too_early(spec, earliest, spec.finish_by))
@@ -53,7 +45,7 @@ def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:
         why = "contradicts --now: a job that starts as soon as GPUs are free has no latest start to expire by"
         yield InputProblem(field="expire", message=f"{why}; leave one of the two out")
     elif spec.expire and spec.finish_by is None and spec.max_delay is None:
-        yield InputProblem(field="expire", message="has no limit to expire by: give finish_by or max_delay_s as well")
+        yield InputProblem(field="expire", message="has no limit to expire by: give --finish-by or --max-delay as well")
 
 
 def _whole_seconds(duration: timedelta) -> timedelta:

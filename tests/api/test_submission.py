@@ -216,9 +216,9 @@ def test_a_body_nested_beyond_reason_is_refused(world: World) -> None:
         (
             {"start_after": "2026-03-02T14:00Z", "max_delay_s": 60},
             "max_delay_s",
-            "ends before start_after: raise it to 2h1m, or start earlier",
+            "ends before --start-after: raise it to 2h1m, or start earlier",
         ),
-        ({"expire": True}, "expire", "has no limit to expire by: give finish_by or max_delay_s as well"),
+        ({"expire": True}, "expire", "has no limit to expire by: give --finish-by or --max-delay as well"),
     ],
 )
 def test_a_contradiction_names_the_smallest_change(

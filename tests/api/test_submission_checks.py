@@ -114,7 +114,6 @@ def test_a_folder_or_file_that_may_not_be_used_is_refused(
         ({"start_now": True, "start_after": "2026-03-03T12:00Z"}, "start_after", "contradicts --now"),
         ({"start_now": True, "expire": True, "max_delay_s": 60}, "expire", "contradicts --now"),
         ({"start_now": True, "expire": True}, "expire", "contradicts --now"),
-        ({"after": [{"job": 7}, {"job": 7, "on": "any"}]}, "after", "waits for job 7 both"),
         ({"finish_by": "2026-03-03T12:00Z", "start_after": "2026-03-03T11:30Z", "duration_s": 3600}, "finish_by", ""),
         ({"env": {"CUDA_VISIBLE_DEVICES": "0"}}, "env", "CUDA_VISIBLE_DEVICES is set by greenrun itself"),
         ({"env": {"A": "b", "GREENRUN_PROGRESS": "/x"}}, "env", "GREENRUN_PROGRESS is set by greenrun itself"),
@@ -124,7 +123,6 @@ def test_a_folder_or_file_that_may_not_be_used_is_refused(
     ],
 )  # fmt: skip
 def test_what_contradicts_itself_is_refused(world: World, parts: dict[str, Any], field: str, words: str) -> None:
-    world.store.keep(stored(7))
     assert words in errors(world.submit(**parts))[field]
 
 
