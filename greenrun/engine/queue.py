@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.dependencies import hopeless
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
@@ -81,7 +82,7 @@ class Queue:
         expiry = self._expiry(job)
         if expiry is not None and now > expiry:
             latest = job.latest_start(self._options.default_max_delay)
-            return State.EXPIRED, because(ReasonCode.EXPIRED, latest=latest.isoformat())
+            return State.EXPIRED, because(ReasonCode.EXPIRED, latest=instant_text(latest))
         return None
 
     def _expiry(self, job: Job) -> datetime | None:

@@ -4,10 +4,10 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.core.errors import InputProblem, InvalidJob
@@ -20,22 +20,33 @@ _OTHER_NAMES = {"labels": "label", "stdout": "log"}
 _LOOKS_LIKE_TOML = re.compile(r"""^\s*(\[\[?\s*[\w"'.-]+\s*\]|[\w"'.-]+\s*=)""", re.MULTILINE)
 
 
-def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext) -> list[dict[str, Any]]:
+class ReadJobs(NamedTuple):
+    """The jobs of a file that are stated well, by their number, and what is wrong with the others."""
+
+    shown: str
+    jobs: Mapping[int, dict[str, Any]]
+    problems: Sequence[InputProblem]
+
+    def refused(self, more: Sequence[InputProblem] = ()) -> InvalidJob:
+        """Return the error that nothing of the file was submitted; `more` is what else is wrong."""
+        found = sorted([*self.problems, *more], key=lambda row: int(row.field.partition(":")[0].removeprefix("job ")))
+        return InvalidJob(f"no job of {self.shown} was submitted: some have faults", found)
+
+
+def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext) -> ReadJobs:
     """Return the API's jobs of a file (`-`: standard input), `given` options winning over the file's.
 
-    Raise InvalidJob with the problems of all of them.
+    Raise InvalidJob for a file that is no list of jobs.
     """
     shown = "standard input" if name == STANDARD_INPUT else name
     problems: list[InputProblem] = []
-    jobs = []
+    jobs = {}
     for number, entry in enumerate(_entries(_parsed(name, shown), shown), start=1):
         try:
-            jobs.append(_job(entry, f"job {number}", given, context))
+            jobs[number] = _job(entry, f"job {number}", given, context)
         except InvalidJob as exc:
             problems += exc.problems
-    if problems:
-        raise InvalidJob(f"no job of {shown} was submitted: some have faults", problems)
-    return jobs
+    return ReadJobs(shown=shown, jobs=jobs, problems=problems)
 
 
 def _parsed(name: str, shown: str) -> object:

@@ -20,6 +20,7 @@ from greenrun.core.formatting import mass_text
 from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
+    from greenrun.cli.jobs.job_file import ReadJobs
     from greenrun.client import Answer
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -73,11 +74,15 @@ def submit(
     context = SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
     given, words = _given(options), list(command)
     if file is not None:
-        jobs = _from_file(file, words, given, context)
+        read = _from_file(file, words, given, context)
         _tell(context.notes)
         client = connect(ctx, socket, config)
-        with _refusals(as_json=as_json, file=True):
-            answers = client.submit_many(jobs, dry_run)
+        if read.problems:
+            from greenrun.cli.jobs.refusals import also_refused
+
+            raise read.refused(also_refused(client, read.jobs))
+        with _refusals(as_json=as_json, numbers=list(read.jobs)):
+            answers = client.submit_many(read.jobs.values(), dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True)
         return
     job = _from_words(words, given, context)
@@ -93,11 +98,11 @@ def submit(
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
 
 
-def _refusals(*, as_json: bool, file: bool = False) -> AbstractContextManager[None]:
+def _refusals(*, as_json: bool, numbers: Sequence[int] = ()) -> AbstractContextManager[None]:
     """Name the fields of a refusal as the user does; a program gets the daemon's own document."""
     from greenrun.cli.jobs.refusals import in_words_of
 
-    return nullcontext() if as_json else in_words_of(file=file)
+    return nullcontext() if as_json else in_words_of(numbers=numbers)
 
 
 def _tell(notes: Sequence[str]) -> None:
@@ -128,9 +133,7 @@ def _from_words(words: Sequence[str], given: Mapping[str, Value], context: Submi
     return state_job({**script.values, **given}, script.command, context)
 
 
-def _from_file(
-    name: str, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext
-) -> list[dict[str, Any]]:
+def _from_file(name: str, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> "ReadJobs":
     from greenrun.cli.jobs.job_file import read_jobs
 
     if words:

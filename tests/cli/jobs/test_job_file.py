@@ -103,7 +103,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place(
 ) -> None:
     (tmp_path / "jobs.yml").write_text(text)
     ran = run("submit", "--file", "jobs.yml")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, [asked.query for asked in api.asked if "dry_run" not in asked.query]) == (2, [])
     told = ran.err.replace("error: no job of jobs.yml was submitted: ", "")
     assert [
         line for line in lines if line.replace("job 2: is not", "job 2 is not") not in told and line not in told
@@ -146,3 +146,19 @@ def test_what_the_daemon_refuses_is_told_by_job_and_key(api: FakeApi, run: Run, 
     assert run("submit", "true").err == (
         "error: --start-after: contradicts --now; --unique: is another's; command: is not there\n"
     )
+
+
+def test_what_the_daemon_would_refuse_is_told_with_what_is_wrong_here(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text("- command: nosuch\n- command: sh\n- command: sh\n  now: true\n- gpu: 1\n")
+    api.post("/v1/jobs", problem(422, "invalid job", "No.", (("[1].start_now", "is refused"),)), 422)
+    ran = run("submit", "--file", "jobs.yaml")
+    assert [line.split(": ")[:2] for line in ran.err.splitlines()[1:]] == [
+        ["  job 1", "COMMAND"], ["  job 3", "now"], ["  job 4", "gpu"], ["  job 4", "command"],
+    ]  # fmt: skip
+    assert [asked.query for asked in api.asked] == [{"dry_run": ["true"]}]
+
+
+def test_without_a_daemon_what_is_wrong_here_is_told_all_the_same(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text("- command: nosuch\n- command: sh\n")
+    ran = run("submit", "--file", "jobs.yaml", "--socket", str(tmp_path / "none"))
+    assert (ran.code, "job 1: COMMAND" in ran.err) == (2, True)

@@ -220,7 +220,7 @@ def test_a_job_file_with_faults_is_refused_whole_with_all_of_them(api: FakeApi, 
         "[[job]]\ngpus = [1, 2]\n"
     )
     ran = run("submit", "--file", "jobs.toml")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, [asked.query for asked in api.asked]) == (2, [{"dry_run": ["true"]}])
     assert ran.err.splitlines() == [
         "error: no job of jobs.toml was submitted: some have faults",
         "  job 2: gpu: there is no such option; see greenrun submit --help",
