@@ -2,12 +2,9 @@
 
 import asyncio
 import errno
-import os
 import socket
-import stat
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -16,95 +13,13 @@ from fastapi import FastAPI
 
 from greenrun.api.connections import BoundedProtocol
 from greenrun.api.identity import PeerProtocol
+from greenrun.api.unix_socket import BACKLOG, bind_unix, place_of, remove_own
 from greenrun.core.errors import ConfigError, GreenrunError
 
 _STOP_S = 5.0
 _START_S = 10.0
-_BACKLOG = 128
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger("greenrun.api")
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """Return a listening unix socket of mode 0600, its folder made with 0700; raise GreenrunError when a daemon has it.
-
-    A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
-    put a socket of their own in its place is refused (ConfigError).
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _make_folder(path.absolute().parent)
-        _refuse_open_folders(path.absolute().parent)
-        _remove_stale(path)
-        os.fchmod(listener.fileno(), 0o600)  # the bound file inherits it, so that it is never open to others
-        listener.bind(str(path))
-        listener.listen(_BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise ConfigError(f"The socket {path} cannot be made ({exc}): set [api] socket to a path that can.") from exc
-    except GreenrunError:
-        listener.close()
-        raise
-    return listener
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the folder and what it lies in, all with 0700: `parents=True` would leave those above to the umask."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    for place in reversed(missing):
-        place.mkdir(mode=0o700, exist_ok=True)
-
-
-def _refuse_open_folders(folder: Path) -> None:
-    """Look at the socket's folder and, in a shared one like /tmp where anybody may make folders, at all up to that."""
-    places = [folder, *folder.parents]
-    shared = next((index for index, place in enumerate(places) if _is_shared(place.lstat())), 1)
-    for place in places[: shared or 1]:
-        why = _openness(place.lstat())
-        if why:
-            raise ConfigError(
-                f"The folder {place} {why}, so others could put a socket of their own in the place of greenrun's: "
-                "make it your own with mode 0700, or set [api] socket to a path in one that is."
-            )
-
-
-def _is_shared(found: os.stat_result) -> bool:
-    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid in (0, os.getuid())
-
-
-def _openness(found: os.stat_result) -> str | None:
-    if stat.S_ISLNK(found.st_mode):
-        return "is a symbolic link"
-    if found.st_uid not in (0, os.getuid()):
-        return f"belongs to the user {found.st_uid}"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
-        return "can be written by others"
-    return None
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ConfigError(
-            f"{path} exists and is not a socket, so greenrun leaves it alone: set [api] socket to another."
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-        except (BlockingIOError, TimeoutError):
-            raise _taken(path) from None  # its queue of callers is full: busy, but there
-        else:
-            raise _taken(path)
-
-
-def _taken(path: Path) -> GreenrunError:
-    return GreenrunError(f"Another daemon answers at {path}: use it, stop it, or set [api] socket to another path.")
 
 
 def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
@@ -119,7 +34,7 @@ def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
         why = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be had ({exc})"
@@ -134,25 +49,85 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerHandle:
-    """The running servers. `tcp_port` is the port of the metrics, None when they are off."""
+    """The running servers, in one thread with one event loop. `tcp_port` is that of the metrics, None when off."""
 
-    tcp_port: int | None
-    _servers: tuple[uvicorn.Server, ...]
-    _thread: threading.Thread
-    _path: Path
+    def __init__(self, app: FastAPI, uds_socket: socket.socket) -> None:
+        self._app = app
+        self.path = Path(uds_socket.getsockname())
+        self._place = place_of(self.path)
+        self.tcp_port: int | None = None
+        self._unix = _Server(_config(app, PeerProtocol), uds_socket)
+        self._servers = [self._unix]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="greenrun-api", daemon=True)
 
     def is_alive(self) -> bool:
         """Whether the serving thread still runs."""
         return self._thread.is_alive()
 
+    def reopen_unix(self) -> bool:
+        """Bind the unix socket anew if it was removed or replaced; False if it is in place.
+
+        Connections that are open stay. Raise GreenrunError when it cannot be had, because another daemon answers there,
+        for instance.
+        """
+        if place_of(self.path) == self._place:
+            return False
+        listener = bind_unix(self.path)
+        self._place = place_of(self.path)
+        former, self._unix = self._unix, _Server(_config(self._app, PeerProtocol), listener)
+        self._servers.append(self._unix)
+        self._begin(self._unix)
+        former.should_exit = True  # nobody can find its socket any more; what it is answering, it goes on with
+        return True
+
     def stop(self) -> None:
-        """Stop accepting, let answers finish for some seconds, and remove the unix socket."""
-        self._path.unlink(missing_ok=True)
+        """Stop accepting, let answers finish for some seconds, and remove the unix socket if it is this one's."""
+        remove_own(self.path, self._place)
         for server in self._servers:
             server.should_exit = True
         self._thread.join(2 * _STOP_S)
+
+    def serve_metrics(self, app: FastAPI, listener: socket.socket, protocol: type[BoundedProtocol]) -> None:
+        """Serve this app on a TCP socket as well; to be called before the start."""
+        self.tcp_port = listener.getsockname()[1]
+        self._servers.append(_Server(_config(app, protocol), listener))
+
+    def start(self) -> None:
+        """Start to serve, and return once all answer; raise GreenrunError."""
+        self._thread.start()
+        for server in self._servers:
+            server.wait_until_it_answers()
+
+    def _begin(self, server: "_Server") -> None:
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(self._add(server), self._loop).result(_START_S)
+        server.wait_until_it_answers()
+
+    async def _add(self, server: "_Server") -> None:
+        self._tasks.add(asyncio.get_running_loop().create_task(server.serve(sockets=[server.listener])))
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for server in self._servers:
+            await self._add(server)
+        while self._tasks:
+            done, _ = await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            self._tasks -= done
+            for task in done:
+                task.result()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception:  # noqa: BLE001 - a thread's top: without this line nobody would hear of it
+            _log.exception("the API stopped; jobs go on, but nobody can ask for them: restart the daemon")
+        finally:
+            for server in self._servers:
+                with suppress(OSError):
+                    server.listener.close()
 
 
 def serve_in_thread(
@@ -168,29 +143,29 @@ def serve_in_thread(
     Both sockets are listening ones, and are closed when the server stops. `tcp_protocol` limits the connections for
     the metrics.
     """
-    pairs = [(_Server(_config(app, PeerProtocol)), uds_socket)]
+    handle = ServerHandle(app, uds_socket)
     if tcp_socket is not None:
-        pairs.append((_Server(_config(metrics_app, tcp_protocol)), tcp_socket))
-    port = tcp_socket.getsockname()[1] if tcp_socket else None
-    path = Path(uds_socket.getsockname())
-    thread = threading.Thread(target=_run, args=(pairs,), name="greenrun-api", daemon=True)
-    thread.start()
-    for server, _ in pairs:
-        if not server.answers.wait(_START_S):
-            raise GreenrunError("The API did not start; the log has the reason.")
-    return ServerHandle(tcp_port=port, _servers=tuple(server for server, _ in pairs), _thread=thread, _path=path)
+        handle.serve_metrics(metrics_app, tcp_socket, tcp_protocol)
+    handle.start()
+    return handle
 
 
 class _Server(uvicorn.Server):
     """A uvicorn server that says when it answers. (Signals are the daemon's: outside the main thread it sets none.)"""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
         super().__init__(config)
-        self.answers = threading.Event()
+        self.listener = listener
+        self._answers = threading.Event()
+
+    def wait_until_it_answers(self) -> None:
+        """Return once it does; raise GreenrunError."""
+        if not self._answers.wait(_START_S):
+            raise GreenrunError("The API did not start; the log has the reason.")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.answers.set()
+        self._answers.set()
 
 
 def _config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
@@ -208,17 +183,3 @@ def _config(app: FastAPI, protocol: type[BoundedProtocol]) -> uvicorn.Config:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=int(_STOP_S),
     )
-
-
-def _run(pairs: list[tuple[_Server, socket.socket]]) -> None:
-    async def serve() -> None:
-        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in pairs))
-
-    try:
-        asyncio.run(serve())
-    except Exception:  # noqa: BLE001 - a thread's top: without this line nobody would hear of it
-        _log.exception("the API stopped; jobs go on, but nobody can ask for them: restart the daemon")
-    finally:
-        for _, listener in pairs:
-            with suppress(OSError):
-                listener.close()

@@ -1,39 +1,38 @@
 """The composition root: build every part from the settings, run them, and shut them down in order."""
 
-import fcntl
 import gc
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from greenrun import __version__
 from greenrun.api.app import create_app, create_metrics_app
-from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
+from greenrun.api.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.service import Preview, Submitted
+from greenrun.api.unix_socket import bind_unix, place_of, remove_own
 from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, gpus
-from greenrun.core.errors import ConfigError, GreenrunError, StoreError
+from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
-from greenrun.daemon.health_watch import HealthWatch, full_disk
+from greenrun.daemon.doors import StateLock, check_socket
+from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk
 from greenrun.daemon.log_setup import configure_logs
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
@@ -120,9 +119,15 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
-        self._watch = HealthWatch(
-            [partial(full_disk, config.paths.state), DatabaseCheck(self._store), self.strays.check]
-        )
+        state = config.paths.state
+        checks: list[Check] = [
+            partial(full_disk, state),
+            DatabaseCheck(self._store),
+            self.strays.check,
+            self._lock.check,
+        ]
+        checks += [FolderCheck(state / "runs"), lambda now: check_socket(self._server, now)]
+        self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
@@ -133,8 +138,10 @@ class Daemon:
 
     def _claim(self, parts: ExitStack) -> None:
         """Lock the state folder and bind the sockets."""
-        parts.callback(_lock_state(self._config.paths.state))
+        self._lock = StateLock(self._config.paths.state)
+        parts.callback(self._lock.close)
         self._unix = bind_unix(self._config.api.socket)
+        self._unix_place = place_of(self._config.api.socket)
         parts.callback(self._close_unix)
         self._tcp = bind_tcp(str(self._config.api.metrics)) if self._config.api.metrics else None
         parts.callback(self._tcp.close if self._tcp else lambda: None)
@@ -352,7 +359,7 @@ class Daemon:
 
     def _close_unix(self) -> None:
         if self._server is None:  # it never served, so nothing else removes its socket file
-            self._config.api.socket.unlink(missing_ok=True)
+            remove_own(self._config.api.socket, self._unix_place)
         self._unix.close()
 
     def _serve(self) -> ServerHandle:
@@ -370,20 +377,3 @@ class Daemon:
 
 def _preview(row: Placement | Waiting) -> Preview:
     return Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row)
-
-
-def _lock_state(state: Path) -> Callable[[], None]:
-    """Lock the state folder, and return what releases it; raise GreenrunError if another daemon holds it."""
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(state / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        raise ConfigError(f"The state folder {state} cannot be used ({exc.strerror}): set [paths] state.") from exc
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        os.close(handle)
-        raise GreenrunError(
-            f"Another daemon uses {state}: use that one, stop it, or set [paths] state to another folder."
-        ) from exc
-    return lambda: os.close(handle)

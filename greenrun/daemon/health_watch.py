@@ -81,3 +81,31 @@ def full_disk(state: Path, now: datetime) -> list[Condition]:
             remedy="free some space there; greenrun goes on by itself",
         )
     ]  # fmt: skip
+
+
+class FolderCheck:
+    """Whether the folder of runs is still the one it was: what is known of live runs is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._place = _place(folder)
+
+    def __call__(self, now: datetime) -> list[Condition]:
+        """Return what is wrong."""
+        if _place(self._folder) == self._place:
+            return []
+        return [
+            Condition(
+                code=ConditionCode.RUNS_FOLDER_LOST, effect=Effect.FAILING, since=now,
+                text=f"{self._folder} is not the folder it was: runs cannot be looked at, and none is started",
+                remedy="put the folder back, and greenrun goes on; jobs that run go on meanwhile",
+            )
+        ]  # fmt: skip
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -16,7 +16,8 @@ import pytest
 
 from greenrun.api.app import create_metrics_app
 from greenrun.api.connections import BoundedProtocol
-from greenrun.api.server import ServerHandle, bind_tcp, bind_unix, serve_in_thread
+from greenrun.api.server import ServerHandle, bind_tcp, serve_in_thread
+from greenrun.api.unix_socket import bind_unix
 from greenrun.client import Client, RequestRefused
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored

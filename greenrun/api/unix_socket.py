@@ -1,0 +1,111 @@
+"""The unix socket: bound in a folder that is its user's alone, and removed by nobody but who bound it."""
+
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from greenrun.core.errors import ConfigError, GreenrunError
+
+BACKLOG = 128
+
+Place = tuple[int, int]
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Return a listening unix socket of mode 0600, its folder made with 0700; raise GreenrunError when a daemon has it.
+
+    A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
+    put a socket of their own in its place is refused (ConfigError).
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _make_folder(path.absolute().parent)
+        _refuse_open_folders(path.absolute().parent)
+        _remove_stale(path)
+        os.fchmod(listener.fileno(), 0o600)  # the bound file inherits it, so that it is never open to others
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise ConfigError(f"The socket {path} cannot be made ({exc}): set [api] socket to a path that can.") from exc
+    except GreenrunError:
+        listener.close()
+        raise
+    return listener
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and what it lies in, all with 0700: `parents=True` would leave those above to the umask."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(mode=0o700, exist_ok=True)
+
+
+def _refuse_open_folders(folder: Path) -> None:
+    """Look at the socket's folder and, in a shared one like /tmp where anybody may make folders, at all up to that."""
+    places = [folder, *folder.parents]
+    shared = next((index for index, place in enumerate(places) if _is_shared(place.lstat())), 1)
+    for place in places[: shared or 1]:
+        why = _openness(place.lstat())
+        if why:
+            raise ConfigError(
+                f"The folder {place} {why}, so others could put a socket of their own in the place of greenrun's: "
+                "make it your own with mode 0700, or set [api] socket to a path in one that is."
+            )
+
+
+def _is_shared(found: os.stat_result) -> bool:
+    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid in (0, os.getuid())
+
+
+def _openness(found: os.stat_result) -> str | None:
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link"
+    if found.st_uid not in (0, os.getuid()):
+        return f"belongs to the user {found.st_uid}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        return "can be written by others"
+    return None
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ConfigError(
+            f"{path} exists and is not a socket, so greenrun leaves it alone: set [api] socket to another."
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except (BlockingIOError, TimeoutError):
+            raise _taken(path) from None  # its queue of callers is full: busy, but there
+        else:
+            raise _taken(path)
+
+
+def _taken(path: Path) -> GreenrunError:
+    return GreenrunError(f"Another daemon answers at {path}: use it, stop it, or set [api] socket to another path.")
+
+
+def place_of(path: Path) -> Place | None:
+    """Return which file a path names, to tell a socket from another one that took its place; None without any."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def remove_own(path: Path, place: Place | None) -> None:
+    """Remove the socket if it is still the one that was bound."""
+    if place is not None and place_of(path) == place:
+        with suppress(OSError):
+            path.unlink()
