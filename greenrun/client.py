@@ -241,6 +241,22 @@ class Client:
         """Return the devices that the daemon knows."""
         return cast(list[Answer], self._get("/v1/devices"))
 
+    def drains(self) -> list[Answer]:
+        """Return what is drained now: GPUs, or (`gpu` None) the whole machine."""
+        return cast(list[Answer], self._get("/v1/drains"))
+
+    def drain(self, gpus: Iterable[str] = (), reason: str = "") -> list[Answer]:
+        """Start nothing new on these GPUs (on the whole machine, without any); return all that is drained then.
+
+        GPUs are named by index, UUID or the beginning of one. What runs goes on.
+        """
+        body = {"gpus": list(gpus), "reason": reason}
+        return cast(list[Answer], self._request("POST", "/v1/drain", body=body)[1])
+
+    def resume(self, gpus: Iterable[str] = ()) -> list[Answer]:
+        """Let jobs start on these GPUs again (on all that is drained, without any); return what is drained then."""
+        return cast(list[Answer], self._request("POST", "/v1/resume", body={"gpus": list(gpus)})[1])
+
     def ledger(self, job_id: int | None = None, limit: int | None = None) -> list[Answer]:
         """Return the latest `limit` ledger entries, of one job or of all."""
         return cast(list[Answer], self._get("/v1/ledger", {"job": job_id, "limit": limit}))

@@ -264,7 +264,7 @@ SAME_CLASS = {
     "Store": "the port, and what the daemon plugs into it",
 }
 LAYERS_OF_ONE_SUBJECT = {
-    *("accounting", "anomalies", "baseline", "baselines", "devices", "electricity", "estimate"),
+    *("accounting", "anomalies", "availability", "baseline", "baselines", "devices", "electricity", "estimate"),
     *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
     *("ports", "submit", "trace", "zones"),

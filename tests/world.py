@@ -1,14 +1,15 @@
 """A scripted world under virtual time: hardware, processes and a grid that outlive any number of engine crashes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
-from greenrun.core.energy.model import Device, Quality, Reading
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading
 from greenrun.core.errors import ExecutorError, ProviderUnavailable
+from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Options
@@ -54,6 +55,8 @@ class World:
     late_refusals: int = 0
     saves_for: timedelta = timedelta(minutes=1)
     checkpoints_as: tuple[int, EndedBy] = (85, EndedBy.CHECKPOINT)
+    gpu_uses: dict[str, GpuUse] = field(default_factory=dict)  # as the driver tells them, by device
+    process_owners: dict[int, ProcessOwner] = field(default_factory=dict)
     said: dict[int, dict[str, Any]] = field(default_factory=dict)  # of their work, by jobs: fields of RunStatus
 
     def __post_init__(self) -> None:
@@ -132,6 +135,9 @@ class World:
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         return {}
 
+    def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
+        return {pid: self.process_owners[pid] for pid in pids if pid in self.process_owners}
+
     # Meter: the counters are the hardware's, the backend is the sampler's
 
     def meter(self) -> "WorldMeter":
@@ -196,6 +202,9 @@ class WorldMeter:
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         self._world.sampled.add(self._backend.sample() or ())
         return self._world.sampled.since(since)
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        return dict(self._world.gpu_uses)
 
 
 def command(seconds: float, exit_code: int = 0) -> tuple[str, ...]:

@@ -1,14 +1,19 @@
 """Explain in sentences why a job is in its state, from what is stored and planned."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 from greenrun.api.job_models import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import FallbackLevel
+from greenrun.core.energy.model import Device, gpus
 from greenrun.core.formatting import duration_text, instant_text, intensity_text, mass_text, power_text
-from greenrun.core.jobs.job import FINISHED, DurationSource, Event, Job, JobSpec, State
+from greenrun.core.jobs.availability import GpuState
+from greenrun.core.jobs.job import FINISHED, LIVE, DurationSource, Event, Job, JobSpec, Run, State
+from greenrun.core.jobs.reasons import ReasonCode
 
+MOST_GPUS_TOLD = 4
+StateOf = Callable[[Device], GpuState]
 _DURATION = {
     DurationSource.GIVEN: "as its user said",
     DurationSource.LEARNED: "learned from finished jobs like it",
@@ -22,16 +27,18 @@ def sentences(
     default_max_delay: timedelta,
     events: Sequence[Event],
     active: ActiveForecast | None = None,
+    of_gpus: Sequence[str] = (),
 ) -> list[str]:
     """Return sentences, the most important first; the reason for each run's start is taken from the job's events.
 
-    `active` is the forecast that the plan uses; it is mentioned unless it is fresh.
+    `active` is the forecast that the plan uses; it is mentioned unless it is fresh. `of_gpus` tells of GPUs.
     """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
         f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
+        *of_gpus,
         *(
             [_forecast(active)]
             if active and job.state is State.QUEUED and active.fallback_level is not FallbackLevel.FRESH
@@ -45,6 +52,33 @@ def sentences(
         *([_stop_on(job.spec)] if job.spec.stop_on and job.state not in FINISHED else []),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]
+
+
+def gpu_sentences(job: Job, runs: Sequence[Run], devices: Sequence[Device], state_of: StateOf) -> list[str]:
+    """Return what keeps jobs from GPUs, if it waits for some, or what is wrong with those that its live run holds."""
+    held = {device for run in runs if run.outcome is None for device in run.devices}
+    if job.state in LIVE:
+        states = ((device, state_of(device)) for device in gpus(devices) if device.id in held)
+        return [
+            f"GPU {one.index}, on which it runs, is {text}; it goes on." for one, at in states if (text := _wrong(at))
+        ]
+    if job.state is not State.QUEUED or not job.spec.gpus:
+        return []
+    states = ((device, state_of(device)) for device in gpus(devices))
+    said = [
+        f"GPU {one.index} is {_wrong(at)}; plans go without it until it is back." for one, at in states if at.absences
+    ]
+    more = [f"So it is with {len(said) - MOST_GPUS_TOLD} more GPUs."] if len(said) > MOST_GPUS_TOLD else []
+    return [*said[:MOST_GPUS_TOLD], *more]
+
+
+def _wrong(state: GpuState) -> str:
+    """Say why no job may be started on a GPU, and who uses it with how much memory; nothing if all is well."""
+    others = [absence.text for absence in state.absences if absence.code is not ReasonCode.GPUS_USED_BY_OTHERS]
+    seen = [occupant.text_with_memory for occupant in state.occupants or ()]
+    used = [f"used by {' and '.join(seen)}"] if seen else []
+    unseen = [row.text for row in state.absences if row.code is ReasonCode.GPUS_USED_BY_OTHERS and not seen]
+    return ", and ".join([*others, *used, *unseen])
 
 
 def _as_sentence(text: str) -> str:

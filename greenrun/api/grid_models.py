@@ -1,6 +1,5 @@
-"""The JSON of the grid, its history, the devices and the ledger, in requests and responses; names end in units."""
+"""The JSON of the grid, its history and the ledger, in requests and responses; names end in units."""
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,8 +17,7 @@ from greenrun.api.json_types import (
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Kind, Signal
 from greenrun.core.energy.ledger import Entry
-from greenrun.core.energy.model import Component, Device, Quality
-from greenrun.core.jobs.job import Run
+from greenrun.core.energy.model import Component, Quality
 from greenrun.core.units import ABSURD_G_PER_KWH
 from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.grid.sources import Role
@@ -56,25 +54,6 @@ class ForecastOut(ResponseModel):
     age_s: Seconds | None = None
     why: str | None = None
     slots: list[SlotOut] = Field(default_factory=list)
-
-
-class DeviceOut(ResponseModel):
-    """A device of this host, and who has it: a run of this daemon, or somebody outside it.
-
-    `idle_power_w` is what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
-    """
-
-    id: str
-    index: int
-    model: str
-    kind: Component
-    source: str
-    emulated: bool
-    memory_bytes: int | None
-    leased_by_job: int | None
-    leased_by_run: str | None
-    held_elsewhere: str | None
-    idle_power_w: float | None
 
 
 def _provider_of(series: Any) -> Any:
@@ -297,25 +276,6 @@ def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until:
         fields |= {"issued_at": active.forecast.issued_at, "fetched_at": active.forecast.fetched_at}
         fields |= {"slots": [slot for slot in series if slot.end > now and slot.start < until]}
     return ForecastOut.model_validate(fields)
-
-
-def devices_out(
-    devices: Sequence[Device], live: Sequence[Run], elsewhere: Mapping[str, str], idle_w: Mapping[str, float]
-) -> list[DeviceOut]:
-    """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
-    holders = {device: run for run in live for device in run.devices}
-    return [
-        _device_out(
-            device, holders.get(device.id), held_elsewhere=elsewhere.get(device.id), idle_w=idle_w.get(device.id)
-        )
-        for device in devices
-    ]
-
-
-def _device_out(device: Device, holder: Run | None, *, held_elsewhere: str | None, idle_w: float | None) -> DeviceOut:
-    fields: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
-    fields |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w}
-    return DeviceOut.model_validate({**attributes(device), **fields})
 
 
 def entry_out(entry: Entry) -> EntryOut:

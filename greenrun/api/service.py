@@ -1,6 +1,6 @@
 """What the routes need of the rest of the daemon: the store, the scheduler, a few settings and the clock."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Protocol
@@ -12,6 +12,7 @@ from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device
+from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.status import StrayRun
@@ -107,6 +108,18 @@ class Scheduler(Protocol):
 
     def devices(self) -> Sequence[Device]:
         """Return the devices of this host, in index order."""
+
+    def gpu_state(self, device: Device) -> GpuState:
+        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
+
+    def drains(self) -> Sequence[Drain]:
+        """Return what is drained, by device."""
+
+    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+        """Start nothing there from now on; return all that is drained then; raise StoreError."""
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
 
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return the learned idle power of each GPU by id; those not known are left out."""

@@ -24,6 +24,7 @@ from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
+from greenrun.core.jobs.spec import GpuIds
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
 from greenrun.providers.settings import Duration, ExpandedPath, PositiveDuration, ProviderSettings, Section
 
@@ -83,9 +84,13 @@ class PlannerSettings(Section):
 
 
 class JobsSettings(Section):
-    """[jobs]; `env` names variables that a job gets from its submitter, `*` stands for any ending."""
+    """[jobs]; `env` names variables that a job gets from its submitter, `*` stands for any ending.
+
+    `gpu_ids` is how CUDA_VISIBLE_DEVICES names the GPUs of a job that does not say.
+    """
 
     env: Names = JOB_ENVIRONMENT
+    gpu_ids: GpuIds = GpuIds.UUID
     log_cap: Bytes = 2**30
     checkpoint_retention: PositiveDuration = timedelta(days=30)
     max_queued: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000

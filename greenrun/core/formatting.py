@@ -70,6 +70,11 @@ def joules_text(energy_j: float | None) -> str:
     return _in_unit(energy_j, _JOULES)
 
 
+def memory_text(size_bytes: float | None) -> str:
+    """Return bytes of memory as MiB or GiB."""
+    return _in_unit(size_bytes, ((2**30, "GiB"), (2**20, "MiB")))
+
+
 def power_text(power_w: float | None) -> str:
     """Return watts as W, kW or MW."""
     return _in_unit(power_w, _POWERS_W)

@@ -4,7 +4,7 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import StoreError
+from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
@@ -152,7 +153,7 @@ class Daemon:
         self._store = parts.enter_context(Store(state / "greenrun.db"))
         self._executor: OpenExecutor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
-            log_cap_bytes=config.jobs.log_cap, devices=self.devices,
+            log_cap_bytes=config.jobs.log_cap, devices=self.devices, gpu_ids=config.jobs.gpu_ids,
         )  # fmt: skip
         parts.callback(self._executor.close)
         self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)
@@ -260,6 +261,29 @@ class Daemon:
         """Return the unleased GPUs that somebody outside this daemon holds, and who holds each."""
         leased = {device for run in self._store.runs.live_runs() for device in run.devices}
         return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
+
+    def gpu_state(self, device: Device) -> GpuState:
+        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
+        return self._engine.availability.state(device)
+
+    def drains(self) -> Sequence[Drain]:
+        """Return what is drained, by device."""
+        with self._turn:
+            return list(self._engine.availability.drains.values())
+
+    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+        """Start nothing there from now on; return all that is drained then; raise StoreError."""
+        with self._turn:  # no start is under way when this is answered
+            self._engine.availability.drain(drains)
+        self.wake(())
+        return self.drains()
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
+        with self._turn:
+            self._engine.availability.resume(devices, user=user, now=now)
+        self.wake(())
+        return self.drains()
 
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return the learned idle power of each GPU in W, as of the last housekeeping."""

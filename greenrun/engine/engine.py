@@ -20,9 +20,10 @@ from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
-from greenrun.core.planning.decisions import decide, expected_end, suspensions
+from greenrun.core.planning.decisions import Start, decide, expected_end, suspensions
 from greenrun.core.planning.model import Arrivals, DeviceKind, Options, Placement, Plan, Running, Situation, Waiting
 from greenrun.engine.anomalies import AnomalyDetector
+from greenrun.engine.availability import Availability
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.planning import Admission, PlanInForce
 from greenrun.engine.polling import RequestCounts
@@ -92,6 +93,7 @@ class Engine:
         self._books = Bookkeeping(store, meter, self.zone.intensities, pue=self.settings.options.pue)
         self._runs = RunController(store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout)
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
+        self.availability = Availability(meter, executor, store.drains)
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
@@ -126,6 +128,7 @@ class Engine:
         self._account(observed, now)
         self.anomalies.check(observed, now)
         self._runs.reap(observed, now)
+        self.availability.observe(self._store.runs.live_runs())
         self._queue.end_unstartable_jobs(now)
         return self.situation(now)
 
@@ -208,13 +211,16 @@ class Engine:
         jobs = self._queue.jobs
         known = gpus(self._meter.devices())
         devices = tuple(device.id for device in known)
+        away, machine_away = self.availability.absences(known), self.availability.machine_absence
         live = [(run, jobs[run.job_id]) for run in self._store.runs.live_runs() if run.job_id in jobs]
         kinds = {device.id: kind_of(device) for device in known}
-        running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, kinds))}
+        usable = {} if machine_away else {device: kind for device, kind in kinds.items() if device not in away}
+        cpu_slots = 0 if machine_away else self.settings.cpu_slots
+        running = {run.id: row for run, job in live if (row := self._may_be_suspended(run, job, usable, cpu_slots))}
         staying = {run: self._free_at(run, job, now) for run, job in live if run.id not in running}
         busy = {device: at for run, at in staying.items() for device in run.devices if device in devices}
         held = {device for run, _ in live for device in run.devices}
-        elsewhere = self._runs.held_elsewhere([device for device in devices if device not in held])
+        elsewhere = self._runs.held_elsewhere([device for device in usable if device not in held])
         busy |= dict.fromkeys(elsewhere, now + ELSEWHERE_FOR)
         return Situation(
             now=now,
@@ -228,6 +234,8 @@ class Engine:
             gpus_note=self.settings.gpus_note,
             busy=busy,
             elsewhere=elsewhere,
+            away=away,
+            machine_away=machine_away,
             cpu_slots=self.settings.cpu_slots,
             cpu_busy=(*(at for run, at in staying.items() if not run.devices), *self._strays_until(now)),
             forecast=self.zone.outlook(now, now + self.settings.horizon),
@@ -237,16 +245,16 @@ class Engine:
             prices=self.plan.prices,
         )
 
-    def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind]) -> Running | None:
+    def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind], cpu_slots: int) -> Running | None:
         """The run as one that the plan may suspend: confirmed, interruptible, and not asked to end in any way yet.
 
-        One whose GPUs are not all to be seen now, or whose CPU slot is no longer one, has no place to be planned at.
+        One whose GPUs are not all to be used now, or whose CPU slot is no longer one, has no place to be planned at.
         """
         is_ending = job.cancel_requested or run.id in self._runs.suspending
         if job.state is not State.RUNNING or not job.spec.interruptible or is_ending or run.started_at is None:
             return None
         seen = {kinds.get(device) for device in run.devices}
-        if None in seen or len(seen) > 1 or not (run.devices or self.settings.cpu_slots):
+        if None in seen or len(seen) > 1 or not (run.devices or cpu_slots):
             return None
         return Running(job=job, devices=run.devices, since=run.started_at)
 
@@ -264,14 +272,25 @@ class Engine:
             self._runs.suspend(asked, now)
         in_use = {*situation.busy, *(device for row in situation.running for device in row.devices)}
         pools = {device: pool.name for pool in pools_of(situation) for device in pool.devices}
-        free = {device: pools[device] for device in situation.devices if device not in in_use}
-        cpu_free = situation.cpu_slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
+        free = {device: pool for device, pool in pools.items() if device not in in_use}
+        slots = 0 if situation.machine_away else situation.cpu_slots
+        cpu_free = slots - len(situation.cpu_busy) - sum(not row.devices for row in situation.running)
         due = {row.job_id for row in self.plan.started_by(now) if row.start >= since}
         jobs = situation.jobs if due else ()
         ready = [job for job in jobs if job.id in due and not blocked(job, situation.states)]
         queued = {job.id for job in ready} - crowded_out(ready, situation.arrays).keys()  # others may run by now
-        for start in decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued):
+        starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued)
+        if taken := self._just_taken(starts, free):
+            free = {device: pool for device, pool in free.items() if device not in taken}
+            starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued)
+        for start in starts:
             self._runs.start(start, now)
+
+    def _just_taken(self, starts: Sequence[Start], free: Collection[str]) -> Collection[str]:
+        """Return those of the free GPUs that others have taken or that were lost; looked for only before starts."""
+        if not any(start.devices for start in starts):
+            return ()
+        return self.availability.occupied(free, self._store.runs.live_runs())
 
     def _next_tick(self, now: datetime) -> datetime:
         """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""

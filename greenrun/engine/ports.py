@@ -10,8 +10,9 @@ from typing import Protocol
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
-from greenrun.core.energy.model import Device, Mark, Reading
+from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
 from greenrun.core.jobs.anomalies import AnomalyEpisode, RuleResult
+from greenrun.core.jobs.availability import Drain, ProcessOwner
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
@@ -66,6 +67,9 @@ class Executor(Protocol):
     def held_elsewhere(self, devices: Sequence[str]) -> Mapping[str, str]:
         """Return those devices that somebody outside this store holds, with who."""
 
+    def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
+        """Return whose these processes are, as far as that can be told; `live` are the runs that have not ended."""
+
 
 class OpenExecutor(Executor, Protocol):
     """An executor as the daemon owns it: it also cleans up after finished runs, and has to be closed."""
@@ -90,6 +94,12 @@ class Meter(Protocol):
         """Return the readings after `since[device]` (all it still has, for a device not in it), in time order.
 
         The last reading of each device is as fresh as it can be had at once; the call never waits for a hung driver.
+        """
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """Return what was last told of who uses each GPU, and of those that are lost; a GPU not told of is absent.
+
+        That is asked every few seconds, and now if it `is_urgent`; the call never waits for a hung driver.
         """
 
 
@@ -272,6 +282,19 @@ class PlanStore(Protocol):
         """Return the plan that was saved last, equal to what was saved; None when there is none that can be read."""
 
 
+class DrainStore(Protocol):
+    """Keeps on which GPUs nothing is to be started."""
+
+    def drains(self) -> Sequence[Drain]:
+        """Return what is drained now, by device."""
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        """Keep these, each in place of what was said of the same device before, with an event for each."""
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Forget the drains of these devices (of all, without any), with an event for each; return them."""
+
+
 class EngineStore(Protocol):
     """What the engine keeps, by subject. Acknowledged means durable; every write is one short transaction."""
 
@@ -295,3 +318,6 @@ class EngineStore(Protocol):
 
     @property
     def plans(self) -> PlanStore: ...
+
+    @property
+    def drains(self) -> DrainStore: ...

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +10,14 @@ from signal import SIGTERM
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.availability import ProcessOwner
+from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.status import Phase, RunStatus
 from greenrun.executors import run_folder
 from greenrun.executors.inspection import own_record, status_of
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.locks import DeviceLocks, is_locked
+from greenrun.executors.owners import ProcessOwners
 from greenrun.executors.processes import Identity, send, this_boot
 from greenrun.executors.run_folder import (
     BARRED,
@@ -41,7 +43,8 @@ class LocalExecutor:
     Run folders are `runs_dir/JOB.NUMBER` (format: `run_folder`), checkpoint folders lie in `runs_dir/../checkpoints`.
     Devices are locked in `locks_dir`, which all daemons of the host must share. `on_change` is called from another
     thread, some milliseconds after a run has started or ended; it must not block or raise. `devices` returns those of
-    the host, so that a run's GPUs are made visible to it in their vendor's way.
+    the host, so that a run's GPUs are made visible to it in their vendor's way; `gpu_ids` is how their names are
+    written for a job that does not say.
     """
 
     def __init__(
@@ -52,13 +55,14 @@ class LocalExecutor:
         on_change: Callable[[], None] | None = None,
         log_cap_bytes: int = LOG_CAP_BYTES,
         devices: Callable[[], Sequence[Device]] = tuple,
+        gpu_ids: GpuIds = GpuIds.UUID,
     ) -> None:
         """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
         self._runs_dir = runs_dir.absolute()
         self._locks = DeviceLocks(locks_dir.absolute())
         self._checkpoints = CheckpointFolders(self._runs_dir.parent / CHECKPOINTS)
         self._log_cap_bytes = log_cap_bytes
-        self._devices = devices
+        self._devices, self._gpu_ids = devices, gpu_ids
         try:
             self._runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._inode = self._runs_dir.stat().st_ino
@@ -67,6 +71,7 @@ class LocalExecutor:
                 f"the folder for runs cannot be had ({exc}); correct it and start greenrun again"
             ) from exc
         self._watcher = Watcher(on_change or (lambda: None))
+        self._owners = ProcessOwners(self._runs_dir, self._folder)
 
     def close(self) -> None:
         """Stop watching; runs keep running."""
@@ -138,6 +143,13 @@ class LocalExecutor:
                 f"the device locks cannot be read ({exc}); greenrun starts nothing on these GPUs"
             ) from exc
 
+    def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
+        """Return whose these processes are, as far as that can be told; raise ExecutorError."""
+        try:
+            return self._owners.of(pids, live)
+        except OSError as exc:
+            raise ExecutorError(f"/proc cannot be read ({exc}); whose the processes are is not known") from exc
+
     def prune(self, keep: set[str], before: datetime) -> int:
         """Delete the folders last changed before `before`, except the labels in `keep`; return how many.
 
@@ -186,8 +198,10 @@ class LocalExecutor:
 
     def _start(self, run: Run, job: Job) -> None:
         checkpoints = self._checkpoints.make(run, job)
-        cap, there = self._log_cap_bytes, self._devices()
-        spec = shim_spec(run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=cap, devices=there)
+        spec = shim_spec(
+            run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=self._log_cap_bytes,
+            devices=self._devices(), gpu_ids=self._gpu_ids,
+        )  # fmt: skip
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:
             pid, ready = spawn_shim(spec, locks, run.label)

@@ -11,7 +11,7 @@ from signal import Signals
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.formatting import iso_text
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
 
@@ -20,11 +20,19 @@ _ROCR_UUID = re.compile(r"GPU-[0-9a-f]{16}")
 
 
 def shim_spec(
-    run: Run, job: Job, *, folder: Path, checkpoints: Path, log_cap_bytes: int, devices: Sequence[Device] = ()
+    run: Run,
+    job: Job,
+    *,
+    folder: Path,
+    checkpoints: Path,
+    log_cap_bytes: int,
+    devices: Sequence[Device] = (),
+    gpu_ids: GpuIds = GpuIds.UUID,
 ) -> dict[str, object]:
     """Return the shim's specification (`shim.Spec`) except its locks; never store it: it holds the environment.
 
-    `devices` are those of the host, from which the vendor of the run's GPUs follows.
+    `devices` are those of the host, from which the vendor of the run's GPUs follows; `gpu_ids` is the form of their
+    names for a job that asks for none.
     """
     return {
         "token": run.token,
@@ -37,7 +45,8 @@ def shim_spec(
         "workdir": job.spec.workdir,
         "env": dict(job.spec.env),
         "env_file": job.spec.env_file,
-        "own_env": own_environment(run, job, folder, checkpoints) | visible(run.devices, devices),
+        "own_env": own_environment(run, job, folder, checkpoints)
+        | visible(run.devices, devices, job.spec.gpu_ids or gpu_ids),
         "log": job.spec.log,
         "log_cap_bytes": log_cap_bytes,
         "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),
@@ -95,18 +104,22 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
         os.close(stderr)
 
 
-def visible(held: Sequence[str], devices: Iterable[Device]) -> dict[str, str]:
+def visible(held: Sequence[str], devices: Iterable[Device], gpu_ids: GpuIds = GpuIds.UUID) -> dict[str, str]:
     """Return the variables that make only those of `devices` visible that are `held` (by id).
 
-    ROCm's runtime filters AMD GPUs first, by UUID or else by index; HIP, which knows only indices, then numbers the
+    CUDA finds NVIDIA's by UUID, or by index in the order of their PCI addresses, as NVML counts them. ROCm's runtime
+    filters AMD GPUs first, by UUID or else by index; HIP, which knows only indices, then numbers the
     rest from 0. Without an AMD GPU, its variables are not set.
     """
-    amds = {device.id: device for device in devices if device.vendor == "amd"}
+    there = {device.id: device for device in devices}
+    amds = {name: device for name, device in there.items() if device.vendor == "amd"}
+    names = {name: str(there[name].index) for name in held if name in there} if gpu_ids is GpuIds.INDEX else {}
     if not amds:
-        return {"CUDA_VISIBLE_DEVICES": ",".join(held), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        shown = ",".join(names.get(name, name) for name in held)
+        return {"CUDA_VISIBLE_DEVICES": shown, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     mine = [amds[name] for name in held if name in amds]
     counted = ",".join(str(number) for number in range(len(mine)))
-    others = [name for name in held if name not in amds]
+    others = [names.get(name, name) for name in held if name not in amds]
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(others) or counted,  # HIP reads this too
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",

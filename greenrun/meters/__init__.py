@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, get_args
 
-from greenrun.core.energy.model import Device, MeterHealth, Reading
+from greenrun.core.energy.model import Device, GpuUse, MeterHealth, Reading
 from greenrun.core.errors import ConfigError, InputProblem, MeterError
 from greenrun.meters.settings import (
     ConstantSettings,
@@ -68,6 +68,9 @@ class OpenMeter(Protocol):
 
     def health(self) -> MeterHealth:
         """Return the health of the devices, from memory."""
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """See `ports.Meter.gpu_uses`."""
 
     def close(self) -> None:
         """End what was started; idempotent."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Reading, Telemetry
+from greenrun.core.energy.model import Device, GpuUse, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.emulation.counters import counters_in
 from greenrun.meters.emulation.power_model import CONSTANT, EMULATED, EmulatedKind, Watts, WattsBackend
@@ -27,6 +27,9 @@ class Backend(Protocol):
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return each device's reading errors so far: their number by cause, including causes with none."""
+
+    def gpu_uses(self, *, is_urgent: bool) -> Mapping[str, GpuUse]:
+        """Return who uses the GPUs where it is time to ask for that, which `is_urgent` says it is."""
 
     def telemetry(self) -> Mapping[str, Telemetry]:
         """Return the devices' telemetry that is new since the last call, at most once a second."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from greenrun.core.energy.model import BOOKED, Device, MeterHealth, Reading
+from greenrun.core.energy.model import BOOKED, Device, GpuUse, MeterHealth, Reading
 
 if TYPE_CHECKING:
     from greenrun.meters import OpenMeter
@@ -52,6 +52,10 @@ class CombinedMeter:
         """Return the health of the devices, from memory."""
         devices = tuple(device for meter in self._meters for device in meter.health().devices)
         return MeterHealth(devices=devices, restarts=self.restarts, lag_s=self.lag_s)
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """Return what was last told of who uses each GPU, and now if it `is_urgent`; may wait for each meter."""
+        return {device: use for meter in self._meters for device, use in meter.gpu_uses(is_urgent=is_urgent).items()}
 
     def close(self) -> None:
         """Close every meter; idempotent."""

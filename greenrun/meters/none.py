@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from greenrun.core.energy.model import Device, MeterHealth, Reading
+from greenrun.core.energy.model import Device, GpuUse, MeterHealth, Reading
 
 
 class NoMeter:
@@ -34,6 +34,10 @@ class NoMeter:
     def health(self) -> MeterHealth:
         """Return the health of no devices."""
         return MeterHealth()
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """Return nothing: there are no GPUs."""
+        return {}
 
     def close(self) -> None:
         """Do nothing: nothing was opened."""

@@ -36,8 +36,34 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
             info.add_metric((), _gpu_labels(device))
             leased.add_metric((device.id,), float(device.id in held))
     yield from (info, leased)
+    yield from _availability(state)
     yield from _energy(devices, totals)
     yield from _telemetry(state)
+
+
+def _availability(state: LiveState) -> Iterator[Metric]:
+    """Yield which GPUs jobs may be started on, why not on others, and who uses them beside the runs that hold them."""
+    may = GaugeMetricFamily(
+        "greenrun_gpu_available", "Whether jobs may be started on the GPU once it is free.", labels=_GPU
+    )
+    text = "That no job may be started on the GPU, for each reason why."
+    why = GaugeMetricFamily("greenrun_gpu_unavailable", text, labels=(*_GPU, "reason"))
+    text = "Processes on the GPU that are not of the run which holds it; the user is empty where it cannot be told."
+    count = GaugeMetricFamily("greenrun_gpu_others_processes", text, labels=(*_GPU, "user"))
+    text = "Memory of the GPU that such processes have, as far as that is known."
+    memory = GaugeMetricFamily("greenrun_gpu_others_memory_bytes", text, labels=(*_GPU, "user"))
+    for device in state.devices():
+        if device.kind is not Component.GPU:
+            continue
+        found = state.gpu_state(device)
+        may.add_metric((device.id,), float(not found.absences))
+        for code in dict.fromkeys(absence.code.value for absence in found.absences):
+            why.add_metric((device.id, code), 1.0)
+        for user in dict.fromkeys(occupant.user or "" for occupant in found.occupants or ()):
+            theirs = [occupant for occupant in found.occupants or () if (occupant.user or "") == user]
+            count.add_metric((device.id, user), len(theirs))
+            memory.add_metric((device.id, user), sum(occupant.memory_bytes or 0 for occupant in theirs))
+    yield from (may, why, count, memory)
 
 
 def meter_metrics(state: LiveState) -> Iterator[Metric]:

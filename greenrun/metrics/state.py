@@ -8,6 +8,7 @@ from greenrun import __version__
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
 from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Histogram, JobExemplar
+from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
 from greenrun.grid.forecast_quality import SeriesScores
@@ -43,8 +44,8 @@ class LiveState:
     now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
     read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
     `asking` how long each provider took to answer, `write_failures` how often something could not be stored,
-    `report_failures` how often monthly reports could not be written, and `disk_usage` how full the disk is, None when
-    that is not known.
+    `report_failures` how often monthly reports could not be written, `gpu_state` whether jobs may start on a GPU, and
+    `disk_usage` how full the disk is, None when that is not known.
     """
 
     now: Callable[[], datetime]
@@ -67,6 +68,7 @@ class LiveState:
     asking: Callable[[], Mapping[str, Histogram]] = dict
     write_failures: Callable[[], int] = int
     report_failures: Callable[[], int] = int
+    gpu_state: Callable[[Device], GpuState] = lambda device: GpuState()
     disk_usage: Callable[[], DiskUsage | None] = lambda: None
     pue: float = 1.0
     version: str = __version__

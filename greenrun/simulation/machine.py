@@ -1,10 +1,11 @@
 """The GPUs of a simulation: runs that take exactly as long as they must, and no meter, because power is stated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from greenrun.core.energy.model import Device, Reading
+from greenrun.core.energy.model import Device, GpuUse, Reading
+from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 
@@ -85,6 +86,10 @@ class Machine:
         """Return nothing: nobody else uses these GPUs."""
         return {}
 
+    def owners(self, pids: Collection[int], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
+        """Return nothing: nobody else uses these GPUs."""
+        return {}
+
     def _end(self, run: Run, exit_code: int | None, ended_by: EndedBy) -> _Process | None:
         process = self._processes.get(run.token)
         if process is None or process.ends_at <= self.now:
@@ -103,6 +108,10 @@ class Machine:
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         """Return nothing: energy is the job's stated power over the time it ran."""
         return ()
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """Return nothing: nobody else uses these GPUs."""
+        return {}
 
 
 def instant(epoch_s: float) -> datetime:

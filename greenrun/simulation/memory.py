@@ -12,6 +12,7 @@ from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
+from greenrun.core.jobs.availability import Drain
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
 from greenrun.core.jobs.log_names import numbered
@@ -34,6 +35,23 @@ class MemoryStore:
         self.books = self.baselines = NoBooks(self.jobs)
         self.plans = PlanMemory()
         self.history = NoHistory()
+        self.drains = NoDrains()
+
+
+class NoDrains:
+    """Nobody drains a simulated machine."""
+
+    def drains(self) -> Sequence[Drain]:
+        """Return none."""
+        return ()
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        """Refuse: nobody asks for this."""
+        raise StoreError("a simulated machine cannot be drained")
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Return none."""
+        return ()
 
 
 class JobMemory(JobTransitions, RunTransitions):

@@ -8,6 +8,7 @@ from greenrun.store.archive import Archive
 from greenrun.store.baselines import BaselineRepository
 from greenrun.store.books import BookRepository
 from greenrun.store.database import Database
+from greenrun.store.drains import DrainRepository
 from greenrun.store.grid import GridRepository, Reach
 from greenrun.store.history import FinishedJobRepository
 from greenrun.store.jobs import JobRepository
@@ -35,6 +36,7 @@ class Store:
         self.grid = GridRepository(self.database)
         self.books = BookRepository(self.database)
         self.baselines = BaselineRepository(self.database)
+        self.drains = DrainRepository(self.database)
         self.plans = PlanRepository(self.database)
         self.prices = PriceRepository(self.database)
         self.history = FinishedJobRepository(self.database)

@@ -24,7 +24,7 @@ from greenrun.core.energy.baseline import (
 )
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.jobs.job import Job, Outcome, Run
-from greenrun.store import tallies
+from greenrun.store import counters
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.counters import count
 from greenrun.store.database import Database
@@ -103,7 +103,7 @@ class BaselineRepository:
                 update(BASELINES).where(BASELINES.c.run_id == bindparam("run")).values(at=now, why=bindparam("cause"))
             )
             session.execute(kept, [{"run": row.run_id, "cause": row.why} for row in new])
-            count(session, tallies.compared(new, _projects(session, waiting)))
+            count(session, counters.compared(new, _projects(session, waiting)))
         return len(new)
 
 

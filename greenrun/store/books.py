@@ -17,7 +17,7 @@ from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
-from greenrun.store import tallies
+from greenrun.store import counters
 from greenrun.store.baselines import compared_g
 from greenrun.store.columns import among
 from greenrun.store.counters import count, counters_of
@@ -61,13 +61,13 @@ class BookRepository:
                 ids = _insert_slices(session, entries, waits_for)
                 _insert_prices(session, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
                 added = _entries(session, list(ids))
-                count(session, tallies.booked(added))
+                count(session, counters.booked(added))
             _upsert_marks(session, marks)
 
     def count_beside(self, energy_j: Mapping[str, float], marks: Sequence[Mark]) -> None:
         """Count what meters outside the books counted, in J by device, and move their marks, all or nothing."""
         with self._database.write() as session:
-            count(session, tallies.beside(energy_j))
+            count(session, counters.beside(energy_j))
             _upsert_marks(session, marks)
 
     def holds(self, since: datetime) -> Sequence[Run]:
@@ -108,7 +108,7 @@ class BookRepository:
             session.execute(delete(WAITING[stage]).where(among(slice_id, waiting)))
             entries = _entries(session, waiting)
             is_marginal = stage is Stage.MARGINAL
-            count(session, tallies.marginal(entries, prices) if is_marginal else tallies.settled(entries))
+            count(session, counters.marginal(entries, prices) if is_marginal else counters.settled(entries))
         return len(waiting)
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:

@@ -12,6 +12,7 @@ from greenrun.core.jobs.job import (
     Dependency,
     DurationSource,
     Event,
+    GpuIds,
     Job,
     JobSpec,
     Outcome,
@@ -158,6 +159,7 @@ def _spec_of(row: JobRecord) -> JobSpec:
     values["after"] = tuple(Dependency(job_id=job_id, on=After(on)) for job_id, on in row.after)
     values["array"] = ArrayPlace(**row.array) if row.array else None
     values["retry_on"] = tuple(row.retry_on)
+    values["gpu_ids"] = GpuIds(row.gpu_ids) if row.gpu_ids else None
     values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
     return JobSpec(**values)
 

@@ -90,6 +90,7 @@ class JobRecord(Record, table=True):
     unique_key: str | None = None
     labels: dict[str, str] = Field(sa_type=Json)
     git_commit: str | None = None
+    gpu_ids: str | None = None
     stop_on: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
 
 
@@ -139,6 +140,17 @@ class LeaseRecord(Record, table=True):
 
     device: str = Field(primary_key=True)
     run_id: int = Field(foreign_key="runs.id", index=True)
+
+
+class DrainRecord(Record, table=True):
+    """A device on which nothing is to be started, or "" for the whole machine: as whose wish, since when and why."""
+
+    __tablename__ = "drains"
+
+    device: str = Field(primary_key=True)
+    user: str
+    since: datetime = Field(sa_type=Instant)
+    reason: str
 
 
 class EventRecord(Record, table=True):
@@ -345,6 +357,7 @@ JOBS = METADATA.tables["jobs"]
 RUNS = METADATA.tables["runs"]
 SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
+DRAINS = METADATA.tables["drains"]
 EVENTS = METADATA.tables["events"]
 SERIES = METADATA.tables["series"]
 FORECASTS = METADATA.tables["forecasts"]

@@ -21,6 +21,7 @@ from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHea
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.anomalies import AnomalyEpisode
+from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
@@ -277,6 +278,8 @@ class FakeScheduler:
     readable: MeterHealth = field(default_factory=lambda: READABLE)
     strays: FakeStrays = field(default_factory=lambda: FakeStrays())
     elsewhere: dict[str, str] = field(default_factory=dict)
+    of_gpu: GpuState = field(default_factory=GpuState)
+    drained: list[Drain] = field(default_factory=list)
     wrong: list[Condition] = field(default_factory=list)
     zone: str | None = "GB"
     watched: dict[str, ActiveForecast] = field(default_factory=dict)
@@ -335,6 +338,21 @@ class FakeScheduler:
     def held_elsewhere(self) -> Mapping[str, str]:
         return self.elsewhere
 
+    def gpu_state(self, device: Device) -> GpuState:
+        return self.of_gpu
+
+    def drains(self) -> Sequence[Drain]:
+        return self.drained
+
+    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+        new = {drain.device for drain in drains}
+        self.drained = [*(row for row in self.drained if row.device not in new), *drains]
+        return self.drained
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        self.drained = [row for row in self.drained if devices and row.device not in devices]
+        return self.drained
+
     def idle_powers_w(self) -> Mapping[str, float]:
         return {GPU.id: 55.5}
 
@@ -376,6 +394,7 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         devices=scheduler.devices,
         quality=lambda: scheduler.quality.latest,
         meter=lambda: scheduler.readable,
+        gpu_state=scheduler.gpu_state,
         disk_usage=lambda: DiskUsage(free=1 << 30, size=1 << 40),
         version="1.2.3",
     )

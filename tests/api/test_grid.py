@@ -166,6 +166,9 @@ def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> N
         "leased_by_job": 3,
         "leased_by_run": "3.2",
         "held_elsewhere": None,
+        "available": True,
+        "unavailable": [],
+        "processes": None,
         "idle_power_w": 55.5,
     }
     assert (cpu["leased_by_run"], cpu["held_elsewhere"]) == (None, "another daemon (pid 4)")
@@ -312,5 +315,6 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
         "/v1/devices",
         "/v1/ledger",
     }
+    others |= {"/v1/drains", "/v1/drain", "/v1/resume", "/v1/jobs/select"}
     others |= {"/v1/providers", "/v1/history/import", "/v1/history/fetch", "/v1/forecast/quality", "/v1/reports"}
     assert set(paths) == jobs | orders | others | {"/healthz", "/readyz", "/metrics"}

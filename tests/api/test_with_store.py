@@ -16,7 +16,7 @@ from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
-from greenrun.store import Store, tallies
+from greenrun.store import Store, counters
 from tests.api.fakes import GPU, NOW, World, live_state
 from tests.metrics.scrape import Scrape, busy
 
@@ -116,7 +116,7 @@ def test_a_job_asked_for_by_itself_tells_what_it_cost(lasting: World, store: Sto
 def test_every_total_that_the_store_keeps_is_exported() -> None:
     kept = {
         value
-        for module in (transitions, tallies)
+        for module in (transitions, counters)
         for value in vars(module).values()
         if str(value).startswith("greenrun_")
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.energy.ledger import Total
-from greenrun.core.energy.model import Device, Quality, Reading, Slice
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Slice
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode, because
@@ -36,6 +36,9 @@ class Deaf:
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
         return [reading for reading in self._meter.read(since) if self._hears(reading)]
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        return {}
 
 
 def live(store: Store, world: World, end: timedelta, hears: Callable[[Reading], bool] = lambda _: True) -> Engine:

@@ -3,6 +3,7 @@
 import pytest
 
 from greenrun.core.energy.model import Device
+from greenrun.core.jobs.job import GpuIds
 from greenrun.executors.spawn import visible
 
 NVIDIA = [
@@ -12,6 +13,18 @@ UUIDS = ["GPU-00000000000000a1", "GPU-00000000000000b2"]
 AMD = [Device(id=name, index=index, model="", source="amd", vendor="amd") for index, name in enumerate(UUIDS)]
 NAMELESS = Device(id="abff74a1-0000-1000-80f3-000000000002", index=2, model="", source="amd", vendor="amd")
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def test_nvidias_are_named_by_index_on_request_in_the_order_of_pci_addresses() -> None:
+    assert visible(["GPU-b", "GPU-a"], NVIDIA, GpuIds.INDEX) == {"CUDA_VISIBLE_DEVICES": "1,0", **ORDER}
+    assert visible([], NVIDIA, GpuIds.INDEX)["CUDA_VISIBLE_DEVICES"] == ""
+    assert visible(["GPU-gone"], NVIDIA, GpuIds.INDEX)["CUDA_VISIBLE_DEVICES"] == "GPU-gone"
+
+
+def test_amds_are_named_alike_whatever_the_form_since_hip_counts_only_those_that_rocm_lets_through() -> None:
+    assert visible([UUIDS[1]], AMD, GpuIds.INDEX) == visible([UUIDS[1]], AMD)
+    both = visible([UUIDS[1], "GPU-b"], [*AMD, *NVIDIA], GpuIds.INDEX)
+    assert (both["CUDA_VISIBLE_DEVICES"], both["HIP_VISIBLE_DEVICES"]) == ("1", "0")
 
 
 @pytest.mark.parametrize("devices", [NVIDIA, []], ids=["told", "not told"])

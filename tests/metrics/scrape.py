@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, JobExemplar, added, bound_of
+from greenrun.core.jobs.availability import GpuState, Occupant, used_by
 from greenrun.core.jobs.job import Outcome, Run, State
 from greenrun.core.planning.model import Plan
 from greenrun.metrics import Health, MetricsCollector, registry_of
@@ -78,6 +79,8 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
     scrape.scheduler.quality.latest = [judged()]
     scrape.scheduler.lives = Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW)
+    occupant = Occupant(pid=42, user="bob", memory_bytes=8 << 30)
+    scrape.scheduler.of_gpu = GpuState(absences=(used_by("GPU 0", [occupant]),), occupants=(occupant,))
     scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), expected_g=110.0, bound_g=100.0)
     return scrape
 

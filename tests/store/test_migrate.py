@@ -23,12 +23,13 @@ from greenrun.store.tables import METADATA
 from tests.store.examples import submit
 
 LATER = datetime(2026, 1, 4, tzinfo=UTC)
+LATEST = f"{int(HEAD) + 1:04}"  # the revision of a later greenrun
 NEXT = '''"""A revision of the future."""
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "{next}"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -61,7 +62,7 @@ def rows(path: Path, table: str) -> list[sqlite3.Row]:
 def scripts_with(folder: Path, last: str = "pass") -> Path:
     """The migrations and one more, as a later greenrun would have them."""
     shutil.copytree(SCRIPTS, folder)
-    (folder / "versions" / "v0005_later.py").write_text(NEXT.format(last=last))
+    (folder / "versions" / f"v{LATEST}_later.py").write_text(NEXT.format(last=last, next=LATEST, head=HEAD))
     return folder
 
 
@@ -145,7 +146,7 @@ def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: 
     with Store(path) as store:
         job = submit(store)
     migrate(path, scripts_with(tmp_path / "scripts"))
-    copy = backup_path(path, "0004")
+    copy = backup_path(path, HEAD)
     assert execute(path, "SELECT name FROM sqlite_master WHERE name = 'later'") == [("later",)]
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store(copy) as old:
@@ -162,9 +163,9 @@ def test_a_migration_that_fails_changes_nothing(path: Path, tmp_path: Path) -> N
 
 def test_a_database_of_a_newer_greenrun_is_refused_and_left_alone(path: Path, tmp_path: Path) -> None:
     migrate(path, scripts_with(tmp_path / "scripts"))
-    with pytest.raises(StoreError, match=r"written by a newer greenrun .* 0005"):
+    with pytest.raises(StoreError, match=rf"written by a newer greenrun .* {LATEST}"):
         Store(path)
-    assert execute(path, "SELECT version_num FROM alembic_version") == [("0005",)]
+    assert execute(path, "SELECT version_num FROM alembic_version") == [(LATEST,)]
 
 
 def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The routes of the plan, the grid's forecast and history, their sources, the devices and the ledger."""
+"""The routes of the plan, the grid's forecast and history, their sources and the ledger."""
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from greenrun.api.grid_models import (
-    DeviceOut,
     EntryOut,
     FetchIn,
     FetchOut,
@@ -17,7 +16,6 @@ from greenrun.api.grid_models import (
     ImportIn,
     ImportOut,
     ProviderOut,
-    devices_out,
     entry_out,
     forecast_out,
     quality_out,
@@ -71,14 +69,6 @@ def get_forecast_quality(daemon: ServiceDep, caller: Caller, zone: str | None = 
 def get_providers(daemon: ServiceDep, caller: Caller) -> list[ProviderOut]:
     """List the configured sources of carbon intensity, with what is known by each of the daemon's zone."""
     return [ProviderOut.model_validate(state) for state in daemon.scheduler.sources.states()]
-
-
-@router.get("/devices")
-def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
-    """List the devices of this host and who has them."""
-    scheduler = daemon.scheduler
-    live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
-    return devices_out(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w())
 
 
 @router.get("/ledger")

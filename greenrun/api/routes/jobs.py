@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
-from greenrun.api.explanation import sentences
+from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep, Word
@@ -111,13 +111,18 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
     """Say why the job is where it is."""
     job = daemon.store.jobs.job(job_id)
     out = _stored_out(daemon, job)
-    max_delay = daemon.settings.default_max_delay
+    max_delay, runs = daemon.settings.default_max_delay, daemon.store.runs.of_jobs([job.id])[job.id]
     return ExplainOut(
         job=job.id,
         state=job.state,
         reason=out.reason,
         sentences=sentences(
-            job, out, max_delay, daemon.store.jobs.events(job_id), daemon.scheduler.active_forecast(None)
+            job,
+            out,
+            max_delay,
+            daemon.store.jobs.events(job.id),
+            daemon.scheduler.active_forecast(None),
+            gpu_sentences(job, runs, daemon.scheduler.devices(), daemon.scheduler.gpu_state),
         ),
         planned=out.planned,
         duration_s=out.duration_s,

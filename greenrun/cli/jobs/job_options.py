@@ -17,7 +17,7 @@ from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
-from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, JobSpec
+from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, GpuIds, JobSpec
 from greenrun.executors.env_file import variables_in
 from greenrun.executors.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
@@ -208,6 +208,13 @@ def _anomalies(text: str, context: SubmissionContext) -> list[str]:
     return names
 
 
+def _gpu_ids(text: str, context: SubmissionContext) -> str:
+    name = text.strip().lower()
+    if name not in list(GpuIds):
+        raise ValueError(f"'{text}' is not one of {', '.join(GpuIds)}")
+    return name
+
+
 def _path(text: str, context: SubmissionContext) -> str:
     return str(context.folder / Path(_text(text, context)).expanduser())
 
@@ -262,6 +269,7 @@ def _read_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any]:
 
 
 _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
+    "gpu_ids": _gpu_ids,
     "min_saving": _ratio,
     "labels": _pair,
     "checkpoint_signal": _signal,

@@ -108,6 +108,27 @@ class Telemetry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """A process that has a GPU in use for computing; `is_graphics`: for drawing as well."""
+
+    pid: int
+    memory_bytes: int | None = None
+    is_graphics: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUse:
+    """What a driver said at an instant of who uses a GPU; `fault` says why the GPU itself cannot be used.
+
+    `processes` is None where the driver does not tell.
+    """
+
+    at: datetime
+    processes: tuple[GpuProcess, ...] | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHealth:
     """How well a device can be read: whether it was lately, and what went wrong since its meter was opened.
 

@@ -14,6 +14,7 @@ from greenrun.core.jobs.spec import Anomaly as Anomaly
 from greenrun.core.jobs.spec import ArrayPlace as ArrayPlace
 from greenrun.core.jobs.spec import Dependency as Dependency
 from greenrun.core.jobs.spec import DurationSource as DurationSource
+from greenrun.core.jobs.spec import GpuIds as GpuIds
 from greenrun.core.jobs.spec import JobSpec as JobSpec
 from greenrun.core.jobs.spec import PowerSource as PowerSource
 

@@ -24,6 +24,9 @@ class ReasonCode(StrEnum):
     GPUS_BUSY = "gpus_busy"
     GIVES_WAY = "gives_way"
     GPUS_HELD_ELSEWHERE = "gpus_held_elsewhere"
+    GPUS_USED_BY_OTHERS = "gpus_used_by_others"
+    GPUS_LOST = "gpus_lost"
+    DRAINED = "drained"
     TOO_FEW_GPUS = "too_few_gpus"
     NO_CPU_SLOTS = "no_cpu_slots"
     HELD = "held"
@@ -80,6 +83,9 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.GPUS_BUSY: "waits for {what}, expected at {at}{holders}: {why}",
     ReasonCode.GIVES_WAY: "starts at {at}: any sooner, {jobs} would miss a limit; {why}",
     ReasonCode.GPUS_HELD_ELSEWHERE: "waits for GPUs that are held outside this daemon: {who}",
+    ReasonCode.GPUS_USED_BY_OTHERS: "needs {needs} and {have}: {who}",
+    ReasonCode.GPUS_LOST: "needs {needs} and {have}: {who}",
+    ReasonCode.DRAINED: "needs {needs} and {have}: {who}",
     ReasonCode.TOO_FEW_GPUS: "needs {gpus} and this machine has {have}",
     ReasonCode.NO_CPU_SLOTS: "needs a CPU slot and [devices] cpu_slots is 0",
     ReasonCode.HELD: "held by {who}; `greenrun release {job}` lets it go",

@@ -34,6 +34,13 @@ class Anomaly(StrEnum):
     STUCK = "stuck"
 
 
+class GpuIds(StrEnum):
+    """In which form CUDA_VISIBLE_DEVICES names a job's GPUs; INDEX is for programs that take them for numbers."""
+
+    UUID = "uuid"
+    INDEX = "index"
+
+
 class After(StrEnum):
     """How a job that another one waits for must have ended."""
 
@@ -154,6 +161,15 @@ class JobSpec:
         float | None,
         Range(0, 100_000, above=True),
         Option(meaning="The memory each GPU must have", more=": 40, 40GiB", form="GIB", name="gpu-memory"),
+    ] = None
+    gpu_ids: Annotated[
+        GpuIds | None,
+        Option(
+            meaning="How CUDA_VISIBLE_DEVICES names its GPUs: uuid or index",
+            more=", for programs that take numbers",
+            form="FORM",
+            default="[jobs] gpu_ids",
+        ),
     ] = None
     duration: Annotated[
         timedelta,

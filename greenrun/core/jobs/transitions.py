@@ -69,6 +69,8 @@ class EventKind(StrEnum):
     REASON_CHANGED = "reason_changed"
     ANOMALY = "anomaly"
     WORK_IGNORED = "work_ignored"
+    DRAINED = "drained"
+    RESUMED = "resumed"
 
 
 class Intent(StrEnum):

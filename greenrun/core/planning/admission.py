@@ -9,7 +9,7 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import count_text, duration_text, exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.capacity import pools_of, too_few
+from greenrun.core.planning.capacity import all_pools, too_few
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import SoonestEnd, can_end_by, places_of, plan, soonest_end
@@ -183,7 +183,7 @@ def _require_devices(situation: Situation, job: Job) -> None:
     if job.spec.gpus > len(situation.devices):
         has = count_text(len(situation.devices), "GPU") + (situation.gpus_note and f": {situation.gpus_note}")
         raise _refused("gpus", f"the job needs {count_text(job.spec.gpus, 'GPU')} and this machine has {has}")
-    pools = pools_of(situation)
+    pools = all_pools(situation)  # what is away for a while is refused to nobody
     if job.spec.gpus and not any(pool.suits(job) for pool in pools):
         there = ", ".join(f"{pool.units} x {pool.name}" for pool in pools if pool.kind is not None)
         asked = (("gpu_model", job.spec.gpu_model), ("gpu_memory_gib", job.spec.gpu_memory_gib))
@@ -223,10 +223,16 @@ def _too_tight(asked: Situation, before: Plan, new: Sequence[Job], found: Soones
         f"ask for --finish-by {finish_by_text(found.end, duration)} or later"
     )
     shorter = _shorter(asked, before, new, finish_by, found)
-    if shorter is None:
-        return sentence
-    most = "at most " if found.is_proved else ""
-    return f"{sentence}, or a --duration of {most}{exact_duration_text(shorter)}"
+    if shorter is not None:
+        most = "at most " if found.is_proved else ""
+        sentence += f", or a --duration of {most}{exact_duration_text(shorter)}"
+    return f"{sentence}{_not_counted(asked)}"
+
+
+def _not_counted(asked: Situation) -> str:
+    """Say which GPUs nothing is promised on, because nobody knows when they are back."""
+    said = [f"{absence.name}, which is {absence.text}" for absence in asked.away.values()]
+    return f"; not counted is {' nor '.join(said)}" if said else ""
 
 
 def _shorter(

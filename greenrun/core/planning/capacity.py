@@ -1,7 +1,7 @@
 """Capacity over time: pools of like GPUs, what is reserved of each, and the starts at which a job still fits."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from greenrun.core.carbon.intensity import Floats
 from greenrun.core.energy.model import Device
 from greenrun.core.formatting import count_text
+from greenrun.core.jobs.availability import waits_for
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import DeviceKind, Situation
@@ -240,21 +241,44 @@ def is_kind(kind: DeviceKind, job: Job) -> bool:
 def too_few(job: Job, pools: Iterable[Pool], note: str = "") -> Reason:
     """Return the reason for a job that asks for more than any pool has; `note` says why there are no more GPUs."""
     suiting = [pool.units for pool in pools if pool.kind is not None and is_kind(pool.kind, job)]
-    spec, most = job.spec, max(suiting, default=0)
-    wishes = [f"of model {spec.gpu_model}"] if spec.gpu_model else []
-    wishes += [f"with {spec.gpu_memory_gib:g} GiB"] if spec.gpu_memory_gib else []
+    most, wishes = max(suiting, default=0), _wishes(job)
     have = [str(most or "none")] + ["such"] * bool(wishes) + ["of one kind"] * (len(suiting) > 1)
-    asked = [count_text(spec.gpus, "GPU"), *wishes]
-    return because(ReasonCode.TOO_FEW_GPUS, gpus=" ".join(asked), have=" ".join(have) + (note and f": {note}"))
+    return because(ReasonCode.TOO_FEW_GPUS, gpus=_asked(job), have=" ".join(have) + (note and f": {note}"))
+
+
+def until_back(job: Job, situation: Situation) -> Reason | None:
+    """Return why a job waits for devices that are away; None for one that would find no place if they were back."""
+    if not any(pool.suits(job) for pool in all_pools(situation)):
+        return None
+    if situation.machine_away:
+        return waits_for(_asked(job), 0, [situation.machine_away])
+    usable = [pool for pool in pools_of(situation) if pool.kind is not None and is_kind(pool.kind, job)]
+    missed = [absence for device, absence in situation.away.items() if is_kind(situation.kinds.get(device, ANY), job)]
+    return waits_for(_asked(job), max((pool.units for pool in usable), default=0), missed) if missed else None
+
+
+def _asked(job: Job) -> str:
+    return " ".join([count_text(job.spec.gpus, "GPU"), *_wishes(job)]) if job.spec.gpus else "a CPU slot"
+
+
+def _wishes(job: Job) -> list[str]:
+    model, memory_gib = job.spec.gpu_model, job.spec.gpu_memory_gib
+    return [f"of model {model}"] * bool(model) + ([f"with {memory_gib:g} GiB"] if memory_gib else [])
+
+
+def all_pools(situation: Situation) -> tuple[Pool, ...]:
+    """Return the pools as they are when nothing is away."""
+    return pools_of(replace(situation, away={}, machine_away=None))
 
 
 def pools_of(situation: Situation) -> tuple[Pool, ...]:
-    """Return the pools of a situation: its kinds of GPU in order of their first device, then the CPU slots."""
+    """Return what can be planned with: the kinds of GPU in order of their first device, then the CPU slots."""
     by_kind: dict[DeviceKind, list[str]] = {}
-    for device in situation.devices:
-        by_kind.setdefault(situation.kinds.get(device, ANY), []).append(device)
+    for device in () if situation.machine_away else situation.devices:
+        if device not in situation.away:
+            by_kind.setdefault(situation.kinds.get(device, ANY), []).append(device)
     gpus = [Pool(name=pool_name(kind), kind=kind, devices=tuple(devices)) for kind, devices in by_kind.items()]
-    return (*gpus, Pool(name=CPU, kind=None, slots=situation.cpu_slots))
+    return (*gpus, Pool(name=CPU, kind=None, slots=0 if situation.machine_away else situation.cpu_slots))
 
 
 def kind_of(device: Device) -> DeviceKind:
@@ -277,7 +301,7 @@ def timelines(situation: Situation, pools: Sequence[Pool]) -> list[Timeline]:
     for device, until in situation.busy.items():
         if device in home:
             rows[home[device]].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
-    for until in situation.cpu_busy:
+    for until in situation.cpu_busy if rows[-1].units else ():
         rows[-1].reserve(now_s - 1, max(until.timestamp(), now_s), 1)
     return rows
 

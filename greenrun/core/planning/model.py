@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Series
+from greenrun.core.jobs.availability import Absence
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
 
@@ -180,8 +181,10 @@ class Situation:
     """All that a plan depends on.
 
     `busy` maps each device in use to when it is expected back; `cpu_busy` holds the expected ends of jobs without GPUs.
-    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `running` are the
-    interruptible jobs that run now and may be suspended; their devices are not in `busy`, nor they in `jobs`.
+    `elsewhere` names devices that somebody outside this daemon holds; they are in `busy` as well. `away` are those of
+    `devices` on which nothing may be started: nobody knows for how long, so a plan goes without them until they are
+    back. `machine_away` says so of all of them and of the CPU slots. `running` are the interruptible jobs that run now
+    and may be suspended; their devices are neither in `busy` nor in `away`, nor they in `jobs`.
     `kinds` tells the model and memory of devices; those of one kind form a pool, and a run never mixes pools.
     `gpus_note` says, for people, why there are no more devices and what to set; "" where there is nothing to say.
     `states` are those of the jobs that queued ones wait for; `arrays` counts the live jobs of each array by its key.
@@ -200,6 +203,8 @@ class Situation:
     ends: Mapping[int, datetime] = field(default_factory=dict)
     busy: Mapping[str, datetime] = field(default_factory=dict)
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    away: Mapping[str, Absence] = field(default_factory=dict)
+    machine_away: Absence | None = None
     cpu_slots: int = 2
     cpu_busy: tuple[datetime, ...] = ()
     forecast: Series | None = None

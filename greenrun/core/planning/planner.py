@@ -17,7 +17,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
-from greenrun.core.planning.capacity import EPSILON_S, Pool, pools_of, too_few
+from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, too_few, until_back
 from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.model import Plan, Situation, Waiting
@@ -245,6 +245,8 @@ def _not_placeable(job: Job, situation: Situation, pools: Iterable[Pool]) -> Wai
         return Waiting(job_id=job.id, reason=held_why or because(ReasonCode.HELD, who="a user", job=job.id))
     if any(pool.suits(job) for pool in pools):
         return None
+    if why := until_back(job, situation):
+        return Waiting(job_id=job.id, reason=why)
     if not job.spec.gpus:
         return Waiting(job_id=job.id, reason=because(ReasonCode.NO_CPU_SLOTS))
-    return Waiting(job_id=job.id, reason=too_few(job, pools, situation.gpus_note))
+    return Waiting(job_id=job.id, reason=too_few(job, all_pools(situation), situation.gpus_note))

@@ -78,6 +78,8 @@ def needs_replanning(before: Situation | None, plan: Plan, now: Situation) -> bo
         and before.devices == now.devices
         and before.kinds == now.kinds
         and before.elsewhere == now.elsewhere
+        and before.away == now.away
+        and before.machine_away == now.machine_away
         and (before.states is now.states or before.states == now.states)
         and before.arrivals == now.arrivals
         and before.cpu_slots == now.cpu_slots

@@ -13,7 +13,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Component, Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
@@ -108,6 +108,10 @@ class RaplBackend:
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return each device's reading errors so far: their number by cause."""
         return {each.device.id: dict(each.troubles) for each in self._metered}
+
+    def gpu_uses(self, *, is_urgent: bool) -> Mapping[str, GpuUse]:
+        """Return nothing: these are no GPUs."""
+        return {}
 
     def telemetry(self) -> Mapping[str, Telemetry]:
         """Return none: it reports only energy."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
 
-from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.meters.recent_readings import SET_BACK
 from greenrun.meters.run_folders import RunSpan
 
@@ -132,6 +132,10 @@ class WattsBackend:
 
     def troubles(self) -> Mapping[str, Mapping[str, int]]:
         """Return none: computed values have no reading errors."""
+        return {}
+
+    def gpu_uses(self, *, is_urgent: bool) -> Mapping[str, GpuUse]:
+        """Return nothing: no process can use a GPU that is not there."""
         return {}
 
     def telemetry(self) -> Mapping[str, Telemetry]:

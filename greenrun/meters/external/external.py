@@ -15,7 +15,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Component, Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
 from greenrun.meters.cpu.cpu_time import CpuClock, CpuTimes, shares
@@ -95,6 +95,10 @@ class ExternalBackend:
         """Return its reading errors so far: their number by cause."""
         with self._lock:
             return {self.devices[0].id: dict(self._troubles)}
+
+    def gpu_uses(self, *, is_urgent: bool) -> Mapping[str, GpuUse]:
+        """Return nothing: this is no GPU."""
+        return {}
 
     def telemetry(self) -> Mapping[str, Telemetry]:
         """Return none: it reports only energy."""

@@ -10,15 +10,19 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy.model import Device, Telemetry
+from greenrun.core.energy.model import Device, GpuProcess, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
 
 UNKNOWN_W = 0xFFFF  # means "not known", as the text N/A does
 UW_AT_LEAST = 100_000  # limits are in µW, in some releases in W; no value is valid in both
 MIB = 2**20
+KFD_PROCESSES = (
+    "/sys/class/kfd/kfd/proc"  # has a folder for each process that computes; the library lists all others too
+)
 _UUID = re.compile(r"GPU-[0-9a-f]{16}")
 _POWERS = ("socket_power", "current_socket_power", "average_socket_power")  # each is missing on some model or release
 _ASK_SMI = "see what amd-smi says, then start greenrun again"
@@ -38,6 +42,7 @@ class Amd:
     is_silent: bool  # its energy is counted by another one
     library: Any
     handle: Any
+    fault: str | None = None  # the library has no error of its own for a card that is lost
 
     def counter_j(self) -> float | None:
         """Return its energy counter in J; None if it has none, or cannot be read now.
@@ -66,6 +71,20 @@ class Amd:
             memory_used_bytes=used * MIB if isinstance(used, int) else None,
             temperature_c=self._temperature_c(),
         )
+
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """Return the processes that have memory of it; None if the library does not tell."""
+        listed = _answer(self.library, getattr(self.library, "amdsmi_get_gpu_process_list", None), self.handle)
+        if listed is None:
+            return None
+        found = [_process(row) for row in map(self._process_info, listed)]
+        return tuple(process for process in found if process)
+
+    def _process_info(self, row: Any) -> Mapping[str, Any]:
+        """Return what is known of a process in the list, which until ROCm 6.0 holds handles."""
+        if isinstance(row, Mapping):
+            return row
+        return _answer(self.library, getattr(self.library, "amdsmi_get_gpu_process_info", None), self.handle, row) or {}
 
     def _temperature_c(self) -> float | None:
         """Return the edge temperature, or the hotspot's if the edge has no sensor."""
@@ -200,6 +219,17 @@ def _answer(library: Any, question: Callable[..., Any] | None, *arguments: Any) 
         return None if question is None else question(*arguments)
     except library.AmdSmiException:
         return None
+
+
+def _process(told: Mapping[str, Any]) -> GpuProcess | None:
+    """Return a process of the library's list; None for one that has no memory of the GPU, or no pid."""
+    row = told.get("process_info", told)
+    pid, usage = row.get("pid"), row.get("memory_usage") or {}
+    sizes = [size for size in (usage.get("vram_mem"), row.get("mem")) if isinstance(size, int)]
+    if not isinstance(pid, int) or pid <= 0 or sizes[:1] == [0]:
+        return None
+    computes = Path(KFD_PROCESSES, str(pid)).exists() or not Path(KFD_PROCESSES).exists()
+    return GpuProcess(pid=pid, memory_bytes=sizes[0] if sizes else None, is_graphics=not computes)
 
 
 def _number(value: object) -> float:

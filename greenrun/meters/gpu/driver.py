@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from greenrun.core.energy.model import Device, Telemetry
+from greenrun.core.energy.model import Device, GpuProcess, Telemetry
 
 
 class Gpu(Protocol):
@@ -29,8 +29,15 @@ class Gpu(Protocol):
     def telemetry(self, power_w: float | None) -> Telemetry:
         """Return its telemetry, including the power just read; None for values it does not report.
 
-        Called once a second. Running processes are never queried: that may keep a driver busy for milliseconds.
+        Called once a second, so it does not ask for running processes: that may keep a driver busy for milliseconds.
         """
+
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """Return the processes that have it in use for computing; None if the driver does not tell them."""
+
+    @property
+    def fault(self) -> str | None:
+        """Why it is lost, as the driver last said; None if it is not."""
 
 
 class Driver(Protocol):

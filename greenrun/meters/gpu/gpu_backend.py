@@ -14,7 +14,7 @@ from time import monotonic
 from uuid import uuid4
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Quality, Reading, Telemetry, worst
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry, worst
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.core.formatting import duration_text
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
@@ -25,6 +25,8 @@ from greenrun.meters.host import boot_id
 
 FAST_S, JITTER_S = 0.09, 0.02  # between two readings of a board without a counter: jitter avoids aliasing with its load
 LOOK_S = 0.9  # minimum between two readings of a board's telemetry
+USES_S = 5.0  # minimum between two questions for the processes on a board, which keep a driver busy for a moment
+SILENT_S = 5.0  # a board that was read before, and is not for longer, is lost
 GIVE_UP_S = 10.0  # after so long without any readable board, a new process reopens the driver
 
 
@@ -42,6 +44,7 @@ class _Board:
     power_w: float | None = None
     telemetry: Telemetry = field(default_factory=Telemetry)
     looked_at_s: float | None = None
+    advanced_at_s: float | None = None  # when it was last read
     is_news: bool = False  # whether this telemetry was not returned yet
     used: list[float] = field(default_factory=list)  # the sampled utilisation since the last reading
     reported_at_s: float | None = None
@@ -76,6 +79,7 @@ class GpuBackend:
         wanted = {device.id for device in choose([board.gpu.device for board in there])}
         self._boards = [board for board in there if board.gpu.device.id in wanted]
         self._read_at_s = clock()
+        self._asked_at_s: float | None = None  # for who uses the boards
         self._turn = threading.Lock()
         self._keeps_integrating = False
         self._integrator: threading.Thread | None = None
@@ -119,6 +123,23 @@ class GpuBackend:
             for board in self._boards
         }
 
+    def gpu_uses(self, *, is_urgent: bool) -> Mapping[str, GpuUse]:
+        """Return who uses each board, at most every USES_S unless it `is_urgent`, and which boards are lost."""
+        now_s = self._clock()
+        if not is_urgent and self._asked_at_s is not None and now_s - self._asked_at_s < USES_S:
+            return {}
+        self._asked_at_s = now_s
+        with self._turn:
+            return {board.gpu.device.id: self._use(board) for board in self._boards}
+
+    def _use(self, board: _Board) -> GpuUse:
+        processes = board.gpu.processes()
+        is_silent = board.advanced_at_s is not None and self._clock() - board.advanced_at_s > SILENT_S
+        fault = board.gpu.fault or (
+            f"{self._driver.MAKER}'s driver tells nothing of it any more" if is_silent else None
+        )
+        return GpuUse(at=self._now(), processes=processes, fault=fault)
+
     def telemetry(self) -> Mapping[str, Telemetry]:
         """Return the boards' telemetry that is new since the last call, at most once a second."""
         news = [board for board in self._boards if board.is_news]
@@ -142,6 +163,7 @@ class GpuBackend:
         total = board.accumulator.add(sample)
         if total is None:
             return False
+        board.advanced_at_s = at_s
         board.start = board.start or self._start(board, sample)
         board.at, board.energy_j = at, total.energy_j
         board.qualities.append(total.quality)

@@ -1,12 +1,12 @@
 """NVIDIA's library (NVML): a board's energy counter, power and telemetry, and its errors as sentences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pynvml
 
-from greenrun.core.energy.model import Device, Telemetry
+from greenrun.core.energy.model import Device, GpuProcess, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.gpu.accumulator import HIGHEST_W
 
@@ -32,6 +32,11 @@ _GONE = {
 }
 
 
+_LOST = {  # what is said of a board with which nothing can be done
+    pynvml.NVML_ERROR_GPU_IS_LOST: "it has fallen off the bus or is not accessible any more",
+    pynvml.NVML_ERROR_RESET_REQUIRED: "it has to be reset",
+    pynvml.NVML_ERROR_NOT_FOUND: "the driver does not list it any more",
+}
 T = TypeVar("T")
 
 
@@ -43,6 +48,7 @@ class Nvidia:
     limit_w: float
     counts: bool
     handle: Any  # None while the board is lost
+    fault: str | None = None
 
     def counter_j(self) -> float | None:
         """Return its energy counter in J; None if it has none, or cannot be read now."""
@@ -67,14 +73,25 @@ class Nvidia:
             temperature_c=self._ask(_temperature_c),
         )
 
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """Return the processes that compute on it, in whatever part of it; None if the driver does not tell."""
+        computing = self._ask(_computing)
+        drawing = (
+            {row.pid for row in self._ask(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3) or ()} if computing else ()
+        )
+        return None if computing is None else tuple(_processes(computing, drawing))
+
     def _ask(self, question: Callable[[Any], T]) -> T | None:
         try:
             self.handle = self.handle or self._found_again()
-            return question(self.handle)
+            answer = question(self.handle)
         except pynvml.NVMLError as exc:
+            self.fault = _LOST.get(exc.value, self.fault)
             if exc.value in _GONE:
                 self.handle = None
             return None
+        self.fault = None
+        return answer
 
     def _found_again(self) -> Any:
         try:
@@ -133,6 +150,25 @@ def board_at(index: int) -> Nvidia | None:
 
 def _temperature_c(handle: Any) -> float:
     return float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+
+
+def _computing(handle: Any) -> Any:
+    """Return the processes that compute on a board; drivers before 510 know an older form of the list."""
+    try:
+        return pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)
+    except pynvml.NVMLError_FunctionNotFound:
+        return pynvml.nvmlDeviceGetComputeRunningProcesses_v2(handle)
+
+
+def _processes(computing: Iterable[Any], drawing: Collection[int]) -> Iterator[GpuProcess]:
+    """Yield each process once, with the memory that it has in all parts of the board; None where that is not told."""
+    by_pid: dict[int, list[int | None]] = {}
+    for row in computing:
+        by_pid.setdefault(row.pid, []).append(row.usedGpuMemory)
+    for pid, sizes in by_pid.items():
+        known = [size for size in sizes if size is not None]
+        memory_bytes = sum(known) if len(known) == len(sizes) else None
+        yield GpuProcess(pid=pid, memory_bytes=memory_bytes, is_graphics=pid in drawing)
 
 
 def _counts(handle: Any) -> bool:

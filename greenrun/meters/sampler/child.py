@@ -38,10 +38,13 @@ class Child:
         """Its pid."""
         return self._process.pid
 
-    def poke(self, number: int) -> None:
-        """Request a reading now; do nothing if it is gone. Poke again only after it has answered."""
+    def poke(self, number: int, *, is_urgent: bool = False) -> None:
+        """Request a reading now, and if it `is_urgent` who uses the GPUs; do nothing if it is gone.
+
+        Poke again only after it has answered.
+        """
         with suppress(OSError, ValueError):  # gone, or closed in the meantime: the receiver will notice
-            self._input.write(b"%d\n" % number)
+            self._input.write(b"%d%s\n" % (number, b"!" if is_urgent else b""))
 
     def hear(self, limit_s: float) -> Message:
         """Return the next message; raise ChildGone if there is none within the limit, or can be none."""

@@ -1,7 +1,8 @@
 """The main program of a sampler process: a driver call that hangs, hangs here and not in the daemon.
 
 Started with one argument, a packed Request. It samples once a second on its own clock, and at once for each line on
-standard input, the number of a poke; it writes its readings to standard output, and ends when standard input does.
+standard input, the number of a poke, which has a `!` behind it if who uses the GPUs is urgent; it writes its readings
+to standard output, and ends when standard input does.
 """
 
 import os
@@ -24,7 +25,7 @@ class Pokes:
     """Numbers read from standard input by a thread, so that its end is noticed even while the meter hangs."""
 
     def __init__(self) -> None:
-        self.last = 0
+        self.last = self.urgent = 0
         self._news = threading.Event()
         threading.Thread(target=self._listen, name="pokes", daemon=True).start()
 
@@ -35,7 +36,9 @@ class Pokes:
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
-            self.last = int(line)
+            number = int(line.rstrip(b"!\n"))
+            self.urgent = number if b"!" in line else self.urgent
+            self.last = number
             self._news.set()
         os._exit(0)  # the parent is gone; nothing here needs an orderly end
 
@@ -74,7 +77,7 @@ def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
     answered, said_at, troubles = 0, monotonic(), backend.troubles()
     while True:
         poke = pokes.last
-        message = _sample(backend, poke)
+        message = _sample(backend, poke, is_urgent=pokes.urgent > answered)
         if message and backend.troubles() != troubles:
             troubles = backend.troubles()
             message = replace(message, troubles=troubles)
@@ -86,16 +89,17 @@ def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
         pokes.wait(said_at + period_s - monotonic() if message else RETRY_S)
 
 
-def _sample(backend: Backend, poke: int) -> Message | None:
+def _sample(backend: Backend, poke: int, *, is_urgent: bool) -> Message | None:
     try:
         readings = backend.sample()
     except MeterEnded:
         raise
     except MeterError as exc:
-        return Message(trouble=str(exc), poke=poke)
+        return Message(trouble=str(exc), poke=poke, gpu_uses=backend.gpu_uses(is_urgent=is_urgent))
     if readings is None:
         return None
-    return Message(readings=tuple(readings), poke=poke, telemetry=backend.telemetry())
+    uses = backend.gpu_uses(is_urgent=is_urgent)
+    return Message(readings=tuple(readings), poke=poke, telemetry=backend.telemetry(), gpu_uses=uses)
 
 
 def _say(message: Message) -> None:

@@ -6,7 +6,8 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
 
-from greenrun.core.energy.model import Device, MeterHealth, Reading
+from greenrun.clock import utc_now
+from greenrun.core.energy.model import Component, Device, GpuUse, MeterHealth, Reading
 from greenrun.core.errors import MeterError
 from greenrun.meters.recent_readings import RecentReadings
 from greenrun.meters.sampler.child import COMMAND, Child, ChildGone
@@ -18,6 +19,7 @@ SILENCE_LIMIT_S = 5.0
 POKE_LIMIT_S = 0.25
 CLOSING_LIMIT_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+NOT_LISTED = "the driver does not list it any more"
 STEADY_S = 60.0  # after a sampler has lived this long, the back-off starts over
 
 
@@ -60,6 +62,7 @@ class Sampler:
         self._devices = hello.devices or ()
         self._health = HealthTracker(self._devices)
         self._health.count(hello.troubles or {})
+        self._uses: dict[str, GpuUse] = {}
         self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
         self._thread.start()
 
@@ -73,11 +76,21 @@ class Sampler:
         Ten minutes are kept. It does not wait at all while the sampler is known to be stalled or gone.
         """
         with self._news:
-            poke = self._pokes.next(monotonic())
-            if poke is not None:
-                self._child.poke(poke)
-                self._news.wait_for(lambda: self._pokes.is_answered(poke), POKE_LIMIT_S)
+            self._poke()
             return self._history.since(since)
+
+    def gpu_uses(self, *, is_urgent: bool = False) -> Mapping[str, GpuUse]:
+        """Return what was last told of who uses each GPU; if it `is_urgent`, wait at most POKE_LIMIT_S for news."""
+        with self._news:
+            if is_urgent:
+                self._poke(is_urgent=True)
+            return dict(self._uses)
+
+    def _poke(self, *, is_urgent: bool = False) -> None:
+        poke = self._pokes.next(monotonic())
+        if poke is not None:
+            self._child.poke(poke, is_urgent=is_urgent)
+            self._news.wait_for(lambda: self._pokes.is_answered(poke), POKE_LIMIT_S)
 
     @property
     def pid(self) -> int:
@@ -175,6 +188,7 @@ class Sampler:
             if message.troubles is not None:
                 self._health.count(message.troubles)
             self._health.note(message.telemetry, monotonic())
+            self._uses |= {device: use for device, use in message.gpu_uses.items() if device in known}
             self._pokes.answer(message.poke, monotonic())
             self._news.notify_all()
 
@@ -185,14 +199,27 @@ class Sampler:
         try:
             self._child = Child(self._command)
             hello = self._hello(self._child)
-        except (OSError, ChildGone, MeterError) as exc:
+        except MeterError as exc:
+            self._lose(self._devices, str(exc))
             return str(exc)
+        except (OSError, ChildGone) as exc:
+            return str(exc)
+        there = {device.id: device for device in hello.devices or ()}
+        self._lose([device for device in self._devices if device.id not in there], NOT_LISTED)
         with self._news:
+            # where one is lost the driver counts the others anew
+            self._devices = tuple(there.get(device.id, device) for device in self._devices)
             self.restarts += 1
             self._health.start_new_process()
             self._health.count(hello.troubles or {})
             self._pokes.start()
         return ""
+
+    def _lose(self, devices: Sequence[Device], why: str) -> None:
+        """Note that the driver, opened anew, does not know these GPUs."""
+        lost = GpuUse(at=utc_now(), fault=why.rstrip("."))
+        with self._news:
+            self._uses |= {device.id: lost for device in devices if device.kind is Component.GPU}
 
 
 class _Pokes:

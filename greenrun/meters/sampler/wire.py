@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.energy.model import Component, Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Component, Device, GpuProcess, GpuUse, Quality, Reading, Telemetry
 from greenrun.meters.settings import ConstantSettings, EmulatedSettings, ExternalSettings, MeterSettings
 
 
@@ -27,7 +27,7 @@ class Message:
 
     `poke` is the last poke received before the readings; `trouble` says why there are no readings. `troubles` counts
     reading errors by device and cause since the process started; None: unchanged since the last message. `telemetry`
-    is what is new since the last message.
+    and `gpu_uses` are what is new since the last message.
     """
 
     devices: tuple[Device, ...] | None = None
@@ -37,6 +37,7 @@ class Message:
     trouble: str | None = None
     troubles: Mapping[str, Mapping[str, int]] | None = None
     telemetry: Mapping[str, Telemetry] = field(default_factory=dict)
+    gpu_uses: Mapping[str, GpuUse] = field(default_factory=dict)
 
 
 def pack_request(request: Request) -> str:
@@ -97,6 +98,7 @@ def unpack(line: bytes) -> Message:
             trouble=fields["trouble"],
             troubles=fields["troubles"],
             telemetry={device: Telemetry(**values) for device, values in fields["telemetry"].items()},
+            gpu_uses={device: _use(values) for device, values in fields["gpu_uses"].items()},
         )
     except (AttributeError, KeyError, TypeError) as exc:
         raise ValueError(f"not a sampler's message: {line[:100]!r}") from exc
@@ -104,6 +106,12 @@ def unpack(line: bytes) -> Message:
 
 def _device(fields: Mapping[str, Any]) -> Device:
     return Device(**{**fields, "kind": Component(fields["kind"])})
+
+
+def _use(fields: Mapping[str, Any]) -> GpuUse:
+    told = fields["processes"]
+    processes = None if told is None else tuple(GpuProcess(**row) for row in told)
+    return GpuUse(at=datetime.fromisoformat(fields["at"]), processes=processes, fault=fields["fault"])
 
 
 def _readings(rows: Sequence[Mapping[str, Any]]) -> tuple[Reading, ...]:

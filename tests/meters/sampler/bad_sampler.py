@@ -4,7 +4,7 @@ import sys
 import threading
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
+from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.meters.sampler.process import Pokes, serve
 
@@ -26,6 +26,9 @@ class FaultyBackend:
 
     def troubles(self) -> dict[str, dict[str, int]]:
         return {"GPU": {"silly": self.samples}}
+
+    def gpu_uses(self, *, is_urgent: bool) -> dict[str, GpuUse]:
+        return {}
 
     def telemetry(self) -> dict[str, Telemetry]:
         return {"GPU": Telemetry(power_w=float(self.samples))}

@@ -1,0 +1,116 @@
+"""The JSON of devices: who has them, who else uses them, and on which nothing is started."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from greenrun.api.job_models import ReasonOut
+from greenrun.api.json_types import RequestModel, ResponseInstant, ResponseModel, attributes
+from greenrun.core.energy.model import Component, Device
+from greenrun.core.jobs.availability import MACHINE, Absence, GpuState
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.reasons import ReasonCode
+
+MOST_GPUS = 4096
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Why = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class ProcessOut(ResponseModel):
+    """A process on a GPU that is not of the run which holds it; `user` is null where that cannot be told.
+
+    `run` is the label of a run that left it behind, or that uses a GPU it was not given.
+    """
+
+    pid: int
+    user: str | None
+    memory_bytes: int | None
+    run: str | None
+
+
+class DeviceOut(ResponseModel):
+    """A device of this host, and who has it: a run of this daemon, or somebody outside it.
+
+    `available` says whether jobs may be started on a GPU once nobody has it, and `unavailable` why not. `processes` are
+    those on it that are not of the run which holds it, as last seen; null where that cannot be told. `idle_power_w` is
+    what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
+    """
+
+    id: str
+    index: int
+    model: str
+    kind: Component
+    source: str
+    emulated: bool
+    memory_bytes: int | None
+    leased_by_job: int | None
+    leased_by_run: str | None
+    held_elsewhere: str | None
+    available: bool | None
+    unavailable: list[ReasonOut]
+    processes: list[ProcessOut] | None
+    idle_power_w: float | None
+
+
+def _gpu(device: Any) -> Any:
+    return None if device == MACHINE else device
+
+
+class DrainOut(ResponseModel):
+    """What is drained: a GPU by its id, or (`gpu` null) the whole machine; as whose wish, since when and why."""
+
+    gpu: Annotated[str | None, BeforeValidator(_gpu)] = Field(validation_alias="device")
+    user: str
+    since: ResponseInstant
+    reason: str
+
+
+class DrainIn(RequestModel):
+    """Which GPUs to drain, by index, UUID or the beginning of one; none: the whole machine. `reason` is for others."""
+
+    gpus: Annotated[list[Name], Field(max_length=MOST_GPUS)] = Field(default_factory=list)
+    reason: Why = ""
+
+
+class ResumeIn(RequestModel):
+    """Which GPUs to resume, by index, UUID or the beginning of one; none: all that is drained."""
+
+    gpus: Annotated[list[Name], Field(max_length=MOST_GPUS)] = Field(default_factory=list)
+
+
+def devices_out(
+    devices: Sequence[Device],
+    live: Sequence[Run],
+    elsewhere: Mapping[str, str],
+    idle_w: Mapping[str, float],
+    state_of: Callable[[Device], GpuState],
+) -> list[DeviceOut]:
+    """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
+    holders = {device: run for run in live for device in run.devices}
+    return [
+        _device_out(
+            device,
+            holders.get(device.id),
+            held_elsewhere=elsewhere.get(device.id),
+            idle_w=idle_w.get(device.id),
+            state=state_of(device) if device.kind is Component.GPU else None,
+        )
+        for device in devices
+    ]
+
+
+def _device_out(
+    device: Device, holder: Run | None, *, held_elsewhere: str | None, idle_w: float | None, state: GpuState | None
+) -> DeviceOut:
+    held = [f"held by {held_elsewhere}"] if held_elsewhere else []
+    absences = [*(state.absences if state else ()), *(_held(device, text) for text in held)]
+    fields: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
+    fields |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w, "unavailable": absences}
+    fields |= {"available": state and not absences, "processes": state and state.occupants}
+    return DeviceOut.model_validate({**attributes(device), **fields})
+
+
+def _held(device: Device, text: str) -> Absence:
+    return Absence(name=f"GPU {device.index}", code=ReasonCode.GPUS_HELD_ELSEWHERE, text=text)

@@ -1,0 +1,58 @@
+"""The routes of devices: what there is, who uses it, and on which nothing is to be started."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+
+from greenrun.api.device_models import DeviceOut, DrainIn, DrainOut, ResumeIn, devices_out
+from greenrun.api.identity import Caller, require_operator
+from greenrun.api.service import ServiceDep
+from greenrun.core.errors import InvalidTransition
+from greenrun.core.jobs.availability import MACHINE, Drain, gpus_named
+
+router = APIRouter(prefix="/v1", tags=["devices"])
+
+
+@router.get("/devices")
+def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
+    """List the devices of this host, who has them, who else uses them, and on which nothing is started."""
+    scheduler = daemon.scheduler
+    live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
+    return devices_out(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w(), scheduler.gpu_state)
+
+
+@router.get("/drains")
+def get_drains(daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
+    """List what is drained now."""
+    return _out(daemon.scheduler.drains())
+
+
+@router.post("/drain")
+def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
+    """Start nothing new on GPUs, or on the whole machine, until they are resumed; what runs goes on.
+
+    What is drained already is so from now on for this reason. Answers with all that is drained then.
+    """
+    require_operator(caller, "drain GPUs")
+    names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.devices())] or [MACHINE]
+    now = daemon.now()
+    drains = [Drain(device=name, user=caller.name, since=now, reason=asked.reason.strip()) for name in names]
+    return _out(daemon.scheduler.drain(drains))
+
+
+@router.post("/resume")
+def post_resume(asked: ResumeIn, daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
+    """Let jobs be started again on drained GPUs, or on all that is drained. Answers with what is drained then."""
+    require_operator(caller, "resume GPUs")
+    names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.devices())]
+    whole = next((drain for drain in daemon.scheduler.drains() if drain.device == MACHINE), None)
+    if names and whole:
+        raise InvalidTransition(
+            f"the whole machine is {whole.text}; nothing was changed: `greenrun resume` without --gpu resumes it, "
+            "then `greenrun drain --gpu` can drain single GPUs"
+        )
+    return _out(daemon.scheduler.resume(names, user=caller.name, now=daemon.now()))
+
+
+def _out(drains: Sequence[Drain]) -> list[DrainOut]:
+    return [DrainOut.model_validate(drain) for drain in drains]

@@ -1,0 +1,1 @@
+"""The commands about devices: what there is, and on which nothing is to be started."""

@@ -1,0 +1,96 @@
+"""`greenrun devices`: what there is, who has it, who else uses it, and why no job may be started there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from greenrun.cli import text
+from greenrun.cli.command import Command
+from greenrun.cli.options import connect, daemon_options, print_json
+from greenrun.cli.tables import print_table
+from greenrun.clock import utc_now
+from greenrun.core.formatting import clock_text, number_text
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer, Client
+
+_COLUMNS = ("device", "model", "memory", "job", "state")
+_GIB = 2**30
+
+
+@click.command("devices", cls=Command)
+@daemon_options
+@click.pass_context
+def devices(ctx: click.Context, as_json: bool, socket: str | None, config: str | None) -> None:
+    """Show the devices of the daemon's machine, who has them, who else uses them, and why no job may be started there.
+
+    \b
+    greenrun devices
+    """
+    client = connect(ctx, socket, config)
+    answer = client.devices()
+    if as_json:
+        print_json(answer)
+        return
+    drains = client.drains()
+    whole = next((row for row in drains if row["gpu"] is None), None)
+    if whole:
+        print(f"The machine is {drained_text(whole, utc_now())}; no job is started, and what runs goes on.")
+    rows = [_row(device, drains, utc_now()) for device in answer]
+    print_table(_COLUMNS, rows, right=("memory",)) if rows else print("The daemon knows no devices.")
+
+
+def drained_text(drain: Mapping[str, Any], now: datetime) -> str:
+    """Say as whose wish, since when and why something is drained: `drained by ada since 10:02: replacing the fan`."""
+    why = f": {text.printable(drain['reason'])}" if drain["reason"] else ""
+    return f"drained by {text.printable(drain['user'])} since {clock_text(text.instant(drain['since']), now)}{why}"
+
+
+def notes(client: "Client", now: datetime) -> list[str]:
+    """Return a sentence for each GPU on which no job may be started, or that others use beside a job."""
+    drains = client.drains()
+    whole = [f"The machine is {drained_text(row, now)}." for row in drains if row["gpu"] is None]
+    said = ((_name(device), list(_state(device, drains, now))) for device in client.devices())
+    return [*whole, *(f"{name} is {', '.join(parts)}." for name, parts in said if parts)]
+
+
+def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[str]:
+    away = list(_state(device, drains, now))
+    job, is_gpu = device["leased_by_job"], device["kind"] == "gpu"
+    state = "in use" if job else "free"
+    return [
+        _name(device),
+        text.printable(device["model"]),
+        "" if device["memory_bytes"] is None else f"{number_text(device['memory_bytes'] / _GIB)} GiB",
+        str(job or ""),
+        ", ".join([*([state] if job else []), *away] or [state]) if is_gpu else "",
+    ]
+
+
+def _name(device: "Answer") -> str:
+    return f"GPU {device['index']}" if device["kind"] == "gpu" else str(device["id"])
+
+
+def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Iterator[str]:
+    """Yield what keeps jobs from a GPU, with local times, and who uses it."""
+    own = next((row for row in drains if row["gpu"] == device["id"]), None)
+    if own:
+        yield drained_text(own, now)
+    for reason in device["unavailable"]:
+        if reason["code"] not in ("drained", "gpus_used_by_others"):
+            yield text.printable(reason["text"])
+    processes = device["processes"] or []
+    is_away = any(reason["code"] == "gpus_used_by_others" for reason in device["unavailable"])
+    if processes:
+        yield f"used by {' and '.join(map(_process, processes))}"
+    elif is_away:
+        yield "used by others until a moment ago"
+
+
+def _process(process: Mapping[str, Any]) -> str:
+    whose = f"run {process['run']}" if process["run"] else process["user"]
+    named = f"process {process['pid']}" + (f" of {text.printable(str(whose))}" if whose else " (whose, cannot be seen)")
+    size = process["memory_bytes"]
+    return named if size is None else f"{named} ({number_text(size / _GIB)} GiB)"

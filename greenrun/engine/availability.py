@@ -1,0 +1,169 @@
+"""Which GPUs jobs may be started on now: not drained ones, nor lost ones, nor those that others use."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from greenrun.core.energy.model import Device, GpuUse
+from greenrun.core.errors import ExecutorError
+from greenrun.core.jobs.availability import (
+    FREE_AFTER,
+    MACHINE,
+    USED_AFTER,
+    Absence,
+    Drain,
+    GpuState,
+    Occupant,
+    Presence,
+    ProcessOwner,
+    most_lasting,
+    others_on,
+    used_by,
+)
+from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.engine.ports import DrainStore, Executor, Meter
+
+log = structlog.get_logger("greenrun.engine.availability")
+
+AT_ONCE = timedelta(0)
+
+
+@dataclass(slots=True)
+class _Gpu:
+    """What is known of one GPU: the last that was said of it, who uses it beside its holder, and what came of that.
+
+    `occupants` is None where that cannot be told, `named` are those of its absence, `fault` likewise.
+    """
+
+    last: GpuUse | None = None
+    occupants: tuple[Occupant, ...] | None = None
+    named: tuple[Occupant, ...] = ()
+    fault: str = ""
+    use: Presence = field(default_factory=Presence)
+    loss: Presence = field(default_factory=Presence)
+
+
+class Availability:
+    """Keeps what meter, executor and users say of GPUs."""
+
+    def __init__(self, meter: Meter, executor: Executor, drains: DrainStore) -> None:
+        self._meter, self._executor, self._store = meter, executor, drains
+        self._gpus: dict[str, _Gpu] = {}
+        self._drains: Mapping[str, Drain] | None = None  # not read yet
+        self._told: Mapping[str, Absence] = {}
+
+    def observe(self, live: Sequence[Run], *, is_urgent: bool = False) -> None:
+        """Take in what the driver says of the GPUs; ask it anew where somebody is about to start a run."""
+        uses = self._meter.gpu_uses(is_urgent=is_urgent)
+        news = {device: use for device, use in uses.items() if use != self._gpu(device).last}
+        owners = self._owners(news, live) if news else {}
+        holders = {device: run.label for run in live for device in run.devices}
+        for device, use in news.items():
+            self._take_in(self._gpu(device), use, owners, holders.get(device))
+
+    def absences(self, devices: Sequence[Device]) -> Mapping[str, Absence]:
+        """Return why no job may be started on those of these GPUs that are away now; log what has changed."""
+        found = {
+            device.id: absence for device in devices if (absence := most_lasting(self._reasons(device, self.drains)))
+        }
+        self._tell(found)
+        return found
+
+    def state(self, device: Device) -> GpuState:
+        """Return what is known of a GPU, from memory."""
+        drains = self._drains or {}
+        drain = drains.get(MACHINE) or drains.get(device.id)
+        machine = [_drained(_name(device), drains[MACHINE])] if MACHINE in drains else []
+        absences = (*machine, *self._reasons(device, drains))
+        return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain)
+
+    @property
+    def machine_absence(self) -> Absence | None:
+        """Why no job at all may be started on this machine."""
+        whole = self.drains.get(MACHINE)
+        return _drained("the machine", whole) if whole else None
+
+    @property
+    def drains(self) -> Mapping[str, Drain]:
+        """Return what is drained, by device or MACHINE; raise StoreError when it has to be read and cannot be."""
+        if self._drains is None:
+            self._drains = {drain.device: drain for drain in self._store.drains()}
+        return self._drains
+
+    def drain(self, drains: Sequence[Drain]) -> None:
+        """Have nothing started on these from now on, in place of what was said of them before; raise StoreError."""
+        self._store.drain(drains)
+        self._drains = None
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> None:
+        """Let jobs be started on these again (all that is drained, without any); raise StoreError."""
+        self._store.resume(devices, user=user, now=now)
+        self._drains = None
+
+    def occupied(self, devices: Collection[str], live: Sequence[Run]) -> Collection[str]:
+        """Return those of these free GPUs on which nothing must be started just now, asking the driver once more.
+
+        One that others are seen on counts as theirs from now on; what cannot be seen has to stay for that.
+        """
+        if not devices:
+            return ()
+        self.observe(live, is_urgent=True)
+        found = [device for device in devices if self._gpu(device).occupants or self._has_fault(device)]
+        for device in found:
+            gpu = self._gpu(device)
+            if any(occupant.is_seen for occupant in gpu.occupants or ()):
+                gpu.use, gpu.named = Presence(is_there=True), gpu.occupants or ()
+        return found
+
+    def _gpu(self, device: str) -> _Gpu:
+        return self._gpus.setdefault(device, _Gpu())
+
+    def _has_fault(self, device: str) -> bool:
+        last = self._gpu(device).last
+        return last is not None and last.fault is not None
+
+    def _owners(self, news: Mapping[str, GpuUse], live: Sequence[Run]) -> Mapping[int, ProcessOwner]:
+        pids = {process.pid for use in news.values() for process in use.processes or ()}
+        if not pids:
+            return {}
+        try:
+            return self._executor.owners(pids, live)
+        except ExecutorError as exc:
+            log.warning("cannot tell whose the processes on the GPUs are", error=str(exc))
+            return {}
+
+    def _take_in(self, gpu: _Gpu, use: GpuUse, owners: Mapping[int, ProcessOwner], holder: str | None) -> None:
+        is_first, gpu.last = gpu.last is None, use
+        gpu.loss = gpu.loss.after(use.fault is not None, use.at, AT_ONCE, FREE_AFTER)
+        gpu.fault = use.fault or gpu.fault
+        gpu.occupants = None if use.processes is None else others_on(use.processes, owners, holder)
+        if gpu.occupants is None:
+            return  # for as long as it is not told who uses it, what was known holds
+        gpu.use = gpu.use.after(bool(gpu.occupants), use.at, AT_ONCE if is_first else USED_AFTER, FREE_AFTER)
+        if gpu.occupants:
+            gpu.named = gpu.occupants
+
+    def _reasons(self, device: Device, drains: Mapping[str, Drain]) -> Sequence[Absence]:
+        name, gpu, drain = _name(device), self._gpu(device.id), drains.get(device.id)
+        found = [_drained(name, drain)] if drain else []
+        found += [Absence(name=name, code=ReasonCode.GPUS_LOST, text=f"lost: {gpu.fault}")] if gpu.loss.is_there else []
+        return [*found, used_by(name, gpu.named)] if gpu.use.is_there else found
+
+    def _tell(self, found: Mapping[str, Absence]) -> None:
+        for device, absence in found.items():
+            if self._told.get(device) != absence:
+                log.warning("GPU unavailable", device=device, gpu=absence.name, why=absence.text)
+        for device in self._told.keys() - found.keys():
+            log.info("GPU available again", device=device)
+        self._told = found
+
+
+def _drained(name: str, drain: Drain) -> Absence:
+    return Absence(name=name, code=ReasonCode.DRAINED, text=drain.text)
+
+
+def _name(device: Device) -> str:
+    return f"GPU {device.index}"
