@@ -3,12 +3,12 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from greenrun.core.errors import ConfigError, GreenrunError, InvalidInput, InvalidJob
+from greenrun.core.errors import ConfigError, GreenrunError, InputProblem, InvalidInput, InvalidJob
 
 OK, FAILED, USAGE, NOT_FOUND, NOT_PERMITTED, NOT_REACHABLE, TIMED_OUT, STORAGE_FULL = range(8)
 CONFIG, INTERRUPTED, PIPE_CLOSED = 78, 130, 141
@@ -59,13 +59,21 @@ class Group(click.Group):
 
 def print_error(error: GreenrunError, *, as_json: bool) -> int:
     """Write the error to stderr, one sentence and its problems (or problem+json); return the exit code."""
-    problems = [{"field": item.field, "message": item.message} for item in _problems(error)]
+    problems = list(_problems(error))
     if as_json:
         print(json.dumps(_document(error, problems)), file=sys.stderr)
-    else:
-        print(f"error: {error}", file=sys.stderr)
-        for line in _lines(problems, str(error)):
-            print(f"  {line}", file=sys.stderr)
+        return exit_code(error)
+    from greenrun.cli.text import printable
+
+    said = str(error)
+    if hasattr(error, "status"):  # it is the API's, which speaks of its fields and in UTC
+        from greenrun.cli.terminal.error_words import in_words
+
+        said, problems = in_words(said, problems)
+    print("error: " + "\n".join(map(printable, said.split("\n"))), file=sys.stderr)
+    for problem in problems:
+        if problem.message not in said:
+            print(f"  {printable(str(problem))}", file=sys.stderr)
     return exit_code(error)
 
 
@@ -102,18 +110,11 @@ _CODES = {
 }
 
 
-def _problems(error: GreenrunError) -> Iterable[Any]:
+def _problems(error: GreenrunError) -> Iterable[InputProblem]:
     return [*getattr(error, "problems", ()), *getattr(error, "errors", ())]
 
 
-def _lines(problems: Iterable[Mapping[str, str]], shown: str) -> Iterable[str]:
-    for problem in problems:
-        line = ": ".join(part for part in (problem["field"], problem["message"]) if part)
-        if problem["message"] not in shown:
-            yield line
-
-
-def _document(error: GreenrunError, problems: list[dict[str, str]]) -> dict[str, object]:
+def _document(error: GreenrunError, problems: Iterable[InputProblem]) -> dict[str, object]:
     """Return the API's problem document of its own errors; of others one of the same form, by exit code."""
     local = _TITLES.get(exit_code(error), _TITLES[FAILED])
     status = getattr(error, "status", None)
@@ -122,5 +123,5 @@ def _document(error: GreenrunError, problems: list[dict[str, str]]) -> dict[str,
         "title": getattr(error, "title", "") or local,
         **({} if status is None else {"status": status}),
         "detail": str(error),
-        "errors": problems,
+        "errors": [{"field": row.field, "message": row.message} for row in problems],
     }

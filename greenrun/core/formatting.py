@@ -216,6 +216,11 @@ def localized_text(text: str, now: datetime | None = None, zone: tzinfo | None =
     return re.sub(_TOLD_INSTANT, local, text) if "Z" in text else text
 
 
+def told_instants(text: str) -> list[datetime]:
+    """Return the instants that `instant_text` and `iso_text` put into a text."""
+    return [datetime.fromisoformat(found) for found in re.findall(_TOLD_INSTANT, text)]
+
+
 def _copyable(at: datetime, zone: tzinfo | None, told: str) -> str:
     """Return a local time as ISO 8601, with its offset only where the clocks show it twice; in UTC as it was told."""
     local = at.astimezone(zone)

@@ -13,7 +13,7 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.grid.forecast_quality import print_quality
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import terminal_width
-from greenrun.cli.terminal.local_zone import local_zone
+from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, duration_text, intensity_text, span_text
 
@@ -91,9 +91,14 @@ def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
     old = f", {duration_text(age_s)} old" if age_s is not None else ""
     why = f": {answer['why']}" if answer.get("why") else ""
     return [
-        f"{answer['zone']}: forecast by {answer['provider']}{issue}; g CO2e/kWh, local time",
+        f"{answer['zone']}: forecast by {answer['provider']}{issue}; g CO2e/kWh, times in {_zones(answer)}",
         *([f"It is {rough}{old}{why}."] if rough else []),
     ]
+
+
+def _zones(answer: Mapping[str, Any]) -> str:
+    steps = steps_of(answer)
+    return zones_text(steps[0].start, steps[-1].end)
 
 
 def _absence(answer: Mapping[str, Any]) -> str:

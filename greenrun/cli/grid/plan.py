@@ -15,7 +15,8 @@ from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.grid.forecast import steps_of
 from greenrun.cli.options import connect, daemon_options, print_json
-from greenrun.cli.tables import print_table, terminal_width
+from greenrun.cli.tables import Column, print_table, print_wrapped, terminal_width
+from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
@@ -54,15 +55,24 @@ def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | No
     if answer["placements"]:
         forecast = client.forecast()
         _print_drawing(answer, forecast, now)
-        print_table(
-            ("job", "when", "gpus", "g/kWh", "CO2e", "why"),
-            [_placement(row, now) for row in answer["placements"]],
-            right=("job", "gpus", "g/kWh", "CO2e"),
-        )
-        for line in _notes(answer, forecast, now):
-            print(line)
-    for row in answer["waiting"]:
-        print(f"job {row['job']} waits without a place in the plan: {text.reason_text(row)}")
+        print_table(_columns(answer, now), [_placement(row, now) for row in answer["placements"]])
+        print_wrapped(_notes(answer, forecast, now), "  ")
+    waiting = (
+        f"job {row['job']} waits without a place in the plan: {text.reason_text(row, now)}" for row in answer["waiting"]
+    )
+    print_wrapped(map(text.printable, waiting), "  ")
+
+
+def _columns(answer: Answer, now: datetime) -> list[Column]:
+    edges = (text.instant(row[edge]) for row in answer["placements"] for edge in ("start", "end"))
+    return [
+        Column("job", right=True),
+        Column(f"when ({zones_text(now, *edges)})"),
+        Column("gpus", right=True, rank=4),
+        Column("g/kWh", right=True, rank=3),
+        Column("CO2e", right=True, rank=5),
+        Column("why", wraps=True),
+    ]
 
 
 def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
@@ -72,7 +82,7 @@ def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
         str(row["gpus"]),
         whole_text(row["g_per_kwh"]),
         mass_text(row.get("expected_g")),
-        text.reason_text(row),
+        text.printable(text.reason_text(row, now)),
     ]
 
 

@@ -11,17 +11,21 @@ from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.options import connect, daemon_options, print_json
+from greenrun.cli.tables import print_wrapped
+from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
     duration_text,
     energy_text,
     joules_text,
+    localized_text,
     mass_text,
     money_text,
     number_text,
     percent_text,
     power_text,
+    told_instants,
 )
 from greenrun.core.units import J_PER_KWH
 
@@ -52,8 +56,7 @@ def show(ctx: click.Context, job: str, as_json: bool, socket: str | None, config
         print_json(answer)
         return
     emulated = _emulated(client) if answer["runs"] else frozenset()
-    for line in card_lines(answer, emulated, utc_now()):
-        print(line)
+    print_wrapped(card_lines(answer, emulated, utc_now()), " " * 14)
 
 
 @click.command("explain", cls=Command)
@@ -72,8 +75,16 @@ def explain(ctx: click.Context, job: str, as_json: bool, socket: str | None, con
     if as_json:
         print_json(answer)
         return
+    now = utc_now()
+    sentences = [localized_text(sentence, now) for sentence in answer["sentences"]]
+    if sentences != answer["sentences"]:
+        sentences.append(f"Times are in {zones_text(now, *_instants(answer))}.")
+    print_wrapped(map(text.printable, sentences))
+
+
+def _instants(answer: Mapping[str, Any]) -> Iterator[datetime]:
     for sentence in answer["sentences"]:
-        print(text.printable(sentence))
+        yield from told_instants(sentence)
 
 
 def _emulated(client: "Client") -> frozenset[str]:
@@ -93,7 +104,7 @@ def card_lines(job: Mapping[str, Any], emulated: frozenset[str], now: datetime) 
 def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
     commit = job.get("git_commit")
-    yield "why", text.printable(text.reason_text(job))
+    yield "why", text.printable(text.reason_text(job, now))
     if job.get("planned"):
         yield "planned", text.planned_text(job["planned"], now).removeprefix("planned ")
     yield "command", text.printable(shlex.join(job["command"]))
@@ -112,7 +123,8 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "stopped on", ", ".join(job.get("stop_on") or ())
     if job.get("interruptible"):
         yield "checkpoint", ", ".join(_checkpoints(job))
-    yield "submitted", clock_text(text.instant(job["submitted_at"]), now, seconds=True)
+    submitted = text.instant(job["submitted_at"])
+    yield "submitted", f"{clock_text(submitted, now, seconds=True)} (times in {zones_text(submitted, now)})"
     if job.get("cost") is not None:
         missing_j = job["cost_missing_kwh"] * J_PER_KWH
         lacks = f", {energy_text(missing_j)} has no known price" if missing_j else ""
@@ -187,7 +199,7 @@ def _work_lines(run: Mapping[str, Any], now: datetime) -> Iterator[str]:
     for row in run.get("anomalies") or ():
         since, until = (row[name] and clock_text(text.instant(row[name]), now) for name in ("since", "until"))
         span = f"{since} to {until}" if until else f"since {since}"
-        yield f"  {'anomaly:':<11} {row['anomaly']} {span}: {text.printable(row['text'])}"
+        yield f"  {'anomaly:':<11} {row['anomaly']} {span}: {text.printable(localized_text(row['text'], now))}"
 
 
 def _run_when(run: Mapping[str, Any], now: datetime) -> str:

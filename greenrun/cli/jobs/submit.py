@@ -1,6 +1,7 @@
 """`greenrun submit`: submit a job (or many) from options, a script's own lines or a file."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,8 +14,8 @@ import click
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.terminal.local_zone import local_zone
-from greenrun.cli.text import array_text, reason_text, submitted_text, summed
+from greenrun.cli.terminal.local_zone import local_zone, zones_text
+from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text
 from greenrun.paths import find_job_environment
@@ -142,8 +143,7 @@ def _from_file(name: str, words: Sequence[str], given: Mapping[str, Value], cont
 
 
 def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: bool = False, new: bool = True) -> None:
-    for warning in dict.fromkeys(warning for job in answers for warning in job.get("warnings") or ()):
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(answers)
     if as_json:
         print_json(list(answers) if many else answers[0])
         return
@@ -153,9 +153,24 @@ def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: boo
         return
     for _, group in groupby(answers, key=_array_or_itself):
         jobs = list(group)
-        print(submitted_text(jobs[0], utc_now(), new=new) if len(jobs) == 1 else array_text(jobs, utc_now(), new=new))
+        said = submitted_text(jobs[0], utc_now(), new=new) if len(jobs) == 1 else array_text(jobs, utc_now(), new=new)
+        print(f"{said}, times in {_zones(jobs)}" if re.search(r"\d\d:\d\d", said) else said)
         if jobs[0]["id"] is None:
             _print_expectation(jobs)
+
+
+def _warn(answers: Sequence["Answer"]) -> None:
+    warnings = dict.fromkeys(warning for job in answers for warning in job.get("warnings") or ())
+    if warnings:
+        from greenrun.cli.terminal.error_words import message_words
+
+        for warning in warnings:
+            print(f"warning: {printable(message_words(warning))}", file=sys.stderr)
+
+
+def _zones(jobs: "Sequence[Answer]") -> str:
+    planned = (job["planned"] for job in jobs if job.get("planned"))
+    return zones_text(utc_now(), *(instant(row[edge]) for row in planned for edge in ("start", "end")))
 
 
 def _array_or_itself(job: "Answer") -> object:
