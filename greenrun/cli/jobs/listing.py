@@ -228,7 +228,7 @@ def progress_text(job: Job, now: datetime) -> str:
     done_s = (job.get("progress_s") or 0) + max(0.0, (now - started).total_seconds())
     left_s = job["duration_s"] - done_s
     if left_s < 0:
-        return f"{duration_text(round(-left_s))} over its {duration_text(job['duration_s'])}"
+        return f"{duration_text(round(-left_s))} overdue"
     return f"{int(100 * done_s / job['duration_s'])} %, {duration_text(round(left_s))} left"
 
 

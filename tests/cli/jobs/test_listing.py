@@ -155,7 +155,7 @@ def test_why_says_what_is_waited_for_how_far_a_job_is_or_how_it_ended(api: FakeA
     lines = run("list", "--all", "--columns", "id,why").out.splitlines()
     assert [line[2:].strip() for line in lines[1:]] == [
         "41 % below now", "after job 7", "GPUs are busy", "needs 9 GPUs and this machine has 2", "waits for the moon",
-        "50 %, 3h left", "1h over its 1h", "75 %, 30m left", "signal KILL", "",
+        "50 %, 3h left", "1h overdue", "75 %, 30m left", "signal KILL", "",
     ]  # fmt: skip
 
 
