@@ -11,6 +11,8 @@ import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.options import connect, daemon_options
+from greenrun.cli.tables import output_width
+from greenrun.cli.terminal.encoding import is_unicode
 from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.times import parse_instant
 from greenrun.client import Answer
@@ -68,15 +70,20 @@ def report(
     if earlier is not None:
         since, until = since or earlier["from"], until or earlier["to"]
         rows_by = rows_by if by or chosen in JOB_FORMATS else earlier["by"]
-    _put(_written(connect(ctx, socket, config).report(since, until, rows_by), chosen, earlier), output)
+    width = output_width() if output is None else None
+    answer = connect(ctx, socket, config).report(since, until, rows_by)
+    _put(_written(answer, chosen, earlier, width), output, is_data=chosen != "table")
 
 
-def _put(text: str, output: str | None) -> None:
-    """Write a text to the file that was named, else print it."""
-    if output is None:
+def _put(text: str, output: str | None, *, is_data: bool = True) -> None:
+    """Write a text to the file that was named, else print it: data in UTF-8, whatever characters a terminal has."""
+    if output is None and is_data and not is_unicode():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode() + (b"" if text.endswith("\n") else b"\n"))
+    elif output is None:
         print(text, end="" if text.endswith("\n") else "\n")
-        return
-    Path(output).expanduser().write_text(text, encoding="utf-8")
+    else:
+        Path(output).expanduser().write_text(text, encoding="utf-8")
 
 
 def _schema() -> str:
@@ -85,7 +92,7 @@ def _schema() -> str:
     return json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
-def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
+def _written(answer: Answer, form: str, earlier: dict[str, Any] | None, width: int | None) -> str:
     from greenrun.cli import report_output
     from greenrun.reports import movement
     from greenrun.reports.exports import boamps
@@ -106,7 +113,7 @@ def _written(answer: Answer, form: str, earlier: dict[str, Any] | None) -> str:
         print(
             f"BoAmps requires what greenrun does not know of some jobs: {', '.join(missing)}; {advice}", file=sys.stderr
         )
-    return report_output.render(report, form)
+    return report_output.render(report, form, width)
 
 
 def _earlier(name: str) -> dict[str, Any]:

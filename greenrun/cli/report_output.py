@@ -3,38 +3,56 @@
 from collections.abc import Iterator
 
 from greenrun.cli import text
-from greenrun.cli.tables import plain_lines
-from greenrun.core.formatting import count_text, iso_text, mass_text
+from greenrun.cli.tables import Column, table_lines
+from greenrun.cli.terminal.width import wrapped
+from greenrun.core.formatting import count_text, mass_text, period_text
 from greenrun.reports.cells import cells, kwh_text, name
 from greenrun.reports.formats import WRITERS
 from greenrun.reports.model import ComparedReport, Report
 
 _MOST_ROWS = 1000
 _COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
+_RANKS = {
+    "jobs": 5,
+    "energy": 0,
+    "CO2e": 0,
+    "±": 4,
+    "g/kWh": 6,
+    "covered": 3,
+    "avoided": 3,
+    "busy": 7,
+    "per work": 8,
+    "cost": 3,
+}
 _MAYBE = ("busy", "per work", "cost")  # where something is known of them
 
 
-def render(report: Report, form: str) -> str:
-    """Return the report as text; `form` is "table" or one of WRITERS."""
+def render(report: Report, form: str, width: int | None = None) -> str:
+    """Return the report as text; `form` is "table", which takes `width` columns at most, or one of WRITERS."""
     if form in WRITERS:
         return WRITERS[form](report)
-    return "\n".join(text.printable(line) for line in _lines(report)) + "\n"
+    return "\n".join(text.printable(line) for line in _lines(report, width)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
-    yield f"{iso_text(report.start)} to {iso_text(report.end)}, location-based, PUE included"
+def _lines(report: Report, width: int | None) -> Iterator[str]:
+    for line in _parts(report, width):
+        yield from [line] if width is None else wrapped(line, width, "  ")
+
+
+def _parts(report: Report, width: int | None) -> Iterator[str]:
+    yield f"{period_text(report.start, report.end)}, location-based, PUE included"
     if report.total.it_energy_kwh is None:
         yield "nothing is booked in this period"
     else:
         rows = [*report.rows[:_MOST_ROWS], report.unattributed, report.total]
-        lines = [(name(row), cells(row)) for row in rows]
+        lines = [(text.printable(name(row)), cells(row)) for row in rows]
         shown = [*_COLUMNS, *(column for column in _MAYBE if any(line[column] for _, line in lines))]
-        yield from plain_lines(
-            (report.by, *shown), [[who, *(line[column] for column in shown)] for who, line in lines], right=shown
-        )
+        columns = [Column(report.by, least=12), *(Column(name, right=True, rank=_RANKS.get(name, 0)) for name in shown)]
+        rows_of = [[who, *(line[column] for column in shown)] for who, line in lines]
+        yield from table_lines(columns, rows_of, width=width)
         yield from _remarks(report)
     if isinstance(report, ComparedReport):
-        yield from _movement(report)
+        yield from _movement(report, width)
     for note in report.data_quality:
         yield f"note: {note.note}"
     yield from report.attribution
@@ -49,12 +67,12 @@ def _remarks(report: Report) -> Iterator[str]:
         yield f"forecast against settled: {booked} booked, {settled} settled"
 
 
-def _movement(report: ComparedReport) -> Iterator[str]:
+def _movement(report: ComparedReport, width: int | None) -> Iterator[str]:
     yield f"since the report of {report.compared_with}: {count_text(len(report.moved), 'figure')} moved"
     lines = [[row.where, row.field, _figure(row.before), _figure(row.after), row.why] for row in report.moved]
     if lines:
-        heads = ("where", "figure", "before", "now", "why")
-        yield from plain_lines(heads, lines[:_MOST_ROWS], right=("before", "now"))
+        heads = ("where", "figure", "before", "now", Column("why", wraps=True))
+        yield from table_lines(heads, lines[:_MOST_ROWS], right=("before", "now"), width=width)
 
 
 def _figure(value: object) -> str:

@@ -15,13 +15,15 @@ from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.grid.forecast import steps_of
 from greenrun.cli.options import connect, daemon_options, print_json
-from greenrun.cli.tables import Column, print_table, print_wrapped, terminal_width
+from greenrun.cli.tables import Column, output_width, print_table, print_wrapped, terminal_width
 from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import (
     clock_text,
     compared_text,
     count_text,
+    day_clock_text,
+    day_span_text,
     mass_text,
     ranges_text,
     span_text,
@@ -30,6 +32,7 @@ from greenrun.core.formatting import (
 
 Answer = Mapping[str, Any]
 _MAX_BARS = 40
+_WIDE = 120  # columns from which on there is room for whole reasons
 _MAX_PAUSES = 10  # jobs whose pauses are shown
 _ESTIMATED = "estimated"
 
@@ -55,7 +58,7 @@ def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | No
     if answer["placements"]:
         forecast = client.forecast()
         _print_drawing(answer, forecast, now)
-        print_table(_columns(answer, now), [_placement(row, now) for row in answer["placements"]])
+        print_table(_columns(answer, now), [_placement(row, now, output_width()) for row in answer["placements"]])
         print_wrapped(_notes(answer, forecast, now), "  ")
     waiting = (
         f"job {row['job']} waits without a place in the plan: {text.reason_text(row, now)}" for row in answer["waiting"]
@@ -75,14 +78,18 @@ def _columns(answer: Answer, now: datetime) -> list[Column]:
     ]
 
 
-def _placement(row: Mapping[str, Any], now: datetime) -> list[str]:
+def _placement(row: Mapping[str, Any], now: datetime, width: int | None) -> list[str]:
+    """Return the cells of a row: on a terminal with weekdays, and where that is narrow the reason in a few words."""
+    start, end = text.instant(row["start"]), text.instant(row["end"])
+    when = span_text(start, end, now) if width is None else day_span_text(start, end, now)
+    is_wide = width is None or width >= _WIDE
     return [
         str(row["job"]),
-        span_text(text.instant(row["start"]), text.instant(row["end"]), now) + (" late" if row.get("late") else ""),
+        when + (" late" if row.get("late") else ""),
         str(row["gpus"]),
         whole_text(row["g_per_kwh"]),
         mass_text(row.get("expected_g")),
-        text.printable(text.reason_text(row, now)),
+        text.printable(text.reason_text(row, now) if is_wide else text.short_reason({**row, "planned": row}, now)),
     ]
 
 
@@ -96,7 +103,7 @@ def _print_drawing(answer: Mapping[str, Any], forecast: Mapping[str, Any], now: 
     width = max(20, min(terminal_width() - 10, 100))
     strip = terminal.strip(steps_of(forecast), start, end, width)
     short = end - start < timedelta(minutes=5)
-    first, last = (clock_text(at, now, seconds=short) for at in (start, end))
+    first, last = (clock_text(at, now, seconds=True) if short else day_clock_text(at, now) for at in (start, end))
     print(" " * 8 + first + last.rjust(width - len(first)))
     if strip.strip():
         print(f" g/kWh  {strip}")

@@ -1,6 +1,9 @@
 """How many columns of a terminal a text takes, and texts that take so many: wide characters count twice."""
 
+import re
+
 ELLIPSIS = "…"
+_BETWEEN_WORDS = r" (?!(?:%|g|kg|t|Wh|kWh|MWh|g/kWh|W|kW)(?![\w]))"  # a number and its unit stay together
 
 
 def cell_width(text: str) -> int:
@@ -32,7 +35,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """
     lines: list[str] = []
     line = " " * (len(text) - len(text.lstrip(" ")))
-    for word in text.lstrip(" ").split(" "):
+    for word in re.split(_BETWEEN_WORDS, text.lstrip(" ")):
         joined = f"{line} {word}" if line.strip() else line + word
         if cell_width(joined) <= width:
             line = joined
