@@ -11,7 +11,7 @@ from greenrun.core.formatting import localized_text
 
 _PATH = r"(?:\[(?P<job>\d+)\]\.?)?(?P<field>\w*)(?:\.(?P<key>[^.\[]+))?.*"
 _OF_MAPPINGS = ("--label", "--env")  # whose keys are the user's own
-_PLAIN = {"command": "the command", "errors": "", "ids": "job numbers"}
+_PLAIN = {"errors": "", "ids": "job numbers"}
 
 
 def in_words(detail: str, problems: Iterable[InputProblem]) -> tuple[str, list[InputProblem]]:
@@ -27,8 +27,8 @@ def in_words(detail: str, problems: Iterable[InputProblem]) -> tuple[str, list[I
 def field_words(field: str) -> str:
     """Return what a field of the API is called here: `[2].duration_s` is `job 3: --duration`."""
     found = re.fullmatch(_PATH, field, re.DOTALL)
-    if not found:
-        return field
+    if found is None or " " in field or field.startswith("-"):
+        return field  # it is in words already
     name = _named(found["field"])
     if name in _OF_MAPPINGS and found["key"]:
         name = f"{name} {found['key']}"

@@ -28,10 +28,10 @@ SOURCES = [
     [
         ("duration_s", "--duration"), ("start_now", "--now"), ("unique_key", "--unique"), ("power_w", "--power"),
         ("run_below_g_per_kwh", "--run-below"), ("gpu_memory_gib", "--gpu-memory"), ("after[0].job", "--after"),
-        ("[2].duration_s", "job 3: --duration"), ("command[0]", "the command"), ("command", "the command"),
-        ("[0].command[3]", "job 1: the command"), ("labels.team", "--label team"), ("env.FOO", "--env FOO"),
+        ("[2].duration_s", "job 3: --duration"), ("command[0]", "command"), ("command", "command"),
+        ("[0].command[3]", "job 1: command"), ("labels.team", "--label team"), ("env.FOO", "--env FOO"),
         ("array.indices[0]", "--array"), ("grid.lr[1]", "--grid"), ("git_commit", "git commit"), ("", ""),
-        ("ids[3]", "job numbers"),
+        ("ids[3]", "job numbers"), ("--gpus", "--gpus"), ("job 2: start-after", "job 2: start-after"),
     ],
 )  # fmt: skip
 def test_a_field_is_called_by_its_option(field: str, words: str) -> None:
@@ -40,15 +40,18 @@ def test_a_field_is_called_by_its_option(field: str, words: str) -> None:
 
 @pytest.mark.parametrize("row", FIELDS, ids=lambda row: row.name)
 def test_no_field_of_a_job_is_named_to_a_person(api: FakeApi, run: Run, row: object) -> None:
-    name = row.json_name  # type: ignore[attr-defined]
+    name, option = row.json_name, f"--{row.option_name}"  # type: ignore[attr-defined]
     errors = ((name, f"is wrong beside {name}"), (f"[1].{name}", "too"))
     said = "; ".join(f"{field}: {message}" for field, message in errors)
+    told, problems = in_words(said, [InputProblem(field=field, message=message) for field, message in errors])
+    assert told.startswith(f"{option}: is wrong beside ")
+    assert told.endswith(f"; job 2: {option}: too")
+    assert [problem.field for problem in problems] == [option, f"job 2: {option}"]
     api.post("/v1/jobs", problem(422, "invalid request", said, errors), 422)
     err = run("submit", "--gpus", "0", "true").err
-    assert f"--{row.option_name}: is wrong beside " in err  # type: ignore[attr-defined]
-    assert f"; job 2: --{row.option_name}: too" in err  # type: ignore[attr-defined]
+    assert err.startswith(f"error: {option}: is wrong beside ")
     if "_" in name:
-        assert name not in err
+        assert name not in told + err
 
 
 def test_every_field_that_a_refusal_names_has_words_for_it() -> None:
