@@ -53,6 +53,16 @@ def start_ticks(pid: int) -> int:
     return stat.start_ticks if stat else 0
 
 
+def process_name(pid: int, proc: str = "/proc") -> str:
+    """Return the name of a process's program, cut to 15 bytes by the kernel; "?" when it is gone."""
+    try:
+        with open(f"{proc}/{pid}/comm", "rb") as file:
+            name = file.read().decode(errors="replace").strip()
+    except OSError:
+        return "?"
+    return "".join(sign if sign.isprintable() else "?" for sign in name) or "?"
+
+
 def all_pids(proc: str = "/proc") -> list[int]:
     """Return the pids of all visible processes; raise OSError."""
     return [int(name) for name in os.listdir(proc) if name.isdigit()]

@@ -93,7 +93,7 @@ def test_what_is_said_on_the_command_line_reaches_the_job_and_is_told_of_it(row:
 
 def test_the_database_gives_back_every_field_as_it_was_given(store: Store) -> None:
     said = {row.name: getattr(accepted(row)[0], row.name) for row in GIVEN}
-    given = replace(spec(git_commit="abc"), **said, **FILLED_IN)
+    given = replace(spec(git_commit="abc", umask="027", limits={"core": "0:0"}), **said, **FILLED_IN)
     assert [row.name for row in FIELDS if getattr(given, row.name) in (row.default, MISSING)] == []
     job, _ = store.jobs.add_job(given, user="ada", uid=1, now=NOW)
     assert store.jobs.job(job.id).spec == given

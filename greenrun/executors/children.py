@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 
 from greenrun.procfs import all_pids, process_stat
 
@@ -32,7 +33,11 @@ def reap() -> dict[int, int]:
     return ended
 
 
-def signal_one(pid: int, number: int) -> None:
-    """Signal a child; one that became another user's (by sudo) is left to end by itself."""
+def signal_one(pid: int, number: int) -> bool:
+    """Signal a child, and continue it if it is stopped; False for one that became another user's (by sudo)."""
     with contextlib.suppress(OSError):
         os.kill(pid, number)
+        if number != signal.SIGKILL:
+            os.kill(pid, signal.SIGCONT)
+        return True
+    return False

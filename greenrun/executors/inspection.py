@@ -17,12 +17,15 @@ from greenrun.executors.run_folder import (
     CHECKPOINT,
     EXIT,
     HOW,
+    KILLED,
     LOCK,
+    MEMBERS,
     RUN,
     STARTED,
     STOP,
     VERSION,
     read_record,
+    write_record,
 )
 
 KILL_LIMIT_S = 2.0
@@ -88,6 +91,8 @@ def _exited(folder: Path, run: Run) -> RunStatus | None:
         started_at=_instant(record.get("started_at")),
         ended_at=ended_at,
         exit_code=code,
+        signal=_whole(record.get("signal")),
+        left=_whole(record.get("left")) or 0,
         ended_by=EndedBy(str(record["ended_by"])),
         detail=str(record.get("detail") or ""),
     )
@@ -121,22 +126,59 @@ def _interrupted(folder: Path) -> RunStatus:
 
 def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
     """Kill what a dead shim left behind; return LOST only once neither process nor lock is left."""
-    started_at, command = _start(folder)
-    tree = Tree(lock=folder / LOCK, token=run.token, leaders=[leader for leader in (shim, command) if leader])
-    if not kill_all(tree.find, KILL_LIMIT_S) or is_locked(folder / LOCK):
+    started_at, _ = _start(folder)
+    killed, is_gone = kill_all(_tree(folder, run, shim).find, KILL_LIMIT_S)
+    killed = _killed(folder, killed)
+    if not is_gone or is_locked(folder / LOCK):
         return RunStatus(
             phase=Phase.UNKNOWN, started_at=started_at, detail="its supervisor died and its tree is not gone yet"
         )
     if started_at is None and shim is not None:  # a command is released only after its start is recorded
         return RunStatus(phase=Phase.FENCED, detail="its supervisor died before it started the command")
     damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
-    detail = f"its supervisor died without recording its end{damaged}"
+    ended = f"{_processes(killed)} found alive and killed" if killed else "none of its processes was found alive"
+    detail = f"its supervisor died without recording its end{damaged}, and {ended}"
     return RunStatus(phase=Phase.LOST, started_at=started_at, ended_at=utc_now(), detail=detail)
+
+
+def _tree(folder: Path, run: Run, shim: Identity | None) -> Tree:
+    started, members = (read_record(str(folder), name) or {} for name in (STARTED, MEMBERS))
+    known = [shim, Identity.from_record(started, boot=this_boot()), *_identities(members.get("leaders"))]
+    leaders, seen = [leader for leader in known if leader], _identities(members.get("processes"))
+    return Tree(lock=folder / LOCK, token=run.token, leaders=leaders, seen=seen)
+
+
+def _identities(pairs: object) -> list[Identity]:
+    """Return the processes that pairs of pid and start time identify; what is no such pair is left out."""
+    records = [dict(zip(("pid", "start_ticks"), pair, strict=False)) for pair in _lists(pairs)]
+    return [found for record in records if (found := Identity.from_record(record, boot=this_boot()))]
+
+
+def _lists(value: object) -> list[list[object]]:
+    return [item for item in value if isinstance(item, list)] if isinstance(value, list) else []
+
+
+def _killed(folder: Path, just_now: int) -> int:
+    """Return how many processes of the run were killed so far, and keep that, in case its last ones take longer."""
+    before = (read_record(str(folder), KILLED) or {}).get("processes")
+    killed = just_now + (before if isinstance(before, int) else 0)
+    if just_now:
+        with suppress(OSError):
+            write_record(str(folder), KILLED, {"version": VERSION, "processes": killed}, sync=False)
+    return killed
+
+
+def _processes(count: int) -> str:
+    return "1 of its processes was" if count == 1 else f"{count} of its processes were"
 
 
 def _start(folder: Path) -> tuple[datetime | None, Identity | None]:
     record = read_record(str(folder), STARTED) or {}
     return _instant(record.get("started_at")), Identity.from_record(record, boot=this_boot())
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _instant(value: object) -> datetime | None:

@@ -81,35 +81,43 @@ def _kill(pid: int, number: int) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """The marks of the processes of a run whose shim is gone; any one mark is enough.
+    """The marks of the processes of a run whose shim is gone; any one mark is enough, and so is a parent with one.
 
-    `leaders` are the shim and the command: processes in the session or group of either are the run's, unless the
-    leader's pid has been reused, which the kernel does only once session and group are empty.
+    `leaders` are the shim, the command, and the leaders of the sessions and groups that the run was last seen to have:
+    processes in these are the run's, unless the leader's pid has been reused, which the kernel does only once session
+    and group are empty. `seen` are processes that the shim saw.
     """
 
     lock: Path
     token: str
     leaders: Sequence[Identity] = ()
+    seen: Sequence[Identity] = ()
 
     def find(self) -> list[Identity]:
-        """Return this user's live processes that bear a mark, except the caller."""
+        """Return this user's live processes that bear a mark, and what descends from them, except the caller."""
+        alive = {pid: stat for pid in procfs.all_pids() if (stat := procfs.process_stat(pid)) and stat.is_alive}
+        mine = {pid: stat for pid, stat in alive.items() if pid != os.getpid() and _is_own(pid)}
         groups = {leader.pid for leader in self.leaders if not _is_reused(leader)}
-        inode = _inode(self.lock)
-        pids = [pid for pid in procfs.all_pids() if pid != os.getpid()]
-        return [found for pid in pids if (found := self._member(pid, groups, inode))]
+        seen = {(process.pid, process.start_ticks) for process in self.seen}
+        lock = _inode(self.lock)
+        found = {pid for pid, stat in mine.items() if (pid, stat.start_ticks) in seen}
+        found |= {pid for pid, stat in mine.items() if self._is_marked(pid, stat, groups, lock)}
+        while more := {pid for pid, stat in mine.items() if stat.parent in found and pid not in found}:
+            found |= more
+        return [Identity(boot_id=this_boot(), pid=pid, start_ticks=mine[pid].start_ticks) for pid in sorted(found)]
 
-    def _member(self, pid: int, groups: set[int], inode: tuple[int, int] | None) -> Identity | None:
-        stat = procfs.process_stat(pid)
-        if stat is None or not stat.is_alive:
-            return None
-        with suppress(OSError):  # it has just ended, or belongs to another user
-            if Path(f"/proc/{pid}").stat().st_uid != os.getuid():
-                return None
-            marked = (
-                not groups.isdisjoint((stat.group, stat.session)) or _has_token(pid, self.token) or _holds(pid, inode)
-            )
-            return Identity(boot_id=this_boot(), pid=pid, start_ticks=stat.start_ticks) if marked else None
-        return None
+    def _is_marked(self, pid: int, stat: procfs.ProcessStat, groups: set[int], lock: tuple[int, int] | None) -> bool:
+        if not groups.isdisjoint((stat.group, stat.session)):
+            return True
+        with suppress(OSError):  # it has just ended, or hides its environment and files
+            return _has_token(pid, self.token) or _holds(pid, lock)
+        return False
+
+
+def _is_own(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}").stat().st_uid == os.getuid()
+    return False
 
 
 def _is_reused(leader: Identity) -> bool:
@@ -133,17 +141,22 @@ def _holds(pid: int, inode: tuple[int, int] | None) -> bool:
     return inode is not None and any(_inode(link) == inode for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def kill_all(find: Callable[[], Sequence[Identity]], limit_s: float) -> bool:
-    """Kill what `find` returns until it returns nothing; return False if some are left after `limit_s`."""
+def kill_all(find: Callable[[], Sequence[Identity]], limit_s: float) -> tuple[int, bool]:
+    """Kill what `find` returns until it returns nothing; return how many were killed, and whether none is left.
+
+    Some may be left after `limit_s`.
+    """
     deadline = time.monotonic() + limit_s
+    killed: set[Identity] = set()
     while found := find():
         if time.monotonic() >= deadline:
-            return False
+            return len(killed), False
         for process in found:
             with suppress(PermissionError):
-                send(process, signal.SIGKILL)
+                if send(process, signal.SIGKILL):
+                    killed.add(process)
         _wait_for_end(found, deadline)
-    return True
+    return len(killed), True
 
 
 def _wait_for_end(processes: Sequence[Identity], deadline: float) -> None:

@@ -4,10 +4,12 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
 
     lock          flock held by the shim and by everything of the run that kept the descriptor
     run.json      whose folder it is, and the shim's identity (boot id, pid, start time)
-    log           output of the command (unless the job names a log of its own) and complaints of the shim
+    log           output of the command (unless the job names a log of its own) and complaints of the shim (`log_file`)
     started.json  written just before the command is executed: when, and the command's identity
+    members.json  which processes are the run's, as last seen by the shim
     stop.json     written by the daemon before it signals the shim: who asked, and whether to checkpoint first
     exit.json     how it ended, written when nothing of the run's tree is left
+    killed.json   written by the daemon: how many processes of a run without a shim it has killed
     progress      written by the run itself, if at all: how much it has done (GREENRUN_PROGRESS names this file)
 
 Instants in the records are epoch seconds. A folder that holds barred.json is a fence: that run can never start.
@@ -16,65 +18,24 @@ Version 2 knows checkpoints: `how` in stop.json, `checkpoint` and `checkpoint_gr
 of version 1 treats every request as a stop.
 """
 
-# ruff: noqa: PTH104, PTH106, PTH108, PTH123, PTH208
+# ruff: noqa: PTH104, PTH106, PTH108, PTH208
 # No pathlib: it would cost every shim a third of its start.
 
 import contextlib
 import errno
 import json
 import os
-import stat
 from collections.abc import Mapping
 
 VERSION = 2
 LOCK, LOG = "lock", "log"
 RUN, STARTED, STOP, EXIT, BARRED = "run.json", "started.json", "stop.json", "exit.json", "barred.json"
+MEMBERS, KILLED = "members.json", "killed.json"
 PROGRESS = "progress"
 TEMPORARY = ".tmp-"
 RECORD_BYTES = 4096
 MOST_BYTES = 1 << 20  # no record is longer
 HOW, CHECKPOINT = "how", "checkpoint"
-
-
-class Log:
-    """An append-only log file, bounded in size."""
-
-    def __init__(self, path: str, cap_bytes: int) -> None:
-        """Open it for appending; raise OSError (also for a pipe without a reader, instead of waiting for one)."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOCTTY | os.O_NONBLOCK
-        self.path, self.cap_bytes = path, cap_bytes
-        self.descriptor = os.open(path, flags, 0o600)
-        os.set_blocking(self.descriptor, True)
-
-    def say(self, text: str) -> None:
-        """Append a line prefixed with `greenrun:`, if the disk has room."""
-        with contextlib.suppress(OSError):
-            os.write(self.descriptor, f"greenrun: {text}\n".encode(errors="replace"))
-
-    def bound(self) -> None:
-        """Once it exceeds its limit, copy its last `cap_bytes` over PATH.1 and truncate it.
-
-        So it takes up at most twice the limit, plus what is written between two calls. The command keeps its
-        descriptor: what it writes between the copy and the truncation is lost. Without room for the copy the log is
-        truncated all the same.
-        """
-        found = os.fstat(self.descriptor)
-        if found.st_size <= self.cap_bytes or not stat.S_ISREG(found.st_mode):
-            return
-        kept = f"what came before is in {self.path}.1"
-        try:
-            copy_tail(self.path, f"{self.path}.1", found.st_size - self.cap_bytes)
-        except OSError as error:
-            kept = f"what came before could not be kept: {error}"
-        os.ftruncate(self.descriptor, 0)
-        self.say(f"this log passed its limit of {self.cap_bytes} bytes; {kept}")
-
-
-def copy_tail(path: str, target: str, offset: int) -> None:
-    """Overwrite `target` with a file's content from `offset` on."""
-    with open(path, "rb") as source, open(target, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as copy:
-        while sent := os.sendfile(copy.fileno(), source.fileno(), offset, 1 << 24):
-            offset += sent
 
 
 def write_record(folder: str, name: str, record: Mapping[str, object], *, sync: bool) -> None:

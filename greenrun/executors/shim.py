@@ -1,7 +1,8 @@
 """Supervise one run: start its command, bound it in time, outlive the daemon, and record how it ended.
 
 One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
-light modules `run_folder` (the format of what it leaves behind), `termination`, `children` and `greenrun.procfs` alone.
+light modules beside it alone: `run_folder` (the format of what it leaves behind), `launch`, `output_pipe`, `log_file`,
+`waiting`, `termination`, `children` and `members`, and `greenrun.procfs`.
 """
 
 import contextlib
@@ -11,11 +12,15 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from greenrun.executors import run_folder
 from greenrun.executors.children import has_children, live_children, reap, signal_one
-from greenrun.executors.env_file import variables_in
-from greenrun.executors.run_folder import VERSION, Log, write_record
+from greenrun.executors.launch import Launch, NotStarted, environment, launch
+from greenrun.executors.log_file import Log
+from greenrun.executors.members import Members
+from greenrun.executors.output_pipe import OutputPipe
+from greenrun.executors.run_folder import VERSION, write_record
 from greenrun.executors.termination import (
     FOREVER,
     ITSELF,
@@ -25,13 +30,14 @@ from greenrun.executors.termination import (
     Termination,
     signal_command,
 )
-from greenrun.procfs import boot_id, start_ticks
+from greenrun.executors.waiting import Waiter
+from greenrun.procfs import boot_id, process_name, start_ticks
 
 RECORD_TRIES = 3600
+LINGER_S = 1.0  # for what the command left behind to end by itself, as a `tee` does that its shell does not wait for
 LEFTOVER_GRACE_S = 5.0
-LOOK_EVERY_S = 5.0
-SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
 PR_SET_CHILD_SUBREAPER = 36
+MOST_NAMED = 5  # of the processes left behind
 
 
 class Spec:
@@ -45,9 +51,13 @@ class Spec:
     folder: str
     command: list[str]
     workdir: str
+    default_env: dict[str, str]
     env: dict[str, str]
     env_file: str | None
     own_env: dict[str, str]
+    umask: int | None
+    umask_of_command: int
+    limits: dict[str, str]
     log: str | None
     log_cap_bytes: int
     time_limit_s: float | None
@@ -59,20 +69,15 @@ class Spec:
         self.__dict__.update(fields)
 
 
-class NotStarted(Exception):
-    """The command could not be executed; `exit_code` is what a shell would return."""
-
-    def __init__(self, detail: str, exit_code: int) -> None:
-        super().__init__(detail)
-        self.exit_code = exit_code
-
-
 def main() -> int:
     """Supervise the run that standard input describes; return 0 once its end is recorded, 3 if nothing was started."""
     with open(0, encoding="utf-8", closefd=False) as stream:
         spec = Spec(json.load(stream))
     try:
         ready = settle_in(spec)
+        waiter = Waiter()
+        inherited = os.umask(0)  # its own files have modes of their own
+        spec.umask_of_command = inherited if spec.umask is None else spec.umask
         lock, log = take_folder(spec)
     except OSError as error:
         with contextlib.suppress(OSError):  # the daemon may have ended
@@ -80,7 +85,7 @@ def main() -> int:
         return 3
     os.dup2(log.descriptor, 1)
     os.dup2(log.descriptor, 2)
-    end = run(spec, [lock, *spec.gpu_locks], log, ready)
+    end = run(spec, [lock, *spec.gpu_locks], log, waiter, ready)
     for descriptor in spec.gpu_locks:  # the process tree is gone: readers of the exit record must find the GPUs free
         os.close(descriptor)
     record_exit(spec.folder, {"version": VERSION, "token": spec.token, **end})
@@ -96,7 +101,6 @@ def settle_in(spec: Spec) -> int:
         low = kept + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
-    signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError("this kernel does not let a supervisor inherit orphans")
@@ -125,6 +129,7 @@ def take_folder(spec: Spec) -> tuple[int, Log]:
 def facts(spec: Spec) -> dict[str, object]:
     """Return the content of run.json; nothing of the environment."""
     whose = {"version": VERSION, "token": spec.token, "job": spec.job, "number": spec.number, "devices": spec.devices}
+    whose["grace_s"] = spec.grace_s
     shim = {"boot_id": boot_id(), "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}
     return {**whose, **shim, "log": log_path(spec), "at": time.time()}
 
@@ -134,20 +139,39 @@ def log_path(spec: Spec) -> str:
     return os.path.join(spec.workdir, spec.log) if spec.log else f"{spec.folder}/{run_folder.LOG}"
 
 
-def run(spec: Spec, kept: list[int], log: Log, ready: int) -> dict[str, object]:
+def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> dict[str, object]:
     """Start the command and wait until its whole process tree is gone; return how it ended."""
-    end = Termination()
     try:
-        output = Log(log_path(spec), spec.log_cap_bytes) if spec.log else log
-        command, started_at = launch(spec, kept, output.descriptor, environment(spec))
+        own_log = open_log(spec) if spec.log else log
+        output = OutputPipe(own_log) if own_log.is_regular else None
+        command, started_at = launch(
+            spec.folder, launch_of(spec), kept, output.write_end if output else own_log.descriptor
+        )
     except (NotStarted, OSError) as error:
         log.say(f"the command was not started: {error}")
         return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, str(error)[:1000])
     os.close(ready)
-    status = supervise(spec, command, end, output)
-    sweep(command, end, min(spec.grace_s, LEFTOVER_GRACE_S))
-    detail = "" if end.cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
-    return outcome(os.waitstatus_to_exitcode(status), started_at, end.cause, detail)
+    supervision = Supervision(spec, command, waiter, output)
+    status = supervision.wait()
+    left = supervision.sweep()
+    if left:
+        text = f"the command left {processes(len(left))}, ended: {named(left)}"
+        (own_log if own_log.is_regular else log).say(text)
+    cause = supervision.end.cause
+    detail = "" if cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
+    return outcome(os.waitstatus_to_exitcode(status), started_at, cause, detail) | {"left": len(left)}
+
+
+def open_log(spec: Spec) -> Log:
+    """Open the log that the job names, made as its submitter would have made it; raise OSError."""
+    return Log(log_path(spec), spec.log_cap_bytes, 0o600 if spec.umask is None else 0o666 & ~spec.umask)
+
+
+def launch_of(spec: Spec) -> Launch:
+    """Return the command with all that it is executed with; raise OSError if its environment cannot be read."""
+    env_file = os.path.join(spec.workdir, spec.env_file) if spec.env_file else None
+    env = environment(spec.default_env, spec.env, env_file, spec.own_env)
+    return Launch(words=spec.command, workdir=spec.workdir, env=env, umask=spec.umask_of_command, limits=spec.limits)
 
 
 def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dict[str, object]:
@@ -162,115 +186,97 @@ def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dic
     }
 
 
-def environment(spec: Spec) -> dict[str, str]:
-    """Return the command's whole environment: the job's, then the KEY=VALUE lines of its file, then greenrun's own."""
-    from_file = variables_in(os.path.join(spec.workdir, spec.env_file)) if spec.env_file else {}
-    return {**spec.env, **from_file, **spec.own_env}
+class Supervision:
+    """A running command, what becomes of its output, and how it is terminated."""
+
+    def __init__(self, spec: Spec, command: int, waiter: Waiter, output: OutputPipe | None) -> None:
+        self.end = Termination()
+        self._spec = spec
+        self._command = command
+        self._waiter = waiter
+        self._output = output
+        self._members = Members(spec.folder)
+        if output:
+            output.begin()
+            waiter.watch(output.read_end)
+
+    def wait(self) -> int:
+        """Wait for the command, enforcing its time limit and requests; return its wait status."""
+        spec, end = self._spec, self.end
+        limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
+        while (status := reap().get(self._command)) is None:
+            if time.monotonic() >= limit:
+                end.begin(TIME_LIMIT, self._command, spec.grace_s)
+            end.follow_up(self._command, spec.grace_s)
+            if time.monotonic() >= end.kill_at:
+                signal_command(self._command, signal.SIGKILL)
+            self._members.note()
+            if self._look(limit, end.term_at, end.kill_at, self._members.look_at) == signal.SIGTERM:
+                self._obey()
+        return status
+
+    def sweep(self) -> dict[int, str]:
+        """Terminate what the command left behind: TERM, a grace period, KILL, until nothing is left.
+
+        Return the names of those that were signalled, by pid. Orphans become this subreaper's children, and the pid of
+        a child is not reused before it is reaped, so only the run's own processes are signalled. Those that already got
+        TERM with the command's group get no second one, and the job's full grace period.
+        """
+        end, now = self.end, time.monotonic()
+        grace_s = min(self._spec.grace_s, LEFTOVER_GRACE_S)
+        term_at = now + LINGER_S if end.cause == ITSELF else now
+        kill_at = end.kill_at if end.was_termed else term_at + grace_s
+        signalled: dict[int, str] = {}
+        termed: set[int] = set()
+        while has_children():
+            is_last = time.monotonic() >= kill_at
+            for pid in live_children(os.getpid()) if time.monotonic() >= term_at else ():
+                had_term = pid in termed or (end.was_termed and os.getpgid(pid) == self._command)
+                if (is_last or not had_term) and signal_one(pid, signal.SIGKILL if is_last else signal.SIGTERM):
+                    signalled.setdefault(pid, process_name(pid))
+                    termed.add(pid)
+            self._look(term_at, kill_at, time.monotonic() + 0.5)
+            termed -= reap().keys()
+        self._drain()
+        return signalled
+
+    def _look(self, *instants: float) -> int:
+        """Wait for a signal until the next of these instants, taking what output comes; return the signal, or 0."""
+        number = self._waiter.wait(*instants, quiet_until=self._output.quiet_until if self._output else 0.0)
+        if self._output and not self._output.pump():
+            self._forget_output()
+        return number
+
+    def _drain(self) -> None:
+        """Take what is left of the output; nobody is there any more to write."""
+        while self._output and self._output.pump() and self._output.took_much:
+            pass
+        self._forget_output()
+
+    def _forget_output(self) -> None:
+        if self._output:
+            self._waiter.forget(self._output.read_end)
+            os.close(self._output.read_end)
+            self._output = None
+
+    def _obey(self) -> None:
+        """Do what stop.json requests: a checkpoint, or else (also if it is missing or unreadable) a stop."""
+        spec = self._spec
+        if request(spec.folder).get(run_folder.HOW) == run_folder.CHECKPOINT:
+            self.end.checkpoint(self._command, spec.checkpoint_signal, spec.grace_s)
+        else:
+            self.end.begin(STOPPED, self._command, spec.grace_s)
 
 
-def launch(spec: Spec, kept: list[int], output: int, env: dict[str, str]) -> tuple[int, float]:
-    """Record the start and execute the command; return its pid and start time. Raise NotStarted or OSError."""
-    go, release = os.pipe()
-    failure, fail = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(release)
-        become_command(spec, kept, output, env, go, fail)
-    os.close(fail)
-    try:
-        os.setpgid(pid, pid)
-        started_at = time.time()
-        record = {"version": VERSION, "pid": pid, "start_ticks": start_ticks(pid), "started_at": started_at}
-        write_record(spec.folder, run_folder.STARTED, record, sync=False)
-        os.write(release, b"!")
-    finally:
-        os.close(release)  # a child that is not released exits without executing anything
-    problem = os.read(failure, run_folder.RECORD_BYTES).decode(errors="replace")
-    if problem:
-        os.waitpid(pid, 0)
-        raise NotStarted(problem[4:], int(problem[:3]))
-    return pid, started_at
+def processes(count: int) -> str:
+    """Return a number of processes in words."""
+    return "1 process" if count == 1 else f"{count} processes"
 
 
-def become_command(spec: Spec, kept: list[int], output: int, env: dict[str, str], go: int, fail: int) -> None:
-    """Execute the command in this forked child: default signals, only output and locks open. Never return."""
-    doing = f"change to its working folder {spec.workdir}"
-    try:
-        if os.read(go, 1):
-            os.chdir(spec.workdir)
-            doing = f"execute {spec.command[0]!r}"
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            for descriptor in kept:
-                os.set_inheritable(descriptor, True)
-            restore_signals()
-            os.execvpe(spec.command[0], spec.command, env)
-    except (OSError, ValueError) as error:
-        code = 127 if isinstance(error, FileNotFoundError | NotADirectoryError) else 126
-        os.write(fail, f"{code} cannot {doing}: {error}".encode(errors="replace")[: run_folder.RECORD_BYTES])
-    finally:
-        os._exit(126)
-
-
-def restore_signals() -> None:
-    """Give every signal its default disposition and block none."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def supervise(spec: Spec, command: int, end: Termination, log: Log) -> int:
-    """Wait for the command, enforcing its time limit, requests and its log's size limit; return its wait status."""
-    limit = FOREVER if spec.time_limit_s is None else time.monotonic() + spec.time_limit_s
-    while (status := reap().get(command)) is None:
-        if time.monotonic() >= limit:
-            end.begin(TIME_LIMIT, command, spec.grace_s)
-        end.follow_up(command, spec.grace_s)
-        if time.monotonic() >= end.kill_at:
-            signal_command(command, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            log.bound()
-        if wait_signal(limit, end.term_at, end.kill_at) == signal.SIGTERM:
-            obey(spec, command, end)
-    return status
-
-
-def obey(spec: Spec, command: int, end: Termination) -> None:
-    """Do what stop.json requests: a checkpoint, or else (also if it is missing or unreadable) a stop."""
-    if request(spec.folder).get(run_folder.HOW) == run_folder.CHECKPOINT:
-        end.checkpoint(command, spec.checkpoint_signal, spec.grace_s)
-    else:
-        end.begin(STOPPED, command, spec.grace_s)
-
-
-def sweep(group: int, end: Termination, grace_s: float) -> None:
-    """Terminate what the command left behind: TERM, a grace period, KILL, until nothing is left.
-
-    Orphans become this subreaper's children, and the pid of a child is not reused before it is reaped, so only the
-    run's own processes are signalled. Those that already got TERM with the command's group get no second one, and the
-    job's full grace period.
-    """
-    kill_at = end.kill_at if end.was_termed else time.monotonic() + grace_s
-    signalled: set[int] = set()
-    while has_children():
-        number = signal.SIGKILL if time.monotonic() >= kill_at else signal.SIGTERM
-        for pid in live_children(os.getpid()):
-            had_term = pid in signalled or (end.was_termed and os.getpgid(pid) == group)
-            if number == signal.SIGKILL or not had_term:
-                signal_one(pid, number)
-                signalled.add(pid)
-        wait_signal(kill_at, time.monotonic() + 0.5)
-        signalled -= reap().keys()
-
-
-def wait_signal(*instants: float) -> int:
-    """Wait for a signal until the next of these monotonic instants, at most LOOK_EVERY_S; return it, or SIGALRM."""
-    now = time.monotonic()
-    wait_s = min([LOOK_EVERY_S, *(instant - now for instant in instants if instant > now)])
-    signal.setitimer(
-        signal.ITIMER_REAL, max(0.001, wait_s)
-    )  # sigtimedwait, if stopped past its timeout, returns a bogus signal
-    return signal.sigwaitinfo(SIGNALS).si_signo
+def named(left: dict[int, str]) -> str:
+    """Return names and pids of processes, the first ones if there are many."""
+    shown = [f"{name} (pid {pid})" for pid, name in list(left.items())[:MOST_NAMED]]
+    return ", ".join([*shown, *(["…"] if len(left) > MOST_NAMED else [])])
 
 
 def asked_by(folder: str) -> str:
@@ -287,7 +293,7 @@ def request(folder: str) -> dict[str, object]:
     return {}
 
 
-def record_exit(folder: str, record: dict[str, object]) -> None:
+def record_exit(folder: str, record: dict[str, object], pause: Callable[[float], None] = time.sleep) -> None:
     """Record the end; on a full or failing disk retry every second for an hour, unless the folder was removed."""
     for _ in range(RECORD_TRIES):
         try:
@@ -295,5 +301,5 @@ def record_exit(folder: str, record: dict[str, object]) -> None:
         except FileNotFoundError:
             return None
         except OSError:
-            wait_signal(time.monotonic() + 1.0)
+            pause(1.0)
     return None

@@ -16,6 +16,7 @@ from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
 
 NO_GPU = "-1"  # HIP reads this as "none", and an empty string as "not set"
+DEFAULT_ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}  # else a log shows what Python printed only pages later
 _ROCR_UUID = re.compile(r"GPU-[0-9a-f]{16}")
 
 
@@ -43,10 +44,13 @@ def shim_spec(
         "folder": str(folder),
         "command": job.spec.command,
         "workdir": job.spec.workdir,
+        "default_env": DEFAULT_ENVIRONMENT,
         "env": dict(job.spec.env),
         "env_file": job.spec.env_file,
         "own_env": own_environment(run, job, folder, checkpoints)
         | visible(run.devices, devices, job.spec.gpu_ids or gpu_ids),
+        "umask": None if job.spec.umask is None else int(job.spec.umask, 8),
+        "limits": dict(job.spec.limits),
         "log": job.spec.log,
         "log_cap_bytes": log_cap_bytes,
         "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),

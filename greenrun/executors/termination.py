@@ -33,6 +33,8 @@ class Termination:
         if self.cause == ITSELF:
             self.cause, self.term_at = CHECKPOINT, time.monotonic() + grace_s
             signal_one(command, number)
+            with contextlib.suppress(OSError):
+                os.killpg(command, signal.SIGCONT)
 
     def follow_up(self, command: int, grace_s: float) -> None:
         """Send TERM once a checkpoint has exceeded its grace period."""
@@ -47,8 +49,13 @@ class Termination:
 
 
 def signal_command(command: int, number: int) -> None:
-    """Signal the command's process group, and the command itself if it left that group; it must not be reaped yet."""
+    """Signal the command's process group, and the command itself if it left that group; it must not be reaped yet.
+
+    Who is stopped could do nothing on TERM, so it is continued.
+    """
     with contextlib.suppress(OSError):
         os.killpg(command, number)
+        if number != signal.SIGKILL:
+            os.killpg(command, signal.SIGCONT)
     if os.getpgid(command) != command:
         signal_one(command, number)

@@ -33,6 +33,7 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     values = {name: getattr(spec, name) for name in _PLAIN}
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
     values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
+    values["limits"] = dict(spec.limits)
     after = [[row.job_id, row.on] for row in spec.after]
     values |= {"stop_on": list(spec.stop_on), "retry_on": list(spec.retry_on)}
     place = spec.array

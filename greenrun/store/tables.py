@@ -86,6 +86,8 @@ class JobRecord(Record, table=True):
     array: dict[str, Any] | None = Field(default=None, sa_type=Json)
     env: dict[str, str] = Field(sa_type=Json)
     env_file: str | None = None
+    umask: str | None = None
+    limits: dict[str, str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'{}'")})
     log: str | None = None
     unique_key: str | None = None
     labels: dict[str, str] = Field(sa_type=Json)

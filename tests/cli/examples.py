@@ -6,6 +6,9 @@ from typing import Any
 
 from greenrun.clock import utc_now
 
+# What every submission takes along from the shell.
+NOT_SAID = ("env", "git_commit", "umask", "limits")
+
 
 def at(**ahead: float) -> str:
     """Return the instant this far from now, as the API writes it."""

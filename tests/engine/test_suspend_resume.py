@@ -216,7 +216,7 @@ def test_a_job_that_finishes_while_it_is_asked_to_checkpoint_has_succeeded(
     ("end", "words"),
     [
         ((137, EndedBy.CHECKPOINT_GRACE), "did not end within its grace of 2m"),
-        ((138, EndedBy.CHECKPOINT), "was ended by signal 10"),
+        ((138, EndedBy.CHECKPOINT), "ended with exit code 138, which probably means"),
         ((3, EndedBy.CHECKPOINT), "ended with exit code 3"),
     ],
 )

@@ -1,6 +1,9 @@
-"""What tests of executors share: runs to start, and waiting for a condition with a limit."""
+"""What tests of executors share: runs to start, their folders, and waiting for a condition with a limit."""
 
 import itertools
+import json
+import os
+import signal
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,3 +70,25 @@ class Bench:
         path = self.workdir / name
         until(lambda: path.exists() and path.stat().st_size > 0)
         return path.read_text()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def folder(tmp_path: Path, run: Run) -> Path:
+    return tmp_path / "state" / "runs" / run.label
+
+
+def record(tmp_path: Path, run: Run, name: str = "run.json") -> dict[str, object]:
+    return json.loads((folder(tmp_path, run) / name).read_text())
+
+
+def kill_shim(tmp_path: Path, run: Run) -> None:
+    pid = int(str(record(tmp_path, run)["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))

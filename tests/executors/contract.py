@@ -10,21 +10,13 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.core.jobs.status import EndedBy, Phase
-from tests.executors.bench import PATH, Bench
+from tests.executors.bench import PATH, Bench, alive
 from tests.patience import until
 
 STUBBORN = "trap '' TERM; echo ready > ready; while :; do sleep 0.1; done"
 
 IDLES = "echo ready > ready; while :; do sleep 0.05; done"
 SAVES = "trap 'echo saved > saved; touch over; exit 85' USR1;"
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 class ExecutorContract:
@@ -86,6 +78,7 @@ class ExecutorContract:
         assert got == {
             "PATH": PATH,
             "LR": "0.1",
+            "PYTHONUNBUFFERED": "1",
             "KEY": "a b=c",
             "QUOTED": "x",
             "PLAIN": "y",

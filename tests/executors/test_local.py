@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,59 +21,13 @@ from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
-from tests.executors.bench import NOW, Bench
-from tests.executors.contract import IDLES, SAVES, STUBBORN, ExecutorContract, alive
+from tests.executors.bench import NOW, Bench, alive, folder, kill_shim, record
+from tests.executors.contract import IDLES, SAVES, STUBBORN, ExecutorContract
 from tests.patience import HANGS_S, at_some_pace, until
 
 pytestmark = pytest.mark.system
 
 HOLDS_NOTHING = "import os, time; os.closerange(3, 100); open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., LocalExecutor]]:
-    """Make executors on one state folder (as restarts of the daemon do) and one host's locks."""
-    made: list[LocalExecutor] = []
-
-    def executor(
-        state: str = "state", on_change: Callable[[], None] | None = None, cap: int = 1 << 20
-    ) -> LocalExecutor:
-        locks = tmp_path / "locks"
-        made.append(
-            LocalExecutor(runs_dir=tmp_path / state / "runs", locks_dir=locks, on_change=on_change, log_cap_bytes=cap)
-        )
-        return made[-1]
-
-    yield executor
-    for each in made:
-        each.close()
-    for record in tmp_path.glob("*/runs/*/run.json"):  # leave nothing running
-        _end_shim(record)
-
-
-@pytest.fixture
-def bench(make: Callable[..., LocalExecutor], tmp_path: Path) -> Bench:
-    return Bench(make(), tmp_path)
-
-
-def _end_shim(record: Path) -> None:
-    pid = json.loads(record.read_text() or "{}").get("pid")
-    if pid and alive(pid) and "shim_entry" in Path(f"/proc/{pid}/cmdline").read_text():
-        os.kill(pid, signal.SIGTERM)
-
-
-def folder(tmp_path: Path, run: Run) -> Path:
-    return tmp_path / "state" / "runs" / run.label
-
-
-def record(tmp_path: Path, run: Run, name: str = "run.json") -> dict[str, object]:
-    return json.loads((folder(tmp_path, run) / name).read_text())
-
-
-def kill_shim(tmp_path: Path, run: Run) -> None:
-    pid = int(str(record(tmp_path, run)["pid"]))
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not alive(pid))
 
 
 class TestLocalExecutor(ExecutorContract):
@@ -289,7 +243,7 @@ def test_a_run_that_cannot_be_seen_dead_is_unknown(
 ) -> None:
     run = bench.running("sleep", "60")
     kill_shim(tmp_path, run)
-    monkeypatch.setattr("greenrun.executors.inspection.kill_all", lambda find, limit_s: True)  # it finds nobody
+    monkeypatch.setattr("greenrun.executors.inspection.kill_all", lambda find, limit_s: (0, True))  # it finds nobody
     assert bench.executor.poll(run).phase is Phase.UNKNOWN
     monkeypatch.undo()
     assert bench.end(run).phase is Phase.LOST
@@ -454,8 +408,10 @@ def test_the_command_starts_with_default_signals_and_only_the_locks_open(bench: 
     of_the_c_library = 0b11 << 31  # signals 32 and 33: glibc may leave them ignored, and no program can set them
     assert (int(status["SigBlk"], 16), int(status["SigIgn"], 16) & ~of_the_c_library) == (0, 0)
     run = bench.start("sh", "-c", "for n in /proc/$$/fd/*; do readlink $n; done", devices=("GPU-a",))
-    opened = [line.rpartition("/")[2] for line in Path(bench.end(run).log or "").read_text().splitlines()]
-    assert sorted(opened) == sorted(["null", "log", "log", "lock", "GPU-a.lock"])
+    opened = [
+        line.rpartition("/")[2].partition(":")[0] for line in Path(bench.end(run).log or "").read_text().splitlines()
+    ]
+    assert sorted(opened) == sorted(["null", "pipe", "pipe", "lock", "GPU-a.lock"])
 
 
 def test_a_program_that_saves_on_term_behind_a_shell_keeps_the_whole_grace(bench: Bench) -> None:
@@ -465,23 +421,6 @@ def test_a_program_that_saves_on_term_behind_a_shell_keeps_the_whole_grace(bench
     bench.executor.stop(run, "bob")
     status = bench.end(run)
     assert (status.ended_by, status.detail, bench.file("saved")) == (EndedBy.STOP, "stopped by bob", "saved\n")
-
-
-def test_a_log_past_its_cap_is_begun_anew_with_the_last_part_kept(
-    bench: Bench, make: Callable[..., LocalExecutor], tmp_path: Path
-) -> None:
-    bench.executor = make(cap=1000)
-    run = bench.running("sh", "-c", "seq 1000; echo ready > ready; while [ ! -e go ]; do sleep 0.02; done; echo end")
-    bench.file("ready")
-    os.kill(int(str(record(tmp_path, run)["pid"])), signal.SIGHUP)  # wakes the shim, which then looks at the log
-    kept = folder(tmp_path, run) / "log.1"
-    until(lambda: kept.exists() and kept.stat().st_size == 1000)
-    until(lambda: (folder(tmp_path, run) / "log").stat().st_size < 1000)
-    (bench.workdir / "go").touch()
-    bench.end(run)
-    assert kept.read_text().endswith("999\n1000\n")
-    words = f"greenrun: this log passed its limit of 1000 bytes; what came before is in {kept}\n"
-    assert (folder(tmp_path, run) / "log").read_text() == words + "end\n"
 
 
 def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_path: Path) -> None:

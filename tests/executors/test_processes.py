@@ -49,8 +49,7 @@ def test_processes_are_found_by_token_or_session_but_not_by_a_reused_session(pro
 def test_the_end_is_recorded_once_the_disk_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(run_folder, "write", _failing(3, run_folder.write))
-    monkeypatch.setattr(shim, "wait_signal", lambda *instants: waits.extend(instants))
-    shim.record_exit(str(tmp_path), {"exit_code": 5})
+    shim.record_exit(str(tmp_path), {"exit_code": 5}, waits.append)
     assert (run_folder.read_record(str(tmp_path), "exit.json"), len(waits)) == ({"exit_code": 5}, 3)
 
 
@@ -62,9 +61,8 @@ def test_a_removed_folder_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_supervisor_that_was_suspended_takes_nothing_for_a_signal() -> None:
     """It is stopped past the time for which it waits, as when a laptop sleeps."""
     code = (
-        "import signal, time; from greenrun.executors.shim import SIGNALS, wait_signal\n"
-        "signal.pthread_sigmask(signal.SIG_SETMASK, SIGNALS)\n"
-        "print('ready', flush=True); print(wait_signal(time.monotonic() + 0.4) == signal.SIGALRM)"
+        "import time; from greenrun.executors.waiting import Waiter\n"
+        "waiter = Waiter(); print('ready', flush=True); print(waiter.wait(time.monotonic() + 0.4) == 0)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as waiting:
         assert waiting.stdout is not None

@@ -49,6 +49,8 @@ EVERYTHING = JobSpec(
     array=ArrayPlace(key="sweep", index=3, size=10, at_once=4),
     env={"PATH": "/bin", "A": "=1"},
     env_file="/home/ada/env",
+    umask="027",
+    limits={"nofile": "1024:unlimited"},
     log="/home/ada/out.log",
     unique_key="nightly",
     labels={"team": "b"},

@@ -1,6 +1,8 @@
 """What a job inherits from the shell that submits it: some variables, and the git commit."""
 
+import os
 import re
+import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,24 @@ def kept(environ: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     prefixes = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
     wanted = (name for name in environ if name in names or name.startswith(prefixes))
     return {name: environ[name] for name in wanted if name not in OVERWRITTEN}
+
+
+def umask() -> str:
+    """Return this process's umask, in octal."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:03o}"
+
+
+def limits(names: Sequence[str]) -> dict[str, str]:
+    """Return this process's resource limits of these names, as SOFT:HARD."""
+    known = {name: getattr(resource, f"RLIMIT_{name.upper()}", None) for name in names}
+    pairs = {name: resource.getrlimit(which) for name, which in known.items() if which is not None}
+    return {name: ":".join(map(_limit, pair)) for name, pair in pairs.items()}
+
+
+def _limit(number: int) -> str:
+    return "unlimited" if number == resource.RLIM_INFINITY else str(number)
 
 
 def git_commit(folder: Path) -> str | None:

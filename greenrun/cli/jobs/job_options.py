@@ -29,8 +29,8 @@ _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit -
 class SubmissionContext:
     """The context in which options are read: the present, the local zone (found when needed), folder and environment.
 
-    `variables` names the environment variables that every job gets. `notes` collects what the user is to be told of how
-    the options were read.
+    `variables` names the environment variables that every job gets; it gets the submitter's `umask` and `limits` too.
+    `notes` collects what the user is to be told of how the options were read.
     """
 
     now: datetime
@@ -38,6 +38,8 @@ class SubmissionContext:
     folder: Path
     environ: Mapping[str, str]
     variables: Sequence[str] = JOB_ENVIRONMENT
+    umask: str | None = None
+    limits: Mapping[str, str] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -87,7 +89,8 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
     problems += _missing(command, workdir, _search_path(job))
     if problems:
         raise refused(problems)
-    return job | {"git_commit": environment.git_commit(workdir)}
+    process = {name: value for name, value in (("umask", context.umask), ("limits", context.limits)) if value}
+    return job | process | {"git_commit": environment.git_commit(workdir)}
 
 
 def refused(problems: Sequence[InputProblem]) -> InvalidJob:

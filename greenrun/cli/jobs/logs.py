@@ -4,6 +4,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -11,6 +12,7 @@ import click
 
 from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
 from greenrun.cli.jobs.addressing import job_argument, one
+from greenrun.cli.jobs.log_reader import LogReader
 from greenrun.cli.options import chosen, config_option, connect, socket_option, whole
 from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state
@@ -38,7 +40,8 @@ class Log(NamedTuple):
 @config_option
 @click.pass_context
 def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: str | None, config: str | None) -> None:
-    """Print what a job has written. The log is a file, read as it is: the daemon need not be up.
+    """Print what a job has written. The log is a file, read as it is: the daemon need not be up. Of one that has passed
+    jobs.log_cap its last part is left, which begins by saying so.
 
     With --follow a job that has not started is waited for, and so is the next run of one that was suspended or is run
     again; with --run too, until that run ends.
@@ -54,8 +57,8 @@ def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: st
     if follow:
         _follow_all(finder, finder.wait())
         return
-    with _opened(finder.find().path) as file:
-        _copy(file)
+    with closing(LogReader(finder.find().path, _opened)) as reader:
+        reader.copy(_copy)
 
 
 class Finder:
@@ -157,25 +160,25 @@ def _copy(file: BinaryIO) -> None:
 def _follow_all(finder: Finder, first: Log) -> None:
     """Print the log of run after run as they come; what they share, by the job's own --log, is printed once."""
     log: Log | None = first
-    printed: dict[Path, int] = {}
-    while log is not None:
-        with _opened(log.path) as file:
-            file.seek(printed.get(log.path, 0))
-            _follow(file, _ends(finder, log))
-            printed[log.path] = file.tell()
-        log = finder.next(log)
+    readers: dict[Path, LogReader] = {}
+    with ExitStack() as open_readers:
+        while log is not None:
+            if log.path not in readers:
+                readers[log.path] = open_readers.enter_context(closing(LogReader(log.path, _opened)))
+            _follow(readers[log.path], _ends(finder, log))
+            log = finder.next(log)
 
 
 def _ends(finder: Finder, log: Log) -> Callable[[int], bool]:
     return lambda turn: _has_exited(log) or (turn % _ASK_EVERY == 0 and finder.has_ended(log))
 
 
-def _follow(file: BinaryIO, ended: Callable[[int], bool]) -> None:
+def _follow(reader: LogReader, ended: Callable[[int], bool]) -> None:
     """Print what comes; the end is looked for before each read, so that nothing written before it is left out."""
     pause, turn, is_over = threading.Event(), 0, False
     while not is_over:
         turn += 1
         is_over = ended(turn)
-        _copy(file)
+        reader.copy(_copy)
         if not is_over:
             pause.wait(_LOOK_EVERY_S)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
 from greenrun.core.formatting import mass_text
+from greenrun.core.jobs.spec import LIMITS
 from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ def submit(
 
     Everything from the first word that is not an option (or after --) is the job's command. A script with a #! line may
     hold options itself, in lines like '#GREENRUN --gpus 2'; #SBATCH lines are kept, noted or refused (docs/sbatch.md).
-    Options given here win. The job gets PATH, HOME, the locale and the Python and Conda variables of this shell, and
-    what --env and --env-file name.
+    Options given here win. The job gets PATH, HOME, the locale and the Python and Conda variables of this shell, its
+    umask and its limits (ulimit), and what --env and --env-file name.
 
     \b
     greenrun submit --duration 6h --finish-by "tomorrow 9am" -- python train.py --epochs 90
@@ -72,7 +74,15 @@ def submit(
     greenrun submit --file sweep.toml --dry-run
     """
     names = find_job_environment(config_path(ctx, config))
-    context = SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
+    context = SubmissionContext(
+        now=utc_now(),
+        zone=local_zone,
+        folder=Path.cwd(),
+        environ=os.environ,
+        variables=names,
+        umask=environment.umask(),
+        limits=environment.limits(LIMITS),
+    )
     given, words = _given(options), list(command)
     if file is not None:
         read = _from_file(file, words, given, context)

@@ -1,5 +1,7 @@
 """What a user may say of a job, field by field: its type, its default, its limits and its option."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -70,6 +72,10 @@ MOST_TOGETHER = 10_000  # jobs of one submission
 LARGEST_INDEX = 1_000_000  # of a job in an array
 CHECKPOINT_SIGNALS = ("USR1", "USR2", "HUP", "INT", "TERM")  # what a job may ask to be told to checkpoint by
 LEAST_S, MOST_S = 0.001, 366 * 86_400.0  # of a duration
+LIMITS = (  # what setrlimit(2) knows, by the names of /etc/security/limits.conf
+    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)  # fmt: skip
 MOST_COMMAND_BYTES = 128 * 1024
 MOST_ENV_BYTES = 256 * 1024
 
@@ -118,6 +124,24 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
 
 def _sorted(values: Sequence[int]) -> Sequence[int]:
     return tuple(sorted(set(values)))
+
+
+def _umask(value: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{1,3}", value):
+        raise ValueError("must be octal, like 022")
+    return f"{int(value, 8):03o}"
+
+
+def _limits(values: Mapping[str, str]) -> Mapping[str, str]:
+    for name, text in values.items():
+        if name not in LIMITS:
+            raise ValueError(f"{name!r} is no resource limit; there are {', '.join(LIMITS)}")
+        if not re.fullmatch(r"(\d{1,19}|unlimited):(\d{1,19}|unlimited)", text):
+            raise ValueError(f"the limit {name} must be SOFT:HARD, each a number or 'unlimited'")
+        soft, hard = (math.inf if word == "unlimited" else int(word) for word in text.split(":"))
+        if soft > hard:
+            raise ValueError(f"the soft limit of {name} must not be above its hard limit")
+    return dict(sorted(values.items()))
 
 
 def _distinct(values: Sequence[Anomaly]) -> Sequence[Anomaly]:
@@ -285,6 +309,21 @@ class JobSpec:
     env_file: Annotated[
         FilePath | None, Option(meaning="A file of NAME=value lines, read when it starts", form="FILE")
     ] = None
+    umask: Annotated[
+        Key | None,
+        Check(_umask),
+        Trait.WRITE_ONLY,
+        Description("The umask it runs with, in octal: its submitter's. Without one, the daemon's."),
+    ] = None
+    limits: Annotated[
+        Mapping[Key, Text],
+        Length(0, len(LIMITS)),
+        Check(_limits),
+        Trait.WRITE_ONLY,
+        Description(
+            'Its resource limits, as {"nofile": "1024:4096"} (soft and hard): its submitter\'s; else the daemon\'s.'
+        ),
+    ] = field(default_factory=dict)
     log: Annotated[FilePath | None, Option(meaning="Where its output goes; else the run's own log", form="FILE")] = None
     git_commit: Annotated[Text | None, Description("The commit that its folder was at when it was submitted.")] = None
     stop_on: Annotated[

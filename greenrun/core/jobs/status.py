@@ -32,6 +32,9 @@ class EndedBy(StrEnum):
 class RunStatus:
     """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N.
 
+    `signal` is the one that ended the command, where one did; a code above 128 without it is the command's own. `left`
+    is how many processes the command had left behind, which were ended.
+
     `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so far, in
     `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with what it says.
     """
@@ -40,6 +43,8 @@ class RunStatus:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     exit_code: int | None = None
+    signal: int | None = None
+    left: int = 0
     ended_by: EndedBy = EndedBy.ITSELF
     is_checkpointing: bool = False
     log: str | None = None

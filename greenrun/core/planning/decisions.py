@@ -1,12 +1,13 @@
 """Decide what to do now: the starts and suspensions that the plan asks for, and the verdict on a run that ended."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
 from greenrun.core.formatting import duration_text, instant_text, intensity_text
 from greenrun.core.jobs.durations import expected_length
+from greenrun.core.jobs.exits import exit_code_text, left_text, signal_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.retries import again, length_of, pause_after, retries_left, since_requeue
@@ -100,7 +101,14 @@ def expected_end(run: Run, job: Job, now: datetime) -> datetime:
 
 def verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now: datetime) -> Verdict:
     """Judge a run that EXITED, or was LOST or INTERRUPTED; `earlier` are the job's runs, for counting its retries."""
-    earlier = since_requeue(job, earlier)
+    judged = _verdict(status, job, since_requeue(job, earlier), run, now)
+    if not status.left:
+        return judged
+    reason = Reason(judged.reason.code, f"{judged.reason.text}; {left_text(status.left)}")
+    return replace(judged, reason=reason)
+
+
+def _verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now: datetime) -> Verdict:
     if _has_checkpointed(status, job) and not job.cancel_requested:
         return _continued(status, job, earlier, run)
     outcome, reason = _outcome(status, job)
@@ -152,7 +160,7 @@ def _fruitless_runs(ran: timedelta, job: Job, earlier: Sequence[Run], run: Run) 
 
 def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
     if status.phase is Phase.LOST:
-        return Outcome.LOST, because(ReasonCode.LOST)
+        return _lost(status, job)
     if status.phase is Phase.INTERRUPTED:
         return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="the machine restarted while it ran")
     if status.ended_by is EndedBy.NOT_STARTED:
@@ -169,6 +177,14 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
     return Outcome.FAILED, _failed(status, job)
 
 
+def _lost(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
+    reason = because(ReasonCode.LOST, why=status.detail or "its supervisor died")
+    if job.cancel_requested:
+        asked = _cancelled(job)
+        return Outcome.CANCELLED, Reason(asked.code, f"{asked.text}: {reason.text}")
+    return Outcome.LOST, reason
+
+
 def _cancelled(job: Job) -> Reason:
     """Return why: for the anomaly that the job's reason names, else at somebody's request."""
     is_anomalous = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS
@@ -176,13 +192,13 @@ def _cancelled(job: Job) -> Reason:
 
 
 def _failed(status: RunStatus, job: Job) -> Reason:
-    code = status.exit_code
+    by_signal = signal_text(status.signal) if status.signal else ""
     if status.ended_by is EndedBy.CHECKPOINT_GRACE:
         how = f"did not end within its grace of {duration_text(job.spec.grace)}, so it was stopped"
         return because(ReasonCode.CHECKPOINT_FAILED, how=how)
     if status.ended_by is EndedBy.CHECKPOINT:
-        how = f"was ended by signal {code - 128}" if code and code > 128 else f"ended with exit code {code}"
+        how = f"was ended by {by_signal}" if by_signal else f"ended with {exit_code_text(status.exit_code)}"
         return because(ReasonCode.CHECKPOINT_FAILED, how=how)
-    if code is not None and code > 128:
-        return because(ReasonCode.SIGNALLED, signal=code - 128)
-    return because(ReasonCode.EXIT_CODE, code=code)
+    if by_signal:
+        return because(ReasonCode.SIGNALLED, signal=by_signal)
+    return because(ReasonCode.EXIT_CODE, code=exit_code_text(status.exit_code))

@@ -1,5 +1,8 @@
 """`greenrun logs` reads the file itself: with the daemon down too, and to its very end when it follows."""
 
+import functools
+import io
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from greenrun.cli.app import main
+from greenrun.cli.jobs.log_reader import LogReader
+from greenrun.executors.log_file import MARK
 from tests.cli.conftest import Run
 from tests.cli.examples import job, run_of
 from tests.fake_api import FakeApi
@@ -151,3 +156,87 @@ def writer() -> Iterator[Writer]:
     it = Writer()
     yield it
     it.stop()
+
+
+def rotate(log: Path, text: str) -> None:
+    """Do what a shim does with a full part."""
+    log.rename(log.with_name("log.1"))
+    log.write_text(f"{MARK.decode()} of 8 bytes; the 8 bytes before this line are in log.1\n{text}")
+
+
+def printed(text: str) -> str:
+    """What was printed, without what the log says of its parts."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("greenrun:"))
+
+
+@pytest.mark.usefixtures("down")
+def test_both_parts_of_a_log_are_printed(run: Run, runs: Path) -> None:
+    log = runs / "12.2" / "log"
+    rotate(log, "new\n")
+    assert run("logs", "12").out == f"run 2\n{log.read_text()}"
+    (log.with_name("log.1")).unlink()
+    assert run("logs", "12").out == log.read_text()
+
+
+@pytest.mark.usefixtures("down")
+def test_another_file_of_that_name_is_no_part_of_a_log(run: Run, runs: Path) -> None:
+    (runs / "12.2" / "log.1").write_text("of somebody else\n")
+    assert run("logs", "12").out == "run 2\n"
+
+
+@pytest.mark.usefixtures("down")
+@pytest.mark.parametrize("between", [1, 2, 3])
+def test_following_goes_on_past_the_limit_and_neither_stops_nor_repeats(
+    runs: Path, capfd: pytest.CaptureFixture[str], between: int
+) -> None:
+    """`between`: how many parts begin from one look to the next; what was dropped before it was read is gone."""
+    log, reader = runs / "12.2" / "log", LogReader(runs / "12.2" / "log", lambda path: path.open("rb"))
+    shown = io.BytesIO()
+    kept = ["run 2\n"]
+    copy = functools.partial(shutil.copyfileobj, fdst=shown)
+    reader.copy(copy)
+    for look in range(4):
+        with log.open("a") as file:
+            file.write(f"last of {look}\n")
+        parts = [f"part {look}.{number}\n" for number in range(between)]
+        for part in parts:
+            rotate(log, part)
+        reader.copy(copy)
+        kept += [f"last of {look}\n", *parts[-2:]]
+    reader.close()
+    assert printed(shown.getvalue().decode()) == "".join(kept)
+
+
+def test_following_a_log_that_was_emptied_goes_on_at_its_beginning(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("long before\n")
+    reader, shown = LogReader(log, lambda path: path.open("rb")), io.BytesIO()
+    copy = functools.partial(shutil.copyfileobj, fdst=shown)
+    reader.copy(copy)
+    log.write_text("")
+    reader.copy(copy)
+    log.write_text("after\n")
+    reader.copy(copy)
+    reader.close()
+    assert shown.getvalue() == b"long before\nafter\n"
+
+
+@pytest.mark.usefixtures("down")
+def test_a_follower_on_the_command_line_prints_all_parts(run: Run, runs: Path) -> None:
+    log = runs / "12.2" / "log"
+    turns = iter(range(30))
+
+    def work(seconds: float) -> None:
+        turn = next(turns, None)
+        if turn is None:
+            (log.parent / "exit.json").write_text("{}")
+        elif turn % 3 == 2:
+            rotate(log, f"line {turn}\n")
+        else:
+            with log.open("a") as file:
+                file.write(f"line {turn}\n")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Event, "wait", lambda self, seconds=0: work(seconds))
+        ran = run("logs", "12", "-f")
+    assert printed(ran.out) == "run 2\n" + "".join(f"line {turn}\n" for turn in range(30))

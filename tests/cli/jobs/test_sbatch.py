@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Ran, Run
-from tests.cli.examples import job
+from tests.cli.examples import NOT_SAID, job
 from tests.fake_api import FakeApi
 
 GPUS = "#SBATCH -G 1\n"  # without it, the lack of any is noted
@@ -59,8 +59,9 @@ def test_what_has_a_counterpart_is_kept(
     ran = submitted(run, tmp_path, lines if "g" in lines and "gp" in lines else f"{lines}\n-G 1")
     assert (ran.code, ran.err) == (0, "")
     body = api.asked[0].body
-    body["env"] = {name: value for name, value in body["env"].items() if name in "AB"}
-    usual = {"command": [f"{tmp_path}/job.sh"], "gpus": 1, "workdir": str(tmp_path), "env": {}, "git_commit": None}
+    env = {name: value for name, value in body["env"].items() if name in "AB"}
+    body = {name: value for name, value in body.items() if name not in NOT_SAID} | {"env": env}
+    usual = {"command": [f"{tmp_path}/job.sh"], "gpus": 1, "workdir": str(tmp_path), "env": {}}
     expected = {name: value.format(tmp_path) if name == "log" else value for name, value in sent.items()}
     assert body == usual | expected
 

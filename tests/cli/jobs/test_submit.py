@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.cli.jobs.environment import limits, umask
 from tests.cli.conftest import Run
-from tests.cli.examples import at, job, planned
+from tests.cli.examples import NOT_SAID, at, job, planned
 from tests.fake_api import HANG_UP, FakeApi, problem
 
 
@@ -25,6 +26,8 @@ def test_a_bare_command_is_sent_with_the_folder_and_few_variables(
     assert run("submit", "sh", "-c", "true").code == 0
     sent = api.asked[0].body
     env = sent.pop("env")
+    process = [sent.pop("umask"), sent.pop("limits")["nofile"]]
+    assert process == [umask(), limits(["nofile"])["nofile"]]
     assert sent == {"command": ["sh", "-c", "true"], "gpus": 1, "workdir": str(tmp_path), "git_commit": None}
     assert "SECRET_TOKEN" not in env
     assert (env["PATH"], env["LC_ALL"], env["CONDA_PREFIX"]) == (os.environ["PATH"], "C.UTF-8", "/opt/conda")
@@ -40,7 +43,7 @@ def test_every_option_reaches_its_field(api: FakeApi, run: Run, tmp_path: Path) 
     sent = api.asked[0].body
     del sent["env"]["PATH"]
     assert sent["env"]["X"] == "1 2"
-    assert {key: value for key, value in sent.items() if key not in ("env", "git_commit")} == {
+    assert {key: value for key, value in sent.items() if key not in NOT_SAID} == {
         "command": ["true"], "gpus": 2, "duration_s": 21600, "time_limit_s": 28800, "max_delay_s": 43200,
         "project": "vision", "name": "big", "priority": -3, "unique_key": "k1", "power_w": 700.0, "min_saving": 0.05,
         "run_below_g_per_kwh": 80.0, "retries": 2, "grace_s": 120, "workdir": str(tmp_path),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis
 from greenrun.core.formatting import ranges_text
 from tests.cli.conftest import Run
-from tests.cli.examples import job, planned
+from tests.cli.examples import NOT_SAID, job, planned
 from tests.fake_api import FakeApi
 
 INDICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=20, unique=True)
@@ -107,7 +107,7 @@ def test_every_new_option_reaches_its_field(api: FakeApi, run: Run) -> None:
     words = "--gpu-model A100 --gpu-memory 40GB --interruptible --min-run 30m --restart-cost 90s"
     words += " --checkpoint-signal sigusr2 --checkpoint-exit-code 3 --after 7 --after 8:any"
     assert run("submit", *words.split(), "true").code == 0
-    sent = {key: value for key, value in api.asked[0].body.items() if key not in ("env", "workdir", "git_commit")}
+    sent = {key: value for key, value in api.asked[0].body.items() if key not in (*NOT_SAID, "workdir")}
     assert sent == {
         "command": ["true"], "gpus": 1, "gpu_model": "A100", "gpu_memory_gib": 37.252903, "interruptible": True,
         "min_run_s": 1800, "restart_cost_s": 90, "checkpoint_signal": "USR2", "checkpoint_exit_code": 3,

@@ -120,7 +120,8 @@ ended = RunStatus(phase=Phase.EXITED, started_at=T0, ended_at=T0 + SLOT, exit_co
     [
         (ended, Outcome.SUCCEEDED, State.SUCCEEDED, ReasonCode.SUCCEEDED),
         (replace(ended, exit_code=3), Outcome.FAILED, State.FAILED, ReasonCode.EXIT_CODE),
-        (replace(ended, exit_code=137), Outcome.FAILED, State.FAILED, ReasonCode.SIGNALLED),
+        (replace(ended, exit_code=137, signal=9), Outcome.FAILED, State.FAILED, ReasonCode.SIGNALLED),
+        (replace(ended, exit_code=137), Outcome.FAILED, State.FAILED, ReasonCode.EXIT_CODE),
         (replace(ended, exit_code=143, ended_by=EndedBy.TIME_LIMIT), Outcome.TIMED_OUT, State.FAILED,
          ReasonCode.TIMED_OUT),
         (replace(ended, exit_code=127, ended_by=EndedBy.NOT_STARTED), Outcome.FAILED_TO_START, State.FAILED,
@@ -170,6 +171,59 @@ def test_the_time_limit_is_named_in_its_reason() -> None:
     assert "1h30m" in told
 
 
+@pytest.mark.parametrize(
+    ("code", "number", "told"),
+    [
+        (137, 9, "its command was ended by signal 9 (KILL)"),
+        (162, 34, "its command was ended by signal 34"),
+        (1, None, "its command ended with exit code 1"),
+        (255, None, "its command ended with exit code 255"),
+        (128, None, "its command ended with exit code 128"),
+        (160, None, "its command ended with exit code 160"),
+        (193, None, "its command ended with exit code 193"),
+        (126, None, "its command ended with exit code 126, by which shells say that a program could not be executed"),
+        (127, None, "its command ended with exit code 127, by which shells say that a program was not found"),
+        (
+            139,
+            None,
+            "its command ended with exit code 139, which probably means that a program in it was ended by "
+            "signal 11 (SEGV)",
+        ),
+    ],
+)
+def test_a_signal_is_named_where_it_was_seen_and_only_guessed_from_a_code(
+    code: int, number: int | None, told: str
+) -> None:
+    assert verdict(replace(ended, exit_code=code, signal=number), job(1), [RUN], RUN, T0).reason.text == told
+
+
+def test_a_lost_run_is_told_of_as_its_executor_saw_it() -> None:
+    seen = RunStatus(phase=Phase.LOST, detail="its supervisor died, and none of its processes was found alive")
+    unseen = RunStatus(phase=Phase.LOST)
+    assert [verdict(status, job(1), [RUN], RUN, T0).reason.text for status in (seen, unseen)] == [
+        "its supervisor died, and none of its processes was found alive, so its exit code is unknown",
+        "its supervisor died, so its exit code is unknown",
+    ]
+
+
+def test_a_run_that_was_lost_while_it_was_being_cancelled_was_cancelled_and_says_so() -> None:
+    judged = verdict(RunStatus(phase=Phase.LOST), replace(job(1, retries=1), cancel_requested=True), [RUN], RUN, T0)
+    assert (judged.outcome, judged.job_state, judged.reason.code, judged.reason.text) == (
+        Outcome.CANCELLED,
+        State.CANCELLED,
+        ReasonCode.CANCELLED,
+        "cancelled on request: its supervisor died, so its exit code is unknown",
+    )
+
+
+def test_what_a_command_left_behind_is_said_with_any_end() -> None:
+    left = [replace(ended, left=1), replace(ended, left=2, exit_code=3)]
+    assert [verdict(status, job(1), [RUN], RUN, T0).reason.text for status in left] == [
+        "finished with exit code 0; left 1 process, ended",
+        "its command ended with exit code 3; left 2 processes, ended",
+    ]
+
+
 # checkpoints
 
 
@@ -209,7 +263,7 @@ def test_a_job_that_was_asked_to_checkpoint_and_ends_with_0_has_succeeded_unless
     ("status", "words"),
     [
         (killed, "was asked to checkpoint and did not end within its grace of 30s, so it was stopped"),
-        (replace(saved, exit_code=138), "was asked to checkpoint and was ended by signal 10"),
+        (replace(saved, exit_code=138, signal=10), "was asked to checkpoint and was ended by signal 10 (USR1)"),
         (replace(saved, exit_code=1), "was asked to checkpoint and ended with exit code 1"),
     ],
 )

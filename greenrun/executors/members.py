@@ -1,0 +1,69 @@
+"""Note which processes are of a run while its shim lives, so that they are found should it be killed.
+
+A process may leave its session, close what it inherited and clear its environment: what it cannot hide is whose child
+it was when it was seen.
+"""
+
+import contextlib
+import os
+import time
+
+from greenrun.executors.run_folder import MEMBERS, VERSION, write_record
+from greenrun.procfs import ProcessStat, all_pids, process_stat, start_ticks
+
+FIRST_LOOK_S, LOOK_EVERY_S = 0.1, 1.0  # the pauses grow from the one to the other
+LOOK_COST = 0.002  # the most of a processor that looking may take
+LOOK_AT_ALL_EVERY = 60  # looks: who bears the pid of somebody else's process may be of the run by now
+MOST = 4000  # of each in the record
+
+
+class Members:
+    """The live processes that descend from this one, and the leaders of their sessions and process groups."""
+
+    def __init__(self, folder: str) -> None:
+        self.look_at = 0.0
+        self._folder = folder
+        self._looks = 0
+        self._processes: dict[int, int] = {}  # start times, in ticks, by pid
+        self._leaders: dict[int, int] = {}  # 0 for one that had ended: whoever bears its pid later is another
+        self._others: set[int] = set()
+
+    def note(self) -> None:
+        """Look, unless that was done just now, and write down what has changed."""
+        began = time.monotonic()
+        if began < self.look_at:
+            return
+        before, spent_s = (self._processes, self._leaders), time.process_time()
+        with contextlib.suppress(OSError):
+            self._look()
+            if (self._processes, self._leaders) != before:
+                self._write()
+        spent_s = time.process_time() - spent_s
+        self._looks += 1
+        pause_s = min(LOOK_EVERY_S, FIRST_LOOK_S * 2 ** min(self._looks, 8))
+        self.look_at = began + max(pause_s, spent_s / LOOK_COST)
+
+    def _look(self) -> None:
+        """Find the descendants. Who was none will never be one, so its stat is not read again."""
+        if self._looks % LOOK_AT_ALL_EVERY == 0:
+            self._others = set()
+        pids = set(all_pids())
+        self._others &= pids
+        stats = {pid: stat for pid in pids - self._others if (stat := process_stat(pid))}
+        tree = {os.getpid()}
+        while more := {pid for pid, stat in stats.items() if stat.parent in tree and pid not in tree}:
+            tree |= more
+        known = self._others | (stats.keys() - tree) | {0}
+        self._others |= {pid for pid, stat in stats.items() if pid not in tree and stat.parent in known}
+        self._processes = {pid: stats[pid].start_ticks for pid in sorted(tree) if _is_other_and_alive(pid, stats[pid])}
+        leaders = {leader for pid in self._processes for leader in (stats[pid].session, stats[pid].group)}
+        self._leaders = {pid: self._leaders.get(pid) or start_ticks(pid) for pid in sorted(leaders)}
+
+    def _write(self) -> None:
+        processes, leaders = (list(found.items())[:MOST] for found in (self._processes, self._leaders))
+        record = {"version": VERSION, "processes": processes, "leaders": leaders}
+        write_record(self._folder, MEMBERS, record, sync=False)
+
+
+def _is_other_and_alive(pid: int, stat: ProcessStat) -> bool:
+    return pid != os.getpid() and stat.is_alive
