@@ -184,6 +184,32 @@ class Client:
         """Let a waiting job start as soon as GPUs are free; return it."""
         return self._order(job_id, "start-now")
 
+    def edit(self, job_id: int, changes: Mapping[str, object]) -> Answer:
+        """Change fields of a job that has not ended (None: the default), if it can be run like that; return it."""
+        return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/edit", body=dict(changes))[1])
+
+    def edit_many(self, changes: Mapping[str, object], jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
+        """The same for jobs that are named as in `select`, all or none; return them."""
+        return self._order_many(jobs, "edit", more={"changes": dict(changes)}, **chosen)
+
+    def requeue(
+        self, job_id: int, env: Mapping[str, str] | None = None, changes: Mapping[str, object] | None = None
+    ) -> Answer:
+        """Let a job that has ended run again, with these values of its variables, and changed like this; return it."""
+        body = {"env": dict(env or {}), "changes": dict(changes or {})}
+        return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/requeue", body=body)[1])
+
+    def requeue_many(
+        self,
+        env: Mapping[str, str] | None = None,
+        changes: Mapping[str, object] | None = None,
+        jobs: Iterable[int | str] = (),
+        **chosen: Any,
+    ) -> list[Answer]:
+        """The same for jobs that are named as in `select`, all or none; return them."""
+        more = {"env": dict(env or {}), "changes": dict(changes or {})}
+        return self._order_many(jobs, "requeue", more=more, **chosen)
+
     def cancel_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
         """Ask to cancel jobs in one request; for each return its `id`, and the `job` or the `problem` why not.
 

@@ -1,6 +1,6 @@
 """Turn every refusal into an RFC 9457 problem document, whatever raised it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -109,11 +109,12 @@ def _greenrun(request: Request, exc: Exception) -> JSONResponse:
 
 def _validation(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
-    problems = [_field_problem(error) for error in exc.errors()]
+    problems = [field_problem(error) for error in exc.errors()]
     return problem(422, "invalid request", "; ".join(map(str, problems)), problems)
 
 
-def _field_problem(error: dict[str, Any]) -> InputProblem:
+def field_problem(error: Mapping[str, Any]) -> InputProblem:
+    """Return what pydantic finds wrong with a field, in words of ours."""
     kind, location = error["type"], tuple(error["loc"])
     if kind == "json_invalid":
         return InputProblem(field="", message=f"{_WORDS[kind]}: {error.get('ctx', {}).get('error', '')}")

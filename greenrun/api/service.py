@@ -16,6 +16,7 @@ from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality
@@ -92,6 +93,12 @@ class Scheduler(Protocol):
         """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError.
 
         A `request` that asked for them is stored with them; raise KnownRequest when its key is known already.
+        """
+
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+        """Change what jobs are, or requeue them, all or none, if each can be run as stated beside all others.
+
+        Raise InvalidJob, InvalidTransition when one is not as it was seen, StoreError.
         """
 
     def plan(self) -> Plan:

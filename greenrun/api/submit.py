@@ -155,7 +155,7 @@ def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list
         after, problems = dependencies_of(daemon, caller, job)
         specs.append(to_spec(job, daemon.settings.default_duration, after))
         unnamed += _with_index(problems, index, stated)
-    specs = _with_history(daemon, caller, specs)
+    specs = with_history(daemon, caller, specs)
     return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)], unnamed
 
 
@@ -174,7 +174,7 @@ def dependencies_of(daemon: Service, caller: User, job: JobIn) -> tuple[list[Dep
     return list(found.values()), problems
 
 
-def _with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:
+def with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:
     """Return the jobs with a learned duration and power where they state none and enough is known; raise StoreError."""
     known: dict[tuple[str, str], Sequence[FinishedJob]] = {}
     return [_with_history_of(daemon, caller, spec, known) for spec in specs]
@@ -222,7 +222,7 @@ def _check(
     states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
     here: Here = {}
     found = [
-        [*problems_of(each[0], caller.name, now, here), *_vain_dependencies(each[0], states)] if each else []
+        [*problems_of(each[0], caller.name, now, here), *vain_dependencies(each[0], states)] if each else []
         for each in groups
     ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
@@ -234,7 +234,7 @@ def _check(
     _require_room(daemon, len(specs))
 
 
-def _vain_dependencies(spec: JobSpec, states: Mapping[int, State]) -> Iterator[InputProblem]:
+def vain_dependencies(spec: JobSpec, states: Mapping[int, State]) -> Iterator[InputProblem]:
     """Yield a problem for each dependency that can no longer be fulfilled."""
     for row in spec.after:
         state = states.get(row.job_id)

@@ -27,6 +27,8 @@ COMMANDS = {
     "hold": ("greenrun.cli.jobs.control:hold", "Keep waiting jobs from starting."),
     "release": ("greenrun.cli.jobs.control:release", "Let held jobs go."),
     "start-now": ("greenrun.cli.jobs.control:start_now", "Start waiting jobs as soon as GPUs are free."),
+    "edit": ("greenrun.cli.jobs.edit:edit", "Change jobs while they wait."),
+    "requeue": ("greenrun.cli.jobs.edit:requeue", "Let jobs that have ended run again."),
     "plan": ("greenrun.cli.grid.plan:plan", "Show what starts when, and why."),
     "devices": ("greenrun.cli.devices.overview:devices", "Show the devices, who has them, and what keeps jobs away."),
     "drain": ("greenrun.cli.devices.drain:drain", "Start no more jobs on this machine, or on some GPUs."),

@@ -26,7 +26,8 @@ from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.availability import Drain, GpuState
-from greenrun.core.jobs.job import Job, JobSpec, RequestKey
+from greenrun.core.jobs.job import Job, JobSpec, RequestKey, State
+from greenrun.core.jobs.transitions import Edit, edited
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
@@ -233,6 +234,18 @@ class Daemon:
             self._ticker.wake()  # to store the plan, or to start in time; else the regular ticks do
         rows = zip(stored, map(_preview, admitted.rows), strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
+
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+        """Change what jobs are, or requeue them, all or none, if each can be run as stated beside all others."""
+        with self._turn:
+            wanted = [edited(edit.before, edit, now) for edit in edits]
+            queued = [job for job in wanted if job.state is State.QUEUED]
+            admitted = self._engine.readmit(queued, now)
+            stored = self._store.jobs.edit(edits, actor=actor, now=now)
+            self._engine.planning.keep(admitted, {job.id: job for job in stored if job.state is State.QUEUED})
+            self._planner.ask(Urgency.PROMPT)
+        self._ticker.wake()
+        return stored
 
     def plan(self) -> Plan:
         """Return the latest plan."""

@@ -186,6 +186,11 @@ class Engine:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""
         return self.admit(specs, user=user, uid=uid, now=now).rows
 
+    def readmit(self, jobs: Sequence[Job], now: datetime) -> Admission:
+        """Find a place for each of these jobs as their users want them now; raise InvalidJob as `admit` does."""
+        states = self._queue.awaited(job.spec for job in jobs)
+        return self.planning.admit(jobs, states, now, lambda: self.situation(now), are_known=True)
+
     def revise(self, jobs: Sequence[Job], now: datetime) -> None:
         """Show in the plan at once that users want something else of these jobs; a new plan follows."""
         self.planning.revise(jobs, self._queue.awaited(job.spec for job in jobs), now)

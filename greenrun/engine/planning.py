@@ -5,7 +5,7 @@ situation (`Engine.situation`), have `make` plan it, and `take_over` what came o
 put in again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -14,7 +14,7 @@ from greenrun.clock import stopwatch
 from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.planning.admission import admit_all, insert_each
-from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional
+from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import has_run_since, needs_replanning, terms
@@ -33,13 +33,15 @@ class Urgency(IntEnum):
 class Admission:
     """Jobs that can be accepted as they are, under the ids that they would be given, each with its place.
 
-    `planned` is a plan of `situation`, which has the jobs; None where they were put into the plan in force.
+    `planned` is a plan of `situation`, which has the jobs; None where they were put into the plan in force. With
+    `are_known` they replace jobs of the same ids.
     """
 
     jobs: tuple[Job, ...]
     rows: tuple[Row, ...]
     situation: Situation
     planned: Plan | None = None
+    are_known: bool = False
 
 
 class PlanInForce:
@@ -123,22 +125,32 @@ class PlanInForce:
         return True
 
     def admit(
-        self, jobs: Sequence[Job], states: Mapping[int, State], now: datetime, ask: Callable[[], Situation]
+        self,
+        jobs: Sequence[Job],
+        states: Mapping[int, State],
+        now: datetime,
+        ask: Callable[[], Situation],
+        *,
+        are_known: bool = False,
     ) -> Admission:
         """Find places for new jobs, changing nothing; raise InvalidJob when one cannot be accepted.
 
         `states` are those of the jobs that these wait for. Where others may have to move for them all is planned again,
         for the present situation, which `ask` gives. What may be promised depends on it as well: GPUs may be back late.
+        With `are_known` they stand in place of the jobs of the same ids, as their users want them now.
         """
-        opened = self._opened()
+        known = {job.id for job in jobs} if are_known else frozenset[int]()
+        opened = OpenPlan(self._plan, self._made_for) if known and self._made_for else self._opened()
         promises = any(job.spec.finish_by for job in jobs)
         if opened and promises and needs_replanning(self._made_for, self._plan, present := ask()):
             opened = OpenPlan(self._plan, present)
+        if opened and known:
+            opened.remove(known)
         rows = insert_each(opened, jobs, states, now) if opened else None
         if opened and rows is not None:
             situation = replace(opened.situation, states={**opened.situation.states, **states})
-            return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=situation)
-        situation = ask()
+            return Admission(jobs=tuple(jobs), rows=tuple(rows), situation=situation, are_known=are_known)
+        situation = _without(ask(), known)
         situation = replace(situation, states={**situation.states, **states})
         planned = admit_all(situation, jobs)
         asked = replace(situation, jobs=(*situation.jobs, *jobs))
@@ -148,6 +160,8 @@ class PlanInForce:
     def keep(self, admitted: Admission, stored: Mapping[int, Job]) -> None:
         """Take in admitted jobs, now that they are stored; `stored` has the new ones, by the id of their admission."""
         if admitted.planned is None:
+            if admitted.are_known and (opened := self._opened()):
+                opened.remove(stored)
             rows = [replace(row, job_id=stored[row.job_id].id) for row in admitted.rows if row.job_id in stored]
             self._put_in(list(stored.values()), rows, admitted.situation.states)
         elif all(job_id == job.id for job_id, job in stored.items()) and len(stored) == len(admitted.jobs):
@@ -240,6 +254,14 @@ class PlanInForce:
             return False
         there = {job.id for job in situation.jobs} | {row.job.id for row in situation.running}
         return not there.issuperset(begun)
+
+
+def _without(situation: Situation, job_ids: Collection[int]) -> Situation:
+    """Return a situation without these queued jobs, of which the last plan knows nothing either."""
+    if not job_ids:
+        return situation
+    rest = tuple(job for job in situation.jobs if job.id not in job_ids)
+    return replace(situation, jobs=rest, last=situation.last and without_jobs(situation.last, job_ids))
 
 
 def _differs(job: Job, queued: Job | None) -> bool:

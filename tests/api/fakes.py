@@ -28,7 +28,7 @@ from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
 from greenrun.core.jobs.status import StrayRun
 from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
-from greenrun.core.jobs.transitions import Intent
+from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
 from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
@@ -306,6 +306,13 @@ class FakeScheduler:
             Submitted(job=job, is_new=is_new, preview=preview)
             for (job, is_new), preview in zip(stored, previews, strict=True)
         ]
+
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+        if isinstance(self.tried, Exception):
+            raise self.tried
+        self.store.keep(*(transitions.edited(edit.before, edit, now) for edit in edits))
+        self.wakes += 1
+        return [self.store.kept[edit.before.id] for edit in edits]
 
     def plan(self) -> Plan:
         return self.latest

@@ -187,7 +187,7 @@ def test_what_is_wrong_in_the_settings_is_told_before_the_daemon_is_loaded(tmp_p
 
 
 def test_a_shell_completes_the_commands(api: FakeApi) -> None:
-    asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": "greenrun st", "COMP_CWORD": "1"}
+    asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": "greenrun sta", "COMP_CWORD": "1"}
     command = [sys.executable, "-m", "greenrun.cli"]
     done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, timeout=HANGS_S, check=False)
     assert done.stdout.split() == ["plain,start-now"]

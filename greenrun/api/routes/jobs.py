@@ -5,12 +5,13 @@ import os
 import stat
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
+from greenrun.api.editing import EditIn, RequeueIn, RequeueJobIn, edit_jobs, requeue_jobs
 from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
@@ -83,7 +84,7 @@ def get_selected_jobs(
     state: Annotated[list[StateFilter] | None, Query()] = None,
     project: str | None = None,
     name: str | None = None,
-    purpose: Annotated[Literal["read", "wait", "after"], Query(alias="for")] = "read",
+    purpose: Annotated[Literal["read", "wait", "after", "requeue"], Query(alias="for")] = "read",
 ) -> list[JobOut]:
     """Return the jobs that people mean by these words and filters, in the order named; 404 where a word names none.
 
@@ -178,6 +179,33 @@ def release_jobs(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[Ord
 def start_jobs_now(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[OrderOut]:
     """Start queued jobs as soon as GPUs are free."""
     return order_jobs(daemon, caller, Intent.START_NOW, asked)
+
+
+@router.post("/edit")
+def post_edit(asked: EditIn, daemon: ServiceDep, caller: Caller) -> list[JobOut]:
+    """Change jobs that have not ended, all or none, if each can be run as stated beside all others."""
+    return edit_jobs(daemon, caller, asked)
+
+
+@router.post("/requeue")
+def post_requeue(asked: RequeueIn, daemon: ServiceDep, caller: Caller) -> list[JobOut]:
+    """Let jobs that have ended run again, all or none, each as another attempt of the same job."""
+    return requeue_jobs(daemon, caller, asked)
+
+
+@router.post("/{job_id}/edit")
+def post_edit_of_job(
+    job_id: JobId, changes: Annotated[dict[str, Any], Body()], daemon: ServiceDep, caller: Caller
+) -> JobOut:
+    """Change these fields of a job that has not ended; null stands for the default."""
+    return edit_jobs(daemon, caller, EditIn(ids=[job_id], changes=changes))[0]
+
+
+@router.post("/{job_id}/requeue")
+def post_requeue_of_job(job_id: JobId, daemon: ServiceDep, caller: Caller, asked: RequeueJobIn | None = None) -> JobOut:
+    """Let a job that has ended run again."""
+    said = asked or RequeueJobIn()
+    return requeue_jobs(daemon, caller, RequeueIn(ids=[job_id], changes=said.changes, env=said.env))[0]
 
 
 @router.post("/{job_id}/cancel")

@@ -93,10 +93,27 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
     return job | process | {"git_commit": environment.git_commit(workdir)}
 
 
-def refused(problems: Sequence[InputProblem]) -> InvalidJob:
-    """Return the error that lists these problems and says that nothing was submitted."""
+def state_changes(given: Mapping[str, Value], context: SubmissionContext) -> dict[str, Any]:
+    """Return the API's fields for these options, `none` being the default; raise InvalidJob with every problem."""
+    problems: list[InputProblem] = []
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        option = OPTIONS[name]
+        try:
+            is_none = not option.is_flag and [text.strip().lower() for text in value.texts] == ["none"]
+            is_off = option.is_flag and value.texts == ("False",)
+            changes[option.field] = None if is_none else False if is_off else _read(option, value, context)
+        except ValueError as exc:
+            problems.append(InputProblem(field=value.where, message=str(exc)))
+    if problems:
+        raise refused(problems, "changed")
+    return changes
+
+
+def refused(problems: Sequence[InputProblem], done: str = "submitted") -> InvalidJob:
+    """Return the error that lists these problems and says that nothing was done."""
     what = str(problems[0]) if len(problems) == 1 else "these are wrong"
-    return InvalidJob(f"nothing was submitted: {what}", problems)
+    return InvalidJob(f"nothing was {done}: {what}", problems)
 
 
 def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:

@@ -17,7 +17,7 @@ from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
-from greenrun.core.jobs.transitions import Change, Ending, EventKind, Intent, NewEvent
+from greenrun.core.jobs.transitions import Change, Edit, Ending, EventKind, Intent, NewEvent
 
 Permit = Callable[[Job], object]
 
@@ -147,6 +147,21 @@ class JobTransitions(ABC):
         with self._transaction() as stored:
             found = select(selector, PURPOSES[intent.value], StoredDirectory(stored, uid, permit))
             return [*_intend(stored, intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
+
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+        """Change what jobs are, or requeue them, all or none; return them as they are then.
+
+        Raise InvalidTransition when one is not as it was seen, JobNotFound.
+        """
+        with self._transaction() as stored:
+            jobs = stored.find_jobs([edit.before.id for edit in edits])
+            changes = [
+                transitions.edit(_there(jobs.get(edit.before.id), edit.before.id), edit, actor=actor, now=now)
+                for edit in edits
+            ]
+            kept = stored.keep_all([change for change in changes if change is not None])
+        made = {change.job.id: change.job for change in kept if change.job is not None}
+        return [made.get(edit.before.id) or jobs[edit.before.id] for edit in edits]
 
     def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit = lambda _: None) -> Selection:
         """Return the jobs that a selector means for this purpose, as a user sees them."""

@@ -3,6 +3,7 @@
 submitted -a-> queued -b-> starting -c-> running -e-> succeeded, -f-> failed, -i-> cancelled
                queued <-d- starting      running -g-> queued (checkpointed, or to be tried again)
                queued -h-> cancelled, -j-> expired
+succeeded, failed, cancelled, expired -k-> queued: requeued by its user, never by the daemon
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from greenrun.core.histogram import (
     counter_key,
 )
 from greenrun.core.jobs.anomalies import RuleResult
+from greenrun.core.jobs.declaration import field_infos
 from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, Reason, ReasonCode, because
 
@@ -62,6 +64,7 @@ class EventKind(StrEnum):
     STARTED = "started"
     REQUEUED = "requeued"
     FINISHED = "finished"
+    EDITED = "edited"
     HELD = "held"
     RELEASED = "released"
     CANCEL_REQUESTED = "cancel_requested"
@@ -80,6 +83,15 @@ class Intent(StrEnum):
     HOLD = "hold"
     RELEASE = "release"
     START_NOW = "start-now"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What a user wants a job to be, who has seen it as it was `before`; `requeue`: to run again, once it had ended."""
+
+    before: Job
+    spec: JobSpec
+    requeue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +170,45 @@ def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
         return _queued(job, "held or released", held=False), EventKind.RELEASED
     spec = replace(job.spec, start_now=True, start_after=None)
     return _queued(job, "started now", spec=spec), EventKind.START_NOW_REQUESTED
+
+
+def edit(job: Job, wanted: Edit, *, actor: str, now: datetime) -> Change | None:
+    """Change what a job is, or requeue it (k); None when it is like that already.
+
+    Raise InvalidTransition when it is not as whoever wants this has seen it.
+    """
+    seen = wanted.before
+    if (job.state, job.spec, job.requeued_at) != (seen.state, seen.spec, seen.requeued_at):
+        raise InvalidTransition(f"job {job.id} has changed meanwhile, so nothing was changed: look at it and ask again")
+    made = edited(job, wanted, now)
+    if made == job:
+        return None
+    fields = [row.name for row in field_infos(JobSpec) if getattr(job.spec, row.name) != getattr(made.spec, row.name)]
+    detail: dict[str, object] = {"changed": [name for name in fields if name != "env"]}
+    detail |= {"state": made.state, "was": job.state} if wanted.requeue else {}
+    event = NewEvent(
+        kind=EventKind.REQUEUED if wanted.requeue else EventKind.EDITED, at=now, actor=actor, detail=detail
+    )
+    return Change(before=job, job=made, events=(event,))
+
+
+def edited(job: Job, wanted: Edit, now: datetime) -> Job:
+    """Return the job as it is wanted; raise InvalidTransition for an edit of one that has ended, a requeue of others.
+
+    A requeued job is queued as if it had been submitted now, with all its retries; what it did up to a checkpoint
+    counts on, unless it had succeeded.
+    """
+    if not wanted.requeue:
+        if job.state in FINISHED:
+            raise InvalidTransition(f"job {job.id} is {job.state} already: requeue it to have it run again")
+        return replace(job, spec=wanted.spec)
+    if job.state not in FINISHED:
+        raise InvalidTransition(f"job {job.id} is {job.state}; only one that has ended can be requeued")
+    return replace(
+        job, spec=wanted.spec, state=State.QUEUED, held=False, cancel_requested=False, finished_at=None, reason=None,
+        progress=timedelta(0) if job.state is State.SUCCEEDED else job.progress, deadline_missed=False, retry_at=None,
+        requeued_at=now,
+    )  # fmt: skip
 
 
 def explain(

@@ -1,0 +1,162 @@
+"""`greenrun edit` and `requeue`: change what jobs are while they wait, and let those that have ended run again."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.jobs import environment
+from greenrun.cli.jobs.addressing import chosen, complete_jobs, complete_states, selected
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_changes
+from greenrun.cli.options import config_path, connect, daemon_options, print_json
+from greenrun.cli.terminal.local_zone import local_zone
+from greenrun.cli.text import submitted_text
+from greenrun.clock import utc_now
+from greenrun.paths import find_job_environment
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_FIXED = ("unique", "after", "array", "grid", "env")  # said once, at submission
+_COMMAND = "greenrun.command"
+
+
+class CommandAfterDashes(Command):
+    """A command that takes the words behind `--` as a job's command, apart from its own arguments."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep them in the context."""
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = tuple(args[at + 1 :])
+        return super().parse_args(ctx, args[:at])
+
+
+def change_options(command: Decorated) -> Decorated:
+    """Give a command the options of a job that may change, and the jobs that are meant."""
+    for name, option in reversed(OPTIONS.items()):
+        if name in _FIXED:
+            continue
+        if option.is_flag:
+            command = click.option(f"--{name}/--no-{name}", default=None, help=option.given.help)(command)
+            continue
+        flags = [f"--{name}", *([f"-{option.given.short}"] if option.given.short else [])]
+        kind: dict[str, Any] = {"multiple": option.repeats, "metavar": option.given.form}
+        command = click.option(*flags, help=option.given.help, **kind)(command)
+    states = click.option(
+        "--state", "states", multiple=True, metavar="STATE", shell_complete=complete_states,
+        help="Of these jobs only those in this state; may be repeated.",
+    )  # fmt: skip
+    everything = click.option("--all", "everything", is_flag=True, help="All of your jobs for which it is possible.")
+    jobs = click.argument("jobs", metavar="JOB... [-- COMMAND]", nargs=-1, shell_complete=complete_jobs)
+    return jobs(everything(states(command)))
+
+
+@click.command("edit", cls=CommandAfterDashes)
+@change_options
+@daemon_options
+@click.pass_context
+def edit(
+    ctx: click.Context,
+    /,
+    jobs: tuple[str, ...],
+    everything: bool,
+    states: tuple[str, ...],
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
+    **options: Any,
+) -> None:
+    """Change jobs while they wait, all of those named or none; what can be refused is refused, as at submission.
+
+    'none' takes a limit away or back to its default. A label is added to those that a job has. What a running job has
+    begun with stays; its name, priority, duration, retries and limits of its queueing may change. With --json, one
+    object per line.
+
+    \b
+    greenrun edit 12 --priority 5 --finish-by "tomorrow 9am"
+    greenrun edit sweep --duration 3h --max-delay none
+    greenrun edit 12 -- python train.py --epochs 30
+    """
+    picked = chosen(jobs, everything, states)
+    context = _context(ctx, config)
+    changes = _changes(ctx, options, context)
+    if not changes:
+        raise LocalError("nothing is to be changed: give an option, or a command after --", USAGE)
+    client = connect(ctx, socket, config)
+    _tell(client.edit_many(changes, picked.ids or picked.words, **picked.filters), as_json)
+
+
+@click.command("requeue", cls=CommandAfterDashes)
+@change_options
+@click.option("--env", multiple=True, metavar="NAME[=V]", help="The value of a variable that it had; may be repeated.")
+@daemon_options
+@click.pass_context
+def requeue(
+    ctx: click.Context,
+    /,
+    jobs: tuple[str, ...],
+    everything: bool,
+    states: tuple[str, ...],
+    env: tuple[str, ...],
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
+    **options: Any,
+) -> None:
+    """Let jobs that have ended run again: the same job with another run, all its retries, and changes if there are any.
+
+    The values of its variables were deleted when it ended, so they are taken from this shell, or from --env. One that
+    waits or runs is left alone. With --json, one object per line.
+
+    \b
+    greenrun requeue 12
+    greenrun requeue 12 --time-limit 8h --finish-by none
+    greenrun requeue --all --state failed
+    """
+    picked = chosen(jobs, everything, states)
+    context = _context(ctx, config)
+    changes = _changes(ctx, options, context)
+    client = connect(ctx, socket, config)
+    found = selected(client, picked, "requeue")
+    values = _values(found, env, context)
+    _tell(client.requeue_many(values, changes, [job["id"] for job in found]), as_json)
+
+
+def _context(ctx: click.Context, config: str | None) -> SubmissionContext:
+    names = find_job_environment(config_path(ctx, config))
+    return SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
+
+
+def _changes(ctx: click.Context, options: Mapping[str, Any], context: SubmissionContext) -> dict[str, Any]:
+    given: dict[str, Value] = {}
+    for name in OPTIONS:
+        value = options.get(name.replace("-", "_"))
+        if value not in (None, ()):
+            given[name] = Value(value if isinstance(value, tuple) else (str(value),), f"--{name}")
+    command = ctx.meta.get(_COMMAND, ())
+    return state_changes(given, context) | ({"command": list(command)} if command else {})
+
+
+def _values(jobs: "Sequence[Answer]", given: Sequence[str], context: SubmissionContext) -> dict[str, str]:
+    """Return the values that this shell has of the variables of these jobs, and those that were given."""
+    named = {name for job in jobs for name in job["env_names"]}
+    kept = environment.kept(context.environ, context.variables)
+    values = {name: context.environ[name] for name in named if name in context.environ} | {
+        name: value for name, value in kept.items() if name in named
+    }
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and name not in context.environ):
+            raise LocalError(f"--env: '{text}' has no value here; write it like NAME=value", USAGE)
+        values[name] = value if equals else context.environ[name]
+    return values
+
+
+def _tell(jobs: "Sequence[Answer]", as_json: bool) -> None:
+    for job in jobs:
+        print_json(job) if as_json else print(submitted_text(job, utc_now()))

@@ -1,0 +1,178 @@
+"""A job is changed while it waits, if it could have been submitted like that, and runs again once it has ended."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.core.jobs.job import ArrayPlace, DurationSource, State
+from tests.api.fakes import BOB, HOUR, NOW, World, errors, stored
+
+
+def changed(world: World, job_id: int = 1, **changes: Any) -> Any:
+    return world.ask("POST", f"/v1/jobs/{job_id}/edit", json=changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"priority": 7}, {"priority": 7}),
+        ({"finish_by": "2026-03-03T09:00:00Z"}, {"finish_by": "2026-03-03T09:00:00Z"}),
+        (
+            {"duration_s": 60, "time_limit_s": 120},
+            {"duration_s": 60.0, "time_limit_s": 120.0, "duration_source": "given"},
+        ),
+        ({"name": "other", "project": "vision"}, {"name": "other", "project": "vision"}),
+        ({"command": ["/bin/false", "x"]}, {"command": ["/bin/false", "x"], "name": "/bin/false x"}),
+        ({"gpus": 2, "gpu_model": "A100"}, {"gpus": 2, "gpu_model": "A100"}),
+        ({"interruptible": True, "min_run_s": 60}, {"interruptible": True, "min_run_s": 60.0, "restart_cost_s": 300.0}),
+        ({"labels": {"b": "2", "a": None}}, {"labels": {"b": "2", "c": "3"}}),
+        ({"retries": 3, "retry_on": [75]}, {"retries": 3, "retry_on": [75]}),
+    ],
+)
+def test_a_queued_job_is_changed(world: World, changes: dict[str, Any], told: dict[str, Any]) -> None:
+    world.store.keep(stored(1, labels={"a": "1", "c": "3"}, priority=1))
+    before = changed(world, priority=1).json()
+    answer = changed(world, **changes)
+    assert answer.status_code == 200, answer.text
+    assert {name: answer.json()[name] for name in told} == told
+    same = [name for name in before if name not in {*told, "checkpoint_signal", "checkpoint_exit_code", "progress_s"}]
+    assert {name: answer.json()[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_null_takes_a_limit_away(world: World) -> None:
+    world.store.keep(stored(1, max_delay=HOUR, finish_by=NOW + 9 * HOUR, expire=True, priority=4))
+    answer = changed(world, finish_by=None, max_delay_s=None, expire=None, priority=None).json()
+    assert [answer[name] for name in ("finish_by", "max_delay_s", "expire", "priority")] == [None, None, False, 0]
+
+
+def test_all_that_is_wrong_is_told_at_once_and_nothing_is_changed(world: World) -> None:
+    world.store.keep(stored(1, time_limit=2 * HOUR))
+    wrong = {"unique_key": "k", "after": [{"job": 2}], "nonsense": 1}
+    assert set(errors(changed(world, **wrong, priority=1))) == set(wrong)
+    fields = errors(changed(world, priority=9999, gpus=-1, duration_s="1h"))
+    assert set(fields) == {"priority", "gpus", "duration_s"}
+    limits = errors(changed(world, duration_s=3 * 3600, finish_by="2026-03-02T13:00:00Z", max_delay_s=60))
+    assert set(limits) == {"time_limit_s", "finish_by", "max_delay_s"}
+    assert "it counts from 2026-03-02 11:00:00Z" in limits["max_delay_s"]
+    assert errors(changed(world, command=["/no/such/program"]))
+    assert errors(changed(world, workdir=None)) == {"workdir": "has no default: give a value"}
+    assert world.store.kept[1] == stored(1, time_limit=2 * HOUR)
+    assert world.scheduler.wakes == 0
+
+
+def test_what_was_wrong_before_keeps_nobody_from_changing_something_else(world: World) -> None:
+    world.store.keep(stored(1, workdir="/no/such/folder", finish_by=NOW - HOUR))
+    assert changed(world, priority=3).status_code == 200
+    assert set(errors(changed(world, duration_s=7200))) == {"finish_by"}
+
+
+def test_a_job_that_runs_keeps_what_its_run_has_begun_with(world: World) -> None:
+    world.store.keep(stored(1, State.RUNNING))
+    answer = changed(world, name="better", priority=3, duration_s=7200, retries=2)
+    assert (answer.status_code, world.store.kept[1].spec.duration) == (200, 2 * HOUR)
+    told = errors(changed(world, time_limit_s=7200, command=["/bin/true"], priority=4, gpus=2))
+    assert set(told) == {"time_limit_s", "command", "gpus"}
+    assert "while the job is running" in told["gpus"]
+    assert world.store.kept[1].spec.priority == 3
+
+
+def test_one_that_has_ended_or_is_another_s_is_not_changed(world: World) -> None:
+    world.store.keep(stored(1, State.FAILED), stored(2))
+    answer = changed(world, priority=3)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        409,
+        "job 1 is failed already: requeue it to have it run again",
+    )
+    assert world.ask("POST", "/v1/jobs/2/edit", json={"priority": 1}, who=BOB).status_code == 403
+    assert changed(world, 9, priority=1).status_code == 404
+    assert changed(world, 2).status_code == 422
+
+
+def test_a_plan_that_cannot_keep_a_new_limit_refuses_the_edit(world: World) -> None:
+    world.store.keep(stored(1))
+    world.scheduler.tried = InvalidJob("too tight", [InputProblem(field="finish_by", message="too tight")])
+    assert errors(changed(world, finish_by="2026-03-02T20:00:00Z")) == {"finish_by": "too tight"}
+
+
+def test_several_jobs_are_changed_together_or_not_at_all(world: World) -> None:
+    world.store.keep(*(stored(1 + index, array=ArrayPlace(key="k", index=index, size=3)) for index in range(3)))
+    world.store.keep(stored(4, time_limit=HOUR))
+    answer = world.ask("POST", "/v1/jobs/edit", json={"jobs": ["2[]"], "changes": {"priority": 5}})
+    assert [row["priority"] for row in answer.json()] == [5, 5, 5]
+    told = errors(world.ask("POST", "/v1/jobs/edit", json={"jobs": ["1-4"], "changes": {"duration_s": 7200}}))
+    assert told == {"job 4: time_limit_s": "is shorter than the duration: raise it to 2h or more"}
+    assert {job.spec.duration for job in world.store.kept.values()} == {HOUR}
+    shared = world.ask("POST", "/v1/jobs/edit", json={"jobs": ["1-3"], "changes": {"log": "/tmp/x.log"}})
+    assert errors(shared) == {"log": "would be shared by several jobs"}
+
+
+def test_a_learned_duration_stays_unless_it_is_changed(world: World) -> None:
+    world.store.keep(stored(1, duration_source=DurationSource.LEARNED, duration_note="learned"))
+    assert changed(world, priority=1).json()["duration_note"] == "learned"
+    shorter = changed(world, time_limit_s=60).json()
+    assert (shorter["duration_s"], shorter["duration_source"]) == (60.0, "learned")
+    given = changed(world, duration_s=30).json()
+    assert (given["duration_source"], given["duration_note"]) == ("given", None)
+
+
+def ended(job_id: int = 1, state: State = State.FAILED, **own: Any) -> Any:
+    """A job that has ended, so that the values of its variables are gone."""
+    return stored(job_id, state, finished_at=NOW, env={"PATH": "", "TOKEN": ""}, **own)
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED])
+def test_a_job_that_has_ended_runs_again_with_its_variables(world: World, state: State) -> None:
+    world.store.keep(ended(state=state))
+    env = {"PATH": "/bin", "TOKEN": "secret", "OTHER": "x"}
+    answer = world.ask("POST", "/v1/jobs/1/requeue", json={"env": env, "changes": {"priority": 2}})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["id"], told["state"], told["finished_at"], told["priority"]) == (1, "queued", None, 2)
+    assert told["requeued_at"] == "2026-03-02T12:00:00Z"
+    assert world.store.kept[1].spec.env == {"PATH": "/bin", "TOKEN": "secret"}
+    assert "secret" not in answer.text
+
+
+def test_a_requeue_without_the_values_of_its_variables_says_which_are_missing(world: World) -> None:
+    world.store.keep(ended())
+    told = errors(world.ask("POST", "/v1/jobs/1/requeue", json={"env": {"PATH": "/bin"}}))
+    assert "the values of TOKEN were deleted when the job ended" in told["env"]
+    assert world.store.kept[1].state is State.FAILED
+
+
+def test_what_greenrun_itself_had_set_is_known(world: World) -> None:
+    place = ArrayPlace(key="k", index=2, size=4)
+    names = ("GREENRUN_ARRAY_INDEX", "GREENRUN_ARRAY_SIZE", "GREENRUN_GRID_LR")
+    world.store.keep(stored(1, State.FAILED, array=place, labels={"lr": "0.1"}, env=dict.fromkeys(names, "")))
+    assert world.ask("POST", "/v1/jobs/1/requeue").status_code == 200
+    assert list(world.store.kept[1].spec.env.values()) == ["2", "4", "0.1"]
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.STARTING, State.RUNNING])
+def test_one_that_waits_or_runs_is_not_doubled(world: World, state: State) -> None:
+    world.store.keep(stored(1, state))
+    answer = world.ask("POST", "/v1/jobs/1/requeue")
+    assert (answer.status_code, world.store.kept[1]) == (409, stored(1, state))
+
+
+def test_a_requeue_that_cannot_be_met_is_refused_and_told_how_it_could(world: World) -> None:
+    past = {"finish_by": NOW - HOUR}
+    world.store.keep(stored(1, State.FAILED, **past), stored(2, State.FAILED), stored(3, State.CANCELLED, after=()))
+    assert "finish_by" in errors(world.ask("POST", "/v1/jobs/1/requeue"))
+    again = world.ask("POST", "/v1/jobs/1/requeue", json={"changes": {"finish_by": "2026-03-03T00:00Z"}})
+    assert again.status_code == 200
+    without = world.ask("POST", "/v1/jobs/requeue", json={"jobs": ["2-3"], "changes": {"finish_by": None}})
+    assert [row["state"] for row in without.json()] == ["queued", "queued"]
+
+
+def test_requeued_jobs_are_chosen_as_people_do(world: World) -> None:
+    world.store.keep(stored(1, State.FAILED, name="a"), stored(2, State.SUCCEEDED, name="b"), stored(3, name="c"))
+    answer = world.ask("POST", "/v1/jobs/requeue", json={"states": ["failed"]})
+    assert [row["id"] for row in answer.json()] == [1]
+    assert world.ask("POST", "/v1/jobs/requeue", json={"jobs": ["c"]}).status_code == 404
+    delayed = timedelta(minutes=30)
+    world.store.keep(stored(4, State.EXPIRED, name="d", max_delay=delayed))
+    assert world.ask("POST", "/v1/jobs/requeue", json={"jobs": ["d"]}).status_code == 200
+    assert world.store.kept[4].latest_start(HOUR) == NOW + delayed
