@@ -121,6 +121,11 @@ def ended_at(job: Job) -> datetime | None:
     return instant(last) if last else None
 
 
+def expected_end(job: Job, started: datetime) -> datetime:
+    """Return when a job that runs since then is expected to end, for what it had done before."""
+    return started + timedelta(seconds=job["duration_s"] - (job.get("progress_s") or 0))
+
+
 def labels_text(job: Job) -> str:
     """Return a job's labels as options give them: `team=vision seed=1`."""
     return " ".join(f"{key}={value}" for key, value in job["labels"].items())

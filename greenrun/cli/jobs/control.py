@@ -10,6 +10,7 @@ import click
 
 from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, print_error
 from greenrun.cli.jobs.addressing import Chosen, chosen, job_filters, selected
+from greenrun.cli.jobs.waiting import WaitingTeller
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration
@@ -174,8 +175,9 @@ def _seconds(timeout: str | None) -> float | None:
 
 def _finished(client: "Client", job: int, until_s: float | None) -> "Answer":
     pause_s, most_s = _LOOK_EVERY_S
-    retrying = RetryingClient(client)
+    retrying, teller = RetryingClient(client), WaitingTeller()
     while (answer := retrying.job(job))["state"] not in FINISHED:
+        teller.tell(answer) if retrying.answers else teller.tell_outage(job)
         left_s = pause_s if until_s is None else until_s - time.monotonic()
         if left_s <= 0:
             raise WaitTimedOut(f"job {job} is still {answer['state']}; it goes on, only the waiting ended")
@@ -192,6 +194,7 @@ class RetryingClient:
         self._limit_s = limit_s
         self._last: Any = None
         self._answered_s = time.monotonic()
+        self.answers = True
 
     def job(self, job: int) -> "Answer":
         """Return the job; while the daemon is unreachable, its last known state, for at most `limit_s` seconds."""
@@ -199,7 +202,9 @@ class RetryingClient:
 
         try:
             self._last, self._answered_s = self._client.job(job), time.monotonic()
+            self.answers = True
         except NotReachable:
+            self.answers = False
             if self._last is None or time.monotonic() - self._answered_s > self._limit_s:
                 raise
         return cast("Answer", self._last)

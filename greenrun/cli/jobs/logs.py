@@ -13,6 +13,7 @@ import click
 from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.jobs.log_reader import LogReader
+from greenrun.cli.jobs.waiting import WaitingTeller
 from greenrun.cli.options import chosen, config_option, connect, socket_option, whole
 from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state
@@ -80,6 +81,7 @@ class Finder:
 
     def wait(self) -> Log:
         """Return the log as soon as there is one; raise LocalError when the job can have none any more."""
+        teller = WaitingTeller()
         while True:
             answer = self._ask()
             found = self._on_disk() if answer is None else self._told(answer)
@@ -87,14 +89,17 @@ class Finder:
                 return found
             if answer is None or answer["state"] in FINISHED:
                 raise LocalError(*self._none(answer))
+            teller.tell(answer)
             threading.Event().wait(_LOOK_EVERY_S)
 
     def next(self, log: Log) -> Log | None:
         """Return the log of the job's next run as soon as there is one; None when none is to come, or asked for."""
+        teller = WaitingTeller()
         while self._number is None and (answer := self._ask()) and answer["state"] not in FINISHED:
             found = self._told(answer)
             if found is not None and found.label != log.label and found.path.exists():
                 return found
+            teller.tell(answer)
             threading.Event().wait(_LOOK_EVERY_S)
         return None
 
