@@ -234,13 +234,17 @@ class SeriesOut(ResponseModel):
 class ImportOut(ResponseModel):
     """What became of an import: `new` of `given` values, or issued forecasts, were not known before.
 
-    `is_used` says whether the daemon learns from this series now.
+    `is_used` says whether the daemon learns from this series now. `dropped` counts values that cannot be intensities by
+    cause, `zeros` those of 0 g/kWh that were kept; `doubt` says why they may be of another unit.
     """
 
     series: SeriesOut
     given: int
     new: int
     is_used: bool
+    zeros: int
+    dropped: dict[str, int]
+    doubt: str | None
 
 
 class FailureOut(ResponseModel):

@@ -81,6 +81,9 @@ def _told(
         wants.append((answer.history, answer.history_problem, "measured values"))
     missing = [f"no {what}: {why}" for found, why, what in wants if found is None and why]
     what = f"{answer.name} for {answer.zone}"
+    if not missing and answer.doubts:
+        text = f"{what} answers, but {'; '.join(answer.doubts)}"
+        return warning(Area.SOURCES, text, f"greenrun providers check; then correct provider.{answer.name}")
     if not missing:
         reach = f", reaches to {instant_text(answer.forecast.end)}" if answer.forecast else ""
         return ok(Area.SOURCES, f"{what} answers{reach}{f' ({answer.label})' if answer.label else ''}")

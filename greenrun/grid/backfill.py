@@ -1,11 +1,12 @@
 """Add past values to the store: imported from a file, or fetched from a source again."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Forecast, Kind, Series, SeriesId, Signal, Slot
+from greenrun.core.carbon.plausibility import believable, is_garbage, unit_doubt
 from greenrun.core.errors import InputProblem, InvalidInput, ProviderError, ProviderRefused, ProviderUnavailable
 from greenrun.core.formatting import exact_duration_text
 from greenrun.core.reference.zones import is_zone, nearest_zone
@@ -13,6 +14,7 @@ from greenrun.engine.polling import RequestCounts
 from greenrun.grid.sources import KnownSeries, OpenProviders
 from greenrun.providers import Provider, at_source
 from greenrun.providers.settings import FileSettings, ProviderSettings
+from greenrun.providers.static import usual_g_per_kwh
 
 MOST_AT_ONCE = timedelta(days=7)  # longest interval of one request to a source
 PRESENT = timedelta(days=2)  # more recent forecasts are not imported: a restart would make them the active one
@@ -69,6 +71,8 @@ class ImportedBlock:
 class ImportResult:
     """The result of an import: `new` of `given` values (or issued forecasts) were not stored before.
 
+    `dropped` counts measured values that cannot be intensities by cause, and `zeros` those of 0 g/kWh that were kept;
+    `doubt` says why the values may be of another unit, None where they look as they should.
     `is_used`: whether the daemon learns from this series, as it does from one measured series of a zone, and from
     forecasts whose source is still issuing them.
     """
@@ -77,6 +81,9 @@ class ImportResult:
     given: int
     new: int
     is_used: bool
+    zeros: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +142,19 @@ class Backfill:
             issues = [_issue(series_id, part) for part in parts if part.issued_at]
         except ValueError as exc:
             raise _refusal("parts", f"{exc}; every instant must be in one slot at most") from exc
-        new = self._store.save_intensities(series, fetched_at=now) if len(series) else 0
+        kept, dropped = believable(series)
+        doubt = unit_doubt(series, usual_g_per_kwh(zone))
+        if is_garbage(series, dropped):
+            causes = ", ".join(f"{count} of {len(series)} ({cause})" for cause, count in dropped.items())
+            raise _refusal("parts", f"they are no intensities in g/kWh: {causes}{f'; {doubt}' if doubt else ''}")
+        new = self._store.save_intensities(kept, fetched_at=now) if len(kept) else 0
         new += self._store.save_issued(issues) if issues else 0
         self._notify(new, now)
         used = self._is_forecast_in_use if issues else self._is_measured_in_use
-        return ImportResult(series=series_id, given=len(series) + len(issues), new=new, is_used=used(series_id, now))
+        return ImportResult(
+            series=series_id, given=len(series) + len(issues), new=new, is_used=used(series_id, now),
+            zeros=int((kept.values == 0).sum()), dropped=dropped, doubt=doubt,
+        )  # fmt: skip
 
     def fetch(
         self, zone: str | None, provider: str | None, start: datetime, end: datetime, now: datetime

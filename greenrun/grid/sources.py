@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from greenrun.core.carbon.intensity import Series, SeriesId
+from greenrun.core.carbon.plausibility import unit_doubt
 from greenrun.core.errors import ProviderError, ProviderRefused
 from greenrun.engine.polling import RequestCounts
 from greenrun.providers import Provider, at_source, find_kind
+from greenrun.providers.plausible import Plausible
 from greenrun.providers.settings import KEY_FILE, ProviderSettings, read_key
+from greenrun.providers.static import usual_g_per_kwh
 from greenrun.store import Reach
 
 T = TypeVar("T")
@@ -92,7 +95,8 @@ class Coverage:
 class Checked:
     """What a source answered when it was checked, or why it did not; `known_at` is when its forecast was made.
 
-    `history` covers its measured values of the last day.
+    `history` covers its measured values of the last day. `zeros` counts the values of 0 g/kWh in both, and `doubts`
+    says why they may be of another unit.
     """
 
     name: str
@@ -107,6 +111,8 @@ class Checked:
     history_problem: str | None = None
     quota_left: int | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
+    zeros: int = 0
+    doubts: Sequence[str] = ()
 
     @property
     def answers(self) -> bool:
@@ -204,21 +210,24 @@ def check(provider: Provider, zone: str, now: datetime) -> Checked:
     history = Coverage.of(measured) if measured is not None else None
     if measured is not None and history is None:
         history_problem = f"{source.name} has nothing measured in the last day that it tells of yet"
-    series = [answer.id for answer in (issue.series if issue else None, measured) if answer is not None]
+    told = [answer for answer in (issue.series if issue else None, measured) if answer is not None]
     web = source.web
+    usual = usual_g_per_kwh(zone)
     return Checked(
         name=source.name,
         zone=zone,
         label=source.label,
         attribution=source.attribution,
-        series=series[0] if series else None,
+        series=told[0].id if told else None,
         known_at=issue.known_at if issue else None,
         forecast=Coverage.of(issue.series) if issue else None,
         forecast_problem=forecast_problem,
         history=history,
         history_problem=history_problem,
         quota_left=web.quota_left if web else None,
-        dropped=dict(web.dropped) if web else {},
+        dropped=dict(source.dropped if isinstance(source, Plausible) else web.dropped if web else {}),
+        zeros=sum(int((answer.values == 0).sum()) for answer in told),
+        doubts=list(dict.fromkeys(doubt for answer in told if (doubt := unit_doubt(answer, usual)))),
     )
 
 

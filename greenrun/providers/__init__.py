@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from greenrun.providers.cached import Cached, at_source
 from greenrun.providers.kinds import find_kind, kind_names, name_clashes
+from greenrun.providers.plausible import Plausible
 from greenrun.providers.provider import Anchor, Provider, ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
@@ -27,7 +28,9 @@ def open_provider(
     """Open the provider called `name`; raise ConfigError for an unknown kind, ProviderError if it cannot be used.
 
     `anchor(key)` returns the instant first stored for a key (`Store.anchor`); a value measured by a live source counts
-    as final `settle_after` past its slot's end. Answers over HTTP are cached for as long as there can be no news.
+    as final `settle_after` past its slot's end. What cannot be intensities is left out. Answers over HTTP are cached
+    for as long as there can be no news.
     """
-    opened = find_kind(settings.kind).open(name, settings, anchor, settle_after)
+    kind = find_kind(settings.kind)
+    opened = Plausible(kind.open(name, settings, anchor, settle_after), trusts_zeros=kind.computes)
     return Cached(opened) if opened.web is not None else opened

@@ -50,7 +50,8 @@ class ProviderKind:
 
     `open` takes the provider's name, its settings, `anchor(key)`, which returns the instant first stored for a key, and
     how long past its slot's end a measured value is final. `package` is the installed package that declares the kind;
-    `problem` says why it cannot be used, None if it can.
+    `problem` says why it cannot be used, None if it can. One that `computes` intensities makes them of what was
+    generated, so that its zeros are no missing values.
     """
 
     settings: type[ProviderSettings]
@@ -58,6 +59,7 @@ class ProviderKind:
     zones: Mapping[str, str] = field(default_factory=dict)
     package: str = OWN
     problem: str | None = None
+    computes: bool = False
 
     @property
     def needs_key(self) -> bool:

@@ -122,6 +122,12 @@ def yearly_means() -> Mapping[str, YearlyMean]:
     return {row["zone"]: YearlyMean(int(row["year"]), float(row["g_per_kwh"])) for row in rows}
 
 
+def usual_g_per_kwh(zone: str) -> float | None:
+    """Return the yearly mean of a zone or of its country, to tell another unit by; None where it is not known."""
+    known = yearly_means().get(zone) or yearly_means().get(zone[:2])
+    return known.g_per_kwh if known else None
+
+
 def _refuse(zone: str) -> NoReturn:
     country = zone[:2]
     mean = yearly_means().get(country)

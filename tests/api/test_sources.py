@@ -85,7 +85,15 @@ def test_only_root_and_the_daemon_s_own_user_may_add_to_the_past(
 def test_an_import_is_told_with_its_series_and_what_was_new(past: World) -> None:
     first, second = (past.ask("POST", "/v1/history/import", who=ROOT, json=body()).json() for _ in range(2))
     series = {"provider": "mine", "zone": "GB", "signal": "average", "accounting": None, "basis": None}
-    assert first == {"series": series, "given": 24, "new": 24, "is_used": True}
+    assert first == {
+        "series": series,
+        "given": 24,
+        "new": 24,
+        "is_used": True,
+        "zeros": 0,
+        "dropped": {},
+        "doubt": None,
+    }
     assert second["new"] == 0
 
 

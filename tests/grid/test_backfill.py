@@ -225,3 +225,29 @@ def test_what_cannot_be_fetched_asks_nobody(
 def test_without_a_source_of_history_it_is_told_what_to_set(store: Store) -> None:
     with pytest.raises(InvalidInput, match="set \\[grid\\] history_provider"):
         Backfilled(store).backfill.fetch(None, None, NOW - DAY, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("values", "basis", "why"),
+    [
+        pytest.param([0.0] * 24, None, "24 of 24 (zeros to the end)", id="zeros"),
+        pytest.param([0.3] * 24, Basis.LIFECYCLE, "kg/kWh", id="kilograms"),
+        pytest.param([300.0] * 4 + [0.0] * 20, Basis.DIRECT, "20 of 24 (zeros to the end)", id="a jump to zeros"),
+    ],
+)
+def test_what_cannot_be_intensities_is_not_imported(
+    store: Store, values: list[float], basis: Basis | None, why: str
+) -> None:
+    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate(values)]
+    assert why in refused(Backfilled(store).backfill, ImportedBlock(rows=rows, step=HOUR), basis=basis, zone="DE")
+
+
+def test_zeros_that_are_kept_values_that_are_not_and_another_unit_are_told(store: Store) -> None:
+    world = Backfilled(store)
+    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate([0.0, 0.0, 0.4, 0.3])]
+    told = bring(world.backfill, ImportedBlock(rows=rows, step=HOUR), zone="DE")
+    assert (told.new, told.zeros, told.dropped) == (4, 2, {})
+    assert "kg/kWh" in str(told.doubt)
+    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate([300.0, 0.0, 310.0])]
+    told = bring(world.backfill, ImportedBlock(rows=rows, step=HOUR), provider="lc", zone="DE", basis=Basis.LIFECYCLE)
+    assert (told.given, told.new, told.zeros, told.dropped, told.doubt) == (3, 2, 0, {"too clean": 1}, None)

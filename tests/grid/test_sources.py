@@ -124,3 +124,16 @@ def test_reaches_tell_of_every_series_apart(store: Store) -> None:
 def test_a_file_s_settings_need_no_key(tmp_path: Path) -> None:
     told = state_of("f", FileSettings(path=tmp_path / "a.csv"), [], ["f"])
     assert (told.needs_key, told.key_problem, told.role) == (False, None, Role.HISTORY)
+
+
+def test_a_check_counts_zeros_and_doubts_the_unit() -> None:
+    class Kilograms(Past):
+        def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
+            told = super().history(zone, start, end, now)
+            slots = [replace(slot, intensity_g_per_kwh=0.0 if n == 3 else 0.2) for n, slot in enumerate(told)]
+            return Series.of(told.id, slots)
+
+    told = check(Kilograms(), "GB", NOW)
+    assert told.zeros == 1
+    assert [("kg/kWh" in doubt) for doubt in told.doubts] == [True]
+    assert check(Past(), "GB", NOW).doubts == []

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.carbon.intensity import Kind, Series
+from greenrun.core.carbon.intensity import Basis, Kind, Series, Signal
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.providers import Provider, web
 from tests.providers.contract import Case, ProviderContract
@@ -61,7 +61,7 @@ class WebContract(ProviderContract):
         if source.forecast is None:
             return
         values = [float(100 + index) for index in range(count)]
-        with answering(_saying(source, values)):
+        with answering(saying(source, values)):
             series = source.open().forecast(source.zone, NOW).series
         assert [slot.intensity_g_per_kwh for slot in series] == pytest.approx(values)
 
@@ -69,7 +69,7 @@ class WebContract(ProviderContract):
         """A null in the middle is no value, its neighbours stay; nulls at the end end the series."""
         if source.forecast is None or not source.nulls:
             return
-        with answering(_saying(source, [100.0, 101.0, None, 103.0, 104.0, None, None])):
+        with answering(saying(source, [100.0, 101.0, None, 103.0, 104.0, None, None])):
             series = source.open().forecast(source.zone, NOW).series
         begin = source.starts(NOW, NOW + source.step)[0]
         assert [(slot.start - begin) // source.step for slot in series] == [0, 1, 3, 4]
@@ -80,7 +80,7 @@ class WebContract(ProviderContract):
         """A value that cannot be is never used, and the rest is."""
         if source.forecast is None:
             return
-        with answering(_saying(source, [100.0, 101.0, 77777.0, 103.0, 104.0, 105.0], lambda text: _instead(text, bad))):
+        with answering(saying(source, [100.0, 101.0, 77777.0, 103.0, 104.0, 105.0], lambda text: _instead(text, bad))):
             series = source.open().forecast(source.zone, NOW).series
         assert len(series) == 5
         assert len(series.holes()) == 1
@@ -89,22 +89,32 @@ class WebContract(ProviderContract):
         """Another unit is told, not planned with."""
         if source.forecast is None:
             return
-        with answering(_saying(source, [90_000.0 + index for index in range(6)])), pytest.raises(ProviderGarbage):
+        with answering(saying(source, [90_000.0 + index for index in range(6)])), pytest.raises(ProviderGarbage):
             source.open().forecast(source.zone, NOW)
 
-    def test_a_zero_is_a_value(self, source: Source) -> None:
-        """A grid on wind alone emits nothing."""
+    def test_a_zero_is_a_value_except_of_a_life_cycle(self, source: Source) -> None:
+        """A grid on wind alone emits nothing, but its turbines were built."""
         if source.forecast is None:
             return
-        with answering(_saying(source, [0.0, 0.0, 12.0, 13.0])):
-            assert source.open().forecast(source.zone, NOW).series.at(NOW) == 0.0
+        with answering(saying(source, [0.0, 0.0, 12.0, 13.0])):
+            series = source.open().forecast(source.zone, NOW).series
+        is_lifecycle = (series.id.signal, series.id.basis) == (Signal.AVERAGE, Basis.LIFECYCLE)
+        assert series.at(NOW) == (None if is_lifecycle else 0.0)
+
+    def test_zeros_that_do_not_end_are_no_forecast(self, source: Source) -> None:
+        """A source that has nothing to say must not look like clean power."""
+        if source.forecast is None:
+            return
+        values = [0.0] * min(timedelta(days=1) // source.step, len(source.starts(NOW, NOW + source.ahead)))
+        with answering(saying(source, values)), pytest.raises(ProviderGarbage, match=r"no intensities|no grid has"):
+            source.open().forecast(source.zone, NOW)
 
     def test_text_and_truth_are_no_numbers(self, source: Source) -> None:
         """A value of another type is garbage, never a guess."""
         if source.forecast is None:
             return
         for bad in ('"abc"', "true", "{}"):
-            respond = _saying(source, [100.0, 77777.0, 102.0], lambda text, bad=bad: _instead(text, bad))
+            respond = saying(source, [100.0, 77777.0, 102.0], lambda text, bad=bad: _instead(text, bad))
             with answering(respond), pytest.raises(ProviderGarbage):
                 source.open().forecast(source.zone, NOW)
 
@@ -112,7 +122,7 @@ class WebContract(ProviderContract):
         """A naive time may mean any of a day's hours."""
         if source.forecast is None or not source.names_times:
             return
-        with answering(_saying(source, [100.0, 101.0, 102.0], _naive)), pytest.raises(ProviderGarbage):
+        with answering(saying(source, [100.0, 101.0, 102.0], _naive)), pytest.raises(ProviderGarbage):
             source.open().forecast(source.zone, NOW)
 
     def test_what_lies_in_the_past_is_no_forecast(self, source: Source) -> None:
@@ -223,7 +233,7 @@ def _failing(source: Source, respond: Respond) -> Respond:
     return lambda request: source.side(request) or respond(request)
 
 
-def _saying(source: Source, values: list[float | None], change: Callable[[str], str] = str) -> Respond:
+def saying(source: Source, values: list[float | None], change: Callable[[str], str] = str) -> Respond:
     """Answer questions for data with these values, the first for the slot that holds NOW."""
     return _failing(source, lambda request: json_answer(change(source.body(request, NOW, values))))
 

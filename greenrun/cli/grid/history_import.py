@@ -1,6 +1,7 @@
 """Read a CSV file of intensities and send it to the daemon in parts, each of which is stored whole or not at all."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from greenrun.cli.options import print_json
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.core.errors import InvalidInput, ProviderError
-from greenrun.core.formatting import clock_text
+from greenrun.core.formatting import clock_text, count_text
 from greenrun.grid.backfill import PRESENT
 from greenrun.providers.csv_files.trace import SIZE_CAP_BYTES, Trace, TraceIssue, from_us, parse_trace
 
@@ -145,8 +146,10 @@ def _sent(client: "Client", whose: SeriesOptions, read: Read) -> dict[str, Any]:
         answer = client.import_history(
             {**head, "step_s": read.step.total_seconds(), "parts": [_json(p) for p in parts]}
         )
-        counts = {key: done.get(key, 0) + answer[key] for key in ("given", "new")}
-        done = {**answer, **counts}
+        counts = {key: done.get(key, 0) + answer[key] for key in ("given", "new", "zeros")}
+        dropped = Counter(done.get("dropped", {})) + Counter(answer["dropped"])
+        doubt = done.get("doubt") or answer["doubt"]
+        done = {**answer, **counts, "dropped": dict(dropped), "doubt": doubt}
         sent += sum(len(part["slots"]) for part in parts)
         if sys.stderr.isatty() and read.values > AT_ONCE:
             end = "\n" if sent == read.values else "\r"
@@ -180,6 +183,11 @@ def _lines(done: dict[str, Any], read: Read) -> Iterator[str]:
     holes = "no holes" if not read.holes else "1 hole" if read.holes == 1 else f"{read.holes} holes"
     yield f"from {clock_text(first, now)} to {clock_text(last, now)}, {holes}"
     yield from (f"left out: {why}" for why in read.left_out)
+    yield from (f"left out: {count} values ({cause})" for cause, count in done["dropped"].items())
+    if done["zeros"]:
+        yield f"{count_text(done['zeros'], 'value')} of 0 g/kWh"
+    if done["doubt"]:
+        yield f"warning: {done['doubt']}"
     if not done["is_used"]:
         yield (
             f"the daemon learns from another series of {series['zone']} now, or serves another zone; if these are a"

@@ -182,6 +182,9 @@ def checked_lines(checked: "Checked", now: datetime) -> list[str]:
         lines.append(f"  last day: {checked.history_problem}")
     if checked.dropped:
         lines.append(f"  dropped: {', '.join(f'{count} values ({why})' for why, count in checked.dropped.items())}")
+    if checked.zeros:
+        lines.append(f"  zeros: {count_text(checked.zeros, 'value')} of 0 g/kWh")
+    lines += [f"  warning: {doubt}" for doubt in checked.doubts]
     if checked.quota_left is not None:
         lines.append(f"  may still be asked: {checked.quota_left} times")
     lines += [f"  {checked.attribution}"] if checked.attribution else []
@@ -220,5 +223,7 @@ def checked_json(checked: "Checked") -> dict[str, Any]:
         "history_problem": checked.history_problem,
         "quota_left": checked.quota_left,
         "dropped": dict(checked.dropped),
+        "zeros": checked.zeros,
+        "doubts": list(checked.doubts),
         "answers": checked.answers,
     }

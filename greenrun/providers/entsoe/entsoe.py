@@ -96,7 +96,7 @@ class Entsoe:
         return SeriesId(provider=self.name, zone=zone, accounting=Accounting.PRODUCTION, basis=self._basis)
 
 
-PROVIDER = ProviderKind(settings=EntsoeSettings, open=Entsoe, zones=Entsoe.zones)
+PROVIDER = ProviderKind(settings=EntsoeSettings, open=Entsoe, zones=Entsoe.zones, computes=True)
 
 
 def expected(load: Cells, renewable: Mapping[str, Cells], mix: Mapping[Fuel, float], basis: Basis) -> Iterator[Point]:

@@ -31,7 +31,15 @@ def taken(asked: Asked) -> tuple[int, dict[str, Any]]:
     issued = sum(part.issued_at is not None for part in body.parts)
     given = issued or sum(len(part.slots) for part in body.parts)
     series = {**SERIES, "provider": body.provider, "zone": body.zone or "GB", "basis": body.basis}
-    return 200, {"series": series, "given": given, "new": given - 1, "is_used": body.provider == "uk"}
+    return 200, {
+        "series": series,
+        "given": given,
+        "new": given - 1,
+        "is_used": body.provider == "uk",
+        "zeros": 0,
+        "dropped": {},
+        "doubt": None,
+    }
 
 
 @pytest.fixture

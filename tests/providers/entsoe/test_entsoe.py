@@ -37,7 +37,7 @@ from tests.providers.entsoe.platform import (
     window,
 )
 from tests.providers.source import NOW, Respond, Source, answering, json_answer
-from tests.providers.web_contract import WebContract
+from tests.providers.web_contract import WebContract, saying
 from tests.sampling import examples
 
 
@@ -48,6 +48,11 @@ class TestEntsoe(WebContract):
     def source(self, tmp_path: Path) -> Source:
         """The platform."""
         return entsoe(tmp_path)
+
+    def test_zeros_that_do_not_end_are_no_forecast(self, source: Source) -> None:
+        """Its intensities are computed of a mix, so a direct mean of zero is what was generated."""
+        with answering(saying(source, [0.0] * 24)):
+            assert set(source.open().forecast(source.zone, NOW).series.values) == {0.0}
 
     @settings(examples(60), suppress_health_check=list(HealthCheck))
     @given(data=st.data())
