@@ -71,6 +71,30 @@ def find_job_environment(config: str | Path | None = None) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, list) else JOB_ENVIRONMENT
 
 
+def folder_open_to_others(folder: Path) -> tuple[Path, str] | None:
+    """Return the folder in which others could put a socket of their own, and why; None where nobody could.
+
+    That is `folder` and, in a shared one like /tmp where anybody may make folders, all up to that. Raise OSError.
+    """
+    places = [folder, *folder.parents]
+    shared = next((index for index, place in enumerate(places) if _is_shared(place.lstat())), 1)
+    return next(((place, why) for place in places[: shared or 1] if (why := _openness(place.lstat()))), None)
+
+
+def _is_shared(found: os.stat_result) -> bool:
+    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid in (0, os.getuid())
+
+
+def _openness(found: os.stat_result) -> str | None:
+    if stat.S_ISLNK(found.st_mode):
+        return "is a symbolic link"
+    if found.st_uid not in (0, os.getuid()):
+        return f"belongs to the user {found.st_uid}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        return "can be written by others"
+    return None
+
+
 def _stated(config: str | Path | None, section: str, key: str) -> Path | None:
     path = find_config(config)
     value = _table(path, section).get(key)

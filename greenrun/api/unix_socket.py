@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from greenrun.core.errors import ConfigError, GreenrunError
+from greenrun.paths import folder_open_to_others
 
 BACKLOG = 128
 
@@ -44,30 +45,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _refuse_open_folders(folder: Path) -> None:
-    """Look at the socket's folder and, in a shared one like /tmp where anybody may make folders, at all up to that."""
-    places = [folder, *folder.parents]
-    shared = next((index for index, place in enumerate(places) if _is_shared(place.lstat())), 1)
-    for place in places[: shared or 1]:
-        why = _openness(place.lstat())
-        if why:
-            raise ConfigError(
-                f"The folder {place} {why}, so others could put a socket of their own in the place of greenrun's: "
-                "make it your own with mode 0700, or set [api] socket to a path in one that is."
-            )
-
-
-def _is_shared(found: os.stat_result) -> bool:
-    return bool(found.st_mode & stat.S_ISVTX) and found.st_uid in (0, os.getuid())
-
-
-def _openness(found: os.stat_result) -> str | None:
-    if stat.S_ISLNK(found.st_mode):
-        return "is a symbolic link"
-    if found.st_uid not in (0, os.getuid()):
-        return f"belongs to the user {found.st_uid}"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
-        return "can be written by others"
-    return None
+    found = folder_open_to_others(folder)
+    if found:
+        place, why = found
+        raise ConfigError(
+            f"The folder {place} {why}, so others could put a socket of their own in the place of greenrun's: "
+            "make it your own with mode 0700, or set [api] socket to a path in one that is."
+        )
 
 
 def _remove_stale(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from greenrun.config import Config
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
+from greenrun.paths import folder_open_to_others
 
 LONGEST_SOCKET = 107  # bytes that the kernel takes
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 16 << 20
@@ -46,6 +47,13 @@ def _check_socket(path: Path) -> Iterator[Finding]:
         return
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         yield failed(Area.PERMISSIONS, f"{path} is there and is no socket", f"move it away, or set api.socket: {path}")
+        return
+    there = next(each for each in path.absolute().parents if each.exists())
+    found = folder_open_to_others(there)
+    if found:
+        place, why = found
+        text = f"the folder {place} {why}, so others could put a socket of their own in the place of greenrun's"
+        yield failed(Area.PERMISSIONS, f"{text}: the daemon does not start", f"chmod 700 {place}, or set api.socket")
         return
     yield from _check_folder(path.parent, "folder of the socket", "api.socket", is_private=False)
 

@@ -62,6 +62,17 @@ def test_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.M
     )  # fmt: skip
 
 
+def test_a_folder_in_which_others_could_put_a_socket_is_told(tmp_path: Path) -> None:
+    """As the daemon tells it when it refuses to start there, also where the socket's own folder is yet to be made."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o777)
+    ((status, remedy),) = wrong(permissions(tmp_path))
+    assert (status, remedy) == (Status.FAILED, f"chmod 700 {tmp_path / 'run'}, or set api.socket")
+    (tmp_path / "run").rmdir()
+    tmp_path.chmod(0o770)
+    assert wrong(permissions(tmp_path)) == [(Status.FAILED, f"chmod 700 {tmp_path}, or set api.socket")]
+
+
 class Room:
     """A file system as statvfs(3) tells it."""
 

@@ -1,5 +1,6 @@
 """`greenrun init` writes settings that are good, says what it found and what came, and never overwrites."""
 
+import io
 import json
 import os
 import tomllib
@@ -216,3 +217,21 @@ def test_the_unit_can_be_had_for_settings_that_are_there(run: Run, machine: Mach
     assert (ran.code, unit(tmp_path).is_file(), machine.tried) == (0, True, None)
     assert usual(tmp_path).read_text(encoding="utf-8") == "# mine\n"
     assert f"{usual(tmp_path)} was left as it is\nwrote {unit(tmp_path)}\n" in ran.out
+
+
+class Keyboard(io.StringIO):
+    """What a person types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_person_is_asked_until_the_zone_can_be_and_whether_to_write_the_unit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "systemd").mkdir(parents=True)
+    (tmp_path / "run" / "systemd" / "private").touch()
+    monkeypatch.setattr("sys.stdin", Keyboard("atlantis\nuk\ngb\nn\n"))
+    ran = run("init")
+    assert (ran.code, ran.out.count("unknown zone"), unit(tmp_path).exists()) == (0, 2, False)
+    assert load_config(usual(tmp_path), {}).grid.zone == "GB"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenrun.core.carbon.intensity import Kind, Slot
 from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.explanation.explainer import Explainer
@@ -18,7 +19,7 @@ from greenrun.core.planning.model import Options, Placement, Plan, Running, Situ
 from greenrun.core.planning.planner import plan
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
-from tests.core.situations import quickly, situation
+from tests.core.situations import of_slots, quickly, situation
 from tests.sampling import examples
 
 FLAT, DIP = [200.0] * 12, [300.0, 300.0, 100.0, 300.0, 300.0, 300.0]
@@ -235,3 +236,14 @@ def test_a_plan_that_nobody_asks_for_reasons_keeps_none_of_the_plans_before_it()
     assert made
     assert not any(one() for one in made)
     assert all(row.reason.text for row in second.placements)
+
+
+def test_a_window_of_which_there_are_only_estimates_is_called_estimated() -> None:
+    """So is the yearly mean that stands in while no source answers; a forecast of any hour ahead is a forecast."""
+    slots = [Slot(T0 + i * SLOT, T0 + (i + 1) * SLOT, 211.0, Kind.ESTIMATED) for i in range(8)]
+    guessed = plan(situation([job(1)], [], forecast=of_slots(slots))).reason(1)
+    known = plan(situation([job(1)], [211] * 8)).reason(1)
+    assert guessed is not None
+    assert known is not None
+    assert guessed.text == "now is the cleanest free window before its latest start: 211 g/kWh (estimated)"
+    assert known.text == "now is the cleanest free window before its latest start: 211 g/kWh"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from greenrun.core.carbon.intensity import Kind
 from greenrun.core.formatting import (
     compared_text,
     count_text,
@@ -59,9 +60,9 @@ def placement_reason(
         wanted = situation.now if held is None or held.wanted is None else held.wanted
         why = f"with more of them it would start {'now' if wanted <= situation.now else f'at {instant_text(wanted)}'}"
     elif code not in STARTS_WHEN_FREE or start <= max(situation.now, job.earliest_start):
-        return because(code, **_details(job, situation.options, code, window=window, at_once=at_once, least=least))
+        return because(code, **_details(job, situation, code, window=window, at_once=at_once, least=least))
     else:
-        details = _details(job, situation.options, code, window=window, at_once=at_once, least=least)
+        details = _details(job, situation, code, window=window, at_once=at_once, least=least)
         why = because(code, **details).text
         if spared:
             return because(ReasonCode.GIVES_WAY, jobs=_named(spared), at=instant_text(start), why=why)
@@ -84,11 +85,18 @@ def _named(ids: Sequence[int]) -> str:
 
 
 def _details(
-    job: Job, options: Options, code: ReasonCode, *, window: float | None, at_once: float | None, least: float | None
+    job: Job,
+    situation: Situation,
+    code: ReasonCode,
+    *,
+    window: float | None,
+    at_once: float | None,
+    least: float | None,
 ) -> dict[str, str]:
     """Return what the sentence of a code names, and no more: a plan explains thousands of jobs."""
+    options = situation.options
     ways: dict[str, Callable[[], str]] = {
-        "window": lambda: "an unknown intensity" if window is None else intensity_text(window),
+        "window": lambda: "an unknown intensity" if window is None else intensity_text(window) + _doubt(situation),
         "below": lambda: _below_now(window, at_once),
         "limit": lambda: _limit_text(job, code, options),
         "saving": lambda: _saving(least, window),
@@ -97,6 +105,12 @@ def _details(
     }
     sentence = SENTENCES[code]
     return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
+
+
+def _doubt(situation: Situation) -> str:
+    """Say that nothing but estimates is known of the hours ahead: no source has forecast any of them."""
+    kinds = situation.forecast.kinds if situation.forecast else ()
+    return " (estimated)" if kinds and all(kind is Kind.ESTIMATED for kind in kinds) else ""
 
 
 def with_promise(reason: Reason, job: Job, end: datetime, promised: Interval | None, put_offs: int) -> Reason:
