@@ -17,14 +17,23 @@ _MOST_BYTES = 1 << 22
 _LEVELS = {"failing": failed, "not_ready": warning, "warning": warning}
 
 
-def ask_daemon(path: Path) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """Return the health that the daemon reports, None where none answers, and what is to be said of it."""
+def ask_daemon(path: Path, state: Path | None) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """Return the health that the daemon reports, None where none answers, and what is to be said of it.
+
+    `state` is the state folder, where the settings can be read.
+    """
     try:
         health = Client(path, timeout_s=LIMIT_S).health()
     except NotReachable as exc:
+        holder = _holder(state / "daemon.lock") if state else None
+        if holder is not None:
+            text = f"process {holder} is a daemon that holds {state}, and does not answer on {path}"
+            return None, [
+                failed(Area.DAEMON, f"{text} ({exc})", f"kill {holder}, then start it again: running jobs go on")
+            ]
         if path.exists():
-            return None, [failed(Area.DAEMON, str(exc), "start it: greenrun serve, or systemctl --user start greenrun")]
-        return None, [ok(Area.DAEMON, f"no daemon runs (there is no {path})", "greenrun serve")]
+            return None, [failed(Area.DAEMON, str(exc), "start it: greenrun serve --detach")]
+        return None, [ok(Area.DAEMON, f"no daemon runs (there is no {path})", "greenrun serve --detach")]
     except ClientError as exc:
         return None, [failed(Area.DAEMON, str(exc), "see what its log says")]
     found = [_LEVELS[row["effect"]](Area.DAEMON, row["text"], row["remedy"]) for row in health["conditions"]]
@@ -32,6 +41,17 @@ def ask_daemon(path: Path) -> tuple[dict[str, Any] | None, list[Finding]]:
         text = f"the daemon is greenrun {health['version']}, and this is {__version__}"
         found.append(warning(Area.DAEMON, text, "restart the daemon: running jobs go on"))
     return health, found or [ok(Area.DAEMON, f"the daemon answers on {path} and says that all is well")]
+
+
+def _holder(lock: Path) -> int | None:
+    """Return the process that holds a lock file, by the kernel's list; to try the lock could keep a daemon from it."""
+    try:
+        inode = lock.stat().st_ino
+        rows = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return None
+    held = [row for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode)]
+    return int(held[0][4]) if held else None
 
 
 def check_prometheus(config: Config, *, runs: bool) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ def examine(named: Path | None, socket: Path, now: datetime) -> Iterator[Finding
     yield from check_environment(os.environ)
     config, found = check_settings(named)
     yield from found
-    health, said = ask_daemon(socket)
+    health, said = ask_daemon(socket, config.paths.state if config else None)
     yield from said
     if config is not None:
         yield from _by_settings(config, now, runs=health is not None)

@@ -1,5 +1,7 @@
 """What doctor says of the daemon, the meters, the sources and the metrics; every problem has a remedy."""
 
+import fcntl
+import os
 import socket
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def test_what_the_daemon_says_is_wrong_is_told_with_its_remedy(tmp_path: Path) -
     warned = CONDITION | {"effect": "warning", "text": "few descriptors"}
     with serving(tmp_path / "s") as api:
         api.get("/healthz", health(CONDITION, warned), 503)
-        answered, found = ask_daemon(tmp_path / "s")
+        answered, found = ask_daemon(tmp_path / "s", None)
     assert answered is not None
     assert wrong(found) == [(Status.FAILED, "the disk is full"), (Status.WARNING, "few descriptors")]
     assert found[0].remedy == "free some space"
@@ -50,18 +52,27 @@ def test_what_the_daemon_says_is_wrong_is_told_with_its_remedy(tmp_path: Path) -
 def test_a_daemon_that_is_well_or_of_another_version_is_told(tmp_path: Path) -> None:
     with serving(tmp_path / "s") as api:
         api.get("/healthz", health())
-        assert wrong(ask_daemon(tmp_path / "s")[1]) == []
+        assert wrong(ask_daemon(tmp_path / "s", None)[1]) == []
         api.get("/healthz", health(version="0.0.9"))
-        ((status, text),) = wrong(ask_daemon(tmp_path / "s")[1])
+        ((status, text),) = wrong(ask_daemon(tmp_path / "s", None)[1])
     assert (status, text.startswith("the daemon is greenrun 0.0.9")) == (Status.WARNING, True)
 
 
 def test_no_daemon_is_no_failure_and_a_socket_without_one_is(tmp_path: Path) -> None:
-    answered, (said,) = ask_daemon(tmp_path / "s")
-    assert (answered, said.status, said.remedy) == (None, Status.OK, "greenrun serve")
+    answered, (said,) = ask_daemon(tmp_path / "s", None)
+    assert (answered, said.status, said.remedy) == (None, Status.OK, "greenrun serve --detach")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "s"))
-    assert [each.status for each in ask_daemon(tmp_path / "s")[1]] == [Status.FAILED]
+    assert [each.status for each in ask_daemon(tmp_path / "s", None)[1]] == [Status.FAILED]
+
+
+def test_a_daemon_that_holds_the_state_and_cannot_be_reached_is_told_by_its_number(tmp_path: Path) -> None:
+    """As one whose socket was removed; the lock is not tried, which could keep a starting daemon from it."""
+    with (tmp_path / "daemon.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answered, (said,) = ask_daemon(tmp_path / "s", tmp_path)
+    assert (answered, said.status, said.remedy.split(",")[0]) == (None, Status.FAILED, f"kill {os.getpid()}")
+    assert ask_daemon(tmp_path / "s", tmp_path)[1][0].status is Status.OK
 
 
 # Prometheus
