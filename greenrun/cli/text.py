@@ -48,6 +48,9 @@ Job = Mapping[str, Any]
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
 
 
+_AWAY = ("drained", "gpus_lost", "gpus_used_by_others")  # their sentences name the GPUs after a colon
+
+
 def instant(text: str) -> datetime:
     """Read an instant of the API's JSON."""
     return datetime.fromisoformat(text)
@@ -146,6 +149,8 @@ def short_reason(job: Job, now: datetime) -> str:
         return below
     if code == "waits_for" and (found := re.search(r"job \d+", reason_text(job))):
         return f"after {found[0]}"
+    if code in _AWAY:
+        return reason_text(job, now).partition(": ")[2]
     said = _SHORT.get(str(code))
     if said is not None:
         return said

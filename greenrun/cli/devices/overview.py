@@ -9,14 +9,15 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.options import connect, daemon_options, print_json
-from greenrun.cli.tables import print_table
+from greenrun.cli.tables import Column, print_table
 from greenrun.clock import utc_now
-from greenrun.core.formatting import clock_text, number_text
+from greenrun.core.formatting import clock_text, localized_text, number_text
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
 
-_COLUMNS = ("device", "model", "memory", "job", "state")
+_COLUMNS = (Column("device"), Column("model", rank=2, least=8), Column("memory", right=True, rank=3), Column("job"),
+            Column("state", wraps=True))  # fmt: skip
 _GIB = 2**30
 
 
@@ -39,7 +40,7 @@ def devices(ctx: click.Context, as_json: bool, socket: str | None, config: str |
     if whole:
         print(f"The machine is {drained_text(whole, utc_now())}; no job is started, and what runs goes on.")
     rows = [_row(device, drains, utc_now()) for device in answer]
-    print_table(_COLUMNS, rows, right=("memory",)) if rows else print("The daemon knows no devices.")
+    print_table(_COLUMNS, rows) if rows else print("The daemon knows no devices.")
 
 
 def drained_text(drain: Mapping[str, Any], now: datetime) -> str:
@@ -48,11 +49,19 @@ def drained_text(drain: Mapping[str, Any], now: datetime) -> str:
     return f"drained by {text.printable(drain['user'])} since {clock_text(text.instant(drain['since']), now)}{why}"
 
 
-def notes(client: "Client", now: datetime) -> list[str]:
-    """Return a sentence for each GPU on which no job may be started, or that others use beside a job."""
-    drains = client.drains()
+def gpu_notes(client: "Client", now: datetime) -> list[str]:
+    """Return a sentence for each GPU on which no job may be started, or that others use beside a job.
+
+    A daemon of an earlier release tells nothing of that.
+    """
+    from greenrun.client import NotFound
+
+    try:
+        devices, drains = client.devices(), client.drains()
+    except NotFound:
+        return []
     whole = [f"The machine is {drained_text(row, now)}." for row in drains if row["gpu"] is None]
-    said = ((_name(device), list(_state(device, drains, now))) for device in client.devices())
+    said = ((_name(device), list(_state(device, drains, now))) for device in devices)
     return [*whole, *(f"{name} is {', '.join(parts)}." for name, parts in said if parts)]
 
 
@@ -80,7 +89,7 @@ def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Itera
         yield drained_text(own, now)
     for reason in device["unavailable"]:
         if reason["code"] not in ("drained", "gpus_used_by_others"):
-            yield text.printable(reason["text"])
+            yield text.printable(localized_text(reason["text"], now))
     processes = device["processes"] or []
     is_away = any(reason["code"] == "gpus_used_by_others" for reason in device["unavailable"])
     if processes:

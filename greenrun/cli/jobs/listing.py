@@ -8,6 +8,7 @@ import click
 
 from greenrun.cli import text
 from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.devices.overview import gpu_notes
 from greenrun.cli.options import connect, daemon_options, print_json, whole
 from greenrun.cli.tables import Column, fitted, has_styles, output_width, table_lines
 from greenrun.cli.terminal.local_zone import here_and_now, zones_text
@@ -108,6 +109,8 @@ def list_jobs(
             show_live(jobs, draw, every_s)
             return
     for line in _lines(jobs(), chosen, utc_now(), output_width(), nothing=nothing):
+        print(line)
+    for line in gpu_notes(client, utc_now()):
         print(line)
 
 

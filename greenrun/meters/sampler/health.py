@@ -15,12 +15,20 @@ class HealthTracker:
     """The health counters of a meter's devices. Not thread-safe."""
 
     def __init__(self, devices: Sequence[Device]) -> None:
-        self._devices = [device.id for device in devices]
+        self._devices: list[str] = []
         self._heard: dict[str, tuple[datetime, float]] = {}
-        self._gap_s = dict.fromkeys(self._devices, 0.0)
+        self._gap_s: dict[str, float] = {}
         self._telemetry: dict[str, tuple[Telemetry, float]] = {}
-        self._before: dict[str, Counter[str]] = {device: Counter() for device in self._devices}  # of ended processes
+        self._before: dict[str, Counter[str]] = {}  # of ended processes
+        self.add(devices)
         self._present: Mapping[str, Mapping[str, int]] = {}
+
+    def add(self, devices: Sequence[Device]) -> None:
+        """Track these as well, in this order."""
+        self._devices = [device.id for device in devices]
+        for device in self._devices:
+            self._gap_s.setdefault(device, 0.0)
+            self._before.setdefault(device, Counter())
 
     def hear(self, readings: Sequence[Reading], now_s: float) -> None:
         """Note readings that arrived at the monotonic time `now_s`."""

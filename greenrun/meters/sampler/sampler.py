@@ -67,7 +67,7 @@ class Sampler:
         self._thread.start()
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices reported when it was opened, in index order."""
+        """Return the devices that were ever reported, in index order."""
         return self._devices
 
     def read(self, since: Mapping[str, datetime]) -> Sequence[Reading]:
@@ -175,9 +175,7 @@ class Sampler:
     def _take_in(self, message: Message) -> None:
         if message.trouble and message.trouble != self._trouble:
             self._log.warning("no readings", meter=self._kind, cause=message.trouble)
-        known = {
-            device.id for device in self._devices
-        }  # a GPU that appeared later is never leased, so it is not reported
+        known = {device.id for device in self._devices}
         readings = [reading for reading in message.readings if reading.device in known]
         with self._news:
             self._trouble = message.trouble
@@ -205,10 +203,11 @@ class Sampler:
         except (OSError, ChildGone) as exc:
             return str(exc)
         there = {device.id: device for device in hello.devices or ()}
+        known = {device.id: device for device in self._devices}
         self._lose([device for device in self._devices if device.id not in there], NOT_LISTED)
-        with self._news:
-            # where one is lost the driver counts the others anew
-            self._devices = tuple(there.get(device.id, device) for device in self._devices)
+        with self._news:  # one that was lost at first may be there, and where one is lost the others are counted anew
+            self._devices = tuple(sorted({**known, **there}.values(), key=lambda device: device.index))
+            self._health.add(self._devices)
             self.restarts += 1
             self._health.start_new_process()
             self._health.count(hello.troubles or {})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from tests.cli.examples import job
 from tests.fake_api import FakeApi, problem
 
 DRAIN = {"gpu": "GPU-b", "user": "ada", "since": "2026-01-02T10:02:00Z", "reason": "replacing the fan"}
@@ -49,6 +50,18 @@ def test_a_drained_machine_is_told_once_at_the_top(api: FakeApi, run: Run) -> No
     api.get("/v1/drains", [{**DRAIN, "gpu": None, "reason": ""}])
     first = run("devices").out.splitlines()[0]
     assert first == "The machine is drained by ada since 2026-01-02 10:02; no job is started, and what runs goes on."
+
+
+def test_a_list_of_jobs_ends_with_what_keeps_them_from_gpus(api: FakeApi, run: Run) -> None:
+    reason = {"code": "drained", "text": "needs 2 GPUs and 1 can be used now: GPU 1 is drained by ada since 10:02: fan"}
+    api.get("/v1/jobs", [job(12, planned=None, reason=reason)])
+    lines = run("list").out.splitlines()
+    assert lines[1].endswith("GPU 1 is drained by ada since 10:02: fan")
+    assert lines[2:] == [
+        "GPU 1 is drained by ada since 2026-01-02 10:02: replacing the fan.",
+        "GPU 2 is used by process 42 of bob (8 GiB).",
+        "GPU 3 is lost: it has to be reset.",
+    ]
 
 
 def test_drain_names_the_gpus_and_says_what_is_drained_then(api: FakeApi, run: Run) -> None:

@@ -23,7 +23,7 @@ from greenrun.meters.sampler.sampler import POKE_LIMIT_S, Sampler
 from greenrun.meters.sampler.wire import Request, pack_request
 from greenrun.meters.settings import MeterSettings
 from tests.meters.nvml.driver import Driver, Trace, board, built, constant, energy_j, square, uuid
-from tests.patience import exit_code, until, watching
+from tests.patience import HANGS_S, exit_code, until, watching
 
 pytestmark = pytest.mark.system
 
@@ -282,3 +282,41 @@ def test_a_sampler_whose_driver_hangs_while_it_opens_ends_with_its_parent(real: 
     assert process.stdin is not None
     process.stdin.close()
     assert exit_code(process) == 0
+
+
+# --- who uses a GPU, and which are lost
+
+
+def test_who_has_just_come_to_a_gpu_is_known_at_once_where_that_is_urgent(real: Driver, start: Start) -> None:
+    boards = [*board(0, constant()), *board(1, constant())]
+    real.play(*boards)
+    sampler = start()
+    until(lambda: sampler.gpu_uses().keys() == {uuid(0), uuid(1)})
+    real.play(*boards, f"proc 1 42 {1 << 30} 0 1e12")
+    found = until(lambda: sampler.gpu_uses(is_urgent=True)[uuid(1)].processes)
+    assert [(row.pid, row.memory_bytes) for row in found] == [(42, 1 << 30)]
+
+
+def test_a_gpu_that_a_new_process_does_not_find_is_lost_until_the_next_one_does(real: Driver, start: Start) -> None:
+    """The one that is left keeps its id, whatever number the driver gives it now."""
+    lost = "fault 0 * 0 1e12 15"
+    real.play(*board(0, constant()), *board(1, constant()))
+    sampler = start()
+    until(lambda: sampler.last_sample_at)
+    real.play(*board(0, constant()), *board(1, constant()), lost)
+    os.kill(sampler.pid, signal.SIGKILL)
+    until(lambda: sampler.restarts == 1, limit_s=HANGS_S)
+    until(lambda: sampler.gpu_uses(is_urgent=True)[uuid(0)].fault)
+    assert sampler.gpu_uses()[uuid(0)].fault == "the driver does not list it any more"
+    assert [device.id for device in sampler.devices()] == [uuid(0), uuid(1)]
+    real.play(*board(0, constant()), *board(1, constant()))
+    until(lambda: sampler.gpu_uses()[uuid(0)].fault is None, limit_s=HANGS_S)
+
+
+def test_a_gpu_that_was_lost_when_its_meter_was_opened_is_there_once_it_is_back(real: Driver, start: Start) -> None:
+    real.play(*board(0, constant()), *board(1, constant()), "fault 0 * 0 1e12 15")
+    sampler = start()
+    assert [device.id for device in sampler.devices()] == [uuid(1)]
+    real.play(*board(0, constant()), *board(1, constant()))
+    until(lambda: [device.id for device in sampler.devices()] == [uuid(0), uuid(1)], limit_s=HANGS_S)
+    until(lambda: of(sampler, 0))

@@ -114,6 +114,19 @@ def amdsmi_get_gpu_vram_usage(handle):
     return {"vram_total": _gpu(handle, "vram").get("vram", 196592), "vram_used": 283}
 
 
+def amdsmi_get_gpu_process_list(handle):
+    """Tell which processes have it open, as dictionaries, or as handles as releases before 6.1 do."""
+    gpu = _gpu(handle, "processes")
+    if gpu.get("process_handles"):
+        return list(range(len(gpu["processes"])))
+    return gpu.get("processes", [])
+
+
+def amdsmi_get_gpu_process_info(handle, process):
+    """Tell of a process that was listed by its handle."""
+    return _gpu(handle, "processes")["processes"][process]
+
+
 def amdsmi_get_gpu_activity(handle):
     """Tell how busy it is, in percent."""
     return {"gfx_activity": _gpu(handle, "activity").get("busy", 40), "umc_activity": 0, "mm_activity": "N/A"}
