@@ -32,7 +32,8 @@ def check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
         text = f"greenrun on PATH is {found}, which is another than this one, {own / 'greenrun'}"
         yield warning(Area.ENVIRONMENT, text, f'export PATH="{own}:$PATH", if this one is meant')
     if not environ.get("HOME"):
-        yield failed(Area.ENVIRONMENT, "HOME is not set, so ~ in paths means nothing", "export HOME=/home/YOU")
+        text = f"HOME is not set: ~ in paths is taken for {Path('~').expanduser()}, and jobs get no HOME"
+        yield warning(Area.ENVIRONMENT, text, f"export HOME={Path('~').expanduser()}")
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         text = (
@@ -53,7 +54,7 @@ def check_settings(named: Path | None) -> tuple[Config | None, list[Finding]]:
             failed(Area.SETTINGS, str(exc), remedy)
         ]
     stated = sum(setting.origin == "environment" for setting in config.effective().values())
-    by_variables = f", {stated} of them by variables GREENRUN_…" if stated else ""
+    by_variables = f", {stated} of them by GREENRUN_ variables" if stated else ""
     if file is None:
         return config, [
             warning(
