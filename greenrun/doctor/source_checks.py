@@ -12,6 +12,7 @@ from greenrun.doctor.finding import Area, Finding, failed, ok, warning
 from greenrun.grid.sources import Checked, check
 from greenrun.providers import open_provider
 
+_SILENCE = ("cannot be reached", "did not answer", "has trouble")  # what no change of the settings mends
 LIMIT = timedelta(seconds=15)  # for all of them together
 
 
@@ -88,8 +89,13 @@ def _told(
         reach = f", reaches to {instant_text(answer.forecast.end)}" if answer.forecast else ""
         return ok(Area.SOURCES, f"{what} answers{reach}{f' ({answer.label})' if answer.label else ''}")
     text = f"{what} gives {'; '.join(missing)}"
-    reached = f"see whether this machine reaches it: curl -sSI {url.partition('?')[0]}; " if url else ""
-    remedy = f"{reached}`greenrun providers check` asks again; else correct provider.{answer.name}"
+    is_silent = url and any(sign in text for sign in _SILENCE)
+    mend = (
+        f"see whether this machine reaches it: curl -sSI {url.partition('?')[0]}"
+        if is_silent
+        else f"correct provider.{answer.name}"
+    )
+    remedy = f"{mend}; `greenrun providers check` asks again"
     if answer.name in forecasts and not answering:
         return failed(Area.SOURCES, f"{text}. Without a forecast jobs start at once", remedy)
     return warning(Area.SOURCES, text, remedy)

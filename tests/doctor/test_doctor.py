@@ -14,7 +14,8 @@ from greenrun.doctor.daemon_checks import ask_daemon, check_prometheus
 from greenrun.doctor.device_checks import check_cpu, check_gpus
 from greenrun.doctor.examine import examine
 from greenrun.doctor.finding import Area, Finding, Status
-from greenrun.doctor.source_checks import check_sources
+from greenrun.doctor.source_checks import check_sources, judge
+from greenrun.grid.sources import Checked
 from greenrun.meters import EmulatedSettings, MeterSettings
 from tests.fake_api import serving
 
@@ -153,6 +154,19 @@ def test_a_source_that_has_no_forecast_fails_unless_another_has_one(tmp_path: Pa
     assert "Without a forecast jobs start at once" in alone[0].text
     both = sources(tmp_path, gone.replace("{names}", "['gone', 'usual']") + "")
     assert [each.status for each in both] == [Status.WARNING] * 2  # and a yearly mean has nothing measured
+
+
+def test_the_remedy_of_a_key_that_cannot_be_read_is_another_than_that_of_a_network(tmp_path: Path) -> None:
+    text = (
+        "[grid]\nzone = 'US-CAL-CISO'\nprovider = 'maps'\n[provider.maps]\nkind = 'electricity_maps'\nkey_file = 'k'\n"
+    )
+    (said,) = sources(tmp_path, text)
+    assert "the key file" in said.text
+    assert said.remedy == "correct provider.maps; `greenrun providers check` asks again"
+    gone = "[grid]\nzone = 'GB'\nprovider = 'uk'\n[provider.uk]\nkind = 'uk_carbon_intensity'\nurl = 'https://uk.example'\n"
+    silent = Checked(name="uk", zone="GB", forecast_problem="uk cannot be reached (no route); it is asked again")
+    (said,) = judge(load_config(settings(tmp_path, gone), {}), [silent])
+    assert said.remedy.startswith("see whether this machine reaches it: curl -sSI https://uk.example; ")
 
 
 # all of it

@@ -1,6 +1,7 @@
 """`greenrun init`: write settings for this machine and zone, ask the source once, and offer the systemd user unit."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -277,7 +278,7 @@ def _unit_lines(done: Initialised) -> Iterator[str]:
 def _next_lines(done: Initialised) -> Iterator[str]:
     from greenrun.cli.setup.user_unit import START
 
-    config = "" if done.path == _usual() else f" --config {done.path}"
+    config = "" if done.path == _usual() else f" --config {shlex.quote(str(done.path))}"
     gpus = "" if done.found.gpus else "--gpus 0 "
     if done.unit is not None:
         yield " && ".join(START)
