@@ -33,6 +33,7 @@ FILLED_IN: dict[str, Any] = {
     "duration_source": DurationSource.LEARNED,
     "duration_note": "learned",
     "power_note": "learned",
+    "noted_files": {"/w/a.py": "1 2 3"},
     "array": ArrayPlace(key="k", index=1, size=2, at_once=1),
 }
 

@@ -11,7 +11,7 @@ from greenrun.core.formatting import exact_duration_text, instant_text
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec
 from greenrun.core.jobs.run_variables import why_overwritten
 from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
-from greenrun.executors.programs import found_program
+from greenrun.executors.command_files.programs import found_program
 
 _JUST_NOW = timedelta(minutes=1)
 _OPERATORS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"})

@@ -9,14 +9,14 @@ from greenrun.core.errors import InputProblem
 from greenrun.core.jobs.job import JobSpec
 from greenrun.core.jobs.log_names import ID_LETTERS, INDEX_LETTERS, PATTERNS, letters_of, unknown_patterns
 from greenrun.core.jobs.script_argument import script_argument
-from greenrun.executors.env_file import variables_in
-from greenrun.executors.programs import DEFAULT_PATH, found_program, why_not_executable
+from greenrun.executors.command_files.env_file import variables_in
+from greenrun.executors.command_files.programs import DEFAULT_PATH, found_program, why_not_executable
 
 _OF_THE_ID = ID_LETTERS | {"A"}  # patterns that nobody can fill in before the job has its id
 
 
-def file_problems(spec: JobSpec, log: str | None) -> Iterator[InputProblem]:
-    """Yield what makes the job certain to fail at its start; `log` is its log's path as if its id were known."""
+def program_problems(spec: JobSpec) -> Iterator[InputProblem]:
+    """Yield what makes the job's command certain not to be executed."""
     if why := _why_not_folder(spec.workdir):
         yield InputProblem(field="workdir", message=why)
         return
@@ -24,7 +24,11 @@ def file_problems(spec: JobSpec, log: str | None) -> Iterator[InputProblem]:
         yield InputProblem(field="command", message=why)
     if spec.env_file is not None and (why := _why_not_env_file(spec.env_file)):
         yield InputProblem(field="env_file", message=why)
-    if spec.log is not None and log is not None and (why := _why_not_log(spec, spec.log, log)):
+
+
+def log_problems(spec: JobSpec, log: str) -> Iterator[InputProblem]:
+    """Yield what makes the job's log certain not to be written; `log` is its path as if the job's id were known."""
+    if spec.log is not None and (why := _why_not_log(spec, spec.log, log)):
         yield InputProblem(field="log", message=why)
 
 
@@ -99,8 +103,10 @@ def _why_not_writable(path: Path, *, is_new: bool) -> str | None:
 
 def _why_not_over(spec: JobSpec, path: Path) -> str | None:
     """Say of which of the job's own files the log would become part, if any."""
+    if not path.exists():
+        return None
     own = [found_program(spec.command[0], spec.workdir, search_path(spec)), script_of(spec), spec.env_file]
     for file in (Path(name) for name in own if name):
-        if path.exists() and file.exists() and path.samefile(file):
+        if file.exists() and path.samefile(file):
             return f"{path} is a file that the job itself reads: its output would be written into it"
     return None

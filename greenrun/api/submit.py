@@ -18,7 +18,9 @@ from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import MOST_TOGETHER, Dependency, DurationSource, Job, JobSpec, RequestKey, State
+from greenrun.core.jobs.script_argument import own_files
 from greenrun.core.jobs.selection import Selector
+from greenrun.executors.command_files.noted_files import noted
 
 Found = TypeVar("Found")
 
@@ -44,9 +46,9 @@ def submit(
     if answer is not None:
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     new_of_groups = _new_of(groups, known)
-    new = list(chain.from_iterable(new_of_groups))
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
+        new = _with_noted_files(chain.from_iterable(new_of_groups))
         rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
     except JobError:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
@@ -129,6 +131,18 @@ def _in_order(specs: Sequence[JobSpec], by_key: Mapping[str, Found], others: Ite
     """Return what belongs to each spec: by its unique key, and of those without one in their order."""
     rest = iter(others)
     return [by_key[spec.unique_key] if spec.unique_key else next(rest) for spec in specs]
+
+
+def _with_noted_files(specs: Iterable[JobSpec]) -> list[JobSpec]:
+    """Return the jobs with their own program and script noted, each command's once."""
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    jobs = []
+    for spec in specs:
+        key = (spec.workdir, *spec.command)
+        if key not in found:
+            found[key] = noted(own_files(spec.command, spec.workdir))
+        jobs.append(replace(spec, noted_files=found[key]) if found[key] else spec)
+    return jobs
 
 
 def _new_of(groups: Sequence[Sequence[JobSpec]], known: Container[str]) -> list[list[JobSpec]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
-from greenrun.api.needs import file_problems
+from greenrun.api.needs import log_problems, program_problems
 from greenrun.core.errors import InputProblem
 from greenrun.core.formatting import duration_text, exact_duration_text, instant_text
 from greenrun.core.jobs.job import DurationSource, JobSpec
@@ -19,11 +19,13 @@ def problems_of(spec: JobSpec, user: str, now: datetime, here: Here) -> list[Inp
 
     What was looked for on this machine is kept in `here`: many jobs of one submission have the same program and folder.
     """
-    log = spec.log and log_of(spec, user)
-    looked_for = (spec.workdir, *spec.command, spec.env.get("PATH"), spec.env_file, spec.log, log)
+    looked_for = (spec.workdir, spec.command[0], spec.env.get("PATH"), spec.env_file)
     if looked_for not in here:
-        here[looked_for] = list(file_problems(spec, log))
-    return [*here[looked_for], *_limits(spec, now)]
+        here[looked_for] = list(program_problems(spec))
+    of_program = here[looked_for]
+    can_look = spec.log is not None and all(row.field != "workdir" for row in of_program)
+    of_log = log_problems(spec, log_of(spec, user)) if can_look else ()
+    return [*of_program, *of_log, *_limits(spec, now)]
 
 
 def _limits(spec: JobSpec, now: datetime) -> Iterator[InputProblem]:

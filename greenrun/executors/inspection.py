@@ -95,6 +95,7 @@ def _exited(folder: Path, run: Run) -> RunStatus | None:
         left=_whole(record.get("left")) or 0,
         ended_by=EndedBy(str(record["ended_by"])),
         detail=str(record.get("detail") or ""),
+        changed=str(record.get("changed") or ""),
     )
 
 

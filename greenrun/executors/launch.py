@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from greenrun.executors import run_folder
-from greenrun.executors.env_file import variables_in
+from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.run_folder import VERSION, write_record
 from greenrun.procfs import start_ticks
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from greenrun.executors import run_folder
 from greenrun.executors.children import has_children, live_children, reap, signal_one
+from greenrun.executors.command_files.noted_files import changed_since_submission
 from greenrun.executors.launch import Launch, NotStarted, environment, launch
 from greenrun.executors.log_file import Log
 from greenrun.executors.members import Members
@@ -50,6 +51,7 @@ class Spec:
     runs_dir: str
     folder: str
     command: list[str]
+    noted_files: dict[str, str]
     workdir: str
     default_env: dict[str, str]
     env: dict[str, str]
@@ -142,14 +144,21 @@ def log_path(spec: Spec) -> str:
 def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> dict[str, object]:
     """Start the command and wait until its whole process tree is gone; return how it ended."""
     try:
+        since = changed_since_submission(spec.noted_files)
         own_log = open_log(spec) if spec.log else log
         output = OutputPipe(own_log) if own_log.is_regular else None
         command, started_at = launch(
             spec.folder, launch_of(spec), kept, output.write_end if output else own_log.descriptor
         )
     except (NotStarted, OSError) as error:
-        log.say(f"the command was not started: {error}")
-        return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, str(error)[:1000])
+        from greenrun.executors.command_files.start_failure import why_not_started  # for the few starts that fail
+
+        own_env = {**spec.default_env, **spec.env}
+        why = why_not_started(error, spec.command, spec.workdir, own_env, log=log_path(spec), env_file=spec.env_file)
+        log.say(f"the command was not started: {why}")
+        return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, why[:1000])
+    if since:
+        log.say(since)
     os.close(ready)
     supervision = Supervision(spec, command, waiter, output)
     status = supervision.wait()
@@ -159,7 +168,7 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         (own_log if own_log.is_regular else log).say(text)
     cause = supervision.end.cause
     detail = "" if cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
-    return outcome(os.waitstatus_to_exitcode(status), started_at, cause, detail) | {"left": len(left)}
+    return outcome(os.waitstatus_to_exitcode(status), started_at, cause, detail) | {"left": len(left), "changed": since}
 
 
 def open_log(spec: Spec) -> Log:

@@ -12,6 +12,7 @@ from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import GpuIds, Job, Run
+from greenrun.core.jobs.script_argument import own_files
 from greenrun.executors import shim_entry
 from greenrun.executors.run_folder import PROGRESS
 
@@ -43,6 +44,7 @@ def shim_spec(
         "runs_dir": str(folder.parent),
         "folder": str(folder),
         "command": job.spec.command,
+        "noted_files": _own_notes(job),
         "workdir": job.spec.workdir,
         "default_env": DEFAULT_ENVIRONMENT,
         "env": dict(job.spec.env),
@@ -57,6 +59,12 @@ def shim_spec(
         "grace_s": job.spec.grace.total_seconds(),
         "checkpoint_signal": signal_number(job.spec.checkpoint_signal),
     }
+
+
+def _own_notes(job: Job) -> dict[str, str]:
+    """Return what was noted of the files that the job's command, as it is now, consists of."""
+    own = own_files(job.spec.command, job.spec.workdir)
+    return {path: job.spec.noted_files[path] for path in own if path in job.spec.noted_files}
 
 
 def signal_number(name: str) -> int:

@@ -93,6 +93,7 @@ class JobRecord(Record, table=True):
     labels: dict[str, str] = Field(sa_type=Json)
     git_commit: str | None = None
     gpu_ids: str | None = None
+    noted_files: dict[str, str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'{}'")})
     stop_on: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
 
 

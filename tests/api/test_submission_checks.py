@@ -211,3 +211,11 @@ def test_a_finished_job_of_a_key_is_compared_by_its_command_too(world: World) ->
     world.store.keep(stored(1, State.SUCCEEDED, user="41001", unique_key="k"))
     assert world.submit(unique_key="k").status_code == 200
     assert list(errors(world.submit(unique_key="k", command=["/bin/false"]))) == ["unique_key"]
+
+
+def test_a_job_s_own_script_is_noted_when_it_is_accepted(world: World, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("1\n")
+    job = {"command": ["python3", "train.py"], "workdir": str(tmp_path)}
+    answer = world.ask("POST", "/v1/jobs", json=[job, {**job, "command": ["/bin/true"]}, {**job, "command": ["true"]}])
+    assert [list(row["noted_files"]) for row in answer.json()] == [[f"{tmp_path}/train.py"], ["/bin/true"], []]
+    assert world.store.jobs.job(1).spec.noted_files == answer.json()[0]["noted_files"]

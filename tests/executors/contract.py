@@ -10,6 +10,7 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.core.jobs.status import EndedBy, Phase
+from greenrun.executors.command_files.noted_files import noted
 from tests.executors.bench import PATH, Bench, alive
 from tests.patience import until
 
@@ -111,7 +112,11 @@ class ExecutorContract:
         [
             ({"workdir": "/nonexistent"}, 127, "cannot change to its working folder /nonexistent"),
             ({"env_file": "missing"}, 126, "missing"),
-            ({"log": "missing/log"}, 126, "missing/log"),
+            (
+                {"log": "missing/log"},
+                126,
+                "missing/log cannot be opened: No such file or directory; this was found in order",
+            ),
         ],
     )
     def test_what_else_keeps_a_command_from_starting(
@@ -120,6 +125,36 @@ class ExecutorContract:
         status = bench.end(bench.start("true", **fields))
         assert (status.exit_code, status.ended_by) == (code, EndedBy.NOT_STARTED)
         assert words in status.detail
+
+    def test_a_script_that_was_removed_since_it_was_submitted_is_not_started(self, bench: Bench) -> None:
+        script = bench.workdir / "train.py"
+        script.write_text("print(1)\n")
+        files = noted([str(script)])
+        script.unlink()
+        status = bench.end(bench.start("python3", "train.py", noted_files=files))
+        assert (status.exit_code, status.ended_by) == (127, EndedBy.NOT_STARTED)
+        assert status.detail == f"{script} is gone, which was there when the job was submitted"
+
+    def test_a_script_that_has_changed_since_is_run_and_told_in_log_and_status(self, bench: Bench) -> None:
+        script = bench.workdir / "train.sh"
+        script.write_text("exit 0\n")
+        files = noted([str(script)])
+        script.write_text("echo out; exit 3\n")
+        status = bench.end(bench.start("sh", "train.sh", noted_files=files))
+        assert (status.exit_code, status.changed) == (3, f"{script} has changed since the job was submitted")
+        assert f"greenrun: {status.changed}" in Path(status.log or "").read_text()
+        assert (
+            bench.end(bench.start("true", noted_files=files)).changed == ""
+        )  # another command since, not of this file
+
+    def test_a_program_whose_interpreter_is_gone_is_said_to_lack_it(self, bench: Bench) -> None:
+        program = bench.workdir / "job"
+        program.write_text("#!/opt/none\n")
+        program.chmod(0o755)
+        status = bench.end(bench.start("./job"))
+        assert (status.exit_code, status.ended_by) == (127, EndedBy.NOT_STARTED)
+        assert "cannot execute './job': the interpreter of" in status.detail
+        assert status.detail.endswith("this was found in order when the job was submitted")
 
     def test_stop_is_term_first(self, bench: Bench) -> None:
         run = bench.start("sh", "-c", f"trap 'echo saved > saved; exit 85' TERM; {IDLES}")

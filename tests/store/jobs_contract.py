@@ -39,6 +39,7 @@ EVERYTHING = JobSpec(
     run_below_g_per_kwh=80.0,
     retries=2,
     retry_on=(75, 137),
+    noted_files={"/w/a.py": "1 2 3"},
     grace=timedelta(seconds=120),
     interruptible=True,
     min_run=timedelta(minutes=20),

@@ -131,6 +131,7 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
         assert kept == before
         assert (store.jobs.job(12).spec.retry_on, store.jobs.job(12).retry_at) == ((), None)
         assert (store.jobs.job(12).spec.umask, store.jobs.job(12).spec.limits) == (None, {})
+        assert store.jobs.job(12).spec.noted_files == {}
         assert [row["share"] for row in after["slices"]] == [1.0, 1.0, 1.0]
         totals = store.books.run_totals([1, 4])
         assert [(row.energy_j, row.emissions_g, row.settled_g) for row in totals.values()] == [

@@ -7,10 +7,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.core.errors import InputProblem, InvalidJob
+
+if TYPE_CHECKING:
+    from greenrun.client import Client
 
 STANDARD_INPUT = "-"
 _LISTS = ("job", "jobs")
@@ -27,10 +30,36 @@ class ReadJobs(NamedTuple):
     jobs: Mapping[int, dict[str, Any]]
     problems: Sequence[InputProblem]
 
-    def refused(self, more: Sequence[InputProblem] = ()) -> InvalidJob:
-        """Return the error that nothing of the file was submitted; `more` is what else is wrong."""
-        found = sorted([*self.problems, *more], key=lambda row: int(row.field.partition(":")[0].removeprefix("job ")))
+    def refused(self, client: "Client") -> InvalidJob:
+        """Return the error that nothing of the file was submitted, with what the daemon would refuse of the others."""
+        found = sorted([*self.problems, *self._also_refused(client)], key=_number)
         return InvalidJob(f"no job of {self.shown} was submitted: some have faults", found)
+
+    def _also_refused(self, client: "Client") -> Sequence[InputProblem]:
+        """Try the jobs that are stated well; nothing where no daemon can be asked."""
+        from greenrun.cli.terminal.error_words import in_words
+        from greenrun.client import ClientError
+
+        try:
+            if self.jobs:
+                client.submit_many(self.jobs.values(), dry_run=True)
+        except ClientError as exc:
+            numbers = list(self.jobs)
+            return in_words("", [_renumbered(row, numbers) for row in exc.errors])[1]
+        return ()
+
+
+def _number(problem: InputProblem) -> int:
+    """Return the number of the job that a problem is about."""
+    found = re.match(r"job (\d+)", problem.field)
+    return int(found[1]) if found else 0
+
+
+def _renumbered(problem: InputProblem, numbers: Sequence[int]) -> InputProblem:
+    """Return a problem of a submission of some of a file's jobs with its job's place in the file."""
+    found = re.match(r"\[(\d+)\]\.?", problem.field)
+    place, rest = (int(found[1]), problem.field[found.end() :]) if found else (0, problem.field)
+    return InputProblem(field=f"[{numbers[place] - 1}].{rest}", message=problem.message)
 
 
 def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext) -> ReadJobs:

@@ -18,8 +18,8 @@ from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, GpuIds, JobSpec
-from greenrun.executors.env_file import variables_in
-from greenrun.executors.programs import DEFAULT_PATH, why_not_executable
+from greenrun.executors.command_files.env_file import variables_in
+from greenrun.executors.command_files.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
 
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 from greenrun.cli.jobs.job_options import OPTIONS, Value, refused
 from greenrun.cli.jobs.sbatch import FLAGS, Translation, translate
 from greenrun.core.errors import InputProblem
-from greenrun.executors.programs import interpreter_of, why_not_by_kernel
+from greenrun.executors.command_files.programs import interpreter_of, why_not_by_kernel
 
 _SHORT = {option.given.short: name for name, option in OPTIONS.items() if option.given.short}
 _MAX_HEAD_BYTES = 64 * 1024

@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,31 +88,19 @@ def submit(
         _tell(context.notes)
         client = connect(ctx, socket, config)
         if read.problems:
-            from greenrun.cli.jobs.refusals import also_refused
-
-            raise read.refused(also_refused(client, read.jobs))
-        with _refusals(as_json=as_json, numbers=list(read.jobs)):
-            answers = client.submit_many(read.jobs.values(), dry_run)
+            raise read.refused(client)
+        answers = client.submit_many(read.jobs.values(), dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True)
         return
     job = _from_words(words, given, context)
     _tell(context.notes)
     client = connect(ctx, socket, config)
     if "array" in job or "grid" in job:
-        with _refusals(as_json=as_json):
-            answers, new = client.offer_sweep(job, dry_run)
+        answers, new = client.offer_sweep(job, dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True, new=new or "unique_key" not in job)
         return
-    with _refusals(as_json=as_json):
-        answer, new = client.offer(job, dry_run)
+    answer, new = client.offer(job, dry_run)
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
-
-
-def _refusals(*, as_json: bool, numbers: Sequence[int] = ()) -> AbstractContextManager[None]:
-    """Name the fields of a refusal as the user does; a program gets the daemon's own document."""
-    from greenrun.cli.jobs.refusals import in_words_of
-
-    return nullcontext() if as_json else in_words_of(numbers=numbers)
 
 
 def _tell(notes: Sequence[str]) -> None:

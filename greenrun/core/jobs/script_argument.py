@@ -49,6 +49,14 @@ def script_argument(command: Sequence[str]) -> ScriptArgument | None:
     return None if first.startswith("-") else ScriptArgument(Runner.OTHER, first)
 
 
+def own_files(command: Sequence[str], workdir: str) -> list[str]:
+    """Return the paths of a job's own program, if it is named by its path, and of the script that it has run."""
+    found = script_argument(command)
+    names = [command[0]] if "/" in command[0] else []
+    names += [found.script] if found is not None and found.script is not None else []
+    return list(dict.fromkeys(name if name.startswith("/") else f"{workdir.rstrip('/')}/{name}" for name in names))
+
+
 def _of_python(words: Iterator[str]) -> ScriptArgument | None:
     for word in words:
         if word == "-":

@@ -326,6 +326,11 @@ class JobSpec:
     ] = field(default_factory=dict)
     log: Annotated[FilePath | None, Option(meaning="Where its output goes; else the run's own log", form="FILE")] = None
     git_commit: Annotated[Text | None, Description("The commit that its folder was at when it was submitted.")] = None
+    noted_files: Annotated[
+        Mapping[str, str],
+        Trait.READ_ONLY,
+        Description("Its own program and script as they were when it was submitted: size, time and checksum by path."),
+    ] = field(default_factory=dict)
     stop_on: Annotated[
         tuple[Anomaly, ...],
         Length(0, len(Anomaly)),

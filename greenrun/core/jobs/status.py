@@ -37,6 +37,7 @@ class RunStatus:
 
     `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so far, in
     `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with what it says.
+    `changed` says which of the job's own files had changed at its start, since it was submitted.
     """
 
     phase: Phase
@@ -49,6 +50,7 @@ class RunStatus:
     is_checkpointing: bool = False
     log: str | None = None
     detail: str = ""
+    changed: str = ""
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = None

@@ -174,7 +174,8 @@ def _outcome(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:
         return Outcome.INTERRUPTED, because(ReasonCode.INTERRUPTED, why="its supervisor was told to stop from outside")
     if status.exit_code == 0 and status.ended_by is not EndedBy.CHECKPOINT_GRACE:
         return Outcome.SUCCEEDED, because(ReasonCode.SUCCEEDED)
-    return Outcome.FAILED, _failed(status, job)
+    failed = _failed(status, job)
+    return Outcome.FAILED, Reason(failed.code, f"{failed.text}; {status.changed}") if status.changed else failed
 
 
 def _lost(status: RunStatus, job: Job) -> tuple[Outcome, Reason]:

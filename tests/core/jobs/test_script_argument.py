@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenrun.core.jobs.script_argument import script_argument
+from greenrun.core.jobs.script_argument import own_files, script_argument
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_an_interpreter_without_a_script_would_read_its_standard_input(command: 
 )  # fmt: skip
 def test_what_leaves_a_doubt_is_not_taken_for_a_script(command: str) -> None:
     assert script_argument(command.split()) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "paths"),
+    [
+        ("./train.sh 1", ["/w/./train.sh"]), ("python sub/train.py", ["/w/sub/train.py"]), ("true", []),
+        ("/opt/venv/bin/python /x/a.py", ["/opt/venv/bin/python", "/x/a.py"]), ("python -c pass", []),
+    ],
+)  # fmt: skip
+def test_a_job_s_own_files_are_its_program_by_path_and_its_script(command: str, paths: list[str]) -> None:
+    assert own_files(command.split(), "/w") == paths

@@ -135,6 +135,13 @@ def test_every_end_has_its_verdict(status: RunStatus, outcome: Outcome, state: S
     assert (judged.outcome, judged.job_state, judged.reason.code) == (outcome, state, code)
 
 
+def test_a_failure_says_which_of_its_files_had_changed_since_it_was_submitted() -> None:
+    since = "/w/a.py has changed since the job was submitted"
+    failed = verdict(replace(ended, exit_code=3, changed=since), job(1), [RUN], RUN, T0).reason
+    assert (failed.code, failed.text) == (ReasonCode.EXIT_CODE, f"its command ended with exit code 3; {since}")
+    assert verdict(replace(ended, changed=since), job(1), [RUN], RUN, T0).reason.text == "finished with exit code 0"
+
+
 def test_a_failure_is_retried_as_often_as_allowed_and_a_lost_run_only_then() -> None:
     lost = RunStatus(phase=Phase.LOST)
     again = verdict(lost, job(1, retries=1), [RUN], RUN, T0)

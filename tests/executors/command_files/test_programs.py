@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.executors.programs import interpreter_of, why_not_executable
+from greenrun.executors.command_files.programs import interpreter_of, why_not_executable
 
 PATH = "/usr/bin:/bin"
 
