@@ -157,15 +157,15 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         why = why_not_started(error, spec.command, spec.workdir, own_env, log=log_path(spec), env_file=spec.env_file)
         log.say(f"the command was not started: {why}")
         return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, why[:1000])
+    told = own_log if own_log.is_regular else log
     if since:
-        log.say(since)
+        told.say(since)
     os.close(ready)
     supervision = Supervision(spec, command, waiter, output)
     status = supervision.wait()
     left = supervision.sweep()
     if left:
-        text = f"the command left {processes(len(left))}, ended: {named(left)}"
-        (own_log if own_log.is_regular else log).say(text)
+        told.say(f"the command left {processes(len(left))}, ended: {named(left)}")
     cause = supervision.end.cause
     detail = "" if cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
     return outcome(os.waitstatus_to_exitcode(status), started_at, cause, detail) | {"left": len(left), "changed": since}
