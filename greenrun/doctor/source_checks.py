@@ -78,9 +78,10 @@ def _told(
 ) -> Finding:
     """Say how a source is: one that does not do what it is for is a failure, unless another one does it."""
     wants = [(answer.forecast, answer.forecast_problem, "forecast")] if answer.name in forecasts else []
-    if answer.name in histories and not (wants and answer.name not in answering):
-        wants.append((answer.history, answer.history_problem, "measured values"))
-    missing = [f"no {what}: {why}" for found, why, what in wants if found is None and why]
+    is_down = bool(wants) and answer.name not in answering  # then to say so once is enough
+    if not wants or (answer.name in histories and not is_down):  # one that is for neither prices marginally
+        wants.append((answer.history, answer.history_problem or answer.forecast_problem, "measured values"))
+    missing = [f"no {what}: {why}" for found, why, what in wants if found is None]
     what = f"{answer.name} for {answer.zone}"
     if not missing and answer.doubts:
         text = f"{what} answers, but {'; '.join(answer.doubts)}"

@@ -169,6 +169,22 @@ def test_the_remedy_of_a_key_that_cannot_be_read_is_another_than_that_of_a_netwo
     assert said.remedy.startswith("see whether this machine reaches it: curl -sSI https://uk.example; ")
 
 
+@pytest.mark.parametrize("role", ["history_provider", "marginal"])
+def test_a_source_of_past_values_alone_is_judged_by_those(tmp_path: Path, role: str) -> None:
+    """Also where it could not even be opened, so that nothing was said of past values."""
+    both = f"[grid]\nzone = 'GB'\nprovider = 'usual'\n{role} = 'past'\n[provider.usual]\nkind = 'static'\nzone = 'GB'\n"
+    both += "[provider.past]\nkind = 'json'\npath = 'p.json'\nzone = 'GB'\nsignal = 'average'\n"
+    config = load_config(
+        settings(tmp_path, both.replace("average", "marginal" if role == "marginal" else "average")), {}
+    )
+    shut = Checked(name="past", zone="GB", forecast_problem="the key file k cannot be read")
+    (said,) = judge(config, [shut])
+    assert (said.status, said.text) == (
+        Status.WARNING,
+        "past for GB gives no measured values: the key file k cannot be read",
+    )
+
+
 # all of it
 
 
