@@ -184,6 +184,16 @@ class Client:
         """Let a waiting job start as soon as GPUs are free; return it."""
         return self._order(job_id, "start-now")
 
+    def all_events(
+        self, job_ids: Iterable[int] = (), since: str | None = None, after: int | None = None, limit: int | None = None
+    ) -> list[Answer]:
+        """Return what happened to these jobs, or to all and to the daemon: the latest `limit` events, in order.
+
+        With `after` the first ones behind the event of that id: who goes on from there misses none.
+        """
+        query = {"job": list(job_ids), "since": since, "after": after, "limit": limit}
+        return cast(list[Answer], self._get("/v1/events", query))
+
     def edit(self, job_id: int, changes: Mapping[str, object]) -> Answer:
         """Change fields of a job that has not ended (None: the default), if it can be run like that; return it."""
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/edit", body=dict(changes))[1])

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from greenrun.api import problems
 from greenrun.api.middleware import AccessLog, BodyLimit
 from greenrun.api.ports import ApiStore
-from greenrun.api.routes import devices, grid, jobs, reports, status, stray_runs
+from greenrun.api.routes import devices, events, grid, jobs, reports, status, stray_runs
 from greenrun.api.service import Scheduler, Service, ServiceSettings
 from greenrun.clock import utc_now
 
@@ -25,6 +25,7 @@ def create_app(
     """Return the whole API. Serve it with PeerProtocol on a unix socket: the kernel identifies the caller."""
     app = _app(Service(store=store, scheduler=scheduler, settings=settings, now=now), metrics, "/openapi.json")
     app.include_router(jobs.router, responses=_refusals(404, 409, 413, 507))
+    app.include_router(events.router, responses=_refusals())
     app.include_router(grid.router, responses=_refusals(404, 413, 502, 507))
     app.include_router(devices.router, responses=_refusals(409, 413, 507))
     app.include_router(reports.router, responses=_refusals())

@@ -180,7 +180,7 @@ class ExplainOut(ResponseModel):
 
 
 class EventOut(ResponseModel):
-    """One change of a job."""
+    """One change of a job, or something that happened to the daemon: then `job` is null."""
 
     id: int
     at: ResponseInstant

@@ -62,8 +62,16 @@ class ApiJobs(Protocol):
     def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit) -> Selection:
         """Return the jobs that a selector means for this purpose, as a user sees them."""
 
-    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
-        """Return events in order, the latest `limit` of them."""
+    def events(
+        self,
+        job_id: int | None = None,
+        limit: int = 1000,
+        *,
+        job_ids: Collection[int] = (),
+        since: datetime | None = None,
+        after: int | None = None,
+    ) -> Sequence[Event]:
+        """Return events in order, the latest `limit` of them, or the first with an id above `after`."""
 
 
 class ApiRuns(Protocol):

@@ -29,6 +29,7 @@ COMMANDS = {
     "start-now": ("greenrun.cli.jobs.control:start_now", "Start waiting jobs as soon as GPUs are free."),
     "edit": ("greenrun.cli.jobs.edit:edit", "Change jobs while they wait."),
     "requeue": ("greenrun.cli.jobs.edit:requeue", "Let jobs that have ended run again."),
+    "events": ("greenrun.cli.jobs.events:events", "Tell what happened to jobs and to the daemon."),
     "plan": ("greenrun.cli.grid.plan:plan", "Show what starts when, and why."),
     "devices": ("greenrun.cli.devices.overview:devices", "Show the devices, who has them, and what keeps jobs away."),
     "drain": ("greenrun.cli.devices.drain:drain", "Start no more jobs on this machine, or on some GPUs."),

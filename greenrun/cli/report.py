@@ -11,10 +11,10 @@ import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.options import connect, daemon_options
+from greenrun.cli.past_times import parse_past
 from greenrun.cli.tables import output_width
 from greenrun.cli.terminal.encoding import is_unicode
 from greenrun.cli.terminal.local_zone import local_zone
-from greenrun.cli.times import parse_instant
 from greenrun.client import Answer
 from greenrun.clock import utc_now
 
@@ -22,8 +22,10 @@ _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 
 @click.command("report", cls=Command)
-@click.option("--from", "start", metavar="T", help="From when on: 2026-11, 2026-11-02. [default: this month]")
-@click.option("--to", "end", metavar="T", help="Up to when. [default: now]")
+@click.option(
+    "--from", "start", metavar="T", help="From when on: 2026-11, yesterday, 7d, 'last week'. [default: this month]"
+)
+@click.option("--to", "end", metavar="T", help="Up to when, like 2026-11 or today. [default: now]")
 @click.option("--by", metavar="WHAT", help="A row for each project, user, job, month or zone.")
 @click.option("--format", "form", metavar="FORM", help="table, csv, json, html, boamps, codecarbon or sci.")
 @click.option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
@@ -46,11 +48,14 @@ def report(
 ) -> None:
     """Report the energy and emissions of a period: what they are, how far they are known, and what failed runs wasted.
 
-    A date alone is its beginning in UTC, because days and months of a report are UTC. The emissions are location-based;
+    A date alone is its beginning in UTC, because days and months of a report are UTC; yesterday, 'last week', monday
+    and the like are the beginnings of the reader's own days, and 7d is that long ago. The emissions are location-based;
     avoided emissions are reported separately.
 
     \b
     greenrun report
+    greenrun report --from yesterday --to today
+    greenrun report --from "last week" --by job
     greenrun report --from 2026-10 --to 2026-11 --format html -o october.html
     greenrun report --by job --format csv -o jobs.csv
     greenrun report --against october.json
@@ -142,7 +147,7 @@ def _instant(option: str, given: str | None) -> str | None:
             day = given if given.count("-") > 1 else f"{given}-01"
             instant = datetime.fromisoformat(day).replace(tzinfo=UTC)
         else:
-            instant = parse_instant(given, now=utc_now(), zone=local_zone())
+            instant = parse_past(given, now=utc_now(), zone=local_zone())
     except ValueError as exc:
         raise LocalError(f"{option}: '{given}' cannot be read: {exc}", USAGE) from exc
     return instant.isoformat()

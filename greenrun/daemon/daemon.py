@@ -27,7 +27,7 @@ from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey, State
-from greenrun.core.jobs.transitions import Edit, edited
+from greenrun.core.jobs.transitions import Edit, EventKind, edited
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
@@ -190,6 +190,7 @@ class Daemon:
         self._ticker.start()
         self._watch.start(min(self._config.planner.tick, LONGEST_WATCH))
         self._server = self._serve()
+        self._note(EventKind.DAEMON_STARTED, version=__version__)
         log.info(
             "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
             zone=self._config.grid.zone, devices=[device.id for device in self._meter.devices()],
@@ -211,6 +212,14 @@ class Daemon:
             log.error("stopped; which jobs are left running cannot be told", error=str(exc))
         else:
             log.info("stopped", jobs_left_running=left)
+            self._note(EventKind.DAEMON_STOPPED, running=left)
+
+    def _note(self, kind: EventKind, **detail: object) -> None:
+        """Add an event about the daemon; it is not worth failing for."""
+        try:
+            self._store.jobs.note(kind, now=utc_now(), **detail)
+        except StoreError as exc:
+            log.warning("the event cannot be kept", kind=kind.value, error=str(exc))
 
     # what the API and the metrics call (greenrun.api.service.Scheduler)
 

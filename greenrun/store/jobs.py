@@ -189,13 +189,31 @@ class JobRepository(JobTransitions):
         with self._database.read() as session:
             return [job_of(record) for record in session.scalars(query)]
 
-    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
-        """Return events in order, the latest `limit` of them."""
-        query = select(EventRecord).order_by(EVENTS.c.id.desc()).limit(limit)
-        if job_id is not None:
-            query = query.where(EVENTS.c.job_id == job_id)
+    def events(
+        self,
+        job_id: int | None = None,
+        limit: int = 1000,
+        *,
+        job_ids: Collection[int] = (),
+        since: datetime | None = None,
+        after: int | None = None,
+    ) -> Sequence[Event]:
+        """Return events in order, the latest `limit` of them: of these jobs, at or after `since`.
+
+        Those with an id above `after` are the first `limit` of them, so that nobody who goes on from there misses one.
+        """
+        order = EVENTS.c.id.desc() if after is None else EVENTS.c.id
+        query = select(EventRecord).order_by(order).limit(limit)
+        wanted = [*job_ids, *([] if job_id is None else [job_id])]
+        if wanted:
+            query = query.where(among(EVENTS.c.job_id, wanted))
+        if since is not None:
+            query = query.where(EVENTS.c.at >= since)
+        if after is not None:
+            query = query.where(EVENTS.c.id > after)
         with self._database.read() as session:
-            return [event_of(record) for record in session.scalars(query)][::-1]
+            found = [event_of(record) for record in session.scalars(query)]
+        return found if after is not None else found[::-1]
 
 
 def _is_of(job: Job, project: str | None, user: str | None) -> bool:

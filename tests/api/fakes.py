@@ -240,8 +240,22 @@ class FakeJobs:
         found = self.select(selector, PURPOSES[intent.value], uid=uid, permit=permit)
         return [*self.intend(intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
 
-    def events(self, job_id: int | None = None, limit: int = 1000) -> Sequence[Event]:
-        return [event for event in self.store.log if job_id in (None, event.job_id)][-limit:]
+    def events(
+        self,
+        job_id: int | None = None,
+        limit: int = 1000,
+        *,
+        job_ids: Collection[int] = (),
+        since: datetime | None = None,
+        after: int | None = None,
+    ) -> Sequence[Event]:
+        wanted = {*job_ids, *([] if job_id is None else [job_id])}
+        found = [
+            event
+            for event in self.store.log
+            if (not wanted or event.job_id in wanted) and event.at >= (since or event.at) and event.id > (after or 0)
+        ]
+        return found[-limit:] if after is None else found[:limit]
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         return {job_id: self.store.kept[job_id].state for job_id in job_ids if job_id in self.store.kept}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,12 @@ from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.transitions import EventKind
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.store import Store, counters
-from tests.api.fakes import GPU, NOW, World, live_state
+from tests.api.fakes import GPU, HOUR, NOW, World, live_state, spec
 from tests.metrics.scrape import Scrape, busy
 
 
@@ -124,3 +126,25 @@ def test_every_total_that_the_store_keeps_is_exported() -> None:
     exported = families | {f"{name}_total" for name in families}
     assert kept - exported == set()
     assert set(TOTALS) - kept == set()
+
+
+def test_events_are_listed_from_a_time_or_behind_another_one(tmp_path: Path) -> None:
+    with Store(tmp_path / "greenrun.db") as store:
+        for hour in range(4):
+            store.jobs.add_job(spec(), user="ada", uid=41001, now=NOW + hour * HOUR)
+        store.jobs.note(EventKind.DAEMON_STARTED, now=NOW + 4 * HOUR, version="1")
+        world = World()
+        world.app = create_app(store, world.scheduler, world.settings, world.metrics, now=lambda: NOW)
+
+        def ids(**params: Any) -> list[int]:
+            return [row["id"] for row in world.ask("GET", "/v1/events", params=params).json()]
+
+        assert ids() == [1, 2, 3, 4, 5]
+        assert ids(since="2026-03-02T14:00:00Z") == [3, 4, 5]
+        assert ids(limit=2) == [4, 5]
+        assert ids(after=2, limit=2) == [3, 4]
+        assert ids(job=[1, 3]) == [1, 3]
+        assert ids(job=3, after=3) == []
+        assert world.ask("GET", "/v1/events", params={"since": "yesterday"}).status_code == 422
+        last = world.ask("GET", "/v1/events", params={"after": 4}).json()[0]
+        assert (last["kind"], last["job"], last["detail"]) == ("daemon_started", None, {"version": "1"})

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,25 @@ def test_an_answer_that_is_no_report_of_this_release_is_told_with_the_field(
     api.get("/v1/reports", {**made, "total": {**made["total"], "it_energy_kwh": "much"}})
     ran = run("report")
     assert (ran.code, "total.it_energy_kwh" in ran.err, "restart the daemon" in ran.err) == (1, True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (
+            ["--from", "yesterday", "--to", "today"],
+            {"from": "2026-11-29T05:00:00+00:00", "to": "2026-11-30T05:00:00+00:00"},
+        ),
+        (["--from", "7d"], {"from": "2026-11-23T12:15:00+00:00"}),
+        (["--from", "last week"], {"from": "2026-11-23T05:00:00+00:00"}),
+        (["--from", "2026-11-02"], {"from": "2026-11-02T00:00:00+00:00"}),
+    ],
+)
+def test_a_period_is_said_by_the_local_calendar(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], asked: dict[str, str]
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    monkeypatch.setattr("greenrun.cli.report.utc_now", lambda: datetime(2026, 11, 30, 12, 15, tzinfo=UTC))
+    run("report", *words)
+    query = {name: value for name, (value,) in api.asked[0].query.items() if name != "by"}
+    assert {name: query.get(name) for name in asked} == asked

@@ -155,13 +155,14 @@ def wait(
     raise click.exceptions.Exit(wait_for(client, ids, limit_s, as_json))
 
 
-def wait_for(client: "Client", ids: Sequence[int], limit_s: float | None, as_json: bool) -> int:
+def wait_for(client: "Client", ids: Sequence[int], limit_s: float | None, as_json: bool, *, quiet: bool = False) -> int:
     """Tell of each job once it is finished; return the first exit code that is not 0; raise WaitTimedOut."""
     until_s = None if limit_s is None else time.monotonic() + limit_s
     codes = []
     for job in ids:
         answer = _finished(client, job, until_s)
-        print_json(answer) if as_json else print(_line(answer), flush=True)
+        if not quiet:
+            print_json(answer) if as_json else print(_line(answer), flush=True)
         codes.append(job_exit_code(answer))
     return next((code for code in codes if code), OK)
 

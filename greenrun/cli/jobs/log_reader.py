@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 from greenrun.executors.log_file import MARK, PREVIOUS
 
+_BLOCK_BYTES = 64 * 1024
+
 
 class LogReader:
     """Gives what a log holds, oldest first, and then what is added to it: each byte that is kept, once."""
@@ -22,6 +24,16 @@ class LogReader:
         """Close the files."""
         for file in self._files:
             file.close()
+
+    def skip_to_last(self, lines: int) -> None:
+        """Leave out all but the last so many lines of what there is; a pipe is passed on as it comes."""
+        for place in range(len(self._files) - 1, -1, -1):
+            lines -= _seek_to_last(self._files[place], lines)
+            if lines <= 0:
+                for file in self._files[:place]:
+                    file.close()
+                self._files = self._files[place:]
+                return
 
     def copy(self, write: Callable[[BinaryIO], None]) -> None:
         """Pass on what was there or has been added since, file by file; `write` reads to the end of each."""
@@ -59,6 +71,27 @@ class LogReader:
             previous.close()
             return []
         return [previous]
+
+
+def _seek_to_last(file: BinaryIO, lines: int) -> int:
+    """Go to where the last so many lines begin, or to the beginning; return how many lines follow."""
+    if not file.seekable():
+        return 0
+    at = end = file.seek(0, os.SEEK_END)
+    found = 0  # line ends before which a line begins, but for the one at the very end
+    while at > 0 and lines:
+        size = min(_BLOCK_BYTES, at)
+        at -= size
+        file.seek(at)
+        block = file.read(size)
+        stop = len(block) - (at + size == end and block.endswith(b"\n"))
+        while (line_end := block.rfind(b"\n", 0, stop)) >= 0:
+            found, stop = found + 1, line_end
+            if found == lines:
+                file.seek(at + line_end + 1)
+                return lines
+    file.seek(end if not lines else 0)
+    return found + 1 if end and lines else 0
 
 
 def _opened(path: Path) -> BinaryIO | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
-from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
+from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, USAGE, Command, LocalError
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.jobs.log_reader import LogReader
 from greenrun.cli.jobs.waiting import WaitingTeller
@@ -36,11 +36,20 @@ class Log(NamedTuple):
 @click.command("logs", cls=Command)
 @job_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job is finished.")
+@click.option("--tail", metavar="N", help="Only the last N lines of what there is.")
 @click.option("--run", metavar="N", help="The job's run number N, not its latest.")
 @socket_option
 @config_option
 @click.pass_context
-def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: str | None, config: str | None) -> None:
+def logs(
+    ctx: click.Context,
+    job: str,
+    follow: bool,
+    tail: str | None,
+    run: str | None,
+    socket: str | None,
+    config: str | None,
+) -> None:
     """Print what a job has written. The log is a file, read as it is: the daemon need not be up. Of one that has passed
     jobs.log_cap its last part is left, which begins by saying so.
 
@@ -50,15 +59,19 @@ def logs(ctx: click.Context, job: str, follow: bool, run: str | None, socket: st
     \b
     greenrun logs 12
     greenrun logs -f 12
+    greenrun logs --tail 20 train
     greenrun logs 12 --run 1 | grep loss
     """
     number = whole(run, "a run's number; `greenrun show` lists them") if run else None
+    lines = _lines(tail)
     client = connect(ctx, socket, config)
     finder = Finder(client, find_state(chosen(ctx, "config", config)), one(client, job), number)
     if follow:
-        _follow_all(finder, finder.wait())
+        _follow_all(finder, finder.wait(), lines)
         return
     with closing(LogReader(finder.find().path, _opened)) as reader:
+        if lines is not None:
+            reader.skip_to_last(lines)
         reader.copy(_copy)
 
 
@@ -162,14 +175,27 @@ def _copy(file: BinaryIO) -> None:
     sys.stdout.buffer.flush()
 
 
-def _follow_all(finder: Finder, first: Log) -> None:
-    """Print the log of run after run as they come; what they share, by the job's own --log, is printed once."""
+def _lines(tail: str | None) -> int | None:
+    if tail is None:
+        return None
+    if not (tail.isascii() and tail.isdigit() and len(tail) < 10):
+        raise LocalError(f"--tail: '{tail}' is not a number of lines from 0 up", USAGE)
+    return int(tail)
+
+
+def _follow_all(finder: Finder, first: Log, lines: int | None) -> None:
+    """Print the log of run after run as they come; what they share, by the job's own --log, is printed once.
+
+    Of the first log only the last `lines` of what there is are printed, if that is not None.
+    """
     log: Log | None = first
     readers: dict[Path, LogReader] = {}
     with ExitStack() as open_readers:
         while log is not None:
             if log.path not in readers:
                 readers[log.path] = open_readers.enter_context(closing(LogReader(log.path, _opened)))
+                if log is first and lines is not None:
+                    readers[log.path].skip_to_last(lines)
             _follow(readers[log.path], _ends(finder, log))
             log = finder.next(log)
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.command import INTERRUPTED, USAGE, Command, LocalError
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
 from greenrun.clock import utc_now
-from greenrun.core.formatting import mass_text
+from greenrun.core.formatting import mass_text, ranges_text
 from greenrun.core.jobs.spec import LIMITS
 from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
     from greenrun.cli.jobs.job_file import ReadJobs
-    from greenrun.client import Answer
+    from greenrun.client import Answer, Client
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -43,6 +43,7 @@ def job_options(command: Decorated) -> Decorated:
 @job_options
 @click.option("--file", metavar="FILE", help="Submit all jobs of a TOML or YAML file (-: standard input), or none.")
 @click.option("--dry-run", is_flag=True, help="Say when it would run and why; submit nothing.")
+@click.option("--wait", is_flag=True, help="Wait until it is finished, and exit with its exit code, as `wait` does.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the job's number alone.")
 @daemon_options
 @click.pass_context
@@ -52,6 +53,7 @@ def submit(
     command: tuple[str, ...],
     file: str | None,
     dry_run: bool,
+    wait: bool,
     quiet: bool,
     as_json: bool,
     socket: str | None,
@@ -71,7 +73,10 @@ def submit(
     greenrun submit --grid lr=1e-3,1e-4 --grid seed=1,2,3 --array %2 -- ./train.sh
     greenrun submit --after 12 --interruptible --min-run 1h -- python train.py --resume
     greenrun submit --file sweep.toml --dry-run
+    greenrun submit --wait -- make evaluation && ./publish.sh
     """
+    if wait and dry_run:
+        raise LocalError("--dry-run submits nothing that could be waited for; leave out --wait", USAGE)
     names = find_job_environment(config_path(ctx, config))
     context = SubmissionContext(
         now=utc_now(),
@@ -91,6 +96,7 @@ def submit(
             raise read.refused(client)
         answers = client.submit_many(read.jobs.values(), dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True)
+        _wait(client, answers if wait else (), as_json=as_json, quiet=quiet)
         return
     job = _from_words(words, given, context)
     _tell(context.notes)
@@ -98,9 +104,29 @@ def submit(
     if "array" in job or "grid" in job:
         answers, new = client.offer_sweep(job, dry_run)
         _print(answers, as_json=as_json, quiet=quiet, many=True, new=new or "unique_key" not in job)
+        _wait(client, answers if wait else (), as_json=as_json, quiet=quiet)
         return
     answer, new = client.offer(job, dry_run)
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
+    _wait(client, [answer] if wait else (), as_json=as_json, quiet=quiet)
+
+
+def _wait(client: "Client", jobs: "Sequence[Answer]", *, as_json: bool, quiet: bool) -> None:
+    """Wait until these jobs are finished, and leave with their exit code; Ctrl-C ends the waiting alone."""
+    if not jobs:
+        return
+    from greenrun.cli.jobs.control import wait_for
+
+    ids = [int(job["id"]) for job in jobs]
+    sys.stdout.flush()
+    try:
+        code = wait_for(client, ids, None, as_json, quiet=quiet)
+    except KeyboardInterrupt:
+        named = ranges_text(ids).replace(" ", "")
+        which, go = (f"job {named}", "goes") if len(ids) == 1 else (f"jobs {named}", "go")
+        print(f"{which} {go} on, only the waiting ended; `greenrun wait {named}` waits again", file=sys.stderr)
+        code = INTERRUPTED
+    raise click.exceptions.Exit(code)
 
 
 def _tell(notes: Sequence[str]) -> None:

@@ -114,6 +114,11 @@ class JobTransitions(ABC):
             )
         return True
 
+    def note(self, kind: EventKind, *, now: datetime, **detail: object) -> None:
+        """Add an event that is about no job."""
+        with self._transaction() as stored:
+            stored.keep(Change(events=(NewEvent(kind=kind, at=now, detail=detail),)))
+
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event (at `now`) is written where the reason's code changed."""
         with self._transaction() as stored:

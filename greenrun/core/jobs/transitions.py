@@ -72,6 +72,8 @@ class EventKind(StrEnum):
     REASON_CHANGED = "reason_changed"
     ANOMALY = "anomaly"
     WORK_IGNORED = "work_ignored"
+    DAEMON_STARTED = "daemon_started"
+    DAEMON_STOPPED = "daemon_stopped"
     DRAINED = "drained"
     RESUMED = "resumed"
 

@@ -240,3 +240,42 @@ def test_a_follower_on_the_command_line_prints_all_parts(run: Run, runs: Path) -
         patch.setattr(threading.Event, "wait", lambda self, seconds=0: work(seconds))
         ran = run("logs", "12", "-f")
     assert printed(ran.out) == "run 2\n" + "".join(f"line {turn}\n" for turn in range(30))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "left"),
+    [
+        ("a\nb\nc\n", 2, "b\nc\n"), ("a\nb\nc", 2, "b\nc"), ("a\nb\nc\n", 3, "a\nb\nc\n"), ("a\nb\n", 9, "a\nb\n"),
+        ("a\n\n\n", 2, "\n\n"), ("a\n", 0, ""), ("", 3, ""), ("\n", 1, "\n"), ("x" * 200_000 + "\nlast", 1, "last"),
+        ("y\n" * 100_000, 70_000, "y\n" * 70_000), ("one", 1, "one"),
+    ],
+)  # fmt: skip
+def test_the_last_lines_are_printed(down: None, run: Run, runs: Path, text: str, lines: int, left: str) -> None:
+    (runs / "12.2" / "log").write_text(text)
+    ran = run("logs", "12", "--tail", str(lines))
+    assert (ran.code, ran.out) == (0, left)
+
+
+def test_the_last_lines_reach_into_the_part_before(down: None, run: Run, runs: Path) -> None:
+    log = runs / "12.2" / "log"
+    log.write_bytes(b"1\n2\n3\n")
+    rotate(log, "4\n")
+    mark, *_ = log.read_text().splitlines(keepends=True)
+    assert [run("logs", "12", "--tail", str(lines)).out for lines in (1, 2, 3, 99)] == [
+        "4\n",
+        f"{mark}4\n",
+        f"3\n{mark}4\n",
+        f"1\n2\n3\n{mark}4\n",
+    ]
+
+
+def test_following_may_begin_with_the_last_lines(down: None, run: Run, runs: Path) -> None:
+    (runs / "12.2" / "log").write_text("1\n2\n3\n")
+    (runs / "12.2" / "exit.json").write_text("{}")
+    assert run("logs", "-f", "--tail", "1", "12").out == "3\n"
+
+
+@pytest.mark.parametrize("lines", ["-1", "x", "1.5", "9" * 20])
+def test_a_number_of_lines_that_is_none_is_refused(run: Run, lines: str) -> None:
+    ran = run("logs", "12", "--tail", lines)
+    assert (ran.code, "--tail" in ran.err) == (2, True)

@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.cli.jobs.environment import limits, umask
 from tests.cli.conftest import Run
-from tests.cli.examples import NOT_SAID, at, job, planned
+from tests.cli.examples import NOT_SAID, at, job, planned, run_of
 from tests.fake_api import HANG_UP, FakeApi, problem
 
 
@@ -258,3 +258,38 @@ def test_the_commit_of_the_folder_is_recorded(api: FakeApi, run: Run, tmp_path: 
     (tmp_path / "sub").mkdir()
     assert run("submit", "--workdir", "sub", "true").code == 0
     assert api.asked[0].body["git_commit"] == commit
+
+
+@pytest.mark.parametrize(("code", "state"), [(0, "succeeded"), (7, "failed")])
+def test_a_submission_may_wait_for_the_job_and_exit_with_its_code(
+    api: FakeApi, run: Run, code: int, state: str
+) -> None:
+    api.post("/v1/jobs", job(12), 201)
+    api.get(
+        "/v1/jobs/12", job(12, state=state, planned=None, reason=None, runs=[run_of(exit_code=code, outcome=state)])
+    )
+    ran = run("submit", "--wait", "true")
+    assert (ran.code, [line.split(",")[0] for line in ran.out.splitlines()]) == (
+        code,
+        ["job 12 queued", f"job 12 {state}"],
+    )
+    quiet = run("submit", "--wait", "--quiet", "true")
+    assert (quiet.code, quiet.out) == (code, "12\n")
+    as_json = [json.loads(line) for line in run("submit", "--wait", "--json", "true").out.splitlines()]
+    assert [row["state"] for row in as_json] == ["queued", state]
+    assert run("submit", "--wait", "--dry-run", "true").code == 2
+
+
+def test_ctrl_c_ends_the_waiting_and_says_that_the_job_goes_on(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("greenrun.cli.jobs.control.wait_for", interrupted)
+    api.post("/v1/jobs", job(12), 201)
+    ran = run("submit", "--wait", "true")
+    assert (ran.code, ran.err) == (130, "job 12 goes on, only the waiting ended; `greenrun wait 12` waits again\n")
+    api.post("/v1/jobs", [job(12), job(13)], 201)
+    ran = run("submit", "--wait", "--array", "0-1", "true")
+    assert "jobs 12-13 go on, only the waiting ended; `greenrun wait 12-13` waits again" in ran.err

@@ -1,0 +1,170 @@
+"""`greenrun events`: what happened to jobs and to the daemon, and what happens now."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from greenrun.cli import text
+from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.jobs.addressing import Chosen, complete_jobs, selected
+from greenrun.cli.options import connect, daemon_options, print_json, whole
+from greenrun.cli.past_times import parse_past
+from greenrun.cli.terminal.local_zone import local_zone
+from greenrun.clock import utc_now
+from greenrun.core.formatting import clock_text, iso_text
+from greenrun.core.jobs.transitions import SCHEDULER, EventKind
+
+if TYPE_CHECKING:
+    from greenrun.client import Answer, Client
+
+_LAST = 100  # events that are shown unless more are asked for
+_BEFORE_FOLLOWING = 10
+_PAGE = 1000
+_LOOK_EVERY_S = 1.0
+_PATIENCE_S = 60.0  # a daemon that restarts meanwhile is back well within this
+
+
+@click.command("events", cls=Command)
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, shell_complete=complete_jobs)
+@click.option("--since", metavar="T", help="Only what happened since then: 2h (ago), yesterday, 'last week'.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--limit", metavar="N", help="At most the latest N. [default: 100; with --follow 10; with --since all]")
+@daemon_options
+@click.pass_context
+def events(
+    ctx: click.Context,
+    jobs: tuple[str, ...],
+    since: str | None,
+    follow: bool,
+    limit: str | None,
+    as_json: bool,
+    socket: str | None,
+    config: str | None,
+) -> None:
+    """Tell what happened to jobs (all, unless some are named) and to the daemon, in order.
+
+    With --json, one object per line.
+
+    \b
+    greenrun events 12
+    greenrun events --since yesterday
+    greenrun events -f --json | jq .kind
+    """
+    begin = _instant(since)
+    most = whole(limit, "a number of events") if limit else None
+    client = connect(ctx, socket, config)
+    ids = [int(job["id"]) for job in selected(client, Chosen(words=jobs), "read")] if jobs else []
+    usual = _PAGE * 10 if since else _BEFORE_FOLLOWING if follow else _LAST
+    last = 0
+    for row in client.all_events(ids, since=begin, limit=min(most or usual, _PAGE * 10)):
+        _print(row, as_json)
+        last = int(row["id"])
+    if not follow:
+        return
+    for row in _coming(client, ids, begin, last):
+        _print(row, as_json)
+
+
+def _instant(since: str | None) -> str | None:
+    if since is None:
+        return None
+    try:
+        return iso_text(parse_past(since, now=utc_now(), zone=local_zone()))
+    except ValueError as exc:
+        raise LocalError(f"--since: {exc}", USAGE) from exc
+
+
+def _coming(client: "Client", ids: list[int], since: str | None, last: int) -> "Iterator[Answer]":
+    """Yield what happens after the event `last`, for ever; a daemon that is away for a minute is waited for."""
+    from greenrun.client import NotReachable
+
+    heard_s = time.monotonic()
+    while True:
+        try:
+            rows = client.all_events(ids, since=since, after=last, limit=_PAGE)
+            heard_s = time.monotonic()
+        except NotReachable:
+            if time.monotonic() - heard_s > _PATIENCE_S:
+                raise
+            rows = []
+        for row in rows:
+            last = int(row["id"])
+            yield row
+        if len(rows) < _PAGE:
+            threading.Event().wait(_LOOK_EVERY_S)
+
+
+def _print(row: "Answer", as_json: bool) -> None:
+    if as_json:
+        print_json(row)
+    else:
+        print(event_text(row, utc_now()), flush=True)
+
+
+def event_text(row: Mapping[str, Any], now: datetime) -> str:
+    """Return an event in a line: when, which job, what, and by whom where that was a user."""
+    at = clock_text(text.instant(row["at"]), now, seconds=True)
+    about = f"job {row['job']}" if row["job"] is not None else "greenrun"
+    by = "" if row["actor"] == SCHEDULER else f", by {row['actor']}"
+    return text.printable(f"{at}  {about}: {_what(row)}{by}")
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    detail = row["detail"]
+    found = _WORDS.get(row["kind"])
+    try:
+        said = found(detail) if found else ""
+    except KeyError:  # of an earlier release, which noted less
+        said = ""
+    if said:
+        return said
+    facts = ", ".join(f"{name}={value}" for name, value in detail.items() if value not in (None, [], ""))
+    return str(row["kind"]).replace("_", " ") + (f" ({facts})" if facts else "")
+
+
+def _claimed(detail: Mapping[str, Any]) -> str:
+    devices = f" on {', '.join(detail['devices'])}" if detail["devices"] else ""
+    return f"run {detail['number']} is being started{devices}: {detail.get('why') or detail['reason']}"
+
+
+def _ended(detail: Mapping[str, Any]) -> str:
+    if "number" not in detail:
+        return f"{detail['state']} ({detail['reason']})"
+    code = "" if detail["exit_code"] is None else f" with exit code {detail['exit_code']}"
+    then = f"; the job is {detail['state']}" if detail["state"] != detail["outcome"] else ""
+    return f"run {detail['number']} {detail['outcome'].replace('_', ' ')}{code} ({detail['reason']}){then}"
+
+
+def _requeued(detail: Mapping[str, Any]) -> str:
+    if "was" not in detail:
+        return _ended(detail)
+    return f"queued again; it was {detail['was']}" + (f"; {_changed(detail)}" if detail["changed"] else "")
+
+
+def _changed(detail: Mapping[str, Any]) -> str:
+    return f"changed: {', '.join(detail['changed']).replace('_', ' ')}"
+
+
+def _anomaly(detail: Mapping[str, Any]) -> str:
+    return f"anomaly {detail['anomaly']} {'began' if detail['began'] else 'is over'}: {detail['text']}"
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    EventKind.SUBMITTED: lambda detail: f"submitted to project {detail['project']}",
+    EventKind.CLAIMED: _claimed,
+    EventKind.STARTED: lambda detail: f"run {detail['number']} started",
+    EventKind.REQUEUED: _requeued,
+    EventKind.FINISHED: _ended,
+    EventKind.EDITED: _changed,
+    EventKind.CANCEL_REQUESTED: lambda detail: "cancellation requested",
+    EventKind.START_NOW_REQUESTED: lambda detail: "start requested as soon as GPUs are free",
+    EventKind.REASON_CHANGED: lambda detail: f"waits: {detail['reason']}",
+    EventKind.ANOMALY: _anomaly,
+    EventKind.WORK_IGNORED: lambda detail: f"reported work ignored: {detail['text']}",
+    EventKind.DAEMON_STARTED: lambda detail: f"the daemon started, version {detail['version']}",
+    EventKind.DAEMON_STOPPED: lambda detail: f"the daemon stopped, {detail['running']} jobs left running",
+}

@@ -1,0 +1,90 @@
+"""`greenrun events` tells what happened in lines, from the API's events, and goes on with what happens."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from greenrun.cli.jobs import events
+from greenrun.cli.jobs.events import event_text
+from greenrun.core.jobs.transitions import EventKind
+from tests.cli.conftest import Run
+from tests.cli.examples import job
+from tests.fake_api import HANG_UP, Asked, FakeApi
+
+NOW = datetime(2026, 3, 2, 18, tzinfo=UTC)
+
+
+def event(id: int = 1, kind: str = "held", **own: Any) -> dict[str, Any]:
+    parts = {"at": "2026-03-02T12:00:05Z", "actor": "scheduler", "job": 12, "run": None, "detail": {}}
+    return {"id": id, "kind": kind, **parts, **own}
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "told"),
+    [
+        ("submitted", {"project": "vision"}, "submitted to project vision"),
+        ("claimed", {"number": 2, "devices": ["GPU-1"], "reason": "due", "why": "its window has come"},
+         "run 2 is being started on GPU-1: its window has come"),
+        ("started", {"number": 2}, "run 2 started"),
+        ("requeued", {"number": 1, "outcome": "failed", "exit_code": 7, "state": "queued", "reason": "retry_pause"},
+         "run 1 failed with exit code 7 (retry_pause); the job is queued"),
+        ("requeued", {"changed": ["priority", "time_limit"], "state": "queued", "was": "failed"},
+         "queued again; it was failed; changed: priority, time limit"),
+        ("finished", {"number": 1, "outcome": "succeeded", "exit_code": 0, "state": "succeeded", "reason": "succeeded"},
+         "run 1 succeeded with exit code 0 (succeeded)"),
+        ("finished", {"state": "expired", "reason": "expired"}, "expired (expired)"),
+        ("edited", {"changed": ["max_delay"]}, "changed: max delay"),
+        ("cancel_requested", {}, "cancellation requested"),
+        ("reason_changed", {"reason": "held", "before": None}, "waits: held"),
+        ("of_a_later_release", {"a": 1, "b": None}, "of a later release (a=1)"),
+        ("finished", {"outcome": "failed", "number": 1}, "finished (outcome=failed, number=1)"),
+    ],
+)  # fmt: skip
+def test_an_event_is_a_line(kind: str, detail: dict[str, Any], told: str) -> None:
+    assert event_text(event(kind=kind, detail=detail), NOW) == f"12:00:05  job 12: {told}"
+    assert event_text(event(kind=kind, detail=detail, actor="ada"), NOW) == f"12:00:05  job 12: {told}, by ada"
+
+
+def test_every_kind_of_event_has_words() -> None:
+    for kind in EventKind:
+        assert "12:00:05  greenrun: " in event_text(event(kind=kind.value, job=None), NOW)
+
+
+def test_the_daemon_s_own_events_are_told() -> None:
+    started = event(kind="daemon_started", job=None, detail={"version": "1.2"})
+    assert event_text(started, NOW) == "12:00:05  greenrun: the daemon started, version 1.2"
+
+
+def test_events_of_jobs_that_are_named_as_people_do_since_a_time_of_the_past(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/select", [job(4), job(5)])
+    api.get("/v1/events", [event(1, "held", actor="ada"), event(2, "released", actor="ada")])
+    ran = run("events", "sweep", "--since", "2026-03-01T00:00Z")
+    assert (ran.code, [line.partition(": ")[2] for line in ran.out.splitlines()]) == (
+        0,
+        ["held, by ada", "released, by ada"],
+    )
+    assert api.asked[1].query == {"job": ["4", "5"], "since": ["2026-03-01T00:00:00Z"], "limit": ["10000"]}
+    lines = run("events", "--json").out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [1, 2]
+    assert api.asked[-1].query == {"limit": ["100"]}
+    assert "--since: 'soonish'" in run("events", "--since", "soonish").err
+
+
+def test_following_goes_on_behind_the_last_event_and_over_an_outage(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_LOOK_EVERY_S", 0.01)
+    answers: Iterator[tuple[int, Any]] = iter(
+        [(200, [event(7)]), (200, []), (HANG_UP, None), (200, [event(8), event(9)]), (404, {"detail": "enough"})]
+    )
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        return next(answers)
+
+    api.answers["GET", "/v1/events"] = answer
+    ran = run("events", "-f", "--json")
+    assert [json.loads(line)["id"] for line in ran.out.splitlines()] == [7, 8, 9]
+    assert [asked.query.get("after") for asked in api.asked] == [None, ["7"], ["7"], ["7"], ["9"]]
