@@ -1,5 +1,6 @@
 """The whole daemon on an emulated NVIDIA driver: jobs get what their GPU used, a hung driver keeps nobody waiting."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,26 @@ def test_a_job_is_booked_what_its_gpu_used_also_over_a_killed_daemon(daemon: Dae
             quality,
             pytest.approx(true_j, rel=0.02, abs=power_w * 0.05),
         )
+
+
+def test_nothing_is_started_beside_somebody_else_nor_on_a_drained_gpu_over_a_restart(
+    daemon: Daemon, driver: Driver
+) -> None:
+    driver.play(*BOARDS, f"proc 1 {os.getpid()} {8 << 30} 0 1e12")
+    until(lambda: not daemon.client.devices()[1]["available"], "the process is seen")
+    both = daemon.submit("--now", "--gpus", "2", "--duration", "1s", "--", "true")
+    shown = ("sh", "-c", 'test "$CUDA_VISIBLE_DEVICES" = 0')
+    daemon.wait_for(daemon.submit("--now", "--gpu-ids", "index", "--duration", "1s", "--", *shown), "succeeded")
+    waits = daemon.wait_for(both, "queued")["reason"]
+    assert (waits["code"], f"process {os.getpid()} of " in waits["text"]) == ("gpus_used_by_others", True)
+    assert "(8 GiB); plans go without it" in daemon.cli("explain", both).out
+    assert daemon.cli("drain", "--gpu", "1", "--reason", "a fan").code == 0
+    driver.play(*BOARDS)
+    daemon.kill9()
+    daemon.start()
+    until(lambda: daemon.client.job(both)["reason"]["code"] == "drained", "it is drained still")
+    assert daemon.cli("resume").code == 0
+    daemon.wait_for(both, "succeeded")
 
 
 def test_a_driver_that_hangs_delays_neither_a_launch_nor_a_scrape(daemon: Daemon, driver: Driver) -> None:

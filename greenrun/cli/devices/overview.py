@@ -95,7 +95,7 @@ def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Itera
     if processes:
         yield f"used by {' and '.join(map(_process, processes))}"
     elif is_away:
-        yield "used by others until a moment ago"
+        yield "kept free for some seconds, since others used it"
 
 
 def _process(process: Mapping[str, Any]) -> str:

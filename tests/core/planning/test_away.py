@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.availability import Absence
@@ -15,7 +17,8 @@ from greenrun.core.planning.model import DeviceKind, Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import needs_replanning
 from tests.core.build import SLOT, T0, job
-from tests.core.situations import situation
+from tests.core.situations import KINDS, jobs, quickly, situation
+from tests.core.sound import check
 
 FLAT = [300.0] * 48
 DRAINED = Absence(name="GPU 0", code=ReasonCode.DRAINED, text="drained by ada since 10:02: replacing the fan")
@@ -104,3 +107,19 @@ def test_a_job_put_into_the_plan_in_force_waits_for_the_same_reason() -> None:
     asked = without()
     (row,) = OpenPlan(plan(asked), asked).find([job(1, gpus=2)], {}, T0)
     assert row.reason.code is ReasonCode.DRAINED
+
+
+@quickly(60)
+@given(st.data())
+def test_a_plan_is_the_one_of_a_machine_without_what_is_away(data: st.DataObject) -> None:
+    queued = [data.draw(jobs(number, T0)) for number in range(1, data.draw(st.integers(1, 5)) + 1)]
+    kinds = {f"gpu{i}": data.draw(st.sampled_from(KINDS)) for i in range(3)}
+    asked = situation(queued, FLAT, 3, kinds=kinds, away={"gpu0": DRAINED}, busy={"gpu0": T0 + SLOT, "gpu1": T0 + SLOT})
+    made = plan(asked)
+    bare = replace(asked, devices=("gpu1", "gpu2"), away={}, busy={"gpu1": T0 + SLOT})
+    alone = plan(bare)
+    assert [(row.job_id, row.intervals) for row in made.placements] == [
+        (row.job_id, row.intervals) for row in alone.placements
+    ]
+    assert {row.job_id for row in made.waiting} == {row.job_id for row in alone.waiting}
+    check(bare, alone)
