@@ -23,7 +23,9 @@ from greenrun.meters.host import boot_id, host_tag
 HIGHEST_W = 1000.0  # no package and no package's memory draws more
 LEAST_RANGE_J = 65_000.0  # a 32-bit counter of 15.3 µJ, for a zone that does not tell its range
 LAG_S = 0.2  # a step may hold the energy of a little more time than passed
-REBASED, UNREADABLE = "rebased", "unreadable"
+STILL_S = 0.5  # a package moves its counter every millisecond: one that stands still for longer says nothing
+STUCK_S = 10.0  # ... and for so long, it is stuck
+REBASED, UNREADABLE, STUCK = "rebased", "unreadable", "stuck"
 
 _WHAT = {Component.CPU: "CPU", Component.DRAM: "DRAM of"}
 _ALTERNATIVE = 'or set devices.cpu_meter = "none". Nothing is estimated in its place.'
@@ -65,12 +67,22 @@ class _Metered:
     device: Device
     state: CounterState | None = None
     read_at_s: float = 0.0  # monotonic
+    moved_at_s: float = 0.0  # monotonic; when it last said something new
+    is_readable: bool = True
     times: CpuTimes | None = None  # at that time
-    troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0}))
+    troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0, STUCK: 0}))
+
+    @property
+    def still_s(self) -> float:
+        """How long its counter had not moved when it was last read."""
+        return self.read_at_s - self.moved_at_s
 
 
 class RaplBackend:
-    """Reads every package and DRAM zone once a sample. Each instance is a sampler session of its own."""
+    """Reads every package and DRAM zone once a sample. Each instance is a sampler session of its own.
+
+    A counter that stands still is no reading of 0 W: as in a virtual machine that shows counters and does not run them.
+    """
 
     def __init__(
         self,
@@ -96,11 +108,12 @@ class RaplBackend:
         self.devices = tuple(each.device for each in self._metered)
 
     def sample(self) -> Sequence[Reading]:
-        """Return a reading of each zone that can be read; raise MeterError if none can."""
+        """Return a reading of each zone that can be read, and moves; raise MeterError if none can, or all are stuck."""
         times = self._cpu.look(self._now())
         readings = [reading for each in self._metered if (reading := self._read(each, times))]
         if not readings:
-            raise MeterError(f"None of the {len(self._metered)} counters of the CPU can be read any more.")
+            self._raise_if_lost()
+            return []
         self._kept |= {each.device.id: each.state for each in self._metered if each.state}
         self._file.save(self._kept)
         return readings
@@ -122,6 +135,10 @@ class RaplBackend:
             raw_j = each.zone.counter_j()
         except (OSError, ValueError):  # the package was taken offline, or its driver unloaded: it may come back
             each.troubles[UNREADABLE] += 1
+            each.is_readable = False
+            return None
+        each.is_readable = True
+        if self._is_still(each, raw_j):
             return None
         at = self._now()
         each.state = self._followed(each, raw_j, at.timestamp())
@@ -136,14 +153,39 @@ class RaplBackend:
             shares=used,
         )
 
+    def _is_still(self, each: _Metered, raw_j: float) -> bool:
+        """Whether the counter has said nothing new for too long; it stays watched, so that no wrap is missed."""
+        now_s = self._clock()
+        if each.state is None or raw_j != each.state.raw_j:
+            return False
+        if now_s - each.moved_at_s < STILL_S:
+            return False
+        each.read_at_s = now_s
+        each.troubles[STUCK] += each.still_s >= STUCK_S
+        return True
+
+    def _raise_if_lost(self) -> None:
+        """Raise MeterError where no counter can be read any more, or none moves any more."""
+        count = len(self._metered)
+        if not any(each.is_readable for each in self._metered):
+            raise MeterError(f"None of the {count} counters of the CPU can be read any more.")
+        if all(each.still_s >= STUCK_S for each in self._metered):
+            raise MeterError(
+                f"No counter of the CPU ({count} of them) has moved for {STUCK_S:.0f} s: they are stuck, as in a"
+                " virtual machine that shows counters and does not run them, so their energy is unknown."
+            )
+
     def _followed(self, each: _Metered, raw_j: float, at_s: float) -> CounterState:
         """Continue from the last reading, or from the last process's state; else start a new base."""
         now_s = self._clock()
-        before, elapsed_s = each.state, now_s - each.read_at_s
+        before, elapsed_s, still_s = each.state, now_s - each.read_at_s, each.still_s
         if before is None and (before := self._kept.get(each.device.id)):
             elapsed_s = at_s - before.at_s
+        if each.state is None or raw_j != each.state.raw_j:
+            each.moved_at_s = now_s
         each.read_at_s = now_s
-        known = before and following(before, raw_j, at_s, elapsed_s, each.zone.range_j)
+        coarse_s = still_s if still_s < STUCK_S else 0.0
+        known = before and following(before, raw_j, at_s, elapsed_s, each.zone.range_j, still_s=coarse_s)
         if before and not known:
             each.troubles[REBASED] += 1
         return known or new_state(raw_j, at_s)

@@ -202,6 +202,47 @@ def test_when_no_counter_can_be_read_any_more_it_says_so(tmp_path: Path) -> None
         bench.backend.sample()
 
 
+def test_a_counter_that_never_moves_is_no_reading_of_0_watts(tmp_path: Path) -> None:
+    """As in a virtual machine that shows counters and does not run them."""
+    bench = one_package(tmp_path, 5.0, power_w=0.0)
+    bench.look(10)
+    assert len(bench.readings) == 1, "the first one, from which something could be told"
+    with pytest.raises(MeterError, match=r"has moved for 10 s: they are stuck"):
+        bench.look(2)
+    assert bench.troubles("package-0") == {"stuck": 1}
+
+
+def test_a_counter_that_stops_is_unknown_until_it_moves_again(tmp_path: Path) -> None:
+    zones = {
+        name: (zone(tmp_path, f"intel-rapl:{n}", name), 0.0, power_w)
+        for n, (name, power_w) in enumerate([("package-0", 100.0), ("package-1", 50.0)])
+    }
+    bench = Bench(tmp_path, zones)
+    bench.look(3)
+    place, start_j, _ = bench.zones["package-1"]
+    stopped_j = start_j + 50.0 * bench.second
+    bench.zones["package-1"] = (place, stopped_j, 0.0)
+    bench.look(20)
+    assert (len(bench.of("package-0")), len(bench.of("package-1"))) == (23, 3)
+    assert bench.troubles("package-1")["stuck"] > 0
+    bench.zones["package-1"] = (place, stopped_j - 50.0 * bench.second + 900.0, 50.0)
+    bench.look(3)
+    assert len({reading.counter for reading in bench.of("package-1")}) == 1
+    assert bench.used_j("package-0") == pytest.approx(100.0 * 25)
+
+
+def test_a_counter_that_moves_now_and_then_loses_nothing(tmp_path: Path) -> None:
+    bench = one_package(tmp_path, power_w=0.0)
+    place, used_j = bench.zones["package-0"][0], 0.0
+    for _ in range(6):
+        used_j += 4.0 * 300.0
+        bench.look(3)
+        bench.zones["package-0"] = (place, used_j, 0.0)
+        bench.look(1)
+    assert bench.used_j("package-0") == pytest.approx(used_j)
+    assert bench.troubles("package-0") == {}
+
+
 def test_a_restart_goes_on_where_the_counter_stood_also_over_a_wrap(tmp_path: Path) -> None:
     bench = one_package(tmp_path, RANGE_J - 3_000.0)
     bench.look(10)
@@ -236,6 +277,7 @@ def test_another_boot_begins_anew(tmp_path: Path) -> None:
 
 SECONDS = st.floats(min_value=0.01, max_value=LEAST_RANGE_J / HIGHEST_W * 0.99)
 POWERS = st.floats(min_value=0.0, max_value=HIGHEST_W)
+DRAWN = st.floats(min_value=0.01, max_value=HIGHEST_W)  # a counter that stands still tells nothing
 
 
 @given(start=st.floats(0, RANGE_J), steps=st.lists(st.tuples(SECONDS, POWERS), max_size=30))
@@ -278,7 +320,7 @@ def test_a_coarse_counter_may_step_by_what_it_stood_still_for_and_none_is_follow
 @examples(40)
 @given(
     start_j=st.floats(0, RANGE_J),
-    steps=st.lists(st.tuples(st.floats(0.1, 20.0), POWERS, st.booleans()), min_size=1, max_size=12),
+    steps=st.lists(st.tuples(st.floats(0.1, 20.0), DRAWN, st.booleans()), min_size=1, max_size=12),
 )
 def test_slices_add_up_to_what_was_drawn_whenever_the_counter_can_be_read(
     start_j: float, steps: Sequence[tuple[float, float, bool]]
