@@ -20,13 +20,14 @@ def why_not_started(
         files = {log: "its log", os.path.join(workdir, env_file or ""): "its file of variables"}
         named = files.get(str(error.filename))
         return f"{named} {error.filename} cannot be opened: {error.strerror}; {AS_SUBMITTED}" if named else str(error)
-    doing, _, system = str(error).partition(": [Errno")
-    if not system:
+    doing, is_quoted, system = str(error).partition(": [Errno ")
+    if not is_quoted:
         return str(error)
     why = (
         why_not_executable(command[0], workdir, _search_path(env, workdir, env_file)) if os.path.isdir(workdir) else ""
     )
-    return f"{doing}: {why}; {AS_SUBMITTED}" if why else f"{error}; {AS_SUBMITTED}"
+    said = system.partition("] ")[2].partition(":")[0]  # of "2] No such file or directory: '/x'"
+    return f"{doing}: {why or said}; {AS_SUBMITTED}"
 
 
 def _search_path(env: Mapping[str, str], workdir: str, env_file: str | None) -> str:
