@@ -14,14 +14,14 @@ from greenrun.api.json_types import RequestModel
 from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
-from greenrun.api.submit import vain_dependencies, with_history
+from greenrun.api.submit import vain_dependencies, with_history, with_noted_files
 from greenrun.api.validation import problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.formatting import exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.arrays import variable_of
 from greenrun.core.jobs.declaration import FieldInfo, Trait, field_infos
 from greenrun.core.jobs.job import FINISHED, LIVE, DurationSource, Job, JobSpec
-from greenrun.core.jobs.log_names import log_of
+from greenrun.core.jobs.log_names import literal, log_of
 from greenrun.core.jobs.transitions import Edit
 
 _FIXED = frozenset({"unique_key", "after", "env", "git_commit"})  # said once, at submission
@@ -126,18 +126,24 @@ def _edited(
         why = f"cannot be changed while the job is {job.state}: its run has begun with it"
         return job.spec, [_problem(name, why) for name in begun]
     spec, problems = _with_changes(daemon, caller, job.spec, changes)
+    checked = spec
     if spec.log != job.spec.log and spec.log is not None:
         spec = replace(spec, log=log_of(spec, job.user, job.id, job.id))
+    elif spec.log is not None:
+        checked = replace(spec, log=literal(spec.log))
     if env is not None:
         values, missing = _values(job.spec, env)
         spec, problems = replace(spec, env=values), [*problems, *missing]
     if problems or job.state in LIVE:
         return spec, problems
     states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
-    before = [] if env is not None else problems_of(job.spec, job.user, now, {})
-    wrong = [*problems_of(spec, job.user, now, {}), *_too_late(job, spec, env is not None, now)]
+    as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
+    before = [] if env is not None else problems_of(as_it_is, job.user, now, {})
+    wrong = [*problems_of(checked, job.user, now, {}), *_too_late(job, spec, env is not None, now)]
     wrong += vain_dependencies(spec, states) if env is not None else []
-    return spec, [row for row in wrong if row not in before]
+    is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
+    (noted,) = with_noted_files([spec]) if is_other else [spec]
+    return noted, [row for row in wrong if row not in before]
 
 
 def _with_changes(

@@ -75,7 +75,7 @@ def _why_not_log(spec: JobSpec, name: str, path: str) -> str | None:
     """Say why the log cannot be written: by the patterns in its name, then by what is at its path."""
     if unknown := unknown_patterns(name):
         return f"'{unknown[0]}' stands for nothing in a log's name (there are {PATTERNS}); write %% for a percent sign"
-    if found := letters_of(name) & INDEX_LETTERS:
+    if spec.array is None and (found := letters_of(name) & INDEX_LETTERS):
         return f"%{min(found)} is the index in an array, and the job is in none: leave it out, or take %j, the job's id"
     folder, has_id = str(Path(name).parent), bool(letters_of(name) & _OF_THE_ID)
     if letters_of(folder) & _OF_THE_ID:

@@ -48,7 +48,7 @@ def submit(
     new_of_groups = _new_of(groups, known)
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
-        new = _with_noted_files(chain.from_iterable(new_of_groups))
+        new = with_noted_files(chain.from_iterable(new_of_groups))
         rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
     except JobError:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
@@ -133,7 +133,7 @@ def _in_order(specs: Sequence[JobSpec], by_key: Mapping[str, Found], others: Ite
     return [by_key[spec.unique_key] if spec.unique_key else next(rest) for spec in specs]
 
 
-def _with_noted_files(specs: Iterable[JobSpec]) -> list[JobSpec]:
+def with_noted_files(specs: Iterable[JobSpec]) -> list[JobSpec]:
     """Return the jobs with their own program and script noted, each command's once."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     jobs = []
@@ -141,7 +141,7 @@ def _with_noted_files(specs: Iterable[JobSpec]) -> list[JobSpec]:
         key = (spec.workdir, *spec.command)
         if key not in found:
             found[key] = noted(own_files(spec.command, spec.workdir))
-        jobs.append(replace(spec, noted_files=found[key]) if found[key] else spec)
+        jobs.append(spec if found[key] == spec.noted_files else replace(spec, noted_files=found[key]))
     return jobs
 
 

@@ -1,6 +1,7 @@
 """A job is changed while it waits, if it could have been submitted like that, and runs again once it has ended."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,8 +38,30 @@ def test_a_queued_job_is_changed(world: World, changes: dict[str, Any], told: di
     answer = changed(world, **changes)
     assert answer.status_code == 200, answer.text
     assert {name: answer.json()[name] for name in told} == told
-    same = [name for name in before if name not in {*told, "checkpoint_signal", "checkpoint_exit_code", "progress_s"}]
+    others = {"checkpoint_signal", "checkpoint_exit_code", "progress_s", "noted_files"}
+    same = [name for name in before if name not in {*told, *others}]
     assert {name: answer.json()[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_another_command_has_its_own_files_noted_and_a_requeued_one_those_of_now(world: World, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("1\n")
+    own = {"workdir": str(tmp_path), "noted_files": {"/old": "1 2 3"}}
+    world.store.keep(stored(1, **own), stored(2, State.FAILED, command=("sh", "a.py"), **own))
+    told = changed(world, command=["sh", "a.py"]).json()
+    again = world.ask("POST", "/v1/jobs/2/requeue").json()
+    assert list(told["noted_files"]) == list(again["noted_files"]) == [f"{tmp_path}/a.py"]
+    assert changed(world, priority=3).json()["noted_files"] == told["noted_files"]
+
+
+def test_a_log_that_is_named_already_means_its_path_and_a_new_one_its_patterns(world: World, tmp_path: Path) -> None:
+    world.store.keep(stored(1, log="/tmp/100%"), stored(2, State.FAILED, log="/tmp/100%"))
+    place = ArrayPlace(key="k", index=7, size=9)
+    world.store.keep(stored(3, log="/tmp/x", array=place))
+    assert changed(world, gpus=2).status_code == 200
+    assert world.ask("POST", "/v1/jobs/2/requeue").status_code == 200
+    assert changed(world, log=f"{tmp_path}/%j.%%").json()["log"] == f"{tmp_path}/1.%"
+    assert changed(world, 3, log=f"{tmp_path}/%j-%a").json()["log"] == f"{tmp_path}/3-7"
+    assert "stands for nothing" in errors(changed(world, log=f"{tmp_path}/%q"))["log"]
 
 
 def test_null_takes_a_limit_away(world: World) -> None:

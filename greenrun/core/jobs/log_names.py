@@ -25,6 +25,11 @@ def unknown_patterns(name: str) -> list[str]:
     return [found[0] for found in _PATTERN.finditer(name) if found[2] not in _LETTERS]
 
 
+def literal(path: str) -> str:
+    """Return the name of a log that means exactly this path."""
+    return path.replace("%", "%%")
+
+
 def filled(name: str, values: Mapping[str, object]) -> str:
     """Return a log's name with the patterns of these letters filled in; the others stay as they are."""
 
@@ -55,5 +60,6 @@ def log_of(spec: JobSpec, user: str, job_id: int = 0, first: int = 0) -> str:
     """Return the path of the log of a job that has one, with this id, `first` being that of its array."""
     name = (spec.name or spec.command[0].rpartition("/")[2]).replace("/", "_")
     step = {"J": f"{job_id}.0", "s": 0, "t": 0, "n": 0}  # a run is one step of one task on one node
-    values = {"j": job_id, "A": first, "x": name, "u": user.replace("/", "_"), "%": "%", **step}
+    index = {} if spec.array is None else {"a": spec.array.index, "b": spec.array.index % 10}
+    values = {"j": job_id, "A": first, "x": name, "u": user.replace("/", "_"), "%": "%", **step, **index}
     return filled(spec.log or "", values)
