@@ -35,7 +35,8 @@ class DeviceOut(ResponseModel):
 
     `available` says whether jobs may be started on a GPU once nobody has it, and `unavailable` why not. `processes` are
     those on it that are not of the run which holds it, as last seen; null where that cannot be told. `idle_power_w` is
-    what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known.
+    what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known. `power_w` is what it
+    drew when it was last asked, in the last seconds; null where it cannot say.
     """
 
     id: str
@@ -52,6 +53,7 @@ class DeviceOut(ResponseModel):
     unavailable: list[ReasonOut]
     processes: list[ProcessOut] | None
     idle_power_w: float | None
+    power_w: float | None
 
 
 def _gpu(device: Any) -> Any:
@@ -85,6 +87,7 @@ def devices_out(
     live: Sequence[Run],
     elsewhere: Mapping[str, str],
     idle_w: Mapping[str, float],
+    power_w: Mapping[str, float],
     state_of: Callable[[Device], GpuState],
 ) -> list[DeviceOut]:
     """Return the devices with who has them: one of the `live` runs, or somebody outside this daemon."""
@@ -94,7 +97,7 @@ def devices_out(
             device,
             holders.get(device.id),
             held_elsewhere=elsewhere.get(device.id),
-            idle_w=idle_w.get(device.id),
+            powers={"idle_power_w": idle_w.get(device.id), "power_w": power_w.get(device.id)},
             state=state_of(device) if device.kind is Component.GPU else None,
         )
         for device in devices
@@ -102,12 +105,17 @@ def devices_out(
 
 
 def _device_out(
-    device: Device, holder: Run | None, *, held_elsewhere: str | None, idle_w: float | None, state: GpuState | None
+    device: Device,
+    holder: Run | None,
+    *,
+    held_elsewhere: str | None,
+    powers: Mapping[str, float | None],
+    state: GpuState | None,
 ) -> DeviceOut:
     held = [f"held by {held_elsewhere}"] if held_elsewhere else []
     absences = [*(state.absences if state else ()), *(_held(device, text) for text in held)]
     fields: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
-    fields |= {"held_elsewhere": held_elsewhere, "idle_power_w": idle_w, "unavailable": absences}
+    fields |= {"held_elsewhere": held_elsewhere, **powers, "unavailable": absences}
     fields |= {"available": state and not absences, "processes": state and state.occupants}
     return DeviceOut.model_validate({**attributes(device), **fields})
 

@@ -128,6 +128,9 @@ class Scheduler(Protocol):
     def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
         """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
 
+    def powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU drew in the last seconds, by id; those that cannot say are left out."""
+
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return the learned idle power of each GPU by id; those not known are left out."""
 

@@ -307,6 +307,11 @@ class Daemon:
         self.wake(())
         return self.drains()
 
+    def powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU drew when it was last asked, in the last seconds."""
+        asked = {row.device: row.telemetry.power_w for row in self._meter.health().devices}
+        return {device: power_w for device, power_w in asked.items() if power_w is not None}
+
     def idle_powers_w(self) -> Mapping[str, float]:
         """Return the learned idle power of each GPU in W, as of the last housekeeping."""
         return self.reports.idle_w

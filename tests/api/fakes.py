@@ -374,6 +374,9 @@ class FakeScheduler:
         self.drained = [row for row in self.drained if devices and row.device not in devices]
         return self.drained
 
+    def powers_w(self) -> Mapping[str, float]:
+        return {GPU.id: 301.5}
+
     def idle_powers_w(self) -> Mapping[str, float]:
         return {GPU.id: 55.5}
 

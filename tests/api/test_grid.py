@@ -170,6 +170,7 @@ def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> N
         "unavailable": [],
         "processes": None,
         "idle_power_w": 55.5,
+        "power_w": 301.5,
     }
     assert (cpu["leased_by_run"], cpu["held_elsewhere"]) == (None, "another daemon (pid 4)")
 

@@ -18,7 +18,8 @@ def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host, who has them, who else uses them, and on which nothing is started."""
     scheduler = daemon.scheduler
     live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
-    return devices_out(scheduler.devices(), live, elsewhere, scheduler.idle_powers_w(), scheduler.gpu_state)
+    idle_w, power_w = scheduler.idle_powers_w(), scheduler.powers_w()
+    return devices_out(scheduler.devices(), live, elsewhere, idle_w, power_w, scheduler.gpu_state)
 
 
 @router.get("/drains")
