@@ -100,6 +100,11 @@ def gantt_lines(bars: Sequence[GanttBar], start: datetime, end: datetime, width:
     return lines
 
 
+def time_axis(start: datetime, end: datetime, width: int, zone: tzinfo | None = None) -> str:
+    """Return local times of day over `width` columns of `[start, end)`, each where it begins."""
+    return _times([start + (end - start) * (column / width) for column in range(width + 1)], zone).rstrip()
+
+
 def plot_lines(steps: Sequence[Step], estimated: Sequence[bool], width: int, zone: tzinfo | None = None) -> list[str]:
     """Return the chart of steps in time order, `width` columns wide with its axes, the cleanest hours marked below.
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("greenrun.cli.serve:serve", "Run the daemon in the foreground."),
     "submit": ("greenrun.cli.jobs.submit:submit", "Submit a job that starts when the grid is clean."),
     "list": ("greenrun.cli.jobs.listing:list_jobs", "List jobs: what waits, runs and has finished."),
+    "top": ("greenrun.cli.top.top:top", "Watch the grid, the plan, the jobs and the GPUs, live."),
     "show": ("greenrun.cli.jobs.show:show", "Show everything about one job."),
     "explain": ("greenrun.cli.jobs.show:explain", "Say why a job waits, runs or ended."),
     "logs": ("greenrun.cli.jobs.logs:logs", "Print what a job has written."),

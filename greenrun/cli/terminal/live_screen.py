@@ -8,8 +8,8 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -52,35 +52,33 @@ def show_live(look: Callable[[], Seen], draw: Draw[Seen], every_s: float) -> Non
     `draw` gets the size of the terminal and returns lines, which may have styles. It is told when `look` raises a
     GreenrunError; what was seen before stays.
     """
-    with _Wakeups() as wakeups, _keys() as keys:
+    with _Wakeups() as wakeups, _Screen() as screen:
         observer = _Observer(look, every_s, wakeups)
         observer.start()
-        screen = _Screen()
-        screen.enter()
         try:
             while True:
                 size = shutil.get_terminal_size((80, 24))
                 screen.draw(draw(observer.last(), size.columns, size.lines), size.lines)
-                woken = wakeups.wait(keys)
+                woken = wakeups.wait(screen.keys)
                 if _QUIT in woken:
                     return
                 if _STOPPED in woken:
-                    screen.leave()
-                    os.kill(os.getpid(), signal.SIGSTOP)
-                    screen.enter()
+                    screen.stop()
         finally:
-            screen.leave()
             observer.stop()
 
 
 class _Screen:
-    def enter(self) -> None:
-        sys.stdout.write(_ENTER)
+    """A screen of its own without a cursor, and keys that come one by one, unseen, where stdin is a terminal."""
 
-    def leave(self) -> None:
-        with suppress(OSError):  # the terminal may be gone
-            sys.stdout.write(_LEAVE)
-            sys.stdout.flush()
+    def __enter__(self) -> "_Screen":
+        self.keys = sys.stdin.fileno() if sys.stdin.isatty() else None
+        self._modes = None if self.keys is None else termios.tcgetattr(self.keys)
+        self._enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
 
     def draw(self, lines: Sequence[str], height: int) -> None:
         """Draw lines over what was there; a line is cleared before, for then its last column is not lost."""
@@ -88,6 +86,25 @@ class _Screen:
         rest = f"\r\n{_CLEAR_BELOW}" if len(lines) < height else ""
         sys.stdout.write(_HOME + shown + rest)
         sys.stdout.flush()
+
+    def stop(self) -> None:
+        """Leave the terminal to the shell until the user lets us go on."""
+        self._leave()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._enter()
+
+    def _enter(self) -> None:
+        if self.keys is not None:
+            tty.setcbreak(self.keys)
+        sys.stdout.write(_ENTER)
+
+    def _leave(self) -> None:
+        with suppress(OSError):  # the terminal may be gone
+            sys.stdout.write(_LEAVE)
+            sys.stdout.flush()
+        if self.keys is not None and self._modes is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self.keys, termios.TCSADRAIN, self._modes)
 
 
 class _Wakeups:
@@ -151,22 +168,6 @@ class _Observer(threading.Thread, Generic[Seen]):
     def stop(self) -> None:
         """Look no more; an answer that is being waited for is left alone."""
         self._ended.set()
-
-
-@contextmanager
-def _keys() -> Iterator[int | None]:
-    """Read keys one by one, unseen, where stdin is a terminal; leave it as it was."""
-    if not sys.stdin.isatty():
-        yield None
-        return
-    keys = sys.stdin.fileno()
-    before = termios.tcgetattr(keys)
-    tty.setcbreak(keys)
-    try:
-        yield keys
-    finally:
-        with suppress(termios.error):
-            termios.tcsetattr(keys, termios.TCSADRAIN, before)
 
 
 def page_of(head: str, lines: Sequence[str], look: Look[Any], width: int, height: int) -> list[str]:

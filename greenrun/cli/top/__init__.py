@@ -1,0 +1,1 @@
+"""`greenrun top`: what the daemon does now, live."""
