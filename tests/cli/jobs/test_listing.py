@@ -145,9 +145,9 @@ def test_why_says_what_is_waited_for_how_far_a_job_is_or_how_it_ended(api: FakeA
         job(3, planned=None, reason={"code": "gpus_busy", "text": "waits for 2 GPUs, expected at 12:00"}),
         job(4, planned=None, reason={"code": "too_few_gpus", "text": "needs 9 GPUs and this machine has 2"}),
         job(5, planned=None, reason={"code": "some_new_one", "text": "waits for the moon; it is late"}),
-        job(6, state="running", planned=None, duration_s=6 * 3600, runs=[live_run(started_at=at(hours=-3))]),
-        job(7, state="running", planned=None, duration_s=3600, runs=[live_run(started_at=at(hours=-2))]),
-        job(8, state="running", duration_s=7200, progress_s=3600, runs=[live_run(started_at=at(minutes=-30))]),
+        job(6, state="running", planned=None, duration_s=6 * 3600, runs=[live_run(started_at=at(minutes=-190.5))]),
+        job(7, state="running", planned=None, duration_s=3600, runs=[live_run(started_at=at(minutes=-160.5))]),
+        job(8, state="running", duration_s=10800, progress_s=3600, runs=[live_run(started_at=at(minutes=-30.5))]),
         job(9, state="failed", planned=None, reason={"code": "x", "text": "its command was ended by signal KILL"}),
         job(10, state="succeeded", planned=None, runs=[run_of()], reason={"code": "succeeded", "text": "finished"}),
     ]  # fmt: skip
@@ -155,7 +155,7 @@ def test_why_says_what_is_waited_for_how_far_a_job_is_or_how_it_ended(api: FakeA
     lines = run("list", "--all", "--columns", "id,why").out.splitlines()
     assert [line[2:].strip() for line in lines[1:]] == [
         "41 % below now", "after job 7", "GPUs are busy", "needs 9 GPUs and this machine has 2", "waits for the moon",
-        "50 %, 3h left", "1h overdue", "75 %, 30m left", "signal KILL", "",
+        "52 %, 2h49m left", "1h40m overdue", "50 %, 1h29m left", "signal KILL", "",
     ]  # fmt: skip
 
 
