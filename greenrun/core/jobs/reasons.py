@@ -109,10 +109,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.DEPENDENCY_FAILED: "was to run once job {job} had succeeded, and job {job} has {ended}",
     ReasonCode.EXPIRED: "could not start by {latest} and asked not to start later",
     ReasonCode.FAILED_TO_START: "could not be started: {why}",
-    ReasonCode.RETRYING: "run {number} failed ({why}); {left} retries are left",
+    ReasonCode.RETRYING: "run {number} failed ({why}); {left} left",
     ReasonCode.RETRY_PAUSE: (
         "run {number} failed ({why}); it is tried again at {at} at the soonest, after a pause of {pause} "
-        "because {quick}; {left} retries are left after that"
+        "because {quick}; {left} left after that"
     ),
     ReasonCode.UNREACHABLE: "its executor cannot be reached ({why}); greenrun waits and starts nothing in its place",
 }

@@ -48,8 +48,9 @@ def pause_after(outcome: Outcome, ran: timedelta, earlier: Sequence[Run]) -> tup
 
 def again(run: Run, why: Reason, left: int, pause: timedelta, quick: int, at: datetime) -> Reason:
     """Return why a job waits for its next run, which begins at `at` at the soonest; `left` retries follow that one."""
+    retries = f"{count_text(left, 'retry', 'retries')} {'is' if left == 1 else 'are'}"
     if not pause:
-        return because(ReasonCode.RETRYING, number=run.number, why=why.text, left=left)
+        return because(ReasonCode.RETRYING, number=run.number, why=why.text, left=retries)
     return because(
         ReasonCode.RETRY_PAUSE,
         number=run.number,
@@ -57,7 +58,7 @@ def again(run: Run, why: Reason, left: int, pause: timedelta, quick: int, at: da
         at=instant_text(at),
         pause=duration_text(pause),
         quick="it failed soon" if quick == 1 else f"{count_text(quick, 'run')} in a row failed soon",
-        left=left,
+        left=retries,
     )
 
 
