@@ -65,14 +65,14 @@ def check_descriptors() -> Iterator[Finding]:
         yield ok(Area.DESCRIPTORS, f"{soft} files may be open at once, {hard} at most")
 
 
-def check_systemd(environ: Mapping[str, str], linger: Path = Path("/var/lib/systemd/linger")) -> Iterator[Finding]:
+def check_systemd(environ: Mapping[str, str], root: Path = Path("/")) -> Iterator[Finding]:
     """Look at the unit, if there is one: whether jobs outlive a restart of the daemon, and the user's logout."""
-    units = [path for path in _unit_paths(environ) if path.is_file()]
+    units = [path for path in _unit_paths(environ, root) if path.is_file()]
     if not units:
-        yield ok(Area.SYSTEMD, "no unit of greenrun is installed: it runs as long as whoever started it lets it")
+        yield _without_unit(root)
         return
     unit = units[0]
-    said = _settings(unit)
+    said = _stated([unit, *sorted(unit.with_name(f"{unit.name}.d").glob("*.conf"))])
     edit = "systemctl --user edit greenrun" if "/user/" in str(unit) else "sudo systemctl edit greenrun"
     yield ok(Area.SYSTEMD, f"the unit is {unit}")
     if said.get("KillMode", "control-group") != "process":
@@ -86,40 +86,48 @@ def check_systemd(environ: Mapping[str, str], linger: Path = Path("/var/lib/syst
             Area.SYSTEMD, "a daemon that fails is not started again", f"{edit}, and write [Service] Restart=on-failure"
         )
     if "/user/" in str(unit):
-        yield from _check_linger(linger)
+        yield _lingering(root)
 
 
-def _check_linger(folder: Path) -> Iterator[Finding]:
-    user = pwd.getpwuid(os.getuid()).pw_name
-    if (folder / user).exists():
-        yield ok(Area.SYSTEMD, f"{user} lingers: daemon and jobs go on after the logout")
-    else:
-        yield failed(
-            Area.SYSTEMD,
-            "systemd ends the daemon and all running jobs when you log out",
-            f"loginctl enable-linger {user}",
-        )
+def _without_unit(root: Path) -> Finding:
+    """Say what becomes of a daemon that was started from a shell."""
+    logind = root / "etc/systemd/logind.conf"
+    said = _stated([logind, *sorted(logind.with_name("logind.conf.d").glob("*.conf"))])
+    if said.get("KillUserProcesses") in ("yes", "true", "1", "on") and not _lingers(root):
+        text = "no unit of greenrun is installed, and systemd ends all of your processes when you log out, jobs too"
+        return warning(Area.SYSTEMD, text, f"greenrun init --unit, and loginctl enable-linger {_user()}")
+    text = "no unit of greenrun is installed: it runs until somebody ends it, and is not started again after a boot"
+    return ok(Area.SYSTEMD, text, "greenrun init --unit, if that is wanted")
 
 
-def _unit_paths(environ: Mapping[str, str]) -> Sequence[Path]:
+def _lingering(root: Path) -> Finding:
+    if _lingers(root):
+        return ok(Area.SYSTEMD, f"{_user()} lingers: daemon and jobs go on after the logout")
+    text = "systemd ends the daemon and all running jobs when you log out"
+    return failed(Area.SYSTEMD, text, f"loginctl enable-linger {_user()}")
+
+
+def _lingers(root: Path) -> bool:
+    return (root / "var/lib/systemd/linger" / _user()).exists()
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def _unit_paths(environ: Mapping[str, str], root: Path) -> Sequence[Path]:
     own = Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
-    folders = (
-        own / "systemd/user",
-        Path("/etc/systemd/user"),
-        Path("/usr/lib/systemd/user"),
-        Path("/etc/systemd/system"),
-    )
-    return [folder / UNIT for folder in folders]
+    system = ("etc/systemd/user", "usr/lib/systemd/user", "etc/systemd/system")
+    return [folder / UNIT for folder in (own / "systemd/user", *(root / place for place in system))]
 
 
-def _settings(unit: Path) -> Mapping[str, str]:
-    """Return what a unit says, with the files of `systemctl edit` over it."""
+def _stated(files: Sequence[Path]) -> Mapping[str, str]:
+    """Return what files in systemd's form say, later ones over the former, as those of `systemctl edit` do."""
     said: dict[str, str] = {}
-    for file in (unit, *sorted(unit.with_name(f"{unit.name}.d").glob("*.conf"))):
-        for line in _lines(file):
-            key, sign, value = line.partition("=")
-            if sign and not key.startswith(("#", ";")):
-                said[key.strip()] = value.strip()
+    for line in (line for file in files for line in _lines(file)):
+        key, sign, value = line.partition("=")
+        if sign and not key.startswith(("#", ";")):
+            said[key.strip()] = value.strip()
     return said
 
 

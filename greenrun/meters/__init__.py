@@ -107,7 +107,8 @@ def why_no_more_gpus(settings: MeterSettings, refusals: Sequence[str], gpus: int
     told = [refusal.partition(": ") for refusal in refusals]
     said = [f"{kind} says: {why.rstrip('.')}" for kind, _, why in told if kind in settings.kinds]
     if said:
-        return "; ".join([*said, "set devices.meter and start greenrun again"])
+        otherwise = "" if gpus else ", or ask for no GPU"
+        return "; ".join([*said, f"set devices.meter and start greenrun again{otherwise}"])
     if settings.kinds[0] == "none":
         return 'devices.meter is "none", which reads no GPU; set devices.meter to "nvml" or "amd"'
     if settings.include:

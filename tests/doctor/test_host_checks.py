@@ -24,11 +24,11 @@ def unit(tmp_path: Path) -> Path:
 
 
 def systemd(tmp_path: Path, *, lingers: bool = True) -> list[Finding]:
-    linger = tmp_path / "linger"
-    linger.mkdir(exist_ok=True)
+    linger = tmp_path / "var" / "lib" / "systemd" / "linger"
+    linger.mkdir(parents=True, exist_ok=True)
     if lingers:
         (linger / USER).touch()
-    return list(check_systemd({"XDG_CONFIG_HOME": str(tmp_path)}, linger))
+    return list(check_systemd({"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path))
 
 
 def wrong(found: list[Finding]) -> list[tuple[Status, str]]:
@@ -42,6 +42,29 @@ def test_the_unit_that_comes_with_greenrun_is_well(tmp_path: Path, unit: Path) -
 
 def test_without_a_unit_nothing_is_wrong(tmp_path: Path) -> None:
     assert wrong(systemd(tmp_path, lingers=False)) == []
+
+
+@pytest.mark.parametrize(("line", "lingers", "status"), [
+    ("KillUserProcesses=yes", False, Status.WARNING), ("KillUserProcesses=yes", True, Status.OK),
+    ("#KillUserProcesses=yes", False, Status.OK), ("KillUserProcesses=no", False, Status.OK),
+])  # fmt: skip
+def test_without_a_unit_it_is_told_where_a_logout_ends_everything(
+    tmp_path: Path, line: str, lingers: bool, status: Status
+) -> None:
+    logind = tmp_path / "etc" / "systemd" / "logind.conf.d" / "own.conf"
+    logind.parent.mkdir(parents=True)
+    logind.write_text(f"[Login]\n{line}\n", encoding="utf-8")
+    (found,) = systemd(tmp_path, lingers=lingers)
+    assert (found.status, "greenrun init --unit" in found.remedy) == (status, True)
+
+
+def test_a_system_s_unit_is_edited_by_root(tmp_path: Path) -> None:
+    unit = tmp_path / "etc" / "systemd" / "system" / "greenrun.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text(text_of(USER_UNIT).replace("KillMode=process", ""), encoding="utf-8")
+    assert wrong(systemd(tmp_path, lingers=False)) == [
+        (Status.FAILED, "sudo systemctl edit greenrun, and write [Service] KillMode=process")
+    ]
 
 
 def test_without_linger_jobs_end_at_the_logout(tmp_path: Path, unit: Path) -> None:

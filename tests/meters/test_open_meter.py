@@ -61,7 +61,7 @@ def test_only_included_devices_are_told_of(tmp_path: Path) -> None:
     ("kinds", "include", "refusals", "gpus", "said"),
     [
         (GPU_METERS, (), ["nvml: No driver.", "amd: No library.", "rapl: No CPU."], 0,
-         "nvml says: No driver; amd says: No library; set devices.meter and start greenrun again"),
+         "nvml says: No driver; amd says: No library; set devices.meter and start greenrun again, or ask for no GPU"),
         (("amd", "nvml"), (), ["amd: No library."], 2,
          "amd says: No library; set devices.meter and start greenrun again"),
         (("none",), (), [], 0, 'devices.meter is "none", which reads no GPU; set devices.meter to "nvml" or "amd"'),
