@@ -1,4 +1,4 @@
-"""The UK's carbon intensity service on this machine: half hours around now, the cleanest in three hours."""
+"""The UK's carbon intensity service on this machine: half hours around now, the cleanest in eight hours."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 from greenrun.clock import utc_now
 
 HALF_HOUR = timedelta(minutes=30)
-CLEANEST_IN = timedelta(hours=3)
+CLEANEST_IN = timedelta(hours=8)
 AHEAD, BACK = 96, 48
 
 
