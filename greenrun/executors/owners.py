@@ -66,8 +66,7 @@ class ProcessOwners:
         """Return the run whose token a process or an ancestor has got, also of one that has ended."""
         for each in _lineage(pid):
             variables = _environment(each.pid)
-            token = next((row.removeprefix(TOKEN).decode() for row in variables if row.startswith(TOKEN)), None)
-            label = next((row.removeprefix(LABEL).decode() for row in variables if row.startswith(LABEL)), "")
+            token, label = (_variable(variables, name) for name in (TOKEN, LABEL))
             if token and (token in tokens or self._is_of_run(label, token)):
                 return tokens.get(token, label)
         return None
@@ -75,7 +74,7 @@ class ProcessOwners:
     def _is_of_run(self, label: str, token: str) -> bool:
         if not label or "/" in label or label.startswith("."):
             return False
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return (read_record(str(self._runs_dir / label), RUN) or {}).get("token") == token
         return False
 
@@ -145,6 +144,11 @@ def _name(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     return ""
+
+
+def _variable(variables: Sequence[bytes], name: bytes) -> str:
+    """Return the value of a variable, which may hold anything; "" where there is none."""
+    return next((row.removeprefix(name) for row in variables if row.startswith(name)), b"").decode(errors="replace")
 
 
 def _environment(pid: int) -> Sequence[bytes]:

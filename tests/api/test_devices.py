@@ -92,6 +92,12 @@ def test_a_single_gpu_of_a_drained_machine_cannot_be_resumed(world: World) -> No
     assert "without --gpu" in answer.json()["detail"]
 
 
+def test_a_gpu_that_was_taken_out_while_it_was_drained_can_be_resumed(world: World) -> None:
+    world.scheduler.drained = [Drain(device=name, user="ada", since=NOW) for name in ("GPU-gone", GPU.id)]
+    answer = world.ask("POST", "/v1/resume", json={"gpus": ["GPU-gone"]}, who=ROOT)
+    assert [row["gpu"] for row in answer.json()] == [GPU.id]
+
+
 @pytest.mark.parametrize("route", ["drain", "resume"])
 def test_only_root_and_the_daemon_s_user_may(world: World, route: str) -> None:
     assert world.ask("POST", f"/v1/{route}", json={}, who=BOB).status_code == 403

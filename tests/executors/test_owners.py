@@ -76,13 +76,14 @@ def test_what_a_run_has_left_behind_is_known_by_the_token_of_its_folder(bench: B
     with (
         subprocess.Popen(["sleep", "600"], env={**os.environ, **environment}) as left,
         subprocess.Popen(["sleep", "600"], env={**os.environ, **environment, "GREENRUN_RUN_TOKEN": "made up"}) as false,
+        subprocess.Popen(["sleep", "600"], env={b"GREENRUN_RUN_TOKEN": b"\xff", b"GREENRUN_RUN": b"\xfe"}) as odd,
     ):
         try:
-            found = until(lambda: _settled(bench, left.pid, false.pid))
-            assert [found[pid].run for pid in (left.pid, false.pid)] == [run.label, None]
+            found = until(lambda: _settled(bench, left.pid, false.pid, odd.pid))
+            assert [found[pid].run for pid in (left.pid, false.pid, odd.pid)] == [run.label, None, None]
         finally:
-            left.kill()
-            false.kill()
+            for process in (left, false, odd):
+                process.kill()
 
 
 def _settled(bench: Bench, *pids: int) -> dict[int, ProcessOwner] | None:

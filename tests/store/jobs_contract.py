@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.jobs.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, JobSpec, State
+from greenrun.core.jobs.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, GpuIds, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.jobs.transitions import TRANSITIONS, Intent
 from greenrun.store import Store
@@ -22,6 +22,7 @@ EVERYTHING = JobSpec(
     project="vision",
     gpus=2,
     gpu_model="A100",
+    gpu_ids=GpuIds.INDEX,
     gpu_memory_gib=37.25,
     duration=timedelta(hours=6, microseconds=1),
     duration_source=DurationSource.LEARNED,

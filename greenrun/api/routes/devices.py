@@ -45,8 +45,11 @@ def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[Drain
 def post_resume(asked: ResumeIn, daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
     """Let jobs be started again on drained GPUs, or on all that is drained. Answers with what is drained then."""
     require_operator(caller, "resume GPUs")
-    names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.devices())]
-    whole = next((drain for drain in daemon.scheduler.drains() if drain.device == MACHINE), None)
+    drains = daemon.scheduler.drains()
+    gone = [drain.device for drain in drains if drain.device in asked.gpus]  # it may be there no longer
+    named = [name for name in asked.gpus if name not in gone]
+    names = [*gone, *(device.id for device in gpus_named(named, daemon.scheduler.devices()))]
+    whole = next((drain for drain in drains if drain.device == MACHINE), None)
     if names and whole:
         raise InvalidTransition(
             f"the whole machine is {whole.text}; nothing was changed: `greenrun resume` without --gpu resumes it, "
