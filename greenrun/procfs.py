@@ -28,11 +28,11 @@ class ProcessStat(NamedTuple):
 
 
 def process_stat(pid: int, proc: str = "/proc") -> ProcessStat | None:
-    """Return the stat of a process, also of a zombie; None when it is gone."""
+    """Return the stat of a process, also of a zombie; None when it is gone. Raise OSError when it cannot be told."""
     try:
         with open(f"{proc}/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()  # the name before it may contain anything
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError, PermissionError):
         return None
     if len(fields) < 20:
         return None

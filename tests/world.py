@@ -8,7 +8,7 @@ from typing import Any
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading
-from greenrun.core.errors import ExecutorError, ProviderUnavailable
+from greenrun.core.errors import ExecutorError, HostShort, ProviderUnavailable
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Job, JobSpec, Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
@@ -51,6 +51,7 @@ class World:
     launches: list[int] = field(default_factory=list)
     unreachable: bool = False
     provider_down: bool = False
+    lacking: str = ""
     refusals: list[ExecutorError] = field(default_factory=list)
     late_refusals: int = 0
     saves_for: timedelta = timedelta(minutes=1)
@@ -67,6 +68,10 @@ class World:
         self.sampled = RecentReadings()
 
     # Executor
+
+    def check_room(self) -> None:
+        if self.lacking:
+            raise HostShort(f"this machine is short of {self.lacking}", self.lacking)
 
     def start(self, run: Run, job: Job) -> None:
         """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was fenced or runs already.

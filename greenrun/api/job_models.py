@@ -244,7 +244,8 @@ def _stored_job_out(
     is_stopping = job.cancel_requested and job.state in LIVE
     has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
     stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
-    reason = plan.reason(job.id) if waits else stopping
+    is_put_off = job.reason is not None and job.reason.code is ReasonCode.HOST_SHORT  # which the plan does not know
+    reason = plan.reason(job.id) if waits and not is_put_off else stopping
     outs = [run_out(run, totals.get(run.id), episodes.get(run.id, ())) for run in runs]
     return job_out(job, plan.placement(job.id) if waits else None, reason, outs)
 

@@ -7,8 +7,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import anyio._backends._asyncio  # noqa: F401 - by name at the first request, when no descriptor may be left to read it
 import structlog
 import uvicorn
+import uvicorn.lifespan.off
 from fastapi import FastAPI
 
 from greenrun.api.connections import BoundedProtocol

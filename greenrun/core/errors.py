@@ -114,7 +114,19 @@ class ExecutorError(GreenrunError):
     """A run could not be started or cannot be reached. Unreachable never means relaunch."""
 
 
-class DeviceBusy(ExecutorError):
+class StartPostponed(ExecutorError):
+    """Nothing was spawned, and that is not the job's fault: it is tried again, and costs the job no attempt."""
+
+
+class HostShort(StartPostponed):
+    """This machine lacks `what` to start anything at all now, such as memory or room on a disk."""
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
+class DeviceBusy(StartPostponed):
     """Somebody else holds the lock of `device`: nothing was spawned, and it may be tried again."""
 
     def __init__(self, message: str, device: str) -> None:

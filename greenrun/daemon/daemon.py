@@ -33,9 +33,10 @@ from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
+from greenrun.daemon.descriptors import Descriptors
 from greenrun.daemon.doors import StateLock, check_socket
-from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk
-from greenrun.daemon.log_setup import configure_logs
+from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, paused_starts
+from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.daemon.systemd import notify
@@ -109,6 +110,7 @@ class Daemon:
     def __init__(self, config: Config, parts: ExitStack) -> None:
         self._config = config
         self._started_at = utc_now()
+        self._descriptors = Descriptors()
         self._last_tick_at: datetime | None = None
         self._turn = threading.RLock()  # held by whoever calls the engine
         self._server: ServerHandle | None = None
@@ -122,13 +124,9 @@ class Daemon:
         )  # fmt: skip
         self._build_api_services()
         state = config.paths.state
-        checks: list[Check] = [
-            partial(full_disk, state),
-            DatabaseCheck(self._store),
-            self.strays.check,
-            self._lock.check,
-        ]
-        checks += [FolderCheck(state / "runs"), lambda now: check_socket(self._server, now)]
+        checks: list[Check] = [partial(full_disk, state), DatabaseCheck(self._store), FolderCheck(state / "runs")]
+        checks += [self._descriptors.check, self._paused_starts, self.strays.check, self._lock.check]
+        checks += [lambda now: check_socket(self._server, now), lambda _: flush_repeats()]
         self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
@@ -329,6 +327,9 @@ class Daemon:
     def conditions(self) -> Sequence[Condition]:
         """Return what is wrong at present."""
         return self._watch.look()
+
+    def _paused_starts(self, now: datetime) -> list[Condition]:
+        return paused_starts(self._engine.start_pause, now)
 
     # periodic work
 

@@ -10,6 +10,7 @@ import structlog
 
 from greenrun.clock import utc_now
 from greenrun.core.conditions import Condition, ConditionCode, Effect, first_seen
+from greenrun.engine.start_pause import StartPause
 
 NO_ROOM_BYTES = 16 << 20  # below this a database of some size can no longer be written
 
@@ -79,6 +80,19 @@ def full_disk(state: Path, now: datetime) -> list[Condition]:
             code=ConditionCode.DISK_FULL, effect=Effect.FAILING, since=now,
             text=f"{what} left on the file system of {state}: submissions are refused, and nothing is started",
             remedy="free some space there; greenrun goes on by itself",
+        )
+    ]  # fmt: skip
+
+
+def paused_starts(pause: StartPause, now: datetime) -> list[Condition]:
+    """Say that nothing is started for now, because this machine lacks something."""
+    if not pause.is_on(now):
+        return []
+    return [
+        Condition(
+            code=ConditionCode.STARTS_PAUSED, effect=Effect.NOT_READY, since=pause.since or now,
+            text=f"no job is started for now, because this machine is short of {pause.what}",
+            remedy="make room; greenrun tries again by itself, and no job has lost an attempt",
         )
     ]  # fmt: skip
 

@@ -18,6 +18,7 @@ from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
 from greenrun.core.jobs.occupancy import Observed
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import Start, decide, expected_end, suspensions
@@ -97,6 +98,8 @@ class Engine:
         self._remembered = False
         self._queue = Queue(store.jobs, self.settings.options)
         self.planning = PlanInForce(store.jobs, store.plans, is_watched=self.settings.is_watched)
+        self.start_pause = self._runs.pause
+        self._is_pause_told = False
         self.draining = False
         self.stray_cpu_runs = 0  # which take CPU slots, and of which no database knows when they end
         self.arrivals = self.settings.arrivals
@@ -290,6 +293,23 @@ class Engine:
             starts = decide(self.plan, now=now, free=free, cpu_free=cpu_free, queued=queued)
         for start in starts:
             self._runs.start(start, now)
+        self._tell_pause(ready, now)
+
+    def _tell_pause(self, ready: Sequence[Job], now: datetime) -> None:
+        """Say of jobs that were to start that starts pause; once they go on, what the plan says of them."""
+        is_on, due = self.start_pause.is_on(now), {job.id for job in ready}
+        if not is_on and not self._is_pause_told:
+            return
+        self._queue.refresh()
+        if is_on:
+            reason = self.start_pause.reason
+            told = {job.id: reason for job in self._queue.queued if job.id in due and job.reason != reason}
+        else:
+            was_told = [job for job in self._queue.queued if job.reason and job.reason.code is ReasonCode.HOST_SHORT]
+            told = {job.id: row for job in was_told if (row := self.plan.reason(job.id))}
+        if told:
+            self._store.jobs.set_reason(told, now=now)
+        self._is_pause_told = is_on
 
     def _just_taken(self, starts: Sequence[Start], free: Collection[str]) -> Collection[str]:
         """Return those of the free GPUs that others have taken or that were lost; looked for only before starts."""

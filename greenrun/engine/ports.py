@@ -45,8 +45,14 @@ class HistoryProvider(Protocol):
 class Executor(Protocol):
     """Starts runs and reports their status; works after a restart of either side."""
 
+    def check_room(self) -> None:
+        """Raise HostShort while this machine lacks what every start takes, so that none need be tried."""
+
     def start(self, run: Run, job: Job) -> None:
-        """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned."""
+        """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned.
+
+        It is a StartPostponed where that is not the job's fault.
+        """
 
     def poll(self, run: Run) -> RunStatus:
         """Return the run's status now. LOST is reported only after its whole process tree is gone."""

@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.errors import ExecutorError, HostShort, StartPostponed
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
 from greenrun.engine.ports import Executor, JobStore, RunStore
+from greenrun.engine.start_pause import StartPause
 
 log = structlog.get_logger("greenrun.engine.runs")
 
@@ -30,8 +31,11 @@ class RunController:
         self._executor = executor
         self._launch_timeout = launch_timeout
         self._launched: dict[int, datetime] = {}  # by this process: a claim that is not here was left by a crash
+        self._postponed: dict[int, Reason] = {}  # by the run that this machine could not start
+        self._own_pauses: dict[int, StartPause] = {}  # of jobs, where what one lacks is not lacking for others
         self._failed_launches: Counter[int] = Counter()
         self._not_before: dict[int, datetime] = {}
+        self.pause = StartPause()
         self.suspending: frozenset[int] = frozenset()  # the runs that were asked to checkpoint, by whichever daemon
         self.failures: Counter[str] = Counter()
 
@@ -51,15 +55,15 @@ class RunController:
                 case Phase.EXITED | Phase.LOST | Phase.INTERRUPTED:
                     self._close(row, job, now)
                 case Phase.ABSENT | Phase.FENCED:
-                    self._take_back(row.run, now)
+                    self._take_back(row, now)
                 case Phase.UNKNOWN if job.reason is None or job.reason.code is not ReasonCode.ANOMALOUS:
                     self._jobs.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
         placement = start.placement
-        if now < self._not_before.get(placement.job_id, now):
-            return  # its last launch failed a moment ago
+        if now < self._not_before.get(placement.job_id, now) or not self._has_room(now):
+            return  # its last launch failed a moment ago, or any would
         run = self._runs.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
         if run is None:
             return  # cancelled, held or claimed meanwhile
@@ -69,14 +73,30 @@ class RunController:
         except ExecutorError as exc:
             self.failures["start"] += 1
             log.warning("start failed", job=run.job_id, run=run.label, error=str(exc))
+            if isinstance(exc, HostShort):
+                self.pause.extend(exc.what, now)
+                self._postponed[run.id] = self.pause.reason
             if self._is_fenced(run):
-                launches = self._failed_launch(run, now, counts=not isinstance(exc, DeviceBusy))
+                launches = self._failed_launch(run, now, counts=not isinstance(exc, StartPostponed))
                 self._unclaim(run, str(exc), launches, now)
             return
         log.info(
             "starting", job=run.job_id, run=run.label, reason=placement.reason.code.value,
             g_per_kwh=placement.intensity_g_per_kwh, devices=run.devices,
         )  # fmt: skip
+
+    def _has_room(self, now: datetime) -> bool:
+        """Whether this machine could start anything now; there is a pause if it could not."""
+        if self.pause.is_on(now):
+            return False
+        try:
+            self._executor.check_room()
+        except HostShort as exc:
+            self.failures["start"] += 1
+            self.pause.extend(exc.what, now)
+            log.warning("starts pause", error=str(exc), until=self.pause.until)
+            return False
+        return True
 
     def suspend(self, asked: Suspend, now: datetime) -> None:
         """Ask a running job to checkpoint; its GPUs stay its own until its run has ended."""
@@ -110,6 +130,8 @@ class RunController:
         if job.state is State.STARTING and row.status.started_at is not None:
             self._runs.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
             self._launched.pop(row.run.id, None)
+            self.pause.end()
+            self._own_pauses.pop(job.id, None)
             self._failed_launches.pop(job.id, None)
             self._not_before.pop(job.id, None)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
@@ -137,6 +159,9 @@ class RunController:
         return True
 
     def _close(self, row: Observed, job: Job, now: datetime) -> None:
+        if row.status.shortage and row.status.ended_by is EndedBy.NOT_STARTED:
+            self._postpone(row, now)
+            return
         judged = verdict(row.status, job, self._runs.of_jobs([job.id])[job.id], row.run, now)
         closed = self._runs.close_run(
             row.run.id,
@@ -155,13 +180,38 @@ class RunController:
         if closed:
             log.info("ended", job=job.id, run=row.run.label, outcome=judged.outcome.value, code=row.status.exit_code)
 
-    def _take_back(self, run: Run, now: datetime) -> None:
+    def _postpone(self, row: Observed, now: datetime) -> None:
+        """Requeue a job whose command this machine could not start; it costs no attempt."""
+        what, job_id = row.status.shortage, row.run.job_id
+        if row.status.phase is Phase.EXITED and self._can_start_others():
+            pause = self._own_pauses.setdefault(job_id, StartPause())
+            pause.extend(what, now)
+            self._not_before[job_id] = pause.until or now
+        else:
+            pause = self.pause
+            pause.extend(what, now)
+        self._postponed[row.run.id] = pause.reason
+        self._unclaim(row.run, row.status.detail, 0, now)
+
+    def _can_start_others(self) -> bool:
+        """Whether what one job lacked, such as room where its log is to be, is not lacking everywhere."""
+        try:
+            self._executor.check_room()
+        except HostShort:
+            return False
+        return True
+
+    def _take_back(self, row: Observed, now: datetime) -> None:
         """Requeue a job whose claim never spawned, once it is certain that it never will."""
-        spawned = self._launched.get(run.id)
+        run, spawned = row.run, self._launched.get(row.run.id)
+        if row.status.shortage and self._is_fenced(run):
+            self._postpone(row, now)
+            return
         if spawned is not None and abs(now - spawned) < self._launch_timeout:
             return
         if self._is_fenced(run):  # a claim that a crash left is no failed launch: its job may start again at once
-            launches = 0 if spawned is None else self._failed_launch(run, now)
+            is_fault = spawned is not None and run.id not in self._postponed
+            launches = self._failed_launch(run, now) if is_fault else 0
             self._unclaim(run, "its supervisor did not come up", launches, now)
 
     def _is_fenced(self, run: Run) -> bool:
@@ -184,6 +234,8 @@ class RunController:
         """Close a run that never spawned and requeue its job; after MAX_LAUNCHES failed ones, fail it."""
         self._launched.pop(run.id, None)
         job = self._jobs.job(run.job_id)
+        postponed = None if job.cancel_requested else self._postponed.get(run.id)
+        self._postponed.pop(run.id, None)
         self._runs.close_run(
             run.id,
             outcome=Outcome.FAILED_TO_START,
@@ -192,7 +244,7 @@ class RunController:
             ended_at=now,
             log=None,
             job_state=_state_after_unclaim(job, launches),
-            reason=because(ReasonCode.FAILED_TO_START, why=why),
+            reason=postponed or because(ReasonCode.FAILED_TO_START, why=why),
             now=now,
         )
         log.warning("not started", job=run.job_id, run=run.label, why=why)

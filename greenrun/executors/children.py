@@ -8,8 +8,11 @@ from greenrun.procfs import all_pids, process_stat
 
 
 def live_children(parent: int) -> list[int]:
-    """Return the children of a process that have not ended."""
-    stats = ((pid, process_stat(pid)) for pid in all_pids())
+    """Return the children of a process that have not ended, as far as that can be told now."""
+    try:
+        stats = [(pid, process_stat(pid)) for pid in all_pids()]
+    except OSError:  # it cannot be told now, and who asks asks again
+        return []
     return [pid for pid, stat in stats if stat and stat.parent == parent and stat.is_alive]
 
 

@@ -27,6 +27,7 @@ from greenrun.executors.run_folder import (
     read_record,
     write_record,
 )
+from greenrun.shortage import LACKING, unmarked
 
 KILL_LIMIT_S = 2.0
 
@@ -71,7 +72,8 @@ def _exists(folder: Path) -> bool:
 
 def _without_folder(folder: Path, run: Run, complaint: str) -> RunStatus:
     if run.started_at is None:
-        return RunStatus(phase=Phase.ABSENT, detail=complaint)
+        detail, shortage = unmarked(complaint)
+        return RunStatus(phase=Phase.ABSENT, detail=detail, shortage=shortage)
     if Tree(lock=folder / LOCK, token=run.token).find():
         return RunStatus(phase=Phase.UNKNOWN, detail=f"it is alive, but somebody removed {folder}")
     gone = f"somebody removed {folder}, and nothing of the run is alive"
@@ -96,6 +98,7 @@ def _exited(folder: Path, run: Run) -> RunStatus | None:
         ended_by=EndedBy(str(record["ended_by"])),
         detail=str(record.get("detail") or ""),
         changed=str(record.get("changed") or ""),
+        shortage=LACKING.get(number, "") if isinstance(number := record.get("errno"), int) else "",
     )
 
 

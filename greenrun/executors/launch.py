@@ -1,5 +1,6 @@
 """Launch a run's command: its environment, its limits, and a child that executes it only once its start is recorded."""
 
+import errno
 import os
 import resource
 import signal
@@ -22,6 +23,8 @@ class NotStarted(Exception):
     def __init__(self, detail: str, exit_code: int) -> None:
         super().__init__(detail)
         self.exit_code = exit_code
+        # With the limits of its submitter in force, what else is lacking may be theirs.
+        self.errno_of_machine = errno.ENFILE if f"[Errno {errno.ENFILE}]" in detail else None
 
 
 class Launch:

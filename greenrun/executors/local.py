@@ -9,7 +9,7 @@ from pathlib import Path
 from signal import SIGTERM
 
 from greenrun.core.energy.model import Device
-from greenrun.core.errors import DeviceBusy, ExecutorError
+from greenrun.core.errors import DeviceBusy, ExecutorError, HostShort, StartPostponed
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.status import Phase, RunStatus
@@ -33,6 +33,7 @@ from greenrun.executors.run_folder import (
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
 from greenrun.procfs import start_ticks
+from greenrun.shortage import check_room, lacking
 
 LOG_CAP_BYTES = 1 << 30
 
@@ -77,6 +78,16 @@ class LocalExecutor:
         """Stop watching; runs keep running."""
         self._watcher.close()
 
+    def check_room(self) -> None:
+        """Raise HostShort while this machine lacks what every start takes."""
+        try:
+            self._check_reachable()
+            check_room(str(self._runs_dir))
+        except OSError as exc:
+            # A folder that is not there is no shortage, and no job's fault either.
+            what = lacking(exc) or f"its folder of runs ({exc})"
+            raise HostShort(f"nothing can be started, because this machine is short of {what}", what) from exc
+
     def start(self, run: Run, job: Job) -> None:
         """Spawn the run's shim, which starts the command once; idempotent.
 
@@ -90,7 +101,10 @@ class LocalExecutor:
             if not self._is_own(self._locks.signature(busy.device), run):
                 raise
         except OSError as exc:
-            raise ExecutorError(f"run {run.label} was not started, because its supervisor could not be: {exc}") from exc
+            text = f"run {run.label} was not started, because its supervisor could not be: {exc}"
+            if what := lacking(exc):
+                raise HostShort(text, what) from exc
+            raise ExecutorError(text) from exc
 
     def poll(self, run: Run) -> RunStatus:
         """Return the run's current status: RUNNING from the start of its command on, ABSENT before."""
@@ -193,7 +207,7 @@ class LocalExecutor:
     def _is_in_place(self, run: Run) -> bool:
         folder = self._folder(run)
         if folder.exists() and own_record(folder, run) is None:
-            raise ExecutorError(f"{folder} is there already and not of this run, so nothing was started; move it away")
+            raise StartPostponed(f"{folder} is there already and not of this run, so nothing was started; move it away")
         return folder.exists()
 
     def _start(self, run: Run, job: Job) -> None:

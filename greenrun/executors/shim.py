@@ -32,6 +32,7 @@ from greenrun.executors.termination import (
     signal_command,
 )
 from greenrun.executors.waiting import Waiter
+from greenrun.shortage import marked
 from greenrun.procfs import boot_id, process_name, start_ticks
 
 RECORD_TRIES = 3600
@@ -83,7 +84,8 @@ def main() -> int:
         lock, log = take_folder(spec)
     except OSError as error:
         with contextlib.suppress(OSError):  # the daemon may have ended
-            os.write(2, f"nothing was started, because the run's folder could not be put in place: {error}".encode())
+            text = f"nothing was started, because the run's folder could not be put in place: {error}"
+            os.write(2, marked(error, text).encode())
         return 3
     os.dup2(log.descriptor, 1)
     os.dup2(log.descriptor, 2)
@@ -156,7 +158,8 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         own_env = {**spec.default_env, **spec.env}
         why = why_not_started(error, spec.command, spec.workdir, own_env, log=log_path(spec), env_file=spec.env_file)
         log.say(f"the command was not started: {why}")
-        return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, why[:1000])
+        number = error.errno if isinstance(error, OSError) else error.errno_of_machine
+        return outcome(getattr(error, "exit_code", 126), None, NOT_STARTED, why[:1000]) | {"errno": number}
     told = own_log if own_log.is_regular else log
     if since:
         told.say(since)

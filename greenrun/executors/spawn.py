@@ -1,11 +1,14 @@
 """Spawn a shim: its specification, its environment, and the device locks that it inherits."""
 
+import errno
 import json
 import os
 import re
+import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from signal import Signals
 
 from greenrun.core.energy.model import Device
@@ -30,11 +33,12 @@ def shim_spec(
     log_cap_bytes: int,
     devices: Sequence[Device] = (),
     gpu_ids: GpuIds = GpuIds.UUID,
+    limits: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, object]:
     """Return the shim's specification (`shim.Spec`) except its locks; never store it: it holds the environment.
 
     `devices` are those of the host, from which the vendor of the run's GPUs follows; `gpu_ids` is the form of their
-    names for a job that asks for none.
+    names for a job that asks for none, and `limits` are those of a job that states none of its own.
     """
     return {
         "token": run.token,
@@ -52,7 +56,7 @@ def shim_spec(
         "own_env": own_environment(run, job, folder, checkpoints)
         | visible(run.devices, devices, job.spec.gpu_ids or gpu_ids),
         "umask": None if job.spec.umask is None else int(job.spec.umask, 8),
-        "limits": dict(job.spec.limits),
+        "limits": {**limits, **job.spec.limits},
         "log": job.spec.log,
         "log_cap_bytes": log_cap_bytes,
         "time_limit_s": None if job.spec.time_limit is None else job.spec.time_limit.total_seconds(),
@@ -100,6 +104,8 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
     memory = os.memfd_create("greenrun-spec")
     try:
         high = max([memory, stderr, *locks]) + 1
+        if high + len(locks) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         passed = {
             lock: high + index for index, lock in enumerate(locks)
         }  # only a duplicate is sure to survive the exec

@@ -128,7 +128,7 @@ class Watcher:
         self._messages[label] = (self._messages.get(label, "") + message)[-MESSAGE_BYTES:]
 
     def _look_without_pidfd(self) -> bool:
-        ended = {shim for shim in self._without_pidfd if not shim.is_alive()}
+        ended = {shim for shim in self._without_pidfd if _has_ended(shim)}
         for shim in ended:
             _reap(os.P_PID, shim.pid)
         self._without_pidfd -= ended
@@ -141,6 +141,14 @@ class Watcher:
         left = [arrival.descriptor for arrival in self._arrivals if isinstance(arrival, _Watched)]
         for descriptor in {*descriptors, *left}:
             os.close(descriptor)
+
+
+def _has_ended(shim: Identity) -> bool:
+    """Whether a shim has ended; not so while that cannot be told."""
+    try:
+        return not shim.is_alive()
+    except OSError:
+        return False
 
 
 def _reap(how: int, which: int) -> None:

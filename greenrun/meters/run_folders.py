@@ -37,7 +37,10 @@ class Process(NamedTuple):
 
     def is_alive(self, proc: Path) -> bool:
         """Whether it is running; a zombie is not."""
-        stat = process_stat(self.pid, str(proc))
+        try:
+            stat = process_stat(self.pid, str(proc))
+        except OSError:
+            return True  # which cannot be told now, but it was
         return stat is not None and stat.is_alive and stat.start_ticks == self.start_ticks
 
     def has_children(self, proc: Path) -> bool:

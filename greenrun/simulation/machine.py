@@ -44,6 +44,9 @@ class Machine:
 
     # executor
 
+    def check_room(self) -> None:
+        """Lack nothing."""
+
     def start(self, run: Run, job: Job) -> None:
         """Let the run go on with what is left of its job; continuing costs the job's restart cost."""
         done = self._done.get(job.id, _NOTHING)

@@ -58,7 +58,6 @@ class Database:
         """Close all connections; the store cannot be used after that."""
         self._engine.dispose()
         self.live.close()
-        self._files.close()
 
     def require_in_place(self) -> None:
         """Raise StoreLost, or StoreDamaged, unless the open database is whole and the one at its path."""

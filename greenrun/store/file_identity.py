@@ -1,7 +1,6 @@
 """Whether the database that is open is still the one at its path: what goes into a file without a name is lost."""
 
 import os
-import stat
 from pathlib import Path
 
 from greenrun.core.errors import StoreDamaged, StoreLost
@@ -18,29 +17,27 @@ class DatabaseFiles:
     def __init__(self, path: Path) -> None:
         """Take note of the files; all of them must be there."""
         self.path = path
-        # Closing any other descriptor of a database gives up the locks that SQLite has on it in this process.
-        self._opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        # No descriptor of our own: closing one would give up the locks that SQLite has on the file in this process.
+        # While SQLite has it open, no other file gets its inode.
+        self._identity = _identity(path.stat())
         self._beside = {place: found for place in self._places() if (found := _place(place))}
-        self._identity = _identity(os.fstat(self._opened))
-
-    def close(self) -> None:
-        """Release what is kept of the file."""
-        os.close(self._opened)
 
     @property
     def is_deleted(self) -> bool:
         """Whether the open database has no name left anywhere, so that it is gone once it is closed."""
-        return os.fstat(self._opened).st_nlink == 0
+        links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))  # noqa: PTH208 - of our own
+        found = (status for link in links if (status := _status(Path(link))) and _identity(status) == self._identity)
+        return any(status.st_nlink == 0 for status in found)
 
     def require(self) -> None:
         """Raise StoreLost unless the open database is the one at its path, StoreDamaged where it was cut off."""
-        found = _place(self.path)
-        if found != self._identity:
+        found = _status(self.path)
+        if found is None or _identity(found) != self._identity:
             raise StoreLost(_lost(self.path, "was replaced by another file" if found else "was removed or moved away"))
         for place, identity in self._beside.items():
             if _place(place) != identity:
                 raise StoreLost(_lost_beside(place))
-        if os.fstat(self._opened).st_size < LEAST_BYTES:
+        if found.st_size < LEAST_BYTES:
             raise StoreDamaged(
                 f"the database {self.path} was cut off while it was open; nothing is accepted and nothing is started: "
                 "stop greenrun, put a backup in its place, and start it again"
@@ -50,13 +47,17 @@ class DatabaseFiles:
         return [self.path.with_name(f"{self.path.name}{ending}") for ending in BESIDE]
 
 
-def _place(path: Path) -> Place | None:
-    """Return which file a path names; None when there is none."""
+def _status(path: Path) -> os.stat_result | None:
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return _identity(found) if stat.S_ISREG(found.st_mode) else (0, 0)
+
+
+def _place(path: Path) -> Place | None:
+    """Return which file a path names; None when there is none."""
+    found = _status(path)
+    return None if found is None else _identity(found)
 
 
 def _identity(found: os.stat_result) -> Place:

@@ -53,6 +53,7 @@ class ReasonCode(StrEnum):
     RETRYING = "retrying"
     RETRY_PAUSE = "retry_pause"
     UNREACHABLE = "unreachable"
+    HOST_SHORT = "host_short"
 
 
 # Why a job starts at once that no cleaner hour could be chosen for.
@@ -113,6 +114,10 @@ SENTENCES: dict[ReasonCode, str] = {
     ReasonCode.RETRY_PAUSE: (
         "run {number} failed ({why}); it is tried again at {at} at the soonest, after a pause of {pause} "
         "because {quick}; {left} left after that"
+    ),
+    ReasonCode.HOST_SHORT: (
+        "is not started for now, because this machine is short of {what}; no attempt was spent, "
+        "and greenrun tries again at {at}"
     ),
     ReasonCode.UNREACHABLE: "its executor cannot be reached ({why}); greenrun waits and starts nothing in its place",
 }

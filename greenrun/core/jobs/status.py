@@ -38,6 +38,7 @@ class RunStatus:
     `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so far, in
     `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with what it says.
     `changed` says which of the job's own files had changed at its start, since it was submitted.
+    `shortage` is what this machine lacked, where that is why its command was not started.
     """
 
     phase: Phase
@@ -51,6 +52,7 @@ class RunStatus:
     log: str | None = None
     detail: str = ""
     changed: str = ""
+    shortage: str = ""
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = None
