@@ -6,6 +6,7 @@ import pwd
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Request
@@ -64,10 +65,17 @@ async def _caller(request: Request) -> User:
 
 
 def _user_name(uid: int) -> str:
+    """Return a user's name, or the number of one without; raise OSError when it cannot be read now."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return _known_name(uid)
     except KeyError:
+        os.close(os.open("/etc/passwd", os.O_RDONLY))  # where the C library cannot read it, it says that nobody has it
         return str(uid)
+
+
+@lru_cache(maxsize=1024)
+def _known_name(uid: int) -> str:
+    return pwd.getpwuid(uid).pw_name
 
 
 _NAMES: dict[int, str] = {}  # of users who have called, by uid

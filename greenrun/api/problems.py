@@ -27,6 +27,7 @@ from greenrun.core.errors import (
     StoreError,
     StoreLost,
 )
+from greenrun.shortage import lacking
 
 _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     InvalidJob: (422, "invalid job"),
@@ -43,7 +44,8 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     ProviderError: (502, "carbon-intensity source not usable"),
     GreenrunError: (500, "internal error"),
 }
-TITLES = ("invalid request", *(title for _, title in _STATUS.values()))  # and the phrases of HTTP's own statuses
+SHORT = "machine short of resources"
+TITLES = ("invalid request", SHORT, *(title for _, title in _STATUS.values()))  # and the phrases of HTTP's own statuses
 _LEVELS = frozenset({"body", "query", "path", "header", "one", "many"})  # where FastAPI found a field: not its name
 _WORDS = {
     "missing": "is required",
@@ -98,6 +100,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GreenrunError, _greenrun)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _operating_system)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -141,6 +144,15 @@ def _http(request: Request, exc: Exception) -> JSONResponse:
     response = problem(exc.status_code, title, shown)
     response.headers.update(exc.headers or {})
     return response
+
+
+def _operating_system(request: Request, exc: Exception) -> JSONResponse:
+    """Say what this machine lacks, where that is the cause; any other error of the system is a fault."""
+    what = lacking(exc) if isinstance(exc, OSError) else ""
+    if not what:
+        return _unexpected(request, exc)
+    _log.warning("request refused", method=request.method, path=request.url.path, lacking=what)
+    return problem(503, SHORT, f"This machine is short of {what}, so greenrun could not answer: try again.")
 
 
 def _unexpected(request: Request, exc: Exception) -> JSONResponse:

@@ -153,6 +153,7 @@ class Daemon:
         self._executor: OpenExecutor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
             log_cap_bytes=config.jobs.log_cap, devices=self.devices, gpu_ids=config.jobs.gpu_ids,
+            limits=self._descriptors.for_jobs,
         )  # fmt: skip
         parts.callback(self._executor.close)
         self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)

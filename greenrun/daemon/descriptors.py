@@ -1,9 +1,10 @@
 """How many files this process may have open: raised as far as it may be, and shared out between those who open some."""
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import numpy.random  # noqa: F401 - loaded when the first plan is made, when there may be no descriptor left for that
 import structlog
 
 from greenrun.api.connections import BoundedProtocol
@@ -36,6 +37,11 @@ class Descriptors:
             left = max(0, self.most - OWN) // 2
             PeerProtocol.most = max(LEAST_CONNECTIONS, min(PeerProtocol.most, left * 3 // 4))
             BoundedProtocol.most = max(LEAST_CONNECTIONS, min(BoundedProtocol.most, left // 4))
+
+    @property
+    def for_jobs(self) -> Mapping[str, str]:
+        """The limit that this process was started with, for jobs that state none: programs may rely on a low one."""
+        return {"nofile": ":".join("unlimited" if n == resource.RLIM_INFINITY else str(n) for n in self.inherited)}
 
     def check(self, now: datetime) -> Sequence[Condition]:
         """Say that there are too few, for HealthWatch."""

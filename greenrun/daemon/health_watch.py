@@ -14,6 +14,8 @@ from greenrun.engine.start_pause import StartPause
 
 NO_ROOM_BYTES = 16 << 20  # below this a database of some size can no longer be written
 
+SOON = timedelta(seconds=15)  # after a pause of starts there is another one by then, or all is well
+
 log = structlog.get_logger("greenrun.daemon.health_watch")
 
 Check = Callable[[datetime], Iterable[Condition]]
@@ -86,7 +88,7 @@ def full_disk(state: Path, now: datetime) -> list[Condition]:
 
 def paused_starts(pause: StartPause, now: datetime) -> list[Condition]:
     """Say that nothing is started for now, because this machine lacks something."""
-    if not pause.is_on(now):
+    if pause.until is None or now > pause.until + SOON:
         return []
     return [
         Condition(

@@ -323,6 +323,7 @@ class Engine:
         moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]
+        moments += filter(None, [self.start_pause.until])
         if self.zone.forecast is not None:
             moments += filter(None, [self.zone.forecast.series.next_edge(now, at)])
         return min(moment for moment in (at, *moments) if moment > now)

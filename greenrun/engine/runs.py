@@ -130,10 +130,7 @@ class RunController:
         if job.state is State.STARTING and row.status.started_at is not None:
             self._runs.confirm(row.run.id, started_at=row.status.started_at, log=row.status.log, now=now)
             self._launched.pop(row.run.id, None)
-            self.pause.end()
-            self._own_pauses.pop(job.id, None)
-            self._failed_launches.pop(job.id, None)
-            self._not_before.pop(job.id, None)
+            self._note_started(job)
             log.info("started", job=job.id, run=row.run.label, devices=row.run.devices)
         elif job.reason is not None and job.reason.code is ReasonCode.UNREACHABLE:
             self._jobs.set_reason({job.id: _runs_on(row)}, now=now)
@@ -141,6 +138,13 @@ class RunController:
             self._stop(row.run)
         elif row.status.is_checkpointing:
             self._checkpoint(row.run)  # once more: a crash may have come between the note of it and the signal
+
+    def _note_started(self, job: Job) -> None:
+        """Begin anew to count what keeps the job, and others, from starting."""
+        self.pause.end()
+        self._own_pauses.pop(job.id, None)
+        self._failed_launches.pop(job.id, None)
+        self._not_before.pop(job.id, None)
 
     def _stop(self, run: Run) -> None:
         try:
@@ -162,6 +166,8 @@ class RunController:
         if row.status.shortage and row.status.ended_by is EndedBy.NOT_STARTED:
             self._postpone(row, now)
             return
+        if row.status.started_at is not None:
+            self._note_started(job)
         judged = verdict(row.status, job, self._runs.of_jobs([job.id])[job.id], row.run, now)
         closed = self._runs.close_run(
             row.run.id,

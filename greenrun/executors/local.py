@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
+from types import MappingProxyType
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError, HostShort, StartPostponed
@@ -57,6 +58,7 @@ class LocalExecutor:
         log_cap_bytes: int = LOG_CAP_BYTES,
         devices: Callable[[], Sequence[Device]] = tuple,
         gpu_ids: GpuIds = GpuIds.UUID,
+        limits: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
         self._runs_dir = runs_dir.absolute()
@@ -64,6 +66,7 @@ class LocalExecutor:
         self._checkpoints = CheckpointFolders(self._runs_dir.parent / CHECKPOINTS)
         self._log_cap_bytes = log_cap_bytes
         self._devices, self._gpu_ids = devices, gpu_ids
+        self._limits = limits
         try:
             self._runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._inode = self._runs_dir.stat().st_ino
@@ -214,7 +217,7 @@ class LocalExecutor:
         checkpoints = self._checkpoints.make(run, job)
         spec = shim_spec(
             run, job, folder=self._folder(run), checkpoints=checkpoints, log_cap_bytes=self._log_cap_bytes,
-            devices=self._devices(), gpu_ids=self._gpu_ids,
+            devices=self._devices(), gpu_ids=self._gpu_ids, limits=self._limits,
         )  # fmt: skip
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:

@@ -8,8 +8,8 @@ import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from signal import Signals
+from types import MappingProxyType
 
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError

@@ -1,0 +1,118 @@
+"""What this machine lacks is no job's fault: starts pause, ever longer, spend no attempt and go on by themselves."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from greenrun.core.errors import HostShort
+from greenrun.core.jobs.job import Outcome, State
+from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.engine.start_pause import FIRST, LONGEST, StartPause
+from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
+
+DAY = [100] * 10
+MINUTE = timedelta(minutes=1)
+
+
+def test_pauses_grow_and_begin_anew_once_something_started() -> None:
+    pause, now, lengths = StartPause(), T0, []
+    for _ in range(9):
+        pause.extend("memory", now)
+        assert pause.until is not None
+        lengths.append(pause.until - now)
+        now = pause.until
+    assert lengths == [FIRST * 2**n for n in range(6)] + [LONGEST] * 3
+    pause.end()
+    pause.extend("memory", now)
+    assert (pause.until, pause.since) == (now + FIRST, now)
+
+
+def test_failures_that_come_together_are_one() -> None:
+    pause = StartPause()
+    for _ in range(5):
+        pause.extend("memory", T0)
+    assert (pause.until, pause.is_on(T0), pause.is_on(T0 + FIRST)) == (T0 + FIRST, True, False)
+
+
+def test_a_clock_that_was_set_back_ends_a_pause() -> None:
+    pause = StartPause()
+    pause.extend("memory", T0)
+    assert not pause.is_on(T0 - SLOT)
+
+
+def test_while_the_machine_lacks_what_starts_take_no_run_is_made_and_the_job_says_so(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.lacking = "room on a disk"
+    job, _ = store.jobs.add_job(spec(60, start_now=True), user="ada", uid=1, now=T0)
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + 10 * MINUTE)
+    waiting = store.jobs.job(job.id)
+    assert (waiting.state, store.runs.of_jobs([job.id])[job.id]) == (State.QUEUED, [])
+    assert waiting.reason is not None
+    assert (waiting.reason.code, "room on a disk" in waiting.reason.text) == (ReasonCode.HOST_SHORT, True)
+    world.lacking = ""
+    run_until(world, engine, T0 + 2 * SLOT)
+    assert [run.outcome for run in store.runs.of_jobs([job.id])[job.id]] == [Outcome.SUCCEEDED]
+    assert engine.start_pause.until is None
+
+
+def test_jobs_that_were_told_of_a_pause_are_told_the_plan_s_reason_once_it_is_over(tmp_path: Path) -> None:
+    world, store = World(DAY, gpus=1), open_store(tmp_path)
+    world.lacking = "memory"
+    jobs = [store.jobs.add_job(spec(7200, start_now=True), user="ada", uid=1, now=T0)[0] for _ in range(2)]
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + MINUTE)
+    world.lacking = ""
+    run_until(world, engine, T0 + 25 * MINUTE)
+    assert [store.jobs.job(job.id).state for job in jobs] == [State.RUNNING, State.QUEUED]
+    left = store.jobs.job(jobs[1].id).reason
+    assert left is not None
+    assert left.code is not ReasonCode.HOST_SHORT
+
+
+def test_starts_that_fail_for_what_the_machine_lacks_are_no_attempts(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.refusals = [HostShort("no more processes", "processes")] * 7
+    job, _ = store.jobs.add_job(spec(60, start_now=True), user="ada", uid=1, now=T0)
+    run_until(world, new_engine(world, store, world.meter()), T0 + 3 * SLOT)
+    assert store.jobs.job(job.id).state is State.SUCCEEDED
+    outcomes = [run.outcome for run in store.runs.of_jobs([job.id])[job.id]]
+    assert outcomes == [Outcome.FAILED_TO_START] * 7 + [Outcome.SUCCEEDED]
+
+
+def not_up(world: World, run_count: list[int]) -> RunStatus:
+    return RunStatus(phase=Phase.ABSENT, detail="its folder could not be made", shortage="room on a disk")
+
+
+def not_started(world: World, run_count: list[int]) -> RunStatus:
+    return RunStatus(
+        phase=Phase.EXITED, ended_at=world.now, exit_code=126, ended_by=EndedBy.NOT_STARTED,
+        detail="its log cannot be opened", shortage="room in a disk quota",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("told", [not_up, not_started])
+def test_a_run_that_its_supervisor_could_not_start_is_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[[World, list[int]], RunStatus]
+) -> None:
+    """Where other jobs can be started, a shortage of one, as where its log is to be, keeps only that one waiting."""
+    world, store = World(DAY), open_store(tmp_path)
+    job, _ = store.jobs.add_job(spec(60, start_now=True), user="ada", uid=1, now=T0)
+    seen = list[int]()
+    poll = World.poll
+
+    def short_at_first(self: World, run: object) -> RunStatus:
+        if run.job_id == job.id and len(set(seen)) < 5:  # type: ignore[attr-defined]
+            seen.append(run.id)  # type: ignore[attr-defined]
+            self.processes.pop(run.token, None)  # type: ignore[attr-defined]
+            return told(self, seen)
+        return poll(self, run)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(World, "poll", short_at_first)
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + 4 * SLOT)
+    assert store.jobs.job(job.id).state is State.SUCCEEDED
+    assert len(store.runs.of_jobs([job.id])[job.id]) > 4
