@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.cli.jobs.script import with_script
 from greenrun.core.errors import InputProblem, InvalidJob
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def _job(
             )
         named[name] = key
     try:
-        job = state_job({**values, **given}, _command(entry.get("command")), context)
+        words, own = _command(entry.get("command")), {**values, **given}
+        job = state_job(*(with_script(words, own, context, _folder(own, context)) if words else (own, words)), context)
     except InvalidJob as exc:
         problems += [
             InputProblem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems
@@ -158,6 +160,11 @@ def _job(
     if problems:
         raise InvalidJob("this job was not submitted", problems)
     return job
+
+
+def _folder(own: Mapping[str, Value], context: SubmissionContext) -> Path:
+    """Return the folder that a job's command is meant from."""
+    return context.folder / Path(own["workdir"].texts[-1]).expanduser() if "workdir" in own else context.folder
 
 
 def _within(where: str, field: str) -> str:

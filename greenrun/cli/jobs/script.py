@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenrun.cli.jobs.job_options import OPTIONS, Value, refused
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, refused
 from greenrun.cli.jobs.sbatch import FLAGS, Translation, translate
 from greenrun.core.errors import InputProblem
 from greenrun.executors.command_files.programs import interpreter_of, why_not_by_kernel
@@ -26,6 +26,21 @@ class Script:
     values: Mapping[str, Value]
     command: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+def with_script(
+    words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext, folder: Path | None = None
+) -> tuple[Mapping[str, Value], Sequence[str]]:
+    """Return all options and the command of a job, with those that its script states, if it is one; note the notes.
+
+    The script is looked for in `folder`, else in the context's; raise InvalidJob listing bad lines of it.
+    """
+    path = find_script(words, folder or context.folder, context.environ.get("PATH", ""))
+    if path is None:
+        return given, words
+    script = read_script(path, words, given)
+    context.notes.extend(script.notes)
+    return {**script.values, **given}, script.command
 
 
 def find_script(words: Sequence[str], folder: Path, search: str) -> Path | None:

@@ -147,14 +147,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Value]:
 def _from_words(words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> dict[str, Any]:
     if not words or not (context.folder / words[0]).is_file():
         return state_job(given, words, context)
-    from greenrun.cli.jobs.script import find_script, read_script
+    from greenrun.cli.jobs.script import with_script
 
-    path = find_script(words, context.folder, context.environ.get("PATH", ""))
-    if path is None:
-        return state_job(given, words, context)
-    script = read_script(path, words, given)
-    _tell(script.notes)
-    return state_job({**script.values, **given}, script.command, context)
+    return state_job(*with_script(words, given, context), context)
 
 
 def _from_file(name: str, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> "ReadJobs":

@@ -155,3 +155,17 @@ def test_without_a_daemon_what_is_wrong_here_is_told_all_the_same(run: Run, tmp_
     (tmp_path / "jobs.yaml").write_text("- command: nosuch\n- command: sh\n")
     ran = run("submit", "--file", "jobs.yaml", "--socket", str(tmp_path / "none"))
     assert (ran.code, "job 1: COMMAND" in ran.err) == (2, True)
+
+
+def test_the_lines_of_a_script_count_in_a_file_too_and_its_keys_win(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    script = tmp_path / "sub/train.sh"
+    script.write_text("#!/bin/sh\n#GREENRUN --gpus 4 --name own\n#SBATCH --mem=1G --dependency=afterok:7\n")
+    script.chmod(0o755)
+    (tmp_path / "jobs.yaml").write_text("- command: ./train.sh 1\n  workdir: sub\n  name: file\n")
+    ran = run("submit", "--file", "jobs.yaml")
+    (sent,) = api.asked[0].body
+    assert (sent["command"], sent["gpus"], sent["name"]) == ([str(script), "1"], 4, "file")
+    assert (sent["after"], "--mem=1G" in ran.err) == ([{"job": 7, "on": "ok"}], True)
+    script.write_text("#!/bin/sh\n#SBATCH --dependency=singleton\n")
+    assert "job 1: train.sh line 2: #SBATCH --dependency: " in run("submit", "--file", "jobs.yaml").err
