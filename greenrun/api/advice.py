@@ -1,5 +1,6 @@
 """What is likely wrong with a job that can be accepted: sentences for whoever submits it."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from greenrun.api.needs import env_file_variables, search_path
 from greenrun.core.formatting import exact_duration_text, instant_text
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec
+from greenrun.core.jobs.log_names import ID_LETTERS, letters_of
 from greenrun.core.jobs.run_variables import why_overwritten
 from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
 from greenrun.executors.command_files.programs import found_program
@@ -31,6 +33,13 @@ _SAME = (
 def warnings_of(spec: JobSpec, now: datetime) -> list[str]:
     """Return what is likely wrong with a job that can be accepted, each as a sentence."""
     return list(chain(_of_script(spec), _of_words(spec), _without_effect(spec, now), _of_env_file(spec)))
+
+
+def of_shared_log(spec: JobSpec, jobs: int) -> list[str]:
+    """Return that so many jobs of a submission would write to one log, if that is so."""
+    if spec.log is None or jobs < 2 or spec.log == os.devnull or letters_of(spec.log) & ID_LETTERS:
+        return []
+    return [f"{jobs} jobs write to one log, {spec.log}: put %j, a job's id, into its name to tell them apart"]
 
 
 def warnings_of_repetition(spec: JobSpec, known: Mapping[str, Job]) -> list[str]:

@@ -1,13 +1,14 @@
 """Accept jobs, or try them without storing: whatever can be refused is refused before anything is stored."""
 
 import shlex
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import TypeVar
 
-from greenrun.api.advice import warnings_of, warnings_of_repetition
+from greenrun.api.advice import of_shared_log, warnings_of, warnings_of_repetition
 from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
@@ -81,8 +82,9 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
 def _warnings(groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime) -> list[list[str]]:
     """Return what is likely wrong with each job; those of an array share theirs."""
     found = []
+    logs = Counter(spec.log for group in groups for spec in group)
     for group in groups:
-        shared = warnings_of(group[0], now) if group else []
+        shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
         found += [warnings_of_repetition(spec, known) or shared for spec in group]
     return found
 

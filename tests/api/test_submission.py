@@ -11,6 +11,7 @@ from greenrun.core.errors import InvalidJob, StorageFull, StoreError
 from greenrun.core.jobs.job import Anomaly, DurationSource
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Waiting
+from greenrun.executors.command_files.noted_files import noted
 from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, errors, spec, stored
 
 
@@ -62,6 +63,7 @@ def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: Wor
         unique_key="k",
         labels={"a": "b"},
         git_commit="abc",
+        noted_files=noted(["/bin/sleep"]),
         stop_on=(Anomaly.STUCK, Anomaly.GPU_IDLE),
     )
     assert answer.json()["stop_on"] == ["stuck", "gpu_idle"]

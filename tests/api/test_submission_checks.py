@@ -219,3 +219,12 @@ def test_a_job_s_own_script_is_noted_when_it_is_accepted(world: World, tmp_path:
     answer = world.ask("POST", "/v1/jobs", json=[job, {**job, "command": ["/bin/true"]}, {**job, "command": ["true"]}])
     assert [list(row["noted_files"]) for row in answer.json()] == [[f"{tmp_path}/train.py"], ["/bin/true"], []]
     assert world.store.jobs.job(1).spec.noted_files == answer.json()[0]["noted_files"]
+
+
+@pytest.mark.parametrize(("log", "told"), [("x.log", 2), ("%j.log", 0), ("/dev/null", 0), (None, 0)])
+def test_jobs_that_would_write_to_one_log_are_warned_of(
+    world: World, tmp_path: Path, log: str | None, told: int
+) -> None:
+    job = {"command": ["/bin/true"], "workdir": str(tmp_path), "log": log}
+    answer = world.ask("POST", "/v1/jobs", json=[job, job, {**job, "log": "other.log"}])
+    assert [len(row["warnings"]) for row in answer.json()] == [told // 2, told // 2, 0]

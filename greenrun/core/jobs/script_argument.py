@@ -13,6 +13,7 @@ _WRAPPERS = frozenset({
     "env", "nice", "nohup", "time", "timeout", "stdbuf", "ionice", "taskset", "numactl", "setsid", "xvfb-run", "conda",
     "mamba", "micromamba", "poetry", "pipenv", "uv", "pdm", "hatch", "pixi", "srun", "mpirun", "mpiexec",
 })  # fmt: skip
+_OTHER_FOLDER = frozenset({"-C", "--chdir", "-wdir", "--wdir", "-D", "--directory", "--project-directory", "--cwd"})
 _PYTHON_FLAGS = frozenset("bBdEiIOPqRsSuvx")
 _SHELL_LONG = {"--rcfile", "--init-file"}  # which have a value
 
@@ -36,6 +37,8 @@ def script_argument(command: Sequence[str]) -> ScriptArgument | None:
     """Return what the command's interpreter is to run; None where there is none, or its options leave a doubt."""
     name = _name(command[0])
     if name in _WRAPPERS:
+        if any(word.partition("=")[0] in _OTHER_FOLDER for word in command):
+            return None
         inner = next((place for place, word in enumerate(command) if place and _is_runner(_name(word))), None)
         return None if inner is None else script_argument(command[inner:])
     words = iter(command[1:])

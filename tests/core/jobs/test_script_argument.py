@@ -36,7 +36,9 @@ def test_an_interpreter_without_a_script_would_read_its_standard_input(command: 
     [
         "python -c pass", "python -m nosuch train.py", "python -Im pip", "python --version", "python -Z train.py",
         "bash -c true", "bash -lc true", "bash -s", "bash --version", "perl -ne print", "torchrun -m pkg.train x.py",
-        "torchrun --no-python ./run x.py", "./train.sh python x.py", "echo python train.py", "nice -n 5 ./run", "env",
+        "torchrun --no-python ./run x.py", "./train.sh python x.py", "echo python train.py",
+        "env -C sub python x.py", "mpirun -wdir /x python a.py",
+        "uv run --directory=x python a.py", "nice -n 5 ./run", "env",
     ],
 )  # fmt: skip
 def test_what_leaves_a_doubt_is_not_taken_for_a_script(command: str) -> None:
