@@ -143,7 +143,17 @@ def _edited(
     wrong += vain_dependencies(spec, states) if env is not None else []
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     (noted,) = with_noted_files([spec]) if is_other else [spec]
-    return noted, [row for row in wrong if row not in before]
+    found = [row for row in wrong if row not in before]
+    return noted, [*found, *_lacking(daemon, caller, spec, now)] if found else []
+
+
+def _lacking(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:
+    """Return which GPUs this machine has not; where nothing else is wrong, the plan tells it."""
+    try:
+        daemon.scheduler.preview([replace(spec, finish_by=None)], user=caller.name, uid=caller.uid, now=now)
+    except InvalidJob as exc:
+        return [row for row in exc.problems if row.field.startswith("gpu")]
+    return []
 
 
 def _with_changes(

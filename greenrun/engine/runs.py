@@ -11,6 +11,7 @@ from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.retries import after_pause
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
 from greenrun.engine.ports import Executor, JobStore, RunStore
@@ -64,7 +65,7 @@ class RunController:
         placement = start.placement
         if now < self._not_before.get(placement.job_id, now) or not self._has_room(now):
             return  # its last launch failed a moment ago, or any would
-        run = self._runs.claim(placement.job_id, start.devices, reason=placement.reason, now=now)
+        run = self._runs.claim(placement.job_id, start.devices, reason=after_pause(placement.reason), now=now)
         if run is None:
             return  # cancelled, held or claimed meanwhile
         self._launched[run.id] = now

@@ -119,6 +119,12 @@ def test_a_plan_that_cannot_keep_a_new_limit_refuses_the_edit(world: World) -> N
     assert errors(changed(world, finish_by="2026-03-02T20:00:00Z")) == {"finish_by": "too tight"}
 
 
+def test_gpus_that_the_machine_has_not_are_told_beside_all_else(world: World) -> None:
+    world.store.keep(stored(1, time_limit=HOUR))
+    world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
+    assert set(errors(changed(world, duration_s=7200, gpus=9))) == {"time_limit_s", "gpus"}
+
+
 def test_several_jobs_are_changed_together_or_not_at_all(world: World) -> None:
     world.store.keep(*(stored(1 + index, array=ArrayPlace(key="k", index=index, size=3)) for index in range(3)))
     world.store.keep(stored(4, time_limit=HOUR))

@@ -231,6 +231,8 @@ def test_a_job_that_fails_at_once_is_tried_again_after_pauses_which_a_restart_ke
         run_until(world, engine, world.now + timedelta(seconds=2))
         plan = engine.plan.reason(job.id)
         assert store.jobs.job(job.id).state is not State.QUEUED or (plan and plan.code is ReasonCode.RETRY_PAUSE)
+    starts = [event.detail for event in store.jobs.events(job.id) if event.kind == "claimed"]
+    assert [detail["reason"] for detail in starts] == ["asked_now", *["retrying"] * 4]
     runs = store.runs.of_jobs([job.id])[job.id]
     pauses = [later.started_at - run.ended_at for run, later in pairwise(runs)]  # type: ignore[operator]
     assert [round(pause / timedelta(seconds=10)) for pause in pauses] == [1, 2, 4, 8]

@@ -24,6 +24,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 _FIXED = ("unique", "after", "array", "grid", "env")  # said once, at submission
 _COMMAND = "greenrun.command"
+_HELP = {"max-delay": "Start at the latest this long after its submission or last requeue."}  # not after now
 
 
 class CommandAfterDashes(Command):
@@ -46,7 +47,7 @@ def change_options(command: Decorated) -> Decorated:
             continue
         flags = [f"--{name}", *([f"-{option.given.short}"] if option.given.short else [])]
         kind: dict[str, Any] = {"multiple": option.repeats, "metavar": option.given.form}
-        command = click.option(*flags, help=option.given.help, **kind)(command)
+        command = click.option(*flags, help=_HELP.get(name, option.given.help), **kind)(command)
     states = click.option(
         "--state", "states", multiple=True, metavar="STATE", shell_complete=complete_states,
         help="Of these jobs only those in this state; may be repeated.",

@@ -72,6 +72,13 @@ def pausing(job: Job, now: datetime) -> Reason | None:
     return Reason(ReasonCode.RETRY_PAUSE, sentence)
 
 
+def after_pause(reason: Reason) -> Reason:
+    """Return why a job is started that was placed for this reason: a pause that is over is none any more."""
+    if reason.code is not ReasonCode.RETRY_PAUSE:
+        return reason
+    return Reason(ReasonCode.RETRYING, "is tried again, as the pause after its last failure is over")
+
+
 def _failed_quickly(run: Run) -> bool:
     return run.outcome in _OWN_FAULT and length_of(run.started_at, run.ended_at) < QUICK
 
