@@ -412,7 +412,7 @@ def _user_name(uid: int) -> str:
 
 def _query_text(query: Mapping[str, object]) -> str:
     given = {key: value for key, value in query.items() if value is not None and value != []}
-    return "?" + urlencode(given, doseq=True) if given else ""
+    return "?" + urlencode(given, doseq=True, errors="surrogateescape") if given else ""
 
 
 def _decoded(raw: bytes, status: int, path: Path) -> object:

@@ -51,6 +51,7 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a field of a job",
     "json_invalid": "the body is not JSON",
+    "string_unicode": "must be UTF-8: rename what is called so, or write it in UTF-8",
     "model_attributes_type": "is not a job: send a JSON object with content-type application/json",
 }
 _log = structlog.get_logger("greenrun.api")

@@ -44,6 +44,9 @@ class Command(click.Command):
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise
+        except UnicodeError as error:  # a name of bytes that are no text where only text can go
+            failure = LocalError(f"something that was named is not UTF-8 ({error}); nothing more was done", USAGE)
+            raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error
         except OSError as error:  # the folder we are in is gone, the disk that the output goes to is full...
             failure = LocalError(f"the system refused: {error}; nothing more was done")
             raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error

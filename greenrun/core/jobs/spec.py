@@ -80,9 +80,13 @@ MOST_COMMAND_BYTES = 128 * 1024
 MOST_ENV_BYTES = 256 * 1024
 
 
-def _no_nul(value: str) -> str:
+def _storable(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not hold a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"must be UTF-8, and {ascii(value)} is not: rename what is called so") from None
     return value
 
 
@@ -148,11 +152,11 @@ def _distinct(values: Sequence[Anomaly]) -> Sequence[Anomaly]:
     return tuple(dict.fromkeys(values))
 
 
-Word = Annotated[str, Check(_no_nul)]
+Word = Annotated[str, Check(_storable)]
 Text = Annotated[str, Length(0, 200), Check(_printable)]
 ExitCode = Annotated[int, Range(1, 255)]
 Key = Annotated[str, Length(1, 64), Check(_printable)]
-FilePath = Annotated[str, Length(1, 4096), Check(_no_nul)]
+FilePath = Annotated[str, Length(1, 4096), Check(_storable)]
 
 
 def title_of(name: str, command: Sequence[str]) -> str:
