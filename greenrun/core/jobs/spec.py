@@ -86,7 +86,7 @@ def _storable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"must be UTF-8, and {ascii(value)} is not: rename what is called so") from None
+        raise ValueError(f"must be UTF-8, and {value!a} is not: rename what is called so") from None
     return value
 
 
