@@ -13,7 +13,8 @@ from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.estimate_inputs import Size, read_size
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
-from greenrun.cli.tables import print_table, terminal_width
+from greenrun.cli.tables import Column, print_table, terminal_width
+from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
 from greenrun.core.formatting import (
@@ -206,10 +207,18 @@ def _print(answer: Mapping[str, Any], size: Size, now: datetime) -> None:
     rows = answer["windows"]
     if rows:
         cells = [_row(name, row, rows["now"], now) for name, row in rows.items()]
-        print_table(("start", "when", "g/kWh", "CO2e", "range", ""), cells, right=("g/kWh", "CO2e"))
+        edges = (text.instant(row[edge]) for row in rows.values() for edge in ("start", "end"))
+        print_table(_columns(zones_text(now, *edges)), cells)
         print()
     for line in _methods(answer, now):
         print(textwrap.fill(line, min(terminal_width(), _WIDTH), subsequent_indent=" " * 11))
+
+
+def _columns(zones: str) -> list[Column]:
+    return [
+        Column("start"), Column(f"when ({zones})"), Column("g/kWh", right=True, rank=1), Column("CO2e", right=True),
+        Column("range", rank=2), Column("", wraps=True),
+    ]  # fmt: skip
 
 
 def _headline(answer: Mapping[str, Any], size: Size) -> str:

@@ -81,7 +81,7 @@ def test_what_a_person_sees(run: Run, trace: Path) -> None:
     words = ("--max-delay", "12h", "--intensity", str(trace), "--zone", "GB", "--at", "2026-06-01T00:00Z")
     lines = run("estimate", *JOB, *words).out.splitlines()
     assert lines[0] == "8 x H100 SXM, 16 GPU-hours: 2h by the clock, 8.51 kWh (5.6 to 11.2)"
-    assert lines[2].split() == ["START", "WHEN", "G/KWH", "CO2E", "RANGE"]
+    assert lines[2].split() == ["START", "WHEN", "(UTC)", "G/KWH", "CO2E", "RANGE"]
     assert lines[4].split() == [
         "best", "2026-06-01", "10:00", "to", "2026-06-01", "12:00", "100", "851", "g", "560", "to", "1,120",
         "67", "%", "below", "now",

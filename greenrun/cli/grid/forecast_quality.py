@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from greenrun.cli import text
-from greenrun.cli.tables import print_table
+from greenrun.cli.tables import print_table, print_wrapped
+from greenrun.cli.terminal.local_zone import zone_name
 from greenrun.core.formatting import clock_text, decimal_text, percent_text
 
 _FIGURES = {
@@ -26,22 +27,19 @@ def print_quality(answer: Mapping[str, Any], now: datetime) -> None:
     if not answer["series"]:
         print(_absence(answer))
         return
-    judged_at = clock_text(text.instant(answer["judged_at"]), now)
+    judged_at = f"{clock_text(text.instant(answer['judged_at']), now)} {zone_name(now)}"
     for series in answer["series"]:
         kind = ", ".join(str(series[key]) for key in ("signal", "accounting", "basis") if series[key])
-        print(
-            f"{series['zone']}: forecasts by {series['provider']} ({kind}) of the last 8 weeks, judged at {judged_at}"
-        )
+        whose = f"{series['zone']}: forecasts by {series['provider']} ({kind})"
+        print_wrapped([f"{whose} of the last 8 weeks, judged at {judged_at}"], "  ")
         print_table(
             ("ahead", "forecasts", "hours", *_FIGURES.values()),
             [_row(lead) for lead in series["leads"]],
             right=("forecasts", "hours", *_FIGURES.values()),
         )
-        for line in _reasons(series["leads"]):
-            print(line)
+        print_wrapped(_reasons(series["leads"]), "  ")
         print()
-    for line in _LEGEND:
-        print(line)
+    print_wrapped(_LEGEND, "  ")
 
 
 def _absence(answer: Mapping[str, Any]) -> str:

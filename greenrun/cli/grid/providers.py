@@ -10,7 +10,8 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import FAILED, Command, Group, LocalError
 from greenrun.cli.options import config_option, config_path, connect, daemon_options, json_option, print_json
-from greenrun.cli.tables import print_table
+from greenrun.cli.tables import Column, print_table
+from greenrun.cli.terminal.local_zone import zone_name
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
 
@@ -50,8 +51,7 @@ def list_providers(ctx: click.Context, as_json: bool, socket: str | None, config
         print(NONE)
         return
     now = utc_now()
-    columns = ("name", "kind", "role", "zones", "key", "forecast", "reaches to", "measured to", "asked", "failed")
-    print_table(columns, [_row(row, now) for row in rows], right=("asked", "failed"))
+    print_table(_columns(zone_name(now)), [_row(row, now) for row in rows])
     for row in rows:
         for line in (row["label"], row["attribution"], row["problem"], row["key_problem"]):
             if line:
@@ -121,6 +121,14 @@ def list_kinds(as_json: bool) -> None:
     print_table(("kind", "from", "zones", "key"), cells)
     for problem in [kind.problem for _, kind in rows if kind.problem] + name_clashes():
         print(text.printable(problem))
+
+
+def _columns(zone: str) -> list[Column]:
+    return [
+        Column("name"), Column("kind", rank=3), Column("role", rank=4), Column("zones", rank=7), Column("key", rank=6),
+        Column("forecast"), Column(f"reaches to ({zone})", rank=1), Column(f"measured to ({zone})", rank=2),
+        Column("asked", right=True, rank=5), Column("failed", right=True, rank=1),
+    ]  # fmt: skip
 
 
 def _from_settings(ctx: click.Context, config: str | None) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """`greenrun events`: what happened to jobs and to the daemon, and what happens now."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,9 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs.addressing import Chosen, complete_jobs, selected
 from greenrun.cli.options import connect, daemon_options, print_json, whole
 from greenrun.cli.past_times import parse_past
-from greenrun.cli.terminal.local_zone import local_zone
+from greenrun.cli.terminal.local_zone import local_zone, zone_name
 from greenrun.clock import utc_now
-from greenrun.core.formatting import clock_text, iso_text
+from greenrun.core.formatting import clock_text, iso_text, localized_text
 from greenrun.core.jobs.transitions import SCHEDULER, EventKind
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def events(
     ids = [int(job["id"]) for job in selected(client, Chosen(words=jobs), "read")] if jobs else []
     usual = _PAGE * 10 if since else _BEFORE_FOLLOWING if follow else _LAST
     last = 0
+    if sys.stdout.isatty() and not as_json:
+        print(f"times in {zone_name(utc_now())}")
     for row in client.all_events(ids, since=begin, limit=min(most or usual, _PAGE * 10)):
         _print(row, as_json)
         last = int(row["id"])
@@ -110,7 +113,7 @@ def event_text(row: Mapping[str, Any], now: datetime) -> str:
     at = clock_text(text.instant(row["at"]), now, seconds=True)
     about = f"job {row['job']}" if row["job"] is not None else "greenrun"
     by = "" if row["actor"] == SCHEDULER else f", by {row['actor']}"
-    return text.printable(f"{at}  {about}: {_what(row)}{by}")
+    return text.printable(localized_text(f"{at}  {about}: {_what(row)}{by}", now))
 
 
 def _what(row: Mapping[str, Any]) -> str:
