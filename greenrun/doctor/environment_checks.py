@@ -13,8 +13,6 @@ from greenrun.core.errors import ConfigError
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
 from greenrun.paths import find_config
 
-OLDEST = (3, 11)
-
 
 def check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Look at Python, at the kernel, and at whether the commands that are typed are this greenrun."""

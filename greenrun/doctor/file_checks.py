@@ -9,6 +9,7 @@ from greenrun.config import Config
 from greenrun.doctor.finding import Area, Finding, failed, ok, warning
 from greenrun.paths import folder_open_to_others
 
+MOST_NAMED = 4
 LONGEST_SOCKET = 107  # bytes that the kernel takes
 LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 16 << 20
 
@@ -16,6 +17,7 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 16 << 20
 def check_permissions(config: Config) -> Iterator[Finding]:
     """Look at whether this user may write where the settings say, and nobody else may."""
     yield from _check_folder(config.paths.state, "state folder", "paths.state", is_private=True)
+    yield from _check_content(config.paths.state)
     yield from _check_socket(config.api.socket)
     yield from _check_folder(config.paths.locks, "folder of GPU locks", "paths.locks", is_private=False)
 
@@ -26,7 +28,12 @@ def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) ->
         yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be made: {there} is no folder", f"set {setting}")
         return
     if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
-        remedy = f"sudo chown {os.getuid()} {there}, or set {setting} to a folder of yours"
+        own = (
+            f"sudo chown {os.getuid()} {folder}"
+            if there == folder
+            else f"sudo install -d -m 700 -o {os.getuid()} {folder}"
+        )
+        remedy = f"{own}, or set {setting} to a folder of yours"
         yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be used: you may not write in {there}", remedy)
         return
     mode = stat.S_IMODE(there.stat().st_mode)
@@ -38,6 +45,18 @@ def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) ->
         yield warning(Area.PERMISSIONS, text, f"chmod 700 {folder}")
     else:
         yield ok(Area.PERMISSIONS, f"{what}: {folder}" + ("" if there == folder else ", made at the first start"))
+
+
+def _check_content(state: Path) -> Iterator[Finding]:
+    """Look for what another user left there, as a start with sudo does."""
+    try:
+        foreign = [entry for entry in sorted(state.iterdir()) if not os.access(entry, os.R_OK | os.W_OK)]
+    except OSError:
+        return  # it is not there yet, or its own finding says what is wrong
+    if foreign:
+        names = ", ".join(entry.name for entry in foreign[:MOST_NAMED]) + ", ..." * (len(foreign) > MOST_NAMED)
+        text = f"you may not write {names} in {state}: the daemon does not start"
+        yield failed(Area.PERMISSIONS, text, f"sudo chown -R {os.getuid()} {state}")
 
 
 def _check_socket(path: Path) -> Iterator[Finding]:

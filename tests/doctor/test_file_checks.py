@@ -52,14 +52,24 @@ def test_a_socket_whose_path_is_too_long_is_told(tmp_path: Path) -> None:
     assert said == [(Status.FAILED, "set api.socket to a path of at most 107 bytes")]
 
 
-def test_a_folder_of_somebody_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the system tells it to any user but root."""
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    (tmp_path / "shut").mkdir()
+def test_folders_and_files_of_somebody_else_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the system tells it to any user but root; what is above a folder of greenrun's is nobody's to give away."""
     text = "[paths]\nstate = 'shut/state'\nlocks = 'locks'\n[api]\nsocket = 's'\n"
-    assert wrong(permissions(tmp_path, text))[0] == (
-        Status.FAILED, f"sudo chown {os.getuid()} {tmp_path / 'shut'}, or set paths.state to a folder of yours",
-    )  # fmt: skip
+    refused = {str(tmp_path / "shut")}
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in refused)
+    (tmp_path / "shut").mkdir()
+    state, instead = tmp_path / "shut" / "state", "or set paths.state to a folder of yours"
+    assert wrong(permissions(tmp_path, text)) == [
+        (Status.FAILED, f"sudo install -d -m 700 -o {os.getuid()} {state}, {instead}")
+    ]
+    state.mkdir(mode=0o700)
+    refused.add(str(state))
+    assert wrong(permissions(tmp_path, text)) == [(Status.FAILED, f"sudo chown {os.getuid()} {state}, {instead}")]
+    refused.remove(str(state))
+    (state / "greenrun.db").touch()
+    assert wrong(permissions(tmp_path, text)) == []
+    refused.add(str(state / "greenrun.db"))
+    assert wrong(permissions(tmp_path, text)) == [(Status.FAILED, f"sudo chown -R {os.getuid()} {state}")]
 
 
 def test_a_folder_in_which_others_could_put_a_socket_is_told(tmp_path: Path) -> None:

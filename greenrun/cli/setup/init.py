@@ -75,12 +75,13 @@ def init(
     """
     path = _target(chosen(ctx, "config", config))
     asks = not yes and not as_json and sys.stdin.isatty()
-    if zone is None and asks:
-        zone = _asked_zone()
-    zone = _spelled(zone)
     if unit and zone is None and path.is_file() and not force:
         _give_unit_alone(path, as_json=as_json)
         return
+    if zone is None and asks:
+        _require_usable(NO_ZONE, path, force=force)  # before anybody types an answer
+        zone = _asked_zone()
+    zone = _spelled(zone)
     _require_usable(zone, path, force=force)
     done = _written(zone or NO_ZONE, path, emulated)
     if done.config.grid.provider:

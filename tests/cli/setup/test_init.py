@@ -235,3 +235,15 @@ def test_a_person_is_asked_until_the_zone_can_be_and_whether_to_write_the_unit(
     ran = run("init")
     assert (ran.code, ran.out.count("unknown zone"), unit(tmp_path).exists()) == (0, 2, False)
     assert load_config(usual(tmp_path), {}).grid.zone == "GB"
+
+
+def test_a_person_is_asked_nothing_where_it_would_be_in_vain(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual(tmp_path).parent.mkdir(parents=True)
+    usual(tmp_path).write_text("# mine\n", encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", Keyboard(""))
+    ran = run("init")
+    assert (ran.code, ran.out, "--force replaces it" in ran.err) == (2, "", True)
+    assert run("init", "--unit").code == 0
+    assert unit(tmp_path).is_file()
