@@ -25,7 +25,8 @@ def start(config: Path | None, socket: Path, log: Path) -> int:
         raise LocalError(f"a daemon answers on {socket} already; use that one, or stop it first", FAILED)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     begins = log.stat().st_size if log.exists() else 0
-    command = [sys.executable, "-m", "greenrun.cli", "serve", *(["--config", str(config)] if config else [])]
+    # -P: what lies in the folder that somebody happens to be in is no module of ours
+    command = [sys.executable, "-P", "-m", "greenrun.cli", "serve", *(["--config", str(config)] if config else [])]
     with log.open("ab") as file:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     ends_s = monotonic() + READY_LIMIT_S
@@ -39,7 +40,8 @@ def start(config: Path | None, socket: Path, log: Path) -> int:
                 FAILED,
             )
         Event().wait(LOOK_EVERY_S)
-    raise LocalError(f"the daemon could not start; its log, {log}, ends with\n{_tail(log, begins)}", daemon.returncode)
+    code = daemon.returncode if daemon.returncode > 0 else FAILED
+    raise LocalError(f"the daemon could not start; its log, {log}, ends with\n{_tail(log, begins)}", code)
 
 
 def _is_ready(client: Client) -> bool:
