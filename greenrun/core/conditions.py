@@ -26,6 +26,7 @@ class ConditionCode(StrEnum):
     STARTS_PAUSED = "starts_paused"
     FEW_DESCRIPTORS = "few_descriptors"
     STRAY_RUNS = "stray_runs"
+    GPU_LOST = "gpu_lost"
 
 
 class Effect(StrEnum):

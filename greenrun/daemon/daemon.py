@@ -35,7 +35,7 @@ from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.descriptors import Descriptors
 from greenrun.daemon.doors import StateLock, check_socket
-from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, paused_starts
+from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, lost_gpus, paused_starts
 from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
@@ -127,6 +127,7 @@ class Daemon:
         checks: list[Check] = [partial(full_disk, state), DatabaseCheck(self._store), FolderCheck(state / "runs")]
         checks += [self._descriptors.check, self._paused_starts, self.strays.check, self._lock.check]
         checks += [lambda now: check_socket(self._server, now), lambda _: flush_repeats()]
+        checks += [partial(lost_gpus, self.devices, self.gpu_state)]
         self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)

@@ -10,6 +10,9 @@ import structlog
 
 from greenrun.clock import utc_now
 from greenrun.core.conditions import Condition, ConditionCode, Effect, first_seen
+from greenrun.core.energy.model import Device, gpus
+from greenrun.core.jobs.availability import GpuState
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.engine.start_pause import StartPause
 
 NO_ROOM_BYTES = 16 << 20  # below this a database of some size can no longer be written
@@ -64,6 +67,28 @@ class HealthWatch:
                 self.look()
             except Exception as exc:
                 log.error("failed, will be tried again", call="watch", exc_info=exc)
+
+
+def lost_gpus(
+    devices: Callable[[], Sequence[Device]], state_of: Callable[[Device], GpuState], now: datetime
+) -> list[Condition]:
+    """Say which GPUs their driver has lost."""
+    found = [
+        f"{absence.name} is {absence.text}"
+        for device in gpus(devices())
+        for absence in state_of(device).absences
+        if absence.code is ReasonCode.GPUS_LOST
+    ]
+    if not found:
+        return []
+    return [
+        Condition(
+            code=ConditionCode.GPU_LOST, effect=Effect.WARNING, since=now,
+            text=f"{'; '.join(found)}: nothing is started there, and jobs that need more GPUs wait",
+            remedy="see what nvidia-smi or amd-smi and the kernel's log say, and reset the GPU or restart the machine; "
+            "greenrun uses it again by itself once it is back",
+        )
+    ]  # fmt: skip
 
 
 def full_disk(state: Path, now: datetime) -> list[Condition]:

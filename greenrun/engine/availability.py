@@ -81,6 +81,11 @@ class Availability:
         return GpuState(absences=absences, occupants=self._gpu(device.id).occupants, drain=drain)
 
     @property
+    def is_told(self) -> bool:
+        """Whether a driver tells who uses the GPUs."""
+        return any(gpu.last is not None for gpu in self._gpus.values())
+
+    @property
     def machine_absence(self) -> Absence | None:
         """Why no job at all may be started on this machine."""
         whole = self.drains.get(MACHINE)

@@ -35,6 +35,7 @@ from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 
 log = structlog.get_logger("greenrun.engine.engine")
 
+LOOK_EVERY = timedelta(seconds=10)  # at least so often it is noticed who else uses the GPUs, where a driver tells that
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
 STRAYS_FOR = timedelta(hours=2)  # how far beyond the hour that has begun the CPU slot of a stray run is planned around
 
@@ -319,7 +320,8 @@ class Engine:
 
     def _next_tick(self, now: datetime) -> datetime:
         """The soonest of: the regular tick, the next slot edge, start or suspension planned, and known end of a run."""
-        at = now + self.settings.tick
+        pause = self.settings.tick
+        at = now + (min(pause, LOOK_EVERY) if self.availability.is_told else pause)
         moments = [edge for placement in self.plan.placements for piece in placement.pieces for edge in piece]
         moments += [placement.start for placement in self.plan.placements[len(self.plan.started_by(now)) :][:1]]
         moments += [self._expected_end(run, now) for run in self._store.runs.live_runs()]

@@ -7,8 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.core.conditions import Condition, ConditionCode, Effect, first_seen
+from greenrun.core.energy.model import Device
+from greenrun.core.jobs.availability import Absence, GpuState
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.daemon import health_watch
-from greenrun.daemon.health_watch import HealthWatch, full_disk
+from greenrun.daemon.health_watch import HealthWatch, full_disk, lost_gpus
 from tests.patience import until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,3 +66,13 @@ def test_a_disk_is_full_once_less_than_the_limit_is_left(tmp_path: Path, monkeyp
     assert (found.code, found.effect) == (ConditionCode.DISK_FULL, Effect.FAILING)
     assert str(tmp_path) in found.text
     assert full_disk(tmp_path / "gone", NOW) == []
+
+
+def test_gpus_that_are_lost_are_a_warning_until_they_are_back() -> None:
+    there = [Device(id=name, index=index, model="", source="nvml") for index, name in enumerate("ab")]
+    lost = GpuState(absences=(Absence(name="GPU 1", code=ReasonCode.GPUS_LOST, text="lost: it has to be reset"),))
+    states = {"a": GpuState(), "b": lost}
+    (found,) = lost_gpus(lambda: there, lambda device: states[device.id], NOW)
+    assert (found.code, found.effect) == (ConditionCode.GPU_LOST, Effect.WARNING)
+    assert found.text.startswith("GPU 1 is lost: it has to be reset: nothing is started there")
+    assert lost_gpus(lambda: there, lambda device: GpuState(), NOW) == []

@@ -97,6 +97,12 @@ def test_a_short_visitor_is_seen_but_no_plan_goes_without_its_gpu(host: Host) ->
         host.tick(USED_AFTER)
 
 
+def test_it_is_looked_often_however_seldom_the_daemon_ticks(host: Host) -> None:
+    assert host.engine.tick(host.world.now) > host.world.now + timedelta(minutes=1)
+    host.tell(0)
+    assert host.engine.tick(host.world.now) <= host.world.now + timedelta(seconds=10)
+
+
 def test_who_came_since_the_last_tick_is_found_just_before_a_start(host: Host) -> None:
     """The driver is asked once more; a process that can be seen makes the GPU theirs at once."""
     host.tell(0)
