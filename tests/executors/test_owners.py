@@ -133,3 +133,16 @@ def test_a_service_of_the_driver_is_no_occupant(bench: Bench, tmp_path: Path) ->
             assert until(lambda: bench.executor.owners([server.pid], [])[server.pid].is_service)
         finally:
             server.kill()
+
+
+def test_one_that_the_kernel_hides_from_this_user_is_another_user_s(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with /proc mounted with hidepid: a signal is refused, where there would be no process otherwise."""
+
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(owners.procfs, "process_stat", lambda pid: None)
+    monkeypatch.setattr(owners.os, "kill", refuse)
+    assert bench.executor.owners([42], [])[42] == ProcessOwner(user=None, is_seen=True)
