@@ -20,6 +20,7 @@ from greenrun.core.jobs.availability import (
     ProcessOwner,
     most_lasting,
     others_on,
+    still_named,
     used_by,
 )
 from greenrun.core.jobs.job import Run
@@ -120,7 +121,7 @@ class Availability:
         for device in found:
             gpu = self._gpu(device)
             if any(occupant.is_seen for occupant in gpu.occupants or ()):
-                gpu.use, gpu.named = Presence(is_there=True), gpu.occupants or ()
+                gpu.use = Presence(is_there=True)
         return found
 
     def _gpu(self, device: str) -> _Gpu:
@@ -149,7 +150,7 @@ class Availability:
             return  # for as long as it is not told who uses it, what was known holds
         gpu.use = gpu.use.after(bool(gpu.occupants), use.at, AT_ONCE if is_first else USED_AFTER, FREE_AFTER)
         if gpu.occupants:
-            gpu.named = gpu.occupants
+            gpu.named = still_named(gpu.named, gpu.occupants)
 
     def _reasons(self, device: Device, drains: Mapping[str, Drain]) -> Sequence[Absence]:
         name, gpu, drain = _name(device), self._gpu(device.id), drains.get(device.id)

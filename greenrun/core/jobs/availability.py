@@ -167,11 +167,25 @@ class Presence:
         return replace(self, since=since)
 
 
-def used_by(name: str, occupants: Sequence[Occupant]) -> Absence:
+def still_named(named: Sequence[Occupant], occupants: Sequence[Occupant]) -> tuple[Occupant, ...]:
+    """Return whom to name as the users of a GPU: those with the most memory, the same for as long as all are there.
+
+    Processes may come and go every moment beside them, and nobody is to plan anew for that.
+    """
+    if named and set(map(_which, named)) <= set(map(_which, occupants)):
+        return tuple(named)
+    return tuple(sorted(occupants, key=lambda row: (-(row.memory_bytes or 0), row.pid))[: MOST_NAMED + 1])
+
+
+def _which(occupant: Occupant) -> tuple[int, str | None, str | None]:
+    return occupant.pid, occupant.user, occupant.run
+
+
+def used_by(name: str, named: Sequence[Occupant]) -> Absence:
     """Return the absence of a GPU that others use."""
-    named = [occupant.text for occupant in occupants[:MOST_NAMED]]
-    more = [f"{len(occupants) - MOST_NAMED} more"] if len(occupants) > MOST_NAMED else []
-    return Absence(name=name, code=ReasonCode.GPUS_USED_BY_OTHERS, text=f"used by {' and '.join([*named, *more])}")
+    said = [occupant.text for occupant in named[:MOST_NAMED]]
+    more = ["others"] if len(named) > MOST_NAMED else []
+    return Absence(name=name, code=ReasonCode.GPUS_USED_BY_OTHERS, text=f"used by {' and '.join([*said, *more])}")
 
 
 def most_lasting(absences: Collection[Absence]) -> Absence | None:

@@ -1,5 +1,6 @@
 """Whether jobs may be started on a GPU: whose the processes on it are, and what a short visitor changes."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from greenrun.core.jobs.availability import (
     ProcessOwner,
     gpus_named,
     others_on,
+    still_named,
     used_by,
 )
 from tests.core.build import T0
@@ -63,7 +65,15 @@ def test_no_more_is_claimed_than_is_known() -> None:
         "and process 3, whose user cannot be seen from here"
     )
     many = [Occupant(pid=pid, user="bob", memory_bytes=None) for pid in range(1, 6)]
-    assert used_by("GPU 1", many).text.endswith("process 3 of bob and 2 more")
+    assert used_by("GPU 1", many).text.endswith("process 3 of bob and others")
+
+
+def test_who_is_named_changes_only_when_one_of_those_named_has_gone() -> None:
+    small, large, new = (Occupant(pid=pid, user="bob", memory_bytes=size) for pid, size in ((1, 1), (2, GIB), (3, 9)))
+    named = still_named((), [small, large])
+    assert [row.pid for row in named] == [2, 1]
+    assert still_named(named, [small, replace(large, memory_bytes=3 * GIB), new]) == named
+    assert [row.pid for row in still_named(named, [large, new])] == [2, 3]
 
 
 def test_a_short_visitor_changes_nothing_and_a_short_absence_neither() -> None:
