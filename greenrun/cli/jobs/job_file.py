@@ -21,7 +21,7 @@ _LISTS = ("job", "jobs")
 _MOST_BYTES = 16 << 20
 _PAIRED = ("label", "env", "grid")  # options whose values may be a table of names
 _OTHER_NAMES = {"labels": "label", "stdout": "log"}
-_LOOKS_LIKE_TOML = re.compile(r"""^\s*(\[\[?\s*[\w"'.-]+\s*\]|[\w"'.-]+\s*=)""", re.MULTILINE)
+_BEGINS_TOML = re.compile(r"""(?:\s*(?:\#.*)?\n)*\s*(?:\[\[?\s*[\w"'.-]+\s*\]|[\w"'.-]+\s*=)""")
 
 
 class ReadJobs(NamedTuple):
@@ -80,11 +80,11 @@ def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext)
 
 
 def _parsed(name: str, shown: str) -> object:
-    """Return what a file holds: by its ending TOML or YAML, else by what it looks like."""
+    """Return what a file holds: by its ending TOML or YAML, else by its first line that says something."""
     try:
         text = _text(name)
         ending = name.rpartition(".")[2].lower()
-        if ending == "toml" or (ending not in ("yaml", "yml") and _LOOKS_LIKE_TOML.search(text)):
+        if ending == "toml" or (ending not in ("yaml", "yml") and _BEGINS_TOML.match(text)):
             return tomllib.loads(text, parse_float=str)
         from greenrun.cli.jobs.yaml_text import parse_yaml
 
@@ -185,7 +185,9 @@ def _command(value: object) -> list[str]:
             raise ValueError(f"cannot be split into words: {exc}") from exc
     if value is None:
         return []
-    words = [_word(item) for item in value] if isinstance(value, list) else [None]
+    if isinstance(value, bool):  # in YAML the programs true and false are written like this
+        return [str(value).lower()]
+    words = [_word(item, of_bool=True) for item in value] if isinstance(value, list) else [None]
     if None in words:
         raise ValueError("must be a text, or a list of the program and its arguments")
     return [word for word in words if word is not None]

@@ -14,6 +14,9 @@ DEFAULT_PATH = "/bin:/usr/bin"  # what execvp(3) searches when there is no PATH
 _FIRST_LINE_BYTES = 256  # of which the kernel reads an interpreter: BINPRM_BUF_SIZE of execve(2)
 _MOST_INTERPRETERS = 4  # scripts that name scripts: with a fifth execve(2) fails with ELOOP
 _MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_PROCESSORS = {  # ELF's e_machine: its own, then those that its kernels may execute as well
+    "x86_64": (62, 3), "aarch64": (183, 40), "ppc64le": (21,), "s390x": (22,), "riscv64": (243,),
+}  # fmt: skip
 _OWN_FORMATS = "/proc/sys/fs/binfmt_misc"  # what else this kernel was told to execute
 
 
@@ -81,8 +84,10 @@ def why_not_by_kernel(path: str, workdir: str, search: str | None) -> str | None
 
 
 def _why_no_binary(path: str, head: bytes) -> str | None:
-    if head.startswith(b"\x7fELF") or (b"\0" in head and head[:2] not in _MARKS) or _has_own_formats():
+    if _has_own_formats() or (b"\0" in head and head[:2] not in _MARKS and not head.startswith(b"\x7fELF")):
         return None
+    if head.startswith(b"\x7fELF"):
+        return _why_not_of_this_machine(path, head)
     mark = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "")
     if mark:
         return f"{path} begins with a byte-order mark ({mark}), so the kernel does not see its #!; save it without one"
@@ -90,6 +95,16 @@ def _why_no_binary(path: str, head: bytes) -> str | None:
         return f"{path} is empty, so there is nothing to execute"
     how = "begin it with a line like #!/bin/sh or #!/usr/bin/env python3, or name its interpreter before it"
     return f"{path} has no #! line, so the kernel cannot execute it; {how}"
+
+
+def _why_not_of_this_machine(path: str, head: bytes) -> str | None:
+    """Say that a binary is of another kind of processor; None for this one's, and where either is not known."""
+    kind = int.from_bytes(head[18:20], "big" if head[5:6] == b"\x02" else "little")
+    here = os.uname().machine
+    if len(head) < 20 or here not in _PROCESSORS or kind in _PROCESSORS[here]:
+        return None
+    known = next((name for name, kinds in _PROCESSORS.items() if kind == kinds[0]), f"another (ELF machine {kind})")
+    return f"{path} is a binary for the processor {known}, and this machine has {here}; build or get it for this one"
 
 
 def _why_not_first_line(path: str, first: bytes, words: Sequence[str], *, is_whole: bool) -> str | None:

@@ -80,6 +80,20 @@ def test_a_file_may_state_one_job_alone(api: FakeApi, run: Run, monkeypatch: pyt
     assert [[row["name"] for row in asked.body] for asked in api.asked] == [["a"]] * 3
 
 
+def test_the_form_is_told_from_the_first_line_that_says_something(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = (
+        "# a = 1\n\n- command: true\n  name: |\n    x = 1\n",
+        "\n# - x\n[[ job ]]\ncommand = 'true'\nname = '''x = 1'''\n",
+    )
+    for text in texts:
+        feed(monkeypatch, text)
+        assert run("submit", "--file", "-").code == 0
+    assert [asked.body[0]["command"] for asked in api.asked] == [["true"]] * 2
+    assert [asked.body[0]["name"].strip() for asked in api.asked] == ["x = 1"] * 2
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [

@@ -67,6 +67,17 @@ def test_a_script_that_the_kernel_executes_is_not_refused(content: bytes, tmp_pa
     assert (why_not_executable(name, str(tmp_path), PATH), starts(name, tmp_path)) == (None, True)
 
 
+def test_a_binary_of_another_processor_is_said_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path("/bin/true").read_bytes()
+    name, folder = program(tmp_path / "job", own[:18] + (243).to_bytes(2, "little") + own[20:]), str(tmp_path)
+    assert "for the processor riscv64" in (why_not_executable(name, folder, PATH) or "")
+    assert not starts(name, tmp_path)
+    assert why_not_executable("/bin/true", folder, PATH) is None
+    other = os.uname_result(("Linux", "h", "6", "1", "vax"))
+    monkeypatch.setattr(os, "uname", lambda: other)
+    assert why_not_executable(name, folder, PATH) is None
+
+
 def test_scripts_that_name_scripts_are_followed_to_the_end(tmp_path: Path) -> None:
     program(tmp_path / "inner", b"#!/none\n")
     assert "/none, does not exist" in (
