@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -32,7 +33,8 @@ _SAME = (
 
 def warnings_of(spec: JobSpec, now: datetime) -> list[str]:
     """Return what is likely wrong with a job that can be accepted, each as a sentence."""
-    return list(chain(_of_script(spec), _of_words(spec), _without_effect(spec, now), _of_env_file(spec)))
+    found = (_of_script(spec), _of_words(spec), _without_effect(spec, now), _of_env_file(spec), _of_log(spec))
+    return list(chain.from_iterable(found))
 
 
 def of_shared_log(spec: JobSpec, jobs: int) -> list[str]:
@@ -104,6 +106,12 @@ def _without_effect(spec: JobSpec, now: datetime) -> Iterator[str]:
         yield f"programs that fail end with exit code {code} too, and would be taken for checkpointed; choose another"
     if not spec.gpus and Anomaly.GPU_IDLE in spec.stop_on:
         yield "--stop-on gpu_idle has no effect on a job without GPUs"
+
+
+def _of_log(spec: JobSpec) -> Iterator[str]:
+    with suppress(OSError):
+        if spec.log is not None and Path(spec.log).is_fifo():
+            yield f"{spec.log} is a pipe: unless a program reads from it when the job starts, that cannot start"
 
 
 def _of_env_file(spec: JobSpec) -> Iterator[str]:

@@ -13,6 +13,7 @@ from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, found_program, why_not_executable
 
 _OF_THE_ID = ID_LETTERS | {"A"}  # patterns that nobody can fill in before the job has its id
+_WITHOUT_NEW_FILES = (("proc",), ("sys",))  # whatever root is told of their modes
 
 
 def program_problems(spec: JobSpec) -> Iterator[InputProblem]:
@@ -92,7 +93,8 @@ def _why_not_writable(path: Path, *, is_new: bool) -> str | None:
         what = "is not a folder" if folder.exists() else "does not exist"
         return f"its folder {folder} {what}, and greenrun makes none: run mkdir -p {folder}, or name another"
     if is_new or not path.exists():
-        return None if os.access(folder, os.W_OK | os.X_OK) else f"no file can be made in {folder}: see its mode"
+        may_be_made = os.access(folder, os.W_OK | os.X_OK) and folder.parts[1:2] not in _WITHOUT_NEW_FILES
+        return None if may_be_made else f"no file can be made in {folder}: see its mode, or name another folder"
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return f"{path} is a folder: name a file in it, like {path}/%j.log"

@@ -66,6 +66,8 @@ def test_the_path_of_the_file_of_variables_is_the_job_s(world: World, tmp_path: 
         ("%a.log", "%a is the index in an array, and the job is in none"),
         ("%j/x.log", "{}/%j is a folder that nobody can make before the job has its id"),
         ("%x/x.log", "its folder {}/nap does not exist"),
+        ("/proc/x.log", "no file can be made in /proc"),
+        ("/sys/kernel/%j.log", "no file can be made in /sys/kernel"),
     ],
 )
 def test_a_log_that_cannot_be_written_is_refused(
@@ -179,11 +181,13 @@ def test_a_repetition_that_asks_for_something_else_is_told_what_stays_as_it_is(w
         ({"interruptible": True, "checkpoint_exit_code": 1}, "exit code 1 too"),
         ({"gpus": 0, "stop_on": ["gpu_idle"]}, "--stop-on gpu_idle has no effect"),
         ({"env_file": "vars"}, "vars: CUDA_VISIBLE_DEVICES is set by greenrun itself"),
+        ({"log": "pipe"}, "{}/pipe is a pipe"),
     ],
 )
 def test_what_is_likely_wrong_is_warned_of(world: World, tmp_path: Path, parts: dict[str, Any], words: str) -> None:
     (tmp_path / "crlf.sh").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
     (tmp_path / "vars").write_text("CUDA_VISIBLE_DEVICES=0\n")
+    os.mkfifo(tmp_path / "pipe")
     (warning,) = told(world, **{"workdir": str(tmp_path), "env": {"PATH": "/bin:/usr/bin"}, **parts})
     assert words.format(tmp_path) in warning
 
