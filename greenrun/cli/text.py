@@ -135,9 +135,12 @@ def labels_text(job: Job) -> str:
 
 
 def reason_text(job: Job, now: datetime | None = None, zone: tzinfo | None = None) -> str:
-    """Return the sentence of a job's (or placement's) reason in local time, "" when it has none."""
+    """Return the sentence of a job's (or placement's) reason in local time, "" when it has none.
+
+    It may name files, so it is `printable`.
+    """
     reason = job.get("reason") or {}
-    return localized_text(str(reason.get("text") or ""), now, zone)
+    return printable(localized_text(str(reason.get("text") or ""), now, zone))
 
 
 def short_reason(job: Job, now: datetime) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Job = Mapping[str, Any]
 
 _LAST_FINISHED = 10
+_OF_QUEUED = {"held", "suspended"}
 _WATCH_EVERY_S = 2.0
 _PIPE, _WIDE, _NARROW = range(3)  # forms of WHEN: dated for programs, and with weekdays, whole or its beginning alone
 
@@ -45,7 +46,9 @@ class _Field(NamedTuple):
 
 @click.command("list", cls=Command)
 @click.option("--all", "-a", "everything", is_flag=True, help="All jobs, not only the last 10 finished.")
-@click.option("--state", multiple=True, metavar="STATE", help="Only jobs in this state; may be repeated.")
+@click.option(
+    "--state", multiple=True, metavar="STATE", help="Only jobs in this state, or held, suspended; may be repeated."
+)
 @click.option("--project", metavar="NAME", help="Only this project's.")
 @click.option("--user", metavar="NAME", help="Only this user's.")
 @click.option("--limit", metavar="N", help="At most the latest N.")
@@ -91,7 +94,10 @@ def list_jobs(
     nothing = "no such jobs" if (state or project or user) and not everything else "no jobs"
 
     def jobs() -> "list[Answer]":
-        found = client.jobs(state, project, user, most) if everything or state else _recent(client, project, user, most)
+        if state:
+            found = _in_states(client, state, project, user, most)
+        else:
+            found = client.jobs((), project, user, most) if everything else _recent(client, project, user, most)
         return found if order is None else order(found)
 
     if as_json:
@@ -119,6 +125,17 @@ def _recent(client: "Client", project: str | None, user: str | None, most: int |
     finished = client.jobs(sorted(FINISHED), project, user, _LAST_FINISHED)
     by_id = {job["id"]: job for job in (*unfinished, *finished)}
     return [by_id[key] for key in sorted(by_id)][-(most or 0) :]
+
+
+def _in_states(
+    client: "Client", states: Sequence[str], project: str | None, user: str | None, most: int | None
+) -> "list[Answer]":
+    """Return the jobs in these states, as the list names them: of those that are queued some are held or suspended."""
+    asked = list(dict.fromkeys(State.QUEUED if state in _OF_QUEUED else state for state in states))
+    if not _OF_QUEUED & set(states) or State.QUEUED in states:
+        return client.jobs(asked, project, user, most)
+    found = client.jobs(asked, project, user)
+    return [job for job in found if job["state"] in states or state_text(job) in states][-(most or 0) :]
 
 
 def _chosen(columns: str) -> list[str]:
@@ -214,7 +231,7 @@ def _span(start: datetime, end: datetime, now: datetime, form: int, word: str) -
 def why_text(job: Job, now: datetime) -> str:
     """Return what a waiting job waits for, how far a running one is, or how a finished one ended, in a few words."""
     if job["state"] != State.RUNNING or job.get("cancel_requested"):
-        return text.printable(text.short_reason(job, now))
+        return text.short_reason(job, now)
     marks = [f"! {name}" for name in _ongoing(job["runs"][-1])] if job["runs"] else []
     return ", ".join([*marks, *([progress] if (progress := progress_text(job, now)) else [])])
 
@@ -302,7 +319,7 @@ _FIELDS: dict[str, _Field] = {
     "ended": _instant_field("ended", text.ended_at),
     "reason": _Field(
         Column("reason", wraps=True),
-        lambda job, now: text.printable(text.reason_text(job, now)),
+        lambda job, now: text.reason_text(job, now),
         lambda job: text.reason_text(job).lower(),
     ),
     "devices": _text_field("devices", 0, 8, lambda job: ", ".join(job["runs"][-1]["devices"]) if job["runs"] else ""),

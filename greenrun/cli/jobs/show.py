@@ -104,7 +104,7 @@ def card_lines(job: Mapping[str, Any], emulated: frozenset[str], now: datetime) 
 def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
     commit = job.get("git_commit")
-    yield "why", text.printable(text.reason_text(job, now))
+    yield "why", text.reason_text(job, now)
     if job.get("planned"):
         yield "planned", text.planned_text(job["planned"], now).removeprefix("planned ")
     yield "command", text.printable(shlex.join(job["command"]))

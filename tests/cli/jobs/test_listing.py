@@ -213,3 +213,24 @@ def test_what_an_ascii_terminal_lacks_is_escaped_and_still_aligned(
     lines = run("list", "--all").out.splitlines()
     assert [line for line in lines if not line.isascii() or len(line) > 80] == []
     assert [line.split()[1] for line in lines[1:3]] == ["succeeded", "running"]
+
+
+def test_states_that_only_the_list_knows_can_be_asked_for(api: FakeApi, run: Run) -> None:
+    rows = of_every_kind()
+    api.answers["GET", "/v1/jobs"] = lambda asked: (200, [row for row in rows if row["state"] in asked.query["state"]])
+
+    def listed(*states: str) -> list[int]:
+        options = [word for state in states for word in ("--state", state)]
+        return [row["id"] for row in json.loads(run("list", *options, "--json").out)]
+
+    assert (listed("held"), listed("suspended"), listed("failed", "held")) == ([14], [1118], [14, 117])
+    assert listed("queued") == listed("queued", "held") == [13, 14, 116, 1118]
+
+
+def test_a_reason_that_names_a_hostile_file_is_shown_escaped(api: FakeApi, run: Run) -> None:
+    evil = {"code": "failed_to_start", "text": "could not be started: \x1b[2J is not there"}
+    api.get("/v1/jobs", [job(12, state="failed", planned=None, reason=evil)])
+    api.get("/v1/jobs/12", job(12, state="failed", planned=None, reason=evil))
+    for words in (("list", "--all"), ("show", "12"), ("wait", "12")):
+        out = run(*words).out
+        assert ("\x1b" in out, "could not be started" in out) == (False, True)

@@ -1,6 +1,7 @@
 """`show` and `explain` tell what the API says, unchanged as JSON and readable otherwise."""
 
 import json
+import time
 
 import pytest
 
@@ -103,3 +104,17 @@ def test_a_card_tells_what_its_duration_and_power_were_learned_from(api: FakeApi
     api.get("/v1/jobs/12", job(duration_source="learned", duration_note=note, power_w=412.3, power_note="learned too"))
     out = run("show", "12").out
     assert f"  duration:   6h, {note}\n  power:      412 W, learned too\n" in out
+
+
+def test_the_times_of_an_explanation_are_local_and_their_zones_said_once(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    sentences = ["It waits until 2031-03-29 20:30:00Z.", "It must end by 2031-03-30 20:30:15Z."]
+    api.get("/v1/jobs/12/explain", {"job": 12, "sentences": sentences, "reason": None})
+    lines = run("explain", "12").out.splitlines()
+    assert lines[:2] == ["It waits until 2031-03-29 21:30.", "It must end by 2031-03-30 22:30:15."]
+    assert lines[2].startswith("Times are in CE")
+    assert {"CET", "CEST"} <= set(lines[2].removeprefix("Times are in ").removesuffix(".").split("/"))
+    assert json.loads(run("explain", "12", "--json").out)["sentences"] == sentences
