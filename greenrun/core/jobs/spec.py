@@ -85,7 +85,7 @@ def _storable(value: str) -> str:
         raise ValueError("must not hold a NUL character")
     try:
         value.encode()
-    except UnicodeEncodeError:
+    except ValueError:  # a lone surrogate stands for a byte that is no text
         raise ValueError(f"must be UTF-8, and {value!a} is not: rename what is called so") from None
     return value
 
