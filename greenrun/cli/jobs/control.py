@@ -10,7 +10,7 @@ import click
 
 from greenrun.cli.command import FAILED, OK, USAGE, Command, LocalError, WaitTimedOut, print_error
 from greenrun.cli.jobs.addressing import Chosen, chosen, job_filters, selected
-from greenrun.cli.jobs.waiting import WaitingTeller
+from greenrun.cli.jobs.waiting_teller import WaitingTeller
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.text import reason_text
 from greenrun.cli.times import parse_duration

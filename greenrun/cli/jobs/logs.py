@@ -13,7 +13,7 @@ import click
 from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, USAGE, Command, LocalError
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.jobs.log_reader import LogReader
-from greenrun.cli.jobs.waiting import WaitingTeller
+from greenrun.cli.jobs.waiting_teller import WaitingTeller
 from greenrun.cli.options import chosen, config_option, connect, socket_option, whole
 from greenrun.core.jobs.job import FINISHED
 from greenrun.paths import find_state

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from greenrun.cli.jobs import waiting
-from greenrun.cli.jobs.waiting import WaitingTeller
+from greenrun.cli.jobs import waiting_teller
+from greenrun.cli.jobs.waiting_teller import WaitingTeller
 from tests.cli.conftest import Run
 from tests.cli.examples import at, job, planned, run_of
 from tests.fake_api import HANG_UP, Asked, FakeApi
@@ -20,7 +20,7 @@ LATER = planned(start="2031-01-05T20:30:00Z", end="2031-01-05T22:30:00Z")
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal whose user is impatient."""
-    monkeypatch.setattr(waiting, "has_reader", lambda: True)
+    monkeypatch.setattr(waiting_teller, "has_reader", lambda: True)
     monkeypatch.setattr(WaitingTeller.__init__, "__defaults__", (0.0,))
 
 
@@ -56,7 +56,7 @@ def test_in_a_pipe_and_of_what_is_soon_over_nothing_is_said(
 ) -> None:
     for is_terminal, patience_s in ((False, 0.0), (True, HANGS_S)):
         monkeypatch.setattr(WaitingTeller.__init__, "__defaults__", (patience_s,))
-        monkeypatch.setattr(waiting, "has_reader", lambda is_terminal=is_terminal: is_terminal)
+        monkeypatch.setattr(waiting_teller, "has_reader", lambda is_terminal=is_terminal: is_terminal)
         answers = [job(), job(), FINISHED]
         api.answers["GET", "/v1/jobs/12"] = lambda asked, answers=answers: (
             200,
@@ -91,6 +91,6 @@ def test_who_follows_a_log_is_told_what_the_job_waits_for(api: FakeApi, run: Run
 
 
 def test_a_job_that_starts_now_is_said_to() -> None:
-    now = waiting.utc_now()
-    said = waiting.waiting_text(job(planned=planned(start=at(seconds=-1))), now)
+    now = waiting_teller.utc_now()
+    said = waiting_teller.waiting_text(job(planned=planned(start=at(seconds=-1))), now)
     assert said == "job 12 is queued, starts now: waits for the cleanest free window"
