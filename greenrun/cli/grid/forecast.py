@@ -12,7 +12,7 @@ from greenrun.cli import text
 from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.grid.forecast_quality import print_quality
 from greenrun.cli.options import connect, daemon_options, print_json
-from greenrun.cli.tables import terminal_width
+from greenrun.cli.tables import print_wrapped, terminal_width
 from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, duration_text, intensity_text, span_text
@@ -65,7 +65,8 @@ def forecast(
         print_quality(answer, utc_now())
     else:
         lines = _plot_lines if plot else _forecast_lines
-        for line in [*_heading(answer, utc_now()), *lines(answer, terminal_width())]:
+        print_wrapped(map(text.printable, _heading(answer, utc_now())), "  ")
+        for line in lines(answer, terminal_width()):
             print(line)
 
 

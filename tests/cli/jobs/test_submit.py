@@ -2,11 +2,13 @@
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from greenrun.cli.jobs.environment import limits, umask
+from greenrun.clock import utc_now
 from tests.cli.conftest import Run
 from tests.cli.examples import NOT_SAID, at, job, planned, run_of
 from tests.fake_api import HANG_UP, FakeApi, problem
@@ -293,3 +295,15 @@ def test_ctrl_c_ends_the_waiting_and_says_that_the_job_goes_on(
     api.post("/v1/jobs", [job(12), job(13)], 201)
     ran = run("submit", "--wait", "--array", "0-1", "true")
     assert "jobs 12-13 go on, only the waiting ended; `greenrun wait 12-13` waits again" in ran.err
+
+
+def test_what_a_time_became_is_said_on_stderr(api: FakeApi, run: Run) -> None:
+    api.post("/v1/jobs", job(), 201)
+    ran = run("submit", "--start-after", "monday", "--finish-by", "2031-01-05", "--quiet", "true")
+    taken = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+    assert taken[0].startswith("note: monday is taken as its beginning: Mon ")
+    assert taken[1] == "note: 2031-01-05 is taken as its beginning: Sun 2031-01-05 00:00"
+    assert (ran.out, api.asked[0].body["finish_by"]) == ("12\n", "2031-01-05T00:00:00Z")
+    just_past = f"{utc_now() - timedelta(minutes=2):%H:%M}"
+    err = run("submit", "--finish-by", just_past, "true").err
+    assert err.startswith(f"note: {just_past} has passed: tomorrow, ") or just_past >= "23:58"
