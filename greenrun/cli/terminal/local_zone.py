@@ -33,8 +33,11 @@ def told_instant(text: str, now: datetime) -> datetime:
 
 
 def zone_name(at: datetime) -> str:
-    """Return the abbreviation of the local zone at an instant: `CET`, `UTC`, `+03`."""
-    return at.astimezone(local_zone()).tzname() or "UTC"
+    """Return the abbreviation of the local zone at an instant: `CET`, `UTC`, `+03`.
+
+    The C library has it too, once the zone is settled, so the reader of zone files is not loaded for it.
+    """
+    return at.astimezone().tzname() or "UTC"
 
 
 def zones_text(*ats: datetime) -> str:
@@ -44,7 +47,7 @@ def zones_text(*ats: datetime) -> str:
 
 def here_and_now(now: datetime) -> str:
     """Return the present time with its zone: `12:03:10 CET`."""
-    return f"{now.astimezone(local_zone()):%H:%M:%S} {zone_name(now)}"
+    return f"{now.astimezone():%H:%M:%S} {zone_name(now)}"
 
 
 def settle_zone() -> None:
