@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from greenrun.cli.tables import DIM, RED, REVERSE, style
+from greenrun.cli.tables import BOLD, DIM, RED, REVERSE, has_styles, style
 from greenrun.cli.terminal.width import padded, shortened, wrapped
 from greenrun.core.errors import GreenrunError
 
@@ -173,8 +173,9 @@ class _Observer(threading.Thread, Generic[Seen]):
 def page_of(head: str, lines: Sequence[str], look: Look[Any], width: int, height: int) -> list[str]:
     """Return lines below a head, with what troubles the look, and how many there is no room for."""
     shown = [style(padded(shortened(head, width), width), REVERSE)]
+    warning = RED if has_styles() else BOLD
     if look.trouble is not None:
-        shown += [style(line, RED) for line in wrapped(f"{look.trouble}", width)]
+        shown += [style(line, warning) for line in wrapped(f"{look.trouble}", width)]
     room = height - len(shown)
     if len(lines) <= room:
         return [*shown, *lines]
