@@ -26,6 +26,11 @@ class ProcessStat(NamedTuple):
         """Whether it has not ended; a zombie has."""
         return self.state not in "ZX"
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it; one that a debugger has stopped does not count."""
+        return self.state == "T"
+
 
 def process_stat(pid: int, proc: str = "/proc") -> ProcessStat | None:
     """Return the stat of a process, also of a zombie; None when it is gone. Raise OSError when it cannot be told."""

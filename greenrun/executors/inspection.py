@@ -5,12 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import SIGCONT
 
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
-from greenrun.executors.processes import Identity, Tree, kill_all, this_boot
+from greenrun.executors.processes import Identity, Tree, kill_all, send, this_boot
 from greenrun.executors.progress_file import work_of
 from greenrun.executors.run_folder import (
     BARRED,
@@ -107,6 +108,8 @@ def _unended(folder: Path, run: Run, shim: Identity | None, follow: Callable[[Id
         return _interrupted(folder)
     if shim is not None and shim.is_alive():
         follow(shim)
+        if shim.is_stopped():  # nobody else would see to limits, requests and output
+            send(shim, SIGCONT)
         started_at, _ = _start(folder)
         if started_at is None:
             return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
@@ -132,7 +135,7 @@ def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
     """Kill what a dead shim left behind; return LOST only once neither process nor lock is left."""
     started_at, _ = _start(folder)
     killed, is_gone = kill_all(_tree(folder, run, shim).find, KILL_LIMIT_S)
-    killed = _killed(folder, killed)
+    killed, was_ended = _killed(folder, killed)
     if not is_gone or is_locked(folder / LOCK):
         return RunStatus(
             phase=Phase.UNKNOWN, started_at=started_at, detail="its supervisor died and its tree is not gone yet"
@@ -141,7 +144,10 @@ def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
         return RunStatus(phase=Phase.FENCED, detail="its supervisor died before it started the command")
     damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
     ended = f"{_processes(killed)} found alive and killed" if killed else "none of its processes was found alive"
-    detail = f"its supervisor died without recording its end{damaged}, and {ended}"
+    how = (
+        "was stopped (SIGSTOP) past its grace, so greenrun killed it" if was_ended else "died without recording its end"
+    )
+    detail = f"its supervisor {how}{damaged}, and {ended}"
     return RunStatus(phase=Phase.LOST, started_at=started_at, ended_at=utc_now(), detail=detail)
 
 
@@ -162,14 +168,17 @@ def _lists(value: object) -> list[list[object]]:
     return [item for item in value if isinstance(item, list)] if isinstance(value, list) else []
 
 
-def _killed(folder: Path, just_now: int) -> int:
-    """Return how many processes of the run were killed so far, and keep that, in case its last ones take longer."""
-    before = (read_record(str(folder), KILLED) or {}).get("processes")
-    killed = just_now + (before if isinstance(before, int) else 0)
+def _killed(folder: Path, just_now: int) -> tuple[int, bool]:
+    """Return how many processes of the run were killed so far, and whether its shim was.
+
+    That is kept, in case the last ones take longer.
+    """
+    record = read_record(str(folder), KILLED) or {}
+    killed = just_now + (_whole(record.get("processes")) or 0)
     if just_now:
         with suppress(OSError):
-            write_record(str(folder), KILLED, {"version": VERSION, "processes": killed}, sync=False)
-    return killed
+            write_record(str(folder), KILLED, {**record, "version": VERSION, "processes": killed}, sync=False)
+    return killed, "supervisor" in record
 
 
 def _processes(count: int) -> str:

@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGCONT, SIGKILL, SIGTERM
 from types import MappingProxyType
 
 from greenrun.core.energy.model import Device
@@ -24,6 +25,7 @@ from greenrun.executors.run_folder import (
     BARRED,
     CHECKPOINT,
     HOW,
+    KILLED,
     LOCK,
     STOP,
     TEMPORARY,
@@ -37,6 +39,7 @@ from greenrun.procfs import start_ticks
 from greenrun.shortage import check_room, lacking
 
 LOG_CAP_BYTES = 1 << 30
+SHIM_GRACE_S = 10.0  # for a shim to end its run, besides the job's own grace
 
 
 class LocalExecutor:
@@ -74,6 +77,7 @@ class LocalExecutor:
             raise ExecutorError(
                 f"the folder for runs cannot be had ({exc}); correct it and start greenrun again"
             ) from exc
+        self._stops: dict[str, float] = {}  # since when runs are asked to stop, by token
         self._watcher = Watcher(on_change or (lambda: None))
         self._owners = ProcessOwners(self._runs_dir, self._folder)
 
@@ -189,6 +193,7 @@ class LocalExecutor:
         record = own_record(folder, run) or {}
         shim = Identity.from_record(record)
         if shim is None or not shim.is_alive():
+            self._stops.pop(run.token, None)
             return
         if request[HOW] == CHECKPOINT and record.get("version") == 1:
             raise ExecutorError(
@@ -197,7 +202,19 @@ class LocalExecutor:
         asked = read_record(str(folder), STOP)
         if asked is None or (asked.get(HOW), request[HOW]) == (CHECKPOINT, "stop"):
             write_record(str(folder), STOP, {"version": VERSION, **request}, sync=False)
-        send(shim, SIGTERM)
+        if request[HOW] == CHECKPOINT or not self._has_given_up(run, shim, record.get("grace_s")):
+            send(shim, SIGTERM)
+            send(shim, SIGCONT)  # one that somebody stopped would not notice
+            return
+        killed = {"version": VERSION, "supervisor": shim.pid, "processes": 0}
+        write_record(str(folder), KILLED, killed, sync=False)
+        send(shim, SIGKILL)  # the next poll finds the tree without a supervisor, and ends it
+
+    def _has_given_up(self, run: Run, shim: Identity, grace_s: object) -> bool:
+        """Return whether a shim is stopped again and again, well past the grace since it was first asked to stop."""
+        since = self._stops.setdefault(run.token, time.monotonic())
+        grace = grace_s if isinstance(grace_s, int | float) else 0.0
+        return time.monotonic() > since + grace + SHIM_GRACE_S and shim.is_stopped()
 
     def _folder(self, run: Run) -> Path:
         return self._runs_dir / run.label

@@ -41,6 +41,11 @@ class Identity:
         is_same = stat is not None and stat.start_ticks == self.start_ticks and stat.is_alive
         return self.boot_id == this_boot() and is_same
 
+    def is_stopped(self) -> bool:
+        """Return whether it is alive, and stopped by a signal."""
+        stat = procfs.process_stat(self.pid)
+        return stat is not None and stat.is_stopped and self.is_alive()
+
 
 def open_pidfd(process: Identity) -> int | None:
     """Return a pidfd of exactly this live process, None if it has ended; raise OSError without pidfds."""

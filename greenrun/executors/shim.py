@@ -2,7 +2,7 @@
 
 One runs beside each job, in its own session, as `python -I -S shim_entry.py LABEL`, on the standard library and the
 light modules beside it alone: `run_folder` (the format of what it leaves behind), `launch`, `output_pipe`, `log_file`,
-`waiting`, `termination`, `children` and `members`, and `greenrun.procfs`.
+`waiting`, `termination` and `descendants`, and `greenrun.procfs`.
 """
 
 import contextlib
@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable
 
 from greenrun.executors import run_folder
-from greenrun.executors.children import has_children, live_children, reap, signal_one
 from greenrun.executors.command_files.noted_files import changed_since_submission
+from greenrun.executors.descendants import Members, has_children, live_children, reap, signal_one
 from greenrun.executors.launch import Launch, NotStarted, environment, launch
 from greenrun.executors.log_file import Log
-from greenrun.executors.members import Members
 from greenrun.executors.output_pipe import OutputPipe
 from greenrun.executors.run_folder import VERSION, write_record
 from greenrun.executors.termination import (

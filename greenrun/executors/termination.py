@@ -1,6 +1,6 @@
 """Terminate a run's command in steps (checkpoint signal if requested, TERM, KILL), and remember the cause.
 
-Loaded by every shim: the standard library and `children` alone.
+Loaded by every shim: the standard library and `descendants` alone.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from greenrun.executors.children import signal_one
+from greenrun.executors.descendants import signal_one
 
 FOREVER = float("inf")
 ITSELF, TIME_LIMIT, STOPPED, NOT_STARTED = "itself", "time_limit", "stop", "not_started"

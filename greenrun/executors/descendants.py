@@ -1,4 +1,4 @@
-"""Note which processes are of a run while its shim lives, so that they are found should it be killed.
+"""Find, signal and reap what descends from a shim, and note it, so that it is found should the shim be killed.
 
 A process may leave its session, close what it inherited and clear its environment: what it cannot hide is whose child
 it was when it was seen.
@@ -6,6 +6,7 @@ it was when it was seen.
 
 import contextlib
 import os
+import signal
 import time
 
 from greenrun.executors.run_folder import MEMBERS, VERSION, write_record
@@ -67,3 +68,42 @@ class Members:
 
 def _is_other_and_alive(pid: int, stat: ProcessStat) -> bool:
     return pid != os.getpid() and stat.is_alive
+
+
+def live_children(parent: int) -> list[int]:
+    """Return the children of a process that have not ended, as far as that can be told now."""
+    try:
+        stats = [(pid, process_stat(pid)) for pid in all_pids()]
+    except OSError:  # it cannot be told now, and who asks asks again
+        return []
+    return [pid for pid, stat in stats if stat and stat.parent == parent and stat.is_alive]
+
+
+def has_children() -> bool:
+    """Return whether this process has any child left, alive or not yet reaped."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def reap() -> dict[int, int]:
+    """Reap the children that have ended; return the wait status of each."""
+    ended = {}
+    while has_children():
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            break
+        ended[pid] = status
+    return ended
+
+
+def signal_one(pid: int, number: int) -> bool:
+    """Signal a child, and continue it if it is stopped; False for one that became another user's (by sudo)."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, number)
+        if number != signal.SIGKILL:
+            os.kill(pid, signal.SIGCONT)
+        return True
+    return False
