@@ -12,6 +12,7 @@ from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
+from greenrun.executors.log_file import MARK
 from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, forecast, placed, spec, stored
 
 RUN = Run(
@@ -270,6 +271,19 @@ class TestLogs:
         self.have(world, tmp_path / "1", tmp_path / "2")
         asked = {query: world.ask("GET", f"/v1/jobs/1/logs{query}").content for query in ("", "?bytes=3", "?run=1")}
         assert asked == {"": b"second \xff run", "?bytes=3": b"run", "?run=1": b"first"}
+
+    def test_the_end_of_a_log_goes_back_into_the_part_before(self, world: World, tmp_path: Path) -> None:
+        latest = MARK + b" of 9 bytes\nnew\n"
+        (tmp_path / "log.1").write_bytes(b"long ago\nold\n")
+        (tmp_path / "log").write_bytes(latest)
+        (tmp_path / "own").write_bytes(b"mine\n")
+        (tmp_path / "own.1").write_bytes(b"of somebody else\n")
+        self.have(world, tmp_path / "own", tmp_path / "log")
+        queries = ("", "?bytes=4", f"?bytes={len(latest) + 4}", "?run=1")
+        asked = [world.ask("GET", f"/v1/jobs/1/logs{query}").content for query in queries]
+        assert asked == [b"long ago\nold\n" + latest, b"new\n", b"old\n" + latest, b"mine\n"]
+        (tmp_path / "log.1").unlink()
+        assert world.ask("GET", "/v1/jobs/1/logs").content == latest
 
     def test_a_job_that_has_not_run_has_no_log(self, world: World) -> None:
         world.store.keep(stored(1))

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+from contextlib import suppress
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.selection import Selector
 from greenrun.core.jobs.transitions import Intent
+from greenrun.executors.log_file import MARK, PREVIOUS
 
 MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
@@ -237,6 +239,16 @@ def _stored_out(daemon: Service, job: Job) -> JobOut:
 
 
 def _tail(path: FilePath, limit_bytes: int) -> bytes:
+    """The last `limit_bytes` of a log, over its two parts; raise JobNotFound when it is gone, StoreError otherwise."""
+    latest = _end_of(path, limit_bytes)
+    if len(latest) == limit_bytes or not latest.startswith(MARK):
+        return latest
+    with suppress(JobNotFound, StoreError):  # what was before it may have been deleted
+        return _end_of(path.with_name(path.name + PREVIOUS), limit_bytes - len(latest)) + latest
+    return latest
+
+
+def _end_of(path: FilePath, limit_bytes: int) -> bytes:
     """The last `limit_bytes` of a plain file, or all; raise JobNotFound when it is gone, StoreError when unreadable."""
     try:
         descriptor = os.open(path, _LOG_FLAGS)
