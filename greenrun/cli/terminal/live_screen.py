@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -57,8 +56,8 @@ def show_live(look: Callable[[], Seen], draw: Draw[Seen], every_s: float) -> Non
         observer.start()
         try:
             while True:
-                size = shutil.get_terminal_size((80, 24))
-                screen.draw(draw(observer.last(), size.columns, size.lines), size.lines)
+                width, height = screen.size()
+                screen.draw(draw(observer.last(), width, height), height)
                 woken = wakeups.wait(screen.keys)
                 if _QUIT in woken:
                     return
@@ -79,6 +78,14 @@ class _Screen:
 
     def __exit__(self, *_: object) -> None:
         self._leave()
+
+    def size(self) -> tuple[int, int]:
+        """Return its columns and lines as they are now, whatever COLUMNS and LINES said when it was smaller."""
+        try:
+            width, height = os.get_terminal_size(sys.stdout.fileno())
+        except OSError:
+            width, height = 0, 0
+        return width or 80, height or 24
 
     def draw(self, lines: Sequence[str], height: int) -> None:
         """Draw lines over what was there; a line is cleared before, for then its last column is not lost."""

@@ -156,8 +156,7 @@ class Terminal:
         self._other = other
         code = "from greenrun.cli.__main__ import run; run()"
         environ = {**os.environ, "TERM": "xterm", "GREENRUN_SOCKET": str(socket), "PYTHONUTF8": "1"}
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
-            environ.pop(name, None)
+        environ |= {"COLUMNS": "80", "LINES": "24"}  # as a shell may have them, of before a change
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *words], stdin=other, stdout=other, stderr=other, env=environ,
             start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
