@@ -27,7 +27,7 @@ from greenrun.core.errors import (
     StoreError,
     StoreLost,
 )
-from greenrun.shortage import lacking
+from greenrun.host_shortage import lacking
 
 _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     InvalidJob: (422, "invalid job"),

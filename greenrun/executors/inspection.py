@@ -28,7 +28,7 @@ from greenrun.executors.run_folder import (
     read_record,
     write_record,
 )
-from greenrun.shortage import LACKING, unmarked
+from greenrun.host_shortage import LACKING, unmarked
 
 KILL_LIMIT_S = 2.0
 

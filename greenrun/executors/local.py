@@ -35,8 +35,8 @@ from greenrun.executors.run_folder import (
 )
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
+from greenrun.host_shortage import check_room, lacking
 from greenrun.procfs import start_ticks
-from greenrun.shortage import check_room, lacking
 
 LOG_CAP_BYTES = 1 << 30
 SHIM_GRACE_S = 10.0  # for a shim to end its run, besides the job's own grace

@@ -31,8 +31,8 @@ from greenrun.executors.termination import (
     signal_command,
 )
 from greenrun.executors.waiting import Waiter
+from greenrun.host_shortage import marked
 from greenrun.procfs import boot_id, process_name, start_ticks
-from greenrun.shortage import marked
 
 RECORD_TRIES = 3600
 LINGER_S = 1.0  # for what the command left behind to end by itself, as a `tee` does that its shell does not wait for

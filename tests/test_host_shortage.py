@@ -11,7 +11,7 @@ import pytest
 from greenrun import procfs
 from greenrun.core.errors import HostShort
 from greenrun.executors.local import LocalExecutor
-from greenrun.shortage import check_room, lacking, marked, unmarked
+from greenrun.host_shortage import check_room, lacking, marked, unmarked
 from tests.executors.bench import Bench
 
 SHORT = [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT]
