@@ -11,14 +11,13 @@ from greenrun.cli.command import Command
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import Column, print_table
 from greenrun.clock import utc_now
-from greenrun.core.formatting import clock_text, localized_text, number_text
+from greenrun.core.formatting import clock_text, localized_text, memory_text
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
 
 _COLUMNS = (Column("device"), Column("model", rank=2, least=8), Column("memory", right=True, rank=3), Column("job"),
             Column("state", wraps=True))  # fmt: skip
-_GIB = 2**30
 
 
 @click.command("devices", cls=Command)
@@ -72,7 +71,7 @@ def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[st
     return [
         _name(device),
         text.printable(device["model"]),
-        "" if device["memory_bytes"] is None else f"{number_text(device['memory_bytes'] / _GIB)} GiB",
+        "" if device["memory_bytes"] is None else memory_text(device["memory_bytes"]),
         str(job or ""),
         ", ".join([*([state] if job else []), *away] or [state]) if is_gpu else "",
     ]
@@ -102,4 +101,4 @@ def _process(process: Mapping[str, Any]) -> str:
     whose = f"run {process['run']}" if process["run"] else process["user"]
     named = f"process {process['pid']}" + (f" of {text.printable(str(whose))}" if whose else " (whose, cannot be seen)")
     size = process["memory_bytes"]
-    return named if size is None else f"{named} ({number_text(size / _GIB)} GiB)"
+    return named if size is None else f"{named} ({memory_text(size)})"
