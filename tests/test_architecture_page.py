@@ -12,6 +12,7 @@ LAYERS = [
 ]
 OUTSIDE = {
     "client",
+    "host_shortage",
     "http_over_unix",
     "paths",
     "clock",
