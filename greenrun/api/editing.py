@@ -33,6 +33,7 @@ _WHILE_IT_RUNS = frozenset(
     "min_saving",
     "run_below_g_per_kwh",
 }
+MOST_TRIES = 3  # of an edit, when its jobs change while it is checked
 _ONE_EACH = ("log",)  # what several jobs cannot share
 
 
@@ -68,12 +69,23 @@ def edit_jobs(daemon: Service, caller: User, asked: EditIn) -> list[JobOut]:
     """Change jobs, all or none; raise InvalidJob with every problem of each."""
     if not asked.changes:
         raise InvalidJob("nothing is to be changed: name at least one field", [_problem("changes", "is empty")])
-    return _apply(daemon, caller, _ids(daemon, caller, asked, "edit"), asked.changes, None)
+    return _done(daemon, caller, asked, "edit", None)
 
 
 def requeue_jobs(daemon: Service, caller: User, asked: RequeueIn) -> list[JobOut]:
     """Let jobs that have ended run again, all or none; raise InvalidJob with every problem of each."""
-    return _apply(daemon, caller, _ids(daemon, caller, asked, "requeue"), asked.changes, asked.env)
+    return _done(daemon, caller, asked, "requeue", asked.env)
+
+
+def _done(daemon: Service, caller: User, asked: EditIn, purpose: str, env: Mapping[str, str] | None) -> list[JobOut]:
+    """Find the jobs and change them; where one has changed between the two, look again."""
+    for tries_left in range(MOST_TRIES - 1, -1, -1):
+        try:
+            return _apply(daemon, caller, _ids(daemon, caller, asked, purpose), asked.changes, env)
+        except InvalidTransition:
+            if not tries_left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _ids(daemon: Service, caller: User, asked: OrderIn, purpose: str) -> Sequence[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.errors import InputProblem, InvalidJob
+from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.jobs.job import ArrayPlace, DurationSource, State
 from tests.api.fakes import BOB, HOUR, NOW, World, errors, stored
 
@@ -123,6 +123,23 @@ def test_gpus_that_the_machine_has_not_are_told_beside_all_else(world: World) ->
     world.store.keep(stored(1, time_limit=HOUR))
     world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
     assert set(errors(changed(world, duration_s=7200, gpus=9))) == {"time_limit_s", "gpus"}
+
+
+def test_a_job_that_changes_while_an_edit_is_checked_is_looked_at_again(world: World) -> None:
+    world.store.keep(stored(1), stored(2))
+    made, tries = world.scheduler.edit, []
+
+    def racing(edits: Any, *, actor: str, now: Any) -> Any:
+        tries.append([edit.before.id for edit in edits])
+        if len(tries) == 1:
+            world.store.keep(stored(1, State.SUCCEEDED))
+            raise InvalidTransition("job 1 has changed meanwhile")
+        return made(edits, actor=actor, now=now)
+
+    world.scheduler.edit = racing  # type: ignore[method-assign]
+    answer = world.ask("POST", "/v1/jobs/edit", json={"all": True, "changes": {"priority": 5}})
+    assert [row["id"] for row in answer.json()] == [2]
+    assert tries == [[1, 2], [2]]
 
 
 def test_several_jobs_are_changed_together_or_not_at_all(world: World) -> None:

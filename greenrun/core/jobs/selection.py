@@ -181,7 +181,9 @@ def select(selector: Selector, purpose: Purpose, directory: Directory) -> Select
     """Return the jobs that are meant, and an error for each word that names none."""
     found, resolver = _Found(), _Resolver(selector, purpose, directory)
     if not selector.words:
-        jobs = [job for job in directory.of_user(unfinished_only=purpose.unfinished_only) if purpose.is_possible(job)]
+        waits = purpose.several is Several.AWAITED and not selector.states  # nobody waits for all that ever ended
+        known = directory.of_user(unfinished_only=purpose.unfinished_only or waits)
+        jobs = [job for job in known if purpose.is_possible(job)]
         found.ids = {job.id: None for job in jobs if selector.lets_through(job)}
         if not found.ids:
             found.problems.append(_no_such(f"no job of yours that can {purpose.done} matches {selector}"))

@@ -93,6 +93,12 @@ def test_filters_choose_among_ones_own_jobs_that_can_be_cancelled(filters: dict[
     assert queue().ids("cancel", **filters) == ids
 
 
+def test_without_words_only_what_has_not_ended_is_waited_for() -> None:
+    assert queue().ids("wait", everything=True) == [4, 5, 6, 7, 10, 11, 12]
+    assert queue().ids("wait", name="train") == [10, 12]
+    assert queue().ids("wait", states=("failed",)) == [2, 8]
+
+
 def test_filters_beside_words_let_some_of_them_through() -> None:
     assert queue().ids("cancel", "1-12", states=("queued",)) == [5, 6, 7, 11, 12]
     assert "'11' names" in str(queue().problem("cancel", "11", project="vision"))
