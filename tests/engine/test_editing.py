@@ -49,6 +49,9 @@ class Bench:
     def run(self, slots: float) -> None:
         run_until(self.world, self.engine, T0 + slots * SLOT)
 
+    def run_for(self, time: timedelta) -> None:
+        run_until(self.world, self.engine, self.world.now + time)
+
 
 def test_a_changed_limit_moves_the_job_at_once_and_the_next_plan_keeps_it(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
@@ -156,6 +159,19 @@ def test_a_cancelled_job_that_never_ran_can_be_requeued_and_a_restart_keeps_that
     bench.store.close()
     assert open_store(tmp_path).jobs.job(job.id) == again
     assert not again.cancel_requested
+
+
+def test_whoever_wants_a_job_started_now_does_not_wait_for_its_pause(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    job = bench.add(1, exit_code=3, start_now=True, retries=9)
+    for _ in range(4):
+        bench.run_for(timedelta(seconds=2))
+        paused = bench.store.jobs.job(job.id)
+        assert paused.retry_at is not None
+        bench.store.jobs.intend(Intent.START_NOW, [job.id], actor="ada", now=bench.world.now)
+    bench.run_for(timedelta(seconds=2))
+    assert len(bench.store.runs.of_jobs([job.id])[job.id]) == 5
+    assert bench.world.now < T0 + timedelta(seconds=20)
 
 
 @pytest.mark.parametrize("requeue", [False, True])

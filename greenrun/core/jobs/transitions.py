@@ -153,7 +153,7 @@ def intend(job: Job, intent: Intent, *, actor: str, now: datetime) -> Change | N
     """Note what a user wants of a job; None when that is noted already. Raise InvalidTransition where it is too late.
 
     A job that is not finished can be cancelled. Only a queued one can be held or released, or started as soon as GPUs
-    are free, whatever its start-after.
+    are free, whatever its start-after, and without the rest of a pause after a failure.
     """
     changed, kind = _intended(job, intent)
     if changed == job:
@@ -171,7 +171,7 @@ def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
     if intent is Intent.RELEASE:
         return _queued(job, "held or released", held=False), EventKind.RELEASED
     spec = replace(job.spec, start_now=True, start_after=None)
-    return _queued(job, "started now", spec=spec), EventKind.START_NOW_REQUESTED
+    return _queued(job, "started now", spec=spec, retry_at=None), EventKind.START_NOW_REQUESTED
 
 
 def edit(job: Job, wanted: Edit, *, actor: str, now: datetime) -> Change | None:
