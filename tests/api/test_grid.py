@@ -305,11 +305,14 @@ def test_openapi_names_every_path_of_the_interface(world: World) -> None:
     jobs = {
         f"/v1/jobs/{{job_id}}{rest}" for rest in ("", "/explain", "/events", "/logs", "/cancel", "/hold", "/release")
     }
-    orders = {f"/v1/jobs/{order}" for order in ("cancel", "hold", "release", "start-now")}
+    orders = {f"/v1/jobs/{order}" for order in ("cancel", "hold", "release", "start-now", "edit", "requeue")}
     others = {
         "/v1/stray-runs",
         "/v1/stray-runs/{run}/end",
         "/v1/jobs",
+        "/v1/events",
+        "/v1/jobs/{job_id}/edit",
+        "/v1/jobs/{job_id}/requeue",
         "/v1/jobs/{job_id}/start-now",
         "/v1/plan",
         "/v1/forecast",
