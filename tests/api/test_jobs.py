@@ -182,7 +182,7 @@ def test_explain_says_in_sentences_why_a_job_waits_and_until_when(world: World) 
 
 
 def test_explain_tells_the_runs_of_a_finished_job(world: World) -> None:
-    world.store.keep(stored(1, State.FAILED, reason=because(ReasonCode.EXIT_CODE, code=3)))
+    world.store.keep(stored(1, State.FAILED, reason=because(ReasonCode.EXIT_CODE, code="exit code 3")))
     world.store.job_runs[1] = [replace(RUN, ended_at=NOW, outcome=Outcome.FAILED, exit_code=3)]
     sentences = world.ask("GET", "/v1/jobs/1/explain").json()["sentences"]
     assert sentences[1] == "Its command ended with exit code 3."
