@@ -1,6 +1,11 @@
 """Orders go to all jobs at once, and `wait` gives the job's own exit code."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ from greenrun.client import Client, NotReachable
 from tests.cli.conftest import Run
 from tests.cli.examples import job, run_of
 from tests.fake_api import FakeApi, problem
+from tests.patience import HANGS_S
 
 
 def ended(id: int = 12, state: str = "succeeded", **own: Any) -> dict[str, Any]:
@@ -165,3 +171,44 @@ def test_a_number_of_an_array_is_one_job_and_the_way_to_all_of_them_is_told(api:
     ran = run("cancel", "17")
     assert "job 17 is one of the 10 jobs of its array; 17[] names them all" in ran.err
     assert run("cancel", "17", "--json").err == ""
+
+
+class SilentSocket:
+    """A daemon that takes connections and never answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def completed(word: str, **env: str) -> list[str]:
+    asked = {"_GREENRUN_COMPLETE": "bash_complete", "COMP_WORDS": f"greenrun cancel {word}", "COMP_CWORD": "2"}
+    command = [sys.executable, "-m", "greenrun.cli"]
+    done = subprocess.run(
+        command, env=os.environ | asked | env, capture_output=True, text=True, timeout=HANGS_S, check=False
+    )
+    assert done.stderr == ""
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+
+def test_a_shell_completes_numbers_names_and_arrays_of_jobs(api: FakeApi) -> None:
+    array = {"key": "a", "index": 3, "size": 10, "at_once": None}
+    api.get("/v1/jobs", [job(12, name="train"), job(13, name="sweep[3]", array=array)])
+    assert completed("1") == ["13", "12"]
+    assert completed("s") == ["sweep[3]", "sweep"]
+    assert completed("12,t") == ["12,train"]
+
+
+def test_a_shell_is_not_kept_waiting_by_a_daemon_that_is_away_or_silent() -> None:
+    assert completed("1", GREENRUN_SOCKET="/nowhere/s") == []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s"
+        silent = SilentSocket(path)
+        try:
+            assert completed("1", GREENRUN_SOCKET=str(path)) == []
+        finally:
+            silent.close()
