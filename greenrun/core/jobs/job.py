@@ -103,10 +103,15 @@ class Job:
         """The last instant at which it should end: its tightest limit, else `default_max_delay` after the soonest."""
         if self.spec.start_now:
             return self.earliest_start + self.remaining
+        return self.own_limit or self.asked_start + default_max_delay + self.spec.duration
+
+    @property
+    def own_limit(self) -> datetime | None:
+        """The last instant at which it should end by the limits that its user set; None where there are none."""
         limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
         if self.spec.max_delay is not None:
             limits.append(self.queued_since + self.spec.max_delay + self.spec.duration)
-        return min(limits) if limits else self.asked_start + default_max_delay + self.spec.duration
+        return min(limits, default=None)
 
     def latest_start(self, default_max_delay: timedelta) -> datetime:
         """The last instant at which it should start so as to end, run in one piece, by its latest end."""

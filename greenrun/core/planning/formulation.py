@@ -157,6 +157,9 @@ def _demands(
     release_s = released(jobs, situation, release_s, lengths_s, after)
     own_s = np.maximum(release_s, latest_s)
     latest_s = with_slack(jobs, release_s, own_s, lengths_s, after)
+    for row, job in enumerate(jobs):
+        if job.spec.start_now and job.own_limit:  # it should start at once, but it must not end later than this
+            own_s[row] = max(own_s[row], job.own_limit.timestamp() - lengths_s[row])
     demands = Demands(
         release_s=release_s,
         latest_s=latest_s,
@@ -170,7 +173,8 @@ def _demands(
 
 
 def _is_overdue(situation: Situation, job: Job) -> bool:
-    latest = job.latest_start(situation.options.default_max_delay)
+    is_limited = job.spec.start_now and job.own_limit
+    latest = is_limited - job.remaining if is_limited else job.latest_start(situation.options.default_max_delay)
     return latest.timestamp() < max(job.earliest_start, situation.now).timestamp() - EPSILON_S
 
 

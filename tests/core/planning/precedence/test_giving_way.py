@@ -58,6 +58,30 @@ def test_one_that_gives_way_starts_as_soon_as_it_can_beside_the_limits() -> None
     assert place_of(made, 1).start == T0 + 4 * SLOT
 
 
+@pytest.mark.parametrize("minutes", [0, 1, 20], ids="{} min later".format)
+@pytest.mark.parametrize(
+    "other",
+    [{"start_now": True, "priority": 5}, {"priority": 5}, {"start_now": True, "priority": 5, "max_delay": 20 * SLOT}],
+    ids=["another now", "another that need not be now", "another now with a limit"],
+)
+def test_a_finish_by_of_one_that_starts_at_once_counts_for_as_long_as_it_can_be_met(
+    other: dict[str, object], minutes: int
+) -> None:
+    """Since its submission it is later than it was to start, which takes nothing from what it was promised."""
+    promised = job(1, slots=2, start_now=True, finish_by=T0 + 4 * SLOT)
+    asked = situation([promised, job(2, slots=4, **other)], CLEANER_LATER)
+    made = plan(replace(asked, now=T0 + timedelta(minutes=minutes)))
+    assert not place_of(made, 1).late
+    assert place_of(made, 2).start >= place_of(made, 1).end
+
+
+def test_a_finish_by_of_one_that_starts_at_once_counts_no_more_once_it_cannot_be_met() -> None:
+    lost = job(1, slots=2, start_now=True, finish_by=T0 + 3 * SLOT)
+    asked = situation([lost, job(2, slots=2, finish_by=T0 + 5 * SLOT)], CLEANER_LATER)
+    made = plan(replace(asked, now=T0 + 2 * SLOT))
+    assert (place_of(made, 1).late, place_of(made, 2).late) == (True, False)
+
+
 def test_those_that_start_at_once_and_harm_nobody_do_not_wait_for_one_that_gives_way() -> None:
     promised, large = job(1, slots=2, gpus=2, finish_by=T0 + 2 * SLOT), job(2, slots=9, gpus=2, start_now=True)
     made = plan(situation([promised, large, job(3, start_now=True)], CLEANER_LATER, 3))
