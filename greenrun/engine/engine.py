@@ -36,6 +36,7 @@ from greenrun.engine.zone import GridZone, ZoneSettings, ZoneUpdate
 log = structlog.get_logger("greenrun.engine.engine")
 
 LOOK_EVERY = timedelta(seconds=10)  # at least so often it is noticed who else uses the GPUs, where a driver tells that
+_LIVE = (State.STARTING, State.RUNNING)
 ELSEWHERE_FOR = timedelta(seconds=30)  # how long a GPU that somebody else holds is planned around before looking again
 STRAYS_FOR = timedelta(hours=2)  # how far beyond the hour that has begun the CPU slot of a stray run is planned around
 
@@ -255,17 +256,18 @@ class Engine:
         )
 
     def _may_be_suspended(self, run: Run, job: Job, kinds: Mapping[str, DeviceKind], cpu_slots: int) -> Running | None:
-        """The run as one that the plan may suspend: confirmed, interruptible, and not asked to end in any way yet.
+        """The run as one that the plan may suspend: interruptible, and not asked to end in any way yet.
 
-        One whose GPUs are not all to be used now, or whose CPU slot is no longer one, has no place to be planned at.
+        One that is starting is planned so too: to others it would seem to keep its GPUs to its very end. One whose GPUs
+        are not all to be used now, or whose CPU slot is no longer one, has no place to be planned at.
         """
         is_ending = job.cancel_requested or run.id in self._runs.suspending
-        if job.state is not State.RUNNING or not job.spec.interruptible or is_ending or run.started_at is None:
+        if job.state not in _LIVE or not job.spec.interruptible or is_ending:
             return None
         seen = {kinds.get(device) for device in run.devices}
         if None in seen or len(seen) > 1 or not (run.devices or cpu_slots):
             return None
-        return Running(job=job, devices=run.devices, since=run.started_at)
+        return Running(job=job, devices=run.devices, since=run.started_at or run.claimed_at)
 
     def _free_at(self, run: Run, job: Job, now: datetime) -> datetime:
         """When a run that the plan cannot suspend is expected to free its devices."""

@@ -278,6 +278,22 @@ def test_a_plan_made_meanwhile_starts_no_more_of_an_array_than_may_run_at_once(t
     assert lab.store.jobs.job(second.id).state is State.QUEUED
 
 
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_a_promise_is_kept_beside_one_that_is_starting_and_is_to_be_suspended_for_it(tmp_path: Path, gpus: int) -> None:
+    lab = Lab(open_store(tmp_path))
+    yields = {"interruptible": True, "min_run": SLOT, "restart_cost": timedelta(0), "max_delay": 2 * SLOT}
+    fills = [spec(5 * 1800, gpus=gpus, start_now=True)] if gpus < 2 else []  # what the other one leaves
+    promised = spec(1800, gpus=gpus, start_after=T0 + 2 * SLOT, finish_by=T0 + 4 * SLOT)
+    first, *_, last = lab.submit(spec(7 * 1800, gpus=gpus, **yields), *fills, promised)
+    lab.engine.tick(T0)
+    assert lab.store.jobs.job(first.id).state is State.STARTING
+    situation = lab.engine.situation(T0 + SOON)
+    assert [row.job.id for row in situation.running] == [first.id]
+    place = lab.engine.planning.make(situation).placement(last.id)
+    assert place is not None
+    assert place.end <= T0 + 4 * SLOT
+
+
 def test_under_a_steady_stream_of_submissions_plans_are_stored(tmp_path: Path) -> None:
     lab = Lab(open_store(tmp_path))
     (first,) = lab.submit(spec(1800, max_delay=4 * SLOT))
@@ -360,11 +376,13 @@ def test_a_job_that_started_while_a_plan_was_made_is_not_suspended_by_it(tmp_pat
 
 
 def test_a_promise_is_not_given_for_gpus_of_a_run_that_the_plan_does_not_know(tmp_path: Path) -> None:
-    """While its start was not confirmed it was not among those that may be suspended, and now it is."""
+    """It was not among those that may be suspended, as while its GPUs are not all to be seen, and now it is."""
     lab = Lab(open_store(tmp_path))
     (running,) = lab.submit(spec(7200, start_now=True, gpus=2, interruptible=True))
     lab.engine.act(lab.engine.observe(T0), T0)
-    lab.engine.planning.replan(lab.engine.situation(T0))
+    situation = lab.engine.situation(T0)
+    held = dict.fromkeys(situation.devices, T0 + 4 * SLOT)
+    lab.engine.planning.replan(replace(situation, running=(), busy=held))
     lab.world.now = now = T0 + SOON
     lab.engine.observe(now)
     assert lab.store.jobs.job(running.id).state is State.RUNNING

@@ -72,13 +72,14 @@ def decide(
 def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[Suspend]:
     """Return which of these interruptible jobs are to checkpoint now: those that the plan lets run later, but not now.
 
-    One that has not run for its `min_run` yet, or that the plan does not mention, goes on; and so does one that was
-    started while the plan was made, which thinks that it still waits to be.
+    One that is still starting, that has not run for its `min_run` yet, or that the plan does not mention, goes on; and
+    so does one that was started while the plan was made, which thinks that it still waits to be.
     """
     asked = []
     for row in running:
         placement = plan.placement(row.job.id)
-        if placement is None or now - row.since < row.job.spec.min_run:
+        is_young = row.job.state is State.STARTING or now - row.since < row.job.spec.min_run
+        if placement is None or is_young:
             continue
         if plan.made_at <= row.since and now < placement.start:
             continue

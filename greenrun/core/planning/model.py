@@ -169,7 +169,10 @@ class DeviceKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """An interruptible job that runs now, on which devices and since when; its `job.progress` counts earlier runs."""
+    """An interruptible job that runs now, on which devices and since when; its `job.progress` counts earlier runs.
+
+    One that is starting runs since its claim, as far as is known.
+    """
 
     job: Job
     devices: tuple[str, ...]

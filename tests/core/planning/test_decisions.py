@@ -100,6 +100,14 @@ def test_a_run_goes_on_before_its_min_run_and_when_no_later_window_is_planned() 
     assert not suspensions(Plan(made_at=T0), [Running(job=job(1), devices=(), since=T0 - at(9))], T0)
 
 
+def test_a_run_that_is_starting_is_not_suspended_yet() -> None:
+    row = Running(job=job(1, interruptible=True, min_run=timedelta(0)), devices=("gpu0",), since=T0 - at(1))
+    placement = replace(placed(1), start=T0 + at(2), end=T0 + at(3))
+    plan = Plan(made_at=T0, placements=(replace(placement, intensity_g_per_kwh=80.0, start_now_g_per_kwh=200.0),))
+    starting = replace(row, job=replace(row.job, state=State.STARTING))
+    assert [bool(suspensions(plan, [own], T0)) for own in (row, starting)] == [True, False]
+
+
 @given(st.lists(st.integers(-8, 8), min_size=2, max_size=8, unique=True))
 def test_a_run_is_suspended_exactly_when_its_plan_has_windows_ahead_and_none_now(edges: list[int]) -> None:
     edges = sorted(edges)[: len(edges) // 2 * 2]
