@@ -11,6 +11,7 @@ from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.improvement.effort import Effort, Placings
+from greenrun.core.planning.improvement.in_step import like_rows, put_in_step
 from greenrun.core.planning.improvement.rearrangement import (
     SUSPENDED_GAP,
     Goal,
@@ -183,6 +184,13 @@ def _best_schedule(
         is_long = len(problem.jobs) >= MANY and not goal.priced
         if is_long and is_far(best, bound_g, effort.gap) and placings.take(SWEEPS * len(problem.jobs)):
             best = goal.best([best, improved(improved(best, goal=Goal(priced=True)))])
+    if is_far(best, bound_g, effort.gap) and not best.missed and (like := like_rows(fitted)):
+        in_step = begin(
+            Schedule(fitted, sought.prices, sought.costs), fitted, warm, range(len(problem.jobs)), kept=False
+        )
+        order = in_order(first.urgent, fitted.after)
+        put_in_step(in_step, fitted, [row for row in order if row not in in_step.places], like)
+        best = goal.best([best, in_step])
     if best.missed and fitted is not problem:  # no limit is missed for jobs that are not here
         anyhow = _around_last(problem, warm, sought, goal, first, every)
         fitted = problem
