@@ -34,7 +34,8 @@ class Case:
     """One simulation's input. Jobs are in the order of their file, `gpus` None is without limit.
 
     `measured` is the grid as it was; `issues` the forecasts of it, `reach` how far ahead that could be seen.
-    `earlier` are jobs of the past, from which a planner may learn what usually arrives.
+    `earlier` are jobs of the past, from which a planner may learn what usually arrives. `notice` is how long before
+    they may start greenrun knows of jobs.
     """
 
     start: datetime
@@ -45,6 +46,7 @@ class Case:
     reach: timedelta
     restart_cost: timedelta = timedelta(0)
     earlier: tuple[Arrival, ...] = ()
+    notice: timedelta = timedelta(0)
 
     @property
     def latest_end(self) -> datetime:

@@ -113,10 +113,15 @@ class World:
         """The instants at which jobs are submitted, each once."""
         last = None
         for row in self._order:
-            at = instant(self._case.jobs[row].submitted_s)
+            at = self._told_at(row)
             if at != last:
                 yield at
             last = at
+
+    def _told_at(self, row: int) -> datetime:
+        """When a job becomes known."""
+        submitted = instant(self._case.jobs[row].submitted_s)
+        return max(submitted - self._case.notice, min(submitted, self._case.start))
 
     def _news(self) -> Iterator[datetime]:
         return (instant(float(at_s)) for at_s in self._view.news_s)
@@ -126,10 +131,10 @@ class World:
         first = len(self._rows)
         new = []
         for row in self._order[first:]:
-            if instant(self._case.jobs[row].submitted_s) != now:
+            if self._told_at(row) != now:
                 break
             new.append(row)
-        specs = [_spec(self._case.jobs[row], row, self._case.restart_cost) for row in new]
+        specs = [_spec(self._case.jobs[row], row, self._case.restart_cost, now) for row in new]
         self._store.jobs.add_jobs(specs, user=_USER, uid=0, now=now)
         self._rows += new
 
@@ -175,7 +180,7 @@ def _unlogged() -> Iterator[None]:
 
 def _settings(case: Case) -> EngineSettings:
     longest_s = max(job.max_delay_s + job.duration_s for job in case.jobs)
-    horizon = max(case.reach, min(FURTHEST, timedelta(seconds=longest_s)))
+    horizon = max(case.reach, min(FURTHEST, case.notice + timedelta(seconds=longest_s)))
     return EngineSettings(
         zone=ZONE,
         tick=_LONG,
@@ -204,7 +209,8 @@ def _usual(case: Case) -> Arrivals:
     return learn_arrivals(past, case.start.timestamp() - first_s) if past else ()
 
 
-def _spec(job: Arrival, row: int, restart_cost: timedelta) -> JobSpec:
+def _spec(job: Arrival, row: int, restart_cost: timedelta, told_at: datetime) -> JobSpec:
+    submitted = instant(job.submitted_s)
     return JobSpec(
         command=("true",),
         workdir="/",
@@ -212,7 +218,8 @@ def _spec(job: Arrival, row: int, restart_cost: timedelta) -> JobSpec:
         gpus=job.gpus,
         duration=timedelta(seconds=job.duration_s),
         power_w=job.power_w,
-        max_delay=timedelta(seconds=job.max_delay_s),
+        start_after=submitted if submitted > told_at else None,
+        max_delay=submitted - told_at + timedelta(seconds=job.max_delay_s),
         interruptible=job.interruptible,
         min_run=_SHORTEST_RUN,
         restart_cost=restart_cost,

@@ -130,6 +130,17 @@ def test_equal_cases_give_equal_schedules() -> None:
     assert one == two
 
 
+def test_with_notice_room_is_kept_for_jobs_to_come_and_none_of_them_starts_before_it_may() -> None:
+    """The first could wait for the cleanest hour, which the second then lacks: knowing of it, the first goes at once."""
+    jobs = [job(0, 1, wait=3), job(2, 1, wait=1)]
+    values = [60, 90, 90, 10, 500, 500, 500]
+    sudden, known = (play(case(jobs, values, gpus=1, notice=timedelta(hours=own))) for own in (0, 48))
+    assert [hours(pieces) for pieces in sudden.pieces] == [[(3, 4)], [(2, 3)]]
+    assert [hours(pieces) for pieces in known.pieces] == [[(0, 1)], [(3, 4)]]
+    late = [figures(own, case(jobs, values).jobs, grid(values)).late for own in (sudden, known)]
+    assert late == [0, 0]
+
+
 def test_a_forecast_that_was_wrong_is_paid_for_with_what_was() -> None:
     foretold = grid([90, 10, 90, 90, 90, 90, 90, 90])
     wrong = case([job(0)], [20, 80, 90, 90, 90, 90, 90, 90])
