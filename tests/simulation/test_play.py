@@ -131,7 +131,7 @@ def test_equal_cases_give_equal_schedules() -> None:
 
 
 def test_with_notice_room_is_kept_for_jobs_to_come_and_none_of_them_starts_before_it_may() -> None:
-    """The first could wait for the cleanest hour, which the second then lacks: knowing of it, the first goes at once."""
+    """The first could wait for the cleanest hour, which the second then lacks: knowing that, it starts at once."""
     jobs = [job(0, 1, wait=3), job(2, 1, wait=1)]
     values = [60, 90, 90, 10, 500, 500, 500]
     sudden, known = (play(case(jobs, values, gpus=1, notice=timedelta(hours=own))) for own in (0, 48))
