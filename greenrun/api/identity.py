@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from greenrun.api.connections import BoundedProtocol
+from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.core.errors import NotPermitted
 from greenrun.core.jobs.job import Job
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from greenrun.core.errors import (
     AmbiguousJob,
+    ExecutorError,
     GreenrunError,
     InputProblem,
     InvalidInput,
@@ -41,9 +42,11 @@ _STATUS: dict[type[GreenrunError], tuple[int, str]] = {
     StoreLost: (503, "database lost"),
     StoreDamaged: (503, "database damaged"),
     StoreError: (503, "store not available"),
+    ExecutorError: (503, "runs not available"),
     ProviderError: (502, "carbon-intensity source not usable"),
     GreenrunError: (500, "internal error"),
 }
+MEDIA_TYPE = "application/problem+json"
 SHORT = "machine short of resources"
 TITLES = ("invalid request", SHORT, *(title for _, title in _STATUS.values()))  # and the phrases of HTTP's own statuses
 _LEVELS = frozenset({"body", "query", "path", "header", "one", "many"})  # where FastAPI found a field: not its name
@@ -77,7 +80,7 @@ class ProblemOut(BaseModel):
 def problem(status: int, title: str, detail: str, problems: Sequence[InputProblem] = ()) -> JSONResponse:
     """Return a problem+json response."""
     body = _document(status, title, detail, problems).model_dump()
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+    return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: GreenrunError) -> ProblemOut:
@@ -108,7 +111,7 @@ def install(app: FastAPI) -> None:
 def _greenrun(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, GreenrunError)
     told = problem_of(exc)
-    return JSONResponse(told.model_dump(), status_code=told.status, media_type="application/problem+json")
+    return JSONResponse(told.model_dump(), status_code=told.status, media_type=MEDIA_TYPE)
 
 
 def _validation(request: Request, exc: Exception) -> JSONResponse:
@@ -159,3 +162,33 @@ def _operating_system(request: Request, exc: Exception) -> JSONResponse:
 def _unexpected(request: Request, exc: Exception) -> JSONResponse:
     _log.error("request failed", method=request.method, path=request.url.path, exc_info=exc)
     return problem(500, "internal error", "greenrun could not answer for a fault of its own; its log has the details.")
+
+
+def declare(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete an OpenAPI document: problems have their own media type, and bodies refusals of their own."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            responses = operation["responses"]
+            for code in _OF_BODIES if "requestBody" in operation else ():
+                responses.setdefault(str(code), _response(HTTPStatus(code).phrase))
+            for response in responses.values():
+                _as_problem(response)
+            operation["responses"] = dict(sorted(responses.items()))
+    return document
+
+
+_OF_BODIES = (400, 408, 413)
+_MODEL = "#/components/schemas/ProblemOut"
+
+
+def _response(phrase: str) -> dict[str, Any]:
+    return {"description": phrase, "content": {"application/json": {"schema": {"$ref": _MODEL}}}}
+
+
+def _as_problem(response: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    told = [kind for kind, shape in content.items() if shape.get("schema", {}).get("$ref") == _MODEL]
+    for kind in told:
+        content[MEDIA_TYPE] = content.pop(kind)
+    if told:
+        response["content"] = {MEDIA_TYPE: content[MEDIA_TYPE]}

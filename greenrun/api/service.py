@@ -153,6 +153,8 @@ class ServiceSettings:
     max_queued: int = 20_000
     stalled_after: timedelta = timedelta(seconds=60)
     body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
+    body_limit_s: float = 30.0
+    hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
     version: str = __version__
 
 

@@ -110,6 +110,7 @@ class ApiSettings(Section):
     socket: ExpandedPath = Path(DEFAULT_SOCKET)
     metrics: Annotated[OptionalAddress, AfterValidator(_on_this_machine)] = Address("127.0.0.1", 9753)
     tcp: OptionalAddress = None
+    hosts: Names = ()
 
     @field_validator("tcp")
     @classmethod

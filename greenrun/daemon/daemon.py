@@ -15,9 +15,9 @@ import structlog
 
 from greenrun import __version__
 from greenrun.api.app import create_app, create_metrics_app
-from greenrun.api.server import ServerHandle, bind_tcp, serve_in_thread
 from greenrun.api.service import Preview, Submitted
-from greenrun.api.unix_socket import bind_unix, place_of, remove_own
+from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
+from greenrun.api.serving.unix_socket import bind_unix, place_of, remove_own
 from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings

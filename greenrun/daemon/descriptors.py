@@ -7,8 +7,8 @@ from datetime import datetime
 import numpy.random  # noqa: F401 - loaded when the first plan is made, when there may be no descriptor left for that
 import structlog
 
-from greenrun.api.connections import BoundedProtocol
 from greenrun.api.identity import PeerProtocol
+from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 
 OWN = 40  # for the database, logs, pipes to the sampler and the event loop, with nobody connected and nothing running

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from greenrun.api.server import ServerHandle
+from greenrun.api.serving.server import ServerHandle
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.errors import ConfigError, GreenrunError
 

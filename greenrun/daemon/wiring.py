@@ -83,6 +83,7 @@ def api_settings(config: Config) -> ServiceSettings:
         default_max_delay=config.planner.default_max_delay,
         duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
+        hosts=config.api.hosts,
     )
 
 

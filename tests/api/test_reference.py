@@ -13,8 +13,8 @@ import pytest
 from greenrun import client
 from greenrun.api.app import create_metrics_app
 from greenrun.api.problems import TITLES
-from greenrun.api.server import serve_in_thread
-from greenrun.api.unix_socket import bind_unix
+from greenrun.api.serving.server import serve_in_thread
+from greenrun.api.serving.unix_socket import bind_unix
 from greenrun.client import Client, ClientError
 from tests.api.fakes import NOW, World
 from tests.api.reference import BEGIN, END, chapter

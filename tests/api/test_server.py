@@ -1,5 +1,6 @@
 """The real server on real sockets: who asks is what the kernel says, and the sockets are nobody else's."""
 
+import errno
 import os
 import socket
 import stat
@@ -15,9 +16,9 @@ import httpx
 import pytest
 
 from greenrun.api.app import create_metrics_app
-from greenrun.api.connections import BoundedProtocol
-from greenrun.api.server import ServerHandle, bind_tcp, serve_in_thread
-from greenrun.api.unix_socket import bind_unix
+from greenrun.api.serving.connections import BoundedProtocol
+from greenrun.api.serving.server import ServerHandle, bind_tcp, serve_in_thread
+from greenrun.api.serving.unix_socket import Listener, bind_unix
 from greenrun.client import Client, RequestRefused
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
@@ -174,7 +175,7 @@ def test_idle_connections_beyond_the_limit_make_room_for_who_asks(strict: Server
         assert [is_closed(one) for one in idle[:-3]] == [True] * 37
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
 def test_a_connection_that_sends_no_whole_head_is_closed(strict: ServerHandle, sent: bytes) -> None:
     with ExitStack() as stack:
         assert is_closed(connected(stack, strict, sent))
@@ -182,7 +183,7 @@ def test_a_connection_that_sends_no_whole_head_is_closed(strict: ServerHandle, s
 
 def test_a_second_request_in_drops_gets_no_more_time_than_the_first(strict: ServerHandle) -> None:
     with ExitStack() as stack:
-        connection = connected(stack, strict, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection = connected(stack, strict, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = connection.recv(65536)
         connection.sendall(b"GET ")
         while rest := connection.recv(65536):
@@ -282,3 +283,39 @@ def test_many_clients_at_once_are_all_answered(world: World, server: ServerHandl
     for thread in threads:
         thread.join(30)
     assert statuses == [200] * 24
+
+
+@pytest.mark.parametrize("strict", [Lasting], indirect=True)
+def test_bodies_that_are_held_back_make_room_for_who_asks(strict: ServerHandle) -> None:
+    head = b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{"
+    with ExitStack() as stack:
+        held = [connected(stack, strict, head) for _ in range(20)]
+        assert httpx.get(f"http://127.0.0.1:{strict.tcp_port}/healthz", timeout=HANGS_S).status_code == 200
+        assert held
+
+
+def test_what_is_not_http_is_answered_with_a_problem(server: ServerHandle) -> None:
+    with ExitStack() as stack:
+        connection = connected(stack, server, b"GARBAGE\r\n\r\n")
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in answer
+
+
+def test_a_listener_without_descriptors_is_asked_again_only_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def fail(self: socket.socket) -> None:
+        asked.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", fail)
+    with Listener() as listener:
+        with pytest.raises(OSError, match="Too many open files"):
+            listener.accept()
+        for _ in range(5):
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+    assert len(asked) == 1

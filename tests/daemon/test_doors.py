@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from greenrun.api.app import create_metrics_app
-from greenrun.api.server import ServerHandle, serve_in_thread
-from greenrun.api.unix_socket import bind_unix
+from greenrun.api.serving.server import ServerHandle, serve_in_thread
+from greenrun.api.serving.unix_socket import bind_unix
 from greenrun.client import Client
 from greenrun.core.conditions import ConditionCode
 from greenrun.core.errors import GreenrunError

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import ALLOWUTF8
 
 from greenrun.api.json_types import ResponseInstant, ResponseModel, attributes
+from greenrun.api.problems import ProblemOut
 from greenrun.api.service import Service, ServiceDep
 from greenrun.core.conditions import Condition, ConditionCode, Effect, standing_still
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
 
 router = APIRouter(tags=["status"])
+TEXT = {"schema": {"type": "string"}}
+METRICS: dict[str, Any] = {
+    "description": "The metrics, in the form that the caller accepts.",
+    "content": {choose_encoder(form)[1]: TEXT for form in ("", "application/openmetrics-text; version=1.0.0")},
+}
+PROBLEM: dict[str, Any] = {"model": ProblemOut}
+OVER_TCP: dict[int | str, dict[str, Any]] = {421: PROBLEM, 500: PROBLEM}  # 421: asked for by another host's name
 
 
 class ConditionOut(ResponseModel):
@@ -46,19 +54,19 @@ class HealthOut(ResponseModel):
     forecast_fetched_at: ResponseInstant | None
 
 
-@router.get("/healthz", responses={503: {"model": HealthOut}})
+@router.get("/healthz", responses={503: {"model": HealthOut}, **OVER_TCP})
 def get_health(daemon: ServiceDep, response: Response) -> HealthOut:
     """Report whether the daemon works: 200, or 503 with the reasons."""
     return _answer(daemon, response, {Effect.FAILING})
 
 
-@router.get("/readyz", responses={503: {"model": HealthOut}})
+@router.get("/readyz", responses={503: {"model": HealthOut}, **OVER_TCP})
 def get_readiness(daemon: ServiceDep, response: Response) -> HealthOut:
     """Report whether the daemon works, has recovered and starts jobs: 200, or 503 with the reasons."""
     return _answer(daemon, response, {Effect.FAILING, Effect.NOT_READY})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses={200: METRICS, 503: PROBLEM, **OVER_TCP})
 def get_metrics(request: Request) -> Response:
     """Return the metrics as Prometheus text, or as OpenMetrics for those who accept it."""
     accept = request.headers.get("accept", "")

@@ -13,9 +13,9 @@ import uvicorn
 import uvicorn.lifespan.off
 from fastapi import FastAPI
 
-from greenrun.api.connections import BoundedProtocol
 from greenrun.api.identity import PeerProtocol
-from greenrun.api.unix_socket import BACKLOG, bind_unix, place_of, remove_own
+from greenrun.api.serving.connections import BoundedProtocol
+from greenrun.api.serving.unix_socket import BACKLOG, Listener, bind_unix, place_of, remove_own
 from greenrun.core.errors import ConfigError, GreenrunError
 
 _STOP_S = 5.0
@@ -32,7 +32,7 @@ def bind_tcp(address: str, *, loopback_only: bool = True) -> socket.socket:
             f"{address} is not a loopback address, and metrics are served there only: use 127.0.0.1:{port}."
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Listener(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

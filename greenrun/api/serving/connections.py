@@ -5,19 +5,24 @@ from typing import ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from greenrun.api.problems import MEDIA_TYPE, problem
+
 
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 over at most `most` connections, each of which has `head_s` seconds to send a request's head.
 
-    When one more connects, the one that has been idle for longest is dropped, so that new callers are still served;
-    if all others are being answered, the new one is dropped.
+    When one more connects, the one whose caller has kept the daemon waiting for longest is dropped, so that new callers
+    are still served; if all others are being answered, the new one is dropped. A caller keeps it waiting who is idle,
+    has not sent a whole request, or does not read the answer, which may take `read_s`. (Bodies: `BodyLimit`.)
     """
 
     most: ClassVar[int] = 64
     head_s: ClassVar[float] = 10.0
+    read_s: ClassVar[float] = 30.0
 
     _idle_since_s = 0.0
     _limit: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for the connection, and begin to wait for its request."""
@@ -30,7 +35,20 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for the caller to read, not for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.read_s, self._drop)
+
+    def resume_writing(self) -> None:
+        """Go on: the caller has read."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Stop waiting when this completes a request's head; a head sent in drops gets no more time than another."""
@@ -40,6 +58,16 @@ class BoundedProtocol(H11Protocol):
         elif self._limit is None:
             self._await_head()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP with a problem document."""
+        body = problem(400, "bad request", f"{msg} Send a request of HTTP/1.1, with the headers that it needs.").body
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + bytes(body))
+        self.transport.close()
+
     def on_response_complete(self) -> None:
         """Count as idle from now on; the next head is waited for from its first byte, until then uvicorn waits."""
         self._idle_since_s = self.loop.time()
@@ -47,6 +75,9 @@ class BoundedProtocol(H11Protocol):
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _keeps_waiting(self) -> bool:
+        return self._is_idle() or self._unread is not None or (self.cycle is not None and self.cycle.more_body)
 
     def _await_head(self) -> None:
         self._limit = self.loop.call_later(self.head_s, self._drop)
@@ -58,8 +89,8 @@ class BoundedProtocol(H11Protocol):
 
     def _drop_one(self) -> None:
         open_ones = [one for one in self.connections if isinstance(one, BoundedProtocol)]
-        idle = [one for one in open_ones if one._is_idle()]  # never empty: this one has asked nothing yet
-        min(idle, key=lambda one: one._idle_since_s)._drop()
+        waiting = [one for one in open_ones if one._keeps_waiting()]  # never empty: this one has asked nothing yet
+        min(waiting, key=lambda one: one._idle_since_s)._drop()
 
     def _drop(self) -> None:
         self.connections.discard(self)  # at once: the transport reports its end only in the loop's next iteration

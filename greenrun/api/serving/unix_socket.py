@@ -5,13 +5,37 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 from greenrun.core.errors import ConfigError, GreenrunError
+from greenrun.host_shortage import lacking
 from greenrun.paths import folder_open_to_others
 
 BACKLOG = 128
+PAUSE_S = 0.5  # half of asyncio's own, after which it asks again
 
 Place = tuple[int, int]
+
+
+class Listener(socket.socket):
+    """A listening socket that asyncio asks once in a while only when there is no descriptor left to accept with.
+
+    Python 3.11 and 3.12 ask again for each connection that may wait, and tell of each time that it fails.
+    """
+
+    _failed_at_s = float("-inf")
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; raise OSError, BlockingIOError shortly after one for what the machine lacks."""
+        if monotonic() - self._failed_at_s < PAUSE_S:
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as exc:
+            if lacking(exc) and not isinstance(exc, BlockingIOError):
+                self._failed_at_s = monotonic()
+            raise
 
 
 def bind_unix(path: Path) -> socket.socket:
@@ -20,7 +44,7 @@ def bind_unix(path: Path) -> socket.socket:
     A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
     put a socket of their own in its place is refused (ConfigError).
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _make_folder(path.absolute().parent)
         _refuse_open_folders(path.absolute().parent)

@@ -1,0 +1,1 @@
+"""How the API is served: sockets, connections, and what is around every request."""
