@@ -128,7 +128,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place(
     ("name", "text", "why"),
     [
         ("a.toml", "[[job]\n", "cannot read jobs from a.toml: "),
-        ("a.yaml", "- a: [1\n", "a.yaml: line 1 opens ["),
+        ("a.yaml", "- a: [1\n", "a.yaml: line 2 cannot be read: did not find expected ',' or ']'"),
         ("a.toml", "[[task]]\ncommand = 'x'\n", "a.toml lists no jobs"),
         ("a.yaml", "", "a.yaml lists no jobs"),
         ("a.toml", "[defaults]\ngpus = 1\n[[job]]\ncommand = 'true'\n", "'defaults' is no list of jobs"),
