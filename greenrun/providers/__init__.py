@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from greenrun.providers.cached import Cached, at_source
 from greenrun.providers.kinds import find_kind, kind_names, name_clashes
-from greenrun.providers.plausible import Plausible
 from greenrun.providers.provider import Anchor, Provider, ProviderKind
 from greenrun.providers.settings import ProviderSettings
 
@@ -31,6 +30,8 @@ def open_provider(
     as final `settle_after` past its slot's end. What cannot be intensities is left out. Answers over HTTP are cached
     for as long as there can be no news.
     """
+    from greenrun.providers.plausible import Plausible  # it logs, and reading settings must not cost that
+
     kind = find_kind(settings.kind)
     opened = Plausible(kind.open(name, settings, anchor, settle_after), trusts_zeros=kind.computes)
     return Cached(opened) if opened.web is not None else opened
