@@ -16,6 +16,7 @@ from greenrun.api.orders import select_ids
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import MOST_TOGETHER, Dependency, DurationSource, Job, JobSpec, RequestKey, State
@@ -90,7 +91,17 @@ def _warnings(groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now
 
 
 def _warned(outs: Sequence[JobOut], warnings: Sequence[list[str]]) -> list[SubmittedJobOut]:
-    return [SubmittedJobOut.model_construct(**dict(out), warnings=own) for out, own in zip(outs, warnings, strict=True)]
+    return [
+        SubmittedJobOut.model_construct(**dict(out), warnings=[*own, *_unpromised(out)])
+        for out, own in zip(outs, warnings, strict=True)
+    ]
+
+
+def _unpromised(out: JobOut) -> Iterator[str]:
+    """Yield that nobody knows whether a job can keep its finish-by, where no start of it can be planned yet."""
+    if out.finish_by is not None and out.planned is None and out.state is State.QUEUED:
+        why = f": {out.reason.text}" if out.reason else ""
+        yield f"whether it can end by {instant_text(out.finish_by)} is not known, as no start can be planned yet{why}"
 
 
 def _known(

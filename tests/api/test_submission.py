@@ -9,10 +9,10 @@ import pytest
 from greenrun.api.service import Preview
 from greenrun.core.errors import InvalidJob, StorageFull, StoreError
 from greenrun.core.jobs.job import Anomaly, DurationSource
-from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import Waiting
 from greenrun.executors.command_files.noted_files import noted
-from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, errors, spec, stored
+from tests.api.fakes import ADA, CLEANEST, HOUR, NOW, World, errors, placed, spec, stored
 
 
 def test_a_submitted_job_is_stored_as_stated_for_its_kernel_told_user(world: World) -> None:
@@ -109,6 +109,25 @@ def test_a_job_that_cannot_be_placed_says_why_it_waits(world: World) -> None:
     world.scheduler.tried = Preview(waiting=Waiting(job_id=0, reason=why))
     job = world.submit().json()
     assert (job["planned"], job["reason"]) == (None, {"code": "cancel_requested", "text": why.text})
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true"], ids=["stored", "tried"])
+@pytest.mark.parametrize(
+    "why",
+    [because(ReasonCode.WAITS_FOR, job=5, ending="to end", planned=""), because(ReasonCode.ARRAY_FULL, limit=1)],
+    ids=["one that has no place either", "a turn after such"],
+)
+def test_a_finish_by_of_a_job_that_has_no_place_yet_is_warned_not_to_be_known(
+    world: World, why: Reason, query: str
+) -> None:
+    world.scheduler.tried = Preview(waiting=Waiting(job_id=0, reason=why))
+    limit = (NOW + timedelta(hours=9)).isoformat()
+    [warning] = world.submit(query, finish_by=limit).json()["warnings"]
+    assert warning.startswith("whether it can end by ")
+    assert warning.endswith(f"is not known, as no start can be planned yet: {why.text}")
+    assert world.submit(query).json()["warnings"] == []
+    world.scheduler.tried = Preview(placement=placed(0))
+    assert world.submit(query, finish_by=limit).json()["warnings"] == []
 
 
 def test_a_known_unique_key_gives_the_job_it_names_also_when_it_could_not_be_accepted_any_more(world: World) -> None:
