@@ -12,8 +12,12 @@ import time
 from greenrun.executors.run_folder import MEMBERS, VERSION, write_record
 from greenrun.procfs import ProcessStat, all_pids, process_stat, start_ticks
 
-FIRST_LOOK_S, LOOK_EVERY_S = 0.1, 1.0  # the pauses grow from the one to the other
-LOOK_COST = 0.002  # the most of a processor that looking may take
+FIRST_PAUSE_S, FIRST_LOOKS = (
+    0.02,
+    6,
+)  # at first it is looked often: what hides does so when it starts. The pauses double
+LOOK_EVERY_S = 1.0
+LOOK_COST = 0.005  # the most of a processor that looking may take afterwards
 LOOK_AT_ALL_EVERY = 60  # looks: who bears the pid of somebody else's process may be of the run by now
 MOST = 4000  # of each in the record
 
@@ -40,9 +44,9 @@ class Members:
             if (self._processes, self._leaders) != before:
                 self._write()
         spent_s = time.process_time() - spent_s
+        first_s = FIRST_PAUSE_S * 2**self._looks if self._looks < FIRST_LOOKS else 0.0
         self._looks += 1
-        pause_s = min(LOOK_EVERY_S, FIRST_LOOK_S * 2 ** min(self._looks, 8))
-        self.look_at = began + max(pause_s, spent_s / LOOK_COST)
+        self.look_at = began + (first_s or max(LOOK_EVERY_S, spent_s / LOOK_COST))
 
     def _look(self) -> None:
         """Find the descendants. Who was none will never be one, so its stat is not read again."""

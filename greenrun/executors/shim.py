@@ -239,7 +239,9 @@ class Supervision:
         kill_at = end.kill_at if end.was_termed else term_at + grace_s
         signalled: dict[int, str] = {}
         termed: set[int] = set()
+        self._members.look_at = now  # of what is left, too, it has to be known whose it is
         while has_children():
+            self._members.note()
             is_last = time.monotonic() >= kill_at
             for pid in live_children(os.getpid()) if time.monotonic() >= term_at else ():
                 had_term = pid in termed or (end.was_termed and os.getpgid(pid) == self._command)
