@@ -51,13 +51,15 @@ class HealthWatch:
         """Return what is wrong now, each thing since when it was first seen."""
         with self._looking:
             now, before = utc_now(), self._found
-            found = [row for check in self._checks for row in check(now)]
-            self._found = first_seen(found, before)
+            found: dict[ConditionCode, Condition] = {}  # of two that are alike the first
+            for row in (row for check in self._checks for row in check(now)):
+                found.setdefault(row.code, row)
+            self._found = first_seen(found.values(), before)
             told = {(row.code, row.text) for row in before}
             for row in self._found:
                 if (row.code, row.text) not in told:
                     log.warning("condition", code=row.code.value, text=row.text, remedy=row.remedy)
-            for code in {row.code for row in before} - {row.code for row in found}:
+            for code in {row.code for row in before} - found.keys():
                 log.info("condition over", code=code.value)
             return self._found
 

@@ -76,3 +76,12 @@ def test_gpus_that_are_lost_are_a_warning_until_they_are_back() -> None:
     assert (found.code, found.effect) == (ConditionCode.GPU_LOST, Effect.WARNING)
     assert found.text.startswith("GPU 1 is lost: it has to be reset: nothing is started there")
     assert lost_gpus(lambda: there, lambda device: GpuState(), NOW) == []
+
+
+def test_what_two_checks_notice_is_told_once_as_the_first_of_them_says_it() -> None:
+    first, second, other = (
+        condition(ConditionCode.DISK_FULL, text="1"), condition(ConditionCode.DISK_FULL, text="2"),
+        condition(ConditionCode.SOCKET_LOST, text="3"),
+    )  # fmt: skip
+    with capture_logs():
+        assert [row.text for row in HealthWatch([lambda _: [first], lambda _: [second, other]]).look()] == ["1", "3"]
