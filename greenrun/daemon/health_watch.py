@@ -14,8 +14,9 @@ from greenrun.core.energy.model import Device, gpus
 from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.engine.start_pause import StartPause
+from greenrun.store.database import NO_ROOM_BYTES
 
-NO_ROOM_BYTES = 16 << 20  # below this a database of some size can no longer be written
+LITTLE_ROOM_BYTES = 64 << 20  # below this it is time to make room
 
 SOON = timedelta(seconds=15)  # after a pause of starts there is another one by then, or all is well
 
@@ -94,20 +95,22 @@ def lost_gpus(
 
 
 def full_disk(state: Path, now: datetime) -> list[Condition]:
-    """Say that the state folder's file system has no room, or no inodes, left for this user."""
+    """Say that the state folder's file system has no room, or no inodes, left for this user, or little room."""
     try:
         found = os.statvfs(state)
     except OSError:
         return []  # it is gone: other checks tell what that means
     free = found.f_bavail * found.f_frsize
     has_inodes = found.f_favail > 0 or not found.f_files  # some file systems count none
-    if free >= NO_ROOM_BYTES and has_inodes:
+    if free >= LITTLE_ROOM_BYTES and has_inodes:
         return []
-    what = f"{free >> 10} KiB are" if has_inodes else "no inode is"
+    is_full = free < NO_ROOM_BYTES or not has_inodes
+    left = f"{free >> 10} KiB are" if has_inodes else "no inode is"
+    what = "submissions cannot be stored, and nothing is started" if is_full else "without any, nothing can be stored"
     return [
         Condition(
-            code=ConditionCode.DISK_FULL, effect=Effect.FAILING, since=now,
-            text=f"{what} left on the file system of {state}: submissions are refused, and nothing is started",
+            code=ConditionCode.DISK_FULL, effect=Effect.FAILING if is_full else Effect.WARNING, since=now,
+            text=f"{left} left on the file system of {state}: {what}",
             remedy="free some space there; greenrun goes on by itself",
         )
     ]  # fmt: skip

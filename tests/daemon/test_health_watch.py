@@ -61,6 +61,9 @@ def test_the_watch_looks_by_itself_also_after_a_check_failed() -> None:
 def test_a_disk_is_full_once_less_than_the_limit_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert full_disk(tmp_path, NOW) == []
 
+    monkeypatch.setattr(health_watch, "LITTLE_ROOM_BYTES", 1 << 62)
+    (found,) = full_disk(tmp_path, NOW)
+    assert (found.code, found.effect) == (ConditionCode.DISK_FULL, Effect.WARNING)
     monkeypatch.setattr(health_watch, "NO_ROOM_BYTES", 1 << 62)
     (found,) = full_disk(tmp_path, NOW)
     assert (found.code, found.effect) == (ConditionCode.DISK_FULL, Effect.FAILING)
