@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
-from greenrun.core.jobs.status import Phase
+from greenrun.core.jobs.runs.status import Phase
 from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import RUN, read_record
 

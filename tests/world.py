@@ -11,7 +11,7 @@ from greenrun.core.energy.model import Device, GpuUse, Quality, Reading
 from greenrun.core.errors import ExecutorError, HostShort, ProviderUnavailable
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Job, JobSpec, Run
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Options
 from greenrun.engine.engine import Engine, EngineSettings
 from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, Watts, WattsBackend

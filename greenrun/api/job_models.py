@@ -17,7 +17,6 @@ from greenrun.api.json_types import (
 from greenrun.api.ports import ApiStore
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.declaration import Trait, field_infos
 from greenrun.core.jobs.job import (
     LIVE,
@@ -34,6 +33,7 @@ from greenrun.core.jobs.job import (
     State,
 )
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.core.units import J_PER_KWH
 

@@ -6,9 +6,9 @@ from typing import Protocol
 
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.errors import JobError
-from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, Run, State, Submission
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.selection import Purpose, Selection, Selector
 from greenrun.core.jobs.stored_transitions import Permit
 from greenrun.core.jobs.transitions import Intent

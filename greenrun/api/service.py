@@ -15,7 +15,7 @@ from greenrun.core.energy.model import Device
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
 from greenrun.core.jobs.reasons import Reason
-from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.transitions import Edit
 from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.grid.backfill import Backfill

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from greenrun.core.formatting import exact_duration_text
-from greenrun.core.jobs.anomalies import Limits
+from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.parsing import parse_duration
 from greenrun.providers.settings import Section
 

@@ -10,7 +10,7 @@ import structlog
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.errors import ExecutorError, JobNotFound
 from greenrun.core.jobs.job import Job
-from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.store import Store

@@ -9,11 +9,11 @@ from typing import Protocol
 import structlog
 
 from greenrun.core.energy.model import Component, Slice
-from greenrun.core.jobs.anomalies import Limits, Progress, RuleResult, gpu_idle, power_off, stuck
 from greenrun.core.jobs.history import LearnedPower, learn_power
 from greenrun.core.jobs.job import Anomaly, Run
-from greenrun.core.jobs.occupancy import Observed
-from greenrun.core.jobs.status import Phase
+from greenrun.core.jobs.runs.anomalies import Limits, Progress, RuleResult, gpu_idle, power_off, stuck
+from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.status import Phase
 from greenrun.engine.ports import EngineStore
 from greenrun.engine.progress import WorkDone
 
@@ -51,7 +51,7 @@ class Booked(Protocol):
 
 
 class AnomalyDetector:
-    """Applies the rules of `greenrun.core.jobs.anomalies` to the live runs; it never changes a plan.
+    """Applies the rules of `greenrun.core.jobs.runs.anomalies` to the live runs; it never changes a plan.
 
     Evidence is lost when the daemon restarts. Ongoing anomalies are in the store, so none is counted twice.
     """

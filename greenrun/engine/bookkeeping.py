@@ -11,7 +11,15 @@ from greenrun.core.energy.ledger import Entry, Stage
 from greenrun.core.energy.model import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import cut, external_energy
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import Observed, exclusive, holder, holds_of, known_through, shared_through, users_of
+from greenrun.core.jobs.runs.occupancy import (
+    Observed,
+    exclusive,
+    holder,
+    holds_of,
+    known_through,
+    shared_through,
+    users_of,
+)
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.engine.intensities import CarbonIntensities
 from greenrun.engine.ports import EngineStore, Meter

@@ -14,11 +14,11 @@ from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
-from greenrun.core.jobs.anomalies import Limits
 from greenrun.core.jobs.dependencies import blocked, crowded_out
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
-from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.runs.anomalies import Limits
+from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.planning.arrivals.learning import MEMORY, MOST, expected_arrivals
 from greenrun.core.planning.capacity import kind_of, pools_of
 from greenrun.core.planning.decisions import Start, decide, expected_end, suspensions

@@ -11,14 +11,14 @@ from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
 from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
-from greenrun.core.jobs.anomalies import AnomalyEpisode, RuleResult
 from greenrun.core.jobs.availability import Drain, ProcessOwner
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
-from greenrun.core.jobs.status import EndedBy as EndedBy
-from greenrun.core.jobs.status import Phase as Phase
-from greenrun.core.jobs.status import RunStatus as RunStatus
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, RuleResult
+from greenrun.core.jobs.runs.status import EndedBy as EndedBy
+from greenrun.core.jobs.runs.status import Phase as Phase
+from greenrun.core.jobs.runs.status import RunStatus as RunStatus
 from greenrun.core.planning.model import Plan
 
 

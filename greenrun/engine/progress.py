@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from greenrun.core.jobs.anomalies import Progress
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import Observed
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.anomalies import Progress
+from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.engine.ports import RunStore
 
 log = structlog.get_logger("greenrun.engine.progress")

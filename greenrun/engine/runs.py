@@ -9,10 +9,10 @@ import structlog
 from greenrun.core.errors import ExecutorError, HostShort, StartPostponed
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
-from greenrun.core.jobs.retries import after_pause
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.retries import after_pause
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
 from greenrun.engine.ports import Executor, JobStore, RunStore
 from greenrun.engine.start_pause import StartPause

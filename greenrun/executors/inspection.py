@@ -9,7 +9,7 @@ from signal import SIGCONT
 
 from greenrun.clock import utc_now
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, send, this_boot
 from greenrun.executors.progress_file import work_of

@@ -14,7 +14,7 @@ from greenrun.core.energy.model import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError, HostShort, StartPostponed
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import GpuIds, Job, Run
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.executors import run_folder
 from greenrun.executors.inspection import own_record, status_of
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from greenrun.core.energy.model import Device, GpuUse, Reading
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Job, Run
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 
 _NOTHING = timedelta(0)
 

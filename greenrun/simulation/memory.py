@@ -11,12 +11,12 @@ from greenrun.core.energy.ledger import Entry, Priced, Stage, Total, UnsettledSl
 from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
-from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.availability import Drain
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.selection import JobEntry, entry_of
 from greenrun.core.jobs.stored_transitions import JobTransitions, RunTransitions
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent

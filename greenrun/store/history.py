@@ -13,8 +13,8 @@ from greenrun.core.energy.ledger import Total, complete
 from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Job, Outcome, Run, State
-from greenrun.core.jobs.occupancy import expected_seconds
-from greenrun.core.jobs.retries import since_requeue
+from greenrun.core.jobs.runs.occupancy import expected_seconds
+from greenrun.core.jobs.runs.retries import since_requeue
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import job_of, run_of

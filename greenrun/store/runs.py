@@ -7,8 +7,8 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from greenrun.core.jobs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, episodes_of
 from greenrun.core.jobs.stored_transitions import RunTransitions
 from greenrun.core.jobs.transitions import EventKind
 from greenrun.store.columns import among

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from greenrun.core.energy.ledger import Stage, Total, busy_ratio, complete, sum_of_known
 from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import expected_seconds
+from greenrun.core.jobs.runs.occupancy import expected_seconds
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.records import run_of

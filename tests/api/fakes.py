@@ -20,13 +20,13 @@ from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
-from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
+from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
-from greenrun.core.jobs.status import StrayRun
 from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan

@@ -8,9 +8,9 @@ import pytest
 
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
-from greenrun.core.jobs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.executors.log_file import MARK
 from tests.api.fakes import ADA, BOB, CLEANEST, HOUR, NOW, ROOT, World, forecast, placed, spec, stored

@@ -2,7 +2,7 @@
 
 import pytest
 
-from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.runs.status import StrayRun
 from tests.api.fakes import NOW, World
 
 STRAY = StrayRun(

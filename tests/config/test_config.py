@@ -16,7 +16,7 @@ from greenrun.config.devices import meter_settings
 from greenrun.config.models import flatten
 from greenrun.config.values import Address
 from greenrun.core.errors import ConfigError
-from greenrun.core.jobs.anomalies import Limits
+from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.providers import find_kind
 from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.settings import FileSettings, ProviderSettings

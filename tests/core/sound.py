@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from math import isnan
 
-from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
+from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.planning.model import Interval, Placement, Plan, Running, Situation
 from greenrun.core.units import J_PER_KWH
 

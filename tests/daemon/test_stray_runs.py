@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from greenrun.core.conditions import ConditionCode, Effect
 from greenrun.core.errors import JobNotFound
-from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.store import Store

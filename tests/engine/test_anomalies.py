@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.jobs.anomalies import AnomalyEpisode, Limits
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
-from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, Limits
+from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.engine.anomalies import AnomalyDetector
 from greenrun.engine.engine import Engine
 from greenrun.engine.progress import WorkDone

@@ -9,7 +9,7 @@ import pytest
 from greenrun.core.errors import DeviceBusy, ExecutorError, StorageFull
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.jobs.status import EndedBy
+from greenrun.core.jobs.runs.status import EndedBy
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Options
 from greenrun.core.units import emissions_g

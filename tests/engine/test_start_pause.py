@@ -9,7 +9,7 @@ import pytest
 from greenrun.core.errors import HostShort
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.engine.start_pause import FIRST, LONGEST, StartPause
 from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
 

@@ -11,7 +11,7 @@ import pytest
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.jobs.status import EndedBy
+from greenrun.core.jobs.runs.status import EndedBy
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.capacity import pools_of
 from greenrun.core.planning.model import Placement, Plan, Situation

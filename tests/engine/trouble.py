@@ -9,9 +9,9 @@ import pytest
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Slice
 from greenrun.core.jobs.job import Outcome, Run, State
-from greenrun.core.jobs.occupancy import Observed
 from greenrun.core.jobs.reasons import ReasonCode, because
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.occupancy import Observed
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.engine.bookkeeping import Bookkeeping
 from greenrun.engine.engine import Engine
 from greenrun.engine.intensities import CarbonIntensities

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from greenrun.core.jobs.job import Job, JobSpec, Run, State
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.engine.ports import Executor
 from tests.patience import until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.clock import utc_now
-from greenrun.core.jobs.status import EndedBy, Phase
+from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors.command_files.noted_files import noted
 from tests.executors.bench import PATH, Bench, alive
 from tests.patience import until

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.jobs.job import Job, Run, State
-from greenrun.core.jobs.status import Phase
+from greenrun.core.jobs.runs.status import Phase
 from greenrun.executors.leftovers.checkpoints import CheckpointFolders, folder_name
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.executors.local import LocalExecutor

@@ -16,7 +16,7 @@ from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
-from greenrun.core.jobs.status import EndedBy, Phase
+from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors.local import LocalExecutor
 from greenrun.executors.run_folder import write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.status import EndedBy, Phase
+from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors import local
 from greenrun.executors.run_folder import write_record
 from greenrun.procfs import process_stat

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from greenrun.core.errors import GreenrunError, JobError
-from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.jobs.runs.anomalies import RuleResult
 from greenrun.core.jobs.transitions import Intent
 from tests.store.examples import NOW, after, spec
 

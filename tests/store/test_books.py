@@ -14,7 +14,7 @@ from greenrun.core.energy.ledger import Entry, Priced, Total, total
 from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import expected_seconds
+from greenrun.core.jobs.runs.occupancy import expected_seconds
 from greenrun.store import Store
 from tests.sampling import examples
 from tests.store.examples import NOW, after, close, entry, priced, running

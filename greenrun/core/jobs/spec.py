@@ -29,7 +29,7 @@ class PowerSource(StrEnum):
 
 
 class Anomaly(StrEnum):
-    """A way in which a run can be unlike what was to be expected; `greenrun.core.jobs.anomalies` has the rules."""
+    """A way in which a run can be unlike what was to be expected; `greenrun.core.jobs.runs.anomalies` has the rules."""
 
     GPU_IDLE = "gpu_idle"
     POWER_OFF = "power_off"

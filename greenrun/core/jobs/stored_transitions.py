@@ -13,9 +13,9 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import JobError, JobNotFound, NotPermitted, StoreError
 from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
-from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.job import Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.runs.anomalies import RuleResult
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
 from greenrun.core.jobs.transitions import Change, Edit, Ending, EventKind, Intent, NewEvent
 

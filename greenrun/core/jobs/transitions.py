@@ -23,10 +23,10 @@ from greenrun.core.histogram import (
     added,
     counter_key,
 )
-from greenrun.core.jobs.anomalies import RuleResult
 from greenrun.core.jobs.declaration import field_infos
 from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, Reason, ReasonCode, because
+from greenrun.core.jobs.runs.anomalies import RuleResult
 
 TRANSITIONS = frozenset(
     {

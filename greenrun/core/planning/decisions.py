@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from greenrun.core.formatting import duration_text, instant_text, intensity_text
-from greenrun.core.jobs.durations import expected_length
-from greenrun.core.jobs.exits import exit_code_text, left_text, signal_text
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
-from greenrun.core.jobs.retries import again, length_of, pause_after, retries_left, since_requeue
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.durations import expected_length
+from greenrun.core.jobs.runs.exits import exit_code_text, left_text, signal_text
+from greenrun.core.jobs.runs.retries import again, length_of, pause_after, retries_left, since_requeue
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Placement, Plan, Running
 
 MAX_FRUITLESS = 3  # checkpointed runs in a row that got no further, before a job is given up

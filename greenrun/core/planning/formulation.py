@@ -8,8 +8,8 @@ import numpy as np
 
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.jobs.dependencies import in_order, predecessors
-from greenrun.core.jobs.durations import expected_length
 from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.planning.candidates import Candidates, Demands, like_pools
 from greenrun.core.planning.capacity import EPSILON_S, Pool, home_of, pools_of, timelines
 from greenrun.core.planning.model import Running, Situation

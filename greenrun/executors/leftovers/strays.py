@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from signal import SIGTERM
 
-from greenrun.core.jobs.status import StrayRun
+from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.executors.locks import is_locked
 from greenrun.executors.processes import Identity, Tree, kill_all, send, this_boot
 from greenrun.executors.run_folder import HOW, LOCK, RUN, STARTED, STOP, VERSION, read_record, write_record

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Component, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import cut
-from greenrun.core.jobs.occupancy import exclusive
+from greenrun.core.jobs.runs.occupancy import exclusive
 from tests.core.energy.build import as_approx, at, drawn, hold, mark, most_j, reading, seconds, worlds
 
 # --- examples

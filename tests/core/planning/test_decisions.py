@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import SENTENCES, ReasonCode, because
-from greenrun.core.jobs.status import EndedBy, Phase, RunStatus
+from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.jobs.transitions import TRANSITIONS
 from greenrun.core.planning.decisions import MAX_FRUITLESS, decide, expected_end, suspensions, verdict
 from greenrun.core.planning.model import Interval, Placement, Plan, Running

@@ -11,7 +11,7 @@ import numpy as np
 from greenrun.core.jobs.dependencies import blocked
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
-from greenrun.core.jobs.retries import pausing
+from greenrun.core.jobs.runs.retries import pausing
 from greenrun.core.planning.capacity import EPSILON_S
 from greenrun.core.planning.explanation.sentences import STARTS_WHEN_FREE, Held, placement_reason, with_promise
 from greenrun.core.planning.explanation.shortage import Shortage

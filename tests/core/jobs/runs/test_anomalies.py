@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Component, Quality, Slice
-from greenrun.core.jobs.anomalies import IDLE_POWER_RATIO, Limits, Progress, gpu_idle, power_off, stuck
 from greenrun.core.jobs.history import LearnedPower, LearningScope
+from greenrun.core.jobs.runs.anomalies import IDLE_POWER_RATIO, Limits, Progress, gpu_idle, power_off, stuck
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.jobs.durations import OVERRUN, SHORTEST, expected_length
+from greenrun.core.jobs.runs.durations import OVERRUN, SHORTEST, expected_length
 
 
 @given(st.integers(1, 10**10), st.integers(0, 120), st.integers(-1, 1))

@@ -7,8 +7,8 @@ import pytest
 
 from greenrun.core.energy.model import Hold
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.occupancy import Observed, expected_seconds, known_through, shared_through, users_of
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.occupancy import Observed, expected_seconds, known_through, shared_through, users_of
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 

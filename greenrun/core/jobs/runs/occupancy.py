@@ -8,7 +8,7 @@ from math import inf
 
 from greenrun.core.energy.model import Hold
 from greenrun.core.jobs.job import Run
-from greenrun.core.jobs.status import Phase, RunStatus
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
