@@ -4,14 +4,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from greenrun.store.archive import Archive
-from greenrun.store.baselines import BaselineRepository
-from greenrun.store.books import BookRepository
 from greenrun.store.database import Database
 from greenrun.store.drains import DrainRepository
 from greenrun.store.grid import GridRepository, Reach
 from greenrun.store.history import FinishedJobRepository
 from greenrun.store.jobs import JobRepository
+from greenrun.store.ledger.archive import Archive
+from greenrun.store.ledger.baselines import BaselineRepository
+from greenrun.store.ledger.books import BookRepository
 from greenrun.store.migrate import migrate
 from greenrun.store.plans import PlanRepository
 from greenrun.store.prices import PriceRepository

@@ -18,10 +18,11 @@ from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.selection import JobEntry
 from greenrun.core.jobs.spec import title_of
 from greenrun.core.jobs.transitions import UNSTORED, Change, EventKind, NewEvent
-from greenrun.store.baselines import keep_place
 from greenrun.store.columns import among
-from greenrun.store.counters import count
 from greenrun.store.database import KEPT
+from greenrun.store.ledger.baselines import keep_place
+from greenrun.store.ledger.counters import count
+from greenrun.store.ledger.totals import total_of
 from greenrun.store.records import (
     as_stored,
     changed_columns,
@@ -42,7 +43,6 @@ from greenrun.store.tables import (
     LeaseRecord,
     RunRecord,
 )
-from greenrun.store.totals import total_of
 
 
 class JobTransaction:

@@ -18,7 +18,8 @@ from greenrun.core.jobs.transitions import EventKind
 from greenrun.metrics import TOTALS, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
-from greenrun.store import Store, counters
+from greenrun.store import Store
+from greenrun.store.ledger import counters
 from tests.api.fakes import GPU, HOUR, NOW, World, live_state, spec
 from tests.metrics.scrape import Scrape, busy
 

@@ -14,7 +14,7 @@ from greenrun.core.errors import ProviderRefused, ProviderUnavailable
 from greenrun.engine.polling import RequestCounts
 from greenrun.engine.zone import GridZone
 from greenrun.store import Store
-from greenrun.store.books import BookRepository
+from greenrun.store.ledger.books import BookRepository
 from tests.core.hours import DAY, HOUR
 from tests.engine.hourly_grid import Source, a_grid, learning, levels
 from tests.world import T0, World, new_engine, open_store

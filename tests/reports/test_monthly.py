@@ -16,7 +16,7 @@ from greenrun.reports import monthly
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
 from greenrun.store import Store
-from greenrun.store.archive import Archive
+from greenrun.store.ledger.archive import Archive
 from tests.reports.build import GPUS, fill, reports_of, settle
 
 NOVEMBER = datetime(2026, 11, 1, 1, tzinfo=UTC)  # the scripted books begin on October 28

@@ -67,7 +67,7 @@ def test_nothing_counts_twice_after_a_read_that_failed(store: Store, monkeypatch
     run = running(store, "GPU-0")
     store.books.append_slices([entry(2, run=run)], [], now=after(62))
     with monkeypatch.context() as patch:
-        patch.setattr("greenrun.store.totals.summed", _fail)
+        patch.setattr("greenrun.store.ledger.totals.summed", _fail)
         with pytest.raises(StoreError):
             store.books.running_totals([run.id])
     store.books.append_slices([entry(62, run=run)], [], now=after(122))

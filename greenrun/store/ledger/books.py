@@ -17,15 +17,15 @@ from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
-from greenrun.store import counters
-from greenrun.store.baselines import compared_g
 from greenrun.store.columns import among
-from greenrun.store.counters import count, counters_of
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
+from greenrun.store.ledger import counters
+from greenrun.store.ledger.baselines import compared_g
+from greenrun.store.ledger.counters import count, counters_of
+from greenrun.store.ledger.totals import RunningTotals, totals_of
 from greenrun.store.runs import find_runs
 from greenrun.store.tables import JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
-from greenrun.store.totals import RunningTotals, totals_of
 
 BOOKED, SETTLED, MARGINAL, BASELINE = (stage.value for stage in Stage)
 WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price

@@ -24,11 +24,12 @@ from greenrun.core.energy.baseline import (
 )
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.jobs.job import Job, Outcome, Run
-from greenrun.store import counters
 from greenrun.store.columns import among, epoch_s
-from greenrun.store.counters import count
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
+from greenrun.store.ledger import counters
+from greenrun.store.ledger.counters import count
+from greenrun.store.ledger.totals import totals_of
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import (
     BASELINES,
@@ -42,7 +43,6 @@ from greenrun.store.tables import (
     JobRecord,
     RunRecord,
 )
-from greenrun.store.totals import totals_of
 
 GIVEN_UP_AFTER = timedelta(days=7)  # a device that was not read for so long keeps no run waiting any more
 

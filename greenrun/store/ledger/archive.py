@@ -18,9 +18,9 @@ from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
+from greenrun.store.ledger.totals import DEVICE_DAYS, TOLD_DAYS
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
-from greenrun.store.totals import DEVICE_DAYS, TOLD_DAYS
 
 NOT_ENDED = "a run has not ended"
 NOT_SETTLED = "not all of it is settled yet"
