@@ -10,7 +10,7 @@ from greenrun.core.planning.capacity import Timeline
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import BEHIND, PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
-from greenrun.core.planning.scheduling.occupancy import Occupancy
+from greenrun.core.planning.scheduling.pool_occupancy import Occupancy
 from greenrun.core.planning.scheduling.valuation import Valuation
 
 
