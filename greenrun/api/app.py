@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from greenrun.api import problems
+from greenrun.api.identity import learn_own_names
 from greenrun.api.ports import ApiStore
 from greenrun.api.routes import devices, events, grid, jobs, reports, status, stray_runs
 from greenrun.api.service import Scheduler, Service, ServiceSettings
@@ -30,6 +31,7 @@ def create_app(
     app.include_router(devices.router, responses=_refusals(409))
     app.include_router(reports.router, responses=_refusals())
     app.include_router(stray_runs.router, responses=_refusals(404))
+    learn_own_names()
     document = app.openapi
     app.openapi = lambda: problems.declare(document())  # type: ignore[method-assign]
     return app

@@ -5,6 +5,7 @@ import os
 import pwd
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar
@@ -71,6 +72,13 @@ def _user_name(uid: int) -> str:
     except KeyError:
         os.close(os.open("/etc/passwd", os.O_RDONLY))  # where the C library cannot read it, it says that nobody has it
         return str(uid)
+
+
+def learn_own_names() -> None:
+    """Look up those who may do everything now: later there may be no descriptor left to read who they are."""
+    for uid in {0, os.getuid()}:
+        with suppress(KeyError):
+            _known_name(uid)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ SYNCHRONOUS = "FULL"  # a commit has reached the disk when it returns
 BUSY_S = 5.0  # how long a transaction waits for another one's lock
 POOL_SIZE = 8
 POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
+FEW_FILES = 128  # a process that may open fewer keeps a single connection that nobody uses: each takes two
 KEPT = "kept"  # where a transaction leaves the jobs it has written
 NO_ROOM_BYTES = 1 << 20  # below this, a failed write is put down to the full disk
 
@@ -200,7 +202,7 @@ def connect(path: Path, *, foreign_keys: bool = True) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         creator=lambda: opened(path),
-        pool_size=POOL_SIZE,
+        pool_size=POOL_SIZE if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= FEW_FILES else 1,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=BUSY_S,
     )
