@@ -140,3 +140,10 @@ def test_a_file_in_place_of_the_socket_is_left_alone_and_told(server: ServerHand
     assert [row.code for row in check_socket(server, NOW)] == [ConditionCode.SOCKET_LOST]
     server.stop()
     assert path.read_text() == "mine"
+
+
+def test_a_socket_that_was_removed_because_its_server_stops_is_not_bound_anew(server: ServerHandle, path: Path) -> None:
+    server.stop()
+    with capture_logs() as logged:
+        assert check_socket(server, NOW) == []
+    assert (logged, path.exists()) == ([], False)

@@ -62,6 +62,8 @@ class ServerHandle:
         self._unix = _Server(_config(app, PeerProtocol), uds_socket)
         self._servers = [self._unix]
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._changing = threading.Lock()  # held by whoever binds or removes the socket
+        self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="greenrun-api", daemon=True)
 
@@ -70,26 +72,31 @@ class ServerHandle:
         return self._thread.is_alive()
 
     def reopen_unix(self) -> bool:
-        """Bind the unix socket anew if it was removed or replaced; False if it is in place.
+        """Bind the unix socket anew if it was removed or replaced; False if it is in place, or this server stops.
 
-        Connections that are open stay. Raise GreenrunError when it cannot be had, because another daemon answers there,
-        for instance.
+        What was asked on the former one has some seconds to be answered. Raise GreenrunError when it cannot be had,
+        because another daemon answers there, for instance.
         """
-        if place_of(self.path) == self._place:
-            return False
-        listener = bind_unix(self.path)
-        self._place = place_of(self.path)
-        former, self._unix = self._unix, _Server(_config(self._app, PeerProtocol), listener)
-        self._servers.append(self._unix)
-        self._begin(self._unix)
-        former.should_exit = True  # nobody can find its socket any more; what it is answering, it goes on with
-        return True
+        with self._changing:
+            if self._is_stopping or place_of(self.path) == self._place:
+                return False
+            if not self.is_alive():
+                raise GreenrunError("The API has ended, as the log says: restart greenrun.")
+            listener = bind_unix(self.path)
+            self._place = place_of(self.path)
+            former, self._unix = self._unix, _Server(_config(self._app, PeerProtocol), listener)
+            self._servers = [*(server for server in self._servers if server is not former), self._unix]
+            former.should_exit = True  # nobody can find its socket any more
+            self._begin(self._unix)
+            return True
 
     def stop(self) -> None:
         """Stop accepting, let answers finish for some seconds, and remove the unix socket if it is this one's."""
-        remove_own(self.path, self._place)
-        for server in self._servers:
-            server.should_exit = True
+        with self._changing:
+            self._is_stopping = True  # whoever looks at the socket from now on finds it removed on purpose
+            remove_own(self.path, self._place)
+            for server in self._servers:
+                server.should_exit = True
         self._thread.join(2 * _STOP_S)
 
     def serve_metrics(self, app: FastAPI, listener: socket.socket, protocol: type[BoundedProtocol]) -> None:

@@ -44,7 +44,11 @@ def bind_unix(path: Path) -> socket.socket:
     A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
     put a socket of their own in its place is refused (ConfigError).
     """
-    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as exc:
+        short_of = lacking(exc) or f"sockets ({exc})"
+        raise GreenrunError(f"The socket {path} cannot be made: this machine is short of {short_of}.") from exc
     try:
         _make_folder(path.absolute().parent)
         _refuse_open_folders(path.absolute().parent)
