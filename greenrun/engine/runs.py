@@ -35,7 +35,7 @@ class RunController:
         self._postponed: dict[int, Reason] = {}  # by the run that this machine could not start
         self._own_pauses: dict[int, StartPause] = {}  # of jobs, where what one lacks is not lacking for others
         self._failed_launches: Counter[int] = Counter()
-        self._not_before: dict[int, datetime] = {}
+        self._put_off: dict[int, tuple[datetime, datetime]] = {}  # of jobs: since when, and until when
         self.pause = StartPause()
         self.suspending: frozenset[int] = frozenset()  # the runs that were asked to checkpoint, by whichever daemon
         self.failures: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class RunController:
     def start(self, start: Start, now: datetime) -> None:
         """Claim the job, durably, and only then spawn its run."""
         placement = start.placement
-        if now < self._not_before.get(placement.job_id, now) or not self._has_room(now):
+        if self._is_put_off(placement.job_id, now) or not self._has_room(now):
             return  # its last launch failed a moment ago, or any would
         run = self._runs.claim(placement.job_id, start.devices, reason=after_pause(placement.reason), now=now)
         if run is None:
@@ -143,9 +143,18 @@ class RunController:
     def _note_started(self, job: Job) -> None:
         """Begin anew to count what keeps the job, and others, from starting."""
         self.pause.end()
-        self._own_pauses.pop(job.id, None)
-        self._failed_launches.pop(job.id, None)
-        self._not_before.pop(job.id, None)
+        self._forget(job.id)
+
+    def _forget(self, job_id: int) -> None:
+        """Forget the launches of a job that failed: it has started, or ended and may be requeued."""
+        self._own_pauses.pop(job_id, None)
+        self._failed_launches.pop(job_id, None)
+        self._put_off.pop(job_id, None)
+
+    def _is_put_off(self, job_id: int, now: datetime) -> bool:
+        """Whether a job's next launch is to wait; not so once the clock was set back to before the last one."""
+        since, until = self._put_off.get(job_id, (now, now))
+        return since <= now < until
 
     def _stop(self, run: Run) -> None:
         try:
@@ -184,6 +193,8 @@ class RunController:
             now=now,
         )
         self._launched.pop(row.run.id, None)
+        if judged.job_state is not State.QUEUED:
+            self._forget(job.id)
         if closed:
             log.info("ended", job=job.id, run=row.run.label, outcome=judged.outcome.value, code=row.status.exit_code)
 
@@ -193,7 +204,7 @@ class RunController:
         if row.status.phase is Phase.EXITED and self._can_start_others():
             pause = self._own_pauses.setdefault(job_id, StartPause())
             pause.extend(what, now)
-            self._not_before[job_id] = pause.until or now
+            self._put_off[job_id] = (now, pause.until or now)
         else:
             pause = self.pause
             pause.extend(what, now)
@@ -234,7 +245,7 @@ class RunController:
         """Put the job's next launch off; return how many of its launches failed, not counting busy GPUs."""
         self._failed_launches[run.job_id] += counts
         launches = self._failed_launches[run.job_id]
-        self._not_before[run.job_id] = now + RELAUNCH_AFTER * 2**launches
+        self._put_off[run.job_id] = (now, now + RELAUNCH_AFTER * 2**launches)
         return launches
 
     def _unclaim(self, run: Run, why: str, launches: int, now: datetime) -> None:
@@ -243,6 +254,9 @@ class RunController:
         job = self._jobs.job(run.job_id)
         postponed = None if job.cancel_requested else self._postponed.get(run.id)
         self._postponed.pop(run.id, None)
+        state = _state_after_unclaim(job, launches)
+        if state is not State.QUEUED:
+            self._forget(job.id)
         self._runs.close_run(
             run.id,
             outcome=Outcome.FAILED_TO_START,
@@ -250,7 +264,7 @@ class RunController:
             started_at=None,
             ended_at=now,
             log=None,
-            job_state=_state_after_unclaim(job, launches),
+            job_state=state,
             reason=postponed or because(ReasonCode.FAILED_TO_START, why=why),
             now=now,
         )

@@ -22,7 +22,8 @@ class StartPause:
         """Start nothing for a while, because the machine lacks `what`; what fails together is one failure."""
         if self.is_on(now):
             return
-        self.what, self.since, self.until = what, self.since or now, now + self._length
+        since = now if self.since is None or self.since > now else self.since  # ... once the clock was set back
+        self.what, self.since, self.until = what, since, now + self._length
         self._length = min(2 * self._length, LONGEST)
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.errors import InvalidJob, InvalidTransition
+from greenrun.core.errors import ExecutorError, InvalidJob, InvalidTransition
 from greenrun.core.jobs.job import Job, JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.transitions import Edit, EventKind, Intent, edited
@@ -135,6 +135,18 @@ def test_a_requeued_job_runs_once_more_as_another_attempt(tmp_path: Path, code: 
     assert bench.world.launches == [job.id, job.id]
     kinds = [event.kind for event in bench.store.jobs.events(job.id)]
     assert kinds.count(EventKind.FINISHED) == 2
+
+
+def test_launches_that_failed_before_a_requeue_do_not_count_after_it(tmp_path: Path) -> None:
+    """The first time it is given up after three; once more requeued, it is tried three times again."""
+    bench = Bench(tmp_path)
+    bench.world.refusals = [ExecutorError("no room for the run's folder")] * 5
+    job = bench.add(start_now=True)
+    bench.run(1)
+    assert (bench.store.jobs.job(job.id).state, len(bench.world.refusals)) == (State.FAILED, 2)
+    bench.edit(job, requeue=True)
+    bench.run(4)
+    assert bench.store.jobs.job(job.id).state is State.SUCCEEDED
 
 
 def test_limits_of_a_requeued_job_count_from_its_requeue(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.errors import HostShort
+from greenrun.core.errors import DeviceBusy, HostShort
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
@@ -41,6 +41,21 @@ def test_a_clock_that_was_set_back_ends_a_pause() -> None:
     pause = StartPause()
     pause.extend("memory", T0)
     assert not pause.is_on(T0 - SLOT)
+    pause.extend("memory", T0 - SLOT)
+    assert (pause.since, pause.is_on(T0 - SLOT)) == (T0 - SLOT, True)
+
+
+def test_a_launch_that_is_put_off_waits_no_longer_because_the_clock_was_set_back(tmp_path: Path) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    world.now = T0 + 4 * SLOT
+    world.refusals = [DeviceBusy("held by somebody", "gpu")]
+    store.jobs.add_job(spec(60, start_now=True), user="ada", uid=1, now=T0)
+    engine = new_engine(world, store, world.meter())
+    engine.tick(world.now)
+    assert (world.refusals, world.launches) == ([], [])
+    world.now = T0 + SLOT
+    run_until(world, engine, world.now + SLOT)
+    assert len(world.launches) == 1
 
 
 def test_while_the_machine_lacks_what_starts_take_no_run_is_made_and_the_job_says_so(tmp_path: Path) -> None:
