@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
@@ -27,13 +27,15 @@ REMEMBERED = 10_000  # runs whose energy is kept in memory
 _COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
 _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
+_Finished = tuple[int, datetime | None]  # a job by its id, as it ended then: it may be requeued, and succeed again
+
 
 class FinishedJobRepository:
-    """What is read of finished jobs to learn from them. A job that has succeeded stays as it is, so it is read once."""
+    """What is read of finished jobs to learn from them, each once: a job stays as it ended until it is requeued."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._read: dict[int, tuple[FinishedJob, tuple[Run, ...]]] = {}  # by id of the job, without its energy
+        self._read: dict[_Finished, tuple[FinishedJob, tuple[Run, ...]]] = {}  # without the energy
         self._energies_j: dict[int, float | None] = {}  # of ended runs, wholly booked: they stay as they are
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
@@ -47,19 +49,21 @@ class FinishedJobRepository:
             newest_first = sorted({*named, *grouped}, reverse=True)
             read = self._known(session, newest_first)
             metered = {*named[:METERED], *grouped[:METERED]}
-            energies_j = self._meter(session, [run for job_id in metered for run in read[job_id][1]])
+            energies_j = self._meter(session, [run for key in metered for run in read[key][1]])
         rows = ((job, runs) for job, runs in map(read.__getitem__, newest_first) if runs)
         return [replace(job, energy_j=_energy_j(runs, energies_j)) for job, runs in rows]
 
-    def _known(self, session: Session, job_ids: Sequence[int]) -> Mapping[int, tuple[FinishedJob, tuple[Run, ...]]]:
+    def _known(
+        self, session: Session, keys: Sequence[_Finished]
+    ) -> Mapping[_Finished, tuple[FinishedJob, tuple[Run, ...]]]:
         """Return these jobs with the runs that count for each."""
         read = self._read if len(self._read) <= REMEMBERED else {}  # other threads may keep theirs, or forget it
-        missing = [job_id for job_id in job_ids if job_id not in read]
+        missing = [job_id for job_id, at in keys if (job_id, at) not in read]
         if missing:
             runs = _runs(session, missing)
             jobs = map(job_of, session.scalars(select(JobRecord).where(among(JOBS.c.id, missing))))
             counted = ((job, since_requeue(job, runs[job.id])) for job in jobs)
-            read |= {job.id: (_finished(job, own), tuple(own)) for job, own in counted}
+            read |= {(job.id, job.finished_at): (_finished(job, own), tuple(own)) for job, own in counted}
         self._read = read
         return read
 
@@ -72,9 +76,9 @@ class FinishedJobRepository:
         return known
 
 
-def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[int]:
-    query = select(JOBS.c.id).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
-    return list(session.scalars(query.order_by(JOBS.c.id.desc()).limit(LATEST)))
+def _latest(session: Session, user: str, alike: ColumnElement[bool]) -> list[_Finished]:
+    query = select(JOBS.c.id, JOBS.c.finished_at).where(JOBS.c.user == user, alike, JOBS.c.state == State.SUCCEEDED)
+    return [(row.id, row.finished_at) for row in session.execute(query.order_by(JOBS.c.id.desc()).limit(LATEST))]
 
 
 def _runs(session: Session, job_ids: Iterable[int]) -> defaultdict[int, list[Run]]:

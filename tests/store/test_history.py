@@ -7,8 +7,9 @@ import pytest
 
 from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.jobs.job import Outcome, Run, State
+from greenrun.core.jobs.transitions import Edit
 from greenrun.store import Store, history
-from tests.store.examples import after, claim, close, entry, running, submit
+from tests.store.examples import WHY, after, claim, close, entry, running, submit
 
 MINUTES = timedelta(minutes=1)
 
@@ -65,6 +66,18 @@ def test_a_failed_run_does_not_count_for_a_job_that_succeeded_later(store: Store
     assert store.runs.confirm(second.id, started_at=after(600), log=None, now=after(600))
     assert close(store, second, ended_at=after(720))
     assert [row.duration for row in told(store)] == [2 * MINUTES]
+
+
+def test_a_job_that_was_requeued_and_succeeded_again_is_told_as_it_ended_the_last_time(store: Store) -> None:
+    job = store.jobs.job(finished(store, name="train"))
+    assert [(row.duration, row.energy_j) for row in told(store)] == [(MINUTES, 3600.0)]
+    store.jobs.edit([Edit(before=job, spec=job.spec, requeue=True)], actor="ada", now=after(600))
+    assert told(store) == []
+    again = store.runs.claim(job.id, ["GPU-0"], reason=WHY, now=after(600))
+    assert again is not None
+    assert store.runs.confirm(again.id, started_at=after(600), log=None, now=after(600))
+    assert close(store, again, ended_at=after(900))
+    assert [(row.duration, row.finished_at, row.energy_j) for row in told(store)] == [(5 * MINUTES, after(900), None)]
 
 
 def test_the_checkpointed_runs_of_a_job_sum_up_to_one_duration_and_energy(store: Store) -> None:
