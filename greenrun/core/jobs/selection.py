@@ -187,9 +187,9 @@ def select(selector: Selector, purpose: Purpose, directory: Directory) -> Select
         found.ids = {job.id: None for job in jobs if selector.lets_through(job)}
         if not found.ids:
             found.problems.append(_no_such(f"no job of yours that can {purpose.done} matches {selector}"))
-    for word in selector.words:
+    for part in (part for word in selector.words for part in resolver.parts(word)):
         try:
-            jobs = resolver.resolve(word)
+            jobs = resolver.resolve(part)
         except JobError as exc:
             found.problems.append(exc)
         else:
@@ -206,9 +206,14 @@ class _Resolver:
         self._selector, self._purpose, self._directory = selector, purpose, directory
         self.unknown: list[int] = []
 
-    def resolve(self, word: str) -> list[JobEntry]:
-        """Return the jobs that a word names and the filters let through; raise JobError where there are none."""
+    def parts(self, word: str) -> list[str]:
+        """Return what a word names between its commas, each as a word of its own; a name may hold a comma."""
         text = word.strip()
+        found = [part.strip() for part in _COMMA.split(text) if part.strip()]
+        return [text] if len(found) < 2 or self._named(text) else found
+
+    def resolve(self, text: str) -> list[JobEntry]:
+        """Return the jobs that a part names and the filters let through; raise JobError where there are none."""
         jobs = self._resolved(text)
         through = [job for job in jobs if self._selector.lets_through(job)]
         if not through and not self.unknown:
@@ -216,12 +221,6 @@ class _Resolver:
         return through
 
     def _resolved(self, text: str) -> list[JobEntry]:
-        parts = _COMMA.split(text)
-        if len(parts) == 1 or self._named(text):  # a name may hold a comma
-            return self._part(text)
-        return [job for part in parts if part.strip() for job in self._part(part.strip())]
-
-    def _part(self, text: str) -> list[JobEntry]:
         if _RANGE.fullmatch(text):
             return self._numbered(text)
         if named := self._named(text):
@@ -253,7 +252,8 @@ class _Resolver:
 
     def _members(self, text: str, array: str, indices: str) -> list[JobEntry]:
         """Return the jobs of an array, or those of some of its indices; one that is named alone whatever its state."""
-        jobs = self._array_of_number(text, int(array)) if array.isdigit() else self._arrays(text, array)
+        is_number = array.isascii() and array.isdigit() and int(array) < 2**63
+        jobs = self._array_of_number(text, int(array)) if is_number else self._arrays(text, array)
         if indices in ALL_INDICES:
             return self._possible(text, jobs)
         wanted = set(_numbers(indices, "an index"))

@@ -200,6 +200,25 @@ def test_each_word_that_names_no_job_is_told_beside_what_was_found() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("word", "ids", "problem"),
+    [
+        ("1-2,12", (12,), "'1-2' names no job that can be cancelled"), ("nobody,12", (12,), "called 'nobody'"),
+        ("99,nobody,11", (99, 11), "called 'nobody'"), ("12,sweep[77]", (12,), "'sweep[77]' names no job"),
+    ],
+)  # fmt: skip
+def test_the_parts_of_a_word_are_taken_as_words_of_their_own(word: str, ids: tuple[int, ...], problem: str) -> None:
+    found = queue().found("cancel", word)
+    assert (found.ids, len(found.problems)) == (ids, 1)
+    assert problem in str(found.problems[0])
+    assert queue().found("cancel", *word.split(",")).ids == ids
+
+
+@pytest.mark.parametrize("word", ["²[1]", "٣[]", f"{2**63}[1]", f"{10**30}[]"])
+def test_what_is_no_number_of_a_job_is_taken_for_a_name(word: str) -> None:
+    assert "is called" in str(queue().problem("cancel", word))
+
+
 def test_a_filter_that_lets_nothing_through_says_what_was_looked_for() -> None:
     told = str(queue().problem("cancel", states=("succeeded",), project="vision"))
     assert told.startswith("no job of yours that can be cancelled matches --state succeeded --project vision")
