@@ -83,8 +83,12 @@ class Database:
         if not self._files.is_deleted:
             return False
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        with translated(target), closing(sqlite3.connect(target)) as copy:
-            self.live.copy_to(copy)
+        try:
+            with translated(target), closing(sqlite3.connect(target)) as copy:
+                self.live.copy_to(copy)
+        except StoreError:  # on a disk that is full, say: half a copy is of no use, and each further one takes room
+            target.unlink(missing_ok=True)
+            raise
         return True
 
     def _try_write(self) -> None:

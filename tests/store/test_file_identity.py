@@ -126,6 +126,25 @@ def test_what_a_deleted_database_held_is_copied_beside_it_once(path: Path, store
         assert [row.id for row in rescued.jobs.jobs()] == [job.id]
 
 
+def test_a_copy_that_fails_leaves_nothing_and_is_tried_again(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    submit(store)
+    check = DatabaseCheck(store)
+    path.unlink()
+    with capture_logs():
+        with monkeypatch.context() as patch:
+            patch.setattr(store.database.live, "copy_to", fails)
+            for _ in range(3):
+                check(utc_now())
+        assert list(path.parent.glob("*.rescued-*")) == []
+        (told,) = check(utc_now())
+    assert str(beside(path, ".rescued-1")) in told.remedy
+
+
 def test_a_database_that_was_moved_is_not_copied(path: Path, store: Store) -> None:
     moved(path)
     assert not store.database.rescue(beside(path, ".rescued"))
