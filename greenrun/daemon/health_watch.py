@@ -118,7 +118,8 @@ def full_disk(state: Path, now: datetime) -> list[Condition]:
 
 def paused_starts(pause: StartPause, now: datetime) -> list[Condition]:
     """Say that nothing is started for now, because this machine lacks something."""
-    if pause.until is None or now > pause.until + SOON:
+    until = pause.until  # once: a tick may end the pause meanwhile
+    if until is None or now > until + SOON:
         return []
     return [
         Condition(
