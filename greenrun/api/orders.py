@@ -12,13 +12,14 @@ from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestModel, ResponseModel
 from greenrun.api.problems import ProblemOut, problem_of
 from greenrun.api.service import Service
-from greenrun.core.errors import AmbiguousJob, InvalidJob, JobError, JobNotFound
+from greenrun.core.errors import AmbiguousJob, InputProblem, InvalidJob, JobError, JobNotFound
 from greenrun.core.jobs.job import MOST_TOGETHER, Job, State
 from greenrun.core.jobs.selection import PURPOSES, Selector
 from greenrun.core.jobs.transitions import Intent
 
 AnyJobId = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
 StateFilter = State | Literal["held"]
+MOST_STATES = 100  # so that an answer about them stays short
 ALL_AND_SOME = "names all jobs beside some of them: give one or the other"
 
 
@@ -31,9 +32,9 @@ class OrderIn(RequestModel):
 
     jobs: Annotated[list[Word], Field(max_length=MOST_TOGETHER)] = Field(default_factory=list)
     all: bool = False
-    states: list[StateFilter] = Field(default_factory=list)
-    project: str | None = None
-    name: str | None = None
+    states: Annotated[list[StateFilter], Field(max_length=MOST_STATES)] = Field(default_factory=list)
+    project: Word | None = None
+    name: Word | None = None
     ids: Annotated[list[AnyJobId], Field(max_length=MOST_TOGETHER)] = Field(default_factory=list, validate_default=True)
 
     @field_validator("all")
@@ -100,9 +101,9 @@ def order_jobs(daemon: Service, caller: User, intent: Intent, asked: OrderIn) ->
 def select_ids(daemon: Service, caller: User, selector: Selector, purpose: str) -> tuple[int, ...]:
     """Return the jobs that are meant; raise with all problems at once when a word names none, or several for one."""
     if selector.is_empty:
-        raise InvalidJob("no job is named: give its number or its name, a filter, or all")
+        raise _invalid("job", "no job is named: give its number or its name, a filter, or all")
     if selector.everything and selector.words:
-        raise InvalidJob(f"all: {ALL_AND_SOME}")
+        raise _invalid("all", f"all: {ALL_AND_SOME}")
     found = daemon.store.jobs.select(
         selector, PURPOSES[purpose], uid=caller.uid, permit=partial(require_control, caller)
     )
@@ -114,8 +115,14 @@ def require_found(problems: Sequence[JobError]) -> None:
     """Raise one error for all of these problems, of the kind of the first; none where there are none."""
     if problems:
         kinds: Mapping[bool, type[JobError]] = {True: AmbiguousJob, False: JobNotFound}
+        if all(isinstance(row, InvalidJob) for row in problems):
+            raise _invalid("job", "; ".join(map(str, problems)))
         kind = type(problems[0]) if len(problems) == 1 else kinds[isinstance(problems[0], AmbiguousJob)]
         raise kind("; ".join(map(str, problems)))
+
+
+def _invalid(field: str, why: str) -> InvalidJob:
+    return InvalidJob(why, [InputProblem(field=field, message=why)])
 
 
 def outcomes_out(daemon: Service, outcomes: Sequence[Job | JobError]) -> list[JobOut | JobError]:

@@ -7,10 +7,11 @@ from fastapi import APIRouter
 from greenrun.api.device_models import DeviceOut, DrainIn, DrainOut, ResumeIn, devices_out
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.service import ServiceDep
+from greenrun.api.strict_route import StrictRoute
 from greenrun.core.errors import InvalidTransition
 from greenrun.core.jobs.availability import MACHINE, Drain, gpus_named
 
-router = APIRouter(prefix="/v1", tags=["devices"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"])
 
 
 @router.get("/devices")

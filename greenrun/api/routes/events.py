@@ -8,10 +8,11 @@ from greenrun.api.identity import Caller
 from greenrun.api.job_models import EventOut
 from greenrun.api.json_types import RequestInstant
 from greenrun.api.service import ServiceDep
+from greenrun.api.strict_route import StrictRoute
 
 MAX_ROWS = 10_000
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = APIRouter(prefix="/v1/events", route_class=StrictRoute, tags=["events"])
 
 
 @router.get("")

@@ -23,11 +23,12 @@ from greenrun.api.grid_models import (
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import ServiceDep, ServiceSettings
+from greenrun.api.strict_route import StrictRoute
 from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
-router = APIRouter(prefix="/v1", tags=["grid"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["grid"])
 
 
 @router.get("/plan")

@@ -17,8 +17,9 @@ from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep, Word
-from greenrun.api.orders import OrderIn, OrderOut, StateFilter, order_job, order_jobs, select_ids
+from greenrun.api.orders import MOST_STATES, OrderIn, OrderOut, StateFilter, order_job, order_jobs, select_ids
 from greenrun.api.service import Service, ServiceDep
+from greenrun.api.strict_route import StrictRoute
 from greenrun.api.submit import preview_jobs, submit
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.jobs.job import Job, State
@@ -33,7 +34,7 @@ _LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a lin
 _MOST_SUBMITTING = 4  # at once: one writes and the others prepare; more threads would only wait for each other
 _submitting = asyncio.Semaphore(_MOST_SUBMITTING)
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", route_class=StrictRoute, tags=["jobs"])
 JobId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS)]
 
@@ -67,9 +68,9 @@ async def post_jobs(
 def get_jobs(
     daemon: ServiceDep,
     caller: Caller,
-    state: Annotated[list[State] | None, Query()] = None,
-    project: str | None = None,
-    user: str | None = None,
+    state: Annotated[list[State] | None, Query(max_length=MOST_STATES)] = None,
+    project: Word | None = None,
+    user: Word | None = None,
     limit: Rows = 1000,
 ) -> list[JobOut]:
     """List the latest `limit` jobs, by id."""
@@ -83,9 +84,9 @@ def get_selected_jobs(
     caller: Caller,
     job: Annotated[list[Word] | None, Query(max_length=1000)] = None,
     all: bool = False,
-    state: Annotated[list[StateFilter] | None, Query()] = None,
-    project: str | None = None,
-    name: str | None = None,
+    state: Annotated[list[StateFilter] | None, Query(max_length=MOST_STATES)] = None,
+    project: Word | None = None,
+    name: Word | None = None,
     purpose: Annotated[Literal["read", "wait", "after", "requeue"], Query(alias="for")] = "read",
 ) -> list[JobOut]:
     """Return the jobs that people mean by these words and filters, in the order named; 404 where a word names none.

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
 from greenrun.api.service import ServiceDep
+from greenrun.api.strict_route import StrictRoute
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.reports.model import By, Report
 
 LONGEST = timedelta(days=3 * 366)
 
-router = APIRouter(prefix="/v1", tags=["reports"])
+router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["reports"])
 
 
 @router.get("/reports")

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Path
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.json_types import ResponseInstant, ResponseModel
 from greenrun.api.service import ServiceDep
+from greenrun.api.strict_route import StrictRoute
 from greenrun.core.jobs.runs.status import StrayRun
 
-router = APIRouter(prefix="/v1/stray-runs", tags=["stray runs"])
+router = APIRouter(prefix="/v1/stray-runs", route_class=StrictRoute, tags=["stray runs"])
 Label = Annotated[str, Path(max_length=100)]
 
 
