@@ -134,6 +134,7 @@ class Engine:
         self.anomalies.check(observed, now)
         self._runs.reap(observed, now)
         self.availability.observe(self._store.runs.live_runs())
+        self._queue.end_wrong_pauses(now)
         self._queue.end_unstartable_jobs(now)
         return self.situation(now)
 

@@ -138,6 +138,9 @@ class JobStore(Protocol):
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
 
+    def end_pauses(self, job_ids: Collection[int]) -> None:
+        """Let these jobs be tried again at once, without the rest of a pause after a failure."""
+
 
 class RunStore(Protocol):
     """Keeps the runs, their progress and their anomalies. A step that lost its race returns False or None."""

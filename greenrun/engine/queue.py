@@ -9,6 +9,7 @@ from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.dependencies import hopeless
 from greenrun.core.jobs.job import Job, JobSpec, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
+from greenrun.core.jobs.runs.retries import TOO_LONG
 from greenrun.core.jobs.transitions import SCHEDULER
 from greenrun.core.planning.model import Options
 from greenrun.engine.ports import JobStore
@@ -30,6 +31,7 @@ class Queue:
         self.states: Mapping[int, State] = {}
         self._last_id = 0  # not known yet
         self._first_expiry: datetime | None = None
+        self._last_retry: datetime | None = None
         self._is_checked = True
 
     def refresh(self) -> None:
@@ -40,6 +42,7 @@ class Queue:
         queued = tuple(job for job in jobs.values() if job.state is State.QUEUED)
         states = self.awaited(job.spec for job in queued)
         self.jobs, self.queued = jobs, queued
+        self._last_retry = max((job.retry_at for job in queued if job.retry_at), default=None)
         if self._last_id:
             self._last_id = max(self._last_id, max(jobs, default=0))
         self.states = self.states if states == self.states else states
@@ -54,6 +57,15 @@ class Queue:
     def awaited(self, specs: Iterable[JobSpec]) -> Mapping[int, State]:
         """Return the states of the jobs that these wait for."""
         return self._store.job_states({row.job_id for spec in specs for row in spec.after})
+
+    def end_wrong_pauses(self, now: datetime) -> None:
+        """Have no job wait after a failure for as long as the clock was set back since."""
+        self.refresh()
+        if self._last_retry is not None and self._last_retry > now + TOO_LONG:
+            wrong = [job.id for job in self.queued if job.retry_at and job.retry_at > now + TOO_LONG]
+            self._store.end_pauses(wrong)
+            log.warning("pauses after failures end, since the clock was set back", jobs=wrong[:10], count=len(wrong))
+            self.refresh()
 
     def end_unstartable_jobs(self, now: datetime) -> None:
         """Cancel queued jobs on request and those that can never start; expire those that asked not to start late."""

@@ -147,6 +147,22 @@ def test_a_launch_that_keeps_failing_gives_its_job_up_with_the_cause(tmp_path: P
     assert "no room" in store.jobs.job(job.id).reason.text  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(days=400)])
+def test_a_pause_after_a_failure_does_not_last_as_long_as_the_clock_was_ahead(tmp_path: Path, ahead: timedelta) -> None:
+    world, store = World(DAY), open_store(tmp_path)
+    job, _ = store.jobs.add_job(spec(60, exit_code=4, start_now=True, retries=1), user="ada", uid=1, now=T0)
+    engine = new_engine(world, store, world.meter())
+    for late in (timedelta(0), timedelta(minutes=1)):
+        world.now = T0 + ahead + late
+        engine.tick(world.now)
+    paused = store.jobs.job(job.id)
+    assert paused.reason is not None
+    assert (paused.state, paused.reason.code) == (State.QUEUED, ReasonCode.RETRY_PAUSE)
+    world.now = T0 + timedelta(minutes=2)
+    run_until(world, engine, T0 + timedelta(minutes=4))
+    assert (store.jobs.job(job.id).state, len(store.runs.of_jobs([job.id])[job.id])) == (State.FAILED, 2)
+
+
 def test_a_launch_that_failed_after_it_spawned_is_adopted_and_not_started_again(tmp_path: Path) -> None:
     world, store = World(DAY), open_store(tmp_path)
     world.late_refusals = 1

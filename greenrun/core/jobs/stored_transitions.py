@@ -6,6 +6,7 @@ What is decided lies in `greenrun.core.jobs.transitions`. How things are read an
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -124,6 +125,12 @@ class JobTransitions(ABC):
         with self._transaction() as stored:
             changed, events = transitions.explain(stored.reasons(reasons), reasons, now)
             stored.keep_reasons(changed, events)
+
+    def end_pauses(self, job_ids: Collection[int]) -> None:
+        """Let these jobs be tried again at once, without the rest of a pause after a failure."""
+        with self._transaction() as stored:
+            jobs = [job for job in stored.find_jobs(job_ids).values() if job.state is State.QUEUED and job.retry_at]
+            stored.keep_all([Change(before=job, job=replace(job, retry_at=None)) for job in jobs])
 
     def intend(
         self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit = lambda _: None

@@ -15,6 +15,7 @@ FAILURES = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.I
 QUICK = timedelta(minutes=10)  # a run that fails sooner is followed by a pause
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=5)
+TOO_LONG = LONGEST_PAUSE + timedelta(minutes=1)  # what is left of a pause only where the clock was set back since
 
 _OWN_FAULT = FAILURES - {Outcome.INTERRUPTED}  # a machine that restarted says nothing of what the next run will do
 _BY_CODE = frozenset({Outcome.FAILED, Outcome.TIMED_OUT})  # a lost or interrupted run has no exit code to go by
