@@ -116,6 +116,11 @@ def _entries(found: object, shown: str) -> list[Mapping[str, Any]]:
                 f"no job of {shown} was submitted: '{others[0]}' {why}",
                 [InputProblem(field=key, message=why) for key in others],
             )
+        if all(key in found for key in _LISTS):
+            why = "is a second list of jobs beside 'job': put all of them into one"
+            raise InvalidJob(
+                f"no job of {shown} was submitted: 'jobs' {why}", [InputProblem(field="jobs", message=why)]
+            )
         found = next((found[key] for key in _LISTS if key in found), None)
     if isinstance(found, dict):
         found = [found]
@@ -179,10 +184,17 @@ def _option_name(key: str) -> str:
 def _command(value: object) -> list[str]:
     """Return the words of a command: a list of them, or a text that is split as a shell would; raise ValueError."""
     if isinstance(value, str):
+        text = re.sub(r"\\\r?\n", " ", value.strip())  # a line that goes on
         try:
-            return shlex.split(value)
+            split = shlex.split(text)
         except ValueError as exc:
             raise ValueError(f"cannot be split into words: {exc}") from exc
+        if _has_commands(text):
+            raise ValueError(
+                "has several lines, and there is no shell to run one after the other: write [sh, -c, ...], "
+                "a script, or end a line that goes on with a backslash"
+            )
+        return split
     if value is None:
         return []
     if isinstance(value, bool):  # in YAML the programs true and false are written like this
@@ -191,6 +203,18 @@ def _command(value: object) -> list[str]:
     if None in words:
         raise ValueError("must be a text, or a list of the program and its arguments")
     return [word for word in words if word is not None]
+
+
+def _has_commands(text: str) -> bool:
+    """Whether a line ends outside of quotes and another follows: for a shell, two commands."""
+    lines = text.splitlines()
+    for count in range(1, len(lines)):
+        try:
+            shlex.split("\n".join(lines[:count]))
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 def _take(values: dict[str, Value], name: str, value: object, where: str) -> list[InputProblem]:
@@ -202,7 +226,13 @@ def _take(values: dict[str, Value], name: str, value: object, where: str) -> lis
         return []
     texts = _axis_texts(value) if name == "grid" else _texts(value, is_paired=name in _PAIRED)
     if not texts or (len(texts) > 1 and not OPTIONS[name].repeats):
-        why = "needs names with values that hold no comma" if name == "grid" else "needs one value"
+        why = "needs one value"
+        if name == "grid":
+            why = "needs names with values that hold no comma"
+        elif isinstance(value, dict):
+            why = "needs names with one value each, a text, a number, true or false" if name in _PAIRED else why
+        elif name == "array":
+            why = "needs one value, like 0-9 or '1,3,5'"
         return [InputProblem(field=where, message=why)]
     values[name] = Value(texts, where)
     return []

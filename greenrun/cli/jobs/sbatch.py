@@ -255,6 +255,8 @@ def _export(text: str, where: str, found: Translation) -> None:
         found.notes.append(f"{where}={text}: {what}; name others with --env")
         return
     names = [name for name in text.split(",") if name.upper() not in ("ALL", "NONE", "NIL")]
+    if "ALL" in text.upper().split(","):
+        found.notes.append(f"{where}={text}: beside these, only the variables that [jobs] env lists are passed on")
     if "env" not in found.settled:
         found.values["env"] = Value(tuple(names), where)
 

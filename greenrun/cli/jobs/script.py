@@ -17,6 +17,9 @@ _MAX_HEAD_BYTES = 64 * 1024
 _OWN_FLAGS = frozenset(name for name, option in OPTIONS.items() if option.is_flag)
 _OVERRULES = {"now": {"start-after", "expire"}, "start-after": {"now"}, "expire": {"now"}}
 _DIRECTIVE = re.compile(r"(#GREENRUN|#SBATCH)(?:\s+(.*))?")
+_MISWRITTEN = re.compile(r"#(GREENRUN|SBATCH)[:\s]*-", re.IGNORECASE)
+_OF_OTHERS = re.compile(r"(#PBS|#BSUB|#COBALT|#MSUB|#OAR|#PJM|#FLUX:|#\$)\s+-\S")
+_MOST_LINES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +72,11 @@ def read_script(path: Path, words: Sequence[str], given: Mapping[str, Value]) ->
             slurm += [(where, name, text) for name, text in _pairs(tokens, FLAGS)]
     settled = {*given, *_overruled(given), *own, *_overruled(own)}
     found = translate(slurm, _head(path), settled) if slurm else Translation(settled=settled)
-    if problems := [*problems, *found.problems, *_why_not_run(path)]:
+    wrong, notes = _unread(path)
+    if problems := [*problems, *wrong, *found.problems, *_why_not_run(path)]:
         raise refused(problems)
     values = {**found.values, **{name: value for name, value in own.items() if name not in _overruled(given)}}
-    return Script(values=values, command=_command(path, words), notes=tuple(found.notes))
+    return Script(values=values, command=_command(path, words), notes=(*found.notes, *notes))
 
 
 def _overruled(given: Mapping[str, Value]) -> frozenset[str]:
@@ -114,6 +118,33 @@ def _directives(head: str) -> Iterator[tuple[int, str, list[str] | str]]:
                 yield number, found[1], shlex.split(found[2] or "", comments=True)
             except ValueError as exc:
                 yield number, found[1], f"cannot be read: {exc}"
+
+
+def _unread(path: Path) -> tuple[list[InputProblem], list[str]]:
+    """Return what looks like a line of options and is none: what is miswritten is wrong, the others are noted.
+
+    Behind the first command sbatch reads no line either, and it may be one that the script writes into another.
+    """
+    wrong: list[InputProblem] = []
+    behind: dict[str, list[int]] = {}
+    is_over = False
+    for number, line in enumerate(_head(path).splitlines(), start=1):
+        is_over = is_over or bool(line.strip() and not line.startswith("#"))
+        directive, other = _DIRECTIVE.fullmatch(line), _OF_OTHERS.match(line)
+        if is_over and directive:
+            why = f"{directive[1]} is read only before the script's first command, so it is not applied"
+            behind.setdefault(why, []).append(number)
+        elif other and not is_over:
+            behind.setdefault(f"{other[1]} is not read, only #GREENRUN and #SBATCH are", []).append(number)
+        elif not is_over and not directive and (found := _MISWRITTEN.match(line)):
+            why = f"is not read like this; write it as #{found[1].upper()} --option, or # {found[1]} to have it ignored"
+            wrong.append(InputProblem(field=f"{path.name} line {number}", message=why))
+    return wrong, [f"{path.name} {_lines_text(numbers)}: {why}" for why, numbers in behind.items()]
+
+
+def _lines_text(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_MOST_LINES_SHOWN]))
+    return f"line{'s' if len(numbers) > 1 else ''} {shown}{', ...' if len(numbers) > _MOST_LINES_SHOWN else ''}"
 
 
 def _own(tokens: list[str], where: str, values: dict[str, Value]) -> list[InputProblem]:

@@ -13,7 +13,8 @@ import yaml
 Node = str | bool | None | list["Node"] | dict[str, "Node"]
 
 _MOST_DEPTH = 32
-_BOOL, _NULL, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("bool", "null", "str"))
+_TAGGED = "has a tag, which a job's value never needs; leave it out"
+_BOOL, _NULL, _TEXT, _LIST, _TABLE = (f"tag:yaml.org,2002:{name}" for name in ("bool", "null", "str", "seq", "map"))
 
 
 class YamlError(ValueError):
@@ -61,6 +62,8 @@ def _value(node: yaml.Node, seen: set[int], depth: int) -> Node:
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
+    if node.tag not in (_LIST, _TABLE):
+        _fail(node, _TAGGED)
     if isinstance(node, yaml.SequenceNode):
         return [_value(each, seen, depth + 1) for each in node.value]
     found: dict[str, Node] = {}
@@ -81,7 +84,7 @@ def _scalar(node: yaml.ScalarNode) -> str | bool | None:
     if node.tag == _NULL:
         return None
     if node.tag != _TEXT:
-        _fail(node, "has a tag, which a job's value never needs; leave it out")
+        _fail(node, _TAGGED)
     return str(node.value)
 
 

@@ -45,8 +45,10 @@ def interpreter_of(path: str) -> list[str] | None:
 
 
 def _why_not_found(program: str, workdir: str) -> str:
-    is_here = _is_program(os.path.join(workdir, program))
-    hint = f"for the file here write ./{program}" if is_here else "check its spelling"
+    here = os.path.join(workdir, program)
+    if os.path.isfile(here) and (why := why_not_by_kernel(here, workdir, None)):
+        return why
+    hint = f"for the file here write ./{program}" if os.path.isfile(here) else "check its spelling"
     later = f"for one that will only exist later, submit sh -c '{program} ...'"
     return f"there is no program '{program}' in PATH; {hint} ({later})"
 

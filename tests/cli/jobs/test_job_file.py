@@ -183,3 +183,51 @@ def test_the_lines_of_a_script_count_in_a_file_too_and_its_keys_win(api: FakeApi
     assert (sent["after"], "--mem=1G" in ran.err) == ([{"job": 7, "on": "ok"}], True)
     script.write_text("#!/bin/sh\n#SBATCH --dependency=singleton\n")
     assert "job 1: train.sh line 2: #SBATCH --dependency: " in run("submit", "--file", "jobs.yaml").err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["- command: |\n    python a.py\n    python b.py\n", '[[job]]\ncommand = """\npython a.py\npython b.py\n"""\n',
+     "- command: |\n    cd x\n\n    echo 'two\n    lines'\n"],
+)  # fmt: skip
+def test_a_command_of_several_lines_is_refused(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    feed(monkeypatch, text)
+    ran = run("submit", "--file", "-")
+    assert (ran.code, "job 1: command: has several lines" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- command: |\n    sh -c \\\n      true\n", ["sh", "-c", "true"]),
+        ("- command: >\n    sh -c\n    true\n", ["sh", "-c", "true"]),
+        ("- command: |\n    sh -c 'a\n    b'\n", ["sh", "-c", "a\nb"]),
+        ('[[job]]\ncommand = """\nsh -c true\n"""\n', ["sh", "-c", "true"]),
+    ],
+)
+def test_a_line_that_goes_on_is_one_command(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]
+) -> None:
+    feed(monkeypatch, text)
+    assert run("submit", "--file", "-").code == 0
+    assert api.asked[0].body[0]["command"] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[[job]]\ncommand = "true"\n[[jobs]]\ncommand = "false"\n', "'jobs' is a second list of jobs"),
+        ("- command: !!python/object/apply:os.system [id]\n", "line 1 has a tag"),
+        ("- command: id\n  env: !include {A: 1}\n", "line 2 has a tag"),
+        ("- command: 'true'\n  env: {A: null}\n", "job 1: env: needs names with one value each"),
+        ("- command: 'true'\n  array: [1, 2]\n", "job 1: array: needs one value, like 0-9"),
+    ],
+)
+def test_what_no_job_would_get_is_refused(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    feed(monkeypatch, text)
+    ran = run("submit", "--file", "-")
+    assert (ran.code, why in ran.err, [asked for asked in api.asked if "dry_run" not in asked.path]) == (2, True, [])

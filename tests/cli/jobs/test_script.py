@@ -86,3 +86,44 @@ def test_a_program_in_path_is_not_taken_for_a_script_here(api: FakeApi, run: Run
     write(tmp_path / "true", "#!/bin/sh\n#GREENRUN --gpus 8\n")
     run("submit", "true")
     assert (api.asked[0].body["command"], api.asked[0].body["gpus"]) == (["true"], 1)
+
+
+@pytest.mark.parametrize("line", ["#GREENRUN --gpus 8", "#SBATCH --gpus=8", "#SBATCH --no-such"])
+def test_lines_behind_the_first_command_are_not_applied_and_noted(
+    api: FakeApi, run: Run, tmp_path: Path, line: str
+) -> None:
+    script = write(tmp_path / "late.sh", f"#!/bin/sh\n#GREENRUN --gpus 1\nset -e\n{line}\n{line}\ntrue\n")
+    ran = run("submit", script)
+    kind = line.split()[0]
+    assert (ran.code, f"late.sh lines 4, 5: {kind} is read only before the script's first command" in ran.err) == (
+        0,
+        True,
+    )
+    assert api.asked[0].body["gpus"] == 1
+
+
+@pytest.mark.parametrize("line", ["#greenrun --gpus 8", "#GREENRUN--gpus 8", "#GREENRUN: --gpus 8", "#Sbatch -G 8"])
+def test_a_miswritten_line_of_options_is_refused(api: FakeApi, run: Run, tmp_path: Path, line: str) -> None:
+    ran = run("submit", write(tmp_path / "job.sh", f"#!/bin/sh\n{line}\n"))
+    assert (ran.code, "job.sh line 2: is not read like this" in ran.err, api.asked) == (2, True, [])
+
+
+@pytest.mark.parametrize("line", ["##SBATCH --gpus=8", "# SBATCH --gpus=8", "# GREENRUN --gpus 8", "#greenrun is used"])
+def test_what_is_a_comment_by_custom_is_one(run: Run, tmp_path: Path, line: str) -> None:
+    ran = run("submit", write(tmp_path / "job.sh", f"#!/bin/sh\n{line}\n"))
+    assert (ran.code, ran.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "line", ["#PBS -l select=1:ngpus=2", "#BSUB -W 10", "#$ -l gpu=1", "#COBALT -t 30", "#FLUX: -n 1"]
+)
+def test_lines_of_other_queues_are_noted(run: Run, tmp_path: Path, line: str) -> None:
+    ran = run("submit", write(tmp_path / "job.sh", f"#!/bin/sh\n{line}\n"))
+    assert (ran.code, f"job.sh line 2: {line.split()[0]} is not read" in ran.err) == (0, True)
+
+
+def test_a_script_here_that_has_a_byte_order_mark_is_told_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bom.sh").write_bytes(b"\xef\xbb\xbf#!/bin/sh\n#GREENRUN --gpus 2\n")
+    (tmp_path / "none.sh").write_bytes(b"#GREENRUN --gpus 2\n")
+    assert "byte-order mark" in run("submit", "bom.sh").err
+    assert "has no #! line" in run("submit", "none.sh").err
