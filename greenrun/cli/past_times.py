@@ -32,7 +32,7 @@ def parse_past(text: str, *, now: datetime, zone: tzinfo) -> datetime:
         return now.astimezone(UTC) - ago
     found = _DAY.fullmatch(raw)
     day = _day(found["day"], today) if found else None
-    if found and day is not None:
+    if found and day is not None and (not found["clock"] or _CLOCK.fullmatch(found["clock"])):
         return _on(day, found["clock"] or "", now, zone)
     try:
         return parse_instant(text, now=now, zone=zone)

@@ -223,7 +223,7 @@ class _Instant:
             return self._tonight(clock)
         if day in _OTHER_DAYS:
             return self._on_date(self.today + timedelta(days=_OTHER_DAYS[day]), clock)
-        if _is_day(day.removeprefix("next ")):
+        if _is_weekday(day.removeprefix("next ")):
             return self._on_weekday(day, clock)
         if found := re.fullmatch(_MONTH_DAY, day):
             return self._on_month_day(found, clock)
@@ -302,7 +302,11 @@ class _Instant:
 
 
 def _is_day(word: str) -> bool:
-    return len(word) >= 3 and any(name.startswith(word) for name in (*_DAYS, "today", "tonight", *_OTHER_DAYS))
+    return _is_weekday(word) or word in ("today", "tonight", *_OTHER_DAYS)
+
+
+def _is_weekday(word: str) -> bool:
+    return len(word) >= 3 and any(name.startswith(word) for name in _DAYS)
 
 
 def _weekday(word: str) -> int:

@@ -36,3 +36,9 @@ def test_an_instant_of_the_past_is_read(text: str, meant: str) -> None:
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"write it like|not a time of day|has no unit|is not a"):
         parse_past(text, now=NOW, zone=NEW_YORK)
+
+
+@pytest.mark.parametrize("text", ["yest", "tod 18:00", "monday at 9", "last friday 7", "the day"])
+def test_what_is_no_time_is_told_as_it_was_typed(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^'{text}' is not a time in the past"):
+        parse_past(text, now=NOW, zone=NEW_YORK)
