@@ -177,7 +177,7 @@ def _instant(text: str) -> str:
     if date:
         year = date[3] if len(date[3]) == 4 else f"20{date[3]}"
         text = f"{year}-{date[1]:0>2}-{date[2]:0>2} {date[4].removeprefix('-')}"
-    return " ".join(_HOURS.get(word.lower(), word) for word in text.replace("T", " ").split())
+    return " ".join(_HOURS.get(word.lower(), word) for word in re.sub(r"(?<=\d)T(?=\d)", " ", text).split())
 
 
 def _begin(text: str, where: str, found: Translation) -> None:

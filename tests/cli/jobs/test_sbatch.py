@@ -66,6 +66,16 @@ def test_what_has_a_counterpart_is_kept(
     assert body == usual | expected
 
 
+@pytest.mark.parametrize("word", ["Tomorrow", "TEATIME", "Noon"])
+def test_a_begin_in_words_is_kept_whatever_their_case(api: FakeApi, run: Run, tmp_path: Path, word: str) -> None:
+    begins = []
+    for text in (word, word.lower()):
+        ran = submitted(run, tmp_path, f"--begin={text}\n-G 1")
+        assert ran.code == 0, ran.err
+        begins.append(api.asked[-1].body["start_after"])
+    assert begins[0] == begins[1]
+
+
 @pytest.mark.parametrize(
     ("lines", "sent", "note"),
     [
