@@ -322,10 +322,8 @@ _FIELDS: dict[str, _Field] = {
         lambda job, now: text.reason_text(job, now),
         lambda job: text.reason_text(job).lower(),
     ),
-    "devices": _text_field("devices", 0, 8, lambda job: ", ".join(job["runs"][-1]["devices"]) if job["runs"] else ""),
-    "labels": _text_field(
-        "labels", 0, 8, lambda job: " ".join(f"{key}={value}" for key, value in job["labels"].items())
-    ),
+    "devices": _text_field("devices", 0, 8, _devices),
+    "labels": _text_field("labels", 0, 8, text.labels_text),
 }
 _TIMES = ("when", "submitted", "started", "ended")
 _DEFAULT = ("id", "state", "name", "project", "user", "gpus", "when", "duration", "energy", "co2e", "why")

@@ -26,6 +26,8 @@ def in_words(detail: str, problems: Iterable[InputProblem]) -> tuple[str, list[I
 
 def field_words(field: str) -> str:
     """Return what a field of the API is called here: `[2].duration_s` is `job 3: --duration`."""
+    if of_job := re.fullmatch(r"(job \d+): (\w+)", field):
+        return f"{of_job[1]}: {field_words(of_job[2])}"
     found = re.fullmatch(_PATH, field, re.DOTALL)
     if found is None or " " in field or field.startswith("-"):
         return field  # it is in words already

@@ -32,6 +32,7 @@ SOURCES = [
         ("[0].command[3]", "job 1: command"), ("labels.team", "--label team"), ("env.FOO", "--env FOO"),
         ("array.indices[0]", "--array"), ("grid.lr[1]", "--grid"), ("git_commit", "git commit"), ("", ""),
         ("ids[3]", "job numbers"), ("--gpus", "--gpus"), ("job 2: start-after", "job 2: start-after"),
+        ("job 4: time_limit_s", "job 4: --time-limit"), ("job 12: gpus", "job 12: --gpus"),
     ],
 )  # fmt: skip
 def test_a_field_is_called_by_its_option(field: str, words: str) -> None:
