@@ -21,14 +21,8 @@ _OPERATORS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>",
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})(/.*)?|~(/.*)?", re.ASCII)
 _READ_BYTES = 64 * 1024
 _USUAL_FAILURES = (1, 2)  # what Python and the shells end with when something is wrong
-_SAME = (
-    "workdir",
-    "gpus",
-    "gpu_model",
-    "gpu_memory_gib",
-    "interruptible",
-    "env_file",
-)  # what a repetition may not change
+# What a repetition may not change.
+_SAME = ("workdir", "gpus", "gpu_model", "gpu_memory_gib", "interruptible", "env_file")
 
 
 def warnings_of(spec: JobSpec, now: datetime) -> list[str]:
@@ -125,5 +119,14 @@ def _not_as_before(spec: JobSpec, old: Job) -> Iterator[str]:
     for name in _SAME:
         new, kept = getattr(spec, name), getattr(old.spec, name)
         if new != kept:
-            what = name.removesuffix("_gib").replace("_", "-")
-            yield f"job {old.id} has this key already and stays as it is, with --{what} {kept}, not {new}"
+            option = f"--{name.removesuffix('_gib').replace('_', '-')}"
+            yield f"job {old.id} has this key already and stays as it is, {_kept(option, kept, new)}"
+
+
+def _kept(option: str, kept: object, new: object) -> str:
+    """Say with which option a job stays, or that it is without; a flag has no value to tell."""
+    if kept is None or kept is False:
+        return f"without {option}"
+    if kept is True:
+        return f"with {option}"
+    return f"with {option} {kept}" if new is None else f"with {option} {kept}, not {new}"

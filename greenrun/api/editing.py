@@ -15,7 +15,7 @@ from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
 from greenrun.api.submit import vain_dependencies, with_history, with_noted_files
-from greenrun.api.validation import problems_of
+from greenrun.api.validation import Here, problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.formatting import exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.arrays import variable_of
@@ -27,12 +27,10 @@ from greenrun.core.jobs.transitions import Edit
 _FIXED = frozenset({"unique_key", "after", "env", "git_commit"})  # said once, at submission
 _EDITABLE = tuple(row for row in field_infos(JobSpec) if not row.has(Trait.READ_ONLY) and row.name not in _FIXED)
 _NAMES = {row.json_name: row for row in _EDITABLE}
-_WHILE_IT_RUNS = frozenset(
-    {"name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on"}
-) | {
-    "min_saving",
+_WHILE_IT_RUNS = frozenset({
+    "name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on", "min_saving",
     "run_below_g_per_kwh",
-}
+})  # fmt: skip
 MOST_TRIES = 3  # of an edit, when its jobs change while it is checked
 _ONE_EACH = ("log",)  # what several jobs cannot share
 
@@ -102,8 +100,15 @@ def _apply(
     if len(jobs) > 1:
         problems += [_problem(name, "would be shared by several jobs") for name in _ONE_EACH if changes.get(name)]
     edits = []
+    here: Here = {}
+    lacking: dict[tuple[object, ...], list[InputProblem]] = {}  # each takes a plan, and many jobs have the same needs
     for job in [] if problems else jobs:
-        spec, found = _edited(daemon, caller, job, changes, env, now)
+        spec, found = _edited(daemon, caller, job, changes, env, now, here)
+        if found and job.state not in LIVE:
+            needs = (spec.gpus, spec.gpu_model, spec.gpu_memory_gib)
+            if needs not in lacking:
+                lacking[needs] = _lacking(daemon, caller, spec, now)
+            found = [*found, *lacking[needs]]
         problems += [row if len(jobs) == 1 else replace(row, field=f"job {job.id}: {row.field}") for row in found]
         edits.append(Edit(before=job, spec=spec, requeue=env is not None))
     if problems:
@@ -127,6 +132,7 @@ def _edited(
     changes: Mapping[str, Any],
     env: Mapping[str, str] | None,
     now: datetime,
+    here: Here,
 ) -> tuple[JobSpec, list[InputProblem]]:
     """Return what a job would be, and what is wrong with that and was not wrong before; raise InvalidTransition."""
     if env is None and job.state in FINISHED:
@@ -150,13 +156,12 @@ def _edited(
         return spec, problems
     states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
-    before = [] if env is not None else problems_of(as_it_is, job.user, now, {})
-    wrong = [*problems_of(checked, job.user, now, {}), *_too_late(job, spec, env is not None, now)]
+    before = [] if env is not None else problems_of(as_it_is, job.user, now, here)
+    wrong = [*problems_of(checked, job.user, now, here), *_too_late(job, spec, env is not None, now)]
     wrong += vain_dependencies(spec, states) if env is not None else []
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     (noted,) = with_noted_files([spec]) if is_other else [spec]
-    found = [row for row in wrong if row not in before]
-    return noted, [*found, *_lacking(daemon, caller, spec, now)] if found else []
+    return noted, [row for row in wrong if row not in before]
 
 
 def _lacking(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:

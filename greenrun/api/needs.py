@@ -64,9 +64,10 @@ def _why_not_folder(path: str) -> str | None:
 
 def _why_not_env_file(path: str) -> str | None:
     try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and path != os.devnull:  # a pipe is not opened: that waits for who writes to it
+            return f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no plain file'}, not a file of NAME=value lines"
         variables_in(path)
-    except IsADirectoryError:
-        return f"{path} is a folder, not a file of NAME=value lines"
     except OSError as exc:
         return f"{path} is not a file on this machine that can be read ({exc.strerror})"
     return None

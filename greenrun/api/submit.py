@@ -25,6 +25,7 @@ from greenrun.core.jobs.selection import Selector
 from greenrun.executors.command_files.noted_files import noted
 
 Found = TypeVar("Found")
+Meant = dict[str, Sequence[int] | JobError]  # the jobs that a name means, or why it means none
 
 MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
@@ -178,27 +179,40 @@ def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list
     """
     unnamed: list[InputProblem] = []
     specs = []
+    meant: Meant = {}
     for index, job in enumerate(stated):
-        after, problems = dependencies_of(daemon, caller, job)
+        after, problems = _dependencies_of(daemon, caller, job, meant)
         specs.append(to_spec(job, daemon.settings.default_duration, after))
         unnamed += _with_index(problems, index, stated)
     specs = with_history(daemon, caller, specs)
     return [to_specs(job, spec, caller.uid) for spec, job in zip(specs, stated, strict=True)], unnamed
 
 
-def dependencies_of(daemon: Service, caller: User, job: JobIn) -> tuple[list[Dependency], list[InputProblem]]:
-    """Return the jobs that a statement names to come after, each once, and a problem for each name that means none."""
+def _dependencies_of(
+    daemon: Service, caller: User, job: JobIn, meant: Meant
+) -> tuple[list[Dependency], list[InputProblem]]:
+    """Return the jobs that a statement names to come after, each once, and a problem for each name that means none.
+
+    What names mean is kept in `meant`: to look one up takes reading all jobs of the caller.
+    """
     found: dict[int, Dependency] = {}
     problems = []
     for row in job.after:
-        try:
-            words = Selector(words=(row.job,)) if isinstance(row.job, str) else None
-            ids = [row.job] if words is None else select_ids(daemon, caller, words, "after")
-        except JobError as exc:
-            problems.append(InputProblem(field="after", message=str(exc)))
+        if isinstance(row.job, str) and row.job not in meant:
+            meant[row.job] = _meant_by(daemon, caller, row.job)
+        ids = meant[row.job] if isinstance(row.job, str) else [row.job]
+        if isinstance(ids, JobError):
+            problems.append(InputProblem(field="after", message=str(ids)))
         else:
             found |= {job_id: Dependency(job_id=job_id, on=row.on) for job_id in ids}
     return list(found.values()), problems
+
+
+def _meant_by(daemon: Service, caller: User, word: str) -> Sequence[int] | JobError:
+    try:
+        return select_ids(daemon, caller, Selector(words=(word,)), "after")
+    except JobError as exc:
+        return exc
 
 
 def with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:

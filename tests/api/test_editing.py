@@ -125,6 +125,20 @@ def test_gpus_that_the_machine_has_not_are_told_beside_all_else(world: World) ->
     assert set(errors(changed(world, duration_s=7200, gpus=9))) == {"time_limit_s", "gpus"}
 
 
+def test_what_the_machine_lacks_is_looked_for_once_for_many_jobs_of_the_same_needs(world: World) -> None:
+    world.store.keep(*(stored(number, time_limit=HOUR, gpus=1 + number % 2) for number in range(1, 9)))
+    world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
+    preview, asked = world.scheduler.preview, []
+
+    def counting(specs: Any, **more: Any) -> Any:
+        asked.append(specs)
+        return preview(specs, **more)
+
+    world.scheduler.preview = counting  # type: ignore[method-assign]
+    told = errors(world.ask("POST", "/v1/jobs/edit", json={"all": True, "changes": {"duration_s": 7200}}))
+    assert (len(asked), len(told)) == (2, 16)
+
+
 def test_a_job_that_changes_while_an_edit_is_checked_is_looked_at_again(world: World) -> None:
     world.store.keep(stored(1), stored(2))
     made, tries = world.scheduler.edit, []

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from greenrun.api.app import create_app
+from greenrun.api.orders import select_ids
 from greenrun.core.jobs.job import ArrayPlace, Event, Job, State
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.model import Plan
@@ -173,6 +174,24 @@ def test_a_job_comes_after_those_that_people_name(world: World) -> None:
     refused = world.submit(after=[{"job": "nobody"}, {"job": "sweep[9]"}, {"job": 99}], finish_by="2020-01-01T00:00Z")
     assert refused.status_code == 422
     assert [row["field"] for row in refused.json()["errors"]] == ["finish_by", "after", "after", "after"]
+
+
+def test_what_a_name_means_is_looked_up_once_for_all_jobs_of_a_submission(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named(world)
+    asked: list[object] = []
+
+    def counting(daemon: Any, caller: Any, selector: Any, purpose: str) -> Any:
+        asked.append(selector)
+        return select_ids(daemon, caller, selector, purpose)
+
+    monkeypatch.setattr("greenrun.api.submit.select_ids", counting)
+    job = {"command": ["/bin/true"], "workdir": "/"}
+    jobs = [{**job, "after": [{"job": "sweep"}, {"job": name}]} for name in ("train", "nobody", "nobody")]
+    answer = world.ask("POST", "/v1/jobs", json=jobs)
+    assert list(errors(answer)) == ["[1].after", "[2].after"]
+    assert len(asked) == 3
 
 
 def test_selection_and_action_are_one_transaction_on_the_disk(tmp_path: Path) -> None:

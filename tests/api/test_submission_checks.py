@@ -84,6 +84,14 @@ def test_a_log_that_cannot_be_written_is_refused(
     assert words.format(tmp_path, tmp_path) in found["log"]
 
 
+def test_a_file_of_variables_that_is_none_is_refused_and_never_waited_for(world: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, words in (("pipe", "is no plain file"), (".", "is a folder"), ("none", "is not a file on this machine")):
+        told = errors(world.submit(workdir=str(tmp_path), env_file=name))
+        assert words in told["env_file"]
+    assert world.submit(workdir=str(tmp_path), env_file="/dev/null").status_code == 201
+
+
 @pytest.mark.parametrize("log", ["x.log", "/dev/null", "%j_%x.%%", "%A.log", "there"])
 def test_a_log_that_can_be_written_is_not_refused(world: World, tmp_path: Path, log: str) -> None:
     (tmp_path / "there").touch()
@@ -164,6 +172,18 @@ def test_a_repetition_that_asks_for_something_else_is_told_what_stays_as_it_is(w
         "job 1 has this key already and stays as it is, with --workdir /, not /tmp",
         "job 1 has this key already and stays as it is, with --gpus 2, not 1",
     ])  # fmt: skip
+
+
+def test_what_a_repetition_leaves_out_or_adds_is_told_as_options(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.touch()
+    world.submit(unique_key="k", gpus=1, gpu_model="A100")
+    asked = world.submit(unique_key="k", gpus=1, interruptible=True, env_file=str(file))
+    assert [row.rpartition(", ")[2] for row in asked.json()["warnings"]] == [
+        "with --gpu-model A100", "without --interruptible", "without --env-file",
+    ]  # fmt: skip
+    world.submit(unique_key="l", interruptible=True)
+    assert world.submit(unique_key="l").json()["warnings"][0].endswith(", with --interruptible")
 
 
 @pytest.mark.parametrize(
