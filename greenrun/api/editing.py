@@ -136,12 +136,12 @@ def _edited(
 ) -> tuple[JobSpec, list[InputProblem]]:
     """Return what a job would be, and what is wrong with that and was not wrong before; raise InvalidTransition."""
     if env is None and job.state in FINISHED:
-        raise InvalidTransition(f"job {job.id} is {job.state} already: requeue it to have it run again")
+        raise InvalidTransition(f"job {job.id} {job.state.said} already: requeue it to have it run again")
     if env is not None and job.state not in FINISHED:
-        raise InvalidTransition(f"job {job.id} is {job.state}; only one that has ended can be requeued")
+        raise InvalidTransition(f"job {job.id} {job.state.said}; only one that has ended can be requeued")
     begun = [name for name in changes if _NAMES[name].name not in _WHILE_IT_RUNS] if job.state in LIVE else []
     if begun:
-        why = f"cannot be changed while the job is {job.state}: its run has begun with it"
+        why = f"cannot be changed while the job {job.state.said}: its run has begun with it"
         return job.spec, [_problem(name, why) for name in begun]
     spec, problems = _with_changes(daemon, caller, job.spec, changes)
     checked = spec

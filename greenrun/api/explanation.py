@@ -35,7 +35,7 @@ def sentences(
     """
     grounds = {event.run_id: str(event.detail["why"]) for event in events if "why" in event.detail}
     return [
-        f"Job {job.id} ({job.name}) of {job.user} is {job.state}.",
+        f"Job {job.id} ({job.name}) of {job.user} {job.state.said}.",
         *([_as_sentence(view.reason.text)] if view.reason else []),
         *([_planned(view.planned)] if view.planned else []),
         *of_gpus,

@@ -110,7 +110,8 @@ def app(socket: str | None, config: str | None) -> None:
     """Run machine-learning jobs when the electricity is clean, and account for what they used.
 
     \b
-    greenrun serve &                                    start the daemon
+    greenrun init                                       write settings, once
+    greenrun serve --detach                             start the daemon
     greenrun submit --duration 6h -- python train.py    hand it a job
     greenrun list                                       see when it will run
     """
@@ -150,7 +151,7 @@ def _flushed(code: int) -> int:
 def _unwritten(error: OSError) -> int:
     """Tell that the output was not written, as on a disk that is full; return the exit code."""
     _drop_output()
-    print(f"error: the output cannot be written: {error}", file=sys.stderr)
+    print(f"error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
     return FAILED
 
 

@@ -48,7 +48,9 @@ class Command(click.Command):
             failure = LocalError(f"something that was named is not UTF-8 ({error}); nothing more was done", USAGE)
             raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error
         except OSError as error:  # the folder we are in is gone, the disk that the output goes to is full...
-            failure = LocalError(f"the system refused: {error}; nothing more was done")
+            about = f"{error.filename}: " if error.filename else ""
+            why = f"{about}{error.strerror or error}"
+            failure = LocalError(f"the system refused: {why}; nothing more was done")
             raise click.exceptions.Exit(print_error(failure, as_json=as_json)) from error
 
 

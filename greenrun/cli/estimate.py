@@ -98,9 +98,11 @@ def estimate(
 
     \b
     greenrun estimate --gpus 8 --gpu-model H100 --gpu-hours 96 --max-delay 24h
-    greenrun estimate --gpus 4 --gpu-model "A100 PCIe 40GB" --flops 1e20 --mfu 0.35 --finish-by "friday 18:00"
-    greenrun estimate --gpus 64 --gpu-model H100 --params 7e9 --tokens 2e12 --mfu 40%
-    greenrun estimate --gpu-hours 10 --power 350 --intensity grid.csv --at 2026-06-01T00:00Z --json
+    greenrun estimate --gpu-model "A100 PCIe 40GB" --flops 1e20 --mfu 0.35
+    greenrun estimate --gpus 64 --gpu-model H100 --params 7e9 --tokens 2e12 \\
+        --mfu 40% --finish-by "friday 18:00"
+    greenrun estimate --gpu-hours 10 --power 350 --intensity grid.csv \\
+        --at 2026-06-01T00:00Z --json
     """
     from greenrun.config import load_config
 

@@ -1,7 +1,7 @@
 """The options that many commands share, and what is made of them: a client, printed JSON, a job's id."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,12 +9,14 @@ import click
 
 from greenrun.cli.command import USAGE, LocalError
 from greenrun.cli.terminal.encoding import is_unicode
+from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
     from greenrun.client import Client
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Read = TypeVar("Read")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, just as the API gives it.")
 socket_option = click.option(
@@ -64,11 +66,49 @@ def user_name() -> str:
 
 def job_id(text: str) -> int:
     """Read a job's number; raise LocalError when it is none."""
-    return whole(text, "a job's number; `greenrun list` shows them")
+    try:
+        return whole(text, "a job's number; `greenrun list` shows them")
+    except ValueError as exc:
+        raise LocalError(str(exc), USAGE) from exc
 
 
-def whole(text: str, what: str) -> int:
-    """Read a number from 1 up, as large as the API takes; raise LocalError naming what was expected."""
+def whole(text: str, what: str = "a whole number from 1 up") -> int:
+    """Read a number from 1 up, as large as the API takes; raise ValueError naming what was expected."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise LocalError(f"'{text}' is not {what}", USAGE)
+        raise ValueError(f"'{text}' is not {what}")
     return int(text)
+
+
+class OptionReader:
+    """Read the values of a command's options and collect what is wrong with them, to tell all of it at once."""
+
+    def __init__(self) -> None:
+        self._problems: list[InputProblem] = []
+
+    def read(self, option: str, given: str | None, parse: Callable[[str], Read]) -> Read | None:
+        """Return what an option's value is parsed as, None where it is not given or `parse` raised ValueError."""
+        if given is None:
+            return None
+        try:
+            return parse(given)
+        except ValueError as exc:
+            self._problems.append(InputProblem(field=option, message=str(exc)))
+            return None
+
+    def stop(self) -> None:
+        """Raise InvalidInput with all problems, if there are any."""
+        if self._problems:
+            what = str(self._problems[0]) if len(self._problems) == 1 else "these options are wrong"
+            raise InvalidInput(what, self._problems)
+
+
+def one_of(known: Iterable[str]) -> Callable[[str], str]:
+    """Return what parses a word that must be one of these."""
+    words = tuple(known)
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"'{text}' is none of {', '.join(words)}")
+        return text
+
+    return parse

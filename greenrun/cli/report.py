@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from greenrun.cli.command import USAGE, Command, LocalError
-from greenrun.cli.options import connect, daemon_options
+from greenrun.cli.options import OptionReader, connect, daemon_options, one_of
 from greenrun.cli.past_times import parse_past
 from greenrun.cli.tables import output_width
 from greenrun.cli.terminal.encoding import is_unicode
@@ -66,11 +66,15 @@ def report(
     from greenrun.reports.formats import JOB_FORMATS, WRITERS
     from greenrun.reports.model import BY
 
-    chosen = _one_of("--format", form or ("json" if as_json else "table"), ("table", *WRITERS))
-    rows_by = _one_of("--by", by or ("job" if chosen in JOB_FORMATS else "project"), BY)
+    reader = OptionReader()
+    since, until = reader.read("--from", start, _instant), reader.read("--to", end, _instant)
+    rows_by = reader.read("--by", by, one_of(BY))
+    chosen = reader.read("--format", form, one_of(("table", *WRITERS))) or ("json" if as_json else "table")
+    reader.read("--output", output, _require_folder)
+    reader.stop()
+    rows_by = rows_by or ("job" if chosen in JOB_FORMATS else "project")
     if chosen in JOB_FORMATS and rows_by != "job":
         raise LocalError(f"--by {rows_by} does not go with --format {chosen}, which has a part for each job", USAGE)
-    since, until = _instant("--from", start), _instant("--to", end)
     earlier = None if against is None else _earlier(against)
     if earlier is not None:
         since, until = since or earlier["from"], until or earlier["to"]
@@ -126,28 +130,28 @@ def _earlier(name: str) -> dict[str, Any]:
     try:
         found = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as exc:
-        raise LocalError(f"--against: {name} cannot be read as a report in JSON: {exc}", USAGE) from exc
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise LocalError(f"--against: {name} cannot be read as a report in JSON: {why}", USAGE) from exc
     if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in ("from", "to", "by")):
         raise LocalError(f"--against: {name} is no report of greenrun in JSON", USAGE)
     return found
 
 
-def _one_of(option: str, given: str, known: tuple[str, ...]) -> str:
-    if given not in known:
-        raise LocalError(f"{option}: '{given}' is none of {', '.join(known)}", USAGE)
-    return given
+def _require_folder(output: str) -> None:
+    """Raise ValueError unless a report can be written there, before it is made."""
+    path = Path(output).expanduser().absolute()
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent}; make it, or name another file")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it")
 
 
-def _instant(option: str, given: str | None) -> str | None:
-    """Return what was given as ISO 8601 in UTC; raise LocalError."""
-    if given is None:
-        return None
+def _instant(given: str) -> str:
+    """Return what was given as ISO 8601 in UTC; raise ValueError with a sentence."""
+    if not _DATE.fullmatch(given):
+        return parse_past(given, now=utc_now(), zone=local_zone()).isoformat()
     try:
-        if _DATE.fullmatch(given):
-            day = given if given.count("-") > 1 else f"{given}-01"
-            instant = datetime.fromisoformat(day).replace(tzinfo=UTC)
-        else:
-            instant = parse_past(given, now=utc_now(), zone=local_zone())
+        instant = datetime.fromisoformat(given if given.count("-") > 1 else f"{given}-01")
     except ValueError as exc:
-        raise LocalError(f"{option}: '{given}' cannot be read: {exc}", USAGE) from exc
-    return instant.isoformat()
+        raise ValueError(f"'{given}' is not a date; write it like 2026-11 or 2026-11-02") from exc
+    return instant.replace(tzinfo=UTC).isoformat()

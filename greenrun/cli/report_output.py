@@ -60,7 +60,8 @@ def _parts(report: Report, width: int | None) -> Iterator[str]:
 
 def _remarks(report: Report) -> Iterator[str]:
     if report.wasted_runs:
-        yield f"{count_text(report.wasted_runs, 'run')} failed or were lost: {kwh_text(report.wasted_kwh)}"
+        runs = f"{count_text(report.wasted_runs, 'run')} failed or {'was' if report.wasted_runs == 1 else 'were'} lost"
+        yield f"{runs}: {kwh_text(report.wasted_kwh)}"
     forecast = report.forecast_against_settled
     if forecast.mean_absolute_error_pct is not None:
         booked, settled = mass_text(forecast.booked_g), mass_text(forecast.settled_g)

@@ -85,7 +85,8 @@ def simulate(
     grid only the forecast. Without --policy: greenrun, start-at-once and own-best-window.
 
     \b
-    greenrun simulate --intensity GB.csv --jobs jobs.csv --gpus 8 --start 2026-01-05T00:00Z
+    greenrun simulate --intensity GB.csv --jobs jobs.csv --gpus 8 \\
+        --start 2026-01-05T00:00Z
     greenrun simulate --history 30d --gpus 8 --max-delay 12h --plot month.html
     """
     from time import perf_counter

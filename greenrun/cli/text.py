@@ -82,7 +82,9 @@ def submitted_text(job: Job, now: datetime, zone: tzinfo | None = None, *, new: 
     """Return the one line that answers a submission."""
     head = "dry run, nothing submitted:" if job["id"] is None else f"job {job['id']} {job['state']},"
     if not new and job["id"] is not None:
-        head = f"job {job['id']} was submitted before with this key; it is {job['state']},"
+        from greenrun.core.jobs.job import State  # here, so that a submission does not load it
+
+        head = f"job {job['id']} was submitted before with this key; it {State(job['state']).said},"
     planned, reason = job.get("planned"), reason_text(job, now, zone)
     if planned is None:
         return f"{head[:-1]}: {reason}" if reason else head[:-1]

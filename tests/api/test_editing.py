@@ -106,7 +106,7 @@ def test_one_that_has_ended_or_is_another_s_is_not_changed(world: World) -> None
     answer = changed(world, priority=3)
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
-        "job 1 is failed already: requeue it to have it run again",
+        "job 1 has failed already: requeue it to have it run again",
     )
     assert world.ask("POST", "/v1/jobs/2/edit", json={"priority": 1}, who=BOB).status_code == 403
     assert changed(world, 9, priority=1).status_code == 404

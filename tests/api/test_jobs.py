@@ -214,7 +214,7 @@ def test_what_the_jobs_state_forbids_is_a_conflict(world: World, verb: str) -> N
     world.store.keep(stored(1, State.FAILED))
     answer = world.ask("POST", f"/v1/jobs/1/{verb}")
     assert (answer.status_code, answer.json()["title"]) == (409, "not possible in this state")
-    assert answer.json()["detail"].startswith("job 1 is failed")
+    assert answer.json()["detail"].startswith("job 1 has failed")
 
 
 @pytest.mark.parametrize(

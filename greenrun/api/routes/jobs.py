@@ -156,7 +156,7 @@ def get_log(
     runs = daemon.store.runs.of_jobs([job.id]).get(job.id, ())
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
-        raise JobNotFound(f"Job {job.id} is {job.state} and has no such log yet.")
+        raise JobNotFound(f"Job {job.id} {job.state.said} and has no such log yet.")
     return Response(_tail(FilePath(logs[-1]), size), media_type="text/plain; charset=utf-8")
 
 

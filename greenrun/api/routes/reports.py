@@ -33,6 +33,6 @@ def get_report(
     until = end or now
     since = start or until.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if not timedelta(0) < until - since <= LONGEST:
-        message = f"must lie before `to`, and at most {LONGEST.days} days"
+        message = f"must be before the end of the period, by at most {LONGEST.days} days"
         raise InvalidInput("This period cannot be reported.", [InputProblem(field="from", message=message)])
     return daemon.scheduler.reports.report(since, until, by, now)

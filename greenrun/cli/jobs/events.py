@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from greenrun.cli import text
-from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.command import Command
 from greenrun.cli.jobs.addressing import Chosen, complete_jobs, selected
-from greenrun.cli.options import connect, daemon_options, print_json, whole
-from greenrun.cli.past_times import parse_past
+from greenrun.cli.options import OptionReader, connect, daemon_options, print_json, whole
+from greenrun.cli.past_times import PAST_FORMS, parse_past
 from greenrun.cli.terminal.local_zone import local_zone, zone_name
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, iso_text, localized_text
@@ -55,8 +55,10 @@ def events(
     greenrun events --since yesterday
     greenrun events -f --json | jq .kind
     """
-    begin = _instant(since)
-    most = whole(limit, "a number of events") if limit else None
+    reader = OptionReader()
+    begin = reader.read("--since", since, _instant)
+    most = reader.read("--limit", limit, whole)
+    reader.stop()
     client = connect(ctx, socket, config)
     ids = [int(job["id"]) for job in selected(client, Chosen(words=jobs), "read")] if jobs else []
     usual = _PAGE * 10 if since else _BEFORE_FOLLOWING if follow else _LAST
@@ -67,18 +69,19 @@ def events(
         _print(row, as_json)
         last = int(row["id"])
     if not follow:
+        if not last and not as_json:
+            print("no events")
         return
     for row in _coming(client, ids, begin, last):
         _print(row, as_json)
 
 
-def _instant(since: str | None) -> str | None:
-    if since is None:
-        return None
-    try:
-        return iso_text(parse_past(since, now=utc_now(), zone=local_zone()))
-    except ValueError as exc:
-        raise LocalError(f"--since: {exc}", USAGE) from exc
+def _instant(since: str) -> str:
+    now = utc_now()
+    begin = parse_past(since, now=now, zone=local_zone())
+    if begin > now:
+        raise ValueError(f"'{since}' lies ahead, and nothing has happened since; write it like {PAST_FORMS}")
+    return iso_text(begin)
 
 
 def _coming(client: "Client", ids: list[int], since: str | None, last: int) -> "Iterator[Answer]":

@@ -90,7 +90,8 @@ def _parsed(name: str, shown: str) -> object:
 
         return parse_yaml(text)
     except (OSError, ValueError, RecursionError) as exc:
-        raise InvalidJob(f"cannot read jobs from {shown}: {exc}; nothing was submitted") from exc
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise InvalidJob(f"cannot read jobs from {shown}: {why}; nothing was submitted") from exc
 
 
 def _text(name: str) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from greenrun.cli import text
-from greenrun.cli.command import USAGE, Command, LocalError
+from greenrun.cli.command import Command
 from greenrun.cli.devices.overview import gpu_notes
-from greenrun.cli.options import connect, daemon_options, print_json, whole
+from greenrun.cli.options import OptionReader, connect, daemon_options, one_of, print_json, whole
 from greenrun.cli.tables import Column, fitted, has_styles, output_width, table_lines
 from greenrun.cli.terminal.local_zone import here_and_now, zones_text
 from greenrun.clock import utc_now
@@ -85,11 +85,15 @@ def list_jobs(
     greenrun list --watch
     greenrun list --all --json | jq '.[].id'
     """
-    chosen = None if columns is None else _chosen(columns)
-    order = None if sort is None else _order(sort)
-    every_s = None if watch is None else _pause_s(watch)
+    reader = OptionReader()
+    for each in state:
+        reader.read("--state", each, one_of((*State, *sorted(_OF_QUEUED))))
+    most = reader.read("--limit", limit, whole)
+    chosen = reader.read("--columns", columns, _chosen)
+    order = reader.read("--sort", sort, _order)
+    every_s = reader.read("--watch", watch, _pause_s)
+    reader.stop()
     client = connect(ctx, socket, config)
-    most = whole(limit, "a number of jobs") if limit else None
 
     nothing = "no such jobs" if (state or project or user) and not everything else "no jobs"
 
@@ -142,15 +146,16 @@ def _chosen(columns: str) -> list[str]:
     names = [name.strip().lower() for name in columns.split(",") if name.strip()]
     unknown = [name for name in names if name not in _FIELDS]
     if unknown or not names:
-        what = f"'{unknown[0]}' is not a column" if unknown else "names no column"
-        raise LocalError(f"--columns: {what}; there are {', '.join(_FIELDS)}", USAGE)
+        named = ", ".join(f"'{name}'" for name in unknown)
+        what = "is not a column" if len(unknown) == 1 else "are not columns"
+        raise ValueError(f"{f'{named} {what}' if unknown else 'names no column'}; there are {', '.join(_FIELDS)}")
     return names
 
 
 def _order(sort: str) -> "Callable[[list[Answer]], list[Answer]]":
     name, is_descending = sort.strip().lower().removeprefix("-"), sort.strip().startswith("-")
     if name not in _FIELDS:
-        raise LocalError(f"--sort: '{name}' is not a column; there are {', '.join(_FIELDS)}", USAGE)
+        raise ValueError(f"'{name}' is not a column; there are {', '.join(_FIELDS)}")
     key = _FIELDS[name].key
 
     def ordered(jobs: "list[Answer]") -> "list[Answer]":
@@ -164,10 +169,7 @@ def _order(sort: str) -> "Callable[[list[Answer]], list[Answer]]":
 def _pause_s(watch: str) -> float:
     from greenrun.cli.times import parse_duration
 
-    try:
-        seconds = float(watch) if watch.replace(".", "", 1).isdigit() else parse_duration(watch).total_seconds()
-    except ValueError as exc:
-        raise LocalError(f"--watch: {exc}", USAGE) from exc
+    seconds = float(watch) if watch.replace(".", "", 1).isdigit() else parse_duration(watch).total_seconds()
     return max(0.2, seconds)
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
-from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, USAGE, Command, LocalError
+from greenrun.cli.command import FAILED, NOT_FOUND, NOT_PERMITTED, Command, LocalError
 from greenrun.cli.jobs.addressing import job_argument, one
 from greenrun.cli.jobs.log_reader import LogReader
 from greenrun.cli.jobs.waiting_teller import WaitingTeller
-from greenrun.cli.options import chosen, config_option, connect, socket_option, whole
-from greenrun.core.jobs.job import FINISHED
+from greenrun.cli.options import OptionReader, chosen, config_option, connect, socket_option, whole
+from greenrun.core.formatting import count_text
+from greenrun.core.jobs.job import FINISHED, State
 from greenrun.paths import find_state
 
 if TYPE_CHECKING:
@@ -62,17 +63,19 @@ def logs(
     greenrun logs --tail 20 train
     greenrun logs 12 --run 1 | grep loss
     """
-    number = whole(run, "a run's number; `greenrun show` lists them") if run else None
-    lines = _lines(tail)
+    reader = OptionReader()
+    number = reader.read("--run", run, lambda text: whole(text, "a run's number; `greenrun show` lists them"))
+    lines = reader.read("--tail", tail, _lines)
+    reader.stop()
     client = connect(ctx, socket, config)
     finder = Finder(client, find_state(chosen(ctx, "config", config)), one(client, job), number)
     if follow:
         _follow_all(finder, finder.wait(), lines)
         return
-    with closing(LogReader(finder.find().path, _opened)) as reader:
+    with closing(LogReader(finder.find().path, _opened)) as log:
         if lines is not None:
-            reader.skip_to_last(lines)
-        reader.copy(_copy)
+            log.skip_to_last(lines)
+        log.copy(_copy)
 
 
 class Finder:
@@ -149,7 +152,11 @@ class Finder:
         which = f"job {self._job}" if self._number is None else f"run {self._job}.{self._number}"
         if answer is None:
             return f"there is no log of {which} in {self._runs_folder}, and the daemon does not answer", NOT_FOUND
-        return f"{which} has no log: job {self._job} is {answer['state']} (see greenrun explain {self._job})", FAILED
+        runs = len(answer["runs"])
+        if self._number is not None and self._number not in {run["number"] for run in answer["runs"]}:
+            return f"job {self._job} has no run {self._number}: it has had {count_text(runs, 'run')}", FAILED
+        state = State(answer["state"]).said
+        return f"{which} has no log: job {self._job} {state} (see greenrun explain {self._job})", FAILED
 
 
 def _label(job: int, run: Any) -> str:
@@ -175,11 +182,9 @@ def _copy(file: BinaryIO) -> None:
     sys.stdout.buffer.flush()
 
 
-def _lines(tail: str | None) -> int | None:
-    if tail is None:
-        return None
+def _lines(tail: str) -> int:
     if not (tail.isascii() and tail.isdigit() and len(tail) < 10):
-        raise LocalError(f"--tail: '{tail}' is not a number of lines from 0 up", USAGE)
+        raise ValueError(f"'{tail}' is not a number of lines from 0 up")
     return int(tail)
 
 

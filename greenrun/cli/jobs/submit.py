@@ -68,10 +68,10 @@ def submit(
     umask and its limits (ulimit), and what --env and --env-file name.
 
     \b
-    greenrun submit --duration 6h --finish-by "tomorrow 9am" -- python train.py --epochs 90
+    greenrun submit --duration 6h --finish-by "tomorrow 9am" -- python train.py
     greenrun submit --gpus 2 --max-delay 12h --project vision ./train.sh
     greenrun submit --grid lr=1e-3,1e-4 --grid seed=1,2,3 --array %2 -- ./train.sh
-    greenrun submit --after 12 --interruptible --min-run 1h -- python train.py --resume
+    greenrun submit --after 12 --interruptible --min-run 1h -- python train.py
     greenrun submit --file sweep.toml --dry-run
     greenrun submit --wait -- make evaluation && ./publish.sh
     """
@@ -196,10 +196,14 @@ def _array_or_itself(job: "Answer") -> object:
     return array["key"] if array else id(job)
 
 
+def _emissions_text(mass_g: float | None) -> str:
+    return mass_text(mass_g) if mass_g is None else f"{mass_text(mass_g)} CO2e"
+
+
 def _print_expectation(jobs: "Sequence[Answer]") -> None:
     planned = [job.get("planned") or {} for job in jobs]
     now_g, then_g = (summed(row.get(name) for row in planned) for name in ("start_now_g", "expected_g"))
-    print(f"  expected emissions: {mass_text(then_g)} CO2e; started now: {mass_text(now_g)} CO2e")
+    print(f"  expected emissions: {_emissions_text(then_g)}; started now: {_emissions_text(now_g)}")
     if any(row.get("expected_g") is None and row.get("g_per_kwh") is not None for row in planned):
         print("  (its power is unknown; give it with --power)")
     if len(jobs) == 1 and reason_text(jobs[0]):

@@ -10,7 +10,7 @@ from greenrun.cli.command import FAILED, OK, Command
 from greenrun.cli.options import chosen, config_path, daemon_options, print_json
 from greenrun.cli.text import printable
 from greenrun.clock import utc_now
-from greenrun.core.formatting import count_text
+from greenrun.core.formatting import count_text, localized_text
 from greenrun.paths import find_socket
 
 if TYPE_CHECKING:
@@ -55,6 +55,6 @@ def doctor(ctx: click.Context, only_problems: bool, as_json: bool, socket: str |
 
 
 def _lines(finding: "Finding") -> Iterator[str]:
-    yield f"{finding.status.value:<{_WIDTH}}  {finding.area.value}: {printable(finding.text)}"
+    yield f"{finding.status.value:<{_WIDTH}}  {finding.area.value}: {printable(localized_text(finding.text))}"
     if finding.remedy:
         yield f"{'':<{_WIDTH}}  -> {printable(finding.remedy)}"

@@ -236,6 +236,7 @@ def _lines(done: Initialised) -> Iterator[str]:
 
 def _zone_lines(done: Initialised) -> Iterator[str]:
     from greenrun.cli.text import printable
+    from greenrun.core.formatting import localized_text
     from greenrun.doctor.source_checks import judge
     from greenrun.grid.choice import KEYS
 
@@ -248,7 +249,7 @@ def _zone_lines(done: Initialised) -> Iterator[str]:
         meanwhile = "its yearly mean, an estimate, serves" if done.config.grid.provider else "nothing of [grid] is set"
         yield f"  forecasts of it need {KEYS[choice.keyed]}; until then {meanwhile}: {done.path} says how to go on"
     for finding in judge(done.config, done.answers):
-        yield f"  {printable(finding.text)}"
+        yield f"  {printable(localized_text(finding.text))}"
     if any(answer.forecast is None for answer in done.answers):
         yield "  what does not answer is asked again by the daemon; `greenrun providers check` asks at once"
 

@@ -7,10 +7,14 @@ from functools import cache
 import click
 
 from greenrun.core.errors import InputProblem
-from greenrun.core.formatting import localized_text
+from greenrun.core.formatting import duration_text, localized_text
 
 _PATH = r"(?:\[(?P<job>\d+)\]\.?)?(?P<field>\w*)(?:\.(?P<key>[^.\[]+))?.*"
 _OF_MAPPINGS = ("--label", "--env")  # whose keys are the user's own
+_COMPARED = {
+    "greater than or equal to": "at least", "less than or equal to": "at most", "greater than": "more than",
+    "less than": "less than",
+}  # fmt: skip
 _PLAIN = {"errors": "", "ids": "job numbers"}
 
 
@@ -18,7 +22,8 @@ def in_words(detail: str, problems: Iterable[InputProblem]) -> tuple[str, list[I
     """Return an error's detail and its problems as a user of the command line knows the things that they name."""
     said, told = detail, []
     for problem in problems:
-        worded = InputProblem(field=field_words(problem.field), message=message_words(problem.message))
+        message = message_words(_bound_words(problem.field, problem.message))
+        worded = InputProblem(field=field_words(problem.field), message=message)
         said = said.replace(str(problem), str(worded)) if problem.field else said
         told.append(worded)
     return message_words(said), told
@@ -43,6 +48,16 @@ def message_words(message: str) -> str:
     names = "|".join(re.escape(name) for name in sorted(_options(), key=len, reverse=True) if "_" in name)
     worded = re.sub(rf"(?<![\w./-])({names})(?![\w=/])", lambda found: _options()[found[0]], message)
     return localized_text(worded)
+
+
+def _bound_words(field: str, message: str) -> str:
+    """Return a message whose bound reads as a person says it, a duration with its unit."""
+
+    def worded(found: re.Match[str]) -> str:
+        bound = duration_text(float(found["bound"])) if field.endswith("_s") else found["bound"]
+        return f"must be {_COMPARED[found['which']]} {bound}"
+
+    return re.sub(rf"should be (?P<which>{'|'.join(_COMPARED)}) (?P<bound>-?\d[\d.e+]*)$", worded, message)
 
 
 def _named(field: str) -> str:

@@ -114,7 +114,7 @@ def gpus_named(names: Sequence[str], devices: Iterable[Device]) -> list[Device]:
             continue
         there = ", ".join(f"{device.index} ({device.id})" for device in known) or "none"
         what = "names several GPUs" if alike else "is no GPU of this machine"
-        problems.append(InputProblem(field="gpus", message=f"'{name}' {what}; there is {there}"))
+        problems.append(InputProblem(field="gpus", message=f"'{name}' {what}; it has {there}"))
     if problems:
         raise InvalidInput("nothing was changed: " + "; ".join(row.message for row in problems), problems)
     return list(found.values())

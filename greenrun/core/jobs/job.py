@@ -30,6 +30,12 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
+    @property
+    def said(self) -> str:
+        """Return what a sentence says of a job in it: it `is queued`, `has succeeded`, `was cancelled`."""
+        past = {State.SUCCEEDED: "has", State.FAILED: "has", State.CANCELLED: "was", State.EXPIRED: "has"}
+        return f"{past.get(self, 'is')} {self}"
+
 
 class Outcome(StrEnum):
     """How a run ended."""

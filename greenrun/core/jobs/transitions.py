@@ -164,7 +164,7 @@ def intend(job: Job, intent: Intent, *, actor: str, now: datetime) -> Change | N
 def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
     if intent is Intent.CANCEL:
         if job.state in FINISHED:
-            raise InvalidTransition(f"job {job.id} is {job.state} already, so it cannot be cancelled")
+            raise InvalidTransition(f"job {job.id} {job.state.said} already, so it cannot be cancelled")
         return replace(job, cancel_requested=True), EventKind.CANCEL_REQUESTED
     if intent is Intent.HOLD:
         return _queued(job, "held or released", held=True), EventKind.HELD
@@ -202,10 +202,10 @@ def edited(job: Job, wanted: Edit, now: datetime) -> Job:
     """
     if not wanted.requeue:
         if job.state in FINISHED:
-            raise InvalidTransition(f"job {job.id} is {job.state} already: requeue it to have it run again")
+            raise InvalidTransition(f"job {job.id} {job.state.said} already: requeue it to have it run again")
         return replace(job, spec=wanted.spec)
     if job.state not in FINISHED:
-        raise InvalidTransition(f"job {job.id} is {job.state}; only one that has ended can be requeued")
+        raise InvalidTransition(f"job {job.id} {job.state.said}; only one that has ended can be requeued")
     return replace(
         job, spec=wanted.spec, state=State.QUEUED, held=False, cancel_requested=False, finished_at=None, reason=None,
         progress=timedelta(0) if job.state is State.SUCCEEDED else job.progress, deadline_missed=False, retry_at=None,
@@ -367,7 +367,7 @@ def _in_state(job: Job, new: State, **parts: object) -> Job:
 
 def _queued(job: Job, what: str, **parts: object) -> Job:
     if job.state is not State.QUEUED:
-        raise InvalidTransition(f"job {job.id} is {job.state}; only a queued job can be {what}")
+        raise InvalidTransition(f"job {job.id} {job.state.said}; only a queued job can be {what}")
     return replace(job, **parts)  # type: ignore[arg-type]
 
 

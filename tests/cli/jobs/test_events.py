@@ -88,3 +88,13 @@ def test_following_goes_on_behind_the_last_event_and_over_an_outage(
     ran = run("events", "-f", "--json")
     assert [json.loads(line)["id"] for line in ran.out.splitlines()] == [7, 8, 9]
     assert [asked.query.get("after") for asked in api.asked] == [None, ["7"], ["7"], ["7"], ["9"]]
+
+
+def test_a_quiet_past_is_said_and_a_time_ahead_refused(api: FakeApi, run: Run) -> None:
+    api.get("/v1/events", [])
+    assert run("events").out == "no events\n"
+    assert run("events", "--json").out == ""
+    ran = run("events", "--since", "tomorrow", "--limit", "none")
+    assert ran.code == 2
+    assert "--since: 'tomorrow' lies ahead" in ran.err
+    assert "--limit: 'none' is not a whole number from 1 up" in ran.err

@@ -234,3 +234,18 @@ def test_a_reason_that_names_a_hostile_file_is_shown_escaped(api: FakeApi, run: 
     for words in (("list", "--all"), ("show", "12"), ("wait", "12")):
         out = run(*words).out
         assert ("\x1b" in out, "could not be started" in out) == (False, True)
+
+
+def test_all_that_is_wrong_is_told_at_once_and_nothing_is_asked(api: FakeApi, run: Run) -> None:
+    ran = run(
+        "list", "--state", "done", "--columns", "id,foo,bar", "--sort", "-baz", "--limit", "0", "--watch", "often"
+    )
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: these options are wrong")
+    assert [line.split(";")[0].strip() for line in ran.err.splitlines()[1:]] == [
+        "--state: 'done' is none of queued, starting, running, succeeded, failed, cancelled, expired, held, suspended",
+        "--limit: '0' is not a whole number from 1 up",
+        "--columns: 'foo', 'bar' are not columns",
+        "--sort: 'baz' is not a column",
+        "--watch: 'often' is not a duration",
+    ]
+    assert api.asked == []

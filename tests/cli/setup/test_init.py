@@ -69,7 +69,7 @@ def test_the_usual_file_is_written_with_gpus_zone_and_source(run: Run, machine: 
     ran = run("init", "--zone", "GB", "--yes")
     assert (ran.code, ran.err) == (0, "")
     assert f"wrote {usual(tmp_path)}\n" in ran.out
-    assert "zone: GB (Great Britain)\n  uk for GB answers, reaches to 2026-12-02 00:00:00Z\n" in ran.out
+    assert "zone: GB (Great Britain)\n  uk for GB answers, reaches to 2026-12-02 00:00\n" in ran.out
     assert "GPUs: 2, read by nvml\n  0 NVIDIA A100 80 GiB (GPU-aaaa)\n" in ran.out
     assert "\n  greenrun serve --detach\n" in ran.out
     config = load_config(usual(tmp_path), {})

@@ -112,7 +112,7 @@ def test_json_keeps_the_api_s_own_names_and_utc(api: FakeApi, run: Run) -> None:
 def test_an_option_of_another_command_is_named_as_it_is_written(api: FakeApi, run: Run) -> None:
     errors = (("limit", "should be less than or equal to 10000"),)
     api.get("/v1/jobs", problem(422, "invalid request", "limit: should be less than or equal to 10000", errors), 422)
-    assert run("list", "--all", "--limit", "99999").err == "error: --limit: should be less than or equal to 10000\n"
+    assert run("list", "--all", "--limit", "99999").err == "error: --limit: must be at most 10000\n"
 
 
 def test_control_characters_of_an_error_are_shown(api: FakeApi, run: Run) -> None:
@@ -123,3 +123,18 @@ def test_control_characters_of_an_error_are_shown(api: FakeApi, run: Run) -> Non
 def test_problems_that_the_detail_tells_are_worded_in_it() -> None:
     said, told = in_words("retries: too many; env_file: is gone", [InputProblem(field="env_file", message="is gone")])
     assert (said, str(told[0])) == ("retries: too many; --env-file: is gone", "--env-file: is gone")
+
+
+@pytest.mark.parametrize(
+    ("field", "bound", "told"),
+    [
+        ("duration_s", "greater than or equal to 0.001", "--duration: must be at least 0.001s"),
+        ("[1].grace_s", "less than or equal to 86400", "job 2: --grace: must be at most 1d"),
+        ("gpus", "less than or equal to 1024", "--gpus: must be at most 1024"),
+        ("power_w", "greater than 0", "--power: must be more than 0"),
+    ],
+)
+def test_a_bound_is_said_as_people_do_and_a_duration_with_its_unit(field: str, bound: str, told: str) -> None:
+    message = f"should be {bound}"
+    said, _ = in_words(f"{field}: {message}", [InputProblem(field=field, message=message)])
+    assert said == told
