@@ -50,7 +50,7 @@ class Database:
             watch = opened(path)
             watch.execute("SELECT 1 FROM sqlite_master").fetchone()  # from now on, SQLite's files beside it are there
             self.live = LiveJobs(watch)
-        self._files = DatabaseFiles(path)
+        self._files = DatabaseFiles(path, self._schema_version)
         self.write_failures = 0
         self._write_trouble: StoreError | None = None
         self._damage: StoreDamaged | None = None
@@ -64,16 +64,18 @@ class Database:
     def require_in_place(self) -> None:
         """Raise StoreLost, or StoreDamaged, unless the open database is whole and the one at its path."""
         self._files.require()
+        if self._damage is not None:  # what is left of it may say that there is no such job
+            raise StoreDamaged(str(self._damage))
 
     def trouble(self) -> StoreError | None:
         """Return why nothing can be stored now, as far as that is known; None when all is well."""
         try:
-            self._files.require()
-            if self._damage is None and self._write_trouble is not None:
+            self.require_in_place()
+            if self._write_trouble is not None:
                 self._try_write()
         except StoreError as exc:
             return exc
-        return self._damage
+        return None
 
     def rescue(self, target: Path) -> bool:
         """Copy the open database to `target` if its file was deleted; False if it was not. Raise StoreError.
@@ -91,6 +93,10 @@ class Database:
             raise
         return True
 
+    def _schema_version(self) -> int:
+        with translated(self.path):
+            return self.live.schema_version()
+
     def _try_write(self) -> None:
         """Write something that changes nothing, to see whether the last failure is over; raise StoreError."""
         with self.write() as session:
@@ -99,7 +105,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give one consistent view; raise StoreError."""
-        self._files.require()
+        self.require_in_place()
         with self._noting_damage(), translated(self.path), Session(self._engine) as session:
             yield session
 
@@ -114,7 +120,7 @@ class Database:
             raise StoreError(_locked(self.path))
         try:
             with self._counted():
-                self._files.require()
+                self.require_in_place()
                 with self._noting_damage(), translated(self.path), self._writer.connect() as connection:
                     raw: Any = connection.connection.dbapi_connection
                     with self._known_if_committed(), Session(connection, info={KEPT: {}}) as session, session.begin():

@@ -1,6 +1,7 @@
 """Whether the database that is open is still the one at its path: what goes into a file without a name is lost."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from greenrun.core.errors import StoreDamaged, StoreLost
@@ -14,12 +15,15 @@ Place = tuple[int, int]
 class DatabaseFiles:
     """The files of a database as they were when it was opened."""
 
-    def __init__(self, path: Path) -> None:
-        """Take note of the files; all of them must be there."""
+    def __init__(self, path: Path, schema_version: Callable[[], int]) -> None:
+        """Take note of the files; all of them must be there. A VACUUM raises what `schema_version` returns."""
         self.path = path
+        self._schema_version = schema_version
         # No descriptor of our own: closing one would give up the locks that SQLite has on the file in this process.
         # While SQLite has it open, no other file gets its inode.
-        self._identity = _identity(path.stat())
+        status = path.stat()
+        self._identity = _identity(status)
+        self._size = status.st_size, schema_version()
         self._beside = {place: found for place in self._places() if (found := _place(place))}
 
     @property
@@ -37,11 +41,23 @@ class DatabaseFiles:
         for place, identity in self._beside.items():
             if _place(place) != identity:
                 raise StoreLost(_lost_beside(place))
-        if found.st_size < LEAST_BYTES:
+        if found.st_size < LEAST_BYTES or self._is_short(found.st_size):
             raise StoreDamaged(
-                f"the database {self.path} was cut off while it was open; nothing is accepted and nothing is started: "
-                "stop greenrun, put a backup in its place, and start it again"
+                f"the database {self.path} was cut off or written over while it was open; nothing is accepted and "
+                "nothing is started: stop greenrun, put a backup in its place, and start it again"
             )
+
+    def _is_short(self, size: int) -> bool:
+        """Whether the file became smaller by somebody's hand. SQLite makes it smaller only in a VACUUM."""
+        before, version = self._size
+        if size == before:
+            return False
+        self._size = max(size, before), version
+        found = self._schema_version()
+        if size < before and found == version:
+            return True
+        self._size = size, found
+        return False
 
     def _places(self) -> list[Path]:
         return [self.path.with_name(f"{self.path.name}{ending}") for ending in BESIDE]

@@ -31,6 +31,12 @@ class LiveJobs:
         with self._watching:
             return data_version(self._watch)
 
+    def schema_version(self) -> int:
+        """Return a number that each change of the schema raises, and each VACUUM; raise sqlite3.Error."""
+        with self._watching:
+            found: int = self._watch.execute("PRAGMA schema_version").fetchone()[0]
+        return found
+
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the whole database to another one; raise sqlite3.Error."""
         with self._watching:

@@ -204,3 +204,54 @@ def test_no_room_is_told_as_a_full_disk_until_there_is_some(store: Store) -> Non
             submit(store)
         assert [row.code for row in check(utc_now())] == [ConditionCode.DISK_FULL]
     assert check(utc_now()) == []
+
+
+def checkpointed(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_smaller_older_copy_written_over_the_open_database_is_told_at_once(path: Path, store: Store) -> None:
+    checkpointed(path)
+    older = path.read_bytes()
+    submit(store)
+    with store.database.write() as session:
+        session.connection().exec_driver_sql("CREATE TABLE much AS SELECT randomblob(1000000) AS text")
+    checkpointed(path)
+    store.database.require_in_place()
+    path.write_bytes(older)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match="written over"):
+            submit(store)
+    (found,) = DatabaseCheck(store)(utc_now())
+    assert found.code is ConditionCode.DATABASE_DAMAGED
+
+
+def test_a_database_that_sqlite_itself_makes_smaller_is_whole(path: Path, store: Store) -> None:
+    with store.database.write() as session:
+        session.connection().exec_driver_sql("CREATE TABLE much AS SELECT randomblob(1000000) AS text")
+    checkpointed(path)
+    store.database.require_in_place()
+    before = path.stat().st_size
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DROP TABLE much")
+        other.execute("VACUUM")
+    checkpointed(path)
+    assert path.stat().st_size < before
+    assert submit(store).id == 1
+
+
+def test_a_damaged_database_answers_nothing_more_and_takes_nothing(path: Path) -> None:
+    """What is left of it would say that there is no such job, and what it took would be lost."""
+    with Store(path) as store:
+        for _ in range(20):
+            submit(store)
+    with Store(path) as store:
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (path.stat().st_size - 4096))
+        with pytest.raises(StoreDamaged):
+            store.jobs.events()
+        for call in (lambda: submit(store), lambda: store.jobs.job(99), store.jobs.unfinished, store.runs.live_runs):
+            with pytest.raises(StoreDamaged):
+                call()

@@ -23,6 +23,7 @@ from greenrun.core.energy.baseline import (
     baseline_interval,
 )
 from greenrun.core.energy.ledger import Stage
+from greenrun.core.errors import StoreDamaged
 from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among, epoch_s
 from greenrun.store.database import Database
@@ -238,7 +239,11 @@ def keep_missing_places(session: Session) -> None:
     new: list[tuple[Run, BaselineInterval]] = []
     for run, place in ((run_of(record), place) for record, place in session.execute(in_turn).all()):
         if place is None:
-            job = jobs[run.job_id]
+            if (job := jobs.get(run.job_id)) is None:
+                raise StoreDamaged(
+                    f"the database is damaged (it has a run of job {run.job_id}, and no such job); greenrun leaves it "
+                    "as it is: move it away, or put a backup in its place"
+                )
             waits = [each for key in _waits_for(job) for each in before[key]]
             found = _place(job, run, waits, partial(_later, held, run.devices))
             new.append((run, found))
