@@ -23,7 +23,7 @@ def check_permissions(config: Config) -> Iterator[Finding]:
 
 
 def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) -> Iterator[Finding]:
-    there = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
+    there = _nearest(folder)
     if not there.is_dir():
         yield failed(Area.PERMISSIONS, f"the {what} {folder} cannot be made: {there} is no folder", f"set {setting}")
         return
@@ -47,6 +47,11 @@ def _check_folder(folder: Path, what: str, setting: str, *, is_private: bool) ->
         yield ok(Area.PERMISSIONS, f"{what}: {folder}" + ("" if there == folder else ", made at the first start"))
 
 
+def _nearest(path: Path) -> Path:
+    """Return the path, else the nearest folder above it, that is there as far as this user can see."""
+    return next((each for each in (path, *path.parents) if os.path.exists(each)), Path("/"))  # noqa: PTH110 - no OSError
+
+
 def _check_content(state: Path) -> Iterator[Finding]:
     """Look for what another user left there, as a start with sudo does."""
     try:
@@ -64,10 +69,10 @@ def _check_socket(path: Path) -> Iterator[Finding]:
         text = f"the path of the socket is too long for the kernel ({len(os.fsencode(path))} bytes): {path}"
         yield failed(Area.PERMISSIONS, text, f"set api.socket to a path of at most {LONGEST_SOCKET} bytes")
         return
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+    if _nearest(path) == path and not stat.S_ISSOCK(path.stat().st_mode):
         yield failed(Area.PERMISSIONS, f"{path} is there and is no socket", f"move it away, or set api.socket: {path}")
         return
-    there = next(each for each in path.absolute().parents if each.exists())
+    there = _nearest(path.absolute().parent)
     found = folder_open_to_others(there)
     if found:
         place, why = found
@@ -79,7 +84,7 @@ def _check_socket(path: Path) -> Iterator[Finding]:
 
 def check_disk(state: Path) -> Iterator[Finding]:
     """Look at the room and the inodes that are left where the state folder is, or will be."""
-    there = next(each for each in (state, *state.parents) if each.exists())
+    there = _nearest(state)
     try:
         found = os.statvfs(there)
     except OSError as exc:

@@ -1,5 +1,6 @@
 """Who may write where the daemon writes, and how much room there is, with the remedy for each."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -70,6 +71,27 @@ def test_folders_and_files_of_somebody_else_are_told(tmp_path: Path, monkeypatch
     assert wrong(permissions(tmp_path, text)) == []
     refused.add(str(state / "greenrun.db"))
     assert wrong(permissions(tmp_path, text)) == [(Status.FAILED, f"sudo chown -R {os.getuid()} {state}")]
+
+
+def test_what_this_user_may_not_even_look_at_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the system tells it to any user but root of what is below another user's folder."""
+    shut, stat, access = tmp_path / "shut", os.stat, os.access
+    shut.mkdir()
+
+    def refusing(path: object, **more: object) -> os.stat_result:
+        if str(path).startswith(f"{shut}/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **more)  # type: ignore[arg-type, call-overload]
+
+    monkeypatch.setattr(os, "stat", refusing)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(shut) and access(path, mode))
+    text = "[paths]\nstate = 'shut/state'\nlocks = 'locks'\n[api]\nsocket = 's'\n"
+    install = f"sudo install -d -m 700 -o {os.getuid()} {shut / 'state'}"
+    assert wrong(permissions(tmp_path, text)) == [
+        (Status.FAILED, f"{install}, or set paths.state to a folder of yours")
+    ]
+    (disk,) = check_disk(shut / "state")
+    assert disk.area is Area.DISK
 
 
 def test_a_folder_in_which_others_could_put_a_socket_is_told(tmp_path: Path) -> None:
