@@ -17,8 +17,26 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
-from greenrun.core.errors import GreenrunError, InputProblem
+from greenrun.client.client_errors import (
+    BadAnswer,
+    ClientError,
+    Forbidden,
+    NoAnswer,
+    NotFound,
+    NotReachable,
+    OutOfStorage,
+    RequestRefused,
+    error_of,
+    error_with_status,
+    silent,
+    unreachable,
+)
 from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
+
+__all__ = [
+    "Answer", "BadAnswer", "Client", "ClientError", "Forbidden", "NoAnswer", "NotFound", "NotReachable", "OutOfStorage",
+    "RequestRefused", "error_of",
+]  # fmt: skip
 
 Answer = dict[str, Any]
 
@@ -26,65 +44,6 @@ _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _MAX_KEY_CHARACTERS = 255
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
-
-
-class ClientError(GreenrunError):
-    """The daemon refused, failed or cannot be reached; carries what its problem+json says.
-
-    Without a problem document it has no type and no title; `status` is None when there was no answer.
-    """
-
-    def __init__(
-        self,
-        detail: str,
-        *,
-        type: str = "",
-        title: str = "",
-        status: int | None = None,
-        errors: Sequence[InputProblem] = (),
-    ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.type = type
-        self.title = title
-        self.status = status
-        self.errors = tuple(errors)
-
-
-class NotReachable(ClientError):
-    """No trustworthy daemon answers on the socket."""
-
-
-class NoAnswer(NotReachable):
-    """The daemon was asked and did not answer; it may still have done, or do, what it was asked."""
-
-
-class RequestRefused(ClientError):
-    """The request cannot be accepted as it is (400, 409, 413, 422)."""
-
-
-class Forbidden(ClientError):
-    """The caller may not do this (403)."""
-
-
-class NotFound(ClientError):
-    """What was asked for does not exist (404)."""
-
-
-class OutOfStorage(ClientError):
-    """The daemon has no space to store it durably (507); nothing was accepted."""
-
-
-class BadAnswer(ClientError):
-    """What answered on the socket does not speak greenrun's API."""
-
-
-_BY_STATUS: dict[int, type[ClientError]] = {
-    **dict.fromkeys((400, 409, 413, 422), RequestRefused),
-    403: Forbidden,
-    404: NotFound,
-    507: OutOfStorage,
-}
 
 
 class Client:
@@ -370,7 +329,7 @@ class Client:
         status, raw = self._exchange(method, target, content, headers)
         answer = _decoded(raw, status, self.socket)
         if status >= 400 and status != accept:
-            raise _error(status, answer)
+            raise error_with_status(status, answer)
         return status, answer
 
     def _exchange(
@@ -384,11 +343,11 @@ class Client:
                 _check_owner(connected, self.socket)
                 return exchange(connected, method, target, headers, content or b"", _MAX_ANSWER_BYTES)
         except TimeoutError as exc:
-            raise _silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
+            raise silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
         except (ConnectionResetError, EndedEarly) as exc:
-            raise _silent(self.socket, "ended the connection before it had answered", asks) from exc
+            raise silent(self.socket, "ended the connection before it had answered", asks) from exc
         except OSError as exc:
-            raise _unreachable(self.socket, exc) from exc
+            raise unreachable(self.socket, exc) from exc
         except NotHttp as exc:
             raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc})") from exc
         except TooLong as exc:
@@ -420,42 +379,6 @@ def _decoded(raw: bytes, status: int, path: Path) -> object:
         return json.loads(raw) if raw else None
     except ValueError as exc:
         raise BadAnswer(f"the answer from {path} is not JSON (status {status}): {raw[:80]!r}", status=status) from exc
-
-
-def error_of(problem: Answer) -> ClientError:
-    """Return the error that a `problem` of a list of answers stands for, as if it had been the answer."""
-    return _error(int(problem["status"]), problem)
-
-
-def _error(status: int, answer: object) -> ClientError:
-    problem = answer if isinstance(answer, dict) else {}
-    errors = [
-        InputProblem(field=str(item.get("field") or ""), message=str(item.get("message") or ""))
-        for item in problem.get("errors") or ()
-        if isinstance(item, dict)
-    ]
-    kind = _BY_STATUS.get(status, ClientError)
-    said = str(problem.get("detail") or problem.get("title") or f"the daemon answered with status {status}")
-    return kind(
-        said,
-        type=str(problem.get("type") or ""),
-        title=str(problem.get("title") or ""),
-        status=status,
-        errors=errors,
-    )
-
-
-def _unreachable(path: Path, why: OSError) -> NotReachable:
-    said = why.strerror or str(why)
-    advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve`"
-    return NotReachable(
-        f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket"
-    )
-
-
-def _silent(path: Path, what: str, may_have_acted: bool) -> NoAnswer:
-    doubt = "; it may still have acted: look with `greenrun list` before you repeat it" if may_have_acted else ""
-    return NoAnswer(f"the greenrun daemon at {path} {what}{doubt}")
 
 
 def _checked(key: str) -> str:
