@@ -35,8 +35,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 @pytest.fixture(autouse=True)
 def calm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A fixed folder, zone and environment, and nobody's own settings."""
-    for name in [name for name in os.environ if name.startswith("GREENRUN_")]:
-        monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith("GREENRUN_") or name in ("COLUMNS", "LINES")]:
+        monkeypatch.delenv(name)  # a worker of pytest-xdist has COLUMNS, which limits what is printed
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.chdir(tmp_path)

@@ -50,6 +50,8 @@ class Processors:
 class Host(WorldMeter):
     """The world's GPUs and, beside them, its CPUs."""
 
+    refusals = ()
+
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self._processors = Processors(world)

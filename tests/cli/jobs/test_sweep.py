@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis
 from greenrun.core.formatting import ranges_text
+from greenrun.core.jobs.spec import MOST_TOGETHER
 from tests.cli.conftest import Run
 from tests.cli.examples import NOT_SAID, job, planned
 from tests.fake_api import FakeApi
@@ -56,7 +57,7 @@ def test_any_text_is_an_array_or_refused_in_a_sentence(text: str) -> None:
         return
     assert array
     assert array.keys() <= {"indices", "at_once"}
-    assert len(array.get("indices", [])) <= 1000
+    assert len(array.get("indices", [])) <= MOST_TOGETHER
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_faults_in_scripts_and_job_files_are_told_with_their_place(run: Run, tmp
     assert told == [["train.sh line 2", "--array"], ["train.sh line 3", "--min-run"]]
     assert run("submit", "--file", "jobs.toml").err.splitlines()[1:] == [
         "  job 1: grid: needs names with values that hold no comma",
-        "  job 1: array: needs one value",
+        "  job 1: array: needs one value, like 0-9 or '1,3,5'",
     ]
 
 
