@@ -153,7 +153,7 @@ def test_an_answer_that_is_not_json_is_a_bad_answer(api: FakeApi, client: Client
 
 
 def test_without_a_daemon_it_is_said_how_to_start_one(tmp_path: Path) -> None:
-    with pytest.raises(NotReachable, match=r"at .*/none .No such file.*start it with `greenrun serve`"):
+    with pytest.raises(NotReachable, match=r"at .*/none .No such file.*start it with `greenrun serve --detach`"):
         Client(tmp_path / "none").health()
 
 

@@ -43,8 +43,16 @@ _SHORT = {
     "lost": "lost",
     "expired": "missed its latest start",
 }  # of others the sentence begins with what matters
+_SAYS_NOTHING = ("exit_code", "succeeded", "cancelled", "expired")  # beside a state and an exit code
 
 Job = Mapping[str, Any]
+
+
+def code_text(code: str) -> str:
+    """Return a reason of which the code alone is known in a few words; empty where a state says as much."""
+    return "" if code in _SAYS_NOTHING else _SHORT.get(code) or code.replace("_", " ")
+
+
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
 
 

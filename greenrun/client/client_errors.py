@@ -93,7 +93,7 @@ def error_with_status(status: int, answer: object) -> ClientError:
 def unreachable(path: Path, why: OSError) -> NotReachable:
     """Return the error that nobody could be asked at this socket."""
     said = why.strerror or str(why)
-    advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve`"
+    advice = "ask to be let in" if isinstance(why, PermissionError) else "start it with `greenrun serve --detach`"
     return NotReachable(
         f"cannot reach the greenrun daemon at {path} ({said}); {advice}, or name another socket with --socket"
     )

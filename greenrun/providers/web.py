@@ -1,6 +1,7 @@
 """The HTTP client of providers: bounded, rate-limited, one request at a time, retried, keys redacted in errors."""
 
 import json
+import re
 import ssl
 import threading
 import time
@@ -36,6 +37,7 @@ SHOWN = 200  # characters of a source's error message that are shown
 KEPT = 2000  # ... and of a useless answer that are kept with the error
 USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
 
+_ERRNO = re.compile(r"\[Errno -?\d+\] ")  # the system's own number of an error says nothing to a person
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=8)  # full jitter
 
 monotonic = time.monotonic  # the tests replace this and `pause`
@@ -151,7 +153,7 @@ class Web:
             self._client = None  # closed by its thread when that returns; the next request gets a new one
             raise self._silent(f"did not answer within {limit_s:g} s", path) from exc
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as exc:
-            why = "" if private else self.redacted(str(exc))[:SHOWN]
+            why = "" if private else self.redacted(_ERRNO.sub("", str(exc)))[:SHOWN]
             kept = None if private or self._reveals_a_secret(exc) else exc
             raise self._silent(f"cannot be reached ({why or type(exc).__name__})", path) from kept
         self._note_quota(said)

@@ -50,7 +50,7 @@ def test_what_is_no_gpu_is_neither_available_nor_not(world: World) -> None:
 def test_a_waiting_job_is_explained_with_what_is_known_of_each_gpu_that_is_away(world: World) -> None:
     world.scheduler.of_gpu = USED
     assert sentences(world, State.QUEUED) == [
-        "GPU 0 is used by process 42 of bob (8 GiB) and process 43, whose user cannot be seen from here; "
+        "GPU 0 is used by process 42 of bob (8 GiB) and process 43 of a user who cannot be seen; "
         "plans go without it until it is back."
     ]
     assert sentences(world, State.QUEUED, gpus=0) == []

@@ -197,7 +197,7 @@ def test_a_daemon_that_is_not_there_is_told(folder: Path, verb: str) -> None:
     done = run_greenrun(verb, *words, env=environment(folder), cwd=folder)
     assert (done.code, done.out) == (NOT_REACHABLE, "")
     assert f"cannot reach the greenrun daemon at {folder / 's'}" in done.err
-    assert "start it with `greenrun serve`" in done.err
+    assert "start it with `greenrun serve --detach`" in done.err
 
 
 # a full disk

@@ -99,6 +99,6 @@ def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Itera
 
 def _process(process: Mapping[str, Any]) -> str:
     whose = f"run {process['run']}" if process["run"] else process["user"]
-    named = f"process {process['pid']}" + (f" of {text.printable(str(whose))}" if whose else " (whose, cannot be seen)")
+    named = f"process {process['pid']} of {text.printable(str(whose)) if whose else 'a user who cannot be seen'}"
     size = process["memory_bytes"]
     return named if size is None else f"{named} ({memory_text(size)})"

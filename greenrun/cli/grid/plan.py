@@ -183,6 +183,8 @@ def _estimated(plan: Answer, forecast: Answer) -> str:
     listed = [f"job {job} ({ceil(100 * share)} % of its time)" for job, share in shares.items() if share > 0.01]
     if not listed:
         return ""
+    if forecast.get("rung") == "static":
+        return f"estimated by a yearly mean, for there is no forecast: {_listed(listed)}"
     return f"estimated from the same hours of past days, for the forecast does not reach so far: {_listed(listed)}"
 
 

@@ -134,15 +134,20 @@ def _what(row: Mapping[str, Any]) -> str:
 
 def _claimed(detail: Mapping[str, Any]) -> str:
     devices = f" on {', '.join(detail['devices'])}" if detail["devices"] else ""
-    return f"run {detail['number']} is being started{devices}: {detail.get('why') or detail['reason']}"
+    return f"run {detail['number']} is being started{devices}: {detail.get('why') or text.code_text(detail['reason'])}"
 
 
 def _ended(detail: Mapping[str, Any]) -> str:
     if "number" not in detail:
-        return f"{detail['state']} ({detail['reason']})"
+        return f"{detail['state']}{_because(detail)}"
     code = "" if detail["exit_code"] is None else f" with exit code {detail['exit_code']}"
     then = f"; the job is {detail['state']}" if detail["state"] != detail["outcome"] else ""
-    return f"run {detail['number']} {detail['outcome'].replace('_', ' ')}{code} ({detail['reason']}){then}"
+    return f"run {detail['number']} {detail['outcome'].replace('_', ' ')}{code}{_because(detail)}{then}"
+
+
+def _because(detail: Mapping[str, Any]) -> str:
+    said = text.code_text(detail["reason"])
+    return f" ({said})" if said and said != detail.get("outcome") else ""
 
 
 def _requeued(detail: Mapping[str, Any]) -> str:
@@ -153,6 +158,11 @@ def _requeued(detail: Mapping[str, Any]) -> str:
 
 def _changed(detail: Mapping[str, Any]) -> str:
     return f"changed: {', '.join(detail['changed']).replace('_', ' ')}"
+
+
+def _drained(detail: Mapping[str, Any]) -> str:
+    why = f": {detail['reason']}" if detail["reason"] else ""
+    return f"{detail['device'] or 'the machine'} is drained{why}"
 
 
 def _anomaly(detail: Mapping[str, Any]) -> str:
@@ -168,9 +178,11 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.EDITED: _changed,
     EventKind.CANCEL_REQUESTED: lambda detail: "cancellation requested",
     EventKind.START_NOW_REQUESTED: lambda detail: "start requested as soon as GPUs are free",
-    EventKind.REASON_CHANGED: lambda detail: f"waits: {detail['reason']}",
+    EventKind.REASON_CHANGED: lambda detail: f"waits: {text.code_text(detail['reason'])}",
     EventKind.ANOMALY: _anomaly,
     EventKind.WORK_IGNORED: lambda detail: f"reported work ignored: {detail['text']}",
     EventKind.DAEMON_STARTED: lambda detail: f"the daemon started, version {detail['version']}",
     EventKind.DAEMON_STOPPED: lambda detail: f"the daemon stopped, {detail['running']} jobs left running",
+    EventKind.DRAINED: _drained,
+    EventKind.RESUMED: lambda detail: f"{detail['device'] or 'the machine'} is resumed",
 }

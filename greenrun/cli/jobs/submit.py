@@ -172,7 +172,8 @@ def _print(answers: Sequence["Answer"], *, as_json: bool, quiet: bool, many: boo
     for _, group in groupby(answers, key=_array_or_itself):
         jobs = list(group)
         said = submitted_text(jobs[0], utc_now(), new=new) if len(jobs) == 1 else array_text(jobs, utc_now(), new=new)
-        print(f"{said}, times in {_zones(jobs)}" if re.search(r"\d\d:\d\d", said) else said)
+        zones = f"times in {_zones(jobs)}" if re.search(r"\d\d:\d\d", said) else ""
+        print(f"{said}{f' ({zones})' if ': ' in said else f', {zones}'}" if zones else said)
         if jobs[0]["id"] is None:
             _print_expectation(jobs)
 

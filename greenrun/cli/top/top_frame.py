@@ -61,6 +61,9 @@ def _cut(lines: list[str], room: int, width: int) -> list[str]:
     return [*lines[: room - 1], shortened(f"and {len(lines) - room + 1} more", width)]
 
 
+_ROUGH = {"stale": "stale", "climatology": "estimated from past days", "static": "a yearly mean"}
+
+
 def _status(seen: Observation, width: int) -> Iterator[str]:
     """Yield the intensity now, in an hour, and when it is the least; and what is wrong with the daemon or the plan."""
     for trouble in seen.troubles:
@@ -81,7 +84,8 @@ def _status(seen: Observation, width: int) -> Iterator[str]:
     if window is not None:
         span = day_span_text(window.start, window.end, seen.at)
         parts.append(f"cleanest 4 h {span} ({intensity_text(window.g_per_kwh)})")
-    parts += [f"the forecast is {seen.forecast['rung']}"] if seen.forecast.get("rung") not in (None, "fresh") else []
+    rough = _ROUGH.get(seen.forecast.get("rung") or "")
+    parts += [f"the forecast is {rough}"] if rough else []
     yield from wrapped(", ".join(parts), width, "  ")
 
 

@@ -73,7 +73,7 @@ class Occupant:
         if self.run is not None:
             return f"process {self.pid} of run {self.run}, which does not hold it"
         if self.user is None:
-            return f"process {self.pid}, whose user cannot be seen from here"
+            return f"process {self.pid} of a user who cannot be seen"
         return f"process {self.pid} of {self.user}"
 
     @property

@@ -188,7 +188,7 @@ def _require_devices(situation: Situation, job: Job) -> None:
         there = ", ".join(f"{pool.units} x {pool.name}" for pool in pools if pool.kind is not None)
         asked = (("gpu_model", job.spec.gpu_model), ("gpu_memory_gib", job.spec.gpu_memory_gib))
         field = next((name for name, value in asked if value is not None), "gpus")
-        raise _refused(field, f"the job {too_few(job, pools).text}, but {there}")
+        raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
 

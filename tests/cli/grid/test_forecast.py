@@ -218,6 +218,8 @@ def test_a_plan_says_which_jobs_no_forecast_covers(api: FakeApi, run: Run) -> No
     api.get("/v1/forecast", a_forecast())  # three hours, of which the job that runs from 2 to 8 gets one
     assert "estimated from the same hours of past days" in (out := run("plan").out)
     assert re.search(r"job 12 \(8[34] % of its time\)$", out, re.MULTILINE)
+    api.get("/v1/forecast", {**a_forecast(), "rung": "static", "slots": []})
+    assert "estimated by a yearly mean, for there is no forecast: job 12 (100 % of its time)\n" in run("plan").out
 
 
 def test_a_plan_as_json_is_the_api_s_own_and_an_empty_one_a_sentence(api: FakeApi, run: Run) -> None:

@@ -128,7 +128,7 @@ def test_every_other_refusal_has_its_exit_code(api: FakeApi, run: Run, status: i
 def test_no_daemon_is_exit_code_5(run: Run, tmp_path: Path) -> None:
     ran = run("submit", "--socket", str(tmp_path / "none"), "true")
     assert ran.code == 5
-    assert "start it with `greenrun serve`" in ran.err
+    assert "start it with `greenrun serve --detach`" in ran.err
 
 
 def test_the_socket_may_be_named_before_the_verb_too(run: Run, tmp_path: Path) -> None:

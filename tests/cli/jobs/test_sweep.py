@@ -145,7 +145,7 @@ def test_an_array_is_sent_as_one_job_and_answered_in_one_line(api: FakeApi, run:
     ran = run("submit", "--array", "0-9%4", "--unique", "k", "true")
     assert api.asked[0].body["array"] == {"indices": list(range(10)), "at_once": 4}
     assert ran.out.startswith("10 jobs of train queued (12-21), 9 planned from ")
-    assert ran.out.endswith("; 1 without a place yet: waits for its turn, times in UTC\n")
+    assert ran.out.endswith("; 1 without a place yet: waits for its turn (times in UTC)\n")
     assert run("submit", "--array", "0-9", "-q", "true").out.split() == [str(number) for number in range(12, 22)]
     assert json.loads(run("submit", "--array", "0-9", "--json", "true").out) == answer
 

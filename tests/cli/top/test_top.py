@@ -124,6 +124,7 @@ def test_it_fits_any_terminal(width: int, height: int) -> None:
     [
         ({"forecast": forecast(slots=[], why="no zone is set")}, "no forecast: no zone is set"),
         ({"forecast": forecast(rung="stale")}, "the forecast is stale"),
+        ({"forecast": forecast(rung="static")}, "the forecast is a yearly\n  mean"),
         ({"troubles": ["the last tick is older than 60 s"]}, "daemon: the last tick is older than 60 s"),
         ({"drains": [{"gpu": None, "user": "ada", "reason": ""}]}, "the machine is drained"),
         ({"running": []}, "nothing runs"),

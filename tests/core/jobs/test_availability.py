@@ -62,7 +62,7 @@ def test_no_more_is_claimed_than_is_known() -> None:
     rows = others_on(on(3, 1, 2), {1: BOB, 2: OURS, 3: ProcessOwner(is_seen=False)}, None)
     assert used_by("GPU 1", rows).text == (
         "used by process 1 of bob and process 2 of run 7.1, which does not hold it "
-        "and process 3, whose user cannot be seen from here"
+        "and process 3 of a user who cannot be seen"
     )
     many = [Occupant(pid=pid, user="bob", memory_bytes=None) for pid in range(1, 6)]
     assert used_by("GPU 1", many).text.endswith("process 3 of bob and others")

@@ -206,7 +206,7 @@ def test_gpus_that_no_pool_has_are_refused_with_what_there_is(asks: dict[str, An
     with pytest.raises(InvalidJob) as refused:
         admit_one(situation(gpus=2, kinds=kinds), job(1, **asks))
     assert [problem.field for problem in refused.value.problems] == [field]
-    assert str(refused.value) == f"the job {sentence}, but 1 x A100 40 GiB, 1 x V100 32 GiB"
+    assert str(refused.value) == f"the job {sentence}: it has 1 x A100 40 GiB, 1 x V100 32 GiB"
 
 
 def test_a_refused_start_at_once_is_accepted_without_it_as_advised() -> None:
