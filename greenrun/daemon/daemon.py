@@ -183,6 +183,7 @@ class Daemon:
         """Poll the sources once, start ticking, then serve the API."""
         for refusal in self._meter.refusals:
             log.warning("meter refused", why=refusal)
+        self._leftovers.hold_jobs_that_ran(utc_now())
         self._engine.restore(utc_now())
         self._poll_once()
         self._schedule()

@@ -1,6 +1,6 @@
 """What is left here of jobs that the database does not know: live runs are told, and ended on request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -9,11 +9,15 @@ import structlog
 
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.errors import ExecutorError, JobNotFound
-from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.runs.status import StrayRun
+from greenrun.core.jobs.transitions import SCHEDULER, EventKind, Intent
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.store import Store
+
+MOST_EVENTS = 100_000  # looked at for jobs that were held before
 
 log = structlog.get_logger("greenrun.daemon.stray_runs")
 
@@ -23,15 +27,13 @@ class KnownStrays:
 
     def __init__(self, on_disk: StrayRuns, store: Store) -> None:
         """Look for them; raise ExecutorError, StoreError."""
-        self._on_disk = on_disk
+        self._on_disk, self._store = on_disk, store
         self._looking = Lock()
         try:
             live = on_disk.find()
         except OSError as exc:
             raise ExecutorError(f"the folder for runs cannot be read ({exc}); correct it and start again") from exc
-        runs = store.runs.of_jobs([stray.job_id for stray in live])
-        known = {run.token for rows in runs.values() for run in rows}
-        self._strays = [stray for stray in live if stray.token not in known]
+        self._strays: Sequence[StrayRun] = _unknown(live, store)
         for stray in self._strays:
             log.warning(
                 "a run is alive that the database does not know; it keeps its devices", run=stray.label,
@@ -47,6 +49,14 @@ class KnownStrays:
                     log.info("stray run ended", run=stray.label)
                 self._strays = left
             return self._strays
+
+    def unknown(self, job_ids: Collection[int]) -> Sequence[StrayRun]:
+        """Return the runs of these jobs that began here and that the database does not know; raise StoreError."""
+        try:
+            begun = self._on_disk.begun(job_ids)
+        except OSError as exc:
+            raise ExecutorError(f"the folder for runs cannot be read ({exc}); correct it and start again") from exc
+        return _unknown(begun, self._store)
 
     def end(self, label: str, by: str) -> StrayRun:
         """Have one stopped; raise JobNotFound for another label, ExecutorError when it cannot be asked."""
@@ -76,6 +86,20 @@ class KnownStrays:
         ]  # fmt: skip
 
 
+def _unknown(runs: Sequence[StrayRun], store: Store) -> list[StrayRun]:
+    known = {run.token for rows in store.runs.of_jobs([run.job_id for run in runs]).values() for run in rows}
+    return [run for run in runs if run.token not in known]
+
+
+def _is_since(run: StrayRun, job: Job) -> bool:
+    """Whether a run with a job's id can be of this job: one that began before it was submitted is of another one."""
+    return run.started_at is not None and run.started_at >= job.submitted_at
+
+
+def _who(run: StrayRun) -> str:
+    return f"greenrun, because its run {run.label} began, which this database does not know: see {run.folder}"
+
+
 class Leftovers:
     """What the state folder holds of earlier jobs, of whichever database: their ids are not given again."""
 
@@ -85,6 +109,25 @@ class Leftovers:
         self._checkpoints = CheckpointFolders(state / CHECKPOINTS)
         if store.jobs.skip_ids(max(last_job_id(state / "runs"), self._checkpoints.last_id())):
             log.warning("there are folders of jobs that the database does not know", next_id=store.jobs.last_id() + 1)
+
+    def hold_jobs_that_ran(self, now: datetime) -> None:
+        """Hold the queued jobs that have begun to run here without this database's knowledge: its user has to decide.
+
+        So it is where an older copy of the database was put in place. A job is held once for that, so that it stays
+        released. Raise StoreError, ExecutorError.
+        """
+        queued = {job.id: job for job in self._store.jobs.unfinished().values() if job.state is State.QUEUED}
+        unknown = {run.job_id: run for run in self._strays.unknown(queued) if _is_since(run, queued[run.job_id])}
+        events = self._store.jobs.events(job_ids=unknown, limit=MOST_EVENTS) if unknown else ()
+        held_before = {event.job_id for event in events if (event.kind, event.actor) == (EventKind.HELD, SCHEDULER)}
+        mine = {job_id: run for job_id, run in unknown.items() if job_id not in held_before}
+        if not mine:
+            return
+        self._store.jobs.intend(Intent.HOLD, list(mine), actor=SCHEDULER, now=now)
+        reasons = {job_id: because(ReasonCode.HELD, who=_who(run), job=job_id) for job_id, run in mine.items()}
+        self._store.jobs.set_reason(reasons, now=now)
+        for job_id, run in mine.items():
+            log.warning("held: it has run, which the database does not know", job=job_id, run=run.label)
 
     def prune(self, before: datetime) -> None:
         """Delete the checkpoints of jobs that ended before then."""

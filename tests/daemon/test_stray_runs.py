@@ -1,6 +1,8 @@
 """Runs that the database does not know are told and ended on request; those that it knows are its own."""
 
-from datetime import UTC, datetime
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from structlog.testing import capture_logs
 
 from greenrun.core.conditions import ConditionCode, Effect
 from greenrun.core.errors import JobNotFound
+from greenrun.core.jobs.job import State
 from greenrun.core.jobs.runs.status import StrayRun
+from greenrun.core.jobs.transitions import Intent
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.store import Store
@@ -22,9 +26,13 @@ class OnDisk(StrayRuns):
 
     def __init__(self, runs: list[StrayRun]) -> None:
         self.runs, self.ended = runs, list[str]()
+        self.former: list[StrayRun] = []
 
     def find(self) -> list[StrayRun]:
         return list(self.runs)
+
+    def begun(self, job_ids: Collection[int]) -> list[StrayRun]:
+        return [run for run in [*self.runs, *self.former] if run.job_id in job_ids and run.started_at]
 
     def is_alive(self, stray: StrayRun) -> bool:
         return stray in self.runs
@@ -76,3 +84,32 @@ def test_new_ids_lie_above_those_of_all_folders(store: Store, tmp_path: Path) ->
     with capture_logs():
         Leftovers(tmp_path, store, KnownStrays(OnDisk([]), store))
     assert submit(store).id == 78
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_queued_job_that_ran_without_the_database_s_knowledge_is_held_once(
+    store: Store, tmp_path: Path, is_alive: bool
+) -> None:
+    """An older copy of a database says of jobs that have begun since that they are queued."""
+    known, unknown, former = running(store), submit(store), submit(store)
+    later, before = (unknown.submitted_at + timedelta(seconds=each) for each in (5, -5))
+    disk = OnDisk([])
+    disk.former = [
+        replace(stray(f"{unknown.id}.1", "t"), started_at=later),
+        replace(stray(f"{former.id}.1", "of an earlier database"), started_at=before),
+        replace(stray(known.label, known.token), started_at=later),
+    ]
+    if is_alive:
+        disk.runs = disk.former[:1]
+    with capture_logs() as logged:
+        leftovers = Leftovers(tmp_path, store, KnownStrays(disk, store))
+        leftovers.hold_jobs_that_ran(NOW)
+        jobs = store.jobs.unfinished()
+        assert {job.id for job in jobs.values() if job.held} == {unknown.id}
+        assert f"its run {unknown.id}.1 began" in str(jobs[unknown.id].reason)
+        assert sum(line["event"].startswith("held") for line in logged) == 1
+        store.jobs.intend(Intent.RELEASE, [unknown.id], actor="ada", now=NOW)
+        leftovers.hold_jobs_that_ran(NOW)
+        assert [(job.state, job.held) for job in store.jobs.unfinished().values() if job.id != known.job_id] == [
+            (State.QUEUED, False)
+        ] * 2

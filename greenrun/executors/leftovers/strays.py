@@ -3,7 +3,7 @@
 They come about when a database is moved away, or an older copy of it is put in its place, while jobs run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,14 @@ class StrayRuns:
     def find(self) -> list[StrayRun]:
         """Return all runs that are alive; raise OSError."""
         return [_stray(folder, record) for folder, record in self._live()]
+
+    def begun(self, job_ids: Collection[int]) -> list[StrayRun]:
+        """Return all runs of these jobs that began here, whether they have ended or not; raise OSError."""
+        found = []
+        for folder in sorted(self._runs_dir.iterdir()):
+            if _job_id(folder.name) in job_ids and (record := read_record(str(folder), RUN)):
+                found.append(_stray(folder, {"token": "", **record}))
+        return [run for run in found if run.started_at is not None]
 
     def is_alive(self, stray: StrayRun) -> bool:
         """Whether anything of it is alive; assumed when that cannot be told."""
@@ -59,9 +67,14 @@ class StrayRuns:
 def last_job_id(runs_dir: Path) -> int:
     """Return the highest id of a job that a folder in `runs_dir` is named by; 0 without any."""
     with suppress(OSError):
-        ids = (folder.name.partition(".")[0] for folder in runs_dir.iterdir())
-        return max((int(text) for text in ids if text.isascii() and text.isdigit() and len(text) <= 18), default=0)
+        return max((_job_id(folder.name) for folder in runs_dir.iterdir()), default=0)
     return 0
+
+
+def _job_id(name: str) -> int:
+    """Return the id of the job whose run's folder has this name; 0 for what is no such folder."""
+    text = name.partition(".")[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
 
 
 def _stray(folder: Path, record: dict[str, object]) -> StrayRun:
