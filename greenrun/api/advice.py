@@ -22,7 +22,10 @@ _VARIABLE = re.compile(r"\$(\w+|\{\w+\})(/.*)?|~(/.*)?", re.ASCII)
 _READ_BYTES = 64 * 1024
 _USUAL_FAILURES = (1, 2)  # what Python and the shells end with when something is wrong
 # What a repetition may not change.
-_SAME = ("workdir", "gpus", "gpu_model", "gpu_memory_gib", "interruptible", "env_file")
+_SAME = (
+    "workdir", "gpus", "gpu_model", "gpu_memory_gib", "interruptible", "env_file", "time_limit", "project", "priority",
+    "retries", "expire", "start_now", "log",
+)  # fmt: skip
 
 
 def warnings_of(spec: JobSpec, now: datetime) -> list[str]:
@@ -119,7 +122,7 @@ def _not_as_before(spec: JobSpec, old: Job) -> Iterator[str]:
     for name in _SAME:
         new, kept = getattr(spec, name), getattr(old.spec, name)
         if new != kept:
-            option = f"--{name.removesuffix('_gib').replace('_', '-')}"
+            option = "--now" if name == "start_now" else f"--{name.removesuffix('_gib').replace('_', '-')}"
             yield f"job {old.id} has this key already and stays as it is, {_kept(option, kept, new)}"
 
 
@@ -129,4 +132,5 @@ def _kept(option: str, kept: object, new: object) -> str:
         return f"without {option}"
     if kept is True:
         return f"with {option}"
-    return f"with {option} {kept}" if new is None else f"with {option} {kept}, not {new}"
+    before, after = (exact_duration_text(value) if isinstance(value, timedelta) else value for value in (kept, new))
+    return f"with {option} {before}" if new is None else f"with {option} {before}, not {after}"

@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from greenrun.executors.command_files.noted_files import noted
 Found = TypeVar("Found")
 Meant = dict[str, Sequence[int] | JobError]  # the jobs that a name means, or why it means none
 
+_GRACE = timedelta(seconds=5)  # later than that after its latest start it expires
 MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
 
@@ -99,7 +100,12 @@ def _warned(outs: Sequence[JobOut], warnings: Sequence[list[str]]) -> list[Submi
 
 
 def _unpromised(out: JobOut) -> Iterator[str]:
-    """Yield that nobody knows whether a job can keep its finish-by, where no start of it can be planned yet."""
+    """Yield that nobody knows whether a job can keep its finish-by, or that it would expire before it can start."""
+    if out.expire and out.planned is not None and out.max_delay_s is not None and not out.start_now:
+        latest = (out.requeued_at or out.submitted_at) + timedelta(seconds=out.max_delay_s)
+        if out.planned.start > latest + _GRACE:
+            start, end = instant_text(out.planned.start), instant_text(latest)
+            yield f"it can start at {start} at the soonest as it looks now, and expires at {end}"
     if out.finish_by is not None and out.planned is None and out.state is State.QUEUED:
         why = f": {out.reason.text}" if out.reason else ""
         yield f"whether it can end by {instant_text(out.finish_by)} is not known, as no start can be planned yet{why}"

@@ -210,8 +210,14 @@ class _Instant:
         return self.now.astimezone(self.zone).date()
 
     def _on_date(self, day: date, clock: time | None) -> ReadInstant:
-        found = _said(datetime.combine(day, clock or time()), self.zone)
-        return found if clock is not None else self._from_its_beginning(found)
+        if clock is not None:
+            return _said(datetime.combine(day, clock), self.zone)
+        beginning = datetime.combine(day, time())
+        if _is_skipped(beginning, self.zone):  # where the clocks go forward at midnight, a day begins at 01:00
+            first = _first_after(beginning, self.zone)
+            if first.astimezone(self.zone).date() == day:
+                return self._from_its_beginning(ReadInstant(first))
+        return self._from_its_beginning(_said(beginning, self.zone))
 
     def _on_day(self, day: str, clock: time | None) -> ReadInstant:
         if not day:
@@ -333,6 +339,17 @@ def _readings(moment: datetime, zone: tzinfo) -> Iterator[datetime]:
     """Yield the two instants of a wall-clock moment: they differ where the clocks show it twice."""
     for fold in (0, 1):
         yield moment.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _first_after(moment: datetime, zone: tzinfo) -> datetime:
+    """Return the instant at which the clocks go forward over a wall-clock moment that they skip."""
+    after, before = _readings(moment, zone)  # read by the offset before the change, and by the one after it
+    low, high, offset = int(before.timestamp()), int(after.timestamp()), before.astimezone(zone).utcoffset()
+    while high - low > 1:
+        middle = (low + high) // 2
+        is_before = datetime.fromtimestamp(middle, zone).utcoffset() == offset
+        low, high = (middle, high) if is_before else (low, middle)
+    return datetime.fromtimestamp(high, UTC)
 
 
 def _is_skipped(moment: datetime, zone: tzinfo) -> bool:

@@ -99,6 +99,6 @@ class Queue:
 
     def _expiry(self, job: Job) -> datetime | None:
         """Return when a job expires if it has not begun by then; None for one that does not."""
-        if not job.spec.expire or job.spec.start_now or job.progress:
+        if not job.expires:
             return None
         return job.latest_start(self._options.default_max_delay) + self._options.due_grace

@@ -1,5 +1,6 @@
 """What a client may submit, and what it hears when it may not."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from greenrun.api.service import Preview
 from greenrun.core.errors import InvalidJob, StorageFull, StoreError
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import Anomaly, DurationSource
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.planning.model import Waiting
@@ -323,3 +325,13 @@ def test_of_many_jobs_each_is_told_what_this_machine_does_not_have(world: World)
     elsewhere = {**wrong, "env": {"PATH": "/no/such"}}
     answer = world.ask("POST", "/v1/jobs", json=[wrong, job, wrong, elsewhere, {**job, "env_file": "none"}])
     assert list(errors(answer)) == ["[0].command", "[2].command", "[3].command", "[4].env_file"]
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true"], ids=["stored", "tried"])
+def test_a_job_that_would_expire_before_it_can_start_is_told_so(world: World, query: str) -> None:
+    world.scheduler.tried = Preview(placement=replace(placed(0), start=NOW + timedelta(minutes=3)))
+    [warning] = world.submit(query, max_delay_s=60, expire=True).json()["warnings"]
+    assert warning.startswith("it can start at ")
+    assert warning.endswith(f"and expires at {instant_text(NOW + timedelta(minutes=1))}")
+    for others in ({"max_delay_s": 600, "expire": True}, {"max_delay_s": 60}):
+        assert world.submit(query, **others).json()["warnings"] == []

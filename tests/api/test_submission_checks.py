@@ -182,6 +182,11 @@ def test_what_a_repetition_leaves_out_or_adds_is_told_as_options(world: World, t
     assert [row.rpartition(", ")[2] for row in asked.json()["warnings"]] == [
         "with --gpu-model A100", "without --interruptible", "without --env-file",
     ]  # fmt: skip
+    world.submit(unique_key="m", priority=1)
+    asked = world.submit(unique_key="m", priority=5, time_limit_s=5400, duration_s=60, start_now=True)
+    assert [row.rpartition("as it is, ")[2] for row in asked.json()["warnings"]] == [
+        "without --time-limit", "with --priority 1, not 5", "without --now",
+    ]  # fmt: skip
     world.submit(unique_key="l", interruptible=True)
     assert world.submit(unique_key="l").json()["warnings"][0].endswith(", with --interruptible")
 

@@ -1,6 +1,7 @@
 """Durations and instants are read as people mean them, on days of clock changes too."""
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -195,3 +196,24 @@ def test_a_time_that_the_clocks_skip_is_refused(text: str) -> None:
 def test_what_cannot_be_read_is_told_in_a_sentence(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_instant(text, now=NOW, zone=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "text", "expected"),
+    [
+        ("America/Santiago", "2026-09-05T12:00Z", "tomorrow", "2026-09-06T04:00Z"),
+        ("Africa/Cairo", "2026-04-20T12:00Z", "24 april", "2026-04-23T22:00Z"),
+        ("Asia/Beirut", "2026-03-28T12:00Z", "sunday", "2026-03-28T22:00Z"),
+    ],
+)
+def test_a_day_without_a_midnight_begins_when_the_clocks_have_gone_forward(
+    zone: str, now: str, text: str, expected: str
+) -> None:
+    found = read_instant(text, now=datetime.fromisoformat(now), zone=ZoneInfo(zone))
+    assert (found.at, "is taken as its beginning" in found.note) == (datetime.fromisoformat(expected), True)
+
+
+def test_a_day_that_a_place_never_had_is_refused() -> None:
+    now = datetime(2011, 12, 29, 22, tzinfo=UTC)
+    with pytest.raises(ValueError, match="does not exist"):
+        read_instant("2011-12-30", now=now, zone=ZoneInfo("Pacific/Apia"))

@@ -68,10 +68,15 @@ def _print(client: "Client", drains: "Sequence[Answer]", as_json: bool) -> None:
     names = {device["id"]: f"GPU {device['index']}" for device in devices}
     for row in drains:
         running = [
-            f"job {device['leased_by_job']}"
+            str(device["leased_by_job"])
             for device in devices
             if device["leased_by_job"] and row["gpu"] in (None, device["id"])
         ]
-        goes_on = f"; {', '.join(dict.fromkeys(running))} runs on" if running else ""
+        jobs = list(dict.fromkeys(running))
+        goes_on = (
+            f"; job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)} run{'s' if len(jobs) == 1 else ''} on"
+            if jobs
+            else ""
+        )
         what = "the machine" if row["gpu"] is None else names.get(row["gpu"], row["gpu"])
         print(f"{what} is {drained_text(row, utc_now())}{goes_on}")

@@ -128,6 +128,11 @@ class Job:
         """Whether the user set a limit (the default delay is greenrun's own, not a promise that can be missed)."""
         return self.spec.finish_by is not None or self.spec.max_delay is not None
 
+    @property
+    def expires(self) -> bool:
+        """Whether it is not to start any more once its latest start has passed."""
+        return self.spec.expire and not self.spec.start_now and not self.progress
+
     def misses_limit(self, start: datetime, end: datetime) -> bool:
         """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack.
 

@@ -208,7 +208,7 @@ class _Resolver:
 
     def parts(self, word: str) -> list[str]:
         """Return what a word names between its commas, each as a word of its own; a name may hold a comma."""
-        text = word.strip()
+        text = word if word != word.strip() and self._named(word) else word.strip()
         found = [part.strip() for part in _COMMA.split(text) if part.strip()]
         return [text] if len(found) < 2 or self._named(text) else found
 

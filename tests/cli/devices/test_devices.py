@@ -76,6 +76,12 @@ def test_a_drained_machine_tells_which_jobs_run_on(api: FakeApi, run: Run) -> No
     assert api.asked[0].body == {"gpus": [], "reason": ""}
 
 
+def test_a_drained_machine_tells_of_several_jobs_in_the_plural(api: FakeApi, run: Run) -> None:
+    api.post("/v1/drain", [{**DRAIN, "gpu": None, "reason": ""}])
+    api.get("/v1/devices", [gpu(0, leased_by_job=12), gpu(1, leased_by_job=12), gpu(2, leased_by_job=14)])
+    assert run("drain").out.endswith("; jobs 12, 14 run on\n")
+
+
 def test_resume_says_that_nothing_is_drained_any_more(api: FakeApi, run: Run) -> None:
     assert run("resume", "--gpu", "1").out == "nothing is drained: jobs start as planned\n"
     assert (api.asked[0].body, run("resume", "--json").out) == ({"gpus": ["1"]}, "[]\n")

@@ -225,3 +225,14 @@ def test_a_filter_that_lets_nothing_through_says_what_was_looked_for() -> None:
     assert str(Jobs().problem("release", everything=True)).startswith(
         "no job of yours that can be released matches --all"
     )
+
+
+def test_a_name_with_spaces_around_it_can_be_named_and_without_them_too() -> None:
+    jobs = queue().add(13, " lead").add(14, "lead")
+    assert (jobs.ids("cancel", " lead"), jobs.ids("cancel", "lead"), jobs.ids("cancel", " idle ")) == ([13], [14], [11])
+
+
+@pytest.mark.parametrize("word", [",", " , ", ",,,"])
+def test_commas_alone_name_no_job(word: str) -> None:
+    problem = queue().problem("cancel", word)
+    assert str(problem).startswith(f"no job of yours is called '{word.strip()}'")

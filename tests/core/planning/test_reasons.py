@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.carbon.intensity import Kind, Slot
+from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.planning.explanation.explainer import Explainer
@@ -95,6 +96,20 @@ def test_a_limit_that_is_past_is_the_deadline_and_greenruns_own_is_not() -> None
     assert place_of(made, 2).reason.code is ReasonCode.NO_LIMIT_LEFT
     fresh = plan(situation([replace(one, submitted_at=T0) for one in jobs], DIP, gpus=2, options=options))
     assert {row.reason.code for row in fresh.placements} <= {ReasonCode.NOW_IS_CLEANEST, ReasonCode.CLEANEST_WINDOW}
+
+
+def test_a_job_that_is_not_to_start_late_says_that_it_would_expire() -> None:
+    """Until its GPUs are free, or the job it waits for has ended, it will be gone; asked to start now, it stays."""
+    told = f"; it expires at {instant_text(T0 + SLOT)} unless it can start by then"
+    busy, limits = {"gpu0": T0 + 3 * SLOT}, {"max_delay": SLOT, "expire": True}
+    late = place_of(plan(situation([job(1, **limits)], FLAT, busy=busy)), 1).reason
+    assert (late.code, late.text.endswith(told)) == (ReasonCode.GPUS_BUSY, True)
+    assert "so it starts as soon as GPUs are free" not in late.text
+    after = job(2, after=(Dependency(job_id=1, on=After.OK),), **limits)
+    waits = situation([job(1, slots=4), after], FLAT, states={1: State.QUEUED, 2: State.QUEUED})
+    assert place_of(plan(waits), 2).reason.text.endswith(told)
+    for other in ({"max_delay": SLOT}, {"max_delay": 5 * SLOT, "expire": True}, {"start_now": True, "expire": True}):
+        assert "expires" not in place_of(plan(situation([job(1, **other)], FLAT, busy=busy)), 1).reason.text
 
 
 @pytest.mark.parametrize(

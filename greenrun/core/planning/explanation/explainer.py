@@ -13,7 +13,13 @@ from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import DeferredReason, Reason, ReasonCode
 from greenrun.core.jobs.runs.retries import pausing
 from greenrun.core.planning.capacity import EPSILON_S
-from greenrun.core.planning.explanation.sentences import STARTS_WHEN_FREE, Held, placement_reason, with_promise
+from greenrun.core.planning.explanation.sentences import (
+    STARTS_WHEN_FREE,
+    Held,
+    placement_reason,
+    with_expiry,
+    with_promise,
+)
 from greenrun.core.planning.explanation.shortage import Shortage
 from greenrun.core.planning.model import MOVED, Interval, Situation
 from greenrun.core.planning.precedence.room import end_of
@@ -70,9 +76,12 @@ class Explainer:
     def _explained(self, row: int, placed: Placed) -> Reason:
         job, place = self._problem.jobs[row], self._places[row]
         waits_for = None if row in self._problem.running else self._waits(job, placed.start)
-        return with_promise(
+        reason = with_promise(
             waits_for or self._of_place(row, place, placed), job, placed.end, placed.promised, placed.put_offs
         )
+        if row in self._problem.running:
+            return reason
+        return with_expiry(reason, job, placed.start, self._situation.options)
 
     def _waits(self, job: Job, start: datetime) -> Reason | None:
         """Return what keeps a queued job from an earlier start: another job, or the pause after its last failure."""

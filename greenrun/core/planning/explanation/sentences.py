@@ -64,6 +64,8 @@ def placement_reason(
     else:
         details = _details(job, situation, code, window=window, at_once=at_once, least=least)
         why = because(code, **details).text
+        if code is ReasonCode.DEADLINE and job.expires:
+            why = f"its latest start of {details['latest']} cannot be met"  # what follows of it is said at the end
         if spared:
             return because(ReasonCode.GIVES_WAY, jobs=_named(spared), at=instant_text(start), why=why)
     if is_out_of_reach:
@@ -122,6 +124,15 @@ def with_promise(reason: Reason, job: Job, end: datetime, promised: Interval | N
     forced = f", the last {put_offs - MOST_PUT_OFFS} for want of room" if put_offs > MOST_PUT_OFFS else ""
     held = ", and not again for less carbon" if put_offs >= MOST_PUT_OFFS else ""
     return replace(reason, text=f"{reason.text}; first planned {first}{counted}{forced}{held}")
+
+
+def with_expiry(reason: Reason, job: Job, start: datetime, options: Options) -> Reason:
+    """Add to the reason of a job that is placed too late and asked not to start late what will come of it."""
+    latest = job.latest_start(options.default_max_delay)
+    if not job.expires or start <= latest + options.due_grace:
+        return reason
+    told = f"it expires at {instant_text(latest)} unless it can start by then"
+    return replace(reason, text=f"{reason.text}; {told}")
 
 
 def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
