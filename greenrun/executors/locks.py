@@ -69,10 +69,14 @@ class DeviceLocks:
 
     def _lock(self, device: str) -> int:
         descriptor = self._open(device)
-        for _ in range(TRIES):  # another daemon's `held_by_others` may hold it for a moment
-            if _try_lock(descriptor, fcntl.LOCK_EX):
-                return descriptor
-            threading.Event().wait(TRY_EVERY_S)
+        try:
+            for _ in range(TRIES):  # another daemon's `held_by_others` may hold it for a moment
+                if _try_lock(descriptor, fcntl.LOCK_EX):
+                    return descriptor
+                threading.Event().wait(TRY_EVERY_S)
+        except OSError:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
         busy = f"device {device} is locked by {self.holder(device)}, so nothing was started; try again once it is free"
         raise DeviceBusy(busy, device)

@@ -100,8 +100,12 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
 
     The spec is passed in anonymous memory, so it is complete even if this process dies here. Raise OSError.
     """
-    messages, stderr = os.pipe()
     memory = os.memfd_create("greenrun-spec")
+    try:
+        messages, stderr = os.pipe()
+    except OSError:
+        os.close(memory)
+        raise
     try:
         high = max([memory, stderr, *locks]) + 1
         if high + len(locks) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:

@@ -1,10 +1,16 @@
-"""A run sees the GPUs that it holds and no others, whoever made them."""
+"""A run sees the GPUs that it holds and no others, whoever made them; a start that fails leaves nothing open."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
 
 import pytest
 
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.job import GpuIds
-from greenrun.executors.spawn import visible
+from greenrun.executors.locks import DeviceLocks
+from greenrun.executors.spawn import spawn_shim, visible
 
 NVIDIA = [
     Device(id=f"GPU-{name}", index=index, model="", source="nvml", vendor="nvidia") for index, name in enumerate("ab")
@@ -54,3 +60,28 @@ def test_on_a_host_of_both_each_is_named_to_its_own() -> None:
     assert visible([UUIDS[0], "GPU-a"], [*AMD, *NVIDIA]) == {
         "ROCR_VISIBLE_DEVICES": UUIDS[0], "HIP_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "GPU-a", **ORDER,
     }  # fmt: skip
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def open_now() -> set[str]:
+    return {str(link) for link in Path("/proc/self/fd").iterdir() if link.exists()}
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pipe", "dup", "lseek", "posix_spawn"])
+def test_a_start_without_descriptors_leaves_none_open(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    before = open_now()
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        spawn_shim({}, [], "1.1")
+    assert open_now() == before
+
+
+def test_a_lock_that_the_file_system_refuses_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_now()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Too many"), DeviceLocks(tmp_path).held(["gpu"], {}):
+        pass
+    assert open_now() == before
