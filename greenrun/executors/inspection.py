@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGCONT
 
@@ -31,6 +31,7 @@ from greenrun.executors.run_folder import (
 from greenrun.host_shortage import LACKING, unmarked
 
 KILL_LIMIT_S = 2.0
+PLACED_WITHIN = timedelta(seconds=5)  # of its claim; processes are not looked through for a run that is just starting
 
 
 def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], complaint: str) -> RunStatus:
@@ -73,12 +74,19 @@ def _exists(folder: Path) -> bool:
 
 def _without_folder(folder: Path, run: Run, complaint: str) -> RunStatus:
     if run.started_at is None:
+        if abs(utc_now() - run.claimed_at) > PLACED_WITHIN and has_begun(folder, run):
+            return RunStatus(phase=Phase.RUNNING, started_at=run.claimed_at)  # about then: the record of it is gone
         detail, shortage = unmarked(complaint)
         return RunStatus(phase=Phase.ABSENT, detail=detail, shortage=shortage)
-    if Tree(lock=folder / LOCK, token=run.token).find():
+    if has_begun(folder, run):
         return RunStatus(phase=Phase.UNKNOWN, detail=f"it is alive, but somebody removed {folder}")
     gone = f"somebody removed {folder}, and nothing of the run is alive"
     return RunStatus(phase=Phase.LOST, started_at=run.started_at, ended_at=utc_now(), detail=gone)
+
+
+def has_begun(folder: Path, run: Run) -> bool:
+    """Whether the command of a run without a folder is alive: somebody removed the folder, then. Raise OSError."""
+    return bool(Tree(lock=folder / LOCK, token=run.token).find())
 
 
 def _exited(folder: Path, run: Run) -> RunStatus | None:
@@ -144,10 +152,12 @@ def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
         return RunStatus(phase=Phase.FENCED, detail="its supervisor died before it started the command")
     damaged = " (its exit record is damaged)" if read_record(str(folder), EXIT) is not None else ""
     ended = f"{_processes(killed)} found alive and killed" if killed else "none of its processes was found alive"
-    how = (
-        "was stopped (SIGSTOP) past its grace, so greenrun killed it" if was_ended else "died without recording its end"
-    )
-    detail = f"its supervisor {how}{damaged}, and {ended}"
+    how = "its supervisor died without recording its end"
+    if was_ended:
+        how = "its supervisor was stopped (SIGSTOP) past its grace, so greenrun killed it"
+    elif shim is None:
+        how = f"who supervises it cannot be told, as somebody removed or damaged {folder / RUN}"
+    detail = f"{how}{damaged}, and {ended}"
     return RunStatus(phase=Phase.LOST, started_at=started_at, ended_at=utc_now(), detail=detail)
 
 

@@ -16,7 +16,7 @@ from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.executors import run_folder
-from greenrun.executors.inspection import own_record, status_of
+from greenrun.executors.inspection import has_begun, own_record, status_of
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.locks import DeviceLocks, is_locked
 from greenrun.executors.owners import ProcessOwners
@@ -122,13 +122,15 @@ class LocalExecutor:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"its run folder cannot be read: {exc}")
 
     def fence(self, run: Run) -> bool:
-        """Put a fence in place of the run's folder, so that it cannot start; return False if that exists.
+        """Put a fence in place of the run's folder, so that it cannot start; return False if that exists, or it began.
 
         A folder of another run in that place fences it as well. Raise ExecutorError if the outcome is unknown.
         """
         fence = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
         try:
             self._check_reachable()
+            if not self._folder(run).exists() and has_begun(self._folder(run), run):
+                return False
             fence.mkdir(mode=0o700, exist_ok=True)
             write_record(str(fence), BARRED, {"version": VERSION, "token": run.token}, sync=True)
             return self._take_place(fence, run) or own_record(self._folder(run), run) is None

@@ -359,6 +359,28 @@ def test_a_confirmed_run_whose_folder_was_removed_is_never_absent(bench: Bench, 
     assert hidden.exists()
 
 
+def test_a_run_whose_folder_was_removed_before_its_start_was_seen_is_alive_and_not_started_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run = bench.running("sleep", "60")
+    assert run.started_at is None
+    shim = int(str(record(tmp_path, run)["pid"]))
+    folder(tmp_path, run).rename(tmp_path / "hidden")
+    assert (bench.executor.poll(run).phase, bench.executor.fence(run)) == (Phase.RUNNING, False)
+    os.kill(shim, signal.SIGTERM)
+    assert bench.end(replace(run, started_at=run.claimed_at)).phase is Phase.LOST
+
+
+def test_a_run_whose_record_was_removed_is_not_said_to_have_a_dead_supervisor(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sleep", "60")
+    (folder(tmp_path, run) / "run.json").unlink()
+    status = bench.end(run)
+    gone = (
+        f"who supervises it cannot be told, as somebody removed or damaged {folder(tmp_path, run) / 'run.json'}, and "
+    )
+    assert (status.detail.startswith(gone), status.detail.endswith(" found alive and killed")) == (True, True)
+
+
 def test_a_folder_of_another_database_bars_the_run_of_that_name(bench: Bench, tmp_path: Path) -> None:
     run, job = bench.make("true")
     bench.executor.start(run, job)
