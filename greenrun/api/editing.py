@@ -14,7 +14,7 @@ from greenrun.api.json_types import RequestModel
 from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
-from greenrun.api.submit import vain_dependencies, with_history, with_noted_files
+from greenrun.api.submit import lacking_gpus, vain_dependencies, with_history, with_noted_files
 from greenrun.api.validation import Here, problems_of
 from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.formatting import exact_duration_text, instant_text, iso_text
@@ -107,7 +107,7 @@ def _apply(
         if found and job.state not in LIVE:
             needs = (spec.gpus, spec.gpu_model, spec.gpu_memory_gib)
             if needs not in lacking:
-                lacking[needs] = _lacking(daemon, caller, spec, now)
+                lacking[needs] = lacking_gpus(daemon, caller, spec, now)
             found = [*found, *lacking[needs]]
         problems += [row if len(jobs) == 1 else replace(row, field=f"job {job.id}: {row.field}") for row in found]
         edits.append(Edit(before=job, spec=spec, requeue=env is not None))
@@ -162,15 +162,6 @@ def _edited(
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     (noted,) = with_noted_files([spec]) if is_other else [spec]
     return noted, [row for row in wrong if row not in before]
-
-
-def _lacking(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:
-    """Return which GPUs this machine has not; where nothing else is wrong, the plan tells it."""
-    try:
-        daemon.scheduler.preview([replace(spec, finish_by=None)], user=caller.name, uid=caller.uid, now=now)
-    except InvalidJob as exc:
-        return [row for row in exc.problems if row.field.startswith("gpu")]
-    return []
 
 
 def _with_changes(

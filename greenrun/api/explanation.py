@@ -45,7 +45,7 @@ def sentences(
             else []
         ),
         *([*_limits(job, default_max_delay), _priority(job.spec)] if job.state is State.QUEUED else []),
-        _duration(job.spec),
+        _duration(job),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
         *(_anomaly(job.id, run, episode) for run in view.runs for episode in run.anomalies),
@@ -114,8 +114,10 @@ def _pieces(planned: PlannedOut) -> str:
 def _limits(job: Job, default_max_delay: timedelta) -> Iterator[str]:
     if job.spec.finish_by is not None:
         yield f"It must end by {instant_text(job.spec.finish_by)}."
+    if job.spec.start_now:  # the reason says when, and what keeps it
+        return
     latest = instant_text(job.latest_start(default_max_delay))
-    whose = "by its own limits" if job.has_limit or job.spec.start_now else "by the configured longest delay"
+    whose = "by its own limits" if job.has_limit else "by the configured longest delay"
     yield f"It may start from {instant_text(job.earliest_start)} and should start by {latest}, {whose}."
 
 
@@ -123,14 +125,15 @@ def _priority(spec: JobSpec) -> str:
     return f"Its priority is {spec.priority}: jobs of a higher one go first, and it before those of a lower one."
 
 
-def _duration(spec: JobSpec) -> str:
+def _duration(job: Job) -> str:
+    spec, was = job.spec, "was" if job.state in FINISHED else "is"
     grounds = f": {spec.duration_note}" if spec.duration_note else f" ({_DURATION[spec.duration_source]})"
-    return f"It is expected to run for {duration_text(spec.duration)}{grounds}."
+    return f"It {was} expected to run for {duration_text(spec.duration)}{grounds}."
 
 
 def _power(spec: JobSpec) -> str:
     if spec.power_w is None:
-        return "Its expected emissions take the nominal power of its GPUs, for its own is not known."
+        return "Its expected emissions take the nominal power of its GPUs, since its own is not known."
     grounds = f": {spec.power_note}" if spec.power_note else " (as its user said)"
     return f"It is expected to draw {power_text(spec.power_w)}{grounds}."
 

@@ -27,6 +27,7 @@ from greenrun.executors.command_files.noted_files import noted
 Found = TypeVar("Found")
 Meant = dict[str, Sequence[int] | JobError]  # the jobs that a name means, or why it means none
 
+_MOST_NEEDS = 16  # different wishes for GPUs that are looked up beside other problems
 _GRACE = timedelta(seconds=5)  # later than that after its latest start it expires
 MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of them is looked at whenever there is news
 
@@ -277,8 +278,31 @@ def _check(
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
         daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
+        problems += _all_lacking(daemon, caller, groups, now)
         raise InvalidJob("; ".join(map(str, problems)), problems)
     _require_room(daemon, len(specs))
+
+
+def _all_lacking(
+    daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime
+) -> Iterator[InputProblem]:
+    """Yield which GPUs this machine has not for the first job of each group; what is alike is looked for once."""
+    known: dict[object, list[InputProblem]] = {}
+    for index, group in enumerate(groups):
+        if group:
+            needs = (group[0].gpus, group[0].gpu_model, group[0].gpu_memory_gib)
+            if needs not in known and len(known) < _MOST_NEEDS:
+                known[needs] = lacking_gpus(daemon, caller, group[0], now)
+            yield from _with_index(known.get(needs, ()), index, groups)
+
+
+def lacking_gpus(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:
+    """Return which GPUs this machine has not; where nothing else is wrong, the plan tells it."""
+    try:
+        daemon.scheduler.preview([replace(spec, finish_by=None)], user=caller.name, uid=caller.uid, now=now)
+    except InvalidJob as exc:
+        return [row for row in exc.problems if row.field.startswith("gpu")]
+    return []
 
 
 def vain_dependencies(spec: JobSpec, states: Mapping[int, State]) -> Iterator[InputProblem]:

@@ -168,7 +168,7 @@ def test_explain_says_in_sentences_why_a_job_waits_and_until_when(world: World) 
         "It may start from 2026-03-02 11:00:00Z and should start by 2026-03-02 20:00:00Z, by its own limits.",
         "Its priority is 0: jobs of a higher one go first, and it before those of a lower one.",
         "It is expected to run for 1h (as its user said).",
-        "Its expected emissions take the nominal power of its GPUs, for its own is not known.",
+        "Its expected emissions take the nominal power of its GPUs, since its own is not known.",
         "It will run what it finds in / when it starts, which was at commit abcdef012345 when it was submitted.",
     ]
     assert {key: told[key] for key in ("job", "state", "reason", "duration_s", "earliest_start", "latest_start")} == {

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.jobs.job import Run, State
 from greenrun.executors.spawn import own_environment, visible
 from tests.api.fakes import ADA, NOW, World, errors, stored
@@ -259,3 +260,11 @@ def test_jobs_that_would_write_to_one_log_are_warned_of(
     job = {"command": ["/bin/true"], "workdir": str(tmp_path), "log": log}
     answer = world.ask("POST", "/v1/jobs", json=[job, job, {**job, "log": "other.log"}])
     assert [len(row["warnings"]) for row in answer.json()] == [told // 2, told // 2, 0]
+
+
+def test_gpus_that_the_machine_has_not_are_told_beside_all_else(world: World) -> None:
+    world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
+    assert set(errors(world.submit(gpus=9, workdir="/no/such/folder"))) == {"gpus", "workdir"}
+    jobs = [{"command": [program], "workdir": "/", "gpus": 9} for program in ("/bin/true", "/no/such/program")]
+    told = errors(world.ask("POST", "/v1/jobs", json=jobs))
+    assert set(told) == {"[0].gpus", "[1].gpus", "[1].command"}
