@@ -10,7 +10,6 @@ import time
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LOOK_EVERY_S = 5.0
 INFO_BYTES = 128  # of struct signalfd_siginfo, which begins with the signal's number
-MASK_BYTES = 8  # of a sigset_t as the kernel has it
 
 
 class Waiter:

@@ -32,7 +32,6 @@ Job = Mapping[str, Any]
 
 _LAST_FINISHED = 10
 _OF_QUEUED = {"held", "suspended"}
-_WATCH_EVERY_S = 2.0
 _PIPE, _WIDE, _NARROW = range(3)  # forms of WHEN: dated for programs, and with weekdays, whole or its beginning alone
 
 

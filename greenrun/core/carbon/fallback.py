@@ -10,7 +10,6 @@ from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series
 from greenrun.core.formatting import duration_text
 
 AHEAD = timedelta(hours=6)  # a forecast that covers less than this of the hours ahead gives way to one that covers more
-STALE_AFTER = timedelta(hours=2)
 EXPIRED_AFTER = timedelta(hours=26)  # a source that publishes once a day must not expire just before it publishes again
 NOW = timedelta(0)
 

@@ -8,7 +8,6 @@ import numpy as np
 from greenrun.core.carbon.intensity import Floats, Series
 from greenrun.core.planning.capacity import EPSILON_S, Timeline
 from greenrun.core.planning.preemption.table import Cells, Shape, cheapest_cells
-from greenrun.core.units import J_PER_KWH
 
 Spans = tuple[tuple[float, float], ...]  # half-open intervals in epoch seconds
 FINEST = 12  # a slot is cut into at most so many cells
@@ -162,21 +161,5 @@ def step_for(slot_s: float, length_s: float, restart_s: float) -> float:
     return slot_s / min(FINEST, max(COARSEST, parts))
 
 
-def grams_over(spans: Spans, intensity: Series, watts: float) -> float:
-    """Return what running over these intervals emits, in g; NaN where it is not known."""
-    begins, ends = np.array(spans).T
-    return float((intensity.means_between(begins, ends) * (ends - begins)).sum() * watts / J_PER_KWH)
-
-
 def _shifted(cells: Cells) -> Cells:
     return [(begin + 1, end + 1) for begin, end in cells]
-
-
-def mean_use(begins_s: Floats, ends_s: Floats, knots_s: Floats) -> Floats:
-    """Return the mean number of the intervals that cover each cell between knots, shape (cells,)."""
-    edges = np.sort(np.concatenate([begins_s, ends_s]))
-    steps = np.concatenate([begins_s, ends_s]), np.concatenate([np.ones(len(begins_s)), -np.ones(len(ends_s))])
-    order = np.argsort(steps[0], kind="stable")
-    level = np.cumsum(steps[1][order])
-    area = np.concatenate([[0.0], np.cumsum(np.diff(edges) * level[:-1])])
-    return np.asarray(np.diff(np.interp(knots_s, edges, area)) / np.diff(knots_s))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greenrun.core.planning.capacity import Timeline
 from greenrun.core.planning.model import Running
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.preemption.intervals import cells_of, mean_use, step_for
+from greenrun.core.planning.preemption.intervals import cells_of, step_for
 from greenrun.core.planning.preemption.table import Shape, cheapest_cells
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
@@ -82,18 +82,6 @@ def test_only_cells_that_are_free_all_along_are_run_in() -> None:
     line = Timeline(1)
     line.reserve(T0_S + 100, T0_S + 200, 1)
     assert not line.is_free(T0_S, T0_S + SLOT_S, 1)
-
-
-@examples(40)
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=4))
-def test_mean_use_counts_the_seconds_of_each_interval(spans: list[tuple[int, int]]) -> None:
-    knots = np.arange(0.0, 31.0, 5.0)
-    seconds = np.zeros(30)
-    for begin, length in spans:
-        seconds[begin : begin + length] += 1
-    begins = np.array([float(begin) for begin, _ in spans])
-    ends = begins + np.array([float(length) for _, length in spans])
-    assert np.allclose(mean_use(begins, ends, knots), seconds.reshape(6, 5).mean(axis=1))
 
 
 @pytest.mark.parametrize("length", [timedelta(hours=1), timedelta(days=365)])
