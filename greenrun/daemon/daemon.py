@@ -341,6 +341,7 @@ class Daemon:
             self._store.database.require_in_place()
             self._engine.stray_cpu_runs = sum(not stray.devices for stray in self.strays.current())
             situation = self._engine.observe(now)
+            self._leftovers.hold_jobs_of_strays(now)
             urgency = self._engine.planning.urgency(situation)
             later = self._engine.act(situation, now, is_outdated=urgency is Urgency.PROMPT)
         self._planner.ask(urgency)

@@ -1,6 +1,6 @@
 """What is left here of jobs that the database does not know: live runs are told, and ended on request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -110,14 +110,26 @@ class Leftovers:
         if store.jobs.skip_ids(max(last_job_id(state / "runs"), self._checkpoints.last_id())):
             log.warning("there are folders of jobs that the database does not know", next_id=store.jobs.last_id() + 1)
 
+    def hold_jobs_of_strays(self, now: datetime) -> None:
+        """Hold those that have been queued since the start while a stray run of theirs is alive; raise StoreError."""
+        if strays := self._strays.current():
+            self._hold({run.job_id: run for run in strays}, now)
+
     def hold_jobs_that_ran(self, now: datetime) -> None:
         """Hold the queued jobs that have begun to run here without this database's knowledge: its user has to decide.
 
         So it is where an older copy of the database was put in place. A job is held once for that, so that it stays
         released. Raise StoreError, ExecutorError.
         """
-        queued = {job.id: job for job in self._store.jobs.unfinished().values() if job.state is State.QUEUED}
-        unknown = {run.job_id: run for run in self._strays.unknown(queued) if _is_since(run, queued[run.job_id])}
+        queued = [job.id for job in self._store.jobs.unfinished().values() if job.state is State.QUEUED]
+        self._hold({run.job_id: run for run in self._strays.unknown(queued)}, now)
+
+    def _hold(self, runs: Mapping[int, StrayRun], now: datetime) -> None:
+        jobs = self._store.jobs.unfinished()
+        queued = {job_id: jobs[job_id] for job_id in runs if job_id in jobs and jobs[job_id].state is State.QUEUED}
+        unknown = {
+            job_id: runs[job_id] for job_id, job in queued.items() if not job.held and _is_since(runs[job_id], job)
+        }
         events = self._store.jobs.events(job_ids=unknown, limit=MOST_EVENTS) if unknown else ()
         held_before = {event.job_id for event in events if (event.kind, event.actor) == (EventKind.HELD, SCHEDULER)}
         mine = {job_id: run for job_id, run in unknown.items() if job_id not in held_before}

@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from greenrun.core.conditions import ConditionCode, Effect
 from greenrun.core.errors import JobNotFound
-from greenrun.core.jobs.job import State
+from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.transitions import Intent
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.store import Store
-from tests.store.examples import running, submit
+from tests.store.examples import after, close, running, submit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -113,3 +113,16 @@ def test_a_queued_job_that_ran_without_the_database_s_knowledge_is_held_once(
         assert [(job.state, job.held) for job in store.jobs.unfinished().values() if job.id != known.job_id] == [
             (State.QUEUED, False)
         ] * 2
+
+
+def test_a_job_that_is_queued_again_while_a_later_run_of_it_lives_is_held(store: Store, tmp_path: Path) -> None:
+    """Its first run has failed, and its second one began after the database was copied."""
+    first = running(store)
+    disk = OnDisk([replace(stray(f"{first.job_id}.2", "t"), started_at=after(60))])
+    with capture_logs():
+        leftovers = Leftovers(tmp_path, store, KnownStrays(disk, store))
+        leftovers.hold_jobs_of_strays(NOW)
+        assert not store.jobs.job(first.job_id).held
+        close(store, first, outcome=Outcome.FAILED, job_state=State.QUEUED)
+        leftovers.hold_jobs_of_strays(NOW)
+    assert store.jobs.job(first.job_id).held
