@@ -130,7 +130,7 @@ def _uncaught(
 
 
 def _key(event: Mapping[str, Any]) -> str:
-    """What makes a line the same as another: all of it but its time, and of an exception its kind, text and place."""
+    """What makes a line the same as another: all of it but its time, and of an exception its kind and place."""
     parts = [f"{name}={value}" for name, value in sorted(event.items()) if name not in {*_VOLATILE, "exc_info"}]
     error = _error_of(event.get("exc_info"))
     if error is not None:
