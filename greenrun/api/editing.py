@@ -95,7 +95,7 @@ def _apply(
 ) -> list[JobOut]:
     """Check every edit, then make them; `env` has the values of variables for jobs that are to run again."""
     now = daemon.now()
-    jobs = [require_control(caller, daemon.store.jobs.job(job_id)) for job_id in ids]
+    jobs = [require_control(caller, job) for job in daemon.store.jobs.jobs_of(ids)]
     problems = list(_unknown(changes))
     if len(jobs) > 1:
         problems += [_problem(name, "would be shared by several jobs") for name in _ONE_EACH if changes.get(name)]

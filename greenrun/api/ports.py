@@ -59,6 +59,9 @@ class ApiJobs(Protocol):
         Return each as it is then, or why it was refused, and an error for each word that names no job.
         """
 
+    def jobs_of(self, job_ids: Sequence[int]) -> Sequence[Job]:
+        """Return these jobs in this order, read together; raise JobNotFound."""
+
     def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit) -> Selection:
         """Return the jobs that a selector means for this purpose, as a user sees them."""
 

@@ -184,6 +184,9 @@ class FakeJobs:
             raise JobNotFound(f"There is no job {job_id}.")
         return self.store.kept[job_id]
 
+    def jobs_of(self, job_ids: Sequence[int]) -> list[Job]:
+        return list(map(self.job, job_ids))
+
     def jobs(
         self,
         states: Sequence[State] = (),

@@ -100,6 +100,15 @@ def test_text_that_cannot_be_stored_is_refused_with_nothing_stored(store: Store)
     assert store.jobs.events() == []
 
 
+def test_many_jobs_are_read_together_in_the_order_asked_whether_they_have_ended_or_not(store: Store) -> None:
+    ended, waiting = submit(store), submit(store)
+    assert store.jobs.change_states(State.QUEUED, {ended.id: (State.CANCELLED, WHY)}, actor="ada", now=after(1))
+    assert store.jobs.jobs_of([]) == []
+    assert store.jobs.jobs_of([waiting.id, ended.id]) == [waiting, store.jobs.job(ended.id)]
+    with pytest.raises(JobNotFound, match="no job 99"):
+        store.jobs.jobs_of([ended.id, 99])
+
+
 def test_an_unknown_job_is_not_found(store: Store) -> None:
     with pytest.raises(JobNotFound, match="no job 7"):
         store.jobs.job(7)

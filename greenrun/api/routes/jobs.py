@@ -98,7 +98,7 @@ def get_selected_jobs(
         words=tuple(job or ()), everything=all, states=tuple(map(str, state or ())), project=project, name=name
     )
     ids = select_ids(daemon, caller, selector, purpose)
-    return jobs_out([daemon.store.jobs.job(job_id) for job_id in ids], daemon.store, daemon.scheduler.plan())
+    return jobs_out(daemon.store.jobs.jobs_of(ids), daemon.store, daemon.scheduler.plan())
 
 
 @router.get("/{job_id}")

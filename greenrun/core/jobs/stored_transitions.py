@@ -175,6 +175,12 @@ class JobTransitions(ABC):
         made = {change.job.id: change.job for change in kept if change.job is not None}
         return [made.get(edit.before.id) or jobs[edit.before.id] for edit in edits]
 
+    def jobs_of(self, job_ids: Sequence[int]) -> list[Job]:
+        """Return these jobs in this order, read together; raise JobNotFound."""
+        with self._view() as stored:
+            found = stored.find_jobs(job_ids)
+        return [_there(found.get(job_id), job_id) for job_id in job_ids]
+
     def select(self, selector: Selector, purpose: Purpose, *, uid: int, permit: Permit = lambda _: None) -> Selection:
         """Return the jobs that a selector means for this purpose, as a user sees them."""
         with self._view() as stored:
