@@ -75,6 +75,8 @@ def print_error(error: GreenrunError, *, as_json: bool) -> int:
         from greenrun.cli.terminal.error_words import in_words
 
         said, problems = in_words(said, problems)
+        if len(problems) > 1 and said == "; ".join(map(str, problems)):
+            said = "these are wrong"  # each on a line of its own, as where the command line itself finds them
     print("error: " + "\n".join(map(printable, said.split("\n"))), file=sys.stderr)
     for problem in problems:
         if problem.message not in said:

@@ -152,7 +152,9 @@ def test_what_the_daemon_refuses_is_told_by_job_and_key(api: FakeApi, run: Run, 
     detail = "; ".join(f"{field}: {message}" for field, message in errors)
     api.post("/v1/jobs", problem(422, "invalid job", detail, errors), 422)
     ran = run("submit", "--file", "jobs.toml")
-    assert ran.err == "error: job 2: --start-after: contradicts --now; job 1: --env: is set by greenrun\n"
+    assert ran.err.splitlines() == [
+        "error: these are wrong", "  job 2: --start-after: contradicts --now", "  job 1: --env: is set by greenrun",
+    ]  # fmt: skip
 
 
 def test_what_the_daemon_would_refuse_is_told_with_what_is_wrong_here(api: FakeApi, run: Run, tmp_path: Path) -> None:

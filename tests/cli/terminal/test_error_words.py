@@ -50,7 +50,7 @@ def test_no_field_of_a_job_is_named_to_a_person(api: FakeApi, run: Run, row: obj
     assert [problem.field for problem in problems] == [option, f"job 2: {option}"]
     api.post("/v1/jobs", problem(422, "invalid request", said, errors), 422)
     err = run("submit", "--gpus", "0", "true").err
-    assert err.startswith(f"error: {option}: is wrong beside ")
+    assert err.startswith(f"error: these are wrong\n  {option}: is wrong beside ")
     if "_" in name:
         assert name not in told + err
 
@@ -138,3 +138,14 @@ def test_a_bound_is_said_as_people_do_and_a_duration_with_its_unit(field: str, b
     message = f"should be {bound}"
     said, _ = in_words(f"{field}: {message}", [InputProblem(field=field, message=message)])
     assert said == told
+
+
+def test_several_problems_of_the_daemon_s_are_a_line_each_as_the_command_line_s_own_are(api: FakeApi, run: Run) -> None:
+    errors = (("log", "its folder /x does not exist; make it"), ("gpus", "the job needs 9 GPUs and this machine has 2"))
+    detail = "; ".join(f"{field}: {message}" for field, message in errors)
+    api.post("/v1/jobs", problem(422, "invalid job", detail, errors), 422)
+    assert run("submit", "--gpus", "0", "true").err.splitlines() == [
+        "error: these are wrong",
+        "  --log: its folder /x does not exist; make it",
+        "  --gpus: the job needs 9 GPUs and this machine has 2",
+    ]
