@@ -249,7 +249,7 @@ def _folder(text: str, context: SubmissionContext) -> str:
 def _file(text: str, context: SubmissionContext) -> str:
     path = Path(_path(text, context))
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"{path} is no plain file" if path.exists() else f"there is no file {path}")
     return str(path)
 
 

@@ -172,6 +172,17 @@ def test_a_program_is_looked_for_on_the_path_of_the_file_of_variables(api: FakeA
     assert run("submit", "tool").code == 2
 
 
+@pytest.mark.parametrize(("name", "words"), [("pipe", "pipe is no plain file"), (".", "is no plain file"),
+                                             ("none", "there is no file")])  # fmt: skip
+def test_a_file_of_variables_that_is_none_is_told_as_what_it_is(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    ran = run("submit", "--env-file", name, "--", "true")
+    assert (ran.code, words in ran.err) == (2, True)
+
+
 def test_a_known_key_is_said_to_be_known(api: FakeApi, run: Run) -> None:
     api.post("/v1/jobs", job(state="running", planned=None, reason=None), 200)
     assert run("submit", "--unique", "k", "true").out == "job 12 was submitted before with this key; it is running\n"
