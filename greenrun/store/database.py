@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from greenrun.core.errors import StorageFull, StoreDamaged, StoreError
+from greenrun.core.errors import StorageFull, StoreDamaged, StoreError, StoreLost
 from greenrun.core.jobs.job import Job
 from greenrun.store.columns import among
 from greenrun.store.file_identity import DatabaseFiles
@@ -59,6 +59,12 @@ class Database:
     def close(self) -> None:
         """Close all connections; the store cannot be used after that."""
         self._engine.dispose()
+        try:
+            self._files.require()
+        except StoreLost:
+            self.live.complete()  # else SQLite would apply what is left in its log to what is put in the file's place
+        except StoreError:
+            pass
         self.live.close()
 
     def require_in_place(self) -> None:

@@ -6,6 +6,7 @@ anybody else has written, SQLite's `data_version` tells; then all is read again.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from threading import Lock
 
 from greenrun.core.jobs.job import FINISHED, Job
@@ -36,6 +37,11 @@ class LiveJobs:
         with self._watching:
             found: int = self._watch.execute("PRAGMA schema_version").fetchone()[0]
         return found
+
+    def complete(self) -> None:
+        """Write all that is in SQLite's log into the open file, as far as possible, and empty the log."""
+        with self._watching, suppress(sqlite3.Error):
+            self._watch.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         """Copy the whole database to another one; raise sqlite3.Error."""

@@ -255,3 +255,24 @@ def test_a_damaged_database_answers_nothing_more_and_takes_nothing(path: Path) -
         for call in (lambda: submit(store), lambda: store.jobs.job(99), store.jobs.unfinished, store.runs.live_runs):
             with pytest.raises(StoreDamaged):
                 call()
+
+
+@pytest.mark.parametrize("accident", [deleted, moved])
+def test_what_takes_the_place_of_a_lost_database_gets_nothing_of_its_log(path: Path, accident: Accident) -> None:
+    with Store(path) as store:
+        submit(store)
+    older = path.read_bytes()
+    with Store(path) as store:
+        for _ in range(20):
+            submit(store)
+        checkpointed(path)
+        submit(store)
+        accident(path)
+    path.write_bytes(older)
+    with Store(path) as store:
+        assert len(store.jobs.unfinished()) == 1
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    if accident is moved:
+        with closing(sqlite3.connect(beside(path, ".moved"))) as other:
+            assert other.execute("SELECT count(*) FROM jobs").fetchone() == (22,)
