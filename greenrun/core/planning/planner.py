@@ -7,7 +7,7 @@ come before fewer grams.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,6 +19,7 @@ from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.assemble import assemble_plan
 from greenrun.core.planning.capacity import EPSILON_S, Pool, all_pools, pools_of, too_few, until_back
 from greenrun.core.planning.formulation import planning_problem
+from greenrun.core.planning.idle_room import sooner, waiting_beside_idle
 from greenrun.core.planning.improvement.effort import Effort
 from greenrun.core.planning.model import Plan, Situation, Waiting
 from greenrun.core.planning.precedence.giving_way import search_with_way_given
@@ -71,7 +72,12 @@ def plan(situation: Situation, kept: Kept | None = None, *, gives_way: bool = Tr
     )
     warm = _warm_start(problem, situation, due, places_of(situation.last) if kept is None else kept)
     search = partial(search_by_priority, effort=effort, arrivals=_expected_arrivals(problem, situation))
-    found = search_with_way_given(problem, warm, search) if gives_way else search(problem, warm)
+    find = partial(search_with_way_given, search=search) if gives_way else search
+    found = find(problem, warm)
+    idle = waiting_beside_idle(problem, situation, found) if kept is None else ()
+    if not warm.kept.keys().isdisjoint(idle):
+        others = {row: place for row, place in warm.kept.items() if row not in idle}
+        found = sooner(problem, found, find(problem, replace(warm, kept=others)))
     due = {row: since for row, since in due.items() if row not in found.gives_way or problem.is_pressed(row)}
     return assemble_plan(situation, problem, found, due, list(waiting.values()))
 

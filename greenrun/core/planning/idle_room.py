@@ -1,0 +1,55 @@
+"""Give up the last plan's places of jobs that wait beside idle GPUs and gain nothing by it: these are back early.
+
+A search that begins at those places would keep them, since others emit no less.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+
+from greenrun.core.planning.capacity import EPSILON_S
+from greenrun.core.planning.model import Situation
+from greenrun.core.planning.problem import PlanningProblem
+from greenrun.core.planning.scheduling.costing import SAME, Place
+from greenrun.core.planning.search import SearchResult
+
+
+def waiting_beside_idle(problem: PlanningProblem, situation: Situation, found: SearchResult) -> Collection[int]:
+    """Return the rows that could start now on GPUs, or a CPU slot, that idle, and are not known to emit more then."""
+    free = Counter({True: len(situation.devices) - len(situation.busy)})
+    free[False] = situation.cpu_slots - len(situation.cpu_busy)
+    waiting: list[int] = []
+    for row, place in found.places.items():
+        gpus = problem.jobs[row].spec.gpus
+        if row in problem.running:
+            continue
+        if place.start_s <= problem.now_s + EPSILON_S:
+            free[gpus > 0] -= max(1, gpus)
+        elif problem.rows.demands.release_s[row] <= problem.now_s + EPSILON_S and _gains_nothing(problem, row, place):
+            waiting.append(row)
+    needs = {row: problem.jobs[row].spec.gpus for row in waiting}
+    return {row for row, gpus in needs.items() if max(1, gpus) <= free[gpus > 0]}
+
+
+def _gains_nothing(problem: PlanningProblem, row: int, place: Place) -> bool:
+    """Whether a row's place is not known to emit less than a start now."""
+    begin, end = problem.rows.first[row], problem.rows.first[row + 1]
+    if not place.known or begin == end or not len(problem.intensity) or problem.overdue[row]:
+        return True
+    free = problem.unpinned
+    if free is not None and problem.rows.demands.latest_s[row] < free.rows.demands.latest_s[row]:
+        return False  # it was put off often enough, and is held to the start that it was told
+    return bool(place.grams * SAME >= problem.rows.grams[begin])
+
+
+def sooner(problem: PlanningProblem, found: SearchResult, other: SearchResult) -> SearchResult:
+    """Return the second one where it misses no more, emits no more and starts jobs sooner; else the first.
+
+    Only known emissions count, and not those of jobs that are overdue, which are to start as soon as they can.
+    """
+    rows = [row for row in found.places if found.places[row].known and other.places[row].known]
+    weighed = [row for row in rows if not problem.overdue[row]]
+    before, after = (sum(result.places[row].grams for row in weighed) for result in (found, other))
+    late, late_then = (sum(place.late for place in result.places.values()) for result in (found, other))
+    start_s, start_then_s = (sum(place.start_s for place in result.places.values()) for result in (found, other))
+    is_as_good = late_then <= late and after <= before * SAME
+    return other if is_as_good and start_then_s < start_s - EPSILON_S else found
