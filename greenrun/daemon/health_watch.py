@@ -1,6 +1,7 @@
 """Look regularly at whether the daemon can do its work, beside ticks, which may be what stands still."""
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -56,9 +57,9 @@ class HealthWatch:
             for row in (row for check in self._checks for row in check(now)):
                 found.setdefault(row.code, row)
             self._found = first_seen(found.values(), before)
-            told = {(row.code, row.text) for row in before}
+            told = {_wording(row) for row in before}
             for row in self._found:
-                if (row.code, row.text) not in told:
+                if _wording(row) not in told:
                     log.warning("condition", code=row.code.value, text=row.text, remedy=row.remedy)
             for code in {row.code for row in before} - found.keys():
                 log.info("condition over", code=code.value)
@@ -92,6 +93,11 @@ def lost_gpus(
             "greenrun uses it again by itself once it is back",
         )
     ]  # fmt: skip
+
+
+def _wording(row: Condition) -> tuple[ConditionCode, Effect, str]:
+    """What makes a condition news; how many bytes are left changes with each look."""
+    return row.code, row.effect, re.sub(r"\d+(?= [KMG]iB)", "…", row.text)
 
 
 def full_disk(state: Path, now: datetime) -> list[Condition]:

@@ -1,7 +1,10 @@
 """What is wrong is told with since when, and logged once when it begins and once when it is over."""
 
+import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -38,6 +41,25 @@ def test_each_condition_is_logged_when_it_begins_when_it_changes_and_when_it_is_
     assert [(row["event"], row.get("text")) for row in logged] == [
         ("condition", "a"), ("condition", "b"), ("condition over", None)
     ]  # fmt: skip
+
+
+def test_a_disk_that_goes_on_filling_up_is_told_once_and_again_when_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([*range(200, 100, -10), 0])
+    status = os.statvfs(tmp_path)
+
+    def filling(_: Path) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=next(free) << 10, f_frsize=1024, f_favail=9, f_files=status.f_files)
+
+    monkeypatch.setattr(os, "statvfs", filling)
+    monkeypatch.setattr(health_watch, "LITTLE_ROOM_BYTES", 1 << 62)
+    monkeypatch.setattr(health_watch, "NO_ROOM_BYTES", 1024)
+    watch = HealthWatch([partial(full_disk, tmp_path)])
+    with capture_logs() as logged:
+        for _ in range(11):
+            watch.look()
+    assert ["nothing is started" in row["text"] for row in logged] == [False, True]
 
 
 def test_the_watch_looks_by_itself_also_after_a_check_failed() -> None:
