@@ -53,6 +53,7 @@ def code_text(code: str) -> str:
     return "" if code in _SAYS_NOTHING else _SHORT.get(code) or code.replace("_", " ")
 
 
+_IN_SECONDS = timedelta(minutes=2)  # minutes alone would say of less that it takes no time
 _AT_ONCE = timedelta(seconds=2)  # a start this near is "now": the next tick carries it out
 
 
@@ -119,8 +120,9 @@ def array_text(jobs: Sequence[Job], now: datetime, zone: tzinfo | None = None, *
 
 def _planned_between(planned: Sequence[Mapping[str, Any]], now: datetime, zone: tzinfo | None) -> str:
     start, end = min(instant(row["start"]) for row in planned), max(instant(row["end"]) for row in planned)
-    began = "now" if start <= now + _AT_ONCE else clock_text(start, now, zone)
-    return f"{len(planned)} planned from {began} to {clock_text(end, now, zone)}"
+    is_short = end - start < _IN_SECONDS
+    began = "now" if start <= now + _AT_ONCE else clock_text(start, now, zone, seconds=is_short)
+    return f"{len(planned)} planned from {began} to {clock_text(end, now, zone, seconds=is_short)}"
 
 
 def started_at(job: Job) -> datetime | None:

@@ -52,3 +52,13 @@ def test_a_sum_with_a_missing_part_is_unknown() -> None:
 
 def test_control_characters_are_shown_not_obeyed() -> None:
     assert text.printable("a\x1b[31mb\nü") == "a\\x1b[31mb\\nü"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(10, "2 planned from 12:00:05 to 12:00:15"), (7200, "2 planned from 12:00 to 14:00")]
+)
+def test_an_array_of_seconds_is_told_with_seconds(seconds: int, said: str) -> None:
+    row = {"start": "2026-03-02T12:00:05Z", "end": f"2026-03-02T{12 + seconds // 3600}:00:{(5 + seconds) % 60:02}Z"}
+    jobs = [{"id": number, "name": f"a[{number}]", "state": "queued", "planned": row} for number in (1, 2)]
+    told = text.array_text(jobs, datetime(2026, 3, 2, 11, tzinfo=UTC), UTC)
+    assert told == f"2 jobs of a queued (1-2), {said}"
