@@ -164,6 +164,9 @@ class _Observer(threading.Thread, Generic[Seen]):
                 self._last = Look(self._look())
             except GreenrunError as exc:
                 self._last = Look(self._last.seen, exc)
+            except Exception as exc:  # noqa: BLE001 - a thread's top: else the figures would stand still, untold
+                trouble = GreenrunError(f"this look failed ({exc!r}), so what is shown is older; the next one is tried")
+                self._last = Look(self._last.seen, trouble)
             self._wakeups.wake(_LOOKED)
             self._ended.wait(max(0.1, began + self._every_s - monotonic()))
             began = monotonic()
