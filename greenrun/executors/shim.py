@@ -81,6 +81,7 @@ def main() -> int:
         inherited = os.umask(0)  # its own files have modes of their own
         spec.umask_of_command = inherited if spec.umask is None else spec.umask
         lock, log = take_folder(spec)
+        home = os.open(spec.folder, os.O_RDONLY | os.O_DIRECTORY)  # it is this run's folder wherever it is moved to
     except OSError as error:
         with contextlib.suppress(OSError):  # the daemon may have ended
             text = f"nothing was started, because the run's folder could not be put in place: {error}"
@@ -91,7 +92,7 @@ def main() -> int:
     end = run(spec, [lock, *spec.gpu_locks], log, waiter, ready)
     for descriptor in spec.gpu_locks:  # the process tree is gone: readers of the exit record must find the GPUs free
         os.close(descriptor)
-    record_exit(spec.folder, {"version": VERSION, "token": spec.token, **end})
+    record_exit(f"/proc/self/fd/{home}", {"version": VERSION, "token": spec.token, **end})
     return 0
 
 

@@ -371,6 +371,18 @@ def test_a_run_whose_folder_was_removed_before_its_start_was_seen_is_alive_and_n
     assert bench.end(replace(run, started_at=run.claimed_at)).phase is Phase.LOST
 
 
+def test_a_run_that_ends_while_its_folder_is_moved_away_has_its_exit_code_once_it_is_back(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run = bench.running("sh", "-c", "while [ ! -e go ]; do sleep 0.05; done; exit 5")
+    place = folder(tmp_path, run)
+    away = place.rename(tmp_path / "away")
+    (bench.workdir / "go").touch()
+    until((away / "exit.json").exists, "the end is recorded where the folder is")
+    away.rename(place)
+    assert bench.end(run).exit_code == 5
+
+
 def test_a_run_whose_record_was_removed_is_not_said_to_have_a_dead_supervisor(bench: Bench, tmp_path: Path) -> None:
     run = bench.running("sleep", "60")
     (folder(tmp_path, run) / "run.json").unlink()
