@@ -155,8 +155,8 @@ def test_a_shim_that_is_killed_during_a_checkpoint_costs_the_run_and_a_retry_no_
 def test_a_checkpoint_is_no_end_to_those_who_wait_or_follow(folder: Path) -> None:
     script = "echo run $GREENRUN_ATTEMPT; sleep 1.5; [ $GREENRUN_ATTEMPT = 3 ] || exit 85"
     with Daemon(folder) as daemon:
-        words = ("--interruptible", "--restart-cost", "1s", "--now", "--duration", "5s", "--", "sh", "-c", script)
-        job = daemon.submit(*words)
+        spans = ("--restart-cost", "1s", "--min-run", "1s", "--duration", "5s")
+        job = daemon.submit("--interruptible", "--now", *spans, "--", "sh", "-c", script)
         assert daemon.cli("logs", "-f", job).out == "run 1\nrun 2\nrun 3\n"
         assert daemon.cli("wait", job).code == 0
         assert [run["outcome"] for run in daemon.client.job(job)["runs"]] == ["checkpointed"] * 2 + ["succeeded"]
