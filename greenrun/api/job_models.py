@@ -244,10 +244,14 @@ def _stored_job_out(
     is_stopping = job.cancel_requested and job.state in LIVE
     has_reason = job.reason is not None and job.reason.code is ReasonCode.ANOMALOUS  # better than that it is cancelled
     stopping = because(ReasonCode.CANCEL_REQUESTED) if is_stopping and not has_reason else None
-    is_put_off = job.reason is not None and job.reason.code is ReasonCode.HOST_SHORT  # which the plan does not know
-    reason = plan.reason(job.id) if waits and not is_put_off else stopping
+    placement = plan.placement(job.id) if waits else None
+    knows = job.reason is None or job.reason.code is not ReasonCode.HOST_SHORT  # of which no plan knows
+    if placement is not None and job.retry_at is not None and plan.made_at < job.retry_at:
+        knows = False  # until its pause is over, that is why it waits
+        placement = placement if placement.start >= job.retry_at else None  # by a plan from before the run failed
+    reason = plan.reason(job.id) if waits and knows else stopping
     outs = [run_out(run, totals.get(run.id), episodes.get(run.id, ())) for run in runs]
-    return job_out(job, plan.placement(job.id) if waits else None, reason, outs)
+    return job_out(job, placement, reason, outs)
 
 
 def job_out(job: Job, placement: Placement | None, reason: Reason | None, runs: Sequence[RunOut] = ()) -> JobOut:

@@ -9,7 +9,7 @@ import pytest
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
-from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.executors.log_file import MARK
@@ -311,3 +311,16 @@ def test_durations_and_limits_are_told_in_seconds(world: World) -> None:
     job = world.ask("GET", "/v1/jobs/1").json()
     assert (job["duration_s"], job["max_delay_s"], job["time_limit_s"]) == (3600.0, 60.0, 7200.0)
     assert job["command"] == list(spec().command)
+
+
+def test_a_job_that_pauses_waits_for_that_whatever_the_plan_says(world: World) -> None:
+    pause = Reason(ReasonCode.RETRY_PAUSE, "run 1 failed; it is tried again in an hour")
+    world.store.keep(replace(stored(1), retry_at=NOW + HOUR, reason=pause))
+    for made_at, start, code in (
+        (NOW, NOW, "retry_pause"),  # made before the run failed
+        (NOW, NOW + HOUR, "retry_pause"),
+        (NOW + HOUR, NOW + HOUR, CLEANEST.code),
+    ):
+        world.scheduler.latest = Plan(made_at=made_at, placements=(placed(1, start=start),))
+        told = world.ask("GET", "/v1/jobs/1").json()
+        assert (told["reason"]["code"], told["planned"] is None) == (code, start < NOW + HOUR)
