@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from greenrun.core.jobs.job import Run
@@ -106,13 +107,18 @@ def test_a_stranger_with_the_pid_of_a_noted_process_is_left_alone(bench: Bench, 
 # stopped
 
 
+def settled(pid: int) -> bool:
+    """Whether a shell sleeps: a signal that finds it just before it waits would be looked at when that is over."""
+    return psutil.Process(pid).status() == psutil.STATUS_SLEEPING
+
+
 def stopped(pid: int) -> bool:
     stat = process_stat(pid)
     return stat is not None and stat.is_stopped
 
 
 # A shell that is just starting a program stands still with it without counting as stopped, so this one only waits.
-WAITS = "echo ready > ready; sleep 60 & wait"
+WAITS = "sleep 60 & echo ready > ready; wait"
 
 
 @pytest.mark.parametrize("script", [WAITS, f"sh -c '{WAITS}' & wait"])
@@ -121,6 +127,7 @@ def test_a_stopped_command_is_continued_so_that_it_can_end_on_term(bench: Bench,
     run = bench.running("sh", "-c", saves, grace=timedelta(seconds=300))
     bench.file("ready")
     command = int(str(record(tmp_path, run, "started.json")["pid"]))
+    until(lambda: settled(command))
     os.killpg(command, signal.SIGSTOP)
     until(lambda: stopped(command))
     bench.executor.stop(run, "bob")
@@ -132,6 +139,7 @@ def test_a_stopped_command_is_continued_so_that_it_can_checkpoint(bench: Bench, 
     run = bench.running("sh", "-c", f"trap 'exit 85' USR1; {WAITS}", grace=timedelta(seconds=300))
     bench.file("ready")
     command = int(str(record(tmp_path, run, "started.json")["pid"]))
+    until(lambda: settled(command))
     os.killpg(command, signal.SIGSTOP)
     until(lambda: stopped(command))
     bench.executor.checkpoint(run, "the plan")
