@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 
 from greenrun.clock import utc_now
@@ -365,6 +366,8 @@ def test_a_run_whose_folder_was_removed_before_its_start_was_seen_is_alive_and_n
     run = bench.running("sleep", "60")
     assert run.started_at is None
     shim = int(str(record(tmp_path, run)["pid"]))
+    # Its start is recorded before it bears the run's token, which is what it is found by without its folder.
+    until(lambda: "sleep" in [child.name() for child in psutil.Process(shim).children()], "the command is executed")
     folder(tmp_path, run).rename(tmp_path / "hidden")
     assert (bench.executor.poll(run).phase, bench.executor.fence(run)) == (Phase.RUNNING, False)
     os.kill(shim, signal.SIGTERM)
