@@ -28,25 +28,28 @@ from greenrun.executors.run_folder import (
     read_record,
     write_record,
 )
+from greenrun.executors.watcher import Said
 from greenrun.host_shortage import LACKING, unmarked
 
 KILL_LIMIT_S = 2.0
 PLACED_WITHIN = timedelta(seconds=5)  # of its claim; processes are not looked through for a run that is just starting
 
 
-def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], complaint: str) -> RunStatus:
+def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], said: Said) -> RunStatus:
     """Return the status of a run; raise OSError if it cannot be determined.
 
-    `follow` is called with the shim while it lives; `complaint` is the error of a shim that could not take its folder.
+    `follow` is called with the shim while it lives; `said` is what the shim has said so far.
     """
     if not _exists(folder):
-        return _without_folder(folder, run, complaint)
+        found = _without_folder(folder, run, said)
+        if not _exists(folder):
+            return found  # else it was put in place just now, and that is why something of the run is alive
     if read_record(str(folder), BARRED) is not None:
         return RunStatus(phase=Phase.FENCED, detail="it was fenced before it could start")
     record = read_record(str(folder), RUN) or {}
     if record and record.get("token") != run.token:
         if run.started_at is not None:
-            return _without_folder(folder, run, complaint)
+            return _without_folder(folder, run, said)
         # The name is taken for good, so this run's shim can never get it: as final as a fence.
         return RunStatus(phase=Phase.FENCED, detail=f"{folder} belongs to a run of another database; move it away")
     if isinstance(version := record.get("version"), int) and version > VERSION:
@@ -72,20 +75,25 @@ def _exists(folder: Path) -> bool:
     return True
 
 
-def _without_folder(folder: Path, run: Run, complaint: str) -> RunStatus:
+def _without_folder(folder: Path, run: Run, said: Said) -> RunStatus:
     if run.started_at is None:
-        if abs(utc_now() - run.claimed_at) > PLACED_WITHIN and has_begun(folder, run):
+        is_placed = said.has_started or abs(utc_now() - run.claimed_at) > PLACED_WITHIN
+        if is_placed and has_begun(folder, run):
             return RunStatus(phase=Phase.RUNNING, started_at=run.claimed_at)  # about then: the record of it is gone
-        detail, shortage = unmarked(complaint)
-        return RunStatus(phase=Phase.ABSENT, detail=detail, shortage=shortage)
-    if has_begun(folder, run):
+        if not said.has_started:
+            detail, shortage = unmarked(said.complaint)
+            return RunStatus(phase=Phase.ABSENT, detail=detail, shortage=shortage)
+    elif has_begun(folder, run):
         return RunStatus(phase=Phase.UNKNOWN, detail=f"it is alive, but somebody removed {folder}")
     gone = f"somebody removed {folder}, and nothing of the run is alive"
-    return RunStatus(phase=Phase.LOST, started_at=run.started_at, ended_at=utc_now(), detail=gone)
+    return RunStatus(phase=Phase.LOST, started_at=run.started_at or run.claimed_at, ended_at=utc_now(), detail=gone)
 
 
 def has_begun(folder: Path, run: Run) -> bool:
-    """Whether the command of a run without a folder is alive: somebody removed the folder, then. Raise OSError."""
+    """Whether something of a run without a folder is alive: somebody removed the folder, then. Raise OSError.
+
+    Not so of a shim that has not put the folder in place yet.
+    """
     return bool(Tree(lock=folder / LOCK, token=run.token).find())
 
 

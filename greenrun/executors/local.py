@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM
 from types import MappingProxyType
 
+from greenrun.clock import utc_now
 from greenrun.core.energy.model import Device
 from greenrun.core.errors import DeviceBusy, ExecutorError, HostShort, StartPostponed
 from greenrun.core.jobs.availability import ProcessOwner
@@ -39,6 +41,7 @@ from greenrun.host_shortage import check_room, lacking
 from greenrun.procfs import start_ticks
 
 LOG_CAP_BYTES = 1 << 30
+MOST_SPAWNED = 1000  # a run that has started is never asked to be started again
 SHIM_GRACE_S = 10.0  # for a shim to end its run, besides the job's own grace
 
 
@@ -78,6 +81,8 @@ class LocalExecutor:
                 f"the folder for runs cannot be had ({exc}); correct it and start greenrun again"
             ) from exc
         self._stops: dict[str, float] = {}  # since when runs are asked to stop, by token
+        self._opened_at = utc_now()
+        self._spawned: deque[str] = deque(maxlen=MOST_SPAWNED)  # tokens of runs
         self._watcher = Watcher(on_change or (lambda: None))
         self._owners = ProcessOwners(self._runs_dir, self._folder)
 
@@ -102,7 +107,7 @@ class LocalExecutor:
         """
         try:
             self._check_reachable()
-            if not self._is_in_place(run):
+            if not self._is_in_place(run) and not self._has_begun(run):
                 self._start(run, job)
         except DeviceBusy as busy:
             if not self._is_own(self._locks.signature(busy.device), run):
@@ -117,7 +122,7 @@ class LocalExecutor:
         """Return the run's current status: RUNNING from the start of its command on, ABSENT before."""
         try:
             self._check_reachable()
-            return status_of(self._folder(run), run, self._watcher.follow, self._watcher.complaint(run.label))
+            return status_of(self._folder(run), run, self._watcher.follow, self._watcher.said(run.token))
         except OSError as exc:
             return RunStatus(phase=Phase.UNKNOWN, detail=f"its run folder cannot be read: {exc}")
 
@@ -129,7 +134,7 @@ class LocalExecutor:
         fence = self._runs_dir / f"{TEMPORARY}{run.token}-barred-{os.getpid()}"
         try:
             self._check_reachable()
-            if not self._folder(run).exists() and has_begun(self._folder(run), run):
+            if not self._folder(run).exists() and self._has_begun(run):
                 return False
             fence.mkdir(mode=0o700, exist_ok=True)
             write_record(str(fence), BARRED, {"version": VERSION, "token": run.token}, sync=True)
@@ -232,6 +237,16 @@ class LocalExecutor:
             raise StartPostponed(f"{folder} is there already and not of this run, so nothing was started; move it away")
         return folder.exists()
 
+    def _has_begun(self, run: Run) -> bool:
+        """Whether a run without a folder is alive, or was: then somebody removed it. Raise OSError.
+
+        Processes are looked through only for a run that may have been spawned before.
+        """
+        if self._watcher.said(run.token).has_started:
+            return True
+        is_new = run.token not in self._spawned and self._opened_at <= run.claimed_at <= utc_now()
+        return not is_new and has_begun(self._folder(run), run)
+
     def _start(self, run: Run, job: Job) -> None:
         checkpoints = self._checkpoints.make(run, job)
         spec = shim_spec(
@@ -241,10 +256,11 @@ class LocalExecutor:
         signature = {"run": run.label, "runs_dir": str(self._runs_dir), "uid": os.getuid(), "pid": os.getpid()}
         with self._locks.held(run.devices, signature) as locks:
             pid, ready = spawn_shim(spec, locks, run.label)
+            self._spawned.append(run.token)
         with suppress(
             OSError
         ):  # the shim is running: without the watcher it is found at the next tick instead of at once
-            self._watcher.expect_ready(ready, run.label)
+            self._watcher.expect_ready(ready, run.token)
             self._watcher.follow(Identity(boot_id=this_boot(), pid=pid, start_ticks=start_ticks(pid)))
 
     def _is_own(self, signature: Mapping[str, object], run: Run) -> bool:

@@ -11,14 +11,14 @@ from greenrun import procfs
 from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Run
 from greenrun.executors.processes import Identity, this_boot
-from greenrun.executors.run_folder import RUN, STARTED, read_record
+from greenrun.executors.run_folder import RUN, STARTED, SUPERVISES, read_record
 
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 ENDING_S = 30.0  # how long a driver may still name a process of a run that has ended
 MOST_ANCESTORS = 256
 SERVICES = ("nvidia-cuda-mps",)  # what the kernel keeps of the name of nvidia-cuda-mps-server
 GPU_FILES = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
-TOKEN, LABEL = b"GREENRUN_RUN_TOKEN=", b"GREENRUN_RUN="
+TOKEN, LABEL, SHIM = b"GREENRUN_RUN_TOKEN=", b"GREENRUN_RUN=", f"{SUPERVISES}=".encode()
 
 
 class ProcessOwners:
@@ -66,7 +66,7 @@ class ProcessOwners:
         """Return the run whose token a process or an ancestor has got, also of one that has ended."""
         for each in _lineage(pid):
             variables = _environment(each.pid)
-            token, label = (_variable(variables, name) for name in (TOKEN, LABEL))
+            token, label = _variable(variables, TOKEN) or _variable(variables, SHIM), _variable(variables, LABEL)
             if token and (token in tokens or self._is_of_run(label, token)):
                 return tokens.get(token, label)
         return None

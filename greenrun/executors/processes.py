@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from greenrun import procfs
+from greenrun.executors.run_folder import IN_PLACE, SUPERVISES
 
 
 @cache
@@ -139,7 +140,11 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _has_token(pid: int, token: str) -> bool:
-    return f"GREENRUN_RUN_TOKEN={token}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    """Whether it is of the run's command, or the run's shim; one whose folder is not in place yet does not count."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    if f"GREENRUN_RUN_TOKEN={token}".encode() in variables:
+        return True
+    return f"{SUPERVISES}={token}".encode() in variables and procfs.process_name(pid) == IN_PLACE
 
 
 def _holds(pid: int, inode: tuple[int, int] | None) -> bool:

@@ -36,6 +36,9 @@ TEMPORARY = ".tmp-"
 RECORD_BYTES = 4096
 MOST_BYTES = 1 << 20  # no record is longer
 HOW, CHECKPOINT = "how", "checkpoint"
+SUPERVISES = "GREENRUN_SUPERVISES"  # the variable of a shim that holds its run's token
+IN_PLACE = "greenrun-shim"  # the name of a shim's process once the run's folder is its own; at most 15 bytes
+STARTED_MARK = b"started"  # what a shim says once its command is executed
 
 
 def write_record(folder: str, name: str, record: Mapping[str, object], *, sync: bool) -> None:

@@ -37,7 +37,7 @@ from greenrun.procfs import boot_id, process_name, start_ticks
 RECORD_TRIES = 3600
 LINGER_S = 1.0  # for what the command left behind to end by itself, as a `tee` does that its shell does not wait for
 LEFTOVER_GRACE_S = 5.0
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
 MOST_NAMED = 5  # of the processes left behind
 
 
@@ -81,6 +81,7 @@ def main() -> int:
         inherited = os.umask(0)  # its own files have modes of their own
         spec.umask_of_command = inherited if spec.umask is None else spec.umask
         lock, log = take_folder(spec)
+        ctypes.CDLL(None).prctl(PR_SET_NAME, run_folder.IN_PLACE.encode())  # now it is found without its folder, too
         home = os.open(spec.folder, os.O_RDONLY | os.O_DIRECTORY)  # it is this run's folder wherever it is moved to
     except OSError as error:
         with contextlib.suppress(OSError):  # the daemon may have ended
@@ -163,6 +164,8 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
     told = own_log if own_log.is_regular else log
     if since:
         told.say(since)
+    with contextlib.suppress(OSError):  # the daemon may have ended
+        os.write(ready, run_folder.STARTED_MARK)
     os.close(ready)
     supervision = Supervision(spec, command, waiter, output)
     status = supervision.wait()

@@ -17,7 +17,7 @@ from greenrun.core.formatting import iso_text
 from greenrun.core.jobs.job import GpuIds, Job, Run
 from greenrun.core.jobs.script_argument import own_files
 from greenrun.executors import shim_entry
-from greenrun.executors.run_folder import PROGRESS
+from greenrun.executors.run_folder import PROGRESS, SUPERVISES
 
 NO_GPU = "-1"  # HIP reads this as "none", and an empty string as "not set"
 DEFAULT_ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}  # else a log shows what Python printed only pages later
@@ -117,7 +117,8 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
             json.dump({**spec, "gpu_locks": list(passed.values())}, file)
         os.lseek(memory, 0, os.SEEK_SET)
         actions = [(os.POSIX_SPAWN_DUP2, lock, copy) for lock, copy in passed.items()]
-        return _spawn([*actions, (os.POSIX_SPAWN_DUP2, memory, 0), (os.POSIX_SPAWN_DUP2, stderr, 2)], label), messages
+        actions += [(os.POSIX_SPAWN_DUP2, memory, 0), (os.POSIX_SPAWN_DUP2, stderr, 2)]
+        return _spawn(actions, label, str(spec["token"])), messages
     except OSError:
         os.close(messages)
         raise
@@ -154,10 +155,9 @@ def _rocr_name(device: Device) -> str:
     return device.id if _ROCR_UUID.fullmatch(device.id) else str(device.index)
 
 
-def _spawn(actions: Sequence[tuple[int, int, int]], label: str) -> int:
+def _spawn(actions: Sequence[tuple[int, int, int]], label: str, token: str) -> int:
     quiet = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
     command = [sys.executable, "-I", "-S", "-X", "utf8", shim_entry.__file__, label]
-    env = {
-        name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ
-    }  # where Python itself needs it
+    kept = ("LD_LIBRARY_PATH",)  # where Python itself needs it
+    env = {SUPERVISES: token, **{name: os.environ[name] for name in kept if name in os.environ}}
     return os.posix_spawn(sys.executable, command, env, file_actions=[*actions, quiet], setsid=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from greenrun.executors.processes import Identity, open_pidfd
+from greenrun.executors.run_folder import STARTED_MARK
 
 POLL_S = 0.2
 MESSAGE_BYTES = 4096
@@ -20,8 +21,16 @@ class _Watched:
     """A descriptor to watch: a shim's pidfd, or the pipe that it closes when its command runs."""
 
     descriptor: int
-    label: str = ""
+    token: str = ""
     shim: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a shim has said to the daemon that spawned it: the error it ended with, or that its command has started."""
+
+    complaint: str = ""
+    has_started: bool = False
 
 
 class Watcher:
@@ -34,7 +43,7 @@ class Watcher:
         self._on_change = on_change
         self._arrivals: deque[_Watched | Identity] = deque()
         self._followed: set[Identity] = set()
-        self._messages: dict[str, str] = {}
+        self._messages: dict[str, bytes] = {}
         self._without_pidfd: set[Identity] = set()
         self._closing = False
         self._bell_lock = threading.Lock()
@@ -58,14 +67,16 @@ class Watcher:
         else:
             self._add(_Watched(descriptor=descriptor, shim=shim))
 
-    def expect_ready(self, pipe: int, label: str) -> None:
+    def expect_ready(self, pipe: int, token: str) -> None:
         """Take over a pipe that a shim closes when it is ready or has written why it is not."""
-        self._messages.pop(label, None)
-        self._add(_Watched(descriptor=pipe, label=label))
+        self._messages.pop(token, None)
+        self._add(_Watched(descriptor=pipe, token=token))
 
-    def complaint(self, label: str) -> str:
-        """Return the error that a run's shim wrote before it ended without getting ready; empty if none."""
-        return self._messages.get(label, "")
+    def said(self, token: str) -> Said:
+        """Return what a run's shim has said so far."""
+        message = self._messages.get(token, b"")
+        has_started = message == STARTED_MARK
+        return Said(complaint="" if has_started else message.decode(errors="replace"), has_started=has_started)
 
     def close(self) -> None:
         """Stop watching."""
@@ -113,7 +124,7 @@ class Watcher:
     def _happened(self, watched: _Watched) -> bool:
         """Handle a readable descriptor; return whether its run has changed."""
         if watched.shim is None and (message := os.read(watched.descriptor, MESSAGE_BYTES)):
-            self._keep_message(watched.label, message.decode(errors="replace"))
+            self._keep_message(watched.token, message)
             return False
         if watched.shim is not None:
             _reap(os.P_PIDFD, watched.descriptor)
@@ -122,10 +133,10 @@ class Watcher:
         os.close(watched.descriptor)
         return True
 
-    def _keep_message(self, label: str, message: str) -> None:
+    def _keep_message(self, token: str, message: bytes) -> None:
         if len(self._messages) >= MESSAGES:
             self._messages.pop(next(iter(self._messages)))
-        self._messages[label] = (self._messages.get(label, "") + message)[-MESSAGE_BYTES:]
+        self._messages[token] = (self._messages.get(token, b"") + message)[-MESSAGE_BYTES:]
 
     def _look_without_pidfd(self) -> bool:
         ended = {shim for shim in self._without_pidfd if _has_ended(shim)}

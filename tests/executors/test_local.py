@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 
 from greenrun.clock import utc_now
@@ -19,9 +18,10 @@ from greenrun.core.errors import ExecutorError
 from greenrun.core.jobs.job import Job, Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors.local import LocalExecutor
-from greenrun.executors.run_folder import write_record
+from greenrun.executors.run_folder import IN_PLACE, write_record
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
+from greenrun.procfs import process_name
 from tests.executors.bench import NOW, Bench, alive, folder, kill_shim, record
 from tests.executors.contract import IDLES, SAVES, STUBBORN, ExecutorContract
 from tests.patience import HANGS_S, at_some_pace, until
@@ -269,11 +269,13 @@ def test_why_a_shim_started_nothing_is_told(bench: Bench, tmp_path: Path) -> Non
     told = threading.Event()
     watcher = Watcher(told.set)
     pid, said = spawn_shim(_spec(run, job, tmp_path), (), run.label)
-    watcher.expect_ready(said, run.label)
+    watcher.expect_ready(said, run.token)
     assert told.wait(HANGS_S)
     watcher.close()
     os.waitpid(pid, 0)
-    assert "nothing was started, because the run's folder could not be put in place" in watcher.complaint(run.label)
+    assert (
+        "nothing was started, because the run's folder could not be put in place" in watcher.said(run.token).complaint
+    )
 
 
 # the machine, and damaged folders
@@ -363,15 +365,44 @@ def test_a_confirmed_run_whose_folder_was_removed_is_never_absent(bench: Bench, 
 def test_a_run_whose_folder_was_removed_before_its_start_was_seen_is_alive_and_not_started_again(
     bench: Bench, tmp_path: Path
 ) -> None:
-    run = bench.running("sleep", "60")
-    assert run.started_at is None
+    run, job = bench.make("sleep", "60")
+    bench.executor.start(run, job)
+    until(lambda: bench.executor.poll(run).phase is Phase.RUNNING)
     shim = int(str(record(tmp_path, run)["pid"]))
-    # Its start is recorded before it bears the run's token, which is what it is found by without its folder.
-    until(lambda: "sleep" in [child.name() for child in psutil.Process(shim).children()], "the command is executed")
     folder(tmp_path, run).rename(tmp_path / "hidden")
     assert (bench.executor.poll(run).phase, bench.executor.fence(run)) == (Phase.RUNNING, False)
+    bench.executor.start(run, job)
+    assert not folder(tmp_path, run).exists()
     os.kill(shim, signal.SIGTERM)
     assert bench.end(replace(run, started_at=run.claimed_at)).phase is Phase.LOST
+
+
+def test_a_shim_is_found_without_its_folder_before_its_command_is_executed(bench: Bench, tmp_path: Path) -> None:
+    """Then nothing of the run bears the token of its environment yet."""
+    os.mkfifo(bench.workdir / "env")  # whoever reads it waits
+    run = bench.start("true", env_file="env")
+    until((folder(tmp_path, run) / "run.json").exists)
+    shim = int(str(record(tmp_path, run)["pid"]))
+    place = folder(tmp_path, run)
+    until(lambda: process_name(shim) == IN_PLACE, "the shim has seen that its folder is in place")
+    away = place.rename(tmp_path / "away")
+    assert (bench.executor.poll(run).phase, bench.executor.fence(run)) == (Phase.RUNNING, False)
+    away.rename(place)
+    (bench.workdir / "env").write_text("")
+    assert bench.end(run).exit_code == 0
+
+
+def test_a_run_that_moved_its_own_folder_and_ended_at_once_is_lost_and_not_started_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    run, job = bench.make("sh", "-c", 'echo once >> ran; mv "$(dirname "$GREENRUN_PROGRESS")" away')
+    run = replace(run, claimed_at=utc_now())
+    bench.executor.start(run, job)
+    status = bench.end(run)
+    assert (status.phase, status.started_at) == (Phase.LOST, run.claimed_at)
+    bench.executor.start(run, job)
+    assert (bench.executor.fence(run), bench.executor.poll(run).phase) == (False, Phase.LOST)
+    assert bench.file("ran") == "once\n"
 
 
 def test_a_run_that_ends_while_its_folder_is_moved_away_has_its_exit_code_once_it_is_back(

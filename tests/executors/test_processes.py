@@ -13,6 +13,7 @@ import pytest
 
 from greenrun.executors import run_folder, shim
 from greenrun.executors.processes import Identity, Tree, send, this_boot
+from greenrun.executors.run_folder import IN_PLACE, SUPERVISES
 from greenrun.procfs import start_ticks
 from tests.patience import HANGS_S
 
@@ -44,6 +45,21 @@ def test_processes_are_found_by_token_or_session_but_not_by_a_reused_session(pro
     assert Tree(lock=lock, token="t1").find() == [process]
     assert Tree(lock=lock, token="other", leaders=[process]).find() == [process]
     assert Tree(lock=lock, token="other", leaders=[reused]).find() == []
+
+
+def test_a_shim_is_its_runs_only_once_its_folder_is_in_place(tmp_path: Path) -> None:
+    name = (
+        f"import ctypes; input(); ctypes.CDLL(None).prctl({shim.PR_SET_NAME}, {IN_PLACE.encode()!r}); print(); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen([sys.executable, "-ISc", name], env={SUPERVISES: "t2"}, **pipes) as child:
+        tree = Tree(lock=tmp_path / "lock", token="t2")
+        found = [tree.find()]
+        child.stdin.write(b"\n")
+        child.stdout.readline()
+        found += [tree.find(), Tree(lock=tmp_path / "lock", token="t").find()]
+        child.kill()
+    assert [[each.pid for each in processes] for processes in found] == [[], [child.pid], []]
 
 
 def test_the_end_is_recorded_once_the_disk_has_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

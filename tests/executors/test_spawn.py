@@ -75,7 +75,7 @@ def test_a_start_without_descriptors_leaves_none_open(monkeypatch: pytest.Monkey
     before = open_now()
     monkeypatch.setattr(os, call, refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        spawn_shim({}, [], "1.1")
+        spawn_shim({"token": "t"}, [], "1.1")
     assert open_now() == before
 
 
