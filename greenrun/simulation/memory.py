@@ -104,17 +104,18 @@ class JobMemory(JobTransitions, RunTransitions):
         """Return those of these jobs that have a run without an outcome yet."""
         return {self._runs[run_id].job_id for run_id in self._live}.intersection(job_ids)
 
-    def last_number(self, job_id: int) -> int:
-        """Return the number of the job's latest run; 0 when it has none."""
-        return len(self._runs_of.get(job_id, ()))
+    def last_numbers(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        """Return the number of each job's latest run; a job that has none is absent."""
+        return {job_id: len(self._runs_of[job_id]) for job_id in job_ids if job_id in self._runs_of}
 
     def leased(self, devices: Sequence[str]) -> Collection[str]:
         """Return those devices that a live run holds."""
         return self._leased.intersection(devices)
 
-    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
-        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
-        others = (self._runs[run_id].started_at for run_id in self._runs_of.get(job_id, ()) if run_id != except_run)
+    def first_start(self, job: Job, *, except_run: int) -> datetime | None:
+        """Return when the first run since the last requeue started, without `except_run`; None when no other has."""
+        runs = map(self._runs.__getitem__, self._runs_of.get(job.id, ()))
+        others = (run.started_at for run in runs if run.number >= job.counted_from and run.id != except_run)
         return min(filter(None, others), default=None)
 
     def total(self, ended: Run) -> Total:

@@ -57,6 +57,7 @@ def job_of(row: JobRecord) -> Job:
         deadline_missed=row.deadline_missed,
         retry_at=row.retry_at,
         requeued_at=row.requeued_at,
+        counted_from=row.counted_from,
     )
 
 
@@ -146,6 +147,7 @@ def _own_columns(job: Job) -> dict[str, Any]:
         "deadline_missed": job.deadline_missed,
         "retry_at": job.retry_at,
         "requeued_at": job.requeued_at,
+        "counted_from": job.counted_from,
         "submitted_at": job.submitted_at,
         "finished_at": job.finished_at,
         "progress_s": job.progress.total_seconds(),

@@ -75,6 +75,7 @@ class JobRecord(Record, table=True):
     retry_on: list[int] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
     retry_at: datetime | None = Field(default=None, sa_type=Instant)
     requeued_at: datetime | None = Field(default=None, sa_type=Instant)
+    counted_from: int = Field(sa_column_kwargs={"server_default": text("1")})
     grace_s: float
     interruptible: bool
     min_run_s: float

@@ -98,18 +98,21 @@ class JobTransaction:
         live = self._session.scalars(select(RUNS.c.job_id).where(RUNS.c.outcome.is_(None)))
         return set(job_ids).intersection(live)
 
-    def last_number(self, job_id: int) -> int:
-        """Return the number of the job's latest run; 0 when it has none."""
-        return self._session.scalar(select(func.max(RUNS.c.number)).where(RUNS.c.job_id == job_id)) or 0
+    def last_numbers(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        """Return the number of each job's latest run; a job that has none is absent."""
+        if not job_ids:
+            return {}
+        latest = select(RUNS.c.job_id, func.max(RUNS.c.number)).where(among(RUNS.c.job_id, list(job_ids)))
+        return {row.job_id: row[1] for row in self._session.execute(latest.group_by(RUNS.c.job_id))}
 
     def leased(self, devices: Sequence[str]) -> Collection[str]:
         """Return those devices that a live run holds."""
         return self._session.scalars(select(LEASES.c.device).where(among(LEASES.c.device, devices))).all()
 
-    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
-        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
-        others = select(func.min(RUNS.c.started_at)).where(RUNS.c.job_id == job_id, RUNS.c.id != except_run)
-        first: datetime | None = self._session.scalar(others)
+    def first_start(self, job: Job, *, except_run: int) -> datetime | None:
+        """Return when the first run since the last requeue started, without `except_run`; None when no other has."""
+        counted = (RUNS.c.job_id == job.id, RUNS.c.number >= job.counted_from, RUNS.c.id != except_run)
+        first: datetime | None = self._session.scalar(select(func.min(RUNS.c.started_at)).where(*counted))
         return first
 
     def total(self, ended: Run) -> Total:

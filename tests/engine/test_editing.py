@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,9 @@ import pytest
 from greenrun.core.errors import ExecutorError, InvalidJob, InvalidTransition
 from greenrun.core.jobs.job import Job, JobSpec, Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode, because
+from greenrun.core.jobs.runs.status import Phase, RunStatus
 from greenrun.core.jobs.transitions import Edit, EventKind, Intent, edited
+from greenrun.core.planning.decisions import verdict
 from greenrun.engine.engine import Engine
 from greenrun.simulation.memory import MemoryStore
 from greenrun.store import Store
@@ -135,6 +137,50 @@ def test_a_requeued_job_runs_once_more_as_another_attempt(tmp_path: Path, code: 
     assert bench.world.launches == [job.id, job.id]
     kinds = [event.kind for event in bench.store.jobs.events(job.id)]
     assert kinds.count(EventKind.FINISHED) == 2
+
+
+@pytest.mark.parametrize("since", [timedelta(0), -timedelta(hours=3), -timedelta(days=400), timedelta(days=400)])
+@pytest.mark.parametrize("back", [timedelta(0), timedelta(hours=3), timedelta(days=400)])
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_retries_after_a_requeue_are_as_many_as_asked_for_whatever_the_clock_said(
+    tmp_path: Path, back: timedelta, since: timedelta, in_memory: bool
+) -> None:
+    """The clock is set `back` before each requeue, and changed by `since` after it."""
+    store: Store | MemoryStore = MemoryStore() if in_memory else open_store(tmp_path)
+    job = store.jobs.add_job(spec(60, retries=1), user="ada", uid=1, now=T0)[0]
+
+    def fail(at: datetime) -> State:
+        run = store.runs.claim(job.id, [], reason=WHY, now=at)
+        assert run is not None
+        status = RunStatus(phase=Phase.EXITED, exit_code=3, started_at=at, ended_at=at + SLOT)
+        judged = verdict(status, store.jobs.job(job.id), store.runs.of_jobs([job.id])[job.id], run, at + SLOT)
+        assert store.runs.close_run(
+            run.id, outcome=judged.outcome, exit_code=3, started_at=at, ended_at=at + SLOT, log=None,
+            job_state=judged.job_state, reason=judged.reason, now=at + SLOT,
+        )  # fmt: skip
+        return judged.job_state
+
+    assert [fail(T0), fail(T0 + SLOT)] == [State.QUEUED, State.FAILED]
+    for _ in range(2):
+        ended = store.jobs.job(job.id)
+        at = T0 + 2 * SLOT - back
+        store.jobs.edit([Edit(before=ended, spec=ended.spec, requeue=True)], actor="ada", now=at)
+        assert [fail(at + SLOT + since), fail(at + 2 * SLOT + since)] == [State.QUEUED, State.FAILED]
+
+
+def test_a_requeued_job_that_starts_late_has_missed_its_limit_though_it_had_started_in_time_before(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path)
+    job = bench.add(60, exit_code=3, max_delay=SLOT, start_now=True)
+    bench.run(1)
+    again = bench.edit(job, requeue=True, start_now=True, max_delay=SLOT)
+    assert not bench.store.jobs.job(job.id).deadline_missed
+    late = again.queued_since + 3 * SLOT
+    run = bench.store.runs.claim(job.id, [], reason=WHY, now=late)
+    assert run is not None
+    bench.store.runs.confirm(run.id, started_at=late, log=None, now=late)
+    assert bench.store.jobs.job(job.id).deadline_missed
 
 
 def test_launches_that_failed_before_a_requeue_do_not_count_after_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from greenrun.core.errors import GreenrunError, JobError
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.jobs.runs.anomalies import RuleResult
-from greenrun.core.jobs.transitions import Intent
+from greenrun.core.jobs.transitions import Edit, Intent
 from tests.store.examples import NOW, after, spec
 
 Step = Callable[[Any], object]
@@ -42,6 +42,14 @@ def intend(intent: Intent, jobs: list[int]) -> Step:
 
 def _told(outcome: Job | JobError) -> object:
     return (type(outcome), str(outcome)) if isinstance(outcome, JobError) else outcome
+
+
+def requeue(job: int, seconds: int) -> Step:
+    def step(store: Any) -> object:
+        before = store.jobs.job(job)
+        return store.jobs.edit([Edit(before=before, spec=before.spec, requeue=True)], actor="ada", now=after(seconds))
+
+    return step
 
 
 def claim(job: int, devices: list[str], reason: Reason, seconds: int) -> Step:
@@ -89,6 +97,7 @@ STEPS = st.one_of(
     st.builds(intend, st.sampled_from(Intent), st.lists(IDS, max_size=5)),
     st.builds(intend, st.sampled_from(Intent), st.lists(IDS, min_size=1, max_size=1)),
     st.builds(claim, IDS, st.lists(st.sampled_from("ab"), unique=True), REASONS, SECONDS),
+    st.builds(requeue, IDS, SECONDS),
     st.builds(confirm, IDS, SECONDS),
     st.builds(close, IDS, st.sampled_from(Outcome), STATES, st.none() | SECONDS, SECONDS, st.none() | SECONDS),
     st.builds(keep_work, IDS, SECONDS),

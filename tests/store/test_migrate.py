@@ -144,6 +144,27 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
         assert [run.run_id for run in store.baselines.comparable([1, 4], LATER)] == [1]
 
 
+def test_of_jobs_requeued_before_the_number_was_kept_those_runs_count_that_were_claimed_since(
+    path: Path, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(SCRIPTS, earlier)
+    for script in (earlier / "versions").glob("v*.py"):
+        if script.name > "v0008":
+            script.unlink()
+    migrate(path, earlier)
+    for statement in (OLD_JOB, RUN.format(1, "failed"), RUN.format(2, "failed"), RUN.format(4, "failed")):
+        execute(path, statement)
+    others = {13: None, 14: "2026-01-02T05:00:00.000000Z"}  # never requeued; requeued without having run
+    for job_id in others:
+        execute(path, OLD_JOB.replace("(12,", f"({job_id},"))
+    for job_id, instant in (others | {12: "2026-01-02T03:00:00.000000Z"}).items():
+        told = "NULL" if instant is None else f"'{instant}'"
+        execute(path, f"UPDATE jobs SET requeued_at = {told} WHERE id = {job_id}")
+    with Store(path) as store:
+        assert {job.id: job.counted_from for job in store.jobs.jobs()} == {12: 3, 13: 1, 14: 1}
+
+
 def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:
     with Store(path) as store:
         job = submit(store)

@@ -59,7 +59,8 @@ class Job:
     """A stored job. `reason` says why it is where it is; `progress` is what its checkpointed runs have done of it.
 
     `deadline_missed` makes sure that a limit of its user's that was missed is counted once. `retry_at` is when the
-    pause after its last quick failure is over, `requeued_at` when its user had it run again after it had finished.
+    pause after its last quick failure is over, `requeued_at` when its user had it run again after it had finished, and
+    `counted_from` the number of the first run since.
     """
 
     id: int
@@ -76,6 +77,7 @@ class Job:
     deadline_missed: bool = False
     retry_at: datetime | None = None
     requeued_at: datetime | None = None
+    counted_from: int = 1
 
     @property
     def name(self) -> str:

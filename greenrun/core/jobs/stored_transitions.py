@@ -44,14 +44,14 @@ class Transaction(Protocol):
     def with_live_run(self, job_ids: Collection[int]) -> Collection[int]:
         """Return those of these jobs that have a run without an outcome yet."""
 
-    def last_number(self, job_id: int) -> int:
-        """Return the number of the job's latest run; 0 when it has none."""
+    def last_numbers(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        """Return the number of each job's latest run; a job that has none is absent."""
 
     def leased(self, devices: Sequence[str]) -> Collection[str]:
         """Return those devices that a live run holds."""
 
-    def first_start(self, job_id: int, *, except_run: int) -> datetime | None:
-        """Return when the first of the job's runs started, without `except_run`; None when no other has."""
+    def first_start(self, job: Job, *, except_run: int) -> datetime | None:
+        """Return when the first run since the last requeue started, without `except_run`; None when no other has."""
 
     def total(self, ended: Run) -> Total:
         """Return what a run used, which ended as it is given."""
@@ -167,10 +167,14 @@ class JobTransitions(ABC):
         """
         with self._transaction() as stored:
             jobs = stored.find_jobs([edit.before.id for edit in edits])
+            last = stored.last_numbers([edit.before.id for edit in edits if edit.requeue])
             changes = [
-                transitions.edit(_there(jobs.get(edit.before.id), edit.before.id), edit, actor=actor, now=now)
+                transitions.edit(
+                    _there(jobs.get(edit.before.id), edit.before.id), edit,
+                    last_number=last.get(edit.before.id, 0), actor=actor, now=now,
+                )
                 for edit in edits
-            ]
+            ]  # fmt: skip
             kept = stored.keep_all([change for change in changes if change is not None])
         made = {change.job.id: change.job for change in kept if change.job is not None}
         return [made.get(edit.before.id) or jobs[edit.before.id] for edit in edits]
@@ -213,7 +217,7 @@ class RunTransitions(ABC):
             job = stored.find_job(job_id)
             if job is None:
                 return None
-            leased, number = stored.leased(devices), stored.last_number(job_id) + 1
+            leased, number = stored.leased(devices), stored.last_numbers([job_id]).get(job_id, 0) + 1
             token = self._new_token()
             change = transitions.claim(job, devices, leased=leased, number=number, token=token, reason=reason, now=now)
             return None if change is None else stored.keep(change).run
@@ -257,11 +261,9 @@ class RunTransitions(ABC):
             if started_at is not None:  # before its start is kept, as not every store can take that back
                 transitions.check_listed(run.job_id, State.RUNNING, job_state)
             started = None if started_at is None else _start(stored, run, started_at, log, now)
-            ended = ending.of(run)
-            first_start = stored.first_start(run.job_id, except_run=run_id)
-            closed = transitions.close(
-                _job(stored, run.job_id), ended, ending, first_start=first_start, total=stored.total(ended), now=now
-            )
+            ended, job = ending.of(run), _job(stored, run.job_id)
+            first_start = stored.first_start(job, except_run=run_id)
+            closed = transitions.close(job, ended, ending, first_start=first_start, total=stored.total(ended), now=now)
             stored.keep(closed)
         for change in filter(None, (started, closed)):
             self._remember(change, now)
@@ -363,8 +365,8 @@ def keep_new(
 
 
 def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None, now: datetime) -> Change | None:
-    first_start = stored.first_start(run.job_id, except_run=run.id)
     job = _job(stored, run.job_id)
+    first_start = stored.first_start(job, except_run=run.id)
     change = transitions.confirm(job, run, started_at=started_at, log=log, first_start=first_start, now=now)
     return None if change is None else stored.keep(change)
 

@@ -174,8 +174,8 @@ def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
     return _queued(job, "started now", spec=spec, retry_at=None), EventKind.START_NOW_REQUESTED
 
 
-def edit(job: Job, wanted: Edit, *, actor: str, now: datetime) -> Change | None:
-    """Change what a job is, or requeue it (k); None when it is like that already.
+def edit(job: Job, wanted: Edit, *, last_number: int, actor: str, now: datetime) -> Change | None:
+    """Change what a job is, or requeue it (k); None when it is like that already. `last_number` is of its latest run.
 
     Raise InvalidTransition when it is not as whoever wants this has seen it.
     """
@@ -183,6 +183,8 @@ def edit(job: Job, wanted: Edit, *, actor: str, now: datetime) -> Change | None:
     if (job.state, job.spec, job.requeued_at) != (seen.state, seen.spec, seen.requeued_at):
         raise InvalidTransition(f"job {job.id} has changed meanwhile, so nothing was changed: look at it and ask again")
     made = edited(job, wanted, now)
+    if wanted.requeue:
+        made = replace(made, counted_from=last_number + 1)
     if made == job:
         return None
     fields = [row.name for row in field_infos(JobSpec) if getattr(job.spec, row.name) != getattr(made.spec, row.name)]
@@ -253,7 +255,7 @@ def claim(
 def confirm(
     job: Job, run: Run, *, started_at: datetime, log: str | None, first_start: datetime | None, now: datetime
 ) -> Change | None:
-    """Say that a claimed run has started (c); None when it had, or has ended. `first_start` is of the job's others."""
+    """Say that a claimed run has started (c); None when it had, or has ended. `first_start` is of the others."""
     if run.outcome is not None or job.state is not State.STARTING:
         return None
     begun = min(first_start or started_at, started_at)
@@ -304,7 +306,7 @@ class Ending:
 def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None, total: Total, now: datetime) -> Change:
     """End a run and move its job with it (d-g, i); raise InvalidTransition for an unlisted transition.
 
-    `first_start` is when the first of the job's other runs started, `total` what the run used.
+    `first_start` is when the first of the job's other runs since its last requeue started, `total` what the run used.
     """
     new, finished_at = ending.job_state, ending.ended_at if ending.job_state in FINISHED else None
     done = job.progress

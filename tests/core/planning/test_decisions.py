@@ -376,8 +376,8 @@ def test_a_lost_run_has_no_exit_code_and_is_retried_whatever_codes_are_named() -
 
 
 def test_a_requeued_job_has_all_its_retries_again() -> None:
-    before = replace(ended_after(timedelta(seconds=1)), claimed_at=T0 - SLOT)
-    asked = replace(job(1, retries=1), requeued_at=T0)
-    judged = verdict(failing(), asked, [before, RUN], RUN, T0)
+    before, again = ended_after(timedelta(seconds=1)), replace(RUN, number=2)
+    asked = replace(job(1, retries=1), counted_from=2)
+    judged = verdict(failing(), asked, [before, again], again, T0)
     assert (judged.job_state, judged.retry_at) == (State.QUEUED, T0 + timedelta(seconds=11))
-    assert verdict(failing(), replace(asked, requeued_at=None), [before, RUN], RUN, T0).job_state is State.FAILED
+    assert verdict(failing(), replace(asked, counted_from=1), [before, again], again, T0).job_state is State.FAILED

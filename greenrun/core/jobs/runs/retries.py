@@ -22,8 +22,11 @@ _BY_CODE = frozenset({Outcome.FAILED, Outcome.TIMED_OUT})  # a lost or interrupt
 
 
 def since_requeue(job: Job, runs: Sequence[Run]) -> list[Run]:
-    """Return those runs that count for the job's retries: after a requeue they are counted from the beginning."""
-    return [run for run in runs if job.requeued_at is None or run.claimed_at >= job.requeued_at]
+    """Return those runs that count for the job's retries: after a requeue they are counted from the beginning.
+
+    They are told by their numbers: instants of a clock that was set back in between would count earlier runs again.
+    """
+    return [run for run in runs if run.number >= job.counted_from]
 
 
 def retries_left(job: Job, outcome: Outcome, exit_code: int | None, earlier: Sequence[Run]) -> int:
