@@ -42,6 +42,11 @@ class FakeApi:
         """Answer POST `path` with a JSON body."""
         self.answers["POST", path] = (status, body)
 
+    @property
+    def changes(self) -> list[Asked]:
+        """What it was asked that would change something: not what was only read or tried."""
+        return [asked for asked in self.asked if asked.method != "GET" and asked.query.get("dry_run") != ["true"]]
+
     def answer(self, asked: Asked) -> tuple[int, Any]:
         """Return the status and body for a request."""
         self.asked.append(asked)

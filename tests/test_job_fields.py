@@ -53,7 +53,7 @@ def stated(row: FieldInfo) -> dict[str, Any]:
     context = SubmissionContext(
         now=NOW, zone=lambda: UTC, folder=Path("/"), environ={"PATH": "/bin:/usr/bin"}, variables=("PATH",)
     )
-    return state_job({name: Value((text,), f"--{name}") for name, text in said.items()}, ["/bin/true"], context)
+    return state_job({name: Value((text,), f"--{name}") for name, text in said.items()}, ["/bin/true"], context).fields
 
 
 def accepted(row: FieldInfo) -> tuple[JobSpec, dict[str, Any]]:

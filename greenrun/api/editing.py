@@ -63,23 +63,28 @@ class RequeueIn(EditIn):
     env: Env = Field(default_factory=dict)
 
 
-def edit_jobs(daemon: Service, caller: User, asked: EditIn) -> list[JobOut]:
-    """Change jobs, all or none; raise InvalidJob with every problem of each."""
+def edit_jobs(daemon: Service, caller: User, asked: EditIn, *, dry_run: bool = False) -> list[JobOut]:
+    """Change jobs, all or none; raise InvalidJob with every problem of each. With `dry_run` say what they would be."""
     if not asked.changes:
         raise InvalidJob("nothing is to be changed: name at least one field", [_problem("changes", "is empty")])
-    return _done(daemon, caller, asked, "edit", None)
+    return _done(daemon, caller, asked, "edit", None, dry_run)
 
 
-def requeue_jobs(daemon: Service, caller: User, asked: RequeueIn) -> list[JobOut]:
+def requeue_jobs(daemon: Service, caller: User, asked: RequeueIn, *, dry_run: bool = False) -> list[JobOut]:
     """Let jobs that have ended run again, all or none; raise InvalidJob with every problem of each."""
-    return _done(daemon, caller, asked, "requeue", asked.env)
+    return _done(daemon, caller, asked, "requeue", asked.env, dry_run)
 
 
-def _done(daemon: Service, caller: User, asked: EditIn, purpose: str, env: Mapping[str, str] | None) -> list[JobOut]:
+def _done(
+    daemon: Service, caller: User, asked: EditIn, purpose: str, env: Mapping[str, str] | None, dry_run: bool
+) -> list[JobOut]:
     """Find the jobs and change them; where one has changed between the two, look again."""
     for tries_left in range(MOST_TRIES - 1, -1, -1):
         try:
-            return _apply(daemon, caller, _ids(daemon, caller, asked, purpose), asked.changes, env)
+            ids = _ids(daemon, caller, asked, purpose)
+            edits = _checked(daemon, caller, ids, asked.changes, env)
+            make = daemon.scheduler.try_edit if dry_run else daemon.scheduler.edit
+            return jobs_out(make(edits, actor=caller.name, now=daemon.now()), daemon.store, daemon.scheduler.plan())
         except InvalidTransition:
             if not tries_left:
                 raise
@@ -90,10 +95,10 @@ def _ids(daemon: Service, caller: User, asked: OrderIn, purpose: str) -> Sequenc
     return list(dict.fromkeys(asked.ids)) or select_ids(daemon, caller, asked.selector, purpose)
 
 
-def _apply(
+def _checked(
     daemon: Service, caller: User, ids: Sequence[int], changes: Mapping[str, Any], env: Mapping[str, str] | None
-) -> list[JobOut]:
-    """Check every edit, then make them; `env` has the values of variables for jobs that are to run again."""
+) -> list[Edit]:
+    """Return every edit, checked; `env` has the values of variables for jobs that are to run again."""
     now = daemon.now()
     jobs = [require_control(caller, job) for job in daemon.store.jobs.jobs_of(ids)]
     problems = list(_unknown(changes))
@@ -113,8 +118,7 @@ def _apply(
         edits.append(Edit(before=job, spec=spec, requeue=env is not None))
     if problems:
         raise InvalidJob("; ".join(map(str, problems)), problems)
-    stored = daemon.scheduler.edit(edits, actor=caller.name, now=now)
-    return jobs_out(stored, daemon.store, daemon.scheduler.plan())
+    return edits
 
 
 def _unknown(changes: Mapping[str, Any]) -> Iterator[InputProblem]:

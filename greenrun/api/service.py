@@ -101,6 +101,9 @@ class Scheduler(Protocol):
         Raise InvalidJob, InvalidTransition when one is not as it was seen, StoreError.
         """
 
+    def try_edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+        """Return what jobs would be after these edits, and change nothing; raise InvalidJob as `edit` does."""
+
     def plan(self) -> Plan:
         """Return the latest plan."""
 

@@ -157,9 +157,11 @@ class Client:
         """Change fields of a job that has not ended (None: the default), if it can be run like that; return it."""
         return cast(Answer, self._request("POST", f"/v1/jobs/{job_id}/edit", body=dict(changes))[1])
 
-    def edit_many(self, changes: Mapping[str, object], jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
-        """The same for jobs that are named as in `select`, all or none; return them."""
-        return self._order_many(jobs, "edit", more={"changes": dict(changes)}, **chosen)
+    def edit_many(
+        self, changes: Mapping[str, object], jobs: Iterable[int | str] = (), dry_run: bool = False, **chosen: Any
+    ) -> list[Answer]:
+        """The same for jobs that are named as in `select`, all or none; return them. A dry run changes nothing."""
+        return self._order_many(jobs, "edit", more={"changes": dict(changes)}, dry_run=dry_run, **chosen)
 
     def requeue(
         self, job_id: int, env: Mapping[str, str] | None = None, changes: Mapping[str, object] | None = None
@@ -173,11 +175,12 @@ class Client:
         env: Mapping[str, str] | None = None,
         changes: Mapping[str, object] | None = None,
         jobs: Iterable[int | str] = (),
+        dry_run: bool = False,
         **chosen: Any,
     ) -> list[Answer]:
-        """The same for jobs that are named as in `select`, all or none; return them."""
+        """The same for jobs that are named as in `select`, all or none; return them. A dry run changes nothing."""
         more = {"env": dict(env or {}), "changes": dict(changes or {})}
-        return self._order_many(jobs, "requeue", more=more, **chosen)
+        return self._order_many(jobs, "requeue", more=more, dry_run=dry_run, **chosen)
 
     def cancel_many(self, jobs: Iterable[int | str] = (), **chosen: Any) -> list[Answer]:
         """Ask to cancel jobs in one request; for each return its `id`, and the `job` or the `problem` why not.
@@ -296,6 +299,7 @@ class Client:
         project: str | None = None,
         name: str | None = None,
         more: Mapping[str, object] | None = None,
+        dry_run: bool = False,
     ) -> list[Answer]:
         words = list(jobs)
         filters = {"all": everything, "states": list(states), "project": project, "name": name}
@@ -304,7 +308,9 @@ class Client:
             return []
         is_plain = not given and all(isinstance(word, int) for word in words)
         body = {"ids": words} if is_plain else {"jobs": [str(word) for word in words], **given}
-        return cast(list[Answer], self._request("POST", f"/v1/jobs/{order}", body={**body, **(more or {})})[1])
+        query = {"dry_run": "true"} if dry_run else None
+        answer = self._request("POST", f"/v1/jobs/{order}", query=query, body={**body, **(more or {})})[1]
+        return cast(list[Answer], answer)
 
     def _patient(self) -> "Client":
         return Client(self.socket, max(self.timeout_s, _PATIENCE_S))

@@ -49,7 +49,7 @@ from greenrun.daemon.wiring import (
     report_settings,
 )
 from greenrun.engine.engine import Engine
-from greenrun.engine.planning import Urgency
+from greenrun.engine.planning import Admission, Urgency
 from greenrun.engine.ports import OpenExecutor
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.executors.local import LocalExecutor
@@ -245,12 +245,19 @@ class Daemon:
         rows = zip(stored, map(_preview, admitted.rows), strict=True)
         return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
 
+    def try_edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+        """Return what jobs would be after these edits, and change nothing; raise InvalidJob as `edit` does."""
+        with self._turn:
+            return self._edited(edits, now)[0]
+
+    def _edited(self, edits: Sequence[Edit], now: datetime) -> tuple[Sequence[Job], Admission]:
+        wanted = [edited(edit.before, edit, now) for edit in edits]
+        return wanted, self._engine.readmit([job for job in wanted if job.state is State.QUEUED], now)
+
     def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
         """Change what jobs are, or requeue them, all or none, if each can be run as stated beside all others."""
         with self._turn:
-            wanted = [edited(edit.before, edit, now) for edit in edits]
-            queued = [job for job in wanted if job.state is State.QUEUED]
-            admitted = self._engine.readmit(queued, now)
+            _, admitted = self._edited(edits, now)
             stored = self._store.jobs.edit(edits, actor=actor, now=now)
             self._engine.planning.keep(admitted, {job.id: job for job in stored if job.state is State.QUEUED})
             self._planner.ask(Urgency.PROMPT)

@@ -324,10 +324,13 @@ class FakeScheduler:
             for (job, is_new), preview in zip(stored, previews, strict=True)
         ]
 
-    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+    def try_edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
         if isinstance(self.tried, Exception):
             raise self.tried
-        self.store.keep(*(transitions.edited(edit.before, edit, now) for edit in edits))
+        return [transitions.edited(edit.before, edit, now) for edit in edits]
+
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+        self.store.keep(*self.try_edit(edits, actor=actor, now=now))
         self.wakes += 1
         return [self.store.kept[edit.before.id] for edit in edits]
 

@@ -236,3 +236,17 @@ def test_requeued_jobs_are_chosen_as_people_do(world: World) -> None:
     world.store.keep(stored(4, State.EXPIRED, name="d", max_delay=delayed))
     assert world.ask("POST", "/v1/jobs/requeue", json={"jobs": ["d"]}).status_code == 200
     assert world.store.kept[4].latest_start(HOUR) == NOW + delayed
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.FAILED])
+def test_a_dry_run_says_what_a_job_would_be_or_what_is_wrong_and_changes_nothing(world: World, state: State) -> None:
+    world.store.keep(stored(1, state))
+    path = f"/v1/jobs/{'edit' if state is State.QUEUED else 'requeue'}?dry_run=true"
+    told = world.ask("POST", path, json={"ids": [1], "changes": {"priority": 3}})
+    assert (told.status_code, told.json()[0]["priority"], told.json()[0]["state"]) == (200, 3, "queued")
+    assert set(errors(world.ask("POST", path, json={"ids": [1], "changes": {"gpus": -1, "duration_s": -1}}))) == {
+        "gpus", "duration_s",
+    }  # fmt: skip
+    world.scheduler.tried = InvalidJob("few", [InputProblem(field="gpus", message="too many")])
+    assert errors(world.ask("POST", path, json={"ids": [1], "changes": {"gpus": 9}})) == {"gpus": "too many"}
+    assert (world.store.kept[1], world.scheduler.wakes) == (stored(1, state), 0)

@@ -185,15 +185,21 @@ def start_jobs_now(asked: OrderIn, daemon: ServiceDep, caller: Caller) -> list[O
 
 
 @router.post("/edit")
-def post_edit(asked: EditIn, daemon: ServiceDep, caller: Caller) -> list[JobOut]:
-    """Change jobs that have not ended, all or none, if each can be run as stated beside all others."""
-    return edit_jobs(daemon, caller, asked)
+def post_edit(asked: EditIn, daemon: ServiceDep, caller: Caller, dry_run: bool = False) -> list[JobOut]:
+    """Change jobs that have not ended, all or none, if each can be run as stated beside all others.
+
+    With `dry_run` nothing is changed, and the answer is what they would be.
+    """
+    return edit_jobs(daemon, caller, asked, dry_run=dry_run)
 
 
 @router.post("/requeue")
-def post_requeue(asked: RequeueIn, daemon: ServiceDep, caller: Caller) -> list[JobOut]:
-    """Let jobs that have ended run again, all or none, each as another attempt of the same job."""
-    return requeue_jobs(daemon, caller, asked)
+def post_requeue(asked: RequeueIn, daemon: ServiceDep, caller: Caller, dry_run: bool = False) -> list[JobOut]:
+    """Let jobs that have ended run again, all or none, each as another attempt of the same job.
+
+    With `dry_run` nothing is changed, and the answer is what they would be.
+    """
+    return requeue_jobs(daemon, caller, asked, dry_run=dry_run)
 
 
 @router.post("/{job_id}/edit")

@@ -11,10 +11,12 @@ from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.addressing import chosen, complete_jobs, complete_states, selected
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_changes
+from greenrun.cli.jobs.trial import Stated, changed
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.terminal.local_zone import local_zone
 from greenrun.cli.text import submitted_text
 from greenrun.clock import utc_now
+from greenrun.core.errors import InputProblem
 from greenrun.paths import find_job_environment
 
 if TYPE_CHECKING:
@@ -86,10 +88,14 @@ def edit(
     picked = chosen(jobs, everything, states)
     context = _context(ctx, config)
     changes = _changes(ctx, options, context)
-    if not changes:
+    if not changes.fields and not changes.problems:
         raise LocalError("nothing is to be changed: give an option, or a command after --", USAGE)
     client = connect(ctx, socket, config)
-    _tell(client.edit_many(changes, picked.ids or picked.words, **picked.filters), as_json)
+
+    def ask(fields: Mapping[str, Any], dry_run: bool) -> "list[Answer]":
+        return client.edit_many(fields, picked.ids or picked.words, dry_run=dry_run, **picked.filters)
+
+    _tell(changed(ask, changes), as_json)
 
 
 @click.command("requeue", cls=CommandAfterDashes)
@@ -124,8 +130,14 @@ def requeue(
     changes = _changes(ctx, options, context)
     client = connect(ctx, socket, config)
     found = selected(client, picked, "requeue")
-    values = _values(found, env, context)
-    _tell(client.requeue_many(values, changes, [job["id"] for job in found]), as_json)
+    values, problems = _values(found, env, context)
+    told = changes.told | ({"env"} if problems else set())
+    stated = changes._replace(problems=[*changes.problems, *problems], told=told)
+
+    def ask(fields: Mapping[str, Any], dry_run: bool) -> "list[Answer]":
+        return client.requeue_many(values, fields, [job["id"] for job in found], dry_run=dry_run)
+
+    _tell(changed(ask, stated), as_json)
 
 
 def _context(ctx: click.Context, config: str | None) -> SubmissionContext:
@@ -133,18 +145,22 @@ def _context(ctx: click.Context, config: str | None) -> SubmissionContext:
     return SubmissionContext(now=utc_now(), zone=local_zone, folder=Path.cwd(), environ=os.environ, variables=names)
 
 
-def _changes(ctx: click.Context, options: Mapping[str, Any], context: SubmissionContext) -> dict[str, Any]:
+def _changes(ctx: click.Context, options: Mapping[str, Any], context: SubmissionContext) -> Stated:
     given: dict[str, Value] = {}
     for name in OPTIONS:
         value = options.get(name.replace("-", "_"))
         if value not in (None, ()):
             given[name] = Value(value if isinstance(value, tuple) else (str(value),), f"--{name}")
     command = ctx.meta.get(_COMMAND, ())
-    return state_changes(given, context) | ({"command": list(command)} if command else {})
+    stated = state_changes(given, context)
+    return stated._replace(fields={**stated.fields, "command": list(command)}) if command else stated
 
 
-def _values(jobs: "Sequence[Answer]", given: Sequence[str], context: SubmissionContext) -> dict[str, str]:
-    """Return the values that this shell has of the variables of these jobs, and those that were given."""
+def _values(
+    jobs: "Sequence[Answer]", given: Sequence[str], context: SubmissionContext
+) -> tuple[dict[str, str], list[InputProblem]]:
+    """Return the values of the variables of these jobs, as this shell has them or as given, and what is wrong."""
+    problems = []
     named = {name for job in jobs for name in job["env_names"]}
     kept = environment.kept(context.environ, context.variables)
     values = {name: context.environ[name] for name in named if name in context.environ} | {
@@ -153,9 +169,12 @@ def _values(jobs: "Sequence[Answer]", given: Sequence[str], context: SubmissionC
     for text in given:
         name, equals, value = text.partition("=")
         if not name or (not equals and name not in context.environ):
-            raise LocalError(f"--env: '{text}' has no value here; write it like NAME=value", USAGE)
-        values[name] = value if equals else context.environ[name]
-    return values
+            problems.append(
+                InputProblem(field="--env", message=f"'{text}' has no value here; write it like NAME=value")
+            )
+        else:
+            values[name] = value if equals else context.environ[name]
+    return values, problems
 
 
 def _tell(jobs: "Sequence[Answer]", as_json: bool) -> None:

@@ -4,13 +4,14 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
-from greenrun.cli.jobs.script import with_script
+from greenrun.cli.jobs.script import state_scripted
+from greenrun.cli.jobs.trial import ANY, Stated, also_refused, submission
 from greenrun.core.errors import InputProblem, InvalidJob
 
 if TYPE_CHECKING:
@@ -25,42 +26,31 @@ _BEGINS_TOML = re.compile(r"""(?:\s*(?:\#.*)?\n)*\s*(?:\[\[?\s*[\w"'.-]+\s*\]|[\
 
 
 class ReadJobs(NamedTuple):
-    """The jobs of a file that are stated well, by their number, and what is wrong with the others."""
+    """The jobs of a file by their number, as far as they are well stated, with what is wrong with them."""
 
     shown: str
-    jobs: Mapping[int, dict[str, Any]]
-    problems: Sequence[InputProblem]
+    stated: Mapping[int, Stated]
+
+    @property
+    def problems(self) -> list[InputProblem]:
+        """What is wrong with all of them."""
+        return [problem for row in self.stated.values() for problem in row.problems]
+
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """All of them, as the API takes them."""
+        return [row.fields for row in self.stated.values()]
 
     def refused(self, client: "Client") -> InvalidJob:
-        """Return the error that nothing of the file was submitted, with what the daemon would refuse of the others."""
-        found = sorted([*self.problems, *self._also_refused(client)], key=_number)
-        return InvalidJob(f"no job of {self.shown} was submitted: some have faults", found)
-
-    def _also_refused(self, client: "Client") -> Sequence[InputProblem]:
-        """Try the jobs that are stated well; nothing where no daemon can be asked."""
+        """Return the error that nothing of the file was submitted, with what the daemon would refuse of it too."""
         from greenrun.cli.terminal.error_words import in_words
-        from greenrun.client import ClientError
 
-        try:
-            if self.jobs:
-                client.submit_many(self.jobs.values(), dry_run=True)
-        except ClientError as exc:
-            numbers = list(self.jobs)
-            return in_words("", [_renumbered(row, numbers) for row in exc.errors])[1]
-        return ()
-
-
-def _number(problem: InputProblem) -> int:
-    """Return the number of the job that a problem is about."""
-    found = re.match(r"job (\d+)", problem.field)
-    return int(found[1]) if found else 0
-
-
-def _renumbered(problem: InputProblem, numbers: Sequence[int]) -> InputProblem:
-    """Return a problem of a submission of some of a file's jobs with its job's place in the file."""
-    found = re.match(r"\[(\d+)\]\.?", problem.field)
-    place, rest = (int(found[1]), problem.field[found.end() :]) if found else (0, problem.field)
-    return InputProblem(field=f"[{numbers[place] - 1}].{rest}", message=problem.message)
+        found = {number: list(row.problems) for number, row in self.stated.items()}
+        for number, problem in also_refused(submission(client), self.stated):
+            in_file = InputProblem(field=f"[{number - 1}].{problem.field}", message=problem.message)
+            found[number] += in_words("", [in_file])[1]
+        problems = [problem for number in sorted(found) for problem in found[number]]
+        return InvalidJob(f"no job of {self.shown} was submitted: some have faults", problems)
 
 
 def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext) -> ReadJobs:
@@ -69,14 +59,8 @@ def read_jobs(name: str, given: Mapping[str, Value], context: SubmissionContext)
     Raise InvalidJob for a file that is no list of jobs.
     """
     shown = "standard input" if name == STANDARD_INPUT else name
-    problems: list[InputProblem] = []
-    jobs = {}
-    for number, entry in enumerate(_entries(_parsed(name, shown), shown), start=1):
-        try:
-            jobs[number] = _job(entry, f"job {number}", given, context)
-        except InvalidJob as exc:
-            problems += exc.problems
-    return ReadJobs(shown=shown, jobs=jobs, problems=problems)
+    entries = enumerate(_entries(_parsed(name, shown), shown), start=1)
+    return ReadJobs(shown, {number: _job(entry, f"job {number}", given, context) for number, entry in entries})
 
 
 def _parsed(name: str, shown: str) -> object:
@@ -137,10 +121,9 @@ def _entries(found: object, shown: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _job(
-    entry: Mapping[str, Any], where: str, given: Mapping[str, Value], context: SubmissionContext
-) -> dict[str, Any]:
+def _job(entry: Mapping[str, Any], where: str, given: Mapping[str, Value], context: SubmissionContext) -> Stated:
     problems: list[InputProblem] = []
+    wrong: set[str] = set()
     values: dict[str, Value] = {}
     named: dict[str, str] = {}
     for key, value in entry.items():
@@ -148,24 +131,25 @@ def _job(
         if name in named:
             problems.append(InputProblem(field=f"{where}: {key}", message=f"is said by {named[name]} already"))
         elif name in OPTIONS:
-            problems += _take(values, name, value, f"{where}: {key}")
+            found = _take(values, name, value, f"{where}: {key}")
+            problems += found
+            wrong |= {OPTIONS[name].field} if found else set()
         elif key != "command":
             problems.append(
                 InputProblem(field=f"{where}: {key}", message="there is no such option; see greenrun submit --help")
             )
+            wrong.add(ANY)
         named[name] = key
+    own = {**values, **given}
     try:
-        words, own = _command(entry.get("command")), {**values, **given}
-        job = state_job(*(with_script(words, own, context, _folder(own, context)) if words else (own, words)), context)
-    except InvalidJob as exc:
-        problems += [
-            InputProblem(field=_within(where, problem.field), message=problem.message) for problem in exc.problems
-        ]
+        words = _command(entry.get("command"))
     except ValueError as exc:
+        stated = state_job(own, ["true"], context).without(["command"])
         problems.append(InputProblem(field=f"{where}: command", message=str(exc)))
-    if problems:
-        raise InvalidJob("this job was not submitted", problems)
-    return job
+    else:
+        stated = state_scripted(words, own, context, _folder(own, context))
+    others = [InputProblem(field=_within(where, row.field), message=row.message) for row in stated.problems]
+    return stated.without(wrong)._replace(problems=[*problems, *others])
 
 
 def _folder(own: Mapping[str, Value], context: SubmissionContext) -> Path:

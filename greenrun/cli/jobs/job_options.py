@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
+from greenrun.cli.jobs.trial import Stated
 from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
@@ -22,6 +23,7 @@ from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
 
+_UNUSED = "applies to interruptible jobs only; add --interruptible, or leave it out"
 _NO_COMMAND = "there is no command to run; name it last, like: greenrun submit --duration 6h -- python train.py"
 
 
@@ -74,29 +76,35 @@ class JobOption(NamedTuple):
         return self.gather is not None
 
 
-def state_job(given: Mapping[str, Value], command: Sequence[str], context: SubmissionContext) -> dict[str, Any]:
-    """Return the API's job for these options (by long name); raise InvalidJob with every problem at once."""
+def state_job(given: Mapping[str, Value], command: Sequence[str], context: SubmissionContext) -> Stated:
+    """Return the API's job for these options (by long name), with every problem and without what is wrong."""
     problems: list[InputProblem] = []
+    wrong: set[str] = set()
     job: dict[str, Any] = {"command": list(command), "gpus": 1, "workdir": str(context.folder)}
     for name, value in given.items():
         try:
             job[OPTIONS[name].field] = _read(OPTIONS[name], value, context)
         except ValueError as exc:
             problems.append(InputProblem(field=value.where, message=str(exc)))
+            wrong.add(OPTIONS[name].field)
     job["env"] = {**environment.kept(context.environ, context.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
-    problems += _meaningless(given)
-    problems += _missing(command, workdir, _search_path(job))
-    if problems:
-        raise refused(problems)
+    unused = _unused(given)
+    problems += [InputProblem(field=given[name].where, message=_UNUSED) for name in unused]
+    wrong |= {OPTIONS[name].field for name in unused}
+    lacking = _missing(command, workdir, _search_path(job))
     process = {name: value for name, value in (("umask", context.umask), ("limits", context.limits)) if value}
-    return job | process | {"git_commit": environment.git_commit(workdir)}
+    job |= process | {"git_commit": environment.git_commit(workdir)}
+    wrong |= set() if command else {"command"}
+    stated = Stated(job, [*problems, *lacking], frozenset({"command"} if lacking else ()))
+    return stated.without(wrong)
 
 
-def state_changes(given: Mapping[str, Value], context: SubmissionContext) -> dict[str, Any]:
-    """Return the API's fields for these options, `none` being the default; raise InvalidJob with every problem."""
+def state_changes(given: Mapping[str, Value], context: SubmissionContext) -> Stated:
+    """Return the API's fields for these options, `none` being the default, with every problem."""
     problems: list[InputProblem] = []
     changes: dict[str, Any] = {}
+    wrong = set()
     for name, value in given.items():
         option = OPTIONS[name]
         try:
@@ -105,9 +113,8 @@ def state_changes(given: Mapping[str, Value], context: SubmissionContext) -> dic
             changes[option.field] = None if is_none else False if is_off else _read(option, value, context)
         except ValueError as exc:
             problems.append(InputProblem(field=value.where, message=str(exc)))
-    if problems:
-        raise refused(problems, "changed")
-    return changes
+            wrong.add(option.field)
+    return Stated(changes, problems).without(wrong)
 
 
 def refused(problems: Sequence[InputProblem], done: str = "submitted") -> InvalidJob:
@@ -123,10 +130,8 @@ def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
     return option.gather(read) if option.gather else read[-1]
 
 
-def _meaningless(given: Mapping[str, Value]) -> list[InputProblem]:
-    why = "applies to interruptible jobs only; add --interruptible, or leave it out"
-    unused = [given[name].where for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
-    return [InputProblem(field=where, message=why) for where in unused]
+def _unused(given: Mapping[str, Value]) -> list[str]:
+    return [name for name in given if OPTIONS[name].interruptible_only and "interruptible" not in given]
 
 
 def _missing(command: Sequence[str], workdir: Path, search: str) -> list[InputProblem]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, refused
+from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
 from greenrun.cli.jobs.sbatch import FLAGS, Translation, translate
+from greenrun.cli.jobs.trial import ANY, Stated
 from greenrun.core.errors import InputProblem
 from greenrun.executors.command_files.programs import interpreter_of, why_not_by_kernel
 
@@ -24,26 +25,32 @@ _MOST_LINES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A script's own options by long name, its command, and notes on lines that have no effect here."""
+    """A script's own options by long name, its command, notes on lines that have no effect here, and bad lines."""
 
     values: Mapping[str, Value]
     command: tuple[str, ...]
     notes: tuple[str, ...]
+    problems: Sequence[InputProblem]
 
 
-def with_script(
+def state_scripted(
     words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext, folder: Path | None = None
-) -> tuple[Mapping[str, Value], Sequence[str]]:
-    """Return all options and the command of a job, with those that its script states, if it is one; note the notes.
+) -> Stated:
+    """State a job with the options that its script states, if it is one, and bad lines of that; note the notes.
 
-    The script is looked for in `folder`, else in the context's; raise InvalidJob listing bad lines of it.
+    The script is looked for in `folder`, else in the context's.
     """
-    path = find_script(words, folder or context.folder, context.environ.get("PATH", ""))
+    path = find_script(words, folder or context.folder, context.environ.get("PATH", "")) if words else None
     if path is None:
-        return given, words
+        return state_job(given, words, context)
     script = read_script(path, words, given)
     context.notes.extend(script.notes)
-    return {**script.values, **given}, script.command
+    stated = state_job({**script.values, **given}, script.command, context)
+    if not script.problems:
+        return stated
+    told = {"command"} if any(row.field == "COMMAND" for row in script.problems) else {ANY}
+    new = [row for row in stated.problems if row not in script.problems]
+    return stated._replace(problems=[*script.problems, *new], told=stated.told | told)
 
 
 def find_script(words: Sequence[str], folder: Path, search: str) -> Path | None:
@@ -55,7 +62,7 @@ def find_script(words: Sequence[str], folder: Path, search: str) -> Path | None:
 
 
 def read_script(path: Path, words: Sequence[str], given: Mapping[str, Value]) -> Script:
-    """Read the options in the comment lines before the script's first command; raise InvalidJob listing bad lines.
+    """Read the options in the comment lines before the script's first command.
 
     `given` are the options of the command line, which win over `#GREENRUN` lines, as these do over `#SBATCH` lines.
     """
@@ -73,10 +80,9 @@ def read_script(path: Path, words: Sequence[str], given: Mapping[str, Value]) ->
     settled = {*given, *_overruled(given), *own, *_overruled(own)}
     found = translate(slurm, _head(path), settled) if slurm else Translation(settled=settled)
     wrong, notes = _unread(path)
-    if problems := [*problems, *wrong, *found.problems, *_why_not_run(path)]:
-        raise refused(problems)
+    problems += [*wrong, *found.problems, *_why_not_run(path)]
     values = {**found.values, **{name: value for name, value in own.items() if name not in _overruled(given)}}
-    return Script(values=values, command=_command(path, words), notes=(*found.notes, *notes))
+    return Script(values=values, command=_command(path, words), notes=(*found.notes, *notes), problems=problems)
 
 
 def _overruled(given: Mapping[str, Value]) -> frozenset[str]:

@@ -13,6 +13,7 @@ import click
 from greenrun.cli.command import INTERRUPTED, USAGE, Command, LocalError
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.job_options import OPTIONS, SubmissionContext, Value, state_job
+from greenrun.cli.jobs.trial import Stated, all_refused, submission, submitted
 from greenrun.cli.options import config_path, connect, daemon_options, print_json
 from greenrun.cli.terminal.local_zone import local_zone, zones_text
 from greenrun.cli.text import array_text, instant, printable, reason_text, submitted_text, summed
@@ -94,19 +95,22 @@ def submit(
         client = connect(ctx, socket, config)
         if read.problems:
             raise read.refused(client)
-        answers = client.submit_many(read.jobs.values(), dry_run)
+        answers = submitted(client, read.jobs, lambda: client.submit_many(read.jobs, dry_run), is_list=True)
         _print(answers, as_json=as_json, quiet=quiet, many=True)
         _wait(client, answers if wait else (), as_json=as_json, quiet=quiet)
         return
-    job = _from_words(words, given, context)
+    stated = _from_words(words, given, context)
     _tell(context.notes)
     client = connect(ctx, socket, config)
+    if stated.problems:
+        raise all_refused(submission(client), stated)
+    job = stated.fields
     if "array" in job or "grid" in job:
-        answers, new = client.offer_sweep(job, dry_run)
+        answers, new = submitted(client, [job], lambda: client.offer_sweep(job, dry_run), is_list=False)
         _print(answers, as_json=as_json, quiet=quiet, many=True, new=new or "unique_key" not in job)
         _wait(client, answers if wait else (), as_json=as_json, quiet=quiet)
         return
-    answer, new = client.offer(job, dry_run)
+    answer, new = submitted(client, [job], lambda: client.offer(job, dry_run), is_list=False)
     _print([answer], as_json=as_json, quiet=quiet, new=new or "unique_key" not in job)  # else it was asked for twice
     _wait(client, [answer] if wait else (), as_json=as_json, quiet=quiet)
 
@@ -144,12 +148,12 @@ def _given(options: Mapping[str, Any]) -> dict[str, Value]:
     return given
 
 
-def _from_words(words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> dict[str, Any]:
+def _from_words(words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> Stated:
     if not words or not (context.folder / words[0]).is_file():
         return state_job(given, words, context)
-    from greenrun.cli.jobs.script import with_script
+    from greenrun.cli.jobs.script import state_scripted
 
-    return state_job(*with_script(words, given, context), context)
+    return state_scripted(words, given, context)
 
 
 def _from_file(name: str, words: Sequence[str], given: Mapping[str, Value], context: SubmissionContext) -> "ReadJobs":

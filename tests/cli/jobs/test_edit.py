@@ -43,7 +43,7 @@ def test_what_changes_of_which_jobs_is_sent(api: FakeApi, run: Run, words: str, 
 )  # fmt: skip
 def test_what_cannot_be_changed_is_told_before_anything_is_asked(api: FakeApi, run: Run, words: str, says: str) -> None:
     ran = run("edit", *words.split())
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     assert says in ran.err
 
 

@@ -121,7 +121,7 @@ def test_what_would_make_it_run_wrongly_is_refused(
     api: FakeApi, run: Run, tmp_path: Path, lines: str, why: str
 ) -> None:
     ran = submitted(run, tmp_path, lines)
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     assert why in ran.err
     assert "job.sh line " in ran.err
 

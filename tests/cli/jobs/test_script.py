@@ -68,7 +68,7 @@ def test_faults_in_a_script_are_told_with_their_lines(api: FakeApi, run: Run, tm
         "#!/bin/sh\n#GREENRUN --gpu 2\n#GREENRUN --name 'open\n#GREENRUN stray\n#GREENRUN --duration\n",
     )
     ran = run("submit", script)
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     assert ran.err.splitlines()[1:] == [
         "  job.sh line 2: there is no option 'gpu'; see greenrun submit --help",
         "  job.sh line 3: cannot be read: No closing quotation",
@@ -105,7 +105,7 @@ def test_lines_behind_the_first_command_are_not_applied_and_noted(
 @pytest.mark.parametrize("line", ["#greenrun --gpus 8", "#GREENRUN--gpus 8", "#GREENRUN: --gpus 8", "#Sbatch -G 8"])
 def test_a_miswritten_line_of_options_is_refused(api: FakeApi, run: Run, tmp_path: Path, line: str) -> None:
     ran = run("submit", write(tmp_path / "job.sh", f"#!/bin/sh\n{line}\n"))
-    assert (ran.code, "job.sh line 2: is not read like this" in ran.err, api.asked) == (2, True, [])
+    assert (ran.code, "job.sh line 2: is not read like this" in ran.err, api.changes) == (2, True, [])
 
 
 @pytest.mark.parametrize("line", ["##SBATCH --gpus=8", "# SBATCH --gpus=8", "# GREENRUN --gpus 8", "#greenrun is used"])

@@ -73,7 +73,7 @@ def test_a_variable_can_be_taken_from_here_by_name(api: FakeApi, run: Run, monke
 
 def test_no_command_is_a_clear_sentence_and_nothing_is_sent(api: FakeApi, run: Run) -> None:
     ran = run("submit", "--gpus", "2")
-    assert (ran.code, ran.out, api.asked) == (2, "", [])
+    assert (ran.code, ran.out, api.changes) == (2, "", [])
     assert ran.err == (
         "error: nothing was submitted: there is no command to run; "
         "name it last, like: greenrun submit --duration 6h -- python train.py\n"
@@ -84,7 +84,7 @@ def test_all_problems_are_told_at_once_and_nothing_is_sent(api: FakeApi, run: Ru
     words = "--gpus two --duration 6 --finish-by 25:00 --min-saving 5 --label x --env NOT_SET_HERE"
     words += " --env-file no --workdir no"
     ran = run("submit", *words.split(), "--", "no-such-program")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     fields = [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]]
     assert fields == [
         "--gpus", "--duration", "--finish-by", "--label", "--min-saving", "--workdir", "--env", "--env-file", "COMMAND",
@@ -101,7 +101,7 @@ def test_all_problems_are_told_at_once_and_nothing_is_sent(api: FakeApi, run: Ru
 )  # fmt: skip
 def test_a_value_that_cannot_be_meant_is_refused(api: FakeApi, run: Run, option: str, text: str) -> None:
     ran = run("submit", f"{option}={text}", "true")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     assert ran.err.startswith(f"error: nothing was submitted: {option}: ")
 
 
@@ -158,7 +158,7 @@ def test_a_program_that_could_not_be_executed_is_refused_without_asking(api: Fak
     (tmp_path / "job").write_bytes(b"#!/bin/sh\r\n")
     (tmp_path / "job").chmod(0o755)
     ran = run("submit", "--env", "A=1", "--env", "A=2", "--label", "x=1", "--label", "x=1", "./job")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     assert [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]] == ["--env", "COMMAND"]
     assert "CRLF" in ran.err
 

@@ -129,7 +129,7 @@ def test_all_problems_of_the_new_options_are_told_at_once(api: FakeApi, run: Run
     words = "--gpu-memory much --min-run 5m --restart-cost 5 --checkpoint-signal KILL --after 0 --array 5-1"
     words += " --grid lr=1 --grid lr=2 --gpu-memory 0"
     ran = run("submit", *words.split(), "true")
-    assert (ran.code, api.asked) == (2, [])
+    assert (ran.code, api.changes) == (2, [])
     told = [line.strip() for line in ran.err.splitlines()[1:]]
     assert [line.partition(":")[0] for line in told] == [
         "--gpu-memory", "--restart-cost", "--checkpoint-signal", "--after", "--array", "--grid",
