@@ -55,10 +55,15 @@ class Bench:
         return run
 
     def running(self, *command: str, **fields: Any) -> Run:
-        """Start a new run and return it once its command was started."""
+        """Start a new run and return it once its command is executed: its start is recorded just before."""
         run = self.start(*command, **fields)
         until(lambda: self.executor.poll(run).phase is Phase.RUNNING)
+        until(lambda: is_executed(self.command(run), f"GREENRUN_RUN_TOKEN={run.token}".encode()))
         return run
+
+    def command(self, run: Run) -> int:
+        """Return the process number of a run's command."""
+        return int(json.loads((self.executor._folder(run) / "started.json").read_text())["pid"])
 
     def end(self, run: Run) -> RunStatus:
         """Wait for the end of a run and return it."""
@@ -78,6 +83,18 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def is_executed(pid: int, mark: bytes) -> bool:
+    """Tell whether a process runs its own program, and so bears a mark in its environment that it was given.
+
+    Until then it is a copy of who started it, and for a moment nothing is to be read of it.
+    """
+    try:
+        words, environment = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+    except OSError:
+        return False
+    return b"shim_entry" not in words and mark in environment.split(b"\0")
 
 
 def folder(tmp_path: Path, run: Run) -> Path:

@@ -1,6 +1,7 @@
 """What runs leave behind belongs to whose it is by token: checkpoints, and what is alive."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.jobs.job import Job, Run, State
-from greenrun.core.jobs.runs.status import Phase
 from greenrun.executors.leftovers.checkpoints import CheckpointFolders, folder_name
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.executors.local import LocalExecutor
@@ -109,14 +109,15 @@ def test_ids_go_on_above_those_that_are_taken_also_after_a_restart(tmp_path: Pat
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(LocalExecutor(runs_dir=tmp_path / "runs", locks_dir=tmp_path / "locks"), tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    executor = LocalExecutor(runs_dir=tmp_path / "runs", locks_dir=tmp_path / "locks")
+    yield Bench(executor, tmp_path)
+    executor.close()
 
 
 def test_a_run_is_found_while_it_lives_and_ended_on_request(bench: Bench, tmp_path: Path) -> None:
     strays = StrayRuns(tmp_path / "runs")
-    run = bench.start("sleep", "1000", devices=("GPU-a",))
-    until(lambda: bench.executor.poll(run).phase is Phase.RUNNING, "it runs")
+    run = bench.running("sleep", "1000", devices=("GPU-a",))
     (found,) = strays.find()
     assert (found.label, found.job_id, found.token, found.devices) == (run.label, run.job_id, run.token, ("GPU-a",))
     assert found.started_at is not None
@@ -128,8 +129,7 @@ def test_a_run_is_found_while_it_lives_and_ended_on_request(bench: Bench, tmp_pa
 
 def test_what_a_dead_supervisor_left_is_found_and_killed(bench: Bench, tmp_path: Path) -> None:
     strays = StrayRuns(tmp_path / "runs")
-    run = bench.start("sh", "-c", "sleep 1000 & exec sleep 1000")
-    until(lambda: bench.executor.poll(run).phase is Phase.RUNNING, "it runs")
+    run = bench.running("sh", "-c", "sleep 1000 & exec sleep 1000")
     (found,) = strays.find()
     record = read_record(str(tmp_path / "runs" / run.label), "run.json") or {}
     shim = Identity.from_record(record)

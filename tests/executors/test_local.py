@@ -500,7 +500,7 @@ def test_pruning_deletes_only_what_is_old_ended_and_not_kept(bench: Bench, tmp_p
     alive_run = bench.running("sleep", "60")
     later = datetime.now(UTC) + timedelta(hours=1)  # noqa: TID251  (files carry the real time)
     assert bench.executor.prune({kept.label}, NOW - timedelta(days=9999)) == 0
-    until(lambda: bench.executor.prune({kept.label}, later) or not folder(tmp_path, ended).exists())
+    until(lambda: bench.executor.prune({kept.label}, later) == 0 and not folder(tmp_path, ended).exists())
     names = {path.name for path in (tmp_path / "state" / "runs").iterdir()}
     assert names == {kept.label, alive_run.label}
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase
 from greenrun.executors import local
 from greenrun.executors.run_folder import write_record
-from greenrun.procfs import process_stat
-from tests.executors.bench import Bench, alive, folder, kill_shim, record
+from greenrun.procfs import all_pids, process_stat
+from tests.executors.bench import Bench, alive, folder, is_executed, kill_shim, record
 from tests.executors.contract import IDLES, STUBBORN
-from tests.patience import until
+from tests.patience import at_some_pace, until
 
 pytestmark = pytest.mark.system
 
@@ -41,6 +42,11 @@ def shim_of(bench: Bench, tmp_path: Path, run: Run) -> int:
     return int(str(record(tmp_path, run)["pid"]))
 
 
+def alive_in_group(group: int) -> list[int]:
+    stats = {pid: process_stat(pid) for pid in all_pids()}
+    return [pid for pid, stat in stats.items() if stat and stat.group == group and stat.is_alive]
+
+
 def noted(tmp_path: Path, run: Run) -> set[int]:
     path = folder(tmp_path, run) / "members.json"
     return {pid for pid, _ in json.loads(path.read_text())["processes"]} if path.exists() else set()
@@ -53,6 +59,7 @@ def test_a_process_that_hid_is_found_once_its_shim_has_seen_it(bench: Bench, tmp
     run = bench.running(sys.executable, "-c", script)
     pid = int(bench.file("pid"))
     until(lambda: pid in noted(tmp_path, run))
+    until(lambda: not psutil.Process(bench.command(run)).children(), "its parent has ended")
     kill_shim(tmp_path, run)
     status = bench.end(run)
     assert (status.phase, alive(pid)) == (Phase.LOST, False)
@@ -78,13 +85,13 @@ def test_a_child_of_a_process_that_hid_is_found_by_its_parent(bench: Bench, tmp_
 
 def test_of_a_lost_run_with_nothing_alive_nothing_is_said_to_be_killed(bench: Bench, tmp_path: Path) -> None:
     run = bench.running("sh", "-c", IDLES)
-    command = int(str(record(tmp_path, run, "started.json")["pid"]))
+    command = bench.command(run)
     shim = shim_of(bench, tmp_path, run)
     os.kill(shim, signal.SIGSTOP)
     until(lambda: stopped(shim))
     os.killpg(command, signal.SIGKILL)
     os.kill(shim, signal.SIGKILL)
-    until(lambda: not alive(shim) and not alive(command))
+    until(lambda: not alive(shim) and not alive_in_group(command))
     status = bench.end(run)
     assert (status.phase, status.detail) == (
         Phase.LOST,
@@ -126,7 +133,7 @@ def test_a_stopped_command_is_continued_so_that_it_can_end_on_term(bench: Bench,
     saves = f"trap 'echo saved > saved; exit 3' TERM; {script}"
     run = bench.running("sh", "-c", saves, grace=timedelta(seconds=300))
     bench.file("ready")
-    command = int(str(record(tmp_path, run, "started.json")["pid"]))
+    command = bench.command(run)
     until(lambda: settled(command))
     os.killpg(command, signal.SIGSTOP)
     until(lambda: stopped(command))
@@ -138,7 +145,7 @@ def test_a_stopped_command_is_continued_so_that_it_can_end_on_term(bench: Bench,
 def test_a_stopped_command_is_continued_so_that_it_can_checkpoint(bench: Bench, tmp_path: Path) -> None:
     run = bench.running("sh", "-c", f"trap 'exit 85' USR1; {WAITS}", grace=timedelta(seconds=300))
     bench.file("ready")
-    command = int(str(record(tmp_path, run, "started.json")["pid"]))
+    command = bench.command(run)
     until(lambda: settled(command))
     os.killpg(command, signal.SIGSTOP)
     until(lambda: stopped(command))
@@ -158,18 +165,30 @@ def test_a_stopped_process_that_was_left_behind_is_continued_so_that_it_can_end(
     assert status.left >= 1
 
 
-@pytest.mark.parametrize("asks", ["stop", "poll"])
-def test_a_stopped_supervisor_is_woken(bench: Bench, tmp_path: Path, asks: str) -> None:
-    limit = {"time_limit": timedelta(seconds=1)} if asks == "poll" else {}
-    run = bench.running("sh", "-c", IDLES, **limit)
+def test_a_stopped_supervisor_is_woken_to_stop_its_run(bench: Bench, tmp_path: Path) -> None:
+    run = bench.running("sh", "-c", IDLES)
     shim = shim_of(bench, tmp_path, run)
     os.kill(shim, signal.SIGSTOP)
-    until(lambda: stopped(shim) or not alive(shim))
-    if asks == "stop":
-        bench.executor.stop(run, "bob")
-        until((folder(tmp_path, run) / "exit.json").exists)
+    until(lambda: stopped(shim))
+    bench.executor.stop(run, "bob")
+    until(lambda: not alive(shim))
     status = bench.end(run)
-    assert (status.exit_code, status.ended_by) == (128 + 15, EndedBy.STOP if asks == "stop" else EndedBy.TIME_LIMIT)
+    assert (status.exit_code, status.ended_by) == (128 + 15, EndedBy.STOP)
+
+
+def test_a_stopped_supervisor_is_woken_to_keep_its_runs_time_limit(bench: Bench, tmp_path: Path) -> None:
+    def kept(pace: float) -> None:
+        run = bench.start("sh", "-c", IDLES, time_limit=timedelta(seconds=pace))
+        until(lambda: bench.executor.poll(run).phase in (Phase.RUNNING, Phase.EXITED))
+        shim = shim_of(bench, tmp_path, run)
+        os.kill(shim, signal.SIGSTOP)
+        until(lambda: stopped(shim) or not alive(shim))
+        was_stopped = alive(shim)
+        status = bench.end(run)
+        assert (status.exit_code, status.ended_by) == (128 + 15, EndedBy.TIME_LIMIT)
+        assert was_stopped, "it had not ended before"
+
+    at_some_pace(kept)
 
 
 def test_a_supervisor_that_somebody_keeps_stopped_is_ended_past_the_grace_with_its_tree(
@@ -179,7 +198,7 @@ def test_a_supervisor_that_somebody_keeps_stopped_is_ended_past_the_grace_with_i
     monkeypatch.setattr(local, "SIGCONT", 0)  # as if it were stopped again at once
     run = bench.running("sh", "-c", STUBBORN, grace=timedelta(seconds=0.2))
     bench.file("ready")
-    shim, command = shim_of(bench, tmp_path, run), int(str(record(tmp_path, run, "started.json")["pid"]))
+    shim, command = shim_of(bench, tmp_path, run), bench.command(run)
     os.kill(shim, signal.SIGSTOP)
     until(lambda: stopped(shim))
     until(lambda: bench.executor.stop(run, "bob") or not alive(shim))
@@ -205,21 +224,40 @@ def test_a_supervisor_that_runs_is_given_all_the_time_it_takes(
 
 @pytest.mark.parametrize(
     ("left", "count"),
-    [("sleep 60 &", 1), ("sleep 60 & setsid sleep 60 &", 2), ("(sleep 60 &);", 1), ("sleep 0.05 &", 0)],
+    [("sleep 60 &", 1), ("sleep 60 & setsid sleep 60 &", 2), ("(sleep 60 &);", 1)],
 )
 def test_what_a_command_left_behind_is_counted_and_named(bench: Bench, left: str, count: int) -> None:
-    status = bench.end(bench.start("sh", "-c", f"{left} echo over; exit 4"))
-    words = {
-        0: "",
-        1: "greenrun: the command left 1 process, ended: sleep",
-        2: "greenrun: the command left 2 processes",
-    }
-    log = Path(status.log or "").read_text()
-    assert (status.exit_code, status.left, log.startswith(f"over\n{words[count]}")) == (4, count, True)
-    assert ("greenrun:" in log) == bool(count)
+    run = bench.running("sh", "-c", f"{left} while [ ! -e go ]; do sleep 0.02; done; echo over; exit 4")
+    until(lambda: sleepers(run) == count, "all that it leaves is executed")
+    (bench.workdir / "go").touch()
+    status = bench.end(run)
+    words = {1: "greenrun: the command left 1 process, ended: sleep", 2: "greenrun: the command left 2 processes"}
+    assert (status.exit_code, status.left) == (4, count)
+    assert Path(status.log or "").read_text().startswith(f"over\n{words[count]}")
+
+
+def sleepers(run: Run) -> int:
+    """Return how many processes of a run sleep for a minute."""
+    mark, count = f"GREENRUN_RUN_TOKEN={run.token}".encode(), 0
+    for pid in all_pids():
+        with suppress(OSError):
+            count += Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0060\0" and is_executed(pid, mark)
+    return count
+
+
+def test_what_ends_by_itself_soon_after_the_command_is_not_said_to_be_left(bench: Bench) -> None:
+    def ended(pace: float) -> None:  # it has a second, in which it must get to a processor
+        status = bench.end(bench.start("sh", "-c", "sleep 0.05 & echo over; exit 4"))
+        assert (status.exit_code, status.left, Path(status.log or "").read_text()) == (4, 0, "over\n")
+
+    at_some_pace(ended)
 
 
 def test_what_a_pipe_to_tee_still_has_to_write_is_not_cut_off(bench: Bench) -> None:
-    slow = "(sleep 0.3; cat > seen) < fifo &"
-    status = bench.end(bench.start("sh", "-c", f"mkfifo fifo; {slow} exec > fifo; echo one; echo two"))
-    assert (status.exit_code, status.left, bench.file("seen")) == (0, 0, "one\ntwo\n")
+    def written(pace: float) -> None:
+        (bench.workdir / "fifo").unlink(missing_ok=True)
+        slow = "(sleep 0.3; cat > seen) < fifo &"
+        status = bench.end(bench.start("sh", "-c", f"mkfifo fifo; {slow} exec > fifo; echo one; echo two"))
+        assert (status.exit_code, status.left, (bench.workdir / "seen").read_text()) == (0, 0, "one\ntwo\n")
+
+    at_some_pace(written)

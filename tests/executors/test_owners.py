@@ -1,6 +1,5 @@
 """Whose processes are is told by run, never by user, as long as any mark is left of that."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from greenrun.core.jobs.availability import ProcessOwner
 from greenrun.core.jobs.job import Run
 from greenrun.executors import owners
 from greenrun.executors.local import LocalExecutor
-from tests.executors.bench import Bench
+from tests.executors.bench import Bench, is_executed
 from tests.patience import until
 
 SPAWN = "import os, subprocess, sys; {how}; print(child.pid, flush=True); sys.stdin.read()"
@@ -59,8 +58,9 @@ def test_processes_of_a_run_are_known_however_they_were_started_also_after_a_res
 
 def test_one_of_the_same_user_that_no_run_started_is_of_no_run(bench: Bench) -> None:
     run = bench.running("sleep", "600")
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as other:
+    with subprocess.Popen(["sleep", "600"], env={"OF": "nobody"}, start_new_session=True) as other:
         try:
+            until(lambda: is_executed(other.pid, b"OF=nobody"))
             found = bench.executor.owners([other.pid, os.getpid()], [run])
             assert {pid: row.run for pid, row in found.items()} == {other.pid: None, os.getpid(): None}
             assert found[other.pid].user == found[os.getpid()].user is not None
@@ -79,33 +79,22 @@ def test_what_a_run_has_left_behind_is_known_by_the_token_of_its_folder(bench: B
         subprocess.Popen(["sleep", "600"], env={b"GREENRUN_RUN_TOKEN": b"\xff", b"GREENRUN_RUN": b"\xfe"}) as odd,
     ):
         try:
-            found = until(lambda: _settled(bench, left.pid, false.pid, odd.pid))
-            assert [found[pid].run for pid in (left.pid, false.pid, odd.pid)] == [run.label, None, None]
+            tokens = {left.pid: run.token.encode(), false.pid: b"made up", odd.pid: b"\xff"}
+            until(lambda: all(is_executed(pid, b"GREENRUN_RUN_TOKEN=" + token) for pid, token in tokens.items()))
+            found = bench.executor.owners(tokens, [])
+            assert [found[pid].run for pid in tokens] == [run.label, None, None]
         finally:
             for process in (left, false, odd):
                 process.kill()
 
 
-def _settled(bench: Bench, *pids: int) -> dict[int, ProcessOwner] | None:
-    """Return the owners once the processes have been executed, and so have their environment."""
-    found = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids}
-    return dict(bench.executor.owners(pids, [])) if set(found.values()) == {"sleep"} else None
-
-
 def test_one_that_has_ended_is_still_known_for_a_while_to_have_been_a_run_s(bench: Bench) -> None:
     run = bench.running("sleep", "600")
-    shim = bench.executor.poll(run)
-    assert shim
-    pid = _command_of(run, bench)
+    pid = bench.command(run)
     assert bench.executor.owners([pid], [run])[pid].run == run.label
     bench.executor.stop(run, by="the test")
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert bench.executor.owners([pid], [])[pid] == ProcessOwner(run=run.label, is_seen=False, has_ended=True)
-
-
-def _command_of(run: Run, bench: Bench) -> int:
-    folder = next(path for path in bench.workdir.parent.glob("runs/*") if path.name == run.label)
-    return int(json.loads((folder / "started.json").read_text())["pid"])
 
 
 def test_a_process_that_cannot_be_seen_is_nobody_s(bench: Bench) -> None:

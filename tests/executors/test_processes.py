@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -15,14 +16,19 @@ from greenrun.executors import run_folder, shim
 from greenrun.executors.processes import Identity, Tree, send, this_boot
 from greenrun.executors.run_folder import IN_PLACE, SUPERVISES
 from greenrun.procfs import start_ticks
-from tests.patience import HANGS_S
+from tests.executors.bench import is_executed
+from tests.patience import HANGS_S, until
 
 pytestmark = pytest.mark.system
+
+TOKEN = uuid4().hex  # others may test on this machine, too
 
 
 @pytest.fixture
 def process() -> Iterator[Identity]:
-    with subprocess.Popen(["sleep", "60"], env={"GREENRUN_RUN_TOKEN": "t1"}, start_new_session=True) as child:
+    mark = f"GREENRUN_RUN_TOKEN={TOKEN}".encode()
+    with subprocess.Popen(["sleep", "60"], env={"GREENRUN_RUN_TOKEN": TOKEN}, start_new_session=True) as child:
+        until(lambda: is_executed(child.pid, mark))
         yield Identity(boot_id=this_boot(), pid=child.pid, start_ticks=start_ticks(child.pid))
         child.kill()
 
@@ -42,7 +48,7 @@ def test_an_ended_process_that_nobody_collected_is_not_alive(process: Identity) 
 def test_processes_are_found_by_token_or_session_but_not_by_a_reused_session(process: Identity, tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     reused = replace(process, start_ticks=process.start_ticks - 1)
-    assert Tree(lock=lock, token="t1").find() == [process]
+    assert Tree(lock=lock, token=TOKEN).find() == [process]
     assert Tree(lock=lock, token="other", leaders=[process]).find() == [process]
     assert Tree(lock=lock, token="other", leaders=[reused]).find() == []
 

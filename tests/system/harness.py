@@ -1,15 +1,17 @@
 """Runs the real daemon and the real command line in a folder, as a user would, and ends what they started."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -19,9 +21,11 @@ from tests.patience import HANGS_S, LIMIT_S, exit_code, until
 
 GREENRUN = Path(sys.executable).with_name("greenrun")
 START_LIMIT_S = 30.0
+PORTS_FROM = 12_000
 MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 
 Tables = Mapping[str, Any]
+_numbers = itertools.count()
 
 
 class Ran(NamedTuple):
@@ -62,10 +66,11 @@ class Daemon:
     # the process
 
     def start(self) -> Self:
-        """Start it and return once it answers."""
+        """Start it and return once it answers and has said that it is ready."""
         process = self.spawn()
         try:
             until(self._answers, lambda: f"the daemon answers; its log is\n{self.log()}", START_LIMIT_S)
+            until(lambda: self.logged("ready"), "the daemon says where its metrics are", START_LIMIT_S)
         except BaseException:
             process.kill()
             process.wait()
@@ -124,8 +129,8 @@ class Daemon:
         return path.read_bytes()[self._log_begins :].decode(errors="replace") if path.exists() else ""
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """Return the logged lines of an event since its last start."""
-        lines = [line for line in self.log().splitlines() if line.startswith("{")]
+        """Return the logged lines of an event since its last start, but for one that is just being written."""
+        lines = [line for line in self.log().rpartition("\n")[0].splitlines() if line.startswith("{")]
         return [line for line in map(json.loads, lines) if line["event"] == event]
 
     @property
@@ -152,12 +157,17 @@ class Daemon:
 
     def booked(self, job: int) -> dict[str, Any]:
         """Return the last run of a finished job once it is wholly booked: its last reading may come after its end."""
-        self.wait_for(job)
-        return until(lambda: self._whole_run(job), lambda: f"all that job {job} used is booked: {self.client.job(job)}")
+        ended = self.wait_for(job)["runs"][-1]
+        until(lambda: self._is_booked(ended), lambda: f"all that job {job} used is booked: {self.client.job(job)}")
+        return dict(self.client.job(job)["runs"][-1])
 
-    def _whole_run(self, job: int) -> dict[str, Any] | None:
-        run: dict[str, Any] = self.client.job(job)["runs"][-1]
-        return run if run["energy_quality"] != "unknown" else None
+    def _is_booked(self, run: Mapping[str, Any]) -> bool:
+        """Whether the books have come past a run's end: what they tell before may lack its last second."""
+        with closing(sqlite3.connect(f"file:{self.state / 'greenrun.db'}?mode=ro", uri=True)) as books:
+            rows = books.execute("SELECT device, at FROM device_marks").fetchall()
+        shared = [device["id"] for device in self.client.devices() if device["kind"] != "gpu"]
+        booked = [instant(at) for device, at in rows if device in (run["devices"] or shared)]
+        return bool(booked) and min(booked) >= instant(run["ended_at"])
 
     def found(self, job: int, states: Sequence[str]) -> dict[str, Any] | None:
         """Return a job if it is in one of these states."""
@@ -186,7 +196,12 @@ def short_folder() -> Iterator[Path]:
     try:
         yield made
     finally:
-        shutil.rmtree(made)
+        until(lambda: _is_removed(made), f"{made} can be removed: what was killed may write to it until it is gone")
+
+
+def _is_removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def run_greenrun(*words: object, env: Mapping[str, str], cwd: Path) -> Ran:
@@ -272,10 +287,23 @@ def is_alive(pid: int, start_ticks: int | None = None) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of this machine that nobody uses now."""
+    """Return a TCP port of this machine that nobody uses, nor is given who asks for any or connects somewhere.
+
+    Each process that tests looks from another port on, so that no two of them find the same one.
+    """
+    given_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = range(PORTS_FROM, max(given_from, PORTS_FROM + 1000))
+    return next(port for port in (ports[(7 * os.getpid() + n) % len(ports)] for n in _numbers) if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def instant(text: str) -> datetime:
