@@ -280,7 +280,7 @@ def _check(
     if problems:
         problems += _all_lacking(daemon, caller, groups, now)
         raise InvalidJob("; ".join(map(str, problems)), problems)
-    _require_room(daemon, len(specs))
+    require_room(daemon.store.jobs.count_queued(), len(specs), daemon.settings.max_queued)
 
 
 def _all_lacking(
@@ -338,9 +338,8 @@ def _require_few_dependencies(waits: int) -> None:
         )
 
 
-def _require_room(daemon: Service, more: int) -> None:
-    limit = daemon.settings.max_queued
-    queued = daemon.store.jobs.count_queued()
+def require_room(queued: int, more: int, limit: int) -> None:
+    """Raise InvalidJob unless so many more jobs may be queued."""
     if queued + more > limit:
         raise InvalidJob(
             f"{queued} jobs are queued and no more than {limit} may be, so nothing was accepted: "

@@ -11,6 +11,7 @@ from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 
 PAUSE_S = 0.1  # between plans, and before one that can wait: what else comes meanwhile is planned with it
+LONGEST_PAUSE_S = 1.0  # before a plan while submissions follow each other more closely than that
 REST = {Urgency.PROMPT: 1.0, Urgency.LEISURE: 4.0}  # times what the last plan took, before the next one begins
 
 
@@ -33,6 +34,7 @@ class BackgroundPlanner:
         self._wanted = Urgency.NONE
         self._is_stopping = False
         self._asked_s = self._ended_s = self._took_s = 0.0
+        self._submitted_s = -LONGEST_PAUSE_S
         self._thread = threading.Thread(target=self._run, name="greenrun-plan", daemon=True)
 
     def start(self) -> None:
@@ -46,6 +48,12 @@ class BackgroundPlanner:
                 self._asked_s = time.monotonic()
             self._wanted = max(self._wanted, urgency)
             self._news.notify()
+
+    def ask_for_submissions(self, urgency: Urgency) -> None:
+        """Have a plan made of jobs that have places already, once no more of them come or some time has passed."""
+        with self._news:
+            self._submitted_s = time.monotonic()
+            self.ask(urgency)
 
     def stop(self) -> None:
         """Let no plan take over any more; one that is being made is given up when it is done."""
@@ -69,15 +77,21 @@ class BackgroundPlanner:
         """Wait until a plan is to be made; False once stopping."""
         with self._news:
             while not self._is_stopping:
-                begin_s = self._ended_s + max(PAUSE_S, self._took_s * REST.get(self._wanted, 0.0))
-                if self._wanted is Urgency.LEISURE:
-                    begin_s = max(begin_s, self._asked_s + PAUSE_S)
-                rest_s = begin_s - time.monotonic()
+                rest_s = self._rest_s(time.monotonic())
                 if self._wanted and rest_s <= 0:
                     self._wanted = Urgency.NONE
                     return True
                 self._news.wait(rest_s if self._wanted else None)
         return False
+
+    def _rest_s(self, now_s: float) -> float:
+        """Return how long to wait at least, before looking again whether a plan is due; 0 or less when it is."""
+        calm_s = self._submitted_s + PAUSE_S
+        pace = Urgency.LEISURE if now_s < calm_s else self._wanted
+        begin_s = self._ended_s + max(PAUSE_S, self._took_s * REST.get(pace, 0.0))
+        if pace is Urgency.LEISURE:
+            begin_s = max(begin_s, self._asked_s + PAUSE_S, min(calm_s, self._asked_s + LONGEST_PAUSE_S))
+        return begin_s - now_s if pace is self._wanted else min(begin_s, calm_s) - now_s
 
     def _plan(self) -> bool:
         """Make a plan and let it take over; False when there was no need."""

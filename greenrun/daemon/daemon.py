@@ -26,9 +26,9 @@ from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.availability import Drain, GpuState
-from greenrun.core.jobs.job import Job, JobSpec, RequestKey, State
+from greenrun.core.jobs.job import Job, JobRequest, JobSpec, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
-from greenrun.core.planning.model import Placement, Plan, Waiting
+from greenrun.core.planning.model import Plan
 from greenrun.daemon.accounting_bases import open_day_ahead
 from greenrun.daemon.allocator import give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
@@ -39,6 +39,7 @@ from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_d
 from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
+from greenrun.daemon.submissions import Submissions, preview_of
 from greenrun.daemon.systemd import notify
 from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
@@ -131,6 +132,14 @@ class Daemon:
         self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
+        self._submissions = Submissions(
+            self._engine,
+            self._store.jobs,
+            self._turn,
+            self._planner.ask_for_submissions,
+            self._ticker.wake,
+            config.jobs.max_queued,
+        )
         parts.callback(self._ticker.stop)  # before anything that a tick uses is closed
         parts.callback(self._planner.stop)
         self._first_poll = ThreadPoolExecutor(MAX_CONCURRENT_POLLS, thread_name_prefix="greenrun-poll")
@@ -227,23 +236,13 @@ class Daemon:
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[Preview]:
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob if one can never run as specified."""
         with self._turn:
-            return [_preview(row) for row in self._engine.preview(specs, user=user, uid=uid, now=now)]
+            return [preview_of(row) for row in self._engine.preview(specs, user=user, uid=uid, now=now)]
 
     def submit(
         self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
     ) -> list[Submitted]:
         """Store the jobs, all or none, if each can run as specified; raise InvalidJob, KnownRequest, StoreError."""
-        with self._turn:  # no other job may get the same GPUs between the admission and the insert
-            admitted = self._engine.admit(specs, user=user, uid=uid, now=now)
-            stored = self._store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
-            new = {asked.id: job for asked, (job, is_new) in zip(admitted.jobs, stored, strict=True) if is_new}
-            self._engine.planning.keep(admitted, new)
-            self._planner.ask(self._engine.planning.wanted)
-        soon = now + self._engine.settings.tick
-        if admitted.planned or any(isinstance(row, Placement) and row.start <= soon for row in admitted.rows):
-            self._ticker.wake()  # to store the plan, or to start in time; else the regular ticks do
-        rows = zip(stored, map(_preview, admitted.rows), strict=True)
-        return [Submitted(job=job, is_new=is_new, preview=preview) for (job, is_new), preview in rows]
+        return self._submissions.submit(JobRequest(specs=specs, user=user, uid=uid, now=now, key=request))
 
     def try_edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
         """Return what jobs would be after these edits, and change nothing; raise InvalidJob as `edit` does."""
@@ -436,7 +435,3 @@ class Daemon:
         settings = api_settings(self._config)
         app = create_app(self._store, self, settings, registry)
         return serve_in_thread(app, self._unix, create_metrics_app(self._store, self, settings, registry), self._tcp)
-
-
-def _preview(row: Placement | Waiting) -> Preview:
-    return Preview(placement=row) if isinstance(row, Placement) else Preview(waiting=row)

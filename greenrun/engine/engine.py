@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 
 import structlog
 
@@ -15,7 +16,7 @@ from greenrun.core.carbon.intensity import Forecast
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
-from greenrun.core.jobs.job import Job, JobSpec, Run, State
+from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Run, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.runs.anomalies import Limits
 from greenrun.core.jobs.runs.occupancy import Observed
@@ -187,6 +188,22 @@ class Engine:
             for job_id, spec in enumerate(specs, start=first)
         ]
         return self.planning.admit(jobs, self._queue.awaited(specs), now, lambda: self.situation(now))
+
+    def admit_together(self, requests: Sequence[JobRequest], now: datetime) -> list[Admission | None]:
+        """Find places for what was asked for at about this instant, each request beside all others, storing nothing.
+
+        None for one that has to be asked alone (`admit`): others may have to move for it, or it is refused.
+        """
+        numbers = count(self._queue.next_id())
+        groups = [
+            [
+                Job(id=next(numbers), spec=spec, user=row.user, uid=row.uid, state=State.QUEUED, submitted_at=row.now)
+                for spec in row.specs
+            ]
+            for row in requests
+        ]
+        states = self._queue.awaited(chain.from_iterable(row.specs for row in requests))
+        return self.planning.insert(groups, states, now, lambda: self.situation(now))
 
     def preview(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> Sequence[Placement | Waiting]:
         """Say where jobs would be placed, each beside those before it; raise InvalidJob when limits cannot be met."""

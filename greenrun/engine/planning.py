@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
+from itertools import chain
 
 from greenrun.clock import stopwatch
 from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.job import Job, State
-from greenrun.core.planning.admission import admit_all, insert_each
+from greenrun.core.planning.admission import admit_all, insert_each, insert_groups
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
@@ -42,6 +43,13 @@ class Admission:
     situation: Situation
     planned: Plan | None = None
     are_known: bool = False
+
+
+def together(admitted: Sequence[Admission]) -> Admission:
+    """Return admissions of one `insert` (one at least) as a single one."""
+    jobs = tuple(chain.from_iterable(each.jobs for each in admitted))
+    rows = tuple(chain.from_iterable(each.rows for each in admitted))
+    return Admission(jobs=jobs, rows=rows, situation=admitted[0].situation)
 
 
 class PlanInForce:
@@ -141,9 +149,7 @@ class PlanInForce:
         """
         known = {job.id for job in jobs} if are_known else frozenset[int]()
         opened = OpenPlan(self._plan, self._made_for) if known and self._made_for else self._opened()
-        promises = any(job.spec.finish_by for job in jobs)
-        if opened and promises and needs_replanning(self._made_for, self._plan, present := ask()):
-            opened = OpenPlan(self._plan, present)
+        opened = self._opened_for(jobs, ask, opened)
         if opened and known:
             opened.remove(known)
         rows = insert_each(opened, jobs, states, now) if opened else None
@@ -156,6 +162,27 @@ class PlanInForce:
         asked = replace(situation, jobs=(*situation.jobs, *jobs))
         found = tuple(row for job in jobs if (row := planned.row(job.id)))
         return Admission(jobs=tuple(jobs), rows=found, situation=asked, planned=planned)
+
+    def insert(
+        self,
+        groups: Sequence[Sequence[Job]],
+        states: Mapping[int, State],
+        now: datetime,
+        ask: Callable[[], Situation],
+    ) -> list[Admission | None]:
+        """Find places for groups of new jobs beside the plan in force and each other, changing nothing.
+
+        None for a group that has to be asked alone (`admit`): others may have to move for it, or it is refused.
+        """
+        opened = self._opened_for(list(chain.from_iterable(groups)), ask, self._opened())
+        if opened is None:
+            return [None] * len(groups)
+        situation = replace(opened.situation, states={**opened.situation.states, **states})
+        found = insert_groups(opened, groups, states, now)
+        return [
+            None if rows is None else Admission(jobs=tuple(jobs), rows=tuple(rows), situation=situation)
+            for jobs, rows in zip(groups, found, strict=True)
+        ]
 
     def keep(self, admitted: Admission, stored: Mapping[int, Job]) -> None:
         """Take in admitted jobs, now that they are stored; `stored` has the new ones, by the id of their admission."""
@@ -219,6 +246,15 @@ class PlanInForce:
         if self._open is None and self._made_for is not None:
             self._open = OpenPlan(self._plan, self._made_for)
         return self._open
+
+    def _opened_for(
+        self, jobs: Sequence[Job], ask: Callable[[], Situation], opened: OpenPlan | None
+    ) -> OpenPlan | None:
+        """Return the open plan into which to put new jobs: what is promised to one depends on how it is at present."""
+        promises = any(job.spec.finish_by for job in jobs)
+        if opened and promises and needs_replanning(self._made_for, self._plan, present := ask()):
+            return OpenPlan(self._plan, present)
+        return opened
 
     def _put_in(self, jobs: Sequence[Job], rows: Sequence[Row], states: Mapping[int, State]) -> None:
         opened = self._opened()

@@ -29,7 +29,7 @@ class Queue:
         self.jobs: Mapping[int, Job] = {}
         self.queued: tuple[Job, ...] = ()
         self.states: Mapping[int, State] = {}
-        self._last_id = 0  # not known yet
+        self._last_id: int | None = None  # not known yet
         self._first_expiry: datetime | None = None
         self._last_retry: datetime | None = None
         self._is_checked = True
@@ -43,15 +43,15 @@ class Queue:
         states = self.awaited(job.spec for job in queued)
         self.jobs, self.queued = jobs, queued
         self._last_retry = max((job.retry_at for job in queued if job.retry_at), default=None)
-        if self._last_id:
+        if self._last_id is not None:
             self._last_id = max(self._last_id, max(jobs, default=0))
         self.states = self.states if states == self.states else states
         self._is_checked = False
 
     def next_id(self) -> int:
-        """Return the id that the next job is given."""
-        self.refresh()
-        self._last_id = self._last_id or self._store.last_id()
+        """Return the id that the next job is given; a lower one where the last ended before anybody looked."""
+        before = self._store.last_id() if self._last_id is None else self._last_id
+        self._last_id = max(before, max(self._store.unfinished(), default=0))
         return self._last_id + 1
 
     def awaited(self, specs: Iterable[JobSpec]) -> Mapping[int, State]:

@@ -28,6 +28,7 @@ _COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
 _TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
 
 _Finished = tuple[int, datetime | None]  # a job by its id, as it ended then: it may be requeued, and succeed again
+_Latest = tuple[Sequence[_Finished], Sequence[_Finished]]  # of a name, and of a project
 
 
 class FinishedJobRepository:
@@ -37,21 +38,39 @@ class FinishedJobRepository:
         self._database = database
         self._read: dict[_Finished, tuple[FinishedJob, tuple[Run, ...]]] = {}  # without the energy
         self._energies_j: dict[int, float | None] = {}  # of ended runs, wholly booked: they stay as they are
+        self._latest: dict[tuple[str, str, str], tuple[int | None, _Latest]] = {}  # as of so many endings of jobs
 
     def finished_jobs(self, user: str, *, name: str, project: str) -> Sequence[FinishedJob]:
         """Return the user's latest succeeded jobs of this stated name ("": those without one) or project, newest first.
 
         Only the newest of each tell their energy.
         """
+        named, grouped = self._alike(user, name, project)
+        if not (named or grouped):
+            return ()
         with self._database.read() as session:
-            named = _latest(session, user, JOBS.c.name == name)
-            grouped = _latest(session, user, JOBS.c.project == project)
-            newest_first = sorted({*named, *grouped}, reverse=True)
-            read = self._known(session, newest_first)
-            metered = {*named[:METERED], *grouped[:METERED]}
+            keys = sorted({*named, *grouped}, reverse=True)
+            read = self._known(session, keys)
+            newest_first = [key for key in keys if key in read]  # one that was requeued meanwhile is not
+            metered = {*named[:METERED], *grouped[:METERED]}.intersection(newest_first)
             energies_j = self._meter(session, [run for key in metered for run in read[key][1]])
         rows = ((job, runs) for job, runs in map(read.__getitem__, newest_first) if runs)
         return [replace(job, energy_j=_energy_j(runs, energies_j)) for job, runs in rows]
+
+    def _alike(self, user: str, name: str, project: str) -> _Latest:
+        """Return the latest jobs of a name, and of a project; they are asked for again once a job has ended."""
+        self._database.require_in_place()
+        endings = self._database.live.endings()  # before the reading: what ends meanwhile makes another number
+        asked = (user, name, project)
+        known = self._latest if len(self._latest) <= LATEST else {}
+        found = known.get(asked)
+        if found is None or endings is None or found[0] != endings:
+            with self._database.read() as session:
+                named = _latest(session, user, JOBS.c.name == name)
+                found = endings, (named, _latest(session, user, JOBS.c.project == project))
+            known[asked] = found
+        self._latest = known
+        return found[1]
 
     def _known(
         self, session: Session, keys: Sequence[_Finished]

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select, text
 
-from greenrun.core.errors import InvalidJob, JobNotFound
-from greenrun.core.jobs.job import FINISHED, Event, Job, JobSpec, RequestKey, State, Submission
+from greenrun.core.errors import InvalidJob, JobNotFound, KnownRequest
+from greenrun.core.jobs.job import FINISHED, Event, Job, JobRequest, JobSpec, RequestKey, State, Submission
 from greenrun.core.jobs.stored_transitions import JobTransitions, keep_new
 from greenrun.store.columns import among
 from greenrun.store.database import KEPT, Database
@@ -43,14 +43,27 @@ class JobRepository(JobTransitions):
 
         With a `request`, which asked for them, that is kept beside them; raise KnownRequest when its key is known.
         """
+        (added,) = self.add_requests([JobRequest(specs=specs, user=user, uid=uid, now=now, key=request)])
+        if isinstance(added, KnownRequest):
+            raise added
+        return added
+
+    def add_requests(self, requests: Sequence[JobRequest]) -> list[list[tuple[Job, bool]] | KnownRequest]:
+        """Store the jobs of requests as `add_jobs` does of each in this order, in one transaction, all or none.
+
+        Return a KnownRequest for each whose key is known, stored before or that of one before it.
+        """
         try:
             with self._transaction() as stored:
-                if request is not None:
-                    stored.require_new(user, request)
-                added = keep_new(stored, specs, user=user, uid=uid, now=now)
-                if request is not None:
-                    stored.keep_submission(user, request, [job.id for job, _ in added], now)
-                return added
+                known = stored.known_requests([(row.user, row.key.key) for row in requests if row.key])
+                new: dict[int, JobRequest] = {}
+                for number, row in enumerate(requests):
+                    if row.key is None or (row.user, row.key.key) not in known:
+                        new[number] = row
+                        known |= {(row.user, row.key.key)} if row.key else set()
+                added = dict(zip(new, keep_new(stored, list(new.values())), strict=True))
+                stored.keep_submissions([(new[number], [job.id for job, _ in rows]) for number, rows in added.items()])
+                return [added[number] if number in added else _known(row) for number, row in enumerate(requests)]
         except (UnicodeEncodeError, OverflowError) as exc:
             raise InvalidJob(f"the job was not accepted: a value in it cannot be stored ({exc})") from exc
 
@@ -162,9 +175,8 @@ class JobRepository(JobTransitions):
 
     def count_queued(self) -> int:
         """Return how many jobs are queued."""
-        live = self._live()
-        if live is not None:
-            return sum(job.state is State.QUEUED for job in live.values())
+        if self._live() is not None and (queued := self._database.live.count_queued()) is not None:
+            return queued
         with self._database.read() as session:
             return session.scalar(select(func.count()).where(JOBS.c.state == State.QUEUED)) or 0
 
@@ -214,6 +226,11 @@ class JobRepository(JobTransitions):
         with self._database.read() as session:
             found = [event_of(record) for record in session.scalars(query)]
         return found if after is not None else found[::-1]
+
+
+def _known(request: JobRequest) -> KnownRequest:
+    named = request.key.key if request.key else ""
+    return KnownRequest(f"the request {named} was accepted before, so its jobs are not added again")
 
 
 def _is_of(job: Job, project: str | None, user: str | None) -> bool:

@@ -10,9 +10,9 @@ from sqlalchemy import bindparam, delete, exists, func, insert, select, text, up
 from sqlalchemy.orm import Session
 
 from greenrun.core.energy.ledger import Total
-from greenrun.core.errors import KnownRequest, StoreError
+from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
-from greenrun.core.jobs.job import FINISHED, ArrayPlace, Job, RequestKey, Run, State
+from greenrun.core.jobs.job import FINISHED, ArrayPlace, Job, JobRequest, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.selection import JobEntry
@@ -170,16 +170,24 @@ class JobTransaction:
                 self._kept[job_id] = replace(job, reason=reason)
         self._add_events(_event_columns(event, job_id, None) for job_id, event in events.items())
 
-    def require_new(self, user: str, request: RequestKey) -> None:
-        """Raise KnownRequest when a request of this user has this key already."""
-        own = select(SUBMISSIONS.c.at).where(SUBMISSIONS.c.user == user, SUBMISSIONS.c.key == request.key)
-        if self._session.execute(own).first() is not None:
-            raise KnownRequest(f"the request {request.key} was accepted before, so its jobs are not added again")
+    def known_requests(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those of these users' keys that a request of the same user has already."""
+        found: set[tuple[str, str]] = set()
+        for user in {user for user, _ in keys}:
+            own = [key for whose, key in keys if whose == user]
+            query = select(SUBMISSIONS.c.key).where(SUBMISSIONS.c.user == user, among(SUBMISSIONS.c.key, own))
+            found |= {(user, key) for key in self._session.scalars(query)}
+        return found
 
-    def keep_submission(self, user: str, request: RequestKey, job_ids: Sequence[int], now: datetime) -> None:
-        """Write which jobs a request has added."""
-        row = {"user": user, "key": request.key, "digest": request.digest, "at": now, "jobs": list(job_ids)}
-        self._session.connection().execute(insert(SUBMISSIONS), [row])
+    def keep_submissions(self, added: Sequence[tuple[JobRequest, Sequence[int]]]) -> None:
+        """Write which jobs requests have added, of those that have a key."""
+        rows = [
+            {"user": row.user, "key": row.key.key, "digest": row.key.digest, "at": row.now, "jobs": list(job_ids)}
+            for row, job_ids in added
+            if row.key is not None
+        ]
+        if rows:
+            self._session.connection().execute(insert(SUBMISSIONS), rows)
 
     def _as_kept(self, change: Change, job_id: int | None, run_id: int | None) -> Change:
         return replace(

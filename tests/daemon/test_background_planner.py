@@ -8,7 +8,7 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.daemon import background_planner, ticker
-from greenrun.daemon.background_planner import BackgroundPlanner
+from greenrun.daemon.background_planner import LONGEST_PAUSE_S, PAUSE_S, BackgroundPlanner
 from greenrun.engine.planning import Urgency
 
 PATIENCE_S = 60.0
@@ -54,3 +54,65 @@ def test_a_plan_from_before_the_machine_slept_does_not_take_over_and_another_is_
         planner.stop()
     assert not failed
     assert engine.taken_over == [2]
+
+
+class Clock:
+    """A monotonic clock that a test sets; to wait takes no time and ends the test's loop."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(background_planner, "time", clock)
+    return clock
+
+
+def resting(took_s: float, clock: Clock) -> BackgroundPlanner:
+    """Return a planner that has just made a plan which took so long."""
+    planner = BackgroundPlanner(SleepyEngine(), threading.RLock(), lambda: None, lambda _, exc: None)  # type: ignore[arg-type]
+    planner._ended_s, planner._took_s = clock.now_s, took_s
+    return planner
+
+
+@pytest.mark.parametrize("urgency", [Urgency.PROMPT, Urgency.LEISURE])
+def test_what_is_submitted_in_a_row_is_planned_when_no_more_comes_or_after_a_while(
+    clock: Clock, urgency: Urgency
+) -> None:
+    planner = resting(0.01, clock)
+    begun_s, plans_s = clock.now_s, list[float]()
+    while clock.now_s < begun_s + 3 * LONGEST_PAUSE_S:
+        planner.ask_for_submissions(urgency)
+        clock.now_s += PAUSE_S / 4
+        if planner._rest_s(clock.now_s) <= 0:
+            plans_s.append(clock.now_s - begun_s)
+            planner._wanted = Urgency.NONE
+    assert plans_s == pytest.approx([LONGEST_PAUSE_S, 2 * LONGEST_PAUSE_S + PAUSE_S / 4], abs=PAUSE_S / 4)
+    planner.ask_for_submissions(urgency)
+    assert 0 < planner._rest_s(clock.now_s) < 2 * PAUSE_S
+    clock.now_s += 2 * PAUSE_S
+    assert planner._rest_s(clock.now_s) <= 0
+
+
+@pytest.mark.parametrize("took_s", [0.5, 2.0, 30.0])
+def test_what_cannot_wait_takes_half_a_core_once_nothing_more_is_submitted_and_else_a_fifth(
+    clock: Clock, took_s: float
+) -> None:
+    planner = resting(took_s, clock)
+    clock.now_s += took_s
+    planner.ask_for_submissions(Urgency.PROMPT)
+    rest_s = planner._rest_s(clock.now_s)
+    assert 0 < rest_s < 2 * PAUSE_S  # then to be looked at again
+    clock.now_s += 2 * PAUSE_S
+    assert planner._rest_s(clock.now_s) <= 0
+    assert resting(took_s, clock)._rest_s(clock.now_s) > 0
+    planner = resting(took_s, clock)
+    planner.ask(Urgency.LEISURE)
+    assert planner._rest_s(clock.now_s) == pytest.approx(4 * took_s)
+    planner.ask(Urgency.PROMPT)
+    assert planner._rest_s(clock.now_s) == pytest.approx(took_s)

@@ -31,7 +31,7 @@ MAX_LOG_BYTES = 16 << 20
 MAX_ROWS = 10_000
 _LOG_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link or a FIFO must not lead or block us
 
-_MOST_SUBMITTING = 4  # at once: one writes and the others prepare; more threads would only wait for each other
+_MOST_SUBMITTING = 16  # at once: they are accepted together, and the other threads are left to whoever looks
 _submitting = asyncio.Semaphore(_MOST_SUBMITTING)
 
 router = APIRouter(prefix="/v1/jobs", route_class=StrictRoute, tags=["jobs"])

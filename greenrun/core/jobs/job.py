@@ -186,6 +186,17 @@ class RequestKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """Jobs that a user asks for at an instant, to be accepted together or not at all; `key` names the request."""
+
+    specs: Sequence[JobSpec]
+    user: str
+    uid: int
+    now: datetime
+    key: RequestKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A request that was accepted, and the jobs that it added, in their order."""
 

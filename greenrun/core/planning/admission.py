@@ -27,9 +27,30 @@ def insert_each(into: OpenPlan, jobs: Sequence[Job], states: Mapping[int, State]
     for job in jobs:
         _require_devices(into.situation, job)
     rows = into.find(jobs, states, now)
-    is_short = len(into.situation.jobs) + len(jobs) <= SHORT
-    waits = any(is_provisional(row) and (is_short or job.spec.finish_by) for job, row in zip(jobs, rows, strict=True))
-    return None if waits else rows
+    return None if _needs_plan(jobs, rows, len(into.situation.jobs) + len(jobs)) else rows
+
+
+def insert_groups(
+    into: OpenPlan, groups: Sequence[Sequence[Job]], states: Mapping[int, State], now: datetime
+) -> list[Sequence[Row] | None]:
+    """Return the places of the jobs of each group, found as `insert_each` does, beside those of all other groups.
+
+    None for a group that it would not place, or refuse: to tell which, it has to be asked alone.
+    """
+    able = [_have_devices(into.situation, group) for group in groups]
+    asked = [job for group, is_able in zip(groups, able, strict=True) if is_able for job in group]
+    places = dict(zip([job.id for job in asked], into.find(asked, states, now), strict=True)) if asked else {}
+    queued = len(into.situation.jobs) + len(asked)
+    found: list[Sequence[Row] | None] = []
+    for group, is_able in zip(groups, able, strict=True):
+        rows = [places[job.id] for job in group] if is_able else []
+        found.append(rows if is_able and not _needs_plan(group, rows, queued) else None)
+    return found
+
+
+def _needs_plan(jobs: Sequence[Job], rows: Sequence[Row], queued: int) -> bool:
+    is_short = queued <= SHORT
+    return any(is_provisional(row) and (is_short or job.spec.finish_by) for job, row in zip(jobs, rows, strict=True))
 
 
 def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Row]:
@@ -191,6 +212,15 @@ def _require_devices(situation: Situation, job: Job) -> None:
         raise _refused(field, f"the job {too_few(job, pools).text}: it has {there}")
     if not job.spec.gpus and not situation.cpu_slots:
         raise _refused("gpus", "the job needs a CPU slot and [devices] cpu_slots is 0; ask for a GPU, or raise it")
+
+
+def _have_devices(situation: Situation, jobs: Sequence[Job]) -> bool:
+    try:
+        for job in jobs:
+            _require_devices(situation, job)
+    except InvalidJob:
+        return False
+    return True
 
 
 def _is_late(planned: Plan, job: Job) -> bool:

@@ -102,11 +102,7 @@ class Plan:
     start_at_once_g: float | None = None
     bound_g: float | None = None
     prices: ShadowPrices = field(default_factory=dict)
-    _by_job: Mapping[int, Placement | Waiting] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
-        object.__setattr__(self, "_by_job", {row.job_id: row for row in rows})
+    _index: Mapping[int, Placement | Waiting] | None = field(init=False, repr=False, compare=False, default=None)
 
     def placement(self, job_id: int) -> Placement | None:
         """Return the job's placement, if it has one."""
@@ -125,6 +121,14 @@ class Plan:
         """Return why the job is placed where it is, or why it waits."""
         row = self._by_job.get(job_id)
         return row.reason if row is not None else None
+
+    @property
+    def _by_job(self) -> Mapping[int, Placement | Waiting]:
+        """All rows by job; made when somebody asks, which nobody does of most plans that have one row more."""
+        if self._index is None:
+            rows: tuple[Placement | Waiting, ...] = (*self.placements, *self.waiting)
+            object.__setattr__(self, "_index", {row.job_id: row for row in rows})
+        return self._index or {}
 
     def moves_from(self, other: "Plan", job_ids: Container[int]) -> int:
         """Count those of the jobs whose place in both plans starts or ends more than a minute apart."""
