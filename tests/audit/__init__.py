@@ -1,0 +1,1 @@
+"""An audit of the books: a day is lived by greenrun and recomputed by code that shares nothing with it."""
