@@ -277,6 +277,13 @@ def live_shim(folder: Path) -> int | None:
     return pid if pid and is_alive(pid, record["start_ticks"]) else None
 
 
+def kill_shim(folder: Path) -> None:
+    """Kill the shim of a run, which must be alive."""
+    pid = live_shim(folder)
+    assert pid is not None, f"the supervisor of {folder.name} has ended"
+    os.kill(pid, signal.SIGKILL)
+
+
 def is_alive(pid: int, start_ticks: int | None = None) -> bool:
     """Whether this process (of this start time) is there and has not ended."""
     try:

@@ -1,6 +1,7 @@
 """A real Prometheus with a folder of its own, scraping one address every second and answering queries."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from urllib.parse import urlencode
 
 from tests.conftest import require
 from tests.patience import HANGS_S, exit_code, until
-from tests.system.harness import free_port
 
 
 class Prometheus:
@@ -50,7 +50,7 @@ class Prometheus:
 def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str = "1s") -> Iterator[Prometheus]:
     """Run Prometheus on `address` with its data in `folder`; skip the test where it is not installed."""
     program = require("prometheus", "install Debian's package prometheus")
-    port, config = free_port(), folder / "prometheus.yml"
+    config, told = folder / "prometheus.yml", folder / "prometheus.log"
     scrape = {"job_name": "greenrun", "static_configs": [{"targets": [address]}]}
     settings = {
         "global": {"scrape_interval": every, "evaluation_interval": every},
@@ -58,18 +58,25 @@ def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str 
         "rule_files": list(map(str, rules)),
     }
     config.write_text(json.dumps(settings), encoding="utf-8")
-    with (folder / "prometheus.log").open("wb") as log:
+    with told.open("wb") as log:
         server = subprocess.Popen(
             [
                 program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{port}",
+                "--web.listen-address=127.0.0.1:0",
             ],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
     try:
-        running = Prometheus(port)
-        until(running.is_ready, "Prometheus answers")
+        until(lambda: _port(told) or server.poll() is not None, told.read_text)
+        running = Prometheus(_port(told) or 0)
+        until(running.is_ready, lambda: f"Prometheus answers:\n{told.read_text()}")
         yield running
     finally:
         server.terminate()
         exit_code(server)
+
+
+def _port(log: Path) -> int | None:
+    """Return the port that the server says the system gave it."""
+    found = re.search(r'"Listening on" address=127\.0\.0\.1:(\d+)\n', log.read_text())
+    return int(found[1]) if found else None

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.patience import exit_code, until
-from tests.system.harness import Daemon, instant, is_alive, live_shim, replayed, write_trace
+from tests.system.harness import Daemon, instant, is_alive, kill_shim, live_shim, replayed, write_trace
 
 BUSY_W = 350.0
 TILL_TOLD = "echo >> {ran}; until [ -e {go} ]; do sleep 0.05; done; exit "  # a job that ends when the test wants it
@@ -20,7 +21,7 @@ LOOK_FOR_A_TREE = 'for p in $(cat {pids}); do tr -d "\\0" < /proc/$p/cmdline >> 
 @pytest.fixture
 def daemon(folder: Path) -> Iterator[Daemon]:
     trace = write_trace(folder, [100 + 7 * index % 97 for index in range(200)])
-    with Daemon(folder, replayed(trace)) as running:
+    with Daemon(folder, replayed(trace, speed=300)) as running:  # a slot is long beside any restart
         yield running
 
 
@@ -57,13 +58,18 @@ def test_jobs_run_on_over_a_killed_daemon_each_once_with_its_own_exit_code(daemo
     go[1].touch()
 
     jobs = [daemon.wait_for(job) for job in (short, long, later)]
-    assert [(job["state"], [run["exit_code"] for run in job["runs"]]) for job in jobs] == [
+    assert [(job["state"], _exit_codes(job)) for job in jobs] == [
         ("failed", [3]), ("succeeded", [0]), ("failed", [4]),
     ]  # fmt: skip
     assert [path.read_text() for path in ran] == ["\n"] * 3
     both = shown.keys() & again.keys()
     assert (len(both) > 20, {at: again[at] for at in both}) == (True, {at: shown[at] for at in both})
     _check_energy_over_the_gap(daemon, short, long)
+
+
+def _exit_codes(job: dict[str, Any]) -> list[int | None]:
+    """Return those of a job's runs, but for one that the kill kept from starting."""
+    return [run["exit_code"] for run in job["runs"] if run["outcome"] != "failed_to_start"]
 
 
 def _intensities(daemon: Daemon) -> dict[str, float]:
@@ -112,28 +118,36 @@ def test_a_shim_that_was_delayed_over_a_crash_starts_nothing(daemon: Daemon) -> 
 def _with_a_shim_that_waits(daemon: Daemon, *words: str) -> tuple[int, int] | None:
     """Start a job and stop its shim before it has a folder; return both, None if the shim was faster."""
     job = daemon.submit("--now", "--duration", "1s", *words)
-    shim = until(lambda: _new_shim(daemon.pid) or daemon.found(job, ("succeeded",)), "a shim is spawned")
-    if isinstance(shim, int):
-        os.kill(shim, signal.SIGSTOP)
-        if not (daemon.state / "runs" / f"{job}.1").exists():
+    label = f"{job}.1"
+    shim = until(lambda: _new_shim(daemon.pid, label) or daemon.found(job, ("succeeded",)), "a shim is spawned")
+    if isinstance(shim, int) and _stop(shim):
+        if not (daemon.state / "runs" / label).exists():
             return job, shim
         os.kill(shim, signal.SIGCONT)
     daemon.wait_for(job, "succeeded")
     return None
 
 
-def _new_shim(daemon: int) -> int | None:
-    """Return a shim among a daemon's children."""
+def _new_shim(daemon: int, label: str) -> int | None:
+    """Return the shim of a run among a daemon's children."""
     tasks = Path(f"/proc/{daemon}/task").glob("*/children")
     children = [int(pid) for task in tasks for pid in task.read_text().split()]
-    return next((pid for pid in children if _is_shim(pid)), None)
+    return next((pid for pid in children if _is_shim(pid, label)), None)
 
 
-def _is_shim(pid: int) -> bool:
+def _is_shim(pid: int, label: str) -> bool:
     try:
-        return b"shim_entry" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return False
+    return label in words and any("shim_entry" in word for word in words)
+
+
+def _stop(pid: int) -> bool:
+    """Stop a process; return whether it stands still, and did not end first."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: not is_alive(pid) or psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it stands still")
+    return is_alive(pid)
 
 
 # the shim
@@ -150,7 +164,7 @@ def test_a_run_whose_shim_is_killed_is_lost_and_gone_before_its_gpus_are_used_ag
     until(lambda: places["pids"].exists() and len(places["pids"].read_text().split()) == 2, "the tree is complete")
     if daemon_is_down:
         daemon.kill9()
-    os.kill(live_shim(daemon.state / "runs" / "1.1") or 0, signal.SIGKILL)
+    kill_shim(daemon.state / "runs" / "1.1")
     if daemon_is_down:
         daemon.start()
     (run,) = daemon.wait_for(lost)["runs"]

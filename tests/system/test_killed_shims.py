@@ -92,7 +92,8 @@ def forgotten(daemon: Daemon, id: int, number: int, killed: set[str]) -> set[int
     alive = alive_of(f"{daemon.folder}-{number}-")
     noted = daemon.run_record(f"{id}.1", "members").get("processes", [])
     for pid in alive:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return {pid for pid in alive if f"{id}.1" not in killed or pid in {known for known, _ in noted}}
 
 

@@ -19,7 +19,7 @@ from greenrun.executors.local import LocalExecutor
 from greenrun.meters.none import NoMeter
 from greenrun.store import Store
 from tests.patience import HANGS_S, until
-from tests.system.harness import Daemon, live_shim
+from tests.system.harness import Daemon, kill_shim, live_shim
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "interruptible.py"
 EPOCHS = 2000
@@ -144,7 +144,7 @@ def test_a_shim_that_is_killed_during_a_checkpoint_costs_the_run_and_a_retry_no_
     place.tick_until((place.folder / "ready").exists, "it has set up its trap")
     place.is_clean = False
     place.tick_until((place.folder / "saving").exists, "it saves")
-    os.kill(live_shim(place.folder / "runs" / f"{job}.1") or 0, signal.SIGKILL)
+    kill_shim(place.folder / "runs" / f"{job}.1")
     place.is_clean = True
     place.tick_until(lambda: place.is_finished(job), "the job finishes")
     assert [run.outcome for run in place.runs(job)] == [Outcome.LOST, Outcome.SUCCEEDED]
