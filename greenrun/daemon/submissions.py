@@ -89,6 +89,8 @@ class Submissions:
                 raise
         finally:
             with self._door:
+                if own in self._waiting:  # it got no turn, and nobody waits for its answer any more
+                    self._waiting.remove(own)
                 following = self._waiting[0] if self._waiting else None
                 self._is_led = following is not None
             for each in filter(None, [following, *entries]):

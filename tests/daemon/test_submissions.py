@@ -194,6 +194,20 @@ def test_a_fault_while_others_wait_leaves_nobody_waiting(
     assert lab.submissions.submit(asked())[0].is_new
 
 
+def test_who_gets_no_turn_keeps_nobody_else_waiting(lab: Counter) -> None:
+    class Turn:
+        def __enter__(self) -> None:
+            raise MemoryError
+
+        def __exit__(self, *_: object) -> None: ...
+
+    turn, lab.submissions._turn = lab.submissions._turn, Turn()
+    with pytest.raises(MemoryError):
+        lab.submissions.submit(asked())
+    lab.submissions._turn = turn
+    assert [answer.result(HANGS_S)[0].is_new for answer in lab.one_by_one([asked(), asked()])] == [True, True]
+
+
 def test_who_comes_while_others_are_accepted_is_accepted_after_them(lab: Counter) -> None:
     begun, go_on = Event(), Event()
 
