@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from greenrun.cli import text
 from greenrun.cli.tables import Column, table_lines
 from greenrun.cli.terminal.width import wrapped
-from greenrun.core.formatting import count_text, mass_text, period_text
+from greenrun.core.formatting import count_text, figure_text, mass_text, period_text
 from greenrun.reports.cells import cells, kwh_text, name
 from greenrun.reports.formats import WRITERS
 from greenrun.reports.model import ComparedReport, Report
@@ -80,5 +80,5 @@ def _figure(value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return figure_text(value)
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)

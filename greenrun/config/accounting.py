@@ -115,7 +115,7 @@ class EmbodiedSettings(Section):
         """The same as a value of the core."""
         if self.total_kg is not None and self.lifetime is not None:
             per_hour = g_per_gpu_hour(self.total_kg, self.lifetime, self.gpus)
-            return Embodied(source=self.source, g_per_gpu_hour=per_hour)
+            return Embodied(source=self.source, g_per_gpu_hour=per_hour, is_whole=True)
         if isinstance(self.g_per_gpu_hour, dict):
             return Embodied(source=self.source, by_model=self.g_per_gpu_hour)
         return Embodied(source=self.source, g_per_gpu_hour=self.g_per_gpu_hour)

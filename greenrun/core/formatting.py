@@ -6,6 +6,7 @@ Light and pure: the command line loads it at every start, and the present and th
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from math import floor, isfinite, log10
 
 from greenrun.core.units import J_PER_KWH
 
@@ -20,6 +21,8 @@ _ENERGIES_J = ((1000 * J_PER_KWH, "MWh"), (J_PER_KWH, "kWh"), (J_PER_KWH / 1000,
 _JOULES = ((1e9, "GJ"), (1e6, "MJ"), (1e3, "kJ"), (1.0, "J"))
 _POWERS_W = ((1e6, "MW"), (1e3, "kW"), (1.0, "W"))
 _TOLD_INSTANT = r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?Z"  # as instant_text and iso_text have it
+_NOISE = 1e-6  # a figure below this, in the unit that it is told in, is what rounding left of a difference
+_HUGE = 1e15  # nobody reads the digits of more
 _MASSES_G = ((1e6, "t"), (1e3, "kg"), (1.0, "g"))
 
 
@@ -30,8 +33,17 @@ def number_text(value: float | None) -> str:
     """Return about three significant digits, and every digit before the point: `0.486`, `93.4`, `1,250`."""
     if value is None:
         return UNKNOWN
-    value += 0.0  # a zero has no sign
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else _significant(value, 3)
+
+
+def figure_text(value: float | None, digits: int = 6) -> str:
+    """Return a figure of a table that people compare with another, to so many significant digits: `0.105123`."""
+    return UNKNOWN if value is None else _significant(value, digits)
+
+
+def plain_number(value: float) -> str:
+    """Return a number for a spreadsheet: all digits that a sum of floats is good for, no exponent, no separators."""
+    return repr(value) if value == 0 or not isfinite(value) or abs(value) >= _HUGE else _fixed(value, 12)
 
 
 def decimal_text(value: float | None, decimals: int) -> str:
@@ -99,8 +111,8 @@ def money_text(amount: float | None, currency: str | None = None) -> str:
     """Return an amount of money to the cent, and of less than ten of them what there is: `1,250.00 EUR`."""
     if amount is None:
         return UNKNOWN
-    amount += 0.0
-    number = f"{amount:,.2f}" if abs(amount) >= 0.1 or not amount else f"{amount:.2g}"
+    number = f"{amount:,.2f}" if abs(amount) >= 0.1 else _significant(amount, 2)
+    number = "0.00" if number == "0" else number
     return f"{number} {currency}" if currency else number
 
 
@@ -246,6 +258,22 @@ def span_text(start: datetime, end: datetime, now: datetime, zone: tzinfo | None
 def _minute_text(at: datetime) -> str:
     """Return the date alone of an instant at which one begins."""
     return f"{at:%Y-%m-%d}" if at.time() == time() else f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _significant(value: float, digits: int) -> str:
+    """Return so many significant digits without an exponent, and no noise."""
+    if abs(value) < _NOISE:
+        return "0"
+    if not isfinite(value) or abs(value) >= _HUGE:
+        return f"{value:.{digits}g}"
+    return _fixed(value, digits, ",")
+
+
+def _fixed(value: float, digits: int, grouping: str = "") -> str:
+    """Return so many significant digits without an exponent; the value is finite and not zero."""
+    rounded = float(f"{value:.{digits}g}")
+    text = f"{rounded:{grouping}.{max(0, digits - 1 - floor(log10(abs(rounded))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _in_unit(value: float | None, units: Sequence[tuple[float, str]]) -> str:

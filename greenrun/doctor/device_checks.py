@@ -15,6 +15,7 @@ _GRADES = {
     Quality.MEASURED: "by its energy counter",
     Quality.INTEGRATED: "by its power, integrated: it has no energy counter",
     Quality.ESTIMATED: "by the watts of the settings, an estimate",
+    Quality.EMULATED: "as emulated: what it tells is made up",
 }
 _RAPL = (
     "greenrun config units greenrun-rapl.conf: its first lines say how to let a group read them; or leave cpu_meter out"

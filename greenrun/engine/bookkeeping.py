@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from greenrun.core.energy.ledger import Entry, Stage
-from greenrun.core.energy.model import BOOKED, Component, Hold, Mark, Quality, Reading, Slice
-from greenrun.core.energy.slicing import cut, external_energy
+from greenrun.core.energy.model import BOOKED, Component, Device, Hold, Mark, Quality, Reading, Slice
+from greenrun.core.energy.slicing import ABSURD_W, cut, external_energy
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.occupancy import (
     Observed,
@@ -31,6 +31,7 @@ SLICE_STEP = timedelta(minutes=1)  # slices are cut at these instants (UTC), at 
 OUTAGE_SLICE_STEP = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
 LONG_OUTAGE = timedelta(hours=2)
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
+OVER_LIMIT = 1.25  # a board may exceed its limit by so much for a moment
 LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
 
 
@@ -61,7 +62,8 @@ class Bookkeeping:
         self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
-        components = {device.id: device.kind for device in self._meter.devices()}
+        devices = {device.id: device for device in self._meter.devices()}
+        components = {device: known.kind for device, known in devices.items()}
         self._account_beside(marks, readings, [name for name, kind in components.items() if kind not in BOOKED])
         if not readings:
             return
@@ -72,7 +74,7 @@ class Bookkeeping:
         for device, rows in readings.items():
             mark, kind = marks.get(device), components.get(device, Component.GPU)
             if mark is None or device in sound:
-                slices, new = self._cut(mark, rows, owners, kind)
+                slices, new = self._cut(mark, rows, owners, kind, devices.get(device))
             else:
                 slices, new = self._start_anew(mark, rows[0], owners, kind)
             pieces += slices
@@ -103,7 +105,12 @@ class Bookkeeping:
             self._store.books.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
 
     def _cut(
-        self, mark: Mark | None, rows: Sequence[Reading], owners: "_Owners", component: Component
+        self,
+        mark: Mark | None,
+        rows: Sequence[Reading],
+        owners: "_Owners",
+        component: Component,
+        known: Device | None,
     ) -> tuple[list[Slice], Mark | None]:
         """Cut one device's readings; what fails for it waits in its counter, and the others do not wait for it."""
         device, start, since_run = rows[0].device, mark.at if mark else rows[0].at, mark.since_run if mark else 0
@@ -115,7 +122,16 @@ class Bookkeeping:
         if clear != sorted(own, key=lambda hold: hold.run_id):
             self._tell("overlap", device, "runs overlap, so the clock was set back; each ends where the next begins")
         try:
-            return cut(mark, rows, clear, self._edges(start, through), through, component=component, users=users)
+            return cut(
+                mark,
+                rows,
+                clear,
+                self._edges(start, through),
+                through,
+                component=component,
+                users=users,
+                highest_w=highest_w(known),
+            )
         except ValueError as exc:
             self._tell("cut", device, "a device's energy is not booked now, that of the others is", error=str(exc))
             return [], None
@@ -185,6 +201,13 @@ class _Owners:
         """Return the last run that had held the device and has ended, 0 for none."""
         ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
         return max((run.id for run in ended), default=0)
+
+
+def highest_w(device: Device | None) -> float:
+    """Return the power in watts that a device never exceeds: a quarter above its limit where it tells that."""
+    if device is None or device.kind is not Component.GPU or not device.power_w:
+        return ABSURD_W
+    return OVER_LIMIT * device.power_w
 
 
 def _by_device(readings: Sequence[Reading], until: datetime) -> dict[str, list[Reading]]:

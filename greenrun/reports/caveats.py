@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from greenrun.core.energy.model import BOOKED, Device
+from greenrun.core.formatting import precise_percent_text
+from greenrun.reports.cells import kwh_text
 from greenrun.reports.cost_and_scope2 import Rates
 from greenrun.reports.model import Explanation, Named, Note, ReportBody, Row, Unattributed
 
@@ -52,6 +54,10 @@ UNKNOWN: Mapping[str, str] = {
     "idle_energy_kwh": "fewer than ten minutes are known in which nobody held the GPU, of the last 28 days",
     "energy_above_idle_kwh": "it needs the idle power",
     "deadline_at": "the job has none",
+    "energy_uncertainty_pct": "no energy is known, or some is emulated, of which nothing tells how far it is off",
+    "ci_uncertainty_pct": "nothing is priced with a forecast whose error is known, and no source publishes the "
+    "uncertainty of what it measured or estimates",
+    "emissions_uncertainty_pct": "that of the energy, of a forecast or of an estimated intensity in it is not known",
     "git_commit": "its folder was no git checkout",
 }
 
@@ -104,7 +110,7 @@ def _energy_note(total: Row) -> str:
     if total.it_energy_kwh is None:
         return "No energy is known in this period, so no emissions are known."
     shares = total.by_grade_kwh.items()
-    parts = ", ".join(f"{100 * part_kwh / total.it_energy_kwh:.3g} % {grade}" for grade, part_kwh in shares)
+    parts = ", ".join(f"{precise_percent_text(part_kwh / total.it_energy_kwh)} {grade}" for grade, part_kwh in shares)
     return f"How the known energy was determined: {parts}." if parts else ""
 
 
@@ -112,7 +118,7 @@ def _coverage_note(total: Row) -> str:
     coverage, flags = total.coverage_ratio, total.flags
     if coverage is None or not {"not_covered", "unknown_energy"} & set(flags):
         return ""
-    return f"Energy is known for {100 * coverage:.4g} % of the time of the devices; the rest is in no figure."
+    return f"Energy is known for {precise_percent_text(coverage)} of the time of the devices; the rest is in no figure."
 
 
 def _beside_note(used: Sequence[Device]) -> str:
@@ -134,14 +140,15 @@ def _component_note(total: Row) -> str:
 def _intensity_note(total: Row) -> str:
     if not total.unpriced_kwh:
         return ""
-    return f"No average intensity is known for {total.unpriced_kwh:.4g} kWh, whose emissions are in no figure."
+    return f"No average intensity is known for {kwh_text(total.unpriced_kwh)}, whose emissions are in no figure."
 
 
 def _settled_note(total: Row) -> str:
     ratio = total.settled_ratio
     if ratio is None or "not_settled" not in total.flags:
         return ""
-    return f"{100 * (1 - ratio):.3g} % of the priced energy still waits for its measured intensity: figures can change."
+    waits = precise_percent_text(1 - ratio)
+    return f"{waits} of the priced energy still waits for its measured intensity: figures can change."
 
 
 def _mixed_note(total: Row) -> str:
@@ -152,7 +159,9 @@ def _mixed_note(total: Row) -> str:
 
 def _estimated_note(total: Row) -> str:
     ratio = total.ci_estimated_ratio
-    return f"The source calls the intensity of {100 * ratio:.3g} % of the energy an estimate." if ratio else ""
+    return (
+        f"The source calls the intensity of {precise_percent_text(ratio)} of the energy an estimate." if ratio else ""
+    )
 
 
 def _avoided_note(total: Row) -> str:
@@ -163,7 +172,5 @@ def _avoided_note(total: Row) -> str:
 def _unattributed_note(free: Unattributed, total: Row) -> str:
     if not free.it_energy_kwh or not total.it_energy_kwh:
         return ""
-    share = 100 * free.it_energy_kwh / total.it_energy_kwh
-    return (
-        f"{share:.3g} % of the energy was used by devices that no run held; it is reported separately and in the total."
-    )
+    share = precise_percent_text(free.it_energy_kwh / total.it_energy_kwh)
+    return f"{share} of the energy was used by devices that no run held; it is reported separately and in the total."

@@ -21,7 +21,7 @@ def cells(row: Row | Unattributed) -> Mapping[str, str]:
         "jobs": str(row.jobs) if isinstance(row, Row) else "",
         "energy": kwh_text(row.it_energy_kwh),
         "CO2e": mass_text(row.emissions_location_g),
-        "±": "" if uncertainty is None else precise_percent_text(uncertainty / 100),
+        "±": _width_text(row.emissions_location_g, uncertainty),
         "g/kWh": "" if row.ci_avg_g_per_kwh is None else whole_text(row.ci_avg_g_per_kwh),
         "covered": precise_percent_text(row.coverage_ratio),
         "settled": precise_percent_text(row.settled_ratio),
@@ -30,6 +30,11 @@ def cells(row: Row | Unattributed) -> Mapping[str, str]:
         "per work": per_work_text(row.energy_per_work_j, row.work_unit),
         "cost": "" if row.cost is None else money_text(row.cost, row.currency),
     }
+
+
+def _width_text(value: float | None, width_pct: float | None) -> str:
+    """Return the half-width of a value: a value whose uncertainty is not known says so."""
+    return "" if value is None else precise_percent_text(None if width_pct is None else width_pct / 100)
 
 
 def name(row: Row | Unattributed, separator: str = " ") -> str:

@@ -14,7 +14,8 @@ from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import ROUNDING, Contracts, Matched
 from greenrun.core.accounting.period import Part
 from greenrun.core.accounting.step_function import Steps
-from greenrun.core.energy.model import Device
+from greenrun.core.energy.model import Component, Device
+from greenrun.core.formatting import energy_text, precise_percent_text
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.energy import held_by_gpu
 from greenrun.reports.figure_models import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures
@@ -93,7 +94,7 @@ class Rates:
         return (
             cost([(part.hour, _facility_kwh(part)) for part in _known(parts)], self.prices, self.bases.currency),
             self._market(parts),
-            self._lifecycle(row, held_by_gpu(parts) if gpu_s is None else gpu_s),
+            self._lifecycle(row, parts, held_by_gpu(parts) if gpu_s is None else gpu_s),
         )
 
     def missing(self, total: Row) -> dict[str, str]:
@@ -107,7 +108,7 @@ class Rates:
             "emissions_market_g": why_market,
             "market_factor_source": why_market,
             "market_covered_ratio": why_market,
-            "embodied_g": f"no embodied emissions are set for {'a model in use' if is_made else 'the hardware'}",
+            "embodied_g": f"no embodied emissions are set for {'all hardware in use' if is_made else 'the hardware'}",
             "emissions_total_g": "it needs the location-based and the embodied emissions",
             "td_loss_g": "no ratio of losses is set, or the location-based emissions are not known",
             "water_l": "no water factor is set, or no energy is known",
@@ -126,7 +127,8 @@ class Rates:
         """Return what a reader must know of them."""
         if self.prices is None or not total.cost_missing_kwh:
             return []
-        note = f"No price of electricity is known for {total.cost_missing_kwh:.4g} kWh, whose cost is in no figure."
+        missing = energy_text(total.cost_missing_kwh * J_PER_KWH)
+        note = f"No price of electricity is known for {missing}, whose cost is in no figure."
         return [Note(field="cost", note=note)]
 
     def attribution(self, total: Row) -> list[str]:
@@ -155,17 +157,26 @@ class Rates:
             market_covered_ratio=covered,
         )
 
-    def _lifecycle(self, row: InventoryFigures, held_s: Mapping[str, float]) -> LifecycleFigures:
-        embodied_g, location_g, energy_kwh = self._embodied_g(held_s), row.emissions_location_g, row.it_energy_kwh
+    def _lifecycle(self, row: InventoryFigures, parts: Sequence[Part], held_s: Mapping[str, float]) -> LifecycleFigures:
+        users = {part.component for part in parts if part.run_id is not None}
+        embodied_g = None if users and not held_s else self._embodied_g(held_s)  # only GPUs have factors
+        location_g, energy_kwh = row.emissions_location_g, row.it_energy_kwh
         loss_ratio, water_l_per_kwh = self.bases.td_loss_ratio, self.bases.water_l_per_kwh
         loss_g = location_g * loss_ratio if location_g is not None and loss_ratio else None
         total_g = None if location_g is None or embodied_g is None else location_g + (loss_g or 0.0) + embodied_g
         return LifecycleFigures(
             embodied_g=embodied_g,
+            embodied_lacks=None if embodied_g is None else self._without_factor(users),
             td_loss_g=loss_g,
             emissions_total_g=total_g,
             water_l=energy_kwh * water_l_per_kwh if energy_kwh is not None and water_l_per_kwh is not None else None,
         )
+
+    def _without_factor(self, users: Iterable[Component]) -> str | None:
+        """Return which of the components that runs used have no factor, so that their making is in no figure."""
+        is_whole = self.bases.embodied is not None and self.bases.embodied.is_whole
+        others = [] if is_whole else sorted(each.value for each in users if each is not Component.GPU)
+        return "; ".join(others) or None
 
     def _embodied_g(self, held_s: Mapping[str, float]) -> float | None:
         """Return the part of the GPUs' making that falls to the time they were held; None where a factor is missing."""
@@ -212,6 +223,6 @@ def _why_no_market(covered: float | None) -> str:
     if covered is None:
         return "no contract factors are set, or no energy is known"
     return (
-        f"contracts cover {100 * covered:.4g} % of the energy, and the residual mix of the rest "
+        f"contracts cover {precise_percent_text(covered)} of the energy, and the residual mix of the rest "
         "(accounting.residual_g_per_kwh) is not set"
     )

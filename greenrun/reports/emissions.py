@@ -6,7 +6,7 @@ from math import fsum
 
 from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Accounting, Basis, Kind, SeriesId, Signal
-from greenrun.core.units import J_PER_KWH
+from greenrun.core.units import J_PER_KWH, difference_of
 from greenrun.reports.energy import facility_kwh, kwh
 from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
 from greenrun.reports.model import ForecastComparison, SeriesRow
@@ -21,7 +21,7 @@ def emissions(parts: Sequence[Part]) -> EmissionFigures:
     grams, is_average = location_g(part.price for part in parts), [part for part, _ in known]
     facility = facility_kwh(is_average) or 0.0
     series = {id(price.series): price.series for _, price in known}.values()
-    marginal_g, marginal_ratio = marginal(parts)
+    marginal_g, marginal_g_per_kwh, marginal_ratio = marginal(parts)
     lowest = min((price.lowest_g_per_kwh for _, price in known), default=None)
     highest = max((price.highest_g_per_kwh for _, price in known), default=None)
     return EmissionFigures(
@@ -41,6 +41,7 @@ def emissions(parts: Sequence[Part]) -> EmissionFigures:
         emissions_booked_g=location_g(part.booked for part in parts),
         emissions_settled_g=location_g(part.settled for part in parts),
         emissions_marginal_g=marginal_g,
+        ci_marginal_g_per_kwh=marginal_g_per_kwh,
         marginal_ratio=marginal_ratio,
     )
 
@@ -64,7 +65,7 @@ def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct
     """
     known = [part for part in parts if part.baseline_g is not None]
     baseline, actual = _fold(part.baseline_g for part in known), _fold(part.compared_g for part in known)
-    difference = baseline - actual if baseline is not None and actual is not None else None
+    difference = difference_of(baseline, actual) if baseline is not None and actual is not None else None
     return AvoidedFigures(
         baseline_emissions_g=baseline,
         compared_emissions_g=actual,
@@ -76,8 +77,8 @@ def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct
     )
 
 
-def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None]:
-    """Return grams by a marginal signal and the part of the known energy for which they are known; None without any.
+def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None, float | None]:
+    """Return grams by a marginal signal, per kWh, and the part of the known energy that they are of; None without any.
 
     They are those of the source beside the average; where there is none, of the source that all is priced by.
     """
@@ -86,11 +87,28 @@ def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None]:
         (part, part.price) for part in parts if part.price is not None and part.price.series.signal is Signal.MARGINAL
     ]
     if len({price.series.basis for _, price in alone}) > 1 and not beside:
-        return None, None
-    grams = _fold([part.marginal_g for part in beside] or [price.emissions_g for _, price in alone])
-    told_j = fsum(part.marginal_j or 0.0 for part in beside) or fsum(part.energy_j or 0.0 for part, _ in alone)
+        return None, None, None
+    told = [(part.marginal_g, part.marginal_j, part.pue) for part in beside]
+    told = told or [(price.emissions_g, part.energy_j, part.pue) for part, price in alone]
+    grams = _fold(each_g for each_g, _, _ in told)
+    told_j = fsum(each_j or 0.0 for _, each_j, _ in told)
+    facility_j = fsum((each_j or 0.0) * pue for _, each_j, pue in told)
     known_j = fsum(part.energy_j for part in parts if part.energy_j is not None)
-    return grams, told_j / known_j if grams is not None and known_j else None
+    if grams is None or not known_j or not facility_j:
+        return grams, None, None
+    return grams, grams * J_PER_KWH / facility_j, told_j / known_j
+
+
+def is_settled(parts: Sequence[Part]) -> bool:
+    """Whether something has the average's settled price, and nothing that has a price of it waits for that."""
+    priced = [part for part in parts if part.energy_j is not None and _is_average(part.price)]
+    return any(part.settled for part in priced) and all(part.settled or not part.energy_j for part in priced)
+
+
+def has_estimates(parts: Iterable[Part]) -> bool:
+    """Whether something has only an estimate's price, such as a yearly mean, of which nobody says how good it is."""
+    booked = (part.booked for part in parts if part.energy_j and part.settled is None and _is_average(part.booked))
+    return any(price is not None and price.kind is Kind.ESTIMATED for price in booked)
 
 
 def location_g(prices: Iterable[Price | None]) -> float | None:
@@ -138,9 +156,9 @@ def _series_row(parts: Sequence[Part], series: SeriesId) -> SeriesRow:
         accounting=series.accounting,
         basis=series.basis,
         booked_kwh=kwh(part for part, _ in booked),
-        emissions_booked_g=fsum(price.emissions_g or 0.0 for _, price in booked),
+        emissions_booked_g=_fold(price.emissions_g for _, price in booked),
         settled_kwh=kwh(part for part, _ in settled),
-        emissions_settled_g=fsum(price.emissions_g or 0.0 for _, price in settled),
+        emissions_settled_g=_fold(price.emissions_g for _, price in settled),
     )
 
 
@@ -159,7 +177,7 @@ def forecast_comparison(parts: Sequence[Part]) -> ForecastComparison:
         energy_kwh=fsum((part.energy_j or 0.0) / J_PER_KWH for part, _, _ in known) if known else None,
         booked_g=booked_g if known else None,
         settled_g=settled_g if known else None,
-        difference_g=booked_g - settled_g if known else None,
+        difference_g=difference_of(booked_g, settled_g) if known else None,
         mean_absolute_error_pct=100 * error / settled_g if settled_g else None,
     )
 

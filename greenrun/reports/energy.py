@@ -15,10 +15,12 @@ from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct
 IDLE_LEARNED_OVER = timedelta(days=28)
 
 
-def energy(parts: Sequence[Part], held_s: float | None, widths: Widths, sparse: frozenset[str]) -> EnergyFigures:
+def energy(
+    parts: Sequence[Part], held_s: float | None, widths: Widths, sparse: frozenset[str], split_kwh: float = 0.0
+) -> EnergyFigures:
     """Return the energy of these parts; `held_s` are the GPU-seconds that their runs held, None if not known.
 
-    `sparse` are the GPUs whose sensors see a part of the time only.
+    `sparse` are the GPUs whose sensors see a part of the time only; `split_kwh` of it may be other holders'.
     """
     total, facility = kwh(parts), facility_kwh(parts)
     of_time, of_energy = coverage(parts, held_s)
@@ -34,18 +36,19 @@ def energy(parts: Sequence[Part], held_s: float | None, widths: Widths, sparse: 
         dram_energy_kwh=kwh(_of(parts, Component.DRAM)),
         it_energy_kwh=total,
         facility_energy_kwh=facility,
-        pue=facility / total if total and facility is not None else None,
+        pue=_pue(parts, total, facility),
         avg_power_w=avg_power_w(parts),
         measured_kwh=kwh(_graded(parts, Quality.MEASURED)),
         integrated_kwh=kwh(_graded(parts, Quality.INTEGRATED)),
         estimated_kwh=kwh(_graded(parts, Quality.ESTIMATED)),
         bridged_kwh=kwh(_graded(parts, Quality.BRIDGED)),
+        emulated_kwh=kwh(_graded(parts, Quality.EMULATED)),
         gpu_method=_methods(parts, Component.GPU),
         cpu_method=_methods(parts, Component.CPU),
         dram_method=_methods(parts, Component.DRAM),
         coverage_ratio=of_time,
         gap_seconds=fsum(part.seconds for part in parts if part.quality in (Quality.BRIDGED, Quality.UNKNOWN)),
-        energy_uncertainty_pct=energy_pct(graded, of_energy, widths),
+        energy_uncertainty_pct=energy_pct(graded, of_energy, widths, split_kwh),
         gpu_utilization_avg=busy,
         gpu_utilization_coverage=busy_known,
     )
@@ -61,6 +64,24 @@ def facility_kwh(parts: Iterable[Part]) -> float | None:
     """Return the known energy of these parts with that of the facility (PUE) in kWh; None when none is known."""
     known = [part.energy_j * part.pue / J_PER_KWH for part in parts if part.energy_j is not None]
     return fsum(known) if known else None
+
+
+def pues(parts: Iterable[Part]) -> list[tuple[float, float]]:
+    """Return the known energies in kWh, each with the PUE that it was booked with."""
+    return [(part.energy_j / J_PER_KWH, part.pue) for part in parts if part.energy_j is not None]
+
+
+def split_kwh(parts: Iterable[Part]) -> float:
+    """Return how much of the energy of these parts may be that of others who held the devices in the same gaps."""
+    return fsum(part.split_j for part in parts) / J_PER_KWH
+
+
+def _pue(parts: Sequence[Part], total: float | None, facility: float | None) -> float | None:
+    """Return the ratio of both; where all was booked with one PUE, that."""
+    if not total or facility is None:
+        return None
+    booked = {part.pue for part in parts if part.energy_j}
+    return booked.pop() if len(booked) == 1 else facility / total
 
 
 def coverage(parts: Sequence[Part], held_s: float | None) -> tuple[float | None, float | None]:

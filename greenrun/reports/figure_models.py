@@ -62,6 +62,8 @@ class EnergyFigures(ReportModel):
     """Of the IT energy, the part that is a constant's."""
     bridged_kwh: float | None
     """Of the IT energy, the part of gaps that a counter bridges."""
+    emulated_kwh: float | None = None
+    """Of the IT energy, the part that is emulated, that is, made up."""
     gpu_method: str | None
     cpu_method: str | None
     dram_method: str | None
@@ -70,6 +72,7 @@ class EnergyFigures(ReportModel):
     gap_seconds: float
     """Device-seconds that are bridged or unknown."""
     energy_uncertainty_pct: float | None
+    """Null where it is not known, as of emulated energy."""
     gpu_utilization_avg: float | None = None
     gpu_utilization_coverage: float | None = None
     """For what part of the GPUs' time their utilisation is known."""
@@ -82,6 +85,7 @@ class EnergyFigures(ReportModel):
             "integrated": self.integrated_kwh,
             "estimated": self.estimated_kwh,
             "bridged": self.bridged_kwh,
+            "emulated": self.emulated_kwh,
         }
         return {grade: energy_kwh for grade, energy_kwh in grades.items() if energy_kwh}
 
@@ -113,6 +117,8 @@ class EmissionFigures(ReportModel):
     """As priced with the measured intensity."""
     emissions_marginal_g: float | None = None
     """By a marginal signal, in no sum with the average."""
+    ci_marginal_g_per_kwh: float | None = None
+    """Marginal emissions / the facility energy that they are of."""
     marginal_ratio: float | None = None
     """The part of the known energy that the marginal emissions are of."""
 
@@ -135,7 +141,9 @@ class QualityFigures(ReportModel):
     """The quality of a row's figures."""
 
     ci_uncertainty_pct: float | None
+    """What forecasts make of it; null where that is not known, and where nothing is priced with one."""
     emissions_uncertainty_pct: float | None
+    """Without that of measured intensities, which no source publishes; null where it is not known."""
     flags: list[str]
     complete: bool
 
@@ -181,6 +189,8 @@ class LifecycleFigures(ReportModel):
     """The part of the GPUs' embodied emissions that falls to the time in which runs held them."""
     td_loss_g: float | None = None
     """Losses of transmission and distribution."""
+    embodied_lacks: str | None = None
+    """Components that runs used and that no factor covers: their making is in no figure."""
     emissions_total_g: float | None = None
     """Location-based, losses and embodied emissions together."""
     water_l: float | None = None

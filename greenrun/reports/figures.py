@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from greenrun.core.accounting.period import Part
 from greenrun.core.energy.ledger import UNBOOKED_S
 from greenrun.core.energy.model import Quality
-from greenrun.reports.emissions import avoided, emissions, is_mixed
-from greenrun.reports.energy import energy, gpu_seconds
+from greenrun.reports.emissions import avoided, emissions, has_estimates, is_mixed, is_settled
+from greenrun.reports.energy import energy, gpu_seconds, pues, split_kwh
 from greenrun.reports.figure_models import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
-from greenrun.reports.uncertainty import Widths, emissions_pct
+from greenrun.reports.uncertainty import Widths, emissions_pct, pue_pct
 
-SETTLED = 1 - 1e-6  # the settled part from which on nothing is reported as waiting
 INCOMPLETE = frozenset({"unknown_energy", "not_covered", "no_intensity", "mixed"})
 
 
@@ -20,7 +19,8 @@ class Share:
     """What a row is made of; `held_s` are the GPU-seconds that its runs held, None where that is not known.
 
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
-    `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only.
+    `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only. A row that
+    `is_whole` has all who held a device in a gap, so that what of it was whose makes no difference to its sums.
     """
 
     parts: Sequence[Part]
@@ -29,13 +29,15 @@ class Share:
     compared: Mapping[int, str | None] = field(default_factory=dict)
     widths: Widths = field(default_factory=Widths)
     sparse: frozenset[str] = frozenset()
+    is_whole: bool = False
 
 
 def figures(share: Share, forecast_error_pct: float | None) -> InventoryFigures:
     """Return energy and emissions of a row; `forecast_error_pct` is how far forecasts of this period were off."""
-    used = energy(share.parts, share.held_s, share.widths, share.sparse)
+    others_kwh = 0.0 if share.is_whole else split_kwh(share.parts)
+    used = energy(share.parts, share.held_s, share.widths, share.sparse, others_kwh)
     emitted = emissions(share.parts)
-    settled_width = emissions_pct(used.energy_uncertainty_pct, used.pue, 0.0, share.widths)
+    settled_width = emissions_pct(used.energy_uncertainty_pct, pue_pct(pues(share.parts), share.widths), 0.0)
     compared = avoided(share.parts, share.compared, settled_width)
     return combined(InventoryFigures, used, emitted, compared, _quality(share, used, emitted, forecast_error_pct))
 
@@ -43,13 +45,14 @@ def figures(share: Share, forecast_error_pct: float | None) -> InventoryFigures:
 def _quality(
     share: Share, used: EnergyFigures, emitted: EmissionFigures, forecast_error_pct: float | None
 ) -> QualityFigures:
-    unsettled = 1 - (emitted.settled_ratio or 0.0)
-    of_intensity = 0.0 if unsettled <= 0 else None if forecast_error_pct is None else unsettled * forecast_error_pct
-    is_known = emitted.emissions_location_g is not None
-    width = emissions_pct(used.energy_uncertainty_pct, used.pue, of_intensity, share.widths)
+    is_known, by_forecast = emitted.emissions_location_g is not None, emitted.ci_forecast_ratio or None
+    of_forecast = None if by_forecast is None or forecast_error_pct is None else by_forecast * forecast_error_pct
+    is_told = not has_estimates(share.parts) and (by_forecast is None or of_forecast is not None)
+    of_pue = pue_pct(pues(share.parts), share.widths)
+    width = emissions_pct(used.energy_uncertainty_pct, of_pue, of_forecast or 0.0) if is_told else None
     flags = _flags(share, used, emitted)
     return QualityFigures(
-        ci_uncertainty_pct=of_intensity if is_known else None,
+        ci_uncertainty_pct=of_forecast if is_known and is_told else None,
         emissions_uncertainty_pct=width if is_known else None,
         flags=flags,
         complete=not INCOMPLETE & set(flags),
@@ -63,9 +66,10 @@ def _flags(share: Share, used: EnergyFigures, emitted: EmissionFigures) -> list[
         "not_covered": _missing_s(share) > UNBOOKED_S * share.holds,
         "bridged": Quality.BRIDGED in qualities,
         "estimated": Quality.ESTIMATED in qualities,
+        "emulated": Quality.EMULATED in qualities,
         "no_intensity": emitted.unpriced_kwh > 0,
         "mixed": is_mixed(part.price for part in share.parts),
-        "not_settled": (emitted.settled_ratio or 0.0) < SETTLED,
+        "not_settled": not is_settled(share.parts),
     }
     return [name for name, is_so in signs.items() if is_so]
 

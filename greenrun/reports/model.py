@@ -128,9 +128,9 @@ class SeriesRow(ReportModel):
     accounting: Accounting | None
     basis: Basis | None
     booked_kwh: float | None
-    emissions_booked_g: float
+    emissions_booked_g: float | None
     settled_kwh: float | None
-    emissions_settled_g: float
+    emissions_settled_g: float | None
 
 
 # the whole

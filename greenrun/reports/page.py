@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from greenrun.charts import browser
 from greenrun.core.formatting import (
     count_text,
+    figure_text,
     instant_text,
     intensity_text,
     mass_text,
@@ -168,7 +169,11 @@ def _work(report: Report) -> list[Line]:
     """Return what the energy was for, where runs reported work: the group, its work, the energy of each."""
     worked = [(row, row.work) for row in [*report.rows, report.total] if row.work]
     return [
-        (row.group, f"{done:,.6g} {row.work_unit or ''}".rstrip(), per_work_text(row.energy_per_work_j, row.work_unit))
+        (
+            row.group,
+            f"{figure_text(done)} {row.work_unit or ''}".rstrip(),
+            per_work_text(row.energy_per_work_j, row.work_unit),
+        )
         for row, done in worked[:_MOST_ROWS]
     ]
 

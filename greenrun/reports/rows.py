@@ -49,10 +49,10 @@ class Books:
     widths: Widths = field(default_factory=Widths)
     rates: Rates = field(default_factory=Rates)
 
-    def figures(self, parts: Sequence[Part], whole: WholeRuns | None = None) -> Figures:
+    def figures(self, parts: Sequence[Part], whole: WholeRuns | None = None, *, is_all: bool = False) -> Figures:
         """Return every figure of a row that is made of these parts, of which `whole` are the runs that it has wholly.
 
-        Where a row has none, GPUs were held for as long as is booked, and no work is known.
+        Where a row has none, GPUs were held for as long as is booked, and no work is known. `is_all`: of everything.
         """
         runs = whole.runs if whole else ()
         ids = {part.run_id for part in parts if part.run_id is not None}.union(run.id for run in runs)
@@ -63,6 +63,7 @@ class Books:
             compared={run_id: self.period.compared.get(run_id) for run_id in ids},
             widths=self.widths,
             sparse=self._sparse,
+            is_whole=is_all,
         )
         inventory = figures(share, self.forecasts.mean_absolute_error_pct)
         done = work(parts, runs, self.period, self.now)
@@ -128,7 +129,7 @@ def total(books: Books) -> Row:
     """Return the figures of everything in the books of the period."""
     runs = books.overlapping
     free_s = gpu_seconds(books.parts_of.get(None, ()))
-    known = books.figures(books.period.parts, _whole(books, runs, free_s))
+    known = books.figures(books.period.parts, _whole(books, runs, free_s), is_all=True)
     return combined(Row, Named(group="total"), _counts(books, runs), known)
 
 

@@ -55,26 +55,38 @@ def quadrature(parts: Iterable[float]) -> float:
     return hypot(*parts)
 
 
-def energy_pct(graded: Iterable[Graded], coverage: float | None, widths: Widths) -> float | None:
+def energy_pct(
+    graded: Iterable[Graded], coverage: float | None, widths: Widths, split_kwh: float = 0.0
+) -> float | None:
     """Return the half-width of a sum of energy; None for no energy, or when its coverage is not known.
 
-    What was not covered is taken to be as large as it would have been at the mean power, and wholly unknown.
+    What was not covered is taken to be as large as it would have been at the mean power, and wholly unknown. So much as
+    `split_kwh` of it may be another holder's. Nothing is known of how far emulated energy is from any real one.
     """
     sums: dict[tuple[str, Quality], list[float]] = {}
     for sort, grade, kwh in graded:
         sums.setdefault((sort, grade), []).append(kwh)
     total = fsum(kwh for parts in sums.values() for kwh in parts)
-    if total <= 0 or not coverage:
+    if total <= 0 or not coverage or any(grade is Quality.EMULATED for _, grade in sums):
         return None
     missing = total * (1 - coverage) / coverage
-    return 100 * quadrature([*(widths.of(*key) * fsum(parts) for key, parts in sums.items()), missing]) / total
+    graded_kwh = [widths.of(*key) * fsum(parts) for key, parts in sums.items()]
+    return 100 * quadrature([*graded_kwh, missing, split_kwh]) / total
 
 
-def emissions_pct(energy: float | None, pue: float | None, forecast: float | None, widths: Widths) -> float | None:
-    """Return the half-width of emissions from those of energy and of the forecast intensity in them, both in percent.
+def pue_pct(used: Iterable[tuple[float, float]], widths: Widths) -> float | None:
+    """Return the half-width of facility energy that its PUE makes, of IT energies in kWh, each with the PUE it had.
 
-    `pue` is the ratio itself. None when a part is not known.
+    A PUE of 1 is one that is not set, so that no overhead is counted and none can be wrong. None for no energy.
     """
-    if energy is None or pue is None or forecast is None:
-        return None
-    return quadrature([energy, 100 * widths.pue / pue if pue > 1 else 0.0, forecast])
+    rows = list(used)
+    facility = fsum(kwh * pue for kwh, pue in rows)
+    return 100 * widths.pue * fsum(kwh for kwh, pue in rows if pue > 1) / facility if facility else None
+
+
+def emissions_pct(energy: float | None, pue: float | None, forecast: float | None) -> float | None:
+    """Return the half-width of emissions from those of energy, of the PUE and of forecast intensity, all in percent.
+
+    None when a part is not known.
+    """
+    return None if energy is None or pue is None or forecast is None else quadrature([energy, pue, forecast])

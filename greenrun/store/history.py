@@ -25,7 +25,7 @@ METERED = 20  # of these, how many are asked for their energy, which takes readi
 REMEMBERED = 10_000  # runs whose energy is kept in memory
 
 _COUNTED = (Outcome.SUCCEEDED, Outcome.CHECKPOINTED)
-_TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED})
+_TRUSTED = frozenset({Quality.MEASURED, Quality.INTEGRATED, Quality.EMULATED})
 
 _Finished = tuple[int, datetime | None]  # a job by its id, as it ended then: it may be requeued, and succeed again
 _Latest = tuple[Sequence[_Finished], Sequence[_Finished]]  # of a name, and of a project

@@ -274,6 +274,7 @@ class SliceRecord(Record, table=True):
     pue: float
     share: float = Field(sa_column_kwargs={"server_default": text("1.0")})
     busy_s: float | None = None
+    split_j: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0.0")})
 
 
 class LedgerRecord(Record, table=True):

@@ -137,6 +137,30 @@ def test_a_whole_month_is_told_by_its_name(start: str, end: str, said: str) -> N
     assert period_text(datetime.fromisoformat(start), datetime.fromisoformat(end)) == said
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (formatting.mass_text(5.53e-18), "0 g"),
+        (formatting.precise_percent_text(2.5e-18), "0 %"),
+        (formatting.mass_text(-3e-9), "0 g"),
+        (formatting.power_text(349.99999999999994), "350 W"),
+        (number_text(0.00001234), "0.0000123"),
+        (number_text(99.96), "100"),
+        (formatting.figure_text(0.00001), "0.00001"),
+        (formatting.figure_text(1234567.0), "1,234,570"),
+        (formatting.figure_text(0.1051234567), "0.105123"),
+        (formatting.money_text(0.00001, "EUR"), "0.00001 EUR"),
+        (formatting.plain_number(349.99999999999994), "350"),
+        (formatting.plain_number(0.1 + 0.2), "0.3"),
+        (formatting.plain_number(-1234567.25), "-1234567.25"),
+        (formatting.plain_number(1e-9), "0.000000001"),
+        (formatting.plain_number(0.0), "0.0"),
+    ],
+)
+def test_nobody_reads_the_noise_of_a_float_nor_an_exponent(said: str, expected: str) -> None:
+    assert said == expected
+
+
 def test_ratios_are_told_in_per_cent() -> None:
     """With a space before the sign, and with decimals only where they are asked for."""
     assert [percent_text(0.414), percent_text(0.414, 1), percent_text(-0.001)] == ["41 %", "41.4 %", "0 %"]

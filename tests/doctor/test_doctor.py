@@ -103,7 +103,7 @@ def test_gpus_are_told_with_how_they_are_read() -> None:
     found = list(check_gpus(kinds, is_stated=True))
     assert (wrong(found), len(found)) == ([], 2)
     assert "EMULATED" in found[0].text
-    assert "by its energy counter" in found[0].text
+    assert "as emulated: what it tells is made up" in found[0].text
 
 
 @pytest.mark.system

@@ -148,7 +148,7 @@ def test_embodied_emissions_are_of_the_hours_held_known_energy_or_not(store: Sto
 def test_a_model_without_a_factor_leaves_the_sum_unknown(store: Store) -> None:
     made = report(store, replace(ALL, embodied=Embodied(source="x", by_model={"H100": 35.0})))
     assert (made["total"]["embodied_g"], made["total"]["emissions_total_g"]) == (None, None)
-    assert "a model in use" in made["missing"]["embodied_g"]
+    assert "all hardware in use" in made["missing"]["embodied_g"]
 
 
 def test_the_total_is_the_sum_of_its_lines(store: Store) -> None:

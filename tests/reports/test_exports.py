@@ -19,8 +19,11 @@ from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Device, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec, Outcome, State
 from greenrun.core.units import emissions_g
+from greenrun.reports.cells import cells
 from greenrun.reports.exports import boamps
 from greenrun.reports.exports.codecarbon import codecarbon
+from greenrun.reports.exports.sci import sci
+from greenrun.reports.exports.spreadsheet import as_csv
 from greenrun.reports.identity import Place
 from greenrun.reports.model import Report
 from greenrun.store import Store
@@ -121,7 +124,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def report_of(store: Store, labels: dict[str, str], defaults: dict[str, str]) -> Report:
+def report_of(
+    store: Store, labels: dict[str, str], defaults: dict[str, str], quality: Quality = Quality.MEASURED
+) -> Report:
     """The report of one job that held two GPUs of two models for an hour, and of none beside it."""
     spec = JobSpec(command=("a",), workdir="/", name="train", project="p", duration=HOUR, gpus=2, labels=labels)
     job, _ = store.jobs.add_jobs([spec], user="ada", uid=1, now=T0)[0]
@@ -134,7 +139,7 @@ def report_of(store: Store, labels: dict[str, str], defaults: dict[str, str]) ->
     )  # fmt: skip
     pieces = [
         Slice(device=f"GPU-{n}", component=Component.GPU, run_id=run.id, start=T0, end=T0 + HOUR,
-              energy_j=WATTS * 3600, quality=Quality.MEASURED)
+              energy_j=WATTS * 3600, quality=quality)
         for n in range(2)
     ]  # fmt: skip
     grams = emissions_g(WATTS * 3600, G_PER_KWH, PUE)
@@ -171,6 +176,29 @@ def test_boamps_figures_are_in_the_units_of_the_format(store: Store) -> None:
     components = [(row["componentName"], row["nbComponent"]) for row in made["infrastructure"]["components"]]
     assert components == [("NVIDIA A100", 1), ("NVIDIA H100", 1)]
     assert (made["quality"], made["header"]["reportStatus"]) == ("high", "final")
+
+
+def test_emulated_energy_is_told_as_such_in_every_format(store: Store) -> None:
+    made = report_of(store, LABELS, DEFAULTS, Quality.EMULATED)
+    (row,) = made.job_rows
+    assert (row.emulated_kwh, row.measured_kwh, row.gpu_method) == (pytest.approx(2 * WATTS / 1000), None, "emulated")
+    assert (row.energy_uncertainty_pct, row.emissions_uncertainty_pct) == (None, None)
+    assert "emulated" in row.flags
+    assert {"energy_uncertainty_pct", "emissions_uncertainty_pct", "ci_uncertainty_pct"} <= made.missing.keys()
+    assert cells(row)["±"] == "unknown"
+    (passed_on,) = boamps.boamps(made)
+    assert passed_on["quality"] == "low"
+    (score,) = sci(made).jobs
+    assert (score.E_by_grade_kwh, score.E_uncertainty_pct) == ({"emulated": row.emulated_kwh}, None)
+    line = next(iter(csv.DictReader(io.StringIO(as_csv(made)))))
+    assert (line["emulated_kwh"], line["measured_kwh"], line["gpu_method"]) == ("0.6", "", "emulated")
+
+
+def test_the_uncertainty_of_what_is_measured_and_settled_is_that_of_its_meter_and_its_pue(store: Store) -> None:
+    (row,) = report_of(store, LABELS, DEFAULTS).job_rows
+    assert row.energy_uncertainty_pct == pytest.approx(5)
+    assert row.emissions_uncertainty_pct == pytest.approx((25 + (10 / PUE) ** 2) ** 0.5)
+    assert row.ci_uncertainty_pct is None  # nobody publishes it, and 0.0 would say that it is certain
 
 
 def test_boamps_invents_nothing_and_names_what_is_missing(store: Store) -> None:

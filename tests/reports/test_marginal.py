@@ -38,4 +38,5 @@ def part(grams: float, basis: Basis, signal: Signal = MARGINAL, beside_g: float 
 def test_marginal_grams_are_of_one_basis_and_never_of_averages(
     parts: list[Part], grams: float | None, ratio: float | None
 ) -> None:
-    assert marginal(parts) == (grams, ratio)
+    told_g, _, told_ratio = marginal(parts)
+    assert (told_g, told_ratio) == (grams, ratio)

@@ -7,10 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Device, Quality
-from greenrun.reports.uncertainty import SPARSE, Widths, emissions_pct, energy_pct, quadrature, sampled_sparsely
+from greenrun.reports.uncertainty import (
+    SPARSE,
+    Widths,
+    emissions_pct,
+    energy_pct,
+    pue_pct,
+    quadrature,
+    sampled_sparsely,
+)
 
 WIDTHS = Widths()
-GRADES = [grade for grade in Quality if grade is not Quality.UNKNOWN]
+GRADES = [grade for grade in Quality if grade not in (Quality.UNKNOWN, Quality.EMULATED)]
 SORTS = st.sampled_from(["gpu", "cpu", "dram", SPARSE])
 GRADED = st.lists(st.tuples(SORTS, st.sampled_from(GRADES), st.floats(1e-6, 1e4)), min_size=1, max_size=12)
 POSITIVE = st.lists(st.floats(0, 1e6), max_size=8)
@@ -48,13 +56,32 @@ def test_split_into_more_slices_of_a_sort_it_is_as_wide(graded: list[tuple[str, 
     assert energy_pct(halves, 1.0, WIDTHS) == pytest.approx(energy_pct(graded, 1.0, WIDTHS))
 
 
-@given(st.floats(0, 100), st.floats(1, 5), st.floats(0, 100))
+@given(st.floats(0, 100), st.floats(0, 20), st.floats(0, 100))
 def test_emissions_are_never_surer_than_their_energy(energy: float, pue: float, forecast: float) -> None:
-    width = emissions_pct(energy, pue, forecast, WIDTHS)
+    width = emissions_pct(energy, pue, forecast)
     assert width is not None
-    assert width >= max(energy, forecast) * (1 - 1e-12)
-    assert emissions_pct(0.0, 1.0, 0.0, WIDTHS) == 0.0
-    assert emissions_pct(None, pue, forecast, WIDTHS) is None
+    assert width >= max(energy, pue, forecast) * (1 - 1e-12)
+    assert emissions_pct(0.0, 0.0, 0.0) == 0.0
+    assert emissions_pct(None, pue, forecast) is None
+
+
+@given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=50))
+def test_a_pue_that_is_not_set_has_no_width_however_its_sums_are_rounded(energies_kwh: list[float]) -> None:
+    assert pue_pct([(kwh, 1.0) for kwh in energies_kwh], WIDTHS) == 0.0
+    assert pue_pct([(kwh, 1.25) for kwh in energies_kwh], WIDTHS) == pytest.approx(100 * 0.1 / 1.25)
+    assert pue_pct([(1.0, 1.0), (1.0, 1.5)], WIDTHS) == pytest.approx(100 * 0.1 / 2.5)
+    assert pue_pct([], WIDTHS) is None
+
+
+def test_of_emulated_energy_nothing_is_known() -> None:
+    assert energy_pct([("gpu", Quality.EMULATED, 1.0)], 1.0, WIDTHS) is None
+    assert energy_pct([("gpu", Quality.MEASURED, 99.0), ("gpu", Quality.EMULATED, 1e-9)], 1.0, WIDTHS) is None
+
+
+def test_what_of_a_gap_may_be_others_is_in_the_width() -> None:
+    graded = [("gpu", Quality.MEASURED, 9.0), ("gpu", Quality.BRIDGED, 1.0)]
+    assert energy_pct(graded, 1.0, WIDTHS) == pytest.approx(10 * (0.45**2 + 0.2**2) ** 0.5)
+    assert energy_pct(graded, 1.0, WIDTHS, 5.2) == pytest.approx(10 * (0.45**2 + 0.2**2 + 5.2**2) ** 0.5)
 
 
 def test_a_counter_beside_another_is_surer_than_either() -> None:

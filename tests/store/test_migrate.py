@@ -165,6 +165,25 @@ def test_of_jobs_requeued_before_the_number_was_kept_those_runs_count_that_were_
         assert {job.id: job.counted_from for job in store.jobs.jobs()} == {12: 3, 13: 1, 14: 1}
 
 
+def test_what_emulated_gpus_used_is_no_longer_measured(path: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(SCRIPTS, older)
+    for later in (older / "versions").glob("v*.py"):
+        if later.name > "v0009":
+            later.unlink()
+    migrate(path, older)
+    for device, quality in (("EMULATED-a-0", "measured"), ("EMULATED-a-0", "bridged"), ("GPU-1", "measured")):
+        execute(
+            path,
+            "INSERT INTO slices (device, component, started_at, ended_at, energy_j, quality, pue)"
+            f" VALUES ('{device}', 'gpu', '2026-01-02T01:00:00.000000Z', '2026-01-02T01:30:00.000000Z', 1.0,"
+            f" '{quality}', 1.0)",
+        )
+    Store(path).close()
+    told = [(row["device"], row["quality"], row["split_j"]) for row in rows(path, "slices")]
+    assert told == [("EMULATED-a-0", "emulated", 0.0)] * 2 + [("GPU-1", "measured", 0.0)]
+
+
 def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:
     with Store(path) as store:
         job = submit(store)

@@ -9,11 +9,15 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embodied:
-    """Embodied g CO2e per GPU and hour: of models by (a part of) their name, and of all others; None is unknown."""
+    """Embodied g CO2e per GPU and hour: of models by (a part of) their name, and of all others; None is unknown.
+
+    Where it `is_whole`, the machine around the GPUs is in it.
+    """
 
     source: str
     g_per_gpu_hour: float | None = None
     by_model: Mapping[str, float] = field(default_factory=dict)
+    is_whole: bool = False
 
     def factor(self, model: str | None) -> float | None:
         """Return the g per hour of a GPU of this model, by the longest name in it; None when nothing tells."""

@@ -29,6 +29,7 @@ class Part:
     is known; `baseline_g` what they would have emitted had their jobs started as soon as they could, and `compared_g`
     what those for which that is booked did emit, settled.
     `seconds` are weighed by the slices' shares; of `busy_known_s` of them it is told how busy the device was: `busy_s`.
+    `split_j` is how far `energy_j` may be off where gaps were split between holders.
     """
 
     run_id: int | None
@@ -47,6 +48,7 @@ class Part:
     compared_g: float | None = None
     busy_s: float = 0.0
     busy_known_s: float = 0.0
+    split_j: float = 0.0
 
     @property
     def price(self) -> Price | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Basis, Kind, Series, SeriesId, Signal
+from greenrun.core.formatting import number_text
 
 LOWEST_LIFECYCLE_G_PER_KWH = 5.0
 LONGEST_ZERO = timedelta(hours=12)  # of a real grid: longer than any day of curtailment
@@ -62,13 +63,13 @@ def unit_doubt(series: Series, yearly_mean_g_per_kwh: float | None) -> str | Non
     if yearly_mean_g_per_kwh is None:
         if median >= 1.0 or not median:
             return None
-        return f"half of the values are below {median:.3g}; are they in kg/kWh?"
+        return f"half of the values are below {number_text(median)}; are they in kg/kWh?"
     if not median or 1 / slack <= median / yearly_mean_g_per_kwh <= slack:
         return None
     unit = min(_UNITS, key=lambda name: abs(log(median * _UNITS[name] / yearly_mean_g_per_kwh)))
     return (
-        f"half of the values are below {median:.3g}, where the year's mean of that country is"
-        f" {yearly_mean_g_per_kwh:.3g} g/kWh; are they in {unit}, or no intensities?"
+        f"half of the values are below {number_text(median)}, where the year's mean of that country is"
+        f" {number_text(yearly_mean_g_per_kwh)} g/kWh; are they in {unit}, or no intensities?"
     )
 
 

@@ -10,10 +10,11 @@ from enum import StrEnum
 class Quality(StrEnum):
     """How far to trust an energy figure, best first."""
 
-    MEASURED = "measured"  # a hardware counter (or, said to be emulated, an emulated one)
+    MEASURED = "measured"  # a hardware counter
     INTEGRATED = "integrated"  # power samples, integrated
     ESTIMATED = "estimated"  # a model or a configured constant
     BRIDGED = "bridged"  # the total over a gap in sampling, split by expectation
+    EMULATED = "emulated"  # made up, for trials without hardware: bridged or not, it says nothing of any device
     UNKNOWN = "unknown"
 
 
@@ -168,7 +169,9 @@ class Slice:
 
     `energy_j` is None when it is unknown (`quality` is then UNKNOWN): not read, and no counter bridges it. A device
     that runs share has a slice for each of them over the same time, and one for nobody; their `share` adds up to 1.
-    `busy_s` is for how many seconds of it the device did anything, None where that is not told.
+    `busy_s` is for how many seconds of it the device did anything, None where that is not told. `split_j` is how far
+    `energy_j` may be off because others held the device in the same gap, as far as that was cut at once: the sum of a
+    gap is certain, its split is not.
     """
 
     device: str
@@ -180,6 +183,7 @@ class Slice:
     quality: Quality
     share: float = 1.0
     busy_s: float | None = None
+    split_j: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class _Step:
     before: Reading
     after: Reading
     quality: Quality
+    is_gap: bool
     whole: bool
 
     @property
@@ -48,6 +49,10 @@ class _Step:
     @property
     def energy_j(self) -> float:
         return self.after.energy_j - self.before.energy_j
+
+    @property
+    def is_bridged(self) -> bool:
+        return self.quality is Quality.BRIDGED or (self.is_gap and self.quality is not Quality.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class _Line:
     quality: Quality
     shares: Mapping[str, float] = field(default_factory=dict)
     utilization: float | None = None
+    split_j: float = 0.0  # how far its energy may be off, of a gap that is split between holders
 
     def energy_at(self, instant: datetime) -> float:
         """Return the counter at `instant` in joules: never decreasing, exact at both ends."""
@@ -73,6 +79,10 @@ class _Line:
         """Return the seconds and the joules of what lies within `[start, end)`, which it must touch."""
         first, last = max(start, self.start), min(end, self.end)
         return (last - first).total_seconds(), self.energy_at(last) - self.energy_at(first)
+
+    def split_within(self, start: datetime, end: datetime) -> float:
+        """Return the part of `split_j` that falls to `[start, end)`, which it must touch."""
+        return self.split_j * self.within(start, end)[0] / (self.end - self.start).total_seconds()
 
 
 class _Holds:
@@ -113,6 +123,7 @@ def cut(
     component: Component = Component.GPU,
     users: Mapping[str, Hold] | None = None,
     gap_s: float = 10.0,
+    highest_w: float = ABSURD_W,
 ) -> tuple[list[Slice], Mark | None]:
     """Book one device's energy after `mark` up to the last cut instant by `through`; return slices and the new mark.
 
@@ -126,7 +137,8 @@ def cut(
     share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown.
 
     Energies add up to the counter's difference. A slice's quality is the worst of what it spans (`_grade`); what is
-    bridged is split by the expected power of its held and free parts. Raises ValueError when two runs hold the device.
+    bridged is split by the expected power of its held and free parts, and `split_j` says how far off that may be, of a
+    device that never draws more than `highest_w`. Raises ValueError when two runs hold the device.
     """
     if mark is None:
         return [], _first_mark(readings)
@@ -140,7 +152,7 @@ def cut(
     steps = steps[: bisect_left(steps, cuts[-1], key=lambda step: step.before.at)]
     if not steps:
         return [], mark
-    lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w))
+    lines, powers = _lines(steps, mine, _Powers(mark.held_w, mark.idle_w), highest_w)
     wholes = _slices(cuts, lines, mine, mark.device, component)
     slices = [piece for whole, spanned in wholes for piece in allocate(whole, _used_j(whole, spanned, shared))]
     return slices, _mark_at(mark, cuts[-1], steps[-1], lines[-1], powers)
@@ -175,21 +187,23 @@ def _steps(mark: Mark, readings: Sequence[Reading], gap_s: float) -> list[_Step]
         if reading.device != mark.device:
             raise ValueError(f"readings of {reading.device} cannot be booked on {mark.device}.")
         if reading.at > before.at:
-            steps.append(_Step(before, reading, _grade(before, reading, gap_s), whole))
+            is_gap = _is_gap(before, reading, gap_s)
+            steps.append(_Step(before, reading, _grade(before, reading, is_gap=is_gap), is_gap, whole))
             before, whole = reading, True
     return steps
 
 
-def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
-    """Grade a step: a pause longer than `gap_s` seconds or a new sampler session is bridged.
-
-    A new counter base, a counter that went back and a power above ABSURD_W are unknown.
-    """
+def _grade(before: Reading, after: Reading, *, is_gap: bool) -> Quality:
+    """Grade a step: a gap is bridged; a new base, a counter that went back, power above ABSURD_W are unknown."""
     seconds, energy_j = (after.at - before.at).total_seconds(), after.energy_j - before.energy_j
     if after.counter != before.counter or not 0 <= energy_j <= ABSURD_W * (seconds + LATE_S):
         return Quality.UNKNOWN
-    gap = after.session != before.session or seconds > gap_s
-    return worst((after.quality, Quality.BRIDGED)) if gap else after.quality
+    return worst((after.quality, Quality.BRIDGED)) if is_gap else after.quality
+
+
+def _is_gap(before: Reading, after: Reading, gap_s: float) -> bool:
+    """Whether nobody sampled between two readings: a pause longer than `gap_s` seconds, or a new sampler session."""
+    return after.session != before.session or (after.at - before.at).total_seconds() > gap_s
 
 
 def _unknown_ends(steps: Sequence[_Step]) -> list[datetime]:
@@ -201,13 +215,13 @@ def _cuts(start: datetime, limit: datetime, instants: Iterable[datetime]) -> lis
     return [start, *sorted({instant for instant in instants if start < instant <= limit})]
 
 
-def _lines(steps: Sequence[_Step], holds: _Holds, powers: _Powers) -> tuple[list[_Line], _Powers]:
+def _lines(steps: Sequence[_Step], holds: _Holds, powers: _Powers, highest_w: float) -> tuple[list[_Line], _Powers]:
     """Return the curve as straight pieces, and the powers learned from the sampled steps on the way."""
     lines: list[_Line] = []
     for step in steps:
         bounds = holds.inside(step.before.at, step.after.at)
-        lines += _bridge(step, bounds, holds, powers) if step.quality is Quality.BRIDGED else [_straight(step)]
-        if step.whole and not bounds and step.quality not in (Quality.BRIDGED, Quality.UNKNOWN):
+        lines += _bridge(step, bounds, holds, powers, highest_w) if step.is_bridged else [_straight(step)]
+        if step.whole and not bounds and not step.is_bridged and step.quality is not Quality.UNKNOWN:
             powers = powers.learned(holds.run_at(step.before.at) is not None, step.energy_j / step.seconds)
     return lines, powers
 
@@ -219,7 +233,7 @@ def _straight(step: _Step) -> _Line:
     return replace(line, shares=after.shares, utilization=after.utilization) if is_sampled else line
 
 
-def _bridge(step: _Step, bounds: Sequence[datetime], holds: _Holds, powers: _Powers) -> list[_Line]:
+def _bridge(step: _Step, bounds: Sequence[datetime], holds: _Holds, powers: _Powers, highest_w: float) -> list[_Line]:
     """Bend the curve where a hold begins or ends inside a gap: each part gets what it is expected to have used."""
     spans = list(pairwise([step.before.at, *bounds, step.after.at]))
     weights = _weights(spans, holds, powers)
@@ -228,9 +242,17 @@ def _bridge(step: _Step, bounds: Sequence[datetime], holds: _Holds, powers: _Pow
         done += weight
         end_j = min(step.after.energy_j, step.before.energy_j + step.energy_j * (done / sum(weights)))
         end_j = step.after.energy_j if end == step.after.at else end_j
-        lines.append(_Line(start, end, energy_j, end_j, step.quality))
+        own_s = (end - start).total_seconds()
+        split_j = _split_j(end_j - energy_j, step.energy_j, own_s, step.seconds - own_s, highest_w)
+        lines.append(_Line(start, end, energy_j, end_j, step.quality, split_j=split_j if bounds else 0.0))
         energy_j = end_j
     return lines
+
+
+def _split_j(own_j: float, whole_j: float, own_s: float, others_s: float, highest_w: float) -> float:
+    """Return how far a part of a gap may be from what it is expected to have used; all draw from 0 to `highest_w`."""
+    least_j, most_j = max(0.0, whole_j - highest_w * others_s), min(whole_j, highest_w * own_s)
+    return max(0.0, own_j - least_j, most_j - own_j)
 
 
 def _weights(spans: Sequence[tuple[datetime, datetime]], holds: _Holds, powers: _Powers) -> list[float]:
@@ -260,6 +282,7 @@ def _slices(
             energy_j=None if quality is Quality.UNKNOWN else energy_j,
             quality=quality,
             busy_s=_busy_s(start, end, spanned),
+            split_j=fsum(line.split_within(start, end) for line in spanned),
         )
         slices.append((whole, spanned))
     return slices
@@ -289,7 +312,7 @@ def _mark_at(mark: Mark, instant: datetime, step: _Step, line: _Line, powers: _P
     if instant < step.after.at and step.quality is Quality.UNKNOWN:  # the old base is what tells that it is unknown
         energy_j, reading, session = step.before.energy_j, step.before, step.before.session
     elif instant < step.after.at:
-        session = _IN_GAP if step.quality is Quality.BRIDGED else session + _INSIDE
+        session = _IN_GAP if step.is_bridged else session + _INSIDE
     return replace(
         mark,
         at=instant,
@@ -320,7 +343,7 @@ def _part(whole: Slice, run_id: int, run_j: float) -> Slice:
 
 def _share(whole: Slice, run_id: int | None, energy_j: float, share: float) -> Slice:
     busy_s = None if whole.busy_s is None else whole.busy_s * share
-    return replace(whole, run_id=run_id, energy_j=energy_j, share=share, busy_s=busy_s)
+    return replace(whole, run_id=run_id, energy_j=energy_j, share=share, busy_s=busy_s, split_j=whole.split_j * share)
 
 
 def external_energy(mark: Mark | None, readings: Sequence[Reading]) -> tuple[float, Mark | None]:

@@ -46,7 +46,7 @@ class EmulatedKind:
         )
 
 
-EMULATED = EmulatedKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.MEASURED, emulated=True)
+EMULATED = EmulatedKind(name="emulated", model="emulated GPU ({watts} W)", quality=Quality.EMULATED, emulated=True)
 # Nothing measures these: the user states their watts.
 CONSTANT = EmulatedKind(name="constant", model="GPU, estimated at {watts} W", quality=Quality.ESTIMATED, emulated=False)
 

@@ -107,7 +107,7 @@ def _job_report(row: JobRow, report: Report) -> Document:
             "location": row.site,
             "powerSourceCarbonIntensity": row.ci_avg_g_per_kwh,
         },
-        "quality": _quality(row.energy_uncertainty_pct),
+        "quality": _quality(row),
     }
     for name, value in _told(row, report).items():
         _put(known, FIELDS[name], name, value)
@@ -158,7 +158,11 @@ def _components(row: JobRow) -> list[JsonValue]:
     return [{"componentName": row.cpu_model, "componentType": "cpu", "nbComponent": 1}]
 
 
-def _quality(width_pct: float | None) -> str | None:
+def _quality(row: JobRow) -> str | None:
+    """Return how good the energy is in the format's words; none is worse than what is made up."""
+    width_pct = row.energy_uncertainty_pct
+    if row.emulated_kwh is not None:
+        return "low"
     if width_pct is None:
         return None
     return next((word for most, word in QUALITIES if width_pct <= most), "low")

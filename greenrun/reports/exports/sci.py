@@ -9,17 +9,28 @@ from greenrun.reports.model import JobRow, Report, UtcInstant
 
 
 class SciScore(ReportModel):
-    """The score of a job, and per unit of work where it reported any; without embodied emissions (M) there is none."""
+    """The score of a job, and per unit of work where it reported any; without embodied emissions (M) there is none.
+
+    `M_parts_g` are the components that E is of, null where no factor covers one: M is then of the others. The marginal
+    score is beside that by the average, and either is null where its intensity is not known.
+    """
 
     job_id: int
     job_name: str
     E_kwh: float | None
+    E_by_grade_kwh: dict[str, float]
+    """The IT energy in it by how it was determined; what is emulated is made up."""
+    E_uncertainty_pct: float | None
     I_g_per_kwh: float | None
     I_signal: str | None
+    I_marginal_g_per_kwh: float | None
     M_g: float | None
+    M_parts_g: dict[str, float | None]
     R: Literal[1] = 1
     operational_g_per_job: float | None
     sci_g_per_job: float | None
+    operational_marginal_g_per_job: float | None
+    sci_marginal_g_per_job: float | None
     work: float | None
     work_unit: str | None
     sci_g_per_unit_of_work: float | None
@@ -52,22 +63,41 @@ def sci(report: Report) -> SciReport:
 
 def _score(row: JobRow, report: Report) -> SciScore:
     operational_g, embodied_g = row.emissions_location_g, row.embodied_g
-    score_g = None if operational_g is None or embodied_g is None else operational_g + embodied_g
+    score_g, marginal_g = _sum(operational_g, embodied_g), row.emissions_marginal_g
     work = row.work if _is_within(row, report) else None
     return SciScore(
         job_id=row.job_id,
         job_name=row.job_name,
         E_kwh=row.facility_energy_kwh,
+        E_by_grade_kwh=row.by_grade_kwh,
+        E_uncertainty_pct=row.energy_uncertainty_pct,
         I_g_per_kwh=row.ci_avg_g_per_kwh,
         I_signal=row.ci_signal,
+        I_marginal_g_per_kwh=row.ci_marginal_g_per_kwh,
         M_g=embodied_g,
+        M_parts_g=_embodied_parts(row),
         operational_g_per_job=operational_g,
         sci_g_per_job=score_g,
+        operational_marginal_g_per_job=marginal_g,
+        sci_marginal_g_per_job=_sum(marginal_g, embodied_g),
         work=work,
         work_unit=row.work_unit if work else None,
         sci_g_per_unit_of_work=score_g / work if score_g is not None and work else None,
         complete=row.complete,
     )
+
+
+def _sum(operational_g: float | None, embodied_g: float | None) -> float | None:
+    return None if operational_g is None or embodied_g is None else operational_g + embodied_g
+
+
+def _embodied_parts(row: JobRow) -> dict[str, float | None]:
+    """Return M by the components that are in E: GPUs alone have factors, or a whole machine by its GPUs."""
+    used = {"gpu": row.gpu_energy_kwh, "cpu": row.cpu_energy_kwh, "dram": row.dram_energy_kwh}
+    parts = [name for name, energy_kwh in used.items() if energy_kwh is not None]
+    if row.embodied_g is not None and row.embodied_lacks is None and len(parts) > 1:
+        return {"machine": row.embodied_g}
+    return {name: row.embodied_g if name == "gpu" else None for name in parts}
 
 
 def _is_within(row: JobRow, report: Report) -> bool:

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 
+from greenrun.core.formatting import plain_number
 from greenrun.reports.model import Report
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # wide ones too
@@ -33,7 +34,7 @@ def _cell(value: object) -> str:
         return _text("; ".join(f"{key}={item}" for key, item in value.items()))
     if isinstance(value, Iterable) and not isinstance(value, str):
         return _text("; ".join(map(str, value)))
-    return _text(value) if isinstance(value, str) else repr(value)
+    return _text(value) if isinstance(value, str) else plain_number(value) if isinstance(value, float) else repr(value)
 
 
 def _text(value: str) -> str:

@@ -77,7 +77,7 @@ class Archive:
                 SLICES.c.run_id.is_(None),
                 SLICES.c.share == 1.0,
                 SLICES.c.component == Component.GPU,
-                SLICES.c.quality.in_([Quality.MEASURED, Quality.INTEGRATED]),
+                SLICES.c.quality.in_([Quality.MEASURED, Quality.INTEGRATED, Quality.EMULATED]),
                 _LENGTH_S >= MINUTE_S,
             )
             .group_by(SLICES.c.device, watts)
@@ -158,6 +158,7 @@ def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
             func.sum(SLICES.c.energy_j),
             func.total(SLICES.c.busy_s),
             86_400 * func.sum(TOLD_DAYS),
+            func.sum(SLICES.c.split_j),
             *_sums(booked),
             *_sums(settled),
             func.sum(marginal.c.emissions_g),
@@ -199,9 +200,9 @@ def _sums(stage: Any) -> tuple[ColumnElement[Any], ...]:
 def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
     run_id, device, component, quality, hour, pue, *rest = row
     booked_keys, settled_keys, sums, booked, settled, (marginal_g, marginal_j, baseline_g, compared_g) = (
-        rest[:2], rest[2:4], rest[4:8], rest[8:11], rest[11:14], rest[14:],
+        rest[:2], rest[2:4], rest[4:9], rest[9:12], rest[12:15], rest[15:],
     )  # fmt: skip
-    seconds, energy_j, busy_s, busy_known_s = sums
+    seconds, energy_j, busy_s, busy_known_s, split_j = sums
     return Part(
         run_id=run_id,
         device=device,
@@ -219,6 +220,7 @@ def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
         compared_g=compared_g,
         busy_s=busy_s,
         busy_known_s=busy_known_s,
+        split_j=split_j,
     )
 
 

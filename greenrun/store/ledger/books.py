@@ -255,6 +255,7 @@ def _slice_of(row: Row[Any]) -> Slice:
         quality=Quality(row.quality),
         share=row.share,
         busy_s=row.busy_s,
+        split_j=row.split_j,
     )
 
 
@@ -272,4 +273,5 @@ def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
         "pue": entry.pue,
         "share": piece.share,
         "busy_s": piece.busy_s,
+        "split_j": piece.split_j,
     }

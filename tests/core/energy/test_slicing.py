@@ -125,6 +125,45 @@ def test_powers_are_learned_from_readings_wholly_in_one_state() -> None:
     assert (new.held_w, new.idle_w) == (350.0, 60.0)
 
 
+@pytest.mark.parametrize(
+    ("holds", "highest_w", "expected"),
+    [
+        pytest.param([(7, 0, None)], 1e4, [(7, 0.0)], id="one-holder-has-all-of-it"),
+        pytest.param([], 1e4, [(None, 0.0)], id="nobody-has-all-of-it"),
+        pytest.param([(7, 0, 40)], 1e4, [(7, 4000.0), (None, 4000.0)], id="all-may-be-either-s"),
+        # 6000 J in 60 s of at most 120 W: the run's 40 s had from 3600 to 4800 J of it, and are expected to have 4000
+        pytest.param([(7, 0, 40)], 120.0, [(7, 800.0), (None, 800.0)], id="no-more-than-it-can-draw"),
+        pytest.param([(7, 0, 20), (8, 20, 60)], 1e4, [(7, 4000.0), (8, 4000.0)], id="two-runs"),
+    ],
+)
+def test_a_split_gap_says_how_far_off_its_parts_may_be(
+    holds: list[tuple[int, float, float | None]], highest_w: float, expected: list[tuple[int | None, float]]
+) -> None:
+    readings = [reading(60, 6000, session="b"), reading(61, 6100, session="b")]
+    slices, _ = cut(mark(), readings, [hold(*h) for h in holds], [at(60), at(61)], at(61), highest_w=highest_w)
+    told = [(piece.run_id, piece.split_j) for piece in slices if piece.quality is Quality.BRIDGED]
+    assert told == [(run_id, pytest.approx(split_j)) for run_id, split_j in expected]
+    assert slices[-1].split_j == 0.0
+
+
+def test_bounds_of_a_split_are_shared_out_over_the_minutes_of_a_gap() -> None:
+    readings = [reading(120, 12_000, session="b")]
+    slices, _ = cut(mark(), readings, [hold(7, 0, 90)], [at(60), at(120)], at(120), highest_w=1e4)
+    assert [(piece.run_id, piece.split_j) for piece in slices] == [
+        (7, pytest.approx(6000)), (7, pytest.approx(3000)), (None, pytest.approx(9000)),
+    ]  # fmt: skip
+
+
+def test_emulated_energy_stays_so_over_a_gap_and_beside_any_other() -> None:
+    emulated = {"quality": Quality.EMULATED}
+    readings = [reading(2, 200, **emulated), reading(60, 6000, session="b", **emulated)]
+    slices, _ = cut(mark(), readings, [hold(7, 2, 20)], [at(60)], at(60))
+    assert {piece.quality for piece in slices} == {Quality.EMULATED}
+    assert [piece.split_j > 0 for piece in slices] == [False, True, True]
+    lost, _ = cut(mark(), [reading(60, 9, counter="new", **emulated)], [], [at(60)], at(60))
+    assert [piece.quality for piece in lost] == [Quality.UNKNOWN]
+
+
 def test_a_gap_in_many_calls_is_split_as_in_one() -> None:
     readings = [reading(2, 120), reading(4, 820), reading(104, 20820, session="b")]
     holds = [hold(7, 2, 54)]
