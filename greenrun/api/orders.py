@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
+from fastapi import Depends
 from pydantic import Field, ValidationInfo, field_validator
 
 from greenrun.api.identity import User, require_control
@@ -61,6 +62,17 @@ class OrderIn(RequestModel):
             words=tuple(self.jobs), everything=self.all, states=tuple(map(str, self.states)), project=self.project,
             name=self.name,
         )  # fmt: skip
+
+
+class NothingIn(RequestModel):
+    """Nothing: the path says all that is meant. The body may be left out."""
+
+
+def _refuse_fields(nothing: NothingIn | None = None) -> None:
+    """Have a body refused that says more than nothing, so that nobody thinks it was heard."""
+
+
+WITHOUT_FIELDS = Depends(_refuse_fields)
 
 
 class OrderOut(ResponseModel):

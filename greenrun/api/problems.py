@@ -1,6 +1,7 @@
 """Turn every refusal into an RFC 9457 problem document, whatever raised it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -56,6 +57,12 @@ _WORDS = {
     "json_invalid": "the body is not JSON",
     "string_unicode": "must be UTF-8: rename what is called so, or write it in UTF-8",
     "model_attributes_type": "is not a job: send a JSON object with content-type application/json",
+}
+_OF_OTHER_BODIES = {
+    _WORDS["extra_forbidden"]: "is no field that is known here",
+    _WORDS[
+        "model_attributes_type"
+    ]: "is not what is asked for here: send a JSON object as application/json",
 }
 _log = structlog.get_logger("greenrun.api")
 
@@ -117,6 +124,8 @@ def _greenrun(request: Request, exc: Exception) -> JSONResponse:
 def _validation(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     problems = [field_problem(error) for error in exc.errors()]
+    if request.url.path != "/v1/jobs":  # where a body is no job
+        problems = [replace(row, message=_OF_OTHER_BODIES.get(row.message, row.message)) for row in problems]
     return problem(422, "invalid request", "; ".join(map(str, problems)), problems)
 
 

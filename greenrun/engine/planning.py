@@ -14,7 +14,7 @@ from itertools import chain
 from greenrun.clock import stopwatch
 from greenrun.core.histogram import PLAN_DURATION, Histogram
 from greenrun.core.jobs.job import Job, State
-from greenrun.core.planning.admission import admit_all, insert_each, insert_groups
+from greenrun.core.planning.admission import SHORT, admit_all, insert_each, insert_groups
 from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, without_jobs
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
@@ -66,6 +66,7 @@ class PlanInForce:
         self._made_for: Situation | None = None
         self._made = self._saved = self._published = self._plan  # the one made: without what was put in since
         self.wanted = Urgency.NONE
+        self._is_provisional = False  # whether a place was found since for a job that others may have to move for
         self.changes = self.put_offs = 0
         self.durations = Histogram(PLAN_DURATION)
 
@@ -114,7 +115,7 @@ class PlanInForce:
         known = {job.id: job for job in situation.jobs}
         later = [queued[job.id] for job in self._jobs_planned() if job.id not in known and job.id in queued]
         states = present.states if present else {}
-        opened, amended = OpenPlan(made, situation) if later else None, made
+        opened, amended, rows = OpenPlan(made, situation) if later else None, made, list[Row]()
         if opened:
             rows = opened.find(later, states, situation.now)
             if any(self._breaks(job, row) for job, row in zip(later, rows, strict=True)):
@@ -126,6 +127,7 @@ class PlanInForce:
             self.wanted = Urgency.PROMPT
             return False
         self._made, self._plan, self._open = made, amended, opened
+        self._is_provisional = any(map(is_provisional, rows))
         self._made_for = opened.situation if opened else situation
         self.wanted = Urgency.LEISURE if later else Urgency.NONE
         if present and (changed := [job for job in known.values() if _differs(job, queued.get(job.id))]):
@@ -194,7 +196,7 @@ class PlanInForce:
         elif all(job_id == job.id for job_id, job in stored.items()) and len(stored) == len(admitted.jobs):
             others = (job for job in admitted.situation.jobs if job.id not in stored)
             self._made = self._plan = admitted.planned
-            self._open = None
+            self._open, self._is_provisional = None, False
             self._made_for = replace(admitted.situation, jobs=(*others, *stored.values()))
             self.wanted = Urgency.NONE
         else:
@@ -209,6 +211,11 @@ class PlanInForce:
             opened.remove({job.id for job in mine})
             self._put_in(mine, opened.find(mine, states, now), states)
         self.wanted = Urgency.PROMPT
+
+    def settle(self, ask: Callable[[], Situation]) -> None:
+        """Plan a short queue, that `ask` gives, at once where a place is provisional: so it is told with its reason."""
+        if self._is_provisional and len(self._jobs_planned()) <= SHORT:
+            self.replan(ask())
 
     def publish(self, situation: Situation) -> None:
         """Store each plan that was made, once; a job whose reason has another code than before gets it written down.
@@ -262,6 +269,7 @@ class PlanInForce:
             opened.add(jobs, rows, states)
             self._plan, self._made_for = opened.plan, opened.situation
         is_open = any(map(is_provisional, rows))
+        self._is_provisional |= is_open
         self.wanted = max(self.wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
 
     def _breaks(self, job: Job, row: Row) -> bool:

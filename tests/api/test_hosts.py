@@ -19,15 +19,33 @@ from tests.api.fakes import World
         ("a.localhost", True), ("gpu.lab:80", True), ("evil.example", False), ("127.0.0.1.evil.example", False),
         ("localhost.evil.example", False), ("0.0.0.0", False), ("10.0.0.1", False), ("[::2]", False), ("", False),
         ("gpu.lab.evil.example", False), ("[", False),
+        ("localhost:", True), ("[::1]", True), ("[0:0::1]:80", True), ("GPU.LAB.", True), ("127.1.2.3", True),
+        ("[::1", False), ("::1", False), ("[::1]x", False), ("[::1]:x", False), ("[::1]]", False), ("[[::1]]", False),
+        ("[::1%lo]", False), ("[localhost]", False), ("[127.0.0.1]", False), ("[gpu.lab]", False), ("[]", False),
+        ("localhost:x", False), ("localhost:80:80", False), ("localhost:99999", False), ("localhost:-1", False),
+        ("localhost..", False), (".localhost", False), ("a..localhost", False), ("user@localhost", False),
+        ("localhost/x", False), ("localhost,evil.example", False), ("evil.example localhost", False),
+        ("evil.example#.localhost", False), ("evil.example:80@localhost", False), ("%6cocalhost", False),
+        ("http://localhost", False), ("127.0.0.1:9753evil", False), (":9753", False), ("127.0.0.1.:", True),
+        ("2130706433", False), ("0x7f.1", False), ("127.1", False), ("l\xf6calhost", False), ("localhost\x00", False),
     ],
 )  # fmt: skip
 def test_only_names_of_this_machine_are_answered(path: str, host: str, is_ours: bool) -> None:
     world = World()
     settings = ServiceSettings(zone="GB", hosts=("GPU.lab",))
     app = create_metrics_app(world.store, world.scheduler, settings, world.metrics)
-    answer = world.ask("GET", path, app=app, who="127.0.0.1", headers={"host": host})
+    answer = world.ask("GET", path, app=app, who="127.0.0.1", headers={"host": host.encode("latin-1")})
     assert (answer.status_code == 421) == (not is_ours)
     assert is_ours or answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("others", [["evil.example"], ["localhost"]])
+def test_a_request_that_names_several_hosts_is_not_answered(others: list[str]) -> None:
+    world = World()
+    app = create_metrics_app(world.store, world.scheduler, ServiceSettings(zone="GB"), world.metrics)
+    headers = [("host", "localhost"), *(("host", name) for name in others)]
+    answer = world.ask("GET", "/metrics", app=app, who="127.0.0.1", headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (421, "The request names several hosts: name one.")
 
 
 def test_a_body_that_does_not_come_is_refused_and_the_connection_closed() -> None:

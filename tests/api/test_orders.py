@@ -204,3 +204,47 @@ def test_selection_and_action_are_one_transaction_on_the_disk(tmp_path: Path) ->
         assert not any(job.cancel_requested for job in store.jobs.jobs() if job.uid != 41001)
         read = world.ask("GET", "/v1/jobs/select", params={"all": "true"})
         assert [job["id"] for job in read.json()] == [job.id for job in mine]
+
+
+BODILESS = [f"/v1/jobs/1/{intent.value}" for intent in Intent] + ["/v1/stray-runs/1.1/end"]
+
+
+@pytest.mark.parametrize("path", BODILESS)
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"reason": "x"}', "reason"), (b'{"dry_run": true, "ids": [2]}', "dry_run"), (b"[]", ""), (b'"2"', ""),
+        (b"{", ""), (b"7", ""),
+    ],
+)  # fmt: skip
+def test_an_order_that_says_all_in_its_path_refuses_a_body_that_says_more(path: str, body: bytes, field: str) -> None:
+    world = World()
+    world.store.keep(stored(1))
+    headers = {"content-type": "application/json"}
+    answer = world.ask("POST", path, who=ROOT, content=body, headers=headers)
+    assert (answer.status_code, field in errors(answer)) == (422, True)
+    assert "of a job" not in answer.text
+    assert (world.store.kept[1], world.scheduler.wakes) == (stored(1), 0)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null"])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_an_order_without_a_body_or_with_an_empty_one_is_carried_out(body: bytes, kind: str) -> None:
+    world = World()
+    world.store.keep(stored(1))
+    if body and "form" in kind:
+        kind = "application/json; charset=utf-8"
+    answer = world.ask("POST", "/v1/jobs/1/hold", content=body, headers={"content-type": kind})
+    assert (answer.status_code, world.store.kept[1].held) == (200, True)
+
+
+def test_every_route_that_orders_something_declares_what_it_takes() -> None:
+    paths = World().app.openapi()["paths"]
+    undeclared = [path for path, item in paths.items() if "post" in item and "requestBody" not in item["post"]]
+    assert undeclared == []
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/cancel", "/v1/jobs/1/requeue", "/v1/drain", "/v1/resume"])
+def test_a_field_that_an_order_does_not_know_is_refused(path: str) -> None:
+    answer = World().ask("POST", path, who=ROOT, json={"nonsense": 1, "ids": [1]})
+    assert (answer.status_code, errors(answer)["nonsense"]) == (422, "is no field that is known here")

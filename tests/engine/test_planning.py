@@ -29,8 +29,8 @@ SOON = timedelta(seconds=1)
 class Lab:
     """An engine and its store, and submissions as the daemon makes them."""
 
-    def __init__(self, store: Store) -> None:
-        self.world, self.store = World(DAY), store
+    def __init__(self, store: Store, **machine: int) -> None:
+        self.world, self.store = World(DAY, **machine), store
         self.engine = new_engine(self.world, store, self.world.meter())
         self.engine.refresh(T0)
         self.engine.tick(T0)
@@ -126,6 +126,35 @@ def test_a_released_job_has_a_place_at_once(tmp_path: Path) -> None:
         assert isinstance(changed, Job)
         lab.engine.revise([changed], T0)
     assert isinstance(lab.engine.plan.row(job.id), Placement)
+
+
+@pytest.mark.parametrize("intents", [[Intent.HOLD, Intent.RELEASE], [Intent.START_NOW]])
+def test_what_users_want_now_is_told_with_its_reason_at_once(tmp_path: Path, intents: list[Intent]) -> None:
+    """One GPU is taken: the job waits for that, and not for a plan in which others may move."""
+    lab = Lab(open_store(tmp_path), gpus=1)
+    lab.submit(spec(9 * 1800, start_now=True))
+    lab.engine.tick(T0 + SOON)
+    now = T0 + 2 * SOON
+    (job,) = lab.submit(spec(600, start_now=Intent.RELEASE in intents, max_delay=None), now=now)
+    older = lab.engine.situation(now)
+    made = lab.engine.planning.make(older)
+    for intent in intents:
+        hold_and_let_go(lab, intent, job, now=now)
+    codes = [lab.engine.plan.reason(job.id)]
+    lab.engine.take_over(made, older, now)  # one of before, which was being made beside
+    codes.append(lab.engine.plan.reason(job.id))
+    assert [reason and reason.code for reason in codes] == [ReasonCode.GPUS_BUSY] * 2
+
+
+def test_a_long_queue_is_not_planned_while_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenrun.engine.planning.SHORT", 0)
+    lab = Lab(open_store(tmp_path), gpus=1)
+    lab.submit(spec(9 * 1800, start_now=True))
+    lab.engine.tick(T0 + SOON)
+    (job,) = lab.submit(spec(600, max_delay=4 * SLOT), now=T0 + 2 * SOON)
+    hold_and_let_go(lab, Intent.START_NOW, job, now=T0 + 2 * SOON)
+    reason = lab.engine.plan.reason(job.id)
+    assert (reason and reason.code, lab.urgency(T0 + 2 * SOON)) == (ReasonCode.PROVISIONAL, Urgency.PROMPT)
 
 
 def test_a_known_unique_key_gives_no_second_place(tmp_path: Path) -> None:

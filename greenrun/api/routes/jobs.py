@@ -17,7 +17,16 @@ from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller, require_control
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep, Word
-from greenrun.api.orders import MOST_STATES, OrderIn, OrderOut, StateFilter, order_job, order_jobs, select_ids
+from greenrun.api.orders import (
+    MOST_STATES,
+    WITHOUT_FIELDS,
+    OrderIn,
+    OrderOut,
+    StateFilter,
+    order_job,
+    order_jobs,
+    select_ids,
+)
 from greenrun.api.service import Service, ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.submit import preview_jobs, submit
@@ -217,25 +226,25 @@ def post_requeue_of_job(job_id: JobId, daemon: ServiceDep, caller: Caller, asked
     return requeue_jobs(daemon, caller, RequeueIn(ids=[job_id], changes=said.changes, env=said.env))[0]
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", dependencies=[WITHOUT_FIELDS])
 def cancel_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Ask for the job to be stopped, or taken out of the queue."""
     return order_job(daemon, caller, Intent.CANCEL, job_id)
 
 
-@router.post("/{job_id}/hold")
+@router.post("/{job_id}/hold", dependencies=[WITHOUT_FIELDS])
 def hold_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Keep a queued job from starting."""
     return order_job(daemon, caller, Intent.HOLD, job_id)
 
 
-@router.post("/{job_id}/release")
+@router.post("/{job_id}/release", dependencies=[WITHOUT_FIELDS])
 def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Let a held job go."""
     return order_job(daemon, caller, Intent.RELEASE, job_id)
 
 
-@router.post("/{job_id}/start-now")
+@router.post("/{job_id}/start-now", dependencies=[WITHOUT_FIELDS])
 def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
     return order_job(daemon, caller, Intent.START_NOW, job_id)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 
 from greenrun.api.identity import Caller, require_operator
 from greenrun.api.json_types import ResponseInstant, ResponseModel
+from greenrun.api.orders import WITHOUT_FIELDS
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.core.jobs.runs.status import StrayRun
@@ -33,7 +34,7 @@ def get_stray_runs(daemon: ServiceDep, caller: Caller) -> list[StrayRunOut]:
     return [_out(stray) for stray in daemon.scheduler.strays.current()]
 
 
-@router.post("/{run}/end")
+@router.post("/{run}/end", dependencies=[WITHOUT_FIELDS])
 def end_stray_run(run: Label, daemon: ServiceDep, caller: Caller) -> StrayRunOut:
     """Have a stray run stopped: TERM, its grace period, KILL; without a supervisor only KILL."""
     require_operator(caller, "end stray runs")

@@ -1,8 +1,9 @@
 """Middleware around every request: a limit on its body, and one debug line in the log."""
 
 import asyncio
-from collections.abc import Collection
-from ipaddress import ip_address
+import re
+from collections.abc import Collection, Sequence
+from ipaddress import IPv6Address, ip_address
 from time import perf_counter
 
 import structlog
@@ -11,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenrun.api.problems import problem
 
+# A name of labels, or an IPv6 address in brackets (without a zone, which is not in a name), and perhaps a port.
+_HOST = re.compile(r"(?:(?P<name>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?)|\[(?P<v6>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{0,6}))?")
+_LARGEST_PORT = 65_535
 _log = structlog.get_logger("greenrun.api")
 
 
@@ -63,34 +67,46 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
         self._app = app
-        self._hosts = {host.lower().rstrip(".") for host in hosts}
+        self._hosts = {_host_of(host) or host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is meant for this host. HTTP/1.0 has requests without a name; no browser sends one."""
-        named = [value for name, value in scope.get("headers", ()) if name == b"host"]
-        wrong = next((host for host in named if not self._is_ours(host.decode("latin-1"))), None)
-        if scope["type"] == "http" and wrong is not None:
-            name = _host_of(wrong.decode("latin-1"))[:100]
-            told = f"This is not {name!r}: ask for localhost, or name it in [api] hosts."
-            await problem(421, "misdirected request", told)(scope, receive, send)
+        named = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"host"]
+        if scope["type"] == "http" and (why := self._why_not_ours(named)):
+            await problem(421, "misdirected request", why)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_ours(self, named: str) -> bool:
-        host = _host_of(named)
-        if host in self._hosts or host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return False
+    def _why_not_ours(self, named: Sequence[str]) -> str | None:
+        """Return why this is not the host that a request names, with all of its Host headers; None where it is."""
+        if len(named) > 1:
+            return "The request names several hosts: name one."
+        host = _host_of(named[0]) if named else "localhost"
+        if host is None:
+            return f"The request names no host that can be ({named[0][:100]!r}): ask for localhost."
+        if host in self._hosts or host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
+            return None
+        return f"This is not {host[:100]!r}: ask for localhost, or name it in [api] hosts."
 
 
-def _host_of(named: str) -> str:
-    """Return the name in a Host header, without the port, as it is compared."""
-    host = named.strip().lower()
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return host.rstrip(".")
+def _host_of(named: str) -> str | None:
+    """Return the name or address in a Host header, without the port, as it is compared; None for what is none."""
+    found = _HOST.fullmatch(named.strip(" \t").lower())
+    if found is None or int(found["port"] or 0) > _LARGEST_PORT:
+        return None
+    if found["name"]:
+        return found["name"].removesuffix(".")
+    try:
+        return str(IPv6Address(found["v6"]))
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class AccessLog:
