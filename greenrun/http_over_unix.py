@@ -1,4 +1,4 @@
-"""One HTTP/1.1 exchange over a connected socket, by h11: a third of what importing http.client costs a command."""
+"""One HTTP/1.1 exchange over a connected socket, by h11: it costs a command 8 ms, http.client 21 (ADR 15)."""
 
 import socket
 from collections.abc import Mapping

@@ -60,9 +60,7 @@ _WORDS = {
 }
 _OF_OTHER_BODIES = {
     _WORDS["extra_forbidden"]: "is no field that is known here",
-    _WORDS[
-        "model_attributes_type"
-    ]: "is not what is asked for here: send a JSON object as application/json",
+    _WORDS["model_attributes_type"]: "is not what is asked for here: send a JSON object as application/json",
 }
 _log = structlog.get_logger("greenrun.api")
 

@@ -61,6 +61,8 @@ def measure(
         with measurement:
             for refusal in measurement.refusals:
                 print(text.printable(f"not measured: {refusal}"), file=sys.stderr)
+            if not command and seconds is None:  # else it looks like a command that hangs
+                print("measuring this machine until Ctrl-C", file=sys.stderr, flush=True)
             code = _ran(measurement, command) if command else _waited(seconds)
         result = measurement.result
         if command:

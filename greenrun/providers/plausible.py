@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from greenrun.core.carbon.intensity import Forecast, Series
-from greenrun.core.carbon.plausibility import believable, is_all_zero, is_garbage, unit_doubt
+from greenrun.core.carbon.plausibility import LONGEST_ZERO, ZEROS, believable, is_all_zero, is_garbage, unit_doubt
 from greenrun.core.errors import ProviderGarbage
 from greenrun.providers.provider import Provider
 from greenrun.providers.static import usual_g_per_kwh
@@ -60,14 +60,14 @@ class Plausible:
         """Return the source's measured slots without what cannot be intensities; raise ProviderError."""
         measured = self.source.history(zone, start, end, now)
         if zone in self._says_nothing and is_all_zero(measured):
-            raise _garbage(measured, "what was measured", len(measured))
+            raise _garbage(measured, "what was measured", len(measured), "zeros, as it says of the hours to come too")
         return self._kept(measured, "what was measured")
 
     def _kept(self, series: Series, of: str) -> Series:
         kept, dropped = believable(series, trusts_zeros=self._trusts_zeros)
         self.dropped.update(dropped)
         if is_garbage(series, dropped):
-            raise _garbage(series, of, dropped.total())
+            raise _garbage(series, of, dropped.total(), _what(series, dropped))
         for cause, count in dropped.items():
             if (of, cause) not in self._told:
                 self._told.add((of, cause))
@@ -78,8 +78,18 @@ class Plausible:
         return kept
 
 
-def _garbage(series: Series, of: str, count: int) -> ProviderGarbage:
-    what = "zeros, which no grid has for so long" if not series.values[-1] else "no intensities in g/kWh"
+def _what(series: Series, dropped: Mapping[str, int]) -> str:
+    """Return what the values are that were left out, and why they are not believed."""
+    if ZEROS in dropped:
+        zeros_s = float((series.ends_s - series.starts_s)[-dropped[ZEROS] :].sum())
+        for_long = zeros_s >= LONGEST_ZERO.total_seconds()
+        return f"zeros, {'which no grid has for so long' if for_long else 'and it says nothing else of them'}"
+    if is_all_zero(series):
+        return "zeros, where no power is free of emissions over its life cycle"
+    return "no intensities in g/kWh"
+
+
+def _garbage(series: Series, of: str, count: int, what: str) -> ProviderGarbage:
     doubt = unit_doubt(series, usual_g_per_kwh(series.id.zone))
     return ProviderGarbage(
         f"greenrun does not use what {series.id.provider} answered of {of} for {series.id.zone}: {count} of"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple, NoReturn, Self
 from pydantic import Field, model_validator
 
 from greenrun.core.carbon.intensity import Accounting, Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Slot
+from greenrun.core.carbon.plausibility import LOWEST_LIFECYCLE_G_PER_KWH, believable
 from greenrun.core.errors import ProviderRefused
 from greenrun.core.formatting import intensity_text, number_text
 from greenrun.core.reference.countries import COUNTRIES
@@ -38,6 +39,8 @@ class StaticSettings(ProviderSettings):
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         found = [*_profile_problems(self.profile), *_height_problems(self.g_per_kwh or 0.0, self.profile)]
+        if self.g_per_kwh is not None and not found:
+            found += _depth_problems(self.g_per_kwh, self.profile, self.basis)
         if self.g_per_kwh is None and (self.accounting or self.basis):
             found.append("accounting and basis describe your own g_per_kwh; state it, or leave them out")
         if found:
@@ -95,7 +98,8 @@ class Static:
             return own.g_per_kwh
         known = yearly_means().get(zone)
         mean = known.g_per_kwh if known else _refuse(zone)
-        if problems := _height_problems(mean, own.profile):
+        problems = [*_height_problems(mean, own.profile), *_depth_problems(mean, own.profile, Basis.LIFECYCLE)]
+        if problems:
             raise ProviderRefused(f"greenrun does not use {self.name!r} for {zone}: {problems[0]}")
         return mean
 
@@ -146,6 +150,31 @@ def _profile_problems(profile: tuple[float, ...]) -> list[str]:
         if abs(mean - 1) < 0.01
         else [f"profile has the mean {number_text(mean)}; divide its values by it, so that it is 1"]
     )
+
+
+def _depth_problems(mean: float, profile: tuple[float, ...], basis: Basis | None) -> list[str]:
+    """Return what would not be believed of the answers, at whatever hour they begin."""
+    if not mean:
+        why = "it looks like a missing value, and no power is free of emissions over its life cycle"
+        advice = "give what it emits (wind some 11 g/kWh), or leave it out for a country's mean"
+        return [f"g_per_kwh is 0, which is not believed: {why}; {advice}"]
+    lowest = mean * min(profile, default=1.0)
+    if basis is Basis.LIFECYCLE and lowest < LOWEST_LIFECYCLE_G_PER_KWH:
+        least = f"{LOWEST_LIFECYCLE_G_PER_KWH:g} g/kWh, the least that is believed over a life cycle"
+        cause = f"profile makes {lowest:.3g} g/kWh of an hour" if lowest < mean else f"g_per_kwh is {mean:g}"
+        return [f'{cause}, below {least}: make it larger, or say basis = "direct" where that is what it counts']
+    if lowest:
+        return []
+    for hour in range(HOURS):
+        _, dropped = believable(Series.of(SeriesId(provider="", zone="", basis=basis), _slots(mean, profile, hour)))
+        if dropped:
+            return ["profile has zeros for so long that they are not believed: they look like missing values"]
+    return []
+
+
+def _slots(mean: float, profile: tuple[float, ...], hour: int) -> list[Slot]:
+    starts = [datetime(2000, 1, 1, hour, tzinfo=UTC) + number * STEP for number in range(AHEAD // STEP)]
+    return [Slot(start, start + STEP, mean * profile[start.hour], Kind.ESTIMATED) for start in starts]
 
 
 def _height_problems(mean: float, profile: tuple[float, ...]) -> list[str]:

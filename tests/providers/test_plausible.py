@@ -48,12 +48,33 @@ def test_few_measured_zeros_are_believed_only_of_a_source_that_has_something_to_
     assert list(history(provider).values) == [0.0, 0.0]
     with pytest.raises(ProviderGarbage, match="24 of 24 values are zeros, which no grid has for so long"):
         provider.forecast("DE", NOW)
-    with pytest.raises(ProviderGarbage, match="2 of 2 values are zeros"):
+    with pytest.raises(ProviderGarbage, match=r"2 of 2 values are zeros, as it says of the hours to come too$"):
         history(provider)
     source.ahead = [200.0] * 24
     provider.forecast("DE", NOW)
     assert list(history(provider).values) == [0.0, 0.0]
     assert provider.dropped == {"zeros to the end": 24}
+
+
+@pytest.mark.parametrize(
+    ("ahead", "basis", "told"),
+    [
+        ([0.0] * 7, None, "7 of 7 values are zeros, and it says nothing else of them"),
+        ([0.0] * 11, Basis.DIRECT, "11 of 11 values are zeros, and it says nothing else of them"),
+        ([0.0] * 12, Basis.DIRECT, "12 of 12 values are zeros, which no grid has for so long"),
+        (
+            [0.0] * 2,
+            Basis.LIFECYCLE,
+            "2 of 2 values are zeros, where no power is free of emissions over its life",
+        ),
+        ([0.0, 0.0, 1.0], Basis.LIFECYCLE, "3 of 3 values are no intensities in g/kWh"),
+        ([9.0, 0.0, 1.0, 0.0], Basis.LIFECYCLE, "3 of 4 values are no intensities in g/kWh"),
+    ],
+)
+def test_why_values_are_not_believed_is_true_of_them(ahead: list[float], basis: Basis | None, told: str) -> None:
+    with pytest.raises(ProviderGarbage) as caught:
+        Plausible(Scripted(ahead, [300.0], basis)).forecast("DE", NOW)
+    assert told in str(caught.value)
 
 
 def test_a_few_values_below_any_life_cycle_are_holes_and_counted() -> None:

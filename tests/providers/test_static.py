@@ -97,6 +97,14 @@ def test_it_settles_nothing() -> None:
         ({"profile": [1.0], "basis": "direct"}, "profile has 1 values.*describe your own"),
         ({"profile": [-1.0] + [1.0] * 23}, "profile.0"),
         ({"g_per_kwh": 2500}, "g_per_kwh"),
+        ({"g_per_kwh": 0}, "g_per_kwh is 0, which is not believed"),
+        ({"g_per_kwh": 0, "basis": "direct"}, "g_per_kwh is 0, which is not believed"),
+        ({"g_per_kwh": 0, "basis": "lifecycle", "profile": COURSE}, "g_per_kwh is 0, which is not believed"),
+        ({"g_per_kwh": 4.9, "basis": "lifecycle"}, "g_per_kwh is 4.9, below 5 g/kWh"),
+        ({"g_per_kwh": 0.0001, "basis": "lifecycle"}, "g_per_kwh is 0.0001, below 5 g/kWh"),
+        ({"g_per_kwh": 6, "basis": "lifecycle", "profile": COURSE}, "profile makes 4.2 g/kWh of an hour, below 5"),
+        ({"g_per_kwh": 200, "basis": "lifecycle", "profile": [0.0] + [24 / 23] * 23}, "profile makes 0 g/kWh"),
+        ({"g_per_kwh": 200, "profile": [0.0] * 12 + [2.0] * 12}, "profile has zeros for so long"),
         ({"g_per_kwh": 500, "profile": [24.0] + [0.0] * 23}, "profile makes 12000 g/kWh.*lower"),
     ],
 )
@@ -104,6 +112,21 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, object], 
     with pytest.raises(ValidationError) as caught:
         StaticSettings.model_validate(settings)
     assert re.search(told, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"g_per_kwh": 5, "basis": "lifecycle"},
+        {"g_per_kwh": 4},  # what it counts is not said
+        {"g_per_kwh": 0.5, "basis": "direct"},
+        {"g_per_kwh": 200, "basis": "direct", "profile": [0.0] * 8 + [1.5] * 16},
+    ],
+)
+def test_a_low_number_that_is_believed_is_answered_whole_at_every_hour(settings: dict[str, object]) -> None:
+    provider = opened(**settings)
+    for hour in range(24):
+        assert len(provider.forecast("DE", NOW + timedelta(hours=hour)).series) == 72
 
 
 def test_the_packaged_means_are_of_countries_and_can_be_true() -> None:

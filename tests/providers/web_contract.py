@@ -106,7 +106,10 @@ class WebContract(ProviderContract):
         if source.forecast is None:
             return
         values = [0.0] * min(timedelta(days=1) // source.step, len(source.starts(NOW, NOW + source.ahead)))
-        with answering(saying(source, values)), pytest.raises(ProviderGarbage, match=r"no intensities|no grid has"):
+        with (
+            answering(saying(source, values)),
+            pytest.raises(ProviderGarbage, match=r"no intensities|no grid has|says nothing else|over its life cycle"),
+        ):
             source.open().forecast(source.zone, NOW)
 
     def test_text_and_truth_are_no_numbers(self, source: Source) -> None:

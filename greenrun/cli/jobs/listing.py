@@ -9,6 +9,7 @@ import click
 from greenrun.cli import text
 from greenrun.cli.command import Command
 from greenrun.cli.devices.overview import gpu_notes
+from greenrun.cli.jobs.stray_runs import stray_notes
 from greenrun.cli.options import OptionReader, connect, daemon_options, one_of, print_json, whole
 from greenrun.cli.tables import Column, fitted, has_styles, output_width, table_lines
 from greenrun.cli.terminal.local_zone import here_and_now, zones_text
@@ -119,7 +120,7 @@ def list_jobs(
             return
     for line in _lines(jobs(), chosen, utc_now(), output_width(), nothing=nothing):
         print(line)
-    for line in gpu_notes(client, utc_now()):
+    for line in (*gpu_notes(client, utc_now()), *stray_notes(client)):
         print(line)
 
 

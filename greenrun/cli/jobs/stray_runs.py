@@ -7,6 +7,9 @@ import click
 from greenrun.cli.command import OK, USAGE, Command, LocalError, print_error
 from greenrun.cli.options import connect, daemon_options, print_json
 from greenrun.cli.tables import print_table
+from greenrun.cli.text import printable
+
+_MOST_NAMED = 10
 
 if TYPE_CHECKING:
     from greenrun.client import Answer, Client
@@ -42,6 +45,23 @@ def stray_runs(
     if not codes and not as_json:
         print("no stray runs")
     raise click.exceptions.Exit(next((code for code in codes if code), OK))
+
+
+def stray_notes(client: "Client") -> list[str]:
+    """Return a line on the runs that no list of jobs has; nothing where there are none, or no daemon that knows."""
+    from greenrun.client import NotFound
+
+    try:
+        rows = client.stray_runs()
+    except NotFound:
+        return []
+    if not rows:
+        return []
+    few = ", ".join(row["run"] for row in rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
+    held = list(dict.fromkeys(device for row in rows for device in row["devices"]))
+    holding = f", holding {', '.join(held)}" if held else ""
+    are = f"{len(rows)} runs that are alive are" if len(rows) > 1 else "A run that is alive is"
+    return [printable(f"{are} in no database of this daemon ({few}){holding}: see `greenrun stray-runs`.")]
 
 
 def _show(rows: "list[Answer]", as_json: bool) -> None:
