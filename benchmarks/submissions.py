@@ -1,11 +1,14 @@
 """What a submission costs beside a long queue: a real daemon with the options it ships, and emulated GPUs.
 
-    python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20]
+    python benchmarks/submissions.py [--queued 10 1000 10000] [--submissions 20] [--no-sweeps]
 
 For each queue length: how long one submission takes to be acknowledged, the processor time that the daemon takes for
 it (up to the answer, and until it is quiet again, with a plan or a part of one), what it uses while nothing happens,
-and its memory; then 50 clients at once, the cancelling of 300 jobs, and a sweep and a file of 10,000 (also cancelled
-at once).
+and its memory; then 50 clients at once, three times, the cancelling of 300 jobs, and a sweep and a file of 10,000 (also
+cancelled at once). The clients are threads of one process that each keep a connection, as programs with
+`greenrun.client` do: a `greenrun submit` of a shell takes ten times the processor of all that the daemon does for it.
+
+Each line tells the load average: with more than the machine has processors, only the processor times mean something.
 """
 
 import argparse
@@ -29,7 +32,6 @@ from greenrun.core.jobs.job import JobSpec
 from greenrun.store import Store
 
 HOUSEKEEPING_S = 70  # the first time that the daemon keeps house is a minute after its start, then every hour
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 GPUS = 8
 MOST_BESIDE_A_SWEEP = 9000  # queued: with 10,000 more there are no more than may be
 Made = TypeVar("Made")
@@ -66,23 +68,24 @@ def main() -> None:
     parser.add_argument("--queued", type=int, nargs="*", default=[10, 1000, 10_000])
     parser.add_argument("--submissions", type=int, default=20)
     parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--sweeps", action=argparse.BooleanOptionalAction, default=True)
     asked = parser.parse_args()
     for queued in asked.queued:
         with tempfile.TemporaryDirectory(prefix="greenrun-") as name:
-            measure(Path(name), queued, asked.submissions, asked.clients)
+            measure(Path(name), queued, asked.submissions, asked.clients, sweeps=asked.sweeps)
 
 
-def measure(folder: Path, queued: int, submissions: int, clients: int) -> None:
+def measure(folder: Path, queued: int, submissions: int, clients: int, *, sweeps: bool) -> None:
     prepare(folder, queued)
     with daemon(folder) as process:
         client = Client(folder / "api.socket", timeout_s=120)
         started_s = settle(process.pid)
-        print(f"{queued} queued: {started_s:.1f} s of processor until quiet, {memory_mib(process.pid):.0f} MiB")
+        tell(f"{queued} queued: {started_s:.1f} s of processor until quiet, {memory_mib(process.pid):.0f} MiB")
         time.sleep(HOUSEKEEPING_S)
         settle(process.pid)
         idle_s = cpu_s(process.pid)
         time.sleep(30)
-        print(f"  quiet: {(cpu_s(process.pid) - idle_s) / 30:.1%} of a core")
+        tell(f"  quiet: {(cpu_s(process.pid) - idle_s) / 30:.2%} of a core")
         walls, answers, wholes = [], [], []
         for _ in range(submissions):
             before_s, began_s = cpu_s(process.pid), time.perf_counter()
@@ -91,18 +94,32 @@ def measure(folder: Path, queued: int, submissions: int, clients: int) -> None:
             answers.append(cpu_s(process.pid) - before_s)
             wholes.append(answers[-1] + settle(process.pid))
         ordered = sorted(walls)
-        print(
+        tell(
             f"  acknowledged: median {1e3 * statistics.median(walls):.0f} ms, p95 "
-            f"{1e3 * ordered[int(0.95 * (len(ordered) - 1))]:.0f} ms; processor {1e3 * statistics.median(answers):.0f} "
+            f"{1e3 * ordered[int(0.95 * (len(ordered) - 1))]:.0f} ms; processor {1e3 * statistics.median(answers):.1f} "
             f"ms up to the answer, {1e3 * statistics.mean(wholes):.0f} ms until it is quiet again"
         )
-        burst(folder, clients)
-        settle(process.pid)
+        for _ in range(3):
+            before_s = cpu_s(process.pid), time.process_time()
+            done, a_second = burst(folder, clients)
+            took_ms = [
+                1e3 * (cpu_s(process.pid) - before_s[0]) / done,
+                1e3 * (time.process_time() - before_s[1]) / done,
+            ]
+            tell(
+                f"  {clients} clients at once: {a_second:.0f} submissions a second; processor for each: "
+                f"{took_ms[0]:.1f} ms of the daemon, {took_ms[1]:.1f} ms of the clients"
+            )
+            settle(process.pid)
         ids = [row["id"] for row in client.jobs(["queued"], limit=300)]
         timed(process.pid, f"{len(ids)} cancelled", lambda: client.cancel_many(ids))
-        if queued <= MOST_BESIDE_A_SWEEP:
+        if sweeps and queued <= MOST_BESIDE_A_SWEEP:
             sweep(client, process.pid)
-        print(f"  {memory_mib(process.pid):.0f} MiB")
+        tell(f"  {memory_mib(process.pid):.0f} MiB")
+
+
+def tell(line: str) -> None:
+    print(f"{line} (load {os.getloadavg()[0]:.1f})", flush=True)
 
 
 def sweep(client: Client, pid: int, size: int = 10_000) -> None:
@@ -120,15 +137,15 @@ def timed(pid: int, what: str, call: Callable[[], Made]) -> Made:
     before_s, began_s = cpu_s(pid), time.perf_counter()
     made = call()
     wall_s, answer_s = time.perf_counter() - began_s, cpu_s(pid) - before_s
-    print(
+    tell(
         f"  {what}: answered in {wall_s:.2f} s; processor {answer_s:.2f} s up to the answer, "
-        f"{answer_s + settle(pid):.2f} s until it is quiet again", flush=True,
-    )  # fmt: skip
+        f"{answer_s + settle(pid):.2f} s until it is quiet again"
+    )
     return made
 
 
-def burst(folder: Path, clients: int, each: int = 4) -> None:
-    """Let many clients submit at once."""
+def burst(folder: Path, clients: int, each: int = 4) -> tuple[int, float]:
+    """Let many clients submit at once; return how much they submitted, and how much a second."""
 
     def go(_: int) -> None:
         own = Client(folder / "api.socket", timeout_s=120)
@@ -139,7 +156,7 @@ def burst(folder: Path, clients: int, each: int = 4) -> None:
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(go, range(clients)))
     took_s = time.perf_counter() - began_s
-    print(f"  {clients} clients at once: {clients * each / took_s:.0f} submissions a second")
+    return clients * each, clients * each / took_s
 
 
 def job() -> dict[str, object]:
@@ -202,8 +219,8 @@ def settle(pid: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    """Return the processor time of a process by Linux's clock of it, which counts more finely than `/proc`."""
+    return time.clock_gettime((~pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
 
 
 def memory_mib(pid: int) -> float:

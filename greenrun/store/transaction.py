@@ -1,5 +1,6 @@
 """A transaction over jobs and runs as rows: it reads what a step depends on, and keeps what was decided."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +44,13 @@ from greenrun.store.tables import (
     LeaseRecord,
     RunRecord,
 )
+
+# Made once: to make a statement takes as long as to carry it out.
+_KNOWN_KEYS = text(
+    "SELECT key FROM submissions WHERE user = :user AND key IN (SELECT value FROM json_each(:keys))"
+)  # fmt: skip
+_LAST_ID = text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")
+_ADD_JOBS, _ADD_EVENTS, _ADD_SUBMISSIONS = insert(JOBS), insert(EVENTS), insert(SUBMISSIONS)
 
 
 class JobTransaction:
@@ -174,9 +182,9 @@ class JobTransaction:
         """Return those of these users' keys that a request of the same user has already."""
         found: set[tuple[str, str]] = set()
         for user in {user for user, _ in keys}:
-            own = [key for whose, key in keys if whose == user]
-            query = select(SUBMISSIONS.c.key).where(SUBMISSIONS.c.user == user, among(SUBMISSIONS.c.key, own))
-            found |= {(user, key) for key in self._session.scalars(query)}
+            own = json.dumps([key for whose, key in keys if whose == user])
+            rows = self._session.connection().execute(_KNOWN_KEYS, {"user": user, "keys": own})
+            found |= {(user, key) for key in rows.scalars()}
         return found
 
     def keep_submissions(self, added: Sequence[tuple[JobRequest, Sequence[int]]]) -> None:
@@ -187,7 +195,7 @@ class JobTransaction:
             if row.key is not None
         ]
         if rows:
-            self._session.connection().execute(insert(SUBMISSIONS), rows)
+            self._session.connection().execute(_ADD_SUBMISSIONS, rows)
 
     def _as_kept(self, change: Change, job_id: int | None, run_id: int | None) -> Change:
         return replace(
@@ -208,9 +216,9 @@ class JobTransaction:
         """Write new jobs; return the ids that they have been given, those which SQLite would give next."""
         if not jobs:
             return ()
-        last = self._session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
-        new = numbered(jobs, last + 1)
-        self._session.connection().execute(insert(JOBS), [{"id": job.id, **job_columns(job)} for job in new])
+        connection = self._session.connection()
+        new = numbered(jobs, (connection.execute(_LAST_ID).scalar() or 0) + 1)
+        connection.execute(_ADD_JOBS, [{"id": job.id, **job_columns(job)} for job in new])
         self._kept.update({job.id: as_stored(job, job.id) for job in new})
         return [job.id for job in new]
 
@@ -251,7 +259,7 @@ class JobTransaction:
 
     def _add_events(self, rows: Iterable[Mapping[str, Any]]) -> None:
         if listed := list(rows):
-            self._session.connection().execute(insert(EVENTS), listed)
+            self._session.connection().execute(_ADD_EVENTS, listed)
 
 
 def _event_columns(event: NewEvent, job_id: int | None, run_id: int | None) -> dict[str, Any]:

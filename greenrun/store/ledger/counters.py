@@ -42,18 +42,18 @@ _OF_DEVICE = {
     Component.DRAM: (DRAM_ENERGY, "package"),
 }
 
+_PUT = upsert(COUNTERS)
+_COUNT = _PUT.on_conflict_do_update(
+    index_elements=[COUNTERS.c.name, COUNTERS.c.labels], set_={"value": COUNTERS.c.value + _PUT.excluded.value}
+)
+
 
 def count(session: Session, amounts: Mapping[CounterKey, float]) -> None:
     """Add these amounts (never negative) to the persisted counters."""
     rows = [{"name": name, "labels": dict(labels), "value": amount} for (name, labels), amount in amounts.items()]
     if not rows:
         return
-    statement = upsert(COUNTERS)
-    added = statement.on_conflict_do_update(
-        index_elements=[COUNTERS.c.name, COUNTERS.c.labels],
-        set_={"value": COUNTERS.c.value + statement.excluded.value},
-    )
-    session.connection().execute(added, rows)
+    session.connection().execute(_COUNT, rows)
 
 
 def counters_of(session: Session) -> dict[CounterKey, float]:
