@@ -9,13 +9,12 @@ from typing import Any
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from greenrun.clock import utc_now
+from greenrun.clock import CLOCK_STEP_S, utc_now
 
 log = structlog.get_logger("greenrun.daemon.ticker")
 
 RETRY = timedelta(seconds=5)  # after a tick that failed
 LONGEST_S = 60.0  # maximum between two ticks, whatever the last one asked for
-CLOCK_STEP_S = 2.0  # a wall clock that deviates this much from the monotonic one has been set
 
 
 class Ticker:

@@ -20,6 +20,7 @@ from greenrun.core.jobs.runs.occupancy import (
     shared_through,
     users_of,
 )
+from greenrun.core.jobs.runs.status import Phase
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.engine.intensities import CarbonIntensities
 from greenrun.engine.ports import EngineStore, Meter
@@ -32,6 +33,8 @@ OUTAGE_SLICE_STEP = timedelta(hours=1)  # ... and on this one across a long outa
 LONG_OUTAGE = timedelta(hours=2)
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
 OVER_LIMIT = 1.25  # a board may exceed its limit by so much for a moment
+BEFORE_IT_RAN = timedelta(seconds=2)  # a run that ended so long before it was seen alive ended by another clock
+FORGOTTEN = timedelta(days=1)  # by then, the last joule of such a run is booked
 LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
 
 
@@ -51,6 +54,8 @@ class Bookkeeping:
         self._marginal = Settlement(store, intensities.marginal)
         self._baselines = BaselineComparison(store)
         self._told: set[str] = set()
+        self._alive: dict[int, datetime] = {}  # when each run was last seen alive
+        self._seen_ending: dict[int, datetime] = {}  # of runs that ended before that, by a clock that was set since
         self.failures: Counter[str] = Counter()
         self.latest: Sequence[Slice] = ()
         self.idle_w: Mapping[str, float] = {}
@@ -58,6 +63,7 @@ class Bookkeeping:
     def account(self, observed: Sequence[Observed], now: datetime) -> None:
         """Book every device's energy up to the last instant at which it is known whose it was."""
         self.latest = ()
+        observed = self._by_this_clock(observed, now)
         marks = self._store.books.marks()
         self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
@@ -68,7 +74,8 @@ class Bookkeeping:
         if not readings:
             return
         starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
-        owners = _Owners(self._store.books.holds(min(starts.values())), observed, now)
+        runs = [self._ended_by_this_clock(run) for run in self._store.books.holds(min(starts.values()))]
+        owners = _Owners(runs, observed, now)
         pieces: list[Slice] = []
         moved: list[Mark] = []
         for device, rows in readings.items():
@@ -93,6 +100,25 @@ class Bookkeeping:
         if settle_after is not None:
             self._baselines.compare(settle_after, now, is_news=settled > 0)
         self._marginal.settle(now)
+
+    def _by_this_clock(self, observed: Sequence[Observed], now: datetime) -> list[Observed]:
+        """Let a run that ended before it was last seen alive end now: the clock was set, and holds follow this one."""
+        for row in observed:
+            run_id, ended_at = row.run.id, row.status.ended_at
+            if ended_at is None:
+                self._alive |= {run_id: now} if row.status.phase is Phase.RUNNING else {}
+            elif ended_at < self._alive.pop(run_id, ended_at) - BEFORE_IT_RAN:
+                self._seen_ending[run_id] = now
+        self._seen_ending = {run_id: at for run_id, at in self._seen_ending.items() if abs(now - at) < FORGOTTEN}
+        return [self._observed_by_this_clock(row) for row in observed]
+
+    def _observed_by_this_clock(self, row: Observed) -> Observed:
+        ended_at = self._seen_ending.get(row.run.id)
+        return replace(row, status=replace(row.status, ended_at=ended_at)) if ended_at else row
+
+    def _ended_by_this_clock(self, run: Run) -> Run:
+        ended_at = self._seen_ending.get(run.id)
+        return replace(run, ended_at=ended_at) if ended_at else run
 
     def _account_beside(
         self, marks: Mapping[str, Mark], readings: dict[str, list[Reading]], devices: Sequence[str]

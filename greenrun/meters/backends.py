@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from greenrun.clock import utc_now
@@ -118,5 +119,5 @@ def _open_watts(
     kind: EmulatedKind, gpus: int, watts: Watts, include: Sequence[str | int], runs_dir: Path, state_dir: Path
 ) -> Backend:
     devices = included(kind.devices(host_tag(), gpus, watts), include)
-    counters = counters_in(state_dir, kind.name, utc_now())
-    return WattsBackend(devices, kind.quality, watts, RunFolders(runs_dir), utc_now, counters)
+    counters = counters_in(state_dir, kind.name)
+    return WattsBackend(devices, kind.quality, watts, RunFolders(runs_dir), utc_now, counters, clock=monotonic)

@@ -13,7 +13,7 @@ from greenrun.meters.host import boot_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CounterState:
-    """A board's own counter `raw_j` (None without one) at wall-clock time `at_s`, when greenrun had reported `told_j`.
+    """A board's own counter `raw_j` (None without one) `at_s` after the boot, when greenrun had reported `told_j`.
 
     `base` names the zero point of greenrun's joules; those of one base may be subtracted. `least_j` is what it has
     reported since, by other means than the counter; no later value is below it.
@@ -45,7 +45,7 @@ class CounterFile:
 
     def __init__(self, folder: Path, kind: str, driver: str) -> None:
         self._path = folder / f"meter-{kind}.json"
-        self._is = {"boot": boot_id(), "driver": driver}
+        self._is = {"boot": boot_id(), "driver": driver, "clock": "boot"}
 
     def load(self) -> dict[str, CounterState]:
         """Return the state of each board by id; empty if it cannot be read, or is of another boot or driver."""

@@ -17,6 +17,8 @@ from greenrun.procfs import process_stat
 
 DOUBT_LIMIT = timedelta(seconds=2)  # how long to wait for a record that is not written yet
 MOST_BYTES = 1 << 20  # maximum of a record
+SET = timedelta(seconds=1)  # an instant of a record that is so far off was written down by a clock that was set since
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 FOLDER_CLOCK_STEP = timedelta(seconds=0.1)  # two changes within a step of the file system's clock look like one
 
 Record = Mapping[str, object]
@@ -53,7 +55,10 @@ class Process(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class _Run:
-    """A run that may be using its devices; `doubted_since` is when a missing record was first noticed."""
+    """A run that may be using its devices.
+
+    `doubted_since` is when a missing record was first noticed, `seen_at` when it was last seen at work.
+    """
 
     folder: Path
     devices: tuple[str, ...]
@@ -61,6 +66,7 @@ class _Run:
     command: Process | None = None
     start: datetime | None = None
     doubted_since: datetime | None = None
+    seen_at: datetime | None = None
 
     def is_at_work(self, proc: Path) -> bool:
         """Whether any of its processes is certainly alive: under its supervisor, or left behind by a killed one."""
@@ -93,7 +99,10 @@ class NewFolders:
 
 
 class RunFolders:
-    """The load that the runs in a folder put on devices. Call it with increasing times only."""
+    """The load that the runs in a folder put on devices. Call it with the times of a clock, which may be set.
+
+    What is seen comes before what a record says of the time: a run seen at work is at work, and ended after that.
+    """
 
     def __init__(self, folder: Path, proc: Path = Path("/proc")) -> None:
         self._folder = folder
@@ -111,8 +120,12 @@ class RunFolders:
         if doubts:
             return None
         runs = [*((run, None) for run in self._live.values()), *self._ended]
-        self._ended = [(run, end) for run, end in self._ended if end > now]
-        return _by_device((run.devices, RunSpan(run.start, end)) for run, end in runs if run.start is not None)
+        self._ended = [(run, end) for run, end in self._ended if now < end <= now + SET]
+        return _by_device(
+            (run.devices, RunSpan(run.start if run.start <= now + SET else ALWAYS, end))
+            for run, end in runs
+            if run.start is not None
+        )
 
     def _track(self, name: str) -> None:
         """Track a run of this boot that has devices; skip tombstones and folders that are no runs."""
@@ -134,15 +147,15 @@ class RunFolders:
         ended = record_of(run.folder / "exit.json")
         if ended:
             run.start = _instant(ended, "started_at")
-            self._close(name, run, _instant(ended, "ended_at") or now)
+            self._close(name, run, _ended_at(ended, run.seen_at, now))
             return False
         if run.start is not None and is_at_work:
-            run.doubted_since = None
+            run.doubted_since, run.seen_at = None, now
             return False
         return self._doubt(name, run, now)
 
     def _doubt(self, name: str, run: _Run, now: datetime) -> bool:
-        run.doubted_since = run.doubted_since or now
+        run.doubted_since = min(run.doubted_since or now, now)
         if now - run.doubted_since < DOUBT_LIMIT:
             return True
         if run.start is not None or not run.supervisor.is_alive(self._proc):
@@ -153,6 +166,12 @@ class RunFolders:
         del self._live[name]
         if run.start is not None:
             self._ended.append((run, end))
+
+
+def _ended_at(record: Record, seen_at: datetime | None, now: datetime) -> datetime:
+    """Return when a run ended: it was at work at `seen_at`, if ever, and is not now."""
+    ended_at = _instant(record, "ended_at") or now
+    return ended_at if (seen_at or ALWAYS + SET) - SET <= ended_at <= now + SET else now
 
 
 def _by_device(uses: Iterable[tuple[Sequence[str], RunSpan]]) -> dict[str, list[RunSpan]]:

@@ -201,6 +201,27 @@ def test_however_the_clock_is_set_no_energy_is_booked_twice_or_in_no_time(store:
     assert max(energy_j - POWER_W * seconds for energy_j, seconds in energies) <= POWER_W * 71
 
 
+@pytest.mark.parametrize("ticks_after", [0, 20])
+def test_a_run_whose_end_another_clock_tells_gets_what_was_used_until_it_was_seen_to_end(
+    store: Store, ticks_after: int
+) -> None:
+    """The wall clock was set by five hours after four seconds of twelve, and what recorded its end did not follow."""
+    gpu = Hardware(store)
+    gpu.pass_time(30 * MINUTE)
+    run = gpu.begin()
+    began = gpu.clock
+    gpu.pass_time(timedelta(seconds=4))
+    gpu.tick()
+    gpu.clock += 5 * HOUR
+    gpu.pass_time(timedelta(seconds=8))
+    gpu.tick()
+    gpu.end(began + timedelta(seconds=12))
+    gpu.pass_time(timedelta(seconds=ticks_after))
+    gpu.tick()
+    gpu.pass_time(3 * MINUTE)
+    assert (gpu.total(run).energy_j, gpu.total(run).quality) == (pytest.approx(POWER_W * 12), Quality.BRIDGED)
+
+
 def test_marks_in_the_future_do_not_stop_the_books_and_are_told_once(store: Store) -> None:
     """As when a clock was a day ahead, and was put right while the daemon was down."""
     world = World([300] * 20, gpus=1)

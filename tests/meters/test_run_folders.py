@@ -215,3 +215,42 @@ def test_what_a_run_put_in_the_place_of_a_record_is_neither_waited_for_nor_follo
         "nested": lambda: place.write_text("[" * 100_000),
     }[kind]()
     assert record_of(place) == {}
+
+
+# --- a clock that is set
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=5), timedelta(hours=-5), timedelta(seconds=-3)])
+def test_a_run_that_is_at_work_is_so_however_the_clock_is_set(host: Host, step: timedelta) -> None:
+    host.process(SHIM, 7, children="4243 ")
+    host.place()
+    host.start(1)
+    assert host.load(at(2)) == {"A": [RunSpan(at(1), None)]}
+    told = host.load(at(2) + step)
+    assert told is not None
+    (span,) = told["A"]
+    assert (span.start < at(2) + step, span.end) == (True, None)
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=5), timedelta(hours=-5)])
+def test_a_run_seen_at_work_did_not_end_before_that_nor_after_it_was_seen_to_have_ended(
+    host: Host, step: timedelta
+) -> None:
+    """Its end was written down by a clock that is not this one, or was set since; it is told of once all the same."""
+    host.process(SHIM, 7, children="4243 ")
+    host.place()
+    host.start(1)
+    host.load(at(2) + step)
+    host.end(1, 3)
+    told = host.load(at(3) + step)
+    assert told is not None
+    assert [span.end for span in told["A"]] == [at(3) + step]
+    assert host.load(at(4) + step) == {}
+
+
+def test_a_record_is_not_waited_for_longer_because_the_clock_was_set_back(host: Host) -> None:
+    host.process(SHIM, 7)
+    host.place()
+    assert host.load(at(3600)) is None
+    assert host.load(at(0)) is None
+    assert host.load(at(2)) == {}

@@ -11,6 +11,7 @@ from greenrun.core.energy.slicing import cut
 from greenrun.core.formatting import duration_text
 
 SLICE_STEP = timedelta(minutes=1)  # slices are cut on this grid (UTC), so that each is priced with its own intensity
+LONG, LONG_STEP = timedelta(hours=2), timedelta(hours=1)
 GAP_S = 2.5  # a longer pause between two readings was not watched, as the meters have it: they read once a second
 
 
@@ -112,7 +113,7 @@ class DeviceWindow:
         mark = self._mark or cut(None, self._ahead, [], [], through)[1]
         if mark is None:
             return [], None
-        instants = [self._start, *_minutes(mark.at, through), *edges]
+        instants = [self._start, *_edges(mark.at, through), *edges]
         pieces, mark = cut(mark, self._ahead, [], instants, through, component=self.device.kind, gap_s=self._longest_s)
         return [piece for piece in pieces if piece.end > self._start], mark
 
@@ -129,11 +130,15 @@ class DeviceWindow:
         return fsum(max(0.0, (stop - start).total_seconds()) for start, stop in chain(inside, (head, tail)))
 
 
-def _minutes(after: datetime, through: datetime) -> Iterator[datetime]:
+def _edges(after: datetime, through: datetime) -> Iterator[datetime]:
+    """Yield whole minutes; whole hours where there is so much between that nobody watched it, or the clock was set."""
     edge = after.astimezone(UTC).replace(second=0, microsecond=0) + SLICE_STEP
+    step = SLICE_STEP
+    if through - after > LONG:
+        edge, step = edge.replace(minute=0) + LONG_STEP, LONG_STEP
     while edge <= through:
         yield edge
-        edge += SLICE_STEP
+        edge += step
 
 
 def _reason(

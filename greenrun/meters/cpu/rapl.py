@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from time import monotonic
 from uuid import uuid4
 
-from greenrun.clock import utc_now
+from greenrun.clock import boot_s, utc_now
 from greenrun.core.energy.model import Component, Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
@@ -66,8 +65,8 @@ class _Metered:
     zone: Zone
     device: Device
     state: CounterState | None = None
-    read_at_s: float = 0.0  # monotonic
-    moved_at_s: float = 0.0  # monotonic; when it last said something new
+    read_at_s: float = 0.0  # since the boot
+    moved_at_s: float = 0.0  # since the boot; when it last said something new
     is_readable: bool = True
     times: CpuTimes | None = None  # at that time
     troubles: Counter[str] = field(default_factory=lambda: Counter({REBASED: 0, UNREADABLE: 0, STUCK: 0}))
@@ -91,10 +90,11 @@ class RaplBackend:
         cpu: CpuClock,
         *,
         now: Callable[[], datetime] = utc_now,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = boot_s,
     ) -> None:
         """Find the zones below `root`; raise MeterError if there are none, or their counters cannot be read.
 
+        `clock` returns the seconds since the boot, suspended or not: a counter may have gone on meanwhile, and wrapped.
         `cpu` reads the CPU time of runs, by which the energy of every zone is allocated.
         """
         self._now, self._clock, self._cpu = now, clock, cpu
@@ -141,7 +141,7 @@ class RaplBackend:
         if self._is_still(each, raw_j):
             return None
         at = self._now()
-        each.state = self._followed(each, raw_j, at.timestamp())
+        each.state = self._followed(each, raw_j)
         used, each.times = shares(each.times, times), times
         return Reading(
             device=each.device.id,
@@ -175,20 +175,20 @@ class RaplBackend:
                 " virtual machine that shows counters and does not run them, so their energy is unknown."
             )
 
-    def _followed(self, each: _Metered, raw_j: float, at_s: float) -> CounterState:
+    def _followed(self, each: _Metered, raw_j: float) -> CounterState:
         """Continue from the last reading, or from the last process's state; else start a new base."""
         now_s = self._clock()
         before, elapsed_s, still_s = each.state, now_s - each.read_at_s, each.still_s
         if before is None and (before := self._kept.get(each.device.id)):
-            elapsed_s = at_s - before.at_s
+            elapsed_s = now_s - before.at_s
         if each.state is None or raw_j != each.state.raw_j:
             each.moved_at_s = now_s
         each.read_at_s = now_s
         coarse_s = still_s if still_s < STUCK_S else 0.0
-        known = before and following(before, raw_j, at_s, elapsed_s, each.zone.range_j, still_s=coarse_s)
+        known = before and following(before, raw_j, now_s, elapsed_s, each.zone.range_j, still_s=coarse_s)
         if before and not known:
             each.troubles[REBASED] += 1
-        return known or new_state(raw_j, at_s)
+        return known or new_state(raw_j, now_s)
 
 
 def _device(host: str, index: int, zone: Zone) -> Device:

@@ -1,13 +1,18 @@
-"""The power model of `emulated` and `constant`: an idle and a busy power, integrated over when runs hold a device."""
+"""The power model of `emulated` and `constant`: an idle and a busy power, integrated over when runs hold a device.
+
+It is integrated over steady time, which nobody sets; the wall clock only says when the load changed.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
 
+from greenrun.clock import CLOCK_STEP_S
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry
-from greenrun.meters.recent_readings import SET_BACK
 from greenrun.meters.run_folders import RunSpan
+
+NOISE_S = 0.01  # two clocks cannot be read at once
 
 # Each device's spans known at an instant; None while they are not known yet: retry soon.
 Load = Callable[[datetime], Mapping[str, Sequence[RunSpan]] | None]
@@ -53,10 +58,11 @@ CONSTANT = EmulatedKind(name="constant", model="GPU, estimated at {watts} W", qu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """A device's energy at an instant, in joules since its counter's start."""
+    """A device's energy at an instant, in joules since its counter's start; `base` names a start of its own."""
 
     at: datetime
     energy_j: float
+    base: str = ""
 
 
 def _keep_nothing(charges: Mapping[str, Charge]) -> None:
@@ -72,15 +78,19 @@ class Counters:
     keep: Callable[[Mapping[str, Charge]], None] = _keep_nothing
 
 
-def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts) -> list[Charge]:
-    """Return the charge at each change of load after `charge.at` and at `now`; empty if time has not advanced."""
+def advance(charge: Charge, spans: Sequence[RunSpan], now: datetime, watts: Watts, pace: float = 1.0) -> list[Charge]:
+    """Return the charge at each change of load after `charge.at` and at `now`; empty if time has not advanced.
+
+    `pace` is how many seconds passed for each one of the wall clock.
+    """
     if now <= charge.at:
         return []
     changes = {instant for span in spans for instant in span if instant is not None and charge.at < instant < now}
     charges = []
     for instant in sorted({*changes, now}):
         power_w = watts.busy if _is_busy(spans, charge.at) else watts.idle
-        charge = Charge(at=instant, energy_j=charge.energy_j + power_w * (instant - charge.at).total_seconds())
+        used_j = power_w * pace * (instant - charge.at).total_seconds()
+        charge = replace(charge, at=instant, energy_j=charge.energy_j + used_j)
         charges.append(charge)
     return charges
 
@@ -103,13 +113,19 @@ class WattsBackend:
         load: Load,
         now: Callable[[], datetime],
         counters: Counters,
+        *,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """Continue `counters`. `clock` returns steady seconds; without one, the time of `now` is steady itself."""
         self.devices = tuple(devices)
         self._quality = quality
         self._watts = watts
         self._load = load
         self._now = now
         self._counters = counters
+        self._clock = clock or (lambda: now().timestamp())
+        self._last = now(), self._clock()  # the wall clock and the steady one at the last sample
+        self._busy: dict[str, bool] = {}  # then
         self._session = uuid4().hex
         self._sampled = False
         self._telemetry: dict[str, Telemetry] = {}
@@ -119,11 +135,21 @@ class WattsBackend:
 
         The first sample has only readings of now. None means that the load is not known yet.
         """
-        now = self._now()
+        now, now_s = self._now(), self._clock()
         load = self._load(now)
         if load is None:
             return None
-        readings = [reading for device in self.devices for reading in self._read(device, load.get(device.id, ()), now)]
+        before, before_s = self._last
+        wall_s, steady_s = (now - before).total_seconds(), max(0.0, now_s - before_s)
+        if abs(wall_s - steady_s) > CLOCK_STEP_S:
+            readings = [self._reset(device, load.get(device.id, ()), now, steady_s) for device in self.devices]
+        else:
+            pace = steady_s / wall_s if wall_s > 0 and abs(wall_s - steady_s) > NOISE_S else 1.0
+            spans = [(device, load.get(device.id, ())) for device in self.devices]
+            readings = [reading for device, held in spans for reading in self._read(device, held, now, pace)]
+        if readings:
+            self._last = now, now_s
+            self._busy = {device.id: _is_busy(load.get(device.id, ()), now) for device in self.devices}
         emulated = [device.id for device in self.devices if device.emulated]
         self._telemetry = {device: self._look(load.get(device, ()), now) for device in emulated}
         self._sampled = True
@@ -147,16 +173,26 @@ class WattsBackend:
         is_busy = _is_busy(spans, now)
         return Telemetry(power_w=self._watts.busy if is_busy else self._watts.idle, utilization=float(is_busy))
 
-    def _read(self, device: Device, spans: Sequence[RunSpan], now: datetime) -> list[Reading]:
+    def _reset(self, device: Device, spans: Sequence[RunSpan], now: datetime, steady_s: float) -> Reading:
+        """Read a device after the clock was set: what it used is known where its load was the same all the time."""
+        last = self._counters.charges.get(device.id, Charge(at=now, energy_j=0.0))
+        is_busy = _is_busy(spans, now)
+        if is_busy == self._busy.get(device.id) and all(span.end is None for span in spans):
+            power_w = self._watts.busy if is_busy else self._watts.idle
+            charge = replace(last, at=now, energy_j=last.energy_j + power_w * steady_s)
+        else:
+            charge = replace(last, at=now, base=uuid4().hex[:8])
+        self._counters.charges[device.id] = charge
+        return self._reading(device, charge, None)
+
+    def _read(self, device: Device, spans: Sequence[RunSpan], now: datetime, pace: float) -> list[Reading]:
         last = self._counters.charges.setdefault(device.id, Charge(at=now, energy_j=0.0))
-        is_set_back = now < last.at - SET_BACK
-        last = replace(last, at=now) if is_set_back else last  # what was used in the meantime is unknown
-        charges = advance(last, spans, now, self._watts)
-        if is_set_back or not self._sampled:
+        charges = advance(last, spans, now, self._watts, pace)
+        if not self._sampled:
             charges = charges[-1:] or [last]
         if charges:
             self._counters.charges[device.id] = charges[-1]
-        is_step = device.emulated and self._sampled and not is_set_back
+        is_step = device.emulated and self._sampled
         begins = [last.at, *(charge.at for charge in charges)]
         busy = [float(_is_busy(spans, begin)) if is_step else None for begin in begins]
         return [self._reading(device, charge, share) for charge, share in zip(charges, busy, strict=False)]
@@ -167,7 +203,7 @@ class WattsBackend:
             at=charge.at,
             energy_j=charge.energy_j,
             quality=self._quality,
-            counter=self._counters.name,
+            counter=f"{self._counters.name}/{charge.base}" if charge.base else self._counters.name,
             session=self._session,
             utilization=utilization,
         )

@@ -11,10 +11,9 @@ from datetime import datetime
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from time import monotonic
 from uuid import uuid4
 
-from greenrun.clock import utc_now
+from greenrun.clock import boot_s, utc_now
 from greenrun.core.energy.model import Component, Device, GpuUse, Quality, Reading, Telemetry
 from greenrun.core.errors import MeterError
 from greenrun.meters.counter_state import CounterFile, CounterState, new_state
@@ -53,7 +52,7 @@ class ExternalBackend:
         cpu: CpuClock | None = None,
         asked: Callable[[ExternalSettings], float] = asked,
         now: Callable[[], datetime] = utc_now,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = boot_s,
     ) -> None:
         """Continue from the counter's last saved state, if it is the same counter; send no query yet.
 
@@ -133,7 +132,7 @@ class ExternalBackend:
         at = self._now()
         times = self._cpu.look(at) if self._cpu else None
         used, self._times = shares(self._times, times), times
-        self._state = self._followed(raw_j, at.timestamp())
+        self._state = self._followed(raw_j)
         self._file.save({self.devices[0].id: self._state})
         return Reading(
             device=self.devices[0].id,
@@ -145,7 +144,7 @@ class ExternalBackend:
             shares=used,
         )
 
-    def _followed(self, raw_j: float, at_s: float) -> CounterState:
+    def _followed(self, raw_j: float) -> CounterState:
         """Continue from the last reading, or from the last process's state; else start a new base.
 
         The saved time is when the counter last moved, so that a coarse one is accepted after a restart too.
@@ -153,11 +152,11 @@ class ExternalBackend:
         now_s, before = self._clock(), self._state or self._kept
         if before is None:
             self._read_at_s = self._moved_at_s = now_s
-            return new_state(raw_j, at_s)
+            return new_state(raw_j, now_s)
         is_new = self._state is None
         known = following(
-            before, raw_j, at_s,
-            at_s - before.at_s if is_new else now_s - self._read_at_s,
+            before, raw_j, now_s,
+            now_s - before.at_s if is_new else now_s - self._read_at_s,
             self._range_j,
             highest_w=self._settings.watts_max,
             least_range_j=inf,
@@ -168,7 +167,7 @@ class ExternalBackend:
             return replace(known, at_s=before.at_s)
         self._moved_at_s = now_s
         self._troubles[REBASED] += known is None
-        return known or new_state(raw_j, at_s)
+        return known or new_state(raw_j, now_s)
 
 
 def _device(settings: ExternalSettings) -> Device:

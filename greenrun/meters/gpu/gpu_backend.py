@@ -13,7 +13,7 @@ from random import Random
 from time import monotonic
 from uuid import uuid4
 
-from greenrun.clock import utc_now
+from greenrun.clock import boot_s, utc_now
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading, Telemetry, worst
 from greenrun.core.errors import MeterEnded, MeterError
 from greenrun.core.formatting import duration_text
@@ -69,9 +69,13 @@ class GpuBackend:
         driver: Driver = nvidia,
         now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = monotonic,
+        boot_clock: Callable[[], float] = boot_s,
     ) -> None:
-        """Open the driver; raise MeterError if it cannot be used, or what `choose` raises."""
-        self._driver, self._now, self._clock = driver, now, clock
+        """Open the driver; raise MeterError if it cannot be used, or what `choose` raises.
+
+        `clock` returns the seconds over which power is integrated, `boot_clock` those since the machine was started.
+        """
+        self._driver, self._now, self._clock, self._boot_clock = driver, now, clock, boot_clock
         self._session, self._boot = uuid4().hex, boot_id()
         self._file = CounterFile(state_dir, driver.KIND, driver.open_driver())
         self._kept = self._file.load()
@@ -157,27 +161,28 @@ class GpuBackend:
     def _advance(self, board: _Board) -> bool:
         """Sample a board; return whether it returned any usable value."""
         counter_j = board.gpu.counter_j()
-        at, at_s = self._now(), self._clock()  # the time of the counter, however long reading the power takes
+        # The time of the counter, however long reading the power takes
+        at, at_s, since_boot_s = self._now(), self._clock(), self._boot_clock()
         board.power_w = board.gpu.power_w()
         sample = Sample(at_s, counter_j, board.power_w)
         total = board.accumulator.add(sample)
         if total is None:
             return False
         board.advanced_at_s = at_s
-        board.start = board.start or self._start(board, sample)
+        board.start = board.start or self._start(board, counter_j, since_boot_s)
         board.at, board.energy_j = at, total.energy_j
         board.qualities.append(total.quality)
         counted = board.accumulator.counted
         if counted and counted[0].at_s == at_s:
             told_j = board.start.told_j + counted[1]
-            board.counted = replace(board.start, told_j=told_j, raw_j=counter_j, at_s=at.timestamp())
+            board.counted = replace(board.start, told_j=told_j, raw_j=counter_j, at_s=since_boot_s)
         return True
 
-    def _start(self, board: _Board, sample: Sample) -> CounterState:
+    def _start(self, board: _Board, counter_j: float | None, at_s: float) -> CounterState:
         """Continue from the last process's state if the counter allows it; else start a new base."""
-        at_s, kept = self._now().timestamp(), self._kept.get(board.gpu.device.id)
-        known = kept and kept.after(sample.counter_j, at_s, board.gpu.limit_w)
-        return known or new_state(sample.counter_j, at_s)
+        kept = self._kept.get(board.gpu.device.id)
+        known = kept and kept.after(counter_j, at_s, board.gpu.limit_w)
+        return known or new_state(counter_j, at_s)
 
     def _reading(self, board: _Board) -> Reading:
         assert board.start is not None

@@ -12,11 +12,14 @@ import threading
 from dataclasses import replace
 from time import monotonic
 
+from greenrun.clock import suspended_s
 from greenrun.core.errors import MeterEnded, MeterError
+from greenrun.core.formatting import duration_text
 from greenrun.meters.backends import BACKENDS, Backend
 from greenrun.meters.sampler.wire import Message, Request, pack, unpack_request
 
 PERIOD_S = 1.0
+SUSPENDED_S = 1.0  # after a longer suspension of the machine, the meters are opened anew
 RETRY_S = 0.02  # after a backend returned "retry soon"
 REFUSED, ENDED = 3, 4  # exit codes
 
@@ -74,8 +77,9 @@ def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
 
 
 def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
-    answered, said_at, troubles = 0, monotonic(), backend.troubles()
+    answered, said_at, troubles, slept_s = 0, monotonic(), backend.troubles(), suspended_s()
     while True:
+        _end_after_suspension(slept_s)
         poke = pokes.last
         message = _sample(backend, poke, is_urgent=pokes.urgent > answered)
         if message and backend.troubles() != troubles:
@@ -87,6 +91,16 @@ def _sample_for_ever(backend: Backend, pokes: Pokes, period_s: float) -> None:
             _say(message or Message(poke=answered))
             said_at = monotonic()
         pokes.wait(said_at + period_s - monotonic() if message else RETRY_S)
+
+
+def _end_after_suspension(before_s: float) -> None:
+    """Raise MeterEnded if the machine was suspended: steady seconds leave that out, and a driver may have lost all.
+
+    The next process goes on with what counters tell; where there is none, what was used meanwhile is unknown.
+    """
+    slept_s = suspended_s() - before_s
+    if slept_s > SUSPENDED_S:
+        raise MeterEnded(f"The machine was suspended for {duration_text(slept_s)}, so its meters are opened anew.")
 
 
 def _sample(backend: Backend, poke: int, *, is_urgent: bool) -> Message | None:

@@ -55,6 +55,7 @@ class AmdBench:
         self.backend = GpuBackend(
             list, self._folder, driver=AmdDriver(load=self._library),
             now=lambda: T0 + timedelta(seconds=self.second), clock=lambda: self.second,
+            boot_clock=lambda: self.second,
         )  # fmt: skip
 
     def run(self, end_s: float) -> None:

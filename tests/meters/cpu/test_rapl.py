@@ -31,6 +31,7 @@ class Bench:
         """`zones` gives each one's place, what it had used at the beginning, and its power."""
         self.zones = zones
         self.folder, self.second, self.readings = folder, 0.0, list[Reading]()
+        self.set_by_s = 0.0  # how far the wall clock was set
         self.open()
 
     def open(self) -> None:
@@ -40,7 +41,7 @@ class Bench:
             self.folder,
             self.folder,
             CpuClock(self.folder / "runs", self.folder / "proc", self.folder),
-            now=lambda: T0 + timedelta(seconds=self.second),
+            now=lambda: T0 + timedelta(seconds=self.second + self.set_by_s),
             clock=lambda: self.second,
         )
 
@@ -369,3 +370,38 @@ def test_every_zone_is_divided_by_the_cpu_time_since_it_was_read_itself(tmp_path
         dram.show(5.0) if is_there else dram.vanish()
         told.append([dict(reading.shares) for reading in backend.sample()])
     assert told == [[{}, {}], [{"1.1": 0.5, "2.1": 0.25}], [{"2.1": 0.25}, {"2.1": 0.25}], [{}, {}]]
+
+
+# --- a clock that is set
+
+
+@pytest.mark.parametrize("set_by_s", [18_000.0, -18_000.0])
+def test_a_counter_goes_on_however_the_wall_clock_is_set(tmp_path: Path, set_by_s: float) -> None:
+    bench = one_package(tmp_path)
+    bench.look(5)
+    bench.set_by_s = set_by_s
+    bench.look(5)
+    assert bench.used_j("package-0") == pytest.approx(200.0 * 9 * PERIOD_S)
+
+
+@pytest.mark.parametrize("set_by_s", [18_000.0, -18_000.0, -250.0])
+def test_a_restart_goes_by_the_time_since_the_boot_not_by_the_wall_clock(tmp_path: Path, set_by_s: float) -> None:
+    bench = one_package(tmp_path)
+    bench.look(5)
+    bench.move(20)
+    bench.set_by_s = set_by_s
+    bench.open()
+    bench.look(1)
+    assert bench.used_j("package-0") == pytest.approx(200.0 * (4 * PERIOD_S + 20 + PERIOD_S))
+
+
+def test_a_pause_in_which_it_may_have_wrapped_twice_is_unknown_though_the_wall_clock_says_it_was_short(
+    tmp_path: Path,
+) -> None:
+    bench = one_package(tmp_path)
+    bench.look(5)
+    bench.move(2 * RANGE_J / 200.0)
+    bench.set_by_s = -2 * RANGE_J / 200.0
+    bench.open()
+    bench.look(2)
+    assert len({reading.counter for reading in bench.of("package-0")}) == 2

@@ -92,6 +92,50 @@ def test_a_clock_that_is_set_back_is_gone_along_with() -> None:
     assert said == [(3600.0, 216_000.0), (10.0, 216_000.0), (20.0, 216_600.0), (21.0, 216_660.0)]
 
 
+@pytest.mark.parametrize("step", [18_000.0, -18_000.0, 3.0, -3.0, 1.5, -1.5])
+def test_energy_follows_steady_time_however_the_wall_clock_is_set(step: float) -> None:
+    """Twelve seconds of 350 W are 4.2 kJ, also for a clock that is set by five hours after four of them."""
+    wall, second = [T0], [0.0]
+    load = {GPU: [RunSpan(at(-1e6), None)]}
+    devices = CONSTANT.devices("0", 1, WATTS)
+    meter = WattsBackend(
+        devices, Quality.ESTIMATED, WATTS, lambda _: {devices[0].id: load[GPU]}, lambda: wall[0],
+        Counters(name="base"), clock=lambda: second[0],
+    )  # fmt: skip
+    said = [meter.sample() or []]
+    for passed in range(1, 13):
+        second[0] = passed
+        wall[0] = at(passed + (step if passed > 4 else 0.0))
+        said.append(meter.sample() or [])
+    readings = [reading for each in said for reading in each]
+    assert readings[-1].energy_j - readings[0].energy_j == pytest.approx(4200.0, rel=1e-9)
+    assert len({reading.counter for reading in readings}) == 1
+
+
+def test_a_load_that_changed_while_the_clock_was_set_leaves_that_step_unknown_and_no_other() -> None:
+    """The instants of the change belong to a clock that is not this one any more."""
+    wall, second, load = [T0], [0.0], {GPU: list[RunSpan]()}
+    devices = EMULATED.devices("0", 2, WATTS)
+    meter = WattsBackend(
+        devices, Quality.MEASURED, WATTS, lambda _: load, lambda: wall[0], Counters(name="base"),
+        clock=lambda: second[0],
+    )  # fmt: skip
+
+    def look(at_s: float, shown_s: float) -> dict[str, Reading]:
+        second[0], wall[0] = at_s, at(shown_s)
+        return {reading.device: reading for reading in meter.sample() or ()}
+
+    look(0, 0)
+    before = look(1, 1)
+    load[GPU] = [RunSpan(at(1.5), None)]
+    across, after = look(2, 7202), look(4, 7204)
+    other = devices[1].id
+    assert across[GPU].counter != before[GPU].counter
+    assert after[GPU].counter == across[GPU].counter
+    assert after[GPU].energy_j - across[GPU].energy_j == 700.0
+    assert (across[other].counter, after[other].energy_j) == (before[other].counter, 240.0)
+
+
 def test_a_load_that_cannot_be_told_yet_moves_no_counter() -> None:
     now, load = [T0], {GPU: [RunSpan(at(1), at(2))]}
     knows = [True]

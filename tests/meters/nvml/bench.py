@@ -37,6 +37,7 @@ class Bench:
             self._state,
             now=lambda: T0 + timedelta(seconds=self._now_s),
             clock=lambda: self._now_s,
+            boot_clock=lambda: self._now_s,
         )
 
     def run(self, end_s: float, every_s: float = 1.0) -> None:
