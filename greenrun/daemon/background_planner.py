@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from greenrun.clock import utc_now
-from greenrun.daemon.ticker import CLOCK_STEP_S, clock_offset_s
+from greenrun.clock import CLOCK_STEP_S, utc_now
+from greenrun.daemon.ticker import clock_offset_s
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Urgency
 
