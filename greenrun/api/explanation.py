@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from greenrun.api.job_models import AnomalyOut, JobOut, PlannedOut, RunOut
 from greenrun.core.carbon.fallback import ActiveForecast
-from greenrun.core.carbon.intensity import FallbackLevel
+from greenrun.core.carbon.intensity import FallbackLevel, Signal
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.formatting import duration_text, instant_text, intensity_text, mass_text, power_text
 from greenrun.core.jobs.availability import GpuState
@@ -86,10 +86,11 @@ def _as_sentence(text: str) -> str:
 
 
 def _planned(planned: PlannedOut) -> str:
-    grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e"
+    marginal = "" if planned.signal in (None, Signal.AVERAGE) else f" {planned.signal}"
+    grams = "" if planned.expected_g is None else f", expected {mass_text(planned.expected_g)} CO2e{marginal}"
     against = "" if planned.start_now_g is None else f" ({mass_text(planned.start_now_g)} if it started now)"
     times = f"{instant_text(planned.start)} to {instant_text(planned.end)}"
-    mean = "an unknown intensity" if planned.g_per_kwh is None else intensity_text(planned.g_per_kwh)
+    mean = "an unknown intensity" if planned.g_per_kwh is None else intensity_text(planned.g_per_kwh, planned.signal)
     return f"Planned from {times} at {mean}{grams}{against if grams else ''}.{_pieces(planned)}"
 
 

@@ -15,6 +15,7 @@ from greenrun.api.json_types import (
     response_model,
 )
 from greenrun.api.ports import ApiStore
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.jobs.declaration import Trait, field_infos
@@ -48,6 +49,7 @@ class ReasonOut(ResponseModel):
 class PlannedOut(ResponseModel):
     """When a job is planned to run; `start_now_g` is what it would emit if it started at once.
 
+    All of it is by the `signal`, `average` or `marginal`, of the forecast that it was planned with; null without one.
     `pieces` are the intervals of a job that is to be suspended in between; of any other it is empty. `promised` is when
     it was to run as first planned, `put_offs` how often it was put off since; null for a job that is to start at once.
     """
@@ -58,6 +60,7 @@ class PlannedOut(ResponseModel):
     start_now_g_per_kwh: Number
     expected_g: Number
     start_now_g: Number
+    signal: Signal | None
     pieces: list[IntervalOut]
     promised: IntervalOut | None
     put_offs: int
@@ -75,8 +78,10 @@ class AnomalyOut(ResponseModel):
 class RunOut(ResponseModel):
     """One execution of a job, with what the books know of it now.
 
-    `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and `avoided_g` how
-    much more that is than what it did; both null until that is booked, some time after it ended.
+    `emissions_g` is as booked, `emissions_settled_g` as settled; `emissions_location_g`, as in reports, takes of each
+    slice the settled price where there is one. All three are by an average; `emissions_marginal_g` is by a marginal
+    signal alone. `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and
+    `avoided_g` how much more that is than what it did; both null until that is booked, some time after it ended.
     `work` is what the run last reported to have done; its cost in energy is null unless all of that is known.
     """
 
@@ -91,6 +96,8 @@ class RunOut(ResponseModel):
     energy_quality: Quality = Field(validation_alias="quality")
     emissions_g: Number
     emissions_settled_g: Number = Field(validation_alias="settled_g")
+    emissions_location_g: Number = Field(validation_alias="location_g")
+    emissions_marginal_g: Number = Field(validation_alias="marginal_g")
     baseline_emissions_g: Number = Field(validation_alias="baseline_g")
     avoided_g: Number
     gpu_utilization: Number = Field(validation_alias="utilization")

@@ -175,7 +175,7 @@ def _print(case: "Case", found: "Comparison", policies: "Sequence[Policy]", left
         print(f"{policy.name:<{width}}  {policy.what}")
     at_once = mass_text(found.at_once.emissions_g)
     gpus = "as many GPUs as are needed" if case.gpus is None else f"{case.gpus} GPUs"
-    print(f"{len(case.jobs)} jobs on {gpus}; saving against starting each as soon as GPUs are free, {at_once} CO2e")
+    print(f"{len(case.jobs)} jobs on {gpus}; saving against first come, first served: {at_once} CO2e")
     print(_bound(found))
     if left_out:
         print(f"left out: {', '.join(f'{count} jobs ({reason})' for reason, count in left_out.items())}")

@@ -73,14 +73,14 @@ def below_text(planned: Mapping[str, Any]) -> str | None:
     return None
 
 
-def forecast_text(g_per_kwh: float | None) -> str:
+def forecast_text(g_per_kwh: float | None, signal: str | None = None) -> str:
     """Return an expected intensity, or that emissions are unknown."""
-    return "emissions unknown: no forecast" if g_per_kwh is None else intensity_text(g_per_kwh)
+    return "emissions unknown: no forecast" if g_per_kwh is None else intensity_text(g_per_kwh, signal)
 
 
 def planned_text(planned: Mapping[str, Any], now: datetime, zone: tzinfo | None = None) -> str:
     """Return `planned 02:30-08:30 (93 g/kWh, 41 % below now)`, or `starts now (131 g/kWh)`."""
-    start, grams = instant(planned["start"]), forecast_text(planned.get("g_per_kwh"))
+    start, grams = instant(planned["start"]), forecast_text(planned.get("g_per_kwh"), planned.get("signal"))
     if start <= now + _AT_ONCE:
         return f"starts now ({grams})"
     grounds = ", ".join(part for part in (grams, below_text(planned)) if part)
@@ -171,6 +171,18 @@ def short_reason(job: Job, now: datetime) -> str:
         return said
     sentence = re.sub("^its command (?:ended with|was ended by) ", "", reason_text(job, now))
     return re.split(r"[:;] | \(|, (?:so|expected) ", sentence.replace("started: ", "started, "))[0]
+
+
+def emitted_g(run: Mapping[str, Any]) -> float | None:
+    """Return what a run emitted by the average, as reports have it: settled as far as it is, else as booked.
+
+    A daemon of an earlier release tells both sums alone.
+    """
+    if "emissions_location_g" in run:
+        grams: float | None = run["emissions_location_g"]
+        return grams
+    settled: float | None = run.get("emissions_settled_g")
+    return run.get("emissions_g") if settled is None else settled
 
 
 def summed(values: Iterable[float | None]) -> float | None:

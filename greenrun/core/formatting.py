@@ -102,9 +102,11 @@ def mass_unit(mass_g: float) -> tuple[float, str]:
     return _unit(mass_g, _MASSES_G)
 
 
-def intensity_text(g_per_kwh: float | None) -> str:
-    """Return a carbon intensity with its unit: `93 g/kWh`."""
-    return UNKNOWN if g_per_kwh is None else f"{whole_text(g_per_kwh)} g/kWh"
+def intensity_text(g_per_kwh: float | None, signal: str | None = None) -> str:
+    """Return a carbon intensity with its unit, and its signal unless that is the average: `93 g/kWh`."""
+    if g_per_kwh is None:
+        return UNKNOWN
+    return f"{whole_text(g_per_kwh)} g/kWh{'' if signal in (None, 'average') else f' {signal}'}"
 
 
 def money_text(amount: float | None, currency: str | None = None) -> str:

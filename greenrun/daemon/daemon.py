@@ -45,6 +45,7 @@ from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
     api_settings,
     engine_settings,
+    known_signals,
     open_monthly,
     open_providers,
     report_settings,
@@ -428,6 +429,7 @@ class Daemon:
         state = MetricsState(
             engine=self._engine, store=self._store, meter=self._meter, quality=self.quality, monthly=self._monthly,
             webs=tuple(self._webs()), health=self.health, state=self._config.paths.state, pue=self._config.devices.pue,
+            signals=known_signals(self._config),
         )  # fmt: skip
         collector = MetricsCollector(self._store, state.live_state())
         collector.warm()

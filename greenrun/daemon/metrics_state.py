@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenrun.clock import utc_now
+from greenrun.core.carbon.intensity import Signal
 from greenrun.engine.engine import Engine
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters import OpenMeter
@@ -33,6 +34,7 @@ class MetricsState:
     health: Callable[[], Health]
     state: Path
     pue: float
+    signals: frozenset[Signal]
 
     def live_state(self) -> LiveState:
         """Return the live values as functions that answer from memory."""
@@ -43,6 +45,7 @@ class MetricsState:
             received=lambda: [row for zone in engine.zones for row in zone.received],
             requests=lambda: dict(counts.requests), failures=lambda: dict(counts.failures),
             dropped=lambda: dict(chain.from_iterable(map(_dropped, self.webs))),
+            signals=lambda: self.signals,
             quota_left=lambda: {web.name: web.quota_left for web in self.webs if web.quota_left is not None},
             plan_changes=lambda: engine.planning.changes, put_offs=lambda: engine.planning.put_offs,
             gpu_state=engine.availability.state,

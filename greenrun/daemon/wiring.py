@@ -10,7 +10,9 @@ from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.config.models import config_hash
+from greenrun.config.problems import MARGINAL_KIND
 from greenrun.core.carbon.fallback import StalenessRules
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.planning.model import Options
@@ -20,6 +22,8 @@ from greenrun.grid.electricity import DayAheadPrices
 from greenrun.grid.sources import OpenProviders
 from greenrun.meters import OpenMeter, why_no_more_gpus
 from greenrun.providers import Provider, open_provider
+from greenrun.providers.kinds import BUILT_IN
+from greenrun.providers.settings import ProviderSettings
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.identity import Place
 from greenrun.reports.monthly import MonthlyReports, MonthlyReportSettings
@@ -45,6 +49,21 @@ def _open_provider(config: Config, name: str, store: Store) -> Provider:
         return open_provider(name, config.provider[name], lambda key: store.grid.anchor(key, utc_now()), settle_after)
     except ProviderError as exc:  # a restart would not help: the configuration must be corrected
         raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
+
+
+def known_signals(config: Config) -> frozenset[Signal]:
+    """Return the signals that the sources in use are known to tell before they do; of a plug-in's none is."""
+    grid = config.grid
+    names = {*grid.provider, *grid.history_names, *([grid.marginal] if grid.marginal else [])}
+    used = [config.provider[name] for name in names] if grid.zone else []
+    return frozenset(_signal(provider) for provider in used if provider.kind in BUILT_IN)
+
+
+def _signal(provider: ProviderSettings) -> Signal:
+    if provider.kind == MARGINAL_KIND:
+        return Signal.MARGINAL
+    stated: Signal = getattr(provider, "signal", Signal.AVERAGE)
+    return stated
 
 
 def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provider]) -> EngineSettings:

@@ -249,7 +249,10 @@ class Measurement:
         summed = counted(uses)
         duration_s, energy_j = end_s - self._start_s, total_j(summed)
         emitted, why = self._intensity.price([piece for use in summed for piece in use.pieces], end, self._choice.pue)
-        emissions_g = emitted.emissions_g if emitted and energy_j is not None else None
+        grams = emitted.emissions_g if emitted and energy_j is not None else None
+        is_marginal = emitted is not None and emitted.is_marginal
+        unknown = why or ("only a marginal intensity is known" if is_marginal else "the energy is unknown")
+        emissions_g = None if is_marginal else grams
         return Result(
             started_at=self._start,
             ended_at=end,
@@ -260,7 +263,8 @@ class Measurement:
             quality=quality_of(summed).value,
             reason=why_unknown(summed, self.refusals),
             emissions_g=emissions_g,
-            emissions_reason=(why or "the energy is unknown") if emissions_g is None else None,
+            emissions_marginal_g=grams if is_marginal else None,
+            emissions_reason=unknown if emissions_g is None else None,
             zone=self._intensity.zone,
             pue=self._choice.pue,
             intensity=mean_intensity(emitted) if emitted else None,

@@ -52,14 +52,16 @@ class MeanIntensity:
     kind: str
     provider: str
     kinds: Mapping[str, float]
+    signal: str = "average"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What was used from `started_at` to `ended_at`. A figure that is None is unknown, for the reason beside it.
 
-    `energy_j` is the sum over the devices, and may be off by `uncertainty_pct`; `emissions_g` is that of the facility,
-    `pue` included. `refusals` say which meters were not read, and why; `notes` what else a reader should know.
+    `energy_j` is the sum over the devices, and may be off by `uncertainty_pct`. `emissions_g` is that of the facility,
+    `pue` included, by an average; what a marginal signal tells is `emissions_marginal_g`. `refusals` say which meters
+    were not read, and why; `notes` what else a reader should know.
     """
 
     started_at: datetime
@@ -71,6 +73,7 @@ class Result:
     quality: str
     reason: str | None
     emissions_g: float | None
+    emissions_marginal_g: float | None
     emissions_reason: str | None
     zone: str | None
     pue: float
@@ -99,17 +102,22 @@ class Result:
         lasted = duration_text(self.duration_s)
         if self.energy_j is None:
             return f"{lasted}, energy unknown: {self.reason}"
-        emulated = ", EMULATED" if any(device.emulated for device in self.devices) else ""
+        others = self.quality != "emulated" and any(device.emulated for device in self.devices)
+        emulated = ", some of it EMULATED" if others else ""
         mean = f", {power_text(self.power_w)} on average" if self.power_w is not None else ""
         width = f" ± {number_text(self.uncertainty_pct)} %" if self.uncertainty_pct is not None else ""
         return f"{lasted}, {energy_text(self.energy_j)}{width} ({self.quality}{emulated}){mean}"
 
     def _emissions_text(self) -> str:
-        if self.intensity is None or self.emissions_g is None:
-            return f"emissions unknown: {self.emissions_reason}"
         intensity = self.intensity
+        if intensity is not None and self.emissions_marginal_g is not None:
+            told = f"{mass_text(self.emissions_marginal_g)} CO2e marginal, the average unknown,"
+        elif intensity is not None and self.emissions_g is not None:
+            told = f"{mass_text(self.emissions_g)} CO2e"
+        else:
+            return f"emissions unknown: {self.emissions_reason}"
         whence = f"{intensity.kind} by {intensity.provider} for {self.zone}"
-        return f"{mass_text(self.emissions_g)} CO2e at {intensity_text(intensity.g_per_kwh)} ({whence})"
+        return f"{told} at {intensity_text(intensity.g_per_kwh, intensity.signal)} ({whence})"
 
 
 def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
@@ -118,6 +126,7 @@ def mean_intensity(emitted: "WindowEmissions") -> MeanIntensity:
         g_per_kwh=emitted.g_per_kwh,
         kind=emitted.kind.value,
         provider=emitted.series.provider,
+        signal=emitted.series.signal.value,
         kinds={kind.value: share for kind, share in emitted.kinds.items()},
     )
 

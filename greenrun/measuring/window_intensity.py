@@ -132,7 +132,7 @@ def _note(problems: list[str] | None, problem: str) -> None:
 
 def _series(answer: "dict[str, Any]") -> "Series":
     """Return a forecast of the API as a series."""
-    from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
+    from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal, Slot
 
     slots: Iterable[Slot] = (
         Slot(
@@ -144,4 +144,5 @@ def _series(answer: "dict[str, Any]") -> "Series":
         for row in answer["slots"]
         if row["g_per_kwh"] is not None
     )
-    return Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"]), slots)
+    signal = Signal(answer.get("signal") or Signal.AVERAGE)
+    return Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"], signal=signal), slots)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import PurePath
 from threading import Lock
 from typing import Protocol
@@ -17,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import BOOKED
 from greenrun.core.errors import StoreError
@@ -68,8 +70,18 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("project",),
     ),
     "greenrun_marginal_emissions_grams_total": (
-        "CO2e of jobs by the marginal signal that grid.marginal names, PUE included; never part of another total.",
+        "CO2e of jobs by a marginal signal, PUE included: by grid.marginal as measured, which lags; where the only "
+        "source is marginal, booked with the best known at the time. Never part of another total.",
         ("project",),
+    ),
+    "greenrun_settled_marginal_emissions_grams_total": (
+        "CO2e of jobs by the only source, a marginal one, PUE included, booked once with the measured intensity; lags.",
+        ("project",),
+    ),
+    "greenrun_unpriced_energy_joules_total": (
+        "Energy booked (IT energy) for which no average intensity was known: its CO2e is in no "
+        "greenrun_emissions_grams_total.",
+        ("component",),
     ),
     "greenrun_external_energy_joules_total": (
         "Energy that meters outside this host's drivers counted; what else is metered is part of it, so never add it.",
@@ -81,10 +93,22 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "greenrun_anomalies_total": ("Anomalies that began, by rule.", ("rule",)),
     "greenrun_forced_starts_total": ("Starts for which no cleaner hour could be chosen, by why.", ("reason",)),
 }
-_ABSENT_AT_FIRST = {  # most have no source of these, and 0 would be a lie
-    "greenrun_marginal_emissions_grams_total",
-    "greenrun_external_energy_joules_total",
+_BY_SIGNAL: Mapping[Signal, frozenset[str]] = {  # without a source of that signal 0 would be a lie
+    Signal.AVERAGE: frozenset(
+        {
+            "greenrun_emissions_grams_total",
+            "greenrun_settled_emissions_grams_total",
+            "greenrun_unattributed_emissions_grams_total",
+            "greenrun_unattributed_settled_emissions_grams_total",
+            "greenrun_settled_baseline_emissions_grams_total",
+            "greenrun_compared_emissions_grams_total",
+        }
+    ),
+    Signal.MARGINAL: frozenset(
+        {"greenrun_marginal_emissions_grams_total", "greenrun_settled_marginal_emissions_grams_total"}
+    ),
 }
+_ABSENT_AT_FIRST = frozenset({"greenrun_external_energy_joules_total", *chain(*_BY_SIGNAL.values())})
 _FROM_ZERO: Mapping[str, Sequence[str]] = {
     "component": BOOKED,
     "outcome": FINISHED_AS,
@@ -192,7 +216,8 @@ class MetricsCollector(Collector):
         yield gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
 
     def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
-        from_zero = {name: _from_zero(labels) for name, (_, labels) in TOTALS.items() if name not in _ABSENT_AT_FIRST}
+        absent = _ABSENT_AT_FIRST.difference(*(_BY_SIGNAL[signal] for signal in self._state.signals()))
+        from_zero = {name: _from_zero(labels) for name, (_, labels) in TOTALS.items() if name not in absent}
         sums = {name: dict.fromkeys(from_zero.get(name, ()), 0.0) for name in TOTALS}
         for (name, pairs), value in totals.items():
             if name in TOTALS:
@@ -236,7 +261,10 @@ class MetricsCollector(Collector):
         totals = self._store.books.running_totals([self._runs[job.id] for job in jobs])
         info = InfoMetricFamily("greenrun_running_job", "A job that runs, or ended in the last minutes.")
         energy = _by_job("greenrun_running_job_energy_joules", "Energy of a running job's present run so far.")
-        grams = _by_job("greenrun_running_job_emissions_grams", "CO2e of a running job's present run so far.")
+        text = "CO2e of a running job's present run so far, booked as greenrun_emissions_grams_total is."
+        grams = _by_job("greenrun_running_job_emissions_grams", text)
+        text = "CO2e of a running job's present run so far by a marginal signal, where that is the only one."
+        marginal = _by_job("greenrun_running_job_marginal_emissions_grams", text)
         for job in jobs:
             info.add_metric((), _job_labels(job))
             total = totals.get(self._runs[job.id])
@@ -244,7 +272,9 @@ class MetricsCollector(Collector):
                 energy.add_metric((str(job.id),), total.energy_j)
             if total and total.emissions_g is not None:
                 grams.add_metric((str(job.id),), total.emissions_g)
-        yield from (info, energy, grams)
+            if total and total.marginal_g is not None:
+                marginal.add_metric((str(job.id),), total.marginal_g)
+        yield from (info, energy, grams, marginal)
         text = "Running jobs that are left out of greenrun_running_job_*, which shows a bounded number."
         yield gauge("greenrun_running_job_series_dropped", text, dropped)
 

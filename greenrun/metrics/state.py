@@ -1,11 +1,12 @@
 """The state of the running daemon that metrics show and the store does not hold."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from greenrun import __version__
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Histogram, JobExemplar
 from greenrun.core.jobs.availability import GpuState
@@ -37,15 +38,16 @@ class DiskUsage:
 class LiveState:
     """What only the running daemon knows, as functions that answer from memory.
 
-    `active_forecasts` are by watched zone, `received` are the latest forecasts by provider. `requests` counts what each
-    provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values that were
-    none; `quota_left` is how many requests a provider last reported as left. `plan_changes` is how often a new plan
-    moved a waiting job, `put_offs` how often past its first promise; `anomalous` is how many runs have each anomaly
-    now, `quality` how good the forecasts of each series were, newest series first, `meter` how well the devices can be
-    read. `examples` are the last values of the histograms by name and bucket, `planning` is how long making plans took,
-    `asking` how long each provider took to answer, `write_failures` how often something could not be stored,
-    `report_failures` how often monthly reports could not be written, `gpu_state` whether jobs may start on a GPU, and
-    `disk_usage` how full the disk is, None when that is not known.
+    `active_forecasts` are by watched zone, `received` are the latest forecasts by provider. `requests` counts what
+    each provider was asked, `failures` by (provider, cause) what had no usable answer, `dropped` likewise values
+    that were none; `signals` are those that some source of a zone tells; `quota_left` is how many requests a
+    provider last reported as left. `plan_changes` is how often a new plan moved a waiting job, `put_offs` how often
+    past its first promise; `anomalous` is how many runs have each anomaly now, `quality` how good the forecasts of
+    each series were, newest series first, `meter` how well the devices can be read. `examples` are the last values
+    of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider
+    took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
+    reports could not be written, `gpu_state` whether jobs may start on a GPU, and `disk_usage` how full the disk
+    is, None when that is not known.
     """
 
     now: Callable[[], datetime]
@@ -57,6 +59,7 @@ class LiveState:
     requests: Callable[[], Mapping[str, int]] = dict
     failures: Callable[[], Mapping[tuple[str, str], int]] = dict
     dropped: Callable[[], Mapping[tuple[str, str], int]] = dict
+    signals: Callable[[], Collection[Signal]] = tuple
     quota_left: Callable[[], Mapping[str, int]] = dict
     plan_changes: Callable[[], int] = int
     put_offs: Callable[[], int] = int

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 
 from greenrun.core.accounting.period import Part, Price
-from greenrun.core.carbon.intensity import Accounting, Basis, Kind, SeriesId, Signal
+from greenrun.core.carbon.intensity import Kind, Measure, SeriesId, Signal
 from greenrun.core.units import J_PER_KWH, difference_of
 from greenrun.reports.energy import facility_kwh, kwh
 from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
 from greenrun.reports.model import ForecastComparison, SeriesRow
-
-Measure = tuple[Signal, Accounting | None, Basis | None]
 
 
 def emissions(parts: Sequence[Part]) -> EmissionFigures:
@@ -130,13 +128,8 @@ def by_measure(prices: Iterable[Price | None]) -> dict[Measure, float]:
             found[id(price.series)].append(price)  # few series, distinguished by identity, without comparing fields
     sums: defaultdict[Measure, list[float]] = defaultdict(list)
     for same in found.values():
-        sums[measure(same[0].series)] += [price.emissions_g for price in same if price.emissions_g is not None]
+        sums[same[0].series.measure] += [price.emissions_g for price in same if price.emissions_g is not None]
     return {key: fsum(grams) for key, grams in sums.items()}
-
-
-def measure(series: SeriesId) -> Measure:
-    """Return what a series counts: grams of series that agree in this may be summed over zones and sources."""
-    return series.signal, series.accounting, series.basis
 
 
 def by_series(parts: Sequence[Part]) -> list[SeriesRow]:
@@ -168,7 +161,7 @@ def forecast_comparison(parts: Sequence[Part]) -> ForecastComparison:
         (part, part.booked.emissions_g, part.settled.emissions_g)
         for part in parts
         if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
-        if measure(part.booked.series) == measure(part.settled.series)
+        if part.booked.series.measure == part.settled.series.measure
     ]
     known = [(part, booked, settled) for part, booked, settled in both if booked is not None and settled is not None]
     booked_g, settled_g = fsum(booked for _, booked, _ in known), fsum(settled for _, _, settled in known)

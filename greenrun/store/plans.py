@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from greenrun import __version__
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.planning.model import Interval, Placement, Plan, Waiting
 from greenrun.store.columns import to_text
@@ -87,6 +88,7 @@ def _placement_of(parts: Mapping[str, Any]) -> Placement:
     """Return a placement; one saved before promises were kept has none."""
     values = {name: parts[name] for name in _PLAIN if name in parts}
     values |= {name: _instant(parts[name]) for name in _INSTANTS}
+    values["signal"] = Signal(parts["signal"]) if parts.get("signal") else None
     pieces = tuple(_interval_of(piece) for piece in parts["pieces"])
     promised = _interval_of(parts["promised"]) if parts.get("promised") else None
     return Placement(**values, pieces=pieces, promised=promised, reason=_reason_of(parts["reason"]))

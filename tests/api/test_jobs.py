@@ -36,7 +36,7 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
     world.store.keep(stored(1, State.SUCCEEDED))
     world.store.job_runs[1] = [ended, replace(RUN, id=8, number=2)]
     busy = {"utilization": 0.75, "utilization_coverage": 0.5}
-    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0, **busy)
+    world.store.totals[7] = Total(energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0, location_g=190.0, **busy)
     first, second = world.ask("GET", "/v1/jobs/1").json()["runs"]
     assert first == {
         "id": 7,
@@ -50,6 +50,8 @@ def test_a_run_carries_what_the_books_have_of_it_and_null_for_what_they_have_not
         "energy_quality": "measured",
         "emissions_g": 200.0,
         "emissions_settled_g": None,
+        "emissions_location_g": 190.0,
+        "emissions_marginal_g": None,
         "baseline_emissions_g": None,
         "avoided_g": None,
         "gpu_utilization": 0.75,

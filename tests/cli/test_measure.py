@@ -92,7 +92,7 @@ def test_the_json_has_the_agreed_fields(run: Run, settings: Settings) -> None:
         name: kind for name, kind in agreed.items() if name != "intensity"
     }
     assert types({name: told["intensity"][name] for name in ("g_per_kwh", "kind", "provider")}) == agreed["intensity"]
-    assert {(each["kind"], each["quality"], each["gap_s"]) for each in told["devices"]} == {("gpu", "measured", 0.0)}
+    assert {(each["kind"], each["quality"], each["gap_s"]) for each in told["devices"]} == {("gpu", "emulated", 0.0)}
     assert all(isinstance(each["id"], str) and isinstance(each["energy_j"], float) for each in told["devices"])
 
 
@@ -108,7 +108,7 @@ def test_people_get_a_sentence_and_a_table_and_see_what_is_emulated(run: Run, se
     ran = run("measure", "--config", str(settings(PRICED)), "--for", "0.3s")
     assert (ran.code, ran.err) == (0, "")
     sentence, head, first, second, note = ran.out.splitlines()
-    assert "Wh ± 5 % (measured, EMULATED), 200 W on average" in sentence
+    assert "Wh (emulated), 200 W on average" in sentence
     assert "CO2e at 250 g/kWh (estimated by mean for GB)" in sentence
     assert head.split() == ["DEVICE", "MODEL", "ENERGY", "POWER", "QUALITY", "NOT", "READ"]
     assert "EMULATED" in first
@@ -214,7 +214,7 @@ def test_a_meter_at_the_plug_that_never_answers_is_not_waited_for(run: Run, sett
     assert watch.seconds < 15
     assert told["devices"][-1]["energy_j"] is None
     assert told["energy_j"] is not None
-    assert (told["quality"], told["uncertainty_pct"]) == ("measured", 5.0)
+    assert (told["quality"], told["uncertainty_pct"]) == ("emulated", None)
     assert any("exit code 1" in note for note in told["notes"])
 
 
@@ -238,7 +238,7 @@ def test_the_daemon_tells_the_intensity_of_its_zone(run: Run, cpu: FakeZone, api
     told = answer(run("measure", "--json", "--meter", "none", "--for", "0.2s").out)
     assert told["zone"] == "GB"
     assert told["intensity"].pop("g_per_kwh") == pytest.approx(100.0)
-    assert told["intensity"] == {"kind": "forecast", "provider": "uk", "kinds": {"forecast": 1.0}}
+    assert told["intensity"] == {"kind": "forecast", "provider": "uk", "kinds": {"forecast": 1.0}, "signal": "average"}
     assert told["emissions_g"] == 0.0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, JobExemplar, added, bound_of
@@ -26,9 +27,10 @@ class Scrape:
         self.scheduler.store = self.store
         self.examples: dict[tuple[str, float], JobExemplar] = {}
         self.asking: dict[str, Histogram] = {}
+        self.signals: set[Signal] = {Signal.AVERAGE}
         state = replace(
             live_state(self.store, self.scheduler), now=self.clock, examples=lambda: self.examples,
-            asking=lambda: self.asking,
+            asking=lambda: self.asking, signals=lambda: self.signals,
         )  # fmt: skip
         self.registry = registry_of(MetricsCollector(self.store, state))
 
@@ -72,7 +74,7 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.count("greenrun_marginal_emissions_grams_total", 2.0, project="default")
     scrape.count("greenrun_external_energy_joules_total", 3.0, meter="EXTERNAL-1a2b-pdu")
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
-    scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0)
+    scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0, marginal_g=300.0)
     scrape.store.books.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
     scrape.asking = {"uk": Histogram(REQUEST_DURATION)}
     scrape.store.keep(stored(2))
@@ -91,5 +93,6 @@ def families() -> list[Metric]:
     state = live_state(scrape.store, scrape.scheduler)
     asked = replace(state, now=scrape.clock, requests=lambda: {"uk": 2}, failures=lambda: {("uk", "Unavailable"): 1},
         dropped=lambda: {("uk", "absurd"): 1}, quota_left=lambda: {"uk": 40},
-        asking=lambda: scrape.asking, devices=lambda: [GPU, CPU, replace(CPU, kind=Component.DRAM)])  # fmt: skip
+        asking=lambda: scrape.asking, signals=lambda: [*Signal],
+        devices=lambda: [GPU, CPU, replace(CPU, kind=Component.DRAM)])  # fmt: skip
     return list(MetricsCollector(scrape.store, asked).collect())

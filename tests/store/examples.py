@@ -1,5 +1,6 @@
 """Values that the store's tests share: one instant, and jobs, slices and forecasts with the least that matters set."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,8 +89,8 @@ def entry(
     return Entry(slice=piece, pue=1.0, booked=priced(grams) if grams is not None else Priced())
 
 
-def priced(grams: float | None, kind: Kind = Kind.FORECAST) -> Priced:
-    return Priced(intensity_g_per_kwh=200.0, emissions_g=grams, kind=kind, series=SERIES)
+def priced(grams: float | None, kind: Kind = Kind.FORECAST, **of_series: Any) -> Priced:
+    return Priced(intensity_g_per_kwh=200.0, emissions_g=grams, kind=kind, series=replace(SERIES, **of_series))
 
 
 def series(*values: float, kind: Kind = Kind.FORECAST, start_s: float = 0, step_s: float = 1800) -> Series:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.carbon.intensity import Kind
+from greenrun.core.carbon.intensity import Basis, Kind, Signal
 from greenrun.core.energy.ledger import Entry, Priced, Total, total
 from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.errors import StoreError
@@ -257,6 +257,7 @@ def test_a_run_of_which_a_part_is_not_booked_has_an_unknown_total(
         quality=Quality.MEASURED,
         emissions_g=grams,
         settled_g=grams,  # type: ignore[arg-type]
+        location_g=grams,
     )
     assert store.books.run_totals([run.id])[run.id] == (whole if is_whole else Total(energy_j=energy_j))
 
@@ -330,7 +331,7 @@ def _piece(
 
 def _known(sums: Total) -> dict[str, float]:
     """The parts of a total that are not None."""
-    names = ("energy_j", "gpu_energy_j", "emissions_g", "settled_g")
+    names = ("energy_j", "gpu_energy_j", "emissions_g", "settled_g", "location_g", "marginal_g")
     parts = {name: getattr(sums, name) for name in names}
     return {name: part for name, part in parts.items() if part is not None}
 
@@ -358,6 +359,7 @@ def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
         piece, component = row.slice, row.slice.component.value
         settled_g = row.settled.emissions_g if row.settled else None
         add("energy_joules", piece.energy_j, component=component, quality=piece.quality.value)
+        add("unpriced_energy_joules", piece.energy_j if row.booked.emissions_g is None else None, component=component)
         if component in OF_DEVICE:
             name, label = OF_DEVICE[component]
             add(name, piece.energy_j, **{label: piece.device})
@@ -372,3 +374,38 @@ def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
             add("emissions_grams", row.booked.emissions_g, project=row.project)
             add("settled_emissions_grams", settled_g, project=row.project)
     return dict(sums)
+
+
+def test_marginal_grams_are_told_apart_from_averages_and_never_in_one_sum(store: Store) -> None:
+    run = running(store, "A", project="p")
+    rows = [entry(2 + at, run=run, device="A", grams=None) for at in range(3)]
+    by = [priced(0.2, signal=signal) for signal in (Signal.MARGINAL, Signal.MARGINAL, Signal.AVERAGE)]
+    store.books.append_slices([replace(rows[0], booked=by[0]), replace(rows[1], booked=by[1])], [], now=NOW)
+    one = store.books.run_totals([run.id])[run.id]
+    assert (one.emissions_g, one.location_g, one.settled_g, one.marginal_g) == (None, None, None, pytest.approx(0.4))
+    assert store.books.running_totals([run.id])[run.id].marginal_g == pytest.approx(0.4)
+    store.books.settle({1: priced(0.3, signal=Signal.MARGINAL)}, now=NOW)
+    assert store.books.run_totals([run.id])[run.id].marginal_g == pytest.approx(0.5)
+    counters = {name: value for (name, _), value in store.books.counters().items() if "grams" in name}
+    assert counters == {
+        "greenrun_marginal_emissions_grams_total": pytest.approx(0.4),
+        "greenrun_settled_marginal_emissions_grams_total": pytest.approx(0.3),
+    }
+    unpriced_j = store.books.counters()["greenrun_unpriced_energy_joules_total", (("component", "gpu"),)]
+    assert unpriced_j == sum(row.slice.energy_j or 0.0 for row in rows[:2])
+    store.books.append_slices([replace(rows[2], booked=by[2])], [], now=NOW)
+    both = store.books.run_totals([run.id])[run.id]
+    assert (both.emissions_g, both.location_g, both.marginal_g) == (None, None, None)
+
+
+def test_the_grams_of_a_list_are_settled_as_far_as_they_are_and_none_of_what_counts_differently(store: Store) -> None:
+    run = running(store, "A", project="p")
+    rows = [entry(2 + at, run=run, device="A", grams=0.2) for at in range(2)]
+    store.books.append_slices(rows, [], now=NOW)
+    store.books.settle({1: priced(0.05)}, now=NOW)
+    half = store.books.run_totals([run.id])[run.id]
+    assert (half.emissions_g, half.settled_g, half.location_g) == (pytest.approx(0.4), None, pytest.approx(0.25))
+    other = priced(0.05, basis=Basis.DIRECT)
+    store.books.settle({2: other}, now=NOW)
+    mixed = store.books.run_totals([run.id])[run.id]
+    assert (mixed.settled_g, mixed.location_g) == (None, None)

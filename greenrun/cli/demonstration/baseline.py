@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from greenrun.charts.terminal import Step
-from greenrun.cli.text import instant, summed
+from greenrun.cli.text import emitted_g, instant, summed
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import price
 from greenrun.core.energy.model import Component, Quality, Slice
@@ -29,6 +29,7 @@ class Line:
     emissions_g: float | None
     at_once_g: float | None
     is_late: bool
+    baseline_g: float | None = None  # at the earliest start on the same GPUs, as reports have it
 
     @property
     def saved_g(self) -> float | None:
@@ -60,6 +61,7 @@ def total(lines: Sequence[Line]) -> Line:
         energy_j=summed(line.energy_j for line in lines),
         emissions_g=summed(line.emissions_g for line in lines),
         at_once_g=summed(line.at_once_g for line in lines),
+        baseline_g=summed(line.baseline_g for line in lines),
         is_late=any(line.is_late for line in lines),
     )  # fmt: skip
 
@@ -77,15 +79,15 @@ def starts_at_once(jobs: Sequence[Answer], gpus: int) -> dict[int, datetime]:
 def _line(job: Answer, entries: Sequence[Answer], at_once: datetime | None, series: Series) -> Line:
     span = _span(job)
     run = job["runs"][-1] if job["runs"] else {}
-    settled = run.get("emissions_settled_g")
     return Line(
         job=job["id"],
         name=job["name"],
         state=job["state"],
         waited_s=(span[0] - instant(job["submitted_at"])).total_seconds() if span else None,
         energy_j=run.get("energy_j"),
-        emissions_g=run.get("emissions_g") if settled is None else settled,
+        emissions_g=emitted_g(run),
         at_once_g=_shifted_g(entries, at_once - span[0], series) if span and at_once else None,
+        baseline_g=run.get("baseline_emissions_g"),
         is_late=span is not None and _as_run(job).misses_limit(*span),
     )
 

@@ -78,5 +78,5 @@ def _why(view: View, job: Answer) -> str:
 
 def _ending(job: Answer) -> str:
     run = job["runs"][-1] if job["runs"] else {}
-    used = f"{energy_text(run.get('energy_j'))}, {mass_text(run.get('emissions_g'))} CO2e"
+    used = f"{energy_text(run.get('energy_j'))}, {mass_text(text.emitted_g(run))} CO2e"
     return f"{job['state']}, {used}: {text.reason_text(job)}"

@@ -1,4 +1,4 @@
-"""The demo's summary: what each job used, and what starting at once would have emitted."""
+"""The demo's summary: what each job used, and what it would have emitted first come, first served."""
 
 from collections.abc import Sequence
 
@@ -40,14 +40,21 @@ def _with_unit(amount: float | None, unit: str) -> str:
     return UNKNOWN if amount is None else f"{decimal_text(amount, 3)} {unit}"
 
 
+def _by_reports(summed: Line) -> str:
+    """Return what the baseline of reports says, where it is booked and not the same."""
+    if summed.baseline_g is None or mass_text(summed.baseline_g) == mass_text(summed.at_once_g):
+        return ""
+    return f";\nat the earliest start on the same GPUs, as reports compare, {mass_text(summed.baseline_g)}"
+
+
 def _verdict(summed: Line, lines: Sequence[Line]) -> str:
     late = sum(line.is_late for line in lines)
     if summed.saved_ratio is None:
         return f"{len(lines)} jobs, {late} late; not everything is known, so what waiting was worth is not."
     change = f"{percent_text(abs(summed.saved_ratio))} {'less' if summed.saved_ratio >= 0 else 'MORE'}"
     return (
-        f"{len(lines)} jobs, {late} late: {mass_text(summed.emissions_g)} CO2e, {change} than the "
-        f"{mass_text(summed.at_once_g)} of starting at once,\n"
-        "that is in order, as soon as GPUs are free, with the power measured here.\n"
+        f"{len(lines)} jobs, {late} late: {mass_text(summed.emissions_g)} CO2e, {change} than "
+        f"first come, first served ({mass_text(summed.at_once_g)}),\n"
+        f"that is in order, as soon as GPUs are free, with the power as it was{_by_reports(summed)}.\n"
         "The grid is SYNTHETIC, the GPUs are EMULATED; processes, plan, books are real."
     )

@@ -83,5 +83,5 @@ def is_live(job: Answer) -> bool:
 
 def intensity_of(run: Answer) -> float | None:
     """The mean intensity that a run's energy was priced with, in g/kWh."""
-    grams = run["emissions_g"] if run.get("emissions_settled_g") is None else run["emissions_settled_g"]
+    grams = text.emitted_g(run)
     return grams / run["energy_j"] * J_PER_KWH if grams is not None and run.get("energy_j") else None

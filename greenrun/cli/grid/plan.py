@@ -31,6 +31,7 @@ from greenrun.core.formatting import (
 )
 
 Answer = Mapping[str, Any]
+FIRST_COME = "first come, first served"  # in order of submission, as soon as GPUs are free
 _MAX_BARS = 40
 _WIDE = 120  # columns from which on there is room for whole reasons
 _MAX_PAUSES = 10  # jobs whose pauses are shown
@@ -87,7 +88,7 @@ def _placement(row: Mapping[str, Any], now: datetime, width: int | None) -> list
         str(row["job"]),
         when + (" late" if row.get("late") else ""),
         str(row["gpus"]),
-        whole_text(row["g_per_kwh"]),
+        whole_text(row["g_per_kwh"]) + (" marginal" if row.get("signal") == "marginal" else ""),
         mass_text(row.get("expected_g")),
         text.printable(text.reason_text(row, now) if is_wide else text.short_reason({**row, "planned": row}, now)),
     ]
@@ -140,7 +141,8 @@ def _sums(plan: Answer) -> str:
     if expected is None:
         return f"expected CO2e is unknown: {_unknown(plan)}"
     below = f" ({compared_text(expected, at_once, 'that')})" if at_once and expected != at_once else ""
-    return f"expected {mass_text(expected)} CO2e; started at once {mass_text(at_once)} CO2e{below}"
+    marginal = " marginal" if any(row.get("signal") == "marginal" for row in plan["placements"]) else ""
+    return f"expected {mass_text(expected)} CO2e{marginal}; {FIRST_COME} {mass_text(at_once)} CO2e{below}"
 
 
 def _unknown(plan: Answer) -> str:

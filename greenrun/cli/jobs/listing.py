@@ -178,7 +178,7 @@ def _lines(
 ) -> list[str]:
     if not jobs:
         return [nothing]
-    names = chosen or _DEFAULT
+    names = chosen or _default(jobs)
     described = [_FIELDS[name].column for name in names]
     zones = zones_text(now, *(at for job in jobs for at in (_begins(job), text.ended_at(job)) if at))
     described = [
@@ -192,6 +192,12 @@ def _lines(
         if all(layout.shows(index) for index, name in enumerate(names) if name in _WANTED_WITH_SPANS):
             break
     return table_lines(described, rows, width=width, styled=has_styles())
+
+
+def _default(jobs: Sequence[Job]) -> Sequence[str]:
+    """Return the usual columns, with that of marginal emissions where some are known."""
+    is_marginal = any(run.get("emissions_marginal_g") is not None for job in jobs for run in job["runs"])
+    return _DEFAULT if not is_marginal else (*_DEFAULT[:-1], "marginal", _DEFAULT[-1])
 
 
 def _cell(name: str, job: Job, now: datetime, form: int) -> str:
@@ -262,7 +268,12 @@ def _begins(job: Job) -> datetime | None:
 
 
 def _sum(job: Job, name: str) -> float | None:
-    return text.summed(run[name] for run in job["runs"])
+    return text.summed(run.get(name) for run in job["runs"])
+
+
+def _emitted_g(job: Job) -> float | None:
+    """Return what all of its runs emitted: the same figure as in reports."""
+    return text.summed(text.emitted_g(run) for run in job["runs"])
 
 
 def _amount(job: Job, name: str, said: Callable[[float | None], str]) -> str:
@@ -305,8 +316,13 @@ _FIELDS: dict[str, _Field] = {
     ),
     "co2e": _Field(
         Column("CO2e", right=True, rank=4),
-        lambda job, now: _amount(job, "emissions_g", mass_text),
-        lambda job: _sum(job, "emissions_g"),
+        lambda job, now: mass_text(_emitted_g(job)) if job["runs"] else "",
+        lambda job: _emitted_g(job),
+    ),
+    "marginal": _Field(
+        Column("marginal CO2e", right=True, rank=4),
+        lambda job, now: _amount(job, "emissions_marginal_g", mass_text),
+        lambda job: _sum(job, "emissions_marginal_g"),
     ),
     "priority": _Field(
         Column("priority", right=True), lambda job, now: str(job.get("priority", 0)), lambda job: job.get("priority", 0)

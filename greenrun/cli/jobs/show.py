@@ -32,6 +32,7 @@ from greenrun.core.units import J_PER_KWH
 if TYPE_CHECKING:
     from greenrun.client import Client
 
+EARLIEST_START = "at the earliest start on the same GPUs"
 _DURATION_SOURCES = {
     "given": "as given",
     "learned": "learned from earlier runs",
@@ -182,6 +183,9 @@ def _run_lines(
     yield f"  {'devices:':<11} {', '.join(_device(device, emulated) for device in run['devices']) or 'no GPU'}"
     yield f"  {'energy:':<11} {_energy(run)}"
     yield f"  {'emissions:':<11} {_emissions(run)}"
+    if run.get("emissions_marginal_g") is not None:
+        marginal = mass_text(run["emissions_marginal_g"])
+        yield f"  {'marginal:':<11} {marginal} CO2e by the marginal signal, in no other sum"
     yield from _work_lines(run, now)
     if run["log"]:
         yield f"  {'log:':<11} {text.printable(run['log'])}"
@@ -227,13 +231,13 @@ def _energy(run: Mapping[str, Any]) -> str:
 def _emissions(run: Mapping[str, Any]) -> str:
     booked, settled = run["emissions_g"], run["emissions_settled_g"]
     if booked is None:
-        why = "its energy is unknown" if run["energy_j"] is None else "part of its energy has no known intensity"
+        why = "its energy is unknown" if run["energy_j"] is None else "a part of it has no known average intensity"
         first = f"unknown, because {why}"
     else:
         first = f"{mass_text(booked)} CO2e booked"
     later = "not settled yet" if settled is None else f"{mass_text(settled)} CO2e settled with measured intensity"
     avoided = run.get("avoided_g")
-    than = "" if avoided is None else f"; {mass_text(abs(avoided))} {_less(avoided)} than started at once"
+    than = "" if avoided is None else f"; {mass_text(abs(avoided))} {_less(avoided)} than {EARLIEST_START}"
     return f"{first}; {later}{than}"
 
 

@@ -17,6 +17,7 @@ from greenrun.core.formatting import (
     intensity_text,
     mass_text,
     power_text,
+    whole_text,
 )
 
 _LABEL = 8  # columns before the drawing: a job's number and two blanks, as in `greenrun plan`
@@ -77,13 +78,14 @@ def _status(seen: Observation, width: int) -> Iterator[str]:
         why = text.printable(str(seen.forecast.get("why") or "none is known"))
         yield from wrapped(f"no forecast: {why}", width, "  ")
         return
-    parts = [f"{intensity_text(now_g)} now"]
+    signal = seen.forecast.get("signal")
+    parts = [f"{intensity_text(now_g, signal)} now"]
     next_g = terminal.value_at(steps, seen.at + _HOUR)
-    parts += [f"{intensity_text(next_g)} in an hour"] if next_g is not None else []
+    parts += [f"{intensity_text(next_g, signal)} in an hour"] if next_g is not None else []
     window = terminal.cleanest(steps)
     if window is not None:
         span = day_span_text(window.start, window.end, seen.at)
-        parts.append(f"cleanest 4 h {span} ({intensity_text(window.g_per_kwh)})")
+        parts.append(f"cleanest 4 h {span} ({intensity_text(window.g_per_kwh, signal)})")
     rough = _ROUGH.get(seen.forecast.get("rung") or "")
     parts += [f"the forecast is {rough}"] if rough else []
     yield from wrapped(", ".join(parts), width, "  ")
@@ -155,7 +157,7 @@ def _running(seen: Observation, width: int, *, styled: bool) -> list[str]:
 
 def _running_row(seen: Observation, job: Answer) -> list[str]:
     started, power_w = text.started_at(job), seen.power_w(job)
-    grams = text.summed(run["emissions_g"] for run in job["runs"])
+    grams = text.summed(text.emitted_g(run) for run in job["runs"])
     return [
         str(job["id"]),
         text.printable(job["name"]),
@@ -188,7 +190,7 @@ def _queue_row(seen: Observation, job: Answer) -> list[str]:
         text.printable(job["name"]),
         str(job["gpus"]),
         day_span_text(start, end, seen.at) if start and end else state_text(job),
-        "" if grams is None else f"{grams:.0f}",
+        "" if grams is None else whole_text(grams),
         why_text(job, seen.at),
     ]
 

@@ -57,6 +57,9 @@ class FallbackLevel(StrEnum):
     NONE = "none"
 
 
+Measure = tuple[Signal, Accounting | None, Basis | None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesId:
     """Where a series comes from; series that differ in any part are never spliced or summed. None: not stated."""
@@ -66,6 +69,11 @@ class SeriesId:
     signal: Signal = Signal.AVERAGE
     accounting: Accounting | None = None
     basis: Basis | None = None
+
+    @property
+    def measure(self) -> Measure:
+        """What it counts: grams of series that agree in this may be summed over zones and sources."""
+        return self.signal, self.accounting, self.basis
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal
 from greenrun.core.energy.model import Component, Quality, Slice, worst
 from greenrun.core.units import emissions_g
 
@@ -60,16 +60,21 @@ class UnsettledSlice(NamedTuple):
 class Total:
     """Sums over entries. `energy_j` adds what is known; `quality` is the worst of its parts (a missing one: UNKNOWN).
 
-    `emissions_g` and `settled_g` are None as long as any part of the energy has no such price. `gpu_energy_j` is what
-    GPUs used of the energy. `utilization` is in what part of their time they did anything (0 to 1), where that is told:
-    for `utilization_coverage` of it. Both are None where it is nowhere told. `baseline_g` is what a run would have
-    emitted, had its job started as soon as it could, and `avoided_g` how much more that is; None until that is booked.
+    Grams are of an average, as booked (`emissions_g`), as settled (`settled_g`), and each slice by the best of both
+    (`location_g`, which reports call emissions_location_g); `marginal_g` are by a marginal signal, beside the average
+    or in its place. Each is None as long as any part of the energy has no such price, or one that counts something
+    else. `gpu_energy_j` is what GPUs used of the energy. `utilization` is in what part of their time they did anything
+    (0 to 1), where that is told: for `utilization_coverage` of it. Both are None where it is nowhere told. `baseline_g`
+    is what a run would have emitted, had its job started as soon as it could, and `avoided_g` how much more that is;
+    None until that is booked.
     """
 
     energy_j: float | None = None
     quality: Quality = Quality.UNKNOWN
     emissions_g: float | None = None
     settled_g: float | None = None
+    location_g: float | None = None
+    marginal_g: float | None = None
     gpu_energy_j: float | None = None
     utilization: float | None = None
     utilization_coverage: float | None = None
@@ -103,8 +108,10 @@ def total(entries: Iterable[Entry], expected_s: Mapping[str, float] | None = Non
         utilization=utilization,
         utilization_coverage=coverage,
         quality=worst(row.slice.quality for row in rows),
-        emissions_g=_sum_or_none(row.booked.emissions_g for row in rows),
-        settled_g=_sum_or_none(row.settled.emissions_g if row.settled else None for row in rows),
+        emissions_g=average_g(_sum_of(row.booked) for row in rows),
+        settled_g=average_g(_sum_of(row.settled) for row in rows),
+        location_g=average_g(_sum_of(row.settled or row.booked) for row in rows),
+        marginal_g=marginal_g(_sum_of(row.settled or row.booked) for row in rows),
     )
     return complete(booked, booked_s, expected_s or {})
 
@@ -135,6 +142,34 @@ def complete(booked: Total, booked_s: Mapping[str, float], expected_s: Mapping[s
     return Total(energy_j=booked.energy_j)
 
 
-def _sum_or_none(parts: Iterable[float | None]) -> float | None:
-    known = list(parts)
-    return None if not known or any(part is None for part in known) else sum(part for part in known if part is not None)
+class PricedSum(NamedTuple):
+    """What so many slices emitted by one series, and how many of them are priced; no series: one that is not stated."""
+
+    slices: int
+    priced: int
+    grams: float | None
+    series: SeriesId | None
+
+
+def average_g(sums: Iterable[PricedSum]) -> float | None:
+    """Add up what averages tell that count the same; None for nothing, or where any slice has no such price."""
+    return _whole_g(sums, Signal.AVERAGE)
+
+
+def marginal_g(sums: Iterable[PricedSum]) -> float | None:
+    """Add up what marginal signals tell that count the same; None for nothing, or where a slice has no such price."""
+    return _whole_g(sums, Signal.MARGINAL)
+
+
+def _whole_g(sums: Iterable[PricedSum], signal: Signal) -> float | None:
+    rows = list(sums)
+    measures = {row.series.measure if row.series else (Signal.AVERAGE, None, None) for row in rows}
+    if len(measures) != 1 or {measured for measured, *_ in measures} != {signal}:
+        return None
+    is_whole = all(row.priced == row.slices for row in rows)
+    return sum(row.grams for row in rows if row.grams is not None) if is_whole else None
+
+
+def _sum_of(price: Priced | None) -> PricedSum:
+    priced = price or UNPRICED
+    return PricedSum(1, int(priced.emissions_g is not None), priced.emissions_g, priced.series)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from math import fsum
 
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal
 from greenrun.core.energy.ledger import Priced, price
 from greenrun.core.energy.model import Slice
 
@@ -26,6 +26,11 @@ class WindowEmissions:
     kind: Kind
     series: SeriesId
     kinds: Mapping[Kind, float] = field(default_factory=dict)
+
+    @property
+    def is_marginal(self) -> bool:
+        """Whether it is what one more kWh emitted, which is no part of any sum of averages."""
+        return self.series.signal is Signal.MARGINAL
 
 
 def price_window(

@@ -115,6 +115,7 @@ def _placement(
         start_now_g_per_kwh=at_once,
         expected_g=expected_g(job, window, run.ran_s, situation.options),
         start_now_g=expected_g(job, at_once, float(problem.rows.demands.length_s[row]), situation.options),
+        signal=situation.forecast.id.signal if situation.forecast is not None else None,
         late=job.misses_limit(start, end),
         due=due if start > situation.now else None,
         pieces=run.pieces if len(run.pieces) > 1 else (),

@@ -90,7 +90,8 @@ def suspensions(plan: Plan, running: Sequence[Running], now: datetime) -> list[S
 
 
 def _suspended(placement: Placement, at: datetime) -> Reason:
-    window, now = intensity_text(placement.intensity_g_per_kwh), intensity_text(placement.start_now_g_per_kwh)
+    means = (placement.intensity_g_per_kwh, placement.start_now_g_per_kwh)
+    window, now = (intensity_text(mean, placement.signal) for mean in means)
     return because(ReasonCode.SUSPENDED, at=instant_text(at), window=window, now=now)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from greenrun.core.carbon.intensity import Series
+from greenrun.core.carbon.intensity import Series, Signal
 from greenrun.core.jobs.availability import Absence
 from greenrun.core.jobs.job import Job, State
 from greenrun.core.jobs.reasons import Reason
@@ -57,7 +57,7 @@ class Placement:
 
     `pieces` are the intervals in which an interruptible job runs, when it is to be suspended between `start` and `end`.
     `promised` is from when until when it was to run in the first plan that placed it, and `put_offs` how often a new
-    plan put it off since, further than ever; None for a job that runs.
+    plan put it off since, further than ever; None for a job that runs. Intensities and grams are by the `signal`.
     """
 
     job_id: int
@@ -69,6 +69,7 @@ class Placement:
     start_now_g_per_kwh: float | None = None
     expected_g: float | None = None
     start_now_g: float | None = None
+    signal: Signal | None = None
     late: bool = False
     due: datetime | None = None
     pieces: tuple[Interval, ...] = ()

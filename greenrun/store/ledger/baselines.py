@@ -23,6 +23,7 @@ from greenrun.core.energy.baseline import (
     baseline_interval,
 )
 from greenrun.core.energy.ledger import Stage
+from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreDamaged
 from greenrun.core.jobs.job import Job, Outcome, Run
 from greenrun.store.columns import among, epoch_s
@@ -83,7 +84,7 @@ class BaselineRepository:
                     resumes=run.ended_at - (place.ended_at - place.started_at),
                     interval=BaselineInterval(start=place.started_at, end=place.ended_at),
                     slices=slices[run.id],
-                    is_whole=totals[run.id].settled_g is not None,
+                    is_whole=totals[run.id].quality is not Quality.UNKNOWN,
                 )
                 for run, place in ready
             ]

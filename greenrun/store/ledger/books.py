@@ -120,7 +120,7 @@ class BookRepository:
         with self._database.read() as session:
             totals, compared = totals_of(session, run_ids), compared_g(session, run_ids)
         for run_id, (earlier_g, avoided_g) in compared.items():
-            if totals[run_id].settled_g is not None:
+            if totals[run_id].quality is not Quality.UNKNOWN:
                 totals[run_id] = replace(totals[run_id], baseline_g=earlier_g, avoided_g=avoided_g)
         return totals
 

@@ -13,6 +13,7 @@ from sqlalchemy import Text, select, type_coerce
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.baseline import Compared
 from greenrun.core.energy.ledger import Entry, Priced, device_seconds
 from greenrun.core.energy.model import Component, Quality, Slice, package_of
@@ -33,6 +34,8 @@ UNATTRIBUTED_EMISSIONS = "greenrun_unattributed_emissions_grams_total"
 SETTLED_EMISSIONS = "greenrun_settled_emissions_grams_total"
 UNATTRIBUTED_SETTLED_EMISSIONS = "greenrun_unattributed_settled_emissions_grams_total"
 MARGINAL_EMISSIONS = "greenrun_marginal_emissions_grams_total"
+SETTLED_MARGINAL_EMISSIONS = "greenrun_settled_marginal_emissions_grams_total"
+UNPRICED_ENERGY = "greenrun_unpriced_energy_joules_total"
 BASELINE_EMISSIONS = "greenrun_settled_baseline_emissions_grams_total"
 COMPARED_EMISSIONS = "greenrun_compared_emissions_grams_total"
 
@@ -81,8 +84,9 @@ def booked(entries: Iterable[Entry]) -> dict[CounterKey, float]:
             amounts[_whose(entry, JOB_ENERGY, UNATTRIBUTED_ENERGY)] += piece.energy_j
             if piece.component in _OF_DEVICE:
                 amounts[_of_device(piece)] += piece.energy_j
-        if entry.booked.emissions_g is not None:
-            amounts[_whose(entry, EMISSIONS, UNATTRIBUTED_EMISSIONS)] += entry.booked.emissions_g
+            if not _is_average(entry.booked):
+                amounts[key(UNPRICED_ENERGY, component=piece.component.value)] += piece.energy_j
+        _count_grams(amounts, entry, entry.booked, (EMISSIONS, UNATTRIBUTED_EMISSIONS), MARGINAL_EMISSIONS)
     return dict(amounts)
 
 
@@ -90,9 +94,27 @@ def settled(entries: Iterable[Entry]) -> dict[CounterKey, float]:
     """Return what these newly settled entries add."""
     amounts: defaultdict[CounterKey, float] = defaultdict(float)
     for entry in entries:
-        if entry.settled is not None and entry.settled.emissions_g is not None:
-            amounts[_whose(entry, SETTLED_EMISSIONS, UNATTRIBUTED_SETTLED_EMISSIONS)] += entry.settled.emissions_g
+        if entry.settled is not None:
+            names = (SETTLED_EMISSIONS, UNATTRIBUTED_SETTLED_EMISSIONS)
+            _count_grams(amounts, entry, entry.settled, names, SETTLED_MARGINAL_EMISSIONS)
     return dict(amounts)
+
+
+def _count_grams(
+    amounts: defaultdict[CounterKey, float], entry: Entry, price: Priced, average: tuple[str, str], marginal: str
+) -> None:
+    """Add the grams of a price to the counter of its signal; of marginal ones those of nobody are not counted."""
+    if price.emissions_g is None:
+        return
+    if _is_average(price):
+        amounts[_whose(entry, *average)] += price.emissions_g
+    elif entry.project is not None:
+        amounts[key(marginal, project=entry.project)] += price.emissions_g
+
+
+def _is_average(price: Priced) -> bool:
+    """Whether it is a price by an average; one whose series is not stated is taken for that."""
+    return price.emissions_g is not None and (price.series is None or price.series.signal is Signal.AVERAGE)
 
 
 def marginal(entries: Iterable[Entry], prices: Mapping[int, Priced]) -> dict[CounterKey, float]:

@@ -10,12 +10,23 @@ from typing import Any
 from sqlalchemy import Row, case, func, select
 from sqlalchemy.orm import Session
 
-from greenrun.core.energy.ledger import Stage, Total, busy_ratio, complete, sum_of_known
+from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.energy.ledger import (
+    PricedSum,
+    Stage,
+    Total,
+    average_g,
+    busy_ratio,
+    complete,
+    marginal_g,
+    sum_of_known,
+)
 from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.occupancy import expected_seconds
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
+from greenrun.store.grid import series_ids
 from greenrun.store.records import run_of
 from greenrun.store.tables import LEDGER, MARKS, RUNS, SLICES, RunRecord
 
@@ -39,8 +50,12 @@ class _Part:
     told_days: float
     priced: int
     emissions_g: float | None
+    booked_series: int | None
     settled: int = 0
     settled_g: float | None = None
+    settled_series: int | None = None
+    marginal: int = 0
+    marginal_g: float | None = None
 
     def plus(self, row: Row[Any]) -> "_Part":
         """Return what it is with the slices booked since."""
@@ -57,7 +72,10 @@ class _Part:
         )
 
 
-_READ = tuple(field.name for field in fields(_Part) if not field.name.startswith("settled"))
+_READ = tuple(field.name for field in fields(_Part) if not field.name.startswith(("settled", "marginal")))
+Key = tuple[
+    str, str, int | None
+]  # what a part of a run's is told apart by: device, grade, series that it was booked by
 
 
 class RunningTotals:
@@ -68,7 +86,7 @@ class RunningTotals:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._parts: dict[int, dict[tuple[str, str], _Part]] = {}
+        self._parts: dict[int, dict[Key, _Part]] = {}
         self._through = 0  # the last slice that is in all the parts
         self._adding = Lock()
 
@@ -93,7 +111,7 @@ def totals_of(session: Session, run_ids: Sequence[int]) -> dict[int, Total]:
 def total_of(session: Session, run: Run) -> Total:
     """Return the same of one run, which may have ended otherwise than is stored yet."""
     rows = session.execute(sums([run.id])).all()
-    return _total(run, rows, _marks(session)) if rows else Total()
+    return _total(run, rows, _marks(session), series_ids(session)) if rows else Total()
 
 
 def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dict[int, Total]:
@@ -102,8 +120,8 @@ def summed(session: Session, run_ids: Sequence[int], rows: Iterable[Any]) -> dic
     for row in rows:
         parts[row.run_id].append(row)
     records = session.scalars(select(RunRecord).where(among(RUNS.c.id, run_ids)))
-    runs, marks = {record.id: run_of(record) for record in records}, _marks(session)
-    return {run_id: _total(runs[run_id], own, marks) if own else Total() for run_id, own in parts.items()}
+    runs, marks, series = {record.id: run_of(record) for record in records}, _marks(session), series_ids(session)
+    return {run_id: _total(runs[run_id], own, marks, series) if own else Total() for run_id, own in parts.items()}
 
 
 def _marks(session: Session) -> Mapping[str, datetime]:
@@ -112,11 +130,11 @@ def _marks(session: Session) -> Mapping[str, datetime]:
 
 
 def sums(run_ids: Sequence[int], after: int = 0) -> Any:
-    """Return the query for one row per run, device and grade: sums, and how many of its slices have each price.
+    """Return the query for one row per run, device, grade and series: sums, and how many slices have each price.
 
     Slices up to the one with the id `after` are left out.
     """
-    booked, settled = LEDGER.alias(Stage.BOOKED), LEDGER.alias(Stage.SETTLED)
+    booked, settled, marginal = (LEDGER.alias(stage) for stage in (Stage.BOOKED, Stage.SETTLED, Stage.MARGINAL))
     return (
         select(
             SLICES.c.run_id,
@@ -131,17 +149,29 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
             func.sum(TOLD_DAYS).label("told_days"),
             func.count(booked.c.emissions_g).label("priced"),
             func.sum(booked.c.emissions_g).label("emissions_g"),
+            booked.c.series_id.label("booked_series"),
             func.count(settled.c.emissions_g).label("settled"),
             func.sum(settled.c.emissions_g).label("settled_g"),
+            settled.c.series_id.label("settled_series"),
+            func.count(marginal.c.emissions_g).label("marginal"),
+            func.sum(marginal.c.emissions_g).label("marginal_g"),
         )
         .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == Stage.BOOKED.value))
         .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
+        .outerjoin(marginal, (marginal.c.slice_id == SLICES.c.id) & (marginal.c.stage == Stage.MARGINAL.value))
         .where(among(SLICES.c.run_id, run_ids), SLICES.c.id > after)
-        .group_by(SLICES.c.run_id, SLICES.c.device, SLICES.c.component, SLICES.c.quality)
+        .group_by(
+            SLICES.c.run_id,
+            SLICES.c.device,
+            SLICES.c.component,
+            SLICES.c.quality,
+            booked.c.series_id,
+            settled.c.series_id,
+        )
     )
 
 
-def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime]) -> Total:
+def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime], series: Mapping[int, SeriesId]) -> Total:
     """Sum a run's parts as `greenrun.core.energy.ledger.total` sums its entries."""
     booked_s: defaultdict[str, float] = defaultdict(float)
     for part in parts:
@@ -155,8 +185,10 @@ def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime]) -> Tot
         utilization=utilization,
         utilization_coverage=coverage,
         quality=worst(Quality(part.quality) for part in parts),
-        emissions_g=_complete_sum((part.slices, part.priced, part.emissions_g) for part in parts),
-        settled_g=_complete_sum((part.slices, part.settled, part.settled_g) for part in parts),
+        emissions_g=average_g(_booked(part, series) for part in parts),
+        settled_g=average_g(_settled(part, series) for part in parts),
+        location_g=average_g(_best(part, series) for part in parts),
+        marginal_g=_marginal_g(parts, series),
     )
     until = max((part.ended_at for part in parts if part.device in run.devices), default=None)
     shared = [part for part in parts if part.component != Component.GPU]
@@ -164,18 +196,31 @@ def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime]) -> Tot
     return complete(booked, booked_s, expected_seconds(run, until, shared_until))
 
 
-def _complete_sum(parts: Iterable[tuple[int, int, float | None]]) -> float | None:
-    """Sum `(slices, slices with a price, their sum)`; None when a slice has no price, or for none at all."""
-    rows = list(parts)
-    if not rows or any(priced < slices for slices, priced, _ in rows):
-        return None
-    return sum(grams for _, _, grams in rows if grams is not None)
+def _booked(part: Any, series: Mapping[int, SeriesId]) -> PricedSum:
+    return PricedSum(part.slices, part.priced, part.emissions_g, series.get(part.booked_series or 0))
 
 
-def _take(parts: dict[tuple[str, str], _Part], row: Row[Any]) -> None:
-    known = parts.get((row.device, row.quality))
-    new = _Part(**{name: getattr(row, name) for name in _READ}) if known is None else known.plus(row)
-    parts[row.device, row.quality] = new
+def _settled(part: Any, series: Mapping[int, SeriesId]) -> PricedSum:
+    return PricedSum(part.slices, part.settled, part.settled_g, series.get(part.settled_series or 0))
+
+
+def _best(part: Any, series: Mapping[int, SeriesId]) -> PricedSum:
+    """Return the settled price where there is one, else the booked one; all slices of a part have the same."""
+    return _settled(part, series) if part.settled else _booked(part, series)
+
+
+def _marginal_g(parts: Sequence[Any], series: Mapping[int, SeriesId]) -> float | None:
+    """Return what the source beside the average tells; where there is none, what tells in the average's place."""
+    if any(part.marginal for part in parts):
+        is_whole = all(part.marginal == part.slices for part in parts)
+        return sum(part.marginal_g for part in parts if part.marginal_g is not None) if is_whole else None
+    return marginal_g(_best(part, series) for part in parts)
+
+
+def _take(parts: dict[Key, _Part], row: Row[Any]) -> None:
+    key = (row.device, row.quality, row.booked_series)
+    known = parts.get(key)
+    parts[key] = _Part(**{name: getattr(row, name) for name in _READ}) if known is None else known.plus(row)
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

@@ -177,7 +177,7 @@ def test_the_report_fits_80_columns_and_sums_up(capsys: pytest.CaptureFixture[st
         "2 b succeeded 0.0 s 1.000 Wh 0.100 g 0.100 g 0.000 g 0 %",
         "total 0 late 2.000 Wh 0.200 g 0.400 g 0.200 g 50 %",
     ]
-    assert summary.startswith("2 jobs, 0 late: 0.2 g CO2e, 50 % less than the 0.4 g of starting at once,\n")
+    assert summary.startswith("2 jobs, 0 late: 0.2 g CO2e, 50 % less than first come, first served (0.4 g),\n")
     assert max(map(len, [*table.splitlines(), *summary.splitlines()])) <= 80
 
 

@@ -163,7 +163,7 @@ def test_a_plan_is_drawn_and_told(api: FakeApi, run: Run) -> None:
     assert "waits for the cleanest free window\n" in out
     assert " late " in out
     assert "unknown  unknown  waits" in out
-    assert "expected 590 g CO2e; started at once 1 kg CO2e (41 % below that)\n" in out
+    assert "expected 590 g CO2e; first come, first served 1 kg CO2e (41 % below that)\n" in out
     assert out.endswith("job 14 waits without a place in the plan: held by ada\n")
 
 

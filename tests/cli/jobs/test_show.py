@@ -58,7 +58,8 @@ def test_a_card_tells_all_and_says_what_is_emulated(api: FakeApi, run: Run) -> N
         "run 12.1  failed, exit code 3",
         "  devices:    GPU-1 (emulated)\n",
         "  energy:     2 kWh (measured)",
-        "  emissions:  186 g CO2e booked; 190 g CO2e settled with measured intensity; 4 g more than started at once",
+        "  emissions:  186 g CO2e booked; 190 g CO2e settled with measured intensity; "
+        "4 g more than at the earliest start on the same GPUs",
         "  log:        /state/runs/12.1/log",
         "run 12.2  running\n",
         "  devices:    GPU-2\n",

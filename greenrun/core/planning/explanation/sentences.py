@@ -98,8 +98,8 @@ def _details(
     """Return what the sentence of a code names, and no more: a plan explains thousands of jobs."""
     options = situation.options
     ways: dict[str, Callable[[], str]] = {
-        "window": lambda: "an unknown intensity" if window is None else intensity_text(window) + _doubt(situation),
-        "below": lambda: _below_now(window, at_once),
+        "window": lambda: _window_text(window, situation),
+        "below": lambda: _below_now(window, at_once, _signal(situation)),
         "limit": lambda: _limit_text(job, code, options),
         "saving": lambda: _saving(least, window),
         "latest": lambda: instant_text(job.latest_start(options.default_max_delay)),
@@ -107,6 +107,16 @@ def _details(
     }
     sentence = SENTENCES[code]
     return {name: text() for name, text in ways.items() if f"{{{name}}}" in sentence}
+
+
+def _window_text(window: float | None, situation: Situation) -> str:
+    if window is None:
+        return "an unknown intensity"
+    return intensity_text(window, _signal(situation)) + _doubt(situation)
+
+
+def _signal(situation: Situation) -> str | None:
+    return situation.forecast.id.signal if situation.forecast else None
 
 
 def _doubt(situation: Situation) -> str:
@@ -143,12 +153,12 @@ def _limit_text(job: Job, code: ReasonCode, options: Options) -> str:
     return percent_text(ratio, 1)
 
 
-def _below_now(window: float | None, at_once: float | None) -> str:
+def _below_now(window: float | None, at_once: float | None, signal: str | None) -> str:
     if window is None:
         return "for there is no forecast of all of it"
     if at_once is None:
         return "the intensity now is unknown"
-    return compared_text(window, at_once) if at_once else f"and {intensity_text(at_once)} now"
+    return compared_text(window, at_once) if at_once else f"and {intensity_text(at_once, signal)} now"
 
 
 def _saving(window: float | None, at_once: float | None) -> str:
