@@ -106,7 +106,8 @@ def test_a_package_is_built_and_installed_and_its_provider_used(tmp_path: Path) 
 
     def greenrun(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "greenrun.cli", *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(site)},
+            [sys.executable, "-m", "greenrun.cli", *words], cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(site), "COLUMNS": "120"},
             capture_output=True, text=True, timeout=HANGS_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
