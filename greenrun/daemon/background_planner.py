@@ -12,7 +12,7 @@ from greenrun.engine.planning import Urgency
 
 PAUSE_S = 0.1  # between plans, and before one that can wait: what else comes meanwhile is planned with it
 LONGEST_PAUSE_S = 1.0  # before a plan while submissions follow each other more closely than that
-REST = {Urgency.PROMPT: 1.0, Urgency.LEISURE: 4.0}  # times what the last plan took, before the next one begins
+REST = {Urgency.PROMPT: 1.0, Urgency.SOON: 1.0, Urgency.LEISURE: 4.0}  # times the last plan, before the next begins
 
 
 class BackgroundPlanner:
@@ -63,15 +63,14 @@ class BackgroundPlanner:
 
     def _run(self) -> None:
         while self._is_asked():
-            began_s = time.monotonic()
+            began_s = time.thread_time()  # what it takes of a core: the clock would count what others take as well
             try:
                 is_made = self._plan()
             except Exception as exc:  # noqa: BLE001 - whatever failed is told, and tried again at the next request
                 self._on_failure("plan", exc)
                 is_made = True
             if is_made:
-                self._ended_s = time.monotonic()
-                self._took_s = self._ended_s - began_s
+                self._ended_s, self._took_s = time.monotonic(), time.thread_time() - began_s
 
     def _is_asked(self) -> bool:
         """Wait until a plan is to be made; False once stopping."""
@@ -87,7 +86,7 @@ class BackgroundPlanner:
     def _rest_s(self, now_s: float) -> float:
         """Return how long to wait at least, before looking again whether a plan is due; 0 or less when it is."""
         calm_s = self._submitted_s + PAUSE_S
-        pace = Urgency.LEISURE if now_s < calm_s else self._wanted
+        pace = Urgency.LEISURE if self._wanted is Urgency.SOON and now_s < calm_s else self._wanted
         begin_s = self._ended_s + max(PAUSE_S, self._took_s * REST.get(pace, 0.0))
         if pace is Urgency.LEISURE:
             begin_s = max(begin_s, self._asked_s + PAUSE_S, min(calm_s, self._asked_s + LONGEST_PAUSE_S))

@@ -350,7 +350,7 @@ class Daemon:
             situation = self._engine.observe(now)
             self._leftovers.hold_jobs_of_strays(now)
             urgency = self._engine.planning.urgency(situation)
-            later = self._engine.act(situation, now, is_outdated=urgency is Urgency.PROMPT)
+            later = self._engine.act(situation, now, is_outdated=urgency >= Urgency.SOON)
         self._planner.ask(urgency)
         self._last_tick_at = now
         return later

@@ -23,11 +23,16 @@ from greenrun.engine.ports import JobStore, PlanStore
 
 
 class Urgency(IntEnum):
-    """Whether a plan has to be made: not at all, at leisure because the present one holds, or as soon as possible."""
+    """Whether and how soon a plan has to be made.
+
+    At LEISURE while the present one holds, SOON where others may have to move for what was put in, and PROMPT where it
+    does not hold any more.
+    """
 
     NONE = 0
     LEISURE = 1
-    PROMPT = 2
+    SOON = 2
+    PROMPT = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +275,7 @@ class PlanInForce:
             self._plan, self._made_for = opened.plan, opened.situation
         is_open = any(map(is_provisional, rows))
         self._is_provisional |= is_open
-        self.wanted = max(self.wanted, Urgency.PROMPT if is_open else Urgency.LEISURE)
+        self.wanted = max(self.wanted, Urgency.SOON if is_open else Urgency.LEISURE)
 
     def _breaks(self, job: Job, row: Row) -> bool:
         """Whether a place misses the finish-by that the plan in force keeps."""

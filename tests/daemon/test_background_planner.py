@@ -80,7 +80,7 @@ def resting(took_s: float, clock: Clock) -> BackgroundPlanner:
     return planner
 
 
-@pytest.mark.parametrize("urgency", [Urgency.PROMPT, Urgency.LEISURE])
+@pytest.mark.parametrize("urgency", [Urgency.SOON, Urgency.LEISURE])
 def test_what_is_submitted_in_a_row_is_planned_when_no_more_comes_or_after_a_while(
     clock: Clock, urgency: Urgency
 ) -> None:
@@ -100,12 +100,12 @@ def test_what_is_submitted_in_a_row_is_planned_when_no_more_comes_or_after_a_whi
 
 
 @pytest.mark.parametrize("took_s", [0.5, 2.0, 30.0])
-def test_what_cannot_wait_takes_half_a_core_once_nothing_more_is_submitted_and_else_a_fifth(
+def test_where_others_may_have_to_move_plans_take_half_a_core_once_no_more_is_submitted_and_else_a_fifth(
     clock: Clock, took_s: float
 ) -> None:
     planner = resting(took_s, clock)
     clock.now_s += took_s
-    planner.ask_for_submissions(Urgency.PROMPT)
+    planner.ask_for_submissions(Urgency.SOON)
     rest_s = planner._rest_s(clock.now_s)
     assert 0 < rest_s < 2 * PAUSE_S  # then to be looked at again
     clock.now_s += 2 * PAUSE_S
@@ -114,5 +114,15 @@ def test_what_cannot_wait_takes_half_a_core_once_nothing_more_is_submitted_and_e
     planner = resting(took_s, clock)
     planner.ask(Urgency.LEISURE)
     assert planner._rest_s(clock.now_s) == pytest.approx(4 * took_s)
-    planner.ask(Urgency.PROMPT)
+    planner.ask(Urgency.SOON)
     assert planner._rest_s(clock.now_s) == pytest.approx(took_s)
+
+
+def test_news_does_not_wait_for_submissions_to_stop(clock: Clock) -> None:
+    planner = resting(2.0, clock)
+    planner.ask_for_submissions(Urgency.SOON)
+    planner.ask(Urgency.PROMPT)
+    assert planner._rest_s(clock.now_s) == pytest.approx(2.0)
+    clock.now_s += 2.5
+    planner.ask_for_submissions(Urgency.LEISURE)
+    assert planner._rest_s(clock.now_s) <= 0
