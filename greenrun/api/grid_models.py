@@ -181,20 +181,31 @@ def _believable(at: datetime) -> datetime:
 
 PastInstant = Annotated[AwareDatetime, AfterValidator(_believable)]
 Value = Annotated[float, Field(ge=0, le=ABSURD_G_PER_KWH, allow_inf_nan=False)]
+StepS = Annotated[float, Field(ge=1, le=31 * 86_400)]
 Zone = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class PartIn(RequestModel):
-    """The starts of slots with their values in g/kWh; with `issued_at` they are a forecast, else they were measured."""
+    """The starts of slots with their values in g/kWh; with `issued_at` they are a forecast, else they were measured.
+
+    `steps_s` tells how many seconds long each of them is, where that differs; else all are `step_s` of the import.
+    """
 
     issued_at: PastInstant | None = None
     slots: Annotated[list[tuple[PastInstant, Value]], Field(min_length=1, max_length=MOST_VALUES)]
+    steps_s: list[StepS] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_step_for_each(self) -> "PartIn":
+        if self.steps_s is not None and len(self.steps_s) != len(self.slots):
+            raise ValueError(f"has {len(self.slots)} slots and {len(self.steps_s)} steps_s: give one for each, or none")
+        return self
 
 
 class ImportIn(RequestModel):
     """Values of the past and whose they are; what is null is taken from what is known of `provider`, and of the host.
 
-    Slots are `step_s` seconds long.
+    Slots are `step_s` seconds long, unless their part says otherwise.
     """
 
     provider: str
@@ -202,7 +213,7 @@ class ImportIn(RequestModel):
     signal: Signal | None = None
     accounting: Accounting | None = None
     basis: Basis | None = None
-    step_s: Annotated[float, Field(ge=1, le=31 * 86_400)]
+    step_s: StepS
     parts: Annotated[list[PartIn], Field(min_length=1, max_length=MOST_VALUES)]
 
     @model_validator(mode="after")

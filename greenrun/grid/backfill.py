@@ -54,17 +54,16 @@ class StatedSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedBlock:
-    """The starts of slots of length `step`, with their values in g/kWh; with `issued_at` they are a forecast."""
+    """Slots: their starts, ends and values in g/kWh; with `issued_at` they are a forecast."""
 
-    rows: Sequence[tuple[datetime, float]]
-    step: timedelta
+    rows: Sequence[tuple[datetime, datetime, float]]
     issued_at: datetime | None = None
 
     @property
     def slots(self) -> list[Slot]:
         """The slots in time order."""
         kind = Kind.FORECAST if self.issued_at else Kind.MEASURED
-        return [Slot(start, start + self.step, value, kind) for start, value in sorted(self.rows)]
+        return [Slot(start, end, value, kind) for start, end, value in sorted(self.rows)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,15 +235,15 @@ class Backfill:
 
     def _part_problems(self, part: ImportedBlock, now: datetime) -> Iterator[str]:
         kept, setting = self._retention.measured, "history_retention"
-        first, last = min(part.rows)[0], max(part.rows)[0]
+        (first, first_end, _), (last, last_end, _) = min(part.rows), max(part.rows)
         if part.issued_at is not None:
             kept, setting = self._retention.forecasts, "forecast_retention"
             if part.issued_at > now - PRESENT:
                 present = exact_duration_text(PRESENT)
                 yield f"issued at {part.issued_at.isoformat()}, in the last {present}: leave it out"
-        if last + part.step > now:
+        if last_end > now:
             yield f"the slot at {last.isoformat()} is not over yet: leave it out"
-        if (part.issued_at or first + part.step) <= now - kept:
+        if (part.issued_at or first_end) <= now - kept:
             yield _too_old(part.issued_at or first, kept, setting)
 
     def _fetch_problems(self, start: datetime, end: datetime, now: datetime) -> Iterator[InputProblem]:

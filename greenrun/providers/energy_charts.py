@@ -1,6 +1,6 @@
 """Energy-Charts of Fraunhofer ISE: measured and forecast intensity of most European countries; open, without a key."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal, Self
@@ -78,35 +78,33 @@ class EnergyCharts:
 
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the forecast from now to the end of today, or tomorrow's from the evening on; raise ProviderError."""
-        points, step = self._points(zone, now - AROUND, now + AHEAD, now)
+        points = self._points(zone, now - AROUND, now + AHEAD, now)
         ahead = [Point(point.start, point.g_per_kwh) for point in points]  # no slot in progress has been measured
-        return forecast_of(self._id(zone), ahead, now, dropped=self.web.dropped, step=step)
+        return forecast_of(self._id(zone), ahead, now, dropped=self.web.dropped)
 
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Return the measured slots in `[start, end)`; raise ProviderError."""
-        points, step = self._points(zone, start - AROUND, min(end, now) + AROUND, now)
-        return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=step)
+        points = self._points(zone, start - AROUND, min(end, now) + AROUND, now)
+        return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped)
 
-    def _points(self, zone: str, start: datetime, end: datetime, now: datetime) -> tuple[list[Point], timedelta | None]:
+    def _points(self, zone: str, start: datetime, end: datetime, now: datetime) -> list[Point]:
         """Request by epoch seconds: dates, which it also accepts, are in the country's local time."""
         refuse_other(self.name, self._own, zone, ZONES)
         between = {"start": f"{start.timestamp():.0f}", "end": f"{end.timestamp():.0f}"}
         said = self.web.get("/co2eq", {"country": CODES.get(zone, zone.lower()), **between}).read(Intensities)
         self._warn(said.deprecated)
         points = list(said.points(self.name, known_until=now))
-        return points, self._step(points)
+        self._check_steps(points)
+        return points
 
-    def _step(self, points: list[Point]) -> timedelta | None:
-        """Return the length of the slots, which differs by country; None if there are none."""
-        if not points:
-            return None
+    def _check_steps(self, points: Sequence[Point]) -> None:
+        """Raise ProviderGarbage unless slots are a quarter of an hour or an hour long; that may change from one on."""
         starts = sorted({point.start for point in points})
-        step = min((after - before for before, after in pairwise(starts)), default=None)
-        if step not in STEPS:
-            found = "have a length that one value does not tell" if step is None else f"are {step} long"
+        steps = {after - before for before, after in pairwise(starts)}
+        if points and (not steps or min(steps) not in STEPS):
+            found = f"are {min(steps)} long" if steps else "have a length that one value does not tell"
             text = f"its slots {found}, where a quarter of an hour or an hour is known"
             raise ProviderGarbage(f"greenrun does not use what {self.name} answered: {text}")
-        return step
 
     def _warn(self, deprecated: bool) -> None:
         if deprecated and not self._warned:

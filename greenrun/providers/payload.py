@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 from pydantic import BeforeValidator
 
 from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Slot
+from greenrun.core.carbon.slot_lengths import slot_lengths
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
 from greenrun.core.parsing import parse_instant
 
@@ -94,7 +95,7 @@ def history_of(
 def tiled(
     series_id: SeriesId, points: Iterable[Point], *, dropped: Counter[str], step: timedelta | None = None
 ) -> Series:
-    """Return the slots of the points, up to their ends, or else of length `step` (default: their distance).
+    """Return the slots of the points, up to their ends, or else of length `step` (default: `slot_lengths`).
 
     Missing and implausible values leave holes, and `dropped` counts them by cause. A measured value takes precedence
     over a forecast of the same slot. Raise ProviderGarbage if points contradict one another, overlap, or are mostly
@@ -134,8 +135,8 @@ def _ends(rows: Sequence[Point], step: timedelta | None, series_id: SeriesId) ->
     ends = [row.end for row in rows if row.end is not None]
     if len(ends) == len(rows):
         return ends
-    length = step or _usual_step(rows, series_id)
-    return [row.end or row.start + length for row in rows]
+    lengths = [step] * len(rows) if step else _lengths(rows, series_id)
+    return [row.end or row.start + length for row, length in zip(rows, lengths, strict=True)]
 
 
 def _refuse_overlaps(rows: Sequence[Point], ends: Sequence[datetime], series_id: SeriesId) -> None:
@@ -148,12 +149,11 @@ def _refuse_overlaps(rows: Sequence[Point], ends: Sequence[datetime], series_id:
             _refuse(series_id, f"a slot begins at {after.start.isoformat()}, before the one above ends ({length} long)")
 
 
-def _usual_step(rows: Sequence[Point], series_id: SeriesId) -> timedelta:
-    """Return the usual distance between points (the lower median, so that it is one that occurs)."""
-    steps = sorted(after.start - before.start for before, after in pairwise(rows))
-    if not steps:
+def _lengths(rows: Sequence[Point], series_id: SeriesId) -> list[timedelta]:
+    """Return how long each slot is, by the distances between their starts."""
+    if len(rows) < 2:
         _refuse(series_id, "it has one value only, so the length of its slots cannot be told")
-    return steps[(len(steps) - 1) // 2]
+    return slot_lengths([row.start for row in rows])
 
 
 def _is_intensity(point: Point, dropped: Counter[str]) -> bool:

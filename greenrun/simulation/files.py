@@ -108,7 +108,7 @@ def _read_trace(path: Path, problems: list[InputProblem]) -> Trace | None:
 
 def _series(trace: Trace, number: int, kind: Kind) -> Series:
     issue = trace.issues[number]
-    starts_s, ends_s = issue.starts_us / _PER_S, (issue.starts_us + trace.step_us) / _PER_S
+    starts_s, ends_s = issue.starts_us / _PER_S, issue.ends_us / _PER_S
     return Series(SERIES, starts_s, ends_s, np.asarray(issue.values), (kind,) * len(issue.values))
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_a_bad_import_names_its_field_and_keeps_nothing(
 ) -> None:
     answer = past.ask("POST", "/v1/history/import", who=ROOT, json=body(**own))
     assert (answer.status_code, answer.json()["errors"][0]["field"], store.grid.reaches()) == (422, field, [])
+
+
+def test_values_of_unlike_lengths_are_kept_each_for_its_own(past: World, store: Store) -> None:
+    slots = [[(NOW - timedelta(days=2) + timedelta(minutes=at)).isoformat(), 100] for at in (0, 60, 120, 135)]
+    part = {"slots": slots, "steps_s": [3600, 3600, 900, 900]}
+    assert past.ask("POST", "/v1/history/import", who=ROOT, json=body(parts=[part])).status_code == 200
+    (reach,) = store.grid.reaches()
+    series = store.grid.measured(reach.id.zone, NOW - timedelta(days=3), NOW)
+    assert series is not None
+    assert [int((slot.end - slot.start).total_seconds()) for slot in series] == [3600, 3600, 900, 900]
+    answer = past.ask("POST", "/v1/history/import", who=ROOT, json=body(parts=[part | {"steps_s": [900]}]))
+    assert (answer.status_code, "4 slots and 1 steps_s" in answer.json()["detail"]) == (422, True)
 
 
 def test_what_does_not_fit_in_a_request_is_refused(past: World) -> None:

@@ -24,8 +24,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def part(start: datetime = NOW - 10 * DAY, count: int = 24, issued_at: datetime | None = None) -> ImportedBlock:
     """Hours in a row."""
-    rows = [(slot.start, slot.intensity_g_per_kwh) for slot in hours(start, start + count * HOUR)]
-    return ImportedBlock(rows=rows, step=HOUR, issued_at=issued_at)
+    rows = [(slot.start, slot.end, slot.intensity_g_per_kwh) for slot in hours(start, start + count * HOUR)]
+    return ImportedBlock(rows=rows, issued_at=issued_at)
 
 
 def bring(backfill: Backfill, *parts: ImportedBlock, **stated: Any) -> ImportResult:
@@ -238,16 +238,22 @@ def test_without_a_source_of_history_it_is_told_what_to_set(store: Store) -> Non
 def test_what_cannot_be_intensities_is_not_imported(
     store: Store, values: list[float], basis: Basis | None, why: str
 ) -> None:
-    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate(values)]
-    assert why in refused(Backfilled(store).backfill, ImportedBlock(rows=rows, step=HOUR), basis=basis, zone="DE")
+    rows = [(NOW - 10 * DAY + n * HOUR, NOW - 10 * DAY + (n + 1) * HOUR, value) for n, value in enumerate(values)]
+    assert why in refused(Backfilled(store).backfill, ImportedBlock(rows=rows), basis=basis, zone="DE")
 
 
 def test_zeros_that_are_kept_values_that_are_not_and_another_unit_are_told(store: Store) -> None:
     world = Backfilled(store)
-    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate([0.0, 0.0, 0.4, 0.3])]
-    told = bring(world.backfill, ImportedBlock(rows=rows, step=HOUR), zone="DE")
+    rows = [
+        (NOW - 10 * DAY + n * HOUR, NOW - 10 * DAY + (n + 1) * HOUR, value)
+        for n, value in enumerate([0.0, 0.0, 0.4, 0.3])
+    ]
+    told = bring(world.backfill, ImportedBlock(rows=rows), zone="DE")
     assert (told.new, told.zeros, told.dropped) == (4, 2, {})
     assert "kg/kWh" in str(told.doubt)
-    rows = [(NOW - 10 * DAY + n * HOUR, value) for n, value in enumerate([300.0, 0.0, 310.0])]
-    told = bring(world.backfill, ImportedBlock(rows=rows, step=HOUR), provider="lc", zone="DE", basis=Basis.LIFECYCLE)
+    rows = [
+        (NOW - 10 * DAY + n * HOUR, NOW - 10 * DAY + (n + 1) * HOUR, value)
+        for n, value in enumerate([300.0, 0.0, 310.0])
+    ]
+    told = bring(world.backfill, ImportedBlock(rows=rows), provider="lc", zone="DE", basis=Basis.LIFECYCLE)
     assert (told.given, told.new, told.zeros, told.dropped, told.doubt) == (3, 2, 0, {"too clean": 1}, None)

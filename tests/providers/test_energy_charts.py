@@ -117,6 +117,20 @@ def test_lists_that_do_not_belong_together_are_garbage(cut: str) -> None:
             energy_charts().open().forecast("DE", NOW)
 
 
+def test_a_country_that_goes_over_to_quarters_keeps_each_value_for_its_own_length() -> None:
+    begin = NOW - 2 * HOUR
+    starts = [
+        *(begin + index * HOUR for index in range(6)),
+        *(begin + 6 * HOUR + index * QUARTER for index in range(40)),
+    ]
+    said = body(starts, [400.0] * 2 + [None] * 44, [None] * 2 + [300.0 + index for index in range(44)])
+    with answering(lambda request: json_answer(said)):
+        forecast = energy_charts().open().forecast("DE", NOW).series
+        history = energy_charts().open().history("DE", begin, NOW, NOW)
+    assert [slot.end - slot.start for slot in forecast] == [HOUR] * 4 + [QUARTER] * 40
+    assert (forecast.holes(), [slot.end - slot.start for slot in history]) == ([], [HOUR] * 2)
+
+
 @pytest.mark.parametrize(
     "step", [timedelta(minutes=1), timedelta(minutes=30), timedelta(hours=3), timedelta(days=1), None]
 )

@@ -15,6 +15,7 @@ from greenrun.api.grid_models import (
     ForecastQualityOut,
     ImportIn,
     ImportOut,
+    PartIn,
     ProviderOut,
     entry_out,
     forecast_out,
@@ -83,13 +84,19 @@ def get_ledger(
     return [entry_out(entry) for entry in daemon.store.books.entries(job_id=job, limit=limit)]
 
 
+def _block(part: PartIn, step_s: float) -> ImportedBlock:
+    """Return a part's slots with their ends."""
+    steps_s = part.steps_s or [step_s] * len(part.slots)
+    rows = [(start, start + timedelta(seconds=s), value) for (start, value), s in zip(part.slots, steps_s, strict=True)]
+    return ImportedBlock(rows=rows, issued_at=part.issued_at)
+
+
 @router.post("/history/import")
 def post_import(body: ImportIn, daemon: ServiceDep, caller: Caller) -> ImportOut:
     """Keep values of the past, all or none; what is known already changes nothing."""
     require_operator(caller, "add to what this daemon knows of the past")
     stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
-    step = timedelta(seconds=body.step_s)
-    parts = [ImportedBlock(rows=row.slots, step=step, issued_at=row.issued_at) for row in body.parts]
+    parts = [_block(row, body.step_s) for row in body.parts]
     done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
     return ImportOut.model_validate(done)
 

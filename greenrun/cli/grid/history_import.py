@@ -39,7 +39,10 @@ class SeriesOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """A file's slots in the API's form, oldest first, and descriptions of what is left out."""
+    """A file's slots as start, value and length, oldest first, and descriptions of what is left out.
+
+    Slots are usually `step` long.
+    """
 
     step: timedelta
     parts: Sequence[_Part]
@@ -111,7 +114,6 @@ def _own_name(client: "Client", file: Path) -> str:
 
 
 def _read(trace: Trace, now: datetime) -> Read:
-    step = timedelta(microseconds=trace.step_us)
     parts, left_out = list[_Part](), dict[str, int]()
 
     def leave(why: str, count: int) -> None:
@@ -119,7 +121,7 @@ def _read(trace: Trace, now: datetime) -> Read:
 
     for issue in trace.issues:
         slots = _slots(issue)
-        over = [slot for slot in slots if slot[0] + step <= now]
+        over = [slot for slot in slots if slot[0] + slot[2] <= now]
         if issue.issued_us is None:
             leave("values that the file calls estimated", len(issue.values) - len(slots))
             leave("values of slots that are not over yet", len(slots) - len(over))
@@ -128,13 +130,18 @@ def _read(trace: Trace, now: datetime) -> Read:
             leave("forecasts of the present, which only their source may provide", 1)
         elif slots:
             parts.append({"issued_at": from_us(issue.issued_us), "slots": slots})
-    holes = sum(int((issue.starts_us[1:] - issue.starts_us[:-1] > trace.step_us).sum()) for issue in trace.issues)
+    holes = sum(int((issue.starts_us[1:] > issue.ends_us[:-1]).sum()) for issue in trace.issues)
+    step = timedelta(microseconds=trace.step_us)
     return Read(step=step, parts=parts, left_out=[f"{n} {why}" for why, n in left_out.items() if n], holes=holes)
 
 
-def _slots(issue: TraceIssue) -> list[tuple[datetime, float]]:
-    rows = zip(issue.starts_us, issue.values, issue.estimated, strict=True)
-    return [(from_us(start), float(value)) for start, value, estimated in rows if not estimated]
+def _slots(issue: TraceIssue) -> list[tuple[datetime, float, timedelta]]:
+    rows = zip(issue.starts_us, issue.values, issue.ends_us, issue.estimated, strict=True)
+    return [
+        (from_us(start), float(value), from_us(end) - from_us(start))
+        for start, value, end, estimated in rows
+        if not estimated
+    ]
 
 
 def _sent(client: "Client", whose: SeriesOptions, read: Read) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def _sent(client: "Client", whose: SeriesOptions, read: Read) -> dict[str, Any]:
     sent = 0
     for parts in _batches(read.parts):
         answer = client.import_history(
-            {**head, "step_s": read.step.total_seconds(), "parts": [_json(p) for p in parts]}
+            {**head, "step_s": read.step.total_seconds(), "parts": [_json(p, read.step) for p in parts]}
         )
         counts = {key: done.get(key, 0) + answer[key] for key in ("given", "new", "zeros")}
         dropped = Counter(done.get("dropped", {})) + Counter(answer["dropped"])
@@ -167,9 +174,12 @@ def _batches(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
     yield batch
 
 
-def _json(part: _Part) -> _Part:
+def _json(part: _Part, usual: timedelta) -> _Part:
     issued_at = part["issued_at"] and part["issued_at"].isoformat()
-    return {"issued_at": issued_at, "slots": [(start.isoformat(), value) for start, value in part["slots"]]}
+    told: _Part = {"issued_at": issued_at, "slots": [(start.isoformat(), value) for start, value, _ in part["slots"]]}
+    steps = [step for _, _, step in part["slots"]]
+    differs = any(step != usual for step in steps)
+    return told | ({"steps_s": [step.total_seconds() for step in steps]} if differs else {})
 
 
 def _lines(done: dict[str, Any], read: Read) -> Iterator[str]:
@@ -177,7 +187,8 @@ def _lines(done: dict[str, Any], read: Read) -> Iterator[str]:
     is_issued = read.parts[0]["issued_at"] is not None
     what = "forecasts" if is_issued else "values"
     kind = ", ".join(part for part in (series["signal"], series["accounting"], series["basis"]) if part)
-    first, last = read.parts[0]["slots"][0][0], max(part["slots"][-1][0] for part in read.parts) + read.step
+    ends = [start + step for part in read.parts for start, _, step in part["slots"][-1:]]
+    first, last = read.parts[0]["slots"][0][0], max(ends)
     whose = f"{series['zone']} by {text.printable(series['provider'])} ({kind})"
     yield f"{whose}: {done['given']} {what}, {done['new']} new"
     holes = "no holes" if not read.holes else "1 hole" if read.holes == 1 else f"{read.holes} holes"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from greenrun.core.carbon.intensity import UNCOVERED_S, UNCOVERED_SHARE, Floats
+from greenrun.core.carbon.slot_lengths import slot_lengths
 
 
 class Span(NamedTuple):
@@ -48,20 +49,15 @@ class Steps:
     def from_starts(cls, rows: Sequence[tuple[datetime, float | None]], longest: timedelta) -> "Steps":
         """Build from starts in order, each with its value or None for a hole; raise ValueError.
 
-        A span is as long as its distance to the nearer neighbour, or where that is longer than `longest`, as is usual.
+        A span is as long as `slot_lengths` has it, by the distances between starts.
         """
         starts = [start for start, _ in rows]
         distances = [after - before for before, after in pairwise(starts)]
         usual = sorted(distances)[(len(distances) - 1) // 2] if distances else None
         if usual is None or not timedelta(0) < min(distances) <= usual <= longest:
             raise ValueError(f"its values must follow one another, each once, at most {longest} apart")
-        spans = []
-        to_neighbours = zip([distances[0], *distances], [*distances, distances[-1]], strict=True)
-        for (start, value), around in zip(rows, to_neighbours, strict=True):
-            nearer = min(around)
-            if value is not None:
-                spans.append(Span(start, start + (nearer if nearer <= longest else usual), value))
-        return cls.of(spans)
+        told = zip(rows, slot_lengths(starts), strict=True)
+        return cls.of(Span(start, start + length, value) for (start, value), length in told if value is not None)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -49,14 +49,14 @@ class Timetable:
 
     @classmethod
     def of(cls, issue: TraceIssue, step_us: int, mapping: ClockMapping) -> "Timetable":
-        """Map an issue, whose slots last `step_us` of trace time, to the wall clock."""
+        """Map an issue, whose slots usually last `step_us` of trace time, to the wall clock."""
         return cls(
             mapping=mapping,
             step_us=step_us,
             issued_us=None if issue.issued_us is None else mapping.one_to_wall(issue.issued_us),
             trace_us=issue.starts_us,
             starts_us=mapping.to_wall(issue.starts_us),
-            ends_us=mapping.to_wall(issue.starts_us + step_us),
+            ends_us=mapping.to_wall(issue.ends_us),
             values=issue.values,
             estimated=issue.estimated,
         )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenrun.core.carbon.intensity import Basis, Floats
+from greenrun.core.carbon.slot_lengths import slot_lengths_us, usual_step_us
 from greenrun.core.errors import ProviderGarbage
 from greenrun.core.parsing import parse_instant
 from greenrun.core.units import ABSURD_G_PER_KWH
@@ -34,19 +35,20 @@ _FIRST_YEAR, _LAST_YEAR = 1990, 2200  # anything outside is a mistake, and may o
 class TraceIssue:
     """Slots published together at `issued_us`, or (None) each at its own end. Arrays have shape (n,), n > 0.
 
-    Starts are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` marks those that
-    the file declares as not measured.
+    Starts and ends are epoch microseconds in order, so that edges stay exact; values are g/kWh, `estimated` marks those
+    that the file declares as not measured.
     """
 
     issued_us: int | None
     starts_us: Micros
+    ends_us: Micros
     values: Floats
     estimated: Flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trace:
-    """A file's issues, in order; every slot is `step_us` microseconds long. `zone`, `basis`: None if not stated."""
+    """A file's issues, in order; a slot is usually `step_us` microseconds long. `zone`, `basis`: None if not stated."""
 
     step_us: int
     issues: tuple[TraceIssue, ...]
@@ -109,10 +111,11 @@ def parse_trace(
     rows = _read_rows(_text(raw, problems), basis, zone, problems)
     _check_order(rows, problems)
     step_us = 0 if problems.times_unclear else _step_us(rows, problems)
+    lengths_us = _lengths_us(rows, step_us) if step_us else rows.starts_us
     if step_us:
-        _check_tiling(rows, step_us, problems, keep_holes=keep_holes)
+        _check_tiling(rows, lengths_us, problems, keep_holes=keep_holes)
     problems.raise_any()
-    return Trace(step_us=step_us, issues=tuple(_issues(rows)), zone=rows.zone, basis=rows.basis)
+    return Trace(step_us=step_us, issues=tuple(_issues(rows, lengths_us)), zone=rows.zone, basis=rows.basis)
 
 
 def to_us(instant: datetime) -> int:
@@ -247,41 +250,48 @@ def _check_order(rows: _Rows, problems: _Problems) -> None:
 
 
 def _step_us(rows: _Rows, problems: _Problems) -> int:
-    """Return the usual distance between slots of one issue (the lower median, so that it is one that occurs)."""
-    steps = np.sort(np.diff(rows.starts_us)[np.diff(rows.issued_us) == 0])
+    """Return the usual distance between slots of one issue."""
+    steps = np.diff(rows.starts_us)[np.diff(rows.issued_us) == 0]
     if not len(steps):
         problems.add(0, "it has one slot only, so their length cannot be told; write at least two in a row")
         return 0
-    return int(steps[(len(steps) - 1) // 2])
+    return usual_step_us(steps)
 
 
-def _check_tiling(rows: _Rows, step_us: int, problems: _Problems, *, keep_holes: bool) -> None:
+def _lengths_us(rows: _Rows, step_us: int) -> Micros:
+    """Return the length of each slot, among those that were issued together."""
+    cuts = np.flatnonzero(np.diff(rows.issued_us)) + 1
+    return np.concatenate([slot_lengths_us(starts_us, step_us) for starts_us in np.split(rows.starts_us, cuts)])
+
+
+def _check_tiling(rows: _Rows, lengths_us: Micros, problems: _Problems, *, keep_holes: bool) -> None:
     advance = np.diff(rows.starts_us)
     same = np.diff(rows.issued_us) == 0
-    for i in np.flatnonzero(same & (advance < step_us)):
-        start, step = from_us(rows.starts_us[i + 1]).isoformat(), timedelta(microseconds=step_us)
+    for i in np.flatnonzero(same & (advance < lengths_us[:-1])):
+        start, step = from_us(rows.starts_us[i + 1]).isoformat(), timedelta(microseconds=int(lengths_us[i]))
         problems.add(
             int(rows.lines[i + 1]), f"the slot at {start} begins before the one above ends (slots last {step})"
         )
-    holes = np.flatnonzero(same & (advance > step_us))
+    holes = np.flatnonzero(same & (advance > lengths_us[:-1]))
     if len(holes) and not keep_holes:
-        problems.add(int(rows.lines[holes[0] + 1]), _hole(rows, int(holes[0]), step_us, len(holes)))
+        problems.add(int(rows.lines[holes[0] + 1]), _hole(rows, int(holes[0]), int(lengths_us[holes[0]]), len(holes)))
 
 
-def _hole(rows: _Rows, before: int, step_us: int, count: int) -> str:
-    start_us = int(rows.starts_us[before]) + step_us
+def _hole(rows: _Rows, before: int, length_us: int, count: int) -> str:
+    start_us = int(rows.starts_us[before]) + length_us
     length = timedelta(microseconds=int(rows.starts_us[before + 1]) - start_us)
     first = f"a hole of {length} from {from_us(start_us).isoformat()}"
     text = f"before it is {first}" if count == 1 else f"before it is {first}, the first of {count} holes"
     return f'{text}; fill it in, or set holes = "keep" and greenrun plans around it and says so'
 
 
-def _issues(rows: _Rows) -> Iterator[TraceIssue]:
+def _issues(rows: _Rows, lengths_us: Micros) -> Iterator[TraceIssue]:
     has_issues = bool(rows.issued_us.any())
     cuts = np.flatnonzero(np.diff(rows.issued_us)) + 1
     for first, last in pairwise([0, *cuts, len(rows.lines)]):
         issued_us = int(rows.issued_us[first]) if has_issues else None
         cut = slice(first, last)
         yield TraceIssue(
-            issued_us=issued_us, starts_us=rows.starts_us[cut], values=rows.values[cut], estimated=rows.estimated[cut]
-        )
+            issued_us=issued_us, starts_us=rows.starts_us[cut], ends_us=rows.starts_us[cut] + lengths_us[cut],
+            values=rows.values[cut], estimated=rows.estimated[cut],
+        )  # fmt: skip

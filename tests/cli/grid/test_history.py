@@ -95,6 +95,17 @@ def test_what_is_not_over_is_left_out_and_told(daemon: FakeApi, run: Run, tmp_pa
     assert (ran.code, "has nothing to import: 24 values" in ran.err) == (2, True)
 
 
+def test_values_of_a_file_that_changes_from_hours_to_quarters_are_sent_with_their_own_lengths(
+    daemon: FakeApi, run: Run, tmp_path: Path
+) -> None:
+    begin = hour() - 10 * DAY
+    at = [*(begin + index * HOUR for index in range(4)), *(begin + 4 * HOUR + index * HOUR / 4 for index in range(8))]
+    (tmp_path / "a.csv").write_text("\n".join(["start,g_per_kwh", *(f"{each.isoformat()},100" for each in at)]))
+    assert "no holes" in run("history", "import", "a.csv").out
+    (part,) = sent(daemon)[0]["parts"]
+    assert part["steps_s"] == [3600.0] * 4 + [900.0] * 8
+
+
 def test_holes_stay_holes(daemon: FakeApi, run: Run, tmp_path: Path) -> None:
     lines = trace(tmp_path / "a.csv", hour() - 10 * DAY, 24).read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join([*lines[:5], *lines[8:]]))

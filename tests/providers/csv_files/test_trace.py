@@ -155,3 +155,14 @@ def test_whatever_a_file_holds_it_is_a_valid_series_or_a_provider_error(
         assert len(series) > 0
         assert keep_holes or series.holes() == []
         assert np.isfinite(series.values).all()
+
+
+def test_a_file_that_changes_from_hours_to_quarters_and_back_has_no_hole() -> None:
+    """Each value holds until the next one begins, whichever step is usual."""
+    hours = [f"2026-10-25T{hour:02}:00Z,{hour}" for hour in range(6)]
+    quarters = [f"2026-10-25T{6 + index // 4:02}:{index % 4 * 15:02}Z,1" for index in range(16)]
+    more = [f"2026-10-25T{hour:02}:00Z,{hour}" for hour in range(10, 14)]
+    raw = "\n".join(["start,g_per_kwh", *hours, *quarters, *more]).encode()
+    (issue,) = parse_trace(raw, "t.csv", keep_holes=False).issues
+    lengths_us = (issue.ends_us - issue.starts_us).tolist()
+    assert lengths_us == [3_600_000_000] * 6 + [900_000_000] * 16 + [3_600_000_000] * 4
