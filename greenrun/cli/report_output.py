@@ -5,13 +5,20 @@ from collections.abc import Iterator
 from greenrun.cli import text
 from greenrun.cli.tables import Column, table_lines
 from greenrun.cli.terminal.width import wrapped
-from greenrun.core.formatting import count_text, figure_text, mass_text, period_text
+from greenrun.core.formatting import (
+    count_text,
+    figure_text,
+    intensity_text,
+    mass_text,
+    period_text,
+    precise_percent_text,
+)
 from greenrun.reports.cells import cells, kwh_text, name
 from greenrun.reports.formats import WRITERS
 from greenrun.reports.model import ComparedReport, Report
 
 _MOST_ROWS = 1000
-_COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided")
+_COLUMNS = ("jobs", "energy", "CO2e", "±", "g/kWh", "covered", "avoided", "of baseline")
 _RANKS = {
     "jobs": 5,
     "energy": 0,
@@ -20,6 +27,7 @@ _RANKS = {
     "g/kWh": 6,
     "covered": 3,
     "avoided": 3,
+    "of baseline": 4,
     "busy": 7,
     "per work": 8,
     "cost": 3,
@@ -41,6 +49,8 @@ def _lines(report: Report, width: int | None) -> Iterator[str]:
 
 def _parts(report: Report, width: int | None) -> Iterator[str]:
     yield f"{period_text(report.start, report.end)}, location-based, PUE included"
+    if report.preliminary:
+        yield "preliminary: the period goes on, or not all of it is final; these figures can change"
     if report.total.it_energy_kwh is None:
         yield "nothing is booked in this period"
     else:
@@ -62,10 +72,23 @@ def _remarks(report: Report) -> Iterator[str]:
     if report.wasted_runs:
         runs = f"{count_text(report.wasted_runs, 'run')} failed or {'was' if report.wasted_runs == 1 else 'were'} lost"
         yield f"{runs}: {kwh_text(report.wasted_kwh)}"
+    yield from _avoided(report)
     forecast = report.forecast_against_settled
     if forecast.mean_absolute_error_pct is not None:
         booked, settled = mass_text(forecast.booked_g), mass_text(forecast.settled_g)
         yield f"forecast against settled: {booked} booked, {settled} settled"
+
+
+def _avoided(report: Report) -> Iterator[str]:
+    total, grid = report.total, report.against_grid
+    if total.avoided_pct is not None:
+        share = precise_percent_text(abs(total.avoided_pct) / 100)
+        less = "less" if (total.avoided_g or 0.0) >= 0 else "more"
+        grams = mass_text(abs(total.avoided_g or 0.0))
+        yield f"work that succeeded emitted {grams} ({share}) {less} than if it had started as soon as it could"
+    if grid is not None and grid.difference_pct is not None:
+        own, mean = intensity_text(grid.runs_ci_g_per_kwh), intensity_text(grid.grid_ci_g_per_kwh)
+        yield f"runs used power of {own}; the mean of the grid in the same hours was {mean}"
 
 
 def _movement(report: ComparedReport, width: int | None) -> Iterator[str]:

@@ -124,7 +124,12 @@ def percent_text(ratio: float | None, decimals: int = 0) -> str:
 
 
 def precise_percent_text(ratio: float | None) -> str:
-    """Return a ratio in per cent to three significant digits: `98.8 %`, `0.093 %`; for figures of accounts."""
+    """Return a ratio in per cent to three significant digits: `98.8 %`, `0.093 %`; for figures of accounts.
+
+    What is less than all never reads `100 %`.
+    """
+    if ratio is not None and 0.9995 <= ratio < 1 - 1e-9:
+        return "99.9 %"
     return UNKNOWN if ratio is None else f"{number_text(100 * ratio)} %"
 
 

@@ -62,7 +62,8 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         ("component",),
     ),
     "greenrun_settled_baseline_emissions_grams_total": (
-        "CO2e that compared jobs would have emitted, each run started as soon as it could on the same GPUs; settled.",
+        "CO2e that compared jobs would have emitted, each run started as soon as it could on the same GPUs; settled. "
+        "Of all runs, also of failed and cancelled ones, which the avoided emissions of reports leave out.",
         ("project",),
     ),
     "greenrun_compared_emissions_grams_total": (

@@ -7,15 +7,18 @@ from typing import Protocol
 
 from greenrun import __version__
 from greenrun.core.accounting.period import Period
+from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.model import BOOKED, Device
 from greenrun.reports import rows
 from greenrun.reports.caveats import explanation
+from greenrun.reports.completeness import in_flight, is_open
 from greenrun.reports.cost_and_scope2 import Bases, cost
 from greenrun.reports.emissions import by_series, forecast_comparison
 from greenrun.reports.energy import IDLE_LEARNED_OVER
 from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.identity import Hardware, Place
 from greenrun.reports.model import By, HalfWidths, Report, ReportBody
+from greenrun.reports.timing import against_grid
 from greenrun.reports.uncertainty import Widths
 
 
@@ -27,6 +30,9 @@ class ReportArchive(Protocol):
 
     def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
         """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
+
+    def measured(self, series: SeriesId, start: datetime, end: datetime) -> Series:
+        """Return the measured intensities of a series that touch `[start, end)`."""
 
     def hourly_kwh(self, run_ids: Collection[int]) -> Mapping[datetime, float]:
         """Return the known facility energy of these runs together, by the hour in which it was used."""
@@ -78,15 +84,17 @@ class Reports:
         Missing values are None; `data_quality` says why.
         """
         # Asked before the books are read: what settles in between is in no figure.
-        preliminary = end > now or self.waits(start, end)
+        waits = self.waits(start, end)
         books, settings = self._books(start, end, now), self._settings
+        known = books.completeness
+        grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
         body = ReportBody(
             greenrun_version=__version__,
             config_hash=settings.config_hash,
             generated_at=now,
             start=start,
             end=end,
-            preliminary=preliminary,
+            preliminary=waits or is_open(books.period, now),
             by=by,
             zone=settings.zone,
             host=settings.place.host,
@@ -96,7 +104,11 @@ class Reports:
             rows=rows.rows(books, by),
             days=rows.days(books.period.parts),
             series=by_series(books.period.parts),
-            waste=rows.waste(books),
+            waste=rows.by_outcome(books),
+            completeness=books.completeness,
+            in_flight=in_flight(books.period, now),
+            against_grid=grid,
+            hours_of_day=hours,
             forecast_against_settled=books.forecasts,
             uncertainty=_half_widths(settings.widths),
             boamps=dict(settings.boamps),

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from greenrun.core.energy.model import BOOKED, Device
-from greenrun.core.formatting import precise_percent_text
-from greenrun.reports.cells import kwh_text
+from greenrun.core.formatting import count_text, instant_text, mass_text, number_text, precise_percent_text
+from greenrun.reports.cells import kwh_text, part_text
 from greenrun.reports.cost_and_scope2 import Rates
 from greenrun.reports.model import Explanation, Named, Note, ReportBody, Row, Unattributed
+from greenrun.reports.period_models import Completeness, InFlight
+
+MINUTE_H = 1 / 60
 
 METHOD = (
     "Energy is what the meters counted while a run held a device, all of it: a reserved GPU that idles is the run's.",
@@ -17,8 +20,10 @@ METHOD = (
     "A sum is made of what is known. What it lacks is stated next to it: coverage, unpriced energy, flags.",
     "Uncertainties are half-widths in quadrature, of the meters' grades, what was not covered, the PUE and forecasts.",
     "Avoided emissions compare with the same runs, each started as soon as its job could and the same GPUs were free "
-    "of those before it, both with the measured intensity, booked once. They may be negative, and are no part of the "
-    "inventory.",
+    "of those before it, both with the measured intensity, booked once. Only runs whose job succeeded count: what "
+    "failed or was cancelled avoided nothing. They may be negative, and are no part of the inventory.",
+    "The mean intensity of runs is weighted by their energy, that of the grid in the same hours by time alone: runs "
+    "below it ran when the grid was cleaner.",
 )
 
 LIMITS = (
@@ -30,6 +35,9 @@ LIMITS = (
     "a line of their own.",
     "The uncertainty of the measured intensity itself is not published by its sources and not in these figures.",
     "Avoided emissions assume that a run would have used the same power at another time.",
+    "The baseline does not know when a GPU was away, drained or lent to nobody: a run may be given an earlier start at "
+    "which its GPU could not have been used.",
+    "The books know what happened from their first reading of each device on, and nothing before.",
 )
 
 # What others report of a job and no row has, and why.
@@ -87,6 +95,8 @@ def _data_quality(body: ReportBody, used: Sequence[Device], pue: float) -> list[
     total, free = body.total, body.unattributed
     notes = {
         "energy": _energy_note(total),
+        "completeness": _completeness_note(body.completeness),
+        "in_flight": _in_flight_note(body.in_flight),
         "coverage": _coverage_note(total),
         "emulated": _emulated_note(used),
         "components": _component_note(total),
@@ -97,6 +107,7 @@ def _data_quality(body: ReportBody, used: Sequence[Device], pue: float) -> list[
         "mixed": _mixed_note(total),
         "estimated": _estimated_note(total),
         "avoided": _avoided_note(total),
+        "not_counted": _not_counted_note(body),
         "unattributed": _unattributed_note(free, total),
     }
     return [Note(field=field, note=note) for field, note in notes.items() if note]
@@ -114,11 +125,57 @@ def _energy_note(total: Row) -> str:
     return f"How the known energy was determined: {parts}." if parts else ""
 
 
+def _completeness_note(known: Completeness | None) -> str:
+    """Say for which part of the period there are no books, or nobody read the devices; nothing where it is whole."""
+    if known is None or known.since is None or known.until is None or known.is_whole:
+        return ""
+    text = (
+        f"The books know {part_text(known.booked_hours, known.hours)} hours of this period so far, from "
+        f"{instant_text(known.since)} to {instant_text(known.until)}"
+    )
+    late = [row.device for row in known.devices if row.booked_hours < known.booked_hours - MINUTE_H]
+    if late:
+        text += f"; {', '.join(late)} for less of it"
+    if known.gap_device_hours:
+        gap, whole = number_text(known.gap_device_hours), number_text(known.device_hours)
+        text += f"; for {gap} of {whole} device-hours nobody read a device"
+    return f"{text}."
+
+
+def _in_flight_note(flight: InFlight | None) -> str:
+    if flight is None:
+        return ""
+    waits = []
+    if flight.running_runs:
+        waits.append(f"{count_text(flight.running_runs, 'run')} going on")
+    if flight.unbooked_device_seconds:
+        energy = "unknown" if flight.unbooked_kwh is None else f"some {kwh_text(flight.unbooked_kwh)}"
+        seconds = number_text(flight.unbooked_device_seconds)
+        waits.append(f"{seconds} s of GPU time of runs that are not booked yet ({energy}, in no figure)")
+    if flight.unsettled_slices:
+        slices = count_text(flight.unsettled_slices, "slice")
+        waits.append(f"{slices} of energy ({kwh_text(flight.unsettled_kwh)}) without a measured intensity yet")
+    return f"In flight: {'; '.join(waits)}." if waits else ""
+
+
+def _not_counted_note(body: ReportBody) -> str:
+    other_g = body.total.avoided_not_counted_g
+    if not other_g:
+        return ""
+    return (
+        f"The same comparison of runs that failed, were cancelled or have not finished gives {mass_text(other_g)}, "
+        "which is in no figure of avoided emissions."
+    )
+
+
 def _coverage_note(total: Row) -> str:
     coverage, flags = total.coverage_ratio, total.flags
-    if coverage is None or not {"not_covered", "unknown_energy"} & set(flags):
+    if coverage is None or not {"not_covered", "unknown_energy", "not_watched"} & set(flags):
         return ""
-    return f"Energy is known for {precise_percent_text(coverage)} of the time of the devices; the rest is in no figure."
+    return (
+        f"Energy is known for {precise_percent_text(coverage)} of the time of the devices in the period; the rest is "
+        "in no figure."
+    )
 
 
 def _beside_note(used: Sequence[Device]) -> str:

@@ -13,6 +13,8 @@ from greenrun.core.formatting import (
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.model import JobRow, Row, Unattributed
 
+_MOST_DECIMALS = 3
+
 
 def cells(row: Row | Unattributed) -> Mapping[str, str]:
     """Return the cells of a row by the names of their columns; what few rows have is empty where it is not known."""
@@ -26,6 +28,7 @@ def cells(row: Row | Unattributed) -> Mapping[str, str]:
         "covered": precise_percent_text(row.coverage_ratio),
         "settled": precise_percent_text(row.settled_ratio),
         "avoided": mass_text(row.avoided_g) if row.avoided_runs else "",
+        "of baseline": "" if row.avoided_pct is None else precise_percent_text(row.avoided_pct / 100),
         "busy": "" if busy is None else precise_percent_text(busy),
         "per work": per_work_text(row.energy_per_work_j, row.work_unit),
         "cost": "" if row.cost is None else money_text(row.cost, row.currency),
@@ -40,6 +43,14 @@ def _width_text(value: float | None, width_pct: float | None) -> str:
 def name(row: Row | Unattributed, separator: str = " ") -> str:
     """Return what a row is about: its group, and of a job its name too."""
     return f"{row.group}{separator}{row.job_name}" if isinstance(row, JobRow) else row.group
+
+
+def part_text(part: float, whole: float) -> str:
+    """Return how much there is of what there should be, as `384 of 720`; what is less never reads like all of it."""
+    decimals = 0
+    while decimals < _MOST_DECIMALS and part < whole and round(part, decimals) >= round(whole, decimals):
+        decimals += 1
+    return f"{part:,.{decimals}f} of {whole:,.{decimals}f}"
 
 
 def kwh_text(energy_kwh: float | None) -> str:

@@ -1,7 +1,7 @@
 """The emissions of a row: location-based, marginal beside them, and what an earlier start would have emitted."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import fsum
 
 from greenrun.core.accounting.period import Part, Price
@@ -10,6 +10,8 @@ from greenrun.core.units import J_PER_KWH, difference_of
 from greenrun.reports.energy import facility_kwh, kwh
 from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
 from greenrun.reports.model import ForecastComparison, SeriesRow
+
+NOT_SUCCEEDED = "its job did not succeed"
 
 
 def emissions(parts: Sequence[Part]) -> EmissionFigures:
@@ -56,23 +58,46 @@ def brief(parts: Sequence[Part]) -> BriefFigures:
     )
 
 
-def avoided(parts: Sequence[Part], compared: Mapping[int, str | None], width_pct: float | None) -> AvoidedFigures:
+def avoided(
+    parts: Sequence[Part], compared: Mapping[int, str | None], succeeded: Collection[int], width_pct: float | None
+) -> AvoidedFigures:
     """Return the figures of a comparison with an earlier start, of those parts for which it is booked.
 
-    `compared` has why each run is not compared, None for one that is; `width_pct` is the half-width of both.
+    `compared` has why each run is not compared, None for one that is. Only runs that `succeeded` count: what a failed
+    or cancelled one emitted was for nothing, whenever it ran. `width_pct` is the half-width of both.
     """
     known = [part for part in parts if part.baseline_g is not None]
-    baseline, actual = _fold(part.baseline_g for part in known), _fold(part.compared_g for part in known)
-    difference = difference_of(baseline, actual) if baseline is not None and actual is not None else None
+    baseline, actual, _ = _differences(known)
+    own_baseline, _, difference = _differences([part for part in known if part.run_id in succeeded])
+    _, _, others = _differences([part for part in known if part.run_id not in succeeded])
+    reasons = [why if run_id in succeeded else why or NOT_SUCCEEDED for run_id, why in compared.items()]
     return AvoidedFigures(
         baseline_emissions_g=baseline,
         compared_emissions_g=actual,
         avoided_g=difference,
-        avoided_pct=100 * difference / baseline if difference is not None and baseline else None,
+        avoided_baseline_g=own_baseline,
+        avoided_pct=percent_of(difference, own_baseline),
         avoided_uncertainty_g=abs(difference) * width_pct / 100 if difference is not None and width_pct else None,
-        avoided_runs=sum(why is None for why in compared.values()),
-        avoided_missing=_join(why for why in compared.values() if why is not None),
+        avoided_runs=sum(why is None for why in reasons),
+        avoided_missing=_join(why for why in reasons if why is not None),
+        avoided_not_counted_g=others,
     )
+
+
+def compared_figures(parts: Sequence[Part]) -> tuple[float | None, float | None, float | None]:
+    """Return baseline, actual and avoided grams of the parts for which they are booked; None without any."""
+    return _differences([part for part in parts if part.baseline_g is not None])
+
+
+def percent_of(difference: float | None, whole: float | None) -> float | None:
+    """Return a difference in percent of a whole; None where one is not known or the whole is nothing."""
+    return 100 * difference / whole if difference is not None and whole else None
+
+
+def _differences(known: Sequence[Part]) -> tuple[float | None, float | None, float | None]:
+    baseline, actual = _fold(part.baseline_g for part in known), _fold(part.compared_g for part in known)
+    difference = difference_of(baseline, actual) if baseline is not None and actual is not None else None
+    return baseline, actual, difference
 
 
 def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None, float | None]:

@@ -16,14 +16,24 @@ IDLE_LEARNED_OVER = timedelta(days=28)
 
 
 def energy(
-    parts: Sequence[Part], held_s: float | None, widths: Widths, sparse: frozenset[str], split_kwh: float = 0.0
+    parts: Sequence[Part],
+    held_s: float | None,
+    widths: Widths,
+    sparse: frozenset[str],
+    split_kwh: float = 0.0,
+    expected_s: float | None = None,
 ) -> EnergyFigures:
     """Return the energy of these parts; `held_s` are the GPU-seconds that their runs held, None if not known.
 
     `sparse` are the GPUs whose sensors see a part of the time only; `split_kwh` of it may be other holders'.
+    `expected_s` are the device-seconds that should be known, where that is more: of a period that is not wholly in the
+    books.
     """
     total, facility = kwh(parts), facility_kwh(parts)
     of_time, of_energy = coverage(parts, held_s)
+    if expected_s:
+        known_s = fsum(part.seconds for part in parts if part.energy_j is not None)
+        of_time = min(of_time or 0.0, known_s / expected_s)
     graded = [
         (SPARSE if part.device in sparse else part.component.value, part.quality, part.energy_j / J_PER_KWH)
         for part in parts

@@ -4,11 +4,13 @@ A figure that is not known is None and never 0. The order of fields is that of t
 classes, those on the right come first.
 """
 
-from typing import TypeVar
+from datetime import UTC
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, JsonValue
 
 Document = dict[str, JsonValue]  # a model as plain JSON values
+UtcInstant = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
 class ReportModel(BaseModel):
@@ -127,14 +129,22 @@ class AvoidedFigures(ReportModel):
     """A comparison with the same runs, each started as soon as possible; not part of the inventory."""
 
     baseline_emissions_g: float | None
+    """What all compared runs would have emitted, whatever became of them."""
     compared_emissions_g: float | None = None
+    """What the same runs did emit."""
     avoided_g: float | None
-    """baseline_emissions_g - compared_emissions_g; may be negative."""
+    """Baseline less what was emitted, of work that succeeded alone; may be negative."""
+    avoided_baseline_g: float | None = None
+    """The baseline of this work."""
     avoided_pct: float | None
+    """avoided_g in percent of avoided_baseline_g."""
     avoided_uncertainty_g: float | None
     avoided_runs: int
+    """How many runs of work that succeeded are compared."""
     avoided_missing: str | None
-    """Why other runs are not compared."""
+    """Why other runs are not in avoided_g."""
+    avoided_not_counted_g: float | None = None
+    """The same difference of all other runs (failed, cancelled, not finished)."""
 
 
 class QualityFigures(ReportModel):

@@ -1,6 +1,6 @@
 """Compute the figures of a row and their quality: each is None where it is not known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from greenrun.core.accounting.period import Part
@@ -11,7 +11,7 @@ from greenrun.reports.energy import energy, gpu_seconds, pues, split_kwh
 from greenrun.reports.figure_models import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
 from greenrun.reports.uncertainty import Widths, emissions_pct, pue_pct
 
-INCOMPLETE = frozenset({"unknown_energy", "not_covered", "no_intensity", "mixed"})
+INCOMPLETE = frozenset({"unknown_energy", "not_covered", "not_watched", "no_intensity", "mixed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class Share:
     """What a row is made of; `held_s` are the GPU-seconds that its runs held, None where that is not known.
 
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
+    `succeeded` are the runs whose work counts as avoided emissions. `expected_s` are the device-seconds of the period
+    that a row is about, where it is about all of it, and `is_watched` whether that was read without a gap.
     `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only. A row that
     `is_whole` has all who held a device in a gap, so that what of it was whose makes no difference to its sums.
     """
@@ -27,6 +29,9 @@ class Share:
     held_s: float | None = None
     holds: int = 0
     compared: Mapping[int, str | None] = field(default_factory=dict)
+    succeeded: Collection[int] = frozenset()
+    expected_s: float | None = None
+    is_watched: bool = True
     widths: Widths = field(default_factory=Widths)
     sparse: frozenset[str] = frozenset()
     is_whole: bool = False
@@ -35,10 +40,10 @@ class Share:
 def figures(share: Share, forecast_error_pct: float | None) -> InventoryFigures:
     """Return energy and emissions of a row; `forecast_error_pct` is how far forecasts of this period were off."""
     others_kwh = 0.0 if share.is_whole else split_kwh(share.parts)
-    used = energy(share.parts, share.held_s, share.widths, share.sparse, others_kwh)
+    used = energy(share.parts, share.held_s, share.widths, share.sparse, others_kwh, share.expected_s)
     emitted = emissions(share.parts)
     settled_width = emissions_pct(used.energy_uncertainty_pct, pue_pct(pues(share.parts), share.widths), 0.0)
-    compared = avoided(share.parts, share.compared, settled_width)
+    compared = avoided(share.parts, share.compared, share.succeeded, settled_width)
     return combined(InventoryFigures, used, emitted, compared, _quality(share, used, emitted, forecast_error_pct))
 
 
@@ -64,6 +69,7 @@ def _flags(share: Share, used: EnergyFigures, emitted: EmissionFigures) -> list[
     signs = {
         "unknown_energy": Quality.UNKNOWN in qualities or used.it_energy_kwh is None,
         "not_covered": _missing_s(share) > UNBOOKED_S * share.holds,
+        "not_watched": not share.is_watched,
         "bridged": Quality.BRIDGED in qualities,
         "estimated": Quality.ESTIMATED in qualities,
         "emulated": Quality.EMULATED in qualities,

@@ -3,28 +3,19 @@
 `--schema` publishes these classes as JSON Schema, docstrings included; docs/reports.md says how each figure is made.
 """
 
-from datetime import UTC, date
-from typing import Annotated, Literal, get_args
+from datetime import date
+from typing import Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    ConfigDict,
-    Field,
-    JsonValue,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
-from greenrun.reports.figure_models import BriefFigures, Counts, Document, Figures, ReportModel
+from greenrun.reports.figure_models import BriefFigures, Counts, Document, Figures, ReportModel, UtcInstant
+from greenrun.reports.period_models import Completeness, GridComparison, HourOfDay, InFlight
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 By = Literal["project", "user", "job", "month", "zone"]
 BY: tuple[By, ...] = get_args(By)
-
-UtcInstant = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
 # rows
@@ -97,11 +88,15 @@ class JobRow(JobIdentity, Row):
     slices: list[Hour]
 
 
-class WasteRow(ReportModel):
-    """What runs used that ended in one way."""
+class OutcomeRow(ReportModel):
+    """What runs used that ended in one way; these rows and `unattributed` are the total."""
 
     outcome: str
+    """`unfinished`: at a checkpoint, and their job has not succeeded."""
     is_waste: bool
+    """Whether they failed, timed out or were lost; to be cancelled is no waste."""
+    is_success: bool = False
+    """Whether their avoided emissions are in `avoided_g` of the total."""
     runs: int
     it_energy_kwh: float | None
     emissions_location_g: float | None
@@ -109,6 +104,10 @@ class WasteRow(ReportModel):
     cost: float | None = None
     currency: str | None = None
     cost_missing_kwh: float | None = None
+    baseline_emissions_g: float | None = None
+    compared_emissions_g: float | None = None
+    avoided_g: float | None = None
+    avoided_pct: float | None = None
 
 
 class Day(BriefFigures):
@@ -209,7 +208,12 @@ class ReportBody(ReportModel):
     rows: list[JobRow] | list[Row] = Field(union_mode="left_to_right")
     days: list[Day]
     series: list[SeriesRow]
-    waste: list[WasteRow]
+    waste: list[OutcomeRow]
+    """What runs used, by how they ended."""
+    completeness: Completeness | None = None
+    in_flight: InFlight | None = None
+    against_grid: GridComparison | None = None
+    hours_of_day: list[HourOfDay] = Field(default_factory=list)
     forecast_against_settled: ForecastComparison
     uncertainty: HalfWidths | None = None
     boamps: dict[str, str] = Field(default_factory=dict)

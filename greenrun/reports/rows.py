@@ -9,17 +9,20 @@ from math import fsum
 
 from greenrun.core.accounting.period import Part, Period
 from greenrun.core.jobs.job import Job, Outcome, Run, State
+from greenrun.reports.completeness import HOUR_S, completeness
 from greenrun.reports.cost_and_scope2 import Rates
-from greenrun.reports.emissions import brief
+from greenrun.reports.emissions import brief, compared_figures, percent_of
 from greenrun.reports.energy import gpu_seconds, held_by_gpu, idle, work
 from greenrun.reports.figure_models import Counts, Figures, combined
 from greenrun.reports.figures import Share, figures
 from greenrun.reports.identity import Hardware, Place, identity
-from greenrun.reports.model import By, Day, ForecastComparison, Hour, JobRow, Named, Row, Unattributed, WasteRow
+from greenrun.reports.model import By, Day, ForecastComparison, Hour, JobRow, Named, OutcomeRow, Row, Unattributed
+from greenrun.reports.period_models import Completeness
 from greenrun.reports.uncertainty import Widths
 
 WASTED = frozenset({Outcome.FAILED, Outcome.TIMED_OUT, Outcome.LOST, Outcome.INTERRUPTED, Outcome.FAILED_TO_START})
 NO_ZONE = "unknown"
+UNFINISHED = "unfinished"
 
 Key = str | int
 
@@ -49,10 +52,18 @@ class Books:
     widths: Widths = field(default_factory=Widths)
     rates: Rates = field(default_factory=Rates)
 
-    def figures(self, parts: Sequence[Part], whole: WholeRuns | None = None, *, is_all: bool = False) -> Figures:
+    def figures(
+        self,
+        parts: Sequence[Part],
+        whole: WholeRuns | None = None,
+        *,
+        is_all: bool = False,
+        expected_s: float | None = None,
+    ) -> Figures:
         """Return every figure of a row that is made of these parts, of which `whole` are the runs that it has wholly.
 
         Where a row has none, GPUs were held for as long as is booked, and no work is known. `is_all`: of everything.
+        `expected_s` are the device-seconds of a row that is about the whole period.
         """
         runs = whole.runs if whole else ()
         ids = {part.run_id for part in parts if part.run_id is not None}.union(run.id for run in runs)
@@ -61,6 +72,9 @@ class Books:
             held_s=whole.held_s if whole else None,
             holds=whole.holds if whole else 0,
             compared={run_id: self.period.compared.get(run_id) for run_id in ids},
+            succeeded=self.succeeded,
+            expected_s=expected_s,
+            is_watched=expected_s is None or self.completeness.is_whole,
             widths=self.widths,
             sparse=self._sparse,
             is_whole=is_all,
@@ -69,6 +83,21 @@ class Books:
         done = work(parts, runs, self.period, self.now)
         others = self.rates.figures(parts, inventory, whole.gpu_s if whole else None)
         return combined(Figures, inventory, idle(parts, self.hardware.idle_w), done, *others)
+
+    @cached_property
+    def completeness(self) -> Completeness:
+        """For how much of the period the books know its devices."""
+        return completeness(self.period, self.now)
+
+    @cached_property
+    def succeeded(self) -> frozenset[int]:
+        """The runs whose work was of use: those that succeeded, and what a job that succeeded had saved before."""
+        return frozenset(run.id for run in self.runs.values() if self._is_success(run))
+
+    def _is_success(self, run: Run) -> bool:
+        if run.outcome is Outcome.CHECKPOINTED:
+            return self.jobs[run.job_id].state is State.SUCCEEDED
+        return run.outcome is Outcome.SUCCEEDED
 
     @cached_property
     def _sparse(self) -> frozenset[str]:
@@ -122,24 +151,40 @@ def rows(books: Books, by: By) -> list[JobRow] | list[Row]:
 
 def unattributed(books: Books) -> Unattributed:
     """Return what no run held: idle GPUs, and what is shared."""
-    return combined(Unattributed, Named(group="unattributed"), books.figures(books.parts_of.get(None, ())))
+    of_runs_s = fsum(part.seconds for part in books.period.parts if part.run_id is not None)
+    expected_s = max(0.0, books.completeness.device_hours * HOUR_S - of_runs_s)
+    return combined(
+        Unattributed,
+        Named(group="unattributed"),
+        books.figures(books.parts_of.get(None, ()), expected_s=expected_s),
+    )
 
 
 def total(books: Books) -> Row:
     """Return the figures of everything in the books of the period."""
     runs = books.overlapping
     free_s = gpu_seconds(books.parts_of.get(None, ()))
-    known = books.figures(books.period.parts, _whole(books, runs, free_s), is_all=True)
+    expected_s = books.completeness.device_hours * HOUR_S
+    whole = _whole(books, runs, free_s)
+    known = books.figures(books.period.parts, whole, is_all=True, expected_s=expected_s)
     return combined(Row, Named(group="total"), _counts(books, runs), known)
 
 
-def waste(books: Books) -> list[WasteRow]:
-    """Return runs, energy and emissions by how runs ended, failed ones first."""
-    groups: defaultdict[Outcome | None, list[Run]] = defaultdict(list)
+def by_outcome(books: Books) -> list[OutcomeRow]:
+    """Return runs, energy, emissions and what they avoided by how runs ended, waste first."""
+    groups: defaultdict[str, list[Run]] = defaultdict(list)
     for run in books.overlapping:
-        groups[run.outcome].append(run)
-    found = [_waste_row(books, outcome, runs) for outcome, runs in groups.items()]
+        groups[_ending(books, run)].append(run)
+    found = [_outcome_row(books, ending, runs) for ending, runs in groups.items()]
     return sorted(found, key=lambda row: (not row.is_waste, -(row.it_energy_kwh or 0.0), row.outcome))
+
+
+def _ending(books: Books, run: Run) -> str:
+    """Return how a run ended; what was saved for a job that did not succeed, or not yet, is a kind of its own."""
+    if run.outcome is None:
+        return "running"
+    is_saved = run.outcome is Outcome.CHECKPOINTED and run.id not in books.succeeded
+    return UNFINISHED if is_saved else run.outcome.value
 
 
 def days(parts: Sequence[Part]) -> list[Day]:
@@ -163,11 +208,14 @@ def _day(day: date, parts: Sequence[Part]) -> Day:
     )
 
 
-def _waste_row(books: Books, outcome: Outcome | None, runs: Sequence[Run]) -> WasteRow:
-    row = books.figures(_parts_of(books, runs))
-    return WasteRow(
-        outcome=outcome.value if outcome else "running",
-        is_waste=outcome in WASTED,
+def _outcome_row(books: Books, ending: str, runs: Sequence[Run]) -> OutcomeRow:
+    parts = _parts_of(books, runs)
+    row = books.figures(parts)
+    baseline_g, actual_g, avoided_g = compared_figures(parts)
+    return OutcomeRow(
+        outcome=ending,
+        is_waste=runs[0].outcome in WASTED,
+        is_success=runs[0].id in books.succeeded,
         runs=len(runs),
         it_energy_kwh=row.it_energy_kwh,
         emissions_location_g=row.emissions_location_g,
@@ -175,6 +223,10 @@ def _waste_row(books: Books, outcome: Outcome | None, runs: Sequence[Run]) -> Wa
         cost=row.cost,
         currency=row.currency,
         cost_missing_kwh=row.cost_missing_kwh,
+        baseline_emissions_g=baseline_g,
+        compared_emissions_g=actual_g,
+        avoided_g=avoided_g,
+        avoided_pct=percent_of(avoided_g, baseline_g),
     )
 
 

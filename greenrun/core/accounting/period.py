@@ -1,9 +1,10 @@
 """What the books hold of a period, summed by the hour, as reports are made of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from greenrun.core.accounting.watched import BookedTime, Pending
 from greenrun.core.carbon.intensity import Kind, SeriesId
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Job, Run
@@ -61,7 +62,8 @@ class Period:
     """Everything of `[start, end)`; a slice belongs to the period in which it begins, so that periods add up.
 
     `jobs` are those that held something in the period, and `runs` all of theirs. `compared` says of each run that ended
-    or goes on why it is not compared with an earlier start; None where it is.
+    or goes on why it is not compared with an earlier start; None where it is. `booked` has every device in the books of
+    the period, a slice that reaches over its edge counting with the part inside.
     """
 
     start: datetime
@@ -70,3 +72,5 @@ class Period:
     jobs: Sequence[Job]
     runs: Sequence[Run]
     compared: Mapping[int, str | None]
+    booked: Sequence[BookedTime] = ()
+    pending: Pending = field(default_factory=Pending)

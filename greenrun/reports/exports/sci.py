@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from greenrun.reports.figure_models import ReportModel
-from greenrun.reports.model import JobRow, Report, UtcInstant
+from greenrun.reports.figure_models import ReportModel, UtcInstant
+from greenrun.reports.model import JobRow, Report
 
 
 class SciScore(ReportModel):

@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from greenrun.core.accounting.period import Part, Period, Price
-from greenrun.core.carbon.intensity import Kind, SeriesId
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.energy.model import Component, Quality
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.jobs.job import FINISHED, Job, Outcome, Run
 from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among, days
 from greenrun.store.database import Database
-from greenrun.store.grid import series_ids
+from greenrun.store.grid import GridRepository, series_ids
+from greenrun.store.ledger import booked_time
 from greenrun.store.ledger.totals import DEVICE_DAYS, TOLD_DAYS
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
@@ -39,6 +40,7 @@ class Archive:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._grid = GridRepository(database)
 
     def period(self, start: datetime, end: datetime) -> Period:
         """Return what the books hold of `[start, end)`, as one consistent view."""
@@ -53,7 +55,13 @@ class Archive:
                 jobs=jobs,
                 runs=runs,
                 compared=_compared(session, runs),
+                booked=booked_time.booked(session, start, end),
+                pending=booked_time.pending(session, start, end),
             )
+
+    def measured(self, series: SeriesId, start: datetime, end: datetime) -> Series:
+        """Return the measured intensities of a series that touch `[start, end)`, each as told last."""
+        return self._grid.intensities(series, start, end)
 
     def hourly_kwh(self, run_ids: Collection[int]) -> dict[datetime, float]:
         """Return the known facility energy of these runs together, by the hour (UTC) in which it was used."""
@@ -109,7 +117,10 @@ class Archive:
             return {run_id: peak for run_id, peak in session.execute(query) if run_id is not None}
 
     def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
-        """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
+        """Whether figures can still change: a run that began before the end goes on, or (`settles`) a slice waits.
+
+        So does what was checkpointed then until its job has ended: whether the work was of use is not known before.
+        """
         unpriced = (
             select(UNSETTLED.c.slice_id)
             .join(SLICES, SLICES.c.id == UNSETTLED.c.slice_id)
@@ -117,8 +128,14 @@ class Archive:
             .where(UNSETTLED.c.ended_at > start)  # few wait, and these are found by their end
         )
         going_on = select(RUNS.c.id).where(RUNS.c.started_at < end, RUNS.c.ended_at.is_(None))
+        saved = (
+            select(RUNS.c.id)
+            .join(JOBS, JOBS.c.id == RUNS.c.job_id)
+            .where(RUNS.c.outcome == Outcome.CHECKPOINTED, RUNS.c.started_at < end, RUNS.c.ended_at > start)
+            .where(JOBS.c.state.not_in(FINISHED))
+        )
         with self._database.read() as session:
-            asked = (unpriced, going_on) if settles else (going_on,)
+            asked = (unpriced, going_on, saved) if settles else (going_on, saved)
             return any(session.execute(query.limit(1)).first() for query in asked)
 
 
