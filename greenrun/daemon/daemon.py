@@ -63,6 +63,7 @@ from greenrun.metrics import Health, MetricsCollector, registry_of
 from greenrun.providers import Provider
 from greenrun.reports.build import Reports
 from greenrun.store import Store
+from greenrun.store.grid import THIN_AFTER
 
 if TYPE_CHECKING:
     from greenrun.providers.web import Web  # with httpx, which a daemon without HTTP sources need not load
@@ -412,6 +413,8 @@ class Daemon:
     def _keep_house(self, now: datetime) -> None:
         grid = self._config.grid
         self._store.grid.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
+        self._store.grid.thin_forecasts(now - THIN_AFTER)
+        self._store.shrink()
         self._store.jobs.prune_submissions(now - REQUESTS_FOR)
         self._engine.learn_arrivals(now)
         self.quality.refresh(now)

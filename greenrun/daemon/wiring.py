@@ -13,6 +13,7 @@ from greenrun.config.models import config_hash
 from greenrun.config.problems import MARGINAL_KIND
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Signal
+from greenrun.core.energy.merging import within
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
 from greenrun.core.planning.model import Options
@@ -81,6 +82,7 @@ def engine_settings(config: Config, meter: OpenMeter, forecasts: Sequence[Provid
         climatology_days=0 if _is_replayed(forecasts) else planner.climatology_days,
         cpu_slots=config.devices.cpu_slots,
         anomalies=config.anomalies.limits,
+        merge_within=within(utc_now().astimezone().utcoffset() or timedelta(0)),
         options=Options(
             default_max_delay=planner.default_max_delay,
             due_grace=max(timedelta(seconds=1), min(2 * planner.tick, step)),

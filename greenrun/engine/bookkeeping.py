@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from greenrun.core.energy.ledger import Entry, Stage
+from greenrun.core.energy.merging import MERGE_AFTER, WITHIN
 from greenrun.core.energy.model import BOOKED, Component, Device, Hold, Mark, Quality, Reading, Slice
 from greenrun.core.energy.slicing import ABSURD_W, cut, external_energy
 from greenrun.core.jobs.job import Run
@@ -31,6 +32,8 @@ log = structlog.get_logger("greenrun.engine.bookkeeping")
 SLICE_STEP = timedelta(minutes=1)  # slices are cut at these instants (UTC), at slot edges and at the ends of runs
 OUTAGE_SLICE_STEP = timedelta(hours=1)  # ... and on this one across a long outage, which has no detail to keep
 LONG_OUTAGE = timedelta(hours=2)
+MERGE_AT_ONCE = 200  # slices: some hundredths of a second
+MERGE_AGAIN_AFTER = timedelta(hours=6)  # until the next round: what many steps add in one go fills whole pages
 AHEAD = timedelta(minutes=1)  # a mark further ahead of now than this tells that the clock was set back
 OVER_LIMIT = 1.25  # a board may exceed its limit by so much for a moment
 BEFORE_IT_RAN = timedelta(seconds=2)  # a run that ended so long before it was seen alive ended by another clock
@@ -45,14 +48,24 @@ class Bookkeeping:
     and `idle_w` what each device drew, in watts, when nobody held it last.
     """
 
-    def __init__(self, store: EngineStore, meter: Meter, intensities: CarbonIntensities, *, pue: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: EngineStore,
+        meter: Meter,
+        intensities: CarbonIntensities,
+        *,
+        pue: float = 1.0,
+        merge_within: timedelta = WITHIN,
+    ) -> None:
         self._store = store
         self._meter = meter
         self._intensities = intensities
         self._pue = pue
+        self._merge_within = merge_within
         self._settlement = Settlement(store, intensities.measured)
         self._marginal = Settlement(store, intensities.marginal)
         self._baselines = BaselineComparison(store)
+        self._merged_at: datetime | None = None  # when the last round of merging was over
         self._told: set[str] = set()
         self._alive: dict[int, datetime] = {}  # when each run was last seen alive
         self._seen_ending: dict[int, datetime] = {}  # of runs that ended before that, by a clock that was set since
@@ -94,12 +107,18 @@ class Bookkeeping:
         self._intensities.forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
     def settle(self, now: datetime) -> None:
-        """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted."""
+        """Book, once, what is final by now: settled prices, marginal ones, and what an earlier start had emitted.
+
+        Of what is final and old, some slices are merged.
+        """
         settled = self._settlement.settle(now)
         settle_after = self._intensities.measured.settle_after
         if settle_after is not None:
             self._baselines.compare(settle_after, now, is_news=settled > 0)
         self._marginal.settle(now)
+        if self._merged_at is None or not self._merged_at <= now < self._merged_at + MERGE_AGAIN_AFTER:
+            goes_on = self._store.books.merge(now - MERGE_AFTER, limit=MERGE_AT_ONCE, step=self._merge_within)
+            self._merged_at = None if goes_on else now
 
     def _by_this_clock(self, observed: Sequence[Observed], now: datetime) -> list[Observed]:
         """Let a run that ended before it was last seen alive end now: the clock was set, and holds follow this one."""

@@ -13,6 +13,7 @@ import structlog
 
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Forecast
+from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import MeterError
 from greenrun.core.jobs.dependencies import blocked, crowded_out
@@ -49,7 +50,8 @@ class EngineSettings:
     `also` are further zones to watch, `marginal_zone` is what the source of marginal values calls this zone.
     `horizon` is how far ahead of now the grid is planned with; the normal of each hour is learned from the last
     `climatology_days` days measured, and 0 plans with the provider's forecast as it is. `arrivals` are the jobs that
-    usually come, `gpus_note` says why there are no more GPUs.
+    usually come, `gpus_note` says why there are no more GPUs. Slices that are final are merged inside steps of
+    `merge_within`.
     """
 
     zone: str | None = None
@@ -66,6 +68,7 @@ class EngineSettings:
     anomalies: Limits = field(default_factory=Limits)
     arrivals: Arrivals = ()
     gpus_note: str = ""
+    merge_within: timedelta = WITHIN
 
 
 class Engine:
@@ -94,7 +97,9 @@ class Engine:
         )  # fmt: skip
         others = (GridZone(store, name, forecasts, histories, watched, self.requests) for name in self.settings.also)
         self.zones = (self.zone, *others)
-        self._books = Bookkeeping(store, meter, self.zone.intensities, pue=self.settings.options.pue)
+        self._books = Bookkeeping(
+            store, meter, self.zone.intensities, pue=self.settings.options.pue, merge_within=self.settings.merge_within
+        )
         self._runs = RunController(store.jobs, store.runs, executor, launch_timeout=self.settings.launch_timeout)
         self.anomalies = AnomalyDetector(store, self._books, self.settings.anomalies)
         self.availability = Availability(meter, executor, store.drains)

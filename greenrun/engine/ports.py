@@ -10,6 +10,7 @@ from typing import Protocol
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, UnsettledSlice
+from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
 from greenrun.core.jobs.availability import Drain, ProcessOwner
 from greenrun.core.jobs.history import FinishedJob
@@ -266,6 +267,12 @@ class BookStore(Protocol):
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
+
+    def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
+        """Merge slices that began in whole steps before this and cannot change any more, every sum staying what it was.
+
+        It sees some `limit` of them; return whether to go on: False once a round is over.
+        """
 
 
 class BaselineStore(Protocol):

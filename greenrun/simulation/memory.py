@@ -4,10 +4,11 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from greenrun.core.energy.baseline import Comparable, Compared
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total, UnsettledSlice
+from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Mark, Quality
 from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
@@ -305,6 +306,10 @@ class NoBooks:
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Return 0."""
         return 0
+
+    def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
+        """Return that there is nothing to go on with."""
+        return False
 
     def uncompared(self, before: datetime, *, after: int = 0, limit: int = 500) -> Sequence[int]:
         """Return nothing."""

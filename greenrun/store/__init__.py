@@ -6,6 +6,7 @@ from typing import Self
 
 from greenrun.store.database import Database
 from greenrun.store.drains import DrainRepository
+from greenrun.store.free_pages import rebuild_if_mostly_free, shrink
 from greenrun.store.grid import GridRepository, Reach
 from greenrun.store.history import FinishedJobRepository
 from greenrun.store.jobs import JobRepository
@@ -29,6 +30,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open the database; create it (0600, its folder 0700) or bring it up to date first; raise StoreError."""
         migrate(path)
+        rebuild_if_mostly_free(path)
         self.path = path
         self.database = Database(path)
         self.jobs = JobRepository(self.database)
@@ -41,6 +43,10 @@ class Store:
         self.prices = PriceRepository(self.database)
         self.history = FinishedJobRepository(self.database)
         self.archive = Archive(self.database)
+
+    def shrink(self) -> int:
+        """Give room that is free inside the file back to the disk; return how many pages; raise StoreError."""
+        return shrink(self.database)
 
     def close(self) -> None:
         """Close all connections; the store cannot be used after that."""

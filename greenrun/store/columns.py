@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import REAL, ColumnElement, Integer, String, Text, TypeDecorator, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, Integer, String, Text, TypeDecorator, cast, func, select, type_coerce
 from sqlalchemy.engine import Dialect
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps would make one for each value
@@ -65,8 +65,19 @@ def days(instant: ColumnElement[datetime]) -> ColumnElement[float]:
     return func.julianday(type_coerce(instant, String))
 
 
+def seconds_between(start: ColumnElement[datetime], end: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Return the seconds from one instant to another, to the microsecond."""
+    (first_s, first_us), (last_s, last_us) = _parts(start), _parts(end)
+    return (last_s - first_s) + (last_us - first_us) / 1e6
+
+
+def _parts(instant: ColumnElement[datetime]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the full epoch seconds of an instant, and the microseconds that are left."""
+    text = type_coerce(instant, String)
+    return cast(func.strftime("%s", text), Integer), cast(func.substr(text, 21, 6), Integer)
+
+
 def epoch_s(instant: ColumnElement[datetime]) -> ColumnElement[Any]:
     """Return an instant as epoch seconds, to the microsecond, which SQLite's own days would lose."""
-    text = type_coerce(instant, String)
-    whole = cast(func.strftime("%s", text), Integer)
-    return whole + cast(func.substr(text, 21, 6), REAL) / 1e6
+    whole, micros = _parts(instant)
+    return whole + micros / 1e6

@@ -24,6 +24,7 @@ from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, JobRecord
 
 SYNCHRONOUS = "FULL"  # a commit has reached the disk when it returns
+INCREMENTAL = 2  # the mode in which free pages can be given back to the disk, a few at a time
 BUSY_S = 5.0  # how long a transaction waits for another one's lock
 POOL_SIZE = 8
 POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
@@ -82,6 +83,10 @@ class Database:
         except StoreError as exc:
             return exc
         return None
+
+    def expect_size(self, size: int) -> None:
+        """Let the file become as small as that, in bytes, without taking it to be cut off."""
+        self._files.expect(size)
 
     def rescue(self, target: Path) -> bool:
         """Copy the open database to `target` if its file was deleted; False if it was not. Raise StoreError.
@@ -245,6 +250,7 @@ def create(path: Path) -> None:
         kind = StorageFull if exc.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"the database {path} cannot be opened ({exc.strerror}); greenrun does not start") from exc
     with translated(path), closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")  # heeded where the file has nothing in it yet
         connection.execute("PRAGMA journal_mode=WAL")
 
 

@@ -24,6 +24,7 @@ class DatabaseFiles:
         status = path.stat()
         self._identity = _identity(status)
         self._size = status.st_size, schema_version()
+        self._given_back_to: int | None = None
         self._beside = {place: found for place in self._places() if (found := _place(place))}
 
     @property
@@ -47,10 +48,17 @@ class DatabaseFiles:
                 "nothing is started: stop greenrun, put a backup in its place, and start it again"
             )
 
+    def expect(self, size: int) -> None:
+        """From now on let the file be as small as that, in bytes: SQLite is about to give free pages back."""
+        self._given_back_to = size if self._given_back_to is None else min(size, self._given_back_to)
+
     def _is_short(self, size: int) -> bool:
-        """Whether the file became smaller by somebody's hand. SQLite makes it smaller only in a VACUUM."""
+        """Whether the file became smaller by somebody's hand. SQLite makes it so only in a VACUUM, or if `expect`ed."""
         before, version = self._size
         if size == before:
+            return False
+        if self._given_back_to is not None and self._given_back_to <= size < before:
+            self._size = size, version
             return False
         self._size = max(size, before), version
         found = self._schema_version()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, Integer, Row, Select, cast, delete, func, 
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
+from greenrun.core.carbon.calibration import ISSUE_EVERY
 from greenrun.core.carbon.intensity import (
     Accounting,
     Basis,
@@ -27,6 +29,9 @@ from greenrun.store.columns import among, days
 from greenrun.store.database import Database
 from greenrun.store.tables import ANCHORS, FORECASTS, INTENSITIES, SERIES
 
+THIN_AFTER = timedelta(days=21)  # what is younger is kept whole: it says how forecasts changed
+THINNED_TO = ISSUE_EVERY  # how far apart the issues are from which plans and verification learn
+THINNED_AT_ONCE = 200
 LATE = timedelta(days=3)  # how much later than others a source may report what it measured and still be preferred
 
 
@@ -99,7 +104,7 @@ class GridRepository:
 
     def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
         """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
-        bucket = cast(days(FORECASTS.c.fetched_at) * (timedelta(days=1) / every), Integer)
+        bucket = _bucket(every)
         first = (
             select(func.min(FORECASTS.c.id))
             .join(SERIES)
@@ -173,6 +178,24 @@ class GridRepository:
             anchored: datetime = session.execute(select(ANCHORS.c.at).where(ANCHORS.c.key == key)).scalar_one()
         return anchored
 
+    def thin_forecasts(self, before: datetime) -> int:
+        """Of the forecasts last seen before this, keep the first fetched in every THINNED_TO; return how many went.
+
+        These are the ones that are learned from (`issues`). It takes a few at a time, so that nobody waits for it long.
+        """
+        return sum(iter(partial(self._thin_some, before), 0))
+
+    def _thin_some(self, before: datetime) -> int:
+        bucket = _bucket(THINNED_TO)
+        first = select(func.min(FORECASTS.c.id)).group_by(FORECASTS.c.series_id, bucket)
+        old = select(FORECASTS.c.id).where(FORECASTS.c.confirmed_at < before, FORECASTS.c.id.not_in(first))
+        with self._database.read() as session:
+            ids = session.scalars(old.limit(THINNED_AT_ONCE)).all()
+        if not ids:
+            return 0
+        with self._database.write() as session:
+            return session.connection().execute(delete(FORECASTS).where(among(FORECASTS.c.id, ids))).rowcount
+
     def prune(self, *, forecasts: datetime, measured: datetime) -> int:
         """Delete forecasts last seen, and measured slots that ended, before these instants; return how many rows went.
 
@@ -211,6 +234,11 @@ def _series_of(row: Row[Any]) -> SeriesId:
         accounting=Accounting(row.accounting) if row.accounting else None,
         basis=Basis(row.basis) if row.basis else None,
     )
+
+
+def _bucket(every: timedelta) -> ColumnElement[int]:
+    """Forecasts that were first fetched in the same stretch of time have the same number."""
+    return cast(days(FORECASTS.c.fetched_at) * (timedelta(days=1) / every), Integer)
 
 
 def _of_zone(zone: str) -> Select[Any]:

@@ -254,13 +254,15 @@ class AnchorRecord(Record, table=True):
 class SliceRecord(Record, table=True):
     """Energy of one device over an interval; where the clock was set back, a device may have two for one hour.
 
-    A device that several runs use at once has a slice for each of them; their shares add up to 1.
+    A device that several runs use at once has a slice for each of them; their shares add up to 1. One that is `merged`
+    stays as it is; `peak_w` is the highest mean power of those that it was made of.
     """
 
     __tablename__ = "slices"
     __table_args__ = (
         CheckConstraint("ended_at > started_at", name="interval"),
         CheckConstraint("energy_j IS NOT NULL OR quality = 'unknown'", name="energy"),
+        Index("ix_slices_unmerged", "run_id", "started_at", sqlite_where=text("merged = 0")),
     )
 
     id: int = Field(default=None, primary_key=True)
@@ -275,10 +277,12 @@ class SliceRecord(Record, table=True):
     share: float = Field(sa_column_kwargs={"server_default": text("1.0")})
     busy_s: float | None = None
     split_j: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0.0")})
+    merged: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
+    peak_w: float | None = None
 
 
 class LedgerRecord(Record, table=True):
-    """A price of a slice, each stage once; rows are only added.
+    """A price of a slice, each stage once; rows are added, and go when their slices are merged into one.
 
     Booked and settled are the average's, marginal is that of one more kWh, baseline what it would have emitted earlier.
     """

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from greenrun.core.carbon.calibration import ISSUE_EVERY
 from greenrun.core.carbon.intensity import Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Signal, Slot
-from greenrun.store import Store
+from greenrun.store import Store, grid
 from tests.store.examples import NOW, SERIES, after, forecast, series
 
 MEASURED = Kind.MEASURED
@@ -196,3 +197,21 @@ def test_measured_values_of_a_zone_are_those_of_the_series_that_reaches_furthest
     assert found is not None
     assert (found.id, found.values.tolist()) == (other, [1.0, 2.0, 3.0])
     assert store.grid.measured("FR", NOW, after(7200)) is None
+
+
+def test_old_forecasts_are_thinned_to_those_that_are_learned_from(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "THINNED_AT_ONCE", 5)
+    hours = [3600 * number + 60 for number in range(48)]
+    for number, at in enumerate(hours):
+        store.grid.save_forecast(forecast(100.0 + number, 200.0, fetched_at=after(at), issued_at=after(at)))
+    learned = store.grid.issues("GB", NOW, ISSUE_EVERY)
+    assert store.grid.thin_forecasts(after(24 * 3600)) == 24 - 5  # 3 to 6 o'clock, and four times six hours
+    kept = [each.fetched_at for each in store.grid.issues("GB", NOW, timedelta(seconds=1))]
+    assert kept[5:] == [after(at) for at in hours[24:]]
+    again = store.grid.issues("GB", NOW, ISSUE_EVERY)
+    assert [(row.fetched_at, row.series.slots) for row in again] == [
+        (row.fetched_at, row.series.slots) for row in learned
+    ]
+    assert store.grid.thin_forecasts(after(24 * 3600)) == 0

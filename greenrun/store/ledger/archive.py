@@ -5,21 +5,22 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, String, case, func, or_, select, type_coerce
+from sqlalchemy import Integer, Select, String, case, cast, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from greenrun.core.accounting.period import Part, Period, Price
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.ledger import Stage
+from greenrun.core.energy.merging import PEAK_S
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import FINISHED, Job, Outcome, Run
 from greenrun.core.units import J_PER_KWH
-from greenrun.store.columns import among, days
+from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import GridRepository, series_ids
 from greenrun.store.ledger import booked_time
-from greenrun.store.ledger.totals import DEVICE_DAYS, TOLD_DAYS
+from greenrun.store.ledger.totals import DEVICE_S, LENGTH_S, TOLD_S
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
 
@@ -28,10 +29,9 @@ NOT_SETTLED = "not all of it is settled yet"
 
 MINUTE_S = 55.0  # a slice this long is a minute, or more
 FEWEST = 10  # minutes, so that one odd one does not tell
-TOLD_S = 10.0  # the shortest slice whose mean power counts as a peak
 _STEP_W = 0.1  # powers are told apart by this much
 
-_LENGTH_S = 86_400 * (days(SLICES.c.ended_at) - days(SLICES.c.started_at))
+_MINUTES = func.max(1, cast(func.round(LENGTH_S / 60), Integer))
 _HOUR = func.substr(type_coerce(SLICES.c.started_at, String), 1, 13)  # 2026-11-23T03
 
 
@@ -74,11 +74,12 @@ class Archive:
     def idle_powers_w(self, since: datetime, until: datetime) -> Mapping[str, float]:
         """Return the median power of each GPU over the minutes in `[since, until)` that nobody held it.
 
-        Only minutes that a counter or power samples tell of count; a GPU with fewer than FEWEST is left out.
+        Only minutes that a counter or power samples tell of count; a GPU with fewer than FEWEST is left out. Minutes
+        that were merged count with their mean power.
         """
-        watts = func.round(SLICES.c.energy_j / _LENGTH_S / _STEP_W)
+        watts = func.round(SLICES.c.energy_j / LENGTH_S / _STEP_W)
         query = (
-            select(SLICES.c.device, watts, func.count())
+            select(SLICES.c.device, watts, func.sum(_MINUTES))
             .where(
                 SLICES.c.started_at >= since,
                 SLICES.c.started_at < until,
@@ -86,7 +87,7 @@ class Archive:
                 SLICES.c.share == 1.0,
                 SLICES.c.component == Component.GPU,
                 SLICES.c.quality.in_([Quality.MEASURED, Quality.INTEGRATED, Quality.EMULATED]),
-                _LENGTH_S >= MINUTE_S,
+                LENGTH_S >= MINUTE_S,
             )
             .group_by(SLICES.c.device, watts)
             .order_by(SLICES.c.device, watts)
@@ -101,7 +102,7 @@ class Archive:
     def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
         """Return the highest mean power of a slice of each run in `[start, end)`, of one GPU."""
         query = (
-            select(SLICES.c.run_id, func.max(SLICES.c.energy_j / _LENGTH_S))
+            select(SLICES.c.run_id, func.max(func.coalesce(SLICES.c.peak_w, SLICES.c.energy_j / LENGTH_S)))
             .where(
                 SLICES.c.started_at >= start,
                 SLICES.c.started_at < end,
@@ -109,7 +110,7 @@ class Archive:
                 SLICES.c.component == Component.GPU,
                 SLICES.c.energy_j.is_not(None),
                 SLICES.c.quality != Quality.BRIDGED,
-                _LENGTH_S >= TOLD_S,
+                LENGTH_S >= PEAK_S,
             )
             .group_by(SLICES.c.run_id)
         )
@@ -171,10 +172,10 @@ def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
     query = (
         select(
             *keys,
-            86_400 * func.sum(DEVICE_DAYS),
+            func.sum(DEVICE_S),
             func.sum(SLICES.c.energy_j),
             func.total(SLICES.c.busy_s),
-            86_400 * func.sum(TOLD_DAYS),
+            func.sum(TOLD_S),
             func.sum(SLICES.c.split_j),
             *_sums(booked),
             *_sums(settled),

@@ -1,19 +1,19 @@
-"""The books: slices of energy, their booked and settled prices (rows are only added), the marks and the counters."""
+"""The books: slices of energy, their booked and settled prices, the marks and the counters."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import fsum, isclose
-from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, true
+from sqlalchemy import delete, func, insert, or_, select, true
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
-from greenrun.core.carbon.intensity import Kind, SeriesId
+from greenrun.core.carbon.intensity import SeriesId
 from greenrun.core.energy.ledger import UNPRICED, Entry, Priced, Stage, Total, UnsettledSlice
-from greenrun.core.energy.model import Component, Mark, Quality, Slice
+from greenrun.core.energy.merging import WITHIN
+from greenrun.core.energy.model import Mark, Quality, Slice
 from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Run
@@ -23,6 +23,7 @@ from greenrun.store.grid import series_ids, series_key
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.baselines import compared_g
 from greenrun.store.ledger.counters import count, counters_of
+from greenrun.store.ledger.merged_slices import SliceMerger, price_columns, priced_of, slice_columns, slice_of
 from greenrun.store.ledger.totals import RunningTotals, totals_of
 from greenrun.store.runs import find_runs
 from greenrun.store.tables import JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
@@ -37,6 +38,7 @@ class BookRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._running = RunningTotals(database)
+        self._merger = SliceMerger(database)
 
     def marks(self) -> Mapping[str, Mark]:
         """Return how far each device's energy is booked."""
@@ -95,7 +97,7 @@ class BookRepository:
             .limit(limit)
         )
         with self._database.read() as session:
-            return [UnsettledSlice(row.id, _slice_of(row), row.pue) for row in session.execute(query)]
+            return [UnsettledSlice(row.id, slice_of(row), row.pue) for row in session.execute(query)]
 
     def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
         """Book the settled (or marginal) price of each slice id once; return how many were new."""
@@ -110,6 +112,14 @@ class BookRepository:
             is_marginal = stage is Stage.MARGINAL
             count(session, counters.marginal(entries, prices) if is_marginal else counters.settled(entries))
         return len(waiting)
+
+    def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
+        """Merge slices that began in whole steps before this and cannot change any more, every sum staying what it was.
+
+        It sees some `limit` of them in one short transaction; return whether to go on: False once a round is over.
+        """
+        with self._running.afresh():  # the new slices would be added to those that they were made of
+            return self._merger.merge(before, limit, step)
 
     def run_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return each run's energy and emissions as the books have them now.
@@ -172,7 +182,7 @@ def _insert_slices(session: Session, entries: Sequence[Entry], waits_for: Collec
     """Insert and return them by id; ids are given here, where nobody else can write, which saves asking for each."""
     first = (session.scalar(select(func.max(SLICES.c.id))) or 0) + 1
     ids = dict(enumerate(entries, start=first))
-    session.execute(insert(SLICES), [_slice_columns(key, entry) for key, entry in ids.items()])
+    session.execute(insert(SLICES), [slice_columns(key, entry.slice, entry.pue) for key, entry in ids.items()])
     waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in ids.items()]
     for stage in waits_for:
         session.execute(insert(WAITING[stage]), waiting)
@@ -182,18 +192,7 @@ def _insert_slices(session: Session, entries: Sequence[Entry], waits_for: Collec
 def _insert_prices(session: Session, prices: Mapping[int, Priced], stage: str, now: datetime) -> None:
     series = {price.series for price in prices.values() if price.series is not None}
     keys: dict[SeriesId | None, int | None] = {each: series_key(session, each) for each in series}
-    rows = [
-        {
-            "slice_id": slice_id,
-            "stage": stage,
-            "at": now,
-            "intensity_g_per_kwh": price.intensity_g_per_kwh,
-            "emissions_g": price.emissions_g,
-            "intensity_kind": price.kind,
-            "series_id": keys.get(price.series),
-        }
-        for slice_id, price in prices.items()
-    ]
+    rows = [price_columns(key, stage, now, price, keys.get(price.series)) for key, price in prices.items()]
     session.execute(insert(LEDGER), rows)
 
 
@@ -217,7 +216,7 @@ def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
     prices = _prices(session, slice_ids)
     return [
         Entry(
-            slice=_slice_of(row),
+            slice=slice_of(row),
             pue=row.pue,
             booked=prices.get((row.id, BOOKED), UNPRICED),
             settled=prices.get((row.id, SETTLED)),
@@ -232,46 +231,4 @@ def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
 def _prices(session: Session, slice_ids: Sequence[int]) -> dict[tuple[int, str], Priced]:
     series = series_ids(session)
     rows = session.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)))
-    return {(row.slice_id, row.stage): _priced_of(row, series) for row in rows}
-
-
-def _priced_of(row: Row[Any], series: Mapping[int, SeriesId]) -> Priced:
-    return Priced(
-        intensity_g_per_kwh=row.intensity_g_per_kwh,
-        emissions_g=row.emissions_g,
-        kind=Kind(row.intensity_kind) if row.intensity_kind else None,
-        series=None if row.series_id is None else series[row.series_id],
-    )
-
-
-def _slice_of(row: Row[Any]) -> Slice:
-    return Slice(
-        device=row.device,
-        component=Component(row.component),
-        run_id=row.run_id,
-        start=row.started_at,
-        end=row.ended_at,
-        energy_j=row.energy_j,
-        quality=Quality(row.quality),
-        share=row.share,
-        busy_s=row.busy_s,
-        split_j=row.split_j,
-    )
-
-
-def _slice_columns(key: int, entry: Entry) -> dict[str, Any]:
-    piece = entry.slice
-    return {
-        "id": key,
-        "device": piece.device,
-        "component": piece.component,
-        "run_id": piece.run_id,
-        "started_at": piece.start,
-        "ended_at": piece.end,
-        "energy_j": piece.energy_j,
-        "quality": piece.quality,
-        "pue": entry.pue,
-        "share": piece.share,
-        "busy_s": piece.busy_s,
-        "split_j": piece.split_j,
-    }
+    return {(row.slice_id, row.stage): priced_of(row, series) for row in rows}

@@ -1,7 +1,8 @@
 """What runs have used and emitted so far, as SQL sums it and the core's rules complete it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from threading import Lock
@@ -24,14 +25,15 @@ from greenrun.core.energy.ledger import (
 from greenrun.core.energy.model import Component, Quality, worst
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.occupancy import expected_seconds
-from greenrun.store.columns import among, days
+from greenrun.store.columns import among, seconds_between
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
 from greenrun.store.records import run_of
 from greenrun.store.tables import LEDGER, MARKS, RUNS, SLICES, RunRecord
 
-DEVICE_DAYS = (days(SLICES.c.ended_at) - days(SLICES.c.started_at)) * SLICES.c.share
-TOLD_DAYS = case((SLICES.c.busy_s.is_not(None), DEVICE_DAYS), else_=0.0)  # ... for which it is told how busy it was
+LENGTH_S = seconds_between(SLICES.c.started_at, SLICES.c.ended_at)
+DEVICE_S = LENGTH_S * SLICES.c.share
+TOLD_S = case((SLICES.c.busy_s.is_not(None), DEVICE_S), else_=0.0)  # ... for which it is told how busy it was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +45,11 @@ class _Part:
     component: str
     quality: str
     ended_at: datetime
-    days: float
+    seconds: float
     slices: int
     energy_j: float | None
     busy_s: float
-    told_days: float
+    told_s: float
     priced: int
     emissions_g: float | None
     booked_series: int | None
@@ -62,10 +64,10 @@ class _Part:
         return replace(
             self,
             ended_at=max(self.ended_at, row.ended_at),
-            days=self.days + row.days,
+            seconds=self.seconds + row.seconds,
             slices=self.slices + row.slices,
             busy_s=self.busy_s + row.busy_s,
-            told_days=self.told_days + row.told_days,
+            told_s=self.told_s + row.told_s,
             priced=self.priced + row.priced,
             energy_j=_sum(self.energy_j, row.energy_j),
             emissions_g=_sum(self.emissions_g, row.emissions_g),
@@ -82,6 +84,7 @@ class RunningTotals:
     """Tells what runs have used so far to those who ask for the same ones again and again, reading what is new.
 
     It rests on two things: slices are only added, with ids that grow, and what they were booked with never changes.
+    Whoever merges slices has it begin `afresh`.
     """
 
     def __init__(self, database: Database) -> None:
@@ -89,6 +92,13 @@ class RunningTotals:
         self._parts: dict[int, dict[Key, _Part]] = {}
         self._through = 0  # the last slice that is in all the parts
         self._adding = Lock()
+
+    @contextmanager
+    def afresh(self) -> Iterator[None]:
+        """Let nobody ask meanwhile, and forget what runs had used before."""
+        with self._adding:
+            yield
+            self._parts, self._through = {}, 0
 
     def of(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return what `run_totals` does but for what is settled; runs that are not asked for again are forgotten."""
@@ -142,11 +152,11 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
             SLICES.c.component,
             SLICES.c.quality,
             func.max(SLICES.c.ended_at).label("ended_at"),
-            func.sum(DEVICE_DAYS).label("days"),
+            func.sum(DEVICE_S).label("seconds"),
             func.count().label("slices"),
             func.sum(SLICES.c.energy_j).label("energy_j"),
             func.total(SLICES.c.busy_s).label("busy_s"),
-            func.sum(TOLD_DAYS).label("told_days"),
+            func.sum(TOLD_S).label("told_s"),
             func.count(booked.c.emissions_g).label("priced"),
             func.sum(booked.c.emissions_g).label("emissions_g"),
             booked.c.series_id.label("booked_series"),
@@ -175,10 +185,10 @@ def _total(run: Run, parts: Sequence[Any], marks: Mapping[str, datetime], series
     """Sum a run's parts as `greenrun.core.energy.ledger.total` sums its entries."""
     booked_s: defaultdict[str, float] = defaultdict(float)
     for part in parts:
-        booked_s[part.device] += part.days * 86_400
+        booked_s[part.device] += part.seconds
     on_gpus = [part for part in parts if part.component == Component.GPU]
-    told_days, gpu_days = sum(part.told_days for part in on_gpus), sum(part.days for part in on_gpus)
-    utilization, coverage = busy_ratio(sum(part.busy_s for part in on_gpus), 86_400 * told_days, 86_400 * gpu_days)
+    told_s, gpu_s = sum(part.told_s for part in on_gpus), sum(part.seconds for part in on_gpus)
+    utilization, coverage = busy_ratio(sum(part.busy_s for part in on_gpus), told_s, gpu_s)
     booked = Total(
         energy_j=sum_of_known(part.energy_j for part in parts),
         gpu_energy_j=sum_of_known(part.energy_j for part in on_gpus),

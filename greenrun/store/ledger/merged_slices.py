@@ -1,0 +1,202 @@
+"""Keeps the books small: slices that nothing can change any more are merged, a few in each short transaction."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy.orm import Session
+
+from greenrun.core.carbon.intensity import Kind, SeriesId
+from greenrun.core.energy.ledger import Priced, Stage
+from greenrun.core.energy.merging import SettledSlice, groups, merged
+from greenrun.core.energy.model import Component, Quality, Slice
+from greenrun.store.columns import among
+from greenrun.store.database import Database
+from greenrun.store.grid import series_ids
+from greenrun.store.tables import BASELINES, LEDGER, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
+
+PASSED_OVER = 100  # runs that may be found not to be ready in one transaction
+UNMERGED: ColumnElement[bool] = literal_column("slices.merged = 0")  # a parameter would keep SQLite from its index
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+_Place = tuple[int | None, datetime]  # the run (None: nobody's slices) and the start that comes next
+
+
+class SliceMerger:
+    """Goes round through what is not merged yet: first what nobody held, then run by run.
+
+    Where it is, it knows only by heart. Which slices are merged is in the books, so after a crash a new round begins.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._next: _Place = (None, EARLIEST)
+
+    def merge(self, before: datetime, limit: int, step: timedelta) -> bool:
+        """Merge, among some `limit` slices, those that began in whole steps before this; return whether to go on.
+
+        False once a round is over; what could not be merged by then is looked at again in the next one.
+        """
+        end = _step_end(before, step) - step
+        with self._database.read() as session:
+            if session.scalar(select(SLICES.c.id).where(UNMERGED).limit(1)) is None:
+                return False
+        seen = passed_over = 0
+        with self._database.write() as session:
+            place: _Place | None = self._next
+            while place is not None and seen < limit and passed_over < PASSED_OVER:
+                run_id, after = place
+                if run_id is not None and not _is_ready(session, run_id, end):
+                    passed_over += 1
+                    place = _next_run(session, run_id)
+                    continue
+                rows = _window(session, run_id, after, end, limit, step)
+                seen += len(rows)
+                _merge(session, rows, step)
+                place = (run_id, _step_end(rows[-1].started_at, step)) if rows else _next_run(session, run_id)
+        self._next = place or (None, EARLIEST)
+        return place is not None
+
+
+def _next_run(session: Session, run_id: int | None) -> _Place | None:
+    after = SLICES.c.run_id > run_id if run_id is not None else SLICES.c.run_id.is_not(None)
+    found = session.scalar(select(func.min(SLICES.c.run_id)).where(UNMERGED, after))
+    return None if found is None else (found, EARLIEST)
+
+
+def _is_ready(session: Session, run_id: int, end: datetime) -> bool:
+    """Whether a run has ended and has been compared with its baseline: until then its minutes are needed."""
+    compared = select(BASELINES.c.run_id).join(RUNS, RUNS.c.id == BASELINES.c.run_id)
+    query = compared.where(BASELINES.c.run_id == run_id, BASELINES.c.at.is_not(None), RUNS.c.ended_at < end)
+    return session.scalar(query) is not None
+
+
+def _window(
+    session: Session, run_id: int | None, after: datetime, end: datetime, limit: int, step: timedelta
+) -> Sequence[Row[Any]]:
+    """Return slices in the order of time, of whole steps: up to `limit`, but one step at least."""
+    waits = or_(*(exists().where(table.c.slice_id == SLICES.c.id) for table in (UNSETTLED, UNSETTLED_MARGINAL)))
+    mine = SLICES.c.run_id == run_id if run_id is not None else SLICES.c.run_id.is_(None)
+    query = select(SLICES, waits.label("waits")).where(UNMERGED, mine).order_by(SLICES.c.started_at, SLICES.c.id)
+    rows = session.execute(query.where(SLICES.c.started_at >= after, SLICES.c.started_at < end).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return rows
+    first, last = _step_end(rows[0].started_at, step), _step_end(rows[-1].started_at, step)
+    if first == last:
+        return session.execute(query.where(SLICES.c.started_at >= after, SLICES.c.started_at < first)).all()
+    return [row for row in rows if _step_end(row.started_at, step) < last]
+
+
+def _step_end(instant: datetime, step: timedelta) -> datetime:
+    step_s = step.total_seconds()
+    return datetime.fromtimestamp((instant.timestamp() // step_s + 1) * step_s, UTC)
+
+
+def _merge(session: Session, rows: Sequence[Row[Any]], step: timedelta) -> None:
+    """Merge those of these slices whose whole step is priced for good."""
+    still_open = {_step_end(row.started_at, step) for row in rows if row.waits}
+    closed = [row for row in rows if _step_end(row.started_at, step) not in still_open]
+    if not closed:
+        return
+    prices, priced_at = _prices(session, [row.id for row in closed])
+    settled = [
+        SettledSlice(id=row.id, slice=slice_of(row), pue=row.pue, prices=prices.get(row.id, {}), peak_w=row.peak_w)
+        for row in closed
+    ]
+    found = groups(settled, step)
+    several = [group for group in found if len(group) > 1]
+    parts = [part.id for group in several for part in group]
+    session.execute(delete(LEDGER).where(among(LEDGER.c.slice_id, parts)))
+    session.execute(delete(SLICES).where(among(SLICES.c.id, parts)))
+    _add(session, [(merged(group), priced_at[group[-1].id]) for group in several])
+    alone = [group[0].id for group in found if len(group) == 1]
+    session.execute(update(SLICES).where(among(SLICES.c.id, alone)).values(merged=True))
+
+
+def _add(session: Session, made: Sequence[tuple[SettledSlice, Mapping[Stage, datetime]]]) -> None:
+    """Add what slices have become, with new ids: left in their places, few would fill pages that once held many."""
+    first = (session.scalar(select(func.max(SLICES.c.id))) or 0) + 1
+    keys: dict[SeriesId | None, int] = {series: key for key, series in series_ids(session).items()}
+    slices, ledger = [], []
+    for key, (each, priced_at) in enumerate(made, start=first):
+        slices.append({"merged": True, "peak_w": each.peak_w, **slice_columns(key, each.slice, each.pue)})
+        ledger += [
+            price_columns(key, stage, priced_at[stage], price, keys.get(price.series))
+            for stage, price in each.prices.items()
+        ]
+    if slices:
+        session.connection().execute(insert(SLICES), slices)
+    if ledger:
+        session.connection().execute(insert(LEDGER), ledger)
+
+
+def _prices(
+    session: Session, slice_ids: Sequence[int]
+) -> tuple[dict[int, dict[Stage, Priced]], defaultdict[int, dict[Stage, datetime]]]:
+    """Return the prices of slices, and when they were booked."""
+    series = series_ids(session)
+    prices: dict[int, dict[Stage, Priced]] = {}
+    at: defaultdict[int, dict[Stage, datetime]] = defaultdict(dict)
+    for row in session.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)).order_by(LEDGER.c.id)):
+        prices.setdefault(row.slice_id, {})[Stage(row.stage)] = priced_of(row, series)
+        at[row.slice_id][Stage(row.stage)] = row.at
+    return prices, at
+
+
+def slice_columns(key: int, piece: Slice, pue: float) -> dict[str, Any]:
+    """Return a slice as a row of its table."""
+    return {
+        "id": key,
+        "device": piece.device,
+        "component": piece.component,
+        "run_id": piece.run_id,
+        "started_at": piece.start,
+        "ended_at": piece.end,
+        "energy_j": piece.energy_j,
+        "quality": piece.quality,
+        "pue": pue,
+        "share": piece.share,
+        "busy_s": piece.busy_s,
+        "split_j": piece.split_j,
+    }
+
+
+def price_columns(slice_id: int, stage: str, at: datetime, price: Priced, series: int | None) -> dict[str, Any]:
+    """Return a price as a row of the ledger."""
+    return {
+        "slice_id": slice_id,
+        "stage": str(stage),
+        "at": at,
+        "intensity_g_per_kwh": price.intensity_g_per_kwh,
+        "emissions_g": price.emissions_g,
+        "intensity_kind": price.kind,
+        "series_id": series,
+    }
+
+
+def priced_of(row: Row[Any], series: Mapping[int, SeriesId]) -> Priced:
+    """Return a price as a row of the ledger has it."""
+    return Priced(
+        intensity_g_per_kwh=row.intensity_g_per_kwh,
+        emissions_g=row.emissions_g,
+        kind=Kind(row.intensity_kind) if row.intensity_kind else None,
+        series=None if row.series_id is None else series[row.series_id],
+    )
+
+
+def slice_of(row: Row[Any]) -> Slice:
+    """Return a slice as its row has it."""
+    return Slice(
+        device=row.device,
+        component=Component(row.component),
+        run_id=row.run_id,
+        start=row.started_at,
+        end=row.ended_at,
+        energy_j=row.energy_j,
+        quality=Quality(row.quality),
+        share=row.share,
+        busy_s=row.busy_s,
+        split_j=row.split_j,
+    )
