@@ -216,7 +216,7 @@ def _settled(part: Any, series: Mapping[int, SeriesId]) -> PricedSum:
 
 def _best(part: Any, series: Mapping[int, SeriesId]) -> PricedSum:
     """Return the settled price where there is one, else the booked one; all slices of a part have the same."""
-    return _settled(part, series) if part.settled else _booked(part, series)
+    return _settled(part, series) if part.settled_series is not None else _booked(part, series)
 
 
 def _marginal_g(parts: Sequence[Any], series: Mapping[int, SeriesId]) -> float | None:
