@@ -262,9 +262,12 @@ class PlanInForce:
     def _opened_for(
         self, jobs: Sequence[Job], ask: Callable[[], Situation], opened: OpenPlan | None
     ) -> OpenPlan | None:
-        """Return the open plan into which to put new jobs: what is promised to one depends on how it is at present."""
-        promises = any(job.spec.finish_by for job in jobs)
-        if opened and promises and needs_replanning(self._made_for, self._plan, present := ask()):
+        """Return the open plan into which to put new jobs.
+
+        What may be promised to one depends on how it is at present, and so does whether one can start at once.
+        """
+        is_urgent = any(job.spec.finish_by or job.spec.start_now for job in jobs)
+        if opened and is_urgent and needs_replanning(self._made_for, self._plan, present := ask()):
             return OpenPlan(self._plan, present)
         return opened
 

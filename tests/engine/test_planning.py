@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.errors import InvalidJob
-from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, JobSpec, State
+from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, JobRequest, JobSpec, State
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import Intent
+from greenrun.core.planning.admission import SHORT
 from greenrun.core.planning.model import Placement
 from greenrun.engine.engine import ELSEWHERE_FOR, Engine
 from greenrun.engine.planning import Urgency
@@ -418,3 +419,27 @@ def test_a_promise_is_not_given_for_gpus_of_a_run_that_the_plan_does_not_know(tm
     assert lab.engine.plan.placement(running.id) is None
     with pytest.raises(InvalidJob):
         lab.submit(spec(1800, finish_by=now + SLOT, gpus=2), now=now)
+
+
+@pytest.mark.parametrize(("gpus", "together"), [(0, True), (1, False), (1, True), (2, False)])
+def test_a_job_that_is_to_start_at_once_gets_what_others_freed_early_before_a_long_queue_is_planned(
+    tmp_path: Path, gpus: int, together: bool
+) -> None:
+    lab = Lab(open_store(tmp_path))
+    begun = lab.submit(*[spec(60, duration=4 * SLOT, start_now=True, gpus=int(gpus > 0)) for _ in range(2)])
+    lab.submit(*[spec(1800, max_delay=40 * SLOT) for _ in range(SHORT + 1)])
+    lab.engine.tick(T0 + SOON)
+    assert {job.id for job in begun} <= {run.job_id for run in lab.store.runs.live_runs()}  # for two hours, they say
+    lab.world.now = now = T0 + timedelta(minutes=2)
+    lab.engine.observe(now)
+    assert not {job.id for job in begun} & {run.job_id for run in lab.store.runs.live_runs()}
+    urgent = spec(600, start_now=True, gpus=gpus)
+    if together:
+        requests = [JobRequest(specs=[each], user="ada", uid=1, now=now) for each in (spec(1800), urgent)]
+        admitted = lab.engine.admit_together(requests, now)[1]
+    else:
+        admitted = lab.engine.admit([urgent], user="ada", uid=1, now=now)
+    assert admitted is not None
+    (row,) = admitted.rows
+    assert isinstance(row, Placement)
+    assert (row.start, row.reason.code) == (now, ReasonCode.ASKED_NOW)
