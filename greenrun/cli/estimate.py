@@ -16,7 +16,7 @@ from greenrun.cli.options import config_path, connect, daemon_options, print_jso
 from greenrun.cli.tables import Column, print_table, terminal_width
 from greenrun.cli.terminal.local_zone import zones_text
 from greenrun.clock import utc_now
-from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Slot
+from greenrun.core.carbon.intensity import FallbackLevel, Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.formatting import (
     clock_text,
     count_text,
@@ -145,7 +145,8 @@ def _from_daemon(ctx: click.Context, socket: str | None, config: str | None, zon
         Slot(text.instant(row["start"]), text.instant(row["end"]), row["g_per_kwh"], Kind(row["kind"]))
         for row in answer["slots"]
     ]
-    series = Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"]), slots)
+    signal = Signal(answer.get("signal") or Signal.AVERAGE)
+    series = Series.of(SeriesId(provider=answer["provider"], zone=answer["zone"], signal=signal), slots)
     return Outlook(series=series, rung=FallbackLevel(answer.get("rung") or "fresh"), issued_at=answer.get("issued_at"))
 
 
@@ -165,7 +166,7 @@ def _answer(
         "limit": "default" if size.latest is None else "given",
         "intensity": _intensity(outlook),
         "reason": outlook.reason,
-        "windows": {name: _window(row) for name, row in found.items()} or None,
+        "windows": {name: _window(row, _signal(outlook)) for name, row in found.items()} or None,
     }
 
 
@@ -185,6 +186,7 @@ def _intensity(outlook: Outlook) -> dict[str, Any] | None:
         "zone": None if series.id.zone == UNNAMED else series.id.zone,
         "source": "trace" if outlook.is_trace else "daemon",
         "provider": series.id.provider,
+        "signal": series.id.signal,
         "rung": outlook.rung,
         "issued_at": outlook.issued_at,
         "start": series.start and iso_text(series.start),
@@ -192,12 +194,19 @@ def _intensity(outlook: Outlook) -> dict[str, Any] | None:
     }
 
 
-def _window(row: Window) -> dict[str, Any]:
+def _signal(outlook: Outlook) -> Signal:
+    return outlook.series.id.signal if outlook.series else Signal.AVERAGE
+
+
+def _window(row: Window, signal: Signal) -> dict[str, Any]:
+    """Return a window; what a marginal signal tells is under a name of its own."""
+    grams, is_marginal = asdict(row.emissions_g) if row.emissions_g else None, signal is Signal.MARGINAL
     return {
         "start": iso_text(row.start),
         "end": iso_text(row.end),
         "g_per_kwh": row.g_per_kwh,
-        "emissions_g": asdict(row.emissions_g) if row.emissions_g else None,
+        "emissions_g": None if is_marginal else grams,
+        "emissions_marginal_g": grams if is_marginal else None,
         "kinds": dict(row.kinds),
         "reason": row.reason,
     }
@@ -231,14 +240,18 @@ def _headline(answer: Mapping[str, Any], size: Size) -> str:
 
 def _row(name: str, row: Mapping[str, Any], first: Mapping[str, Any], now: datetime) -> list[str]:
     when = " to ".join(clock_text(text.instant(row[key]), now) for key in ("start", "end"))
-    if row["emissions_g"] is None:
+    grams, marginal = row["emissions_g"] or row["emissions_marginal_g"], row["emissions_marginal_g"] is not None
+    if grams is None:
         return [name, when, "unknown", "unknown", "", row["reason"]]
-    grams = row["emissions_g"]
     scale, _ = mass_unit(grams["value"])
     least_g, most_g = grams["least"], grams["most"]
     spread = "" if least_g is None else f"{number_text(least_g / scale)} to {number_text(most_g / scale)}"
     below = text.below_text({"g_per_kwh": row["g_per_kwh"], "start_now_g_per_kwh": first["g_per_kwh"]})
-    notes = [*([below] if name != "now" and below else []), *_uncertain(row["kinds"])]
+    notes = [
+        *(["marginal"] if marginal else []),
+        *([below] if name != "now" and below else []),
+        *_uncertain(row["kinds"]),
+    ]
     return [name, when, whole_text(row["g_per_kwh"]), mass_text(grams["value"]), spread, ", ".join(notes)]
 
 

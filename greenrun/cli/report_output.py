@@ -28,11 +28,12 @@ _RANKS = {
     "covered": 3,
     "avoided": 3,
     "of baseline": 4,
+    "marginal": 2,
     "busy": 7,
     "per work": 8,
     "cost": 3,
 }
-_MAYBE = ("busy", "per work", "cost")  # where something is known of them
+_MAYBE = ("marginal", "busy", "per work", "cost")  # where something is known of them
 
 
 def render(report: Report, form: str, width: int | None = None) -> str:

@@ -18,6 +18,11 @@ def energy_j(power_w: float, duration: timedelta) -> float:
     return power_w * duration.total_seconds()
 
 
+def significant(value: float) -> float:
+    """Return a quotient of sums to the digits that these are good for, so that of equal parts it is what they are."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 def difference_of(minuend: float, subtrahend: float) -> float:
     """Return the difference to the digits that both sums are good for, so that equal ones differ by 0, not by noise."""
     largest = max(abs(minuend), abs(subtrahend))

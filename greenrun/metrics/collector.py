@@ -79,6 +79,11 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "CO2e of jobs by the only source, a marginal one, PUE included, booked once with the measured intensity; lags.",
         ("project",),
     ),
+    "greenrun_priced_facility_energy_joules_total": (
+        "Energy of jobs with the facility's overhead (PUE) whose CO2e is in greenrun_emissions_grams_total: "
+        "both together make the mean intensity.",
+        ("project",),
+    ),
     "greenrun_unpriced_energy_joules_total": (
         "Energy booked (IT energy) for which no average intensity was known: its CO2e is in no "
         "greenrun_emissions_grams_total.",
@@ -98,6 +103,7 @@ _BY_SIGNAL: Mapping[Signal, frozenset[str]] = {  # without a source of that sign
     Signal.AVERAGE: frozenset(
         {
             "greenrun_emissions_grams_total",
+            "greenrun_priced_facility_energy_joules_total",
             "greenrun_settled_emissions_grams_total",
             "greenrun_unattributed_emissions_grams_total",
             "greenrun_unattributed_settled_emissions_grams_total",

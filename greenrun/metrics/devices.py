@@ -37,7 +37,8 @@ def device_metrics(state: LiveState, live: Sequence[Run], totals: Mapping[Counte
             leased.add_metric((device.id,), float(device.id in held))
     yield from (info, leased)
     yield from _availability(state)
-    yield from _energy(devices, totals)
+    unread = {row.device for row in state.meter().devices if not row.was_read}
+    yield from _energy([device for device in devices if device.id not in unread], devices, totals)
     yield from _telemetry(state)
 
 
@@ -71,7 +72,7 @@ def meter_metrics(state: LiveState) -> Iterator[Metric]:
     health = state.meter()
     gpus = {device.id for device in state.devices() if device.kind is Component.GPU}
     up = GaugeMetricFamily("greenrun_gpu_up", "Whether the GPU was read in the last seconds.", labels=_GPU)
-    text = "Time in which the GPU was not read, as far as that is over, since the daemon started."
+    text = "Time since the daemon started in which the GPU was not read, as far as that is over or it never was read."
     gaps = CounterMetricFamily("greenrun_gpu_gap_seconds_total", text, labels=_GPU)
     text = "What was wrong with readings of the GPU, since the daemon started."
     errors = CounterMetricFamily("greenrun_gpu_read_errors_total", text, labels=(*_GPU, "cause"))
@@ -91,13 +92,20 @@ def meter_metrics(state: LiveState) -> Iterator[Metric]:
         )
 
 
-def _energy(devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
+def _energy(read: Sequence[Device], devices: Sequence[Device], totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
+    """Yield the energy of each device: of one that could never be read it is not 0 J, but not known."""
     for kind, (name, text, label) in _ENERGY.items():
         family = CounterMetricFamily(name, text, labels=(label,))
-        own = [device.id for device in devices if device.kind is kind]
-        for value in own if kind is Component.GPU else dict.fromkeys(map(package_of, own)):
-            family.add_metric((value,), totals.get((name, ((label, value),)), 0.0))
+        first = dict.fromkeys((_label(device) for device in read if device.kind is kind), 0.0)
+        there = dict.fromkeys(_label(device) for device in devices if device.kind is kind)
+        booked = {value: totals[name, ((label, value),)] for value in there if (name, ((label, value),)) in totals}
+        for value, energy_j in (first | booked).items():
+            family.add_metric((value,), energy_j)
         yield family
+
+
+def _label(device: Device) -> str:
+    return device.id if device.kind is Component.GPU else package_of(device.id)
 
 
 def _telemetry(state: LiveState) -> Iterator[Metric]:

@@ -24,7 +24,7 @@ def grid_metrics(state: LiveState) -> Iterator[Metric]:
     ahead = GaugeMetricFamily(
         "greenrun_grid_forecast_intensity_grams_per_kwh",
         "Forecast carbon intensity that far ahead, in g CO2e per kWh.",
-        labels=("grid_zone", "horizon"),
+        labels=("grid_zone", "horizon", "signal"),
     )
     rungs = GaugeMetricFamily(
         "greenrun_grid_rung",
@@ -41,7 +41,7 @@ def grid_metrics(state: LiveState) -> Iterator[Metric]:
             current.add_metric((zone, _signal(series.id)), value)
         for hours in HORIZONS_H:
             if (value := series.at(now + timedelta(hours=hours))) is not None:
-                ahead.add_metric((zone, f"{hours}h"), value)
+                ahead.add_metric((zone, f"{hours}h", _signal(series.id)), value)
     yield from (current, ahead, rungs, *_sources(state))
 
 

@@ -27,6 +27,7 @@ def cells(row: Row | Unattributed) -> Mapping[str, str]:
         "g/kWh": "" if row.ci_avg_g_per_kwh is None else whole_text(row.ci_avg_g_per_kwh),
         "covered": precise_percent_text(row.coverage_ratio),
         "settled": precise_percent_text(row.settled_ratio),
+        "marginal": "" if row.emissions_marginal_g is None else mass_text(row.emissions_marginal_g),
         "avoided": mass_text(row.avoided_g) if row.avoided_runs else "",
         "of baseline": "" if row.avoided_pct is None else precise_percent_text(row.avoided_pct / 100),
         "busy": "" if busy is None else precise_percent_text(busy),

@@ -6,7 +6,7 @@ from math import fsum
 
 from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Kind, Measure, SeriesId, Signal
-from greenrun.core.units import J_PER_KWH, difference_of
+from greenrun.core.units import J_PER_KWH, difference_of, significant
 from greenrun.reports.energy import facility_kwh, kwh
 from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
 from greenrun.reports.model import ForecastComparison, SeriesRow
@@ -30,7 +30,7 @@ def emissions(parts: Sequence[Part]) -> EmissionFigures:
         ci_signal=_join(row.signal.value for row in series),
         ci_accounting=_join(row.accounting.value for row in series if row.accounting),
         ci_basis=_join(row.basis.value for row in series if row.basis),
-        ci_avg_g_per_kwh=grams / facility if grams is not None and facility else None,
+        ci_avg_g_per_kwh=significant(grams / facility) if grams is not None and facility else None,
         ci_min_g_per_kwh=lowest if grams is not None else None,
         ci_max_g_per_kwh=highest if grams is not None else None,
         ci_estimated_ratio=_ratio([part for part, price in known if price.kind is Kind.ESTIMATED], facility),
@@ -53,7 +53,7 @@ def brief(parts: Sequence[Part]) -> BriefFigures:
     return BriefFigures(
         it_energy_kwh=kwh(parts),
         facility_energy_kwh=facility_kwh(parts),
-        ci_avg_g_per_kwh=grams / facility if grams is not None and facility else None,
+        ci_avg_g_per_kwh=significant(grams / facility) if grams is not None and facility else None,
         emissions_location_g=grams,
     )
 
@@ -77,7 +77,7 @@ def avoided(
         avoided_g=difference,
         avoided_baseline_g=own_baseline,
         avoided_pct=percent_of(difference, own_baseline),
-        avoided_uncertainty_g=abs(difference) * width_pct / 100 if difference is not None and width_pct else None,
+        avoided_uncertainty_g=None if difference is None or width_pct is None else abs(difference) * width_pct / 100,
         avoided_runs=sum(why is None for why in reasons),
         avoided_missing=_join(why for why in reasons if why is not None),
         avoided_not_counted_g=others,
@@ -91,7 +91,7 @@ def compared_figures(parts: Sequence[Part]) -> tuple[float | None, float | None,
 
 def percent_of(difference: float | None, whole: float | None) -> float | None:
     """Return a difference in percent of a whole; None where one is not known or the whole is nothing."""
-    return 100 * difference / whole if difference is not None and whole else None
+    return significant(100 * difference / whole) if difference is not None and whole else None
 
 
 def _differences(known: Sequence[Part]) -> tuple[float | None, float | None, float | None]:
@@ -119,7 +119,7 @@ def marginal(parts: Sequence[Part]) -> tuple[float | None, float | None, float |
     known_j = fsum(part.energy_j for part in parts if part.energy_j is not None)
     if grams is None or not known_j or not facility_j:
         return grams, None, None
-    return grams, grams * J_PER_KWH / facility_j, told_j / known_j
+    return grams, significant(grams * J_PER_KWH / facility_j), significant(told_j / known_j)
 
 
 def is_settled(parts: Sequence[Part]) -> bool:

@@ -8,7 +8,7 @@ from greenrun.core.accounting.period import Part, Period
 from greenrun.core.energy.ledger import busy_ratio
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Run
-from greenrun.core.units import J_PER_KWH
+from greenrun.core.units import J_PER_KWH, significant
 from greenrun.reports.figure_models import EnergyFigures, IdleFigures, WorkFigures
 from greenrun.reports.uncertainty import SPARSE, Widths, energy_pct
 
@@ -91,7 +91,7 @@ def _pue(parts: Sequence[Part], total: float | None, facility: float | None) -> 
     if not total or facility is None:
         return None
     booked = {part.pue for part in parts if part.energy_j}
-    return booked.pop() if len(booked) == 1 else facility / total
+    return booked.pop() if len(booked) == 1 else significant(facility / total)
 
 
 def coverage(parts: Sequence[Part], held_s: float | None) -> tuple[float | None, float | None]:
@@ -129,7 +129,7 @@ def avg_power_w(parts: Iterable[Part]) -> float | None:
     """Return the mean power of one GPU while its energy is known, in watts; None without any."""
     known = [part for part in _of(parts, Component.GPU) if part.energy_j is not None]
     seconds = fsum(part.seconds for part in known)
-    return fsum(part.energy_j or 0.0 for part in known) / seconds if seconds else None
+    return significant(fsum(part.energy_j or 0.0 for part in known) / seconds) if seconds else None
 
 
 def gpu_seconds(parts: Iterable[Part]) -> float:
@@ -175,7 +175,9 @@ def work(parts: Iterable[Part], runs: Iterable[Run], period: Period, now: dateti
     energies = [part.energy_j for part in parts if part.run_id in ids]
     known = [energy_j for energy_j in energies if energy_j is not None]
     is_known = bool(known) and len(known) == len(energies) and done > 0
-    return WorkFigures(work=done, work_unit=units.pop(), energy_per_work_j=fsum(known) / done if is_known else None)
+    return WorkFigures(
+        work=done, work_unit=units.pop(), energy_per_work_j=significant(fsum(known) / done) if is_known else None
+    )
 
 
 def _is_within(run: Run, period: Period, now: datetime) -> bool:

@@ -1,5 +1,8 @@
 """How well the GPUs can be read is told from memory, for GPUs alone."""
 
+import pytest
+
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.model import DeviceHealth, MeterHealth
 from greenrun.meters.gpu.accumulator import Trouble
 from tests.documents import text
@@ -22,6 +25,27 @@ def test_a_gpu_that_cannot_be_read_is_down_and_its_troubles_are_told_by_cause() 
     told = {cause: scrape.value("greenrun_gpu_read_errors_total", gpu_uuid="GPU-1", cause=cause) for cause in Trouble}
     assert told == {**dict.fromkeys(Trouble), Trouble.REBASED: 2.0, Trouble.GAP: 1.0}
     assert scrape.value("greenrun_sampler_restarts_total") == 3.0
+
+
+def test_a_gpu_that_never_was_read_has_no_joules_and_one_that_has_some_keeps_them() -> None:
+    scrape, name = Scrape(), "greenrun_gpu_energy_joules_total"
+    assert scrape.value(name, gpu_uuid="GPU-1") == 0.0
+    scrape.scheduler.readable = MeterHealth(devices=(DeviceHealth(device="GPU-1", is_up=False, was_read=False),))
+    assert scrape.value(name, gpu_uuid="GPU-1") is None
+    scrape.count(name, 7.5, gpu_uuid="GPU-1")  # of before the daemon was started again
+    assert scrape.value(name, gpu_uuid="GPU-1") == 7.5
+
+
+@pytest.mark.parametrize("signals", [[], [Signal.AVERAGE], [Signal.MARGINAL], [*Signal]])
+def test_no_emissions_are_told_of_a_signal_that_no_source_tells(signals: list[Signal]) -> None:
+    scrape = Scrape()
+    scrape.signals = set(signals)
+    names = {row.name for family in scrape.registry.collect() for row in family.samples}
+    grams = {name for name in names if name.endswith("_emissions_grams_total")}
+    assert ("greenrun_emissions_grams_total" in grams) is (Signal.AVERAGE in signals)
+    assert ("greenrun_marginal_emissions_grams_total" in grams) is (Signal.MARGINAL in signals)
+    assert signals or not grams
+    assert "greenrun_unpriced_energy_joules_total" in names
 
 
 def test_no_gpu_is_invented_of_another_device_and_no_lag_of_a_meter_that_never_told() -> None:

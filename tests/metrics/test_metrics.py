@@ -160,8 +160,9 @@ def test_the_grid_is_told_as_it_is_and_as_far_ahead_as_it_is_forecast(scrape: Sc
     scrape.store.saved = forecast([float(value) for value in range(100, 130)])
     intensity = "greenrun_grid_carbon_intensity_grams_per_kwh"
     assert scrape.value(intensity, grid_zone="GB", signal="average_lifecycle") == 100.0
+    signal = "average_lifecycle"
     ahead = [
-        scrape.value("greenrun_grid_forecast_intensity_grams_per_kwh", grid_zone="GB", horizon=hours)
+        scrape.value("greenrun_grid_forecast_intensity_grams_per_kwh", grid_zone="GB", horizon=hours, signal=signal)
         for hours in ("1h", "6h", "12h", "24h")
     ]
     assert ahead == [102.0, 112.0, 124.0, None]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +90,7 @@ def test_a_report_tells_it_by_job_and_not_by_month(tmp_path: Path) -> None:
     row, *others = by_job.rows
     assert (row.work, row.work_unit) == (1000.0, "samples")
     if row.complete:
-        assert row.energy_per_work_j * 1000.0 == row.it_energy_kwh * 3.6e6
+        assert row.energy_per_work_j * 1000.0 == pytest.approx(row.it_energy_kwh * 3.6e6)
     assert {each.work for each in others} == {None}
     assert by_job.total.work == 1000.0
     assert {each.work for each in by_month.rows} == {None}

@@ -371,6 +371,8 @@ def _sums(entries: object) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
             add("unattributed_settled_emissions_grams", settled_g, component=component)
         else:
             add("job_energy_joules", piece.energy_j, project=row.project)
+            priced_j = piece.energy_j if row.booked.emissions_g is not None else None
+            add("priced_facility_energy_joules", priced_j and priced_j * row.pue, project=row.project)
             add("emissions_grams", row.booked.emissions_g, project=row.project)
             add("settled_emissions_grams", settled_g, project=row.project)
     return dict(sums)

@@ -91,10 +91,16 @@ def _heading(answer: Mapping[str, Any], now: datetime) -> list[str]:
     rough = _ROUGH.get(answer.get("rung") or "")
     old = f", {duration_text(age_s)} old" if age_s is not None else ""
     why = f": {answer['why']}" if answer.get("why") else ""
+    what = f"{_signal(answer)}forecast by {answer['provider']}{issue}"
     return [
-        f"{answer['zone']}: forecast by {answer['provider']}{issue}; g CO2e/kWh, times in {_zones(answer)}",
+        f"{answer['zone']}: {what}; g CO2e/kWh, times in {_zones(answer)}",
         *([f"It is {rough}{old}{why}."] if rough else []),
     ]
+
+
+def _signal(answer: Mapping[str, Any]) -> str:
+    """Return the word that a forecast of another signal than the average is told with."""
+    return f"{answer['signal']} " if answer.get("signal") not in (None, "average") else ""
 
 
 def _zones(answer: Mapping[str, Any]) -> str:

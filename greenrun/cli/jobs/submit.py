@@ -201,14 +201,15 @@ def _array_or_itself(job: "Answer") -> object:
     return array["key"] if array else id(job)
 
 
-def _emissions_text(mass_g: float | None) -> str:
-    return mass_text(mass_g) if mass_g is None else f"{mass_text(mass_g)} CO2e"
+def _emissions_text(mass_g: float | None, marginal: str) -> str:
+    return mass_text(mass_g) if mass_g is None else f"{mass_text(mass_g)} CO2e{marginal}"
 
 
 def _print_expectation(jobs: "Sequence[Answer]") -> None:
     planned = [job.get("planned") or {} for job in jobs]
     now_g, then_g = (summed(row.get(name) for row in planned) for name in ("start_now_g", "expected_g"))
-    print(f"  expected emissions: {_emissions_text(then_g)}; started now: {_emissions_text(now_g)}")
+    marginal = " marginal" if any(row.get("signal") == "marginal" for row in planned) else ""
+    print(f"  expected emissions: {_emissions_text(then_g, marginal)}; started now: {_emissions_text(now_g, marginal)}")
     if any(row.get("expected_g") is None and row.get("g_per_kwh") is not None for row in planned):
         print("  (its power is unknown; give it with --power)")
     if len(jobs) == 1 and reason_text(jobs[0]):

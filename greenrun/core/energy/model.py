@@ -133,13 +133,15 @@ class GpuUse:
 class DeviceHealth:
     """How well a device can be read: whether it was lately, and what went wrong since its meter was opened.
 
-    `gap_s` adds up the seconds in which it was not read; `troubles` counts what was wrong with what was, by cause.
-    `telemetry` are those of the last seconds; older ones are not known any more.
+    `gap_s` adds up the seconds in which it was not read, as far as that is over, or all of them where it never
+    `was_read`; `troubles` counts what was wrong with what was, by cause. `telemetry` are those of the last seconds;
+    older ones are not known any more.
     """
 
     device: str
     is_up: bool
     gap_s: float = 0.0
+    was_read: bool = True
     troubles: Mapping[str, int] = field(default_factory=dict)
     telemetry: Telemetry = field(default_factory=Telemetry)
 

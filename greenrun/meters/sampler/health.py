@@ -14,19 +14,22 @@ TELEMETRY_S = 10.0  # ... and its telemetry is stale after this
 class HealthTracker:
     """The health counters of a meter's devices. Not thread-safe."""
 
-    def __init__(self, devices: Sequence[Device]) -> None:
+    def __init__(self, devices: Sequence[Device], now_s: float) -> None:
+        """Track these from the monotonic time `now_s` on."""
         self._devices: list[str] = []
+        self._since_s: dict[str, float] = {}
         self._heard: dict[str, tuple[datetime, float]] = {}
         self._gap_s: dict[str, float] = {}
         self._telemetry: dict[str, tuple[Telemetry, float]] = {}
         self._before: dict[str, Counter[str]] = {}  # of ended processes
-        self.add(devices)
+        self.add(devices, now_s)
         self._present: Mapping[str, Mapping[str, int]] = {}
 
-    def add(self, devices: Sequence[Device]) -> None:
+    def add(self, devices: Sequence[Device], now_s: float) -> None:
         """Track these as well, in this order."""
         self._devices = [device.id for device in devices]
         for device in self._devices:
+            self._since_s.setdefault(device, now_s)
             self._gap_s.setdefault(device, 0.0)
             self._before.setdefault(device, Counter())
 
@@ -66,7 +69,15 @@ class HealthTracker:
         return DeviceHealth(
             device=device,
             is_up=heard_s is not None and now_s - heard_s <= UP_S,
-            gap_s=self._gap_s[device],
+            gap_s=self._gap_s[device] if heard_s is not None else self._never_read_s(device, now_s),
+            was_read=heard_s is not None,
             troubles=troubles,
             telemetry=telemetry if now_s - noted_s <= TELEMETRY_S else Telemetry(),
         )
+
+    def _never_read_s(self, device: str, now_s: float) -> float:
+        """Return for how long a device has not been read that never was; what was told stays, should it be read yet."""
+        silent_s = now_s - self._since_s[device]
+        if silent_s > UP_S:
+            self._gap_s[device] = silent_s
+        return self._gap_s[device]

@@ -60,7 +60,7 @@ class Sampler:
         self._closing = threading.Event()
         self._child, hello = self._first_child()
         self._devices = hello.devices or ()
-        self._health = HealthTracker(self._devices)
+        self._health = HealthTracker(self._devices, monotonic())
         self._health.count(hello.troubles or {})
         self._uses: dict[str, GpuUse] = {}
         self._thread = threading.Thread(target=self._keep_sampling, name=f"meter-{self._kind}", daemon=True)
@@ -207,7 +207,7 @@ class Sampler:
         self._lose([device for device in self._devices if device.id not in there], NOT_LISTED)
         with self._news:  # one that was lost at first may be there, and where one is lost the others are counted anew
             self._devices = tuple(sorted({**known, **there}.values(), key=lambda device: device.index))
-            self._health.add(self._devices)
+            self._health.add(self._devices, monotonic())
             self.restarts += 1
             self._health.start_new_process()
             self._health.count(hello.troubles or {})

@@ -35,6 +35,7 @@ SETTLED_EMISSIONS = "greenrun_settled_emissions_grams_total"
 UNATTRIBUTED_SETTLED_EMISSIONS = "greenrun_unattributed_settled_emissions_grams_total"
 MARGINAL_EMISSIONS = "greenrun_marginal_emissions_grams_total"
 SETTLED_MARGINAL_EMISSIONS = "greenrun_settled_marginal_emissions_grams_total"
+PRICED_ENERGY = "greenrun_priced_facility_energy_joules_total"
 UNPRICED_ENERGY = "greenrun_unpriced_energy_joules_total"
 BASELINE_EMISSIONS = "greenrun_settled_baseline_emissions_grams_total"
 COMPARED_EMISSIONS = "greenrun_compared_emissions_grams_total"
@@ -86,6 +87,8 @@ def booked(entries: Iterable[Entry]) -> dict[CounterKey, float]:
                 amounts[_of_device(piece)] += piece.energy_j
             if not _is_average(entry.booked):
                 amounts[key(UNPRICED_ENERGY, component=piece.component.value)] += piece.energy_j
+            elif entry.project is not None:
+                amounts[key(PRICED_ENERGY, project=entry.project)] += piece.energy_j * entry.pue
         _count_grams(amounts, entry, entry.booked, (EMISSIONS, UNATTRIBUTED_EMISSIONS), MARGINAL_EMISSIONS)
     return dict(amounts)
 

@@ -30,7 +30,7 @@ class Hour:
     def __init__(self, driver: Driver) -> None:
         driver.play(*(line for index in range(8) for line in board(index, constant(), energy=index % 2)))
         self.bench = Bench(driver)
-        self.history, self.wellness = RecentReadings(), HealthTracker(self.bench.backend.devices)
+        self.history, self.wellness = RecentReadings(), HealthTracker(self.bench.backend.devices, 0.0)
 
     def advance(self, end_s: int) -> None:
         """Look once a second, and ten times at those without a counter; take in each line as the daemon does."""

@@ -15,7 +15,7 @@ def reading(second: float) -> Reading:
 
 
 def heard(*seconds: float) -> HealthTracker:
-    wellness = HealthTracker([GPU])
+    wellness = HealthTracker([GPU], 0.0)
     for second in seconds:
         wellness.hear([reading(second)], second)
     return wellness
@@ -37,6 +37,13 @@ def test_only_pauses_are_gaps_and_they_add_up() -> None:
     assert only(heard(1, 2, 7, 8, 12), 12.0).gap_s == 9.0
 
 
+def test_a_device_that_never_is_read_has_nothing_but_a_gap() -> None:
+    wellness = heard()
+    assert (only(wellness, 3.0).gap_s, only(wellness, 60.0).gap_s, only(wellness, 60.0).was_read) == (0.0, 60.0, False)
+    wellness.hear([reading(61)], 61.0)
+    assert (only(wellness, 61.0).gap_s, only(wellness, 61.0).was_read) == (60.0, True)
+
+
 def test_setting_the_clock_is_no_gap() -> None:
     wellness = heard(1, 2)
     wellness.hear([reading(3600)], 3.0)
@@ -54,7 +61,7 @@ def test_what_ended_processes_counted_is_kept_and_unknown_devices_are_passed_ove
 
 
 def test_what_a_device_told_beside_its_energy_is_forgotten_after_ten_seconds() -> None:
-    wellness, told = HealthTracker([GPU]), Telemetry(power_w=300.0, utilization=0.5)
+    wellness, told = HealthTracker([GPU], 0.0), Telemetry(power_w=300.0, utilization=0.5)
     assert only(wellness, 0.0).telemetry == Telemetry()
     wellness.note({"GPU": told, "another": told}, 1.0)
     assert only(wellness, 11.0).telemetry == told
