@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import resource
 
 LACKING = {
     errno.EMFILE: "open files for greenrun (ulimit -n, LimitNOFILE=)",
@@ -12,7 +13,10 @@ LACKING = {
     errno.ENOSPC: "room on a disk",
     errno.EDQUOT: "room in a disk quota",
 }
-STARTS_TAKE = 10  # descriptors: of files, pipes and locks, and of a connection to the database
+FILES_LACKING = (errno.EMFILE, errno.ENFILE)
+STARTS_TAKE = 4  # descriptors, and one more for each GPU: what the supervisor is told, a pipe to it, and one to spare
+LOOKS_TAKE = 2  # of them, to look through all processes
+SPARED = 32  # the last descriptors of a process are not for what can do without
 LEAST_BYTES = 1 << 20  # for the records of a run
 _MARK = re.compile(r"errno (\d+): ")
 
@@ -33,15 +37,31 @@ def unmarked(message: str) -> tuple[str, str]:
     return (message[found.end() :], LACKING.get(int(found[1]), "")) if found else (message, "")
 
 
-def check_room(folder: str) -> None:
-    """Raise OSError unless there are descriptors to start something with, and room in the folder for its records."""
-    taken: list[int] = []
+def is_spared(descriptor: int) -> bool:
+    """Whether so few are left beyond this one that only what cannot do without it should keep it."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return most != resource.RLIM_INFINITY and descriptor >= most - SPARED
+
+
+def hold_room(folder: str, gpus: int = 0) -> list[int]:
+    """Return as many descriptors as a start with so many GPUs takes, to be closed just before it.
+
+    Raise OSError without them, or without room in the folder for the records of a run.
+    """
+    held: list[int] = []
     try:
-        for _ in range(STARTS_TAKE):
-            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-    found = os.statvfs(folder)
-    if found.f_bavail * found.f_frsize < LEAST_BYTES or (found.f_files and not found.f_favail):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        for _ in range(STARTS_TAKE + gpus):
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        found = os.statvfs(folder)
+        if found.f_bavail * found.f_frsize < LEAST_BYTES or (found.f_files and not found.f_favail):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+    except OSError:
+        let_go(held)
+        raise
+    return held
+
+
+def let_go(held: list[int], most: int | None = None) -> None:
+    """Close what `hold_room` returned, or so many of them; each once."""
+    for _ in range(len(held) if most is None else min(most, len(held))):
+        os.close(held.pop())

@@ -1,6 +1,7 @@
 """A scripted world under virtual time: hardware, processes and a grid that outlive any number of engine crashes."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,7 @@ class World:
     unreachable: bool = False
     provider_down: bool = False
     lacking: str = ""
+    lacking_from: int = 0  # GPUs on: with fewer nothing is lacking
     refusals: list[ExecutorError] = field(default_factory=list)
     late_refusals: int = 0
     saves_for: timedelta = timedelta(minutes=1)
@@ -69,9 +71,11 @@ class World:
 
     # Executor
 
-    def check_room(self) -> None:
-        if self.lacking:
+    @contextmanager
+    def room(self, gpus: int = 0) -> Iterator[None]:
+        if self.lacking and gpus >= self.lacking_from:
             raise HostShort(f"this machine is short of {self.lacking}", self.lacking)
+        yield
 
     def start(self, run: Run, job: Job) -> None:
         """A command `("run", SECONDS, EXIT_CODE)` starts at once, unless the run was fenced or runs already.

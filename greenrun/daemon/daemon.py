@@ -113,7 +113,7 @@ class Daemon:
     def __init__(self, config: Config, parts: ExitStack) -> None:
         self._config = config
         self._started_at = utc_now()
-        self._descriptors = Descriptors()
+        self._descriptors = Descriptors(has_tcp=bool(config.api.metrics))
         self._last_tick_at: datetime | None = None
         self._turn = threading.RLock()  # held by whoever calls the engine
         self._server: ServerHandle | None = None
@@ -161,11 +161,11 @@ class Daemon:
     def _open(self, parts: ExitStack) -> None:
         """Open the store, the executor, the meter and the providers."""
         config, state = self._config, self._config.paths.state
-        self._store = parts.enter_context(Store(state / "greenrun.db"))
+        self._store = parts.enter_context(Store(state / "greenrun.db", self._descriptors.database))
         self._executor: OpenExecutor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
             log_cap_bytes=config.jobs.log_cap, devices=self.devices, gpu_ids=config.jobs.gpu_ids,
-            limits=self._descriptors.for_jobs,
+            limits=self._descriptors.for_jobs, free_descriptors=self._drop_idle_callers,
         )  # fmt: skip
         parts.callback(self._executor.close)
         self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)
@@ -338,6 +338,9 @@ class Daemon:
     def conditions(self) -> Sequence[Condition]:
         """Return what is wrong at present."""
         return self._watch.look()
+
+    def _drop_idle_callers(self) -> int:
+        return self._server.drop_idle() if self._server else 0
 
     def _paused_starts(self, now: datetime) -> list[Condition]:
         return paused_starts(self._engine.start_pause, now)

@@ -4,6 +4,7 @@ They are structural: an adapter matches by its methods.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -46,8 +47,8 @@ class HistoryProvider(Protocol):
 class Executor(Protocol):
     """Starts runs and reports their status; works after a restart of either side."""
 
-    def check_room(self) -> None:
-        """Raise HostShort while this machine lacks what every start takes, so that none need be tried."""
+    def room(self, gpus: int = 0) -> AbstractContextManager[None]:
+        """Keep ready what a start with so many GPUs takes, for the block; raise HostShort while that is lacking."""
 
     def start(self, run: Run, job: Job) -> None:
         """Spawn the run's supervisor and return; raise ExecutorError when nothing was spawned.

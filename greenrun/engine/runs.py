@@ -61,10 +61,19 @@ class RunController:
                     self._jobs.set_reason({job.id: because(ReasonCode.UNREACHABLE, why=row.status.detail)}, now=now)
 
     def start(self, start: Start, now: datetime) -> None:
-        """Claim the job, durably, and only then spawn its run."""
+        """Claim the job, durably, and only then spawn its run, unless its last launch failed a moment ago."""
+        if self.pause.is_on(now) or self._is_put_off(start.placement.job_id, now):
+            return
+        try:
+            with self._executor.room(len(start.devices)):
+                self._claim_and_spawn(start, now)
+        except HostShort as exc:  # nothing was claimed
+            self.failures["start"] += 1
+            log.warning("starts pause", error=str(exc))
+            self._wait_for_room(start, exc.what, now)
+
+    def _claim_and_spawn(self, start: Start, now: datetime) -> None:
         placement = start.placement
-        if self._is_put_off(placement.job_id, now) or not self._has_room(now):
-            return  # its last launch failed a moment ago, or any would
         run = self._runs.claim(placement.job_id, start.devices, reason=after_pause(placement.reason), now=now)
         if run is None:
             return  # cancelled, held or claimed meanwhile
@@ -86,18 +95,20 @@ class RunController:
             g_per_kwh=placement.intensity_g_per_kwh, devices=run.devices,
         )  # fmt: skip
 
-    def _has_room(self, now: datetime) -> bool:
-        """Whether this machine could start anything now; there is a pause if it could not."""
-        if self.pause.is_on(now):
-            return False
-        try:
-            self._executor.check_room()
-        except HostShort as exc:
-            self.failures["start"] += 1
-            self.pause.extend(exc.what, now)
-            log.warning("starts pause", error=str(exc), until=self.pause.until)
-            return False
-        return True
+    def _wait_for_room(self, start: Start, what: str, now: datetime) -> None:
+        """Pause all starts, or only this one where what is lacking for its GPUs is not lacking for others."""
+        if not start.devices or not self._can_start_others():
+            self.pause.extend(what, now)
+            return
+        pause = self._pause_alone(start.placement.job_id, what, now)
+        self._jobs.set_reason({start.placement.job_id: pause.reason}, now=now)
+
+    def _pause_alone(self, job_id: int, what: str, now: datetime) -> StartPause:
+        """Put one job off, because this machine lacks something for it that it does not lack for others."""
+        pause = self._own_pauses.setdefault(job_id, StartPause())
+        pause.extend(what, now)
+        self._put_off[job_id] = (now, pause.until or now)
+        return pause
 
     def suspend(self, asked: Suspend, now: datetime) -> None:
         """Ask a running job to checkpoint; its GPUs stay its own until its run has ended."""
@@ -202,9 +213,7 @@ class RunController:
         """Requeue a job whose command this machine could not start; it costs no attempt."""
         what, job_id = row.status.shortage, row.run.job_id
         if row.status.phase is Phase.EXITED and self._can_start_others():
-            pause = self._own_pauses.setdefault(job_id, StartPause())
-            pause.extend(what, now)
-            self._put_off[job_id] = (now, pause.until or now)
+            pause = self._pause_alone(job_id, what, now)
         else:
             pause = self.pause
             pause.extend(what, now)
@@ -214,10 +223,10 @@ class RunController:
     def _can_start_others(self) -> bool:
         """Whether what one job lacked, such as room where its log is to be, is not lacking everywhere."""
         try:
-            self._executor.check_room()
+            with self._executor.room():
+                return True
         except HostShort:
             return False
-        return True
 
     def _take_back(self, row: Observed, now: datetime) -> None:
         """Requeue a job whose claim never spawned, once it is certain that it never will."""

@@ -4,8 +4,8 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGTERM
@@ -37,7 +37,7 @@ from greenrun.executors.run_folder import (
 )
 from greenrun.executors.spawn import shim_spec, spawn_shim
 from greenrun.executors.watcher import Watcher
-from greenrun.host_shortage import check_room, lacking
+from greenrun.host_shortage import FILES_LACKING, LOOKS_TAKE, hold_room, lacking, let_go
 from greenrun.procfs import start_ticks
 
 LOG_CAP_BYTES = 1 << 30
@@ -65,6 +65,7 @@ class LocalExecutor:
         devices: Callable[[], Sequence[Device]] = tuple,
         gpu_ids: GpuIds = GpuIds.UUID,
         limits: Mapping[str, str] = MappingProxyType({}),
+        free_descriptors: Callable[[], int] = lambda: 0,
     ) -> None:
         """Create `runs_dir` if it is missing; raise ExecutorError if that fails."""
         self._runs_dir = runs_dir.absolute()
@@ -72,7 +73,8 @@ class LocalExecutor:
         self._checkpoints = CheckpointFolders(self._runs_dir.parent / CHECKPOINTS)
         self._log_cap_bytes = log_cap_bytes
         self._devices, self._gpu_ids = devices, gpu_ids
-        self._limits = limits
+        self._limits, self._free_descriptors = limits, free_descriptors
+        self._held: list[int] = []  # for the start that is about to be made
         try:
             self._runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._inode = self._runs_dir.stat().st_ino
@@ -90,15 +92,28 @@ class LocalExecutor:
         """Stop watching; runs keep running."""
         self._watcher.close()
 
-    def check_room(self) -> None:
-        """Raise HostShort while this machine lacks what every start takes."""
+    @contextmanager
+    def room(self, gpus: int = 0) -> Iterator[None]:
+        """Keep ready what a start with so many GPUs takes, for the block; raise HostShort while that is lacking."""
         try:
             self._check_reachable()
-            check_room(str(self._runs_dir))
+            self._held = self._hold_room(gpus)
         except OSError as exc:
             # A folder that is not there is no shortage, and no job's fault either.
             what = lacking(exc) or f"its folder of runs ({exc})"
             raise HostShort(f"nothing can be started, because this machine is short of {what}", what) from exc
+        try:
+            yield
+        finally:
+            let_go(self._held)
+
+    def _hold_room(self, gpus: int) -> list[int]:
+        try:
+            return hold_room(str(self._runs_dir), gpus)
+        except OSError as exc:
+            if exc.errno not in FILES_LACKING or not self._free_descriptors():
+                raise
+        return hold_room(str(self._runs_dir), gpus)
 
     def start(self, run: Run, job: Job) -> None:
         """Spawn the run's shim, which starts the command once; idempotent.
@@ -107,7 +122,9 @@ class LocalExecutor:
         """
         try:
             self._check_reachable()
+            let_go(self._held, LOOKS_TAKE)
             if not self._is_in_place(run) and not self._has_begun(run):
+                let_go(self._held)
                 self._start(run, job)
         except DeviceBusy as busy:
             if not self._is_own(self._locks.signature(busy.device), run):

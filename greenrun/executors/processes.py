@@ -54,10 +54,13 @@ def open_pidfd(process: Identity) -> int | None:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return None
-    if process.is_alive():
-        return descriptor
-    os.close(descriptor)
-    return None
+    is_it = False
+    try:
+        is_it = process.is_alive()
+    finally:  # also when /proc cannot be read, for want of a second descriptor most of all
+        if not is_it:
+            os.close(descriptor)
+    return descriptor if is_it else None
 
 
 def send(process: Identity, number: int) -> bool:

@@ -1,12 +1,11 @@
 """Spawn a shim: its specification, its environment, and the device locks that it inherits."""
 
-import errno
 import json
 import os
 import re
-import resource
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from signal import Signals
 from types import MappingProxyType
@@ -107,13 +106,10 @@ def spawn_shim(spec: Mapping[str, object], locks: Sequence[int], label: str) -> 
         os.close(memory)
         raise
     try:
-        high = max([memory, stderr, *locks]) + 1
-        if high + len(locks) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        passed = {
-            lock: high + index for index, lock in enumerate(locks)
-        }  # only a duplicate is sure to survive the exec
-        with os.fdopen(os.dup(memory), "w", encoding="utf-8") as file:
+        # Only a duplicate is sure to survive the exec. It may have the number of any that the shim is not to get.
+        free = (number for number in count(3) if number not in {memory, stderr, *locks})
+        passed = dict(zip(locks, free, strict=False))
+        with open(memory, "w", encoding="utf-8", closefd=False) as file:
             json.dump({**spec, "gpu_locks": list(passed.values())}, file)
         os.lseek(memory, 0, os.SEEK_SET)
         actions = [(os.POSIX_SPAWN_DUP2, lock, copy) for lock, copy in passed.items()]

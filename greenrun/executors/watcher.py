@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from greenrun.executors.processes import Identity, open_pidfd
 from greenrun.executors.run_folder import STARTED_MARK
+from greenrun.host_shortage import is_spared
 
 POLL_S = 0.2
 MESSAGE_BYTES = 4096
@@ -47,9 +48,9 @@ class Watcher:
         self._without_pidfd: set[Identity] = set()
         self._closing = False
         self._bell_lock = threading.Lock()
-        self._wake_up, self._bell = os.pipe()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_up, selectors.EVENT_READ)
+        self._bell = os.eventfd(0)
+        self._selector = selectors.PollSelector()  # which takes no descriptor
+        self._selector.register(self._bell, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._watch, name="greenrun-watcher", daemon=True)
         self._thread.start()
 
@@ -64,6 +65,9 @@ class Watcher:
             return
         if descriptor is None:
             _reap(os.P_PID, shim.pid)
+        elif is_spared(descriptor):
+            os.close(descriptor)
+            self._add(shim)
         else:
             self._add(_Watched(descriptor=descriptor, shim=shim))
 
@@ -85,7 +89,8 @@ class Watcher:
             self._ring()
             self._thread.join(timeout=5)
             with self._bell_lock:
-                os.close(self._bell)
+                if not self._thread.is_alive():  # else it may be left open, but never be somebody else's
+                    os.close(self._bell)
                 self._bell = -1
 
     def _add(self, arrival: _Watched | Identity) -> None:
@@ -96,24 +101,24 @@ class Watcher:
         self._ring()
 
     def _ring(self) -> None:
-        """Wake the thread, unless it has ended or the pipe is closed: its descriptor may have been reused since."""
-        with self._bell_lock, suppress(BrokenPipeError):
+        """Wake the thread, unless it has ended: the bell's descriptor may have been reused since."""
+        with self._bell_lock:
             if self._bell >= 0:
-                os.write(self._bell, b"!")
+                os.eventfd_write(self._bell, 1)
 
     def _watch(self) -> None:
         while not self._closing:
             events = self._selector.select(POLL_S if self._without_pidfd else None)
             changes = [self._happened(key.data) for key, _ in events if key.data]
             changes.append(self._look_without_pidfd())
-            if any(key.fd == self._wake_up for key, _ in events):
+            if any(key.fd == self._bell for key, _ in events):
                 self._admit()
             if any(changes):
                 self._on_change()
         self._release()
 
     def _admit(self) -> None:
-        os.read(self._wake_up, MESSAGE_BYTES)
+        os.eventfd_read(self._bell)
         while self._arrivals:
             arrival = self._arrivals.popleft()
             if isinstance(arrival, Identity):
@@ -150,7 +155,7 @@ class Watcher:
         descriptors = [int(key.fd) for key in self._selector.get_map().values()]
         self._selector.close()
         left = [arrival.descriptor for arrival in self._arrivals if isinstance(arrival, _Watched)]
-        for descriptor in {*descriptors, *left}:
+        for descriptor in {*descriptors, *left} - {self._bell}:
             os.close(descriptor)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from greenrun.store.database import Database
+from greenrun.store.database import CONNECTIONS, Database
 from greenrun.store.drains import DrainRepository
 from greenrun.store.free_pages import rebuild_if_mostly_free, shrink
 from greenrun.store.grid import GridRepository, Reach
@@ -27,12 +27,12 @@ class Store:
     Acknowledged means durable: what a repository returned from is on the disk. Each call is one short transaction.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connections: int = CONNECTIONS) -> None:
         """Open the database; create it (0600, its folder 0700) or bring it up to date first; raise StoreError."""
         migrate(path)
         rebuild_if_mostly_free(path)
         self.path = path
-        self.database = Database(path)
+        self.database = Database(path, connections)
         self.jobs = JobRepository(self.database)
         self.runs = RunRepository(self.database)
         self.grid = GridRepository(self.database)

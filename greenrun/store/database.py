@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from greenrun.core.errors import StorageFull, StoreDamaged, StoreError, StoreLost
 from greenrun.core.jobs.job import Job
+from greenrun.host_shortage import lacking
 from greenrun.store.columns import among
 from greenrun.store.file_identity import DatabaseFiles
 from greenrun.store.live_jobs import LiveJobs, data_version
@@ -26,9 +26,8 @@ from greenrun.store.tables import JOBS, JobRecord
 SYNCHRONOUS = "FULL"  # a commit has reached the disk when it returns
 INCREMENTAL = 2  # the mode in which free pages can be given back to the disk, a few at a time
 BUSY_S = 5.0  # how long a transaction waits for another one's lock
-POOL_SIZE = 8
-POOL_OVERFLOW = 56  # more connections than the API's and the scheduler's threads together
-FEW_FILES = 128  # a process that may open fewer keeps a single connection that nobody uses: each takes two
+CONNECTIONS = 64  # more than the API's and the scheduler's threads together
+KEPT_OPEN = 8  # of them, when nobody uses any; each takes two descriptors
 KEPT = "kept"  # where a transaction leaves the jobs it has written
 NO_ROOM_BYTES = 1 << 20  # below this, a failed write is put down to the full disk
 
@@ -41,9 +40,10 @@ class Database:
     also if it finds out only after its commit, once the file that is open is not the one at its path any more.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connections: int = CONNECTIONS) -> None:
+        """Open it; who needs one more than `connections` at once waits for it, for BUSY_S at most."""
         self.path = path
-        self._engine = connect(path)
+        self._engine = connect(path, connections=connections)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
         self._changed: dict[int, None] = {}  # ids of the jobs that the write in progress has touched
         event.listen(self._engine, "connect", self._note_changes)
@@ -140,7 +140,7 @@ class Database:
                         is_known = self.live.current() is not None
                         before = data_version(raw)
                         yield session
-                    self._apply(raw, session.info[KEPT], before if is_known else None)
+                    self._apply(connection, session.info[KEPT], before if is_known else None)
                 self._files.require()  # what is acknowledged is in the file that has the name
         finally:
             self._one_writer.release()
@@ -164,7 +164,7 @@ class Database:
             self.live.forget()
             raise
 
-    def _apply(self, raw: Any, kept: Mapping[int, Job], before: int | None) -> None:
+    def _apply(self, connection: Connection, kept: Mapping[int, Job], before: int | None) -> None:
         """Take what was committed into the unfinished jobs, or forget them if anybody else has written meanwhile."""
         if before is None:
             return
@@ -173,9 +173,10 @@ class Database:
             changed: dict[int, Job | None] = {job_id: kept[job_id] for job_id in self._changed if job_id in kept}
             others = [job_id for job_id in self._changed if job_id not in kept]
             if others:
-                with Session(self._engine) as session:
+                with Session(connection.execution_options(begin="BEGIN")) as session:
                     found = session.scalars(select(JobRecord).where(among(JOBS.c.id, others)))
                     changed |= dict.fromkeys(others) | {record.id: job_of(record) for record in found}
+            raw: Any = connection.connection.dbapi_connection
             if data_version(raw) == before:  # read after the other one: a commit in between would show here
                 self.live.apply(changed, version)
                 return
@@ -218,13 +219,13 @@ def opened(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(there, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
 
 
-def connect(path: Path, *, foreign_keys: bool = True) -> Engine:
+def connect(path: Path, *, foreign_keys: bool = True, connections: int = CONNECTIONS) -> Engine:
     """Return an engine on the file; its transactions are begun here, because the driver would begin them too late."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         creator=lambda: opened(path),
-        pool_size=POOL_SIZE if resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= FEW_FILES else 1,
-        max_overflow=POOL_OVERFLOW,
+        pool_size=(kept := max(1, min(KEPT_OPEN, connections // 4))),
+        max_overflow=connections - kept,
         pool_timeout=BUSY_S,
     )
 
@@ -281,7 +282,20 @@ def _from_sqlite(path: Path, error: BaseException | None) -> StoreError:
             f"the database {path} is damaged or not a database ({error}); greenrun leaves it as it is: "
             "move it away, or put a backup in its place"
         )
+    if primary == sqlite3.SQLITE_CANTOPEN and (what := _lacking()):
+        return StoreError(
+            f"the database {path} cannot be opened now: this machine is short of {what}; nothing was stored"
+        )
     return StoreError(f"the database {path} refused ({error}); nothing was stored")
+
+
+def _lacking() -> str:
+    """Return what is lacking to open a file, which SQLite does not say; empty if one can be opened now."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as exc:
+        return lacking(exc)
+    return ""
 
 
 def _is_full(path: Path, code: int) -> bool:

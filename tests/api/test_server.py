@@ -22,7 +22,7 @@ from greenrun.api.serving.unix_socket import Listener, bind_unix
 from greenrun.client import Client, RequestRefused
 from greenrun.core.errors import ConfigError, GreenrunError
 from tests.api.fakes import NOW, World, stored
-from tests.patience import HANGS_S
+from tests.patience import HANGS_S, until
 
 
 @pytest.fixture
@@ -319,3 +319,51 @@ def test_a_listener_without_descriptors_is_asked_again_only_after_a_pause(monkey
             with pytest.raises(BlockingIOError):
                 listener.accept()
     assert len(asked) == 1
+
+
+def test_of_many_who_connect_at_once_no_more_are_accepted_than_may_be(tmp_path: Path) -> None:
+    with Listener() as listener, ExitStack() as stack:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+        listener.most = 2
+        listener.setblocking(False)
+        callers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(5)]
+        for caller in callers:
+            caller.settimeout(HANGS_S)
+            caller.connect(str(tmp_path / "s"))
+        first, second = (stack.enter_context(listener.accept()[0]) for _ in range(2))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        first.close()
+        stack.enter_context(listener.accept()[0])
+        assert second.fileno() >= 0
+
+
+@pytest.mark.parametrize("strict", [Lasting], indirect=True)
+def test_whoever_is_idle_is_dropped_for_a_start_and_whoever_has_just_come_is_not(
+    strict: ServerHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        idle = [connected(stack, strict) for _ in range(3)]
+        assert httpx.get(f"http://127.0.0.1:{strict.tcp_port}/healthz", timeout=HANGS_S).status_code == 200
+        monkeypatch.setattr("greenrun.api.serving.server._NEW_S", HANGS_S)
+        assert strict.drop_idle() == 0
+        monkeypatch.setattr("greenrun.api.serving.server._NEW_S", 0.0)
+        until(lambda: strict.drop_idle() == 0, "nobody idle is left")
+        assert [is_closed(one) for one in idle] == [True] * 3
+
+
+def test_that_no_connection_can_be_accepted_is_one_line_without_a_traceback(
+    server: ServerHandle, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept, refusals = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def refuse_once(self: socket.socket) -> object:
+        if refusals:
+            raise refusals.pop()
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", refuse_once)
+    assert ask(path, "GET", "/v1/jobs").status_code == 200
+    told = capsys.readouterr()
+    assert ("callers wait" in told.out + told.err, "Traceback" in told.out + told.err) == (True, False)

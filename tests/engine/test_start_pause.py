@@ -74,6 +74,23 @@ def test_while_the_machine_lacks_what_starts_take_no_run_is_made_and_the_job_say
     assert engine.start_pause.until is None
 
 
+def test_what_is_lacking_for_many_gpus_only_keeps_no_other_job_waiting(tmp_path: Path) -> None:
+    world, store = World(DAY, gpus=3), open_store(tmp_path)
+    world.lacking, world.lacking_from = "open files", 2
+    large, small = [
+        store.jobs.add_job(spec(60, gpus=gpus, start_now=True), user="ada", uid=1, now=T0)[0] for gpus in (2, 1)
+    ]
+    engine = new_engine(world, store, world.meter())
+    run_until(world, engine, T0 + 10 * MINUTE)
+    waiting = store.jobs.job(large.id)
+    assert (store.jobs.job(small.id).state, waiting.state) == (State.SUCCEEDED, State.QUEUED)
+    assert waiting.reason is not None
+    assert (waiting.reason.code, store.runs.of_jobs([large.id])[large.id]) == (ReasonCode.HOST_SHORT, [])
+    world.lacking = ""
+    run_until(world, engine, T0 + 2 * SLOT)
+    assert [run.outcome for run in store.runs.of_jobs([large.id])[large.id]] == [Outcome.SUCCEEDED]
+
+
 def test_jobs_that_were_told_of_a_pause_are_told_the_plan_s_reason_once_it_is_over(tmp_path: Path) -> None:
     world, store = World(DAY, gpus=1), open_store(tmp_path)
     world.lacking = "memory"

@@ -23,13 +23,13 @@ def test_closing_while_something_happens_rings_nobody_elses_descriptor(monkeypat
     os.close(writer)
     assert busy.wait(HANGS_S)
 
-    def late(descriptor: int, data: bytes) -> int:
+    def late(descriptor: int, value: int) -> None:
         closing.set()
         watcher._thread.join(HANGS_S)
-        return write(descriptor, data)
+        write(descriptor, value)
 
-    write = os.write
-    monkeypatch.setattr(os, "write", late)
+    write = os.eventfd_write
+    monkeypatch.setattr(os, "eventfd_write", late)
     watcher.close()
     watcher.close()
 

@@ -39,11 +39,22 @@ class Ran(NamedTuple):
 class Daemon:
     """A daemon with all its files in `folder`; leaving the block ends it and every run it left.
 
-    `config` is laid over settings for two emulated GPUs without a grid. It may be killed and started again.
+    `config` is laid over settings for two emulated GPUs without a grid. It may be killed and started again, and it may
+    have no more than so many `descriptors`.
     """
 
-    def __init__(self, folder: Path, config: Tables | None = None, *, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Tables | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        descriptors: int | None = None,
+    ) -> None:
         self.folder = folder
+        self._program = [GREENRUN]
+        if descriptors is not None:
+            self._program = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', GREENRUN]
         self.state = Path((config or {}).get("paths", {}).get("state", folder / "state"))
         self.env = {**environment(folder), **(env or {})}
         self.client = Client(folder / "s")
@@ -83,7 +94,11 @@ class Daemon:
         self._log_begins = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [GREENRUN, "serve", "--config", self.config], env=self.env, cwd=self.folder, stdout=file, stderr=file
+                [*self._program, "serve", "--config", self.config],
+                env=self.env,
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
             )
         return self._process
 

@@ -87,6 +87,13 @@ class BoundedProtocol(H11Protocol):
             self._limit.cancel()
             self._limit = None
 
+    def drop_if_idle(self, since_s: float) -> bool:
+        """Drop it if its caller has kept the daemon waiting since before this time of the loop; return whether so."""
+        is_dropped = self._keeps_waiting() and self._idle_since_s < since_s
+        if is_dropped:
+            self._drop()
+        return is_dropped
+
     def _drop_one(self) -> None:
         open_ones = [one for one in self.connections if isinstance(one, BoundedProtocol)]
         waiting = [one for one in open_ones if one._keeps_waiting()]  # never empty: this one has asked nothing yet

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import selectors
 import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio._backends._asyncio  # noqa: F401 - by name at the first request, when no descriptor may be left to read it
 import structlog
@@ -17,9 +19,12 @@ from greenrun.api.identity import PeerProtocol
 from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.api.serving.unix_socket import BACKLOG, Listener, bind_unix, place_of, remove_own
 from greenrun.core.errors import ConfigError, GreenrunError
+from greenrun.host_shortage import lacking
 
 _STOP_S = 5.0
 _START_S = 10.0
+_ROOM_S = 1.0  # how long it may take to close what is idle
+_NEW_S = 2.0  # who connected this recently is about to ask
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _log = structlog.get_logger("greenrun.api")
 
@@ -59,7 +64,7 @@ class ServerHandle:
         self.path = Path(uds_socket.getsockname())
         self._place = place_of(self.path)
         self.tcp_port: int | None = None
-        self._unix = _Server(_config(app, PeerProtocol), uds_socket)
+        self._unix = _Server(app, PeerProtocol, uds_socket)
         self._servers = [self._unix]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = threading.Lock()  # held by whoever binds or removes the socket
@@ -84,7 +89,7 @@ class ServerHandle:
                 raise GreenrunError("The API has ended, as the log says: restart greenrun.")
             listener = bind_unix(self.path)
             self._place = place_of(self.path)
-            former, self._unix = self._unix, _Server(_config(self._app, PeerProtocol), listener)
+            former, self._unix = self._unix, _Server(self._app, PeerProtocol, listener)
             self._servers = [*(server for server in self._servers if server is not former), self._unix]
             former.should_exit = True  # nobody can find its socket any more
             self._begin(self._unix)
@@ -99,10 +104,27 @@ class ServerHandle:
                 server.should_exit = True
         self._thread.join(2 * _STOP_S)
 
+    def drop_idle(self) -> int:
+        """Close the connections of all who ask nothing now, for want of descriptors; return how many were closed."""
+        if self._loop is None or not self.is_alive():
+            return 0
+        with suppress(TimeoutError):
+            return int(asyncio.run_coroutine_threadsafe(self._drop_idle(), self._loop).result(_ROOM_S))
+        return 0
+
+    async def _drop_idle(self) -> int:
+        before_s = asyncio.get_running_loop().time() - _NEW_S
+        open_ones = [one for server in self._servers for one in server.server_state.connections]
+        dropped: int = sum(isinstance(one, BoundedProtocol) and one.drop_if_idle(before_s) for one in open_ones)
+        closed = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(closed.set_result, None)  # behind what closes them
+        await closed
+        return dropped
+
     def serve_metrics(self, app: FastAPI, listener: socket.socket, protocol: type[BoundedProtocol]) -> None:
         """Serve this app on a TCP socket as well; to be called before the start."""
         self.tcp_port = listener.getsockname()[1]
-        self._servers.append(_Server(_config(app, protocol), listener))
+        self._servers.append(_Server(app, protocol, listener))
 
     def start(self) -> None:
         """Start to serve, and return once all answer; raise GreenrunError."""
@@ -120,6 +142,7 @@ class ServerHandle:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_tell)
         for server in self._servers:
             await self._add(server)
         while self._tasks:
@@ -130,13 +153,27 @@ class ServerHandle:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                runner.run(self._serve())
         except Exception:  # noqa: BLE001 - a thread's top: without this line nobody would hear of it
             _log.exception("the API stopped; jobs go on, but nobody can ask for them: restart the daemon")
         finally:
             for server in self._servers:
                 with suppress(OSError):
                     server.listener.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(selectors.PollSelector())  # which takes no descriptor, and connections are few
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in the loop, and in a line of its own that no connection can be accepted now."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and (what := lacking(error)):
+        _log.warning("callers wait", error=f"no connection can be accepted, because this machine is short of {what}")
+    else:
+        loop.default_exception_handler(context)
 
 
 def serve_in_thread(
@@ -162,9 +199,11 @@ def serve_in_thread(
 class _Server(uvicorn.Server):
     """A uvicorn server that says when it answers. (Signals are the daemon's: outside the main thread it sets none.)"""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
-        super().__init__(config)
+    def __init__(self, app: FastAPI, protocol: type[BoundedProtocol], listener: socket.socket) -> None:
+        super().__init__(_config(app, protocol))
         self.listener = listener
+        if isinstance(listener, Listener):
+            listener.most = protocol.most + 1  # the one more makes room for itself
         self._answers = threading.Event()
 
     def wait_until_it_answers(self) -> None:

@@ -19,23 +19,35 @@ Place = tuple[int, int]
 
 
 class Listener(socket.socket):
-    """A listening socket that asyncio asks once in a while only when there is no descriptor left to accept with.
+    """A listening socket of which at most `most` accepted connections are open at once; others wait in its queue.
 
-    Python 3.11 and 3.12 ask again for each connection that may wait, and tell of each time that it fails.
+    asyncio accepts as many as there are before any of them can be looked at, and dropped. Where there is no descriptor
+    left to accept with, Python 3.11 and 3.12 ask again for each that may wait, and tell of each time that it fails.
     """
 
-    _failed_at_s = float("-inf")
+    def __init__(self, family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> None:
+        super().__init__(family, kind)
+        self.most = BACKLOG
+        self._accepted: list[socket.socket] = []
+        self._failed_at_s = float("-inf")
+
+    def listen(self, backlog: int = BACKLOG, /) -> None:
+        """Listen, with a queue for BACKLOG at least: who finds it full is refused at once."""
+        super().listen(max(backlog, BACKLOG))
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; raise OSError, BlockingIOError shortly after one for what the machine lacks."""
-        if monotonic() - self._failed_at_s < PAUSE_S:
+        """Accept a connection; raise OSError, BlockingIOError with as many as may be, or shortly after a failure."""
+        self._accepted = [one for one in self._accepted if one.fileno() >= 0]
+        if monotonic() - self._failed_at_s < PAUSE_S or len(self._accepted) >= self.most:
             raise BlockingIOError
         try:
-            return super().accept()
+            connection, address = super().accept()
         except OSError as exc:
             if lacking(exc) and not isinstance(exc, BlockingIOError):
                 self._failed_at_s = monotonic()
             raise
+        self._accepted.append(connection)
+        return connection, address
 
 
 def bind_unix(path: Path) -> socket.socket:

@@ -1,7 +1,7 @@
 """The parent's handle of a sampler process: start it, request a sample, receive with a time limit, end it."""
 
-import os
 import select
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,13 +24,14 @@ class Child:
 
     def __init__(self, command: Sequence[str]) -> None:
         """Start it in its own session, so that it gets no signals of the terminal; raise OSError."""
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input = self._process.stdin
-        self._output = self._process.stdout
+        self._socket, its = socket.socketpair()  # both ways, where two pipes would take two descriptors
+        try:
+            self._process = subprocess.Popen(command, stdin=its.fileno(), stdout=its.fileno(), start_new_session=True)
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            its.close()
         self._buffer = b""
 
     @property
@@ -43,8 +44,8 @@ class Child:
 
         Poke again only after it has answered.
         """
-        with suppress(OSError, ValueError):  # gone, or closed in the meantime: the receiver will notice
-            self._input.write(b"%d%s\n" % (number, b"!" if is_urgent else b""))
+        with suppress(OSError):  # gone, or closed in the meantime: the receiver will notice
+            self._socket.sendall(b"%d%s\n" % (number, b"!" if is_urgent else b""))
 
     def hear(self, limit_s: float) -> Message:
         """Return the next message; raise ChildGone if there is none within the limit, or can be none."""
@@ -59,10 +60,13 @@ class Child:
 
     def _more(self, seconds: float, limit_s: float) -> bytes:
         poll = select.poll()
-        poll.register(self._output, select.POLLIN)
+        poll.register(self._socket, select.POLLIN)
         if seconds <= 0 or not poll.poll(seconds * 1000):
             raise ChildGone(f"said nothing for {limit_s:g} s")
-        more = os.read(self._output.fileno(), 1 << 16)
+        try:
+            more = self._socket.recv(1 << 16)
+        except ConnectionResetError:  # it ended before it had read all that it was asked
+            more = b""
         if not more or len(self._buffer) > LINE_BYTES:
             raise ChildGone("ended" if not more else "talks without end")
         return more
@@ -70,16 +74,16 @@ class Child:
     def hang_up(self) -> None:
         """Let it end by itself; the receiver then gets ChildGone."""
         with suppress(OSError):
-            self._input.close()
+            self._socket.shutdown(socket.SHUT_WR)
 
     def kill(self) -> None:
         """Kill it; the receiver then gets ChildGone."""
         self._process.kill()
 
     def end(self) -> None:
-        """Kill it, reap it and close its pipes; one stuck in its driver is left to the kernel."""
+        """Kill it, reap it and close the connection to it; one stuck in its driver is left to the kernel."""
         self.hang_up()
         self.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDING_LIMIT_S)
-        self._output.close()
+        self._socket.close()

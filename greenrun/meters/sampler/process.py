@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -38,11 +39,12 @@ class Pokes:
         self._news.clear()
 
     def _listen(self) -> None:
-        for line in sys.stdin.buffer:
-            number = int(line.rstrip(b"!\n"))
-            self.urgent = number if b"!" in line else self.urgent
-            self.last = number
-            self._news.set()
+        with suppress(ConnectionResetError):  # the parent ended before it had heard all
+            for line in sys.stdin.buffer:
+                number = int(line.rstrip(b"!\n"))
+                self.urgent = number if b"!" in line else self.urgent
+                self.last = number
+                self._news.set()
         os._exit(0)  # the parent is gone; nothing here needs an orderly end
 
 
@@ -72,7 +74,7 @@ def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
     except MeterEnded as exc:
         _say(Message(trouble=str(exc)))
         os._exit(ENDED)  # without waiting for the listening thread
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         os._exit(0)  # as at the end of standard input; flushing at a normal exit would fail again
 
 
