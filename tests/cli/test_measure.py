@@ -19,6 +19,7 @@ import pytest
 
 from greenrun.clock import utc_now
 from greenrun.measuring import measurement
+from greenrun.measuring.measurement import READING_LIMIT_S
 from tests.cli.conftest import Run
 from tests.fake_api import FakeApi
 from tests.meters.cpu.powercap import FakeZone, zone
@@ -43,6 +44,12 @@ watts_idle = 100
 """
 
 Settings = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a reading take all the time that it takes on a busy machine."""
+    monkeypatch.setattr(measurement, "READING_LIMIT_S", 30.0)
 
 
 @pytest.fixture
@@ -199,7 +206,10 @@ def test_a_signal_at_the_end_has_no_answer_of_a_meter_at_the_plug_waited_for(set
 
 
 @pytest.mark.system
-def test_a_command_that_cannot_be_run_is_told_of_at_once(run: Run, settings: Settings) -> None:
+def test_a_command_that_cannot_be_run_is_told_of_at_once(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "READING_LIMIT_S", READING_LIMIT_S)
     config = settings(PRICED + PLUG.replace('"3s"', '"30s"'))
     with watching() as watch:
         assert run("measure", "--config", str(config), "--", "no-such-command").code == 127
@@ -207,7 +217,10 @@ def test_a_command_that_cannot_be_run_is_told_of_at_once(run: Run, settings: Set
 
 
 @pytest.mark.system
-def test_a_meter_at_the_plug_that_never_answers_is_not_waited_for(run: Run, settings: Settings) -> None:
+def test_a_meter_at_the_plug_that_never_answers_is_not_waited_for(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "READING_LIMIT_S", READING_LIMIT_S)
     broken = PLUG[: PLUG.index("command =")] + 'command = ["false"]\nunit = "J"\nevery = "30s"\n'
     with watching() as watch:
         told = answer(run("measure", "--config", str(settings(PRICED + broken)), "--json", "--", "true").out)
