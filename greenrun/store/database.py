@@ -19,6 +19,7 @@ from greenrun.core.jobs.job import Job
 from greenrun.host_shortage import lacking
 from greenrun.store.columns import among
 from greenrun.store.file_identity import DatabaseFiles
+from greenrun.store.lineage import NEW_MARK
 from greenrun.store.live_jobs import LiveJobs, data_version
 from greenrun.store.records import job_of
 from greenrun.store.tables import JOBS, JobRecord
@@ -70,9 +71,21 @@ class Database:
 
     def require_in_place(self) -> None:
         """Raise StoreLost, or StoreDamaged, unless the open database is whole and the one at its path."""
+        self._require()
+        if self._files.is_written:
+            with self.locked() as is_ours:  # else whoever writes has looked
+                if is_ours:
+                    self._require_own_content()
+
+    def _require(self) -> None:
         self._files.require()
         if self._damage is not None:  # what is left of it may say that there is no such job
             raise StoreDamaged(str(self._damage))
+
+    def _require_own_content(self) -> None:
+        """Raise StoreDamaged where something else was written into the file, while nobody commits."""
+        with self._noting_damage():
+            self._files.require_own_content()
 
     def trouble(self) -> StoreError | None:
         """Return why nothing can be stored now, as far as that is known; None when all is well."""
@@ -131,15 +144,20 @@ class Database:
             raise StoreError(_locked(self.path))
         try:
             with self._counted():
-                self.require_in_place()
+                self._require()
+                if self._files.is_written:
+                    self._require_own_content()
                 with self._noting_damage(), translated(self.path), self._writer.connect() as connection:
                     raw: Any = connection.connection.dbapi_connection
                     with self._known_if_committed(), Session(connection, info={KEPT: {}}) as session, session.begin():
                         session.connection()  # begins now, and not with the first statement
                         self._changed.clear()
                         is_known = self.live.current() is not None
-                        before = data_version(raw)
+                        before, changes = data_version(raw), raw.total_changes
                         yield session
+                        session.flush()
+                        if raw.total_changes != changes:  # else there is nothing to make durable
+                            raw.execute(NEW_MARK)
                     self._apply(connection, session.info[KEPT], before if is_known else None)
                 self._files.require()  # what is acknowledged is in the file that has the name
         finally:

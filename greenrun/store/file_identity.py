@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from greenrun.core.errors import StoreDamaged, StoreLost
+from greenrun.store.lineage import Lineage
 
 LEAST_BYTES = 512  # the smallest page: a database that has tables is never smaller
 BESIDE = ("-wal", "-shm")  # SQLite's own files beside a database, there for as long as it is open
@@ -25,6 +26,8 @@ class DatabaseFiles:
         self._identity = _identity(status)
         self._size = status.st_size, schema_version()
         self._given_back_to: int | None = None
+        self._lineage = Lineage(path)
+        self._seen_ns = self._looked_at_ns = 0  # when the file was written last, as far as that was seen, and looked at
         self._beside = {place: found for place in self._places() if (found := _place(place))}
 
     @property
@@ -43,10 +46,26 @@ class DatabaseFiles:
             if _place(place) != identity:
                 raise StoreLost(_lost_beside(place))
         if found.st_size < LEAST_BYTES or self._is_short(found.st_size):
-            raise StoreDamaged(
-                f"the database {self.path} was cut off or written over while it was open; nothing is accepted and "
-                "nothing is started: stop greenrun, put a backup in its place, and start it again"
-            )
+            raise self._overwritten()
+        self._seen_ns = found.st_mtime_ns
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the file has been written since its content was looked at: by SQLite from its log, or by others."""
+        return self._seen_ns != self._looked_at_ns
+
+    def require_own_content(self) -> None:
+        """Raise StoreDamaged where something else was written into the file; call it while nobody commits here."""
+        seen_ns = self._seen_ns
+        if not self._lineage.is_whole():
+            raise self._overwritten()
+        self._looked_at_ns = seen_ns
+
+    def _overwritten(self) -> StoreDamaged:
+        return StoreDamaged(
+            f"the database {self.path} was cut off or written over while it was open; nothing is accepted and "
+            "nothing is started: stop greenrun, put a backup in its place, and start it again"
+        )
 
     def expect(self, size: int) -> None:
         """From now on let the file be as small as that, in bytes: SQLite is about to give free pages back."""

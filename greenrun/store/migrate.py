@@ -13,6 +13,7 @@ from sqlalchemy import Connection, inspect
 
 from greenrun.core.errors import StoreError
 from greenrun.store.database import BUSY_S, connect, create, translated
+from greenrun.store.lineage import NEW_MARK, require_own_log
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
@@ -25,6 +26,7 @@ HEAD = max(
 
 def migrate(path: Path, scripts: Path = SCRIPTS) -> None:
     """Create the database or bring it to the newest revision of `scripts`; raise StoreError when it cannot be used."""
+    require_own_log(path)  # before anything opens the file: SQLite applies whatever log lies beside it
     create(path)
     if scripts == SCRIPTS and _revision(path) == HEAD:
         return
@@ -67,7 +69,10 @@ def _upgrade(path: Path, connection: Connection, scripts: Path) -> None:
     _refuse_unknown(path, connection, current, directory)
     if current is not None:
         _back_up(path, backup_path(path, current))
+    is_marked = inspect(connection).has_table("lineage")
     command.upgrade(config, "head")
+    if is_marked:  # else it has its first mark from the migration that made the table
+        connection.exec_driver_sql(NEW_MARK)
     _check_references(path, connection)
 
 

@@ -362,6 +362,15 @@ class CounterRecord(Record, table=True):
     value: float
 
 
+class LineageRecord(Record, table=True):
+    """The mark of the last commit and that of the one before (`greenrun.store.lineage`), in a single row."""
+
+    __tablename__ = "lineage"
+
+    id: int = Field(default=None, primary_key=True)
+    mark: str
+
+
 JOBS = METADATA.tables["jobs"]
 RUNS = METADATA.tables["runs"]
 SUBMISSIONS = METADATA.tables["submissions"]
