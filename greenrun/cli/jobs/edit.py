@@ -93,6 +93,8 @@ def edit(
     client = connect(ctx, socket, config)
 
     def ask(fields: Mapping[str, Any], dry_run: bool) -> "list[Answer]":
+        if not fields:  # all of them are wrong, so there is nothing to try
+            return []
         return client.edit_many(fields, picked.ids or picked.words, dry_run=dry_run, **picked.filters)
 
     _tell(changed(ask, changes), as_json)

@@ -137,6 +137,11 @@ def test_a_change_is_refused_with_all_that_is_wrong_with_it(
     assert [asked.body["changes"].get("priority") for asked in strict.changes] in ([], [9999])
 
 
+def test_nothing_is_asked_of_an_edit_of_which_nothing_is_left(strict: FakeApi, run: Run) -> None:
+    ran = run("edit", "12", "--retries", "x")
+    assert (ran.code, len(ran.err.splitlines()), strict.asked) == (2, 1, [])
+
+
 def test_a_variable_without_a_value_is_told_with_the_rest_of_a_requeue(strict: FakeApi, run: Run) -> None:
     ran = run("requeue", "12", "--env", "NO_SUCH_VARIABLE", "--gpus", "9")
     assert (ran.code, fields(ran.err), strict.changes) == (2, ["--env", "--gpus"], [])
