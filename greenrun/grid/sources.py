@@ -95,8 +95,8 @@ class Coverage:
 class Checked:
     """What a source answered when it was checked, or why it did not; `known_at` is when its forecast was made.
 
-    `history` covers its measured values of the last day. `zeros` counts the values of 0 g/kWh in both, and `doubts`
-    says why they may be of another unit.
+    `history` covers its measured values of the last day. `zeros` counts the values of 0 g/kWh in both, believed or not,
+    and `doubts` says why they may be of another unit.
     """
 
     name: str
@@ -226,9 +226,16 @@ def check(provider: Provider, zone: str, now: datetime) -> Checked:
         history_problem=history_problem,
         quota_left=web.quota_left if web else None,
         dropped=dict(source.dropped if isinstance(source, Plausible) else web.dropped if web else {}),
-        zeros=sum(int((answer.values == 0).sum()) for answer in told),
+        zeros=_zeros(source, told),
         doubts=list(dict.fromkeys(doubt for answer in told if (doubt := unit_doubt(answer, usual)))),
     )
+
+
+def _zeros(source: Provider, told: Sequence[Series]) -> int:
+    """Return how many values of 0 g/kWh a source answered, those that are not believed included."""
+    if isinstance(source, Plausible):
+        return sum(source.zeros.values())
+    return sum(int((answer.values == 0).sum()) for answer in told)
 
 
 def _answer(ask: Callable[[], T]) -> tuple[T | None, str | None]:

@@ -32,6 +32,7 @@ class Plausible:
         self.name, self.label, self.attribution = source.name, source.label, source.attribution
         self.refresh_every, self.settle_after = source.refresh_every, source.settle_after
         self.dropped = source.web.dropped if source.web else Counter[str]()
+        self.zeros: dict[str, int] = {}  # values of 0 g/kWh in the last answer to each question, believed or not
         self._says_nothing: set[str] = set()  # zones of which it forecasts zeros
         self._told: set[tuple[str, str]] = set()
 
@@ -48,6 +49,7 @@ class Plausible:
     def forecast(self, zone: str, now: datetime) -> Forecast:
         """Return the source's forecast without what cannot be intensities; raise ProviderError."""
         told = self.source.forecast(zone, now)
+        self.zeros["forecast"] = int((told.series.values == 0).sum())
         try:
             kept = self._kept(told.series, "the hours to come")
         except ProviderGarbage:
@@ -59,6 +61,7 @@ class Plausible:
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Return the source's measured slots without what cannot be intensities; raise ProviderError."""
         measured = self.source.history(zone, start, end, now)
+        self.zeros["history"] = int((measured.values == 0).sum())
         if zone in self._says_nothing and is_all_zero(measured):
             raise _garbage(measured, "what was measured", len(measured), "zeros, as it says of the hours to come too")
         return self._kept(measured, "what was measured")

@@ -63,13 +63,14 @@ def unit_doubt(series: Series, yearly_mean_g_per_kwh: float | None) -> str | Non
     if yearly_mean_g_per_kwh is None:
         if median >= 1.0 or not median:
             return None
-        return f"half of the values are below {number_text(median)}; are they in kg/kWh?"
+        return f"their median is {number_text(median)}; are they in kg/kWh?"
     if not median or 1 / slack <= median / yearly_mean_g_per_kwh <= slack:
         return None
     unit = min(_UNITS, key=lambda name: abs(log(median * _UNITS[name] / yearly_mean_g_per_kwh)))
+    other = "no intensities but power, as in watts" if median > yearly_mean_g_per_kwh else "no intensities"
     return (
-        f"half of the values are below {number_text(median)}, where the year's mean of that country is"
-        f" {number_text(yearly_mean_g_per_kwh)} g/kWh; are they in {unit}, or no intensities?"
+        f"their median is {number_text(median)}, where the year's mean of that country is"
+        f" {number_text(yearly_mean_g_per_kwh)} g/kWh; are they in {unit}, or {other}?"
     )
 
 
