@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from greenrun.core.energy.model import Component
+from greenrun.measuring.visible_gpus import VisibleGpus, visible
 from greenrun.meters.settings import GPU_METERS, ExternalSettings, MeterSettings
 from greenrun.paths import find_config
 from greenrun.reports.uncertainty import Widths
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from greenrun.config import Config
 
 CPU_METERS = ("rapl", "none")  # tried where nothing says which, as GPU_METERS are
-CUDA, ROCR, ORDER = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 _NO_FOLDER = Path(os.devnull)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What to open, and what the settings say of the rest. `notes` are remarks for the reader of a result.
+    """What to open, and what the settings say of the rest. `visible` is which GPUs the environment names.
 
     `file` and `socket` are the settings file and the daemon's socket that were named, if any; `config` is None where
     there are no settings at all.
@@ -33,7 +32,7 @@ class Choice:
     config: "Config | None" = None
     file: Path | None = None
     socket: str | None = None
-    notes: tuple[str, ...] = ()
+    visible: VisibleGpus | None = None
 
     @property
     def zone(self) -> str | None:
@@ -61,12 +60,12 @@ def choose(
     """Return what to open; what is named here comes before what the settings state. Raise ConfigError for bad ones."""
     config = _settings(file, environ)
     configured = _configured(config)
-    include, note = visible(environ)
+    seen = visible(environ)
     settings = replace(
         configured,
-        kinds=_or_none(tuple(meters) or configured.kinds) if include != () else ("none",),
+        kinds=_or_none(tuple(meters) or configured.kinds) if seen is None or seen.names else ("none",),
         cpu_kinds=_or_none(tuple(cpu_meters) or configured.cpu_kinds),
-        include=configured.include if include is None else include,
+        include=configured.include if seen is None else (),
         external=tuple(each for each in configured.external if not (cpu_meters and _is_inside(each))),  # nothing twice
     )
     return Choice(
@@ -75,29 +74,8 @@ def choose(
         config=config,
         file=file,
         socket=socket,
-        notes=(note,) if note else (),
+        visible=seen,
     )
-
-
-def visible(environ: Mapping[str, str]) -> tuple[tuple[str | int, ...] | None, str | None]:
-    """Return the GPUs that the environment leaves to this process (None: all that there are), and what to note.
-
-    Numbers count in CUDA's own order, the fastest first, unless CUDA_DEVICE_ORDER is PCI_BUS_ID. Where ROCm's variable
-    names GPUs, CUDA numbers those from 0 again.
-    """
-    name = ROCR if environ.get(ROCR) else CUDA
-    raw = environ.get(name)
-    if raw is None:
-        return None, None
-    named = (gpu.strip() for gpu in raw.split(",") if gpu.strip())
-    gpus = list(takewhile(lambda gpu: not gpu.startswith("-"), named))  # what stands behind a -1 is not seen either
-    if not gpus:
-        return (), f"{name} names no GPU, so none is measured"
-    if all(gpu.isdigit() for gpu in gpus) and environ.get(ORDER) == "PCI_BUS_ID":
-        return tuple(int(gpu) for gpu in gpus), f"of the GPUs, those that {name} names are measured"
-    if any(gpu.isdigit() or gpu.startswith("MIG-") for gpu in gpus):
-        return None, f"all GPUs are measured: {name}={raw} does not identify them among the driver's"
-    return tuple(gpus), f"of the GPUs, those that {name} names are measured"
 
 
 def _settings(file: Path | None, environ: Mapping[str, str]) -> "Config | None":

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenrun.clock import utc_now
-from greenrun.core.energy.model import Device, Reading
+from greenrun.core.energy.model import Component, Device, Quality, Reading
 from greenrun.core.energy.window import GAP_S, DeviceWindow, counted, total_j
 from greenrun.core.errors import MeterError
 from greenrun.measuring.choosing import Choice, choose
@@ -27,6 +27,7 @@ from greenrun.measuring.result import (
     uncertainty_pct,
     why_unknown,
 )
+from greenrun.measuring.visible_gpus import chosen
 from greenrun.measuring.window_intensity import WindowIntensity
 from greenrun.meters import OpenMeter, open_meter
 from greenrun.meters.none import NoMeter
@@ -164,12 +165,20 @@ class Measurement:
         ago_s = ago_s if 0 <= ago_s <= FRESH_S else 0.0
         self._start, self._start_s = now - timedelta(seconds=ago_s), now_s - ago_s
         self._is_begun = True
-        self._watches = [DeviceWindow(device, self._start, self._gap_s(device)) for device in self._meter.devices()]
+        devices = self._meter.devices()
+        self._chosen = chosen(self._choice.visible, devices)
+        self._watches = [
+            DeviceWindow(device, self._start, self._gap_s(device)) for device in devices if self._is_read(device)
+        ]
         for watch in self._watches:
             watch.hear(readings)
         self._intensity = WindowIntensity(self._choice, self._start)
         self._thread = threading.Thread(target=self._look, name="measure", daemon=True)
         self._thread.start()
+
+    def _is_read(self, device: Device) -> bool:
+        """Whether a device is read: what is no GPU, and the GPUs that are meant, or all where that is unclear."""
+        return device.kind is not Component.GPU or self._chosen.ids is None or device.id in self._chosen.ids
 
     def _first_readings(self) -> Sequence[Reading]:
         devices = {device.id for device in self._meter.devices() if device.within is None}
@@ -247,7 +256,8 @@ class Measurement:
         with self._turn:
             uses = [watch.nothing() if self._is_set_back else watch.used(end) for watch in self._watches]
         summed = counted(uses)
-        duration_s, energy_j = end_s - self._start_s, total_j(summed)
+        unclear = self._chosen.why
+        duration_s, energy_j = end_s - self._start_s, None if unclear else total_j(summed)
         emitted, why = self._intensity.price([piece for use in summed for piece in use.pieces], end, self._choice.pue)
         grams = emitted.emissions_g if emitted and energy_j is not None else None
         is_marginal = emitted is not None and emitted.is_marginal
@@ -259,9 +269,9 @@ class Measurement:
             duration_s=duration_s,
             energy_j=energy_j,
             power_w=power_w(energy_j, duration_s),
-            uncertainty_pct=uncertainty_pct(summed, self._choice.widths),
-            quality=quality_of(summed).value,
-            reason=why_unknown(summed, self.refusals),
+            uncertainty_pct=None if unclear else uncertainty_pct(summed, self._choice.widths),
+            quality=(Quality.UNKNOWN if unclear else quality_of(summed)).value,
+            reason=unclear or why_unknown(summed, self.refusals),
             emissions_g=emissions_g,
             emissions_marginal_g=grams if is_marginal else None,
             emissions_reason=unknown if emissions_g is None else None,
@@ -270,7 +280,7 @@ class Measurement:
             intensity=mean_intensity(emitted) if emitted else None,
             devices=tuple(measured_device(use, duration_s, in_total=use in summed) for use in uses),
             refusals=self.refusals,
-            notes=(*self._choice.notes, *notes_of(uses), *self._troubles.notes),
+            notes=(*([self._chosen.note] if self._chosen.note else []), *notes_of(uses), *self._troubles.notes),
         )
 
 

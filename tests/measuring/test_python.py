@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import greenrun
 from greenrun.clock import utc_now
 from greenrun.core.errors import ConfigError
 from greenrun.measuring import Measurement, measurement
-from greenrun.measuring.choosing import choose, visible
+from greenrun.measuring.choosing import choose
 from greenrun.measuring.measurement import READING_LIMIT_S
 from greenrun.meters.sampler.child import Child
 from greenrun.meters.sampler.wire import Message
@@ -199,31 +198,6 @@ def test_importing_greenrun_loads_next_to_nothing() -> None:
     assert done.stdout == "[]\n"
     with pytest.raises(AttributeError, match="no attribute 'measured'"):
         greenrun.measured  # noqa: B018
-
-
-# which GPUs
-
-
-@pytest.mark.parametrize(
-    ("environ", "include", "note"),
-    [
-        ({}, None, None),
-        ({"CUDA_VISIBLE_DEVICES": ""}, (), "so none is measured"),
-        ({"CUDA_VISIBLE_DEVICES": "-1"}, (), "so none is measured"),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-a,-1,GPU-b"}, ("GPU-a",), "names are measured"),
-        ({"CUDA_VISIBLE_DEVICES": "GPU-a, GPU-b"}, ("GPU-a", "GPU-b"), "names are measured"),
-        ({"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, (1,), "names are measured"),
-        ({"CUDA_VISIBLE_DEVICES": "1"}, None, "all GPUs are measured"),
-        ({"ROCR_VISIBLE_DEVICES": "GPU-c", "CUDA_VISIBLE_DEVICES": "0"}, ("GPU-c",), "names are measured"),
-        ({"CUDA_VISIBLE_DEVICES": "MIG-a"}, None, "all GPUs are measured"),
-    ],
-)
-def test_the_gpus_of_this_process_are_measured_where_it_is_told_which(
-    environ: Mapping[str, str], include: tuple[str | int, ...] | None, note: str | None
-) -> None:
-    found, noted = visible(environ)
-    assert found == include
-    assert (noted is None) if note is None else (note in (noted or ""))
 
 
 @pytest.mark.parametrize(
