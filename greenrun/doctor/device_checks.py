@@ -25,6 +25,9 @@ _RAPL = (
 class _Quiet:
     """A sampler's warnings, dropped: what is wrong shows in what was read."""
 
+    def info(self, event: str, **facts: object) -> None:
+        """Say nothing."""
+
     def warning(self, event: str, **facts: object) -> None:
         """Drop it."""
 

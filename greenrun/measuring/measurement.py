@@ -49,6 +49,10 @@ class _Troubles:
     def __init__(self) -> None:
         self.notes: list[str] = []
 
+    def info(self, event: str, **facts: Any) -> None:
+        """Note what a meter found, once."""
+        self.warning(event, **facts)
+
     def warning(self, event: str, **facts: Any) -> None:
         """Note what happened to a meter, once."""
         note = f"{facts.get('meter')}: {event}: {facts.get('cause')}"

@@ -5,14 +5,22 @@ with the packages in it. Several drivers may show one package (MSR, MMIO, TPMI),
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from threading import Event
 
 from greenrun.core.energy.model import Component
 
 _FOLDER = re.compile(r"(?P<driver>[a-z][a-z0-9_-]*):(?P<zone>\d+)(:(?P<part>\d+))?")
 _PACKAGE = re.compile(r"package-(?P<package>\d+)(-die-\d+)?")
+CLOSE_J = 1.0  # counters that are further apart are two: a die draws that in some hundredths of a second
+WATCH_S, LOOK_S = 2.5, 0.05  # for how long two such counters are watched, and between two looks
+ADVANCES, LEAST_ADVANCES = 8, 2  # ... or until they have advanced so often; after fewer, nothing can be told
+TICK_J = 0.05  # a mirrored counter is never further from where it was behind the other
+LOOKS = 4  # before two counters are far from each other: a look may fall between the updates of the two
+MOSTLY = 0.7  # of the looks: one may fall between the updates of the two
 _FIRST = "intel-rapl"  # preferred among drivers that show the same package: every kernel has it
 
 
@@ -39,23 +47,61 @@ def zones_in(root: Path) -> list[Zone]:
     return sorted(zones.values(), key=lambda zone: (zone.package, zone.name))
 
 
-def without_mirrors(zones: Iterable[Zone]) -> list[Zone]:
-    """Return the zones without those dies that mirror the counter of another die of their package."""
+def without_mirrors(
+    zones: Iterable[Zone], pause: Callable[[float], object] | None = None
+) -> tuple[list[Zone], list[str]]:
+    """Return the zones without those dies that mirror the counter of another die of their package, and say of each why.
+
+    Where two counters stand close to each other, they are watched for up to WATCH_S, with pauses between two looks.
+    """
+    wait = pause or Event().wait
     kept: list[Zone] = []
+    said: list[str] = []
     for zone in zones:
         siblings = [other for other in kept if (other.package, other.kind) == (zone.package, zone.kind)]
-        if not any(_is_mirrored(other, zone) for other in siblings):
+        twin = next((other for other in siblings if _is_mirrored(other, zone, wait)), None)
+        if twin is None:
             kept.append(zone)
-    return kept
+        else:
+            said.append(f"{zone.name} shows the counter of {twin.name}, so it is counted once")
+    return kept, said
 
 
-def _is_mirrored(first: Zone, second: Zone) -> bool:
-    """Whether two zones show the same counter: then the second's value lies between two readings of the first."""
+def _is_mirrored(first: Zone, second: Zone, pause: Callable[[float], object]) -> bool:
+    """Whether two zones show the same counter.
+
+    Then the second's value lies between two readings of the first, or as far from them as ever while both advance: a
+    die's counter may be a tick behind the other's. Two counters of their own part by what the dies draw differently.
+    """
     try:
-        before_j, between_j, after_j = first.counter_j(), second.counter_j(), first.counter_j()
+        behind = [_behind_j(first, second)]
+        while len(behind) < LOOKS and max(map(abs, behind[-1])) >= CLOSE_J:
+            pause(LOOK_S)
+            behind.append(_behind_j(first, second))
+        if behind[-1] == (0.0, 0.0):
+            return True
+        if max(map(abs, behind[-1])) >= CLOSE_J:
+            return False
+        began_j, advances = first.counter_j(), 0
+        for _ in range(round(WATCH_S / LOOK_S)):
+            pause(LOOK_S)
+            behind.append(_behind_j(first, second))
+            now_j = first.counter_j()
+            advances, began_j = advances + (now_j != began_j), now_j
+            if advances >= ADVANCES:
+                break
     except (OSError, ValueError):
         return False
-    return before_j <= between_j <= after_j
+    steady = median(low for low, _ in behind)
+    same = sum(low - TICK_J <= steady <= high + TICK_J for low, high in behind)
+    return advances >= LEAST_ADVANCES and same >= MOSTLY * len(behind)
+
+
+def _behind_j(first: Zone, second: Zone) -> tuple[float, float]:
+    """Return between which values the second counter is behind the first; 0.0 for one of them if it may be none."""
+    before_j, between_j, after_j = first.counter_j(), second.counter_j(), first.counter_j()
+    low, high = before_j - between_j, after_j - between_j
+    return (0.0, 0.0) if low <= 0 <= high else (low, high)
 
 
 def _all_zones(root: Path) -> Iterator[Zone]:

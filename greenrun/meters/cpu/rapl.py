@@ -103,7 +103,8 @@ class RaplBackend:
         _check_readable(root, zones)
         self._file = CounterFile(state_dir, "rapl", "powercap")
         self._kept = self._file.load()
-        host, chosen = host_tag(), without_mirrors(zones)
+        host = host_tag()
+        chosen, self.notes = without_mirrors(zones)
         self._metered = [_Metered(zone=zone, device=_device(host, index, zone)) for index, zone in enumerate(chosen)]
         self.devices = tuple(each.device for each in self._metered)
 

@@ -69,7 +69,8 @@ def open_backend(request: Request) -> Backend:
 def serve(backend: Backend, pokes: Pokes, period_s: float = PERIOD_S) -> None:
     """Send the hello message, then readings, until standard input ends or the reader is gone."""
     try:
-        _say(Message(devices=backend.devices, troubles=backend.troubles()))
+        notes = tuple(getattr(backend, "notes", ()))
+        _say(Message(devices=backend.devices, notes=notes, troubles=backend.troubles()))
         _sample_for_ever(backend, pokes, period_s)
     except MeterEnded as exc:
         _say(Message(trouble=str(exc)))

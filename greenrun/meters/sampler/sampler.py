@@ -26,6 +26,9 @@ STEADY_S = 60.0  # after a sampler has lived this long, the back-off starts over
 class Log(Protocol):
     """Where a sampler logs warnings."""
 
+    def info(self, event: str, **facts: Any) -> object:
+        """Log an event that needs nothing done, with key-value pairs."""
+
     def warning(self, event: str, **facts: Any) -> object:
         """Log an event with key-value pairs."""
 
@@ -58,6 +61,7 @@ class Sampler:
         self._pokes = _Pokes()
         self._news = threading.Condition()
         self._closing = threading.Event()
+        self._noted: set[str] = set()
         self._child, hello = self._first_child()
         self._devices = hello.devices or ()
         self._health = HealthTracker(self._devices, monotonic())
@@ -144,6 +148,10 @@ class Sampler:
         except BaseException:  # also a KeyboardInterrupt in a notebook
             child.end()
             raise
+        for note in hello.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self._log.info("devices", meter=self._kind, cause=note)
         return hello
 
     def _keep_sampling(self) -> None:

@@ -23,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message of a sampler process: its devices (once, first), a refusal (instead), or readings.
+    """A message of a sampler process: its devices (once, first) with `notes` on them, a refusal (instead), or readings.
 
     `poke` is the last poke received before the readings; `trouble` says why there are no readings. `troubles` counts
     reading errors by device and cause since the process started; None: unchanged since the last message. `telemetry`
@@ -31,6 +31,7 @@ class Message:
     """
 
     devices: tuple[Device, ...] | None = None
+    notes: tuple[str, ...] = ()
     refusal: str | None = None
     readings: tuple[Reading, ...] = ()
     poke: int = 0
@@ -92,6 +93,7 @@ def unpack(line: bytes) -> Message:
         devices = fields["devices"]
         return Message(
             devices=None if devices is None else tuple(_device(each) for each in devices),
+            notes=tuple(fields["notes"]),
             refusal=fields["refusal"],
             readings=_readings(fields["readings"]),
             poke=fields["poke"],
