@@ -49,6 +49,7 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
                 "start_now_g_per_kwh": None,
                 "expected_g": 400.0,
                 "start_now_g": 700.0,
+                "signal": None,
                 "pieces": [],
                 "promised": {"start": "2026-03-02T13:00:00Z", "end": "2026-03-02T14:00:00Z"},
                 "put_offs": 2,

@@ -85,6 +85,7 @@ def test_the_answer_tells_the_plan_for_the_job_and_only_the_names_of_its_environ
         "start_now_g_per_kwh": None,
         "expected_g": 400.0,
         "start_now_g": 700.0,
+        "signal": None,
         "pieces": [],
         "promised": {"start": "2026-03-02T13:00:00Z", "end": "2026-03-02T14:00:00Z"},
         "put_offs": 2,
