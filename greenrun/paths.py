@@ -108,7 +108,7 @@ def _table(path: Path | None, section: str) -> dict[str, object]:
     import tomllib
 
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section)
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig")).get(section)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -13,6 +13,7 @@ from greenrun.cli import foreground, text
 from greenrun.cli.command import OK, USAGE, Command, LocalError
 from greenrun.cli.options import chosen, config_path, daemon_options, print_json
 from greenrun.cli.tables import plain_lines
+from greenrun.cli.terminal.log_lines import log_to_stderr
 from greenrun.cli.times import parse_duration
 from greenrun.core.formatting import duration_text, energy_text, power_text
 
@@ -111,6 +112,8 @@ def _measurement(
     ctx: click.Context, meter: str | None, cpu_meter: str | None, socket: str | None, config: str | None
 ) -> "Measurement":
     from greenrun.measuring import measure
+
+    log_to_stderr()
 
     return measure(
         meter=meter or (), cpu_meter=cpu_meter or (), config=config_path(ctx, config),

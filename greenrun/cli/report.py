@@ -128,7 +128,7 @@ def _written(answer: Answer, form: str, earlier: dict[str, Any] | None, width: i
 def _earlier(name: str) -> dict[str, Any]:
     """Read a report that was written as JSON; raise LocalError."""
     try:
-        found = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
+        found = json.loads(Path(name).expanduser().read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else exc
         raise LocalError(f"--against: {name} cannot be read as a report in JSON: {why}", USAGE) from exc

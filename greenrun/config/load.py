@@ -62,7 +62,7 @@ def _read(file: Path) -> _Tables:
     if len(raw) > SIZE_CAP_BYTES:
         raise _error(file, [InputProblem(field="", message="the file is larger than 1 MiB, so it cannot be settings")])
     try:
-        return tomllib.loads(raw.decode("utf-8"))
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as exc:
         line = raw.count(b"\n", 0, exc.start) + 1
         raise _error(file, [InputProblem(field="", message=f"line {line} is not UTF-8 text")]) from exc

@@ -96,7 +96,7 @@ class Checked:
     """What a source answered when it was checked, or why it did not; `known_at` is when its forecast was made.
 
     `history` covers its measured values of the last day. `zeros` counts the values of 0 g/kWh in both, believed or not,
-    and `doubts` says why they may be of another unit.
+    and `doubts` says why they may be of another unit. `warnings` are what the source itself says to watch out for.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Checked:
     dropped: Mapping[str, int] = field(default_factory=dict)
     zeros: int = 0
     doubts: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     @property
     def answers(self) -> bool:
@@ -227,6 +228,7 @@ def check(provider: Provider, zone: str, now: datetime) -> Checked:
         quota_left=web.quota_left if web else None,
         dropped=dict(source.dropped if isinstance(source, Plausible) else web.dropped if web else {}),
         zeros=_zeros(source, told),
+        warnings=list(web.warnings) if web else [],
         doubts=list(dict.fromkeys(doubt for answer in told if (doubt := unit_doubt(answer, usual)))),
     )
 

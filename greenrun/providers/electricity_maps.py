@@ -26,6 +26,9 @@ from greenrun.providers.web import Web, WebAnswer
 
 ATTRIBUTION = "Source: Electricity Maps (www.electricitymaps.com), all rights reserved"
 STEP = timedelta(hours=1)
+RANGE, LAST_DAY = "past-range", "history"  # measured hours of any time, and of the last 24 hours
+DENIED = (401, 403)
+DENIED_FOR = timedelta(days=1)  # until a question that the key may not ask is asked again: plans change
 PACE = timedelta(seconds=1)  # concurrent requests have been answered as if the key were invalid
 HORIZONS = tuple(timedelta(hours=hours) for hours in (24, 48, 72))
 SIGNAL = "carbon-intensity"
@@ -104,7 +107,7 @@ class IntensityAnswer(CamelCaseModel):
     """Hours of a forecast or of history. `updatedAt` is ignored: it is the time of the request."""
 
     zone: str
-    hours: list[HourAnswer] = Field(validation_alias=AliasChoices("forecast", "data"))
+    hours: list[HourAnswer] = Field(validation_alias=AliasChoices("forecast", "data", "history"))
     temporal_granularity: Literal["hourly"] = "hourly"
 
 
@@ -122,6 +125,7 @@ class ElectricityMaps:
         self.web = Web(name, settings, every=PACE, secrets=[key], headers={"auth-token": key})
         self._settings = settings
         self._known: dict[str, ZoneAnswer] = {}
+        self._denied: dict[str, datetime] = {}  # when a zone's range of measured hours was refused
 
     @property
     def zones(self) -> Mapping[str, str]:
@@ -137,11 +141,26 @@ class ElectricityMaps:
     def history(self, zone: str, start: datetime, end: datetime, now: datetime) -> Series:
         """Return the measured slots in `[start, end)`, nine days at most; raise ProviderError.
 
-        An hour that is still estimated is left out.
+        An hour that is still estimated is left out. A key without access to any time gets what there is of the last 24
+        hours.
         """
-        hours = self._ask("past-range", zone, {"start": _written(start - STEP), "end": _written(min(end, now))})
+        hours = self._measured(zone, start, min(end, now), now)
         points = [Point(hour.start, hour.carbon_intensity, Kind.MEASURED) for hour in hours if hour.is_measured]
         return history_of(self._id(zone), points, start, end, now, dropped=self.web.dropped, step=STEP)
+
+    def _measured(self, zone: str, start: datetime, end: datetime, now: datetime) -> list[HourAnswer]:
+        at = self._denied.get(zone)
+        if at is None or not at <= now < at + DENIED_FOR:
+            try:
+                return self._ask(RANGE, zone, {"start": _written(start - STEP), "end": _written(end)})
+            except ProviderRefused as exc:
+                if exc.status not in (None, *DENIED) or not self._may_ask(zone, LAST_DAY):
+                    raise
+                self._denied[zone] = now
+        return self._ask(LAST_DAY, zone, {})
+
+    def _may_ask(self, zone: str, question: str) -> bool:
+        return self._settings.zone in (None, zone) and self._allows(zone, question)
 
     def _ask(self, question: str, zone: str, params: Mapping[str, str]) -> list[HourAnswer]:
         self._look_up(zone, question)
@@ -168,10 +187,17 @@ class ElectricityMaps:
             return
         self._known = self._get("/zones", {}).read(ZonesAnswer).root
         if self._known and not self._allows(zone, question):
-            raise ProviderRefused(
-                f"the key of {self.name} gives no access to {question} of {zone!r} ({len(self.zones)} zones are open to"
-                f" it); set [grid] zone to one of them, or have the plan changed"
-            )
+            raise ProviderRefused(self._no_access(zone, question))
+
+    def _no_access(self, zone: str, question: str) -> str:
+        """Return what the key lacks, and what helps: another zone only where that would have more."""
+        lacks = f"the key of {self.name} gives no access to {question} of {zone!r}"
+        open_to = [other for other, known in self._known.items() if known.access != [] and known.allows(question)]
+        if open_to and zone not in self.zones:
+            zones = f"{len(open_to)} zones are open to it"
+            return f"{lacks} ({zones}); set [grid] zone to one of them, or have the plan changed"
+        setting = "provider" if question == "forecast" else "history_provider"
+        return f"{lacks}; name another source in [grid] {setting}, or have the plan changed"
 
     def _allows(self, zone: str, question: str) -> bool:
         known = self._known.get(zone)

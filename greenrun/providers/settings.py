@@ -128,7 +128,7 @@ def read_key(path: Path) -> str:
         mode = path.stat().st_mode
         if not S_ISREG(mode):
             raise ProviderRefused(f"the key file {path} is not a file; write the key into one")
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             key = file.read(2 * LONGEST_KEY).strip()
     except (OSError, UnicodeDecodeError) as exc:
         raise ProviderRefused(f"the key file {path} cannot be read ({exc}); write the key into it") from exc

@@ -78,13 +78,22 @@ def _listed(data: object) -> object:
     return [data] if isinstance(data, dict) else data
 
 
-class NationalResponse(BaseModel):
+class Response(BaseModel):
+    """A response; an empty one, which has been seen where nothing more was known, is like an empty list."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_nothing(cls, said: object) -> object:
+        return {"data": []} if said == {} else said
+
+
+class NationalResponse(Response):
     """The response for Great Britain."""
 
     data: list[HalfHour]
 
 
-class RegionalResponse(BaseModel):
+class RegionalResponse(Response):
     """The response for a region or a postcode."""
 
     data: Annotated[list[Region], BeforeValidator(_listed)]

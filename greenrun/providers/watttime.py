@@ -58,14 +58,27 @@ class SignalPoint(BaseModel):
     imputed_data_used: bool | None = None
 
 
+class Warned(BaseModel):
+    """What the source says to watch out for, such as values that stand in for others."""
+
+    type: str = ""
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """All that is told."""
+        return ": ".join(filter(None, (self.type, self.message))) or "for no stated reason"
+
+
 class Meta(BaseModel):
-    """The metadata of a response: unit, region and signal of its values."""
+    """The metadata of a response: unit, region and signal of its values, and what to watch out for."""
 
     units: str
     region: str
     signal_type: str
     data_point_period_seconds: Annotated[int, Field(ge=60, le=3600)]
     generated_at: Instant | None = None
+    warnings: list[Warned | str] | None = None
 
 
 class SignalAnswer(BaseModel):
@@ -131,6 +144,8 @@ class WattTime:
             raise ProviderRefused(f"{self.name} answers with {what}, which is no intensity; greenrun does not use it")
         if said.meta.region != zone:
             raise ProviderRefused(f"{self.name} answers for another region than {zone}; greenrun does not use it")
+        for warned in said.meta.warnings or ():
+            self.web.warn(warned if isinstance(warned, str) else warned.text)
         return said
 
     def _get(self, path: str, params: Mapping[str, str], now: datetime) -> WebAnswer:

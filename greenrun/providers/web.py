@@ -2,21 +2,21 @@
 
 import json
 import re
-import ssl
 import threading
 import time
 import traceback
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 import httpx
+import structlog
 from pydantic import TypeAdapter, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -25,6 +25,7 @@ from greenrun.clock import utc_now
 from greenrun.core.errors import ProviderError, ProviderGarbage, ProviderRefused, ProviderUnavailable
 from greenrun.core.formatting import duration_text
 from greenrun.providers.settings import WebSettings
+from greenrun.providers.transfer import ACCEPTED, Unpacked, trusted_authorities
 
 SIZE_CAP_BYTES = 5 * 1024**2
 TRIES = 3
@@ -34,11 +35,14 @@ SILENT_S = 3600.0  # limit of a Retry-After; then the source is asked again
 REDIRECTS = 3
 MOST_LATE = 8  # timed-out requests still running per source; no new ones while there are as many
 SHOWN = 200  # characters of a source's error message that are shown
+MOST_WARNINGS = 20
 KEPT = 2000  # ... and of a useless answer that are kept with the error
 USER_AGENT = f"greenrun/{__version__} (carbon-aware scheduler; see its operator)"
 
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")  # the system's own number of an error says nothing to a person
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=8)  # full jitter
+
+log = structlog.get_logger("greenrun.providers")
 
 monotonic = time.monotonic  # the tests replace this and `pause`
 
@@ -60,7 +64,7 @@ class WebAnswer:
     def read(self, model: type[T]) -> T:
         """Return the JSON body as `model`; raise ProviderGarbage naming the first invalid place."""
         try:
-            return TypeAdapter(model).validate_json(self.body)
+            return TypeAdapter(model).validate_json(self.body.removeprefix(BOM_UTF8))
         except ValidationError as exc:
             text = f"greenrun does not use what {self.source} answered: {self.redacted(self._first(exc))[:SHOWN]}"
             raise ProviderGarbage(text, self.shown) from None  # the cause would show the answer, including keys
@@ -76,8 +80,9 @@ class WebAnswer:
 class Web:
     """The HTTP client of one source. Requests are sequential and at least `every` apart, in total or `per_path`.
 
-    `secrets` never appear in errors. `quota_left` is the source's last stated remaining quota, None without one. It is
-    closed together with the client `beside`. Errors name the `section` of the settings that it belongs to.
+    `secrets` never appear in errors. `warnings` are what the source itself last said to watch out for, and `quota_left`
+    is its last stated remaining quota, None without one. It is closed together with the client `beside`. Errors name
+    the `section` of the settings that it belongs to.
     """
 
     def __init__(
@@ -88,11 +93,13 @@ class Web:
         self.name = name
         self.quota_left: int | None = None
         self.dropped: Counter[str] = Counter()
+        self.warnings: list[str] = []
         self._settings, self._section = settings, section or f"[provider.{name}]"
         self._every_s, self._per_path = every.total_seconds(), per_path
         self._given = tuple(secrets)
         self.hide()
-        self._headers = {"User-Agent": USER_AGENT, "Accept": "application/json", **(headers or {})}
+        asked = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": ACCEPTED}
+        self._headers = {**asked, **(headers or {})}
         self._client: httpx.Client | None = None
         self._over: Future[None] = beside._over if beside else Future()
         self._flight = threading.Lock()
@@ -119,6 +126,13 @@ class Web:
         )  # fmt: skip
         with self._flight:
             return retrying(self._ask, path, params or {}, headers or {}, auth, private)
+
+    def warn(self, text: str) -> None:
+        """Keep what the source says to watch out for, and log it if it is new."""
+        shown = self.redacted(" ".join(text.split()))[:SHOWN]
+        if shown not in self.warnings:
+            log.warning("a source warns", provider=self.name, said=shown)
+            self.warnings = [*self.warnings, shown][-MOST_WARNINGS:]
 
     def hide(self, *secrets: str) -> None:
         """Redact these too, instead of those of the last call."""
@@ -205,7 +219,7 @@ class Web:
         if self._client is None:
             timeout = httpx.Timeout(limit_s, connect=min(CONNECT_S, limit_s))
             self._client = httpx.Client(
-                base_url=self._settings.url, headers=self._headers, timeout=timeout, verify=_trusted()
+                base_url=self._settings.url, headers=self._headers, timeout=timeout, verify=trusted_authorities()
             )
         return self._client
 
@@ -219,14 +233,13 @@ class Web:
         return to
 
     def _body(self, response: httpx.Response, until: float) -> bytes:
-        body = bytearray()
-        for chunk in response.iter_bytes(64 * 1024):
-            body += chunk
-            if len(body) > SIZE_CAP_BYTES:
+        unpacked = Unpacked(response.headers.get("Content-Encoding", ""), SIZE_CAP_BYTES + 1)
+        for chunk in response.iter_raw(64 * 1024):
+            if unpacked.add(chunk):
                 break
             if monotonic() > until:
                 raise TimeoutError
-        return bytes(body)
+        return unpacked.body
 
     def _within(self, limit_s: float, call: Callable[[], T]) -> T:
         """Return `call()`, run in a separate thread; raise TimeoutError after `limit_s`, or when this is closed.
@@ -282,12 +295,6 @@ class Web:
 def _forms(secret: str) -> tuple[str, ...]:
     """Return the forms of a secret in a URL, in JSON and in Python's own messages."""
     return secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return the TLS context with the trusted authorities; loading them takes longer than a request."""
-    return httpx.create_ssl_context()
 
 
 def _is_worth_another(exc: BaseException) -> bool:

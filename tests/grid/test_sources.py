@@ -97,8 +97,8 @@ def test_a_source_that_does_not_answer_is_told_with_its_sentence() -> None:
 
 
 def test_a_check_tells_what_may_still_be_asked_and_how_many_values_were_none() -> None:
-    told = check(Past(web=SimpleNamespace(quota_left=5, dropped=Counter(missing=2))), "GB", NOW)
-    assert (told.quota_left, told.dropped) == (5, {"missing": 2})
+    told = check(Past(web=SimpleNamespace(quota_left=5, dropped=Counter(missing=2), warnings=["ageing"])), "GB", NOW)
+    assert (told.quota_left, told.dropped, told.warnings) == (5, {"missing": 2}, ["ageing"])
 
 
 def test_zones_and_keys_are_known_of_a_kind_without_opening_it() -> None:

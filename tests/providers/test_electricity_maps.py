@@ -322,3 +322,41 @@ def test_a_key_that_is_no_use_is_told_when_it_is_opened(key_file: Path) -> None:
         opened(key_file)
     with pytest.raises(ProviderRefused, match="cannot be read"):
         opened(key_file.with_name("absent"))
+
+
+# --- a key of the free plan ---
+
+FREE = {"DE": {"zoneName": "Germany", "access": ["carbon-intensity/latest", "carbon-intensity/history"]}}
+DAY = [NOW.replace(minute=0) - index * HOUR for index in range(24, 0, -1)]
+
+
+def free(request: httpx.Request, *, said: Mapping[str, object] = FREE) -> httpx.Response:
+    """What the service says to a key that may ask for the last 24 hours only."""
+    if request.url.path.endswith("/zones"):
+        return json_answer(json.dumps(said))
+    if request.url.path.endswith("/history"):
+        return json_answer(past(DAY, [300.0 + index for index in range(24)]).replace('"data"', '"history"'))
+    return json_answer('{"error": "Request unauthorized for zoneKey=DE"}', 401)
+
+
+@pytest.mark.parametrize("access", [FREE["DE"]["access"], ["*"]], ids=["as listed", "promised too much"])
+def test_a_key_without_ranges_gets_the_last_day(key_file: Path, access: list[str]) -> None:
+    """The list of what a key may ask promises a little too much, so a refusal counts as well."""
+    provider = opened(key_file)
+    with answering(lambda request: free(request, said={"DE": {"zoneName": "Germany", "access": access}})) as asked:
+        for _ in range(2):
+            found = provider.history("DE", NOW - 48 * HOUR, NOW, NOW)
+            assert [slot.intensity_g_per_kwh for slot in found] == [300.0 + index for index in range(24)]
+            assert {slot.kind.value for slot in found} == {"measured"}
+    assert [request.url.path.rpartition("/")[2] for request in asked.requests].count("past-range") <= 1
+
+
+def test_advice_of_a_key_without_forecasts_names_what_helps(key_file: Path) -> None:
+    with answering(free), pytest.raises(ProviderRefused, match=r"access to forecast of 'DE'; name another source in"):
+        opened(key_file).forecast("DE", NOW)
+
+
+def test_advice_of_a_key_without_anything_measured_names_what_helps(key_file: Path) -> None:
+    only = {"DE": {"zoneName": "Germany", "access": ["carbon-intensity/forecast"]}}
+    with answering(lambda request: free(request, said=only)), pytest.raises(ProviderRefused, match="history_provider"):
+        opened(key_file).history("DE", NOW - 48 * HOUR, NOW, NOW)

@@ -275,3 +275,19 @@ def test_every_region_has_a_name() -> None:
     zones = opened().zones
     assert [*zones] == ["GB", *(f"GB:{number}" for number in range(1, 18))]
     assert (zones["GB:13"], zones["GB:17"]) == ("London", "Wales")
+
+
+@pytest.mark.parametrize("zone", ["GB", "GB:13", "GB:RG41"])
+def test_an_empty_answer_knows_nothing_more(zone: str) -> None:
+    """It has been seen with status 200 where the end of the known was reached: no error of form."""
+    provider = open_provider("uk", UkCarbonIntensitySettings(), lambda key: NOW)
+    with answering(lambda request: json_answer("{}")), pytest.raises(ProviderUnavailable, match="no values"):
+        provider.forecast(zone, NOW)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    provider = open_provider("uk", UkCarbonIntensitySettings(), lambda key: NOW)
+    row = '{"from": "2026-06-03T10:00Z", "to": "2026-06-03T10:30Z", "intensity": {"forecast": 93, "actual": null}}'
+    with answering(lambda request: httpx.Response(200, content=b"\xef\xbb\xbf" + f'{{"data": [{row}]}}'.encode())):
+        found = provider.history("GB", NOW - timedelta(hours=2), NOW, NOW)
+    assert len(found) == 0  # nothing measured yet, and nothing wrong

@@ -261,3 +261,30 @@ def test_a_log_in_that_fails_is_tried_again_later(source: Source) -> None:
     assert paths(asked.requests) == ["login"] * 3
     with answering(source.well(NOW)):
         assert len(provider.forecast(ZONE, NOW).series)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([{"type": "FALLBACK", "message": "model down, values are substituted"}], ["FALLBACK: model down, values are"]),
+        ([{"message": "late"}, {"type": "EXAMPLE"}], ["late", "EXAMPLE"]),
+        (["in words"], ["in words"]),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_what_the_source_warns_of_is_kept_and_logged_once(source: Source, said: object, told: list[str]) -> None:
+    def warned(request: httpx.Request) -> httpx.Response:
+        answer = source.well(NOW)(request)
+        if request.url.path == "/login":
+            return answer
+        found = json.loads(answer.content)
+        found["meta"]["warnings"] = said
+        return json_answer(json.dumps(found))
+
+    provider = source.open()
+    with answering(warned):
+        provider.forecast(ZONE, NOW)
+        provider.forecast(ZONE, NOW)
+    assert provider.web is not None
+    assert [text[: len(start)] for text, start in zip(provider.web.warnings, told, strict=True)] == told

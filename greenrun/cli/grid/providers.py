@@ -12,6 +12,7 @@ from greenrun.cli.command import FAILED, Command, Group, LocalError
 from greenrun.cli.options import config_option, config_path, connect, daemon_options, json_option, print_json
 from greenrun.cli.tables import Column, print_table
 from greenrun.cli.terminal.local_zone import zone_name
+from greenrun.cli.terminal.log_lines import log_to_stderr
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, count_text, duration_text, iso_text
 
@@ -78,6 +79,7 @@ def check(ctx: click.Context, zone: str | None, as_json: bool, config: str | Non
     from greenrun.config import load_config
     from greenrun.doctor.source_checks import check_configured
 
+    log_to_stderr()
     settings = load_config(config_path(ctx, config))
     if not settings.provider:
         raise LocalError(NONE)
@@ -193,6 +195,7 @@ def checked_lines(checked: "Checked", now: datetime) -> list[str]:
     if checked.zeros:
         lines.append(f"  zeros: {count_text(checked.zeros, 'value')} of 0 g/kWh")
     lines += [f"  warning: {doubt}" for doubt in checked.doubts]
+    lines += [f"  the source warns: {said}" for said in checked.warnings]
     if checked.quota_left is not None:
         lines.append(f"  may still be asked: {checked.quota_left} times")
     lines += [f"  {checked.attribution}"] if checked.attribution else []
@@ -233,5 +236,6 @@ def checked_json(checked: "Checked") -> dict[str, Any]:
         "dropped": dict(checked.dropped),
         "zeros": checked.zeros,
         "doubts": list(checked.doubts),
+        "warnings": list(checked.warnings),
         "answers": checked.answers,
     }

@@ -8,6 +8,7 @@ import click
 
 from greenrun.cli.command import FAILED, OK, Command
 from greenrun.cli.options import chosen, config_path, daemon_options, print_json
+from greenrun.cli.terminal.log_lines import log_to_stderr
 from greenrun.cli.text import printable
 from greenrun.clock import utc_now
 from greenrun.core.formatting import count_text, localized_text
@@ -38,6 +39,7 @@ def doctor(ctx: click.Context, only_problems: bool, as_json: bool, socket: str |
     from greenrun.doctor.examine import examine
     from greenrun.doctor.finding import Status, worst
 
+    log_to_stderr()
     where = find_socket(chosen(ctx, "socket", socket), chosen(ctx, "config", config))
     found = []
     for each in examine(config_path(ctx, config), where, utc_now()):

@@ -20,7 +20,7 @@ def joules_in(body: bytes, value: str | None, unit: str) -> float:
     if len(body) > LONGEST_BYTES:
         raise ValueError(f"it is longer than {LONGEST_BYTES // 1024} KiB")
     try:
-        text = body.decode("utf-8").strip()
+        text = body.decode("utf-8-sig").strip()
     except UnicodeDecodeError as exc:
         raise ValueError("it is not UTF-8 text") from exc
     energy_j = _number(text if value is None else _at(_parsed(text), value)) * UNITS_J[unit]

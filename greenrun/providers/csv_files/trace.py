@@ -25,6 +25,8 @@ Flags = NDArray[np.bool_]
 
 SIZE_CAP_BYTES = 64 * 1024 * 1024
 SHOWN_PROBLEMS = 20
+EMPTY = float("nan")  # the value of a line that has none
+KEEP = 'or set holes = "keep" and greenrun plans around it and says so'
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -105,6 +107,7 @@ def parse_trace(
 ) -> Trace:
     """Return the trace in the bytes of a CSV file; raise ProviderGarbage naming `source` and every invalid line.
 
+    With `keep_holes` lines may be missing, and values empty, which is the same.
     `basis` chooses among the columns of a file that has several, `zone` is the only one allowed in its rows.
     """
     problems = _Problems(source, raw[:2000].decode("utf-8", "replace"))
@@ -114,6 +117,7 @@ def parse_trace(
     lengths_us = _lengths_us(rows, step_us) if step_us else rows.starts_us
     if step_us:
         _check_tiling(rows, lengths_us, problems, keep_holes=keep_holes)
+    _check_values(rows, problems, keep_holes=keep_holes)
     problems.raise_any()
     return Trace(step_us=step_us, issues=tuple(_issues(rows, lengths_us)), zone=rows.zone, basis=rows.basis)
 
@@ -209,9 +213,9 @@ def _row(line: int, cells: list[str], columns: Columns, problems: _Problems) -> 
             times_us[place] = 0 if column is None else _instant_us(columns.instant_text(cells[column].strip()))
         except ValueError as exc:
             problems.add(line, str(exc), of_time=True)
-    value = 0.0
+    text, value = cells[columns.value].strip(), 0.0
     try:
-        value = _value(cells[columns.value].strip())
+        value = _value(text) if text else EMPTY
     except ValueError as exc:
         problems.add(line, str(exc))
     return times_us[0], times_us[1], value, columns.is_estimated(cells)
@@ -230,8 +234,9 @@ def _value(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not isfinite(value):
-        why = f"{text[:40]!r} is not a number" if text else "its value is empty"
-        raise ValueError(f'{why}; write g CO2e per kWh, or leave the line out and set holes = "keep"')
+        raise ValueError(
+            f'{text[:40]!r} is not a number; write g CO2e per kWh, or leave it empty and set holes = "keep"'
+        )
     if not 0 <= value <= ABSURD_G_PER_KWH:
         raise ValueError(f"{text[:40]} is not between 0 and {ABSURD_G_PER_KWH:g}; the unit must be g CO2e per kWh")
     return value
@@ -247,6 +252,14 @@ def _check_order(rows: _Rows, problems: _Problems) -> None:
         start = from_us(rows.starts_us[i + 1]).isoformat()
         why = "is there twice; keep one" if not advance[i] else "is before the line above; sort the file"
         problems.add(int(rows.lines[i + 1]), f"the slot at {start} {why}", of_time=True)
+
+
+def _check_values(rows: _Rows, problems: _Problems, *, keep_holes: bool) -> None:
+    empty = np.isnan(rows.values)
+    if len(empty) and empty.all():
+        problems.fail(0, "all of its values are empty")
+    for i in () if keep_holes else np.flatnonzero(empty):
+        problems.add(int(rows.lines[i]), f"its value is empty; fill it in, {KEEP}")
 
 
 def _step_us(rows: _Rows, problems: _Problems) -> int:
@@ -282,7 +295,7 @@ def _hole(rows: _Rows, before: int, length_us: int, count: int) -> str:
     length = timedelta(microseconds=int(rows.starts_us[before + 1]) - start_us)
     first = f"a hole of {length} from {from_us(start_us).isoformat()}"
     text = f"before it is {first}" if count == 1 else f"before it is {first}, the first of {count} holes"
-    return f'{text}; fill it in, or set holes = "keep" and greenrun plans around it and says so'
+    return f"{text}; fill it in, {KEEP}"
 
 
 def _issues(rows: _Rows, lengths_us: Micros) -> Iterator[TraceIssue]:
@@ -290,7 +303,9 @@ def _issues(rows: _Rows, lengths_us: Micros) -> Iterator[TraceIssue]:
     cuts = np.flatnonzero(np.diff(rows.issued_us)) + 1
     for first, last in pairwise([0, *cuts, len(rows.lines)]):
         issued_us = int(rows.issued_us[first]) if has_issues else None
-        cut = slice(first, last)
+        cut = first + np.flatnonzero(~np.isnan(rows.values[first:last]))
+        if not len(cut):
+            continue
         yield TraceIssue(
             issued_us=issued_us, starts_us=rows.starts_us[cut], ends_us=rows.starts_us[cut] + lengths_us[cut],
             values=rows.values[cut], estimated=rows.estimated[cut],

@@ -1,7 +1,7 @@
 """Read the XML of the ENTSO-E platform: power by kind of generation, or of the load, in quarters of an hour."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import isfinite, nan
@@ -20,6 +20,7 @@ LOAD = ""  # the kind of series that have none
 
 # MW by the start of each quarter of an hour, possibly negative; NaN for implausible values.
 Cells = dict[datetime, float]
+_Lengths = dict[datetime, timedelta]  # ... how long the slot was that each is of
 
 
 def cell_of(instant: datetime) -> datetime:
@@ -27,18 +28,21 @@ def cell_of(instant: datetime) -> datetime:
     return datetime.fromtimestamp(instant.timestamp() // CELL.total_seconds() * CELL.total_seconds(), UTC)
 
 
-def power_of(answer: WebAnswer, area: str, start: datetime, end: datetime, *, used: bool) -> dict[str, Cells]:
+def power_of(
+    answer: WebAnswer, area: str, start: datetime, end: datetime, *, used: bool, tell: Callable[[str], None]
+) -> dict[str, Cells]:
     """Return the power in `[start, end)` by kind of generation (`psrType`), or that of the load under `LOAD`.
 
     `used` selects the area's consumption instead of its generation. Consumption in a document of generation (pumps,
-    charging batteries) is left out. Raise ProviderUnavailable if the platform says that it has no data,
-    ProviderGarbage if the document is not as expected.
+    charging batteries) is left out. Where series of a kind contradict each other, the finer one holds, and of two alike
+    the later one: an update of the one before; `tell` is told so. Raise ProviderUnavailable if the platform says that
+    it has no data, ProviderGarbage if the document is not as expected.
     """
     try:
         root = _root(answer.body)
         if _name(root) == "Acknowledgement_MarketDocument":
             raise ProviderUnavailable(_no_data(root, answer))
-        power = _power(root, area, cell_of(start), end, used)
+        power = _power(root, area, cell_of(start), end, used, tell)
     except ValueError as exc:
         text = answer.redacted(f"greenrun does not use what {answer.source} answered: {exc}")[: 2 * SHOWN]
         raise ProviderGarbage(text, answer.shown) from None  # the cause may show a key
@@ -67,15 +71,22 @@ def _no_data(root: Element, answer: WebAnswer) -> str:
     return answer.redacted(f"{answer.source} has no data for this question{why}; what is known stays in use")
 
 
-def _power(root: Element, area: str, start: datetime, end: datetime, used: bool) -> dict[str, Cells]:
+def _power(
+    root: Element, area: str, start: datetime, end: datetime, used: bool, tell: Callable[[str], None]
+) -> dict[str, Cells]:
     if _name(root) != "GL_MarketDocument":
         raise ValueError(f"it is a {_name(root)[:40]}, not a GL_MarketDocument")
     power: dict[str, Cells] = {}
+    lengths: dict[str, _Lengths] = {}
     for series in root.iterfind("{*}TimeSeries"):
         is_used = series.find("{*}inBiddingZone_Domain.mRID") is None
         _check(series, area, is_used)
         if is_used == used:
-            _add(power.setdefault(LOAD if used else _kind(series), {}), series, start, end)
+            kind = LOAD if used else _kind(series)
+            told = _add(power.setdefault(kind, {}), lengths.setdefault(kind, {}), series, start, end)
+            if told:
+                what = "load" if used else kind
+                tell(f"it says two things of {what} in {area}; {told}")
     return power
 
 
@@ -95,24 +106,34 @@ def _check(series: Element, area: str, is_used: bool) -> None:
             raise ValueError(f"{name} is {said!r}, not {expected!r}")
 
 
-def _add(cells: Cells, series: Element, start: datetime, end: datetime) -> None:
+def _add(cells: Cells, lengths: "_Lengths", series: Element, start: datetime, end: datetime) -> str:
+    """Add a series to those of its kind; return which values hold where it contradicts them, "" where it does not."""
     curve = series.findtext("{*}curveType", "A01").strip()
     if curve not in ("A01", "A03"):
         raise ValueError(f"curveType {curve!r} is none that greenrun knows")
+    told = ""
     for period in series.iterfind("{*}Period"):
-        for at, mw in _steps(period, curve == "A03", start, end):
+        length = _length(period)
+        for at, mw in _steps(period, length, curve == "A03", start, end):
             if at in cells and cells[at] != mw:
-                raise ValueError(f"it says both {cells[at]:g} and {mw:g} MW of {at.isoformat()}")
-            cells[at] = mw
+                told = "the finer holds" if length != lengths[at] else "the later holds, as an update"
+            if at not in cells or length <= lengths[at]:
+                cells[at], lengths[at] = mw, length
+    return told
 
 
-def _steps(period: Element, repeats: bool, start: datetime, end: datetime) -> Iterator[tuple[datetime, float]]:
-    """Yield the power of each cell in `[start, end)`; with `repeats`, a missing position repeats the one before."""
-    begin, until = (_instant(period, side) for side in ("start", "end"))
+def _length(period: Element) -> timedelta:
     resolution = _text(period, "resolution")
     if resolution not in LENGTHS:
         raise ValueError(f"resolution {resolution!r} is none that greenrun knows")
-    length = LENGTHS[resolution]
+    return LENGTHS[resolution]
+
+
+def _steps(
+    period: Element, length: timedelta, repeats: bool, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, float]]:
+    """Yield the power of each cell in `[start, end)`; with `repeats`, a missing position repeats the one before."""
+    begin, until = (_instant(period, side) for side in ("start", "end"))
     points = sorted(_point(point, (until - begin) // length) for point in period.iterfind("{*}Point"))
     if not points:
         raise ValueError("a Period has no Point")

@@ -86,7 +86,7 @@ class Entsoe:
             "outBiddingZone_Domain" if used else "in_Domain": area,
         }
         answer = self.web.get("/api", {"securityToken": self._key, **asked, **between})
-        return power_of(answer, area, start, end, used=used)
+        return power_of(answer, area, start, end, used=used, tell=self.web.warn)
 
     def _area(self, zone: str) -> str:
         refuse_other(self.name, self._own, zone, AREAS)

@@ -166,3 +166,21 @@ def test_a_file_that_changes_from_hours_to_quarters_and_back_has_no_hole() -> No
     (issue,) = parse_trace(raw, "t.csv", keep_holes=False).issues
     lengths_us = (issue.ends_us - issue.starts_us).tolist()
     assert lengths_us == [3_600_000_000] * 6 + [900_000_000] * 16 + [3_600_000_000] * 4
+
+
+def test_an_empty_value_is_a_hole_where_holes_are_kept() -> None:
+    """It is just what a missing line is, also at the beginning and at the end."""
+    lines = [f"{(BEGIN + number * timedelta(minutes=30)).isoformat()},{number}" for number in range(12)]
+    gone = {0, 5, 11}
+    emptied = [line.partition(",")[0] + ", " if number in gone else line for number, line in enumerate(lines)]
+    empty = parse(*emptied, keep_holes=True)
+    missing = parse(*(line for number, line in enumerate(lines) if number not in gone), keep_holes=True)
+    for one, other in zip(empty.issues, missing.issues, strict=True):  # type: ignore[attr-defined]
+        assert one.starts_us.tolist() == other.starts_us.tolist()
+        assert one.ends_us.tolist() == other.ends_us.tolist()
+        assert one.values.tolist() == other.values.tolist()
+
+
+def test_a_file_of_empty_values_is_refused() -> None:
+    with pytest.raises(ProviderGarbage, match="all of its values are empty"):
+        parse("2020-06-01T00:00Z,", "2020-06-01T00:30Z,", keep_holes=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.errors import ProviderGarbage, ProviderUnavailable
+from greenrun.providers import Provider
 from tests.providers.entsoe.platform import (
     BEGIN,
     COAL,
@@ -25,7 +26,7 @@ from tests.providers.entsoe.platform import (
     series,
     values,
 )
-from tests.providers.source import answering
+from tests.providers.source import NOW, answering
 
 HOUR = timedelta(hours=1)
 
@@ -67,7 +68,6 @@ def _garbage() -> Mapping[str, str]:
         "another resolution": document(good.replace("PT15M", "PT1M")),
         "no kind": document(series(ahead, [40] * 8)),
         "a kind of grid": document(series(ahead, [40] * 8, "A04")),
-        "twice": document(good, series(ahead, [41] * 8, WIND)),
         "position twice": document(good.replace(">2</position", ">1</position")),
         "position 0": document(good.replace(">1</position", ">0</position")),
         "beyond the end": document(good.replace(">8</position", ">9</position")),
@@ -113,3 +113,37 @@ def test_no_data_comes_with_status_200_and_means_later(tmp_path: Path) -> None:
     with answering(documents(load=said)), pytest.raises(ProviderUnavailable, match="No matching data found") as caught:
         forecast_of(entsoe(tmp_path))
     assert KEY not in str(caught.value)
+
+
+def test_the_later_of_two_series_alike_is_an_update_and_is_told(tmp_path: Path) -> None:
+    ahead = quarters(8)
+    wind = document(series(ahead, [40] * 8, WIND), series(ahead[2:4], [60] * 2, WIND))
+    platform = entsoe(tmp_path).open()
+    with answering(documents(renewable=wind)):
+        found = values(platform.forecast("DE", NOW).series)
+    assert found == pytest.approx([0.6 * 0.75 * 760] * 2 + [0.4 * 0.75 * 760] * 2 + [0.6 * 0.75 * 760] * 4)
+    assert _warned(platform) == ["it says two things of B19 in 10Y1001A1001A83F; the later holds, as an update"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_finer_of_two_series_holds_wherever_it_stands(tmp_path: Path, order: int) -> None:
+    hours = [BEGIN.replace(minute=0) + index * HOUR for index in range(4)]
+    both = [series(quarters(4), [40] * 4, WIND), series(hours, [60] * 4, WIND)][::order]
+    platform = entsoe(tmp_path).open()
+    with answering(documents(renewable=document(*both))):
+        found = values(platform.forecast("DE", NOW).series)
+    assert found == pytest.approx([0.6 * 0.75 * 760] * 4 + [0.4 * 0.75 * 760] * 4)
+    assert _warned(platform) == ["it says two things of B19 in 10Y1001A1001A83F; the finer holds"]
+
+
+def test_two_series_that_agree_are_not_worth_a_word(tmp_path: Path) -> None:
+    ahead = quarters(8)
+    platform = entsoe(tmp_path).open()
+    with answering(documents(renewable=document(series(ahead, [40] * 8, WIND), series(ahead, [40] * 8, WIND)))):
+        platform.forecast("DE", NOW)
+    assert _warned(platform) == []
+
+
+def _warned(platform: Provider) -> list[str]:
+    assert platform.web is not None
+    return platform.web.warnings
