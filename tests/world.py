@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId
 from greenrun.core.energy.model import Device, GpuUse, Quality, Reading
 from greenrun.core.errors import ExecutorError, HostShort, ProviderUnavailable
 from greenrun.core.jobs.availability import ProcessOwner
@@ -19,6 +19,7 @@ from greenrun.meters.emulation.power_model import EMULATED, Charge, Counters, Wa
 from greenrun.meters.recent_readings import RecentReadings
 from greenrun.meters.run_folders import RunSpan
 from greenrun.store import Store
+from tests.slots import slots_of
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 SLOT = timedelta(minutes=30)

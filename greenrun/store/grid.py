@@ -89,11 +89,6 @@ class GridRepository:
         with self._database.write() as session:
             return sum(_keep_issued(session, issue) for issue in issues)
 
-    def latest_forecast(self, zone: str) -> Forecast | None:
-        """Return the last forecast saved for a zone; it was fetched when it was last found unchanged."""
-        with self._database.read() as session:
-            return next(iter(_forecasts(session, _of_zone(zone).limit(1))), None)
-
     def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
         """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
         fetched_at = FORECASTS.c.confirmed_at

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from greenrun.api.app import create_app
 from greenrun.api.service import Preview, ServiceSettings, Submitted
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast, StalenessRules, choose_active
-from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, SeriesId
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.ledger import Entry, Total
@@ -35,6 +35,7 @@ from greenrun.grid.forecast_quality import ForecastQuality, SeriesScores
 from greenrun.grid.sources import Sources
 from greenrun.metrics import DiskUsage, Health, LiveState, MetricsCollector, registry_of
 from greenrun.reports.build import Reports, ReportSettings
+from tests.slots import slots_of
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.jobs.job import Job, JobSpec, State
+from tests.slots import slots_of
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 SLOT = timedelta(minutes=30)

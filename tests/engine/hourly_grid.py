@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from greenrun.core.carbon.fallback import StalenessRules
-from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderError, ProviderRefused, ProviderUnavailable
 from greenrun.engine.zone import GridZone, ZoneSettings
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR, course
+from tests.slots import slots_of
 from tests.world import T0
 
 AGEING = StalenessRules(stale_after=2 * HOUR)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderUnavailable
 from greenrun.core.planning.model import Options
 from greenrun.core.units import emissions_g
 from greenrun.engine import settlement, zone
 from greenrun.store import Store
 from tests.engine.trouble import DAY, HOUR, MINUTE, POWER_W, TICK, Deaf, Hardware, live, submit, total_of
+from tests.slots import slots_of
 from tests.world import SLOT, T0, WATTS, World, new_engine, open_store, run_until
 
 

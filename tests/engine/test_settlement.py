@@ -6,13 +6,14 @@ from typing import Any, cast
 
 import pytest
 
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.ledger import Priced, Stage, UnsettledSlice
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.engine import settlement
 from greenrun.engine.intensities import ReportedIntensities
 from greenrun.engine.ports import EngineStore
 from greenrun.engine.settlement import Settlement
+from tests.slots import slots_of
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

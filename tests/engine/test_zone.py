@@ -17,6 +17,7 @@ from greenrun.engine.zone import GridZone
 from greenrun.store import Store
 from tests.core.hours import DAY, HOUR
 from tests.engine.hourly_grid import AGEING, MEAN, Source, a_grid, learning, levels
+from tests.store.examples import latest
 from tests.world import T0, World, new_engine, open_store, run_until, spec
 
 
@@ -158,7 +159,7 @@ def test_zones_besides_the_host_s_are_kept_and_shown_and_change_nothing_of_its_o
     assert {grid.name: grid.active_forecast.fallback_level for grid in engine.zones} == dict.fromkeys(
         ("GB", "DE", "FR"), FallbackLevel.FRESH
     )
-    kept = [store.grid.latest_forecast(zone) for zone in ("GB", "DE", "FR")]
+    kept = [latest(store, zone) for zone in ("GB", "DE", "FR")]
     assert [forecast.series.id.zone for forecast in kept if forecast] == ["GB", "DE", "FR"]
     assert engine.zone.forecast is not None
     assert engine.zone.forecast.series.id.zone == "GB"

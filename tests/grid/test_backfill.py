@@ -14,6 +14,7 @@ from greenrun.providers.cached import Cached
 from greenrun.providers.settings import FileSettings, ProviderSettings
 from greenrun.store import Store
 from tests.grid.past import DAY, HOUR, LIVE, NOW, Backfilled, Past, hours
+from tests.store.examples import latest
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_forecasts_are_kept_as_issued_and_never_taken_for_the_present_one(store:
     done = [bring(world.backfill, *issued, provider="live") for _ in range(2)]
     assert [(row.new, row.is_used) for row in done] == [(2, True), (0, True)]
     assert not bring(world.backfill, *issued).is_used
-    assert store.grid.latest_forecast("GB").series.slots == live.series.slots
+    assert latest(store).series.slots == live.series.slots
     assert not store.grid.save_forecast(live), "the live one is still the latest, so saying the same adds nothing"
     seen = store.grid.issues("GB", NOW - 30 * DAY, timedelta(hours=6))
     of_live = [issue.known_at for issue in seen if issue.series.id == LIVE]

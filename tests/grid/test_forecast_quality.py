@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Signal, slots_of
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Signal
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW
 from greenrun.core.histogram import FORECAST_ERROR
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.store import Store
 from tests.api.fakes import HOUR, NOW, World, judged
+from tests.slots import slots_of
 
 DAY = timedelta(days=1)
 

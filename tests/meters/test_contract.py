@@ -12,9 +12,9 @@ import pytest
 from greenrun.clock import utc_now
 from greenrun.engine.ports import Meter
 from greenrun.meters import ConstantSettings, ExternalSettings, MeterSettings, open_meter
-from greenrun.meters.emulation.emulated import EmulatedMeter
 from tests.meters.amd.bench import gpu, play
 from tests.meters.cpu.powercap import two_sockets
+from tests.meters.emulation.in_process import EmulatedMeter
 from tests.meters.nvml.driver import Driver, board, built, constant
 from tests.patience import until
 

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId
 from greenrun.core.errors import ProviderRefused, ProviderUnavailable
 from greenrun.providers.cached import REFUSED_FOR, Cached
 from tests.providers.source import NOW
+from tests.slots import slots_of
 
 HOUR = timedelta(hours=1)
 

@@ -103,3 +103,8 @@ def series(*values: float, kind: Kind = Kind.FORECAST, start_s: float = 0, step_
 def forecast(*values: float, **changes: Any) -> Forecast:
     given = {"series": series(*values), "fetched_at": NOW, "issued_at": NOW}
     return Forecast(**(given | changes))
+
+
+def latest(store: Store, zone: str = "GB") -> Forecast | None:
+    """The last forecast that was saved for a zone."""
+    return next(iter(store.grid.forecasts(zone, datetime(9000, 1, 1, tzinfo=UTC))), None)

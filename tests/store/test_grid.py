@@ -9,7 +9,7 @@ import pytest
 from greenrun.core.carbon.calibration import ISSUE_EVERY
 from greenrun.core.carbon.intensity import Basis, FallbackLevel, Forecast, Kind, Series, SeriesId, Signal, Slot
 from greenrun.store import Store, grid
-from tests.store.examples import NOW, SERIES, after, forecast, series
+from tests.store.examples import NOW, SERIES, after, forecast, latest, series
 
 MEASURED = Kind.MEASURED
 
@@ -26,23 +26,23 @@ def values(store: Store, start_s: float = 0, end_s: float = 7200) -> list[float]
 
 def test_the_latest_forecast_of_a_zone_comes_back_whole(store: Store) -> None:
     issued = forecast(100.0, 93.25, 1 / 3, fallback_level=FallbackLevel.STALE, issued_at=None)
-    assert store.grid.latest_forecast("GB") is None
+    assert latest(store) is None
     assert store.grid.save_forecast(issued)
-    assert seen(store.grid.latest_forecast("GB")) == seen(issued)
-    assert store.grid.latest_forecast("DE") is None
+    assert seen(latest(store)) == seen(issued)
+    assert latest(store, "DE") is None
 
 
 def test_a_forecast_that_says_the_same_adds_none_and_is_known_to_hold_later(store: Store) -> None:
     store.grid.save_forecast(forecast(100.0, issued_at=None))
     assert not store.grid.save_forecast(forecast(100.0, issued_at=None, fetched_at=after(300)))
-    assert seen(store.grid.latest_forecast("GB")) == seen(forecast(100.0, issued_at=None, fetched_at=after(300)))
+    assert seen(latest(store)) == seen(forecast(100.0, issued_at=None, fetched_at=after(300)))
     assert len(store.grid.forecasts("GB", NOW)) == 1
 
 
 def test_a_new_issue_is_kept_even_when_its_values_are_the_last_ones(store: Store) -> None:
     saved = [store.grid.save_forecast(forecast(100.0, issued_at=after(at), fetched_at=after(at))) for at in (0, 300)]
     assert saved == [True, True]
-    assert seen(store.grid.latest_forecast("GB")) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
+    assert seen(latest(store)) == seen(forecast(100.0, issued_at=after(300), fetched_at=after(300)))
 
 
 def test_a_forecast_of_the_past_is_kept_once_and_the_latest_stays_the_latest(store: Store) -> None:
@@ -50,7 +50,7 @@ def test_a_forecast_of_the_past_is_kept_once_and_the_latest_stays_the_latest(sto
     store.grid.save_forecast(live)
     old = [forecast(at / 100, issued_at=after(-at), fetched_at=after(-at)) for at in (7200, 3600)]
     assert [store.grid.save_issued(old), store.grid.save_issued(old)] == [2, 0]
-    assert seen(store.grid.latest_forecast("GB")) == seen(live)
+    assert seen(latest(store)) == seen(live)
     assert not store.grid.save_forecast(live)
     assert [each.known_at for each in store.grid.forecasts("GB", after(-3600))] == [
         after(-7200),

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import product
 
 import numpy as np
@@ -45,17 +45,6 @@ def calibrate(issues: Sequence[Forecast], measured: Series, now: datetime, *, da
     best = _best_weights(seen)
     share = seen_days / (seen_days + ENOUGH_DAYS)
     return Calibration(weights=tuple(EVEN + share * (weight - EVEN) for weight in best), errors=errors)
-
-
-def issues_of(series: Series, now: datetime, ahead: timedelta = timedelta(hours=24)) -> list[Forecast]:
-    """Return a file's forecasts without issue times as known by `now`, for `calibrate`: each slot seen `ahead`."""
-    if series.start is None:
-        return []
-    every_s = ISSUE_EVERY.total_seconds()
-    first_s = max(series.start.timestamp(), (now - MEMORY).timestamp())
-    starts = np.arange(np.ceil(first_s / every_s) * every_s, now.timestamp(), every_s)
-    moments = [datetime.fromtimestamp(float(at), UTC) for at in starts]
-    return [Forecast(series=series.between(at, at + ahead), fetched_at=at) for at in moments]
 
 
 def thinned(issues: Sequence[Forecast], now: datetime) -> list[Forecast]:

@@ -1,6 +1,6 @@
 """Carbon intensity over time as a step function: a slot's value is its mean, and nothing is known between slots."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -263,11 +263,6 @@ class Forecast:
     def known_at(self) -> datetime:
         """The instant from which this forecast could be known."""
         return self.issued_at or self.fetched_at
-
-
-def slots_of(starts: Sequence[datetime], values: Sequence[float], step: timedelta, kind: Kind) -> list[Slot]:
-    """Slots of one length from their starts and values, in g/kWh."""
-    return [Slot(start, start + step, value, kind) for start, value in zip(starts, values, strict=True)]
 
 
 def _check(slot: Slot) -> None:

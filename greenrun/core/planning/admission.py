@@ -53,12 +53,6 @@ def _needs_plan(jobs: Sequence[Job], rows: Sequence[Row], queued: int) -> bool:
     return any(is_provisional(row) and (is_short or job.spec.finish_by) for job, row in zip(jobs, rows, strict=True))
 
 
-def admit_each(situation: Situation, jobs: Sequence[Job]) -> list[Row]:
-    """Return the place of each job beside those before it; raise as `admit` for the first that cannot be accepted."""
-    made = admit_all(situation, jobs)
-    return [row for job in jobs if (row := made.row(job.id))]
-
-
 def admit_all(situation: Situation, jobs: Sequence[Job]) -> Plan:
     """Return a plan with all of the jobs; raise as `admit` for the first that cannot be accepted.
 

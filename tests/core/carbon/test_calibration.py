@@ -1,13 +1,13 @@
 """How far a provider's forecasts can be followed is learned from what it said and what came, and from nothing later."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from greenrun.core.carbon.blend import EVEN, Calibration
-from greenrun.core.carbon.calibration import MEMORY, calibrate, issues_of
+from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, calibrate
 from greenrun.core.carbon.intensity import Floats, Forecast, Kind, Series
 from tests.core.build import GRID, T0
 from tests.core.hours import DAY, HOUR
@@ -15,6 +15,17 @@ from tests.core.hours import DAY, HOUR
 DAYS = 84
 HOURS = DAYS * 24
 START = T0 - DAYS * DAY
+
+
+def issues_of(series: Series, now: datetime, ahead: timedelta = timedelta(hours=24)) -> list[Forecast]:
+    """A series of forecasts as known by `now`: each slot seen `ahead`."""
+    if series.start is None:
+        return []
+    every_s = ISSUE_EVERY.total_seconds()
+    first_s = max(series.start.timestamp(), (now - MEMORY).timestamp())
+    starts = np.arange(np.ceil(first_s / every_s) * every_s, now.timestamp(), every_s)
+    moments = [datetime.fromtimestamp(float(at), UTC) for at in starts]
+    return [Forecast(series=series.between(at, at + ahead), fetched_at=at) for at in moments]
 
 
 def windy(seed: int = 0) -> Floats:

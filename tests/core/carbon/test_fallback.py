@@ -15,8 +15,9 @@ from greenrun.core.carbon.fallback import (
     add_received,
     choose_active,
 )
-from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId
 from tests.core.hours import HOUR
+from tests.slots import slots_of
 from tests.world import T0
 
 AGEING = StalenessRules(stale_after=2 * HOUR)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId, Signal, slots_of
+from greenrun.core.carbon.intensity import Floats, Kind, Series, SeriesId, Signal
 from greenrun.core.energy import baseline
 from greenrun.core.energy.baseline import (
     BaselineInterval,
@@ -20,6 +20,7 @@ from greenrun.core.energy.baseline import (
     baseline_interval,
     compare,
 )
+from tests.slots import slots_of
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)

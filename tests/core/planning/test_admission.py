@@ -1,6 +1,7 @@
 """A submission whose limit cannot be met is refused with the smallest change that would do, and that change does."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import ArrayPlace, Job
 from greenrun.core.parsing import parse_duration
-from greenrun.core.planning.admission import admit, admit_each
+from greenrun.core.planning.admission import admit, admit_all
 from greenrun.core.planning.model import DeviceKind, Placement, Plan, Situation, Waiting
 from greenrun.core.planning.planner import plan
 from tests.core.build import SLOT, T0, grid, job
@@ -20,6 +21,12 @@ from tests.core.situations import quickly, suggested
 from tests.sampling import examples
 
 CLEAN_AT_THREE = [300, 300, 300, 100, 300, 300, 300, 300]
+
+
+def places(asked: Situation, jobs: Sequence[Job]) -> list[Placement | Waiting]:
+    """The place of each job once all are admitted."""
+    made = admit_all(asked, jobs)
+    return [row for job in jobs if (row := made.row(job.id))]
 
 
 def situation(*jobs: object, gpus: int = 1, **more: object) -> Situation:
@@ -139,17 +146,17 @@ def test_an_array_that_is_refused_is_accepted_whole_with_the_finish_by_that_was_
     asked = situation(gpus=gpus)
     needed = -(-size // gpus)
     with pytest.raises(InvalidJob) as refused:
-        admit_each(asked, array(size, finish_by=T0 + (needed - 0.5) * SLOT))
-    places = admit_each(asked, array(size, finish_by=suggested(refused.value)))
-    assert [isinstance(place, Placement) and place.late for place in places] == [False] * size
+        places(asked, array(size, finish_by=T0 + (needed - 0.5) * SLOT))
+    found = places(asked, array(size, finish_by=suggested(refused.value)))
+    assert [isinstance(place, Placement) and place.late for place in found] == [False] * size
 
 
 def test_jobs_are_admitted_in_order_beside_those_before_them() -> None:
     jobs = [*array(2), job(3, finish_by=T0 + 8 * SLOT), job(4, finish_by=T0 + 8 * SLOT)]
-    places = admit_each(situation(), jobs)
-    assert [place.job_id for place in places] == [1, 2, 3, 4]
+    found = places(situation(), jobs)
+    assert [place.job_id for place in found] == [1, 2, 3, 4]
     with pytest.raises(InvalidJob, match="cannot finish by"):
-        admit_each(situation(), [*jobs, *[job(key, slots=4, finish_by=T0 + 8 * SLOT) for key in (5, 6)]])
+        places(situation(), [*jobs, *[job(key, slots=4, finish_by=T0 + 8 * SLOT) for key in (5, 6)]])
 
 
 def asked_again(new: Job, **spec: object) -> Job:
@@ -246,17 +253,17 @@ def test_whatever_a_refusal_advises_is_accepted(asked: Situation, slots: int, gp
     own = {"slots": slots, "gpus": min(gpus, len(asked.devices)), "finish_by": T0 + limit * SLOT}
     new = [replace(one, id=one.id + 100) for one in array(size, **own)]
     try:
-        admit_each(asked, new)
+        places(asked, new)
     except InvalidJob as refused:
         advised, length = suggested(refused), shorter(refused)
-        for place in admit_each(asked, [asked_again(one, finish_by=advised) for one in new]):
+        for place in places(asked, [asked_again(one, finish_by=advised) for one in new]):
             assert isinstance(place, Placement)
             assert place.end <= advised
         if length:
-            for place in admit_each(asked, [asked_again(one, duration=length) for one in new]):
+            for place in places(asked, [asked_again(one, duration=length) for one in new]):
                 assert isinstance(place, Placement)
                 assert place.end <= T0 + limit * SLOT
         if "at the soonest;" in str(refused):
             tight = advised - timedelta(seconds=61) - timedelta(minutes=1)
             with pytest.raises(InvalidJob):
-                admit_each(asked, [asked_again(one, finish_by=tight) for one in new])
+                places(asked, [asked_again(one, finish_by=tight) for one in new])

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenrun.core.energy.model import Device, Quality, Reading, Telemetry
-from greenrun.meters.emulation.emulated import EmulatedMeter
 from greenrun.meters.emulation.power_model import (
     CONSTANT,
     EMULATED,
@@ -20,6 +19,7 @@ from greenrun.meters.emulation.power_model import (
     advance,
 )
 from greenrun.meters.run_folders import RunSpan
+from tests.meters.emulation.in_process import EmulatedMeter
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 WATTS = Watts(idle=60.0, busy=350.0)
