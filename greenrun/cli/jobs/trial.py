@@ -52,7 +52,7 @@ class Stated(NamedTuple):
         return self._replace(fields=kept, told=self.told | names, left_out=self.left_out | names)
 
 
-class Found(NamedTuple):
+class NumberedProblem(NamedTuple):
     """A problem that the daemon tells, of the input with this number."""
 
     number: int
@@ -62,14 +62,14 @@ class Found(NamedTuple):
 Ask = Callable[[Sequence[Mapping[str, Any]]], object]
 
 
-def also_refused(ask: Ask, stated: Mapping[int, Stated], *, rounds: int = _MOST_ROUNDS) -> list[Found]:
+def also_refused(ask: Ask, stated: Mapping[int, Stated], *, rounds: int = _MOST_ROUNDS) -> list[NumberedProblem]:
     """Return what else is wrong with inputs by number, for which `ask` asks; nothing where no daemon can be asked.
 
     Fields are as the API calls them.
     """
     from greenrun.client import ClientError
 
-    found: list[Found] = []
+    found: list[NumberedProblem] = []
     rest = dict(stated)
     for _ in range(rounds):
         try:
@@ -146,22 +146,22 @@ def all_refused(ask: Ask, stated: Stated, done: str = "submitted") -> InvalidJob
     return refused([*stated.problems, *in_words("", others)[1]], done)
 
 
-def _told(error: "ClientError", numbers: Sequence[int]) -> list[Found]:
+def _told(error: "ClientError", numbers: Sequence[int]) -> list[NumberedProblem]:
     """Return the problems of a refusal by input; a single one has no place in a list."""
     found = []
     for row in error.errors:
         place = re.match(r"\[(\d+)\]\.?", row.field)
         index, field = (int(place[1]), row.field[place.end() :]) if place else (0, row.field)
         if index < len(numbers):
-            found.append(Found(numbers[index], InputProblem(field=field, message=row.message)))
+            found.append(NumberedProblem(numbers[index], InputProblem(field=field, message=row.message)))
     return found
 
 
-def _placed(found: Found) -> InputProblem:
+def _placed(found: NumberedProblem) -> InputProblem:
     return InputProblem(field=f"[{found.number - 1}].{found.problem.field}", message=found.problem.message)
 
 
-def _is_true(found: Found, stated: Stated) -> bool:
+def _is_true(found: NumberedProblem, stated: Stated) -> bool:
     """Whether it is neither told already, nor perhaps a consequence of what was left out."""
     name = _name(found.problem.field)
     rests_on = _RESTS_ON.get(name, frozenset())
