@@ -281,7 +281,7 @@ def test_many_clients_at_once_are_all_answered(world: World, server: ServerHandl
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(HANGS_S)
     assert statuses == [200] * 24
 
 

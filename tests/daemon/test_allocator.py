@@ -6,6 +6,8 @@ from platform import libc_ver
 
 import pytest
 
+from tests.patience import HANGS_S
+
 PROBE = """
 import sys, threading
 import numpy as np
@@ -39,5 +41,7 @@ print(resident_mib() - before)
 
 @pytest.mark.skipif(libc_ver()[0] != "glibc", reason="this is about glibc")
 def test_freed_arrays_are_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE, "yes"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, "yes"], capture_output=True, text=True, timeout=HANGS_S, check=True
+    )
     assert float(done.stdout) < 20

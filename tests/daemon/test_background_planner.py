@@ -10,8 +10,7 @@ from greenrun.clock import utc_now
 from greenrun.daemon import background_planner, ticker
 from greenrun.daemon.background_planner import LONGEST_PAUSE_S, PAUSE_S, BackgroundPlanner
 from greenrun.engine.planning import Urgency
-
-PATIENCE_S = 60.0
+from tests.patience import HANGS_S
 
 
 class SleepyEngine:
@@ -48,8 +47,8 @@ def test_a_plan_from_before_the_machine_slept_does_not_take_over_and_another_is_
     planner.start()
     try:
         planner.ask(Urgency.PROMPT)
-        assert woken.acquire(timeout=PATIENCE_S)
-        assert woken.acquire(timeout=PATIENCE_S)
+        assert woken.acquire(timeout=HANGS_S)
+        assert woken.acquire(timeout=HANGS_S)
     finally:
         planner.stop()
     assert not failed

@@ -19,6 +19,7 @@ import greenrun
 from greenrun.core.errors import StorageFull, StoreError
 from greenrun.core.jobs.job import State
 from greenrun.store import Store, database
+from tests.patience import HANGS_S
 from tests.store.examples import NOW, WHY, after, entry, running, spec, submit
 
 AS_RELEASED = database.SYNCHRONOUS  # the tests let no store of their own process wait for the disk
@@ -62,7 +63,7 @@ def at_once(calls: list[Callable[[], object]]) -> list[object]:
     gate = Barrier(len(calls))
 
     def go(call: Callable[[], object]) -> object:
-        gate.wait(timeout=10)
+        gate.wait(timeout=HANGS_S)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:

@@ -20,6 +20,7 @@ from greenrun.core.jobs.job import State
 from greenrun.store import Store
 from greenrun.store.migrate import HEAD, SCRIPTS, backup_path, migrate
 from greenrun.store.tables import METADATA
+from tests.patience import HANGS_S
 from tests.store.examples import submit
 
 LATER = datetime(2026, 1, 4, tzinfo=UTC)
@@ -251,5 +252,7 @@ def test_a_database_that_is_up_to_date_is_opened_without_alembic(path: Path) -> 
         "import sys; from pathlib import Path; from greenrun.store import Store; "
         "Store(Path(sys.argv[1])).close(); print('alembic' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", opens, path], capture_output=True, text=True, check=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", opens, path], capture_output=True, text=True, check=True, timeout=HANGS_S
+    )
     assert told.stdout == "False\n"

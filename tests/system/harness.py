@@ -57,7 +57,7 @@ class Daemon:
             self._program = ["sh", "-c", f'ulimit -n {descriptors}; exec "$0" "$@"', GREENRUN]
         self.state = Path((config or {}).get("paths", {}).get("state", folder / "state"))
         self.env = {**environment(folder), **(env or {})}
-        self.client = Client(folder / "s")
+        self.client = Client(folder / "s", timeout_s=HANGS_S)
         self.config = write_config(folder, config or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begins = 0

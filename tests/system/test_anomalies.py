@@ -36,8 +36,7 @@ def _mark_and_stop(folder: Path, stuck_s: float) -> None:
         strict = daemon.submit("--stop-on", "gpu_idle,stuck", *command)
 
         until(lambda: _anomalies(daemon, patient), "the first job is marked")
-        (episode,) = _anomalies(daemon, patient)
-        assert (episode["anomaly"], episode["until"]) == ("stuck", None)
+        assert [(row["anomaly"], row["until"]) for row in _anomalies(daemon, patient)] == [("stuck", None)]
         stopped = daemon.wait_for(strict)
 
         assert stopped["state"] == "cancelled"

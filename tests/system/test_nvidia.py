@@ -46,22 +46,22 @@ def scraped(daemon: Daemon) -> dict[str, float]:
 
 
 def test_a_job_is_booked_what_its_gpu_used_also_over_a_killed_daemon(daemon: Daemon) -> None:
-    calm = daemon.submit("--now", "--gpus", "1", "--duration", "2s", "--", "sleep", "2")
-    daemon.wait_for(calm)
+    with watching() as watch:
+        calm = daemon.submit("--now", "--gpus", "1", "--duration", "2s", "--", "sleep", "2")
+        daemon.booked(calm)
     killed = daemon.submit("--now", "--gpus", "1", "--duration", "10s", "--", "sleep", "10")
     daemon.wait_for(killed, "running")
     until(lambda: scraped(daemon)[f'greenrun_gpu_up{{gpu_uuid="{uuid(1)}"}}'] == 1.0, "both GPUs are read")
     daemon.kill9()
     daemon.start()
-    for job, quality in ((calm, "measured"), (killed, "bridged")):
+    was_late = watch.whole_late_s > 1.0  # a sampler that sleeps on leaves a gap to bridge
+    for job, qualities in ((calm, {"measured", "bridged"} if was_late else {"measured"}), (killed, {"bridged"})):
         run = daemon.booked(job)
         power_w = {uuid(0): 300.0, uuid(1): 100.0}[run["devices"][0]]
         ended = daemon.run_record(f"{job}.1", "exit")
         true_j = power_w * (ended["ended_at"] - ended["started_at"])
-        assert (run["energy_quality"], run["energy_j"]) == (
-            quality,
-            pytest.approx(true_j, rel=0.02, abs=power_w * 0.05),
-        )
+        assert run["energy_quality"] in qualities
+        assert run["energy_j"] == pytest.approx(true_j, rel=0.02, abs=power_w * 0.05)
 
 
 def test_nothing_is_started_beside_somebody_else_nor_on_a_drained_gpu_over_a_restart(

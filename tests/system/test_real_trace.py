@@ -134,6 +134,8 @@ def day() -> Iterator[Day]:
         t0 = datetime.fromtimestamp(max(steps.begin_s + T0_S, ceil(utc_now().timestamp() + 1)), UTC)
         plan = _submit_all(daemon, t0)
         until(lambda: _all_ended(daemon, ticks), "all jobs end", 90)
+        for job in daemon.client.jobs():
+            daemon.booked(job["id"])
         until(lambda: all(_runs_are_settled(job) for job in daemon.client.jobs()), "all is settled")
         ticks_s = [instant(text).timestamp() for text in ticks]
         decisions = read_decisions(daemon.state / "greenrun.db", GPUS, ticks_s)

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.conftest import require
+from tests.patience import HANGS_S
 
 HERE = Path(__file__).parent
 SONAME = "libnvidia-ml.so.1"
@@ -30,7 +31,7 @@ def built() -> Path:
     sources = [str(HERE / name) for name in ("fake_nvml.c", "script.c")]
     flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-fvisibility=hidden"]
     command = [str(require("gcc")), *flags, f"-Wl,-soname,{SONAME}", "-o", str(built), *sources, "-lpthread"]
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=HANGS_S)
     return built
 
 
