@@ -22,10 +22,12 @@ def energy(
     sparse: frozenset[str],
     split_kwh: float = 0.0,
     expected_s: float | None = None,
+    emulated: frozenset[str] = frozenset(),
 ) -> EnergyFigures:
     """Return the energy of these parts; `held_s` are the GPU-seconds that their runs held, None if not known.
 
-    `sparse` are the GPUs whose sensors see a part of the time only; `split_kwh` of it may be other holders'.
+    `sparse` are the GPUs whose sensors see a part of the time only, `emulated` the devices that are not real;
+    `split_kwh` of it may be other holders'.
     `expected_s` are the device-seconds that should be known, where that is more: of a period that is not wholly in the
     books.
     """
@@ -35,7 +37,11 @@ def energy(
         known_s = fsum(part.seconds for part in parts if part.energy_j is not None)
         of_time = min(of_time or 0.0, known_s / expected_s)
     graded = [
-        (SPARSE if part.device in sparse else part.component.value, part.quality, part.energy_j / J_PER_KWH)
+        (
+            SPARSE if part.device in sparse else part.component.value,
+            Quality.EMULATED if part.device in emulated else part.quality,
+            part.energy_j / J_PER_KWH,
+        )
         for part in parts
         if part.energy_j is not None
     ]

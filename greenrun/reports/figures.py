@@ -21,8 +21,9 @@ class Share:
     `holds` is how often a run held a device: each may lack UNBOOKED_S, as where its first reading was late.
     `succeeded` are the runs whose work counts as avoided emissions. `expected_s` are the device-seconds of the period
     that a row is about, where it is about all of it, and `is_watched` whether that was read without a gap.
-    `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only. A row that
-    `is_whole` has all who held a device in a gap, so that what of it was whose makes no difference to its sums.
+    `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only, `emulated` the
+    devices that are not real. A row that `is_whole` has all who held a device in a gap, so that what of it was whose
+    makes no difference to its sums.
     """
 
     parts: Sequence[Part]
@@ -34,13 +35,14 @@ class Share:
     is_watched: bool = True
     widths: Widths = field(default_factory=Widths)
     sparse: frozenset[str] = frozenset()
+    emulated: frozenset[str] = frozenset()
     is_whole: bool = False
 
 
 def figures(share: Share, forecast_error_pct: float | None) -> InventoryFigures:
     """Return energy and emissions of a row; `forecast_error_pct` is how far forecasts of this period were off."""
     others_kwh = 0.0 if share.is_whole else split_kwh(share.parts)
-    used = energy(share.parts, share.held_s, share.widths, share.sparse, others_kwh, share.expected_s)
+    used = energy(share.parts, share.held_s, share.widths, share.sparse, others_kwh, share.expected_s, share.emulated)
     emitted = emissions(share.parts)
     settled_width = emissions_pct(used.energy_uncertainty_pct, pue_pct(pues(share.parts), share.widths), 0.0)
     compared = avoided(share.parts, share.compared, share.succeeded, settled_width)
@@ -72,7 +74,7 @@ def _flags(share: Share, used: EnergyFigures, emitted: EmissionFigures) -> list[
         "not_watched": not share.is_watched,
         "bridged": Quality.BRIDGED in qualities,
         "estimated": Quality.ESTIMATED in qualities,
-        "emulated": Quality.EMULATED in qualities,
+        "emulated": Quality.EMULATED in qualities or any(part.device in share.emulated for part in share.parts),
         "no_intensity": emitted.unpriced_kwh > 0,
         "mixed": is_mixed(part.price for part in share.parts),
         "not_settled": not is_settled(share.parts),

@@ -77,6 +77,7 @@ class Books:
             is_watched=expected_s is None or self.completeness.is_whole,
             widths=self.widths,
             sparse=self._sparse,
+            emulated=self._emulated,
             is_whole=is_all,
         )
         inventory = figures(share, self.forecasts.mean_absolute_error_pct)
@@ -98,6 +99,10 @@ class Books:
         if run.outcome is Outcome.CHECKPOINTED:
             return self.jobs[run.job_id].state is State.SUCCEEDED
         return run.outcome is Outcome.SUCCEEDED
+
+    @cached_property
+    def _emulated(self) -> frozenset[str]:
+        return frozenset(device.id for device in self.hardware.devices.values() if device.emulated)
 
     @cached_property
     def _sparse(self) -> frozenset[str]:

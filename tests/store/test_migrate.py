@@ -167,6 +167,9 @@ def test_of_jobs_requeued_before_the_number_was_kept_those_runs_count_that_were_
         assert {job.id: job.counted_from for job in store.jobs.jobs()} == {12: 3, 13: 1, 14: 1}
 
 
+DEVICES = ("EMULATED-a-0", "EMULATED-a-0", "GPU-1")
+
+
 def test_what_emulated_gpus_used_is_no_longer_measured(path: Path, tmp_path: Path) -> None:
     older = tmp_path / "older"
     shutil.copytree(SCRIPTS, older)
@@ -174,7 +177,7 @@ def test_what_emulated_gpus_used_is_no_longer_measured(path: Path, tmp_path: Pat
         if later.name > "v0009":
             later.unlink()
     migrate(path, older)
-    for device, quality in (("EMULATED-a-0", "measured"), ("EMULATED-a-0", "bridged"), ("GPU-1", "measured")):
+    for device, quality in zip(DEVICES, ("measured", "bridged", "measured"), strict=True):
         execute(
             path,
             "INSERT INTO slices (device, component, started_at, ended_at, energy_j, quality, pue)"
@@ -183,7 +186,9 @@ def test_what_emulated_gpus_used_is_no_longer_measured(path: Path, tmp_path: Pat
         )
     Store(path).close()
     told = [(row["device"], row["quality"], row["split_j"]) for row in rows(path, "slices")]
-    assert told == [("EMULATED-a-0", "emulated", 0.0)] * 2 + [("GPU-1", "measured", 0.0)]
+    assert told == [
+        (device, grade, 0.0) for device, grade in zip(DEVICES, ("emulated", "bridged", "measured"), strict=True)
+    ]
 
 
 def test_an_older_database_is_copied_before_it_is_changed(path: Path, tmp_path: Path) -> None:

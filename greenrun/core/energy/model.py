@@ -13,8 +13,8 @@ class Quality(StrEnum):
     MEASURED = "measured"  # a hardware counter
     INTEGRATED = "integrated"  # power samples, integrated
     ESTIMATED = "estimated"  # a model or a configured constant
+    EMULATED = "emulated"  # made up, for trials without hardware: it says nothing of any device
     BRIDGED = "bridged"  # the total over a gap in sampling, split by expectation
-    EMULATED = "emulated"  # made up, for trials without hardware: bridged or not, it says nothing of any device
     UNKNOWN = "unknown"
 
 

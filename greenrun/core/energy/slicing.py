@@ -39,7 +39,6 @@ class _Step:
     before: Reading
     after: Reading
     quality: Quality
-    is_gap: bool
     whole: bool
 
     @property
@@ -49,10 +48,6 @@ class _Step:
     @property
     def energy_j(self) -> float:
         return self.after.energy_j - self.before.energy_j
-
-    @property
-    def is_bridged(self) -> bool:
-        return self.quality is Quality.BRIDGED or (self.is_gap and self.quality is not Quality.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +182,21 @@ def _steps(mark: Mark, readings: Sequence[Reading], gap_s: float) -> list[_Step]
         if reading.device != mark.device:
             raise ValueError(f"readings of {reading.device} cannot be booked on {mark.device}.")
         if reading.at > before.at:
-            is_gap = _is_gap(before, reading, gap_s)
-            steps.append(_Step(before, reading, _grade(before, reading, is_gap=is_gap), is_gap, whole))
+            steps.append(_Step(before, reading, _grade(before, reading, gap_s), whole))
             before, whole = reading, True
     return steps
 
 
-def _grade(before: Reading, after: Reading, *, is_gap: bool) -> Quality:
-    """Grade a step: a gap is bridged; a new base, a counter that went back, power above ABSURD_W are unknown."""
+def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
+    """Grade a step: a pause longer than `gap_s` seconds or a new sampler session is bridged.
+
+    A new counter base, a counter that went back and a power above ABSURD_W are unknown.
+    """
     seconds, energy_j = (after.at - before.at).total_seconds(), after.energy_j - before.energy_j
     if after.counter != before.counter or not 0 <= energy_j <= ABSURD_W * (seconds + LATE_S):
         return Quality.UNKNOWN
-    return worst((after.quality, Quality.BRIDGED)) if is_gap else after.quality
-
-
-def _is_gap(before: Reading, after: Reading, gap_s: float) -> bool:
-    """Whether nobody sampled between two readings: a pause longer than `gap_s` seconds, or a new sampler session."""
-    return after.session != before.session or (after.at - before.at).total_seconds() > gap_s
+    gap = after.session != before.session or seconds > gap_s
+    return worst((after.quality, Quality.BRIDGED)) if gap else after.quality
 
 
 def _unknown_ends(steps: Sequence[_Step]) -> list[datetime]:
@@ -220,8 +213,10 @@ def _lines(steps: Sequence[_Step], holds: _Holds, powers: _Powers, highest_w: fl
     lines: list[_Line] = []
     for step in steps:
         bounds = holds.inside(step.before.at, step.after.at)
-        lines += _bridge(step, bounds, holds, powers, highest_w) if step.is_bridged else [_straight(step)]
-        if step.whole and not bounds and not step.is_bridged and step.quality is not Quality.UNKNOWN:
+        lines += (
+            _bridge(step, bounds, holds, powers, highest_w) if step.quality is Quality.BRIDGED else [_straight(step)]
+        )
+        if step.whole and not bounds and step.quality not in (Quality.BRIDGED, Quality.UNKNOWN):
             powers = powers.learned(holds.run_at(step.before.at) is not None, step.energy_j / step.seconds)
     return lines, powers
 
@@ -312,7 +307,7 @@ def _mark_at(mark: Mark, instant: datetime, step: _Step, line: _Line, powers: _P
     if instant < step.after.at and step.quality is Quality.UNKNOWN:  # the old base is what tells that it is unknown
         energy_j, reading, session = step.before.energy_j, step.before, step.before.session
     elif instant < step.after.at:
-        session = _IN_GAP if step.is_bridged else session + _INSIDE
+        session = _IN_GAP if step.quality is Quality.BRIDGED else session + _INSIDE
     return replace(
         mark,
         at=instant,

@@ -161,7 +161,7 @@ def _components(row: JobRow) -> list[JsonValue]:
 def _quality(row: JobRow) -> str | None:
     """Return how good the energy is in the format's words; none is worse than what is made up."""
     width_pct = row.energy_uncertainty_pct
-    if row.emulated_kwh is not None:
+    if "emulated" in row.flags:
         return "low"
     if width_pct is None:
         return None

@@ -154,14 +154,12 @@ def test_bounds_of_a_split_are_shared_out_over_the_minutes_of_a_gap() -> None:
     ]  # fmt: skip
 
 
-def test_emulated_energy_stays_so_over_a_gap_and_beside_any_other() -> None:
+def test_emulated_energy_is_graded_so_and_its_gaps_are_bridged_as_any() -> None:
     emulated = {"quality": Quality.EMULATED}
     readings = [reading(2, 200, **emulated), reading(60, 6000, session="b", **emulated)]
     slices, _ = cut(mark(), readings, [hold(7, 2, 20)], [at(60)], at(60))
-    assert {piece.quality for piece in slices} == {Quality.EMULATED}
+    assert [piece.quality for piece in slices] == [Quality.EMULATED, Quality.BRIDGED, Quality.BRIDGED]
     assert [piece.split_j > 0 for piece in slices] == [False, True, True]
-    lost, _ = cut(mark(), [reading(60, 9, counter="new", **emulated)], [], [at(60)], at(60))
-    assert [piece.quality for piece in lost] == [Quality.UNKNOWN]
 
 
 def test_a_gap_in_many_calls_is_split_as_in_one() -> None:

@@ -10,4 +10,4 @@ down_revision = "0008"
 def upgrade() -> None:
     """Add the column; of earlier gaps no bounds are kept. What emulated GPUs used had been graded as measured."""
     op.add_column("slices", sa.Column("split_j", sa.Float(), nullable=False, server_default=sa.text("0.0")))
-    op.execute("UPDATE slices SET quality = 'emulated' WHERE device LIKE 'EMULATED-%' AND quality <> 'unknown'")
+    op.execute("UPDATE slices SET quality = 'emulated' WHERE device LIKE 'EMULATED-%' AND quality = 'measured'")
