@@ -58,6 +58,34 @@ class Strays(Protocol):
         """Have one stopped; raise JobNotFound for another label, ExecutorError when it cannot be asked."""
 
 
+class Host(Protocol):
+    """The devices of this host: who uses them, and on which nothing is to be started."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices of this host, in index order."""
+
+    def gpu_state(self, device: Device) -> GpuState:
+        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
+
+    def drains(self) -> Sequence[Drain]:
+        """Return what is drained, by device."""
+
+    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+        """Start nothing there from now on; return all that is drained then; raise StoreError."""
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
+
+    def powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU drew in the last seconds, by id; those that cannot say are left out."""
+
+    def idle_powers_w(self) -> Mapping[str, float]:
+        """Return the learned idle power of each GPU by id; those not known are left out."""
+
+    def held_elsewhere(self) -> Mapping[str, str]:
+        """Return the devices that somebody outside this daemon holds, with who."""
+
+
 class Scheduler(Protocol):
     """The part of the daemon that plans; every method answers from memory or within one planning run.
 
@@ -75,6 +103,10 @@ class Scheduler(Protocol):
     @property
     def reports(self) -> Reports:
         """What makes reports of what is in the books."""
+
+    @property
+    def host(self) -> Host:
+        """The devices of this host."""
 
     @property
     def strays(self) -> Strays:
@@ -116,32 +148,8 @@ class Scheduler(Protocol):
     def conditions(self) -> Sequence[Condition]:
         """Return what is wrong with the daemon or its machine at present, as far as the daemon itself looks for it."""
 
-    def devices(self) -> Sequence[Device]:
-        """Return the devices of this host, in index order."""
-
-    def gpu_state(self, device: Device) -> GpuState:
-        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
-
-    def drains(self) -> Sequence[Drain]:
-        """Return what is drained, by device."""
-
-    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
-        """Start nothing there from now on; return all that is drained then; raise StoreError."""
-
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
-        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
-
-    def powers_w(self) -> Mapping[str, float]:
-        """Return what each GPU drew in the last seconds, by id; those that cannot say are left out."""
-
-    def idle_powers_w(self) -> Mapping[str, float]:
-        """Return the learned idle power of each GPU by id; those not known are left out."""
-
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         """Return a watched zone's active forecast as of the last tick (None: this host's own), None for another."""
-
-    def held_elsewhere(self) -> Mapping[str, str]:
-        """Return the devices that somebody outside this daemon holds, with who."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

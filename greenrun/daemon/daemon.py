@@ -1,10 +1,9 @@
 """The composition root: build every part from the settings, run them, and shut them down in order."""
 
-import gc
 import signal
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -23,19 +22,18 @@ from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import Condition
-from greenrun.core.energy.model import Device, gpus
 from greenrun.core.errors import StoreError
-from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
 from greenrun.core.planning.model import Plan
 from greenrun.daemon.accounting_bases import open_day_ahead
-from greenrun.daemon.allocator import give_memory_back
+from greenrun.daemon.allocator import collect_seldom, give_memory_back
 from greenrun.daemon.background_planner import BackgroundPlanner
 from greenrun.daemon.database_check import DatabaseCheck
 from greenrun.daemon.descriptors import Descriptors
 from greenrun.daemon.doors import StateLock, check_socket
 from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, lost_gpus, paused_starts
+from greenrun.daemon.host_devices import HostDevices
 from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
@@ -92,19 +90,12 @@ def serve(config: Config) -> int:
     with ExitStack() as parts:
         daemon = Daemon(config, parts)
         daemon.start()
-        _collect_seldom()
+        collect_seldom()
         notify("READY=1")
         stopped.wait()
         notify("STOPPING=1")
         daemon.stop()
     return 0
-
-
-def _collect_seldom() -> None:
-    """Look for unreachable cycles less often: with the usual thresholds that is half the time of 10,000 new jobs."""
-    gc.collect()
-    gc.freeze()  # what is there now, modules most of all, stays
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Daemon:
@@ -126,11 +117,20 @@ class Daemon:
             settings=engine_settings(config, self._meter, self._providers.forecasts),
         )  # fmt: skip
         self._build_api_services()
+        self.host = HostDevices(
+            meter=self._meter, executor=self._executor, store=self._store, reports=self.reports,
+            availability=self._engine.availability, turn=self._turn, wake=self.wake,
+        )  # fmt: skip
         state = config.paths.state
         checks: list[Check] = [partial(full_disk, state), DatabaseCheck(self._store), FolderCheck(state / "runs")]
-        checks += [self._descriptors.check, self._paused_starts, self.strays.check, self._lock.check]
+        checks += [
+            self._descriptors.check,
+            partial(paused_starts, self._engine.start_pause),
+            self.strays.check,
+            self._lock.check,
+        ]
         checks += [lambda now: check_socket(self._server, now), lambda _: flush_repeats()]
-        checks += [partial(lost_gpus, self.devices, self.gpu_state)]
+        checks += [partial(lost_gpus, self.host.devices, self.host.gpu_state)]
         self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
@@ -164,8 +164,8 @@ class Daemon:
         self._store = parts.enter_context(Store(state / "greenrun.db", self._descriptors.database))
         self._executor: OpenExecutor = LocalExecutor(
             runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
-            log_cap_bytes=config.jobs.log_cap, devices=self.devices, gpu_ids=config.jobs.gpu_ids,
-            limits=self._descriptors.for_jobs, free_descriptors=self._drop_idle_callers,
+            log_cap_bytes=config.jobs.log_cap, devices=lambda: self._meter.devices(), gpu_ids=config.jobs.gpu_ids,
+            limits=self._descriptors.for_jobs, free_descriptors=lambda: self._server.drop_idle() if self._server else 0,
         )  # fmt: skip
         parts.callback(self._executor.close)
         self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)
@@ -183,7 +183,7 @@ class Daemon:
             store, grid.zone, config.provider, self._providers, retention, self._reread, counts, also=grid.also
         )
         self.reports = Reports(
-            self._store.archive, self.devices, report_settings(config, self._providers.all, self._prices)
+            self._store.archive, self._meter.devices, report_settings(config, self._providers.all, self._prices)
         )
         self._monthly = open_monthly(config, self.reports)
         self.quality = ForecastQuality(
@@ -278,52 +278,11 @@ class Daemon:
             log.warning("the plan shown is an older one until the store can be read again", error=str(exc))
         self._ticker.wake()
 
-    def devices(self) -> Sequence[Device]:
-        """Return the devices of this host, GPUs and others, each kind in index order."""
-        return self._meter.devices()
-
     def active_forecast(self, zone: str | None) -> ActiveForecast | None:
         """Return a watched zone's active forecast as of the last tick (None: this host's own), None for another."""
         if zone is None:
             return self._engine.zone.active_forecast
         return next((each.active_forecast for each in self._engine.zones if each.name == zone), None)
-
-    def held_elsewhere(self) -> Mapping[str, str]:
-        """Return the unleased GPUs that somebody outside this daemon holds, and who holds each."""
-        leased = {device for run in self._store.runs.live_runs() for device in run.devices}
-        return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
-
-    def gpu_state(self, device: Device) -> GpuState:
-        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
-        return self._engine.availability.state(device)
-
-    def drains(self) -> Sequence[Drain]:
-        """Return what is drained, by device."""
-        with self._turn:
-            return list(self._engine.availability.drains.values())
-
-    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
-        """Start nothing there from now on; return all that is drained then; raise StoreError."""
-        with self._turn:  # no start is under way when this is answered
-            self._engine.availability.drain(drains)
-        self.wake(())
-        return self.drains()
-
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
-        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
-        with self._turn:
-            self._engine.availability.resume(devices, user=user, now=now)
-        self.wake(())
-        return self.drains()
-
-    def powers_w(self) -> Mapping[str, float]:
-        """Return what each GPU drew when it was last asked, in the last seconds."""
-        asked = {row.device: row.telemetry.power_w for row in self._meter.health().devices}
-        return {device: power_w for device, power_w in asked.items() if power_w is not None}
-
-    def idle_powers_w(self) -> Mapping[str, float]:
-        """Return the learned idle power of each GPU in W, as of the last housekeeping."""
-        return self.reports.idle_w
 
     def health(self) -> Health:
         """Return when the daemon last ticked, sampled and fetched a forecast."""
@@ -338,12 +297,6 @@ class Daemon:
     def conditions(self) -> Sequence[Condition]:
         """Return what is wrong at present."""
         return self._watch.look()
-
-    def _drop_idle_callers(self) -> int:
-        return self._server.drop_idle() if self._server else 0
-
-    def _paused_starts(self, now: datetime) -> list[Condition]:
-        return paused_starts(self._engine.start_pause, now)
 
     # periodic work
 

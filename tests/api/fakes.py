@@ -347,6 +347,10 @@ class FakeScheduler:
     def conditions(self) -> Sequence[Condition]:
         return self.wrong
 
+    @property
+    def host(self) -> "FakeScheduler":
+        return self
+
     def devices(self) -> Sequence[Device]:
         return [GPU, CPU]
 

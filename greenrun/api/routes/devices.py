@@ -17,16 +17,15 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["devices"])
 @router.get("/devices")
 def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host, who has them, who else uses them, and on which nothing is started."""
-    scheduler = daemon.scheduler
-    live, elsewhere = daemon.store.runs.live_runs(), scheduler.held_elsewhere()
-    idle_w, power_w = scheduler.idle_powers_w(), scheduler.powers_w()
-    return devices_out(scheduler.devices(), live, elsewhere, idle_w, power_w, scheduler.gpu_state)
+    host = daemon.scheduler.host
+    live, elsewhere = daemon.store.runs.live_runs(), host.held_elsewhere()
+    return devices_out(host.devices(), live, elsewhere, host.idle_powers_w(), host.powers_w(), host.gpu_state)
 
 
 @router.get("/drains")
 def get_drains(daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
     """List what is drained now."""
-    return _out(daemon.scheduler.drains())
+    return _out(daemon.scheduler.host.drains())
 
 
 @router.post("/drain")
@@ -36,27 +35,27 @@ def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[Drain
     What is drained already is so from now on for this reason. Answers with all that is drained then.
     """
     require_operator(caller, "drain GPUs")
-    names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.devices())] or [MACHINE]
+    names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.host.devices())] or [MACHINE]
     now = daemon.now()
     drains = [Drain(device=name, user=caller.name, since=now, reason=asked.reason.strip()) for name in names]
-    return _out(daemon.scheduler.drain(drains))
+    return _out(daemon.scheduler.host.drain(drains))
 
 
 @router.post("/resume")
 def post_resume(asked: ResumeIn, daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
     """Let jobs be started again on drained GPUs, or on all that is drained. Answers with what is drained then."""
     require_operator(caller, "resume GPUs")
-    drains = daemon.scheduler.drains()
+    drains = daemon.scheduler.host.drains()
     gone = [drain.device for drain in drains if drain.device in asked.gpus]  # it may be there no longer
     named = [name for name in asked.gpus if name not in gone]
-    names = [*gone, *(device.id for device in gpus_named(named, daemon.scheduler.devices()))]
+    names = [*gone, *(device.id for device in gpus_named(named, daemon.scheduler.host.devices()))]
     whole = next((drain for drain in drains if drain.device == MACHINE), None)
     if names and whole:
         raise InvalidTransition(
             f"the whole machine is {whole.text}; nothing was changed: `greenrun resume` without --gpu resumes it, "
             "then `greenrun drain --gpu` can drain single GPUs"
         )
-    return _out(daemon.scheduler.resume(names, user=caller.name, now=daemon.now()))
+    return _out(daemon.scheduler.host.resume(names, user=caller.name, now=daemon.now()))
 
 
 def _out(drains: Sequence[Drain]) -> list[DrainOut]:

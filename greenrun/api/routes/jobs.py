@@ -135,7 +135,7 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
             max_delay,
             daemon.store.jobs.events(job.id),
             daemon.scheduler.active_forecast(None),
-            gpu_sentences(job, runs, daemon.scheduler.devices(), daemon.scheduler.gpu_state),
+            gpu_sentences(job, runs, daemon.scheduler.host.devices(), daemon.scheduler.host.gpu_state),
         ),
         planned=out.planned,
         duration_s=out.duration_s,

@@ -82,7 +82,7 @@ def conditions_of(daemon: Service, health: Health) -> list[Condition]:
     found += standing_still(
         now=daemon.now(), started_at=health.started_at, last_tick_at=health.last_tick_at,
         last_sample_at=health.last_sample_at, limit=daemon.settings.stalled_after,
-        has_meter=any(device.kind in BOOKED for device in daemon.scheduler.devices()),
+        has_meter=any(device.kind in BOOKED for device in daemon.scheduler.host.devices()),
     )  # fmt: skip
     if health.last_tick_at is None:
         found.append(_recovering(health.started_at))

@@ -1,0 +1,78 @@
+"""The devices of this host for the API: what there is, who uses it, and on which nothing is to be started."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+
+from greenrun.core.energy.model import Device, gpus
+from greenrun.core.jobs.availability import Drain, GpuState
+from greenrun.core.jobs.job import Job
+from greenrun.engine.availability import Availability
+from greenrun.engine.ports import Executor
+from greenrun.meters import OpenMeter
+from greenrun.reports.build import Reports
+from greenrun.store import Store
+
+
+class HostDevices:
+    """`greenrun.api.service.Host`, over the parts of the daemon; `turn` is held by whoever calls the engine."""
+
+    def __init__(
+        self,
+        *,
+        meter: OpenMeter,
+        executor: Executor,
+        store: Store,
+        reports: Reports,
+        availability: Availability,
+        turn: threading.RLock,
+        wake: Callable[[Sequence[Job]], None],
+    ) -> None:
+        self._meter = meter
+        self._executor = executor
+        self._store = store
+        self._reports = reports
+        self._availability = availability
+        self._turn = turn
+        self._wake = wake
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices of this host, GPUs and others, each kind in index order."""
+        return self._meter.devices()
+
+    def held_elsewhere(self) -> Mapping[str, str]:
+        """Return the unleased GPUs that somebody outside this daemon holds, and who holds each."""
+        leased = {device for run in self._store.runs.live_runs() for device in run.devices}
+        return self._executor.held_elsewhere([row.id for row in gpus(self._meter.devices()) if row.id not in leased])
+
+    def gpu_state(self, device: Device) -> GpuState:
+        """Return whether jobs may be started on a GPU, and who else uses it, as of the last tick."""
+        return self._availability.state(device)
+
+    def drains(self) -> Sequence[Drain]:
+        """Return what is drained, by device."""
+        with self._turn:
+            return list(self._availability.drains.values())
+
+    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+        """Start nothing there from now on; return all that is drained then; raise StoreError."""
+        with self._turn:  # no start is under way when this is answered
+            self._availability.drain(drains)
+        self._wake(())
+        return self.drains()
+
+    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+        """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
+        with self._turn:
+            self._availability.resume(devices, user=user, now=now)
+        self._wake(())
+        return self.drains()
+
+    def powers_w(self) -> Mapping[str, float]:
+        """Return what each GPU drew when it was last asked, in the last seconds."""
+        asked = {row.device: row.telemetry.power_w for row in self._meter.health().devices}
+        return {device: power_w for device, power_w in asked.items() if power_w is not None}
+
+    def idle_powers_w(self) -> Mapping[str, float]:
+        """Return the learned idle power of each GPU in W, as of the last housekeeping."""
+        return self._reports.idle_w
