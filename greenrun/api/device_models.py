@@ -21,13 +21,15 @@ Why = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
 class ProcessOut(ResponseModel):
     """A process on a GPU that is not of the run which holds it; `user` is null where that cannot be told.
 
-    `run` is the label of a run that left it behind, or that uses a GPU it was not given.
+    `run` is the label of a run that left it behind, or that uses a GPU it was not given; of a process `in_container` it
+    cannot always be told whether a run started it.
     """
 
     pid: int
     user: str | None
     memory_bytes: int | None
     run: str | None
+    in_container: bool
 
 
 class DeviceOut(ResponseModel):

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,10 @@ INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 ENDING_S = 30.0  # how long a driver may still name a process of a run that has ended
 MOST_ANCESTORS = 256
 SERVICES = ("nvidia-cuda-mps",)  # what the kernel keeps of the name of nvidia-cuda-mps-server
+# As Docker, Podman, containerd, CRI-O, LXC and Kubernetes name the groups of their containers.
+_CONTAINER = re.compile(
+    r"((?:(?:docker[-/]|libpod-|crio-)[0-9a-f]{2,}\b|cri-containerd[-:]|lxc\.payload|kubepods[./-])[^\n]*)"
+)
 GPU_FILES = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
 TOKEN, LABEL, SHIM = b"GREENRUN_RUN_TOKEN=", b"GREENRUN_RUN=", f"{SUPERVISES}=".encode()
 
@@ -57,7 +62,9 @@ class ProcessOwners:
         run = self._by_ancestry(pid, leaders) or self._by_token(pid, tokens) or _by_group(pid, leaders)
         if run is None and not _may_be_meant(pid):
             return ProcessOwner(is_seen=False)
-        return ProcessOwner(user=_user(pid), run=run, is_service=run is None and _name(pid) in SERVICES)
+        is_service = run is None and _name(pid) in SERVICES
+        is_contained = _container_of(pid) not in ("", _container_of(os.getpid()))
+        return ProcessOwner(user=_user(pid), run=run, is_service=is_service, in_container=is_contained)
 
     def _by_ancestry(self, pid: int, leaders: Mapping[Identity, str]) -> str | None:
         return next((leaders[each] for each in _lineage(pid) if each in leaders), None)
@@ -137,6 +144,14 @@ def _user(pid: int) -> str | None:
             return pwd.getpwuid(uid).pw_name
         return str(uid)
     return None
+
+
+def _container_of(pid: int) -> str:
+    """Return which container a process is in by its control groups; "" for one that is in none, as far as they tell."""
+    with suppress(OSError):
+        found = _CONTAINER.search(Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace"))
+        return found[1] if found else ""
+    return ""
 
 
 def _name(pid: int) -> str:

@@ -31,8 +31,8 @@ def test_a_gpu_tells_who_uses_it_and_why_no_job_is_started_there(world: World) -
     told = gpu(world)
     assert (told["available"], [row["code"] for row in told["unavailable"]]) == (False, ["gpus_used_by_others"])
     assert told["processes"] == [
-        {"pid": 42, "user": "bob", "memory_bytes": 8 << 30, "run": None},
-        {"pid": 43, "user": None, "memory_bytes": None, "run": None},
+        {"pid": 42, "user": "bob", "memory_bytes": 8 << 30, "run": None, "in_container": False},
+        {"pid": 43, "user": None, "memory_bytes": None, "run": None, "in_container": False},
     ]
 
 

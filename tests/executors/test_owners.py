@@ -69,6 +69,42 @@ def test_one_of_the_same_user_that_no_run_started_is_of_no_run(bench: Bench) -> 
             bench.executor.stop(run, by="the test")
 
 
+def test_a_process_without_any_ancestor_of_a_run_is_its_own_by_the_token_alone(bench: Bench) -> None:
+    """As in a container that Docker's daemon started with `docker run -e GREENRUN_RUN_TOKEN`."""
+    run = bench.running("sleep", "600")
+    with subprocess.Popen(["sleep", "600"], env={"GREENRUN_RUN_TOKEN": run.token}, start_new_session=True) as contained:
+        try:
+            until(lambda: is_executed(contained.pid, b"GREENRUN_RUN_TOKEN=" + run.token.encode()))
+            assert bench.executor.owners([contained.pid], [run])[contained.pid].run == run.label
+        finally:
+            contained.kill()
+            bench.executor.stop(run, by="the test")
+
+
+@pytest.mark.parametrize(
+    ("groups", "is_contained"),
+    [
+        ("0::/system.slice/docker-4f3c.scope\n", True),
+        ("12:pids:/docker/4f3c\n1:name=systemd:/docker/4f3c\n", True),
+        ("0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-9a.scope\n", True),
+        ("0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-77.scope/container\n", True),
+        ("0::/machine.slice/lxc.payload.box\n", True),
+        ("0::/user.slice/user-1000.slice/session-2.scope\n", False),
+        ("0::/system.slice/docker.service\n", False),
+        ("0::/system.slice/containerd.service\n", False),
+        ("0::/system.slice/docker-deploy.service\n", False),
+        ("0::/\n", False),
+    ],
+)
+def test_a_process_in_a_container_is_told_by_its_control_groups(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, groups: str, is_contained: bool
+) -> None:
+    (tmp_path / "42").mkdir()
+    (tmp_path / "42" / "cgroup").write_text(groups)
+    monkeypatch.setattr(owners, "Path", lambda place: Path(str(place).replace("/proc", str(tmp_path))))
+    assert bool(owners._container_of(42)) == is_contained
+
+
 def test_what_a_run_has_left_behind_is_known_by_the_token_of_its_folder(bench: Bench, tmp_path: Path) -> None:
     run = bench.running("sleep", "600")
     bench.executor.stop(run, by="the test")

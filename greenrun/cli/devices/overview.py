@@ -100,5 +100,6 @@ def _state(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> Itera
 def _process(process: Mapping[str, Any]) -> str:
     whose = f"run {process['run']}" if process["run"] else process["user"]
     named = f"process {process['pid']} of {text.printable(str(whose)) if whose else 'a user who cannot be seen'}"
+    named += " in a container" if process.get("in_container") and not process["run"] else ""
     size = process["memory_bytes"]
     return named if size is None else f"{named} ({memory_text(size)})"

@@ -13,6 +13,7 @@ USED_AFTER = timedelta(seconds=5)  # a GPU on which others are seen for this lon
 FREE_AFTER = timedelta(seconds=12)  # ... and ours again once they are gone for this long
 SMALL_BYTES = 1 << 30  # a program that draws on a screen, and holds less of the GPU's memory, keeps no job from it
 MACHINE = ""  # stands for the whole machine where a GPU's id would stand
+TOKEN_ADVICE = "give it the job's token, docker run -e GREENRUN_RUN_TOKEN"
 MOST_NAMED = 3  # processes, or GPUs, named in a sentence
 
 # What is said of a GPU that is away for several reasons, and of a job that waits for several GPUs.
@@ -45,6 +46,7 @@ class ProcessOwner:
 
     `user` is None for a process that cannot be seen; `run` is the label of the run that started it. `has_ended` says
     that it was a run's and is gone, though a driver may still name it; `is_service` that it only serves others' use.
+    Of one `in_container`, which a daemon may have started, nothing but its token leads to a run.
     """
 
     user: str | None = None
@@ -52,13 +54,15 @@ class ProcessOwner:
     is_seen: bool = True
     has_ended: bool = False
     is_service: bool = False
+    in_container: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occupant:
     """A process on a GPU that is not of the run which holds it; `user` is None where that cannot be told.
 
-    `run` is the label of a run that left it behind, or that uses a GPU it was not given.
+    `run` is the label of a run that left it behind, or that uses a GPU it was not given; of a process `in_container` it
+    cannot always be told whether a run started it.
     """
 
     pid: int
@@ -66,6 +70,7 @@ class Occupant:
     memory_bytes: int | None
     run: str | None = None
     is_seen: bool = True
+    in_container: bool = False
 
     @property
     def text(self) -> str:
@@ -74,7 +79,7 @@ class Occupant:
             return f"process {self.pid} of run {self.run}, which does not hold it"
         if self.user is None:
             return f"process {self.pid} of a user who cannot be seen"
-        return f"process {self.pid} of {self.user}"
+        return f"process {self.pid} of {self.user}{' in a container' if self.in_container else ''}"
 
     @property
     def text_with_memory(self) -> str:
@@ -141,6 +146,7 @@ def others_on(
                 memory_bytes=process.memory_bytes,
                 run=owner.run,
                 is_seen=owner.is_seen,
+                in_container=owner.in_container,
             )
         )
     return tuple(found)
@@ -185,7 +191,10 @@ def used_by(name: str, named: Sequence[Occupant]) -> Absence:
     """Return the absence of a GPU that others use."""
     said = [occupant.text for occupant in named[:MOST_NAMED]]
     more = ["others"] if len(named) > MOST_NAMED else []
-    return Absence(name=name, code=ReasonCode.GPUS_USED_BY_OTHERS, text=f"used by {' and '.join([*said, *more])}")
+    text = f"used by {' and '.join([*said, *more])}"
+    if any(occupant.in_container and occupant.run is None for occupant in named[:MOST_NAMED]):
+        text += f" (if a job started the container, that cannot be told: {TOKEN_ADVICE})"
+    return Absence(name=name, code=ReasonCode.GPUS_USED_BY_OTHERS, text=text)
 
 
 def most_lasting(absences: Collection[Absence]) -> Absence | None:

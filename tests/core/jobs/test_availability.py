@@ -64,6 +64,13 @@ def test_no_more_is_claimed_than_is_known() -> None:
         "used by process 1 of bob and process 2 of run 7.1, which does not hold it "
         "and process 3 of a user who cannot be seen"
     )
+    contained = Occupant(pid=9, user="root", memory_bytes=None, in_container=True)
+    assert used_by("GPU 0", [contained]).text == (
+        "used by process 9 of root in a container (if a job started the container, that cannot be told: "
+        "give it the job's token, docker run -e GREENRUN_RUN_TOKEN)"
+    )
+    own = replace(contained, run="12.1")
+    assert used_by("GPU 0", [own]).text == "used by process 9 of run 12.1, which does not hold it"
     many = [Occupant(pid=pid, user="bob", memory_bytes=None) for pid in range(1, 6)]
     assert used_by("GPU 1", many).text.endswith("process 3 of bob and others")
 
