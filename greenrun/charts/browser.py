@@ -106,8 +106,23 @@ class Table:
     is_folded: bool = False
 
 
-def bars_over_days(bars: Sequence[Bar], *, id: str, title: str, unit: str, parts: Sequence[str]) -> Chart:
-    """Return bars side by side over a scale in `unit`, their parts stacked and named; `?` where one is not known."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledLine:
+    """A value for each bar of a chart, None where it is not known, drawn as a line over a scale of its own."""
+
+    name: str
+    values: Sequence[float | None]
+    colour: str
+
+
+def bars_over_days(
+    bars: Sequence[Bar], *, id: str, title: str, unit: str, parts: Sequence[str],
+    lines: Sequence[ScaledLine] = (), line_unit: str = "",
+) -> Chart:  # fmt: skip
+    """Return bars side by side over a scale in `unit`, their parts stacked and named; `?` where one is not known.
+
+    `lines` are over a second scale, on the right, in `line_unit`.
+    """
     go = _plotly()
     figure, places = go.Figure(), list(range(len(bars)))
     for index, (name, colour) in enumerate(zip(parts, (GREEN, GREY), strict=False)):
@@ -119,11 +134,21 @@ def bars_over_days(bars: Sequence[Bar], *, id: str, title: str, unit: str, parts
         figure.add_scatter(x=unknown, y=[0.0] * len(unknown), mode="text", text="?", textposition="top center",
                            hovertext=[_plain(bars[place].text) for place in unknown], hoverinfo="text",
                            showlegend=False)  # fmt: skip
+    for line in lines:
+        figure.add_scatter(x=places, y=list(line.values), mode="lines+markers", name=_plain(line.name), yaxis="y2",
+                           line={"color": line.colour, "width": 2}, marker={"size": 5}, hovertemplate=
+                           f"{_plain(line.name)}: %{{y:.4~g}} {_plain(line_unit)}<extra></extra>")  # fmt: skip
     every = max(1, ceil(len(bars) / _MOST_LABELS))
     labels = [_plain(bar.label) for bar in bars]
     figure.update_layout(_layout(250), barmode="stack", bargap=0.28)
     figure.update_xaxes(tickvals=places[::every], ticktext=labels[::every], range=[-0.6, len(bars) - 0.4])
     figure.update_yaxes(title_text=_plain(unit), rangemode="tozero", gridcolor=_RULE, zerolinecolor=_RULE)
+    if lines:
+        figure.update_layout(yaxis2={
+            "title": {"text": _plain(line_unit)}, "overlaying": "y", "side": "right", "rangemode": "tozero",
+            "showgrid": False, "tickmode": "auto", "nticks": 5,
+        }, margin={"r": 56})  # fmt: skip
+        figure.update_traces(opacity=0.45, selector={"type": "bar"})
     return Chart(id=id, description=_described(title, [bar.text for bar in bars]), figure=figure)
 
 

@@ -19,6 +19,7 @@ HIGHEST_G_PER_HOUR = 5_000.0
 
 Grams = Annotated[float, Field(ge=0, le=5_000, allow_inf_nan=False)]
 Source = Annotated[str, Field(min_length=1, max_length=200)]
+Instrument = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 def _day(value: object) -> datetime:
@@ -78,6 +79,7 @@ class ContractSettings(Section):
     g_per_kwh: Grams
     source: Source
     share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 1.0
+    instrument: Instrument | None = None
 
     @model_validator(mode="after")
     def _takes_time(self) -> Self:
@@ -89,7 +91,7 @@ class ContractSettings(Section):
     def contract(self) -> Contract:
         """The same as a value of the core."""
         factors = Steps.of([Span(self.start, self.end, self.g_per_kwh)])
-        return Contract(source=self.source, factors=factors, share=self.share)
+        return Contract(source=self.source, factors=factors, share=self.share, instrument=self.instrument)
 
 
 class EmbodiedSettings(Section):
@@ -127,6 +129,7 @@ class AccountingSettings(Section):
     market: tuple[ContractSettings, ...] = ()
     market_file: ExpandedPath | None = None
     market_source: Source | None = None
+    market_instrument: Instrument | None = None
     residual_g_per_kwh: Grams | None = None
     embodied: EmbodiedSettings | None = None
     td_loss_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
@@ -147,6 +150,8 @@ def accounting_problems(section: Mapping[str, Any]) -> Iterator[InputProblem]:
         yield _problem("market_file", "market and market_file are both set; use one of them")
     if has_file and not has_source:
         yield _problem("market_source", 'is required with market_file; say what contract it is, like "PPA Windpark X"')
+    if section.get("market_instrument") is not None and not has_file:
+        yield _problem("market_instrument", "means something with market_file only; each row of market has its own")
     if has_source and not has_file:
         yield _problem("market_source", "means something with market_file only; each row of market has its own source")
 

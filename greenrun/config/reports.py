@@ -32,6 +32,8 @@ class ReportsSettings(Section):
     by: By = "project"
     settled_by: Duration = timedelta(days=3)
     site: Annotated[str, Field(max_length=200)] = ""
+    organisation: Annotated[str, Field(max_length=200)] = ""
+    boundary: Literal["operational control", "financial control", "equity share", ""] = ""
     boamps: Annotated[dict[str, str], AfterValidator(_told)] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -57,11 +57,15 @@ def _price(electricity: ElectricitySettings, day_ahead: DayAheadPrices | None) -
 
 
 def _contracts(accounting: AccountingSettings) -> Callable[[], Contracts] | None:
-    residual, source = accounting.residual_g_per_kwh, accounting.market_source or ""
+    residual, source, instrument = (
+        accounting.residual_g_per_kwh, accounting.market_source or "", accounting.market_instrument,
+    )  # fmt: skip
     if accounting.market_file is not None:
         bounds = {"lowest": 0.0, "highest": ABSURD_G_PER_KWH}
         file = _opened("accounting.market_file", partial(ValueFile, accounting.market_file, "g_per_kwh", **bounds))
-        return lambda: Contracts(rows=[Contract(source=source, factors=file.steps())], residual_g_per_kwh=residual)
+        return lambda: Contracts(
+            rows=[Contract(source=source, factors=file.steps(), instrument=instrument)], residual_g_per_kwh=residual
+        )
     if not accounting.market and residual is None:
         return None
     contracts = Contracts(rows=[row.contract for row in accounting.market], residual_g_per_kwh=residual)

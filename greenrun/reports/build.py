@@ -7,6 +7,8 @@ from typing import Protocol
 
 from greenrun import __version__
 from greenrun.core.accounting.period import Period
+from greenrun.core.accounting.usage import Usage, previous_period
+from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.model import BOOKED, Device
 from greenrun.reports import rows
@@ -19,6 +21,7 @@ from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.identity import Hardware, Place
 from greenrun.reports.model import By, HalfWidths, Report, ReportBody
 from greenrun.reports.timing import against_grid
+from greenrun.reports.trends import gpu_hours, previous, trends
 from greenrun.reports.uncertainty import Widths
 
 
@@ -30,6 +33,9 @@ class ReportArchive(Protocol):
 
     def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
         """Whether a run that began before the end goes on, or (`settles`) a slice of then waits for its price."""
+
+    def usage(self, start: datetime, end: datetime) -> tuple[Sequence[Usage], Sequence[BookedTime]]:
+        """Return what projects and users used, and for how much of `[start, end)` devices are in the books."""
 
     def measured(self, series: SeriesId, start: datetime, end: datetime) -> Series:
         """Return the measured intensities of a series that touch `[start, end)`."""
@@ -88,6 +94,10 @@ class Reports:
         books, settings = self._books(start, end, now), self._settings
         known = books.completeness
         grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
+        span = previous_period(start, end)
+        used, booked = self._archive.usage(*span)
+        total = rows.total(books)
+        before = previous(span, used, booked, total, known)
         body = ReportBody(
             greenrun_version=__version__,
             config_hash=settings.config_hash,
@@ -99,7 +109,9 @@ class Reports:
             zone=settings.zone,
             host=settings.place.host,
             site=settings.place.site,
-            total=rows.total(books),
+            organisation=settings.place.organisation,
+            boundary=settings.place.boundary,
+            total=total,
             unattributed=rows.unattributed(books),
             rows=rows.rows(books, by),
             days=rows.days(books.period.parts),
@@ -109,6 +121,11 @@ class Reports:
             in_flight=in_flight(books.period, now),
             against_grid=grid,
             hours_of_day=hours,
+            by_project=trends(rows.rows(books, "project"), used, before, "project"),
+            by_user=trends(rows.rows(books, "user"), used, before, "user"),
+            previous=before,
+            instruments=books.rates.instruments(books.period.parts),
+            gpu_hours=gpu_hours(books.period.parts, known, total.gpu_utilization_avg),
             forecast_against_settled=books.forecasts,
             uncertainty=_half_widths(settings.widths),
             boamps=dict(settings.boamps),

@@ -1,13 +1,11 @@
 """How much of its period a report knows: since when devices are in the books, where nobody read them, what waits."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import fsum
 
 from greenrun.core.accounting.period import Period
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.energy.ledger import UNBOOKED_S
-from greenrun.core.energy.model import Component
 from greenrun.core.jobs.job import Run
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.period_models import Completeness, DeviceCompleteness, InFlight
@@ -59,11 +57,6 @@ def is_open(period: Period, now: datetime) -> bool:
         return True
     booked_until = period.pending.booked_until()
     return booked_until is not None and booked_until < period.end and now < period.end + BOOKED_WITHIN
-
-
-def gpu_hours(booked: Sequence[DeviceCompleteness]) -> float:
-    """Return the GPU-hours that are in the books."""
-    return fsum(row.booked_hours for row in booked if row.component is Component.GPU)
 
 
 def _is_whole(row: BookedTime, passed_s: float) -> bool:

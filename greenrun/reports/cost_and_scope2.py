@@ -11,7 +11,7 @@ from math import fsum, isfinite
 import numpy as np
 
 from greenrun.core.accounting.embodied import Embodied
-from greenrun.core.accounting.market_based import ROUNDING, Contracts, Matched
+from greenrun.core.accounting.market_based import ROUNDING, Contract, Contracts, Matched
 from greenrun.core.accounting.period import Part
 from greenrun.core.accounting.step_function import Steps
 from greenrun.core.energy.model import Component, Device
@@ -20,6 +20,7 @@ from greenrun.core.units import J_PER_KWH
 from greenrun.reports.energy import held_by_gpu
 from greenrun.reports.figure_models import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures
 from greenrun.reports.model import Note, Row
+from greenrun.reports.period_models import Instrument
 
 HOUR = timedelta(hours=1)
 RESIDUAL = "residual mix"
@@ -61,6 +62,7 @@ class Bases:
             prices=self.prices(starts),
             matched=dict(zip(starts, contracts.matched_each(starts, HOUR), strict=True)) if contracts else None,
             residual_g_per_kwh=contracts.residual_g_per_kwh if contracts else None,
+            by_contract=_by_contract(contracts, starts) if contracts else (),
             devices=devices,
         )
 
@@ -86,6 +88,32 @@ class Rates:
     matched: Mapping[datetime, Matched] | None = None
     residual_g_per_kwh: float | None = None
     devices: Mapping[str, Device] = field(default_factory=dict)
+    by_contract: Sequence[tuple[Contract, Mapping[datetime, Matched]]] = ()
+
+    def instruments(self, parts: Sequence[Part]) -> list[Instrument]:
+        """Return what market-based emissions of these parts are made of: each contract, and the residual mix."""
+        used = [(_facility_kwh(part), part.hour) for part in _known(parts)]
+        total = fsum(kwh for kwh, _ in used)
+        if self.matched is None or total <= 0:
+            return []
+        found = [
+            _instrument(row.source, row.instrument, total, [(kwh, hours[hour]) for kwh, hour in used])
+            for row, hours in self.by_contract
+        ]
+        rest = fsum(kwh * max(0.0, 1 - self.matched[hour].covered) for kwh, hour in used)
+        if rest > ROUNDING * total:
+            factor = self.residual_g_per_kwh
+            found.append(
+                Instrument(
+                    source=RESIDUAL,
+                    instrument=None,
+                    facility_kwh=rest,
+                    share_ratio=rest / total,
+                    g_per_kwh=factor,
+                    emissions_g=None if factor is None else rest * factor,
+                )
+            )
+        return found
 
     def figures(
         self, parts: Sequence[Part], row: InventoryFigures, gpu_s: Mapping[str, float] | None
@@ -192,6 +220,24 @@ class Rates:
         known = self.devices.get(device)
         g_per_hour = embodied.factor(known.model if known else None)
         return None if g_per_hour is None else seconds / HOUR.total_seconds() * g_per_hour
+
+
+def _by_contract(contracts: Contracts, starts: Sequence[datetime]) -> list[tuple[Contract, Mapping[datetime, Matched]]]:
+    alone = zip(contracts.rows, contracts.each(), strict=True)
+    return [(row, dict(zip(starts, one.matched_each(starts, HOUR), strict=True))) for row, one in alone]
+
+
+def _instrument(source: str, instrument: str | None, total: float, used: Sequence[tuple[float, Matched]]) -> Instrument:
+    covered = fsum(kwh * row.covered for kwh, row in used)
+    grams = fsum(kwh * row.g_per_kwh for kwh, row in used)
+    return Instrument(
+        source=source,
+        instrument=instrument,
+        facility_kwh=covered,
+        share_ratio=covered / total,
+        g_per_kwh=grams / covered if covered else None,
+        emissions_g=grams,
+    )
 
 
 def cost(used: Iterable[tuple[datetime, float]], prices: Prices | None, currency: str | None) -> CostFigures:

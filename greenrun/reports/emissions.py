@@ -6,6 +6,7 @@ from math import fsum
 
 from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Kind, Measure, SeriesId, Signal
+from greenrun.core.reference.gases import GASES, NOT_STATED
 from greenrun.core.units import J_PER_KWH, difference_of, significant
 from greenrun.reports.energy import facility_kwh, kwh
 from greenrun.reports.figure_models import AvoidedFigures, BriefFigures, EmissionFigures
@@ -173,6 +174,7 @@ def _series_row(parts: Sequence[Part], series: SeriesId) -> SeriesRow:
         signal=series.signal,
         accounting=series.accounting,
         basis=series.basis,
+        gases=GASES.get(series.provider, NOT_STATED),
         booked_kwh=kwh(part for part, _ in booked),
         emissions_booked_g=_fold(price.emissions_g for _, price in booked),
         settled_kwh=kwh(part for part, _ in settled),

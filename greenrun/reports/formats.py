@@ -15,7 +15,7 @@ def _json(report: Report) -> str:
 
 
 def _html(report: Report) -> str:
-    from greenrun.reports.page import as_html  # loads what draws the page, which nothing else needs
+    from greenrun.reports.html.page import as_html  # loads what draws the page, which nothing else needs
 
     return as_html(report)
 

@@ -13,10 +13,15 @@ from greenrun.reports.uncertainty import sampled_sparsely
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where jobs run: the host's name, what its owner calls the site, and the CPU; None where that is not known."""
+    """Where jobs run, and for whom: the host's name, what its owner calls the site, the CPU; None where not known.
+
+    `boundary` is how the organisation consolidates its emissions (GHG Protocol).
+    """
 
     host: str | None = None
     site: str | None = None
+    organisation: str | None = None
+    boundary: str | None = None
     cpu_model: str | None = None
 
 

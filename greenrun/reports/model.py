@@ -11,7 +11,16 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from greenrun.core.carbon.intensity import Accounting, Basis, Signal
 from greenrun.reports.figure_models import BriefFigures, Counts, Document, Figures, ReportModel, UtcInstant
-from greenrun.reports.period_models import Completeness, GridComparison, HourOfDay, InFlight
+from greenrun.reports.period_models import (
+    Completeness,
+    GpuHours,
+    GridComparison,
+    GroupTrend,
+    HourOfDay,
+    InFlight,
+    Instrument,
+    PreviousPeriod,
+)
 
 SCHEMA_VERSION = 2
 By = Literal["project", "user", "job", "month", "zone"]
@@ -126,6 +135,8 @@ class SeriesRow(ReportModel):
     signal: Signal
     accounting: Accounting | None
     basis: Basis | None
+    gases: str | None = None
+    """Which gases its numbers count, and by which global warming potential (GWP)."""
     booked_kwh: float | None
     emissions_booked_g: float | None
     settled_kwh: float | None
@@ -203,6 +214,9 @@ class ReportBody(ReportModel):
     zone: str | None
     host: str | None = None
     site: str | None = None
+    organisation: str | None = None
+    boundary: str | None = None
+    """How the organisation consolidates its emissions (GHG Protocol)."""
     total: Row
     unattributed: Unattributed
     rows: list[JobRow] | list[Row] = Field(union_mode="left_to_right")
@@ -214,6 +228,12 @@ class ReportBody(ReportModel):
     in_flight: InFlight | None = None
     against_grid: GridComparison | None = None
     hours_of_day: list[HourOfDay] = Field(default_factory=list)
+    by_project: list[GroupTrend] = Field(default_factory=list)
+    by_user: list[GroupTrend] = Field(default_factory=list)
+    previous: PreviousPeriod | None = None
+    instruments: list[Instrument] = Field(default_factory=list)
+    """What market-based emissions are made of."""
+    gpu_hours: GpuHours | None = None
     forecast_against_settled: ForecastComparison
     uncertainty: HalfWidths | None = None
     boamps: dict[str, str] = Field(default_factory=dict)

@@ -95,3 +95,59 @@ class GridComparison(ReportModel):
     verdict: Verdict | None = None
     why: str | None = None
     """Why there is no comparison."""
+
+
+class GroupTrend(ReportModel):
+    """What a project or a user used, beside the period before."""
+
+    group: str
+    jobs: int
+    it_energy_kwh: float | None
+    emissions_location_g: float | None
+    ci_avg_g_per_kwh: float | None
+    avoided_g: float | None
+    avoided_pct: float | None
+    previous_energy_kwh: float | None
+    """None where it used nothing that is known."""
+    previous_emissions_g: float | None
+    change_pct: float | None
+    """Of the emissions; None where the period before was not watched as this one was."""
+
+
+class PreviousPeriod(ReportModel):
+    """The period before, that trends compare with."""
+
+    start: UtcInstant = Field(alias="from")
+    end: UtcInstant = Field(alias="to")
+    booked_ratio: float | None
+    """The part of its device-hours that is in the books."""
+    it_energy_kwh: float | None
+    emissions_location_g: float | None
+    energy_change_pct: float | None
+    emissions_change_pct: float | None
+    why: str | None
+    """Why nothing is compared with it."""
+
+
+class Instrument(ReportModel):
+    """A contract, or the residual mix, with the energy that it covers and what that emitted, market-based."""
+
+    source: str
+    instrument: str | None
+    """What kind of contract it is, as set."""
+    facility_kwh: float
+    share_ratio: float
+    """Of the facility's known energy."""
+    g_per_kwh: float | None
+    emissions_g: float | None
+
+
+class GpuHours(ReportModel):
+    """For how long GPUs were there, and for how much of that runs held them."""
+
+    gpus: int
+    available_hours: float
+    allocated_hours: float
+    allocated_ratio: float | None
+    utilisation_ratio: float | None
+    """The part of the time in which they were busy, where drivers report it."""

@@ -18,11 +18,11 @@ from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contracts
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.accounting.tariff import Tariff
-from greenrun.reports import page
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.reports.exports.sci import sci
 from greenrun.reports.figure_models import CostFigures
+from greenrun.reports.html import page
 from greenrun.reports.model import BY, Report
 from greenrun.store import Store
 from tests.reports.build import ALL_BASES as ALL

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from greenrun.reports import page
 from greenrun.reports.cells import cells, per_work_text
+from greenrun.reports.html import page
 from greenrun.reports.model import Report
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of

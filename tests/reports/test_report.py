@@ -14,10 +14,10 @@ import pytest
 
 from greenrun.charts import browser
 from greenrun.cli import report_output
-from greenrun.reports import page
 from greenrun.reports.exports import boamps, spreadsheet
 from greenrun.reports.exports.codecarbon import codecarbon
 from greenrun.reports.exports.sci import sci
+from greenrun.reports.html import page
 from greenrun.reports.model import BY, Report
 from greenrun.store import Store
 from tests.charts.pages import Page

@@ -16,12 +16,13 @@ ROUNDING = 1e-9
 class Contract:
     """A contract (a PPA, cancelled certificates, a supplier's own mix) and the g CO2e/kWh that it tells, over time.
 
-    It covers `share` of all the energy used meanwhile, from 0 to 1.
+    It covers `share` of all the energy used meanwhile, from 0 to 1. `instrument` is what kind of contract it is.
     """
 
     source: str
     factors: Steps
     share: float = 1.0
+    instrument: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,10 @@ class Contracts:
     def matched(self, start: datetime, end: datetime) -> Matched:
         """Return what the contracts say of `[start, end)`, taking its energy to be used evenly."""
         return self.matched_each([start], end - start)[0]
+
+    def each(self) -> "list[Contracts]":
+        """Return each contract alone, without a residual mix."""
+        return [Contracts(rows=[row]) for row in self.rows]
 
     def matched_each(self, starts: Sequence[datetime], length: timedelta) -> list[Matched]:
         """Return the same of many intervals of one length at once: a file may have every hour of years."""

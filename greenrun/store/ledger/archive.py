@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import ColumnElement
 
 from greenrun.core.accounting.period import Part, Period, Price
+from greenrun.core.accounting.usage import Usage
+from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
 from greenrun.core.energy.ledger import Stage
 from greenrun.core.energy.merging import PEAK_S
@@ -20,6 +22,7 @@ from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import GridRepository, series_ids
 from greenrun.store.ledger import booked_time
+from greenrun.store.ledger.past_usage import usage
 from greenrun.store.ledger.totals import DEVICE_S, LENGTH_S, TOLD_S
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
@@ -58,6 +61,11 @@ class Archive:
                 booked=booked_time.booked(session, start, end),
                 pending=booked_time.pending(session, start, end),
             )
+
+    def usage(self, start: datetime, end: datetime) -> tuple[list[Usage], list[BookedTime]]:
+        """Return what projects and users used in `[start, end)`, and for how much of it devices are in the books."""
+        with self._database.read() as session:
+            return usage(session, start, end), booked_time.booked(session, start, end)
 
     def measured(self, series: SeriesId, start: datetime, end: datetime) -> Series:
         """Return the measured intensities of a series that touch `[start, end)`, each as told last."""
