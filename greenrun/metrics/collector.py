@@ -5,14 +5,15 @@ Totals come from the store, which persists them, so a restart continues them. Wh
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import chain
 from pathlib import PurePath
 from threading import Lock
 from typing import Protocol
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -21,17 +22,19 @@ from prometheus_client.registry import Collector
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import BOOKED
-from greenrun.core.errors import StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED
 from greenrun.core.planning.model import Placement, Waiting
 from greenrun.metrics.devices import device_metrics, meter_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
+from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
 from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan_metrics
 from greenrun.metrics.state import LiveState
+
+log = structlog.get_logger("greenrun.metrics")
 
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50
@@ -175,7 +178,10 @@ class MetricsStore(Protocol):
 
 
 class MetricsCollector(Collector):
-    """Answers scrapes. Safe to call from several threads; raises StoreError, which fails the scrape."""
+    """Answers scrapes. Safe to call from several threads.
+
+    A part that fails loses its own series, says so in `greenrun_scrape_collector_success`, and is logged once.
+    """
 
     def __init__(self, store: MetricsStore, state: LiveState) -> None:
         self._store = store
@@ -184,35 +190,55 @@ class MetricsCollector(Collector):
         self._shown: dict[int, tuple[datetime, Job]] = {}
         self._runs: dict[int, int] = {}  # the last run of each job that is shown
         self._lock = Lock()
+        self._from_zero: dict[str, FromZero] = {}  # of each part, from when it was first collected
+        self._failing: set[str] = set()
 
     def warm(self) -> None:
-        """Do in advance what the first scrape would wait for: sum what runs have used so far.
-
-        A store that cannot be read now is reported by the scrapes.
-        """
-        with suppress(StoreError):
-            self.collect()
+        """Do in advance what the first scrape would wait for: sum what runs have used so far."""
+        self.collect()
 
     def collect(self) -> Iterable[Metric]:
         """Return every family as it is now."""
         with self._lock:
-            totals, live = self._store.books.counters(), self._store.runs.live_runs()
-            return [
-                *self._about(),
-                *device_metrics(self._state, live, totals),
-                *self._totals(totals),
-                *histogram_metrics(totals, self._state.examples()),
-                *error_metrics(totals),
-                *duration_metrics(self._state),
-                *grid_metrics(self._state),
-                *request_metrics(self._state),
-                *quality_metrics(self._state),
-                *self._jobs(live),
-                *self._running(live),
-                *anomaly_metrics(self._state),
-                *liveness_metrics(self._state),
-                *meter_metrics(self._state),
-            ]
+            families: list[Metric] = []
+            text = "Whether this part of the metrics could be collected; where it could not, its series are missing."
+            success = GaugeMetricFamily("greenrun_scrape_collector_success", text, labels=("collector",))
+            for name, part in self._parts().items():
+                found = self._collected(name, part)
+                families += found or ()
+                success.add_metric((name,), float(found is not None))
+            return [*families, success]
+
+    def _parts(self) -> Mapping[str, Callable[[], Iterable[Metric]]]:
+        """Return what is collected, each apart; what several need of the store is read once, by the first of them."""
+        state, totals, live = self._state, cache(self._store.books.counters), cache(self._store.runs.live_runs)
+        return {
+            "about": self._about,
+            "devices": lambda: device_metrics(state, live(), totals()),
+            "totals": lambda: self._totals(totals()),
+            "histograms": lambda: chain(histogram_metrics(totals(), state.examples()), error_metrics(totals())),
+            "durations": lambda: duration_metrics(state),
+            "grid": lambda: grid_metrics(state),
+            "requests": lambda: request_metrics(state),
+            "forecast_quality": lambda: quality_metrics(state),
+            "jobs": lambda: self._jobs(live()),
+            "running_jobs": lambda: self._running(live()),
+            "anomalies": lambda: anomaly_metrics(state),
+            "liveness": lambda: liveness_metrics(state),
+            "meters": lambda: meter_metrics(state),
+        }
+
+    def _collected(self, name: str, part: Callable[[], Iterable[Metric]]) -> list[Metric] | None:
+        """Return the families of a part; None if it fails, whatever it fails at: the others are scraped anyway."""
+        try:
+            found = list(part())
+        except Exception as exc:
+            if name not in self._failing:
+                log.error("a part of the metrics cannot be collected", collector=name, exc_info=exc)
+            self._failing.add(name)
+            return None
+        self._failing.discard(name)
+        return self._from_zero.setdefault(name, FromZero())(found, self._state.now())
 
     def _about(self) -> Iterator[Metric]:
         state = self._state
@@ -224,7 +250,11 @@ class MetricsCollector(Collector):
 
     def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
         absent = _ABSENT_AT_FIRST.difference(*(_BY_SIGNAL[signal] for signal in self._state.signals()))
-        from_zero = {name: _from_zero(labels) for name, (_, labels) in TOTALS.items() if name not in absent}
+        known = {value for _, pairs in totals for label, value in pairs if label == "project"}
+        projects = {self._label("project", value) for value in sorted(known)}
+        from_zero = {
+            name: _from_zero(labels, sorted(projects)) for name, (_, labels) in TOTALS.items() if name not in absent
+        }
         sums = {name: dict.fromkeys(from_zero.get(name, ()), 0.0) for name in TOTALS}
         for (name, pairs), value in totals.items():
             if name in TOTALS:
@@ -296,11 +326,17 @@ class MetricsCollector(Collector):
         return [*shown, *lately[: MAX_RUNNING_JOBS - len(shown)]], len(running) - len(shown)
 
 
-def _from_zero(labels: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the label sets that exist before anything happened, so that the first event is an increase from 0."""
+def _from_zero(labels: tuple[str, ...], projects: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the label sets that exist before anything happened, so that the first event is an increase from 0.
+
+    Those of a project exist from its first submission on.
+    """
     if not labels:
         return [()]
-    return [(value,) for value in _FROM_ZERO[labels[0]]] if len(labels) == 1 else []
+    if len(labels) > 1:
+        return []
+    own = dict.fromkeys([*_FROM_ZERO[labels[0]], *projects]) if labels == ("project",) else _FROM_ZERO[labels[0]]
+    return [(value,) for value in own]
 
 
 def _job_labels(job: Job) -> dict[str, str]:

@@ -354,12 +354,91 @@ def test_errors_of_forecasts_are_told_by_zone_and_horizon(scrape: Scrape) -> Non
     assert scrape.value(f"{FORECAST_ERROR}_sum", **near) == 20.1
 
 
-def test_a_store_that_cannot_be_read_at_the_start_is_the_scrapes_to_tell(scrape: Scrape) -> None:
+# a part that fails, and series that are new
+
+
+def test_a_part_that_fails_loses_its_own_series_and_says_so(scrape: Scrape, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> list[Run]:
         raise StoreError("it is away")
 
+    scrape.count("greenrun_jobs_finished_total", 3.0, outcome="failed")
+    monkeypatch.setattr(scrape.store, "live_runs", fail)
+    success = {row["collector"]: scrape.value("greenrun_scrape_collector_success", **row)
+               for row in scrape.labels("greenrun_scrape_collector_success")}  # fmt: skip
+    assert {name for name, value in success.items() if value == 0} == {"devices", "jobs", "running_jobs"}
+    assert scrape.value("greenrun_jobs_finished_total", outcome="failed") == 3.0
+    assert scrape.value("greenrun_jobs", state="queued") is None
+    monkeypatch.undo()
+    assert scrape.value("greenrun_jobs", state="queued") == 0.0
+    assert scrape.value("greenrun_scrape_collector_success", collector="jobs") == 1.0
+
+
+def test_a_fault_that_is_no_error_of_ours_fails_no_scrape_either(scrape: Scrape) -> None:
+    def fail() -> MeterHealth:
+        raise ZeroDivisionError
+
+    state = replace(live_state(scrape.store, scrape.scheduler), meter=fail)
+    families = {family.name for family in MetricsCollector(scrape.store, state).collect()}
+    assert "greenrun_grid_rung" in families
+    assert "greenrun_gpu_up" not in families
+
+
+def test_what_was_counted_before_the_store_could_be_read_is_not_new_then(
+    scrape: Scrape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all that there is would fall to 0 for a moment, and be counted once more."""
+
+    def fail() -> list[Run]:
+        raise StoreError("it is away")
+
+    scrape.count(SETTLED, 7.0, project="vision")
     collector = MetricsCollector(scrape.store, live_state(scrape.store, scrape.scheduler))
-    scrape.store.live_runs = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(scrape.store.books, "counters", fail)
     collector.warm()
-    with pytest.raises(StoreError):
-        collector.collect()
+    monkeypatch.undo()
+    assert registry_of(collector).get_sample_value(SETTLED, {"project": "vision"}) == 7.0
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        (SETTLED, {"project": "vision"}),
+        ("greenrun_energy_joules_total", {"component": "gpu", "quality": "bridged"}),
+        ("greenrun_external_energy_joules_total", {"meter": "EXTERNAL-1a2b-pdu"}),
+    ],
+)
+def test_a_new_series_is_at_zero_before_it_has_its_first_value(
+    scrape: Scrape, name: str, labels: dict[str, str]
+) -> None:
+    scrape.value(name, **labels)
+    scrape.count(name, 0.226, **labels)
+    told = [scrape.value(name, **labels)]
+    scrape.now += timedelta(seconds=14)
+    told.append(scrape.value(name, **labels))
+    scrape.now += timedelta(seconds=1)
+    scrape.count(name, 0.3, **labels)
+    told.append(scrape.value(name, **labels))
+    assert told == [0.0, 0.0, 0.3]
+
+
+def test_a_cause_of_failures_that_is_new_begins_at_zero() -> None:
+    scrape, failures = Scrape(), dict[tuple[str, str], int]()
+    state = replace(live_state(scrape.store, scrape.scheduler), failures=lambda: failures, now=scrape.clock)
+    registry = registry_of(MetricsCollector(scrape.store, state))
+    labels = {"provider": "uk", "cause": "ProviderUnavailable"}
+    failures["uk", "ProviderUnavailable"] = 2
+    assert registry.get_sample_value("greenrun_grid_request_failures_total", labels) == 2.0
+    failures["uk", "ProviderGarbage"] = 1
+    labels["cause"] = "ProviderGarbage"
+    assert registry.get_sample_value("greenrun_grid_request_failures_total", labels) == 0.0
+    scrape.now += timedelta(minutes=1)
+    assert registry.get_sample_value("greenrun_grid_request_failures_total", labels) == 1.0
+
+
+def test_a_project_has_its_totals_at_zero_from_its_first_submission_on(scrape: Scrape) -> None:
+    scrape.count("greenrun_projects", 0.0, project="vision")
+    for name in ("greenrun_job_energy_joules_total", "greenrun_emissions_grams_total", SETTLED):
+        assert scrape.value(name, project="vision") == 0.0
+    scrape.signals.clear()
+    assert scrape.value("greenrun_emissions_grams_total", project="vision") is None
+    assert scrape.value("greenrun_projects", project="vision") is None

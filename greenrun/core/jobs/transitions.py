@@ -47,6 +47,7 @@ TRANSITIONS = frozenset(
 SCHEDULER = "scheduler"  # the actor of what the daemon does by itself
 UNSTORED = 0  # the id of a job or run that the store has yet to give one
 
+PROJECTS = "greenrun_projects"  # not exported: whose totals begin at 0
 SUBMITTED_JOBS = "greenrun_jobs_submitted_total"
 FINISHED_JOBS = "greenrun_jobs_finished_total"
 DEADLINES_MISSED = "greenrun_deadlines_missed_total"
@@ -132,7 +133,8 @@ def submit(spec: JobSpec, *, user: str, uid: int, now: datetime) -> Change:
     """Accept a job (a)."""
     job = Job(id=UNSTORED, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
     event = NewEvent(kind=EventKind.SUBMITTED, at=now, actor=user, detail={"project": spec.project})
-    return Change(job=job, events=(event,), counts={counter_key(SUBMITTED_JOBS): 1})
+    counts = {counter_key(SUBMITTED_JOBS): 1, counter_key(PROJECTS, project=spec.project): 0}
+    return Change(job=job, events=(event,), counts=counts)
 
 
 def change_state(job: Job, new: State, *, reason: Reason, actor: str, now: datetime) -> Change:
