@@ -29,7 +29,29 @@ def promtool(*words: object) -> str:
     return done.stdout
 
 
+# Why a job that is not finished may wait without an alert of its own: what ends the wait is known, or somebody's wish.
+ENDS_BY_ITSELF = {
+    ReasonCode.CLEANEST_WINDOW, ReasonCode.SHARED_WINDOW, ReasonCode.SUSPENDED,  # ... at a planned hour
+    ReasonCode.RETRY_PAUSE, ReasonCode.RETRYING, ReasonCode.CHECKPOINTED,  # ... after a pause that has a limit
+    ReasonCode.ARRAY_FULL, ReasonCode.WAITS_FOR,  # ... with a job that has a reason of its own
+    ReasonCode.HELD, ReasonCode.CANCEL_REQUESTED,  # ... as its user wants it
+}  # fmt: skip
+# Those of runs, and of jobs that have ended.
+NO_WAIT = {
+    ReasonCode.RUNNING, ReasonCode.GOES_ON, ReasonCode.CHECKPOINT_FAILED, ReasonCode.NO_PROGRESS, ReasonCode.SUCCEEDED,
+    ReasonCode.EXIT_CODE, ReasonCode.SIGNALLED, ReasonCode.TIMED_OUT, ReasonCode.LOST, ReasonCode.INTERRUPTED,
+    ReasonCode.CANCELLED, ReasonCode.ANOMALOUS, ReasonCode.DEPENDENCY_FAILED, ReasonCode.EXPIRED,
+    ReasonCode.FAILED_TO_START,
+}  # fmt: skip
+
+
 # rules and alerts
+
+
+def test_an_alert_knows_every_reason_for_which_a_job_can_wait_for_ever() -> None:
+    named = re.findall(r'greenrun_jobs_waiting\{reason=~"([a-z_|]+)"', blocks(ALERTS, "alert")["GreenrunQueueStuck"])
+    known = {ReasonCode(word) for each in named for word in each.split("|")}
+    assert known == set(ReasonCode) - ENDS_BY_ITSELF - NO_WAIT
 
 
 @pytest.mark.system
