@@ -108,7 +108,7 @@ def report(store: Store, end: datetime) -> None:
         began = process_time()
         made = reports.report(T0, end, by, end)
         took_s = process_time() - began
-        print(f"report by {by}: {took_s:.2f} s, {len(made['rows'])} rows, {made['total']['avoided_g']:.0f} g avoided")
+        print(f"report by {by}: {took_s:.2f} s, {len(made.rows)} rows, {made.total.avoided_g:.0f} g avoided")
 
 
 def _run(number: int, start: datetime, length: timedelta) -> tuple[object, ...]:
