@@ -16,7 +16,7 @@ from sqlite3 import connect
 from tempfile import TemporaryDirectory
 from time import process_time
 
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import Entry, Priced
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.jobs.job import JobSpec
@@ -57,7 +57,8 @@ def keep_intensities(store: Store, end: datetime) -> None:
     """Keep half hours up to the end."""
     starts = [T0 + number * SLOT for number in range((end - T0) // SLOT + 1)]
     values = [93.0 + number % 48 for number in range(len(starts))]
-    store.grid.save_intensities(Series.of(UK, slots_of(starts, values, SLOT, Kind.MEASURED)), fetched_at=end + WAITS)
+    slots = [Slot(at, at + SLOT, value, Kind.MEASURED) for at, value in zip(starts, values, strict=True)]
+    store.grid.save_intensities(Series.of(UK, slots), fetched_at=end + WAITS)
 
 
 def fill(store: Store, jobs: int, length: timedelta, end: datetime) -> None:

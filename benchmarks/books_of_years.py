@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
-from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, slots_of
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId, Slot
 from greenrun.core.energy.ledger import Entry, price
 from greenrun.core.energy.merging import MERGE_AFTER
 from greenrun.core.energy.model import Component, Quality, Slice
@@ -71,7 +71,7 @@ def intensities(start: datetime, end: datetime, slot: timedelta, kind: Kind, shi
     """Return slots of made-up values."""
     starts = [start + number * slot for number in range((end - start) // slot)]
     values = [round(200 + shift + 80 * sin(at.timestamp() / 13_751), 1) for at in starts]
-    return Series.of(UK, slots_of(starts, values, slot, kind))
+    return Series.of(UK, [Slot(at, at + slot, value, kind) for at, value in zip(starts, values, strict=True)])
 
 
 def live_a_day(store: Store, day: datetime, slot: timedelta, jobs: int, draw: Random) -> None:

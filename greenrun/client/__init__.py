@@ -42,6 +42,7 @@ Answer = dict[str, Any]
 
 _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_REPORT_BYTES = 1024 * 1024 * 1024  # by job, of hundreds of thousands of jobs
 _MAX_KEY_CHARACTERS = 255
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -347,7 +348,7 @@ class Client:
                 connected.settimeout(self.timeout_s)
                 connected.connect(str(self.socket))
                 _check_owner(connected, self.socket)
-                return exchange(connected, method, target, headers, content or b"", _MAX_ANSWER_BYTES)
+                return exchange(connected, method, target, headers, content or b"", _most_bytes(target))
         except TimeoutError as exc:
             raise silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
         except (ConnectionResetError, EndedEarly) as exc:
@@ -357,8 +358,12 @@ class Client:
         except NotHttp as exc:
             raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc})") from exc
         except TooLong as exc:
-            most = f"{_MAX_ANSWER_BYTES // 1024**2} MiB"
+            most = f"{_most_bytes(target) // 1024**2} MiB"
             raise BadAnswer(f"the answer from {self.socket} is longer than {most}; ask for less") from exc
+
+
+def _most_bytes(target: str) -> int:
+    return _MAX_REPORT_BYTES if target.startswith("/v1/reports") else _MAX_ANSWER_BYTES
 
 
 def _check_owner(connected: socket.socket, path: Path) -> None:

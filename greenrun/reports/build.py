@@ -1,6 +1,7 @@
 """Make the report of a period from the ledger's books."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -19,7 +20,7 @@ from greenrun.reports.emissions import by_series, forecast_comparison
 from greenrun.reports.energy import IDLE_LEARNED_OVER
 from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.identity import Hardware, Place
-from greenrun.reports.model import By, HalfWidths, Report, ReportBody
+from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, Row
 from greenrun.reports.timing import against_grid
 from greenrun.reports.trends import gpu_hours, previous, trends
 from greenrun.reports.uncertainty import Widths
@@ -91,19 +92,56 @@ class Reports:
         """
         # Asked before the books are read: what settles in between is in no figure.
         waits = self.waits(start, end)
-        books, settings = self._books(start, end, now), self._settings
+        books = self._books(start, end, now)
+        return self._explained(self._body(books, by, rows.rows(books, by), waits=waits), books)
+
+    def written_by_job(self, start: datetime, end: datetime, now: datetime) -> Iterator[str]:
+        """Return the same report by job as JSON text, a row at a time; raise StoreError before the first.
+
+        Tens of thousands of rows and their text are never there at once.
+        """
+        waits = self.waits(start, end)
+        books = self._books(start, end, now)
+        return self._written(self._body(books, "job", [], waits=waits), books)
+
+    def _written(self, body: ReportBody, books: rows.Books) -> Iterator[str]:
+        telling: dict[str, JobRow] = {}  # for each field that is null somewhere a row of which that is so
+
+        def each_row() -> Iterator[str]:
+            for number, row in enumerate(rows.by_job(books)):
+                for name, value in row:
+                    if value is None:
+                        telling.setdefault(name, row.model_copy(update={"slices": []}))
+                yield f"{', ' if number else ''}{row.model_dump_json()}"
+
+        names = {field.alias or name: name for name, field in ReportBody.model_fields.items()}
+        for number, (shown, name) in enumerate(names.items()):
+            yield f"{', ' if number else '{'}{json.dumps(shown)}: "
+            if name == "rows":
+                yield "["
+                yield from each_row()
+                yield "]"
+            else:
+                yield json.dumps(body.model_dump(mode="json", include={name})[shown], ensure_ascii=False)
+        told = self._explained(body.model_copy(update={"rows": list(telling.values())}), books)
+        for name, value in told.model_dump(mode="json", exclude=set(names.values())).items():
+            yield f", {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
+        yield "}"
+
+    def _body(self, books: rows.Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool) -> ReportBody:
+        settings, now = self._settings, books.now
         known = books.completeness
         grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
-        span = previous_period(start, end)
+        span = previous_period(books.period.start, books.period.end)
         used, booked = self._archive.usage(*span)
         total = rows.total(books)
         before = previous(span, used, booked, total, known)
-        body = ReportBody(
+        return ReportBody(
             greenrun_version=__version__,
             config_hash=settings.config_hash,
             generated_at=now,
-            start=start,
-            end=end,
+            start=books.period.start,
+            end=books.period.end,
             preliminary=waits or is_open(books.period, now),
             by=by,
             zone=settings.zone,
@@ -113,7 +151,7 @@ class Reports:
             boundary=settings.place.boundary,
             total=total,
             unattributed=rows.unattributed(books),
-            rows=rows.rows(books, by),
+            rows=listed,
             days=rows.days(books.period.parts),
             series=by_series(books.period.parts),
             waste=rows.by_outcome(books),
@@ -130,6 +168,9 @@ class Reports:
             uncertainty=_half_widths(settings.widths),
             boamps=dict(settings.boamps),
         )
+
+    def _explained(self, body: ReportBody, books: rows.Books) -> Report:
+        settings = self._settings
         texts = explanation(body, _used(books), settings.pue, settings.attributions, books.rates)
         return combined(Report, body, texts)
 

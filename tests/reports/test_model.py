@@ -1,9 +1,10 @@
 """What a report's JSON has is published as JSON Schema: every report is of it, and nothing invented or left out is."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def test_every_report_is_of_the_schema(store: Store, by: Any, settings: ReportSe
     reports = Reports(store.archive, lambda: GPUS, settings)
     assert faults(reports.report(T0, END, by, NOW).document()) == []
     assert faults(reports.report(END, END + timedelta(days=1), by, NOW).document()) == []
+
+
+@pytest.mark.parametrize("end", [END, T0 + timedelta(minutes=1)])
+def test_what_is_written_a_row_at_a_time_is_the_same_report(store: Store, end: datetime) -> None:
+    """Also what it says of fields that are null in some row, which are known only after the last one."""
+    reports = Reports(store.archive, lambda: GPUS, ReportSettings(zone="GB", bases=ALL_BASES))
+    written = list(reports.written_by_job(T0, end, NOW))
+    document = reports.report(T0, end, "job", NOW).document()
+    assert json.loads("".join(written)) == document
+    assert list(json.loads("".join(written))) == list(document)
+    assert len(written) > len(document["rows"])  # type: ignore[arg-type]
 
 
 def test_so_is_one_that_says_what_moved(report: Report) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
@@ -12,19 +13,20 @@ from greenrun.api.strict_route import StrictRoute
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.reports.model import By, Report
 
+JSON = "application/json"
 LONGEST = timedelta(days=3 * 366)
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["reports"])
 
 
-@router.get("/reports")
+@router.get("/reports", response_model=Report)
 def get_report(
     daemon: ServiceDep,
     caller: Caller,
     start: Annotated[PastInstant | None, Query(alias="from")] = None,
     end: Annotated[PastInstant | None, Query(alias="to")] = None,
     by: By = "project",
-) -> Report:
+) -> Report | StreamingResponse:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
 
     What is null has its reason in `data_quality` or `missing`; docs/reports.md explains each field.
@@ -35,4 +37,6 @@ def get_report(
     if not timedelta(0) < until - since <= LONGEST:
         message = f"must be before the end of the period, by at most {LONGEST.days} days"
         raise InvalidInput("This period cannot be reported.", [InputProblem(field="from", message=message)])
+    if by == "job":
+        return StreamingResponse(daemon.scheduler.reports.written_by_job(since, until, now), media_type=JSON)
     return daemon.scheduler.reports.report(since, until, by, now)
