@@ -1,5 +1,6 @@
 """What nothing can change any more is merged in the books, and every figure stays what it was."""
 
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +19,9 @@ from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.jobs.job import Run
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.store import Store
+from greenrun.store.columns import to_text
 from greenrun.store.ledger import merged_slices
+from greenrun.store.migrate import SCRIPTS, migrate
 from tests.store.examples import NOW, SERIES, after, close, entry, running
 
 MINUTES = 130
@@ -239,16 +242,27 @@ def test_totals_of_live_runs_stay_right_while_others_are_merged(store: Store) ->
     assert differences(store.books.running_totals([other.id, run.id]), before) == []
 
 
-def test_a_database_without_the_columns_gets_them_and_keeps_its_figures(path: Path) -> None:
-    with Store(path) as store:
-        run = final(store)
-        before = figures(store, run)
+def test_a_database_without_the_columns_gets_them_and_keeps_its_figures(path: Path, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(SCRIPTS, older)
+    for script in (older / "versions").glob("v*.py"):
+        if script.name[1:5] > "0009":
+            script.unlink()
+    migrate(path, older)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DROP INDEX ix_slices_unmerged")
-        connection.execute("ALTER TABLE slices DROP COLUMN merged")
-        connection.execute("ALTER TABLE slices DROP COLUMN peak_w")
-        connection.execute("UPDATE alembic_version SET version_num = '0009'")
+        connection.execute("INSERT INTO series VALUES (1, 'uk', 'GB', 'average', '', 'lifecycle')")
+        for key in range(30):
+            start, end = (to_text(after(60.0 * number)) for number in (key, key + 1))
+            piece = (key, "GPU-0", "gpu", start, end, 3600.0, "measured", 1.0)
+            columns = "id, device, component, started_at, ended_at, energy_j, quality, pue"
+            connection.execute(f"INSERT INTO slices ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", piece)
+            for stage, kind in (("booked", "forecast"), ("settled", "measured")):
+                columns = "slice_id, stage, at, intensity_g_per_kwh, emissions_g, intensity_kind, series_id"
+                priced = (key, stage, end, 200.0, 0.2, kind, 1)
+                connection.execute(f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", priced)
     with Store(path) as store:
-        assert figures(store, run) == before
+        before = by_keys(store.archive.period(NOW, LATER).parts)
+        assert (before[0]["energy_j"], before[0]["settled"].emissions_g) == (30 * 3600.0, pytest.approx(6.0))
         merge_all(store)
-        assert differences(figures(store, run), before) == []
+        assert len(store.books.entries()) == 2
+        assert differences(before, by_keys(store.archive.period(NOW, LATER).parts)) == []
