@@ -267,7 +267,7 @@ class Daemon:
 
     def plan(self) -> Plan:
         """Return the latest plan."""
-        return self._engine.plan
+        return self._engine.planning.shown
 
     def wake(self, changed: Sequence[Job]) -> None:
         """Show in the plan what users want of these jobs now, and tick soon; never raise: the change is stored."""

@@ -221,14 +221,17 @@ class Engine:
 
     def revise(self, jobs: Sequence[Job], now: datetime) -> None:
         """Show in the plan at once that users want something else of these jobs; a new plan follows."""
-        self.planning.revise(jobs, self._queue.awaited(job.spec for job in jobs), now)
-        self.planning.settle(lambda: self.situation(now))
+        with self.planning.unseen():
+            self.planning.revise(jobs, self._queue.awaited(job.spec for job in jobs), now)
+            self.planning.settle(lambda: self.situation(now))
 
     def take_over(self, made: Plan, situation: Situation, now: datetime) -> None:
         """Let a plan that was made of an earlier situation take over, and carry out what it starts by now."""
         present = self.situation(now)
-        if self.planning.take_over(made, situation, present):
-            self.planning.settle(lambda: present)
+        with self.planning.unseen():
+            if is_new := self.planning.take_over(made, situation, present):
+                self.planning.settle(lambda: present)
+        if is_new:
             self.act(present, now)
 
     def _account(self, observed: Sequence[Observed], now: datetime) -> None:

@@ -5,7 +5,8 @@ situation (`Engine.situation`), have `make` plan it, and `take_over` what came o
 put in again.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -71,6 +72,7 @@ class PlanInForce:
         self._made_for: Situation | None = None
         self._made = self._saved = self._published = self._plan  # the one made: without what was put in since
         self.wanted = Urgency.NONE
+        self._shown: Plan | None = None
         self._is_provisional = False  # whether a place was found since for a job that others may have to move for
         self.changes = self.put_offs = 0
         self.durations = Histogram(PLAN_DURATION)
@@ -79,6 +81,21 @@ class PlanInForce:
     def plan(self) -> Plan:
         """The plan, with all that was put in since it was made."""
         return self._plan
+
+    @property
+    def shown(self) -> Plan:
+        """The plan for whoever looks from another thread: while a place is being settled, the one before."""
+        before = self._shown
+        return self._plan if before is None else before
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Show nothing of what changes within, until it is settled."""
+        self._shown = self._plan
+        try:
+            yield
+        finally:
+            self._shown = None
 
     @property
     def is_made(self) -> bool:

@@ -1,11 +1,12 @@
 """The plan in force: jobs are put in at once, a plan made meanwhile takes them along, and promises are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from greenrun.core.jobs.job import After, ArrayPlace, Dependency, Job, JobReques
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import Intent
 from greenrun.core.planning.admission import SHORT
-from greenrun.core.planning.model import Placement
+from greenrun.core.planning.model import Placement, Situation
 from greenrun.engine.engine import ELSEWHERE_FOR, Engine
 from greenrun.engine.planning import Urgency
 from greenrun.store import Store
@@ -145,6 +146,30 @@ def test_what_users_want_now_is_told_with_its_reason_at_once(tmp_path: Path, int
     lab.engine.take_over(made, older, now)  # one of before, which was being made beside
     codes.append(lab.engine.plan.reason(job.id))
     assert [reason and reason.code for reason in codes] == [ReasonCode.GPUS_BUSY] * 2
+
+
+def test_nobody_sees_a_place_that_is_being_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API reads the plan from threads of its own, without waiting for whoever changes it."""
+    lab = Lab(open_store(tmp_path), gpus=1)
+    lab.submit(spec(9 * 1800, start_now=True))
+    lab.engine.tick(T0 + SOON)
+    now = T0 + 2 * SOON
+    (job,) = lab.submit(spec(600), now=now)
+    older = lab.engine.situation(now)
+    made, planning = lab.engine.planning.make(older), lab.engine.planning
+    before, looked, settle = planning.plan, list[Any](), planning.settle
+
+    def settle_while_somebody_looks(ask: Callable[[], Situation]) -> None:
+        looked.append((planning.shown, planning.plan.reason(job.id)))
+        settle(ask)
+
+    monkeypatch.setattr(planning, "settle", settle_while_somebody_looks)
+    hold_and_let_go(lab, Intent.START_NOW, job, now=now)
+    settled = planning.plan
+    lab.engine.take_over(made, older, now)
+    assert [shown is plan for (shown, _), plan in zip(looked, (before, settled), strict=True)] == [True, True]
+    assert [reason.code for _, reason in looked] == [ReasonCode.PROVISIONAL] * 2
+    assert planning.shown is planning.plan
 
 
 def test_a_long_queue_is_not_planned_while_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
