@@ -16,12 +16,15 @@ from greenrun.charts import browser
 from greenrun.cli import report_output
 from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contracts
+from greenrun.core.accounting.period import Part
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.accounting.tariff import Tariff
+from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.cost_and_scope2 import Bases
 from greenrun.reports.exports.sci import sci
 from greenrun.reports.figure_models import CostFigures
+from greenrun.reports.figures import Share, figures
 from greenrun.reports.html import page
 from greenrun.reports.model import BY, Report
 from greenrun.store import Store
@@ -225,3 +228,33 @@ def test_a_job_s_cost_by_itself_is_that_of_its_row(store: Store) -> None:
         assert dict(told) == {name: pytest.approx(rows[job_id][name]) for name in names}
     silent = Reports(store.archive, lambda: GPUS, ReportSettings()).cost_of([1])
     assert silent == CostFigures(cost=None, currency=None, cost_missing_kwh=None)
+
+
+@pytest.mark.parametrize(
+    ("components", "is_whole", "grams", "lacks"),
+    [
+        ((Component.CPU,), False, None, None),
+        ((Component.CPU, Component.DRAM), True, None, None),
+        ((Component.GPU,), False, 27.0, None),
+        ((Component.GPU, Component.CPU, Component.DRAM), False, 27.0, "cpu; dram"),
+        ((Component.GPU, Component.CPU), True, 27.0, None),
+        ((), False, 0.0, None),
+    ],
+    ids=["no GPU", "no GPU of a whole machine", "a GPU", "a GPU and others", "a whole machine", "nobody"],
+)
+def test_what_no_factor_covers_has_no_embodied_emissions_instead_of_none(
+    components: tuple[Component, ...], *, is_whole: bool, grams: float | None, lacks: str | None
+) -> None:
+    """A job without GPUs had M = 0 g in its score, as if its CPU had made itself."""
+    parts = [
+        Part(
+            run_id=1, device=each.value, component=each, quality=Quality.MEASURED, hour=T0, seconds=3600.0,
+            energy_j=1e6, pue=1.0, booked=None, settled=None,
+        )
+        for each in components
+    ]  # fmt: skip
+    embodied = Embodied(source="an assessment", g_per_gpu_hour=27.0, is_whole=is_whole)
+    rates = Bases(embodied=embodied).rates([T0], {})
+    inventory = figures(Share(parts=parts), None)
+    *_, lifecycle = rates.figures(parts, inventory, None)
+    assert (lifecycle.embodied_g, lifecycle.embodied_lacks) == (grams, lacks)

@@ -1,12 +1,15 @@
 """Half-widths combine as told: what errs alike adds up, what errs apart goes in quadrature, nothing makes nothing."""
 
+from datetime import UTC, datetime
 from math import fsum
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.energy.model import Device, Quality
+from greenrun.core.accounting.period import Part
+from greenrun.core.energy.model import Component, Device, Quality
+from greenrun.reports.figures import Share, figures
 from greenrun.reports.uncertainty import (
     SPARSE,
     Widths,
@@ -100,3 +103,20 @@ def test_power_of_gpus_that_are_sampled_sparsely_is_less_sure() -> None:
     assert energy_pct([(SPARSE, Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(15)
     assert energy_pct([("gpu", Quality.INTEGRATED, 1.0)], 1.0, WIDTHS) == pytest.approx(10)
     assert energy_pct([(SPARSE, Quality.MEASURED, 1.0)], 1.0, WIDTHS) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("used_j", [1000.0, 1520.0, 480.0])
+def test_a_run_that_ended_in_a_gap_is_as_uncertain_as_the_split_of_that_and_the_whole_is_not(used_j: float) -> None:
+    """It was said to be within 18 % where it had used 52 % more: the gap's sum is certain, whose it was is not."""
+    parts = [
+        Part(
+            run_id=run_id, device="GPU-0", component=Component.GPU, quality=Quality.BRIDGED, seconds=60.0, pue=1.0,
+            hour=datetime(2026, 3, 2, tzinfo=UTC), energy_j=1000.0, booked=None, settled=None, split_j=520.0,
+        )
+        for run_id in (1, None)
+    ]  # fmt: skip
+    own = figures(Share(parts=parts[:1]), None)
+    assert own.energy_uncertainty_pct is not None
+    assert abs(used_j - 1000.0) <= 1000.0 * own.energy_uncertainty_pct / 100 < 600.0
+    whole = figures(Share(parts=parts, is_whole=True), None)
+    assert whole.energy_uncertainty_pct == pytest.approx(20)
