@@ -46,6 +46,11 @@ def plain_number(value: float) -> str:
     return repr(value) if value == 0 or not isfinite(value) or abs(value) >= _HUGE else _fixed(value, 12)
 
 
+def logged_number(value: float, digits: int = 6) -> float:
+    """Return a number for a log, which stays one: as many digits as a person reads."""
+    return float(f"{value:.{digits}g}")
+
+
 def decimal_text(value: float | None, decimals: int) -> str:
     """Return a number with so many decimals, for the cells of a column whose digits stand below each other."""
     return UNKNOWN if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"

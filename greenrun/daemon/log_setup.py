@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, Processor
 
+from greenrun.core.formatting import logged_number
+
 REPEAT_S = 60.0  # how often a line that is the same as before is written
 MOST_KNOWN = 500  # different ones that are kept in mind
 _VOLATILE = frozenset({"timestamp", "took_ms"})
@@ -57,6 +59,11 @@ class Repeats:
 _REPEATS = Repeats()
 
 
+def without_noise(_: object, method: str, event: EventDict) -> EventDict:
+    """Cut numbers to the digits that people read (a processor of structlog)."""
+    return {name: logged_number(value) if isinstance(value, float) else value for name, value in event.items()}
+
+
 def configure_logs(form: str, level: str) -> None:
     """Log to stderr as `console` or `json`, from `level` up; tracebacks omit local variables: they may be secrets.
 
@@ -64,7 +71,8 @@ def configure_logs(form: str, level: str) -> None:
     """
     threshold = getattr(logging, level.upper())
     stamp: list[Processor] = [
-        structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), _REPEATS,
+        structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), without_noise,
+        _REPEATS,
     ]  # fmt: skip
     if form == "json":
         last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]

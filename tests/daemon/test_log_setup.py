@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from greenrun.daemon import log_setup
-from greenrun.daemon.log_setup import Repeats
+from greenrun.daemon.log_setup import Repeats, without_noise
 from tests.patience import HANGS_S
 
 PROGRAM = """
@@ -116,3 +116,10 @@ def test_only_so_many_different_lines_are_kept_in_mind(clock: Clock) -> None:
     for job in range(3 * log_setup.MOST_KNOWN):
         told(repeats, job=job)
     assert len(repeats._known) == log_setup.MOST_KNOWN
+
+
+def test_numbers_are_logged_without_the_noise_of_a_float() -> None:
+    told = without_noise(
+        None, "info", {"event": "starting", "g_per_kwh": 182.46903827786446, "w": 349.99999999999994, "job": 1}
+    )
+    assert told == {"event": "starting", "g_per_kwh": 182.469, "w": 350.0, "job": 1}
