@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from greenrun import __version__
 from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
-from greenrun.core.conditions import Condition
+from greenrun.core.conditions import STALLED_AFTER, Condition
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, RequestKey
@@ -162,7 +162,7 @@ class ServiceSettings:
     default_max_delay: timedelta = timedelta(hours=24)
     duration_quantile: float = 0.8
     max_queued: int = 20_000
-    stalled_after: timedelta = timedelta(seconds=60)
+    stalled_after: timedelta = STALLED_AFTER
     body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
     body_limit_s: float = 30.0
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback

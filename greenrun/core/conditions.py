@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+STALLED_AFTER = timedelta(seconds=60)  # without a tick, or a reading of a meter
+
 
 class ConditionCode(StrEnum):
     """Stable codes."""
@@ -52,6 +54,38 @@ def first_seen(found: Iterable[Condition], known: Iterable[Condition]) -> tuple[
     """Return what was found, each since when it was first seen without a break; `known` is what there was before."""
     since = {row.code: row.since for row in known}
     return tuple(replace(row, since=min(since.get(row.code, row.since), row.since)) for row in found)
+
+
+def of_liveness(
+    *,
+    now: datetime,
+    started_at: datetime,
+    last_tick_at: datetime | None,
+    last_sample_at: datetime | None,
+    has_meter: bool,
+    is_stopping: bool,
+    limit: timedelta = STALLED_AFTER,
+) -> list[Condition]:
+    """Return what stands still, and that the daemon has yet to begin its work, or ends it."""
+    found = standing_still(
+        now=now, started_at=started_at, last_tick_at=last_tick_at, last_sample_at=last_sample_at,
+        has_meter=has_meter, limit=limit,
+    )  # fmt: skip
+    if last_tick_at is None:
+        found.append(
+            Condition(
+                code=ConditionCode.RECOVERING, effect=Effect.NOT_READY, text="has not finished its first tick yet",
+                remedy="wait; if it lasts, the log says what fails", since=started_at,
+            )
+        )  # fmt: skip
+    if is_stopping:
+        found.append(
+            Condition(
+                code=ConditionCode.STOPPING, effect=Effect.NOT_READY, text="is stopping and starts nothing new",
+                remedy="start greenrun again; jobs that run go on meanwhile", since=now,
+            )
+        )  # fmt: skip
+    return found
 
 
 def standing_still(

@@ -49,6 +49,11 @@ class HealthWatch:
         if self._thread is not None:
             self._thread.join()
 
+    @property
+    def found(self) -> tuple[Condition, ...]:
+        """What was wrong at the last look, without looking again."""
+        return self._found
+
     def look(self) -> tuple[Condition, ...]:
         """Return what is wrong now, each thing since when it was first seen."""
         with self._looking:

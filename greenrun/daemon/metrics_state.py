@@ -1,7 +1,7 @@
 """What only the running daemon knows, put together for the metrics."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import Signal
+from greenrun.core.conditions import Condition
 from greenrun.engine.engine import Engine
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters import OpenMeter
@@ -35,6 +36,7 @@ class MetricsState:
     state: Path
     pue: float
     signals: frozenset[Signal]
+    conditions: Callable[[], Sequence[Condition]]
 
     def live_state(self) -> LiveState:
         """Return the live values as functions that answer from memory."""
@@ -54,7 +56,7 @@ class MetricsState:
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning.durations, asking=lambda: dict(counts.seconds),
-            disk_usage=partial(disk_usage, self.state), pue=self.pue,
+            disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue,
         )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
-from greenrun.metrics.live import anomaly_metrics, gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.live import anomaly_metrics, condition_metrics, gauge, liveness_metrics, plan_metrics
 from greenrun.metrics.state import LiveState
 
 log = structlog.get_logger("greenrun.metrics")
@@ -224,6 +224,7 @@ class MetricsCollector(Collector):
             "jobs": lambda: self._jobs(live()),
             "running_jobs": lambda: self._running(live()),
             "anomalies": lambda: anomaly_metrics(state),
+            "conditions": lambda: condition_metrics(state),
             "liveness": lambda: liveness_metrics(state),
             "meters": lambda: meter_metrics(state),
         }

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.conditions import ConditionCode, of_liveness
+from greenrun.core.energy.model import BOOKED
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
 from greenrun.metrics.state import LiveState
@@ -38,6 +40,22 @@ def liveness_metrics(state: LiveState) -> Iterator[Metric]:
     if (disk_usage := state.disk_usage()) is not None:
         yield gauge("greenrun_disk_free_bytes", "Room left where the database is.", disk_usage.free)
         yield gauge("greenrun_disk_size_bytes", "Size of the file system that the database is on.", disk_usage.size)
+
+
+def condition_metrics(state: LiveState) -> Iterator[Metric]:
+    """Yield for each condition that health checks can tell whether it is so now."""
+    health = state.health()
+    alive = of_liveness(
+        now=state.now(), started_at=health.started_at, last_tick_at=health.last_tick_at,
+        last_sample_at=health.last_sample_at, is_stopping=health.draining,
+        has_meter=any(device.kind in BOOKED for device in state.devices()),
+    )  # fmt: skip
+    found = {row.code for row in (*state.conditions(), *alive)}
+    text = "Whether the daemon or its machine has the condition now, by its code in /healthz."
+    conditions = GaugeMetricFamily("greenrun_condition", text, labels=("condition",))
+    for code in ConditionCode:
+        conditions.add_metric((code.value,), float(code in found))
+    yield conditions
 
 
 def anomaly_metrics(state: LiveState) -> Iterator[Metric]:

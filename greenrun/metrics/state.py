@@ -7,6 +7,7 @@ from datetime import datetime
 from greenrun import __version__
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
 from greenrun.core.carbon.intensity import Signal
+from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Histogram, JobExemplar
 from greenrun.core.jobs.availability import GpuState
@@ -46,8 +47,8 @@ class LiveState:
     each series were, newest series first, `meter` how well the devices can be read. `examples` are the last values
     of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
-    reports could not be written, `gpu_state` whether jobs may start on a GPU, and `disk_usage` how full the disk
-    is, None when that is not known.
+    reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
+    None when that is not known, and `conditions` what was wrong when the daemon last looked.
     """
 
     now: Callable[[], datetime]
@@ -73,6 +74,7 @@ class LiveState:
     report_failures: Callable[[], int] = int
     gpu_state: Callable[[Device], GpuState] = lambda device: GpuState()
     disk_usage: Callable[[], DiskUsage | None] = lambda: None
+    conditions: Callable[[], Sequence[Condition]] = tuple
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

@@ -430,6 +430,7 @@ def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
         quality=lambda: scheduler.quality.latest,
         meter=lambda: scheduler.readable,
         gpu_state=scheduler.gpu_state,
+        conditions=scheduler.conditions,
         disk_usage=lambda: DiskUsage(free=1 << 30, size=1 << 40),
         version="1.2.3",
     )

@@ -1,6 +1,7 @@
 """What a scrape says: persisted totals exactly, every label set from zero, and nothing for what is not known."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
 from greenrun.core.carbon.intensity import FallbackLevel
+from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import MeterHealth
 from greenrun.core.errors import StoreError
@@ -22,7 +24,20 @@ from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
-from tests.api.fakes import CPU, GPU, HOUR, NOW, FakeScheduler, FakeStore, forecast, judged, live_state, placed, stored
+from tests.api.fakes import (
+    CPU,
+    GPU,
+    HOUR,
+    NOW,
+    FakeScheduler,
+    FakeStore,
+    World,
+    forecast,
+    judged,
+    live_state,
+    placed,
+    stored,
+)
 from tests.metrics.scrape import SETTLED, Scrape, busy
 from tests.patience import HANGS_S
 
@@ -442,3 +457,16 @@ def test_a_project_has_its_totals_at_zero_from_its_first_submission_on(scrape: S
     scrape.signals.clear()
     assert scrape.value("greenrun_emissions_grams_total", project="vision") is None
     assert scrape.value("greenrun_projects", project="vision") is None
+
+
+def test_conditions_are_those_that_health_checks_tell_and_the_others_are_0() -> None:
+    world, since = World(), NOW - timedelta(minutes=5)
+    world.scheduler.wrong = [
+        Condition(code=ConditionCode.SOCKET_LOST, effect=Effect.FAILING, text="it is gone", remedy="x", since=since)
+    ]
+    world.scheduler.lives = replace(world.scheduler.lives, last_tick_at=since, draining=True)
+    told = {row["code"] for row in world.ask("GET", "/healthz").json()["conditions"]}
+    lines = [row for row in world.ask("GET", "/metrics").text.splitlines() if row.startswith("greenrun_condition{")]
+    shown = dict(re.findall(r'condition="(\w+)"} (\S+)', "\n".join(lines)))
+    assert {"socket_lost", "ticks_stalled", "stopping"} <= told
+    assert shown == {code.value: str(float(code in told)) for code in ConditionCode}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from greenrun.core.carbon.intensity import FallbackLevel
+from greenrun.core.conditions import ConditionCode
 from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.reasons import ReasonCode
 from tests.conftest import require
@@ -18,7 +19,13 @@ from tests.metrics.scrape import families
 from tests.patience import HANGS_S
 
 SEVERITIES = {"critical", "warning", "info"}
-WORDS = {"state": {*State}, "rung": {*FallbackLevel}, "outcome": {*Outcome, State.EXPIRED}, "reason": {*ReasonCode}}
+WORDS = {
+    "state": {*State},
+    "rung": {*FallbackLevel},
+    "outcome": {*Outcome, State.EXPIRED},
+    "reason": {*ReasonCode},
+    "condition": {*ConditionCode},
+}
 
 
 def promtool(*words: object) -> str:

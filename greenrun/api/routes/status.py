@@ -1,7 +1,6 @@
 """The routes for monitoring: health, readiness and metrics."""
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
@@ -11,7 +10,7 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from greenrun.api.json_types import ResponseInstant, ResponseModel, attributes
 from greenrun.api.problems import ProblemOut
 from greenrun.api.service import Service, ServiceDep
-from greenrun.core.conditions import Condition, ConditionCode, Effect, standing_still
+from greenrun.core.conditions import Condition, ConditionCode, Effect, of_liveness
 from greenrun.core.energy.model import BOOKED
 from greenrun.metrics import Health
 
@@ -78,31 +77,14 @@ def get_metrics(request: Request) -> Response:
 
 def conditions_of(daemon: Service, health: Health) -> list[Condition]:
     """Return all that is wrong: what the daemon noticed, what stands still, and that it has yet to begin, or ends."""
-    found = list(daemon.scheduler.conditions())
-    found += standing_still(
-        now=daemon.now(), started_at=health.started_at, last_tick_at=health.last_tick_at,
-        last_sample_at=health.last_sample_at, limit=daemon.settings.stalled_after,
-        has_meter=any(device.kind in BOOKED for device in daemon.scheduler.host.devices()),
-    )  # fmt: skip
-    if health.last_tick_at is None:
-        found.append(_recovering(health.started_at))
-    if health.draining:
-        found.append(_stopping(daemon.now()))
-    return found
-
-
-def _recovering(since: datetime) -> Condition:
-    return Condition(
-        code=ConditionCode.RECOVERING, effect=Effect.NOT_READY, text="has not finished its first tick yet",
-        remedy="wait; if it lasts, the log says what fails", since=since,
-    )  # fmt: skip
-
-
-def _stopping(now: datetime) -> Condition:
-    return Condition(
-        code=ConditionCode.STOPPING, effect=Effect.NOT_READY, text="is stopping and starts nothing new",
-        remedy="start greenrun again; jobs that run go on meanwhile", since=now,
-    )  # fmt: skip
+    return [
+        *daemon.scheduler.conditions(),
+        *of_liveness(
+            now=daemon.now(), started_at=health.started_at, last_tick_at=health.last_tick_at,
+            last_sample_at=health.last_sample_at, is_stopping=health.draining, limit=daemon.settings.stalled_after,
+            has_meter=any(device.kind in BOOKED for device in daemon.scheduler.host.devices()),
+        ),
+    ]  # fmt: skip
 
 
 def _answer(daemon: Service, response: Response, effects: Collection[Effect]) -> HealthOut:
