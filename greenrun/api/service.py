@@ -124,7 +124,8 @@ class Scheduler(Protocol):
     ) -> Sequence[Submitted]:
         """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError.
 
-        A `request` that asked for them is stored with them; raise KnownRequest when its key is known already.
+        A `request` that asked for them is stored with them; raise KnownRequest when its key is known already, and
+        KeyOfAnotherJob when a unique key has become that of a job with another command.
         """
 
     def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:

@@ -59,7 +59,10 @@ def submit(
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
             raise
+        warnings = _warnings(groups, known, now)
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
+    if meanwhile := {row.job.spec.unique_key: row.job for row in rows if not row.is_new and row.job.spec.unique_key}:
+        warnings = _warnings(groups, {**known, **meanwhile}, now)
     old = jobs_out(
         [*known.values(), *(row.job for row in rows if not row.is_new)], daemon.store, daemon.scheduler.plan()
     )

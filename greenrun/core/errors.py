@@ -62,6 +62,10 @@ class KnownRequest(JobError):
     """A request with this key was accepted before: its jobs are not added again."""
 
 
+class KeyOfAnotherJob(JobError):
+    """A unique key is that of a job with another command."""
+
+
 class KeyReused(JobError):
     """A key that was given to one request is given to another."""
 

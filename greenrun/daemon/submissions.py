@@ -11,7 +11,7 @@ from threading import Event, Lock
 
 from greenrun.api.service import Preview, Submitted
 from greenrun.api.submit import require_room
-from greenrun.core.errors import InvalidJob, KnownRequest, StoreError
+from greenrun.core.errors import InvalidJob, JobError, StoreError
 from greenrun.core.jobs.job import Job, JobRequest
 from greenrun.core.planning.model import Placement, Waiting
 from greenrun.engine.engine import Engine
@@ -64,7 +64,7 @@ class Submissions:
         self._is_led = False
 
     def submit(self, request: JobRequest) -> list[Submitted]:
-        """Store the jobs, all or none, if each can run as specified; raise InvalidJob, KnownRequest, StoreError."""
+        """Store the jobs, all or none, if each can run as specified; raise JobError, StoreError."""
         own = _Entry(request)
         with self._door:
             self._waiting.append(own)
@@ -150,7 +150,7 @@ class Submissions:
             return
         new: dict[int, Job] = {}
         for (each, admitted), rows in zip(able, stored, strict=True):
-            if isinstance(rows, KnownRequest):
+            if isinstance(rows, JobError):
                 each.failure = rows
             else:
                 new |= _new(admitted, rows)

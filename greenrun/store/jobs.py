@@ -7,9 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select, text
 
-from greenrun.core.errors import InvalidJob, JobNotFound, KnownRequest
+from greenrun.core.errors import InvalidJob, JobError, JobNotFound, KnownRequest
+from greenrun.core.jobs.acceptance import keep_new, raised
 from greenrun.core.jobs.job import FINISHED, Event, Job, JobRequest, JobSpec, RequestKey, State, Submission
-from greenrun.core.jobs.stored_transitions import JobTransitions, keep_new
+from greenrun.core.jobs.stored_transitions import JobTransitions
 from greenrun.store.columns import among
 from greenrun.store.database import KEPT, Database
 from greenrun.store.records import event_of, job_of
@@ -41,17 +42,17 @@ class JobRepository(JobTransitions):
     ) -> list[tuple[Job, bool]]:
         """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old).
 
-        With a `request`, which asked for them, that is kept beside them; raise KnownRequest when its key is known.
+        With a `request`, which asked for them, that is kept beside them; raise KnownRequest when its key is known, and
+        KeyOfAnotherJob when a unique key names a job with another command.
         """
         (added,) = self.add_requests([JobRequest(specs=specs, user=user, uid=uid, now=now, key=request)])
-        if isinstance(added, KnownRequest):
-            raise added
-        return added
+        return raised(added)
 
-    def add_requests(self, requests: Sequence[JobRequest]) -> list[list[tuple[Job, bool]] | KnownRequest]:
-        """Store the jobs of requests as `add_jobs` does of each in this order, in one transaction, all or none.
+    def add_requests(self, requests: Sequence[JobRequest]) -> list[list[tuple[Job, bool]] | JobError]:
+        """Store the jobs of requests as `add_jobs` does of each in this order, in one transaction.
 
-        Return a KnownRequest for each whose key is known, stored before or that of one before it.
+        Return in place of what was added KnownRequest for each whose key is known, stored before or that of one before
+        it, and KeyOfAnotherJob for each that has a job's unique key and another command.
         """
         try:
             with self._transaction() as stored:
@@ -62,7 +63,13 @@ class JobRepository(JobTransitions):
                         new[number] = row
                         known |= {(row.user, row.key.key)} if row.key else set()
                 added = dict(zip(new, keep_new(stored, list(new.values())), strict=True))
-                stored.keep_submissions([(new[number], [job.id for job, _ in rows]) for number, rows in added.items()])
+                stored.keep_submissions(
+                    [
+                        (new[number], [job.id for job, _ in rows])
+                        for number, rows in added.items()
+                        if not isinstance(rows, JobError)
+                    ]
+                )
                 return [added[number] if number in added else _known(row) for number, row in enumerate(requests)]
         except (UnicodeEncodeError, OverflowError) as exc:
             raise InvalidJob(f"the job was not accepted: a value in it cannot be stored ({exc})") from exc

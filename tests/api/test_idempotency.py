@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from greenrun.api.app import create_app
 from greenrun.api.service import Submitted
 from greenrun.core.errors import InvalidJob, StoreError
-from greenrun.core.jobs.job import State
+from greenrun.core.jobs.job import JobSpec, State
 from greenrun.metrics import MetricsCollector, registry_of
 from greenrun.store import Store
 from tests.api.fakes import ADA, BOB, NOW, FakeScheduler, World, errors, live_state, stored
@@ -199,3 +199,48 @@ def test_keys_are_forgotten_with_time_and_their_jobs_stay(lasting: World) -> Non
     jobs.prune_submissions(NOW + timedelta(seconds=1))
     assert send(lasting, "k", JOB).json()["id"] == 2
     assert [job.state for job in jobs.jobs()] == [State.QUEUED] * 2
+
+
+class Overtaken(Crashing):
+    """A scheduler that accepts a job of somebody else's request just before it gets to its own."""
+
+    def __init__(self, store: Store, first: JobSpec) -> None:
+        super().__init__()
+        self.store, self.first = store, first  # type: ignore[assignment]
+
+    def submit(self, *given: Any, **more: Any) -> list[Submitted]:
+        self.store.jobs.add_jobs([self.first], user=more["user"], uid=more["uid"], now=NOW)
+        return super().submit(*given, **more)
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_unique_key_that_another_command_got_meanwhile_is_refused(
+    lasting: World, key: str | None, others: int
+) -> None:
+    store = lasting.scheduler.store
+    first = JobSpec(command=("/bin/false",), workdir="/", duration=timedelta(hours=1), unique_key="u")
+    lasting.app = app_of(store, Overtaken(store, first), lasting)  # type: ignore[arg-type]
+    refused = send(lasting, key, [*[JOB] * others, {**JOB, "unique_key": "u"}], who=ADA)
+    assert refused.status_code == 422
+    assert "'u' is the key of job 1, whose command is another: /bin/false" in refused.text
+    assert [job.id for job in store.jobs.jobs()] == [1]
+
+
+def test_what_stays_as_it_is_of_a_job_that_got_the_key_meanwhile_is_warned_of(lasting: World) -> None:
+    store = lasting.scheduler.store
+    first = JobSpec(
+        command=("/bin/true",), workdir="/", duration=timedelta(hours=1), unique_key="u", priority=3, retries=2
+    )
+    lasting.app = app_of(store, Overtaken(store, first), lasting)  # type: ignore[arg-type]
+    known = send(lasting, None, {**JOB, "unique_key": "u"}, who=ADA)
+    assert (known.status_code, known.json()["id"]) == (200, 1)
+    assert known.json()["warnings"] == [
+        "job 1 has this key already and stays as it is, with --priority 3, not 0",
+        "job 1 has this key already and stays as it is, with --retries 2, not 0",
+    ]
+
+
+def app_of(store: Store, scheduler: FakeScheduler, world: World) -> Any:
+    metrics = registry_of(MetricsCollector(store, live_state(world.store, scheduler)))
+    return create_app(store, scheduler, world.settings, metrics, now=lambda: NOW)

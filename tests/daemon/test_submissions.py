@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, RLock
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenrun.core.errors import GreenrunError, InvalidJob, KnownRequest, StorageFull
+from greenrun.core.errors import GreenrunError, InvalidJob, KeyOfAnotherJob, KnownRequest, StorageFull
 from greenrun.core.jobs.job import ArrayPlace, JobRequest, JobSpec, RequestKey
 from greenrun.core.planning.model import Placement
 from greenrun.daemon.submissions import MOST_JOBS, Submissions
@@ -165,6 +166,25 @@ def test_a_unique_key_that_two_requests_of_one_moment_have_names_one_job_of_each
     assert lab.store.jobs.count_queued() == 3
 
 
+def test_a_unique_key_that_one_before_gave_to_another_command_is_refused_with_all_of_its_request(lab: Counter) -> None:
+    other = replace(plain(unique_key="nightly"), command=("run", "1", "0"))
+    first, refused, bobs, same = lab.at_once(
+        [
+            asked(plain(unique_key="nightly"), key="a"),
+            asked(plain(), other, key="b"),
+            asked(other, user="bob"),
+            asked(plain(unique_key="nightly"), plain()),
+        ]
+    )
+    assert isinstance(refused.exception(), KeyOfAnotherJob)
+    assert lab.store.jobs.submission("ada", "b") is None
+    rows = [[row.is_new for row in answer.result()] for answer in (first, bobs, same)]
+    assert rows == [[True], [True], [False, True]]
+    assert lab.store.jobs.count_queued() == 3
+    assert isinstance(lab.one_by_one([asked(other, plain())])[0].exception(), KeyOfAnotherJob)
+    assert lab.store.jobs.count_queued() == 3
+
+
 def test_when_nothing_can_be_stored_everybody_is_told_and_nothing_is_there(lab: Counter) -> None:
     def full(*_: object) -> None:
         raise StorageFull("there is no room")
@@ -236,6 +256,7 @@ def test_a_long_file_does_not_make_those_after_it_wait_for_more_than_its_own_com
 
 SPECS = st.sampled_from(
     [plain(), plain(gpus=2), plain(gpus=3), plain(unique_key="u"), plain(unique_key="v", gpus=2), plain(name="\udcff")]
+    + [spec(60, unique_key="u")]
     + [plain(array=ArrayPlace(key="a", index=index, size=2, at_once=1), name=f"a{index}") for index in range(2)]
 )  # fmt: skip
 REQUESTS = st.builds(

@@ -4,7 +4,7 @@ What is decided lies in `greenrun.core.jobs.transitions`. How things are read an
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.errors import JobError, JobNotFound, NotPermitted, StoreError
 from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
+from greenrun.core.jobs.acceptance import keep_new, raised
 from greenrun.core.jobs.job import Anomaly, Job, JobRequest, JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.anomalies import RuleResult
@@ -21,7 +22,6 @@ from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection,
 from greenrun.core.jobs.transitions import Change, Edit, Ending, EventKind, Intent, NewEvent
 
 Permit = Callable[[Job], object]
-_Name = tuple[str, str] | tuple[int, int]
 
 
 class Transaction(Protocol):
@@ -91,7 +91,8 @@ class JobTransitions(ABC):
     def add_jobs(self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime) -> list[tuple[Job, bool]]:
         """Store queued jobs, all or none; return each and whether it is new (a known `unique_key` gives the old)."""
         with self._transaction() as stored:
-            return keep_new(stored, [JobRequest(specs=specs, user=user, uid=uid, now=now)])[0]
+            (added,) = keep_new(stored, [JobRequest(specs=specs, user=user, uid=uid, now=now)])
+        return raised(added)
 
     def change_states(
         self, old: State, moves: Mapping[int, tuple[State, Reason]], *, actor: str, now: datetime
@@ -347,41 +348,6 @@ def _intend(
     kept = stored.keep_all([change for change in changes if change is not None])
     jobs |= {change.job.id: change.job for change in kept if change.job is not None}
     return [refused.get(job_id) or jobs[job_id] for job_id in job_ids]
-
-
-def keep_new(stored: Transaction, requests: Sequence[JobRequest]) -> list[list[tuple[Job, bool]]]:
-    """Keep the queued jobs of requests, in this order, together.
-
-    Return those of each, and whether each is new, which one of a known or repeated `unique_key` is not.
-    """
-    keys: dict[str, set[str]] = {}
-    for request in requests:
-        keys.setdefault(request.user, set()).update(spec.unique_key for spec in request.specs if spec.unique_key)
-    jobs: dict[_Name, Job] = {}
-    for user, own in keys.items():
-        jobs |= {(user, key): job for key, job in stored.find_unique(user, own).items()}
-    names = [list(_names(request, number)) for number, request in enumerate(requests)]
-    firsts: dict[_Name, tuple[int, int]] = {}
-    for number, row in enumerate(names):
-        for place, name in enumerate(row):
-            if name not in jobs:
-                firsts.setdefault(name, (number, place))
-    new = [_submitted(requests[number], place) for number, place in firsts.values()]
-    jobs |= {name: row.job for name, row in zip(firsts, stored.keep_all(new), strict=True) if row.job}
-    return [
-        [(jobs[name], firsts.get(name) == (number, place)) for place, name in enumerate(row)]
-        for number, row in enumerate(names)
-    ]
-
-
-def _names(request: JobRequest, number: int) -> Iterator[_Name]:
-    """Yield what tells each job of a request from all others: its user's key, or else its place."""
-    for place, spec in enumerate(request.specs):
-        yield (request.user, spec.unique_key) if spec.unique_key else (number, place)
-
-
-def _submitted(request: JobRequest, place: int) -> Change:
-    return transitions.submit(request.specs[place], user=request.user, uid=request.uid, now=request.now)
 
 
 def _start(stored: Transaction, run: Run, started_at: datetime, log: str | None, now: datetime) -> Change | None:
