@@ -52,6 +52,25 @@ COMMANDS = {
 }
 
 
+# What other schedulers, Docker and the shell call the same, for whoever types that: each name has its words.
+_CALLED_ELSEWHERE = {
+    "list": "ls ps jobs queue squeue qstat status stat sacct",
+    "submit": "run sbatch srun qsub add exec enqueue",
+    "cancel": "kill scancel qdel rm remove delete stop abort",
+    "logs": "tail output attach",
+    "show": "info inspect describe",
+    "explain": "why",
+    "top": "watch monitor htop",
+    "hold": "pause",
+    "requeue": "retry rerun restart",
+    "edit": "update modify alter",
+    "devices": "gpus nvidia-smi sinfo nodes",
+    "serve": "daemon server",
+    "--help": "help",
+    "--version": "version",
+}
+
+
 class LazyGroup(Group):
     """A group that knows its commands' names and one-line help, and imports a command when it is called."""
 
@@ -59,6 +78,9 @@ class LazyGroup(Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the named command, imported now, and its arguments."""
+        meant = next((name for name, words in _CALLED_ELSEWHERE.items() if args[0] in words.split()), None)
+        if meant and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{meant}'?")
         name, found, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else found, rest
 

@@ -12,7 +12,7 @@ import click
 import pytest
 
 import greenrun
-from greenrun.cli.app import COMMANDS, load
+from greenrun.cli.app import _CALLED_ELSEWHERE, COMMANDS, load
 from greenrun.config.models import PlannerSettings
 from tests.cli.conftest import Run
 from tests.cli.examples import job
@@ -48,6 +48,21 @@ def test_no_database_web_number_or_table_library_is_loaded(api: FakeApi, words: 
         [sys.executable, "-c", PROBE, *words], capture_output=True, text=True, timeout=HANGS_S, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("ls", "list"), ("status", "list"), ("squeue", "list"), ("kill", "cancel"), ("run", "submit"), ("help", "--help")],
+)
+def test_what_is_called_otherwise_elsewhere_is_named(run: Run, word: str, meant: str) -> None:
+    ran = run(word, "1")
+    assert (ran.code, f"No such command '{word}'. Did you mean '{meant}'?" in ran.err) == (2, True)
+
+
+def test_no_word_of_elsewhere_hides_a_command() -> None:
+    words = [word for named in _CALLED_ELSEWHERE.values() for word in named.split()]
+    assert (set(words) & set(COMMANDS), len(words) - len(set(words))) == (set(), 0)
+    assert {name for name in _CALLED_ELSEWHERE if name[0] != "-"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
