@@ -92,7 +92,9 @@ def test_plans_and_average_figures_are_what_they_are_without_it(tmp_path: Path) 
     with open_store(tmp_path, "with.db") as store, open_store(tmp_path, "without.db") as other:
         beside = Beside(MOER, gpus=1)
         one, two = report(store, day(store, beside)), report(other, day(other, None))
-        assert {key for key, value in one.items() if value != two[key]} == {"emissions_marginal_g", "marginal_ratio"}
+        assert {key for key, value in one.items() if value != two[key]} == {
+            "ci_marginal_g_per_kwh", "emissions_marginal_g", "marginal_ratio",
+        }  # fmt: skip
         assert two["emissions_marginal_g"] is None
         assert set(beside.asked) == {"CAISO"}
         assert "greenrun_marginal_emissions_grams_total" not in {name for name, _ in other.books.counters()}
