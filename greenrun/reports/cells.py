@@ -1,12 +1,14 @@
 """The cells of a report's tables: the same texts on the page and in the terminal."""
 
 from collections.abc import Mapping
+from math import floor
 
 from greenrun.core.formatting import (
     energy_text,
     joules_text,
     mass_text,
     money_text,
+    number_text,
     precise_percent_text,
     whole_text,
 )
@@ -48,10 +50,14 @@ def name(row: Row | Unattributed, separator: str = " ") -> str:
 
 def part_text(part: float, whole: float) -> str:
     """Return how much there is of what there should be, as `384 of 720`; what is less never reads like all of it."""
-    decimals = 0
-    while decimals < _MOST_DECIMALS and part < whole and round(part, decimals) >= round(whole, decimals):
-        decimals += 1
-    return f"{part:,.{decimals}f} of {whole:,.{decimals}f}"
+    text, all_of_it = number_text(part), number_text(whole)
+    if part >= whole or text != all_of_it:
+        return f"{text} of {all_of_it}"
+    for decimals in range(1, _MOST_DECIMALS + 1):
+        text = f"{part:,.{decimals}f}"
+        if text != f"{whole:,.{decimals}f}":
+            return f"{text} of {all_of_it}"
+    return f"{floor(part * 10**_MOST_DECIMALS) / 10**_MOST_DECIMALS:,} of {all_of_it}"
 
 
 def kwh_text(energy_kwh: float | None) -> str:

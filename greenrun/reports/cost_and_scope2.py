@@ -16,7 +16,7 @@ from greenrun.core.accounting.period import Part
 from greenrun.core.accounting.step_function import Steps
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.formatting import energy_text, precise_percent_text
-from greenrun.core.units import J_PER_KWH
+from greenrun.core.units import J_PER_KWH, significant
 from greenrun.reports.energy import held_by_gpu
 from greenrun.reports.figure_models import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures
 from greenrun.reports.model import Note, Row
@@ -235,7 +235,7 @@ def _instrument(source: str, instrument: str | None, total: float, used: Sequenc
         instrument=instrument,
         facility_kwh=covered,
         share_ratio=covered / total,
-        g_per_kwh=grams / covered if covered else None,
+        g_per_kwh=significant(grams / covered) if covered else None,
         emissions_g=grams,
     )
 

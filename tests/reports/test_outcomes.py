@@ -152,12 +152,23 @@ def test_runs_that_waited_for_clean_power_are_below_the_grid_s_mean_of_the_same_
     grid = report.against_grid
     assert grid is not None
     assert grid.runs_ci_g_per_kwh == pytest.approx(100)
-    assert (grid.grid_ci_g_per_kwh, grid.hours) == (pytest.approx((6 * 400 + 8 * 100) / 14), 14)
+    assert (grid.grid_ci_g_per_kwh, grid.hours) == (pytest.approx((6 * 400 + 8 * 100) / 14), pytest.approx(14))
     assert (grid.difference_pct, grid.verdict) == (pytest.approx(100 * (100 * 14 / 3200 - 1)), "cleaner")
     by_hour = {row.hour: row for row in report.hours_of_day}
     assert [by_hour[hour].grid_ci_g_per_kwh for hour in (0, 5, 6, 13, 20)] == [400, 400, 100, 100, None]
     energies = [row.runs_energy_kwh or 0.0 for row in report.hours_of_day]
     assert fsum(energies) == pytest.approx(report.rows[0].it_energy_kwh)
+
+
+def test_the_grid_s_mean_is_of_the_very_span_of_the_books_to_the_minute(books: Store) -> None:
+    """Six hours at 400 g/kWh, and a quarter at 100."""
+    world = World(VALUES, gpus=1)
+    books.jobs.add_job(spec(3600, start_now=True, duration=10 * HOUR), user="ada", uid=1, now=BEGIN)
+    run_until(world, new_engine(world, books, world.meter()), BEGIN + 8 * HOUR)
+    reports = Reports(books.archive, lambda: world.devices, ReportSettings(zone="GB"))
+    grid = reports.report(BEGIN, BEGIN + 6.25 * HOUR, "project", world.now).against_grid
+    assert grid is not None
+    assert (grid.hours, grid.grid_ci_g_per_kwh) == (pytest.approx(6.25), pytest.approx((6 * 400 + 0.25 * 100) / 6.25))
 
 
 def test_runs_that_could_not_wait_are_not_cleaner_than_the_grid(books: Store) -> None:
