@@ -141,6 +141,7 @@ class Engine:
         self._runs.reap(observed, now)
         self.availability.observe(self._store.runs.live_runs())
         self._queue.end_wrong_pauses(now)
+        self._queue.count_missed_limits(now)
         self._queue.end_unstartable_jobs(now)
         return self.situation(now)
 

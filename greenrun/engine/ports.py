@@ -143,6 +143,9 @@ class JobStore(Protocol):
     def end_pauses(self, job_ids: Collection[int]) -> None:
         """Let these jobs be tried again at once, without the rest of a pause after a failure."""
 
+    def miss_limits(self, job_ids: Collection[int], *, now: datetime) -> None:
+        """Count, once each, that these jobs have missed a limit of their user's while they wait."""
+
 
 class RunStore(Protocol):
     """Keeps the runs, their progress and their anomalies. A step that lost its race returns False or None."""

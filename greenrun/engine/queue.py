@@ -32,6 +32,7 @@ class Queue:
         self._last_id: int | None = None  # not known yet
         self._first_expiry: datetime | None = None
         self._last_retry: datetime | None = None
+        self._first_limit: datetime | None = None
         self._is_checked = True
 
     def refresh(self) -> None:
@@ -43,6 +44,8 @@ class Queue:
         states = self.awaited(job.spec for job in queued)
         self.jobs, self.queued = jobs, queued
         self._last_retry = max((job.retry_at for job in queued if job.retry_at), default=None)
+        limits = (job.limit_passes_at for job in queued if not job.deadline_missed)
+        self._first_limit = min((at for at in limits if at is not None), default=None)
         if self._last_id is not None:
             self._last_id = max(self._last_id, max(jobs, default=0))
         self.states = self.states if states == self.states else states
@@ -65,6 +68,16 @@ class Queue:
             wrong = [job.id for job in self.queued if job.retry_at and job.retry_at > now + TOO_LONG]
             self._store.end_pauses(wrong)
             log.warning("pauses after failures end, since the clock was set back", jobs=wrong[:10], count=len(wrong))
+            self.refresh()
+
+    def count_missed_limits(self, now: datetime) -> None:
+        """Count jobs that wait past a limit of their user's: one that never starts has missed it, too."""
+        self.refresh()
+        if self._first_limit is None or now <= self._first_limit:
+            return
+        missed = [job.id for job in self.queued if not job.deadline_missed and job.misses_limit(now, now)]
+        if missed:
+            self._store.miss_limits(missed, now=now)
             self.refresh()
 
     def end_unstartable_jobs(self, now: datetime) -> None:

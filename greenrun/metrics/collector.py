@@ -24,8 +24,8 @@ from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import BOOKED
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
-from greenrun.core.jobs.reasons import FORCED
-from greenrun.core.planning.model import Placement, Waiting
+from greenrun.core.jobs.reasons import FORCED, ReasonCode
+from greenrun.core.planning.model import Placement, Plan, Waiting
 from greenrun.metrics.devices import device_metrics, meter_metrics
 from greenrun.metrics.forecast_quality import quality_metrics
 from greenrun.metrics.from_zero import FromZero
@@ -39,6 +39,8 @@ log = structlog.get_logger("greenrun.metrics")
 MAX_PROJECTS = 16  # several totals of each: with 8 running jobs all series together stay below 500
 MAX_RUNNING_JOBS = 50
 OTHER = "other"
+# Jobs without a place in the plan whose turn comes with another job, or when their user lets them go.
+TAKE_THEIR_TURN = (ReasonCode.WAITS_FOR, ReasonCode.ARRAY_FULL, ReasonCode.CANCEL_REQUESTED, ReasonCode.HELD)
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
 
 FINISHED_AS = (*(row.value for row in Outcome if row is not Outcome.CHECKPOINTED), State.EXPIRED.value)
@@ -291,7 +293,13 @@ class MetricsCollector(Collector):
         for code, count in Counter(reason.code for reason in reasons).items():
             waiting.add_metric((code.value,), count)
         yield from (jobs, waiting)
-        yield from plan_metrics(plan, self._state.plan_changes(), self._state.put_offs())
+        yield from plan_metrics(plan, self._state.plan_changes(), self._state.put_offs(), self._unplaced(plan))
+
+    def _unplaced(self, plan: Plan) -> int:
+        """Return how many jobs with a limit of their user's have no place in a plan, for another reason than a wish."""
+        ids = {row.job_id for row in plan.waiting if row.reason.code not in TAKE_THEIR_TURN}
+        queued = self._store.jobs.jobs((State.QUEUED,)) if ids else ()
+        return sum(job.id in ids and job.has_limit and not job.held for job in queued)
 
     def _running(self, live: Sequence[Run]) -> Iterator[Metric]:
         jobs, dropped = self._jobs_to_show()

@@ -12,13 +12,16 @@ from greenrun.core.planning.model import Plan
 from greenrun.metrics.state import LiveState
 
 
-def plan_metrics(plan: Plan, changes: int, put_offs: int) -> Iterator[Metric]:
-    """Yield how good the plan is, and how often new plans moved jobs of older ones."""
+def plan_metrics(plan: Plan, changes: int, put_offs: int, unplaced: int) -> Iterator[Metric]:
+    """Yield how good the plan is, and how often new plans moved jobs of older ones.
+
+    `unplaced` is how many jobs with a limit have no place in it at all.
+    """
     yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
     text = "The least CO2e that any plan within the same limits could be expected to emit."
     yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
-    text = "Jobs whose place in the plan does not keep a limit that their user set."
-    yield gauge("greenrun_deadlines_at_risk", text, sum(row.late for row in plan.placements))
+    text = "Jobs that have no place in the plan which keeps a limit that their user set."
+    yield gauge("greenrun_deadlines_at_risk", text, sum(row.late for row in plan.placements) + unplaced)
     text = "Places in the plan that a new plan moved by more than a minute, since the daemon started."
     yield CounterMetricFamily("greenrun_plan_changes_total", text, value=changes)
     text = "Starts that a new plan put off past what the job was first promised, since the daemon started."

@@ -253,3 +253,17 @@ def test_a_job_that_fails_at_once_is_tried_again_after_pauses_which_a_restart_ke
     pauses = [later.started_at - run.ended_at for run, later in pairwise(runs)]  # type: ignore[operator]
     assert [round(pause / timedelta(seconds=10)) for pause in pauses] == [1, 2, 4, 8]
     assert all(pause % timedelta(seconds=10) < timedelta(seconds=5) for pause in pauses)
+
+
+def test_a_job_that_never_starts_misses_its_limit_when_that_passes_and_is_counted_once(tmp_path: Path) -> None:
+    """It asks for more GPUs than there are, so nothing would ever look at its limit again."""
+    with open_store(tmp_path) as store:
+        world = World([300] * 20, gpus=1)
+        job, _ = store.jobs.add_job(spec(600, gpus=2, max_delay=timedelta(hours=1)), user="ada", uid=1, now=T0)
+        engine = new_engine(world, store, world.meter())
+        missed = []
+        for minutes in (50, 70, 180):
+            run_until(world, engine, T0 + timedelta(minutes=minutes))
+            missed.append(store.books.counters().get(("greenrun_deadlines_missed_total", ()), 0))
+        assert missed == [0, 1, 1]
+        assert store.jobs.job(job.id).state is State.QUEUED

@@ -470,3 +470,17 @@ def test_conditions_are_those_that_health_checks_tell_and_the_others_are_0() -> 
     shown = dict(re.findall(r'condition="(\w+)"} (\S+)', "\n".join(lines)))
     assert {"socket_lost", "ticks_stalled", "stopping"} <= told
     assert shown == {code.value: str(float(code in told)) for code in ConditionCode}
+
+
+def test_a_job_with_a_limit_and_no_place_in_the_plan_is_at_risk(scrape: Scrape) -> None:
+    scrape.store.keep(stored(1, max_delay=HOUR), stored(2), stored(3, max_delay=HOUR))
+    waiting = tuple(
+        Waiting(job_id=job, reason=because(code, **parts))
+        for job, code, parts in (
+            (1, ReasonCode.TOO_FEW_GPUS, {"gpus": 8, "have": "2"}),
+            (2, ReasonCode.TOO_FEW_GPUS, {"gpus": 8, "have": "2"}),
+            (3, ReasonCode.HELD, {"who": "ada", "job": 3}),
+        )
+    )
+    scrape.scheduler.latest = Plan(made_at=NOW, waiting=waiting)
+    assert scrape.value("greenrun_deadlines_at_risk") == 1.0

@@ -1,6 +1,7 @@
 """A run is claimed by one, holds its devices alone, and ends once, with its job, in one step."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -173,3 +174,23 @@ def test_holds_are_the_started_runs_that_lived_at_or_after_an_instant(store: Sto
 def test_an_unknown_run_is_an_error(store: Store) -> None:
     with pytest.raises(StoreError, match="no run 5"):
         store.runs.confirm(5, started_at=NOW, log=None, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("limit", "at_min", "expected"),
+    [
+        ({"max_delay": timedelta(minutes=30)}, 29, 0),
+        ({"max_delay": timedelta(minutes=30)}, 31, 1),
+        ({"finish_by": NOW + timedelta(minutes=90)}, 80, 0),
+        ({"finish_by": NOW + timedelta(minutes=90)}, 92, 1),
+        ({}, 10_000, 0),
+    ],
+)
+def test_a_job_that_never_starts_misses_its_limit_when_that_passes_and_once(
+    store: Store, limit: dict[str, Any], at_min: int, expected: int
+) -> None:
+    job = submit(store, **limit)
+    now = NOW + timedelta(minutes=at_min)
+    for _ in range(2):
+        store.jobs.miss_limits([job.id], now=now)
+    assert (missed(store), store.jobs.job(job.id).deadline_missed) == (expected, bool(expected))

@@ -135,6 +135,15 @@ class Job:
         """Whether it is not to start any more once its latest start has passed."""
         return self.spec.expire and not self.spec.start_now and not self.progress
 
+    @property
+    def limit_passes_at(self) -> datetime | None:
+        """From when on a limit of the user's is missed by a job that has not started; None without one."""
+        limits = [] if self.spec.finish_by is None else [self.spec.finish_by]
+        if self.spec.max_delay is not None:
+            takes = self.spec.duration if self.spec.interruptible else timedelta(0)
+            limits.append(self.queued_since + self.spec.max_delay + takes)
+        return min(limits, default=None)
+
     def misses_limit(self, start: datetime, end: datetime) -> bool:
         """Whether running over `[start, end)` breaks a limit of the user's, by more than a second's slack.
 

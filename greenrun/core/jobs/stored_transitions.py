@@ -134,6 +134,12 @@ class JobTransitions(ABC):
             jobs = [job for job in stored.find_jobs(job_ids).values() if job.state is State.QUEUED and job.retry_at]
             stored.keep_all([Change(before=job, job=replace(job, retry_at=None)) for job in jobs])
 
+    def miss_limits(self, job_ids: Collection[int], *, now: datetime) -> None:
+        """Count, once each, that these jobs have missed a limit of their user's while they wait."""
+        with self._transaction() as stored:
+            missed = (transitions.miss_limit(job, now) for job in stored.find_jobs(job_ids).values())
+            stored.keep_all([change for change in missed if change is not None])
+
     def intend(
         self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit = lambda _: None
     ) -> list[Job | JobError]:

@@ -369,6 +369,12 @@ def _in_state(job: Job, new: State, **parts: object) -> Job:
     return replace(job, state=new, spec=spec, **parts)  # type: ignore[arg-type]
 
 
+def miss_limit(job: Job, now: datetime) -> Change | None:
+    """Count that a job which still waits has missed a limit of its user's; None if it has not, or that is counted."""
+    missed, counts = _limit_checked(job, now, now)
+    return Change(before=job, job=missed, counts=counts) if counts and job.state is State.QUEUED else None
+
+
 def _queued(job: Job, what: str, **parts: object) -> Job:
     if job.state is not State.QUEUED:
         raise InvalidTransition(f"job {job.id} {job.state.said}; only a queued job can be {what}")
