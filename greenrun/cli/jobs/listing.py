@@ -210,7 +210,14 @@ def state_text(job: Job) -> str:
         return str(job["state"])
     if job.get("held"):
         return "held"
-    return "suspended" if (job.get("reason") or {}).get("code") == "suspended" else "queued"
+    is_suspended = (job.get("reason") or {}).get("code") == "suspended" or _has_checkpointed(job)
+    return "suspended" if is_suspended else "queued"
+
+
+def _has_checkpointed(job: Job) -> bool:
+    """Whether a waiting job goes on from a checkpoint; why it waits is then whatever the plan says."""
+    runs: Sequence[Job] = job.get("runs") or ()
+    return bool(runs) and runs[-1]["outcome"] == "checkpointed"
 
 
 def _when(job: Job, now: datetime, form: int) -> str:

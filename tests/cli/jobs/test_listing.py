@@ -31,6 +31,19 @@ def test_the_default_list_is_what_is_unfinished_and_the_last_ten_finished(api: F
     assert (sorted(finished["state"]), finished["limit"]) == (["cancelled", "expired", "failed", "succeeded"], ["10"])
 
 
+def test_a_job_that_waits_at_a_checkpoint_is_suspended_whatever_it_waits_for(api: FakeApi, run: Run) -> None:
+    """The plan's reason takes the place of the one with which it was suspended."""
+    checkpointed, failed = run_of(outcome="checkpointed"), run_of(outcome="failed")
+    api.get("/v1/jobs", [
+        job(1, runs=[checkpointed]), job(2, runs=[checkpointed, failed]), job(3),
+        job(4, runs=[checkpointed], held=True),
+    ])  # fmt: skip
+    assert [line.split()[1] for line in run("list", "--all").out.splitlines()[1:]] == [
+        "suspended", "queued", "queued", "held",
+    ]  # fmt: skip
+    assert [row["id"] for row in json.loads(run("list", "--json", "--state", "suspended").out)] == [1]
+
+
 def test_states_and_all_are_passed_on(api: FakeApi, run: Run) -> None:
     api.get("/v1/jobs", [])
     run("list", "--state", "failed", "--state", "expired", "--limit", "5", "--user", "ada")
