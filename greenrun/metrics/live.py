@@ -20,6 +20,9 @@ def plan_metrics(plan: Plan, changes: int, put_offs: int, unplaced: int) -> Iter
     yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
     text = "The least CO2e that any plan within the same limits could be expected to emit."
     yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
+    reach_s = (plan.horizon_end - plan.made_at).total_seconds() if plan.horizon_end else None
+    text = "How far ahead the intensities reached that the plan was made with, past days that stand in included."
+    yield from _known("greenrun_plan_horizon_seconds", text, reach_s)
     text = "Jobs that have no place in the plan which keeps a limit that their user set."
     yield gauge("greenrun_deadlines_at_risk", text, sum(row.late for row in plan.placements) + unplaced)
     text = "Places in the plan that a new plan moved by more than a minute, since the daemon started."

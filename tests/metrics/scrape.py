@@ -1,7 +1,7 @@
 """A collector of metrics over fakes, empty or with something in every family."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -83,7 +83,9 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.scheduler.lives = Health(started_at=NOW, last_tick_at=NOW, last_sample_at=NOW)
     occupant = Occupant(pid=42, user="bob", memory_bytes=8 << 30)
     scrape.scheduler.of_gpu = GpuState(absences=(used_by("GPU 0", [occupant]),), occupants=(occupant,))
-    scrape.scheduler.latest = Plan(made_at=NOW, placements=(placed(2),), expected_g=110.0, bound_g=100.0)
+    scrape.scheduler.latest = Plan(
+        made_at=NOW, horizon_end=NOW + timedelta(days=2), placements=(placed(2),), expected_g=110.0, bound_g=100.0
+    )
     return scrape
 
 
