@@ -63,7 +63,7 @@ def climatology(measured: Series, at: Hours) -> Floats:
     seen = np.empty((len(at), WITHIN_H))
     for row, hour in enumerate(at):
         now = datetime.fromtimestamp(float(measured.starts_s[hour]), UTC)
-        outlooks.remember(now)
+        outlooks.load_measured(now)
         usual = outlooks.usual(now)
         assert usual is not None, "a month of history is known"
         assert usual.start == now, "the grids are hourly"

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from greenrun.core.carbon.blend import Calibration
-from greenrun.core.carbon.calibration import calibrate, issues_of
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId
+from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, calibrate
+from greenrun.core.carbon.intensity import Forecast, Kind, Series, SeriesId
 from greenrun.core.carbon.outlook import outlook
 
 Floats = NDArray[np.float64]
@@ -68,6 +68,15 @@ def blended(forecast: Floats, measured: Floats, weight: float, days: int) -> Flo
     """Return forecast and climatology mixed as they are, and climatology beyond: the usual approach."""
     told, usual = ahead(forecast, VISIBLE), normal(measured, days)
     return np.where(np.isnan(told), usual, weight * told + (1 - weight) * usual)
+
+
+def issues_of(series: Series, now: datetime) -> list[Forecast]:
+    """Return a file's forecasts without issue times as known by `now`: each slot seen a day ahead."""
+    every_s = ISSUE_EVERY.total_seconds()
+    first_s = max(float(series.starts_s[0]), (now - MEMORY).timestamp())
+    starts = np.arange(np.ceil(first_s / every_s) * every_s, now.timestamp(), every_s)
+    moments = [datetime.fromtimestamp(float(at), UTC) for at in starts]
+    return [Forecast(series=series.between(at, at + timedelta(days=1)), fetched_at=at) for at in moments]
 
 
 def ours(forecast: Series, measured: Series, hours: Sequence[int], *, days: int = 28, learns: bool = True) -> Floats:

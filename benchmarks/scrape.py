@@ -25,11 +25,10 @@ from prometheus_client.openmetrics.exposition import ALLOWUTF8
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from greenrun.core.carbon.fallback import ActiveForecast, ReceivedForecast
-from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, slots_of
-from greenrun.core.carbon.verification import DAY_H, LEADS_H
-from greenrun.core.carbon.verification import ForecastScores as ForecastQuality
+from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Kind, Series, SeriesId, Slot
+from greenrun.core.carbon.verification import DAY_H, LEADS_H, ForecastScores
 from greenrun.core.energy.ledger import Entry, Priced
-from greenrun.core.energy.model import Component, Device, DeviceHealth, ForecastScores, MeterHealth, Slice, Telemetry
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Quality, Slice, Telemetry
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, added
 from greenrun.core.jobs.job import JobSpec, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
@@ -62,7 +61,7 @@ TELEMETRY = Telemetry(
 PROVIDERS = ("uk", "entsoe", "energy_charts")
 ASKED = (*PROVIDERS, "watttime")  # the last one has the marginal signal
 LEADS = tuple(
-    ForecastQuality(
+    ForecastScores(
         lead_h=lead_h, issues=90, hours=540, mean_absolute_error_g_per_kwh=9.0, bias_g_per_kwh=1.0,
         rank_correlation=0.9, captured_ratio=0.9 if lead_h in ((24, 48), DAY_H) else None,
     )
@@ -92,7 +91,7 @@ def entries(run: Run, device: str, at: datetime, minutes: int) -> Iterator[Entry
     for minute in range(minutes):
         piece = Slice(
             device=device, component=Component.GPU, run_id=run.id, start=at + minute * MINUTE,
-            end=at + (minute + 1) * MINUTE, energy_j=18_000.0, quality=ForecastScores.MEASURED,
+            end=at + (minute + 1) * MINUTE, energy_j=18_000.0, quality=Quality.MEASURED,
         )  # fmt: skip
         yield Entry(slice=piece, pue=1.2, booked=Priced(intensity_g_per_kwh=200.0, emissions_g=1.2, kind=Kind.FORECAST))
 
@@ -168,7 +167,7 @@ def state_of() -> LiveState:
 def forecast(provider: str, zone: str) -> Forecast:
     """Two days of half hours."""
     step = timedelta(minutes=30)
-    slots = slots_of([NOW + n * step for n in range(96)], [100.0 + n for n in range(96)], step, Kind.FORECAST)
+    slots = [Slot(NOW + n * step, NOW + (n + 1) * step, 100.0 + n, Kind.FORECAST) for n in range(96)]
     return Forecast(series=Series.of(SeriesId(provider=provider, zone=zone), slots), fetched_at=NOW)
 
 
