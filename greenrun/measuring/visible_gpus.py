@@ -21,7 +21,7 @@ class VisibleGpus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ChosenGpus:
     """The ids of the GPUs that are meant, and a `note` that tells so; None where that is not clear, with why."""
 
     ids: frozenset[str] | None
@@ -43,23 +43,23 @@ def visible(environ: Mapping[str, str]) -> VisibleGpus | None:
     return VisibleGpus(variable=variable, text=text, names=names, is_pci_order=environ.get(ORDER) == "PCI_BUS_ID")
 
 
-def chosen(seen: VisibleGpus | None, devices: Sequence[Device]) -> Chosen:
+def chosen(seen: VisibleGpus | None, devices: Sequence[Device]) -> ChosenGpus:
     """Return which of the devices are meant, in the order of PCI addresses, as drivers list them."""
     there = gpus(devices)
     if seen is not None and not seen.names:
-        return Chosen(ids=frozenset(), note=f"{seen.variable} names no GPU, so none is measured")
+        return ChosenGpus(ids=frozenset(), note=f"{seen.variable} names no GPU, so none is measured")
     if seen is None or not there:
-        return Chosen(ids=frozenset(device.id for device in there))
+        return ChosenGpus(ids=frozenset(device.id for device in there))
     found = [_meant(name, seen, there) for name in seen.names]
     unclear = [each for each in found if isinstance(each, str)]
     if unclear:
         why = f"{seen.variable}={seen.text} does not tell which GPUs are meant: {unclear[0]}"
-        return Chosen(ids=None, why=f"{why}; each of them is listed, and name them by UUID for a sum")
+        return ChosenGpus(ids=None, why=f"{why}; each of them is listed, and name them by UUID for a sum")
     meant = [device for device in found if isinstance(device, Device)]
     parts = any(name.startswith("MIG-") for name in seen.names)
     whole = "; a part (MIG) is measured with its whole GPU, as drivers tell no other energy" if parts else ""
     note = f"of the GPUs, those that {seen.variable} names are measured{whole}"
-    return Chosen(ids=frozenset(device.id for device in meant), note=note)
+    return ChosenGpus(ids=frozenset(device.id for device in meant), note=note)
 
 
 def _meant(name: str, seen: VisibleGpus, there: Sequence[Device]) -> Device | str:

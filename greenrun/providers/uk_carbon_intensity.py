@@ -78,7 +78,7 @@ def _listed(data: object) -> object:
     return [data] if isinstance(data, dict) else data
 
 
-class Response(BaseModel):
+class IntensityResponse(BaseModel):
     """A response; an empty one, which has been seen where nothing more was known, is like an empty list."""
 
     @model_validator(mode="before")
@@ -87,13 +87,13 @@ class Response(BaseModel):
         return {"data": []} if said == {} else said
 
 
-class NationalResponse(Response):
+class NationalResponse(IntensityResponse):
     """The response for Great Britain."""
 
     data: list[HalfHour]
 
 
-class RegionalResponse(Response):
+class RegionalResponse(IntensityResponse):
     """The response for a region or a postcode."""
 
     data: Annotated[list[Region], BeforeValidator(_listed)]
