@@ -10,6 +10,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from greenrun.clock import CLOCK_STEP_S, utc_now
+from greenrun.core.errors import GreenrunError
 
 log = structlog.get_logger("greenrun.daemon.ticker")
 
@@ -48,9 +49,10 @@ class Ticker:
         )  # fmt: skip
 
     def count_failure(self, name: str, failure: BaseException) -> None:
-        """Log and count the failure of a call that will be made again."""
+        """Log and count the failure of a call that will be made again; where it began only if its message says less."""
         self.failures += 1
-        log.error("failed, will be tried again", call=name, exc_info=failure)
+        known = {"error": str(failure)} if isinstance(failure, GreenrunError) else {"exc_info": failure}
+        log.error("failed, will be tried again", call=name, **known)
 
     def start(self) -> None:
         """Start ticking, with the first tick at once."""

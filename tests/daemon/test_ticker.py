@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from greenrun.clock import utc_now
+from greenrun.core.errors import StorageFull
 from greenrun.daemon import ticker
 from greenrun.daemon.ticker import Ticker
 from tests.patience import HANGS_S
@@ -114,3 +116,12 @@ def test_stopping_twice_or_before_the_start_is_harmless() -> None:
     one.start()
     one.stop()
     one.stop()
+
+
+@pytest.mark.parametrize(("failure", "told"), [(StorageFull("the disk is full"), "error"), (KeyError("x"), "exc_info")])
+def test_where_a_failure_began_is_logged_only_if_it_was_not_expected(failure: Exception, told: str) -> None:
+    ticks = Ticker(Ticks())
+    with capture_logs() as logged:
+        ticks.count_failure("tick", failure)
+    (line,) = logged
+    assert ({"error", "exc_info"} & line.keys(), ticks.failures) == ({told}, 1)
