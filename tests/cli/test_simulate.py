@@ -136,7 +136,10 @@ def test_a_schedule_of_a_policy_that_is_not_ours_is_refused(run: Run, words: lis
         (["--gpus", "2", "--history", "30d", "--jobs", "jobs.csv"], ["--jobs", "--history", "--history"]),
     ],
 )
-def test_files_or_history_are_needed_and_not_both(words: list[str], fields: list[str], run: Run) -> None:
+def test_files_or_history_are_needed_and_not_both(
+    words: list[str], fields: list[str], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GREENRUN_PATHS__STATE", str(tmp_path / "none"))  # who tests may have a database of their own
     done = run("simulate", *words, "--json")
     assert done.code == 2
     assert [row["field"] for row in json.loads(done.err)["errors"]] == fields
