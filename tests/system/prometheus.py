@@ -3,10 +3,11 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from tests.conftest import require
@@ -24,6 +25,16 @@ class Prometheus:
         found = self._get(f"/api/v1/query?{urlencode({'query': query})}")
         rows = found["data"]["result"] if found else []
         return float(rows[0]["value"][1]) if len(rows) == 1 else None
+
+    def at(self, query: str, time_s: float) -> dict[str, float]:
+        """Return the answer to an instant query as of a time (seconds since the epoch), by the values of its labels."""
+        found = self._get(f"/api/v1/query?{urlencode({'query': query, 'time': time_s})}")
+        assert found is not None, query
+        rows: list[Any] = found["data"]["result"]
+        own = ("__name__", "instance", "job")
+        names = [" ".join(value for name, value in row["metric"].items() if name not in own) for row in rows]
+        assert len(set(names)) == len(names), names
+        return {name: float(row["value"][1]) for name, row in zip(names, rows, strict=True)}
 
     def has_data(self, query: str) -> bool:
         """Whether an instant query has any answer at all; a value that is no number is none."""
@@ -49,14 +60,21 @@ class Prometheus:
 @contextmanager
 def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str = "1s") -> Iterator[Prometheus]:
     """Run Prometheus on `address` with its data in `folder`; skip the test where it is not installed."""
-    program = require("prometheus", "install Debian's package prometheus")
-    config, told = folder / "prometheus.yml", folder / "prometheus.log"
     scrape = {"job_name": "greenrun", "static_configs": [{"targets": [address]}]}
     settings = {
         "global": {"scrape_interval": every, "evaluation_interval": every},
         "scrape_configs": [scrape],
         "rule_files": list(map(str, rules)),
     }
+    with serving(folder, settings) as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, settings: Mapping[str, Any]) -> Iterator[Prometheus]:
+    """Run Prometheus with these settings and its data in `folder`; skip the test where it is not installed."""
+    program = require("prometheus", "install Debian's package prometheus")
+    config, told = folder / "prometheus.yml", folder / "prometheus.log"
     config.write_text(json.dumps(settings), encoding="utf-8")
     with told.open("wb") as log:
         server = subprocess.Popen(
