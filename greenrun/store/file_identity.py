@@ -79,11 +79,14 @@ class DatabaseFiles:
         if self._given_back_to is not None and self._given_back_to <= size < before:
             self._size = size, version
             return False
-        self._size = max(size, before), version
-        found = self._schema_version()
-        if size < before and found == version:
-            return True
-        self._size = size, found
+        if size < before:
+            found = self._schema_version()
+            if found == version:
+                return True
+            version = (
+                found  # not when it has grown: a VACUUM may be in the log by then, and the file be shortened later
+            )
+        self._size = size, version
         return False
 
     def _places(self) -> list[Path]:

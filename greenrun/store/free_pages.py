@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from greenrun.store.database import BUSY_S, INCREMENTAL, Database
-from greenrun.store.lineage import NEW_MARK
+from greenrun.store.lineage import CHANGED
 
 KEPT = 0.1  # of the file may be free: bookings of the next days use it again
 FEW_PAGES = 4096  # 16 MiB, which are not worth moving anything for
@@ -42,7 +42,7 @@ def shrink(database: Database) -> int:
             connection = session.connection()
             driver: Any = connection.connection.dbapi_connection
             driver.execute(f"PRAGMA incremental_vacuum({min(AT_ONCE, pages.surplus)})").fetchall()  # else one page goes
-            driver.execute(NEW_MARK)  # SQLite counts this as no change
+            driver.execute(CHANGED)  # SQLite counts giving pages back as no change
             left = _pages(connection).total
             database.expect_size(left * connection.exec_driver_sql("PRAGMA page_size").scalar_one())
         if left >= pages.total:  # an older database, which has to be rebuilt

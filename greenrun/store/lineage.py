@@ -16,12 +16,15 @@ from typing import NamedTuple
 
 from greenrun.core.errors import StoreError
 
-# In one statement, so that a commit costs one page more and no question.
+# In one statement, so that a commit costs one page more and no question. Once in each transaction, just before its end:
+# a second time, the mark would name one before it that no file ever had, and its own log would be refused.
 NEW_MARK = """
     UPDATE lineage SET mark = 'commit:' || lower(hex(randomblob(8))) || ':' || substr(mark, 8, 16)
 """
+CHANGED = "UPDATE lineage SET mark = mark"  # has a write mark its commit, where SQLite counts no change
 
-_MARK = re.compile(rb"[\x00-\x7f]{2,9}?commit:([0-9a-f]{16}):([0-9a-f]{16})")
+_TEXT = re.compile(rb"commit:([0-9a-f]{16}):([0-9a-f]{16})")
+_MARK = re.compile(rb"[\x00-\x7f]{2,9}?" + _TEXT.pattern)
 _NONE = b"0" * 16  # before the first commit
 _WAL_HEADER = struct.Struct(">8I")  # magic, version, page size, checkpoint, two salts, two sums
 _WAL_MAGIC = (0x377F0682, 0x377F0683)
@@ -86,10 +89,11 @@ def _mark_by_sqlite(path: Path) -> bytes | None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'lineage'").fetchone() is None:
                 return _NONE
-            found = connection.execute("SELECT mark FROM lineage").fetchone()
+            found = connection.execute("SELECT CAST(mark AS BLOB) FROM lineage").fetchone()
     except sqlite3.Error:
         return None  # as while it is being completed, from page to page
-    return found[0][7:23].encode() if found else None
+    is_mark = _TEXT.fullmatch(found[0] or b"") if found else None  # else rows of another table are still in its place
+    return is_mark[1] if is_mark else None
 
 
 def _marks_in_file(path: Path, commits: Sequence[Commit]) -> Iterator[bytes]:

@@ -4,13 +4,14 @@ import random
 import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from greenrun.core.errors import StoreDamaged, StoreError
-from greenrun.store import Store
+from greenrun.store import Store, free_pages
 from greenrun.store.database import opened
 from greenrun.store.lineage import NEW_MARK, require_own_log
 from tests.sampling import sampled
@@ -206,6 +207,65 @@ def test_many_writers_and_checkpoints_are_never_taken_for_somebody_else_s(path: 
     over.set()
     looking.join()
     assert (wrong, len(store.jobs.jobs())) == ([], 120)
+
+
+def vacuum(path: Path, _: Store) -> None:
+    with closing(opened(path)) as connection:
+        connection.execute("VACUUM")
+
+
+def move_tables(path: Path, _: Store) -> None:
+    with closing(opened(path)) as connection:
+        connection.execute("DROP TABLE emptied")
+        connection.execute("CREATE TABLE another (x)")
+
+
+def submit_some(_: Path, store: Store) -> None:
+    for _ in range(3):
+        submit(store)
+
+
+def shrink(_: Path, store: Store) -> None:
+    assert store.shrink()
+
+
+@pytest.mark.parametrize(
+    "acts", [(shrink,), (shrink, submit_some), (vacuum,), (submit_some, vacuum), (move_tables, shrink)]
+)
+def test_a_log_that_begins_with_any_write_is_known_at_each_page_at_which_its_completion_may_end(
+    path: Path, tmp_path: Path, acts: tuple[Callable[[Path, Store], None], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(free_pages, "FEW_PAGES", 8)
+    monkeypatch.setattr(free_pages, "AT_ONCE", 16)
+    with Store(path) as store:
+        with closing(opened(path)) as connection:
+            connection.execute("CREATE TABLE emptied AS SELECT randomblob(200000)")
+            connection.execute("DELETE FROM emptied")
+        submit(store)
+        completed(path)
+        for act in acts:
+            act(path, store)
+        store.database.require_in_place()
+        before, log = path.read_bytes(), beside(path, "-wal").read_bytes()
+        completed(path)
+        store.database.require_in_place()
+        after = path.read_bytes()
+    half = tmp_path / "half.db"
+    for end in range(0, max(len(before), len(after)) + 1, 4096):
+        half.write_bytes(after[:end] + before[end:])  # SQLite writes one page after another
+        beside(half, "-wal").write_bytes(log)
+        require_own_log(half)
+
+
+def test_other_rows_where_the_mark_will_be_are_taken_for_none(killed: tuple[Path, Path]) -> None:
+    _, left = killed
+    for value in ("7", "x'00ff'", "'EMULATED-GPU-0 is no mark of a commit'"):
+        with closing(sqlite3.connect(left, isolation_level=None)) as connection:
+            connection.execute(f"UPDATE lineage SET mark = {value}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with closing(sqlite3.connect(left, isolation_level=None)) as connection:
+            connection.execute("UPDATE lineage SET mark = 'commit:0123456789abcdef:0123456789abcdef'")
+            require_own_log(left)
 
 
 def test_a_transaction_that_changes_nothing_marks_nothing(path: Path, store: Store) -> None:
