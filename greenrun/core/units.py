@@ -1,7 +1,6 @@
 """The only unit conversions of the program, but for a source's own unit, which its provider reads off its answers."""
 
 from datetime import timedelta
-from math import ceil, log10
 
 J_PER_KWH = 3_600_000.0
 DIGITS = 12  # of a sum of floats that are worth telling
@@ -24,6 +23,10 @@ def significant(value: float) -> float:
 
 
 def difference_of(minuend: float, subtrahend: float) -> float:
-    """Return the difference to the digits that both sums are good for, so that equal ones differ by 0, not by noise."""
-    largest = max(abs(minuend), abs(subtrahend))
-    return round(minuend - subtrahend, DIGITS - ceil(log10(largest))) + 0.0 if largest else 0.0
+    """Return the difference, and 0 for what is only noise of both sums.
+
+    It is not rounded to the digits of the sums: differences of parts would no longer make that of the whole.
+    """
+    difference = minuend - subtrahend
+    is_noise = abs(difference) <= max(abs(minuend), abs(subtrahend)) * 10.0**-DIGITS
+    return 0.0 if is_noise else significant(difference)
