@@ -98,6 +98,7 @@ def _data_quality(body: ReportBody, used: Sequence[Device], pue: float) -> list[
         "completeness": _completeness_note(body.completeness),
         "in_flight": _in_flight_note(body.in_flight),
         "coverage": _coverage_note(total),
+        "unmetered": _unmetered_note(total),
         "emulated": _emulated_note(used),
         "components": _component_note(total),
         "beside": _beside_note(used),
@@ -176,6 +177,12 @@ def _coverage_note(total: Row) -> str:
         f"Energy is known for {precise_percent_text(coverage)} of the time of the devices in the period; the rest is "
         "in no figure."
     )
+
+
+def _unmetered_note(total: Row) -> str:
+    if "not_metered" not in total.flags:
+        return ""
+    return "Some runs held no GPU, and no meter read the CPU for them: what these used is in no figure."
 
 
 def _beside_note(used: Sequence[Device]) -> str:

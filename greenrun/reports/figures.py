@@ -11,7 +11,7 @@ from greenrun.reports.energy import energy, gpu_seconds, pues, split_kwh
 from greenrun.reports.figure_models import EmissionFigures, EnergyFigures, InventoryFigures, QualityFigures, combined
 from greenrun.reports.uncertainty import Widths, emissions_pct, pue_pct
 
-INCOMPLETE = frozenset({"unknown_energy", "not_covered", "not_watched", "no_intensity", "mixed"})
+INCOMPLETE = frozenset({"unknown_energy", "not_metered", "not_covered", "not_watched", "no_intensity", "mixed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Share:
     that a row is about, where it is about all of it, and `is_watched` whether that was read without a gap.
     `widths` are the half-widths to go by, `sparse` the GPUs whose sensors see a part of the time only, `emulated` the
     devices that are not real. A row that `is_whole` has all who held a device in a gap, so that what of it was whose
-    makes no difference to its sums.
+    makes no difference to its sums. One that `lacks_runs` has runs of which nothing could be metered.
     """
 
     parts: Sequence[Part]
@@ -37,6 +37,7 @@ class Share:
     sparse: frozenset[str] = frozenset()
     emulated: frozenset[str] = frozenset()
     is_whole: bool = False
+    lacks_runs: bool = False
 
 
 def figures(share: Share, forecast_error_pct: float | None) -> InventoryFigures:
@@ -70,6 +71,7 @@ def _flags(share: Share, used: EnergyFigures, emitted: EmissionFigures) -> list[
     qualities = {part.quality for part in share.parts}
     signs = {
         "unknown_energy": Quality.UNKNOWN in qualities or used.it_energy_kwh is None,
+        "not_metered": share.lacks_runs,
         "not_covered": _missing_s(share) > UNBOOKED_S * share.holds,
         "not_watched": not share.is_watched,
         "bridged": Quality.BRIDGED in qualities,

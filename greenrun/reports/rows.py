@@ -8,6 +8,7 @@ from functools import cached_property
 from math import fsum
 
 from greenrun.core.accounting.period import Part, Period
+from greenrun.core.energy.model import Component
 from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.reports.completeness import HOUR_S, completeness
 from greenrun.reports.cost_and_scope2 import Rates
@@ -58,12 +59,14 @@ class Books:
         whole: WholeRuns | None = None,
         *,
         is_all: bool = False,
+        lacks_runs: bool = False,
         expected_s: float | None = None,
     ) -> Figures:
         """Return every figure of a row that is made of these parts, of which `whole` are the runs that it has wholly.
 
         Where a row has none, GPUs were held for as long as is booked, and no work is known. `is_all`: of everything.
-        `expected_s` are the device-seconds of a row that is about the whole period.
+        `lacks_runs`: it has runs of which nothing could be metered. `expected_s` are the device-seconds of a row that
+        is about the whole period.
         """
         runs = whole.runs if whole else ()
         ids = {part.run_id for part in parts if part.run_id is not None}.union(run.id for run in runs)
@@ -79,6 +82,7 @@ class Books:
             sparse=self._sparse,
             emulated=self._emulated,
             is_whole=is_all,
+            lacks_runs=lacks_runs or any(self.is_unmetered(run) for run in runs),
         )
         inventory = figures(share, self.forecasts.mean_absolute_error_pct)
         done = work(parts, runs, self.period, self.now)
@@ -115,6 +119,15 @@ class Books:
         for part in self.period.parts:
             found[part.run_id].append(part)
         return found
+
+    def is_unmetered(self, run: Run) -> bool:
+        """Whether a run has ended and nothing that it used could be metered: it held no GPU, and no CPU was read."""
+        is_booked = run.id in self.parts_of or self._is_cpu_metered
+        return run.ended_at is not None and not run.devices and not is_booked
+
+    @cached_property
+    def _is_cpu_metered(self) -> bool:
+        return any(part.component is Component.CPU for part in self.period.parts)
 
     def held(self, run: Run) -> tuple[datetime, datetime] | None:
         """Return when the run held its devices within the period; None when it did not."""
@@ -215,7 +228,7 @@ def _day(day: date, parts: Sequence[Part]) -> Day:
 
 def _outcome_row(books: Books, ending: str, runs: Sequence[Run]) -> OutcomeRow:
     parts = _parts_of(books, runs)
-    row = books.figures(parts)
+    row = books.figures(parts, _whole(books, runs))
     baseline_g, actual_g, avoided_g = compared_figures(parts)
     return OutcomeRow(
         outcome=ending,
@@ -269,12 +282,37 @@ def _by_part(books: Books, key: Callable[[Part], str]) -> list[Row]:
     for part in books.period.parts:
         if part.run_id is not None:
             parts[key(part)].append(part)
+    unbooked = _unbooked_by(books, key is _month)
     found = []
-    for group, mine in parts.items():
+    for group in {**parts, **unbooked}:
+        mine, also = parts.get(group, []), unbooked.get(group, {})
         runs = [books.runs[run_id] for run_id in dict.fromkeys(part.run_id for part in mine) if run_id is not None]
-        counts = _counts(books, runs, fsum(_seconds_by_parts(books, mine)))
-        found.append(combined(Row, Named(group=group), counts, books.figures(mine)))
+        run_seconds = fsum((*_seconds_by_parts(books, mine), *also.values()))
+        others = [books.runs[run_id] for run_id in also]
+        known = books.figures(mine, lacks_runs=any(books.is_unmetered(run) for run in others))
+        found.append(combined(Row, Named(group=group), _counts(books, [*runs, *others], run_seconds), known))
     return found
+
+
+def _unbooked_by(books: Books, by_month: bool) -> Mapping[str, Mapping[int, float]]:
+    """Return for how long each run ran of which nothing is booked, by month, or in no zone that is known."""
+    found: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    for run in books.overlapping:
+        held = books.held(run)
+        if held is None or run.id in books.parts_of:
+            continue
+        for start, end in _split_by_month(*held) if by_month else (held,):
+            found[f"{start:%Y-%m}" if by_month else NO_ZONE][run.id] = (end - start).total_seconds()
+    return found
+
+
+def _split_by_month(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the part of `[start, end)` that is in each month (UTC)."""
+    while start < end:
+        first = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        until = min(end, (first + timedelta(days=32)).replace(day=1))
+        yield start, until
+        start = until
 
 
 def _seconds_by_parts(books: Books, mine: Sequence[Part]) -> Iterator[float]:
