@@ -12,8 +12,8 @@ from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.jobs.job import ArrayPlace, Dependency, Job, State
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.admission import admit_each
-from greenrun.core.planning.model import Placement, Running, Situation
+from greenrun.core.planning.admission import admit_all
+from greenrun.core.planning.model import Running, Situation
 from greenrun.core.planning.planner import plan, start_at_once
 from tests.core import situations as drawn
 from tests.core.build import SLOT, T0, job
@@ -172,11 +172,11 @@ def test_a_finish_by_that_cannot_be_met_after_what_it_waits_for_is_refused_and_t
     queue = chained(job(1, slots=3), job(2, slots=2, after=after(1)))
     tight = job(3, after=after(2), finish_by=T0 + 5.5 * SLOT)
     with pytest.raises(InvalidJob, match="--finish-by 2026-03-02T03:01:01Z") as refused:
-        admit_each(queue, [tight])
+        admit_all(queue, [tight])
     assert "can start at 2026-03-02 02:30:00Z at the soonest" in str(refused.value)
     fine = replace(tight, spec=replace(tight.spec, finish_by=T0 + 6.1 * SLOT))
-    place = admit_each(queue, [fine])[0]
-    assert isinstance(place, Placement)
+    place = admit_all(queue, [fine]).placement(3)
+    assert place is not None
     assert not place.late
 
 
@@ -192,9 +192,9 @@ def test_the_finish_by_that_is_suggested_behind_other_jobs_is_accepted(
     last = len(jobs) + 1
     newest = job(last, after=after(last - 1), finish_by=T0 + limit * SLOT)
     try:
-        admit_each(chained(*jobs), [newest])
+        admit_all(chained(*jobs), [newest])
     except InvalidJob as refused:
         fine = replace(newest, spec=replace(newest.spec, finish_by=suggested(refused)))
         place = admit_each(chained(*jobs), [fine])[0]
-        assert isinstance(place, Placement)
+        assert place is not None
         assert not place.late

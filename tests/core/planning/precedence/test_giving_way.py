@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greenrun.core.errors import InvalidJob
 from greenrun.core.jobs.job import Job
 from greenrun.core.jobs.reasons import ReasonCode
-from greenrun.core.planning.admission import admit_each
+from greenrun.core.planning.admission import admit_all
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan, start_at_once
 from tests.core.build import SLOT, T0, job
@@ -123,7 +123,7 @@ def test_a_finish_by_is_kept_when_what_runs_takes_longer_than_it_said() -> None:
 def test_a_finish_by_is_refused_where_one_that_starts_at_once_would_have_to_give_way() -> None:
     asked = situation([job(1, slots=2, start_now=True)], CLEANER_LATER, busy={"gpu0": T0 + SLOT})
     with pytest.raises(InvalidJob, match="can start at 2026-03-02 01:30:00Z at the soonest found"):
-        admit_each(asked, [job(2, slots=2, finish_by=T0 + 4 * SLOT)])
+        admit_all(asked, [job(2, slots=2, finish_by=T0 + 4 * SLOT)])
 
 
 @st.composite
