@@ -195,6 +195,6 @@ def test_the_finish_by_that_is_suggested_behind_other_jobs_is_accepted(
         admit_all(chained(*jobs), [newest])
     except InvalidJob as refused:
         fine = replace(newest, spec=replace(newest.spec, finish_by=suggested(refused)))
-        place = admit_each(chained(*jobs), [fine])[0]
+        place = admit_all(chained(*jobs), [fine]).placement(fine.id)
         assert place is not None
         assert not place.late
