@@ -28,6 +28,7 @@ from greenrun.core.errors import (
     StoreDamaged,
     StoreError,
     StoreLost,
+    without_type,
 )
 from greenrun.host_shortage import lacking
 
@@ -133,6 +134,7 @@ def field_problem(error: Mapping[str, Any]) -> InputProblem:
     if kind == "json_invalid":
         return InputProblem(field="", message=f"{_WORDS[kind]}: {error.get('ctx', {}).get('error', '')}")
     message = _WORDS.get(kind) or error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = without_type(message)
     return InputProblem(field=_field_name(location), message=message)
 
 

@@ -55,10 +55,10 @@ def submit(
         _check(daemon, caller, new_of_groups, now, unnamed)
         new = with_noted_files(chain.from_iterable(new_of_groups))
         rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
-    except JobError:
+    except JobError as exc:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
-            raise
+            raise _by_job(exc, daemon, caller, new_of_groups, now) from exc
         warnings = _warnings(groups, known, now)
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     if meanwhile := {row.job.spec.unique_key: row.job for row in rows if not row.is_new and row.job.spec.unique_key}:
@@ -79,7 +79,10 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
     specs = list(chain.from_iterable(groups))
     known, _ = _known(daemon, caller, specs, None)
     _check(daemon, caller, groups, now, unnamed)
-    previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
+    try:
+        previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
+    except InvalidJob as exc:
+        raise _by_job(exc, daemon, caller, groups, now) from exc
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     tried = [row.model_copy(update={"id": None}) for row in outs]
@@ -297,6 +300,20 @@ def _all_lacking(
             if needs not in known and len(known) < _MOST_NEEDS:
                 known[needs] = lacking_gpus(daemon, caller, group[0], now)
             yield from _with_index(known.get(needs, ()), index, groups)
+
+
+def _by_job(
+    refusal: JobError, daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime
+) -> JobError:
+    """Return the refusal of a plan with every job of several that asks for GPUs which are not here, each by its place.
+
+    A plan refuses the first one, and knows no places.
+    """
+    told = refusal.problems if isinstance(refusal, InvalidJob) else ()
+    if len(groups) < 2 or not told or not all(row.field.startswith("gpu") for row in told):
+        return refusal
+    found = list(_all_lacking(daemon, caller, groups, now))
+    return InvalidJob("; ".join(map(str, found)), found) if found else refusal
 
 
 def lacking_gpus(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:

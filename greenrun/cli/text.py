@@ -36,6 +36,8 @@ _SHORT = {
     "array_full": "its array's turn",
     "cancel_requested": "is being cancelled",
     "goes_on": "goes on",
+    "no_progress": "made no progress",
+    "checkpoint_failed": "checkpoint failed",
     "suspended": "suspended",
     "succeeded": "",
     "cancelled": "",
@@ -43,6 +45,14 @@ _SHORT = {
     "lost": "lost",
     "expired": "missed its latest start",
 }  # of others the sentence begins with what matters
+_BARE = {
+    "waits_for": "jobs that it is to run after",
+    "gpus_used_by_others": "GPUs are used by others",
+    "gpus_lost": "GPUs are lost",
+    "too_few_gpus": "too few GPUs",
+    "host_short": "this machine is short of resources",
+    "unreachable": "its executor cannot be reached",
+}  # where the sentence, which names the jobs or GPUs, is not known
 _SAYS_NOTHING = ("exit_code", "succeeded", "cancelled", "expired")  # beside a state and an exit code
 
 Job = Mapping[str, Any]
@@ -50,7 +60,7 @@ Job = Mapping[str, Any]
 
 def code_text(code: str) -> str:
     """Return a reason of which the code alone is known in a few words; empty where a state says as much."""
-    return "" if code in _SAYS_NOTHING else _SHORT.get(code) or code.replace("_", " ")
+    return "" if code in _SAYS_NOTHING else _SHORT.get(code) or _BARE.get(code) or code.replace("_", " ")
 
 
 _IN_SECONDS = timedelta(minutes=2)  # minutes alone would say of less that it takes no time

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from greenrun.config.values import parse_names
-from greenrun.core.errors import InputProblem
+from greenrun.core.errors import InputProblem, without_type
 from greenrun.core.reference.zones import FORMS, is_zone, nearest_zone
 
 _OF_ANY_ZONE = frozenset({"file", "json"})  # kinds whose values are of whichever zone somebody says
@@ -109,7 +109,7 @@ def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
         return f"must be a table of settings, not {given!r:.60}"
     if kind == "value_error":
         return detail["msg"].removeprefix("Value error, ")
-    return f"{detail['msg'].replace('Input should be', 'must be')}, not {given!r:.60}"
+    return f"{without_type(detail['msg'].replace('Input should be', 'must be'))}, not {given!r:.60}"
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

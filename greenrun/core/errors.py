@@ -22,6 +22,14 @@ class InputProblem:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
+def without_type(message: str) -> str:
+    """Return what a validator says in words that do not name a type: `String should have at most 9 characters`."""
+    named, should, rest = message.partition(" should ")
+    if not should or not named.isalpha() or not named[0].isupper() or named == "Input":
+        return message
+    return f"must {rest.replace(' after validation', '')}"
+
+
 class ConfigError(GreenrunError):
     """The settings cannot be used; carries all problems of the file at once."""
 

@@ -2,15 +2,17 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from greenrun.api.service import Preview
 from greenrun.core.errors import InputProblem, InvalidJob
-from greenrun.core.jobs.job import Run, State
+from greenrun.core.jobs.job import JobSpec, Run, State
 from greenrun.executors.spawn import own_environment, visible
-from tests.api.fakes import ADA, NOW, World, errors, stored
+from tests.api.fakes import ADA, NOW, World, errors, placed, stored
 
 
 def program(path: Path, content: str = "#!/bin/sh\n") -> Path:
@@ -268,3 +270,41 @@ def test_gpus_that_the_machine_has_not_are_told_beside_all_else(world: World) ->
     jobs = [{"command": [program], "workdir": "/", "gpus": 9} for program in ("/bin/true", "/no/such/program")]
     told = errors(world.ask("POST", "/v1/jobs", json=jobs))
     assert set(told) == {"[0].gpus", "[1].gpus", "[1].command"}
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=true"], ids=["stored", "tried"])
+def test_each_of_several_jobs_that_asks_for_gpus_which_are_not_here_is_told_by_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """The plan refuses the first of them, and does not know which of the submission it is."""
+
+    def tried(specs: Sequence[JobSpec], **_: Any) -> list[Preview]:
+        many = next((spec.gpus for spec in specs if spec.gpus > 2), None)
+        if many:
+            raise InvalidJob("few", [InputProblem(field="gpus", message=f"{many} are too many")])
+        return [Preview(placement=placed(0))] * len(specs)
+
+    monkeypatch.setattr(world.scheduler, "preview", tried)
+    monkeypatch.setattr(world.scheduler, "submit", tried)
+    jobs = [{"command": ["/bin/true"], "workdir": "/", "gpus": gpus} for gpus in (1, 99, 2, 7)]
+    answer = world.ask("POST", f"/v1/jobs{query}", json=jobs)
+    assert errors(answer) == {"[1].gpus": "99 are too many", "[3].gpus": "7 are too many"}
+    assert "[1].gpus: 99 are too many" in answer.json()["detail"]
+    assert world.store.kept == {}
+    alone = world.ask("POST", f"/v1/jobs{query}", json={**jobs[1]})
+    assert errors(alone) == {"gpus": "99 are too many"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "field", "said"),
+    [
+        ({"name": "n" * 300}, "name", "must have at most 200 characters"),
+        ({"project": "p" * 300}, "project", "must have at most 64 characters"),
+        ({"labels": {"team": "v" * 300}}, "labels.team", "must have at most 200 characters"),
+        ({"unique_key": "k" * 300}, "unique_key", "must have at most 200 characters"),
+    ],
+)
+def test_what_is_too_long_is_told_without_the_name_of_a_type(
+    world: World, parts: dict[str, Any], field: str, said: str
+) -> None:
+    assert errors(world.submit(**parts)) == {field: said}

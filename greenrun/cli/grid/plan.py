@@ -3,7 +3,7 @@
 The notes are the sums, the distance to the proved bound, pauses, put-offs, and what no forecast covers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -61,10 +61,17 @@ def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | No
         _print_drawing(answer, forecast, now)
         print_table(_columns(answer, now), [_placement(row, now, output_width()) for row in answer["placements"]])
         print_wrapped(_notes(answer, forecast, now), "  ")
-    waiting = (
-        f"job {row['job']} waits without a place in the plan: {text.reason_text(row, now)}" for row in answer["waiting"]
-    )
-    print_wrapped(map(text.printable, waiting), "  ")
+    print_wrapped(map(text.printable, _waiting(answer["waiting"], now)), "  ")
+
+
+def _waiting(rows: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
+    """Yield why jobs have no place in the plan; those that wait for the same, as an array's do, are told together."""
+    by_reason: dict[str, list[int]] = {}
+    for row in rows:
+        by_reason.setdefault(text.reason_text(row, now), []).append(int(row["job"]))
+    for reason, ids in by_reason.items():
+        who = f"job {ids[0]} waits" if len(ids) == 1 else f"jobs {ranges_text(ids)} wait"
+        yield f"{who} without a place in the plan: {reason}"
 
 
 def _columns(answer: Answer, now: datetime) -> list[Column]:

@@ -14,6 +14,7 @@ from greenrun.cli.command import Command
 from greenrun.cli.jobs.addressing import Chosen, complete_jobs, selected
 from greenrun.cli.options import OptionReader, connect, daemon_options, print_json, whole
 from greenrun.cli.past_times import PAST_FORMS, parse_past
+from greenrun.cli.tables import print_wrapped
 from greenrun.cli.terminal.local_zone import local_zone, zone_name
 from greenrun.clock import utc_now
 from greenrun.core.formatting import clock_text, iso_text, localized_text
@@ -26,6 +27,7 @@ _LAST = 100  # events that are shown unless more are asked for
 _BEFORE_FOLLOWING = 10
 _PAGE = 1000
 _LOOK_EVERY_S = 1.0
+_INDENT = " " * 10  # below the words, beside the time
 _PATIENCE_S = 60.0  # a daemon that restarts meanwhile is back well within this
 
 
@@ -108,7 +110,8 @@ def _print(row: "Answer", as_json: bool) -> None:
     if as_json:
         print_json(row)
     else:
-        print(event_text(row, utc_now()), flush=True)
+        print_wrapped([event_text(row, utc_now())], _INDENT)
+        sys.stdout.flush()
 
 
 def event_text(row: Mapping[str, Any], now: datetime) -> str:

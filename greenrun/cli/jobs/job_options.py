@@ -85,7 +85,7 @@ def state_job(given: Mapping[str, Value], command: Sequence[str], context: Submi
         try:
             job[OPTIONS[name].field] = _read(OPTIONS[name], value, context)
         except ValueError as exc:
-            problems.append(InputProblem(field=value.where, message=str(exc)))
+            problems += [InputProblem(field=value.where, message=why) for why in exc.args]
             wrong.add(OPTIONS[name].field)
     job["env"] = {**environment.kept(context.environ, context.variables), **job.get("env", {})}
     workdir = Path(job["workdir"])
@@ -112,7 +112,7 @@ def state_changes(given: Mapping[str, Value], context: SubmissionContext) -> Sta
             is_off = option.is_flag and value.texts == ("False",)
             changes[option.field] = None if is_none else False if is_off else _read(option, value, context)
         except ValueError as exc:
-            problems.append(InputProblem(field=value.where, message=str(exc)))
+            problems += [InputProblem(field=value.where, message=why) for why in exc.args]
             wrong.add(option.field)
     return Stated(changes, problems).without(wrong)
 
@@ -124,10 +124,21 @@ def refused(problems: Sequence[InputProblem], done: str = "submitted") -> Invali
 
 
 def _read(option: JobOption, value: Value, context: SubmissionContext) -> Any:
+    """Return what an option says; raise ValueError, whose arguments are all that is wrong with what it was given."""
     if option.is_flag:
         return True
-    read = [option.read(text, context) for text in value.texts]
-    return option.gather(read) if option.gather else read[-1]
+    read, wrong = [], []
+    for text in value.texts:
+        try:
+            read.append(option.read(text, context))
+        except ValueError as exc:
+            wrong.append(str(exc))
+    if wrong:
+        raise ValueError(*dict.fromkeys(wrong))
+    try:
+        return option.gather(read) if option.gather else read[-1]
+    except ValueError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _unused(given: Mapping[str, Value]) -> list[str]:

@@ -197,4 +197,5 @@ def _queue_row(seen: Observation, job: Answer) -> list[str]:
 
 def page_lines(seen: Observation, width: int) -> Sequence[str]:
     """Return all of it once, for what is no terminal."""
-    return [head_text(seen, seen.at).removesuffix("   q leaves"), *frame_lines(seen, width, None, styled=False)]
+    head = head_text(seen, seen.at).removesuffix("   q leaves")
+    return [*wrapped(head, width, "  "), *frame_lines(seen, width, None, styled=False)]

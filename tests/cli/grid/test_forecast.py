@@ -167,6 +167,17 @@ def test_a_plan_is_drawn_and_told(api: FakeApi, run: Run) -> None:
     assert out.endswith("job 14 waits without a place in the plan: held by ada\n")
 
 
+def test_jobs_that_wait_for_the_same_are_told_together(api: FakeApi, run: Run) -> None:
+    turn = {"code": "array_full", "text": "waits for its turn: at most 2 jobs of its array may run at once"}
+    held = {"code": "held", "text": "held by ada"}
+    waiting = [{"job": job, "reason": held if job == 14 else turn} for job in (11, 12, 13, 14, 17)]
+    api.get("/v1/plan", a_plan(placements=[], waiting=waiting))
+    assert run("plan").out.splitlines() == [
+        f"jobs 11-13, 17 wait without a place in the plan: {turn['text']}",
+        "job 14 waits without a place in the plan: held by ada",
+    ]
+
+
 def test_a_plan_without_a_forecast_is_drawn_without_its_strip(api: FakeApi, run: Run) -> None:
     api.get("/v1/plan", a_plan(expected_g=None, start_at_once_g=None, waiting=[]))
     api.get("/v1/forecast", {"zone": "GB", "provider": None, "rung": "none", "slots": []})

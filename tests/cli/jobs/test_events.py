@@ -9,6 +9,8 @@ import pytest
 
 from greenrun.cli.jobs import events
 from greenrun.cli.jobs.events import event_text
+from greenrun.cli.text import code_text
+from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.core.jobs.transitions import EventKind
 from tests.cli.conftest import Run
 from tests.cli.examples import job
@@ -40,6 +42,10 @@ def event(id: int = 1, kind: str = "held", **own: Any) -> dict[str, Any]:
         ("cancel_requested", {}, "cancellation requested"),
         ("reason_changed", {"reason": "held", "before": None}, "waits: held"),
         ("reason_changed", {"reason": "gpus_busy", "before": "held"}, "waits: GPUs are busy"),
+        ("reason_changed", {"reason": "waits_for", "before": None}, "waits: jobs that it is to run after"),
+        ("reason_changed", {"reason": "gpus_lost", "before": "held"}, "waits: GPUs are lost"),
+        ("finished", {"number": 3, "outcome": "failed", "exit_code": 85, "state": "failed", "reason": "no_progress"},
+         "run 3 failed with exit code 85 (made no progress)"),
         ("drained", {"device": "GPU-1", "reason": "fan"}, "GPU-1 is drained: fan"),
         ("resumed", {"device": None, "reason": ""}, "the machine is resumed"),
         ("of_a_later_release", {"a": 1, "b": None}, "of a later release (a=1)"),
@@ -49,6 +55,29 @@ def event(id: int = 1, kind: str = "held", **own: Any) -> dict[str, Any]:
 def test_an_event_is_a_line(kind: str, detail: dict[str, Any], told: str) -> None:
     assert event_text(event(kind=kind, detail=detail), NOW) == f"12:00:05  job 12: {told}"
     assert event_text(event(kind=kind, detail=detail, actor="ada"), NOW) == f"12:00:05  job 12: {told}, by ada"
+
+
+def test_every_reason_reads_well_where_its_code_alone_is_known() -> None:
+    """A code in small letters, or one that breaks off before the job it is about, is no reason for a person."""
+    said = {code: code_text(code) for code in ReasonCode}
+    assert [code for code, words in said.items() if "gpus" in words or words.endswith((" for", " short"))] == [
+        ReasonCode.FORECAST_TOO_SHORT
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_an_event_is_broken_between_words_where_the_terminal_ends(
+    api: FakeApi, run: Run, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    why = "its user asked for a start as soon as GPUs are free"
+    detail = {"number": 2, "devices": ["GPU-aaaa"], "reason": "asked_now", "why": why}
+    api.get("/v1/events", [event(kind="claimed", detail=detail)])
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run("events").out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert " ".join(" ".join(lines).split()).endswith(f"run 2 is being started on GPU-aaaa: {why}")
+    assert [line[:10] for line in lines[1:]] == [" " * 10] * (len(lines) - 1)
+    assert len(lines) > 1
 
 
 def test_every_kind_of_event_has_words() -> None:

@@ -56,6 +56,8 @@ def fields(err: str) -> list[str]:
         ("--gpus 9 --log /none/log", ["there is no command to run; name it last, like", "--gpus", "--log"]),
         ("--min-saving much --log /none/log --gpus 9 true", ["--min-saving", "--gpus", "--log"]),
         ("--min-run 1h --gpus 9 true", ["--min-run", "--gpus"]),
+        ("--label =x --label q --after 3:foo --after 4:bar --gpus 9 true",
+         ["--label", "--label", "--after", "--after", "--gpus"]),
         # what the daemon refuses as it stands, and what it would refuse next
         ("--priority 9999 --gpus 9 --log /none/log true", ["--priority", "--gpus", "--log"]),
         ("--retries x --priority 9999 --gpus 9 true", ["--retries", "--priority", "--gpus"]),

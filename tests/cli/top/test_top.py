@@ -18,7 +18,7 @@ import pytest
 
 from greenrun.cli.terminal.width import cell_width
 from greenrun.cli.top.observation import Observation
-from greenrun.cli.top.top_frame import frame_lines, head_text
+from greenrun.cli.top.top_frame import frame_lines, head_text, page_lines
 from greenrun.clock import utc_now
 from tests.cli.conftest import Run
 from tests.cli.examples import at, job, planned, run_of
@@ -117,6 +117,13 @@ def test_it_fits_any_terminal(width: int, height: int) -> None:
     assert len(lines) <= height
     assert [line for line in lines if cell_width(line) > width] == []
     assert len([line for line in lines if line.startswith("and ")]) >= 1
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_once_it_fits_the_terminal_too_and_its_head_breaks_between_words(width: int) -> None:
+    lines = page_lines(observation(), width)
+    assert [line for line in lines if cell_width(line) > width] == []
+    assert "2 running, 42 waiting" in " ".join(" ".join(lines[:2]).split())
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def after_pause(reason: Reason) -> Reason:
     """Return why a job is started that was placed for this reason: a pause that is over is none any more."""
     if reason.code is not ReasonCode.RETRY_PAUSE:
         return reason
-    return Reason(ReasonCode.RETRYING, "is tried again, as the pause after its last failure is over")
+    return Reason(ReasonCode.RETRYING, "it is tried again, as the pause after its last failure is over")
 
 
 def _failed_quickly(run: Run) -> bool:
