@@ -15,6 +15,7 @@ OUTSIDE = {
     "host_shortage",
     "http_over_unix",
     "paths",
+    "poll_in_parts",
     "clock",
     "procfs",
     "packaged",

@@ -179,6 +179,7 @@ def _wait_for_end(processes: Sequence[Identity], deadline: float) -> None:
         descriptors = [found for process in processes if (found := open_pidfd(process)) is not None]
     for descriptor in descriptors:
         poller.register(descriptor, select.POLLIN)
-    poller.poll(max(0.0, min(deadline - time.monotonic(), 0.05)) * 1000)
+    with suppress(OSError):  # fewer files may be open by now than are: then without waiting
+        poller.poll(max(0.0, min(deadline - time.monotonic(), 0.05)) * 1000)
     for descriptor in descriptors:
         os.close(descriptor)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from greenrun.executors.processes import Identity, open_pidfd
 from greenrun.executors.run_folder import STARTED_MARK
 from greenrun.host_shortage import is_spared
+from greenrun.poll_in_parts import PollInParts
 
 POLL_S = 0.2
 MESSAGE_BYTES = 4096
@@ -49,7 +50,7 @@ class Watcher:
         self._closing = False
         self._bell_lock = threading.Lock()
         self._bell = os.eventfd(0)
-        self._selector = selectors.PollSelector()  # which takes no descriptor
+        self._selector = PollInParts()  # which takes no descriptor
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._watch, name="greenrun-watcher", daemon=True)
         self._thread.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import selectors
 import socket
 import threading
 from contextlib import suppress
@@ -20,6 +19,7 @@ from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.api.serving.unix_socket import BACKLOG, Listener, bind_unix, place_of, remove_own
 from greenrun.core.errors import ConfigError, GreenrunError
 from greenrun.host_shortage import lacking
+from greenrun.poll_in_parts import PollInParts
 
 _STOP_S = 5.0
 _START_S = 10.0
@@ -164,7 +164,7 @@ class ServerHandle:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(selectors.PollSelector())  # which takes no descriptor, and connections are few
+    return asyncio.SelectorEventLoop(PollInParts())  # which takes no descriptor, and connections are few
 
 
 def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
