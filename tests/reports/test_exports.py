@@ -189,9 +189,26 @@ def test_emulated_energy_is_told_as_such_in_every_format(store: Store) -> None:
     (passed_on,) = boamps.boamps(made)
     assert passed_on["quality"] == "low"
     (score,) = sci(made).jobs
-    assert (score.E_by_grade_kwh, score.E_uncertainty_pct) == ({"emulated": row.emulated_kwh}, None)
+    assert (score.E_by_grade_kwh, score.E_uncertainty_pct) == ({"emulated": score.E_kwh}, None)
     line = next(iter(csv.DictReader(io.StringIO(as_csv(made)))))
     assert (line["emulated_kwh"], line["measured_kwh"], line["gpu_method"]) == ("0.6", "", "emulated")
+
+
+@pytest.mark.parametrize("quality", [Quality.MEASURED, Quality.EMULATED])
+def test_the_grades_of_energy_in_a_score_make_all_of_it(store: Store, quality: Quality) -> None:
+    (score,) = sci(report_of(store, LABELS, DEFAULTS, quality)).jobs
+    assert score.E_kwh == pytest.approx(2 * WATTS / 1000 * PUE)
+    assert sum(score.E_by_grade_kwh.values()) == pytest.approx(score.E_kwh)
+
+
+def test_a_score_without_energy_says_why_there_is_none(store: Store) -> None:
+    made = report_of(store, LABELS, DEFAULTS)
+    (row,) = made.job_rows
+    unknown = dict.fromkeys(("facility_energy_kwh", "it_energy_kwh", "ci_avg_g_per_kwh", "emissions_location_g"))
+    told = sci(made.model_copy(update={"rows": [row.model_copy(update=unknown)]}))
+    assert {"E_kwh", "I_g_per_kwh", "operational_g_per_job"} <= told.missing.keys()
+    assert not {"E_kwh", "I_g_per_kwh", "operational_g_per_job"} & sci(made).missing.keys()
+    assert told.jobs[0].E_by_grade_kwh == {}
 
 
 def test_the_uncertainty_of_what_is_measured_and_settled_is_that_of_its_meter_and_its_pue(store: Store) -> None:

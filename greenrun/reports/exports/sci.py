@@ -19,7 +19,7 @@ class SciScore(ReportModel):
     job_name: str
     E_kwh: float | None
     E_by_grade_kwh: dict[str, float]
-    """The IT energy in it by how it was determined; what is emulated is made up."""
+    """E by how it was determined; what is emulated is made up."""
     E_uncertainty_pct: float | None
     I_g_per_kwh: float | None
     I_signal: str | None
@@ -50,15 +50,22 @@ class SciReport(ReportModel):
     jobs: list[SciScore]
 
 
+WHY = {
+    "E_kwh": "nothing of some jobs is metered, or in the books yet",
+    "I_g_per_kwh": "no average intensity, or more than one kind of it, is known for what some jobs used",
+    "M_g": "some jobs held no GPU, or one that no factor covers",
+    "operational_g_per_job": "it needs E and I",
+    "sci_g_per_job": "it needs E, I and M",
+}  # those of which no score can be made; work and marginal intensities are told where there are any
+
+
 def sci(report: Report) -> SciReport:
-    """Return the score of each job; what all of them lack is listed with the reason."""
-    why = report.missing.get("embodied_g")
-    return SciReport(
-        start=report.start,
-        end=report.end,
-        missing={"M_g": why, "sci_g_per_job": "M is part of every SCI score"} if why else {},
-        jobs=[_score(row, report) for row in report.job_rows],
-    )
+    """Return the score of each job; what some of them lack is listed with the reason."""
+    scores = [_score(row, report) for row in report.job_rows]
+    missing = {name: why for name, why in WHY.items() if any(getattr(score, name) is None for score in scores)}
+    if why := report.missing.get("embodied_g"):
+        missing |= {"M_g": why, "sci_g_per_job": "M is part of every SCI score"}
+    return SciReport(start=report.start, end=report.end, missing=missing, jobs=scores)
 
 
 def _score(row: JobRow, report: Report) -> SciScore:
@@ -69,7 +76,7 @@ def _score(row: JobRow, report: Report) -> SciScore:
         job_id=row.job_id,
         job_name=row.job_name,
         E_kwh=row.facility_energy_kwh,
-        E_by_grade_kwh=row.by_grade_kwh,
+        E_by_grade_kwh=_by_grade(row),
         E_uncertainty_pct=row.energy_uncertainty_pct,
         I_g_per_kwh=row.ci_avg_g_per_kwh,
         I_signal=row.ci_signal,
@@ -85,6 +92,14 @@ def _score(row: JobRow, report: Report) -> SciScore:
         sci_g_per_unit_of_work=score_g / work if score_g is not None and work else None,
         complete=row.complete,
     )
+
+
+def _by_grade(row: JobRow) -> dict[str, float]:
+    """Return E by grade; the books know the grades of IT energy, and the facility's overhead is that of the job."""
+    known, it_kwh = row.facility_energy_kwh, row.it_energy_kwh
+    if known is None or not it_kwh:
+        return {}
+    return {grade: known * (part_kwh / it_kwh) for grade, part_kwh in row.by_grade_kwh.items()}
 
 
 def _sum(operational_g: float | None, embodied_g: float | None) -> float | None:
