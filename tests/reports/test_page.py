@@ -57,6 +57,13 @@ def test_tables_have_heads_for_rows_and_columns_and_a_caption(report: Report) ->
     assert len(elements.of("caption")) == len(elements.of("table")) >= 5
 
 
+def test_sentences_of_a_paragraph_are_apart(report: Report) -> None:
+    text = page.as_html(report)
+    paragraphs = re.findall(r"<p[^>]*>(.*?)</p>", text, flags=re.DOTALL)
+    assert any("Why runs are left out" in words for words in paragraphs)
+    assert [words for words in paragraphs if re.search(r"[a-z0-9)]\.[A-Z]", words)] == []
+
+
 def test_charts_say_in_words_what_they_draw(report: Report) -> None:
     said = [attrs["aria-label"] or "" for attrs in Elements(page.as_html(report)).of("figure")]
     assert [text.partition(".")[0] for text in said] == [
