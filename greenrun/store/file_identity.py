@@ -90,7 +90,8 @@ class DatabaseFiles:
         return False
 
     def _places(self) -> list[Path]:
-        return [self.path.with_name(f"{self.path.name}{ending}") for ending in BESIDE]
+        real = self.path.resolve()  # beside which SQLite keeps them, where the name is a link
+        return [real.with_name(f"{real.name}{ending}") for ending in BESIDE]
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -6,6 +6,7 @@ before the first of them. An older copy that was put in the file's place while i
 the log holds all that came since: then the two make the latest state.
 """
 
+import os
 import re
 import sqlite3
 import struct
@@ -79,7 +80,8 @@ def require_own_log(path: Path) -> None:
 
 
 def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
+    real = Path(os.path.realpath(path))  # beside which SQLite keeps it, where the name is a link
+    return real.with_name(f"{real.name}-wal")
 
 
 def _mark_by_sqlite(path: Path) -> bytes | None:

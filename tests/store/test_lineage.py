@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from greenrun.core.errors import StoreDamaged, StoreError
+from greenrun.core.errors import StoreDamaged, StoreError, StoreLost
 from greenrun.store import Store, free_pages
 from greenrun.store.database import opened
 from greenrun.store.lineage import NEW_MARK, require_own_log
@@ -73,6 +73,36 @@ def test_an_older_backup_beside_the_log_of_what_came_later_is_refused_and_both_a
     beside(left, "-wal").rename(beside(left, "-wal.away"))  # as the sentence says
     with Store(left) as store:
         assert len(store.jobs.jobs()) == 1
+
+
+def test_the_log_of_a_linked_database_is_the_one_beside_the_file_itself(
+    killed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    backup, left = killed
+    link = tmp_path / "linked" / "greenrun.db"
+    link.parent.mkdir()
+    link.symlink_to(left)
+    require_own_log(link)
+    shutil.copy(backup, left)
+    with pytest.raises(StoreError, match="belongs to"):
+        require_own_log(link)
+
+
+def test_a_link_to_itself_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    link = tmp_path / "greenrun.db"
+    link.symlink_to(link)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store(link)
+
+
+def test_a_linked_database_whose_log_is_removed_is_lost(tmp_path: Path) -> None:
+    real, link = tmp_path / "disk" / "all.db", tmp_path / "greenrun.db"
+    Store(real).close()
+    link.symlink_to(real)
+    with Store(link) as store:
+        beside(real, "-wal").unlink()
+        with pytest.raises(StoreLost, match=r"all\.db-wal, which belongs to the open database, was removed"):
+            submit(store)
 
 
 def test_another_database_or_one_from_before_commits_were_marked_is_refused_too(
