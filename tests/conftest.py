@@ -1,5 +1,6 @@
 """What holds for every test: nothing leaves this machine, and no process is left behind."""
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -12,6 +13,7 @@ from importlib import import_module
 from ipaddress import ip_address
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
@@ -22,6 +24,7 @@ from tests.sampling import EFFORT, SEED
 SHARED = Path(__file__).parents[2] / "shared"
 PR_SET_CHILD_SUBREAPER = 36
 MOST_WORKERS = 16
+OWN_VARIABLES = ("GREENRUN_TEST_SEED", "GREENRUN_TEST_EFFORT", "GREENRUN_TEST_LONG", "GREENRUN_REQUIRE_ALL")
 END_LIMIT_S = 5.0  # what is ending by itself may take so long
 
 
@@ -42,9 +45,19 @@ def absent(reason: str) -> NoReturn:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let hypothesis draw by the same seed as everything else, on every worker of xdist."""
+    """Live where nobody else does, and let hypothesis draw by the same seed as everything else on every worker."""
+    _move_home()
     if config.getoption("--hypothesis-seed") is None:
         config.option.hypothesis_seed = str(SEED)
+
+
+def _move_home() -> None:
+    """Let no test find settings, a database or a running daemon of whoever runs it."""
+    home = TemporaryDirectory(prefix="greenrun-home-")
+    atexit.register(home.cleanup)
+    for name in [name for name in os.environ if name.startswith(("GREENRUN_", "XDG_")) and name not in OWN_VARIABLES]:
+        del os.environ[name]
+    os.environ |= {"HOME": home.name, "XDG_RUNTIME_DIR": home.name}
 
 
 def pytest_report_header() -> str:

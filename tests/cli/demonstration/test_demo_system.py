@@ -71,7 +71,7 @@ def test_it_ends_within_90_s_with_eight_jobs_done_and_leaves_nothing(place: Path
         told = [line[11:21].strip() for line in lines if f" {demo_job.name}" in line and "  job " in line]
         assert told == ["submitted", "started", "ended"]
         assert any(f" {demo_job.name}: succeeded, " in line for line in lines)
-    assert any(line.startswith("8 jobs, 0 late: ") and "% less than the" in line for line in lines)
+    assert any(line.startswith("8 jobs, 0 late: ") and "% less than first come, first served" in line for line in lines)
     assert "SYNTHETIC" in out
     assert "EMULATED" in out
     assert "\x1b" not in out
