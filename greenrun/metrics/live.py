@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import ConditionCode, of_liveness
 from greenrun.core.energy.model import BOOKED
 from greenrun.core.jobs.job import Anomaly
@@ -18,8 +19,9 @@ def plan_metrics(plan: Plan, changes: int, put_offs: int, unplaced: int) -> Iter
     `unplaced` is how many jobs with a limit have no place in it at all.
     """
     yield from _known("greenrun_plan_gap_ratio", "How far the plan may be above the best possible.", plan.gap_ratio)
-    text = "The least CO2e that any plan within the same limits could be expected to emit."
-    yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
+    if not any(row.signal is Signal.MARGINAL for row in plan.placements):  # their grams are of another kind
+        text = "The least CO2e that any plan within the same limits could be expected to emit."
+        yield from _known("greenrun_plan_bound_grams", text, plan.bound_g)
     reach_s = (plan.horizon_end - plan.made_at).total_seconds() if plan.horizon_end else None
     text = "How far ahead the intensities reached that the plan was made with, past days that stand in included."
     yield from _known("greenrun_plan_horizon_seconds", text, reach_s)

@@ -183,12 +183,12 @@ def _series_row(parts: Sequence[Part], series: SeriesId) -> SeriesRow:
 
 
 def forecast_comparison(parts: Sequence[Part]) -> ForecastComparison:
-    """Compare what was booked by a forecast with what settled it, where both count the same."""
+    """Compare what was booked by a forecast of averages with what settled it, where both count the same."""
     both = [
         (part, part.booked.emissions_g, part.settled.emissions_g)
         for part in parts
         if part.booked is not None and part.settled is not None and part.booked.kind is Kind.FORECAST
-        if part.booked.series.measure == part.settled.series.measure
+        if part.booked.series.measure == part.settled.series.measure and _is_average(part.booked)
     ]
     known = [(part, booked, settled) for part, booked, settled in both if booked is not None and settled is not None]
     booked_g, settled_g = fsum(booked for _, booked, _ in known), fsum(settled for _, _, settled in known)

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from greenrun.core.carbon.fallback import ActiveForecast, StalenessRules
-from greenrun.core.carbon.intensity import FallbackLevel
+from greenrun.core.carbon.intensity import FallbackLevel, Signal
 from greenrun.core.conditions import Condition, ConditionCode, Effect
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import MeterHealth
@@ -24,6 +24,7 @@ from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
 from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
+from greenrun.metrics.live import plan_metrics
 from tests.api.fakes import (
     CPU,
     GPU,
@@ -484,3 +485,12 @@ def test_a_job_with_a_limit_and_no_place_in_the_plan_is_at_risk(scrape: Scrape) 
     )
     scrape.scheduler.latest = Plan(made_at=NOW, waiting=waiting)
     assert scrape.value("greenrun_deadlines_at_risk") == 1.0
+
+
+@pytest.mark.parametrize(("signal", "is_told"), [(Signal.AVERAGE, True), (None, True), (Signal.MARGINAL, False)])
+def test_the_bound_of_a_plan_by_marginal_intensities_is_not_told_as_emissions(
+    signal: Signal | None, is_told: bool
+) -> None:
+    made = Plan(made_at=NOW, placements=(placed(1, signal=signal),), bound_g=3.0)
+    told = {metric.name for metric in plan_metrics(made, 0, 0, 0)}
+    assert ("greenrun_plan_bound_grams" in told) is is_told

@@ -1,5 +1,6 @@
 """What one more kWh emitted is summed only of figures that count the same."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from greenrun.core.accounting.period import Part, Price
 from greenrun.core.carbon.intensity import Basis, Kind, SeriesId, Signal
 from greenrun.core.energy.model import Component, Quality
-from greenrun.reports.emissions import marginal
+from greenrun.reports.emissions import forecast_comparison, marginal
 
 MARGINAL = Signal.MARGINAL
 
@@ -40,3 +41,14 @@ def test_marginal_grams_are_of_one_basis_and_never_of_averages(
 ) -> None:
     told_g, _, told_ratio = marginal(parts)
     assert (told_g, told_ratio) == (grams, ratio)
+
+
+@pytest.mark.parametrize(("signal", "grams"), [(Signal.AVERAGE, (3.0, 2.0)), (MARGINAL, (None, None))])
+def test_a_forecast_is_compared_under_this_name_only_if_it_told_averages(
+    signal: Signal, grams: tuple[float | None, float | None]
+) -> None:
+    booked = part(3, Basis.DIRECT, signal)
+    assert booked.booked is not None
+    settled = replace(booked.booked, emissions_g=2.0)
+    told = forecast_comparison([replace(booked, booked=replace(booked.booked, kind=Kind.FORECAST), settled=settled)])
+    assert (told.booked_g, told.settled_g) == grams

@@ -58,7 +58,8 @@ def _drawn(report: Report) -> Iterator[browser.Chart]:
 
 def _day(day: Day, held: float | None, whole: float | None, text: Text, per: float) -> browser.Bar:
     free = None if whole is None else max(whole - (held or 0.0), 0.0) / per
-    shown = f"{day.day}: {text(whole)}, of it {text(held or 0.0)} of runs"
+    of_runs = "" if held is None else f", of it {text(held)} of runs"
+    shown = f"{day.day}: {text(whole)}{of_runs}"
     own = None if whole is None else (held or 0.0) / per
     return browser.Bar(label=f"{day.day:%m-%d}", parts=(own, free), text=shown)
 
