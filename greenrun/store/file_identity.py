@@ -80,12 +80,14 @@ class DatabaseFiles:
             self._size = size, version
             return False
         if size < before:
+            now = _status(self.path)
+            if now is None or now.st_size >= before:  # it has grown since, and another thread saw that first
+                return False
             found = self._schema_version()
             if found == version:
                 return True
-            version = (
-                found  # not when it has grown: a VACUUM may be in the log by then, and the file be shortened later
-            )
+            # Not when it has grown: a VACUUM may be in the log by then, and the file be shortened later.
+            version = found
         self._size = size, version
         return False
 

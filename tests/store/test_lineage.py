@@ -239,6 +239,22 @@ def test_many_writers_and_checkpoints_are_never_taken_for_somebody_else_s(path: 
     assert (wrong, len(store.jobs.jobs())) == ([], 120)
 
 
+def test_a_size_that_is_old_by_the_time_it_is_judged_is_no_cut(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another thread has looked since, and the file has grown meanwhile."""
+    completed(path)
+    stale, look = path.stat(), file_identity._status
+    while path.stat().st_size == stale.st_size:
+        submit(store)
+        completed(path)
+    store.database.require_in_place()
+    looks = [stale]
+    monkeypatch.setattr(file_identity, "_status", lambda place: looks.pop() if looks else look(place))
+    store.database.require_in_place()
+    assert looks == []
+
+
 def vacuum(path: Path, _: Store) -> None:
     with closing(opened(path)) as connection:
         connection.execute("VACUUM")
