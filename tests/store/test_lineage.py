@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenrun.core.errors import StoreDamaged, StoreError, StoreLost
-from greenrun.store import Store, free_pages
+from greenrun.store import Store, file_identity, free_pages
 from greenrun.store.database import opened
 from greenrun.store.lineage import NEW_MARK, require_own_log
 from tests.sampling import sampled
