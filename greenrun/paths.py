@@ -12,6 +12,8 @@ JOB_ENVIRONMENT = (
 DEFAULT_STATE = "~/.local/state/greenrun"
 DEFAULT_SOCKET = "$XDG_RUNTIME_DIR/greenrun/greenrun.sock"
 SYSTEM_CONFIG = Path("/etc/greenrun/greenrun.toml")
+SYSTEM_STATE = Path("/var/lib/greenrun")
+SYSTEM_SOCKET = Path("/run/greenrun/greenrun.sock")
 SYSTEM_LOCKS = Path("/run/lock/greenrun")
 FALLBACK_LOCKS = Path("/tmp/greenrun-locks")
 
@@ -53,13 +55,17 @@ def find_locks() -> Path:
 def find_socket(given: str | None = None, config: str | Path | None = None) -> Path:
     """Return the daemon's socket: `given`, GREENRUN_SOCKET, `[api] socket` (environment first), or the default."""
     named = given or os.environ.get("GREENRUN_SOCKET") or os.environ.get("GREENRUN_API__SOCKET")
-    return expand(named) if named else _stated(config, "api", "socket") or expand(DEFAULT_SOCKET)
+    if named:
+        return expand(named)
+    return _stated(config, "api", "socket") or (SYSTEM_SOCKET if _is_system(config) else expand(DEFAULT_SOCKET))
 
 
 def find_state(config: str | Path | None = None) -> Path:
     """Return the state folder that the settings name (environment first), or the default."""
     named = os.environ.get("GREENRUN_PATHS__STATE")
-    return expand(named) if named else _stated(config, "paths", "state") or expand(DEFAULT_STATE)
+    if named:
+        return expand(named)
+    return _stated(config, "paths", "state") or (SYSTEM_STATE if _is_system(config) else expand(DEFAULT_STATE))
 
 
 def find_job_environment(config: str | Path | None = None) -> tuple[str, ...]:
@@ -93,6 +99,11 @@ def _openness(found: os.stat_result) -> str | None:
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
         return "can be written by others"
     return None
+
+
+def _is_system(config: str | Path | None) -> bool:
+    mode = os.environ.get("GREENRUN_SERVER__MODE") or _table(find_config(config), "server").get("mode")
+    return mode == "system"
 
 
 def _stated(config: str | Path | None, section: str, key: str) -> Path | None:

@@ -14,6 +14,7 @@ from greenrun.config.accounting import accounting_problems
 from greenrun.config.electricity import electricity_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
+from greenrun.config.server import with_places
 from greenrun.core.errors import ConfigError, InputProblem
 from greenrun.paths import find_config, rooted
 from greenrun.providers import find_kind, kind_names
@@ -131,7 +132,7 @@ def _validated_by(kind: ProviderKind, settings: _Tables) -> ProviderSettings:
 
 def _validated(tables: _Tables, problems: list[InputProblem]) -> Config | None:
     try:
-        return Config(**tables)
+        return Config(**with_places(tables))
     except ValidationError as exc:
         problems += value_problems(exc, Config)
         return None

@@ -23,6 +23,7 @@ from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
+from greenrun.config.server import ServerSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.core.jobs.spec import GpuIds
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
@@ -142,6 +143,7 @@ class Config(BaseSettings):
         env_prefix="GREENRUN_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
     )
 
+    server: ServerSettings = Field(default_factory=ServerSettings)
     paths: PathsSettings = Field(default_factory=PathsSettings)
     grid: GridSettings = Field(default_factory=GridSettings)
     provider: dict[str, SerializeAsAny[ProviderSettings]] = Field(default_factory=dict)

@@ -38,6 +38,7 @@ from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.daemon.submissions import Submissions, preview_of
+from greenrun.daemon.system_mode import group_of
 from greenrun.daemon.systemd import notify
 from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
@@ -152,7 +153,7 @@ class Daemon:
         """Lock the state folder and bind the sockets."""
         self._lock = StateLock(self._config.paths.state)
         parts.callback(self._lock.close)
-        self._unix = bind_unix(self._config.api.socket)
+        self._unix = bind_unix(self._config.api.socket, group_of(self._config.server))
         self._unix_place = place_of(self._config.api.socket)
         parts.callback(self._close_unix)
         self._tcp = bind_tcp(str(self._config.api.metrics)) if self._config.api.metrics else None

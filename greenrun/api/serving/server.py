@@ -63,6 +63,7 @@ class ServerHandle:
         self._app = app
         self.path = Path(uds_socket.getsockname())
         self._place = place_of(self.path)
+        self._group = uds_socket.group if isinstance(uds_socket, Listener) else None
         self.tcp_port: int | None = None
         self._unix = _Server(app, PeerProtocol, uds_socket)
         self._servers = [self._unix]
@@ -87,7 +88,7 @@ class ServerHandle:
                 return False
             if not self.is_alive():
                 raise GreenrunError("The API has ended, as the log says: restart greenrun.")
-            listener = bind_unix(self.path)
+            listener = bind_unix(self.path, self._group)
             self._place = place_of(self.path)
             former, self._unix = self._unix, _Server(self._app, PeerProtocol, listener)
             self._servers = [*(server for server in self._servers if server is not former), self._unix]

@@ -1,4 +1,4 @@
-"""The unix socket: bound in a folder that is its user's alone, and removed by nobody but who bound it."""
+"""The unix socket: bound in a folder that nobody else may change, and removed by nobody but who bound it."""
 
 import os
 import socket
@@ -28,6 +28,7 @@ class Listener(socket.socket):
     def __init__(self, family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> None:
         super().__init__(family, kind)
         self.most = BACKLOG
+        self.group: int | None = None  # who else may connect
         self._accepted: list[socket.socket] = []
         self._failed_at_s = float("-inf")
 
@@ -50,11 +51,12 @@ class Listener(socket.socket):
         return connection, address
 
 
-def bind_unix(path: Path) -> socket.socket:
+def bind_unix(path: Path, group: int | None = None) -> Listener:
     """Return a listening unix socket of mode 0600, its folder made with 0700; raise GreenrunError when a daemon has it.
 
-    A socket that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could
-    put a socket of their own in its place is refused (ConfigError).
+    With a `group` (its id) the socket has mode 0660 and that group, whose members may connect. A socket
+    that nobody answers is what a killed daemon left, and is replaced. A folder in which somebody else could put a
+    socket of their own in its place is refused (ConfigError).
     """
     try:
         listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -67,6 +69,10 @@ def bind_unix(path: Path) -> socket.socket:
         _remove_stale(path)
         os.fchmod(listener.fileno(), 0o600)  # the bound file inherits it, so that it is never open to others
         listener.bind(str(path))
+        if group is not None:  # its group first: else it would be open to another one for a moment
+            os.chown(path, -1, group, follow_symlinks=False)
+            path.chmod(0o660)
+        listener.group = group
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
