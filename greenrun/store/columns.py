@@ -28,6 +28,21 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
+class EpochSecond(TypeDecorator[datetime]):
+    """An aware instant as full epoch seconds, which take 4 bytes: for when something was noted, not for intervals."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return the seconds to store."""
+        return None if value is None else int(value.timestamp())
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the stored instant, aware, in UTC."""
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
 class Json(TypeDecorator[Any]):
     """A structure as compact JSON with sorted keys: equal structures are equal texts."""
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import CheckConstraint, Index, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
-from greenrun.store.columns import Instant, Json
+from greenrun.store.columns import EpochSecond, Instant, Json
 
 METADATA = MetaData(
     naming_convention={
@@ -252,10 +252,14 @@ class AnchorRecord(Record, table=True):
 
 
 class SliceRecord(Record, table=True):
-    """Energy of one device over an interval; where the clock was set back, a device may have two for one hour.
+    """Energy of one device over an interval with its prices; where the clock was set back, a device may have two.
 
     A device that several runs use at once has a slice for each of them; their shares add up to 1. One that is `merged`
     stays as it is; `peak_w` is the highest mean power of those that it was made of.
+
+    The prices are the ledger (`greenrun.store.ledger.slice_prices`, and the view `ledger` for whoever reads the file).
+    Each is put in once, at its `_at`, and never changed. Booked and settled are the average's, marginal is that of one
+    more kWh, baseline what it would have emitted earlier.
     """
 
     __tablename__ = "slices"
@@ -279,28 +283,26 @@ class SliceRecord(Record, table=True):
     split_j: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0.0")})
     merged: bool = Field(default=False, sa_column_kwargs={"server_default": text("0")})
     peak_w: float | None = None
-
-
-class LedgerRecord(Record, table=True):
-    """A price of a slice, each stage once; rows are added, and go when their slices are merged into one.
-
-    Booked and settled are the average's, marginal is that of one more kWh, baseline what it would have emitted earlier.
-    """
-
-    __tablename__ = "ledger"
-    __table_args__ = (
-        Index("ux_ledger_slice_id_stage", "slice_id", "stage", unique=True),
-        CheckConstraint("stage IN ('booked', 'settled', 'marginal', 'baseline')", name="stage"),
-    )
-
-    id: int = Field(default=None, primary_key=True)
-    slice_id: int = Field(foreign_key="slices.id")
-    stage: str
-    at: datetime = Field(sa_type=Instant)
-    intensity_g_per_kwh: float | None = None
-    emissions_g: float | None = None
-    intensity_kind: str | None = None
-    series_id: int | None = Field(default=None, foreign_key="series.id")
+    booked_at: datetime | None = Field(default=None, sa_type=EpochSecond)
+    booked_g_per_kwh: float | None = None
+    booked_g: float | None = None
+    booked_kind: str | None = None
+    booked_series_id: int | None = Field(default=None, foreign_key="series.id")
+    settled_at: datetime | None = Field(default=None, sa_type=EpochSecond)
+    settled_g_per_kwh: float | None = None
+    settled_g: float | None = None
+    settled_kind: str | None = None
+    settled_series_id: int | None = Field(default=None, foreign_key="series.id")
+    marginal_at: datetime | None = Field(default=None, sa_type=EpochSecond)
+    marginal_g_per_kwh: float | None = None
+    marginal_g: float | None = None
+    marginal_kind: str | None = None
+    marginal_series_id: int | None = Field(default=None, foreign_key="series.id")
+    baseline_at: datetime | None = Field(default=None, sa_type=EpochSecond)
+    baseline_g_per_kwh: float | None = None
+    baseline_g: float | None = None
+    baseline_kind: str | None = None
+    baseline_series_id: int | None = Field(default=None, foreign_key="series.id")
 
 
 class UnsettledRecord(Record, table=True):
@@ -384,7 +386,6 @@ ELECTRICITY_PRICES = METADATA.tables["electricity_prices"]
 PLANS = METADATA.tables["plans"]
 ANCHORS = METADATA.tables["anchors"]
 SLICES = METADATA.tables["slices"]
-LEDGER = METADATA.tables["ledger"]
 UNSETTLED = METADATA.tables["unsettled"]
 UNSETTLED_MARGINAL = METADATA.tables["unsettled_marginal"]
 BASELINES = METADATA.tables["baselines"]

@@ -212,7 +212,7 @@ def minutes_of_free_gpu(store: Store) -> list[Entry]:
     return [row for row in rows if (row.slice.end - row.slice.start).total_seconds() == 60]
 
 
-@pytest.mark.parametrize("step", ["_add", "_prices", "groups"])
+@pytest.mark.parametrize("step", ["_add", "_settled", "groups"])
 def test_a_crash_in_the_middle_leaves_the_books_as_they_were(
     store: Store, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -122,8 +122,10 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
     migrate(path, first)
     for statement in OLD_BOOKS:
         execute(path, statement)
-    tables = ("jobs", "runs", "slices", "ledger", "unsettled", "series")
+    tables = ("jobs", "runs", "slices", "unsettled", "series")
+    prices = "SELECT slice_id, stage, at, intensity_g_per_kwh, emissions_g, intensity_kind, series_id FROM ledger"
     before = {table: [dict(row) for row in rows(path, table)] for table in tables}
+    before_prices = sorted(execute(path, prices))
     with Store(path) as store:
         after = {table: [dict(row) for row in rows(path, table)] for table in tables}
         kept = {
@@ -131,6 +133,7 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
             for table in tables
         }
         assert kept == before
+        assert sorted(execute(path, prices)) == before_prices
         assert (store.jobs.job(12).spec.retry_on, store.jobs.job(12).retry_at) == ((), None)
         assert (store.jobs.job(12).spec.umask, store.jobs.job(12).spec.limits) == (None, {})
         assert store.jobs.job(12).spec.noted_files == {}

@@ -13,7 +13,6 @@ from greenrun.core.accounting.period import Part, Period, Price
 from greenrun.core.accounting.usage import Usage
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId
-from greenrun.core.energy.ledger import Stage
 from greenrun.core.energy.merging import PEAK_S
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import FINISHED, Job, Outcome, Run
@@ -23,9 +22,10 @@ from greenrun.store.database import Database
 from greenrun.store.grid import GridRepository, series_ids
 from greenrun.store.ledger import booked_time
 from greenrun.store.ledger.past_usage import usage
+from greenrun.store.ledger.slice_prices import BASELINE, BOOKED, MARGINAL, SETTLED, PriceColumns
 from greenrun.store.ledger.totals import DEVICE_S, LENGTH_S, TOLD_S
 from greenrun.store.records import job_of, run_of
-from greenrun.store.tables import BASELINES, JOBS, LEDGER, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
+from greenrun.store.tables import BASELINES, JOBS, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
 
 NOT_ENDED = "a run has not ended"
 NOT_SETTLED = "not all of it is settled yet"
@@ -166,7 +166,6 @@ def _compared(session: Session, runs: Sequence[Run]) -> dict[int, str | None]:
 
 
 def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
-    booked, settled, marginal, baseline = (LEDGER.alias(stage.value) for stage in Stage)
     keys = (
         SLICES.c.run_id,
         SLICES.c.device,
@@ -174,8 +173,8 @@ def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
         type_coerce(SLICES.c.quality, String),
         _HOUR,
         SLICES.c.pue,
-        *_keys(booked),
-        *_keys(settled),
+        *_keys(BOOKED),
+        *_keys(SETTLED),
     )
     query = (
         select(
@@ -185,17 +184,13 @@ def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
             func.total(SLICES.c.busy_s),
             func.sum(TOLD_S),
             func.sum(SLICES.c.split_j),
-            *_sums(booked),
-            *_sums(settled),
-            func.sum(marginal.c.emissions_g),
-            func.sum(case((marginal.c.emissions_g.is_not(None), SLICES.c.energy_j))),
-            func.sum(baseline.c.emissions_g),
-            func.sum(case((baseline.c.id.is_not(None), settled.c.emissions_g))),
+            *_sums(BOOKED),
+            *_sums(SETTLED),
+            func.sum(MARGINAL.emissions_g),
+            func.sum(case((MARGINAL.emissions_g.is_not(None), SLICES.c.energy_j))),
+            func.sum(BASELINE.emissions_g),
+            func.sum(case((BASELINE.at.is_not(None), SETTLED.emissions_g))),
         )
-        .outerjoin(booked, _is(booked, Stage.BOOKED))
-        .outerjoin(settled, _is(settled, Stage.SETTLED))
-        .outerjoin(marginal, _is(marginal, Stage.MARGINAL))
-        .outerjoin(baseline, _is(baseline, Stage.BASELINE))
         .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
         .group_by(*keys)
     )
@@ -209,18 +204,13 @@ def _plain(session: Session, query: Select[Any]) -> list[tuple[Any, ...]]:
     return [] if cursor is None else list(cursor.fetchall())
 
 
-def _is(price: Any, stage: Stage) -> ColumnElement[bool]:
-    matches: ColumnElement[bool] = (price.c.slice_id == SLICES.c.id) & (price.c.stage == stage.value)
-    return matches
+def _keys(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
+    return price.series_id, price.intensity_kind
 
 
-def _keys(stage: Any) -> tuple[ColumnElement[Any], ...]:
-    return stage.c.series_id, stage.c.intensity_kind
-
-
-def _sums(stage: Any) -> tuple[ColumnElement[Any], ...]:
-    intensity = stage.c.intensity_g_per_kwh
-    return func.sum(stage.c.emissions_g), func.min(intensity), func.max(intensity)
+def _sums(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
+    intensity = price.intensity_g_per_kwh
+    return func.sum(price.emissions_g), func.min(intensity), func.max(intensity)
 
 
 def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:

@@ -22,7 +22,7 @@ from greenrun.core.energy.baseline import (
     SettledSlices,
     baseline_interval,
 )
-from greenrun.core.energy.ledger import Stage
+from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import StoreDamaged
 from greenrun.core.jobs.job import Job, Outcome, Run
@@ -31,12 +31,12 @@ from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.counters import count
+from greenrun.store.ledger.slice_prices import BASELINE, SETTLED, price_values
 from greenrun.store.ledger.totals import totals_of
 from greenrun.store.records import job_of, run_of
 from greenrun.store.tables import (
     BASELINES,
     JOBS,
-    LEDGER,
     MARKS,
     RUNS,
     SLICES,
@@ -98,9 +98,9 @@ class BaselineRepository:
             if not new:
                 return 0
             keys = {series_id: key for key, series_id in series_ids(session).items()}
-            rows = [columns for row in new for columns in _ledger_columns(row, keys, now)]
+            rows = [columns for row in new for columns in _baseline_columns(row, keys, now)]
             if rows:
-                session.execute(insert(LEDGER), rows)
+                session.connection().execute(update(SLICES).where(SLICES.c.id == bindparam("key")), rows)
             kept = (
                 update(BASELINES).where(BASELINES.c.run_id == bindparam("run")).values(at=now, why=bindparam("cause"))
             )
@@ -111,13 +111,11 @@ class BaselineRepository:
 
 def compared_g(session: Session, run_ids: Sequence[int]) -> dict[int, tuple[float, float]]:
     """Return what each of these runs that is compared would have emitted, and how much it avoided, in grams."""
-    baseline, settled = LEDGER.alias("baseline"), LEDGER.alias("settled")
     told = select(BASELINES.c.run_id).where(BASELINES.c.at.is_not(None), BASELINES.c.why.is_(None))
     query = (
-        select(SLICES.c.run_id, func.sum(baseline.c.emissions_g), func.sum(settled.c.emissions_g))
-        .join(baseline, (baseline.c.slice_id == SLICES.c.id) & (baseline.c.stage == Stage.BASELINE.value))
-        .join(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
+        select(SLICES.c.run_id, func.sum(BASELINE.emissions_g), func.sum(SETTLED.emissions_g))
         .where(SLICES.c.run_id.in_(told.where(among(BASELINES.c.run_id, run_ids))))
+        .where(BASELINE.at.is_not(None), SETTLED.at.is_not(None))
         .group_by(SLICES.c.run_id)
     )
     return {run_id: (earlier, earlier - was) for run_id, earlier, was in session.execute(query)}
@@ -148,7 +146,6 @@ def _first(session: Session, runs: Sequence[_Ended], most_slices: int) -> list[_
 
 def _slices(session: Session, run_ids: Sequence[int]) -> dict[int, SettledSlices]:
     """Return the slices of each run as numbers: there may be hundreds of thousands."""
-    settled = LEDGER.alias("settled")
     query = (
         select(
             SLICES.c.run_id,
@@ -156,10 +153,9 @@ def _slices(session: Session, run_ids: Sequence[int]) -> dict[int, SettledSlices
             epoch_s(SLICES.c.started_at),
             epoch_s(SLICES.c.ended_at),
             SLICES.c.energy_j * SLICES.c.pue / 3.6e6,
-            settled.c.emissions_g,
-            func.coalesce(settled.c.series_id, -1),
+            SETTLED.emissions_g,
+            func.coalesce(SETTLED.series_id, -1),
         )
-        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
         .where(among(SLICES.c.run_id, run_ids))
         .order_by(SLICES.c.run_id, SLICES.c.started_at, SLICES.c.id)
     )
@@ -185,21 +181,23 @@ def _slices(session: Session, run_ids: Sequence[int]) -> dict[int, SettledSlices
     return found
 
 
-def _ledger_columns(compared: Compared, keys: Mapping[SeriesId, int], now: datetime) -> list[dict[str, Any]]:
+def _baseline_columns(compared: Compared, keys: Mapping[SeriesId, int], now: datetime) -> list[dict[str, Any]]:
     if compared.grams is None or compared.intensities is None:
         return []
     slices = compared.slices
     figures = (slices.ids.tolist(), compared.grams.tolist(), compared.intensities.tolist())
     return [
-        {
-            "slice_id": slice_id,
-            "stage": Stage.BASELINE.value,
-            "at": now,
-            "intensity_g_per_kwh": intensity if kind is not None else None,
-            "emissions_g": grams,
-            "intensity_kind": kind,
-            "series_id": keys[slices.series[at]],
-        }
+        {"key": slice_id}
+        | price_values(
+            Stage.BASELINE,
+            now,
+            Priced(
+                intensity_g_per_kwh=intensity if kind is not None else None,
+                emissions_g=grams,
+                kind=kind,
+            ),
+            keys[slices.series[at]],
+        )
         for slice_id, grams, intensity, kind, at in zip(*figures, compared.kinds, slices.series_index, strict=True)
     ]
 

@@ -1,12 +1,12 @@
 """The books: slices of energy, their booked and settled prices, the marks and the counters."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import fsum, isclose
 
-from sqlalchemy import delete, func, insert, or_, select, true
+from sqlalchemy import bindparam, delete, func, insert, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -23,12 +23,12 @@ from greenrun.store.grid import series_ids, series_key
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.baselines import compared_g
 from greenrun.store.ledger.counters import count, counters_of
-from greenrun.store.ledger.merged_slices import SliceMerger, price_columns, priced_of, slice_columns, slice_of
+from greenrun.store.ledger.merged_slices import SliceMerger, slice_columns, slice_of
+from greenrun.store.ledger.slice_prices import price_of, price_values
 from greenrun.store.ledger.totals import RunningTotals, totals_of
 from greenrun.store.runs import find_runs
-from greenrun.store.tables import JOBS, LEDGER, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
+from greenrun.store.tables import JOBS, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
 
-BOOKED, SETTLED, MARGINAL, BASELINE = (stage.value for stage in Stage)
 WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price
 
 
@@ -60,9 +60,8 @@ class BookRepository:
         with self._database.write() as session:
             _check_order(session, entries, marks)
             if entries:
-                ids = _insert_slices(session, entries, waits_for)
-                _insert_prices(session, {key: entry.booked for key, entry in ids.items()}, BOOKED, now)
-                added = _entries(session, list(ids))
+                ids = _insert_slices(session, entries, waits_for, now)
+                added = _entries(session, ids)
                 count(session, counters.booked(added))
             _upsert_marks(session, marks)
 
@@ -106,7 +105,7 @@ class BookRepository:
             waiting = session.scalars(select(slice_id).where(among(slice_id, prices))).all()
             if not waiting:
                 return 0
-            _insert_prices(session, {key: prices[key] for key in waiting}, stage.value, now)
+            _put_prices(session, {key: prices[key] for key in waiting}, stage, now)
             session.execute(delete(WAITING[stage]).where(among(slice_id, waiting)))
             entries = _entries(session, waiting)
             is_marginal = stage is Stage.MARGINAL
@@ -178,22 +177,35 @@ def _is_whole(parts: Sequence[Slice]) -> bool:
     return len({piece.run_id for piece in parts}) == len(parts) and isclose(fsum(piece.share for piece in parts), 1.0)
 
 
-def _insert_slices(session: Session, entries: Sequence[Entry], waits_for: Collection[Stage]) -> dict[int, Entry]:
-    """Insert and return them by id; ids are given here, where nobody else can write, which saves asking for each."""
+def _insert_slices(
+    session: Session, entries: Sequence[Entry], waits_for: Collection[Stage], now: datetime
+) -> list[int]:
+    """Insert and return their ids; these are given here, where nobody else can write, which saves asking for each."""
     first = (session.scalar(select(func.max(SLICES.c.id))) or 0) + 1
-    ids = dict(enumerate(entries, start=first))
-    session.execute(insert(SLICES), [slice_columns(key, entry.slice, entry.pue) for key, entry in ids.items()])
-    waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in ids.items()]
+    ids = list(range(first, first + len(entries)))
+    keys = _series_keys(session, [entry.booked for entry in entries])
+    rows = [
+        slice_columns(key, entry.slice, entry.pue)
+        | price_values(Stage.BOOKED, now, entry.booked, keys.get(entry.booked.series))
+        for key, entry in zip(ids, entries, strict=True)
+    ]
+    session.execute(insert(SLICES), rows)
+    waiting = [{"slice_id": key, "ended_at": entry.slice.end} for key, entry in zip(ids, entries, strict=True)]
     for stage in waits_for:
         session.execute(insert(WAITING[stage]), waiting)
     return ids
 
 
-def _insert_prices(session: Session, prices: Mapping[int, Priced], stage: str, now: datetime) -> None:
-    series = {price.series for price in prices.values() if price.series is not None}
-    keys: dict[SeriesId | None, int | None] = {each: series_key(session, each) for each in series}
-    rows = [price_columns(key, stage, now, price, keys.get(price.series)) for key, price in prices.items()]
-    session.execute(insert(LEDGER), rows)
+def _put_prices(session: Session, prices: Mapping[int, Priced], stage: Stage, now: datetime) -> None:
+    """Put a price into each of these slices, which have none of that stage."""
+    keys = _series_keys(session, prices.values())
+    rows = [{"key": key, **price_values(stage, now, each, keys.get(each.series))} for key, each in prices.items()]
+    session.connection().execute(update(SLICES).where(SLICES.c.id == bindparam("key")), rows)
+
+
+def _series_keys(session: Session, prices: Iterable[Priced]) -> dict[SeriesId | None, int]:
+    series = {price.series for price in prices if price.series is not None}
+    return {each: series_key(session, each) for each in series}
 
 
 def _upsert_marks(session: Session, marks: Sequence[Mark]) -> None:
@@ -213,22 +225,16 @@ def _entries(session: Session, slice_ids: Sequence[int]) -> list[Entry]:
         .where(among(SLICES.c.id, slice_ids))
         .order_by(SLICES.c.started_at, SLICES.c.id)
     )
-    prices = _prices(session, slice_ids)
+    series = series_ids(session)
     return [
         Entry(
             slice=slice_of(row),
             pue=row.pue,
-            booked=prices.get((row.id, BOOKED), UNPRICED),
-            settled=prices.get((row.id, SETTLED)),
+            booked=price_of(row, Stage.BOOKED, series) or UNPRICED,
+            settled=price_of(row, Stage.SETTLED, series),
             id=row.id,
             job_id=row.job_id,
             project=row.project,
         )
         for row in session.execute(query).all()
     ]
-
-
-def _prices(session: Session, slice_ids: Sequence[int]) -> dict[tuple[int, str], Priced]:
-    series = series_ids(session)
-    rows = session.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)))
-    return {(row.slice_id, row.stage): priced_of(row, series) for row in rows}

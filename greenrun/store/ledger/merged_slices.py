@@ -1,6 +1,5 @@
 """Keeps the books small: slices that nothing can change any more are merged, a few in each short transaction."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,17 +7,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
-from greenrun.core.carbon.intensity import Kind, SeriesId
-from greenrun.core.energy.ledger import Priced, Stage
+from greenrun.core.carbon.intensity import SeriesId
+from greenrun.core.energy.ledger import Stage
 from greenrun.core.energy.merging import SettledSlice, groups, merged
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.store.columns import among
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
-from greenrun.store.tables import BASELINES, LEDGER, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
+from greenrun.store.ledger.slice_prices import PRICES, price_of, price_values
+from greenrun.store.tables import BASELINES, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
 
 PASSED_OVER = 100  # runs that may be found not to be ready in one transaction
 UNMERGED: ColumnElement[bool] = literal_column("slices.merged = 0")  # a parameter would keep SQLite from its index
+_NO_PRICES = {name: None for columns in PRICES.values() for name in columns.names}  # rows of one statement are alike
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 _Place = tuple[int | None, datetime]  # the run (None: nobody's slices) and the start that comes next
@@ -100,49 +101,37 @@ def _merge(session: Session, rows: Sequence[Row[Any]], step: timedelta) -> None:
     closed = [row for row in rows if _step_end(row.started_at, step) not in still_open]
     if not closed:
         return
-    prices, priced_at = _prices(session, [row.id for row in closed])
-    settled = [
-        SettledSlice(id=row.id, slice=slice_of(row), pue=row.pue, prices=prices.get(row.id, {}), peak_w=row.peak_w)
-        for row in closed
-    ]
-    found = groups(settled, step)
+    series = series_ids(session)
+    found = groups([_settled(row, series) for row in closed], step)
     several = [group for group in found if len(group) > 1]
     parts = [part.id for group in several for part in group]
-    session.execute(delete(LEDGER).where(among(LEDGER.c.slice_id, parts)))
     session.execute(delete(SLICES).where(among(SLICES.c.id, parts)))
-    _add(session, [(merged(group), priced_at[group[-1].id]) for group in several])
+    rows_by_id = {row.id: row for row in closed}
+    _add(session, [(merged(group), rows_by_id[group[-1].id]) for group in several], series)
     alone = [group[0].id for group in found if len(group) == 1]
     session.execute(update(SLICES).where(among(SLICES.c.id, alone)).values(merged=True))
 
 
-def _add(session: Session, made: Sequence[tuple[SettledSlice, Mapping[Stage, datetime]]]) -> None:
-    """Add what slices have become, with new ids: left in their places, few would fill pages that once held many."""
+def _settled(row: Row[Any], series: Mapping[int, SeriesId]) -> SettledSlice:
+    prices = {stage: price for stage in Stage if (price := price_of(row, stage, series))}
+    return SettledSlice(id=row.id, slice=slice_of(row), pue=row.pue, prices=prices, peak_w=row.peak_w)
+
+
+def _add(session: Session, made: Sequence[tuple[SettledSlice, Row[Any]]], series: Mapping[int, SeriesId]) -> None:
+    """Add what slices have become, each with its last part, by which it was priced last.
+
+    Their ids are new: left in their places, few would fill pages that once held many.
+    """
     first = (session.scalar(select(func.max(SLICES.c.id))) or 0) + 1
-    keys: dict[SeriesId | None, int] = {series: key for key, series in series_ids(session).items()}
-    slices, ledger = [], []
-    for key, (each, priced_at) in enumerate(made, start=first):
-        slices.append({"merged": True, "peak_w": each.peak_w, **slice_columns(key, each.slice, each.pue)})
-        ledger += [
-            price_columns(key, stage, priced_at[stage], price, keys.get(price.series))
-            for stage, price in each.prices.items()
-        ]
-    if slices:
-        session.connection().execute(insert(SLICES), slices)
-    if ledger:
-        session.connection().execute(insert(LEDGER), ledger)
-
-
-def _prices(
-    session: Session, slice_ids: Sequence[int]
-) -> tuple[dict[int, dict[Stage, Priced]], defaultdict[int, dict[Stage, datetime]]]:
-    """Return the prices of slices, and when they were booked."""
-    series = series_ids(session)
-    prices: dict[int, dict[Stage, Priced]] = {}
-    at: defaultdict[int, dict[Stage, datetime]] = defaultdict(dict)
-    for row in session.execute(select(LEDGER).where(among(LEDGER.c.slice_id, slice_ids)).order_by(LEDGER.c.id)):
-        prices.setdefault(row.slice_id, {})[Stage(row.stage)] = priced_of(row, series)
-        at[row.slice_id][Stage(row.stage)] = row.at
-    return prices, at
+    keys: dict[SeriesId | None, int] = {each: key for key, each in series.items()}
+    rows = []
+    for key, (each, last) in enumerate(made, start=first):
+        row = {"merged": True, "peak_w": each.peak_w, **slice_columns(key, each.slice, each.pue), **_NO_PRICES}
+        for stage, price in each.prices.items():
+            row |= price_values(stage, getattr(last, PRICES[stage].names[0]), price, keys.get(price.series))
+        rows.append(row)
+    if rows:
+        session.connection().execute(insert(SLICES), rows)
 
 
 def slice_columns(key: int, piece: Slice, pue: float) -> dict[str, Any]:
@@ -161,29 +150,6 @@ def slice_columns(key: int, piece: Slice, pue: float) -> dict[str, Any]:
         "busy_s": piece.busy_s,
         "split_j": piece.split_j,
     }
-
-
-def price_columns(slice_id: int, stage: str, at: datetime, price: Priced, series: int | None) -> dict[str, Any]:
-    """Return a price as a row of the ledger."""
-    return {
-        "slice_id": slice_id,
-        "stage": str(stage),
-        "at": at,
-        "intensity_g_per_kwh": price.intensity_g_per_kwh,
-        "emissions_g": price.emissions_g,
-        "intensity_kind": price.kind,
-        "series_id": series,
-    }
-
-
-def priced_of(row: Row[Any], series: Mapping[int, SeriesId]) -> Priced:
-    """Return a price as a row of the ledger has it."""
-    return Priced(
-        intensity_g_per_kwh=row.intensity_g_per_kwh,
-        emissions_g=row.emissions_g,
-        kind=Kind(row.intensity_kind) if row.intensity_kind else None,
-        series=None if row.series_id is None else series[row.series_id],
-    )
 
 
 def slice_of(row: Row[Any]) -> Slice:

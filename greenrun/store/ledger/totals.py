@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from greenrun.core.carbon.intensity import SeriesId
 from greenrun.core.energy.ledger import (
     PricedSum,
-    Stage,
     Total,
     average_g,
     busy_ratio,
@@ -28,8 +27,9 @@ from greenrun.core.jobs.runs.occupancy import expected_seconds
 from greenrun.store.columns import among, seconds_between
 from greenrun.store.database import Database
 from greenrun.store.grid import series_ids
+from greenrun.store.ledger.slice_prices import BOOKED, MARGINAL, SETTLED
 from greenrun.store.records import run_of
-from greenrun.store.tables import LEDGER, MARKS, RUNS, SLICES, RunRecord
+from greenrun.store.tables import MARKS, RUNS, SLICES, RunRecord
 
 LENGTH_S = seconds_between(SLICES.c.started_at, SLICES.c.ended_at)
 DEVICE_S = LENGTH_S * SLICES.c.share
@@ -144,7 +144,6 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
 
     Slices up to the one with the id `after` are left out.
     """
-    booked, settled, marginal = (LEDGER.alias(stage) for stage in (Stage.BOOKED, Stage.SETTLED, Stage.MARGINAL))
     return (
         select(
             SLICES.c.run_id,
@@ -157,26 +156,23 @@ def sums(run_ids: Sequence[int], after: int = 0) -> Any:
             func.sum(SLICES.c.energy_j).label("energy_j"),
             func.total(SLICES.c.busy_s).label("busy_s"),
             func.sum(TOLD_S).label("told_s"),
-            func.count(booked.c.emissions_g).label("priced"),
-            func.sum(booked.c.emissions_g).label("emissions_g"),
-            booked.c.series_id.label("booked_series"),
-            func.count(settled.c.emissions_g).label("settled"),
-            func.sum(settled.c.emissions_g).label("settled_g"),
-            settled.c.series_id.label("settled_series"),
-            func.count(marginal.c.emissions_g).label("marginal"),
-            func.sum(marginal.c.emissions_g).label("marginal_g"),
+            func.count(BOOKED.emissions_g).label("priced"),
+            func.sum(BOOKED.emissions_g).label("emissions_g"),
+            BOOKED.series_id.label("booked_series"),
+            func.count(SETTLED.emissions_g).label("settled"),
+            func.sum(SETTLED.emissions_g).label("settled_g"),
+            SETTLED.series_id.label("settled_series"),
+            func.count(MARGINAL.emissions_g).label("marginal"),
+            func.sum(MARGINAL.emissions_g).label("marginal_g"),
         )
-        .outerjoin(booked, (booked.c.slice_id == SLICES.c.id) & (booked.c.stage == Stage.BOOKED.value))
-        .outerjoin(settled, (settled.c.slice_id == SLICES.c.id) & (settled.c.stage == Stage.SETTLED.value))
-        .outerjoin(marginal, (marginal.c.slice_id == SLICES.c.id) & (marginal.c.stage == Stage.MARGINAL.value))
         .where(among(SLICES.c.run_id, run_ids), SLICES.c.id > after)
         .group_by(
             SLICES.c.run_id,
             SLICES.c.device,
             SLICES.c.component,
             SLICES.c.quality,
-            booked.c.series_id,
-            settled.c.series_id,
+            BOOKED.series_id,
+            SETTLED.series_id,
         )
     )
 
