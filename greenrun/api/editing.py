@@ -83,8 +83,13 @@ def _done(
         try:
             ids = _ids(daemon, caller, asked, purpose)
             edits = _checked(daemon, caller, ids, asked.changes, env)
-            make = daemon.scheduler.try_edit if dry_run else daemon.scheduler.edit
-            return jobs_out(make(edits, actor=caller.name, now=daemon.now()), daemon.store, daemon.scheduler.plan())
+            who, now = caller.name, daemon.now()
+            jobs = (
+                daemon.scheduler.try_edit(edits, actor=who, now=now)
+                if dry_run
+                else daemon.scheduler.edit(edits, actor=who, now=now, origin=caller.origin)
+            )
+            return jobs_out(jobs, daemon.store, daemon.scheduler.plan())
         except InvalidTransition:
             if not tries_left:
                 raise

@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from greenrun.api.serving.connections import BoundedProtocol
 from greenrun.core.errors import NotPermitted
-from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.job import Job, Origin
 
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _PREFIX = "uid:"
@@ -23,10 +23,16 @@ _PREFIX = "uid:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """The user at the other end of the socket."""
+    """The user at the other end of the socket, by the process `pid`."""
 
     uid: int
     name: str
+    pid: int | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Where what this user asks for comes from, for the audit trail."""
+        return Origin(uid=self.uid, pid=self.pid)
 
     @property
     def is_operator(self) -> bool:
@@ -62,7 +68,7 @@ async def _caller(request: Request) -> User:
     name = _NAMES.get(uid)
     if name is None:  # in a thread: a directory of users may be somewhere in the network
         name = _NAMES[uid] = await run_in_threadpool(_user_name, uid)
-    return User(uid=uid, name=name)
+    return User(uid=uid, name=name, pid=request.client.port if request.client else None)
 
 
 def _user_name(uid: int) -> str:

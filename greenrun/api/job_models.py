@@ -187,7 +187,11 @@ class ExplainOut(ResponseModel):
 
 
 class EventOut(ResponseModel):
-    """One change of a job, or something that happened to the daemon: then `job` is null."""
+    """One change of a job, or something that happened to the daemon: then `job` is null.
+
+    What a user did has the `uid`, and the `pid` of the process that asked for it or the `address` it came from.
+    `before` and `after` are the fields that changed, as they were and are; of `env` the variables' names, never values.
+    """
 
     id: int
     at: ResponseInstant
@@ -196,6 +200,11 @@ class EventOut(ResponseModel):
     job: int | None = Field(validation_alias="job_id")
     run: int | None = Field(validation_alias="run_id")
     detail: dict[str, Any]
+    uid: int | None = None
+    pid: int | None = None
+    address: str | None = None
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
 
 
 class PlacementOut(PlannedOut):

@@ -106,6 +106,7 @@ def order_jobs(daemon: Service, caller: User, intent: Intent, asked: OrderIn) ->
         uid=caller.uid,
         now=daemon.now(),
         permit=partial(require_control, caller),
+        origin=caller.origin,
     )
     return orders_out([None] * len(found), outcomes_out(daemon, found))
 
@@ -157,5 +158,11 @@ def orders_out(ids: Sequence[int | None], outcomes: Sequence[JobOut | JobError])
 
 
 def _intend(daemon: Service, caller: User, intent: Intent, job_ids: Sequence[int]) -> Sequence[Job | JobError]:
-    may_control = partial(require_control, caller)
-    return daemon.store.jobs.intend(intent, job_ids, actor=caller.name, now=daemon.now(), permit=may_control)
+    return daemon.store.jobs.intend(
+        intent,
+        job_ids,
+        actor=caller.name,
+        now=daemon.now(),
+        permit=partial(require_control, caller),
+        origin=caller.origin,
+    )

@@ -7,10 +7,11 @@ from typing import Protocol
 from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.errors import JobError
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Event, Job, Run, State, Submission
+from greenrun.core.jobs.job import Event, Job, Origin, Run, State, Submission
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.selection import Purpose, Selection, Selector
 from greenrun.core.jobs.stored_transitions import Permit
+from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Intent
 
 
@@ -44,7 +45,14 @@ class ApiJobs(Protocol):
         """Return the state of each of these jobs; one that does not exist is absent."""
 
     def intend(
-        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
+        self,
+        intent: Intent,
+        job_ids: Sequence[int],
+        *,
+        actor: str,
+        now: datetime,
+        permit: Permit,
+        origin: Origin | None = None,
     ) -> Sequence[Job | JobError]:
         """Note what a user wants of jobs; return each as it is then, or why it was refused, in the order asked.
 
@@ -52,7 +60,15 @@ class ApiJobs(Protocol):
         """
 
     def intend_for(
-        self, intent: Intent, selector: Selector, *, actor: str, uid: int, now: datetime, permit: Permit
+        self,
+        intent: Intent,
+        selector: Selector,
+        *,
+        actor: str,
+        uid: int,
+        now: datetime,
+        permit: Permit,
+        origin: Origin | None = None,
     ) -> Sequence[Job | JobError]:
         """Note what a user wants of the jobs that a selector means, which are found in the same transaction.
 
@@ -72,9 +88,19 @@ class ApiJobs(Protocol):
         *,
         job_ids: Collection[int] = (),
         since: datetime | None = None,
+        until: datetime | None = None,
         after: int | None = None,
+        actor: str | None = None,
+        kinds: Collection[str] = (),
+        visible_to: int | None = None,
     ) -> Sequence[Event]:
-        """Return events in order, the latest `limit` of them, or the first with an id above `after`."""
+        """Return events in order, the latest `limit` of them, or the first with an id above `after`.
+
+        With `visible_to`, only those of this user's jobs, what this user did, and what is about no job.
+        """
+
+    def note_event(self, event: NewEvent) -> None:
+        """Add an event that is about no job; raise StoreError."""
 
 
 class ApiRuns(Protocol):

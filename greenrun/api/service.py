@@ -13,7 +13,7 @@ from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition
 from greenrun.core.energy.model import Device
 from greenrun.core.jobs.availability import Drain, GpuState
-from greenrun.core.jobs.job import Job, JobSpec, RequestKey
+from greenrun.core.jobs.job import Job, JobSpec, Origin, RequestKey
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.transitions import Edit
@@ -54,7 +54,7 @@ class Strays(Protocol):
     def current(self) -> Sequence[StrayRun]:
         """Return them."""
 
-    def end(self, label: str, by: str) -> StrayRun:
+    def end(self, label: str, by: str, origin: Origin | None = None) -> StrayRun:
         """Have one stopped; raise JobNotFound for another label, ExecutorError when it cannot be asked."""
 
 
@@ -70,10 +70,12 @@ class Host(Protocol):
     def drains(self) -> Sequence[Drain]:
         """Return what is drained, by device."""
 
-    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> Sequence[Drain]:
         """Start nothing there from now on; return all that is drained then; raise StoreError."""
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
 
     def powers_w(self) -> Mapping[str, float]:
@@ -120,7 +122,14 @@ class Scheduler(Protocol):
         """Plan the queue with these jobs added, storing nothing; raise InvalidJob when one cannot be run as stated."""
 
     def submit(
-        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+        self,
+        specs: Sequence[JobSpec],
+        *,
+        user: str,
+        uid: int,
+        now: datetime,
+        request: RequestKey | None = None,
+        origin: Origin | None = None,
     ) -> Sequence[Submitted]:
         """Store the jobs, all or none, if each can be run as stated beside all others; raise InvalidJob, StoreError.
 
@@ -128,7 +137,7 @@ class Scheduler(Protocol):
         KeyOfAnotherJob when a unique key has become that of a job with another command.
         """
 
-    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime, origin: Origin | None = None) -> Sequence[Job]:
         """Change what jobs are, or requeue them, all or none, if each can be run as stated beside all others.
 
         Raise InvalidJob, InvalidTransition when one is not as it was seen, StoreError.

@@ -54,7 +54,9 @@ def submit(
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
         new = with_noted_files(chain.from_iterable(new_of_groups))
-        rows = daemon.scheduler.submit(new, user=caller.name, uid=caller.uid, now=now, request=request)
+        rows = daemon.scheduler.submit(
+            new, user=caller.name, uid=caller.uid, now=now, request=request, origin=caller.origin
+        )
     except JobError as exc:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:

@@ -95,6 +95,10 @@ class OptionReader:
             self._problems.append(InputProblem(field=option, message=str(exc)))
             return None
 
+    def refuse(self, option: str, why: str) -> None:
+        """Add a problem of an option beside others."""
+        self._problems.append(InputProblem(field=option, message=why))
+
     def stop(self) -> None:
         """Raise InvalidInput with all problems, if there are any."""
         if self._problems:

@@ -145,13 +145,25 @@ class Client:
         return self._order(job_id, "start-now")
 
     def all_events(
-        self, job_ids: Iterable[int] = (), since: str | None = None, after: int | None = None, limit: int | None = None
+        self,
+        job_ids: Iterable[int] = (),
+        since: str | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+        *,
+        until: str | None = None,
+        user: str | None = None,
+        kinds: Sequence[str] = (),
     ) -> list[Answer]:
         """Return what happened to these jobs, or to all and to the daemon: the latest `limit` events, in order.
 
-        With `after` the first ones behind the event of that id: who goes on from there misses none.
+        With `after` the first ones behind the event of that id: who goes on from there misses none. With `user` and
+        `kinds` only what this user did, and only events of these kinds.
         """
-        query = {"job": list(job_ids), "since": since, "after": after, "limit": limit}
+        query = {
+            "job": list(job_ids), "since": since, "until": until, "after": after, "limit": limit, "user": user,
+            "kind": list(kinds),
+        }  # fmt: skip
         return cast(list[Answer], self._get("/v1/events", query))
 
     def edit(self, job_id: int, changes: Mapping[str, object]) -> Answer:

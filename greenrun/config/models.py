@@ -121,6 +121,19 @@ class ApiSettings(Section):
         return address
 
 
+class EventsSettings(Section):
+    """[events]; what happened to jobs is read back while they last, so it is kept for a day at least."""
+
+    retention: PositiveDuration = timedelta(days=365)
+
+    @field_validator("retention")
+    @classmethod
+    def _is_a_day(cls, value: timedelta) -> timedelta:
+        if value < timedelta(days=1):
+            raise ValueError('must be "1d" or longer')
+        return value
+
+
 class LogSettings(Section):
     """[log]"""
 
@@ -153,6 +166,7 @@ class Config(BaseSettings):
     planner: PlannerSettings = Field(default_factory=PlannerSettings)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)
+    events: EventsSettings = Field(default_factory=EventsSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     reports: ReportsSettings = Field(default_factory=ReportsSettings)

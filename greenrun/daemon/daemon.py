@@ -23,7 +23,7 @@ from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import Condition
 from greenrun.core.errors import StoreError
-from greenrun.core.jobs.job import Job, JobRequest, JobSpec, RequestKey, State
+from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Origin, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
 from greenrun.core.planning.model import Plan
 from greenrun.daemon.accounting_bases import open_day_ahead
@@ -34,6 +34,7 @@ from greenrun.daemon.descriptors import Descriptors
 from greenrun.daemon.doors import StateLock, check_socket
 from greenrun.daemon.health_watch import Check, FolderCheck, HealthWatch, full_disk, lost_gpus, paused_starts
 from greenrun.daemon.host_devices import HostDevices
+from greenrun.daemon.known_values import note_changes
 from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
@@ -203,6 +204,7 @@ class Daemon:
         self._ticker.start()
         self._watch.start(min(self._config.planner.tick, LONGEST_WATCH))
         self._server = self._serve()
+        note_changes(self._store.trail, self._config, self._meter.devices(), utc_now())
         self._note(EventKind.DAEMON_STARTED, version=__version__)
         log.info(
             "ready", version=__version__, socket=str(self._config.api.socket), metrics_port=self._server.tcp_port,
@@ -242,10 +244,18 @@ class Daemon:
             return [preview_of(row) for row in self._engine.preview(specs, user=user, uid=uid, now=now)]
 
     def submit(
-        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+        self,
+        specs: Sequence[JobSpec],
+        *,
+        user: str,
+        uid: int,
+        now: datetime,
+        request: RequestKey | None = None,
+        origin: Origin | None = None,
     ) -> list[Submitted]:
         """Store the jobs, all or none, if each can run as specified; raise InvalidJob, KnownRequest, StoreError."""
-        return self._submissions.submit(JobRequest(specs=specs, user=user, uid=uid, now=now, key=request))
+        asked = JobRequest(specs=specs, user=user, uid=uid, now=now, key=request, origin=origin)
+        return self._submissions.submit(asked)
 
     def try_edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
         """Return what jobs would be after these edits, and change nothing; raise InvalidJob as `edit` does."""
@@ -256,11 +266,11 @@ class Daemon:
         wanted = [edited(edit.before, edit, now) for edit in edits]
         return wanted, self._engine.readmit([job for job in wanted if job.state is State.QUEUED], now)
 
-    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> Sequence[Job]:
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime, origin: Origin | None = None) -> Sequence[Job]:
         """Change what jobs are, or requeue them, all or none, if each can be run as stated beside all others."""
         with self._turn:
             _, admitted = self._edited(edits, now)
-            stored = self._store.jobs.edit(edits, actor=actor, now=now)
+            stored = self._store.jobs.edit(edits, actor=actor, now=now, origin=origin)
             self._engine.planning.keep(admitted, {job.id: job for job in stored if job.state is State.QUEUED})
             self._planner.ask(Urgency.PROMPT)
         self._ticker.wake()
@@ -371,6 +381,7 @@ class Daemon:
         grid = self._config.grid
         self._store.grid.prune(forecasts=now - grid.forecast_retention, measured=now - grid.history_retention)
         self._store.grid.thin_forecasts(now - THIN_AFTER)
+        self._store.trail.prune(now - self._config.events.retention, now=now)
         self._store.shrink()
         self._store.jobs.prune_submissions(now - REQUESTS_FOR)
         self._engine.learn_arrivals(now)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from greenrun.core.energy.model import Device, gpus
 from greenrun.core.jobs.availability import Drain, GpuState
-from greenrun.core.jobs.job import Job
+from greenrun.core.jobs.job import Job, Origin
 from greenrun.engine.availability import Availability
 from greenrun.engine.ports import Executor
 from greenrun.meters import OpenMeter
@@ -54,17 +54,19 @@ class HostDevices:
         with self._turn:
             return list(self._availability.drains.values())
 
-    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> Sequence[Drain]:
         """Start nothing there from now on; return all that is drained then; raise StoreError."""
         with self._turn:  # no start is under way when this is answered
-            self._availability.drain(drains)
+            self._availability.drain(drains, origin)
         self._wake(())
         return self.drains()
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         """Let jobs be started there again (everywhere, without any); return what is drained then; raise StoreError."""
         with self._turn:
-            self._availability.resume(devices, user=user, now=now)
+            self._availability.resume(devices, user=user, now=now, origin=origin)
         self._wake(())
         return self.drains()
 

@@ -7,12 +7,14 @@ from threading import Lock
 
 import structlog
 
+from greenrun.clock import utc_now
 from greenrun.core.conditions import Condition, ConditionCode, Effect
-from greenrun.core.errors import ExecutorError, JobNotFound
-from greenrun.core.jobs.job import Job, State
+from greenrun.core.errors import ExecutorError, JobNotFound, StoreError
+from greenrun.core.jobs.job import Job, Origin, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.runs.status import StrayRun
-from greenrun.core.jobs.transitions import SCHEDULER, EventKind, Intent
+from greenrun.core.jobs.trail import SCHEDULER, EventKind, NewEvent
+from greenrun.core.jobs.transitions import Intent
 from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.store import Store
@@ -58,11 +60,17 @@ class KnownStrays:
             raise ExecutorError(f"the folder for runs cannot be read ({exc}); correct it and start again") from exc
         return _unknown(begun, self._store)
 
-    def end(self, label: str, by: str) -> StrayRun:
+    def end(self, label: str, by: str, origin: Origin | None = None) -> StrayRun:
         """Have one stopped; raise JobNotFound for another label, ExecutorError when it cannot be asked."""
         stray = next((stray for stray in self.current() if stray.label == label), None)
         if stray is None:
             raise JobNotFound(f"There is no stray run {label}: `greenrun stray-runs` lists those that there are.")
+        detail = {"run": label, "devices": list(stray.devices)}
+        event = NewEvent(kind=EventKind.RUN_END_REQUESTED, at=utc_now(), actor=by, detail=detail, origin=origin)
+        try:
+            self._store.jobs.note_event(event)
+        except StoreError as exc:  # a GPU that it holds is needed all the same
+            log.warning("the event cannot be kept", kind=event.kind.value, run=label, by=by, error=str(exc))
         try:
             self._on_disk.end(stray, by)
         except OSError as exc:

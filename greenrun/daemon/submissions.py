@@ -12,6 +12,7 @@ from threading import Event, Lock
 from greenrun.api.service import Preview, Submitted
 from greenrun.api.submit import require_room
 from greenrun.core.errors import InvalidJob, JobError, StoreError
+from greenrun.core.jobs.acceptance import raised
 from greenrun.core.jobs.job import Job, JobRequest
 from greenrun.core.planning.model import Placement, Waiting
 from greenrun.engine.engine import Engine
@@ -123,7 +124,8 @@ class Submissions:
         specs, user, uid, now = request.specs, request.user, request.uid, request.now
         require_room(self._jobs.count_queued(), len(specs), self._most_queued)
         admitted = self._engine.admit(specs, user=user, uid=uid, now=now)
-        stored = self._jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request.key)
+        (added,) = self._jobs.add_requests([request])
+        stored = raised(added)
         self._keep(admitted, _new(admitted, stored), request)
         return _submitted(admitted, stored)
 

@@ -23,7 +23,7 @@ from greenrun.core.jobs.availability import (
     still_named,
     used_by,
 )
-from greenrun.core.jobs.job import Run
+from greenrun.core.jobs.job import Origin, Run
 from greenrun.core.jobs.reasons import ReasonCode
 from greenrun.engine.ports import DrainStore, Executor, Meter
 
@@ -99,14 +99,14 @@ class Availability:
             self._drains = {drain.device: drain for drain in self._store.drains()}
         return self._drains
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> None:
         """Have nothing started on these from now on, in place of what was said of them before; raise StoreError."""
-        self._store.drain(drains)
+        self._store.drain(drains, origin)
         self._drains = None
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> None:
+    def resume(self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None) -> None:
         """Let jobs be started on these again (all that is drained, without any); raise StoreError."""
-        self._store.resume(devices, user=user, now=now)
+        self._store.resume(devices, user=user, now=now, origin=origin)
         self._drains = None
 
     def occupied(self, devices: Collection[str], live: Sequence[Run]) -> Collection[str]:

@@ -15,7 +15,7 @@ from greenrun.core.energy.merging import WITHIN
 from greenrun.core.energy.model import Device, GpuUse, Mark, Reading
 from greenrun.core.jobs.availability import Drain, ProcessOwner
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
+from greenrun.core.jobs.job import Anomaly, Job, Origin, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, RuleResult
 from greenrun.core.jobs.runs.status import EndedBy as EndedBy
@@ -140,7 +140,7 @@ class JobStore(Protocol):
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
 
-    def end_pauses(self, job_ids: Collection[int]) -> None:
+    def end_pauses(self, job_ids: Collection[int], *, now: datetime) -> None:
         """Let these jobs be tried again at once, without the rest of a pause after a failure."""
 
     def miss_limits(self, job_ids: Collection[int], *, now: datetime) -> None:
@@ -308,10 +308,12 @@ class DrainStore(Protocol):
     def drains(self) -> Sequence[Drain]:
         """Return what is drained now, by device."""
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> None:
         """Keep these, each in place of what was said of the same device before, with an event for each."""
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         """Forget the drains of these devices (of all, without any), with an event for each; return them."""
 
 

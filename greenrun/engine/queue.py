@@ -66,7 +66,7 @@ class Queue:
         self.refresh()
         if self._last_retry is not None and self._last_retry > now + TOO_LONG:
             wrong = [job.id for job in self.queued if job.retry_at and job.retry_at > now + TOO_LONG]
-            self._store.end_pauses(wrong)
+            self._store.end_pauses(wrong, now=now)
             log.warning("pauses after failures end, since the clock was set back", jobs=wrong[:10], count=len(wrong))
             self.refresh()
 

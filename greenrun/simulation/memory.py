@@ -14,7 +14,7 @@ from greenrun.core.errors import JobNotFound, StoreError
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.availability import Drain
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import LIVE, Event, Job, Run, State
+from greenrun.core.jobs.job import LIVE, Event, Job, Origin, Run, State
 from greenrun.core.jobs.log_names import numbered
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode, episodes_of
@@ -46,11 +46,13 @@ class NoDrains:
         """Return none."""
         return ()
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> None:
         """Refuse: nobody asks for this."""
         raise StoreError("a simulated machine cannot be drained")
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         """Return none."""
         return ()
 
@@ -146,7 +148,7 @@ class JobMemory(JobTransitions, RunTransitions):
             run = replace(run, id=len(self._runs) + 1) if run.id == UNSTORED else run
             self._put_run(run)
         job_id = job.id if job else run.job_id if run else None
-        for event in change.events:
+        for event in change.trail:
             self._add_event(event, job_id, run.id if run else None)
         for key, amount in change.counts.items():
             self.counts[key] += amount  # type: ignore[assignment]
@@ -238,8 +240,9 @@ class JobMemory(JobTransitions, RunTransitions):
     def _add_event(self, new: NewEvent, job_id: int | None, run_id: int | None) -> None:
         self._told += 1
         event = Event(
-            id=self._told, at=new.at, actor=new.actor, kind=new.kind, job_id=job_id, run_id=run_id, detail=new.detail
-        )
+            id=self._told, at=new.at, actor=new.actor, kind=new.kind, job_id=job_id, run_id=run_id, detail=new.detail,
+            before=new.before, after=new.after,
+        )  # fmt: skip
         self._events.append(event)
 
 

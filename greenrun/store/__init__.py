@@ -17,6 +17,7 @@ from greenrun.store.migrate import migrate
 from greenrun.store.plans import PlanRepository
 from greenrun.store.prices import PriceRepository
 from greenrun.store.runs import RunRepository
+from greenrun.store.trail import TrailRepository
 
 __all__ = ["Reach", "Store"]
 
@@ -35,6 +36,7 @@ class Store:
         self.database = Database(path, connections)
         self.jobs = JobRepository(self.database)
         self.runs = RunRepository(self.database)
+        self.trail = TrailRepository(self.database)
         self.grid = GridRepository(self.database)
         self.books = BookRepository(self.database)
         self.baselines = BaselineRepository(self.database)

@@ -1,17 +1,20 @@
 """What is drained: GPUs, or the whole machine, on which nothing is to be started until somebody resumes them."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
 from greenrun.core.jobs.availability import Drain
-from greenrun.core.jobs.transitions import EventKind
+from greenrun.core.jobs.job import Origin
+from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.store.columns import among
 from greenrun.store.database import Database
-from greenrun.store.tables import DRAINS, EVENTS
+from greenrun.store.tables import DRAINS
+from greenrun.store.trail import add_event
 
 
 class DrainRepository:
@@ -25,22 +28,31 @@ class DrainRepository:
         with self._database.read() as session:
             return _find(session, ())
 
-    def drain(self, drains: Sequence[Drain]) -> None:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> None:
         """Keep these, each in place of what was said of the same device before, with an event for each."""
         rows = [{"device": row.device, "user": row.user, "since": row.since, "reason": row.reason} for row in drains]
         statement = upsert(DRAINS)
         own = {name: statement.excluded[name] for name in ("user", "since", "reason")}
         with self._database.write() as session:
+            was = {row.device: row for row in _find(session, [row.device for row in drains])}
             session.execute(statement.on_conflict_do_update(index_elements=[DRAINS.c.device], set_=own), rows)
-            session.execute(insert(EVENTS), [_event(EventKind.DRAINED, row, row.user, row.since) for row in drains])
+            for row in drains:
+                detail = {"device": row.device or None, "reason": row.reason}
+                event = NewEvent(kind=EventKind.DRAINED, at=row.since, actor=row.user, detail=detail, origin=origin)
+                add_event(session, replace(event, before=_facts(was.get(row.device)), after=_facts(row)))
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         """Forget the drains of these devices (of all, without any), with an event for each; return them."""
         with self._database.write() as session:
             found = _find(session, devices)
             if found:
                 session.execute(delete(DRAINS).where(among(DRAINS.c.device, [row.device for row in found])))
-                session.execute(insert(EVENTS), [_event(EventKind.RESUMED, row, user, now) for row in found])
+            for row in found:
+                detail = {"device": row.device or None, "reason": row.reason}
+                event = NewEvent(kind=EventKind.RESUMED, at=now, actor=user, detail=detail, origin=origin)
+                add_event(session, replace(event, before=_facts(row), after=_facts(None)))
         return found
 
 
@@ -50,6 +62,6 @@ def _find(session: Session, devices: Collection[str]) -> Sequence[Drain]:
     return [Drain(device=row.device, user=row.user, since=row.since, reason=row.reason) for row in rows]
 
 
-def _event(kind: EventKind, drain: Drain, actor: str, at: datetime) -> dict[str, object]:
-    detail = {"device": drain.device or None, "reason": drain.reason}
-    return {"at": at, "actor": actor, "kind": kind, "job_id": None, "run_id": None, "detail": detail}
+def _facts(drain: Drain | None) -> dict[str, object]:
+    """Return what the trail tells of a device: whether it is drained, by whom and why."""
+    return {"drained": False} if drain is None else {"drained": True, "by": drain.user, "reason": drain.reason}

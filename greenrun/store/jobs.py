@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, or_, select, text
 
 from greenrun.core.errors import InvalidJob, JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs.acceptance import keep_new, raised
@@ -215,11 +215,16 @@ class JobRepository(JobTransitions):
         *,
         job_ids: Collection[int] = (),
         since: datetime | None = None,
+        until: datetime | None = None,
         after: int | None = None,
+        actor: str | None = None,
+        kinds: Collection[str] = (),
+        visible_to: int | None = None,
     ) -> Sequence[Event]:
-        """Return events in order, the latest `limit` of them: of these jobs, at or after `since`.
+        """Return events in order, the latest `limit` of them: of these jobs, of this actor, of these kinds, in time.
 
         Those with an id above `after` are the first `limit` of them, so that nobody who goes on from there misses one.
+        With `visible_to`, only those of this user's jobs, what this user did, and what is about no job.
         """
         order = EVENTS.c.id.desc() if after is None else EVENTS.c.id
         query = select(EventRecord).order_by(order).limit(limit)
@@ -228,8 +233,17 @@ class JobRepository(JobTransitions):
             query = query.where(among(EVENTS.c.job_id, wanted))
         if since is not None:
             query = query.where(EVENTS.c.at >= since)
+        if until is not None:
+            query = query.where(EVENTS.c.at < until)
         if after is not None:
             query = query.where(EVENTS.c.id > after)
+        if actor is not None:
+            query = query.where(EVENTS.c.actor == actor)
+        if kinds:
+            query = query.where(EVENTS.c.kind.in_(list(kinds)))
+        if visible_to is not None:
+            own = select(JOBS.c.id).where(JOBS.c.id == EVENTS.c.job_id, JOBS.c.uid == visible_to).exists()
+            query = query.where(or_(EVENTS.c.job_id.is_(None), EVENTS.c.uid == visible_to, own))
         with self._database.read() as session:
             found = [event_of(record) for record in session.scalars(query)]
         return found if after is not None else found[::-1]

@@ -20,6 +20,7 @@ from greenrun.core.jobs.job import (
     State,
 )
 from greenrun.core.jobs.reasons import Reason, ReasonCode
+from greenrun.core.jobs.trail import NewEvent
 from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
 _DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
@@ -91,7 +92,30 @@ def event_of(row: EventRecord) -> Event:
         job_id=row.job_id,
         run_id=row.run_id,
         detail=row.detail,
+        uid=row.uid,
+        pid=row.pid,
+        address=row.address,
+        before=row.before,
+        after=row.after,
     )
+
+
+def event_columns(event: NewEvent, job_id: int | None = None, run_id: int | None = None) -> dict[str, Any]:
+    """Return what the columns of `events` hold of an event, but for its id."""
+    origin = event.origin
+    return {
+        "at": event.at,
+        "actor": event.actor,
+        "kind": event.kind,
+        "job_id": job_id,
+        "run_id": run_id,
+        "detail": dict(event.detail),
+        "uid": origin.uid if origin else None,
+        "pid": origin.pid if origin else None,
+        "address": origin.address if origin else None,
+        "before": None if event.before is None else dict(event.before),
+        "after": None if event.after is None else dict(event.after),
+    }
 
 
 def job_columns(job: Job) -> dict[str, Any]:

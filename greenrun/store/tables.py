@@ -158,10 +158,16 @@ class DrainRecord(Record, table=True):
 
 
 class EventRecord(Record, table=True):
-    """One change, with who and when; rows are only added."""
+    """One change: who, when, from where, and what changed.
+
+    Rows are only added; triggers see to it (migration 0013), and that none is deleted unless a later one says so.
+    """
 
     __tablename__ = "events"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        Index("ix_events_deleted", "id", sqlite_where=text("kind = 'events_deleted'")),
+        {"sqlite_autoincrement": True},
+    )
 
     id: int = Field(default=None, primary_key=True)
     at: datetime = Field(sa_type=Instant)
@@ -170,6 +176,21 @@ class EventRecord(Record, table=True):
     job_id: int | None = Field(default=None, foreign_key="jobs.id", index=True)
     run_id: int | None = Field(default=None, foreign_key="runs.id")
     detail: dict[str, Any] = Field(sa_type=Json)
+    uid: int | None = None
+    pid: int | None = None
+    address: str | None = None
+    before: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    after: dict[str, Any] | None = Field(default=None, sa_type=Json)
+
+
+class KnownValueRecord(Record, table=True):
+    """What the daemon last found of its settings and devices, by subject, so that it can tell what has changed."""
+
+    __tablename__ = "known_values"
+
+    subject: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    value: str = Field(sa_type=Text)
 
 
 class SeriesRecord(Record, table=True):
@@ -379,6 +400,7 @@ SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
 DRAINS = METADATA.tables["drains"]
 EVENTS = METADATA.tables["events"]
+KNOWN_VALUES = METADATA.tables["known_values"]
 SERIES = METADATA.tables["series"]
 FORECASTS = METADATA.tables["forecasts"]
 INTENSITIES = METADATA.tables["intensities"]

@@ -27,6 +27,7 @@ from greenrun.store.ledger.totals import total_of
 from greenrun.store.records import (
     as_stored,
     changed_columns,
+    event_columns,
     job_columns,
     job_of,
     reason_columns,
@@ -154,9 +155,9 @@ class JobTransaction:
         self._session.flush()
         rows = zip(changes, job_ids, run_ids, strict=True)
         self._add_events(
-            _event_columns(event, job_id or (change.run.job_id if change.run else None), run_id)
+            event_columns(event, job_id or (change.run.job_id if change.run else None), run_id)
             for change, job_id, run_id in rows
-            for event in change.events
+            for event in change.trail
         )
         counts = Counter[CounterKey]()
         for change in changes:
@@ -176,7 +177,7 @@ class JobTransaction:
             job = self._kept.get(job_id) or self._live.get(job_id)
             if job is not None:
                 self._kept[job_id] = replace(job, reason=reason)
-        self._add_events(_event_columns(event, job_id, None) for job_id, event in events.items())
+        self._add_events(event_columns(event, job_id, None) for job_id, event in events.items())
 
     def known_requests(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Return those of these users' keys that a request of the same user has already."""
@@ -260,17 +261,6 @@ class JobTransaction:
     def _add_events(self, rows: Iterable[Mapping[str, Any]]) -> None:
         if listed := list(rows):
             self._session.connection().execute(_ADD_EVENTS, listed)
-
-
-def _event_columns(event: NewEvent, job_id: int | None, run_id: int | None) -> dict[str, Any]:
-    return {
-        "at": event.at,
-        "actor": event.actor,
-        "kind": event.kind,
-        "job_id": job_id,
-        "run_id": run_id,
-        "detail": dict(event.detail),
-    }
 
 
 def jobs_of_keys(session: Session, user: str, unique_keys: Collection[str]) -> dict[str, Job]:

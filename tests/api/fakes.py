@@ -22,12 +22,13 @@ from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.history import FinishedJob
-from greenrun.core.jobs.job import Event, Job, JobSpec, RequestKey, Run, State, Submission
+from greenrun.core.jobs.job import Event, Job, JobSpec, Origin, RequestKey, Run, State, Submission
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.runs.anomalies import AnomalyEpisode
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
 from greenrun.core.jobs.stored_transitions import Permit, StoredDirectory
+from greenrun.core.jobs.trail import NewEvent
 from greenrun.core.jobs.transitions import Edit, Intent
 from greenrun.core.planning.model import Placement, Plan
 from greenrun.grid.backfill import Backfill
@@ -205,7 +206,14 @@ class FakeJobs:
         return found[:limit]
 
     def intend(
-        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
+        self,
+        intent: Intent,
+        job_ids: Sequence[int],
+        *,
+        actor: str,
+        now: datetime,
+        permit: Permit,
+        origin: Origin | None = None,
     ) -> list[Job | JobError]:
         return [self._intend(intent, job_id, actor, now, permit) for job_id in job_ids]
 
@@ -239,7 +247,15 @@ class FakeJobs:
         return select(selector, purpose, StoredDirectory(self, uid, permit))
 
     def intend_for(
-        self, intent: Intent, selector: Selector, *, actor: str, uid: int, now: datetime, permit: Permit
+        self,
+        intent: Intent,
+        selector: Selector,
+        *,
+        actor: str,
+        uid: int,
+        now: datetime,
+        permit: Permit,
+        origin: Origin | None = None,
     ) -> list[Job | JobError]:
         found = self.select(selector, PURPOSES[intent.value], uid=uid, permit=permit)
         return [*self.intend(intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
@@ -251,15 +267,37 @@ class FakeJobs:
         *,
         job_ids: Collection[int] = (),
         since: datetime | None = None,
+        until: datetime | None = None,
         after: int | None = None,
+        actor: str | None = None,
+        kinds: Collection[str] = (),
+        visible_to: int | None = None,
     ) -> Sequence[Event]:
         wanted = {*job_ids, *([] if job_id is None else [job_id])}
         found = [
             event
             for event in self.store.log
-            if (not wanted or event.job_id in wanted) and event.at >= (since or event.at) and event.id > (after or 0)
+            if (not wanted or event.job_id in wanted)
+            and (since or event.at) <= event.at
+            and (until is None or event.at < until)
+            and event.id > (after or 0)
+            and actor in (None, event.actor)
+            and (not kinds or event.kind in kinds)
+            and (visible_to is None or self._is_seen(event, visible_to))
         ]
         return found[-limit:] if after is None else found[:limit]
+
+    def _is_seen(self, event: Event, uid: int) -> bool:
+        job = self.store.kept.get(event.job_id or 0)
+        return event.job_id is None or event.uid == uid or (job is not None and job.uid == uid)
+
+    def note_event(self, event: NewEvent) -> None:
+        self.store.log.append(
+            Event(
+                id=len(self.store.log) + 1, at=event.at, actor=event.actor, kind=event.kind, job_id=None, run_id=None,
+                detail=event.detail,
+            )
+        )  # fmt: skip
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         return {job_id: self.store.kept[job_id].state for job_id in job_ids if job_id in self.store.kept}
@@ -278,7 +316,7 @@ class FakeStrays:
     def current(self) -> Sequence[StrayRun]:
         return self.there
 
-    def end(self, label: str, by: str) -> StrayRun:
+    def end(self, label: str, by: str, origin: Origin | None = None) -> StrayRun:
         found = [stray for stray in self.there if stray.label == label]
         if not found:
             raise JobNotFound(f"There is no stray run {label}.")
@@ -315,7 +353,14 @@ class FakeScheduler:
         return [self.tried] * len(specs)
 
     def submit(
-        self, specs: Sequence[JobSpec], *, user: str, uid: int, now: datetime, request: RequestKey | None = None
+        self,
+        specs: Sequence[JobSpec],
+        *,
+        user: str,
+        uid: int,
+        now: datetime,
+        request: RequestKey | None = None,
+        origin: Origin | None = None,
     ) -> list[Submitted]:
         previews = self.preview(specs, user=user, uid=uid, now=now)
         stored = self.store.jobs.add_jobs(specs, user=user, uid=uid, now=now, request=request)
@@ -330,7 +375,7 @@ class FakeScheduler:
             raise self.tried
         return [transitions.edited(edit.before, edit, now) for edit in edits]
 
-    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime, origin: Origin | None = None) -> list[Job]:
         self.store.keep(*self.try_edit(edits, actor=actor, now=now))
         self.wakes += 1
         return [self.store.kept[edit.before.id] for edit in edits]
@@ -376,12 +421,14 @@ class FakeScheduler:
     def drains(self) -> Sequence[Drain]:
         return self.drained
 
-    def drain(self, drains: Sequence[Drain]) -> Sequence[Drain]:
+    def drain(self, drains: Sequence[Drain], origin: Origin | None = None) -> Sequence[Drain]:
         new = {drain.device for drain in drains}
         self.drained = [*(row for row in self.drained if row.device not in new), *drains]
         return self.drained
 
-    def resume(self, devices: Collection[str], *, user: str, now: datetime) -> Sequence[Drain]:
+    def resume(
+        self, devices: Collection[str], *, user: str, now: datetime, origin: Origin | None = None
+    ) -> Sequence[Drain]:
         self.drained = [row for row in self.drained if devices and row.device not in devices]
         return self.drained
 

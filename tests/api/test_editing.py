@@ -143,7 +143,7 @@ def test_a_job_that_changes_while_an_edit_is_checked_is_looked_at_again(world: W
     world.store.keep(stored(1), stored(2))
     made, tries = world.scheduler.edit, []
 
-    def racing(edits: Any, *, actor: str, now: Any) -> Any:
+    def racing(edits: Any, *, actor: str, now: Any, origin: Any = None) -> Any:
         tries.append([edit.before.id for edit in edits])
         if len(tries) == 1:
             world.store.keep(stored(1, State.SUCCEEDED))

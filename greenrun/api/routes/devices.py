@@ -38,7 +38,7 @@ def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[Drain
     names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.host.devices())] or [MACHINE]
     now = daemon.now()
     drains = [Drain(device=name, user=caller.name, since=now, reason=asked.reason.strip()) for name in names]
-    return _out(daemon.scheduler.host.drain(drains))
+    return _out(daemon.scheduler.host.drain(drains, caller.origin))
 
 
 @router.post("/resume")
@@ -55,7 +55,8 @@ def post_resume(asked: ResumeIn, daemon: ServiceDep, caller: Caller) -> list[Dra
             f"the whole machine is {whole.text}; nothing was changed: `greenrun resume` without --gpu resumes it, "
             "then `greenrun drain --gpu` can drain single GPUs"
         )
-    return _out(daemon.scheduler.host.resume(names, user=caller.name, now=daemon.now()))
+    resumed = daemon.scheduler.host.resume(names, user=caller.name, now=daemon.now(), origin=caller.origin)
+    return _out(resumed)
 
 
 def _out(drains: Sequence[Drain]) -> list[DrainOut]:

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Query
 
 from greenrun.api.identity import Caller
 from greenrun.api.job_models import EventOut
+from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestInstant
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
+from greenrun.core.jobs.trail import EventKind
 
 MAX_ROWS = 10_000
 
@@ -20,10 +22,26 @@ def get_all_events(
     daemon: ServiceDep,
     caller: Caller,
     job: Annotated[list[Annotated[int, Query(ge=1, le=2**63 - 1)]] | None, Query(max_length=MAX_ROWS)] = None,
+    user: Word | None = None,
+    kind: Annotated[list[EventKind] | None, Query(max_length=len(EventKind))] = None,
     since: RequestInstant | None = None,
+    until: RequestInstant | None = None,
     after: Annotated[int | None, Query(ge=0, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 1000,
 ) -> list[EventOut]:
-    """List what happened, in order: the latest `limit` events, or with `after` the first ones behind that one."""
-    found = daemon.store.jobs.events(job_ids=job or (), since=since, after=after, limit=limit)
+    """List what happened, in order: the latest `limit` events, or with `after` the first ones behind that one.
+
+    `user` did it, `kind` is what it is about. Who is not an operator sees what happened to their own jobs, what they
+    did themselves, and what is about no job.
+    """
+    found = daemon.store.jobs.events(
+        job_ids=job or (),
+        since=since,
+        until=until,
+        after=after,
+        limit=limit,
+        actor=user,
+        kinds=kind or (),
+        visible_to=None if caller.is_operator else caller.uid,
+    )
     return [EventOut.model_validate(event) for event in found]

@@ -1,5 +1,6 @@
 """The routes of the plan, the grid's forecast and history, their sources and the ledger."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -21,10 +22,11 @@ from greenrun.api.grid_models import (
     forecast_out,
     quality_out,
 )
-from greenrun.api.identity import Caller, require_operator
+from greenrun.api.identity import Caller, User, require_operator
 from greenrun.api.job_models import PlanOut
-from greenrun.api.service import ServiceDep, ServiceSettings
+from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
+from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -98,6 +100,7 @@ def post_import(body: ImportIn, daemon: ServiceDep, caller: Caller) -> ImportOut
     stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
     parts = [_block(row, body.step_s) for row in body.parts]
     done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
+    _tell_of_history(daemon, caller, {"how": "import", "provider": body.provider, "zone": body.zone})
     return ImportOut.model_validate(done)
 
 
@@ -106,7 +109,14 @@ def post_fetch(body: FetchIn, daemon: ServiceDep, caller: Caller) -> FetchOut:
     """Ask a source for the last week of an interval, and keep it. It may take minutes and counts against its limits."""
     require_operator(caller, "have this daemon's sources asked")
     done = daemon.scheduler.backfill.fetch(body.zone, body.provider, body.start, body.end, daemon.now())
+    _tell_of_history(daemon, caller, {"how": "fetch", "provider": body.provider, "zone": body.zone})
     return FetchOut.model_validate(done)
+
+
+def _tell_of_history(daemon: Service, caller: User, detail: Mapping[str, object]) -> None:
+    """Add to the audit trail who had values of the past kept."""
+    kind, origin = EventKind.HISTORY_CHANGED, caller.origin
+    daemon.store.jobs.note_event(NewEvent(kind=kind, at=daemon.now(), actor=caller.name, detail=detail, origin=origin))
 
 
 def _unknown(zone: str | None, settings: ServiceSettings) -> str:

@@ -147,9 +147,10 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
 
 @router.get("/{job_id}/events")
 def get_events(job_id: JobId, daemon: ServiceDep, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
-    """List what happened to the job, in order."""
+    """List what happened to the job, in order; of somebody else's job, only what the caller did."""
     job = daemon.store.jobs.job(job_id)
-    return [EventOut.model_validate(event) for event in daemon.store.jobs.events(job.id, limit)]
+    seen_by = None if caller.is_operator else caller.uid
+    return [EventOut.model_validate(event) for event in daemon.store.jobs.events(job.id, limit, visible_to=seen_by)]
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)

@@ -38,7 +38,7 @@ def get_stray_runs(daemon: ServiceDep, caller: Caller) -> list[StrayRunOut]:
 def end_stray_run(run: Label, daemon: ServiceDep, caller: Caller) -> StrayRunOut:
     """Have a stray run stopped: TERM, its grace period, KILL; without a supervisor only KILL."""
     require_operator(caller, "end stray runs")
-    return _out(daemon.scheduler.strays.end(run, caller.name))
+    return _out(daemon.scheduler.strays.end(run, caller.name, caller.origin))
 
 
 def _out(stray: StrayRun) -> StrayRunOut:

@@ -70,4 +70,5 @@ def _names(request: JobRequest, number: int) -> Iterator[_Name]:
 
 
 def _submitted(request: JobRequest, place: int) -> Change:
-    return transitions.submit(request.specs[place], user=request.user, uid=request.uid, now=request.now)
+    spec = request.specs[place]
+    return transitions.submit(spec, user=request.user, uid=request.uid, now=request.now, origin=request.origin)

@@ -195,6 +195,15 @@ class RequestKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a change came from: the user, and the process at the other end of the socket or the address."""
+
+    uid: int
+    pid: int | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """Jobs that a user asks for at an instant, to be accepted together or not at all; `key` names the request."""
 
@@ -203,6 +212,7 @@ class JobRequest:
     uid: int
     now: datetime
     key: RequestKey | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +225,11 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One change, with who and when. `detail` holds short facts, never secrets."""
+    """One change, with who and when. `detail` holds short facts, never secrets.
+
+    What a user did has the user's `uid`, and the `pid` of the process that asked for it or the `address` it came from.
+    `before` and `after` are the fields that changed, as they were and as they are from then on.
+    """
 
     id: int
     at: datetime
@@ -224,3 +238,8 @@ class Event:
     job_id: int | None
     run_id: int | None
     detail: Mapping[str, object]
+    uid: int | None = None
+    pid: int | None = None
+    address: str | None = None
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None

@@ -6,7 +6,7 @@ What is decided lies in `greenrun.core.jobs.transitions`. How things are read an
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,11 +15,12 @@ from greenrun.core.errors import JobError, JobNotFound, NotPermitted, StoreError
 from greenrun.core.histogram import JobExemplar, bound_of
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.acceptance import keep_new, raised
-from greenrun.core.jobs.job import Anomaly, Job, JobRequest, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.job import Anomaly, Job, JobRequest, JobSpec, Origin, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason
 from greenrun.core.jobs.runs.anomalies import RuleResult
 from greenrun.core.jobs.selection import PURPOSES, JobEntry, Purpose, Selection, Selector, entry_of, select
-from greenrun.core.jobs.transitions import Change, Edit, Ending, EventKind, Intent, NewEvent
+from greenrun.core.jobs.trail import EventKind, NewEvent
+from greenrun.core.jobs.transitions import Change, Edit, Ending, Intent
 
 Permit = Callable[[Job], object]
 
@@ -118,9 +119,13 @@ class JobTransitions(ABC):
         return True
 
     def note(self, kind: EventKind, *, now: datetime, **detail: object) -> None:
+        """Add an event of what the daemon did that is about no job."""
+        self.note_event(NewEvent(kind=kind, at=now, detail=detail))
+
+    def note_event(self, event: NewEvent) -> None:
         """Add an event that is about no job."""
         with self._transaction() as stored:
-            stored.keep(Change(events=(NewEvent(kind=kind, at=now, detail=detail),)))
+            stored.keep(Change(events=(event,)))
 
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event (at `now`) is written where the reason's code changed."""
@@ -128,11 +133,11 @@ class JobTransitions(ABC):
             changed, events = transitions.explain(stored.reasons(reasons), reasons, now)
             stored.keep_reasons(changed, events)
 
-    def end_pauses(self, job_ids: Collection[int]) -> None:
+    def end_pauses(self, job_ids: Collection[int], *, now: datetime) -> None:
         """Let these jobs be tried again at once, without the rest of a pause after a failure."""
         with self._transaction() as stored:
             jobs = [job for job in stored.find_jobs(job_ids).values() if job.state is State.QUEUED and job.retry_at]
-            stored.keep_all([Change(before=job, job=replace(job, retry_at=None)) for job in jobs])
+            stored.keep_all([transitions.end_pause(job, now) for job in jobs])
 
     def miss_limits(self, job_ids: Collection[int], *, now: datetime) -> None:
         """Count, once each, that these jobs have missed a limit of their user's while they wait."""
@@ -141,14 +146,21 @@ class JobTransitions(ABC):
             stored.keep_all([change for change in missed if change is not None])
 
     def intend(
-        self, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit = lambda _: None
+        self,
+        intent: Intent,
+        job_ids: Sequence[int],
+        *,
+        actor: str,
+        now: datetime,
+        permit: Permit = lambda _: None,
+        origin: Origin | None = None,
     ) -> list[Job | JobError]:
         """Note what a user wants of jobs; return each as it is then, or why it was refused, in the order asked.
 
         What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
         """
         with self._transaction() as stored:
-            return _intend(stored, intent, job_ids, actor=actor, now=now, permit=permit)
+            return _intend(stored, intent, job_ids, _Act(actor=actor, now=now, permit=permit, origin=origin))
 
     def intend_for(
         self,
@@ -159,6 +171,7 @@ class JobTransitions(ABC):
         uid: int,
         now: datetime,
         permit: Permit = lambda _: None,
+        origin: Origin | None = None,
     ) -> list[Job | JobError]:
         """Note what a user wants of the jobs that a selector means, which are found in the same transaction.
 
@@ -166,9 +179,10 @@ class JobTransitions(ABC):
         """
         with self._transaction() as stored:
             found = select(selector, PURPOSES[intent.value], StoredDirectory(stored, uid, permit))
-            return [*_intend(stored, intent, found.ids, actor=actor, now=now, permit=permit), *found.problems]
+            act = _Act(actor=actor, now=now, permit=permit, origin=origin)
+            return [*_intend(stored, intent, found.ids, act), *found.problems]
 
-    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime) -> list[Job]:
+    def edit(self, edits: Sequence[Edit], *, actor: str, now: datetime, origin: Origin | None = None) -> list[Job]:
         """Change what jobs are, or requeue them, all or none; return them as they are then.
 
         Raise InvalidTransition when one is not as it was seen, JobNotFound.
@@ -179,7 +193,7 @@ class JobTransitions(ABC):
             changes = [
                 transitions.edit(
                     _there(jobs.get(edit.before.id), edit.before.id), edit,
-                    last_number=last.get(edit.before.id, 0), actor=actor, now=now,
+                    last_number=last.get(edit.before.id, 0), actor=actor, now=now, origin=origin,
                 )
                 for edit in edits
             ]  # fmt: skip
@@ -338,17 +352,25 @@ class StoredDirectory:
         return True
 
 
-def _intend(
-    stored: Transaction, intent: Intent, job_ids: Sequence[int], *, actor: str, now: datetime, permit: Permit
-) -> list[Job | JobError]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Act:
+    """Who wants something when and from where, and what they may change."""
+
+    actor: str
+    now: datetime
+    permit: Permit
+    origin: Origin | None
+
+
+def _intend(stored: Transaction, intent: Intent, job_ids: Sequence[int], act: _Act) -> list[Job | JobError]:
     refused: dict[int, JobError] = {}
     changes = []
     jobs = dict(stored.find_jobs(set(job_ids)))
     for job_id in dict.fromkeys(job_ids):
         try:
             job = _there(jobs.get(job_id), job_id)
-            permit(job)
-            changes.append(transitions.intend(job, intent, actor=actor, now=now))
+            act.permit(job)
+            changes.append(transitions.intend(job, intent, actor=act.actor, now=act.now, origin=act.origin))
         except JobError as exc:
             refused[job_id] = exc
     kept = stored.keep_all([change for change in changes if change is not None])

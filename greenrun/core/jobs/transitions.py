@@ -14,6 +14,7 @@ from enum import StrEnum
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.model import Quality
 from greenrun.core.errors import InvalidTransition
+from greenrun.core.formatting import iso_text
 from greenrun.core.histogram import (
     JOB_DEFERRAL,
     RUN_DURATION,
@@ -24,9 +25,13 @@ from greenrun.core.histogram import (
     counter_key,
 )
 from greenrun.core.jobs.declaration import field_infos
-from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Outcome, Run, State
+from greenrun.core.jobs.job import FINISHED, Anomaly, Job, JobSpec, Origin, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, Reason, ReasonCode, because
 from greenrun.core.jobs.runs.anomalies import RuleResult
+from greenrun.core.jobs.trail import SCHEDULER as SCHEDULER
+from greenrun.core.jobs.trail import EventKind as EventKind
+from greenrun.core.jobs.trail import NewEvent as NewEvent
+from greenrun.core.jobs.trail import changed_fields
 
 TRANSITIONS = frozenset(
     {
@@ -44,7 +49,6 @@ TRANSITIONS = frozenset(
     }
 )
 
-SCHEDULER = "scheduler"  # the actor of what the daemon does by itself
 UNSTORED = 0  # the id of a job or run that the store has yet to give one
 
 PROJECTS = "greenrun_projects"  # not exported: whose totals begin at 0
@@ -55,28 +59,6 @@ FORCED_STARTS = "greenrun_forced_starts_total"
 ANOMALIES = "greenrun_anomalies_total"
 
 Counts = Mapping[CounterKey, float]
-
-
-class EventKind(StrEnum):
-    """What an event is about."""
-
-    SUBMITTED = "submitted"
-    CLAIMED = "claimed"
-    STARTED = "started"
-    REQUEUED = "requeued"
-    FINISHED = "finished"
-    EDITED = "edited"
-    HELD = "held"
-    RELEASED = "released"
-    CANCEL_REQUESTED = "cancel_requested"
-    START_NOW_REQUESTED = "start_now_requested"
-    REASON_CHANGED = "reason_changed"
-    ANOMALY = "anomaly"
-    WORK_IGNORED = "work_ignored"
-    DAEMON_STARTED = "daemon_started"
-    DAEMON_STOPPED = "daemon_stopped"
-    DRAINED = "drained"
-    RESUMED = "resumed"
 
 
 class Intent(StrEnum):
@@ -98,16 +80,6 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
-    """An event of the job and run of a change; `detail` holds short facts, never secrets."""
-
-    kind: EventKind
-    at: datetime
-    actor: str = SCHEDULER
-    detail: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What one step writes, all or nothing: the job (which was `before`) and the run as they are from now on.
 
@@ -122,6 +94,16 @@ class Change:
     counts: Counts = field(default_factory=dict)
     observed: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def trail(self) -> tuple[NewEvent, ...]:
+        """The events, of which the first tells what changed of a job that was there before."""
+        if self.before is None or self.job is None or not self.events:
+            return self.events
+        was, now = changed_fields(self.before, self.job)
+        if not was and not now:
+            return self.events
+        return (replace(self.events[0], before=was, after=now), *self.events[1:])
+
 
 def check_listed(job_id: int, old: State, new: State) -> None:
     """Raise InvalidTransition for a transition that no job makes."""
@@ -129,10 +111,10 @@ def check_listed(job_id: int, old: State, new: State) -> None:
         raise InvalidTransition(f"job {job_id} cannot go from {old} to {new}; nothing was changed")
 
 
-def submit(spec: JobSpec, *, user: str, uid: int, now: datetime) -> Change:
+def submit(spec: JobSpec, *, user: str, uid: int, now: datetime, origin: Origin | None = None) -> Change:
     """Accept a job (a)."""
     job = Job(id=UNSTORED, spec=spec, user=user, uid=uid, state=State.QUEUED, submitted_at=now)
-    event = NewEvent(kind=EventKind.SUBMITTED, at=now, actor=user, detail={"project": spec.project})
+    event = NewEvent(kind=EventKind.SUBMITTED, at=now, actor=user, detail={"project": spec.project}, origin=origin)
     counts = {counter_key(SUBMITTED_JOBS): 1, counter_key(PROJECTS, project=spec.project): 0}
     return Change(job=job, events=(event,), counts=counts)
 
@@ -151,7 +133,7 @@ def change_state(job: Job, new: State, *, reason: Reason, actor: str, now: datet
     return Change(before=job, job=moved, events=(event,), counts=counts)
 
 
-def intend(job: Job, intent: Intent, *, actor: str, now: datetime) -> Change | None:
+def intend(job: Job, intent: Intent, *, actor: str, now: datetime, origin: Origin | None = None) -> Change | None:
     """Note what a user wants of a job; None when that is noted already. Raise InvalidTransition where it is too late.
 
     A job that is not finished can be cancelled. Only a queued one can be held or released, or started as soon as GPUs
@@ -160,7 +142,7 @@ def intend(job: Job, intent: Intent, *, actor: str, now: datetime) -> Change | N
     changed, kind = _intended(job, intent)
     if changed == job:
         return None
-    return Change(before=job, job=changed, events=(NewEvent(kind=kind, at=now, actor=actor),))
+    return Change(before=job, job=changed, events=(NewEvent(kind=kind, at=now, actor=actor, origin=origin),))
 
 
 def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
@@ -176,7 +158,9 @@ def _intended(job: Job, intent: Intent) -> tuple[Job, EventKind]:
     return _queued(job, "started now", spec=spec, retry_at=None), EventKind.START_NOW_REQUESTED
 
 
-def edit(job: Job, wanted: Edit, *, last_number: int, actor: str, now: datetime) -> Change | None:
+def edit(
+    job: Job, wanted: Edit, *, last_number: int, actor: str, now: datetime, origin: Origin | None = None
+) -> Change | None:
     """Change what a job is, or requeue it (k); None when it is like that already. `last_number` is of its latest run.
 
     Raise InvalidTransition when it is not as whoever wants this has seen it.
@@ -192,9 +176,8 @@ def edit(job: Job, wanted: Edit, *, last_number: int, actor: str, now: datetime)
     fields = [row.name for row in field_infos(JobSpec) if getattr(job.spec, row.name) != getattr(made.spec, row.name)]
     detail: dict[str, object] = {"changed": [name for name in fields if name != "env"]}
     detail |= {"state": made.state, "was": job.state} if wanted.requeue else {}
-    event = NewEvent(
-        kind=EventKind.REQUEUED if wanted.requeue else EventKind.EDITED, at=now, actor=actor, detail=detail
-    )
+    kind = EventKind.REQUEUED if wanted.requeue else EventKind.EDITED
+    event = NewEvent(kind=kind, at=now, actor=actor, detail=detail, origin=origin)
     return Change(before=job, job=made, events=(event,))
 
 
@@ -270,7 +253,10 @@ def confirm(
         before=job,
         job=moved,
         run=replace(run, started_at=started_at, log=log),
-        events=(NewEvent(kind=EventKind.STARTED, at=now, detail={"number": run.number}),),
+        events=(
+            NewEvent(kind=EventKind.STARTED, at=now, detail={"number": run.number}),
+            *_missed_now(job, moved, now),
+        ),
         counts={**counts, **added(observed)},
         observed=observed,
     )
@@ -327,7 +313,7 @@ def close(job: Job, ended: Run, ending: Ending, *, first_start: datetime | None,
         before=job,
         job=moved,
         run=ended,
-        events=(NewEvent(kind=kind, at=now, detail={"number": ended.number, **how}),),
+        events=(NewEvent(kind=kind, at=now, detail={"number": ended.number, **how}), *_missed_now(job, moved, now)),
         counts={**counts, **added(observed)},
         observed=observed,
     )
@@ -372,7 +358,15 @@ def _in_state(job: Job, new: State, **parts: object) -> Job:
 def miss_limit(job: Job, now: datetime) -> Change | None:
     """Count that a job which still waits has missed a limit of its user's; None if it has not, or that is counted."""
     missed, counts = _limit_checked(job, now, now)
-    return Change(before=job, job=missed, counts=counts) if counts and job.state is State.QUEUED else None
+    if not counts or job.state is not State.QUEUED:
+        return None
+    return Change(before=job, job=missed, events=_missed_now(job, missed, now), counts=counts)
+
+
+def end_pause(job: Job, now: datetime) -> Change:
+    """Let a job be tried again at once, without the rest of a pause after a failure."""
+    event = NewEvent(kind=EventKind.PAUSE_ENDED, at=now)
+    return Change(before=job, job=replace(job, retry_at=None), events=(event,))
 
 
 def _queued(job: Job, what: str, **parts: object) -> Job:
@@ -386,6 +380,14 @@ def _limit_checked(job: Job, begun: datetime, at: datetime) -> tuple[Job, dict[C
     if job.deadline_missed or not job.misses_limit(begun, at):
         return job, {}
     return replace(job, deadline_missed=True), {counter_key(DEADLINES_MISSED): 1}
+
+
+def _missed_now(before: Job, job: Job, now: datetime) -> tuple[NewEvent, ...]:
+    """Return the event of a limit that was missed with this step."""
+    if before.deadline_missed or not job.deadline_missed:
+        return ()
+    limit = job.own_limit
+    return (NewEvent(kind=EventKind.LIMIT_MISSED, at=now, detail={"limit": iso_text(limit) if limit else None}),)
 
 
 def _used(ended: Run, total: Total) -> Mapping[str, float]:

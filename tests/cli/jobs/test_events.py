@@ -48,6 +48,11 @@ def event(id: int = 1, kind: str = "held", **own: Any) -> dict[str, Any]:
          "run 3 failed with exit code 85 (made no progress)"),
         ("drained", {"device": "GPU-1", "reason": "fan"}, "GPU-1 is drained: fan"),
         ("resumed", {"device": None, "reason": ""}, "the machine is resumed"),
+        ("limit_missed", {"limit": None}, "missed a limit of its user's"),
+        ("run_end_requested", {"run": "12.1", "devices": []}, "the end of the stray run 12.1 was requested"),
+        ("history_changed", {"how": "import", "provider": "uk"}, "values of the past were kept (import, uk)"),
+        ("events_deleted", {"before": "2026-03-01T00:00:00.000000Z", "deleted": 7},
+         "7 events from before 2026-03-01 were deleted"),
         ("of_a_later_release", {"a": 1, "b": None}, "of a later release (a=1)"),
         ("finished", {"outcome": "failed", "number": 1}, "finished (outcome=failed, number=1)"),
     ],
@@ -55,6 +60,41 @@ def event(id: int = 1, kind: str = "held", **own: Any) -> dict[str, Any]:
 def test_an_event_is_a_line(kind: str, detail: dict[str, Any], told: str) -> None:
     assert event_text(event(kind=kind, detail=detail), NOW) == f"12:00:05  job 12: {told}"
     assert event_text(event(kind=kind, detail=detail, actor="ada"), NOW) == f"12:00:05  job 12: {told}, by ada"
+
+
+def test_what_changed_is_told_from_what_to_what() -> None:
+    told = event(
+        kind="edited", detail={"changed": ["priority", "finish_by"]}, actor="ada",
+        before={"priority": 1, "finish_by": None}, after={"priority": 5, "finish_by": "2026-03-03T00:00:00Z"},
+    )  # fmt: skip
+    assert event_text(told, NOW) == (
+        "12:00:05  job 12: changed: priority, finish by "
+        "(priority 1 -> 5; finish_by none -> 2026-03-03T00:00:00Z), by ada"
+    )
+    tick = event(kind="settings_changed", job=None, before={"planner.tick": "5s"}, after={"planner.tick": "7s"})
+    assert event_text(tick, NOW) == "12:00:05  greenrun: settings changed (planner.tick 5s -> 7s)"
+
+
+def test_filters_are_the_apis_and_csv_has_every_column(api: FakeApi, run: Run) -> None:
+    api.get("/v1/jobs/select", [job(4)])
+    api.get("/v1/events", [event(1, actor="ada", uid=1000, pid=77, before={"held": False}, after={"held": True})])
+    ran = run("events", "--job", "sweep", "--user", "ada", "--kind", "Cancel-Requested", "--kind", "held", "--csv")
+    assert (ran.err, ran.out.splitlines()) == (
+        "",
+        [
+            "id,at,kind,job,run,actor,uid,pid,address,before,after,detail",
+            '1,2026-03-02T12:00:05Z,held,12,,ada,1000,77,,"{""held"": false}","{""held"": true}",{}',
+        ],
+    )
+    query = {"job": ["4"], "user": ["ada"], "kind": ["cancel_requested", "held"], "limit": ["100"]}
+    assert api.asked[-1].query == query
+    api.get("/v1/events", [])
+    assert run("events", "--csv").out.count("\n") == 1
+    wrong = run("events", "--kind", "hold", "-f", "--until", "1h")
+    assert wrong.code == 2
+    assert "--kind: 'hold' is none of submitted, claimed" in wrong.err
+    assert "--until: ends what --follow goes on with" in wrong.err
+    assert "are two forms: give one of them" in run("events", "--csv", "--json").err
 
 
 def test_every_reason_reads_well_where_its_code_alone_is_known() -> None:
