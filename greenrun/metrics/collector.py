@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
-from greenrun.core.energy.model import BOOKED
+from greenrun.core.energy.mean_power import LATEST, OVER
+from greenrun.core.energy.model import BOOKED, Slice
 from greenrun.core.histogram import CounterKey
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, ReasonCode
@@ -32,6 +33,7 @@ from greenrun.metrics.from_zero import FromZero
 from greenrun.metrics.grid import grid_metrics, request_metrics
 from greenrun.metrics.histograms import duration_metrics, error_metrics, histogram_metrics
 from greenrun.metrics.live import anomaly_metrics, condition_metrics, gauge, liveness_metrics, plan_metrics
+from greenrun.metrics.power import power_metrics
 from greenrun.metrics.state import LiveState
 
 log = structlog.get_logger("greenrun.metrics")
@@ -41,6 +43,7 @@ MAX_RUNNING_JOBS = 50
 OTHER = "other"
 # Jobs without a place in the plan whose turn comes with another job, or when their user lets them go.
 TAKE_THEIR_TURN = (ReasonCode.WAITS_FOR, ReasonCode.ARRAY_FULL, ReasonCode.CANCEL_REQUESTED, ReasonCode.HELD)
+BOOKED_EACH = timedelta(minutes=1)  # energy is booked up to a whole minute, which may just not be over
 LINGER = timedelta(minutes=10)  # two scrape intervals at the least, so that a job's last change is scraped
 
 FINISHED_AS = (*(row.value for row in Outcome if row is not Outcome.CHECKPOINTED), State.EXPIRED.value)
@@ -162,6 +165,9 @@ class Totals(Protocol):
     def counters(self) -> Mapping[CounterKey, float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
 
+    def slices_since(self, since: datetime) -> Sequence[Slice]:
+        """Return the slices that ended after this, also one over an outage that began before."""
+
     def running_totals(self, run_ids: Sequence[int]) -> Mapping[int, Total]:
         """Return what these runs have used and emitted so far, but for what is settled."""
 
@@ -217,6 +223,7 @@ class MetricsCollector(Collector):
         return {
             "about": self._about,
             "devices": lambda: device_metrics(state, live(), totals()),
+            "power": self._power,
             "totals": lambda: self._totals(totals()),
             "histograms": lambda: chain(histogram_metrics(totals(), state.examples()), error_metrics(totals())),
             "durations": lambda: duration_metrics(state),
@@ -250,6 +257,10 @@ class MetricsCollector(Collector):
         build.add_metric((), about)
         yield build
         yield gauge("greenrun_pue_ratio", "Facility energy per IT energy, as configured.", state.pue)
+
+    def _power(self) -> Iterator[Metric]:
+        now = self._state.now()
+        return power_metrics(self._store.books.slices_since(now - OVER - LATEST - BOOKED_EACH), now)
 
     def _totals(self, totals: Mapping[tuple[str, Labels], float]) -> Iterator[Metric]:
         absent = _ABSENT_AT_FIRST.difference(*(_BY_SIGNAL[signal] for signal in self._state.signals()))

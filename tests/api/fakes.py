@@ -17,7 +17,7 @@ from greenrun.core.carbon.intensity import Basis, Forecast, Kind, Series, Series
 from greenrun.core.carbon.verification import DAY_H, LEADS_H, MISSING_WINDOW, ForecastScores
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.ledger import Entry, Total
-from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Telemetry
+from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
 from greenrun.core.jobs.availability import Drain, GpuState
@@ -123,6 +123,9 @@ class FakeStore:
 
     def entries(self, *, job_id: int | None = None, limit: int = 1000) -> Sequence[Entry]:
         return [entry for entry in self.booked if job_id in (None, entry.job_id)][-limit:]
+
+    def slices_since(self, since: datetime) -> Sequence[Slice]:
+        return [entry.slice for entry in self.booked if entry.slice.end > since]
 
     def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         return {

@@ -71,7 +71,7 @@ def scraping(address: str, folder: Path, rules: Sequence[Path] = (), every: str 
 
 
 @contextmanager
-def serving(folder: Path, settings: Mapping[str, Any]) -> Iterator[Prometheus]:
+def serving(folder: Path, settings: Mapping[str, Any], *flags: str) -> Iterator[Prometheus]:
     """Run Prometheus with these settings and its data in `folder`; skip the test where it is not installed."""
     program = require("prometheus", "install Debian's package prometheus")
     config, told = folder / "prometheus.yml", folder / "prometheus.log"
@@ -80,7 +80,7 @@ def serving(folder: Path, settings: Mapping[str, Any]) -> Iterator[Prometheus]:
         server = subprocess.Popen(
             [
                 program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}",
-                "--web.listen-address=127.0.0.1:0",
+                "--web.listen-address=127.0.0.1:0", *flags,
             ],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip

@@ -122,8 +122,8 @@ def cut(
 ) -> tuple[list[Slice], Mark | None]:
     """Book one device's energy after `mark` up to the last cut instant by `through`; return slices and the new mark.
 
-    Cut instants are `edges`, the starts and ends of the device's holds or users, and both ends of an interval whose
-    energy is unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies
+    Cut instants are `edges`, the starts and ends of the device's holds or users, and both ends of a gap, whose energy
+    is bridged or unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies
     after the last cut waits for the next call. Readings are one device's, in time order; those not after the mark are
     passed over; without a mark the first reading becomes it. `holds` and `users` must be complete up to `through`;
     holds of other devices are ignored.
@@ -142,7 +142,7 @@ def cut(
         return [], mark
     mine = _Holds(hold for hold in holds if hold.device == mark.device)
     shared = users or {}
-    instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_unknown_ends(steps)]
+    instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_gap_ends(steps)]
     cuts = _cuts(mark.at, min(through, steps[-1].after.at), instants)
     steps = steps[: bisect_left(steps, cuts[-1], key=lambda step: step.before.at)]
     if not steps:
@@ -199,9 +199,13 @@ def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
     return worst((after.quality, Quality.BRIDGED)) if gap else after.quality
 
 
-def _unknown_ends(steps: Sequence[_Step]) -> list[datetime]:
-    unknown = [step for step in steps if step.quality is Quality.UNKNOWN]
-    return [instant for step in unknown for instant in (step.before.at, step.after.at)]
+def _gap_ends(steps: Sequence[_Step]) -> list[datetime]:
+    """Return where each gap begins and ends, so that the time beside it is graded for itself, and no longer gap is told."""
+    ends = [instant for step in steps if step.quality is Quality.UNKNOWN for instant in (step.before.at, step.after.at)]
+    for before, after in pairwise(steps):
+        if (before.quality is Quality.BRIDGED) != (after.quality is Quality.BRIDGED):
+            ends.append(before.after.at)
+    return ends
 
 
 def _cuts(start: datetime, limit: datetime, instants: Iterable[datetime]) -> list[datetime]:

@@ -22,6 +22,7 @@ from greenrun.store.database import Database
 from greenrun.store.grid import series_ids, series_key
 from greenrun.store.ledger import counters
 from greenrun.store.ledger.baselines import compared_g
+from greenrun.store.ledger.booked_time import LONGEST_SLICE
 from greenrun.store.ledger.counters import count, counters_of
 from greenrun.store.ledger.merged_slices import SliceMerger, slice_columns, slice_of
 from greenrun.store.ledger.slice_prices import price_of, price_values
@@ -144,6 +145,12 @@ class BookRepository:
             query = query.where(SLICES.c.run_id.in_(select(RUNS.c.id).where(RUNS.c.job_id == job_id)))
         with self._database.read() as session:
             return _entries(session, session.scalars(query).all())
+
+    def slices_since(self, since: datetime) -> Sequence[Slice]:
+        """Return the slices that ended after this, also one over an outage that began before."""
+        query = select(SLICES).where(SLICES.c.started_at >= since - LONGEST_SLICE, SLICES.c.ended_at > since)
+        with self._database.read() as session:
+            return [slice_of(row) for row in session.execute(query)]
 
     def counters(self) -> Mapping[CounterKey, float]:
         """Return the persisted monotonic totals by metric name and sorted labels."""
