@@ -137,7 +137,8 @@ def count_background_work(store: Store) -> None:
         if labels == ("project",):
             store.books.add_counts({(name, (("project", f"project-{n}"),)): 1.0 for n in range(PROJECTS)})
     for zone, horizon in product(ZONES, ("1h", "24h")):
-        store.books.add_counts(added({FORECAST_ERROR: 12.0}, (("grid_zone", zone), ("horizon", horizon))))
+        labels = (("grid_zone", zone), ("horizon", horizon), ("signal", "average_lifecycle"))
+        store.books.add_counts(added({FORECAST_ERROR: 12.0}, labels))
 
 
 def state_of() -> LiveState:

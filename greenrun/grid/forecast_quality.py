@@ -94,7 +94,7 @@ class ForecastQuality:
         found = absolute_errors(self._store.grid.issues(zone, first, ISSUED_EVERY), measured, start_s, end_s)
         amounts: defaultdict[CounterKey, float] = defaultdict(float, {done: end_s - before_s})
         for horizon_h, errors in found.items():
-            labels = (("grid_zone", zone), ("horizon", f"{horizon_h}h"))
+            labels = (("grid_zone", zone), ("horizon", f"{horizon_h}h"), ("signal", measured.id.signal_text))
             for key, amount in (row for error in errors for row in added({FORECAST_ERROR: error}, labels).items()):
                 amounts[key] += float(amount)
         self._store.books.add_counts(amounts)

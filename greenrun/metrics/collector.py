@@ -50,7 +50,10 @@ FINISHED_AS = (*(row.value for row in Outcome if row is not Outcome.CHECKPOINTED
 
 TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "greenrun_energy_joules_total": ("Energy used by the metered devices (IT energy).", ("component", "quality")),
-    "greenrun_energy_gap_seconds_total": ("Time over which a device could not be sampled.", ("component",)),
+    "greenrun_energy_gap_seconds_total": (
+        "Time over which a device was not sampled, whether a counter bridges it or not; of two devices both count.",
+        ("component",),
+    ),
     "greenrun_job_energy_joules_total": ("Energy used by jobs (IT energy).", ("project",)),
     "greenrun_unattributed_energy_joules_total": ("Energy used by devices that was no job's.", ("component",)),
     "greenrun_emissions_grams_total": (

@@ -9,7 +9,7 @@ from greenrun.core.carbon.verification import DAY_H
 from greenrun.grid.forecast_quality import SeriesScores
 from greenrun.metrics.state import LiveState
 
-_LABELS = ("grid_zone", "provider", "lead")
+_LABELS = ("grid_zone", "provider", "signal", "lead")
 _FIGURES = {
     "mean_absolute_error_g_per_kwh": (
         "greenrun_grid_forecast_mean_absolute_error_grams_per_kwh",
@@ -44,6 +44,7 @@ def quality_metrics(state: LiveState) -> Iterator[Metric]:
             for row in judged.leads:
                 is_day = row.lead_h[1] - row.lead_h[0] == DAY_H[1]
                 if is_day and (value := getattr(row, figure)) is not None:
-                    family.add_metric((*origin, f"{row.lead_h[0]}-{row.lead_h[1]}h"), value)
+                    lead = f"{row.lead_h[0]}-{row.lead_h[1]}h"
+                    family.add_metric((*origin, judged.series.signal_text, lead), value)
         if family.samples:
             yield family

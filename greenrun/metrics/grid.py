@@ -6,7 +6,7 @@ from datetime import timedelta
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from greenrun.core.carbon.intensity import FallbackLevel, SeriesId, Signal
+from greenrun.core.carbon.intensity import FallbackLevel
 from greenrun.metrics.state import LiveState
 
 HORIZONS_H = (1, 6, 12, 24)
@@ -38,10 +38,10 @@ def grid_metrics(state: LiveState) -> Iterator[Metric]:
             continue
         series = active.forecast.series
         if (value := series.at(now)) is not None:
-            current.add_metric((zone, _signal(series.id)), value)
+            current.add_metric((zone, series.id.signal_text), value)
         for hours in HORIZONS_H:
             if (value := series.at(now + timedelta(hours=hours))) is not None:
-                ahead.add_metric((zone, f"{hours}h", _signal(series.id)), value)
+                ahead.add_metric((zone, f"{hours}h", series.id.signal_text), value)
     yield from (current, ahead, rungs, *_sources(state))
 
 
@@ -70,7 +70,8 @@ def _sources(state: LiveState) -> Iterator[Metric]:
 
 def request_metrics(state: LiveState) -> Iterator[Metric]:
     """Yield requests to providers, failures, dropped values, and quotas."""
-    asked = CounterMetricFamily("greenrun_grid_requests_total", "Requests to a provider.", labels=("provider",))
+    text = "Questions to a provider, for forecasts or measured values, since the daemon started; a cache answers some."
+    asked = CounterMetricFamily("greenrun_grid_requests_total", text, labels=("provider",))
     for provider, count in state.requests().items():
         asked.add_metric((provider,), count)
     left = GaugeMetricFamily(
@@ -78,8 +79,8 @@ def request_metrics(state: LiveState) -> Iterator[Metric]:
     )
     for provider, count in state.quota_left().items():
         left.add_metric((provider,), count)
-    failed = "Requests to a provider without a usable answer."
-    dropped = "Values of a provider that were missing or no intensities, and left out."
+    failed = "Questions to a provider without a usable answer, since the daemon started."
+    dropped = "Values of a provider that were missing or no intensities, and left out, since the daemon started."
     yield asked
     yield _by_cause("greenrun_grid_request_failures_total", failed, state.failures())
     yield _by_cause("greenrun_grid_values_dropped_total", dropped, state.dropped())
@@ -91,8 +92,3 @@ def _by_cause(name: str, text: str, counts: Mapping[tuple[str, str], int]) -> Me
     for key, count in counts.items():
         family.add_metric(key, count)
     return family
-
-
-def _signal(series: SeriesId) -> str:
-    is_plain = series.signal is not Signal.AVERAGE or series.basis is None
-    return series.signal.value if is_plain else f"{series.signal.value}_{series.basis}"

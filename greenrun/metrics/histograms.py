@@ -47,10 +47,10 @@ def histogram_metrics(totals: Mapping[CounterKey, float], examples: Examples) ->
 
 def error_metrics(totals: Mapping[CounterKey, float]) -> Iterator[Metric]:
     """Yield the histogram of errors of forecasts, once there is one."""
-    kinds = ("grid_zone", "horizon")
+    kinds = ("grid_zone", "signal", "horizon")
     family = HistogramMetricFamily(FORECAST_ERROR, _ERROR_TEXT, labels=kinds)
     for labels in sorted({labels for name, labels in totals if name == f"{FORECAST_ERROR}_sum"}):
-        _add(family, [dict(labels)[kind] for kind in kinds], _persisted(totals, FORECAST_ERROR, labels), {})
+        _add(family, [dict(labels).get(kind, "") for kind in kinds], _persisted(totals, FORECAST_ERROR, labels), {})
     yield family
 
 

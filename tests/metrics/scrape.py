@@ -7,8 +7,8 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 
 from greenrun.core.carbon.intensity import Signal
-from greenrun.core.energy.ledger import Total
-from greenrun.core.energy.model import Component, Quality
+from greenrun.core.energy.ledger import Entry, Priced, Total
+from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.core.histogram import FORECAST_ERROR, REQUEST_DURATION, Histogram, JobExemplar, added, bound_of
 from greenrun.core.jobs.availability import GpuState, Occupant, used_by
 from greenrun.core.jobs.job import Outcome, Run, State
@@ -74,8 +74,18 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.count("greenrun_marginal_emissions_grams_total", 2.0, project="default")
     scrape.count("greenrun_external_energy_joules_total", 3.0, meter="EXTERNAL-1a2b-pdu")
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
+    scrape.store.booked = [
+        _slice(device, kind)
+        for device, kind in (
+            ("GPU-1", Component.GPU),
+            ("RAPL-package-0", Component.CPU),
+            ("RAPL-package-0-dram", Component.DRAM),
+        )
+    ]
     scrape.run_job(1, energy_j=3.6e6, quality=Quality.MEASURED, emissions_g=200.0, marginal_g=300.0)
-    scrape.store.books.add_counts(added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"))))
+    scrape.store.books.add_counts(
+        added({FORECAST_ERROR: 12.5}, (("grid_zone", "GB"), ("horizon", "1h"), ("signal", "average_direct")))
+    )
     scrape.asking = {"uk": Histogram(REQUEST_DURATION)}
     scrape.store.keep(stored(2))
     scrape.store.saved = forecast([float(hour) for hour in range(100, 160)])
@@ -87,6 +97,15 @@ def busy(scrape: Scrape) -> Scrape:
         made_at=NOW, horizon_end=NOW + timedelta(days=2), placements=(placed(2),), expected_g=110.0, bound_g=100.0
     )
     return scrape
+
+
+def _slice(device: str, component: Component) -> Entry:
+    """What a device has used in the last quarter of an hour, as an entry in the books."""
+    used = Slice(
+        device=device, component=component, run_id=None, start=NOW - timedelta(minutes=15), end=NOW, energy_j=900.0,
+        quality=Quality.MEASURED,
+    )  # fmt: skip
+    return Entry(slice=used, pue=1.0, booked=Priced())
 
 
 def families() -> list[Metric]:

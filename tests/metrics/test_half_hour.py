@@ -77,7 +77,7 @@ def quantile(q: float, name: str, values: Callable[[Scraped, datetime], Sequence
 
 
 def per_lead(near: float, far: float) -> Judge:
-    return says(lambda *_: {"GB 0-24h uk": near, "GB 24-48h uk": far})
+    return says(lambda *_: {"GB 0-24h uk average_direct": near, "GB 24-48h uk average_direct": far})
 
 
 def each_gpu(value: Callable[[Scraped, datetime, str], float]) -> Judge:
@@ -186,7 +186,9 @@ PANELS: Mapping[str, Sequence[Judge]] = {
     "Marginal emissions of jobs, per day": [
         says(lambda half_hour, at: true.grams(half_hour, at, stage="marginal"), ALMOST)
     ],
-    "Error of forecasts, hour by hour": [says(lambda *_: {"GB 1h": NEAR, "GB 24h": FAR}, ALMOST)],
+    "Error of forecasts, hour by hour": [
+        says(lambda *_: {"GB 1h average_direct": NEAR, "GB 24h average_direct": FAR}, ALMOST)
+    ],
 }
 
 RULES: Mapping[str, str] = {  # which panel shows it, and with it is judged

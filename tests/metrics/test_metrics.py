@@ -23,7 +23,7 @@ from greenrun.core.histogram import FORECAST_ERROR, PLAN_DURATION, REQUEST_DURAT
 from greenrun.core.jobs.job import Anomaly, Outcome, Run, State
 from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.planning.model import Plan, Waiting
-from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, Health, MetricsCollector, registry_of
+from greenrun.metrics import LINGER, MAX_PROJECTS, MAX_RUNNING_JOBS, TOTALS, Health, MetricsCollector, registry_of
 from greenrun.metrics.live import plan_metrics
 from tests.api.fakes import (
     CPU,
@@ -39,8 +39,10 @@ from tests.api.fakes import (
     placed,
     stored,
 )
-from tests.metrics.scrape import SETTLED, Scrape, busy
+from tests.metrics.scrape import SETTLED, Scrape, busy, families
 from tests.patience import HANGS_S
+
+KINDS = ("gpu", "cpu_package", "dram")
 
 
 @pytest.fixture
@@ -273,12 +275,24 @@ def test_a_running_job_in_the_plan_does_not_count_as_waiting(scrape: Scrape) -> 
 
 def test_the_quality_of_forecasts_is_told_by_lead_time_as_far_as_it_is_known(scrape: Scrape) -> None:
     scrape.scheduler.quality.latest = [judged(), judged(basis=None, bias=99.0)]
-    name, origin = "greenrun_grid_forecast_bias_grams_per_kwh", {"grid_zone": "GB", "provider": "test"}
+    name, origin = (
+        "greenrun_grid_forecast_bias_grams_per_kwh",
+        {"grid_zone": "GB", "provider": "test", "signal": judged().series.signal_text},
+    )
     assert [scrape.value(name, **origin, lead=lead) for lead in ("0-6h", "0-24h")] == [None, -2.5]
     captured = {row["lead"] for row in scrape.labels("greenrun_grid_forecast_captured_ratio")}
     assert captured == {"24-48h", "0-24h"}
     scrape.scheduler.quality.latest = []
     assert "greenrun_grid_forecast_bias" not in generate_latest(scrape.registry).decode()
+
+
+def test_a_counter_that_a_restart_sets_back_says_so() -> None:
+    """The others are persisted: in TOTALS, or by device."""
+    counters = [family for family in families() if family.type == "counter"]
+    kept = {name.removesuffix("_total") for name in TOTALS} | {f"greenrun_{kind}_energy_joules" for kind in KINDS}
+    assert {family.name for family in counters} >= kept
+    forgetful = [family for family in counters if family.name not in kept]
+    assert [family.name for family in forgetful if "since the daemon started" not in family.documentation] == []
 
 
 def test_a_histogram_is_cumulative_and_exists_from_zero(scrape: Scrape) -> None:
@@ -361,10 +375,11 @@ def test_plans_and_answers_are_timed_from_zero_on() -> None:
     assert value("greenrun_grid_request_duration_seconds_sum", {"provider": "uk"}) == 101.5
 
 
-def test_errors_of_forecasts_are_told_by_zone_and_horizon(scrape: Scrape) -> None:
-    for zone, horizon, error in (("GB", "1h", 10.0), ("GB", "1h", 10.1), ("DE", "24h", 500.0)):
-        scrape.store.books.add_counts(added({FORECAST_ERROR: error}, (("grid_zone", zone), ("horizon", horizon))))
+def test_errors_of_forecasts_are_told_by_zone_signal_and_horizon(scrape: Scrape) -> None:
     near, far = {"grid_zone": "GB", "horizon": "1h"}, {"grid_zone": "DE", "horizon": "24h"}
+    near, far = near | {"signal": "average_direct"}, far | {"signal": "marginal"}
+    for labels, error in ((near, 10.0), (near, 10.1), (far, 500.0)):
+        scrape.store.books.add_counts(added({FORECAST_ERROR: error}, tuple(sorted(labels.items()))))
     assert [scrape.value(f"{FORECAST_ERROR}_bucket", **near, le=le) for le in ("10.0", "30.0", "+Inf")] == [1, 2, 2]
     assert [scrape.value(f"{FORECAST_ERROR}_bucket", **far, le=le) for le in ("100.0", "+Inf")] == [0, 1]
     assert scrape.value(f"{FORECAST_ERROR}_sum", **near) == 20.1

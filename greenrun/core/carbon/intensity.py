@@ -75,6 +75,12 @@ class SeriesId:
         """What it counts: grams of series that agree in this may be summed over zones and sources."""
         return self.signal, self.accounting, self.basis
 
+    @property
+    def signal_text(self) -> str:
+        """Its signal, of averages with their basis: `average_lifecycle`, `marginal`."""
+        is_plain = self.signal is not Signal.AVERAGE or self.basis is None
+        return self.signal.value if is_plain else f"{self.signal.value}_{self.basis}"
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:

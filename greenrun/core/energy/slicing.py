@@ -200,7 +200,7 @@ def _grade(before: Reading, after: Reading, gap_s: float) -> Quality:
 
 
 def _gap_ends(steps: Sequence[_Step]) -> list[datetime]:
-    """Return where each gap begins and ends, so that the time beside it is graded for itself, and no longer gap is told."""
+    """Return where each gap begins and ends, so that the time beside it is graded for itself."""
     ends = [instant for step in steps if step.quality is Quality.UNKNOWN for instant in (step.before.at, step.after.at)]
     for before, after in pairwise(steps):
         if (before.quality is Quality.BRIDGED) != (after.quality is Quality.BRIDGED):
