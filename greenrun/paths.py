@@ -14,6 +14,7 @@ DEFAULT_SOCKET = "$XDG_RUNTIME_DIR/greenrun/greenrun.sock"
 SYSTEM_CONFIG = Path("/etc/greenrun/greenrun.toml")
 SYSTEM_STATE = Path("/var/lib/greenrun")
 SYSTEM_SOCKET = Path("/run/greenrun/greenrun.sock")
+SERVICE_LOCKS = Path("/run/greenrun/locks")  # of a daemon that is the machine's only one: nobody else may hold them
 SYSTEM_LOCKS = Path("/run/lock/greenrun")
 FALLBACK_LOCKS = Path("/tmp/greenrun-locks")
 

@@ -94,6 +94,7 @@ BREACHES = [
     Breach("only the store knows SQL", "cli.serve", LAZY.format("import alembic"), "alembic"),
     Breach("only providers ask over HTTP", "grid.backfill", "import httpx", "httpx"),
     Breach("only the client speaks HTTP by h11", "api.server", "import h11", "h11"),
+    Breach("only the systemd executor speaks D-Bus", "daemon.systemd", LAZY.format("import jeepney"), "jeepney"),
     Breach("only these open sockets", "engine.zone", "import socket", "socket"),
     Breach("only the API serves the web", "daemon.wiring", "from fastapi import FastAPI", "fastapi"),
     Breach("only the API serves the web", "meters.sampler.wire", "import asyncio", "asyncio"),

@@ -15,6 +15,7 @@ from greenrun.core.jobs.log_names import ID_LETTERS, letters_of
 from greenrun.core.jobs.run_variables import why_overwritten
 from greenrun.core.jobs.script_argument import Runner, ScriptArgument, script_argument
 from greenrun.executors.command_files.programs import found_program
+from greenrun.executors.units.account import may
 
 _JUST_NOW = timedelta(minutes=1)
 _OPERATORS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1", "2>", "&>"})
@@ -57,7 +58,7 @@ def _of_script(spec: JobSpec) -> Iterator[str]:
     path = Path(spec.workdir, found.script)
     if not _is_there(found, path, search_path(spec)):
         yield f"there is no file {path}, which {spec.command[0]} is to run; check its name, or the folder (--workdir)"
-    elif path.exists() and not os.access(path, os.R_OK):
+    elif path.exists() and not may(path, os.R_OK):
         yield f"{path}, which {spec.command[0]} is to run, may not be read by the user that jobs run as; see its mode"
     elif found.runner is Runner.SHELL and path.is_file() and b"\r\n" in _start_of(path):
         yield f"{path} has CRLF line ends, which shells take for part of the commands; convert it, as with dos2unix"

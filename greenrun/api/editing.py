@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from greenrun.api.as_user import looking_as
 from greenrun.api.identity import User, require_control
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import JobIn, to_spec
@@ -165,11 +166,12 @@ def _edited(
         return spec, problems
     states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
-    before = [] if env is not None else problems_of(as_it_is, job.user, now, here)
-    wrong = [*problems_of(checked, job.user, now, here), *_too_late(job, spec, env is not None, now)]
-    wrong += vain_dependencies(spec, states) if env is not None else []
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
-    (noted,) = with_noted_files([spec]) if is_other else [spec]
+    with looking_as(job.uid, daemon.settings):
+        before = [] if env is not None else problems_of(as_it_is, job.user, now, here)
+        wrong = [*problems_of(checked, job.user, now, here), *_too_late(job, spec, env is not None, now)]
+        (noted,) = with_noted_files([spec]) if is_other else [spec]
+    wrong += vain_dependencies(spec, states) if env is not None else []
     return noted, [row for row in wrong if row not in before]
 
 

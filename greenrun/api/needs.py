@@ -11,6 +11,7 @@ from greenrun.core.jobs.log_names import ID_LETTERS, INDEX_LETTERS, PATTERNS, le
 from greenrun.core.jobs.script_argument import script_argument
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, found_program, why_not_executable
+from greenrun.executors.units.account import may
 
 _OF_THE_ID = ID_LETTERS | {"A"}  # patterns that nobody can fill in before the job has its id
 _WITHOUT_NEW_FILES = (("proc",), ("sys",))  # whatever root is told of their modes
@@ -59,7 +60,7 @@ def _why_not_folder(path: str) -> str | None:
         return f"{path} is not a folder on this machine ({exc.strerror})"
     if not stat.S_ISDIR(mode):
         return f"{path} is not a folder on this machine"
-    return None if os.access(path, os.X_OK) else f"{path} cannot be entered by the user that jobs run as; see its mode"
+    return None if may(path, os.X_OK) else f"{path} cannot be entered by the user that jobs run as; see its mode"
 
 
 def _why_not_env_file(path: str) -> str | None:
@@ -94,14 +95,14 @@ def _why_not_writable(path: Path, *, is_new: bool) -> str | None:
         what = "is not a folder" if folder.exists() else "does not exist"
         return f"its folder {folder} {what}, and greenrun makes none: run mkdir -p {folder}, or name another"
     if is_new or not path.exists():
-        may_be_made = os.access(folder, os.W_OK | os.X_OK) and folder.parts[1:2] not in _WITHOUT_NEW_FILES
+        may_be_made = may(folder, os.W_OK | os.X_OK) and folder.parts[1:2] not in _WITHOUT_NEW_FILES
         return None if may_be_made else f"no file can be made in {folder}: see its mode, or name another folder"
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return f"{path} is a folder: name a file in it, like {path}/%j.log"
     if stat.S_ISSOCK(mode):
         return f"{path} is a socket, which cannot be opened as a file"
-    return None if os.access(path, os.W_OK) else f"{path} may not be written: see its mode"
+    return None if may(path, os.W_OK) else f"{path} may not be written: see its mode"
 
 
 def _why_not_over(spec: JobSpec, path: Path) -> str | None:

@@ -176,6 +176,7 @@ class ServiceSettings:
     body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
     body_limit_s: float = 30.0
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
+    is_shared: bool = False  # by users of the machine, as whom their jobs run
     version: str = __version__
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TypeVar
 
 from greenrun.api.advice import of_shared_log, warnings_of, warnings_of_repetition
+from greenrun.api.as_user import looking_as
 from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
@@ -47,13 +48,14 @@ def submit(
     answer: list[Job] | None = None
     if any(spec.unique_key for spec in specs):  # else only its `request` can be known, which storing it tells
         known, answer = _known(daemon, caller, specs, request)
-    warnings = _warnings(groups, known, now)
+    warnings = _warnings(daemon, caller, groups, known, now)
     if answer is not None:
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     new_of_groups = _new_of(groups, known)
     try:
         _check(daemon, caller, new_of_groups, now, unnamed)
-        new = with_noted_files(chain.from_iterable(new_of_groups))
+        with looking_as(caller.uid, daemon.settings):
+            new = with_noted_files(chain.from_iterable(new_of_groups))
         rows = daemon.scheduler.submit(
             new, user=caller.name, uid=caller.uid, now=now, request=request, origin=caller.origin
         )
@@ -61,10 +63,10 @@ def submit(
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
             raise _by_job(exc, daemon, caller, new_of_groups, now) from exc
-        warnings = _warnings(groups, known, now)
+        warnings = _warnings(daemon, caller, groups, known, now)
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     if meanwhile := {row.job.spec.unique_key: row.job for row in rows if not row.is_new and row.job.spec.unique_key}:
-        warnings = _warnings(groups, {**known, **meanwhile}, now)
+        warnings = _warnings(daemon, caller, groups, {**known, **meanwhile}, now)
     old = jobs_out(
         [*known.values(), *(row.job for row in rows if not row.is_new)], daemon.store, daemon.scheduler.plan()
     )
@@ -88,15 +90,18 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     tried = [row.model_copy(update={"id": None}) for row in outs]
-    return _warned(tried, _warnings(groups, known, now)), False
+    return _warned(tried, _warnings(daemon, caller, groups, known, now)), False
 
 
-def _warnings(groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime) -> list[list[str]]:
+def _warnings(
+    daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime
+) -> list[list[str]]:
     """Return what is likely wrong with each job; those of an array share theirs."""
     found = []
     logs = Counter(spec.log for group in groups for spec in group)
     for group in groups:
-        shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
+        with looking_as(caller.uid, daemon.settings):
+            shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
         found += [warnings_of_repetition(spec, known) or shared for spec in group]
     return found
 
@@ -277,10 +282,11 @@ def _check(
     _require_few_dependencies(sum(len(spec.after) for spec in specs))
     states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
     here: Here = {}
-    found = [
-        [*problems_of(each[0], caller.name, now, here), *vain_dependencies(each[0], states)] if each else []
-        for each in groups
-    ]
+    with looking_as(caller.uid, daemon.settings):
+        found = [
+            [*problems_of(each[0], caller.name, now, here), *vain_dependencies(each[0], states)] if each else []
+            for each in groups
+        ]
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     problems += unnamed
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice

@@ -14,7 +14,7 @@ from greenrun.config.accounting import accounting_problems
 from greenrun.config.electricity import electricity_problems
 from greenrun.config.models import Config, Origin, flatten
 from greenrun.config.problems import meant, reference_problems, table, value_problems
-from greenrun.config.server import with_places
+from greenrun.config.server_mode import with_places
 from greenrun.core.errors import ConfigError, InputProblem
 from greenrun.paths import find_config, rooted
 from greenrun.providers import find_kind, kind_names

@@ -23,7 +23,7 @@ from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
-from greenrun.config.server import ServerSettings
+from greenrun.config.server_mode import ServerSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.core.jobs.spec import GpuIds
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks

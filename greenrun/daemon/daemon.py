@@ -39,7 +39,7 @@ from greenrun.daemon.log_setup import configure_logs, flush_repeats
 from greenrun.daemon.metrics_state import MetricsState
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
 from greenrun.daemon.submissions import Submissions, preview_of
-from greenrun.daemon.system_mode import group_of
+from greenrun.daemon.system_mode import group_of, open_executor
 from greenrun.daemon.systemd import notify
 from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
@@ -53,8 +53,6 @@ from greenrun.daemon.wiring import (
 from greenrun.engine.engine import Engine
 from greenrun.engine.planning import Admission, Urgency
 from greenrun.engine.ports import OpenExecutor
-from greenrun.executors.leftovers.strays import StrayRuns
-from greenrun.executors.local import LocalExecutor
 from greenrun.grid.backfill import Backfill, Retention
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
@@ -164,14 +162,14 @@ class Daemon:
         """Open the store, the executor, the meter and the providers."""
         config, state = self._config, self._config.paths.state
         self._store = parts.enter_context(Store(state / "greenrun.db", self._descriptors.database))
-        self._executor: OpenExecutor = LocalExecutor(
-            runs_dir=state / "runs", locks_dir=config.paths.locks, on_change=self._ticker.wake,
-            log_cap_bytes=config.jobs.log_cap, devices=lambda: self._meter.devices(), gpu_ids=config.jobs.gpu_ids,
+        opened = open_executor(
+            config, self._store, on_change=self._ticker.wake, devices=lambda: self._meter.devices(),
             limits=self._descriptors.for_jobs, free_descriptors=lambda: self._server.drop_idle() if self._server else 0,
         )  # fmt: skip
+        self._executor: OpenExecutor = opened.executor
         parts.callback(self._executor.close)
-        self.strays = KnownStrays(StrayRuns(state / "runs"), self._store)
-        self._leftovers = Leftovers(state, self._store, self.strays)
+        self.strays = KnownStrays(opened.strays, self._store)
+        self._leftovers = Leftovers(state, opened.checkpoints, self._store, self.strays)
         self._meter = open_meter(meter_settings(config.devices), runs_dir=state / "runs", state_dir=state)
         parts.callback(self._meter.close)
         self._providers = open_providers(config, self._store)

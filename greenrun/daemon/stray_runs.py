@@ -15,7 +15,7 @@ from greenrun.core.jobs.reasons import ReasonCode, because
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.trail import SCHEDULER, EventKind, NewEvent
 from greenrun.core.jobs.transitions import Intent
-from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
+from greenrun.executors.leftovers.checkpoints import CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns, last_job_id
 from greenrun.store import Store
 
@@ -111,10 +111,10 @@ def _who(run: StrayRun) -> str:
 class Leftovers:
     """What the state folder holds of earlier jobs, of whichever database: their ids are not given again."""
 
-    def __init__(self, state: Path, store: Store, strays: KnownStrays) -> None:
+    def __init__(self, state: Path, checkpoints: CheckpointFolders, store: Store, strays: KnownStrays) -> None:
         """Let ids go on above those of all folders; raise StoreError."""
         self._store, self._strays = store, strays
-        self._checkpoints = CheckpointFolders(state / CHECKPOINTS)
+        self._checkpoints = checkpoints
         if store.jobs.skip_ids(max(last_job_id(state / "runs"), self._checkpoints.last_id())):
             log.warning("there are folders of jobs that the database does not know", next_id=store.jobs.last_id() + 1)
 

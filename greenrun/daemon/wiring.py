@@ -105,6 +105,7 @@ def api_settings(config: Config) -> ServiceSettings:
         duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
         hosts=config.api.hosts,
+        is_shared=config.server.is_system,
     )
 
 

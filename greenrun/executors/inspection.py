@@ -54,7 +54,7 @@ def status_of(folder: Path, run: Run, follow: Callable[[Identity], None], said: 
         return RunStatus(phase=Phase.FENCED, detail=f"{folder} belongs to a run of another database; move it away")
     if isinstance(version := record.get("version"), int) and version > VERSION:
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} was written by a newer greenrun; start that one again")
-    found = _exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
+    found = exited(folder, run) or _unended(folder, run, Identity.from_record(record), follow)
     log = record.get("log")
     return replace(found, log=log if isinstance(log, str) else None, **work_of(folder))
 
@@ -97,7 +97,7 @@ def has_begun(folder: Path, run: Run) -> bool:
     return bool(Tree(lock=folder / LOCK, token=run.token).find())
 
 
-def _exited(folder: Path, run: Run) -> RunStatus | None:
+def exited(folder: Path, run: Run) -> RunStatus | None:
     """Return the status in the exit record; None if there is none, or it is not valid."""
     record = read_record(str(folder), EXIT)
     if not record or record.get("token") != run.token:
@@ -121,23 +121,24 @@ def _exited(folder: Path, run: Run) -> RunStatus | None:
 
 def _unended(folder: Path, run: Run, shim: Identity | None, follow: Callable[[Identity], None]) -> RunStatus:
     if shim is not None and shim.boot_id != this_boot():
-        return _interrupted(folder)
+        return interrupted(folder)
     if shim is not None and shim.is_alive():
         follow(shim)
         if shim.is_stopped():  # nobody else would see to limits, requests and output
             send(shim, SIGCONT)
-        started_at, _ = _start(folder)
+        started_at, _ = start_of(folder)
         if started_at is None:
             return RunStatus(phase=Phase.ABSENT, detail="its supervisor is about to start its command")
         asked = read_record(str(folder), STOP) or {}
         return RunStatus(phase=Phase.RUNNING, started_at=started_at, is_checkpointing=asked.get(HOW) == CHECKPOINT)
-    return _exited(folder, run) or _orphaned(folder, run, shim)  # it may have recorded its end and exited just now
+    return exited(folder, run) or _orphaned(folder, run, shim)  # it may have recorded its end and exited just now
 
 
-def _interrupted(folder: Path) -> RunStatus:
+def interrupted(folder: Path) -> RunStatus:
+    """Return the status of a run of another boot; raise OSError."""
     if is_locked(folder / LOCK):
         return RunStatus(phase=Phase.UNKNOWN, detail=f"{folder} is of another boot, yet somebody holds its lock")
-    started_at, _ = _start(folder)
+    started_at, _ = start_of(folder)
     last_sign = max(
         (path.lstat().st_mtime for path in folder.iterdir()), default=None
     )  # the run may have left symlinks
@@ -149,7 +150,7 @@ def _interrupted(folder: Path) -> RunStatus:
 
 def _orphaned(folder: Path, run: Run, shim: Identity | None) -> RunStatus:
     """Kill what a dead shim left behind; return LOST only once neither process nor lock is left."""
-    started_at, _ = _start(folder)
+    started_at, _ = start_of(folder)
     killed, is_gone = kill_all(_tree(folder, run, shim).find, KILL_LIMIT_S)
     killed, was_ended = _killed(folder, killed)
     if not is_gone or is_locked(folder / LOCK):
@@ -203,7 +204,8 @@ def _processes(count: int) -> str:
     return "1 of its processes was" if count == 1 else f"{count} of its processes were"
 
 
-def _start(folder: Path) -> tuple[datetime | None, Identity | None]:
+def start_of(folder: Path) -> tuple[datetime | None, Identity | None]:
+    """Return when a run's command was started, and which process it is, by its record; raise OSError."""
     record = read_record(str(folder), STARTED) or {}
     return _instant(record.get("started_at")), Identity.from_record(record, boot=this_boot())
 

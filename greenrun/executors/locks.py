@@ -86,7 +86,7 @@ class DeviceLocks:
         path = self._path(device)
         self._make_folder()
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o644)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o644)  # a run inherits it
             os.fchmod(descriptor, 0o644)  # whatever the umask: other users must be able to lock it
         except FileExistsError:  # no O_CREAT: in a sticky folder the kernel refuses it for other users' files
             descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS)

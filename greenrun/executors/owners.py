@@ -59,12 +59,15 @@ class ProcessOwners:
             if known is None:
                 return ProcessOwner(is_seen=_is_hidden(pid))
             return ProcessOwner(run=known[0], is_seen=False, has_ended=True)
-        run = self._by_ancestry(pid, leaders) or self._by_token(pid, tokens) or _by_group(pid, leaders)
+        run = self._run_of(pid, leaders, tokens)
         if run is None and not _may_be_meant(pid):
             return ProcessOwner(is_seen=False)
         is_service = run is None and _name(pid) in SERVICES
         is_contained = _container_of(pid) not in ("", _container_of(os.getpid()))
         return ProcessOwner(user=_user(pid), run=run, is_service=is_service, in_container=is_contained)
+
+    def _run_of(self, pid: int, leaders: Mapping[Identity, str], tokens: Mapping[str, str]) -> str | None:
+        return self._by_ancestry(pid, leaders) or self._by_token(pid, tokens) or _by_group(pid, leaders)
 
     def _by_ancestry(self, pid: int, leaders: Mapping[Identity, str]) -> str | None:
         return next((leaders[each] for each in _lineage(pid) if each in leaders), None)

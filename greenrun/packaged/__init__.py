@@ -31,6 +31,15 @@ class PackagedFile:
         return text_of(self.place)
 
 
+SYSTEM_UNIT = "systemd/system/greenrun.service"
+SYSTEM_FILES = {  # of the daemon of a machine, and where `greenrun init --system` writes them
+    SYSTEM_UNIT: Path("/etc/systemd/system/greenrun.service"),
+    "systemd/system/greenrun.slice": Path("/etc/systemd/system/greenrun.slice"),
+    "systemd/sysusers.d/greenrun.conf": Path("/etc/sysusers.d/greenrun.conf"),
+    "systemd/tmpfiles.d/greenrun.conf": Path("/etc/tmpfiles.d/greenrun.conf"),
+    "systemd/dbus-1/greenrun.conf": Path("/etc/dbus-1/system.d/greenrun.conf"),
+}
+
 UNITS = (
     PackagedFile(place=USER_UNIT, about="the daemon as a systemd service of one user; ~/.config/systemd/user"),
     PackagedFile(

@@ -114,12 +114,14 @@ def test_a_folder_or_file_that_may_not_be_used_is_refused(
 ) -> None:
     """Root may do everything, so what the system says is scripted here."""
     (tmp_path / "x.log").touch()
-    monkeypatch.setattr(os, "access", lambda path, mode: not (str(path).startswith(str(tmp_path)) and mode != os.X_OK))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **_: not (str(path).startswith(str(tmp_path)) and mode != os.X_OK)
+    )
     assert "may not be written" in errors(world.submit(workdir=str(tmp_path), log="x.log"))["log"]
     assert "no file can be made in" in errors(world.submit(workdir=str(tmp_path), log="y.log"))["log"]
     (warning,) = told(world, command=["/bin/sh", str(tmp_path / "x.log")], workdir="/")
     assert "x.log, which /bin/sh is to run, may not be read" in warning
-    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: str(path) != str(tmp_path))
     assert "cannot be entered" in errors(world.submit(workdir=str(tmp_path)))["workdir"]
 
 

@@ -14,6 +14,7 @@ from greenrun.core.jobs.job import Outcome, State
 from greenrun.core.jobs.runs.status import StrayRun
 from greenrun.core.jobs.transitions import Intent
 from greenrun.daemon.stray_runs import KnownStrays, Leftovers
+from greenrun.executors.leftovers.checkpoints import CHECKPOINTS, CheckpointFolders
 from greenrun.executors.leftovers.strays import StrayRuns
 from greenrun.store import Store
 from tests.store.examples import after, close, running, submit
@@ -82,7 +83,7 @@ def test_new_ids_lie_above_those_of_all_folders(store: Store, tmp_path: Path) ->
     for name in ("runs/41.1", "checkpoints/77-0123456789ab"):
         (tmp_path / name).mkdir(parents=True)
     with capture_logs():
-        Leftovers(tmp_path, store, KnownStrays(OnDisk([]), store))
+        Leftovers(tmp_path, CheckpointFolders(tmp_path / CHECKPOINTS), store, KnownStrays(OnDisk([]), store))
     assert submit(store).id == 78
 
 
@@ -102,7 +103,7 @@ def test_a_queued_job_that_ran_without_the_database_s_knowledge_is_held_once(
     if is_alive:
         disk.runs = disk.former[:1]
     with capture_logs() as logged:
-        leftovers = Leftovers(tmp_path, store, KnownStrays(disk, store))
+        leftovers = Leftovers(tmp_path, CheckpointFolders(tmp_path / CHECKPOINTS), store, KnownStrays(disk, store))
         leftovers.hold_jobs_that_ran(NOW)
         jobs = store.jobs.unfinished()
         assert {job.id for job in jobs.values() if job.held} == {unknown.id}
@@ -120,7 +121,7 @@ def test_a_job_that_is_queued_again_while_a_later_run_of_it_lives_is_held(store:
     first = running(store)
     disk = OnDisk([replace(stray(f"{first.job_id}.2", "t"), started_at=after(60))])
     with capture_logs():
-        leftovers = Leftovers(tmp_path, store, KnownStrays(disk, store))
+        leftovers = Leftovers(tmp_path, CheckpointFolders(tmp_path / CHECKPOINTS), store, KnownStrays(disk, store))
         leftovers.hold_jobs_of_strays(NOW)
         assert not store.jobs.job(first.job_id).held
         close(store, first, outcome=Outcome.FAILED, job_state=State.QUEUED)

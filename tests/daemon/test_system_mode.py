@@ -12,7 +12,7 @@ from greenrun import paths
 from greenrun.api.serving.server import serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
 from greenrun.config import load_config
-from greenrun.config.server import Mode, ServerSettings
+from greenrun.config.server_mode import Mode, ServerSettings
 from greenrun.core.errors import ConfigError
 from greenrun.daemon.system_mode import group_of
 from tests.api.fakes import World

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
+from greenrun.api.as_user import looking_as
 from greenrun.api.editing import EditIn, RequeueIn, RequeueJobIn, edit_jobs, requeue_jobs
 from greenrun.api.explanation import gpu_sentences, sentences
 from greenrun.api.identity import Caller, require_control
@@ -167,7 +168,9 @@ def get_log(
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
         raise JobNotFound(f"Job {job.id} {job.state.said} and has no such log yet.")
-    return Response(_tail(FilePath(logs[-1]), size), media_type="text/plain; charset=utf-8")
+    with looking_as(job.uid, daemon.settings):
+        tail = _tail(FilePath(logs[-1]), size)
+    return Response(tail, media_type="text/plain; charset=utf-8")
 
 
 @router.post("/cancel")

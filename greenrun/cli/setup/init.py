@@ -3,18 +3,19 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from greenrun.cli.command import Command
+from greenrun.cli.command import USAGE, Command, LocalError
 from greenrun.cli.options import chosen, config_option, json_option, print_json
 from greenrun.cli.output import write_whole
 from greenrun.clock import utc_now
 from greenrun.core.errors import InputProblem, InvalidInput
+from greenrun.paths import SYSTEM_CONFIG
 
 if TYPE_CHECKING:
     from greenrun.config import Config
@@ -38,6 +39,7 @@ class Initialised:
     answers: "list[Checked]" = field(default_factory=list)
     unit: Path | None = None
     unit_note: str = ""
+    system_files: Sequence[Path] = ()
 
 
 @click.command("init", cls=Command)
@@ -48,6 +50,7 @@ class Initialised:
     "--emulated-gpus", "emulated", metavar="N", type=click.IntRange(1, MOST_EMULATED), help="So many imaginary GPUs."
 )
 @click.option("--unit/--no-unit", default=None, help="Write the systemd user unit, or do not; else it asks.")
+@click.option("--system", is_flag=True, help="Set up the daemon of a whole machine, as root: docs/system-mode.md.")
 @click.option("--force", is_flag=True, help="Replace the settings file; the old one is kept beside it.")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing: take --zone and what is found.")
 @json_option
@@ -58,6 +61,7 @@ def init(
     zone: str | None,
     emulated: int | None,
     unit: bool | None,
+    system: bool,
     force: bool,
     yes: bool,
     as_json: bool,
@@ -72,8 +76,11 @@ def init(
     greenrun init
     greenrun init --zone GB --yes
     greenrun init --zone DE --emulated-gpus 2 --config ./greenrun.toml
+    sudo greenrun init --system --zone GB
     """
-    path = _target(chosen(ctx, "config", config))
+    path = _target(chosen(ctx, "config", config), is_system=system)
+    if system and unit:
+        raise LocalError("--unit is the unit of one user, and --system writes that of the machine: give one", USAGE)
     asks = not yes and not as_json and sys.stdin.isatty()
     if unit and zone is None and path.is_file() and not force:
         _give_unit_alone(path, as_json=as_json)
@@ -83,12 +90,13 @@ def init(
         zone = _asked_zone()
     zone = _spelled(zone)
     _require_usable(zone, path, force=force)
-    done = _written(zone or NO_ZONE, path, emulated)
+    done = _written(zone or NO_ZONE, path, emulated, is_system=system)
     if done.config.grid.provider:
         from greenrun.doctor.source_checks import ask_each
 
         done.answers = ask_each(done.config, utc_now())
-    _offer_unit(done, unit, asks=asks, yes=yes)
+    if not system:
+        _offer_unit(done, unit, asks=asks, yes=yes)
     if as_json:
         print_json(_json(done))
     else:
@@ -103,10 +111,12 @@ def _spelled(zone: str | None) -> str | None:
     return zone.strip().upper() if zone and is_zone(zone.strip().upper()) else zone
 
 
-def _target(named: str | None) -> Path:
-    """Return the file to write: the one that is named, or the user's own."""
+def _target(named: str | None, *, is_system: bool) -> Path:
+    """Return the file to write: the one that is named, or else the machine's or the user's own."""
     given = named or os.environ.get("GREENRUN_CONFIG")
-    return Path(given).expanduser().absolute() if given else _usual()
+    if given:
+        return Path(given).expanduser().absolute()
+    return SYSTEM_CONFIG if is_system else _usual()
 
 
 def _usual() -> Path:
@@ -156,9 +166,10 @@ def _path_problems(path: Path, *, force: bool) -> Iterator[InputProblem]:
         yield InputProblem(field="--config", message=f"you may not write in {folder}; name another file with --config")
 
 
-def _written(zone: str, path: Path, emulated: int | None) -> Initialised:
+def _written(zone: str, path: Path, emulated: int | None, *, is_system: bool) -> Initialised:
     """Look at the machine, choose the sources, and write the settings."""
     from greenrun.cli.setup.settings_file import settings_text
+    from greenrun.cli.setup.system_files import MODE, write_system_files
     from greenrun.config import load_config
     from greenrun.doctor.device_checks import find_devices
     from greenrun.grid.choice import choose_sources, has_key
@@ -172,10 +183,14 @@ def _written(zone: str, path: Path, emulated: int | None) -> Initialised:
     uses_key = choice is not None and choice.open is None and has_key(choice, path.parent)
     meter = found.source if found.gpus else None
     text = settings_text(choice, meter, found.gpus, reads_cpu=len(found.devices) > len(found.gpus), uses_key=uses_key)
+    system_files = write_system_files() if is_system else []  # which writes none, if one of them cannot be
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = _kept(path)
-    write_whole(path, text)
-    return Initialised(path=path, choice=choice, config=load_config(path), found=found, kept=kept)
+    write_whole(path, f"{MODE}{text}" if is_system else text)
+    if is_system:
+        path.chmod(0o644)  # all users' command lines find the socket by it
+    config = load_config(path)
+    return Initialised(path=path, choice=choice, config=config, found=found, kept=kept, system_files=system_files)
 
 
 def _kept(path: Path) -> Path | None:
@@ -273,13 +288,17 @@ def _device_lines(done: Initialised) -> Iterator[str]:
 def _unit_lines(done: Initialised) -> Iterator[str]:
     if done.unit_note:
         yield f"systemd: {done.unit_note}"
-    if done.unit is not None:
-        yield f"wrote {done.unit}"
+    for path in (*([done.unit] if done.unit else []), *done.system_files):
+        yield f"wrote {path}"
 
 
 def _next_lines(done: Initialised) -> Iterator[str]:
+    from greenrun.cli.setup.system_files import NEXT
     from greenrun.cli.setup.user_unit import START
 
+    if done.system_files:
+        yield from NEXT
+        return
     config = "" if done.path == _usual() else f" --config {shlex.quote(str(done.path))}"
     gpus = "" if done.found.gpus else "--gpus 0 "
     if done.unit is not None:
@@ -309,4 +328,5 @@ def _json(done: Initialised) -> dict[str, Any]:
         "sources": [checked_json(answer) for answer in done.answers],
         "unit": str(done.unit) if done.unit else None,
         "unit_note": done.unit_note or None,
+        "system_files": [str(path) for path in done.system_files],
     }

@@ -58,7 +58,7 @@ def _why_not_file(program: str, path: str) -> str | None:
         return f"{path} is a folder, not a program; name the program in it"
     if not os.path.isfile(path):
         return f"there is no program {path}; check its path (it is taken from the job's folder, see --workdir)"
-    if not os.access(path, os.X_OK):
+    if not os.access(path, os.X_OK, effective_ids=True):
         return f"{path} is not executable; run chmod +x on it, or name its interpreter, like: python {program}"
     return None
 
@@ -126,7 +126,7 @@ def _why_not_interpreter(path: str, named: str, interpreter: str) -> str | None:
     if not os.path.isfile(interpreter):
         where = "" if named.startswith("/") else " (a relative path, taken from the job's folder)"
         return f"the interpreter of {path}, {named}, does not exist{where}; install it, or correct the #! line"
-    if not os.access(interpreter, os.X_OK):
+    if not os.access(interpreter, os.X_OK, effective_ids=True):
         return f"the interpreter of {path}, {named}, is not executable; correct its #! line"
     return None
 
@@ -184,7 +184,7 @@ def _has_own_formats() -> bool:
 
 
 def _is_program(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
+    return os.path.isfile(path) and os.access(path, os.X_OK, effective_ids=True)
 
 
 def _head(path: str) -> bytes:

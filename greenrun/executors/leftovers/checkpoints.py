@@ -61,23 +61,40 @@ class CheckpointFolders:
         A folder of no known job is deleted if nothing in it has changed since then. `keep` are the ids whose folders
         stay whatever is known of them.
         """
-        pruned = []
-        for name in self._names():
-            job_id = job_id_of(name)
-            path = self._folder / name
-            if job_id is None or job_id in keep or path.is_symlink() or not _is_unchanged(path, before):
-                continue
-            job = find(job_id)
-            is_its = job is not None and name in (folder_name(job), str(job.id))
-            if job is None or not is_its or (job.finished_at is not None and job.finished_at < before):
-                shutil.rmtree(path, ignore_errors=True)
-                pruned.append(name)
+        pruned = [name for name in self.unchanged(before, keep) if is_over(name, find, before)]
+        self.delete(pruned)
         return pruned
+
+    def unchanged(self, before: datetime, keep: Collection[int] = ()) -> list[str]:
+        """Return the names of the folders in which nothing has changed since then, except those of jobs in `keep`."""
+        return [
+            name
+            for name in self._names()
+            if (job_id := job_id_of(name)) is not None and job_id not in keep and self._is_unchanged(name, before)
+        ]
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete these folders, as far as possible."""
+        for name in names:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def _is_unchanged(self, name: str, before: datetime) -> bool:
+        path = self._folder / name
+        return not path.is_symlink() and _is_unchanged(path, before)
 
     def _names(self) -> list[str]:
         with suppress(OSError):
             return [path.name for path in self._folder.iterdir()]
         return []
+
+
+def is_over(name: str, find: Callable[[int], Job | None], before: datetime) -> bool:
+    """Whether a folder's job has ended before then; not known, or another one, it has left nothing that is needed."""
+    job_id = job_id_of(name)
+    job = None if job_id is None else find(job_id)
+    if job is None or name not in (folder_name(job), str(job.id)):
+        return True
+    return job.finished_at is not None and job.finished_at < before
 
 
 def _is_unchanged(path: Path, before: datetime) -> bool:

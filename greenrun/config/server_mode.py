@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from greenrun.paths import SYSTEM_SOCKET, SYSTEM_STATE
+from greenrun.paths import SERVICE_LOCKS, SYSTEM_SOCKET, SYSTEM_STATE
 from greenrun.providers.settings import Section
 
 
@@ -36,12 +36,12 @@ def with_places(tables: Mapping[str, Any]) -> dict[str, Any]:
         return dict(tables)
     return {
         **tables,
-        **_stated(tables, "paths", "state", str(SYSTEM_STATE)),
-        **_stated(tables, "api", "socket", str(SYSTEM_SOCKET)),
+        **_stated(tables, "paths", {"state": str(SYSTEM_STATE), "locks": str(SERVICE_LOCKS)}),
+        **_stated(tables, "api", {"socket": str(SYSTEM_SOCKET)}),
     }
 
 
-def _stated(tables: Mapping[str, Any], section: str, key: str, usual: str) -> dict[str, Any]:
-    """Return a section with a key's usual value where none is stated; nothing where it is no section."""
+def _stated(tables: Mapping[str, Any], section: str, usual: Mapping[str, str]) -> dict[str, Any]:
+    """Return a section with the usual values where none are stated; nothing where it is no section."""
     found = tables.get(section, {})
-    return {section: {key: usual, **found}} if isinstance(found, Mapping) else {}
+    return {section: {**usual, **found}} if isinstance(found, Mapping) else {}
