@@ -304,7 +304,7 @@ def test_half_an_answer_is_none(tmp_path_factory: pytest.TempPathFactory, answer
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("greenrun.client._MAX_ANSWER_BYTES", 1024**2)
+    monkeypatch.setattr("greenrun.client.transport._MAX_ANSWER_BYTES", 1024**2)
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b" " * 3_000_000
     with (
         answering(tmp_path_factory.mktemp("s") / "s", endless) as client,

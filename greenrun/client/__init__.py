@@ -6,16 +6,12 @@
 Answers are the API's own JSON objects (dicts), unchanged.
 """
 
-import json
 import os
-import pwd
-import socket
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from greenrun.client.client_errors import (
     BadAnswer,
@@ -27,11 +23,8 @@ from greenrun.client.client_errors import (
     OutOfStorage,
     RequestRefused,
     error_of,
-    error_with_status,
-    silent,
-    unreachable,
 )
-from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
+from greenrun.client.transport import request
 
 __all__ = [
     "Answer", "BadAnswer", "Client", "ClientError", "Forbidden", "NoAnswer", "NotFound", "NotReachable", "OutOfStorage",
@@ -41,10 +34,7 @@ __all__ = [
 Answer = dict[str, Any]
 
 _PATIENCE_S = 600.0  # a source is asked up to three times, each within its own time-out
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
-_MAX_REPORT_BYTES = 1024 * 1024 * 1024  # by job, of hundreds of thousands of jobs
 _MAX_KEY_CHARACTERS = 255
-_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
 class Client:
@@ -331,77 +321,8 @@ class Client:
     def _get(self, path: str, query: Mapping[str, object] | None = None) -> object:
         return self._request("GET", path, query=query)[1]
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, object] | None = None,
-        body: object = None,
-        key: str | None = None,
-        accept: int = 200,
-    ) -> tuple[int, object]:
-        target = path + _query_text(query or {})
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} if content else {}
-        headers |= {"Idempotency-Key": key} if key else {}
-        status, raw = self._exchange(method, target, content, headers)
-        answer = _decoded(raw, status, self.socket)
-        if status >= 400 and status != accept:
-            raise error_with_status(status, answer)
-        return status, answer
-
-    def _exchange(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
-        asks = method == "POST"
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
-                connected.settimeout(self.timeout_s)
-                connected.connect(str(self.socket))
-                _check_owner(connected, self.socket)
-                return exchange(connected, method, target, headers, content or b"", _most_bytes(target))
-        except TimeoutError as exc:
-            raise silent(self.socket, f"did not answer within {self.timeout_s:g} s", asks) from exc
-        except (ConnectionResetError, EndedEarly) as exc:
-            raise silent(self.socket, "ended the connection before it had answered", asks) from exc
-        except OSError as exc:
-            raise unreachable(self.socket, exc) from exc
-        except NotHttp as exc:
-            raise BadAnswer(f"what answers at {self.socket} is not a greenrun daemon ({exc})") from exc
-        except TooLong as exc:
-            most = f"{_most_bytes(target) // 1024**2} MiB"
-            raise BadAnswer(f"the answer from {self.socket} is longer than {most}; ask for less") from exc
-
-
-def _most_bytes(target: str) -> int:
-    return _MAX_REPORT_BYTES if target.startswith("/v1/reports") else _MAX_ANSWER_BYTES
-
-
-def _check_owner(connected: socket.socket, path: Path) -> None:
-    """Raise NotReachable where the daemon is neither root's nor the caller's own."""
-    _, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    if uid not in (0, os.getuid()):
-        raise NotReachable(f"the socket {path} belongs to user {_user_name(uid)}, so nothing was sent")
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _query_text(query: Mapping[str, object]) -> str:
-    given = {key: value for key, value in query.items() if value is not None and value != []}
-    return "?" + urlencode(given, doseq=True, errors="surrogateescape") if given else ""
-
-
-def _decoded(raw: bytes, status: int, path: Path) -> object:
-    try:
-        return json.loads(raw) if raw else None
-    except ValueError as exc:
-        raise BadAnswer(f"the answer from {path} is not JSON (status {status}): {raw[:80]!r}", status=status) from exc
+    def _request(self, method: str, path: str, **more: Any) -> tuple[int, object]:
+        return request(self.socket, self.timeout_s, method, path, **more)
 
 
 def _checked(key: str) -> str:

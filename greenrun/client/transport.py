@@ -1,0 +1,95 @@
+"""One request of the client over the daemon's unix socket, and every way in which that can fail."""
+
+import json
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+from greenrun.client.client_errors import BadAnswer, NotReachable, error_with_status, silent, unreachable
+from greenrun.http_over_unix import EndedEarly, NotHttp, TooLong, exchange
+
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_REPORT_BYTES = 1024 * 1024 * 1024  # by job, of hundreds of thousands of jobs
+_UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+
+def request(
+    path: Path,
+    timeout_s: float,
+    method: str,
+    target: str,
+    *,
+    query: Mapping[str, object] | None = None,
+    body: object = None,
+    key: str | None = None,
+    accept: int = 200,
+) -> tuple[int, object]:
+    """Send one request to the socket at `path`; return the answer's status and what its JSON says.
+
+    Raise a ClientError where no daemon answers within `timeout_s`, and for a status from 400 on, but for `accept`.
+    """
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} if content else {}
+    headers |= {"Idempotency-Key": key} if key else {}
+    status, raw = _exchange(path, timeout_s, method, target + _query_text(query or {}), content, headers)
+    answer = _decoded(raw, status, path)
+    if status >= 400 and status != accept:
+        raise error_with_status(status, answer)
+    return status, answer
+
+
+def _exchange(
+    path: Path, timeout_s: float, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    asks = method == "POST"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
+            connected.settimeout(timeout_s)
+            connected.connect(str(path))
+            _check_owner(connected, path)
+            return exchange(connected, method, target, headers, content or b"", _most_bytes(target))
+    except TimeoutError as exc:
+        raise silent(path, f"did not answer within {timeout_s:g} s", asks) from exc
+    except (ConnectionResetError, EndedEarly) as exc:
+        raise silent(path, "ended the connection before it had answered", asks) from exc
+    except OSError as exc:
+        raise unreachable(path, exc) from exc
+    except NotHttp as exc:
+        raise BadAnswer(f"what answers at {path} is not a greenrun daemon ({exc})") from exc
+    except TooLong as exc:
+        most = f"{_most_bytes(target) // 1024**2} MiB"
+        raise BadAnswer(f"the answer from {path} is longer than {most}; ask for less") from exc
+
+
+def _most_bytes(target: str) -> int:
+    return _MAX_REPORT_BYTES if target.startswith("/v1/reports") else _MAX_ANSWER_BYTES
+
+
+def _check_owner(connected: socket.socket, path: Path) -> None:
+    """Raise NotReachable where the daemon is neither root's nor the caller's own."""
+    _, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    if uid not in (0, os.getuid()):
+        raise NotReachable(f"the socket {path} belongs to user {_user_name(uid)}, so nothing was sent")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _query_text(query: Mapping[str, object]) -> str:
+    given = {key: value for key, value in query.items() if value is not None and value != []}
+    return "?" + urlencode(given, doseq=True, errors="surrogateescape") if given else ""
+
+
+def _decoded(raw: bytes, status: int, path: Path) -> object:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError as exc:
+        raise BadAnswer(f"the answer from {path} is not JSON (status {status}): {raw[:80]!r}", status=status) from exc
