@@ -1,8 +1,10 @@
 """How large the database is after a year of 8 GPUs, and what merging its slices takes.
 
-    .venv/bin/python benchmarks/books_of_years.py [--days 365] [--slot-minutes 60] [--jobs-a-day 40] [--unmerged]
+    .venv/bin/python benchmarks/books_of_years.py [--days 365] [--slot-minutes 60] [--jobs-a-day 40]
+                                                  [--slice-minutes 15] [--unmerged]
 
-Writes what a daemon writes, by the same calls, in virtual time: jobs and runs, a slice of each GPU for each minute, its
+Writes what a daemon writes, by the same calls, in virtual time: jobs and runs, a slice of each GPU for each minute (or
+some more, but in the first week and on the last two days, as merged ones are as large whatever they are made of), its
 booked price from forecasts that change every half hour, its settled price a day later, what runs would have emitted
 earlier, the forecasts and the measured values themselves. Then the daemon's own steps keep it small. Says how large the
 file is, and each table; what merging took in CPU time, a step at a time; and by how much the figures of the report by
@@ -47,13 +49,18 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--slot-minutes", type=int, default=60)
     parser.add_argument("--jobs-a-day", type=int, default=40)
+    parser.add_argument("--slice-minutes", type=int, default=15, help="1 is what a daemon books")
     parser.add_argument("--unmerged", action="store_true", help="what it was without")
     options = parser.parse_args()
     slot = options.slot_minutes * MINUTE
     with TemporaryDirectory() as folder, Store(Path(folder) / "b.db") as store:
         steps_s: list[float] = []
         for number in range(options.days):
-            live_a_day(store, T0 + number * DAY, slot, options.jobs_a_day, Random(number))
+            is_whole = (
+                number < 8 or number + 2 >= options.days
+            )  # the week that is looked at, and what is not merged yet
+            step = MINUTE if options.unmerged or is_whole else options.slice_minutes * MINUTE
+            live_a_day(store, T0 + number * DAY, slot, step, options.jobs_a_day, Random(number))
             before = week(store) if number == 7 else None
             if not options.unmerged:
                 steps_s += keep_small(store, T0 + (number + 1) * DAY)
@@ -74,7 +81,7 @@ def intensities(start: datetime, end: datetime, slot: timedelta, kind: Kind, shi
     return Series.of(UK, [Slot(at, at + slot, value, kind) for at, value in zip(starts, values, strict=True)])
 
 
-def live_a_day(store: Store, day: datetime, slot: timedelta, jobs: int, draw: Random) -> None:
+def live_a_day(store: Store, day: datetime, slot: timedelta, step: timedelta, jobs: int, draw: Random) -> None:
     """Let a day go by: jobs that are submitted, run and end, and all that is booked, settled and compared."""
     runs = run_jobs(store, day, jobs, draw)
     for half in range(48):
@@ -82,7 +89,7 @@ def live_a_day(store: Store, day: datetime, slot: timedelta, jobs: int, draw: Ra
         first = at - timedelta(seconds=at.timestamp() % slot.total_seconds())
         foreseen = intensities(first, first + 2 * DAY, slot, Kind.FORECAST, shift=draw.uniform(-9, 9))
         store.grid.save_forecast(Forecast(series=foreseen, fetched_at=at, issued_at=at))
-        pieces = [piece for index, device in enumerate(GPUS) for piece in slices(device, at, runs[index], draw)]
+        pieces = [piece for index, device in enumerate(GPUS) for piece in slices(device, at, step, runs[index], draw)]
         store.books.append_slices(
             [Entry(slice=piece, pue=PUE, booked=price(piece, foreseen, PUE)) for piece in pieces], [], now=at
         )
@@ -120,10 +127,12 @@ def run_jobs(store: Store, day: datetime, jobs: int, draw: Random) -> list[list[
     return runs
 
 
-def slices(device: str, start: datetime, runs: list[tuple[int, datetime, datetime]], draw: Random) -> Iterator[Slice]:
-    """Yield the slices of a GPU in half an hour, cut at full minutes and where a run begins or ends."""
+def slices(
+    device: str, start: datetime, step: timedelta, runs: list[tuple[int, datetime, datetime]], draw: Random
+) -> Iterator[Slice]:
+    """Yield the slices of a GPU in half an hour, cut at full steps and where a run begins or ends."""
     stop = start + 30 * MINUTE
-    edges = {start + number * MINUTE for number in range(31)}
+    edges = {start + number * step for number in range(30 * MINUTE // step + 1)}
     edges |= {at for _, *both in runs for at in both if start < at < stop}
     ordered = sorted(edges)
     for since, until in pairwise(ordered):

@@ -69,6 +69,7 @@ class Bookkeeping:
         self._told: set[str] = set()
         self._alive: dict[int, datetime] = {}  # when each run was last seen alive
         self._seen_ending: dict[int, datetime] = {}  # of runs that ended before that, by a clock that was set since
+        self._undated: set[int] = set()  # the runs that were dated by another clock: what they used is not known
         self.failures: Counter[str] = Counter()
         self.latest: Sequence[Slice] = ()
         self.idle_w: Mapping[str, float] = {}
@@ -99,6 +100,7 @@ class Bookkeeping:
                 slices, new = self._start_anew(mark, rows[0], owners, kind)
             pieces += slices
             moved += [new] if new is not None and new != mark else []
+        pieces = [_unknown(piece) if piece.run_id in self._undated else piece for piece in pieces]
         if moved:
             is_marginal = self._intensities.marginal.settle_after is not None
             waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if is_marginal else [])]
@@ -122,6 +124,7 @@ class Bookkeeping:
 
     def _by_this_clock(self, observed: Sequence[Observed], now: datetime) -> list[Observed]:
         """Let a run that ended before it was last seen alive end now: the clock was set, and holds follow this one."""
+        self._undated |= {row.run.id for row in observed if row.status.is_undated}
         for row in observed:
             run_id, ended_at = row.run.id, row.status.ended_at
             if ended_at is None:
@@ -246,6 +249,10 @@ class _Owners:
         """Return the last run that had held the device and has ended, 0 for none."""
         ended = [run for run in self._runs if run.ended_at is not None and device in run.devices]
         return max((run.id for run in ended), default=0)
+
+
+def _unknown(piece: Slice) -> Slice:
+    return replace(piece, energy_j=None, quality=Quality.UNKNOWN, busy_s=None, split_j=0.0)
 
 
 def highest_w(device: Device | None) -> float:

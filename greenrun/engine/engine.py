@@ -135,7 +135,7 @@ class Engine:
         self.restore(now)
         for zone in self.zones:
             zone.update_active_forecast(now)
-        observed = self._runs.observe()
+        observed = self._runs.observe(now)
         self._account(observed, now)
         self.anomalies.check(observed, now)
         self._runs.reap(observed, now)

@@ -170,11 +170,12 @@ class RunStore(Protocol):
         now: datetime,
         progress: timedelta | None = None,
         retry_at: datetime | None = None,
+        ran: timedelta | None = None,
     ) -> bool:
         """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
 
         `progress` is what a run that ended CHECKPOINTED has done of its job; it is added to the job's. The job is not
-        claimed before `retry_at`.
+        claimed before `retry_at`. `ran` is how long it took by a clock that nobody can set.
         """
 
     def live_runs(self) -> Sequence[Run]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,6 +21,7 @@ from greenrun.engine.start_pause import StartPause
 log = structlog.get_logger("greenrun.engine.runs")
 
 MAX_LAUNCHES = 3  # claims of one job that were proved never to have spawned, before it is given up
+OTHER_CLOCK = timedelta(seconds=2)  # a start so long before its claim, or ahead of now, is by another clock
 RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 
 
@@ -36,13 +38,16 @@ class RunController:
         self._own_pauses: dict[int, StartPause] = {}  # of jobs, where what one lacks is not lacking for others
         self._failed_launches: Counter[int] = Counter()
         self._put_off: dict[int, tuple[datetime, datetime]] = {}  # of jobs: since when, and until when
+        self._undated: set[int] = set()  # the live runs that were dated by another clock than this one
         self.pause = StartPause()
         self.suspending: frozenset[int] = frozenset()  # the runs that were asked to checkpoint, by whichever daemon
         self.failures: Counter[str] = Counter()
 
-    def observe(self) -> list[Observed]:
+    def observe(self, now: datetime) -> list[Observed]:
         """Poll every live run; an unreachable run counts as live, not as ended."""
-        observed = [Observed(run=run, status=self._poll(run)) for run in self._runs.live_runs()]
+        live = self._runs.live_runs()
+        self._undated &= {run.id for run in live}
+        observed = [Observed(run=run, status=self._dated(run, self._poll(run), now)) for run in live]
         self.suspending = frozenset(row.run.id for row in observed if self._is_suspending(row))
         return observed
 
@@ -134,6 +139,21 @@ class RunController:
             self.failures["poll"] += 1
             return RunStatus(phase=Phase.UNKNOWN, detail=str(exc))
 
+    def _dated(self, run: Run, status: RunStatus, now: datetime) -> RunStatus:
+        """Have a run that was dated by another clock begin when it was claimed, and end when that is seen."""
+        at = status.started_at
+        if run.started_at is None and at is not None and not run.claimed_at - OTHER_CLOCK <= at <= now + OTHER_CLOCK:
+            if run.id not in self._undated:
+                log.warning(
+                    "a run's supervisor has another clock, so its energy is not known",
+                    job=run.job_id, run=run.label, claimed_at=run.claimed_at.isoformat(), started_at=at.isoformat(),
+                )  # fmt: skip
+            self._undated.add(run.id)
+        if run.id not in self._undated or at is None:
+            return status
+        ended_at = now if status.ended_at is not None else None
+        return replace(status, started_at=min(run.claimed_at, now), ended_at=ended_at, is_undated=True)
+
     def _is_suspending(self, row: Observed) -> bool:
         unheard = row.status.phase is Phase.UNKNOWN and row.run.id in self.suspending
         return row.status.is_checkpointing or unheard
@@ -196,6 +216,7 @@ class RunController:
             exit_code=row.status.exit_code,
             started_at=row.status.started_at,
             ended_at=row.status.ended_at or now,
+            ran=row.status.ran,
             log=row.status.log,
             job_state=judged.job_state,
             reason=judged.reason,

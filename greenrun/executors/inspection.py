@@ -1,13 +1,14 @@
 """Determine a run's status from its folder and this machine's processes, and kill what outlived its shim."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from signal import SIGCONT
 
-from greenrun.clock import utc_now
+from greenrun.clock import by_this_clock, utc_now
 from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.executors.locks import is_locked
@@ -102,13 +103,14 @@ def exited(folder: Path, run: Run) -> RunStatus | None:
     record = read_record(str(folder), EXIT)
     if not record or record.get("token") != run.token:
         return None
-    code, ended_at = record.get("exit_code"), _instant(record.get("ended_at"))
+    code, (started_at, ended_at) = record.get("exit_code"), _dated(folder, record, "started", "ended")
     if not isinstance(code, int) or ended_at is None or record.get("ended_by") not in list(EndedBy):
         return None
     return RunStatus(
         phase=Phase.EXITED,
-        started_at=_instant(record.get("started_at")),
+        started_at=started_at,
         ended_at=ended_at,
+        ran=_ran(record),
         exit_code=code,
         signal=_whole(record.get("signal")),
         left=_whole(record.get("left")) or 0,
@@ -207,7 +209,30 @@ def _processes(count: int) -> str:
 def start_of(folder: Path) -> tuple[datetime | None, Identity | None]:
     """Return when a run's command was started, and which process it is, by its record; raise OSError."""
     record = read_record(str(folder), STARTED) or {}
-    return _instant(record.get("started_at")), Identity.from_record(record, boot=this_boot())
+    (started_at,) = _dated(folder, record, "started")
+    return started_at, Identity.from_record(record, boot=this_boot())
+
+
+def _dated(folder: Path, record: Mapping[str, object], *names: str) -> list[datetime | None]:
+    """Return instants of a record by the present clock, which may have been set since, or not be the shim's."""
+    walls = [_instant(record.get(f"{name}_at")) for name in names]
+    own = read_record(str(folder), RUN) or {}
+    if own.get("boot_id") != this_boot():
+        return walls
+    steady_s = [_seconds(record.get(f"{name}_s")) for name in names]
+    return [wall and by_this_clock(wall, each_s) for wall, each_s in zip(walls, steady_s, strict=True)]
+
+
+def _ran(record: Mapping[str, object]) -> timedelta | None:
+    """Return how long a run ran; None where its shim did not note that."""
+    started_s, ended_s = (_seconds(record.get(f"{name}_s")) for name in ("started", "ended"))
+    return None if started_s is None or ended_s is None else timedelta(seconds=max(0.0, ended_s - started_s))
+
+
+def _seconds(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        return None
+    return float(value)
 
 
 def _whole(value: object) -> int | None:

@@ -47,7 +47,7 @@ def environment(
     return {**default, **own, **(variables_in(env_file) if env_file else {}), **greenruns}
 
 
-def launch(folder: str, what: Launch, kept: Sequence[int], output: int) -> tuple[int, float]:
+def launch(folder: str, what: Launch, kept: Sequence[int], output: int) -> tuple[int, dict[str, float]]:
     """Record the start and execute the command; return its pid and start time. Raise NotStarted or OSError."""
     go, release = os.pipe()
     failure, fail = os.pipe()
@@ -58,8 +58,8 @@ def launch(folder: str, what: Launch, kept: Sequence[int], output: int) -> tuple
     os.close(fail)
     try:
         os.setpgid(pid, pid)
-        started_at = time.time()
-        record = {"version": VERSION, "pid": pid, "start_ticks": start_ticks(pid), "started_at": started_at}
+        started = moment("started")
+        record = {"version": VERSION, "pid": pid, "start_ticks": start_ticks(pid), **started}
         write_record(folder, run_folder.STARTED, record, sync=False)
         os.write(release, b"!")
     finally:
@@ -68,7 +68,12 @@ def launch(folder: str, what: Launch, kept: Sequence[int], output: int) -> tuple
     if problem:
         os.waitpid(pid, 0)
         raise NotStarted(problem[4:], int(problem[:3]))
-    return pid, started_at
+    return pid, started
+
+
+def moment(name: str) -> dict[str, float]:
+    """Return the present instant as the fields of a record, such as `started_at` and `started_s`."""
+    return {f"{name}_at": time.time(), f"{name}_s": time.clock_gettime(time.CLOCK_BOOTTIME)}
 
 
 def become(what: Launch, kept: Sequence[int], output: int, go: int, fail: int) -> None:

@@ -12,7 +12,10 @@ A folder is complete when it appears under its final name `JOB.NUMBER`, and only
     killed.json   written by the daemon: how many processes of a run without a shim it has killed
     progress      written by the run itself, if at all: how much it has done (GREENRUN_PROGRESS names this file)
 
-Instants in the records are epoch seconds. A folder that holds barred.json is a fence: that run can never start.
+Instants in the records are epoch seconds (`_at`). Beside those of its start and end are seconds since the boot that
+run.json names (`_s`), which nobody can set: by these, whoever reads dates them by its own clock. Older shims have none.
+
+A folder that holds barred.json is a fence: that run can never start.
 
 Version 2 knows checkpoints: `how` in stop.json, `checkpoint` and `checkpoint_grace` as `ended_by` in exit.json. A shim
 of version 1 treats every request as a stop.

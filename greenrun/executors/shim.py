@@ -17,7 +17,7 @@ from collections.abc import Callable
 from greenrun.executors import run_folder
 from greenrun.executors.command_files.noted_files import changed_since_submission
 from greenrun.executors.descendants import Members, has_children, live_children, reap, signal_one
-from greenrun.executors.launch import Launch, NotStarted, environment, launch
+from greenrun.executors.launch import Launch, NotStarted, environment, launch, moment
 from greenrun.executors.log_file import Log
 from greenrun.executors.output_pipe import OutputPipe
 from greenrun.executors.run_folder import VERSION, write_record
@@ -150,7 +150,7 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         since = changed_since_submission(spec.noted_files)
         own_log = open_log(spec) if spec.log else log
         output = OutputPipe(own_log) if own_log.is_regular else None
-        command, started_at = launch(
+        command, started = launch(
             spec.folder, launch_of(spec), kept, output.write_end if output else own_log.descriptor
         )
     except (NotStarted, OSError) as error:
@@ -174,7 +174,7 @@ def run(spec: Spec, kept: list[int], log: Log, waiter: Waiter, ready: int) -> di
         told.say(f"the command left {processes(len(left))}, ended: {named(left)}")
     cause = supervision.end.cause
     detail = "" if cause in (ITSELF, TIME_LIMIT) else asked_by(spec.folder)
-    return outcome(os.waitstatus_to_exitcode(status), started_at, cause, detail) | {"left": len(left), "changed": since}
+    return outcome(os.waitstatus_to_exitcode(status), started, cause, detail) | {"left": len(left), "changed": since}
 
 
 def open_log(spec: Spec) -> Log:
@@ -189,13 +189,15 @@ def launch_of(spec: Spec) -> Launch:
     return Launch(words=spec.command, workdir=spec.workdir, env=env, umask=spec.umask_of_command, limits=spec.limits)
 
 
-def outcome(code: int, started_at: float | None, cause: str, detail: str) -> dict[str, object]:
+def outcome(code: int, started: dict[str, float] | None, cause: str, detail: str) -> dict[str, object]:
     """Return the exit record of an end now; `code` is -N for signal N. The end is never before the start."""
+    ended = moment("ended")
     return {
         "exit_code": code if code >= 0 else 128 - code,
         "signal": -code if code < 0 else None,
-        "started_at": started_at,
-        "ended_at": max(time.time(), started_at or 0.0),
+        **(started or {"started_at": None}),
+        **ended,
+        "ended_at": max(ended["ended_at"], started["started_at"] if started else 0.0),
         "ended_by": cause,
         "detail": detail,
     }

@@ -1,7 +1,8 @@
 """Derive from the local executor's run folders which run held which GPU when: the load of a meter without hardware.
 
 Of a folder's files (greenrun/executors/run_folder.py describes them) it reads run.json (devices, boot, supervisor),
-started.json (`started_at`, command) and exit.json (`started_at`, `ended_at`); times are epoch seconds.
+started.json (`started_at`, command) and exit.json (`started_at`, `ended_at`); times are epoch seconds, with seconds
+since the boot beside them.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from greenrun.clock import by_this_clock
 from greenrun.meters.host import boot_id
 from greenrun.procfs import process_stat
 
@@ -142,12 +144,13 @@ class RunFolders:
         """
         if run.start is None:
             record = record_of(run.folder / "started.json")
-            run.start, run.command = _instant(record, "started_at"), process_in(record)
+            run.start, run.command = _dated(record, "started"), process_in(record)
         is_at_work = run.is_at_work(self._proc)
         ended = record_of(run.folder / "exit.json")
         if ended:
-            run.start = _instant(ended, "started_at")
-            self._close(name, run, _ended_at(ended, run.seen_at, now))
+            began = _dated(ended, "started")
+            run.start = began and (run.start or began)
+            self._close(name, run, _ended_at(_dated(ended, "ended") or now, run.seen_at, now))
             return False
         if run.start is not None and is_at_work:
             run.doubted_since, run.seen_at = None, now
@@ -168,9 +171,8 @@ class RunFolders:
             self._ended.append((run, end))
 
 
-def _ended_at(record: Record, seen_at: datetime | None, now: datetime) -> datetime:
-    """Return when a run ended: it was at work at `seen_at`, if ever, and is not now."""
-    ended_at = _instant(record, "ended_at") or now
+def _ended_at(ended_at: datetime, seen_at: datetime | None, now: datetime) -> datetime:
+    """Return when a run ended, as recorded if that can be: it was at work at `seen_at`, if ever, and is not now."""
     return ended_at if (seen_at or ALWAYS + SET) - SET <= ended_at <= now + SET else now
 
 
@@ -197,9 +199,17 @@ def record_of(path: Path) -> Record:
     return record if isinstance(record, dict) else {}
 
 
-def _instant(record: Record, key: str) -> datetime | None:
+def _dated(record: Record, name: str) -> datetime | None:
+    """Return an instant of a record by the present clock, which may have been set since, or not be its writer's."""
+    wall_s = _number(record, f"{name}_at")
+    if wall_s is None:
+        return None
+    return by_this_clock(datetime.fromtimestamp(wall_s, UTC), _number(record, f"{name}_s"))
+
+
+def _number(record: Record, key: str) -> float | None:
     value = record.get(key)
-    return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
+    return value if isinstance(value, int | float) else None
 
 
 def process_in(record: Record) -> Process | None:

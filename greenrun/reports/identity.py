@@ -51,7 +51,7 @@ def identity(job: Job, own: Sequence[Run], hardware: Hardware, place: Place, zon
     country = country_of(zone)
     started_at = min((run.started_at for run in own if run.started_at), default=None)
     ended_at = max((run.ended_at for run in own if run.ended_at), default=None) if job.finished_at else None
-    run_s = sum((run.ended_at - run.started_at).total_seconds() for run in own if run.started_at and run.ended_at)
+    run_s = sum(run.length.total_seconds() for run in own)
     wall_s = (ended_at - started_at).total_seconds() if started_at and ended_at else None
     last = own[-1] if own else None
     ids = sorted({device for run in own for device in run.devices})

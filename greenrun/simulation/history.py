@@ -123,7 +123,7 @@ def _arrival(store: PastStore, job: Job, runs: list[Run], query: CaseQuery) -> A
     """Return the job as it came, or why it cannot be simulated."""
     if not job.spec.gpus:
         return NO_GPU
-    times = [run.ended_at - run.started_at for run in runs if run.started_at and run.ended_at]
+    times = [run.length for run in runs]
     duration = sum(times, timedelta(0))
     if not duration:
         return NO_TIME

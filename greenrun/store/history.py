@@ -112,7 +112,7 @@ def _runs(session: Session, job_ids: Iterable[int]) -> defaultdict[int, list[Run
 
 
 def _finished(job: Job, runs: Sequence[Run]) -> FinishedJob:
-    times = [run.ended_at - run.started_at for run in runs if run.started_at and run.ended_at]
+    times = [run.length for run in runs]
     return FinishedJob(
         job_id=job.id,
         finished_at=job.finished_at or job.submitted_at,

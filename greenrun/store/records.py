@@ -73,6 +73,7 @@ def run_of(row: RunRecord) -> Run:
         claimed_at=row.claimed_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        ran=None if row.ran_s is None else timedelta(seconds=row.ran_s),
         outcome=Outcome(row.outcome) if row.outcome else None,
         exit_code=row.exit_code,
         log=row.log,
@@ -146,8 +147,9 @@ def changed_columns(before: Job, job: Job) -> dict[str, Any]:
 
 def run_columns(run: Run) -> dict[str, Any]:
     """Return what the columns of `runs` hold of a run, but for its id."""
-    values = {field.name: getattr(run, field.name) for field in fields(Run) if field.name != "id"}
-    return values | {"devices": list(run.devices)}
+    values = {field.name: getattr(run, field.name) for field in fields(Run) if field.name not in ("id", "ran")}
+    ran_s = None if run.ran is None else run.ran.total_seconds()
+    return values | {"devices": list(run.devices), "ran_s": ran_s}
 
 
 def reason_columns(reason: Reason | None) -> dict[str, Any]:

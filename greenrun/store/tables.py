@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import CheckConstraint, Index, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
-from greenrun.store.columns import EpochSecond, Instant, Json
+from greenrun.store.columns import EpochSecond, Instant, Json, Packed
 
 METADATA = MetaData(
     naming_convention={
@@ -99,7 +99,10 @@ class JobRecord(Record, table=True):
 
 
 class RunRecord(Record, table=True):
-    """One execution of a job; a job has at most one without an outcome. `work` is what it last said to have done."""
+    """One execution of a job; a job has at most one without an outcome. `work` is what it last said to have done.
+
+    `ran_s` is by a clock that nobody can set, where the executor has told that.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -117,6 +120,7 @@ class RunRecord(Record, table=True):
     claimed_at: datetime = Field(sa_type=Instant)
     started_at: datetime | None = Field(default=None, sa_type=Instant)
     ended_at: datetime | None = Field(default=None, sa_type=Instant)
+    ran_s: float | None = None
     outcome: str | None = None
     exit_code: int | None = None
     log: str | None = None
@@ -219,7 +223,7 @@ class ForecastRecord(Record, table=True):
     confirmed_at: datetime = Field(sa_type=Instant, index=True)
     rung: str
     digest: str
-    slots: str = Field(sa_type=Text)
+    slots: str = Field(sa_type=Packed)
 
 
 class IntensityRecord(Record, table=True):

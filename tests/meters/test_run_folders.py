@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from greenrun.clock import both_clocks
 from greenrun.meters.host import boot_id
 from greenrun.meters.run_folders import RunFolders, RunSpan, record_of
 
@@ -254,3 +255,20 @@ def test_a_record_is_not_waited_for_longer_because_the_clock_was_set_back(host: 
     assert host.load(at(3600)) is None
     assert host.load(at(0)) is None
     assert host.load(at(2)) == {}
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_run_whose_supervisor_has_another_clock_loads_its_devices_for_as_long_as_it_ran(
+    host: Host, hours: int
+) -> None:
+    now, now_s = both_clocks()
+    off_s, start_s, end_s = hours * 3600, now_s - 30, now_s - 20
+    host.place()
+    wall_s = now.timestamp() - 30 + off_s
+    host.write(
+        "1.1", "exit.json", started_at=wall_s, started_s=start_s, ended_at=wall_s + 10, ended_s=end_s, exit_code=0
+    )
+    ((span,),) = (host.load(now) or {}).values()
+    assert span.end is not None
+    assert abs(span.start - (now - timedelta(seconds=30))) < timedelta(seconds=1)
+    assert abs(span.end - (now - timedelta(seconds=20))) < timedelta(seconds=1)

@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -106,6 +106,8 @@ OLD_BOOKS = [
     RUN.format(1, "failed"),
     RUN.format(4, "succeeded"),
     "INSERT INTO series VALUES (1, 'uk', 'GB', 'average', '', '')",
+    "INSERT INTO forecasts VALUES (1, 1, NULL, '2026-01-02T00:00:00.000000Z', '2026-01-02T00:00:00.000000Z', 'fresh',"
+    """ '', '[[1767312000,1767315600,200.0,"forecast"]]')""",
     *(SLICE.format(number, run) for number, run in ((1, 1), (2, "NULL"), (4, 4))),
     *(PRICE.format(number, "booked", 10.0 * number) for number in (1, 2, 4)),
     PRICE.format(1, "settled", 9.0),
@@ -137,6 +139,9 @@ def test_the_books_of_the_first_release_keep_every_figure(path: Path, tmp_path: 
         assert (store.jobs.job(12).spec.retry_on, store.jobs.job(12).retry_at) == ((), None)
         assert (store.jobs.job(12).spec.umask, store.jobs.job(12).spec.limits) == (None, {})
         assert store.jobs.job(12).spec.noted_files == {}
+        assert [run.ran for run in store.runs.of_jobs([12])[12]] == [None, None]
+        (forecast,) = store.grid.forecasts("GB", LATER - timedelta(days=9))
+        assert [slot.intensity_g_per_kwh for slot in forecast.series] == [200.0]
         assert [row["share"] for row in after["slices"]] == [1.0, 1.0, 1.0]
         totals = store.books.run_totals([1, 4])
         assert [(row.energy_j, row.emissions_g, row.settled_g) for row in totals.values()] == [

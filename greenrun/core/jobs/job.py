@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from greenrun.core.jobs.reasons import Reason
+from greenrun.core.jobs.runs.status import length_of
 from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS as CHECKPOINT_SIGNALS
 from greenrun.core.jobs.spec import LARGEST_INDEX as LARGEST_INDEX
 from greenrun.core.jobs.spec import MOST_TOGETHER as MOST_TOGETHER
@@ -162,6 +163,7 @@ class Job:
 class Run:
     """One execution of a job. It is live until `outcome` is set; `devices` are UUIDs it alone holds meanwhile.
 
+    `ran` is how long it ran by a clock that nobody can set, where that is known.
     `work` is how much it last said to have done, in `work_unit`, at `work_at`; None as long as it said nothing.
     """
 
@@ -173,12 +175,18 @@ class Run:
     claimed_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    ran: timedelta | None = None
     outcome: Outcome | None = None
     exit_code: int | None = None
     log: str | None = None
     work: float | None = None
     work_unit: str | None = None
     work_at: datetime | None = None
+
+    @property
+    def length(self) -> timedelta:
+        """How long it ran; nothing for one that is not known to have started or ended."""
+        return length_of(self.started_at, self.ended_at, self.ran)
 
     @property
     def label(self) -> str:

@@ -266,14 +266,16 @@ class RunTransitions(ABC):
         now: datetime,
         progress: timedelta | None = None,
         retry_at: datetime | None = None,
+        ran: timedelta | None = None,
     ) -> bool:
         """End a live run, free its devices and move its job to `job_state` at once; False when it had ended already.
 
         A run that proves to have started, though nobody confirmed it, passes through running. `progress` is what a run
         that ended CHECKPOINTED has done of its job; it is added to the job's. The job is not claimed before `retry_at`.
+        `ran` is how long the run took by a clock that nobody can set.
         """
         ending = Ending(
-            outcome=outcome, exit_code=exit_code, started_at=started_at, ended_at=ended_at, log=log,
+            outcome=outcome, exit_code=exit_code, started_at=started_at, ended_at=ended_at, ran=ran, log=log,
             job_state=job_state, reason=reason, progress=progress, retry_at=retry_at,
         )  # fmt: skip
         with self._transaction() as stored:

@@ -273,6 +273,7 @@ class Ending:
     exit_code: int | None
     started_at: datetime | None
     ended_at: datetime
+    ran: timedelta | None
     log: str | None
     job_state: State
     reason: Reason
@@ -285,8 +286,9 @@ class Ending:
             run,
             outcome=self.outcome,
             exit_code=self.exit_code,
-            started_at=self.started_at or run.started_at,
+            started_at=run.started_at or self.started_at,  # it began once, whatever the clock was set to since
             ended_at=self.ended_at,
+            ran=self.ran,
             log=self.log or run.log,
         )
 
@@ -395,7 +397,7 @@ def _used(ended: Run, total: Total) -> Mapping[str, float]:
     if ended.started_at is None or ended.ended_at is None:
         return {}
     values = {
-        RUN_DURATION: (ended.ended_at - ended.started_at).total_seconds(),
+        RUN_DURATION: ended.length.total_seconds(),
         RUN_ENERGY: total.energy_j if total.quality is not Quality.UNKNOWN else None,
         RUN_EMISSIONS: total.emissions_g,
     }

@@ -10,7 +10,7 @@ from greenrun.core.jobs.job import Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.durations import expected_length
 from greenrun.core.jobs.runs.exits import exit_code_text, left_text, signal_text
-from greenrun.core.jobs.runs.retries import again, length_of, pause_after, retries_left, since_requeue
+from greenrun.core.jobs.runs.retries import again, pause_after, retries_left, since_requeue
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.model import Placement, Plan, Running
 
@@ -122,7 +122,7 @@ def _verdict(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run, now:
     left = retries_left(job, outcome, status.exit_code, others)
     if not left:
         return Verdict(outcome=outcome, job_state=State.FAILED, reason=reason)
-    pause, quick = pause_after(outcome, length_of(status.started_at, status.ended_at), others)
+    pause, quick = pause_after(outcome, status.length, others)
     at = (status.ended_at or now) + pause
     told = again(run, reason, left - 1, pause, quick, at)
     return Verdict(outcome=outcome, job_state=State.QUEUED, reason=told, retry_at=at if pause else None)
@@ -140,7 +140,7 @@ def _has_checkpointed(status: RunStatus, job: Job) -> bool:
 
 def _continued(status: RunStatus, job: Job, earlier: Sequence[Run], run: Run) -> Verdict:
     """Judge a run that checkpointed: its job goes on later, unless it gets nowhere."""
-    ran = length_of(status.started_at, status.ended_at)
+    ran = status.length
     if _fruitless_runs(ran, job, earlier, run) >= MAX_FRUITLESS:
         cost = duration_text(job.spec.restart_cost)
         reason = because(ReasonCode.NO_PROGRESS, count=MAX_FRUITLESS, cost=cost)
@@ -155,7 +155,7 @@ def _fruitless_runs(ran: timedelta, job: Job, earlier: Sequence[Run], run: Run) 
     """Count the job's latest checkpointed runs, from this one back, that took no longer than continuing costs."""
     before = [other for other in earlier if other.id != run.id and other.started_at is not None]
     checkpointed = takewhile(lambda other: other.outcome is Outcome.CHECKPOINTED, reversed(before))
-    lengths = [ran, *(length_of(other.started_at, other.ended_at) for other in checkpointed)]
+    lengths = [ran, *(other.length for other in checkpointed)]
     least = max(job.spec.restart_cost, FRUITLESS)
     return sum(1 for _ in takewhile(lambda length: length <= least, lengths))
 

@@ -58,7 +58,9 @@ def _spans(booked: Sequence[Run], observed: Sequence[Observed]) -> Iterator[tupl
     runs = {run.id: run for run in (*booked, *(row.run for row in observed))}
     for run in runs.values():
         status = seen[run.id].status if run.id in seen else None
-        start = run.started_at or (status.started_at if status else None)
+        # By the clock of when it was seen to start, or by that of now: a clock that was set back dates it earlier.
+        starts = (run.started_at, status.started_at if status else None)
+        start = min((at for at in starts if at is not None), default=None)
         end = run.ended_at or (status.ended_at if status else None)
         if start is not None and (end is None or end > start):
             yield run, start, end

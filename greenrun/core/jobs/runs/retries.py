@@ -84,9 +84,4 @@ def after_pause(reason: Reason) -> Reason:
 
 
 def _failed_quickly(run: Run) -> bool:
-    return run.outcome in _OWN_FAULT and length_of(run.started_at, run.ended_at) < QUICK
-
-
-def length_of(started_at: datetime | None, ended_at: datetime | None) -> timedelta:
-    """Return how long a run ran; nothing for one that is not known to have started or ended."""
-    return timedelta(0) if started_at is None or ended_at is None else ended_at - started_at
+    return run.outcome in _OWN_FAULT and run.length < QUICK

@@ -1,7 +1,7 @@
 """What an executor can tell of a run, whichever executor it is."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -28,15 +28,24 @@ class EndedBy(StrEnum):
     NOT_STARTED = "not_started"  # the command could not be executed at all
 
 
+def length_of(started_at: datetime | None, ended_at: datetime | None, ran: timedelta | None) -> timedelta:
+    """Return how long a run ran, by a steady clock where that is known; nothing where it has not started or ended."""
+    if started_at is None or ended_at is None:
+        return timedelta(0)
+    return ended_at - started_at if ran is None else ran
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
     """An answer of `Executor.poll`. Instants are the supervisor's own record; `exit_code` is 128+N for signal N.
 
+    `ran` is how long it ran by a clock that nobody can set; None where that is not known.
     `signal` is the one that ended the command, where one did; a code above 128 without it is the command's own. `left`
     is how many processes the command had left behind, which were ended.
 
-    `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so far, in
-    `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with what it says.
+    `is_undated`: its start was noted down by another clock than that of who asks, and so lies before its claim, or
+    ahead. `is_checkpointing`: it runs, and was asked to checkpoint and end. `work` is how much it says to have done so
+    far, in `work_unit`, written down at `work_at`; None where it says nothing. `work_fault` is what is wrong with that.
     `changed` says which of the job's own files had changed at its start, since it was submitted.
     `shortage` is what this machine lacked, where that is why its command was not started.
     """
@@ -44,10 +53,12 @@ class RunStatus:
     phase: Phase
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    ran: timedelta | None = None
     exit_code: int | None = None
     signal: int | None = None
     left: int = 0
     ended_by: EndedBy = EndedBy.ITSELF
+    is_undated: bool = False
     is_checkpointing: bool = False
     log: str | None = None
     detail: str = ""
@@ -57,6 +68,11 @@ class RunStatus:
     work_unit: str | None = None
     work_at: datetime | None = None
     work_fault: str = ""
+
+    @property
+    def length(self) -> timedelta:
+        """How long it ran; nothing for one that is not known to have started or ended."""
+        return length_of(self.started_at, self.ended_at, self.ran)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
