@@ -269,7 +269,7 @@ LAYERS_OF_ONE_SUBJECT = {
     "events",
     *("forecast", "forecast_quality", "grid", "history", "identity", "jobs", "model"),
     *("outlook", "problems", "reports", "runs", "schedule", "settings", "status", "stray_runs"),
-    *("ports", "submit", "trace", "zones"),
+    *("ports", "submit", "trace", "trail", "zones"),
 }
 SAME_MODULE = {
     "app": "the API's and the command line's: what each is started by",

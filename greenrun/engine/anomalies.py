@@ -14,7 +14,7 @@ from greenrun.core.jobs.job import Anomaly, Run
 from greenrun.core.jobs.runs.anomalies import Limits, Progress, RuleResult, gpu_idle, power_off, stuck
 from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.jobs.runs.status import Phase
-from greenrun.engine.ports import EngineStore
+from greenrun.engine.ports import AnomalyNotes, FinishedJobStore, JobReader
 from greenrun.engine.progress import WorkDone
 
 log = structlog.get_logger("greenrun.engine.anomalies")
@@ -50,13 +50,26 @@ class Booked(Protocol):
     idle_w: Mapping[str, float]
 
 
+class AnomalyStore(Protocol):
+    """What runs said and did before, what is known of their jobs, and where their anomalies are noted."""
+
+    @property
+    def jobs(self) -> JobReader: ...
+
+    @property
+    def runs(self) -> AnomalyNotes: ...
+
+    @property
+    def history(self) -> FinishedJobStore: ...
+
+
 class AnomalyDetector:
     """Applies the rules of `greenrun.core.jobs.runs.anomalies` to the live runs; it never changes a plan.
 
     Evidence is lost when the daemon restarts. Ongoing anomalies are in the store, so none is counted twice.
     """
 
-    def __init__(self, store: EngineStore, booked: Booked, limits: Limits) -> None:
+    def __init__(self, store: AnomalyStore, booked: Booked, limits: Limits) -> None:
         self._store = store
         self._booked = booked
         self._limits = limits

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.baseline import Comparable, compare
-from greenrun.engine.ports import EngineStore
+from greenrun.engine.ports import BaselineStore, IntensityReader
 
 AGAIN_AFTER = timedelta(minutes=1)
 LOOK_AT_ONCE = 500  # runs
@@ -15,8 +15,8 @@ SLICES_AT_ONCE = 5000  # of runs that are compared together; one run's are never
 class BaselineComparison:
     """Looks in turn at the runs that wait to be compared; which those are is the store's to tell after a restart."""
 
-    def __init__(self, store: EngineStore) -> None:
-        self._store = store
+    def __init__(self, baselines: BaselineStore, grid: IntensityReader) -> None:
+        self._baselines, self._grid = baselines, grid
         self._looked_at = 0
         self._found = False
         self._in_vain_at: datetime | None = None
@@ -29,11 +29,11 @@ class BaselineComparison:
         is_soon = self._in_vain_at is not None and self._in_vain_at <= now < self._in_vain_at + AGAIN_AFTER
         if is_soon and not is_news:
             return
-        waiting = self._store.baselines.uncompared(now - settle_after, after=self._looked_at, limit=LOOK_AT_ONCE)
-        ready = self._store.baselines.comparable(waiting, now, most_slices=SLICES_AT_ONCE) if waiting else ()
+        waiting = self._baselines.uncompared(now - settle_after, after=self._looked_at, limit=LOOK_AT_ONCE)
+        ready = self._baselines.comparable(waiting, now, most_slices=SLICES_AT_ONCE) if waiting else ()
         if ready:
             measured = self._measured(ready, settle_after)
-            self._store.baselines.book_baselines([compare(run, measured) for run in ready], now=now)
+            self._baselines.book_baselines([compare(run, measured) for run in ready], now=now)
             self._found = True
         is_round_over = not ready and len(waiting) < LOOK_AT_ONCE
         self._in_vain_at = now if is_round_over and not self._found else None
@@ -48,5 +48,5 @@ class BaselineComparison:
         for series_id in frozenset[SeriesId]().union(*(used for _, _, used in spans)):
             start = min(start for start, _, used in spans if series_id in used)
             end = max(end for _, end, used in spans if series_id in used)
-            found[series_id] = self._store.grid.intensities(series_id, start, end, final_after=settle_after)
+            found[series_id] = self._grid.intensities(series_id, start, end, final_after=settle_after)
         return found

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -24,7 +25,7 @@ from greenrun.core.jobs.runs.occupancy import (
 from greenrun.core.jobs.runs.status import Phase
 from greenrun.engine.baselines import BaselineComparison
 from greenrun.engine.intensities import CarbonIntensities
-from greenrun.engine.ports import EngineStore, Meter
+from greenrun.engine.ports import BaselineStore, BookStore, IntensityReader, Meter
 from greenrun.engine.settlement import Settlement, intensities_over, price_first
 
 log = structlog.get_logger("greenrun.engine.bookkeeping")
@@ -41,6 +42,19 @@ FORGOTTEN = timedelta(days=1)  # by then, the last joule of such a run is booked
 LOST = timedelta(seconds=1)  # the length of the unknown slice that stands for all that was used around that
 
 
+class BookkeepingStore(Protocol):
+    """The books, the baselines, and the intensities that both are priced with."""
+
+    @property
+    def books(self) -> BookStore: ...
+
+    @property
+    def baselines(self) -> BaselineStore: ...
+
+    @property
+    def grid(self) -> IntensityReader: ...
+
+
 class Bookkeeping:
     """Books energy and prices it. Call `account` after polling the executor, so that a run's last joule is booked.
 
@@ -50,21 +64,21 @@ class Bookkeeping:
 
     def __init__(
         self,
-        store: EngineStore,
+        store: BookkeepingStore,
         meter: Meter,
         intensities: CarbonIntensities,
         *,
         pue: float = 1.0,
         merge_within: timedelta = WITHIN,
     ) -> None:
-        self._store = store
+        self._books = store.books
         self._meter = meter
         self._intensities = intensities
         self._pue = pue
         self._merge_within = merge_within
-        self._settlement = Settlement(store, intensities.measured)
-        self._marginal = Settlement(store, intensities.marginal)
-        self._baselines = BaselineComparison(store)
+        self._settlement = Settlement(store.books, intensities.measured)
+        self._marginal = Settlement(store.books, intensities.marginal)
+        self._baselines = BaselineComparison(store.baselines, store.grid)
         self._merged_at: datetime | None = None  # when the last round of merging was over
         self._told: set[str] = set()
         self._alive: dict[int, datetime] = {}  # when each run was last seen alive
@@ -78,7 +92,7 @@ class Bookkeeping:
         """Book every device's energy up to the last instant at which it is known whose it was."""
         self.latest = ()
         observed = self._by_this_clock(observed, now)
-        marks = self._store.books.marks()
+        marks = self._books.marks()
         self.idle_w = {device: mark.idle_w for device, mark in marks.items() if mark.idle_w is not None}
         sound = {device: mark for device, mark in marks.items() if mark.at <= now + AHEAD}
         readings = _by_device(self._meter.read({device: mark.at for device, mark in sound.items()}), now + AHEAD)
@@ -88,7 +102,7 @@ class Bookkeeping:
         if not readings:
             return
         starts = {device: sound[device].at if device in sound else rows[0].at for device, rows in readings.items()}
-        runs = [self._ended_by_this_clock(run) for run in self._store.books.holds(min(starts.values()))]
+        runs = [self._ended_by_this_clock(run) for run in self._books.holds(min(starts.values()))]
         owners = _Owners(runs, observed, now)
         pieces: list[Slice] = []
         moved: list[Mark] = []
@@ -104,7 +118,7 @@ class Bookkeeping:
         if moved:
             is_marginal = self._intensities.marginal.settle_after is not None
             waits_for = [Stage.SETTLED, *([Stage.MARGINAL] if is_marginal else [])]
-            self._store.books.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
+            self._books.append_slices(self._priced(pieces), moved, now=now, waits_for=waits_for)
             self.latest = pieces
         self._intensities.forget(min((mark.at for mark in (*marks.values(), *moved)), default=now))
 
@@ -119,7 +133,7 @@ class Bookkeeping:
             self._baselines.compare(settle_after, now, is_news=settled > 0)
         self._marginal.settle(now)
         if self._merged_at is None or not self._merged_at <= now < self._merged_at + MERGE_AGAIN_AFTER:
-            goes_on = self._store.books.merge(now - MERGE_AFTER, limit=MERGE_AT_ONCE, step=self._merge_within)
+            goes_on = self._books.merge(now - MERGE_AFTER, limit=MERGE_AT_ONCE, step=self._merge_within)
             self._merged_at = None if goes_on else now
 
     def _by_this_clock(self, observed: Sequence[Observed], now: datetime) -> list[Observed]:
@@ -150,7 +164,7 @@ class Bookkeeping:
         counted = {device: external_energy(marks.get(device), readings.pop(device)) for device in there}
         moved = [mark for _, mark in counted.values() if mark is not None]
         if moved:
-            self._store.books.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
+            self._books.count_beside({device: energy_j for device, (energy_j, _) in counted.items()}, moved)
 
     def _cut(
         self,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from greenrun.core.carbon.intensity import Forecast, Series, SeriesId
 from greenrun.core.energy.ledger import Stage
-from greenrun.engine.ports import EngineStore
+from greenrun.engine.ports import IntensityReader
 
 KEPT_FOR = timedelta(days=2)  # how long the slots of past forecasts are kept for energy that is not booked yet
 
@@ -17,11 +17,11 @@ class ReportedIntensities:
     that one who found nothing before can tell whether it is worth looking again.
     """
 
-    def __init__(self, store: EngineStore, stage: Stage, settle_after: timedelta | None) -> None:
+    def __init__(self, grid: IntensityReader, stage: Stage, settle_after: timedelta | None) -> None:
         self.stage = stage
         self.settle_after = settle_after
         self.reports = 0
-        self._store = store
+        self._grid = grid
         self._series_ids: list[SeriesId] = []  # the one reported last at the end
 
     def add(self, series_id: SeriesId) -> None:
@@ -35,17 +35,20 @@ class ReportedIntensities:
         With `final_after` only those fetched at least that long past their end.
         """
         latest_first = reversed(self._series_ids)
-        return [self._store.grid.intensities(each, start, end, final_after=final_after) for each in latest_first]
+        return [self._grid.intensities(each, start, end, final_after=final_after) for each in latest_first]
 
 
 class CarbonIntensities:
     """Measured and marginal intensities, and the forecasts that were in use, for as long as energy waits for them."""
 
     def __init__(
-        self, store: EngineStore, settle_after: timedelta | None = None, marginal_settle_after: timedelta | None = None
+        self,
+        grid: IntensityReader,
+        settle_after: timedelta | None = None,
+        marginal_settle_after: timedelta | None = None,
     ) -> None:
-        self.measured = ReportedIntensities(store, Stage.SETTLED, settle_after)
-        self.marginal = ReportedIntensities(store, Stage.MARGINAL, marginal_settle_after)
+        self.measured = ReportedIntensities(grid, Stage.SETTLED, settle_after)
+        self.marginal = ReportedIntensities(grid, Stage.MARGINAL, marginal_settle_after)
         self._forecasts: dict[SeriesId, Series] = {}  # the one taken up last at the end
 
     def add_forecast(self, forecast: Forecast) -> None:

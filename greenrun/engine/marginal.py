@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from greenrun.core.carbon.intensity import Series
 from greenrun.engine.intensities import ReportedIntensities
 from greenrun.engine.polling import ProviderPolling
-from greenrun.engine.ports import EngineStore
+from greenrun.engine.ports import IntensityWriter, SettlementStore
 from greenrun.engine.settlement import LookBack
 
 FIRST = timedelta(hours=1)  # how much the first question asks for
@@ -28,12 +28,17 @@ class MarginalPolling:
     """
 
     def __init__(
-        self, store: EngineStore, polling: ProviderPolling, intensities: ReportedIntensities, names: Collection[str]
+        self,
+        grid: IntensityWriter,
+        books: SettlementStore,
+        polling: ProviderPolling,
+        intensities: ReportedIntensities,
+        names: Collection[str],
     ) -> None:
-        self._store = store
+        self._grid = grid
         self._polling = polling
         self._intensities = intensities
-        self._look_back = LookBack(store, intensities.stage)
+        self._look_back = LookBack(books, intensities.stage)
         self.names = frozenset(names)
         self._until: datetime | None = None
 
@@ -48,7 +53,7 @@ class MarginalPolling:
 
     def take(self, update: MarginalUpdate, now: datetime) -> None:
         """Keep what was fetched, so that energy is priced with it."""
-        self._store.grid.save_intensities(update.series, fetched_at=now)
+        self._grid.save_intensities(update.series, fetched_at=now)
         self._intensities.add(update.series.id)
         self._until = update.series.end or self._until
         if update.looked_back:

@@ -9,7 +9,7 @@ from greenrun.core.carbon.blend import Calibration
 from greenrun.core.carbon.calibration import ISSUE_EVERY, MEMORY, calibrate
 from greenrun.core.carbon.intensity import FallbackLevel, Forecast, Series, SeriesId
 from greenrun.core.carbon.outlook import outlook
-from greenrun.engine.ports import GridStore
+from greenrun.engine.ports import OutlookReader
 
 DAY = timedelta(days=1)
 USUAL_AHEAD = timedelta(hours=48)  # how far the normal of each hour is shown where nobody forecasts
@@ -53,7 +53,7 @@ class ZoneOutlook:
     Nothing is learned from values of the sources in `without`, which measure another quantity.
     """
 
-    def __init__(self, store: GridStore, zone: str | None, days: int, without: Collection[str] = ()) -> None:
+    def __init__(self, store: OutlookReader, zone: str | None, days: int, without: Collection[str] = ()) -> None:
         self._store = store
         self._zone = zone or ""
         self._days = days if zone else 0

@@ -20,7 +20,7 @@ from greenrun.core.planning.insertion import OpenPlan, Row, is_provisional, with
 from greenrun.core.planning.model import Placement, Plan, Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.stability import has_run_since, needs_replanning, terms
-from greenrun.engine.ports import JobStore, PlanStore
+from greenrun.engine.ports import PlanStore, ReasonStore
 
 
 class Urgency(IntEnum):
@@ -65,7 +65,7 @@ class PlanInForce:
     plan has moved, `put_offs` how often one was put off, and `durations` is how long it took to plan.
     """
 
-    def __init__(self, jobs: JobStore, plans: PlanStore, *, is_watched: bool) -> None:
+    def __init__(self, jobs: ReasonStore, plans: PlanStore, *, is_watched: bool) -> None:
         self._jobs, self._plans, self._is_watched = jobs, plans, is_watched
         self._open: OpenPlan | None = None  # made when it is needed
         self._plan = plans.last_plan() or Plan(made_at=datetime.min.replace(tzinfo=UTC))

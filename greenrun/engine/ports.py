@@ -1,6 +1,7 @@
 """The engine's ports, all in one place: providers, executor, meter and stores.
 
-They are structural: an adapter matches by its methods.
+They are structural: an adapter matches by its methods. Each part of the engine names the narrowest that it needs; what
+is put together here from several is for those who hand them on.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -111,14 +112,22 @@ class Meter(Protocol):
         """
 
 
-class JobStore(Protocol):
-    """Keeps the jobs. A transition that lost its race returns False."""
+class JobReader(Protocol):
+    """Returns jobs."""
 
     def job(self, job_id: int) -> Job:
         """Return one job; raise JobNotFound."""
 
-    def jobs(self, states: Sequence[State] = ()) -> Sequence[Job]:
-        """Return jobs in these states (all when empty), by id."""
+
+class ReasonStore(Protocol):
+    """Keeps why jobs are where they are."""
+
+    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
+        """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
+
+
+class QueueStore(Protocol):
+    """Keeps the jobs that wait. A transition that lost its race returns False."""
 
     def unfinished(self) -> Mapping[int, Job]:
         """Return the unfinished jobs by id, in order: the very same mapping for as long as none of them changes."""
@@ -129,16 +138,10 @@ class JobStore(Protocol):
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
 
-    def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
-        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
-
     def change_states(
         self, old: State, moves: Mapping[int, tuple[State, Reason]], *, actor: str, now: datetime
     ) -> bool:
         """Compare-and-set the state of jobs without a live run from `old` to new ones, all of them or none."""
-
-    def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
-        """Keep the latest reason of unfinished jobs; an event is written for a job whose reason's code changed."""
 
     def end_pauses(self, job_ids: Collection[int], *, now: datetime) -> None:
         """Let these jobs be tried again at once, without the rest of a pause after a failure."""
@@ -147,8 +150,25 @@ class JobStore(Protocol):
         """Count, once each, that these jobs have missed a limit of their user's while they wait."""
 
 
-class RunStore(Protocol):
-    """Keeps the runs, their progress and their anomalies. A step that lost its race returns False or None."""
+class JobStore(JobReader, ReasonStore, QueueStore, Protocol):
+    """Keeps the jobs."""
+
+    def submissions(self, since: datetime, limit: int) -> Sequence[Job]:
+        """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
+
+
+class RunReader(Protocol):
+    """Returns runs."""
+
+    def live_runs(self) -> Sequence[Run]:
+        """Return the runs without an outcome, by id."""
+
+    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
+        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+
+
+class RunLifecycle(RunReader, Protocol):
+    """Keeps the runs, from claim to end. A step that lost its race returns False or None."""
 
     def claim(self, job_id: int, devices: Sequence[str], *, reason: Reason, now: datetime) -> Run | None:
         """Move queued to starting, add the run and lease its devices, all or nothing; None when the race was lost."""
@@ -178,17 +198,19 @@ class RunStore(Protocol):
         claimed before `retry_at`. `ran` is how long it took by a clock that nobody can set.
         """
 
-    def live_runs(self) -> Sequence[Run]:
-        """Return the runs without an outcome, by id."""
 
-    def of_jobs(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[Run]]:
-        """Return the runs of these jobs in order; a job without runs has an empty entry."""
+class WorkStore(Protocol):
+    """Keeps what runs say to have done."""
 
     def keep_work(self, run_id: int, *, work: float, unit: str, at: datetime) -> bool:
         """Keep what a run says to have done, unless that is no more than before; False when nothing was changed."""
 
     def note_ignored_work(self, run_id: int, why: str, *, now: datetime) -> bool:
         """Add an event that the work a run reported was ignored; False when it has one already."""
+
+
+class AnomalyNotes(WorkStore, Protocol):
+    """Keeps the anomalies of runs, and the work that they are judged by."""
 
     def note_anomaly(self, run_id: int, result: RuleResult, anomaly: Anomaly, *, stop: bool, now: datetime) -> bool:
         """Add an event that an anomaly of a live run began or is over, as `result` says, and count those that began.
@@ -198,6 +220,10 @@ class RunStore(Protocol):
 
     def anomalies(self, job_ids: Sequence[int]) -> Mapping[int, Sequence[AnomalyEpisode]]:
         """Return the anomalies of each run of these jobs by its id, in order; a run without any is absent."""
+
+
+class RunStore(RunLifecycle, AnomalyNotes, Protocol):
+    """Keeps the runs, their progress and their anomalies."""
 
 
 class FinishedJobStore(Protocol):
@@ -210,26 +236,8 @@ class FinishedJobStore(Protocol):
         """
 
 
-class GridStore(Protocol):
-    """Keeps forecasts and measured intensities of the grid."""
-
-    def save_forecast(self, forecast: Forecast) -> bool:
-        """Keep a forecast as issued; False when it says just what the last one of its series said."""
-
-    def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
-        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
-
-    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
-        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
-
-    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
-        """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
-
-        Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.
-        """
-
-    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
-        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+class IntensityReader(Protocol):
+    """Returns measured intensities of the grid."""
 
     def intensities(
         self, series_id: SeriesId, start: datetime, end: datetime, *, final_after: timedelta | None = None
@@ -240,7 +248,49 @@ class GridStore(Protocol):
         """
 
 
-class BookStore(Protocol):
+class IntensityWriter(Protocol):
+    """Keeps measured intensities of the grid."""
+
+    def save_intensities(self, series: Series, *, fetched_at: datetime) -> int:
+        """Keep measured values; a changed value becomes a new revision. Return how many rows were new."""
+
+
+class OutlookReader(Protocol):
+    """Returns what an outlook is learned from."""
+
+    def issues(self, zone: str, since: datetime, every: timedelta) -> Sequence[Forecast]:
+        """Return the forecasts of a zone as they were first fetched, the first of each series in every `every`."""
+
+    def measured(self, zone: str, start: datetime, end: datetime, *, without: Collection[str] = ()) -> Series | None:
+        """Return what `intensities` does, of that series of the zone which covers most of it; None when it has none.
+
+        Series that end a day before the one that reaches furthest are out of use, as are those of sources in `without`.
+        """
+
+
+class GridStore(IntensityReader, IntensityWriter, OutlookReader, Protocol):
+    """Keeps forecasts and measured intensities of the grid."""
+
+    def save_forecast(self, forecast: Forecast) -> bool:
+        """Keep a forecast as issued; False when it says just what the last one of its series said."""
+
+    def forecasts(self, zone: str, since: datetime) -> Sequence[Forecast]:
+        """Return the forecasts fetched at or after `since`, and the last one before it, oldest first."""
+
+
+class SettlementStore(Protocol):
+    """Returns slices that wait for a price, and keeps it."""
+
+    def unsettled(
+        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
+    ) -> Sequence[UnsettledSlice]:
+        """Return the slices that ended after `after` and by `before` and are not settled, oldest first."""
+
+    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
+        """Book the settled (or marginal) price of each slice id once; return how many were new."""
+
+
+class BookStore(SettlementStore, Protocol):
     """Keeps slices of energy and their prices."""
 
     def marks(self) -> Mapping[str, Mark]:
@@ -264,14 +314,6 @@ class BookStore(Protocol):
 
     def holds(self, since: datetime) -> Sequence[Run]:
         """Return every run that had started and was live at or after `since`: whose energy may still be booked."""
-
-    def unsettled(
-        self, before: datetime, *, after: datetime | None = None, limit: int = 5000, stage: Stage = Stage.SETTLED
-    ) -> Sequence[UnsettledSlice]:
-        """Return the slices that ended after `after` and by `before` and are not settled, oldest first."""
-
-    def settle(self, prices: Mapping[int, Priced], *, now: datetime, stage: Stage = Stage.SETTLED) -> int:
-        """Book the settled (or marginal) price of each slice id once; return how many were new."""
 
     def merge(self, before: datetime, *, limit: int = 200, step: timedelta = WITHIN) -> bool:
         """Merge slices that began in whole steps before this and cannot change any more, every sum staying what it was.

@@ -10,7 +10,7 @@ from greenrun.core.jobs.job import Run
 from greenrun.core.jobs.runs.anomalies import Progress
 from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.jobs.runs.status import Phase, RunStatus
-from greenrun.engine.ports import RunStore
+from greenrun.engine.ports import WorkStore
 
 log = structlog.get_logger("greenrun.engine.progress")
 
@@ -32,7 +32,7 @@ class _Told:
 class WorkDone:
     """Follows the work that live runs report. After a restart of the daemon, evidence starts over."""
 
-    def __init__(self, runs: RunStore) -> None:
+    def __init__(self, runs: WorkStore) -> None:
         self._runs = runs
         self._told: dict[int, _Told] = {}
 

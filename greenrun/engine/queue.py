@@ -12,7 +12,7 @@ from greenrun.core.jobs.reasons import Reason, ReasonCode, because
 from greenrun.core.jobs.runs.retries import TOO_LONG
 from greenrun.core.jobs.transitions import SCHEDULER
 from greenrun.core.planning.model import Options
-from greenrun.engine.ports import JobStore
+from greenrun.engine.ports import QueueStore
 
 log = structlog.get_logger("greenrun.engine.queue")
 
@@ -24,7 +24,7 @@ class Queue:
     for. None of them is ever changed: after news there are new ones.
     """
 
-    def __init__(self, store: JobStore, options: Options) -> None:
+    def __init__(self, store: QueueStore, options: Options) -> None:
         self._store, self._options = store, options
         self.jobs: Mapping[int, Job] = {}
         self.queued: tuple[Job, ...] = ()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -15,7 +16,7 @@ from greenrun.core.jobs.runs.occupancy import Observed
 from greenrun.core.jobs.runs.retries import after_pause
 from greenrun.core.jobs.runs.status import EndedBy, Phase, RunStatus
 from greenrun.core.planning.decisions import Start, Suspend, verdict
-from greenrun.engine.ports import Executor, JobStore, RunStore
+from greenrun.engine.ports import Executor, JobReader, ReasonStore, RunLifecycle
 from greenrun.engine.start_pause import StartPause
 
 log = structlog.get_logger("greenrun.engine.runs")
@@ -25,10 +26,14 @@ OTHER_CLOCK = timedelta(seconds=2)  # a start so long before its claim, or ahead
 RELAUNCH_AFTER = timedelta(seconds=2)  # and twice as long after each of them
 
 
+class RunJobs(JobReader, ReasonStore, Protocol):
+    """The jobs of runs, and why each is where it is."""
+
+
 class RunController:
     """Drives the executor for the engine; every decision it records is one compare-and-set in the store."""
 
-    def __init__(self, jobs: JobStore, runs: RunStore, executor: Executor, *, launch_timeout: timedelta) -> None:
+    def __init__(self, jobs: RunJobs, runs: RunLifecycle, executor: Executor, *, launch_timeout: timedelta) -> None:
         self._jobs = jobs
         self._runs = runs
         self._executor = executor

@@ -7,7 +7,7 @@ from greenrun.core.carbon.intensity import Series
 from greenrun.core.energy.ledger import UNPRICED, Priced, Stage, price
 from greenrun.core.energy.model import Slice
 from greenrun.engine.intensities import ReportedIntensities
-from greenrun.engine.ports import EngineStore
+from greenrun.engine.ports import SettlementStore
 
 AGAIN_AFTER = timedelta(minutes=1)
 SETTLE_AT_ONCE = 5000
@@ -18,8 +18,8 @@ LOOK_BACK_EVERY = timedelta(hours=1)  # ... and how often, to have values confir
 class Settlement:
     """Books one of the prices that slices wait for, at its own pace."""
 
-    def __init__(self, store: EngineStore, intensities: ReportedIntensities) -> None:
-        self._store = store
+    def __init__(self, books: SettlementStore, intensities: ReportedIntensities) -> None:
+        self._books = books
         self._intensities = intensities
         self._passed_over: datetime | None = None
         self._fruitless_at: datetime | None = None
@@ -35,9 +35,7 @@ class Settlement:
         if settle_after is None or self._is_fruitless(now):
             return 0
         stage = self._intensities.stage
-        rows = self._store.books.unsettled(
-            now - settle_after, after=self._passed_over, limit=SETTLE_AT_ONCE, stage=stage
-        )
+        rows = self._books.unsettled(now - settle_after, after=self._passed_over, limit=SETTLE_AT_ONCE, stage=stage)
         if not rows:
             self._passed_over = None
             return 0
@@ -45,7 +43,7 @@ class Settlement:
         prices = {row.id: price_first(row.slice, known, row.pue) for row in rows}
         new = {slice_id: priced for slice_id, priced in prices.items() if priced is not UNPRICED}
         if new:
-            self._store.books.settle(new, now=now, stage=stage)
+            self._books.settle(new, now=now, stage=stage)
         self._fruitless_at = now if not new and len(rows) < SETTLE_AT_ONCE else None
         self._fruitless_reports = self._intensities.reports
         # A hole in the measured values must not keep the slices behind it from being settled: look past it in turn.
@@ -61,8 +59,8 @@ class Settlement:
 class LookBack:
     """From time to time, the question for intensities begins where the oldest energy does that waits for this stage."""
 
-    def __init__(self, store: EngineStore, stage: Stage) -> None:
-        self._store = store
+    def __init__(self, books: SettlementStore, stage: Stage) -> None:
+        self._books = books
         self._stage = stage
         self._last: datetime | None = None
 
@@ -73,7 +71,7 @@ class LookBack:
     def start(self, start: datetime, now: datetime) -> datetime:
         """Return from when on to ask instead of from `start` on: earlier where energy waits, by LOOK_BACK at most."""
         earliest = now - LOOK_BACK
-        oldest = self._store.books.unsettled(now, after=earliest, limit=1, stage=self._stage)
+        oldest = self._books.unsettled(now, after=earliest, limit=1, stage=self._stage)
         return min([start, *(max(row.slice.start, earliest) for row in oldest)])
 
     def note(self, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import structlog
 
@@ -14,7 +15,7 @@ from greenrun.engine.intensities import CarbonIntensities
 from greenrun.engine.marginal import MarginalPolling, MarginalUpdate
 from greenrun.engine.outlook import ZoneOutlook
 from greenrun.engine.polling import AT_ONCE, EARLIER, ProviderPolling, RequestCounts
-from greenrun.engine.ports import EngineStore, ForecastProvider, HistoryProvider
+from greenrun.engine.ports import ForecastProvider, GridStore, HistoryProvider, SettlementStore
 from greenrun.engine.settlement import LOOK_BACK, LookBack
 
 log = structlog.get_logger("greenrun.engine.zone")
@@ -57,6 +58,16 @@ class ZoneSettings:
     staleness: StalenessRules = field(default_factory=StalenessRules)
 
 
+class ZoneStore(Protocol):
+    """What a zone is kept in, and what tells which energy still waits for its intensities."""
+
+    @property
+    def grid(self) -> GridStore: ...
+
+    @property
+    def books(self) -> SettlementStore: ...
+
+
 class GridZone:
     """What is known of one zone: energy is priced with `intensities`, and plans are made with `active_forecast`.
 
@@ -66,7 +77,7 @@ class GridZone:
 
     def __init__(
         self,
-        store: EngineStore,
+        store: ZoneStore,
         name: str | None,
         forecasts: Sequence[ForecastProvider],
         histories: Sequence[HistoryProvider],
@@ -79,16 +90,16 @@ class GridZone:
         settings, counts = settings or ZoneSettings(), counts or RequestCounts()
         marginal_polling = ProviderPolling(marginal_zone or name, (), marginal, counts)
         self.name = name
-        self._store = store
+        self._grid = store.grid
         self._is_home = settings.is_home
         self._staleness = settings.staleness
         self._polling = ProviderPolling(name, forecasts, histories, counts)
-        self.intensities = CarbonIntensities(store, self._polling.settle_after, marginal_polling.settle_after)
+        self.intensities = CarbonIntensities(store.grid, self._polling.settle_after, marginal_polling.settle_after)
         names = [source.name for source in marginal]
-        self.marginal = MarginalPolling(store, marginal_polling, self.intensities.marginal, names)
+        self.marginal = MarginalPolling(store.grid, store.books, marginal_polling, self.intensities.marginal, names)
         self._received: dict[str, tuple[ReceivedForecast, ...]] = {}
         self._measured_until: datetime | None = None
-        self._look_back = LookBack(store, Stage.SETTLED)
+        self._look_back = LookBack(store.books, Stage.SETTLED)
         self._outlook = ZoneOutlook(store.grid, name, settings.climatology_days, self.marginal.names)
         self._wants_earlier = bool(settings.climatology_days)
         self._lacked_earlier_at: datetime | None = None
@@ -115,8 +126,8 @@ class GridZone:
         """Take in what was known before a restart, each forecast as old as it was."""
         if self.name is None:
             return
-        issues = self._store.grid.issues(self.name, now - RELEARN, EACH)
-        forecasts = self._store.grid.forecasts(self.name, now - RELEARN)
+        issues = self._grid.issues(self.name, now - RELEARN, EACH)
+        forecasts = self._grid.forecasts(self.name, now - RELEARN)
         lately = {issue.series.id for issue in issues}
         for forecast in forecasts:
             if forecast.series.id not in lately:  # it was first said before that, and repeated since
@@ -175,7 +186,7 @@ class GridZone:
     def apply_update(self, update: ZoneUpdate) -> None:
         """Keep what was fetched; where there is no news, what is known stays known."""
         for forecast in update.forecasts:
-            self._store.grid.save_forecast(forecast)
+            self._grid.save_forecast(forecast)
             self._receive(forecast)
         if update.measured is not None:
             self._apply_measured(update.measured, update)
@@ -204,7 +215,7 @@ class GridZone:
             self.intensities.add_forecast(forecast)
 
     def _apply_measured(self, measured: Series, update: ZoneUpdate) -> None:
-        if self._store.grid.save_intensities(measured, fetched_at=update.fetched_at):
+        if self._grid.save_intensities(measured, fetched_at=update.fetched_at):
             self._outlook.load_measured(update.fetched_at)
         self.intensities.measured.add(measured.id)
         self._measured_until = measured.end or self._measured_until
@@ -214,7 +225,7 @@ class GridZone:
     def _apply_earlier(self, earlier: Series, now: datetime) -> None:
         """Keep older measured values; when they bring nothing, as a source has no more of them, stop asking."""
         known_from = self._outlook.measured_from
-        self._store.grid.save_intensities(earlier, fetched_at=now)
+        self._grid.save_intensities(earlier, fetched_at=now)
         self._outlook.load_measured(now)
         self._wants_earlier = self._outlook.measured_from != known_from
 

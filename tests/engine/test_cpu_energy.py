@@ -125,7 +125,7 @@ def test_a_run_that_fell_silent_is_not_completed_by_what_the_cpu_used(store: Sto
 
 def test_what_a_clock_set_back_leaves_unknown_keeps_its_component(store: Store) -> None:
     world = World([300] * 20, gpus=1)
-    books = Bookkeeping(store, Processors(world), CarbonIntensities(store))
+    books = Bookkeeping(store, Processors(world), CarbonIntensities(store.grid))
     for at in (T0 + HOUR, T0 + 2 * HOUR, T0 + HOUR / 2):
         world.now = at
         books.account([], at)

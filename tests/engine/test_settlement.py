@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -11,7 +11,6 @@ from greenrun.core.energy.ledger import Priced, Stage, UnsettledSlice
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.engine import settlement
 from greenrun.engine.intensities import ReportedIntensities
-from greenrun.engine.ports import EngineStore
 from greenrun.engine.settlement import Settlement
 from tests.slots import slots_of
 
@@ -22,10 +21,9 @@ HOLE, ALL = 2, 14
 
 
 class Waiting:
-    """Slices of a minute each, of which the first have no measured intensity; as much of a store as settling asks."""
+    """Slices of a minute each, of which the first have no measured intensity; what settling asks of stores."""
 
     def __init__(self) -> None:
-        self.books = self.grid = self
         starts = [T0 + index * MINUTE for index in range(ALL)]
         self.rows = {index: (start, start + MINUTE) for index, start in enumerate(starts)}
         self.measured = Series.of(GB, slots_of(starts[HOLE:], [100.0] * (ALL - HOLE), MINUTE, Kind.MEASURED))
@@ -55,9 +53,9 @@ def piece(start: datetime, end: datetime) -> Slice:
 def test_a_hole_of_almost_a_batch_costs_no_more_than_a_look_at_it(monkeypatch: Any, at_once: int) -> None:
     monkeypatch.setattr(settlement, "SETTLE_AT_ONCE", at_once)
     store = Waiting()
-    reported = ReportedIntensities(cast("EngineStore", store), Stage.SETTLED, timedelta(0))
+    reported = ReportedIntensities(store, Stage.SETTLED, timedelta(0))
     reported.add(GB)
-    one = Settlement(cast("EngineStore", store), reported)
+    one = Settlement(store, reported)
     calls = -(-ALL // at_once)
     for call in range(calls):
         one.settle(T0 + timedelta(hours=1) + call * settlement.AGAIN_AFTER)

@@ -73,7 +73,7 @@ class Hardware:
         self.clock, self.used_j = T0, 0.0
         self.ring = RecentReadings()
         self.live: list[Run] = []
-        self.intensities = CarbonIntensities(store)
+        self.intensities = CarbonIntensities(store.grid)
         self.books = Bookkeeping(store, self, self.intensities)
 
     def devices(self) -> Sequence[Device]:

@@ -78,7 +78,7 @@ def settle(store: Store, stages: Sequence[Stage] = BOTH) -> None:
 
 def compare(store: Store) -> None:
     store.grid.save_intensities(measured(), fetched_at=LATER)
-    BaselineComparison(store).compare(timedelta(0), LATER)
+    BaselineComparison(store.baselines, store.grid).compare(timedelta(0), LATER)
 
 
 def merge_all(store: Store, before: datetime = LATER, limit: int = 500) -> int:
