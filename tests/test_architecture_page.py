@@ -13,6 +13,7 @@ LAYERS = [
 OUTSIDE = {
     "client",
     "host_shortage",
+    "limited_process",
     "http_over_unix",
     "paths",
     "poll_in_parts",

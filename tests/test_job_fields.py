@@ -24,7 +24,7 @@ TEXTS = {  # something to say for each form of value that an option may have, ot
     "W": "100", "5%": "5%", "G": "80", "JOB[:ok|any]": "7:any", "DIR": "/tmp", "NAME[=V]": "A=b", "FILE": __file__,
     "A,B": "stuck", "CODE": "75", "FORM": "index",
 }  # fmt: skip
-OWN = {"checkpoint_signal": "INT"}
+OWN = {"checkpoint_signal": "INT", "notify": "late"}
 TOGETHER = {
     "expire": {"max-delay": "1h"},
     "retry_on": {"retries": "2"},

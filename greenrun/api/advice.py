@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import chain
@@ -40,6 +40,16 @@ def of_shared_log(spec: JobSpec, jobs: int) -> list[str]:
     if spec.log is None or jobs < 2 or spec.log == os.devnull or letters_of(spec.log) & ID_LETTERS:
         return []
     return [f"{jobs} jobs write to one log, {spec.log}: put %j, a job's id, into its name to tell them apart"]
+
+
+def of_untold(spec: JobSpec, told_of: Collection[str]) -> list[str]:
+    """Return that no hook of the site tells of what a job asks to be told of, if that is so."""
+    untold = [notice.value for notice in spec.notify if notice not in told_of]
+    if not untold:
+        return []
+    return [
+        f"--notify {','.join(untold)} has no effect: no hook of this site tells of it (see [notify] in its settings)"
+    ]
 
 
 def warnings_of_repetition(spec: JobSpec, known: Mapping[str, Job]) -> list[str]:

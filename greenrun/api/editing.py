@@ -29,7 +29,7 @@ _FIXED = frozenset({"unique_key", "after", "env", "git_commit"})  # said once, a
 _EDITABLE = tuple(row for row in field_infos(JobSpec) if not row.has(Trait.READ_ONLY) and row.name not in _FIXED)
 _NAMES = {row.json_name: row for row in _EDITABLE}
 _WHILE_IT_RUNS = frozenset({
-    "name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on", "min_saving",
+    "name", "labels", "priority", "duration", "retries", "retry_on", "finish_by", "stop_on", "notify", "min_saving",
     "run_below_g_per_kwh",
 })  # fmt: skip
 MOST_TRIES = 3  # of an edit, when its jobs change while it is checked

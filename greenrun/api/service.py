@@ -164,7 +164,10 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
-    """What the API takes from the settings; `also` are the zones that are watched in addition to the host's own."""
+    """What the API takes from the settings; `also` are the zones that are watched in addition to the host's own.
+
+    `told_of` is what hooks of the site can be told of.
+    """
 
     zone: str | None
     also: tuple[str, ...] = ()
@@ -172,6 +175,7 @@ class ServiceSettings:
     default_max_delay: timedelta = timedelta(hours=24)
     duration_quantile: float = 0.8
     max_queued: int = 20_000
+    told_of: tuple[str, ...] = ()
     stalled_after: timedelta = STALLED_AFTER
     body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
     body_limit_s: float = 30.0

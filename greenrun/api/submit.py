@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import TypeVar
 
-from greenrun.api.advice import of_shared_log, warnings_of, warnings_of_repetition
+from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_of_repetition
 from greenrun.api.as_user import looking_as
 from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
@@ -102,6 +102,7 @@ def _warnings(
     for group in groups:
         with looking_as(caller.uid, daemon.settings):
             shared = [*warnings_of(group[0], now), *of_shared_log(group[0], logs[group[0].log])] if group else []
+        shared += of_untold(group[0], daemon.settings.told_of) if group else []
         found += [warnings_of_repetition(spec, known) or shared for spec in group]
     return found
 

@@ -146,6 +146,9 @@ def _rooted(tables: _Tables, folder: Path) -> _Tables:
     _change_text(table(tables, "reports"), "folder", lambda text: text and str(rooted(text, folder)))  # "" is none
     for meter in table(table(tables, "devices"), "external").values():
         _change_text(meter, "header_file", lambda text: str(rooted(text, folder)))
+    for hook in table(tables, "notify").values():
+        for name in ("url_file", "secret_file", "sendmail"):
+            _change_text(hook, name, lambda text: str(rooted(text, folder)))
     for provider in table(tables, "provider").values():
         for name in provider if isinstance(provider, dict) else ():
             if name == "path" or name.endswith(("_path", "_file")):

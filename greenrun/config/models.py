@@ -22,6 +22,7 @@ from greenrun.config.accounting import AccountingSettings
 from greenrun.config.anomalies import AnomalySettings
 from greenrun.config.devices import DevicesSettings
 from greenrun.config.electricity import ElectricitySettings
+from greenrun.config.notify import Hooks
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.server_mode import ServerSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
@@ -168,6 +169,7 @@ class Config(BaseSettings):
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)
     events: EventsSettings = Field(default_factory=EventsSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    notify: Hooks = Field(default_factory=dict)
     log: LogSettings = Field(default_factory=LogSettings)
     reports: ReportsSettings = Field(default_factory=ReportsSettings)
     uncertainty: UncertaintySettings = Field(default_factory=UncertaintySettings)

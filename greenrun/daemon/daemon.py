@@ -21,7 +21,8 @@ from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.core.carbon.fallback import ActiveForecast
-from greenrun.core.conditions import Condition
+from greenrun.core.conditions import STALLED_AFTER, Condition, standing_still
+from greenrun.core.energy.model import BOOKED
 from greenrun.core.errors import StoreError
 from greenrun.core.jobs.job import Job, JobRequest, JobSpec, Origin, RequestKey, State
 from greenrun.core.jobs.transitions import Edit, EventKind, edited
@@ -45,7 +46,9 @@ from greenrun.daemon.ticker import Ticker
 from greenrun.daemon.wiring import (
     api_settings,
     engine_settings,
+    host_name,
     known_signals,
+    open_hooks,
     open_monthly,
     open_providers,
     report_settings,
@@ -58,6 +61,7 @@ from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.grid.sources import Sources
 from greenrun.meters import open_meter
 from greenrun.metrics import Health, MetricsCollector, registry_of
+from greenrun.notifications.notifier import Notifier
 from greenrun.providers import Provider
 from greenrun.reports.build import Reports
 from greenrun.store import Store
@@ -133,6 +137,11 @@ class Daemon:
         checks += [partial(lost_gpus, self.host.devices, self.host.gpu_state)]
         self._watch = HealthWatch(checks)
         parts.callback(self._watch.stop)
+        self._notifier = Notifier(
+            self._store, open_hooks(config), host_name(), counts=self._engine.requests, plan=self.plan,
+            conditions=lambda: [*self._watch.found, *self._standing_still()],
+        )  # fmt: skip
+        parts.callback(self._notifier.stop)
         self._planner = BackgroundPlanner(self._engine, self._turn, self._ticker.wake, self._ticker.count_failure)
         self._submissions = Submissions(
             self._engine,
@@ -201,6 +210,7 @@ class Daemon:
         self._planner.start()
         self._ticker.start()
         self._watch.start(min(self._config.planner.tick, LONGEST_WATCH))
+        self._notifier.start(min(self._config.planner.tick, LONGEST_WATCH))
         self._server = self._serve()
         note_changes(self._store.trail, self._config, self._meter.devices(), utc_now())
         self._note(EventKind.DAEMON_STARTED, version=__version__)
@@ -219,6 +229,7 @@ class Daemon:
         self._watch.stop()
         self._planner.stop()
         self._ticker.stop()
+        self._notifier.stop()
         try:
             left = len(self._store.runs.live_runs())
         except StoreError as exc:
@@ -301,6 +312,16 @@ class Daemon:
             last_sample_at=self._meter.last_sample_at,
             forecast_fetched_at=self._engine.zone.heard_at,
             draining=self._engine.draining,
+        )
+
+    def _standing_still(self) -> Sequence[Condition]:
+        return standing_still(
+            now=utc_now(),
+            started_at=self._started_at,
+            last_tick_at=self._last_tick_at,
+            last_sample_at=self._meter.last_sample_at,
+            has_meter=any(device.kind in BOOKED for device in self._meter.devices()),
+            limit=STALLED_AFTER,
         )
 
     def conditions(self) -> Sequence[Condition]:

@@ -10,6 +10,7 @@ from greenrun.clock import utc_now
 from greenrun.config import Config
 from greenrun.config.devices import meter_settings
 from greenrun.config.models import config_hash
+from greenrun.config.notify import hooks_of
 from greenrun.config.problems import MARGINAL_KIND
 from greenrun.core.carbon.fallback import StalenessRules
 from greenrun.core.carbon.intensity import Signal
@@ -22,6 +23,7 @@ from greenrun.engine.engine import EngineSettings
 from greenrun.grid.electricity import DayAheadPrices
 from greenrun.grid.sources import OpenProviders
 from greenrun.meters import OpenMeter, why_no_more_gpus
+from greenrun.notifications.hook import Hook
 from greenrun.providers import Provider, open_provider
 from greenrun.providers.kinds import BUILT_IN
 from greenrun.providers.settings import ProviderSettings
@@ -50,6 +52,16 @@ def _open_provider(config: Config, name: str, store: Store) -> Provider:
         return open_provider(name, config.provider[name], lambda key: store.grid.anchor(key, utc_now()), settle_after)
     except ProviderError as exc:  # a restart would not help: the configuration must be corrected
         raise ConfigError(f"provider.{name} cannot be used, so greenrun does not start: {exc}") from exc
+
+
+def open_hooks(config: Config) -> list[Hook]:
+    """Return the hooks of the site; raise ConfigError for one whose command others than root could have named."""
+    return hooks_of(config.notify, is_system=config.server.is_system, read_from=config.read_from)
+
+
+def host_name() -> str:
+    """Return the name by which people know this machine."""
+    return platform.node() or "localhost"
 
 
 def known_signals(config: Config) -> frozenset[Signal]:
@@ -104,6 +116,7 @@ def api_settings(config: Config) -> ServiceSettings:
         default_max_delay=config.planner.default_max_delay,
         duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
+        told_of=tuple({topic.value for hook in config.notify.values() for topic in hook.events}),
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
     )

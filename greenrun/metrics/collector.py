@@ -108,6 +108,10 @@ TOTALS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "greenrun_jobs_finished_total": ("Jobs that ended, by how they did.", ("outcome",)),
     "greenrun_deadlines_missed_total": ("Jobs that did not keep a limit their user had set.", ()),
     "greenrun_anomalies_total": ("Anomalies that began, by rule.", ("rule",)),
+    "greenrun_notifications_total": (
+        "Notifications by hook: delivered, given up after many tries, or dropped because too many waited.",
+        ("hook", "result"),
+    ),
     "greenrun_forced_starts_total": ("Starts for which no cleaner hour could be chosen, by why.", ("reason",)),
 }
 _BY_SIGNAL: Mapping[Signal, frozenset[str]] = {  # without a source of that signal 0 would be a lie

@@ -14,6 +14,7 @@ from greenrun.store.ledger.archive import Archive
 from greenrun.store.ledger.baselines import BaselineRepository
 from greenrun.store.ledger.books import BookRepository
 from greenrun.store.migrate import migrate
+from greenrun.store.outbox import OutboxRepository
 from greenrun.store.plans import PlanRepository
 from greenrun.store.prices import PriceRepository
 from greenrun.store.runs import RunRepository
@@ -37,6 +38,7 @@ class Store:
         self.jobs = JobRepository(self.database)
         self.runs = RunRepository(self.database)
         self.trail = TrailRepository(self.database)
+        self.outbox = OutboxRepository(self.database)
         self.grid = GridRepository(self.database)
         self.books = BookRepository(self.database)
         self.baselines = BaselineRepository(self.database)

@@ -15,6 +15,7 @@ from greenrun.core.jobs.job import (
     GpuIds,
     Job,
     JobSpec,
+    Notice,
     Outcome,
     Run,
     State,
@@ -36,7 +37,7 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
     values["limits"] = dict(spec.limits)
     after = [[row.job_id, row.on] for row in spec.after]
-    values |= {"stop_on": list(spec.stop_on), "retry_on": list(spec.retry_on)}
+    values |= {"stop_on": list(spec.stop_on), "retry_on": list(spec.retry_on), "notify": list(spec.notify)}
     place = spec.array
     return values | {"after": after, "array": {name: getattr(place, name) for name in _PLACE} if place else None}
 
@@ -190,6 +191,7 @@ def _spec_of(row: JobRecord) -> JobSpec:
     values["retry_on"] = tuple(row.retry_on)
     values["gpu_ids"] = GpuIds(row.gpu_ids) if row.gpu_ids else None
     values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
+    values["notify"] = tuple(Notice(name) for name in row.notify)
     return JobSpec(**values)
 
 

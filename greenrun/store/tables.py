@@ -96,6 +96,7 @@ class JobRecord(Record, table=True):
     gpu_ids: str | None = None
     noted_files: dict[str, str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'{}'")})
     stop_on: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
+    notify: list[str] = Field(sa_type=Json, sa_column_kwargs={"server_default": text("'[]'")})
 
 
 class RunRecord(Record, table=True):
@@ -185,6 +186,29 @@ class EventRecord(Record, table=True):
     address: str | None = None
     before: dict[str, Any] | None = Field(default=None, sa_type=Json)
     after: dict[str, Any] | None = Field(default=None, sa_type=Json)
+
+
+class HookRecord(Record, table=True):
+    """How far the events were looked through for a hook that is told of some of them."""
+
+    __tablename__ = "hooks"
+
+    name: str = Field(primary_key=True)
+    event_id: int
+
+
+class NotificationRecord(Record, table=True):
+    """An event that a hook has yet to be told of, since when it is tried, how often it was, and when it is again."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (Index("ux_notifications_hook_event_id", "hook", "event_id", unique=True),)
+
+    id: int = Field(default=None, primary_key=True)
+    hook: str
+    event_id: int
+    since: datetime = Field(sa_type=Instant)
+    tries: int
+    next_at: datetime = Field(sa_type=Instant)
 
 
 class KnownValueRecord(Record, table=True):
@@ -404,6 +428,8 @@ SUBMISSIONS = METADATA.tables["submissions"]
 LEASES = METADATA.tables["leases"]
 DRAINS = METADATA.tables["drains"]
 EVENTS = METADATA.tables["events"]
+HOOKS = METADATA.tables["hooks"]
+NOTIFICATIONS = METADATA.tables["notifications"]
 KNOWN_VALUES = METADATA.tables["known_values"]
 SERIES = METADATA.tables["series"]
 FORECASTS = METADATA.tables["forecasts"]

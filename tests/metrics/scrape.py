@@ -73,6 +73,7 @@ def busy(scrape: Scrape) -> Scrape:
     scrape.count(SETTLED, 1 / 3, project='a "quoted"\nname')
     scrape.count("greenrun_marginal_emissions_grams_total", 2.0, project="default")
     scrape.count("greenrun_external_energy_joules_total", 3.0, meter="EXTERNAL-1a2b-pdu")
+    scrape.count("greenrun_notifications_total", 2.0, hook="ops", result="delivered")
     scrape.ended(job_id=7, greenrun_run_duration_seconds=90.0, greenrun_run_emissions_grams=1e9)
     scrape.store.booked = [
         _slice(device, kind)

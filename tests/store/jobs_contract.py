@@ -7,7 +7,17 @@ from itertools import product
 import pytest
 
 from greenrun.core.errors import InvalidJob, InvalidTransition, JobNotFound
-from greenrun.core.jobs.job import After, Anomaly, ArrayPlace, Dependency, DurationSource, GpuIds, JobSpec, State
+from greenrun.core.jobs.job import (
+    After,
+    Anomaly,
+    ArrayPlace,
+    Dependency,
+    DurationSource,
+    GpuIds,
+    JobSpec,
+    Notice,
+    State,
+)
 from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.jobs.transitions import TRANSITIONS, Intent
 from greenrun.store import Store
@@ -58,6 +68,7 @@ EVERYTHING = JobSpec(
     labels={"team": "b"},
     git_commit="3631e7b",
     stop_on=(Anomaly.GPU_IDLE, Anomaly.STUCK),
+    notify=(Notice.ENDED, Notice.LATE),
 )
 
 

@@ -249,6 +249,14 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     EventKind.PAUSE_ENDED: lambda detail: "may be tried again at once, since the clock was set back",
     EventKind.RUN_END_REQUESTED: lambda detail: f"the end of the stray run {detail['run']} was requested",
     EventKind.HISTORY_CHANGED: lambda detail: f"values of the past were kept ({detail['how']}, {detail['provider']})",
+    EventKind.LIMIT_AT_RISK: lambda detail: f"will miss its limit: it ends at {detail['expected_end']} as it looks now",
+    EventKind.SOURCE_LOST: lambda detail: (
+        f"the source {detail['provider']} does not answer any more ({detail['cause']})"
+    ),
+    EventKind.SOURCE_BACK: lambda detail: f"the source {detail['provider']} answers again",
+    EventKind.CONDITION_BEGAN: lambda detail: f"{detail['code'].replace('_', ' ')}: {detail['text']}",
+    EventKind.CONDITION_OVER: lambda detail: f"{detail['code'].replace('_', ' ')} is over",
+    EventKind.NOTIFICATION_FAILED: lambda detail: f"the hook {detail['hook']} could not be told: {detail['why']}",
     EventKind.EVENTS_DELETED: lambda detail: (
         f"{detail['deleted']} events from before {detail['before'][:10]} were deleted"
     ),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
+from enum import StrEnum
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
-from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, GpuIds, JobSpec
+from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, GpuIds, JobSpec, Notice
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
@@ -236,11 +238,11 @@ def _signal(text: str, context: SubmissionContext) -> str:
     return name
 
 
-def _anomalies(text: str, context: SubmissionContext) -> list[str]:
+def _names(text: str, context: SubmissionContext, *, known: type[StrEnum]) -> list[str]:
     names = [name.strip().replace("-", "_") for name in text.split(",")]
-    unknown = next((name for name in names if name not in list(Anomaly)), None)
+    unknown = next((name for name in names if name not in list(known)), None)
     if unknown is not None:
-        raise ValueError(f"'{unknown}' is not one of {', '.join(Anomaly)}")
+        raise ValueError(f"'{unknown}' is not one of {', '.join(known)}")
     return names
 
 
@@ -315,7 +317,8 @@ _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
     "env": _variable,
     "env_file": _file,
     "log": _path,
-    "stop_on": _anomalies,
+    "stop_on": partial(_names, known=Anomaly),
+    "notify": partial(_names, known=Notice),
     "retry_on": lambda text, context: parse_exit_codes(text),
 }
 _BY_UNIT = {"_w": _power_w, "_g_per_kwh": _g_per_kwh, "_gib": _memory_gib}
@@ -329,6 +332,7 @@ _GATHER: dict[str, Callable[[list[Any]], Any]] = {
     "after": list,
     "env": _distinct,
     "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
+    "notify": lambda lists: list(dict.fromkeys(chain(*lists))),
     "retry_on": lambda lists: sorted({*chain(*lists)}),
 }
 _SWEEP = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")

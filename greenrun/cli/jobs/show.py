@@ -122,6 +122,7 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
     yield "after", ", ".join(_after(row) for row in job.get("after") or ())
     yield "array", _array(job.get("array"))
     yield "stopped on", ", ".join(job.get("stop_on") or ())
+    yield "told of", ", ".join(job.get("notify") or ())
     if job.get("interruptible"):
         yield "checkpoint", ", ".join(_checkpoints(job))
     submitted = text.instant(job["submitted_at"])

@@ -17,6 +17,7 @@ from greenrun.core.jobs.spec import Dependency as Dependency
 from greenrun.core.jobs.spec import DurationSource as DurationSource
 from greenrun.core.jobs.spec import GpuIds as GpuIds
 from greenrun.core.jobs.spec import JobSpec as JobSpec
+from greenrun.core.jobs.spec import Notice as Notice
 from greenrun.core.jobs.spec import PowerSource as PowerSource
 
 

@@ -36,6 +36,15 @@ class Anomaly(StrEnum):
     STUCK = "stuck"
 
 
+class Notice(StrEnum):
+    """What a user can be told of a job through the hooks of the site."""
+
+    STARTED = "started"
+    ENDED = "ended"
+    FAILED = "failed"
+    LATE = "late"
+
+
 class GpuIds(StrEnum):
     """In which form CUDA_VISIBLE_DEVICES names a job's GPUs; INDEX is for programs that take them for numbers."""
 
@@ -174,7 +183,7 @@ class JobSpec:
     `restart_cost` longer, at its usual power. Its command ends with `checkpoint_exit_code` when it has checkpointed.
 
     `duration_note` and `power_note` say what a learned figure was learned from; they are None where none was.
-    `stop_on` are the anomalies that it is to be stopped on.
+    `stop_on` are the anomalies that it is to be stopped on, `notify` is what is told of it through the site's hooks.
     """
 
     command: Annotated[
@@ -340,6 +349,15 @@ class JobSpec:
         Length(0, len(Anomaly)),
         Check(_distinct),
         Option(meaning="Stop it when it is noticed to be gpu_idle, stuck or power_off", form="A,B"),
+    ] = ()
+    notify: Annotated[
+        tuple[Notice, ...],
+        Length(0, len(Notice)),
+        Check(_distinct),
+        Option(
+            meaning="Tell of it through the site's hooks: when it has started, ended or failed, or will be or is late",
+            form="A,B",
+        ),
     ] = ()
 
     @property

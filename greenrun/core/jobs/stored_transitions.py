@@ -127,6 +127,13 @@ class JobTransitions(ABC):
         with self._transaction() as stored:
             stored.keep(Change(events=(event,)))
 
+    def note_of_job(self, job: Job, event: NewEvent) -> None:
+        """Add an event of a job that changes nothing of it, unless it is gone from where it was seen."""
+        with self._transaction() as stored:
+            there = stored.find_job(job.id)
+            if there is not None and there.state is job.state:
+                stored.keep(Change(before=there, job=there, events=(event,)))
+
     def set_reason(self, reasons: Mapping[int, Reason], *, now: datetime) -> None:
         """Keep the latest reason of unfinished jobs; an event (at `now`) is written where the reason's code changed."""
         with self._transaction() as stored:

@@ -50,6 +50,14 @@ class EventKind(StrEnum):
     SETTINGS_CHANGED = "settings_changed"
     DEVICES_CHANGED = "devices_changed"
     EVENTS_DELETED = "events_deleted"
+    LIMIT_AT_RISK = "limit_at_risk"
+    BUDGET_NEAR = "budget_near"
+    BUDGET_SPENT = "budget_spent"
+    SOURCE_LOST = "source_lost"
+    SOURCE_BACK = "source_back"
+    CONDITION_BEGAN = "condition_began"
+    CONDITION_OVER = "condition_over"
+    NOTIFICATION_FAILED = "notification_failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ PRICED_ENERGY = "greenrun_priced_facility_energy_joules_total"
 UNPRICED_ENERGY = "greenrun_unpriced_energy_joules_total"
 BASELINE_EMISSIONS = "greenrun_settled_baseline_emissions_grams_total"
 COMPARED_EMISSIONS = "greenrun_compared_emissions_grams_total"
+NOTIFICATIONS_TOTAL = "greenrun_notifications_total"
 
 _OF_DEVICE = {
     Component.GPU: (GPU_ENERGY, "gpu_uuid"),
