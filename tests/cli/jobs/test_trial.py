@@ -75,8 +75,8 @@ def test_what_is_wrong_here_and_there_is_told_in_one_round_and_nothing_is_submit
 @pytest.mark.parametrize(
     "words",
     [
-        "--duration 5x --finish-by 18:00 true",  # how long it is, is not known: the default may be too long
-        "--gpus many --finish-by 18:00 --duration 5m true",
+        "--duration 5x --finish-by 36h true",  # how long it is, is not known: the default may be too long
+        "--gpus many --finish-by 36h --duration 5m true",
         "--unique k",  # of a command that is not known yet
         "--gpus x true",
     ],
@@ -100,7 +100,7 @@ def test_bad_lines_of_a_script_are_told_with_the_rest(strict: FakeApi, run: Run,
     (tmp_path / "train.sh").write_text("#!/bin/sh\n#GREENRUN --gpu 2\ntrue\n")
     ran = run("submit", "--retries", "x", "--gpus", "9", "./train.sh")
     assert (ran.code, fields(ran.err)) == (2, ["train.sh line 2", "--retries", "--gpus"])
-    assert fields(run("submit", "--retries", "x", "--finish-by", "18:00", "./train.sh").err) == [
+    assert fields(run("submit", "--retries", "x", "--finish-by", "36h", "./train.sh").err) == [
         "train.sh line 2", "--retries",  # the line may have said how long it is
     ]  # fmt: skip
 
