@@ -140,3 +140,25 @@ def suggested(refusal: InvalidJob) -> datetime:
 def quickly(count: int) -> settings:
     """Return settings for so many plans in CI, which take long to draw."""
     return settings(examples(count), suppress_health_check=SLOW)
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> Situation:
+    """Some jobs on few GPUs, most of which may be suspended, at odd instants."""
+    values = draw(st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=48, max_size=48))
+    minutes = st.integers
+    jobs = [
+        job(
+            number,
+            duration=timedelta(minutes=draw(minutes(20, 400))),
+            submitted=T0,
+            gpus=draw(st.integers(1, 2)),
+            start_after=T0 + timedelta(minutes=draw(minutes(0, 300))),
+            max_delay=timedelta(minutes=draw(minutes(600, 900))),
+            interruptible=draw(st.integers(0, 3)) > 0,
+            min_run=timedelta(minutes=draw(minutes(0, 60))),
+            restart_cost=timedelta(minutes=draw(st.sampled_from([0, 1, 5, 20]))),
+        )
+        for number in range(1, draw(st.integers(3, 9)) + 1)
+    ]
+    return situation(jobs, values, gpus=draw(st.integers(2, 3)), options=Options())

@@ -11,6 +11,7 @@ from greenrun.core.planning.model import Situation
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
 from greenrun.core.planning.search import SearchResult
+from greenrun.core.units import J_PER_KWH
 
 
 def waiting_beside_idle(problem: PlanningProblem, situation: Situation, found: SearchResult) -> Collection[int]:
@@ -32,13 +33,26 @@ def waiting_beside_idle(problem: PlanningProblem, situation: Situation, found: S
 
 def _gains_nothing(problem: PlanningProblem, row: int, place: Place) -> bool:
     """Whether a row's place is not known to emit less than a start now."""
-    begin, end = problem.rows.first[row], problem.rows.first[row + 1]
-    if not place.known or begin == end or not len(problem.intensity) or problem.overdue[row]:
+    if not place.known or not len(problem.intensity) or problem.overdue[row]:
+        return True
+    at_once_g = _at_once_g(problem, row)
+    if at_once_g is None:
         return True
     free = problem.unpinned
     if free is not None and problem.rows.demands.latest_s[row] < free.rows.demands.latest_s[row]:
         return False  # it was put off often enough, and is held to the start that it was told
-    return bool(place.grams * SAME >= problem.rows.grams[begin])
+    return place.grams * SAME >= at_once_g
+
+
+def _at_once_g(problem: PlanningProblem, row: int) -> float | None:
+    """Return what a row emits that starts as soon as it may and is not suspended, in g; None when that is not known."""
+    begin, end = problem.rows.first[row], problem.rows.first[row + 1]
+    if begin < end:
+        return float(problem.rows.grams[begin])
+    demands = problem.rows.demands
+    start_s = float(demands.release_s[row])
+    (mean,) = problem.means_over([(start_s, start_s + float(demands.length_s[row]))])
+    return None if mean is None else float(mean * demands.length_s[row] * demands.watts[row]) / J_PER_KWH
 
 
 def sooner(problem: PlanningProblem, found: SearchResult, other: SearchResult) -> SearchResult:

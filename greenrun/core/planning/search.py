@@ -11,6 +11,7 @@ from greenrun.core.carbon.intensity import Floats
 from greenrun.core.jobs.dependencies import in_order
 from greenrun.core.planning.arrivals.response import ExpectedArrivals
 from greenrun.core.planning.improvement.effort import Effort, Placings
+from greenrun.core.planning.improvement.exchange import exchanged, least_costs
 from greenrun.core.planning.improvement.in_step import like_rows, put_in_step
 from greenrun.core.planning.improvement.rearrangement import (
     SUSPENDED_GAP,
@@ -25,6 +26,7 @@ from greenrun.core.planning.improvement.repair import FEW_LATE, MANY, repair, tr
 from greenrun.core.planning.lagrangian import DualSolution, Respond, find_prices
 from greenrun.core.planning.overload import overload_schedules
 from greenrun.core.planning.preemption.bound import bound_at, suspendable_response
+from greenrun.core.planning.preemption.dual import SuspendableResponse
 from greenrun.core.planning.preemption.intervals import Spans
 from greenrun.core.planning.problem import PlanningProblem
 from greenrun.core.planning.scheduling.costing import SAME, Place
@@ -32,7 +34,7 @@ from greenrun.core.planning.scheduling.schedule import Schedule
 
 SWEEPS = 2  # of a long queue that is far from its bound: at the prices, which leaves room where it is scarce, then not
 ROUNDS = 4  # how often rows that missed their limits are put first and everything is scheduled again
-SUSPENDED_SHARE = 2  # with the plan in one piece known, half of the iterations do for jobs that may be suspended
+SUSPENDED_SHARE = 3  # with the plan in one piece known, a third of the iterations does for jobs that may be suspended
 BOUND_SHARE = 3  # with expected arrivals, a third of the iterations goes into the bound, which leaves them out
 ARRIVALS_SLACK = 2.0  # the emissions of expected arrivals are guessed as this many times the least they could be
 
@@ -68,7 +70,7 @@ def search(
     problem: PlanningProblem, warm: WarmStart, effort: Effort, arrivals: ExpectedArrivals | None = None
 ) -> SearchResult:
     """Return the best plan found: least in missed limits, lateness, then emissions (and in room left to `arrivals`)."""
-    whole = search(problem.in_one_piece(), warm, effort, arrivals) if problem.flexible else None
+    whole = search(problem.in_one_piece(), warm, _for_whole(effort), arrivals) if problem.flexible else None
     if whole:
         warm, effort = _after_whole(whole, warm, effort)
     placings = Placings(effort)
@@ -80,8 +82,9 @@ def search(
     sought, due = priced.sought, frozenset(warm.due)
     if effort.rearrangements and (goal.priced or not _is_proved(best, priced.bound_g)):
         rearrange(best, fitted, sought, goal, effort, problem.tied | problem.running | due)
-    if whole and not problem.after:
-        best = moved(best, fitted, sought, goal, effort, due)
+    if priced.suspended and not problem.after:
+        best = moved(best, fitted, sought, goal, effort, due, least_costs(fitted, priced.suspended, goal))
+        best = exchanged(best, fitted, sought, priced.suspended, priced.bound_g, goal, effort, due)
     return SearchResult(
         places=in_every_order(best, fitted, warm.due, sought, goal, effort),
         prices=sought.prices,
@@ -132,6 +135,7 @@ class _Priced:
     bound_g: float
     proved_g: float
     fitted: PlanningProblem
+    suspended: SuspendableResponse | None
 
 
 def _find_prices(
@@ -149,12 +153,12 @@ def _find_prices(
     bound_g = bound_at(problem, sought.prices, suspended) if suspended else sought.bound_g
     proved_g = bound_at(problem.unpinned, sought.prices) if problem.unpinned else bound_g
     if arrivals is None:
-        return _Priced(sought=sought, bound_g=bound_g, proved_g=proved_g, fitted=problem)
+        return _Priced(sought=sought, bound_g=bound_g, proved_g=proved_g, fitted=problem, suspended=suspended)
     upper_g += ARRIVALS_SLACK * arrivals.respond(np.zeros_like(warm.prices))[0]
     ask = partial(ask, upper_g=upper_g, gap=0.0, may_scale=False)
     sought = ask(warm.prices, iterations=iterations, others=[*others, arrivals.respond])
     fitted = problem.holding(arrivals.held(sought.prices))
-    return _Priced(sought=sought, bound_g=bound_g, proved_g=proved_g, fitted=fitted)
+    return _Priced(sought=sought, bound_g=bound_g, proved_g=proved_g, fitted=fitted, suspended=suspended)
 
 
 def _best_schedule(
@@ -180,7 +184,14 @@ def _best_schedule(
     if _may_fit_better(best, wanted=is_wanted):
         scheduled = _schedules(fitted, warm, sought, first.urgent, placings)
         improved = partial(swept, problem=fitted, sought=sought, goal=goal, fixed=problem.running | frozenset(warm.due))
-        best = goal.best([best, *_as_many_as_help(best, fitted, warm, scheduled, bound_g, effort, placings, improved)])
+        if priced.suspended and not (problem.after or best.missed):
+            least, fixed = least_costs(fitted, priced.suspended, goal), frozenset(warm.due)
+            move = partial(moved, problem=fitted, sought=sought, goal=goal, effort=effort, fixed=fixed, least=least)
+            begun = [best, *(one for one in whole if one is not best), *islice(scheduled, 1)]
+            best = goal.best([best, *map(move, begun)])  # the worst to begin with is often the best once moved
+        else:
+            some = _as_many_as_help(best, fitted, warm, scheduled, bound_g, effort, placings, improved)
+            best = goal.best([best, *some])
         is_long = len(problem.jobs) >= MANY and not goal.priced
         if is_long and is_far(best, bound_g, effort.gap) and placings.take(SWEEPS * len(problem.jobs)):
             best = goal.best([best, improved(improved(best, goal=Goal(priced=True)))])
@@ -197,6 +208,11 @@ def _best_schedule(
         best = goal.best([best, anyhow, *_schedules(problem, warm, sought, first.urgent, placings)])
         best = goal.best([best, *overloaded(best)])
     return best, fitted
+
+
+def _for_whole(effort: Effort) -> Effort:
+    """Return how long to search for the plan in which no job is suspended: around the last plan it is one of many."""
+    return effort if effort.from_scratch else replace(effort, rearrangements=0)
 
 
 def _after_whole(whole: SearchResult, warm: WarmStart, effort: Effort) -> tuple[WarmStart, Effort]:

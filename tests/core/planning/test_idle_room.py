@@ -6,8 +6,12 @@ from datetime import timedelta
 import pytest
 
 from greenrun.core.jobs.job import State
+from greenrun.core.planning.formulation import planning_problem
+from greenrun.core.planning.idle_room import waiting_beside_idle
 from greenrun.core.planning.model import Plan, Situation
 from greenrun.core.planning.planner import plan
+from greenrun.core.planning.scheduling.costing import Place
+from greenrun.core.planning.search import SearchResult
 from tests.core.build import SLOT, T0, job
 from tests.core.situations import situation
 
@@ -50,6 +54,19 @@ def test_a_job_that_waits_for_cleaner_hours_keeps_its_place_beside_idle_gpus() -
     asked = situation([job(1, slots=2)], [300.0] * 6 + [100.0] * 4, gpus=2)
     made = plan(asked)
     assert starts(plan(replace(asked, now=NOW, last=made))) == starts(made) == [6 * SLOT]
+
+
+def test_one_that_may_be_suspended_keeps_a_cleaner_place_beside_idle_gpus_and_nothing_is_searched_anew() -> None:
+    own = job(1, slots=2, interruptible=True, max_delay=20 * SLOT)
+    asked = situation([own], [300.0] * 6 + [100.0, 300.0, 100.0, 300.0] + [300.0] * 30, gpus=2)
+    made = plan(asked)
+    problem = planning_problem(asked, asked.jobs, asked.forecast)
+    assert problem.flexible
+    places = {0: Place(made.placements[0].start.timestamp(), 0, made.placements[0].expected_g or 0.0, 0.0, False)}
+    found = SearchResult(places=places, prices=problem.free, bound_g=0.0, soonest_g=None)
+    assert not waiting_beside_idle(problem, asked, found)
+    dirty = replace(found, places={0: replace(places[0], grams=300.0)})  # what it emits at once: 2 half-hours at 300
+    assert set(waiting_beside_idle(problem, asked, dirty)) == {0}
 
 
 def test_what_is_held_up_by_others_keeps_its_place() -> None:

@@ -69,19 +69,19 @@ def rearrange(
         for other in out:
             best.remove(other)
         again = [row, *sorted(out[1:], key=lambda other: -size[other])]
-        is_changed = _put_back(best, again, goal, (*before[:3], before[3] - STEADY_G), least)
+        is_changed = put_back(best, again, goal, (*before[:3], before[3] - STEADY_G), least if goal.priced else {})
         if not is_changed:
             best.restore(state)
 
 
-def _put_back(made: Schedule, order: Sequence[int], goal: Goal, before: Objective, least: Mapping[int, float]) -> bool:
+def put_back(made: Schedule, order: Sequence[int], goal: Goal, before: Objective, least: Mapping[int, float]) -> bool:
     """Put rows back in this order; stop and return False once they cannot become better than `before`.
 
-    A row costs at least what its best start costs, or emits it. What is missed, late or unknown only grows.
+    `least` is what they cost at least, 0 where nothing is said. What is missed, late or unknown only grows.
     """
-    to_come = sum(least[row] for row in order) if goal.priced else 0.0
+    to_come = sum(least.get(row, 0.0) for row in order)
     for row in order:
-        to_come -= least[row] if goal.priced else 0.0
+        to_come -= least.get(row, 0.0)
         made.add(row)
         *limits, cost = goal.of(made)
         if (*limits, cost + to_come * LEAST) >= before:
@@ -110,9 +110,18 @@ def swept(
 
 
 def moved(
-    best: Schedule, problem: PlanningProblem, sought: DualSolution, goal: Goal, effort: Effort, fixed: frozenset[int]
+    best: Schedule,
+    problem: PlanningProblem,
+    sought: DualSolution,
+    goal: Goal,
+    effort: Effort,
+    fixed: frozenset[int],
+    least: Mapping[int, float],
 ) -> Schedule:
-    """Move each row that may be suspended to where it costs less beside all others; few rows to their best cells."""
+    """Move each row that may be suspended to where it costs less beside all others; few rows to their best cells.
+
+    `least` is what rows cost at least by the goal, where that is known.
+    """
     rows = problem.flexible.keys() - fixed - problem.start_thresholds.keys()
     near = effort.gap * (SUSPENDED_GAP if effort.from_scratch else 1)
     is_good = best.grams - sought.bound_g <= near * abs(sought.bound_g) and not goal.priced
@@ -120,7 +129,9 @@ def moved(
         return best
     made = best if goal.priced else best.repriced(problem, np.zeros_like(sought.prices), problem.rows.grams)
     for row in sorted(rows):
-        made.move_if_cheaper(row, exactly=len(rows) <= FEW)
+        place = made.places[row]
+        if place.late or place.cost > least.get(row, 0.0) + STEADY_G:
+            made.move_if_cheaper(row, exactly=len(rows) <= FEW)
     return made
 
 

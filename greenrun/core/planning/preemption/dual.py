@@ -23,6 +23,8 @@ SIDES = np.array([-1.0, 0.0, 1.0])  # prices of time are tried below the best so
 MIDDLE, FURTHER = 1, 1.5
 FIRST_ROUNDS, CLOSEST = 8, 5e-3  # how often the search closes in at first; how near two prices of time are at least
 MOST_LINES, FURTHER_UP, TINY, WHOLE_S = 40, 4.0, 1e-10, 1e-6
+MOST_RESTARTS, FAN = 5, np.linspace(-1.0, 1.0, 9)  # restarts told apart, and prices of time tried at once for each
+WIDEST, CLOSER, CLOSINGS = 0.3, 0.275, 4  # a fan's half width as a share of the price, and how it closes in
 BLOCKED = 1e30  # running where no intensity is known; infinite costs have no difference
 
 
@@ -99,10 +101,10 @@ class SuspendableRows:
         low, high = _Line.nothing(len(length_s)), _Line.nothing(len(length_s))
         best, has_high = np.zeros(len(length_s)), np.zeros(len(length_s), bool)
         for _ in range(MOST_LINES):
-            value, chosen = self._chosen(rates, tried[:, None])
-            work_s = chosen.work_s(self._open_s, self._restart_s)[:, 0]
-            line = _Line(value[:, 0] + tried * work_s, work_s)
-            bound = value[:, 0] + tried * length_s
+            done = self._passed(rates, tried[:, None])
+            _, work_s = self._chosen(done, np.zeros(len(tried), dtype=np.int64))
+            line = _Line(done.value[:, 0] + tried * work_s, work_s)
+            bound = done.value[:, 0] + tried * length_s
             is_known = has_high & (bound >= np.minimum(low.at(tried, length_s), high.at(tried, length_s)) * (1 - TINY))
             best = np.maximum(best, bound)
             does_enough = work_s >= length_s - WHOLE_S
@@ -113,7 +115,32 @@ class SuspendableRows:
             with np.errstate(divide="ignore", invalid="ignore"):
                 meet = (high.cost - low.cost) / (high.work_s - low.work_s)
             tried = np.where(is_known, tried, np.where(has_high, meet, tried * FURTHER_UP))
+        pays = np.flatnonzero(self._restart_s > 0)
+        if len(pays):
+            best[pays] = np.maximum(best[pays], self._least_by_restarts(pays, rates[:, pays], tried[pays]))
         return best
+
+    def _least_by_restarts(self, rows: Ints, rates: Floats, middle: Floats) -> Floats:
+        """Return a higher bound on what these rows cost: the least over how often they restart, each bounded by itself.
+
+        A mix of runs with one restart and of runs with two is no way to run; a bound for each number does not have it.
+        That of the most restarts counts any more as free. `middle` is a price of time near the best, shape (rows,).
+        """
+        restarts = np.arange(MOST_RESTARTS + 1)[:, None]
+        needed_s = self.length_s[rows] + restarts * self._restart_s[rows]
+        open_s, blocked = self._open_s[:, rows, None], self._blocked[:, rows]
+        best, half = np.zeros(needed_s.shape), np.full(len(rows), WIDEST)
+        every = np.arange(len(rows))
+        for _ in range(CLOSINGS):
+            tried = middle[:, None] * (1 + half[:, None] * FAN)
+            gains = (rates[:, :, None] - tried) * open_s
+            gains[blocked] = BLOCKED
+            value = _values_by_restarts(gains, self._begun[rows]) + tried * needed_s[:, :, None]
+            best = np.maximum(best, value.max(axis=2))
+            at = value[best.argmin(axis=0), every].argmax(axis=1)
+            middle, is_inside = tried[every, at], (at > 0) & (at < len(FAN) - 1)
+            half = np.where(is_inside, half * CLOSER, half)
+        return np.asarray(best.min(axis=0))
 
     def _first_bracket(self, rates: Floats) -> _Bracket:
         high = 2 * np.where(self._open_s > 0, rates, 0.0).max(axis=0, initial=0.0) + 1e-12
@@ -131,47 +158,55 @@ class SuspendableRows:
         rounds = 1
         if self._bracket is None:
             self._bracket, rounds = self._first_bracket(rates), FIRST_ROUNDS
-        for nth in range(rounds):
+        for nth in reversed(range(rounds)):
             tried = self._tried(self._bracket)
-            if nth < rounds - 1:
-                value, chosen = self._values(rates, tried), None
-            else:
-                value, chosen = self._chosen(rates, tried)
-            value += tried * self.length_s[:, None]
+            done = self._passed(rates, tried)
+            value = done.value + tried * self.length_s[:, None]
             at = _best(value)
-            self._bracket = _closer(self._bracket, tried, at, CLOSEST * (nth == rounds - 1))
-        assert chosen is not None
-        return self._mixed(value, chosen, at)
+            self._bracket = _closer(self._bracket, tried, at, 0.0 if nth else CLOSEST)
+        return value[np.arange(len(at)), at], self._mixed(done, at)
 
-    def _mixed(self, value: Floats, chosen: "_Chosen", at: Ints) -> tuple[Floats, Floats]:
-        """Return the best bounds, and the mix of two choices beside each that does just the work."""
-        every = np.arange(len(at))
-        work_s = chosen.work_s(self._open_s, self._restart_s)
-        mine = work_s[every, at]
-        does_less = mine < self.length_s
-        other = np.clip(at + np.where(does_less, 1, -1), 0, len(SIDES) - 1)
-        gained = work_s[every, other] - mine
+    def preferred(self, prices: Floats) -> tuple[Floats, Bools]:
+        """Return the same costs, and of each pair of a row and a cell of the pool whether the row would run there."""
+        rates = self._rates + prices[self._cell] * self._units
+        tried = (self._bracket or self._first_bracket(rates)).middle[:, None]
+        done = self._passed(rates, tried)
+        on, _ = self._chosen(done, np.zeros(len(tried), dtype=np.int64))
+        cells = np.zeros((len(tried), self._cells), bool)
+        cell, row = np.nonzero(on & (self._open_s > 0))
+        cells[row, self._cell[cell, row]] = True
+        return done.value[:, 0] + tried[:, 0] * self.length_s, cells
+
+    def least_emitted(self) -> Floats:
+        """Return what each row emits at least, in g, as if suspending cost nothing and all GPUs were free: (rows,)."""
+        order = np.argsort(self._rates, axis=0)
+        open_s, rates = (np.take_along_axis(one, order, axis=0) for one in (self._open_s, self._rates))
+        before_s = np.cumsum(open_s, axis=0) - open_s
+        return np.asarray((np.clip(self.length_s - before_s, 0.0, open_s) * rates).sum(axis=0))
+
+    def _mixed(self, done: "_Pass", at: Ints) -> Floats:
+        """Return the GPUs asked for by the mix of two choices, the best and one beside it, that does just the work."""
+        on, mine = self._chosen(done, at)
+        others_on, others = self._chosen(done, np.clip(at + np.where(mine < self.length_s, 1, -1), 0, len(SIDES) - 1))
+        gained = others - mine
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(np.abs(gained) > 1e-6, (self.length_s - mine) / gained, 0.0)
         share = np.clip(share, 0.0, 1.0)
-        on = chosen.on[:, every, at] * (1 - share) + chosen.on[:, every, other] * share
-        return value[every, at], on * self._open_s / self._width_s * self._units
+        mixed = on * (1 - share) + others_on * share
+        return np.asarray(mixed * self._open_s / self._width_s * self._units)
 
     def usage(self, asked: Floats) -> Floats:
         """Return the GPUs asked for in each cell of the pool, from those of each row, shape (cells, rows)."""
         return np.asarray(np.bincount(self._cell.ravel(), asked.ravel(), minlength=self._cells), dtype=np.float64)
 
-    def _values(self, rates: Floats, tried: Floats) -> Floats:
-        """Return the least of cost less work, each second of it worth `tried`; shape (rows, prices tried)."""
-        return _pass(self._gains(rates, tried), tried * self._restart_s[:, None], self._begun, None)
+    def _passed(self, rates: Floats, tried: Floats) -> "_Pass":
+        """Find the least of cost less work, each second of it worth `tried`, shape (rows, prices tried)."""
+        return _Pass(self._gains(rates, tried), tried * self._restart_s[:, None], self._begun)
 
-    def _chosen(self, rates: Floats, tried: Floats) -> tuple[Floats, "_Chosen"]:
-        """Return the same, and the choices."""
-        shape = (len(rates), *tried.shape)
-        chosen = _Chosen(shape)
-        value = _pass(self._gains(rates, tried), tried * self._restart_s[:, None], self._begun, chosen)
-        chosen.trace()
-        return value, chosen
+    def _chosen(self, done: "_Pass", at: Ints) -> tuple[Bools, Floats]:
+        """Return where each row runs at one of its prices, (cells, rows), and how much of the work that does, in s."""
+        on, restarts = done.traced(at)
+        return on, np.einsum("cr,cr->r", on, self._open_s) - restarts * self._restart_s
 
     def _gains(self, rates: Floats, tried: Floats) -> Floats:
         """Return what running over each cell costs less what it is worth; shape (cells, rows, prices tried)."""
@@ -181,50 +216,70 @@ class SuspendableRows:
         return gains
 
 
-class _Chosen:
-    """The choices that a pass takes, shape (cells, rows, prices tried): in which cells to run."""
+class _Pass:
+    """The least of cost less worth of time, from the first cell to the last; shapes are (cells, rows, prices tried).
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.on, self.started, self.fresh, self.stopped = (np.zeros(shape, bool) for _ in range(4))
-        self._restarts = np.zeros(shape[1:])
-
-    def trace(self) -> None:
-        """Follow the choices from the last cell to the first."""
-        is_on, is_done = np.zeros(self.on.shape[1:], bool), np.zeros(self.on.shape[1:], bool)
-        for cell in range(len(self.on) - 1, -1, -1):
-            np.logical_or(is_on, self.stopped[cell], out=is_on)
-            np.logical_and(is_on, ~is_done, out=is_on)
-            self.on[cell] = is_on
-            begins = is_on & self.started[cell]
-            is_done |= begins & self.fresh[cell]
-            self._restarts += begins & ~self.fresh[cell]
-            is_on &= ~begins
-
-    def work_s(self, open_s: Floats, restart_s: Floats) -> Floats:
-        """Return how much of the work is done, in s: shape (rows, prices tried)."""
-        return np.asarray(np.einsum("crk,cr->rk", self.on, open_s) - self._restarts * restart_s[:, None])
-
-
-def _pass(gains: Floats, restarts: Floats, begun: Bools, chosen: _Chosen | None) -> Floats:
-    """Return the least of cost less worth of time; `begun` rows run already, so that their first start is a restart.
-
-    `gains`, shape (cells, rows, prices tried), are what running in each cell adds; `restarts` what each restart does.
+    `gains` are what running in each cell adds, `restarts` what each restart does; `begun` rows run already, so that
+    their first start is a restart. `gains` is used up: it comes to hold what being in a run costs after each cell.
     """
-    off, again = np.zeros_like(restarts), np.empty_like(restarts)
-    on, untouched = (np.broadcast_to(np.where(one[:, None], 0.0, BLOCKED), off.shape).copy() for one in (begun, ~begun))
-    for cell, gain in enumerate(gains):
-        np.add(off, restarts, out=again)
-        if chosen is not None:
-            np.less(untouched, again, out=chosen.fresh[cell])
-        np.minimum(again, untouched, out=again)
-        if chosen is not None:
-            np.less(again, on, out=chosen.started[cell])
-        np.minimum(on, again, out=on)
+
+    def __init__(self, gains: Floats, restarts: Floats, begun: Bools) -> None:
+        self._restarts = restarts
+        self._untouched = np.where(begun, BLOCKED, 0.0)
+        self._before = np.where(begun, 0.0, BLOCKED)[:, None]
+        self._on, self._off, self._again = gains, np.empty((len(gains) + 1, *restarts.shape)), np.empty_like(gains)
+        self._off[0] = 0.0
+        on, off, untouched = self._before + np.zeros_like(restarts), self._off[0], self._untouched[:, None]
+        for gain, again, next_off in zip(gains, self._again, self._off[1:], strict=True):
+            np.add(off, restarts, out=again)
+            np.minimum(again, untouched, out=again)
+            np.add(gain, np.minimum(on, again), out=gain)
+            np.minimum(off, gain, out=next_off)
+            on, off = gain, next_off
+
+    @property
+    def value(self) -> Floats:
+        """What the best choices cost less what their time is worth, shape (rows, prices tried)."""
+        return np.asarray(self._off[-1])
+
+    def traced(self, at: Ints) -> tuple[Bools, Ints]:
+        """Return in which cells each row's best choice at one of its prices runs, (cells, rows), and its restarts.
+
+        Going back, a run is on from where to stop was better than not to run, to where to begin was better than to
+        have gone on: a cell is run in if, from it on, a stop comes before the next begin.
+        """
+        cells, every = len(self._on), np.arange(len(at))
+        on_s, off_s, again = self._on[:, every, at], self._off[:, every, at], self._again[:, every, at]
+        stopped, started = on_s < off_s[:-1], np.empty_like(on_s, dtype=bool)
+        np.less(again[0], self._before[:, 0], out=started[0])
+        np.less(again[1:], on_s[:-1], out=started[1:])
+        nth = np.arange(cells, dtype=np.int32)[:, None]
+        stop, begin = (np.where(one, nth, cells)[::-1] for one in (stopped, started))
+        stop, begin = (np.minimum.accumulate(one, axis=0)[::-1] for one in (stop, begin))
+        on = stopped  # as it is at the last cell
+        np.less(stop[:-1], begin[1:], out=on[:-1])
+        started &= on
+        fresh = self._untouched < off_s[:-1] + self._restarts[every, at]
+        first = np.where(started & fresh, nth, -1).max(axis=0)  # the first run of all; a row is in none before it
+        on &= nth >= first
+        return on, (started & ~fresh & (nth > first)).sum(axis=0)
+
+
+def _values_by_restarts(gains: Floats, begun: Bools) -> Floats:
+    """Return the least of cost less worth of time for each number of restarts, or fewer: (restarts, rows, prices).
+
+    `gains`, shape (cells, rows, prices tried), are as those of a pass. Being in a run or in none is told apart by how
+    many restarts there were; `off[0]` is not having run yet.
+    """
+    counts = (MOST_RESTARTS + 1, *gains.shape[1:])
+    on, off = np.full(counts, BLOCKED), np.zeros((counts[0] + 1, *counts[1:]))
+    on[0, begun], off[0, begun] = 0.0, BLOCKED
+    for gain in gains:
+        np.minimum(on, off[:-1], out=on)
+        np.minimum(on[-1], off[-1], out=on[-1])
         np.add(on, gain, out=on)
-        if chosen is not None:
-            np.less(on, off, out=chosen.stopped[cell])
-        np.minimum(off, on, out=off)
-    return off
+        np.minimum(off[1:], on, out=off[1:])
+    return off[1:]
 
 
 def _best(value: Floats) -> Ints:
@@ -266,6 +321,26 @@ class SuspendableResponse:
             assert own is not None
             usage[pool] = own[1].usage(answer * (chosen[own[0]] == pool))
         return float(least.sum()), usage
+
+    def preferred(self, prices: Floats) -> tuple[Floats, Ints, Bools]:
+        """Return what each row costs about at least, in which pool, and in which cells it would run: (rows, cells)."""
+        least, chosen = np.full(self._rows, np.inf), np.zeros(self._rows, dtype=np.int64)
+        cells = np.zeros((self._rows, prices.shape[1]), bool)
+        for pool, own in enumerate(self._pools):
+            if own is not None:
+                cost, on = own[1].preferred(prices[pool])
+                better = cost < least[own[0]]
+                rows = own[0][better]
+                chosen[rows], least[rows], cells[rows] = pool, cost[better], on[better]
+        return least, chosen, cells
+
+    def least_emitted(self) -> Floats:
+        """Return a lower bound on what each row emits, in g: shape (rows,)."""
+        least = np.full(self._rows, np.inf)
+        for own in self._pools:
+            if own is not None:
+                least[own[0]] = np.minimum(least[own[0]], own[1].least_emitted())
+        return least
 
     def least_g(self, prices: Floats) -> float:
         """Return the best bound on what all cost at these prices, in g."""

@@ -88,7 +88,10 @@ def _stretches(job: Interruptible, begins_s: float, knots_s: Floats, rates: Floa
     usable = (np.diff(edges_s) > EPSILON_S) & ~np.isnan(rate) & (cell >= 0) & (cell < len(rates))
     if len(blocked[0]):
         usable &= np.append(blocked[0], np.inf)[blocked[1].searchsorted(middles_s, side="right")] >= middles_s
-    return FreeTime(edges_s[:-1][usable].tolist(), edges_s[1:][usable].tolist(), rate[usable].tolist())
+    froms_s, untils_s, rate = edges_s[:-1][usable], edges_s[1:][usable], rate[usable]
+    is_new = np.ones(len(rate) + 1, bool)  # what goes on at the same rate is one stretch: there are fewer to look at
+    is_new[1:-1] = (np.diff(rate) != 0) | (froms_s[1:] > untils_s[:-1] + EPSILON_S)
+    return FreeTime(froms_s[is_new[:-1]].tolist(), untils_s[is_new[1:]].tolist(), rate[is_new[:-1]].tolist())
 
 
 def cheapest_suspended(problem: PlanningProblem, prices: Floats) -> dict[int, Response]:

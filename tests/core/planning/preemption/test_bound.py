@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from greenrun.core.planning.formulation import planning_problem
 from greenrun.core.planning.planner import plan
-from greenrun.core.planning.preemption.bound import least_suspended_g
+from greenrun.core.planning.preemption.bound import least_suspended_g, suspendable_response
 from tests.core.build import SLOT, T0, grid, job
 from tests.core.situations import holed, situation
 from tests.sampling import examples
@@ -47,6 +47,35 @@ def test_time_of_which_nothing_is_known_is_not_run_in() -> None:
     problem = planning_problem(situation([own], [], forecast=known), [own], known)
     unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
     assert least_suspended_g(problem, unpriced) == pytest.approx((100 + 200) / 2)
+
+
+def test_a_mix_of_runs_that_restart_more_and_less_often_is_no_way_to_run() -> None:
+    """One hour with a restart of a quarter: 45 minutes at 100 and 30 at 10 are best, and the bound is no less.
+
+    Half an hour alone, and all three clean half-hours, mixed so as to do an hour's work, would be cheaper.
+    """
+    own = job(1, slots=2, max_delay=4 * SLOT, interruptible=True, min_run=timedelta(0), restart_cost=SLOT / 2)
+    values = [100.0, 100.0, 900.0, 10.0, 900.0, 900.0]
+    problem = planning_problem(situation([own], values), [own], grid(values))
+    unpriced = np.zeros((len(problem.pools), len(problem.knots_s) - 1))
+    assert least_suspended_g(problem, unpriced) == pytest.approx((1.5 * 100 + 10) / 2, rel=1e-3)
+    assert plan(situation([own], values)).expected_g == pytest.approx((1.5 * 100 + 10) / 2)
+    respond = suspendable_response(problem)
+    mixed_g = max(respond(unpriced)[0] for _ in range(10))
+    assert mixed_g <= (10 + 200 * 2 / 3) / 2 * (1 + 1e-9)
+
+
+@examples(40)
+@given(values)
+def test_no_plan_emits_less_than_rows_are_said_to_emit_at_least(values: list[float]) -> None:
+    own = job(1, slots=3, max_delay=5 * SLOT, interruptible=True, min_run=timedelta(0), restart_cost=SLOT / 6)
+    asked = situation([own], values)
+    problem = planning_problem(asked, [own], grid(values))
+    (least_g,) = suspendable_response(problem).least_emitted()
+    assert least_g == pytest.approx(sum(sorted(values)[:3]) / 2)
+    made_g = plan(asked).expected_g
+    assert made_g is not None
+    assert least_g <= made_g * (1 + 1e-9)
 
 
 @examples(40)

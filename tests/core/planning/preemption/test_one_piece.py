@@ -1,19 +1,18 @@
 """Jobs that may be suspended are never planned worse than the same jobs in one piece; no plan is below its bound."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from greenrun.core.planning.formulation import planning_problem
-from greenrun.core.planning.model import Options, Situation
+from greenrun.core.planning.model import Situation
 from greenrun.core.planning.planner import plan
 from greenrun.core.planning.preemption.bound import least_suspended_g, suspendable_response
 from greenrun.core.planning.scheduling.costing import cheapest_suspended
 from tests.core import situations as drawn
-from tests.core.build import SLOT, T0, job
+from tests.core.build import SLOT, job
 from tests.core.situations import quickly, situation
 from tests.core.sound import check
 
@@ -42,30 +41,8 @@ def test_suspending_never_emits_more_nor_misses_more_limits_than_one_piece(case:
         assert made.expected_g <= whole.expected_g * (1 + 1e-9) + 1e-9
 
 
-@st.composite
-def crowded(draw: st.DrawFn) -> Situation:
-    """Some jobs on few GPUs, most of which may be suspended, at odd instants."""
-    values = draw(st.lists(st.integers(1, 9).map(lambda v: 50.0 * v), min_size=48, max_size=48))
-    minutes = st.integers
-    jobs = [
-        job(
-            number,
-            duration=timedelta(minutes=draw(minutes(20, 400))),
-            submitted=T0,
-            gpus=draw(st.integers(1, 2)),
-            start_after=T0 + timedelta(minutes=draw(minutes(0, 300))),
-            max_delay=timedelta(minutes=draw(minutes(600, 900))),
-            interruptible=draw(st.integers(0, 3)) > 0,
-            min_run=timedelta(minutes=draw(minutes(0, 60))),
-            restart_cost=timedelta(minutes=draw(st.sampled_from([0, 1, 5, 20]))),
-        )
-        for number in range(1, draw(st.integers(3, 9)) + 1)
-    ]
-    return situation(jobs, values, gpus=draw(st.integers(2, 3)), options=Options())
-
-
 @quickly(40)
-@given(crowded())
+@given(drawn.crowded())
 def test_with_the_daemon_s_own_options_crowded_queues_gain_by_suspension(asked: Situation) -> None:
     made, whole = plan(asked), plan(in_one_piece(asked))
     check(asked, made)
@@ -77,7 +54,7 @@ def test_with_the_daemon_s_own_options_crowded_queues_gain_by_suspension(asked: 
 
 
 @quickly(40)
-@given(crowded(), st.lists(st.integers(0, 5), min_size=1, max_size=30))
+@given(drawn.crowded(), st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_no_job_is_cheaper_than_the_bound_says_at_any_prices(asked: Situation, paid: list[int]) -> None:
     problem = planning_problem(asked, asked.jobs, asked.forecast)
     assume(problem.flexible)
@@ -94,7 +71,7 @@ def test_no_job_is_cheaper_than_the_bound_says_at_any_prices(asked: Situation, p
 
 
 @quickly(40)
-@given(crowded())
+@given(drawn.crowded())
 def test_what_is_asked_for_at_given_prices_is_the_work_and_little_more(asked: Situation) -> None:
     """The mix of two choices of runs does just the work; restarts add to it."""
     problem = planning_problem(asked, asked.jobs, asked.forecast)
