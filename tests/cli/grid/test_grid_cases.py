@@ -4,13 +4,9 @@ The cases are in ../shared/cases; where they are not, these tests are skipped.
 """
 
 import json
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +17,18 @@ from greenrun.config.load import load_config
 from greenrun.core.carbon.intensity import Series
 from greenrun.providers import Provider, open_provider, web
 from greenrun.providers.csv_files.trace import parse_trace
+from tests import cases
+from tests.cases import GRID, HOUR
 from tests.cli.conftest import Run
-from tests.conftest import SHARED, require
-from tests.patience import until
+from tests.conftest import require
 from tests.providers.conftest import Clock
-
-CASES = SHARED / "cases" / "grid"
-HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[str]:
     """The address at which each scenario is played, by its first part."""
-    script = require(CASES / "mock.py", "it plays what sources answered")
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        command = [sys.executable, "-B", str(script), str(port)]
-        with subprocess.Popen(command, cwd=CASES, stderr=subprocess.DEVNULL) as server:
-            try:
-                until(partial(_is_decided, server, port))
-                if server.poll() is None:  # else somebody else has taken the port meanwhile
-                    yield f"http://127.0.0.1:{port}"
-                    return
-            finally:
-                server.kill()
-
-
-def _is_decided(server: subprocess.Popen[bytes], port: int) -> bool:
-    return server.poll() is not None or _listens(port)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True
+    with cases.played() as address:
+        yield address
 
 
 @pytest.fixture
@@ -68,19 +39,12 @@ def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "monotonic", made.monotonic)
 
 
-def written(folder: Path, url: str, kind: str, zone: str, scenario: str) -> Path:
+def written(folder: Path, url: str, kind: str, zone: str, scenario: str, **more: str) -> Path:
     """Settings with this source, as the README of the cases writes them."""
-    key = folder / "key"
-    key.write_text("any-text\n", encoding="utf-8")
-    key.chmod(0o600)
-    extra = {
-        "electricity_maps": f'key_file = "{key}"', "entsoe": f'key_file = "{key}"',
-        "watttime": f'username = "ada"\npassword_file = "{key}"',
-    }  # fmt: skip
-    settings = folder / "greenrun.toml"
+    settings, own = folder / "greenrun.toml", {**cases.section(folder, f"{url}/{scenario}", kind), **more}
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in own.items())
     settings.write_text(
-        f'[paths]\nstate = "{folder}/state"\n[grid]\nzone = "{zone}"\nprovider = "src"\n'
-        f'[provider.src]\nkind = "{kind}"\nurl = "{url}/{scenario}"\n{extra.get(kind, "")}\n',
+        f'[paths]\nstate = "{folder}/state"\n[grid]\nzone = "{zone}"\nprovider = "src"\n[provider.src]\n{lines}',
         encoding="utf-8",
     )
     return settings
@@ -141,11 +105,14 @@ class TestPlayed:
         found = foretold(written(tmp_path, played, "uk_carbon_intensity", "GB", scenario), "GB")
         assert [slot.intensity_g_per_kwh for slot in found][:95] == [float(100 + at) for at in range(95)]
 
-    @pytest.mark.parametrize(("scenario", "slots"), [("uk-short", 10), ("uk-null", 20), ("uk-nan", 20)])
+    @pytest.mark.parametrize(
+        ("scenario", "slots"), [("uk-short", 10), ("uk-null", 20), ("uk-nan", 20), ("em-null", 11)]
+    )
     def test_what_is_missing_is_a_hole_and_told(
         self, run: Run, tmp_path: Path, played: str, scenario: str, slots: int
     ) -> None:
-        found = checked(run, written(tmp_path, played, "uk_carbon_intensity", "GB", scenario))
+        kind, zone = ("electricity_maps", "DE") if scenario == "em-null" else ("uk_carbon_intensity", "GB")
+        found = checked(run, written(tmp_path, played, kind, zone, scenario))
         assert slots - 1 <= found["forecast"]["slots"] <= slots
         assert bool(found["dropped"]) == (scenario != "uk-short")
 
@@ -159,11 +126,22 @@ class TestPlayed:
         assert checked(run, settings)["warnings"] == ["FALLBACK: model down, values are substituted"]
         assert "the source warns: FALLBACK: model down" in run("providers", "check", "--config", str(settings)).out
 
-    def test_a_key_without_ranges_is_asked_for_the_last_day(self, run: Run, tmp_path: Path, played: str) -> None:
-        """The server does not play that day, so what is seen is that it was asked for."""
-        found = checked(run, written(tmp_path, played, "electricity_maps", "DE", "em-free"))
-        assert found["forecast"]["slots"] == 49
-        assert "gives no access" not in (found["history_problem"] or "")
+    def test_a_key_without_ranges_settles_from_the_last_day(self, run: Run, tmp_path: Path) -> None:
+        with cases.played_with_history("em-free", 310.0) as address:
+            settings = written(tmp_path, address, "electricity_maps", "DE", "")
+            found = checked(run, settings)
+            assert found["forecast"]["slots"] == 49
+            assert found["history_problem"] is None
+            now = utc_now()
+            with source(settings) as opened:
+                past = opened.history("DE", now - 6 * HOUR, now, now)
+        assert len(past) >= 5
+        assert set(past.values.tolist()) == {310.0}
+
+    def test_who_never_answers_is_given_up(self, run: Run, tmp_path: Path, played: str) -> None:
+        found = checked(run, written(tmp_path, played, "uk_carbon_intensity", "GB", "uk-hang", timeout="500ms"))
+        assert found["forecast"] is None
+        assert "timed out" in found["forecast_problem"]
 
     @pytest.mark.parametrize("scenario", ["et-ok", "et-dup", "et-update", "et-mixdup", "et-neg", "et-trunc"])
     def test_a_forecast_of_generation_stays_whole(self, run: Run, tmp_path: Path, played: str, scenario: str) -> None:
@@ -196,7 +174,7 @@ FILES = {
 @pytest.mark.parametrize(("name", "is_used"), FILES.items())
 @pytest.mark.parametrize("holes", ["refuse", "keep"])
 def test_a_file_is_read_or_refused_with_advice(run: Run, tmp_path: Path, name: str, is_used: bool, holes: str) -> None:
-    path = require(CASES / "csv" / f"{name}.csv", "it is one of the cases")
+    path = require(GRID / "csv" / f"{name}.csv", "it is one of the cases")
     settings = tmp_path / "greenrun.toml"
     at = "2026-10-25T00:00:00Z"
     settings.write_text(
@@ -217,7 +195,7 @@ def test_a_file_is_read_or_refused_with_advice(run: Run, tmp_path: Path, name: s
 @pytest.mark.parametrize("name", ["bom", "crlf", "local", "empty", "em-15", "switch"])
 def test_an_import_reads_what_a_source_reads(name: str) -> None:
     """An import keeps holes; what it would send is shown without a daemon."""
-    path = require(CASES / "csv" / f"{name}.csv", "it is one of the cases")
+    path = require(GRID / "csv" / f"{name}.csv", "it is one of the cases")
     (issue,) = parse_trace(path.read_bytes(), str(path), keep_holes=True).issues
     lengths = {timedelta.resolution * int(us) for us in issue.ends_us - issue.starts_us}
     expected = {"em-15": {HOUR / 4}, "switch": {HOUR, HOUR / 4}}.get(name, {HOUR})

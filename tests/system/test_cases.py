@@ -1,0 +1,159 @@
+"""The cases of ../shared/cases that are about jobs, and a marginal source alone, through the real program."""
+
+import json
+from collections.abc import Iterator
+from urllib.request import urlopen
+
+import pytest
+
+from tests import cases
+from tests.patience import HANGS_S, until
+from tests.system.harness import Daemon, Ran, replayed, short_folder, write_trace
+
+USAGE = 2
+LB_PER_MWH = 0.45359237  # in g per kWh
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """A daemon with two emulated GPUs, and little intensity to choose among."""
+    with short_folder() as folder:
+        trace = write_trace(folder, [209.0] * 400)
+        with Daemon(folder, replayed(trace, speed=1)) as running:
+            yield running
+
+
+def submitted(daemon: Daemon, *words: object) -> Ran:
+    """What the program says to a job for now that takes ten seconds at most."""
+    return daemon.cli("submit", "--now", "--duration", "10s", "-q", *words)
+
+
+def script(daemon: Daemon, name: str, text: str) -> str:
+    """An executable file beside the daemon's."""
+    path = daemon.folder / name
+    path.write_bytes(text.encode())
+    path.chmod(0o755)
+    return f"./{name}"
+
+
+def test_exit_code_255_is_no_signal(daemon: Daemon) -> None:
+    ended = daemon.wait_for(daemon.submit("--now", "--duration", "10s", "-g", "0", "--", "sh", "-c", "exit 255"))
+    assert (ended["state"], ended["runs"][-1]["exit_code"]) == ("failed", 255)
+    assert "255" in ended["reason"]["text"]
+    assert "signal" not in ended["reason"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("crlf", "#!/bin/bash\r\necho hi\r\n", "CRLF"),
+        ("none", "#!/no/such/interpreter\n", "/no/such/interpreter"),
+        ("bare", "echo hi\n", "#!"),
+    ],
+)
+def test_a_script_that_cannot_be_executed_is_refused_at_submission(
+    daemon: Daemon, name: str, text: str, told: str
+) -> None:
+    ran = submitted(daemon, "--", script(daemon, name, text))
+    assert ran.code == USAGE, ran
+    assert told in ran.err
+
+
+def test_a_log_in_a_folder_that_is_not_there_is_refused(daemon: Daemon) -> None:
+    ran = submitted(daemon, "--log", "nolog/x.log", "--", "true")
+    assert ran.code == USAGE, ran
+    assert "nolog" in ran.err
+
+
+def test_memory_that_no_gpu_has_is_refused_as_too_many_gpus_are(daemon: Daemon) -> None:
+    for words in (("-g", "1", "--gpu-memory", "800"), ("-g", "5")):
+        ran = submitted(daemon, *words, "--", "true")
+        assert ran.code == USAGE, ran
+        assert "GPU" in ran.err
+
+
+def test_a_dependency_of_a_script_on_no_job_is_refused(daemon: Daemon) -> None:
+    ran = submitted(daemon, script(daemon, "dep.sh", "#!/bin/sh\n#SBATCH --dependency=afterok:999999\ntrue\n"))
+    assert ran.code != 0
+    assert "999999" in ran.err
+
+
+def test_a_unique_key_is_another_job_s_for_another_command(daemon: Daemon) -> None:
+    assert submitted(daemon, "--unique", "k", "--", "true").code == 0
+    ran = submitted(daemon, "--unique", "k", "--", "false")
+    assert ran.code != 0
+    assert "--unique" in ran.err
+
+
+def test_what_a_script_leaves_behind_is_ended_and_said(daemon: Daemon) -> None:
+    left = script(daemon, "left.sh", "#!/bin/sh\nsleep 100 &\necho started\n")
+    job = daemon.submit("--now", "--duration", "10s", "-g", "0", "--", left)
+    ended = daemon.wait_for(job)
+    assert ended["state"] == "succeeded"
+    assert "left 1 process" in ended["reason"]["text"]
+    assert "left 1 process" in daemon.cli("logs", job).out
+
+
+def test_jobs_for_now_start_by_priority(daemon: Daemon) -> None:
+    gate = daemon.folder / "gate"
+    waiting = f"until test -e {gate}; do sleep .1; done"
+    blocker = daemon.submit("--now", "--duration", "10s", "-g", "2", "--", "sh", "-c", waiting)
+    daemon.wait_for(blocker, "running")
+    of = {
+        priority: daemon.submit("--now", "--duration", "10s", "-g", "2", "--priority", priority, "--", "true")
+        for priority in (0, 1000, 1)
+    }
+    gate.touch()
+    started = {daemon.wait_for(job)["runs"][0]["started_at"]: priority for priority, job in of.items()}
+    assert [started[at] for at in sorted(started)] == [1000, 1, 0]
+
+
+def test_a_job_that_may_run_below_more_than_it_is_starts_at_once(daemon: Daemon) -> None:
+    job = daemon.submit("--run-below", "900", "--duration", "2h", "--", "sleep", "0.1")
+    assert daemon.wait_for(job)["state"] == "succeeded"
+
+
+def test_a_socket_that_is_removed_is_bound_again(daemon: Daemon) -> None:
+    place = daemon.folder / "s"
+    place.unlink()
+    until(place.exists, "the socket is bound again")
+    assert daemon.wait_for(daemon.submit("--now", "--duration", "1s", "-g", "0", "--", "true"))["state"] == "succeeded"
+
+
+def test_a_marginal_source_alone_is_marginal_everywhere() -> None:
+    """900 lb/MWh at a PUE of 1.5: under its own name in each output, and what an average would be is not known."""
+    with cases.played() as address, short_folder() as folder:
+        settings = {
+            "grid": {"zone": "CAISO_NORTH", "provider": "src"},
+            "provider": {"src": dict(cases.section(folder, f"{address}/wt-ok", "watttime"))},
+            "devices": {"pue": 1.5},
+        }
+        with Daemon(folder, settings) as daemon:
+            until(lambda: daemon.client.forecast()["rung"] == "fresh", "the source has answered")
+            job = daemon.submit("--now", "--duration", "5s", "--", "sleep", "1.5")
+            run = daemon.booked(job)
+            (shown,) = daemon.client.job(job)["runs"]
+            marginal_g = run["energy_j"] * 1.5 / 3.6e6 * 900 * LB_PER_MWH
+            assert shown["emissions_location_g"] is None
+            assert shown["emissions_marginal_g"] == pytest.approx(marginal_g, rel=1e-6)
+            listed = json.loads(daemon.cli("list", "--all", "--json").out)
+            (row,) = [each for each in listed if each["id"] == job]
+            (told,) = row["runs"]
+            assert (told["emissions_location_g"], told["emissions_marginal_g"] is None) == (None, False)
+            with urlopen(f"http://{daemon.metrics_address}/metrics", timeout=HANGS_S) as answer:
+                samples = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+            grams = {line.partition("{")[0] for line in samples if "emissions_grams_total" in line}
+            assert grams == {
+                "greenrun_marginal_emissions_grams_total", "greenrun_settled_marginal_emissions_grams_total",
+            }  # fmt: skip
+            report = json.loads(daemon.cli("report", "--format", "json", "--from", "today").out)
+            assert report["total"]["emissions_location_g"] is None
+
+
+def test_a_database_that_is_deleted_takes_no_job_and_is_told() -> None:
+    with short_folder() as folder, Daemon(folder) as daemon:
+        for path in folder.glob("state/greenrun.db*"):
+            path.unlink()
+        for _ in range(3):
+            assert daemon.cli("submit", "--now", "-q", "--", "true").code != 0
+        assert daemon.client.health()["status"] != "ok"
