@@ -129,7 +129,8 @@ def test_the_tests_that_are_listed_are_there() -> None:
 
 def test_each_scenario_of_a_source_that_the_cases_name_is_played() -> None:
     """By its name in the tests' own text, so that a row with many names is not covered by one of them."""
-    told = "\n".join(
+    paths = (TESTS / "cli" / "grid" / "test_grid_cases.py", TESTS / "system" / "test_cases.py")
+    told = "\n".join(path.read_text(encoding="utf-8") for path in paths)
         (TESTS / path).read_text(encoding="utf-8") for path in ("cli/grid/test_grid_cases.py", "system/test_cases.py")
     )
     found = [
