@@ -124,9 +124,9 @@ def cut(
 
     Cut instants are `edges`, the starts and ends of the device's holds or users, and both ends of a gap, whose energy
     is bridged or unknown; never a tick or any other reading, so slices do not depend on when this is called. What lies
-    after the last cut waits for the next call. Readings are one device's, in time order; those not after the mark are
-    passed over; without a mark the first reading becomes it. `holds` and `users` must be complete up to `through`;
-    holds of other devices are ignored.
+    after the last cut waits for the next call, and so does a gap that reaches over `through`. Readings are one
+    device's, in time order; those not after the mark are passed over; without a mark the first reading becomes it.
+    `holds` and `users` must be complete up to `through`; holds of other devices are ignored.
 
     A device that nobody holds may have `users`, by the labels that its readings' shares name: each gets a slice of its
     share of each interval in its hold, and nobody the rest, as of a step that is bridged or unknown.
@@ -142,8 +142,8 @@ def cut(
         return [], mark
     mine = _Holds(hold for hold in holds if hold.device == mark.device)
     shared = users or {}
-    instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_gap_ends(steps)]
-    cuts = _cuts(mark.at, min(through, steps[-1].after.at), instants)
+    instants = [*edges, *mine.bounds, *_bounds(shared.values()), *_gap_ends(steps), *_split_ends(steps, mine)]
+    cuts = _cuts(mark.at, min(_before_gap(steps, through), steps[-1].after.at), instants)
     steps = steps[: bisect_left(steps, cuts[-1], key=lambda step: step.before.at)]
     if not steps:
         return [], mark
@@ -206,6 +206,19 @@ def _gap_ends(steps: Sequence[_Step]) -> list[datetime]:
         if (before.quality is Quality.BRIDGED) != (after.quality is Quality.BRIDGED):
             ends.append(before.after.at)
     return ends
+
+
+def _split_ends(steps: Sequence[_Step], holds: _Holds) -> list[datetime]:
+    """Return both ends of each gap that is split: what a part of it may be off by follows from the whole of it."""
+    gaps = [step for step in steps if step.quality is Quality.BRIDGED]
+    split = [step for step in gaps if holds.inside(step.before.at, step.after.at)]
+    return [instant for step in split for instant in (step.before.at, step.after.at)]
+
+
+def _before_gap(steps: Sequence[_Step], through: datetime) -> datetime:
+    """Return `through`, or where the gap begins in which it lies: who else was there is not known yet."""
+    gaps = [step for step in steps if step.quality is Quality.BRIDGED]
+    return next((step.before.at for step in gaps if step.before.at < through < step.after.at), through)
 
 
 def _cuts(start: datetime, limit: datetime, instants: Iterable[datetime]) -> list[datetime]:

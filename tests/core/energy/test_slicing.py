@@ -169,6 +169,26 @@ def test_a_gap_in_many_calls_is_split_as_in_one() -> None:
     assert booked(mark(), readings, holds, range(0, 105, 7), range(1, 110, 3)) == as_approx(whole)
 
 
+def test_bounds_of_a_split_are_the_same_however_often_it_is_looked() -> None:
+    """The run ended inside the gap, and an edge lies behind: what is left of the gap is as uncertain as before."""
+    readings = [reading(2, 120), reading(4, 820), reading(104, 20820, session="b"), reading(106, 21000, session="b")]
+    whole, _ = cut(mark(), readings, [hold(7, 2, 54)], [at(60), at(106)], at(106))
+    assert booked(mark(), readings, [hold(7, 2, 54)], [60, 106], [1, 60, 104, 105, 106]) == as_approx(whole)
+    assert [(piece.run_id, piece.split_j > 0) for piece in whole if piece.quality is Quality.BRIDGED] == [
+        (7, True), (None, True), (None, True),
+    ]  # fmt: skip
+
+
+def test_a_gap_waits_until_it_is_known_who_held_all_of_it() -> None:
+    readings = [reading(2, 120), reading(4, 820), reading(104, 20820, session="b")]
+    first, half = cut(mark(), readings, [hold(7, 2, 54)], [at(3), at(60), at(104)], at(70))
+    assert half is not None
+    assert half.at == at(4)
+    second, _ = cut(half, readings, [hold(7, 2, 54), hold(8, 80)], [at(3), at(60), at(104)], at(104))
+    whole, _ = cut(mark(), readings, [hold(7, 2, 54), hold(8, 80)], [at(3), at(60), at(104)], at(104))
+    assert [*first, *second] == as_approx(whole)
+
+
 def test_a_power_learned_across_the_start_of_a_hold_would_be_of_neither_state() -> None:
     """Booking up to a hold's start leaves the mark inside a reading step; its remainder teaches nothing."""
     readings = [reading(1, 60), reading(3, 470), reading(13, 2070, session="b")]
