@@ -6,7 +6,7 @@ VENV = .venv
 
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
-PYTEST = $(BIN)/python -m pytest -n auto --dist worksteal --durations 25
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations 25
 PIP = $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 
 # Also where somebody has forbidden it: else each of some hundred processes would compile all modules, and each worker

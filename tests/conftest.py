@@ -3,6 +3,7 @@
 import atexit
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from ipaddress import ip_address
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.patience import until
 from tests.sampling import EFFORT, SEED
@@ -25,6 +27,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 PR_SET_CHILD_SUBREAPER = 36
 MOST_WORKERS = 16
 OWN_VARIABLES = ("GREENRUN_TEST_SEED", "GREENRUN_TEST_EFFORT", "GREENRUN_TEST_LONG", "GREENRUN_REQUIRE_ALL")
+CHUNK = re.compile(r"[\[-]chunk\d")  # in the name of a test: see IN_CHUNKS in tests/engine/crashes.py
 END_LIMIT_S = 5.0  # what is ending by itself may take so long
 
 
@@ -80,29 +83,37 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(len(os.sched_getaffinity(0)) + 2, MOST_WORKERS)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Let one worker run a module, so that what it shares is made once; the chunks of a long loop go to several."""
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class Scheduling(LoadFileScheduling):
+    """Deals out modules in their order, and chunks."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if CHUNK.search(nodeid) else super()._split_scope(nodeid)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the modules that wait for processes evenly, so that others compute meanwhile and none is left for last.
+    """Spread the modules that take long evenly: others compute while they wait, and none of them is left for last.
 
-    Every worker of xdist gets an equal run of the list to begin with, and later takes from the end of another's.
+    A worker of xdist takes the next module of the list when it has done with one.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    waiting: dict[Path, list[pytest.Item]] = {}
+    modules: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("slow", "system")):
-            waiting[item.path] = []
-    for item in items:
-        waiting.get(item.path, []).append(item)
-    quick = iter([item for item in items if item.path not in waiting])
-    modules, spread = list(waiting.values()), list[pytest.Item]()
-    for worker in range(workers):
-        own = modules[worker::workers]
-        length = len(items) * (worker + 1) // workers - len(items) * worker // workers
-        gap = (length - sum(map(len, own))) // (len(own) + 1)
-        for module in own:
-            spread += [*module, *islice(quick, max(0, gap))]
-        spread += islice(quick, max(0, len(items) * (worker + 1) // workers - len(spread)))
-    items[:] = [*spread, *quick]
+        modules.setdefault(item.path, []).append(item)
+    long = [module for module in modules.values() if any(map(_takes_long, module))]
+    quick = iter([module for module in modules.values() if not any(map(_takes_long, module))])
+    gap = (len(modules) - len(long)) // (len(long) + 1)
+    spread = [*chain.from_iterable([module, *islice(quick, gap)] for module in long), *quick]
+    items[:] = chain.from_iterable(spread)
+
+
+def _takes_long(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("slow", "system"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -43,12 +43,12 @@ def sampled(everything: Sequence[T], label: str, *, user: int, ci: int) -> list[
 
 
 def examples(count: int) -> settings:
-    """Return settings for so many examples in CI: a third of them on a user's machine, four times as many in long."""
+    """Return settings for a quarter of so many examples on a user's machine, half in CI, four times as many in long."""
     return settings(max_examples=_scaled(count))
 
 
 def _scaled(count: int) -> int:
-    return max(2, round(count * (1 / 3, 1, 4)[EFFORT]))
+    return max(2, round(count * (1 / 4, 1 / 2, 4)[EFFORT]))
 
 
 settings.register_profile(

@@ -254,8 +254,11 @@ def new_engine(world: World, store: Store, meter: WorldMeter, *, wrap: Wrap = _a
 
 def run_until(world: World, engine: Engine, end: datetime, *, step: timedelta | None = None) -> None:
     """Tick as a daemon does, at every instant the engine asks for (and every `step`), refreshing at slot edges."""
+    refreshes_at = world.now
     while world.now < end:
-        engine.refresh(world.now)
+        if world.now >= refreshes_at:
+            engine.refresh(world.now)
+            refreshes_at = T0 + ((world.now - T0) // SLOT + 1) * SLOT
         later = engine.tick(world.now)
         edge = T0 + ((world.now - T0) // SLOT + 1) * SLOT
         world.now = min(later, edge, end, *([world.now + step] if step else []))

@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from tests.api.fakes import World
@@ -16,9 +17,16 @@ _LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
 Schema = Mapping[str, Any]
 
 
+@cache
+def openapi() -> Mapping[str, Any]:
+    """Return the OpenAPI document, which takes a second to make."""
+    document: Mapping[str, Any] = World().app.openapi()
+    return document
+
+
 def chapter() -> str:
     """The models in alphabetical order: what each is, and its fields with their types."""
-    schemas = World().app.openapi()["components"]["schemas"]
+    schemas = openapi()["components"]["schemas"]
     left_out = {name for root in ELSEWHERE for name in _within(root, schemas)} - _shared(schemas)
     return "\n".join(_model(name, schemas) for name in sorted(schemas) if name not in left_out)
 

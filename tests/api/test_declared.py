@@ -7,9 +7,10 @@ from structlog.testing import capture_logs
 
 from greenrun.core.errors import ExecutorError, GreenrunError, StorageFull, StoreDamaged, StoreError, StoreLost
 from tests.api.fakes import World
+from tests.api.reference import openapi
 
 PROBLEM = "application/problem+json"
-DOCUMENT = World().app.openapi()
+DOCUMENT = openapi()
 ROUTES = [(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item]
 FAULTS = [
     None, StoreError("x"), StorageFull("x"), StoreLost("x"), StoreDamaged("x"), ExecutorError("x"), GreenrunError("x"),

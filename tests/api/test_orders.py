@@ -17,6 +17,7 @@ from greenrun.core.planning.model import Plan
 from greenrun.metrics import MetricsCollector, registry_of
 from greenrun.store import Store
 from tests.api.fakes import ADA, BOB, NOW, ROOT, World, errors, live_state, placed, spec, stored
+from tests.api.reference import openapi
 from tests.sampling import examples
 from tests.store.examples import claim, running
 
@@ -239,7 +240,7 @@ def test_an_order_without_a_body_or_with_an_empty_one_is_carried_out(body: bytes
 
 
 def test_every_route_that_orders_something_declares_what_it_takes() -> None:
-    paths = World().app.openapi()["paths"]
+    paths = openapi()["paths"]
     undeclared = [path for path, item in paths.items() if "post" in item and "requestBody" not in item["post"]]
     assert undeclared == []
 

@@ -16,13 +16,13 @@ from greenrun.api.serving.server import serve_in_thread
 from greenrun.api.serving.unix_socket import bind_unix
 from greenrun.client import Client, ClientError, client_errors
 from tests.api.fakes import NOW, World
-from tests.api.reference import BEGIN, END, chapter
+from tests.api.reference import BEGIN, END, chapter, openapi
 from tests.conftest import require
 from tests.patience import HANGS_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 API, CLIENT = ((DOCS / name).read_text(encoding="utf-8") for name in ("api.md", "python-client.md"))
-OPENAPI = World().app.openapi()
+OPENAPI = openapi()
 ROUTES = {
     f"{method.upper()} {path}": operation
     for path, methods in OPENAPI["paths"].items()

@@ -12,12 +12,12 @@ from greenrun.store import Store
 from tests.sampling import sampled
 
 CHUNKS = 4
-IN_CHUNKS = pytest.mark.parametrize("chunk", range(CHUNKS))  # so that several workers share them
+IN_CHUNKS = pytest.mark.parametrize("chunk", range(CHUNKS), ids="chunk{}".format)  # each may go to another worker
 
 
 def points(calls: int, label: str, chunk: int) -> list[int]:
     """Return at which of a day's port calls this chunk of a promise crashes: all of them with `make test-long`."""
-    return sampled(range(1, calls + 1), label, user=4 * CHUNKS, ci=20 * CHUNKS)[chunk::CHUNKS]
+    return sampled(range(1, calls + 1), label, user=2 * CHUNKS, ci=8 * CHUNKS)[chunk::CHUNKS]
 
 
 class Crash(BaseException):

@@ -24,7 +24,7 @@ from tests.world import SLOT, T0, WATTS, World, WorldMeter, new_engine, spec
 
 MONTH_DAYS, MONTH_JOBS = 30, 2000
 ROUND_DAYS = 3  # in each so many days, every kind of mishap comes
-DAYS = (ROUND_DAYS, 2 * ROUND_DAYS, MONTH_DAYS)[EFFORT]
+DAYS = (ROUND_DAYS, ROUND_DAYS, MONTH_DAYS)[EFFORT]
 FIRST_DAY = timedelta(days=ROUND_DAYS * dice("month").randrange((MONTH_DAYS - DAYS) // ROUND_DAYS + 1))
 END = T0 + timedelta(days=DAYS)  # the days that are lived through begin at T0
 WARM = T0 + timedelta(hours=1)  # by then each GPU was seen at work and at rest, so that a gap can be split as it was

@@ -12,8 +12,7 @@ import pytest
 from greenrun.core.energy.model import Quality, Reading
 from greenrun.core.jobs.job import Run, State
 from greenrun.core.units import emissions_g
-from greenrun.engine import bookkeeping
-from greenrun.engine.intensities import KEPT_FOR
+from greenrun.engine import bookkeeping, intensities
 from greenrun.meters.recent_readings import RecentReadings
 from greenrun.store import Store
 from tests.engine.trouble import DAY, HOUR, MINUTE, POWER_W, TICK, Deaf, Hardware, live, only_energy, submit, total_of
@@ -86,16 +85,20 @@ def test_a_last_reading_that_is_late_leaves_a_run_unknown_only_until_it_comes(st
     assert total_of(store, job).settled_g == pytest.approx(emissions_g(POWER_W * 1800, 300), rel=1e-9)
 
 
-def test_a_device_that_vanished_keeps_nothing_in_memory_and_nobody_waiting(store: Store) -> None:
-    world = World([300] * 500, gpus=2)
+def test_a_device_that_vanished_keeps_nothing_in_memory_and_nobody_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_for = 6 * HOUR
+    monkeypatch.setattr(intensities, "KEPT_FOR", kept_for)
+    world = World([300] * 100, gpus=2)
     gone, since = world.devices[1].id, list[datetime]()
     asked = store.books.holds
     store.books.holds = lambda instant: (since.append(instant), asked(instant))[1]  # type: ignore[method-assign]
-    engine = live(store, world, KEPT_FOR + DAY, lambda reading: reading.device != gone or reading.at <= T0 + MINUTE)
+    engine = live(store, world, 3 * kept_for, lambda reading: reading.device != gone or reading.at <= T0 + MINUTE)
     (known,) = engine.zone.intensities.forecasts()
     assert since[-1] > world.now - 2 * SLOT
     assert known.start is not None
-    assert known.start >= world.now - KEPT_FOR - SLOT
+    assert known.start >= world.now - kept_for - SLOT
 
 
 # --- the clock

@@ -3,7 +3,7 @@
 import csv
 import io
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from math import fsum
@@ -52,6 +52,13 @@ def made(store: Store, request: pytest.FixtureRequest) -> Report:
 def report(made: Report) -> dict[str, Any]:
     """The same as plain values."""
     return made.document()
+
+
+@pytest.fixture(scope="module")
+def parts(store: Store) -> Sequence[Report]:
+    """The reports of two periods that follow one another, and of both in one."""
+    middle = T0 + timedelta(days=2, hours=7, minutes=13)
+    return [reports_of(store).report(*span, "project", NOW) for span in ((T0, middle), (middle, END), (T0, END))]
 
 
 def sql(path: Path, query: str) -> float:
@@ -116,11 +123,8 @@ def test_the_time_of_runs_adds_up_however_rows_are_made(store: Store, report: di
 
 
 @pytest.mark.parametrize("field", ADD_UP)
-def test_periods_that_follow_one_another_add_up(store: Store, field: str) -> None:
-    middle = T0 + timedelta(days=2, hours=7, minutes=13)
-    spans = ((T0, middle), (middle, END), (T0, END))
-    totals = [reports_of(store).report(*span, "project", NOW).total for span in spans]
-    first, second, whole = (getattr(total, field) for total in totals)
+def test_periods_that_follow_one_another_add_up(parts: Sequence[Report], field: str) -> None:
+    first, second, whole = (getattr(part.total, field) for part in parts)
     assert (first or 0.0) + (second or 0.0) == close(whole)
 
 

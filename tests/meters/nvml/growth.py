@@ -1,7 +1,7 @@
 """Let a sampler run for long in this process, which does nothing else, and print how much its memory grew, as JSON.
 
-    python -m tests.meters.nvml.growth minutes BINARY FOLDER
-    python -m tests.meters.nvml.growth hour BINARY FOLDER
+    python -m tests.meters.nvml.growth two BINARY FOLDER SECONDS
+    python -m tests.meters.nvml.growth eight BINARY FOLDER SECONDS
 
 In the process of a test, threads of others hold more or less meanwhile.
 """
@@ -20,11 +20,10 @@ from greenrun.meters.sampler.wire import Message, pack, unpack
 from tests.meters.nvml.bench import Bench
 from tests.meters.nvml.driver import Driver, board, constant
 
-HOUR_S = 3600
 WARM_S = 300
 
 
-class Hour:
+class Eight:
     """A sampler of 8 GPUs, half of them without a counter, and the daemon at the other end of its pipe."""
 
     def __init__(self, driver: Driver) -> None:
@@ -51,7 +50,7 @@ def resident_kib() -> int:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
 
 
-def minutes(driver: Driver) -> Callable[[int], None]:
+def two(driver: Driver) -> Callable[[int], None]:
     """Return what lets a sampler of two GPUs run: one has no counter, and the other is lost again and again."""
     lost = [f"fault 1 * {minute * 60} {minute * 60 + 5} 15" for minute in range(1, 60)]
     driver.play(*board(0, constant(), energy=0), *board(1, constant()), *lost)
@@ -78,16 +77,16 @@ def grown(advance: Callable[[int], None], warm_s: int, end_s: int) -> dict[str, 
 
 def main() -> None:
     """Run for as long as was asked and print the growth."""
-    which, binary, folder = sys.argv[1:]
+    which, binary, folder, seconds = sys.argv[1:]
     driver = Driver(Path(binary), Path(folder), t0_s=1000.0)
     driver.set_time(0)
-    if which == "minutes":
-        print(json.dumps(grown(minutes(driver), 120, 720)))
+    if which == "two":
+        print(json.dumps(grown(two(driver), 120, int(seconds))))
         return
     recent_readings.READINGS_KEPT = WARM_S // 2
-    hour = Hour(driver)
-    found = grown(hour.advance, WARM_S, HOUR_S)
-    print(json.dumps(found | {"readings": len(hour.history.since({}))}))
+    eight = Eight(driver)
+    found = grown(eight.advance, WARM_S, int(seconds))
+    print(json.dumps(found | {"readings": len(eight.history.since({}))}))
 
 
 if __name__ == "__main__":
