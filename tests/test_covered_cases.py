@@ -131,8 +131,6 @@ def test_each_scenario_of_a_source_that_the_cases_name_is_played() -> None:
     """By its name in the tests' own text, so that a row with many names is not covered by one of them."""
     paths = (TESTS / "cli" / "grid" / "test_grid_cases.py", TESTS / "system" / "test_cases.py")
     told = "\n".join(path.read_text(encoding="utf-8") for path in paths)
-        (TESTS / path).read_text(encoding="utf-8") for path in ("cli/grid/test_grid_cases.py", "system/test_cases.py")
-    )
     found = [
         name for row in rows("grid") for name in re.findall(r"\b(?:uk|wt|em|ec|et)-\w+(?!\.csv)\b|(?<=csv/)[\w-]+", row)
     ]
