@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import Protocol
 
 from greenrun import __version__
-from greenrun.core.accounting.period import Period
+from greenrun.core.accounting.period import JobDetails, Period
 from greenrun.core.accounting.usage import Usage, previous_period
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.model import BOOKED, Device
-from greenrun.reports import rows
-from greenrun.reports.caveats import explanation
+from greenrun.reports.caveats import UNKNOWN, explanation
 from greenrun.reports.completeness import in_flight, is_open
 from greenrun.reports.cost_and_scope2 import Bases, cost
 from greenrun.reports.emissions import by_series, forecast_comparison
@@ -21,6 +20,9 @@ from greenrun.reports.energy import IDLE_LEARNED_OVER
 from greenrun.reports.figure_models import CostFigures, combined
 from greenrun.reports.identity import Hardware, Place
 from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, Row
+from greenrun.reports.rows import grouped_rows as rows
+from greenrun.reports.rows.job_rows import by_job
+from greenrun.reports.rows.period_books import Books
 from greenrun.reports.timing import against_grid
 from greenrun.reports.trends import gpu_hours, previous, trends
 from greenrun.reports.uncertainty import Widths
@@ -47,8 +49,8 @@ class ReportArchive(Protocol):
     def idle_powers_w(self, since: datetime, until: datetime) -> Mapping[str, float]:
         """Return the median power of each GPU while nobody held it."""
 
-    def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
-        """Return the highest mean power of a slice of each run, of one GPU."""
+    def job_details(self, job_ids: Sequence[int]) -> JobDetails:
+        """Return what rows tell of these jobs, by id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,22 +106,25 @@ class Reports:
         books = self._books(start, end, now)
         return self._written(self._body(books, "job", [], waits=waits), books)
 
-    def _written(self, body: ReportBody, books: rows.Books) -> Iterator[str]:
-        telling: dict[str, JobRow] = {}  # for each field that is null somewhere a row of which that is so
+    def _written(self, body: ReportBody, books: Books) -> Iterator[str]:
+        telling: dict[str, JobRow] = {}  # for each field that is explained where it is null, a row where it is
 
-        def each_row() -> Iterator[str]:
-            for number, row in enumerate(rows.by_job(books)):
-                for name, value in row:
-                    if value is None:
-                        telling.setdefault(name, row.model_copy(update={"slices": []}))
-                yield f"{', ' if number else ''}{row.model_dump_json()}"
+        def some_rows() -> Iterator[str]:
+            comma = ""
+            for some in by_job(books):
+                for name in UNKNOWN.keys() - telling.keys():
+                    if (at := some.lacking(name)) is not None:
+                        telling[name] = some.row(at)
+                if texts := some.json():
+                    yield f"{comma}{', '.join(texts)}"
+                    comma = ", "
 
         names = {field.alias or name: name for name, field in ReportBody.model_fields.items()}
         for number, (shown, name) in enumerate(names.items()):
             yield f"{', ' if number else '{'}{json.dumps(shown)}: "
             if name == "rows":
                 yield "["
-                yield from each_row()
+                yield from some_rows()
                 yield "]"
             else:
                 yield json.dumps(body.model_dump(mode="json", include={name})[shown], ensure_ascii=False)
@@ -128,7 +133,7 @@ class Reports:
             yield f", {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}"
         yield "}"
 
-    def _body(self, books: rows.Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool) -> ReportBody:
+    def _body(self, books: Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool) -> ReportBody:
         settings, now = self._settings, books.now
         known = books.completeness
         grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
@@ -169,7 +174,7 @@ class Reports:
             boamps=dict(settings.boamps),
         )
 
-    def _explained(self, body: ReportBody, books: rows.Books) -> Report:
+    def _explained(self, body: ReportBody, books: Books) -> Report:
         settings = self._settings
         texts = explanation(body, _used(books), settings.pue, settings.attributions, books.rates)
         return combined(Report, body, texts)
@@ -184,33 +189,31 @@ class Reports:
         used = self._archive.hourly_kwh(run_ids) if bases.price else {}
         return cost(used.items(), bases.prices(used), bases.currency)
 
-    def _books(self, start: datetime, end: datetime, now: datetime) -> rows.Books:
-        period, hardware, settings = self._archive.period(start, end), self._hardware(start, end, now), self._settings
-        return rows.Books(
+    def _books(self, start: datetime, end: datetime, now: datetime) -> Books:
+        period, hardware, settings = self._archive.period(start, end), self._hardware(end, now), self._settings
+        return Books(
             period=period,
-            jobs={job.id: job for job in period.jobs},
-            runs={run.id: run for run in period.runs},
             hardware=hardware,
             now=now,
+            details=self._archive.job_details,
             forecasts=forecast_comparison(period.parts),
             place=settings.place,
             zone=settings.zone,
             widths=settings.widths,
-            rates=settings.bases.rates({part.hour for part in period.parts}, hardware.devices),
+            rates=settings.bases.rates(period.parts.hours, hardware.devices),
         )
 
-    def _hardware(self, start: datetime, end: datetime, now: datetime) -> Hardware:
+    def _hardware(self, end: datetime, now: datetime) -> Hardware:
         until = min(end, now)
         return Hardware(
             devices={device.id: device for device in self._devices()},
             idle_w=self._archive.idle_powers_w(until - IDLE_LEARNED_OVER, until),
-            peaks_w=self._archive.peak_powers_w(start, end),
         )
 
 
-def _used(books: rows.Books) -> list[Device]:
+def _used(books: Books) -> list[Device]:
     """Return the devices that have a part in the period, and those that are metered beside the books."""
-    names = {part.device for part in books.period.parts}
+    names = books.period.parts.devices
     devices = books.hardware.devices.items()
     used = [device for key, device in devices if key in names]
     return used + [device for _, device in devices if device.kind not in BOOKED]

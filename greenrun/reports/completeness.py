@@ -3,14 +3,16 @@
 from datetime import datetime, timedelta
 from math import fsum
 
-from greenrun.core.accounting.period import Period
+import numpy as np
+
+from greenrun.core.accounting.period import Period, microseconds
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.energy.ledger import UNBOOKED_S
-from greenrun.core.jobs.job import Run
 from greenrun.core.units import J_PER_KWH
 from greenrun.reports.period_models import Completeness, DeviceCompleteness, InFlight
 
 HOUR_S = 3600.0
+MICROS = 1e6
 BOOKED_WITHIN = timedelta(hours=1)  # the longest that energy waits to be booked while greenrun runs
 
 
@@ -36,13 +38,14 @@ def completeness(period: Period, now: datetime) -> Completeness:
 
 def in_flight(period: Period, now: datetime) -> InFlight:
     """Return what the books of a period lack at `now`, or can still change."""
-    pending = period.pending
-    waiting = [(row, device) for row in period.runs if _may_be_unbooked(row, now) for device in row.devices]
-    seconds = [(_unbooked_s(period, run, device, now), device) for run, device in waiting]
+    pending, runs = period.pending, period.runs
+    is_late = runs.has_started & (~runs.has_ended | (runs.ended > microseconds(now - BOOKED_WITHIN)))
+    waiting = [(at, device) for at in np.flatnonzero(is_late).tolist() for device in runs.devices[at]]
+    seconds = [(_unbooked_s(period, at, device, now), device) for at, device in waiting]
     energies = [_energy_j(period, device, each_s) for each_s, device in seconds if each_s > 0]
     known = [energy_j for energy_j in energies if energy_j is not None]
     return InFlight(
-        running_runs=sum(_goes_on(run, period.end) for run in period.runs),
+        running_runs=int((runs.has_started & (runs.started < microseconds(period.end)) & ~runs.has_ended).sum()),
         booked_until=pending.booked_until(),
         unbooked_device_seconds=fsum(each_s for each_s, _ in seconds),
         unbooked_kwh=fsum(known) / J_PER_KWH if len(known) == len(energies) else None,
@@ -74,19 +77,12 @@ def _device(row: BookedTime) -> DeviceCompleteness:
     )
 
 
-def _goes_on(run: Run, end: datetime) -> bool:
-    return run.started_at is not None and run.started_at < end and run.ended_at is None
-
-
-def _may_be_unbooked(run: Run, now: datetime) -> bool:
-    """Whether a run goes on, or ended so lately that its last minute may not be booked; older gaps stay gaps."""
-    return run.started_at is not None and (run.ended_at is None or run.ended_at > now - BOOKED_WITHIN)
-
-
-def _unbooked_s(period: Period, run: Run, device: str, now: datetime) -> float:
-    mark = period.pending.marks.get(device)
-    since = max(period.start, run.started_at or period.start, *([mark.at] if mark else ()))
-    return max(0.0, (min(period.end, now, run.ended_at or now) - since).total_seconds())
+def _unbooked_s(period: Period, run: int, device: str, now: datetime) -> float:
+    """Return how much of a run's time on a device is not booked."""
+    mark, table = period.pending.marks.get(device), period.runs
+    since = max(microseconds(period.start), int(table.started[run]), *([microseconds(mark.at)] if mark else ()))
+    until = min(microseconds(period.end), microseconds(now), *([int(table.ended[run])] if table.has_ended[run] else ()))
+    return max(0, until - since) / MICROS
 
 
 def _energy_j(period: Period, device: str, seconds: float) -> float | None:

@@ -4,23 +4,26 @@ Each is a basis of its own, unknown unless it is set, and in no sum with another
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import fsum, isfinite
 
 import numpy as np
 
 from greenrun.core.accounting.embodied import Embodied
+from greenrun.core.accounting.grouping import Grouping, Truths, grouped
 from greenrun.core.accounting.market_based import ROUNDING, Contract, Contracts, Matched
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import COMPONENTS, Integers, Parts, hour_of
 from greenrun.core.accounting.step_function import Steps
+from greenrun.core.carbon.intensity import Floats
 from greenrun.core.energy.model import Component, Device
 from greenrun.core.formatting import energy_text, precise_percent_text
 from greenrun.core.units import J_PER_KWH, significant
-from greenrun.reports.energy import held_by_gpu
-from greenrun.reports.figure_models import CostFigures, InventoryFigures, LifecycleFigures, MarketFigures
+from greenrun.reports.figure_models import CostFigures
 from greenrun.reports.model import Note, Row
 from greenrun.reports.period_models import Instrument
+from greenrun.reports.rows.groups import Figures, GroupedParts, joined_names, ratios
+from greenrun.reports.rows.members import Held
 
 HOUR = timedelta(hours=1)
 RESIDUAL = "residual mix"
@@ -53,14 +56,15 @@ class Bases:
     td_loss_ratio: float = 0.0
     water_l_per_kwh: float | None = None
 
-    def rates(self, hours: Iterable[datetime], devices: Mapping[str, Device]) -> "Rates":
-        """Return what is known of these hours (starts, UTC) and of these devices; raise StoreError."""
-        starts = sorted(set(hours))
-        contracts = self.contracts() if self.contracts else None
+    def rates(self, hours: Integers, devices: Mapping[str, Device]) -> "Rates":
+        """Return what is known of these hours (counted from 1970, in order) and devices; raise StoreError."""
+        starts = [hour_of(hour) for hour in hours.tolist()]
+        contracts, prices = self.contracts() if self.contracts else None, self.prices(starts)
         return Rates(
             bases=self,
-            prices=self.prices(starts),
-            matched=dict(zip(starts, contracts.matched_each(starts, HOUR), strict=True)) if contracts else None,
+            hours=hours,
+            prices=None if prices is None else np.array([prices[start] for start in starts], dtype=np.float64),
+            matched=contracts.matched_each(starts, HOUR) if contracts else None,
             residual_g_per_kwh=contracts.residual_g_per_kwh if contracts else None,
             by_contract=_by_contract(contracts, starts) if contracts else (),
             devices=devices,
@@ -79,28 +83,49 @@ class Bases:
         return {hour: mean if isfinite(mean) else None for hour, mean in priced}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rates:
-    """What is set, with the prices and contracts of each hour of a period; None where none are set."""
+    """What is set, with the prices and contracts of each of `hours`; None where none are set."""
 
     bases: Bases = field(default_factory=Bases)
-    prices: Prices | None = None
-    matched: Mapping[datetime, Matched] | None = None
+    hours: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    prices: Floats | None = None
+    matched: Sequence[Matched] | None = None
     residual_g_per_kwh: float | None = None
     devices: Mapping[str, Device] = field(default_factory=dict)
-    by_contract: Sequence[tuple[Contract, Mapping[datetime, Matched]]] = ()
+    by_contract: Sequence[tuple[Contract, Sequence[Matched]]] = ()
 
-    def instruments(self, parts: Sequence[Part]) -> list[Instrument]:
+    def rated(self, parts: Parts) -> Parts:
+        """Return parts with their costs and what contracts make of them, so that these, too, are sums of columns."""
+        at = np.searchsorted(self.hours, parts.hour)
+        kwh = parts.facility_j / J_PER_KWH
+        cost = np.full(len(parts), np.nan) if self.prices is None else kwh * self.prices[at]
+        matched = self.matched if self.matched is not None else [Matched(covered=0.0, g_per_kwh=0.0)] * len(self.hours)
+        sources, source = grouped(row.sources for row in matched)
+        covered, g_per_kwh = (
+            np.array([getattr(row, name) for row in matched], dtype=np.float64)[at] for name in ("covered", "g_per_kwh")
+        )
+        return replace(
+            parts,
+            sources=sources or ((),),
+            cost=cost,
+            covered_j=parts.facility_j * covered,
+            uncovered_j=parts.facility_j * np.maximum(0.0, 1 - covered),
+            market_g=kwh * g_per_kwh,
+            source=source[at].astype(np.int16),
+        )
+
+    def instruments(self, parts: Parts) -> list[Instrument]:
         """Return what market-based emissions of these parts are made of: each contract, and the residual mix."""
-        used = [(_facility_kwh(part), part.hour) for part in _known(parts)]
-        total = fsum(kwh for kwh, _ in used)
-        if self.matched is None or total <= 0:
+        if self.matched is None:
             return []
-        found = [
-            _instrument(row.source, row.instrument, total, [(kwh, hours[hour]) for kwh, hour in used])
-            for row, hours in self.by_contract
-        ]
-        rest = fsum(kwh * max(0.0, 1 - self.matched[hour].covered) for kwh, hour in used)
+        by_hour = Grouping(np.searchsorted(self.hours, parts.hour), len(self.hours))
+        used = by_hour.sums(parts.facility_j) / J_PER_KWH
+        total = float(fsum(used.tolist()))
+        if total <= 0:
+            return []
+        found = [_instrument(row.source, row.instrument, total, used, hours) for row, hours in self.by_contract]
+        rest = fsum(kwh * max(0.0, 1 - row.covered) for kwh, row in zip(used.tolist(), self.matched, strict=True))
         if rest > ROUNDING * total:
             factor = self.residual_g_per_kwh
             found.append(
@@ -115,15 +140,21 @@ class Rates:
             )
         return found
 
-    def figures(
-        self, parts: Sequence[Part], row: InventoryFigures, gpu_s: Mapping[str, float] | None
-    ) -> tuple[CostFigures, MarketFigures, LifecycleFigures]:
-        """Return the figures of all bases for a row; `gpu_s`: how long each GPU was held, None: as the parts say."""
-        return (
-            cost([(part.hour, _facility_kwh(part)) for part in _known(parts)], self.prices, self.bases.currency),
-            self._market(parts),
-            self._lifecycle(row, parts, held_by_gpu(parts) if gpu_s is None else gpu_s),
-        )
+    def figures(self, used: GroupedParts, rows: Figures, held: Held) -> Figures:
+        """Return the figures of all bases for rows of which the others are known; `held`: for how long which GPUs."""
+        return {**self._cost(used), **self._market(used), **self._lifecycle(rows, used, held)}
+
+    def _cost(self, used: GroupedParts) -> Figures:
+        if self.prices is None:
+            none = np.full(used.by.count, np.nan)
+            return {"cost": none, "currency": None, "cost_missing_kwh": none}
+        parts = used.parts
+        missing = parts.is_known & np.isnan(parts.cost)
+        return {
+            "cost": used.by.known_sums(parts.cost),
+            "currency": self.bases.currency,
+            "cost_missing_kwh": used.by.sums(parts.facility_j, missing) / J_PER_KWH,
+        }
 
     def missing(self, total: Row) -> dict[str, str]:
         """Return of each of these figures that the total lacks why that is so."""
@@ -163,73 +194,77 @@ class Rates:
         """Return what the source of prices asks to be shown, where its prices are in the figures."""
         return [self.bases.attribution] if self.bases.attribution and total.cost is not None else []
 
-    def _market(self, parts: Sequence[Part]) -> MarketFigures:
+    def _market(self, used: GroupedParts) -> Figures:
         """Return the grams, whose factors they are, and the ratio of known energy that contracts cover.
 
         Without a residual mix there are no grams unless contracts cover everything.
         """
-        used = [(_facility_kwh(part), self.matched[part.hour]) for part in _known(parts)] if self.matched else []
-        total = fsum(kwh for kwh, _ in used)
-        if total <= 0:
-            return MarketFigures()
-        covered = min(1.0, fsum(kwh * row.covered for kwh, row in used) / total)
-        is_whole, residual = covered >= 1 - ROUNDING, self.residual_g_per_kwh
-        by_contract = fsum(kwh * row.g_per_kwh for kwh, row in used)
-        by_residual = fsum(kwh * max(0.0, 1 - row.covered) for kwh, row in used) * (residual or 0.0)
-        sources = {source for kwh, row in used if kwh for source in row.sources}
-        if not is_whole and residual is not None:
-            sources.add(RESIDUAL)
-        return MarketFigures(
-            emissions_market_g=by_contract + by_residual if is_whole or residual is not None else None,
-            market_factor_source="; ".join(sorted(sources)) or None,
-            market_covered_ratio=covered,
-        )
+        parts, by = used.parts, used.by
+        total_j = by.sums(parts.facility_j)
+        has_any = np.full(by.count, self.matched is not None) & (total_j > 0)
+        covered = np.where(has_any, np.minimum(1.0, ratios(by.sums(parts.covered_j), total_j)), np.nan)
+        residual = self.residual_g_per_kwh
+        is_whole = covered >= 1 - ROUNDING
+        grams = by.sums(parts.market_g) + by.sums(parts.uncovered_j) / J_PER_KWH * (residual or 0.0)
+        is_told = has_any & (is_whole | (residual is not None))
+        names = sorted({name for each in parts.sources for name in each})
+        of_source = np.array([[name in each for name in names] for each in parts.sources], dtype=np.int64)
+        of_source = of_source.reshape(len(parts.sources), len(names))
+        has_energy = parts.is_known & (parts.facility_j != 0)
+        counted = by.sets(parts.source, len(parts.sources), has_energy).astype(np.int64) @ of_source
+        by_residual = ~is_whole & (residual is not None)
+        sets = np.column_stack([counted > 0, by_residual]) & has_any[:, np.newaxis]
+        return {
+            "emissions_market_g": np.where(is_told, grams, np.nan),
+            "market_factor_source": joined_names(sets, [*names, RESIDUAL]),
+            "market_covered_ratio": covered,
+        }
 
-    def _lifecycle(self, row: InventoryFigures, parts: Sequence[Part], held_s: Mapping[str, float]) -> LifecycleFigures:
-        users = {part.component for part in parts if part.run_id is not None}
-        embodied_g = None if users and not held_s else self._embodied_g(held_s)  # only GPUs have factors
-        location_g, energy_kwh = row.emissions_location_g, row.it_energy_kwh
-        loss_ratio, water_l_per_kwh = self.bases.td_loss_ratio, self.bases.water_l_per_kwh
-        loss_g = location_g * loss_ratio if location_g is not None and loss_ratio else None
-        total_g = None if location_g is None or embodied_g is None else location_g + (loss_g or 0.0) + embodied_g
-        return LifecycleFigures(
-            embodied_g=embodied_g,
-            embodied_lacks=None if embodied_g is None else self._without_factor(users),
-            td_loss_g=loss_g,
-            emissions_total_g=total_g,
-            water_l=energy_kwh * water_l_per_kwh if energy_kwh is not None and water_l_per_kwh is not None else None,
-        )
+    def _lifecycle(self, rows: Figures, used: GroupedParts, held: Held) -> Figures:
+        parts, by = used.parts, used.by
+        users = by.sets(parts.component, len(COMPONENTS), parts.is_held)
+        made_g = self._embodied_g(held)
+        embodied_g = np.where(users.any(axis=1) & ~held.is_listed.any(axis=1), np.nan, made_g)  # only GPUs have factors
+        location_g, loss_ratio = rows["emissions_location_g"], self.bases.td_loss_ratio
+        loss_g = location_g * loss_ratio if loss_ratio else np.full(by.count, np.nan)
+        litres = self.bases.water_l_per_kwh
+        return {
+            "embodied_g": embodied_g,
+            "embodied_lacks": self._without_factor(users & ~np.isnan(embodied_g)[:, np.newaxis]),
+            "td_loss_g": loss_g,
+            "emissions_total_g": location_g + np.nan_to_num(loss_g) + embodied_g,
+            "water_l": rows["it_energy_kwh"] * (np.nan if litres is None else litres),
+        }
 
-    def _without_factor(self, users: Iterable[Component]) -> str | None:
+    def _without_factor(self, users: Truths) -> list[str | None]:
         """Return which of the components that runs used have no factor, so that their making is in no figure."""
         is_whole = self.bases.embodied is not None and self.bases.embodied.is_whole
-        others = [] if is_whole else sorted(each.value for each in users if each is not Component.GPU)
-        return "; ".join(others) or None
+        others = np.array([each is not Component.GPU and not is_whole for each in COMPONENTS])
+        return joined_names(users & others, [each.value for each in COMPONENTS])
 
-    def _embodied_g(self, held_s: Mapping[str, float]) -> float | None:
-        """Return the part of the GPUs' making that falls to the time they were held; None where a factor is missing."""
+    def _embodied_g(self, held: Held) -> Floats:
+        """Return the part of the GPUs' making that falls to the time they were held; NaN where a factor is missing."""
         if self.bases.embodied is None:
-            return None
-        grams = [
-            self._made_g(self.bases.embodied, device, seconds) for device, seconds in held_s.items() if seconds > 0
-        ]
-        known = [each for each in grams if each is not None]
-        return fsum(known) if len(known) == len(grams) else None
+            return np.full(len(held.seconds), np.nan)
+        factors = [self._g_per_hour(self.bases.embodied, device) for device in held.devices]
+        grams = held.seconds / HOUR.total_seconds() * np.array(factors, dtype=np.float64)
+        return np.asarray(np.where(held.seconds > 0, grams, 0.0).sum(axis=1))
 
-    def _made_g(self, embodied: Embodied, device: str, seconds: float) -> float | None:
+    def _g_per_hour(self, embodied: Embodied, device: str) -> float | None:
         known = self.devices.get(device)
-        g_per_hour = embodied.factor(known.model if known else None)
-        return None if g_per_hour is None else seconds / HOUR.total_seconds() * g_per_hour
+        return embodied.factor(known.model if known else None)
 
 
-def _by_contract(contracts: Contracts, starts: Sequence[datetime]) -> list[tuple[Contract, Mapping[datetime, Matched]]]:
+def _by_contract(contracts: Contracts, starts: Sequence[datetime]) -> list[tuple[Contract, Sequence[Matched]]]:
     alone = zip(contracts.rows, contracts.each(), strict=True)
-    return [(row, dict(zip(starts, one.matched_each(starts, HOUR), strict=True))) for row, one in alone]
+    return [(row, one.matched_each(starts, HOUR)) for row, one in alone]
 
 
-def _instrument(source: str, instrument: str | None, total: float, used: Sequence[tuple[float, Matched]]) -> Instrument:
-    covered = fsum(kwh * row.covered for kwh, row in used)
-    grams = fsum(kwh * row.g_per_kwh for kwh, row in used)
+def _instrument(
+    source: str, instrument: str | None, total: float, used: Floats, hours: Sequence[Matched]
+) -> Instrument:
+    pairs = list(zip(used.tolist(), hours, strict=True))
+    covered, grams = fsum(kwh * row.covered for kwh, row in pairs), fsum(kwh * row.g_per_kwh for kwh, row in pairs)
     return Instrument(
         source=source,
         instrument=instrument,
@@ -251,14 +286,6 @@ def cost(used: Iterable[tuple[datetime, float]], prices: Prices | None, currency
     known = [kwh * price for kwh, price in priced if price is not None]
     missing = fsum(kwh for kwh, price in priced if price is None)
     return CostFigures(cost=fsum(known) if known else None, currency=currency, cost_missing_kwh=missing)
-
-
-def _known(parts: Iterable[Part]) -> list[Part]:
-    return [part for part in parts if part.energy_j is not None]
-
-
-def _facility_kwh(part: Part) -> float:
-    return (part.energy_j or 0.0) * part.pue / J_PER_KWH
 
 
 def _why_no_cost(*, is_set: bool) -> str:

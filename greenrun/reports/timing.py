@@ -8,12 +8,15 @@ from math import fsum
 
 import numpy as np
 
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.grouping import Grouping
+from greenrun.core.accounting.parts import NO_SERIES, Parts
 from greenrun.core.carbon.intensity import Floats, Series, SeriesId, Signal
-from greenrun.reports.emissions import brief
+from greenrun.reports.emissions import brief, only
 from greenrun.reports.period_models import GridComparison, HourOfDay, Verdict
+from greenrun.reports.rows.groups import GroupedParts, rows_of
 
 HOUR_S = 3600.0
+DAY_H = 24
 
 Measured = Callable[[SeriesId, datetime, datetime], Series]
 
@@ -28,21 +31,21 @@ class KnownHour:
 
 
 def against_grid(
-    parts: Sequence[Part], since: datetime | None, until: datetime | None, measured: Measured
+    parts: Parts, since: datetime | None, until: datetime | None, measured: Measured
 ) -> tuple[GridComparison, list[HourOfDay]]:
     """Return how clean the energy of runs was beside the grid of `[since, until)`, and all by the hour of the day."""
-    of_runs = [part for part in parts if part.run_id is not None]
-    main = _main_series(of_runs)
+    main = _main_series(parts)
     if main is None or since is None or until is None:
         return GridComparison(why="no energy of runs has an average intensity"), _hours_of_day(parts, ())
     series = measured(main, since, until)
     by_hour = _hourly(series, since, until)
-    return _compared(of_runs, main, by_hour), _hours_of_day(parts, by_hour)
+    return _compared(parts, main, by_hour), _hours_of_day(parts, by_hour)
 
 
-def _compared(of_runs: Sequence[Part], main: SeriesId, by_hour: Sequence[KnownHour]) -> GridComparison:
-    mine = [part for part in of_runs if part.price is not None and part.price.series == main]
-    runs_ci, grid_ci = brief(mine).ci_avg_g_per_kwh, _mean(by_hour)
+def _compared(parts: Parts, main: SeriesId, by_hour: Sequence[KnownHour]) -> GridComparison:
+    mine = parts.is_held & (parts.priced_by == parts.series.index(main))
+    runs_ci = only(brief(GroupedParts.whole(parts.taken(mine)))["ci_avg_g_per_kwh"])
+    grid_ci = _mean(by_hour)
     difference = 100 * (runs_ci / grid_ci - 1) if runs_ci is not None and grid_ci else None
     return GridComparison(
         provider=main.provider,
@@ -70,13 +73,13 @@ def _verdict(difference_pct: float | None) -> Verdict | None:
     return "same" if abs(difference_pct) < 0.5 else "cleaner" if difference_pct < 0 else "dirtier"
 
 
-def _main_series(parts: Sequence[Part]) -> SeriesId | None:
-    """Return the series of averages that priced most of this energy."""
-    used_j: defaultdict[SeriesId, float] = defaultdict(float)
-    for part in parts:
-        if part.price is not None and part.price.series.signal is Signal.AVERAGE:
-            used_j[part.price.series] += part.energy_j or 0.0
-    return max(used_j, key=lambda each: used_j[each], default=None)
+def _main_series(parts: Parts) -> SeriesId | None:
+    """Return the series of averages that priced most of the energy of runs."""
+    by_series = Grouping(np.where(parts.is_held, parts.priced_by, NO_SERIES).astype(np.int64), len(parts.series))
+    is_there = by_series.any(np.ones(len(parts), dtype=np.bool_)).tolist()
+    used_j = zip(by_series.sums(parts.energy_j).tolist(), is_there, parts.series, strict=True)
+    averages = [(joules, series) for joules, is_used, series in used_j if is_used and series.signal is Signal.AVERAGE]
+    return max(averages, key=lambda row: row[0], default=(0.0, None))[1]
 
 
 def _hourly(series: Series, since: datetime, until: datetime) -> list[KnownHour]:
@@ -97,23 +100,21 @@ def _hourly(series: Series, since: datetime, until: datetime) -> list[KnownHour]
     ]
 
 
-def _hours_of_day(parts: Sequence[Part], by_hour: Sequence[KnownHour]) -> list[HourOfDay]:
-    used: defaultdict[int, list[Part]] = defaultdict(list)
-    for part in parts:
-        used[part.hour.hour].append(part)
+def _hours_of_day(parts: Parts, by_hour: Sequence[KnownHour]) -> list[HourOfDay]:
+    if not len(parts):
+        return []
+    hour = parts.hour.astype(np.int64) % DAY_H
+    runs = brief(GroupedParts(parts, Grouping(np.where(parts.is_held, hour, -1), DAY_H)))
+    free = brief(GroupedParts(parts, Grouping(np.where(parts.is_held, -1, hour), DAY_H)))
     grid: defaultdict[int, list[KnownHour]] = defaultdict(list)
     for known in by_hour:
         grid[known.hour.hour].append(known)
-    return [_hour_of_day(hour, used[hour], grid[hour]) for hour in range(24)] if parts else []
-
-
-def _hour_of_day(hour: int, parts: Sequence[Part], grid: Sequence[KnownHour]) -> HourOfDay:
-    runs = brief([part for part in parts if part.run_id is not None])
-    return HourOfDay(
-        hour=hour,
-        runs_energy_kwh=runs.it_energy_kwh,
-        runs_emissions_g=runs.emissions_location_g,
-        runs_ci_g_per_kwh=runs.ci_avg_g_per_kwh,
-        unallocated_energy_kwh=brief([part for part in parts if part.run_id is None]).it_energy_kwh,
-        grid_ci_g_per_kwh=_mean(grid),
-    )
+    made = {
+        "hour": list(range(DAY_H)),
+        "runs_energy_kwh": runs["it_energy_kwh"],
+        "runs_emissions_g": runs["emissions_location_g"],
+        "runs_ci_g_per_kwh": runs["ci_avg_g_per_kwh"],
+        "unallocated_energy_kwh": free["it_energy_kwh"],
+        "grid_ci_g_per_kwh": [_mean(grid[each]) for each in range(DAY_H)],
+    }
+    return [HourOfDay(**row) for row in rows_of(made, DAY_H, HourOfDay.model_fields)]

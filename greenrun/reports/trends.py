@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from math import fsum
 
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import Parts
 from greenrun.core.accounting.usage import Usage
 from greenrun.core.accounting.watched import BookedTime
 from greenrun.core.carbon.intensity import Signal
@@ -62,10 +62,10 @@ def trends(rows: Iterable[Row | JobRow], used: Sequence[Usage], before: Previous
     return found
 
 
-def gpu_hours(parts: Sequence[Part], known: Completeness, utilisation: float | None) -> GpuHours:
+def gpu_hours(parts: Parts, known: Completeness, utilisation: float | None) -> GpuHours:
     """Return for how long GPUs are in the books and runs held them."""
     booked = [row.booked_hours for row in known.devices if row.component is Component.GPU]
-    held_s = fsum(part.seconds for part in parts if part.component is Component.GPU and part.run_id is not None)
+    held_s = fsum(parts.seconds[parts.is_held & parts.of_component(Component.GPU)].tolist())
     available = fsum(booked)
     return GpuHours(
         gpus=len(booked),

@@ -72,21 +72,3 @@ def energy_pct(
     missing = total * (1 - coverage) / coverage
     graded_kwh = [widths.of(*key) * fsum(parts) for key, parts in sums.items()]
     return 100 * quadrature([*graded_kwh, missing, split_kwh]) / total
-
-
-def pue_pct(used: Iterable[tuple[float, float]], widths: Widths) -> float | None:
-    """Return the half-width of facility energy that its PUE makes, of IT energies in kWh, each with the PUE it had.
-
-    A PUE of 1 is one that is not set, so that no overhead is counted and none can be wrong. None for no energy.
-    """
-    rows = list(used)
-    facility = fsum(kwh * pue for kwh, pue in rows)
-    return 100 * widths.pue * fsum(kwh for kwh, pue in rows if pue > 1) / facility if facility else None
-
-
-def emissions_pct(energy: float | None, pue: float | None, forecast: float | None) -> float | None:
-    """Return the half-width of emissions from those of energy, of the PUE and of forecast intensity, all in percent.
-
-    None when a part is not known.
-    """
-    return None if energy is None or pue is None or forecast is None else quadrature([energy, pue, forecast])

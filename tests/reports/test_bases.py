@@ -16,7 +16,7 @@ from greenrun.charts import browser
 from greenrun.cli import report_output
 from greenrun.core.accounting.embodied import Embodied
 from greenrun.core.accounting.market_based import Contracts
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import Part
 from greenrun.core.accounting.step_function import Span, Steps
 from greenrun.core.accounting.tariff import Tariff
 from greenrun.core.energy.model import Component, Quality
@@ -27,9 +27,12 @@ from greenrun.reports.figure_models import CostFigures
 from greenrun.reports.figures import Share, figures
 from greenrun.reports.html import page
 from greenrun.reports.model import BY, Report
+from greenrun.reports.rows.groups import GroupedParts
+from greenrun.reports.rows.members import held_by_parts
 from greenrun.store import Store
 from tests.reports.build import ALL_BASES as ALL
 from tests.reports.build import END, GPUS, HOUR, MIDDLE, NOW, PPA, PUE, T0, TARIFF, fill
+from tests.reports.columns import only, whole
 
 ADD_UP = ("cost", "cost_missing_kwh", "emissions_market_g", "embodied_g", "td_loss_g", "emissions_total_g", "water_l")
 
@@ -254,7 +257,8 @@ def test_what_no_factor_covers_has_no_embodied_emissions_instead_of_none(
         for each in components
     ]  # fmt: skip
     embodied = Embodied(source="an assessment", g_per_gpu_hour=27.0, is_whole=is_whole)
-    rates = Bases(embodied=embodied).rates([T0], {})
-    inventory = figures(Share(parts=parts), None)
-    *_, lifecycle = rates.figures(parts, inventory, None)
-    assert (lifecycle.embodied_g, lifecycle.embodied_lacks) == (grams, lacks)
+    used = whole(parts)
+    rates = Bases(embodied=embodied).rates(used.parts.hours, {})
+    used = GroupedParts.whole(rates.rated(used.parts))
+    row = only(rates.figures(used, figures(Share(used=used), None), held_by_parts(used)))
+    assert (row["embodied_g"], row["embodied_lacks"]) == (grams, lacks)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import Part
 from greenrun.core.energy.ledger import UNPRICED, Entry
 from greenrun.core.energy.model import Component, Mark, Quality, Slice
 from greenrun.core.jobs.job import JobSpec
@@ -17,6 +17,7 @@ from greenrun.reports.energy import idle
 from greenrun.reports.figure_models import IdleFigures
 from greenrun.store import Store
 from tests.reports.build import DAYS, END, NOW, T0, WHY, fill, reports_of
+from tests.reports.columns import only, whole
 
 MINUTE = timedelta(minutes=1)
 PART = Part(
@@ -44,6 +45,12 @@ def book(
     ]  # fmt: skip
     mark = Mark(device="GPU-0", at=since + len(watts) * length, energy_j=0, counter="c", session="s")
     store.books.append_slices([Entry(slice=piece, pue=1.0, booked=UNPRICED) for piece in pieces], [mark], now=END)
+
+
+def peaks_w(store: Store, end: datetime) -> dict[int, float]:
+    """The highest powers of the runs up to then."""
+    runs = store.archive.period(T0, end).runs
+    return dict(zip(runs.id.tolist(), runs.peak_w.tolist(), strict=True))
 
 
 def test_it_is_the_median_so_that_a_stranger_s_hour_does_not_tell(store: Store) -> None:
@@ -83,7 +90,7 @@ def test_the_peak_is_of_what_was_read(store: Store) -> None:
     run_id = going_on(store)
     book(store, [300.0], run_id=run_id)
     book(store, [900.0], Quality.BRIDGED, run_id=run_id, since=T0 + MINUTE)
-    assert store.archive.peak_powers_w(T0, END) == {run_id: pytest.approx(300)}
+    assert peaks_w(store, END) == {run_id: pytest.approx(300)}
 
 
 def test_a_period_waits_for_a_run_that_began_before_its_end(store: Store) -> None:
@@ -94,7 +101,7 @@ def test_a_period_waits_for_a_run_that_began_before_its_end(store: Store) -> Non
 
 def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:
     fill(store, 6)
-    peaks = store.archive.peak_powers_w(T0, END)
+    peaks = peaks_w(store, T0 + timedelta(days=DAYS))
     assert all(30_000 / 600 < peak <= 200_000 / 600 for peak in peaks.values())
     rows = reports_of(store).report(T0, T0 + timedelta(days=DAYS), "job", NOW).job_rows
     assert [row.peak_power_w for row in rows] == [pytest.approx(peaks[row.job_id]) for row in rows]
@@ -104,20 +111,25 @@ def test_a_run_s_peak_is_its_highest_slice(store: Store) -> None:
 # in a row
 
 
+def held(parts: list[Part], powers_w: dict[str, float]) -> IdleFigures:
+    """What a row tells of these parts."""
+    return IdleFigures(**only(idle(whole(parts), powers_w)))
+
+
 @given(st.floats(0, 1000), st.lists(st.floats(0, 1e7), min_size=1, max_size=5))
 def test_idle_and_what_is_above_make_the_gpus_energy_even_where_that_is_less(
     idle_w: float, joules: list[float]
 ) -> None:
     parts = [replace(PART, energy_j=each) for each in joules]
-    told = idle(parts, {"GPU-0": idle_w})
+    told = held(parts, {"GPU-0": idle_w})
     assert told.idle_energy_kwh == pytest.approx(idle_w * len(parts) / 1000)
-    whole = sum(joules) / 3.6e6
-    assert told.idle_energy_kwh + told.energy_above_idle_kwh == pytest.approx(whole, abs=1e-9)
+    both = told.idle_energy_kwh + told.energy_above_idle_kwh
+    assert both == pytest.approx(sum(joules) / 3.6e6, abs=1e-9)
 
 
 def test_what_nobody_held_and_what_is_no_gpu_have_none_and_an_unknown_gpu_makes_all_unknown() -> None:
     none = IdleFigures(idle_energy_kwh=None, energy_above_idle_kwh=None)
     cpu = replace(PART, device="cpu", component=Component.CPU)
-    assert idle([replace(PART, run_id=None), cpu], {"GPU-0": 50.0}) == none
-    assert idle([PART, replace(PART, device="GPU-1")], {"GPU-0": 50.0}) == none
-    assert idle([PART, cpu], {"GPU-0": 50.0}) == IdleFigures(idle_energy_kwh=0.05, energy_above_idle_kwh=0.25)
+    assert held([replace(PART, run_id=None), cpu], {"GPU-0": 50.0}) == none
+    assert held([PART, replace(PART, device="GPU-1")], {"GPU-0": 50.0}) == none
+    assert held([PART, cpu], {"GPU-0": 50.0}) == IdleFigures(idle_energy_kwh=0.05, energy_above_idle_kwh=0.25)

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from greenrun.core.accounting.period import Part, Price
+from greenrun.core.accounting.parts import Part, Parts, Price
 from greenrun.core.carbon.intensity import Basis, Kind, SeriesId, Signal
 from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.emissions import forecast_comparison, marginal
+from tests.reports.columns import value, whole
 
 MARGINAL = Signal.MARGINAL
 
@@ -39,7 +40,7 @@ def part(grams: float, basis: Basis, signal: Signal = MARGINAL, beside_g: float 
 def test_marginal_grams_are_of_one_basis_and_never_of_averages(
     parts: list[Part], grams: float | None, ratio: float | None
 ) -> None:
-    told_g, _, told_ratio = marginal(parts)
+    told_g, _, told_ratio = map(value, marginal(whole(parts)))
     assert (told_g, told_ratio) == (grams, ratio)
 
 
@@ -50,5 +51,6 @@ def test_a_forecast_is_compared_under_this_name_only_if_it_told_averages(
     booked = part(3, Basis.DIRECT, signal)
     assert booked.booked is not None
     settled = replace(booked.booked, emissions_g=2.0)
-    told = forecast_comparison([replace(booked, booked=replace(booked.booked, kind=Kind.FORECAST), settled=settled)])
+    forecast = replace(booked.booked, kind=Kind.FORECAST)
+    told = forecast_comparison(Parts.of([replace(booked, booked=forecast, settled=settled)]))
     assert (told.booked_g, told.settled_g) == grams

@@ -10,10 +10,10 @@ import pytest
 
 from greenrun.core.jobs.job import Outcome
 from greenrun.core.jobs.transitions import Intent
-from greenrun.reports import rows
 from greenrun.reports.build import Reports, ReportSettings
 from greenrun.reports.emissions import NOT_SUCCEEDED
 from greenrun.reports.model import BY, OutcomeRow, Report
+from greenrun.reports.rows.members import WASTED
 from greenrun.store import Store
 from tests.reports.build import END, NOW, T0, fill, reports_of
 from tests.sampling import sampled
@@ -82,7 +82,7 @@ def test_percent_is_of_the_baseline_in_every_row(report: Report) -> None:
 
 
 def test_to_be_cancelled_is_no_waste() -> None:
-    assert rows.WASTED.isdisjoint({Outcome.CANCELLED, Outcome.SUCCEEDED, Outcome.CHECKPOINTED})
+    assert frozenset(WASTED).isdisjoint({Outcome.CANCELLED, Outcome.SUCCEEDED, Outcome.CHECKPOINTED})
 
 
 # through the engine: a job is put off to clean power, and then it fails, is cancelled, or succeeds

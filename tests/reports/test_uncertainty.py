@@ -3,22 +3,23 @@
 from datetime import UTC, datetime
 from math import fsum
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import Part
 from greenrun.core.energy.model import Component, Device, Quality
-from greenrun.reports.figures import Share, figures
+from greenrun.reports.figures import Share, figures, pue_pct
+from greenrun.reports.rows.groups import quadratures
 from greenrun.reports.uncertainty import (
     SPARSE,
     Widths,
-    emissions_pct,
     energy_pct,
-    pue_pct,
     quadrature,
     sampled_sparsely,
 )
+from tests.reports.columns import only, value, whole
 
 WIDTHS = Widths()
 GRADES = [grade for grade in Quality if grade not in (Quality.UNKNOWN, Quality.EMULATED)]
@@ -61,19 +62,30 @@ def test_split_into_more_slices_of_a_sort_it_is_as_wide(graded: list[tuple[str, 
 
 @given(st.floats(0, 100), st.floats(0, 20), st.floats(0, 100))
 def test_emissions_are_never_surer_than_their_energy(energy: float, pue: float, forecast: float) -> None:
-    width = emissions_pct(energy, pue, forecast)
-    assert width is not None
+    width = quadratures(*(np.array([each]) for each in (energy, pue, forecast)))[0]
     assert width >= max(energy, pue, forecast) * (1 - 1e-12)
-    assert emissions_pct(0.0, 0.0, 0.0) == 0.0
-    assert emissions_pct(None, pue, forecast) is None
+    assert quadratures(np.array([0.0]), np.array([0.0]))[0] == 0.0
+    assert np.isnan(quadratures(np.array([np.nan]), np.array([pue]))[0])
 
 
 @given(st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=50))
 def test_a_pue_that_is_not_set_has_no_width_however_its_sums_are_rounded(energies_kwh: list[float]) -> None:
-    assert pue_pct([(kwh, 1.0) for kwh in energies_kwh], WIDTHS) == 0.0
-    assert pue_pct([(kwh, 1.25) for kwh in energies_kwh], WIDTHS) == pytest.approx(100 * 0.1 / 1.25)
-    assert pue_pct([(1.0, 1.0), (1.0, 1.5)], WIDTHS) == pytest.approx(100 * 0.1 / 2.5)
-    assert pue_pct([], WIDTHS) is None
+    assert of_pue([(kwh, 1.0) for kwh in energies_kwh]) == 0.0
+    assert of_pue([(kwh, 1.25) for kwh in energies_kwh]) == pytest.approx(100 * 0.1 / 1.25)
+    assert of_pue([(1.0, 1.0), (1.0, 1.5)]) == pytest.approx(100 * 0.1 / 2.5)
+    assert of_pue([]) is None
+
+
+def of_pue(energies: list[tuple[float, float]]) -> float | None:
+    """The half-width that the PUE makes of energies in kWh, each with the PUE it had."""
+    parts = [
+        Part(
+            run_id=1, device="GPU-0", component=Component.GPU, quality=Quality.MEASURED, seconds=60.0, pue=pue,
+            hour=datetime(2026, 3, 2, tzinfo=UTC), energy_j=kwh * 3.6e6, booked=None, settled=None,
+        )
+        for kwh, pue in energies
+    ]  # fmt: skip
+    return value(pue_pct(whole(parts), WIDTHS))
 
 
 def test_of_emulated_energy_nothing_is_known() -> None:
@@ -115,8 +127,8 @@ def test_a_run_that_ended_in_a_gap_is_as_uncertain_as_the_split_of_that_and_the_
         )
         for run_id in (1, None)
     ]  # fmt: skip
-    own = figures(Share(parts=parts[:1]), None)
-    assert own.energy_uncertainty_pct is not None
-    assert abs(used_j - 1000.0) <= 1000.0 * own.energy_uncertainty_pct / 100 < 600.0
-    whole = figures(Share(parts=parts, is_whole=True), None)
-    assert whole.energy_uncertainty_pct == pytest.approx(20)
+    own = only(figures(Share(used=whole(parts[:1])), None))["energy_uncertainty_pct"]
+    assert own is not None
+    assert abs(used_j - 1000.0) <= 1000.0 * own / 100 < 600.0
+    both = only(figures(Share(used=whole(parts), is_whole=True), None))
+    assert both["energy_uncertainty_pct"] == pytest.approx(20)

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
-from greenrun.core.accounting.period import Part
+from greenrun.core.accounting.parts import Part
 from greenrun.core.energy.model import Component, Quality
 from greenrun.reports.energy import avg_power_w, coverage, utilisation
 from greenrun.reports.figures import Share, figures
+from tests.reports.columns import only, value, whole
 
 HOUR_S = 3600.0
 GPU = Part(
@@ -28,8 +30,8 @@ CPU = replace(GPU, device="cpu", component=Component.CPU, seconds=HOUR_S / 4, en
 
 
 def test_the_mean_power_is_that_of_one_gpu_whatever_the_cpu_does() -> None:
-    assert avg_power_w([GPU, GPU, CPU, UNKNOWN]) == 300.0
-    assert avg_power_w([CPU]) is None
+    assert value(avg_power_w(whole([GPU, GPU, CPU, UNKNOWN]))) == 300.0
+    assert value(avg_power_w(whole([CPU]))) is None
 
 
 @pytest.mark.parametrize(
@@ -47,15 +49,16 @@ def test_the_mean_power_is_that_of_one_gpu_whatever_the_cpu_does() -> None:
     ],
 )
 def test_coverage(parts: list[Part], held_s: float | None, of_time: float | None, of_energy: float | None) -> None:
-    assert coverage(parts, held_s) == (pytest.approx(of_time), pytest.approx(of_energy))
+    found = coverage(whole(parts), np.array([held_s], dtype=np.float64))
+    assert [*map(value, found)] == [pytest.approx(of_time), pytest.approx(of_energy)]
 
 
 def test_a_run_whose_cpu_is_in_the_books_still_lacks_the_gpu_that_is_not() -> None:
-    row = figures(Share(parts=[CPU, CPU, CPU, CPU, CPU], held_s=HOUR_S, holds=1), None)
-    assert "not_covered" in row.flags
+    row = only(figures(Share(used=whole([CPU] * 5), held_s=np.array([HOUR_S]), holds=1), None))
+    assert "not_covered" in row["flags"]
 
 
 def test_how_busy_gpus_were_is_told_with_the_part_it_is_known_for() -> None:
     told = replace(GPU, busy_s=900.0, busy_known_s=1800.0)
-    assert utilisation([told, GPU, CPU]) == (0.5, 0.25)
-    assert utilisation([GPU, CPU]) == (None, None)
+    assert [*map(value, utilisation(whole([told, GPU, CPU])))] == [0.5, 0.25]
+    assert [*map(value, utilisation(whole([GPU, CPU])))] == [None, None]

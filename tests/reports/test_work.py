@@ -5,17 +5,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenrun.core.accounting.period import Part, Period
+from greenrun.core.accounting.parts import Part, Parts
+from greenrun.core.accounting.period import Period
 from greenrun.core.energy.model import Component, Quality
 from greenrun.core.jobs.job import Outcome, Run
-from greenrun.reports.energy import work
 from greenrun.reports.figure_models import WorkFigures
+from greenrun.reports.rows.members import Members, RunBooks
 from greenrun.store import Store
 from tests.reports.build import END, HOUR, NOW, T0, fill, reports_of
+from tests.reports.columns import jobs_table, only, runs_table
 
 NOTHING = WorkFigures(work=None, work_unit=None, energy_per_work_j=None)
 
@@ -38,7 +41,9 @@ def part(number: int, energy_j: float | None) -> Part:
 
 def told(runs: Sequence[Run], parts: Sequence[Part], *, now: Any = NOW) -> WorkFigures:
     """What a row says of them."""
-    return work(parts, runs, Period(start=T0, end=END, parts=parts, jobs=(), runs=runs, compared={}), now)
+    period = Period(start=T0, end=END, parts=Parts.of(parts), jobs=jobs_table(), runs=runs_table(runs))
+    everyone = Members.of(np.zeros(len(runs), dtype=np.int64), np.ones(len(runs), dtype=np.bool_), 1)
+    return WorkFigures(**only(RunBooks(period, now).work(everyone)))
 
 
 def test_work_is_summed_and_set_beside_the_energy_of_the_runs_that_reported_it() -> None:
@@ -73,8 +78,8 @@ def test_a_run_that_is_not_wholly_in_the_period_is_left_out() -> None:
 
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.floats(1, 1e9)), min_size=1, max_size=20))
 def test_a_row_needs_for_a_unit_of_work_what_its_runs_need_in_the_mean(rows: list[tuple[float, float]]) -> None:
-    runs = [run(number, done) for number, (done, _) in enumerate(rows)]
-    parts = [part(number, energy_j) for number, (_, energy_j) in enumerate(rows)]
+    runs = [run(number, done) for number, (done, _) in enumerate(rows, 1)]
+    parts = [part(number, energy_j) for number, (_, energy_j) in enumerate(rows, 1)]
     ratios = [energy_j / done for done, energy_j in rows]
     found = told(runs, parts).energy_per_work_j
     assert min(ratios) * (1 - 1e-9) <= found <= max(ratios) * (1 + 1e-9)

@@ -10,9 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from greenrun.core.accounting.period import Part, Price
+from greenrun.core.accounting.condensed import condensed
+from greenrun.core.accounting.parts import COLUMNS, NO_SERIES, Parts
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
 from greenrun.core.energy.model import Component, Mark, Quality
@@ -96,24 +98,31 @@ def figures(store: Store, run: Run) -> tuple[Any, ...]:
     whole = store.archive.period(NOW, LATER)
     return (
         store.books.run_totals([run.id]), store.books.counters(), store.books.marks(), by_keys(whole.parts), hours,
-        whole.compared, store.archive.hourly_kwh([run.id]), store.archive.peak_powers_w(NOW, LATER),
+        whole.runs.why.tolist(), whole.runs.peak_w.tolist(), whole.booked, store.archive.hourly_kwh([run.id]),
         store.archive.idle_powers_w(NOW, LATER),
     )  # fmt: skip
 
 
-def by_keys(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Parts in an order of their own, without what their forecasts were at the least and the most."""
-    rows = []
-    for part in sorted(parts, key=lambda row: (row.hour, row.device, row.run_id or 0, str(row.settled))):
-        row = {name: getattr(part, name) for name in Part.__slots__}
-        row["booked"] = part.booked and (part.booked.series, part.booked.kind, part.booked.emissions_g)
-        rows.append(row)
-    return rows
+def by_keys(parts: Parts) -> list[dict[str, Any]]:
+    """What is alike of an hour and a run as one, without what forecasts were at the least and the most."""
+    _, group = np.unique(np.column_stack([parts.hour, parts.run_id]), axis=0, return_inverse=True)
+    summed = condensed(parts, group.ravel())
+    columns = [_plain(summed, name) for name in COLUMNS]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+    for row in rows:
+        row["device"] = summed.devices[row["device"]]
+        if row["settled"] == NO_SERIES:
+            del row["lowest"], row["highest"]
+    return sorted(rows, key=lambda row: (row["hour"], row["device"], row["run_id"], row["settled"]))
+
+
+def _plain(parts: Parts, name: str) -> list[Any]:
+    return [None if value != value else value for value in getattr(parts, name).tolist()]
 
 
 def differences(one: Any, other: Any, path: str = "") -> list[str]:
     """Where two structures differ, numbers by more than 1e-9 of themselves."""
-    if isinstance(one, Total | Price | Part):
+    if isinstance(one, Total):
         one, other = ({name: getattr(each, name) for name in type(one).__slots__} for each in (one, other))
     if isinstance(one, dict) and one.keys() == other.keys():
         return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
@@ -262,7 +271,7 @@ def test_a_database_without_the_columns_gets_them_and_keeps_its_figures(path: Pa
                 connection.execute(f"INSERT INTO ledger ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", priced)
     with Store(path) as store:
         before = by_keys(store.archive.period(NOW, LATER).parts)
-        assert (before[0]["energy_j"], before[0]["settled"].emissions_g) == (30 * 3600.0, pytest.approx(6.0))
+        assert (before[0]["energy_j"], before[0]["settled_g"]) == (30 * 3600.0, pytest.approx(6.0))
         merge_all(store)
         assert len(store.books.entries()) == 2
         assert differences(before, by_keys(store.archive.period(NOW, LATER).parts)) == []

@@ -1,76 +1,131 @@
-"""What the books hold of a period, summed by the hour, as reports are made of it."""
+"""What the books hold of a period, as reports are made of it: parts of energy, jobs and runs, as columns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
+import numpy as np
+
+from greenrun.core.accounting.grouping import Codes, Truths, grouped
+from greenrun.core.accounting.parts import Integers, Parts
 from greenrun.core.accounting.watched import BookedTime, Pending
-from greenrun.core.carbon.intensity import Kind, SeriesId
-from greenrun.core.energy.model import Component, Quality
-from greenrun.core.jobs.job import Job, Run
+from greenrun.core.carbon.intensity import Floats
+from greenrun.core.jobs.job import Outcome, State
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = np.iinfo(np.int64).min  # where a column of instants has None
+MICROSECOND = timedelta(microseconds=1)
+STATES, OUTCOMES = tuple(State), tuple(Outcome)
+NO_OUTCOME = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What slices of one series and kind emitted, in g CO2e of facility energy; None where their energy is unknown."""
-
-    series: SeriesId
-    kind: Kind
-    emissions_g: float | None
-    lowest_g_per_kwh: float
-    highest_g_per_kwh: float
+def microseconds(instant: datetime | None) -> int:
+    """Return an instant as columns have it: in microseconds since 1970, NEVER for None."""
+    return int(NEVER) if instant is None else (instant - EPOCH) // MICROSECOND
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The slices of a device that began in one hour, were one run's (or nobody's), and are alike in all else told here.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JobTable:
+    """Jobs by id, as columns: whose they are, and the positions of their states in STATES."""
 
-    `energy_j` is None when it is unknown, `quality` then UNKNOWN. A price is None where the slices have none.
-    `marginal_g` is what they emitted by a marginal signal beside the average, and `marginal_j` the energy of which that
-    is known; `baseline_g` what they would have emitted had their jobs started as soon as they could, and `compared_g`
-    what those for which that is booked did emit, settled.
-    `seconds` are weighed by the slices' shares; of `busy_known_s` of them it is told how busy the device was: `busy_s`.
-    `split_j` is how far `energy_j` may be off where gaps were split between holders.
+    id: Integers
+    project: Sequence[str]
+    user: Sequence[str]
+    state: Integers
+
+    @cached_property
+    def projects(self) -> tuple[list[str], Codes]:
+        """The different projects, and which of them each job is of."""
+        return grouped(self.project)
+
+    @cached_property
+    def users(self) -> tuple[list[str], Codes]:
+        """The different users, and which of them each job is of."""
+        return grouped(self.user)
+
+    @cached_property
+    def is_succeeded(self) -> Truths:
+        """Which have succeeded."""
+        return np.asarray(self.state == STATES.index(State.SUCCEEDED))
+
+    @cached_property
+    def is_failed(self) -> Truths:
+        """Which have failed."""
+        return np.asarray(self.state == STATES.index(State.FAILED))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunTable:
+    """Runs by id, as columns: the positions of their jobs in the table of these, when they ran, and how they ended.
+
+    Instants are as `microseconds` has them. `ran_s` is by a clock that nobody can set, `peak_w` the highest mean power
+    of a slice, of one GPU, `work` what runs said to have done: NaN where that is not known. `why` is where `whys` say
+    why a run that started is not compared with an earlier start; None of one that is.
     """
 
-    run_id: int | None
-    device: str
-    component: Component
-    quality: Quality
-    hour: datetime
-    seconds: float
-    energy_j: float | None
-    pue: float
-    booked: Price | None
-    settled: Price | None
-    marginal_g: float | None = None
-    marginal_j: float | None = None
-    baseline_g: float | None = None
-    compared_g: float | None = None
-    busy_s: float = 0.0
-    busy_known_s: float = 0.0
-    split_j: float = 0.0
+    id: Integers
+    job: Integers
+    started: Integers
+    ended: Integers
+    outcome: Integers
+    ran_s: Floats
+    exit_code: Sequence[int | None]
+    devices: Sequence[tuple[str, ...]]
+    why: Integers
+    whys: Sequence[str | None]
+    work: Floats
+    work_unit: Sequence[str | None]
+    peak_w: Floats
 
-    @property
-    def price(self) -> Price | None:
-        """The best that is known: settled, else as booked."""
-        return self.settled or self.booked
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def had(self, *outcomes: Outcome) -> Truths:
+        """Return which ended so."""
+        return np.isin(self.outcome, [OUTCOMES.index(outcome) for outcome in outcomes])
+
+    @cached_property
+    def has_started(self) -> Truths:
+        """Which have started."""
+        return np.asarray(self.started != NEVER)
+
+    @cached_property
+    def has_ended(self) -> Truths:
+        """Which have ended."""
+        return np.asarray(self.ended != NEVER)
+
+    def positions(self, run_ids: Integers) -> Integers:
+        """Return where the runs with these ids are; all are there."""
+        return np.searchsorted(self.id, run_ids)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
     """Everything of `[start, end)`; a slice belongs to the period in which it begins, so that periods add up.
 
-    `jobs` are those that held something in the period, and `runs` all of theirs. `compared` says of each run that ended
-    or goes on why it is not compared with an earlier start; None where it is. `booked` has every device in the books of
-    the period, a slice that reaches over its edge counting with the part inside.
+    `jobs` are those that held something in the period, and `runs` all of theirs. `booked` has every device in the books
+    of the period, a slice that reaches over its edge counting with the part inside.
     """
 
     start: datetime
     end: datetime
-    parts: Sequence[Part]
-    jobs: Sequence[Job]
-    runs: Sequence[Run]
-    compared: Mapping[int, str | None]
+    parts: Parts
+    jobs: JobTable
+    runs: RunTable
     booked: Sequence[BookedTime] = ()
     pending: Pending = field(default_factory=Pending)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JobDetails:
+    """What rows of a report tell of jobs beside their figures, as columns; instants as `microseconds` has them."""
+
+    name: Sequence[str]
+    labels: Sequence[Mapping[str, str]]
+    git_commit: Sequence[str | None]
+    gpus: Sequence[int]
+    submitted: Integers
+    earliest_start: Integers
+    finish_by: Integers
+    finished: Integers

@@ -1,34 +1,30 @@
-"""What reports are made of: the slices of a period summed by the hour in SQL, and the runs that they belong to."""
+"""What reports are made of: the slices of a period, and the jobs and runs that they belong to."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, String, case, cast, func, or_, select, type_coerce
+import numpy as np
+from sqlalchemy import Integer, Select, String, cast, func, select, type_coerce
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.elements import ColumnElement
 
-from greenrun.core.accounting.period import Part, Period, Price
+from greenrun.core.accounting.period import JobDetails, Period
 from greenrun.core.accounting.usage import Usage
 from greenrun.core.accounting.watched import BookedTime
-from greenrun.core.carbon.intensity import Kind, Series, SeriesId
-from greenrun.core.energy.merging import PEAK_S
+from greenrun.core.carbon.intensity import Series, SeriesId
 from greenrun.core.energy.model import Component, Quality
-from greenrun.core.jobs.job import FINISHED, Job, Outcome, Run
+from greenrun.core.jobs.job import FINISHED, Outcome
 from greenrun.core.units import J_PER_KWH
 from greenrun.store.columns import among
 from greenrun.store.database import Database
-from greenrun.store.grid import GridRepository, series_ids
+from greenrun.store.grid import GridRepository
 from greenrun.store.ledger import booked_time
 from greenrun.store.ledger.past_usage import usage
-from greenrun.store.ledger.slice_prices import BASELINE, BOOKED, MARGINAL, SETTLED, PriceColumns
-from greenrun.store.ledger.totals import DEVICE_S, LENGTH_S, TOLD_S
-from greenrun.store.records import job_of, run_of
-from greenrun.store.tables import BASELINES, JOBS, RUNS, SLICES, UNSETTLED, JobRecord, RunRecord
-
-NOT_ENDED = "a run has not ended"
-NOT_SETTLED = "not all of it is settled yet"
+from greenrun.store.ledger.period_jobs import job_details, jobs_and_runs
+from greenrun.store.ledger.period_parts import read_parts
+from greenrun.store.ledger.totals import LENGTH_S
+from greenrun.store.tables import JOBS, RUNS, SLICES, UNSETTLED
 
 MINUTE_S = 55.0  # a slice this long is a minute, or more
 FEWEST = 10  # minutes, so that one odd one does not tell
@@ -48,19 +44,23 @@ class Archive:
     def period(self, start: datetime, end: datetime) -> Period:
         """Return what the books hold of `[start, end)`, as one consistent view."""
         with self._database.read() as session:
-            parts = _parts(session, start, end)
-            booked = {part.run_id for part in parts if part.run_id is not None}
-            jobs, runs = _jobs_and_runs(session, start, end, booked)
+            found = read_parts(session, start, end)
+            booked = np.unique(found.parts.run_id[found.parts.is_held]).tolist()
+            jobs, runs = jobs_and_runs(session, start, end, booked, found.peaks_w)
             return Period(
                 start=start,
                 end=end,
-                parts=parts,
+                parts=found.parts,
                 jobs=jobs,
                 runs=runs,
-                compared=_compared(session, runs),
-                booked=booked_time.booked(session, start, end),
+                booked=found.booked,
                 pending=booked_time.pending(session, start, end),
             )
+
+    def job_details(self, job_ids: Sequence[int]) -> JobDetails:
+        """Return what rows tell of these jobs, by id."""
+        with self._database.read() as session:
+            return job_details(session, job_ids)
 
     def usage(self, start: datetime, end: datetime) -> tuple[list[Usage], list[BookedTime]]:
         """Return what projects and users used in `[start, end)`, and for how much of it devices are in the books."""
@@ -107,24 +107,6 @@ class Archive:
         known = {device: rows for device, rows in counts.items() if sum(count for _, count in rows) >= FEWEST}
         return {device: _median(rows) for device, rows in known.items()}
 
-    def peak_powers_w(self, start: datetime, end: datetime) -> Mapping[int, float]:
-        """Return the highest mean power of a slice of each run in `[start, end)`, of one GPU."""
-        query = (
-            select(SLICES.c.run_id, func.max(func.coalesce(SLICES.c.peak_w, SLICES.c.energy_j / LENGTH_S)))
-            .where(
-                SLICES.c.started_at >= start,
-                SLICES.c.started_at < end,
-                SLICES.c.run_id.is_not(None),
-                SLICES.c.component == Component.GPU,
-                SLICES.c.energy_j.is_not(None),
-                SLICES.c.quality != Quality.BRIDGED,
-                LENGTH_S >= PEAK_S,
-            )
-            .group_by(SLICES.c.run_id)
-        )
-        with self._database.read() as session:
-            return {run_id: peak for run_id, peak in session.execute(query) if run_id is not None}
-
     def waits(self, start: datetime, end: datetime, *, settles: bool) -> bool:
         """Whether figures can still change: a run that began before the end goes on, or (`settles`) a slice waits.
 
@@ -148,105 +130,10 @@ class Archive:
             return any(session.execute(query.limit(1)).first() for query in asked)
 
 
-def _jobs_and_runs(session: Session, start: datetime, end: datetime, booked: set[int]) -> tuple[list[Job], list[Run]]:
-    """Return the jobs that held something then, or have slices of it, with all of their runs, each by id."""
-    overlaps = (RUNS.c.started_at < end) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= start)
-    wanted = set(session.scalars(select(RUNS.c.job_id).where(or_(overlaps, among(RUNS.c.id, booked)))))
-    jobs = session.scalars(select(JobRecord).where(among(JOBS.c.id, wanted)).order_by(JOBS.c.id))
-    runs = session.scalars(select(RunRecord).where(among(RUNS.c.job_id, wanted)).order_by(RUNS.c.id))
-    return [*map(job_of, jobs)], [*map(run_of, runs)]
-
-
-def _compared(session: Session, runs: Sequence[Run]) -> dict[int, str | None]:
-    """Return why each run that started is not compared with an earlier start; None for one that is."""
-    query = select(BASELINES.c.run_id, BASELINES.c.at, BASELINES.c.why)
-    told = session.execute(query.where(among(BASELINES.c.run_id, [run.id for run in runs])))
-    ended = {run_id: why if at is not None else NOT_SETTLED for run_id, at, why in told}
-    return {run.id: ended.get(run.id, NOT_ENDED) for run in runs if run.started_at is not None}
-
-
-def _parts(session: Session, start: datetime, end: datetime) -> list[Part]:
-    keys = (
-        SLICES.c.run_id,
-        SLICES.c.device,
-        type_coerce(SLICES.c.component, String),
-        type_coerce(SLICES.c.quality, String),
-        _HOUR,
-        SLICES.c.pue,
-        *_keys(BOOKED),
-        *_keys(SETTLED),
-    )
-    query = (
-        select(
-            *keys,
-            func.sum(DEVICE_S),
-            func.sum(SLICES.c.energy_j),
-            func.total(SLICES.c.busy_s),
-            func.sum(TOLD_S),
-            func.sum(SLICES.c.split_j),
-            *_sums(BOOKED),
-            *_sums(SETTLED),
-            func.sum(MARGINAL.emissions_g),
-            func.sum(case((MARGINAL.emissions_g.is_not(None), SLICES.c.energy_j))),
-            func.sum(BASELINE.emissions_g),
-            func.sum(case((BASELINE.at.is_not(None), SETTLED.emissions_g))),
-        )
-        .where(SLICES.c.started_at >= start, SLICES.c.started_at < end)
-        .group_by(*keys)
-    )
-    series = series_ids(session)
-    return [_part(row, series) for row in _plain(session, query)]
-
-
 def _plain(session: Session, query: Select[Any]) -> list[tuple[Any, ...]]:
     """Return rows as SQLite gives them, which takes half the time of rows that know their columns."""
     cursor = session.connection().execute(query).cursor
     return [] if cursor is None else list(cursor.fetchall())
-
-
-def _keys(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
-    return price.series_id, price.intensity_kind
-
-
-def _sums(price: PriceColumns) -> tuple[ColumnElement[Any], ...]:
-    intensity = price.intensity_g_per_kwh
-    return func.sum(price.emissions_g), func.min(intensity), func.max(intensity)
-
-
-def _part(row: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Part:
-    run_id, device, component, quality, hour, pue, *rest = row
-    booked_keys, settled_keys, sums, booked, settled, (marginal_g, marginal_j, baseline_g, compared_g) = (
-        rest[:2], rest[2:4], rest[4:9], rest[9:12], rest[12:15], rest[15:],
-    )  # fmt: skip
-    seconds, energy_j, busy_s, busy_known_s, split_j = sums
-    return Part(
-        run_id=run_id,
-        device=device,
-        component=Component(component),
-        quality=Quality(quality),
-        hour=datetime.fromisoformat(f"{hour}:00+00:00"),
-        seconds=seconds,
-        energy_j=energy_j,
-        pue=pue,
-        booked=_price((*booked_keys, *booked), series),
-        settled=_price((*settled_keys, *settled), series),
-        marginal_g=marginal_g,
-        marginal_j=marginal_j,
-        baseline_g=baseline_g,
-        compared_g=compared_g,
-        busy_s=busy_s,
-        busy_known_s=busy_known_s,
-        split_j=split_j,
-    )
-
-
-def _price(columns: tuple[Any, ...], series: Mapping[int, SeriesId]) -> Price | None:
-    key, kind, grams, lowest, highest = columns
-    if key is None or kind is None:
-        return None
-    return Price(
-        series=series[key], kind=Kind(kind), emissions_g=grams, lowest_g_per_kwh=lowest, highest_g_per_kwh=highest
-    )
 
 
 def _median(rows: list[tuple[float, int]]) -> float:

@@ -1,0 +1,76 @@
+"""Sums of columns by group, for one group or tens of thousands."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenrun.core.carbon.intensity import Floats
+
+Codes = npt.NDArray[np.int64]
+Truths = npt.NDArray[np.bool_]
+
+
+def grouped(keys: Iterable[Any]) -> tuple[list[Any], Codes]:
+    """Return the different keys in order of their first coming, and the position of each key among them."""
+    found: dict[Any, int] = {}
+    codes = [found.setdefault(key, len(found)) for key in keys]
+    return list(found), np.array(codes, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """Which of `count` groups each of some things is in; -1: in none."""
+
+    code: Codes
+    count: int
+
+    def sums(self, values: Floats, where: Truths | None = None) -> Floats:
+        """Return the sum of each group, NaN counting as nothing; independent of order but for the last bit."""
+        told = ~np.isnan(values) & (self.code >= 0)
+        if where is not None:
+            told &= where
+        code, mine = self.code[told], values[told]
+        if not len(mine):
+            return np.zeros(self.count)
+        # Multiples of one power of 2 add up without rounding; what is left over is too small to matter.
+        largest = float(np.abs(mine).max())
+        step = 2.0 ** (np.ceil(np.log2(largest * len(mine))) - 52) if 0 < largest < np.inf else 1.0
+        coarse = np.round(mine / step) * step
+        return np.asarray(self._added(code, coarse) + self._added(code, mine - coarse))
+
+    def known_sums(self, values: Floats, where: Truths | None = None) -> Floats:
+        """Return the sum of what is known of each group; NaN where nothing is."""
+        told = ~np.isnan(values) if where is None else ~np.isnan(values) & where
+        return np.where(self.any(told), self.sums(values, told), np.nan)
+
+    def any(self, where: Truths) -> Truths:
+        """Return the groups in which this is true of something."""
+        return self.counts(where) > 0
+
+    def counts(self, where: Truths) -> Codes:
+        """Return of how many things in each group this is true."""
+        return np.bincount(self.code[where & (self.code >= 0)], minlength=self.count)
+
+    def lowest(self, values: Floats, where: Truths) -> Floats:
+        """Return the lowest value of each group; NaN where there is none."""
+        found = np.full(self.count, np.nan)
+        told = where & (self.code >= 0)
+        np.fmin.at(found, self.code[told], values[told])
+        return found
+
+    def highest(self, values: Floats, where: Truths) -> Floats:
+        """Return the highest value of each group; NaN where there is none."""
+        return -self.lowest(-values, where)
+
+    def sets(self, kind: npt.NDArray[Any], kinds: int, where: Truths | None = None) -> npt.NDArray[np.bool_]:
+        """Return which of so many kinds of things each group has: a row of truths for each."""
+        told = self.code >= 0 if where is None else where & (self.code >= 0)
+        found = np.zeros((self.count, kinds), dtype=np.bool_)
+        found[self.code[told], kind[told]] = True
+        return found
+
+    def _added(self, code: Codes, values: Floats) -> Floats:
+        return np.bincount(code, weights=values, minlength=self.count).astype(np.float64)

@@ -1,0 +1,157 @@
+"""Read the jobs and runs of a period as columns, and what rows tell of single jobs."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Select, String, or_, select, type_coerce
+from sqlalchemy.orm import Session
+
+from greenrun.core.accounting.grouping import grouped
+from greenrun.core.accounting.parts import Integers
+from greenrun.core.accounting.period import NEVER, NO_OUTCOME, OUTCOMES, STATES, JobDetails, JobTable, RunTable
+from greenrun.core.carbon.intensity import Floats
+from greenrun.core.jobs.spec import title_of
+from greenrun.store.columns import among
+from greenrun.store.tables import BASELINES, JOBS, RUNS
+
+NOT_ENDED = "a run has not ended"
+NOT_SETTLED = "not all of it is settled yet"
+
+_OUTCOME: dict[str | None, int] = {outcome.value: at for at, outcome in enumerate(OUTCOMES)} | {None: NO_OUTCOME}
+_STATE = {state.value: at for at, state in enumerate(STATES)}
+
+
+def jobs_and_runs(
+    session: Session, start: datetime, end: datetime, booked: Collection[int], peaks_w: Mapping[int, float]
+) -> tuple[JobTable, RunTable]:
+    """Return the jobs that held something then, or have slices of it (`booked`), with all of their runs, each by id."""
+    overlaps = (RUNS.c.started_at < end) & or_(RUNS.c.ended_at.is_(None), RUNS.c.ended_at >= start)
+    query = select(RUNS.c.id, RUNS.c.job_id)
+    ids, jobs_of = _columns(session, query.where(overlaps))
+    others = np.setdiff1d(np.array(booked, dtype=np.int64), np.array(ids, dtype=np.int64)).tolist()
+    _, jobs_of_others = _columns(session, query.where(among(RUNS.c.id, others)))
+    wanted = np.unique(np.array([*jobs_of, *jobs_of_others], dtype=np.int64)).tolist()
+    jobs = _jobs(session, wanted)
+    return jobs, _runs(session, wanted, jobs.id, peaks_w)
+
+
+def _jobs(session: Session, job_ids: Sequence[int]) -> JobTable:
+    query = select(JOBS.c.id, JOBS.c.project, JOBS.c.user, JOBS.c.state)
+    ids, projects, users, states = _columns(session, query.where(_are(JOBS.c.id, job_ids)).order_by(JOBS.c.id))
+    same: dict[str, str] = {}  # each name once, however many jobs have it
+    return JobTable(
+        id=np.array(ids, dtype=np.int64),
+        project=[same.setdefault(name, name) for name in projects],
+        user=[same.setdefault(name, name) for name in users],
+        state=np.array(list(map(_STATE.__getitem__, states)), dtype=np.int64),
+    )
+
+
+def _runs(session: Session, job_ids: Sequence[int], known: Integers, peaks_w: Mapping[int, float]) -> RunTable:
+    text = [type_coerce(column, String) for column in (RUNS.c.devices, RUNS.c.started_at, RUNS.c.ended_at)]
+    baseline = type_coerce(BASELINES.c.at, String), BASELINES.c.run_id, BASELINES.c.why
+    query = (
+        select(
+            RUNS.c.id,
+            RUNS.c.job_id,
+            *text,
+            RUNS.c.outcome,
+            RUNS.c.exit_code,
+            RUNS.c.ran_s,
+            RUNS.c.work,
+            RUNS.c.work_unit,
+            *baseline,
+        )
+        .outerjoin(BASELINES, BASELINES.c.run_id == RUNS.c.id)
+        .where(_are(RUNS.c.job_id, job_ids))
+        .order_by(RUNS.c.id)
+    )
+    ids, jobs, devices, started, ended, outcomes, codes, ran_s, work, units, at, has_place, causes = _columns(
+        session, query
+    )
+    whys, why = grouped(
+        NOT_ENDED if place is None else NOT_SETTLED if compared is None else cause
+        for compared, place, cause in zip(at, has_place, causes, strict=True)
+    )
+    return RunTable(
+        id=np.array(ids, dtype=np.int64),
+        job=np.searchsorted(known, np.array(jobs, dtype=np.int64)),
+        started=_instants(started),
+        ended=_instants(ended),
+        outcome=np.array(list(map(_OUTCOME.__getitem__, outcomes)), dtype=np.int64),
+        ran_s=np.array(ran_s, dtype=np.float64),
+        exit_code=codes,
+        devices=list(map(_devices, devices)),
+        why=why,
+        whys=whys,
+        work=np.array(work, dtype=np.float64),
+        work_unit=units,
+        peak_w=_in_order(peaks_w, np.array(ids, dtype=np.int64)),
+    )
+
+
+def _in_order(peaks_w: Mapping[int, float], ids: Integers) -> Floats:
+    found = np.full(len(ids), np.nan)
+    if peaks_w:
+        found[np.searchsorted(ids, list(peaks_w))] = list(peaks_w.values())
+    return found
+
+
+@cache
+def _devices(listed: str) -> tuple[str, ...]:
+    return tuple(json.loads(listed))
+
+
+def _instants(texts: Sequence[str | None]) -> Integers:
+    """Return instants in microseconds, NEVER where there is none."""
+    read = np.array([text and text[:-1] for text in texts], dtype="datetime64[us]")
+    return np.where(np.isnat(read), NEVER, read.astype(np.int64))
+
+
+def job_details(session: Session, job_ids: Sequence[int]) -> JobDetails:
+    """Return what rows tell of these jobs, by id."""
+    texts = (type_coerce(column, String) for column in (JOBS.c.command, JOBS.c.array, JOBS.c.labels, *_INSTANTS))
+    query = select(JOBS.c.name, JOBS.c.git_commit, JOBS.c.gpus, *texts).where(_are(JOBS.c.id, job_ids))
+    names, commits, gpus, commands, arrays, labels, *instants = _columns(session, query.order_by(JOBS.c.id))
+    submitted, requeued, start_after, retry_at, finish_by, finished = map(_instants, instants)
+    since = np.where(requeued == NEVER, submitted, requeued)
+    return JobDetails(
+        name=[
+            title_of(name, command) if array is None else f"{title_of(name, command)}[{json.loads(array)['index']}]"
+            for name, command, array in zip(names, _read_each(commands), arrays, strict=True)
+        ],
+        labels=_read_each(labels),
+        git_commit=commits,
+        gpus=gpus,
+        submitted=submitted,
+        earliest_start=np.maximum(since, np.maximum(start_after, retry_at)),  # NEVER is before every other
+        finish_by=finish_by,
+        finished=finished,
+    )
+
+
+_INSTANTS = (
+    JOBS.c.submitted_at, JOBS.c.requeued_at, JOBS.c.start_after, JOBS.c.retry_at, JOBS.c.finish_by, JOBS.c.finished_at
+)  # fmt: skip
+
+
+def _read_each(texts: Sequence[str]) -> list[Any]:
+    """Return what these JSON texts say, read at once."""
+    return list(json.loads(f"[{','.join(texts)}]"))
+
+
+def _are(column: ColumnElement[Any], ids: Sequence[int]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of these ids, which are in order: often, all between two."""
+    is_dense = len(ids) > 0 and ids[-1] - ids[0] == len(ids) - 1
+    return column.between(ids[0], ids[-1]) if is_dense else among(column, ids)
+
+
+def _columns(session: Session, query: Select[Any]) -> list[Sequence[Any]]:
+    """Return what SQLite gives, column by column; rows that know their columns would take twice as long."""
+    cursor = session.connection().execute(query).cursor
+    rows = [] if cursor is None else cursor.fetchall()
+    return list(zip(*rows, strict=True)) if rows else [()] * len(query.selected_columns)
