@@ -75,7 +75,10 @@ class SourceWatch:
 
 
 class RiskWatch:
-    """Which jobs will miss a limit of their users', as plans of the last half minute have it; each limit once."""
+    """Which jobs will miss a limit of their users', as plans of the last half minute have it; each limit once.
+
+    A limit that is less than that ahead is told of at once.
+    """
 
     def __init__(self, told: Mapping[int, str]) -> None:
         """`told` are the limits of which was told before, by job."""
@@ -101,7 +104,8 @@ class RiskWatch:
         for job_id, end in at_risk.items():
             limit = jobs[job_id].own_limit
             text = iso_text(limit) if limit else ""
-            if now - self._since[job_id] >= AT_RISK_FOR and self._told.get(job_id) != text:
+            is_soon = limit is not None and limit - now < AT_RISK_FOR
+            if (is_soon or now - self._since[job_id] >= AT_RISK_FOR) and self._told.get(job_id) != text:
                 self._told[job_id] = text
                 detail = {"limit": text or None, "expected_end": iso_text(end)}
                 yield jobs[job_id], NewEvent(kind=EventKind.LIMIT_AT_RISK, at=now, detail=detail)

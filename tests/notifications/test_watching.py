@@ -86,6 +86,12 @@ def test_a_run_that_takes_too_long_is_a_risk_before_it_is_late(store: Store) -> 
     assert event.detail["expected_end"] == "2026-11-23T04:00:00Z"
 
 
+def test_of_a_limit_that_is_near_is_told_at_once(store: Store) -> None:
+    job = submitted(store, finish_by=after(20))
+    (event,) = risks(RiskWatch({}), job, plan(job, NOW), after(1))
+    assert event.kind == EventKind.LIMIT_AT_RISK
+
+
 def test_a_job_without_a_limit_of_its_users_is_never_at_risk(store: Store) -> None:
     job = submitted(store)
     watch = RiskWatch({})
