@@ -1,21 +1,19 @@
 """Records of jobs, runs and events as values of the core, and back."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from enum import EnumType
 from typing import Any
 
 from greenrun.core.jobs.declaration import field_infos
 from greenrun.core.jobs.job import (
     After,
-    Anomaly,
     ArrayPlace,
     Dependency,
-    DurationSource,
     Event,
-    GpuIds,
     Job,
     JobSpec,
-    Notice,
     Outcome,
     Run,
     State,
@@ -24,8 +22,12 @@ from greenrun.core.jobs.reasons import Reason, ReasonCode
 from greenrun.core.jobs.trail import NewEvent
 from greenrun.store.tables import EventRecord, JobRecord, RunRecord
 
-_DURATIONS = tuple(row.name for row in field_infos(JobSpec) if row.kind is timedelta)  # as seconds, in columns _s
-_INSTANTS = tuple(row.name for row in field_infos(JobSpec) if row.kind is datetime)
+_SPEC = field_infos(JobSpec)
+_DURATIONS = tuple(row.name for row in _SPEC if row.kind is timedelta)  # as seconds, in columns _s
+_INSTANTS = tuple(row.name for row in _SPEC if row.kind is datetime)
+_ENUMS = {row.name: row.kind for row in _SPEC if isinstance(row.kind, EnumType)}
+_LISTS = {row.name: row.item for row in _SPEC if row.item not in (None, Dependency)}
+_MAPPINGS = tuple(row.name for row in _SPEC if row.kind is Mapping)
 _PLACE = tuple(field.name for field in fields(ArrayPlace))
 _PLAIN = tuple(field.name for field in fields(JobSpec) if field.name not in _DURATIONS)
 
@@ -34,10 +36,9 @@ def spec_columns(spec: JobSpec) -> dict[str, Any]:
     """Return what the columns of `jobs` hold of a spec."""
     values = {name: getattr(spec, name) for name in _PLAIN}
     values |= {f"{name}_s": _seconds(getattr(spec, name)) for name in _DURATIONS}
-    values |= {"command": list(spec.command), "env": dict(spec.env), "labels": dict(spec.labels)}
-    values["limits"] = dict(spec.limits)
+    values |= {name: list(getattr(spec, name)) for name in _LISTS}
+    values |= {name: dict(getattr(spec, name)) for name in _MAPPINGS}
     after = [[row.job_id, row.on] for row in spec.after]
-    values |= {"stop_on": list(spec.stop_on), "retry_on": list(spec.retry_on), "notify": list(spec.notify)}
     place = spec.array
     return values | {"after": after, "array": {name: getattr(place, name) for name in _PLACE} if place else None}
 
@@ -185,13 +186,10 @@ def _own_columns(job: Job) -> dict[str, Any]:
 def _spec_of(row: JobRecord) -> JobSpec:
     values: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
     values |= {name: _duration(getattr(row, f"{name}_s")) for name in _DURATIONS}
-    values |= {"command": tuple(row.command), "duration_source": DurationSource(row.duration_source)}
+    values |= {name: kind(values[name]) for name, kind in _ENUMS.items() if values[name] is not None}
+    values |= {name: tuple(map(item, values[name])) for name, item in _LISTS.items()}
     values["after"] = tuple(Dependency(job_id=job_id, on=After(on)) for job_id, on in row.after)
     values["array"] = ArrayPlace(**row.array) if row.array else None
-    values["retry_on"] = tuple(row.retry_on)
-    values["gpu_ids"] = GpuIds(row.gpu_ids) if row.gpu_ids else None
-    values["stop_on"] = tuple(Anomaly(name) for name in row.stop_on)
-    values["notify"] = tuple(Notice(name) for name in row.notify)
     return JobSpec(**values)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
-from enum import StrEnum
+from enum import EnumType, StrEnum
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from greenrun.cli.jobs import environment
 from greenrun.cli.jobs.sweep import parse_after, parse_array, parse_axis, parse_exit_codes, sweep_of
@@ -20,7 +20,7 @@ from greenrun.cli.times import parse_duration, read_instant
 from greenrun.core.errors import InputProblem, InvalidJob
 from greenrun.core.formatting import exact_duration_text, iso_text
 from greenrun.core.jobs.declaration import FieldInfo, Option, Range, Trait, field_infos
-from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, Anomaly, GpuIds, JobSpec, Notice
+from greenrun.core.jobs.spec import CHECKPOINT_SIGNALS, JobSpec
 from greenrun.executors.command_files.env_file import variables_in
 from greenrun.executors.command_files.programs import DEFAULT_PATH, why_not_executable
 from greenrun.paths import JOB_ENVIRONMENT
@@ -246,10 +246,10 @@ def _names(text: str, context: SubmissionContext, *, known: type[StrEnum]) -> li
     return names
 
 
-def _gpu_ids(text: str, context: SubmissionContext) -> str:
-    name = text.strip().lower()
-    if name not in list(GpuIds):
-        raise ValueError(f"'{text}' is not one of {', '.join(GpuIds)}")
+def _choice(text: str, context: SubmissionContext, *, known: type[StrEnum]) -> str:
+    name = text.strip().lower().replace("-", "_")
+    if name not in list(known):
+        raise ValueError(f"'{text}' is not one of {', '.join(known)}")
     return name
 
 
@@ -303,11 +303,21 @@ def _read_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any]:
     unit = next((read for unit, read in _BY_UNIT.items() if row.name.endswith(unit)), None)
     if row.kind is int and limits is not None and limits.least >= 0:
         return _count
-    return _BY_NAME.get(row.name) or unit or _BY_TYPE.get(row.kind, _text)
+    return _BY_NAME.get(row.name) or unit or _names_of(row) or _BY_TYPE.get(row.kind, _text)
+
+
+def _names_of(row: FieldInfo) -> Callable[[str, SubmissionContext], Any] | None:
+    """Return the parser of a field that is one of some names, or several of them."""
+    if _is_named(row.kind):
+        return partial(_choice, known=row.kind)
+    return partial(_names, known=row.item) if _is_named(row.item) else None
+
+
+def _is_named(kind: Any) -> TypeGuard[type[StrEnum]]:
+    return isinstance(kind, EnumType) and issubclass(kind, StrEnum)
 
 
 _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
-    "gpu_ids": _gpu_ids,
     "min_saving": _ratio,
     "labels": _pair,
     "checkpoint_signal": _signal,
@@ -317,8 +327,6 @@ _BY_NAME: dict[str, Callable[[str, SubmissionContext], Any]] = {
     "env": _variable,
     "env_file": _file,
     "log": _path,
-    "stop_on": partial(_names, known=Anomaly),
-    "notify": partial(_names, known=Notice),
     "retry_on": lambda text, context: parse_exit_codes(text),
 }
 _BY_UNIT = {"_w": _power_w, "_g_per_kwh": _g_per_kwh, "_gib": _memory_gib}
@@ -331,8 +339,6 @@ _GATHER: dict[str, Callable[[list[Any]], Any]] = {
     "labels": _distinct,
     "after": list,
     "env": _distinct,
-    "stop_on": lambda lists: list(dict.fromkeys(chain(*lists))),
-    "notify": lambda lists: list(dict.fromkeys(chain(*lists))),
     "retry_on": lambda lists: sorted({*chain(*lists)}),
 }
 _SWEEP = Option(meaning="One job per value", more="; repeated: per combination", form="K=V,V")
@@ -343,11 +349,15 @@ def _options() -> Iterator[tuple[str, JobOption]]:
     for row in field_infos(JobSpec):
         if row.option is not None:
             only = row.has(Trait.INTERRUPTIBLE_ONLY)
-            read, gather = _read_of(row), _GATHER.get(row.name)
+            read, gather = _read_of(row), _GATHER.get(row.name) or _gather_of(row)
             default = row.option.default or _default(row.default)
             yield row.option_name, JobOption(row.json_name, row.option, read, gather, only, default)
         if row.name == "array":
             yield "grid", JobOption("grid", _SWEEP, lambda text, context: parse_axis(text), sweep_of)
+
+
+def _gather_of(row: FieldInfo) -> Callable[[list[Any]], Any] | None:
+    return (lambda lists: list(dict.fromkeys(chain(*lists)))) if _is_named(row.item) else None
 
 
 def _default(value: object) -> str:

@@ -82,6 +82,11 @@ class FieldInfo(NamedTuple):
         return _kind(self.hint)
 
     @property
+    def item(self) -> Any:
+        """The type of each entry of a list, as `kind` has it; None for what is no list."""
+        return _kind(get_args(_bare(self.hint))[0]) if self.kind is tuple else None
+
+    @property
     def json_name(self) -> str:
         """Its name in JSON, and in the database: there a duration is a number of seconds."""
         return f"{self.name}_s" if self.kind is timedelta else self.name
@@ -133,11 +138,17 @@ def _marks(hint: Any) -> tuple[Any, ...]:
 
 
 def _kind(hint: Any) -> Any:
+    bare = _bare(hint)
+    return get_origin(bare) or bare
+
+
+def _bare(hint: Any) -> Any:
+    """Return a type without annotations and without None, with its type arguments."""
     if get_origin(hint) is Annotated:
-        return _kind(get_args(hint)[0])
+        return _bare(get_args(hint)[0])
     if is_union(hint):
-        return next(_kind(part) for part in get_args(hint) if part is not NoneType)
-    return get_origin(hint) or hint
+        return next(_bare(part) for part in get_args(hint) if part is not NoneType)
+    return hint
 
 
 def is_union(hint: Any) -> bool:
