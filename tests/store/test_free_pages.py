@@ -29,7 +29,7 @@ def fill_and_empty(store: Store) -> None:
     store.books.append_slices([entry(60 * number) for number in range(ROWS)], [], now=NOW)
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute("PRAGMA foreign_keys = OFF")
-        for table in ("unsettled", "ledger", "slices"):
+        for table in ("unsettled", "slices"):
             connection.execute(f"DELETE FROM {table}")
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
