@@ -38,7 +38,8 @@ class DeviceOut(ResponseModel):
     `available` says whether jobs may be started on a GPU once nobody has it, and `unavailable` why not. `processes` are
     those on it that are not of the run which holds it, as last seen; null where that cannot be told. `idle_power_w` is
     what a GPU draws while nobody holds it, learned of the last 28 days; null until that is known. `power_w` is what it
-    drew when it was last asked, in the last seconds; null where it cannot say.
+    drew when it was last asked, in the last seconds; null where it cannot say. Of a job that is hidden from the caller
+    it is only told that the device is `leased`.
     """
 
     id: str
@@ -48,6 +49,7 @@ class DeviceOut(ResponseModel):
     source: str
     emulated: bool
     memory_bytes: int | None
+    leased: bool
     leased_by_job: int | None
     leased_by_run: str | None
     held_elsewhere: str | None
@@ -116,7 +118,8 @@ def _device_out(
 ) -> DeviceOut:
     held = [f"held by {held_elsewhere}"] if held_elsewhere else []
     absences = [*(state.absences if state else ()), *(_held(device, text) for text in held)]
-    fields: dict[str, Any] = {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
+    fields: dict[str, Any] = {"leased": holder is not None}
+    fields |= {"leased_by_job": holder and holder.job_id, "leased_by_run": holder and holder.label}
     fields |= {"held_elsewhere": held_elsewhere, **powers, "unavailable": absences}
     fields |= {"available": state and not absences, "processes": state and state.occupants}
     return DeviceOut.model_validate({**attributes(device), **fields})

@@ -8,17 +8,18 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from greenrun.api.as_user import looking_as
-from greenrun.api.identity import User, require_control
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import JobIn, to_spec
 from greenrun.api.json_types import RequestModel
 from greenrun.api.orders import OrderIn, select_ids
 from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
-from greenrun.api.submit import lacking_gpus, vain_dependencies, with_history, with_noted_files
+from greenrun.api.submit import lacking_gpus, vain_dependencies, visible_states, with_history, with_noted_files
 from greenrun.api.validation import Here, problems_of
+from greenrun.api.visibility import seen_refusal
 from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.formatting import exact_duration_text, instant_text, iso_text
+from greenrun.core.jobs.access import Viewer
 from greenrun.core.jobs.arrays import variable_of
 from greenrun.core.jobs.declaration import FieldInfo, Trait, field_infos
 from greenrun.core.jobs.job import FINISHED, LIVE, DurationSource, Job, JobSpec
@@ -64,26 +65,27 @@ class RequeueIn(EditIn):
     env: Env = Field(default_factory=dict)
 
 
-def edit_jobs(daemon: Service, caller: User, asked: EditIn, *, dry_run: bool = False) -> list[JobOut]:
+def edit_jobs(daemon: Service, caller: Viewer, asked: EditIn, *, dry_run: bool = False) -> list[JobOut]:
     """Change jobs, all or none; raise InvalidJob with every problem of each. With `dry_run` say what they would be."""
     if not asked.changes:
         raise InvalidJob("nothing is to be changed: name at least one field", [_problem("changes", "is empty")])
     return _done(daemon, caller, asked, "edit", None, dry_run)
 
 
-def requeue_jobs(daemon: Service, caller: User, asked: RequeueIn, *, dry_run: bool = False) -> list[JobOut]:
+def requeue_jobs(daemon: Service, caller: Viewer, asked: RequeueIn, *, dry_run: bool = False) -> list[JobOut]:
     """Let jobs that have ended run again, all or none; raise InvalidJob with every problem of each."""
     return _done(daemon, caller, asked, "requeue", asked.env, dry_run)
 
 
 def _done(
-    daemon: Service, caller: User, asked: EditIn, purpose: str, env: Mapping[str, str] | None, dry_run: bool
+    daemon: Service, caller: Viewer, asked: EditIn, purpose: str, env: Mapping[str, str] | None, dry_run: bool
 ) -> list[JobOut]:
     """Find the jobs and change them; where one has changed between the two, look again."""
     for tries_left in range(MOST_TRIES - 1, -1, -1):
         try:
             ids = _ids(daemon, caller, asked, purpose)
             edits = _checked(daemon, caller, ids, asked.changes, env)
+            _require_projects(daemon, caller, edits)
             who, now = caller.name, daemon.now()
             jobs = (
                 daemon.scheduler.try_edit(edits, actor=who, now=now)
@@ -94,19 +96,28 @@ def _done(
         except InvalidTransition:
             if not tries_left:
                 raise
+        except InvalidJob as exc:
+            raise seen_refusal(daemon, caller, exc) from exc
     raise AssertionError("the last try returns or raises")
 
 
-def _ids(daemon: Service, caller: User, asked: OrderIn, purpose: str) -> Sequence[int]:
+def _require_projects(daemon: Service, caller: Viewer, edits: Sequence[Edit]) -> None:
+    """Raise NotPermitted where a job is moved to, or requeued in, a project of which the caller is no member."""
+    projects = (edit.spec.project for edit in edits if edit.requeue or edit.spec.project != edit.before.spec.project)
+    for project in dict.fromkeys(projects):
+        daemon.settings.access.require_member(caller, project)
+
+
+def _ids(daemon: Service, caller: Viewer, asked: OrderIn, purpose: str) -> Sequence[int]:
     return list(dict.fromkeys(asked.ids)) or select_ids(daemon, caller, asked.selector, purpose)
 
 
 def _checked(
-    daemon: Service, caller: User, ids: Sequence[int], changes: Mapping[str, Any], env: Mapping[str, str] | None
+    daemon: Service, caller: Viewer, ids: Sequence[int], changes: Mapping[str, Any], env: Mapping[str, str] | None
 ) -> list[Edit]:
     """Return every edit, checked; `env` has the values of variables for jobs that are to run again."""
     now = daemon.now()
-    jobs = [require_control(caller, job) for job in daemon.store.jobs.jobs_of(ids)]
+    jobs = [daemon.settings.access.require_all(caller, job) for job in daemon.store.jobs.jobs_of(ids)]
     problems = list(_unknown(changes))
     if len(jobs) > 1:
         problems += [_problem(name, "would be shared by several jobs") for name in _ONE_EACH if changes.get(name)]
@@ -137,7 +148,7 @@ def _unknown(changes: Mapping[str, Any]) -> Iterator[InputProblem]:
 
 def _edited(
     daemon: Service,
-    caller: User,
+    caller: Viewer,
     job: Job,
     changes: Mapping[str, Any],
     env: Mapping[str, str] | None,
@@ -164,7 +175,7 @@ def _edited(
         spec, problems = replace(spec, env=values), [*problems, *missing]
     if problems or job.state in LIVE:
         return spec, problems
-    states = daemon.store.jobs.job_states({row.job_id for row in spec.after})
+    states = visible_states(daemon, caller, [spec])
     as_it_is = replace(job.spec, log=job.spec.log and literal(job.spec.log))
     is_other = env is not None or (spec.command, spec.workdir) != (job.spec.command, job.spec.workdir)
     with looking_as(job.uid, daemon.settings):
@@ -176,7 +187,7 @@ def _edited(
 
 
 def _with_changes(
-    daemon: Service, caller: User, spec: JobSpec, changes: Mapping[str, Any]
+    daemon: Service, caller: Viewer, spec: JobSpec, changes: Mapping[str, Any]
 ) -> tuple[JobSpec, list[InputProblem]]:
     """Return the spec with the changed fields, as if it had been submitted with them, and what is wrong with these."""
     given = dict(changes)

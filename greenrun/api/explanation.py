@@ -48,7 +48,7 @@ def sentences(
         _duration(job),
         *([_power(job.spec)] if view.planned and view.planned.expected_g is not None else []),
         *(_run(job.id, run, grounds.get(run.id)) for run in view.runs),
-        *(_anomaly(job.id, run, episode) for run in view.runs for episode in run.anomalies),
+        *(_anomaly(job.id, run, episode) for run in view.runs for episode in run.anomalies or ()),
         *([_stop_on(job.spec)] if job.spec.stop_on and job.state not in FINISHED else []),
         *([_code(job)] if job.state is State.QUEUED else []),
     ]

@@ -293,9 +293,10 @@ def forecast_out(zone: str | None, active: ActiveForecast, now: datetime, until:
     return ForecastOut.model_validate(fields)
 
 
-def entry_out(entry: Entry) -> EntryOut:
-    """Return a slice of energy as it is in the books."""
-    return EntryOut.model_validate({**attributes(entry.slice), **attributes(entry)})
+def entry_out(entry: Entry, *, is_told: bool) -> EntryOut:
+    """Return a slice of energy as it is in the books, with whose it is where that `is_told`."""
+    out = EntryOut.model_validate({**attributes(entry.slice), **attributes(entry)})
+    return out if is_told else out.model_copy(update={"job": None, "run": None, "project": None})
 
 
 def quality_out(judged: SeriesScores) -> SeriesQualityOut:

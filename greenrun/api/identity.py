@@ -1,12 +1,13 @@
 """Identify callers by the kernel's credentials of the socket's peer; nothing in a request can claim an identity."""
 
 import asyncio
+import grp
 import os
 import pwd
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, ClassVar
 
@@ -14,34 +15,13 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
 from greenrun.api.serving.connections import BoundedProtocol
+from greenrun.clock import stopwatch
 from greenrun.core.errors import NotPermitted
-from greenrun.core.jobs.job import Job, Origin
+from greenrun.core.jobs.access import Viewer
 
+GROUPS_FOR_S = 30.0  # how long it is not noticed that somebody joined a group or left it
 _UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 _PREFIX = "uid:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """The user at the other end of the socket, by the process `pid`."""
-
-    uid: int
-    name: str
-    pid: int | None = None
-
-    @property
-    def origin(self) -> Origin:
-        """Where what this user asks for comes from, for the audit trail."""
-        return Origin(uid=self.uid, pid=self.pid)
-
-    @property
-    def is_operator(self) -> bool:
-        """Whether the daemon itself is this user's: root's, or its own user's."""
-        return self.uid in (0, os.getuid())
-
-    def may_control(self, job: Job) -> bool:
-        """Whether this user may change the job or read its log: its submitter, root and the daemon's own user may."""
-        return self.uid == job.uid or self.is_operator
 
 
 class PeerProtocol(BoundedProtocol):
@@ -58,7 +38,7 @@ class PeerProtocol(BoundedProtocol):
             self.client = (f"{_PREFIX}{uid}", pid)
 
 
-async def _caller(request: Request) -> User:
+async def _caller(request: Request) -> Viewer:
     host = request.client.host if request.client else ""
     if not host.startswith(_PREFIX):
         raise NotPermitted(
@@ -68,7 +48,28 @@ async def _caller(request: Request) -> User:
     name = _NAMES.get(uid)
     if name is None:  # in a thread: a directory of users may be somewhere in the network
         name = _NAMES[uid] = await run_in_threadpool(_user_name, uid)
-    return User(uid=uid, name=name, pid=request.client.port if request.client else None)
+    is_operator = uid in (0, os.getuid())
+    groups: frozenset[str] = frozenset()
+    if request.app.state.service.settings.access.names_groups:
+        known = _GROUPS.get(uid)
+        if known is None or known[1]() > GROUPS_FOR_S:
+            known = _GROUPS[uid] = await run_in_threadpool(groups_of, name), stopwatch()
+        groups = known[0]
+    pid = request.client.port if request.client else None
+    return Viewer(uid=uid, name=name, groups=groups, is_operator=is_operator, pid=pid)
+
+
+def groups_of(name: str) -> frozenset[str]:
+    """Return the groups of a user as the system's database has them now; none where it cannot be read."""
+    try:
+        ids = os.getgrouplist(name, pwd.getpwnam(name).pw_gid)
+    except (KeyError, OSError):  # who has no account is in no group
+        return frozenset()
+    found = set()
+    for gid in ids:
+        with suppress(KeyError, OSError):
+            found.add(grp.getgrgid(gid).gr_name)
+    return frozenset(found)
 
 
 def _user_name(uid: int) -> str:
@@ -87,25 +88,19 @@ def learn_own_names() -> None:
             _known_name(uid)
 
 
+def operators() -> str:
+    """Name root and the daemon's own user, who may see and touch everything, for a sentence."""
+    own = os.getuid()
+    return f"root and {_user_name(own)}, as whom the daemon runs" if own else "root"
+
+
 @lru_cache(maxsize=1024)
 def _known_name(uid: int) -> str:
     return pwd.getpwuid(uid).pw_name
 
 
 _NAMES: dict[int, str] = {}  # of users who have called, by uid
+_GROUPS: dict[int, tuple[frozenset[str], Callable[[], float]]] = {}  # of users, by uid, and how long they are known
 
 
-Caller = Annotated[User, Depends(_caller)]
-
-
-def require_operator(caller: User, what: str) -> None:
-    """Raise NotPermitted, naming `what` was asked, unless the caller is root or the daemon's own user."""
-    if not caller.is_operator:
-        raise NotPermitted(f"Only root and {_user_name(os.getuid())}, as whom the daemon runs, may {what}.")
-
-
-def require_control(caller: User, job: Job) -> Job:
-    """Return the job; raise NotPermitted when the caller may not change it."""
-    if not caller.may_control(job):
-        raise NotPermitted(f"Job {job.id} belongs to {job.user}: {caller.name} may look at it but not touch it.")
-    return job
+Caller = Annotated[Viewer, Depends(_caller)]

@@ -1,7 +1,7 @@
 """The JSON of jobs, their runs and the plan in responses; names end in units."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -82,7 +82,8 @@ class RunOut(ResponseModel):
     slice the settled price where there is one. All three are by an average; `emissions_marginal_g` is by a marginal
     signal alone. `baseline_emissions_g` is what it would have emitted, had its job started as soon as it could, and
     `avoided_g` how much more that is than what it did; both null until that is booked, some time after it ended.
-    `work` is what the run last reported to have done; its cost in energy is null unless all of that is known.
+    `work` is what the run last reported to have done; its cost in energy is null unless all of that is known. Of
+    another one's job that is only listed, all but its times, outcome and devices is null.
     """
 
     id: int
@@ -93,7 +94,7 @@ class RunOut(ResponseModel):
     exit_code: int | None
     devices: list[str]
     energy_j: Number
-    energy_quality: Quality = Field(validation_alias="quality")
+    energy_quality: Quality | None = Field(validation_alias="quality")
     emissions_g: Number
     emissions_settled_g: Number = Field(validation_alias="settled_g")
     emissions_location_g: Number = Field(validation_alias="location_g")
@@ -107,7 +108,7 @@ class RunOut(ResponseModel):
     work_at: ResponseInstant | None
     work_per_kwh: Number
     energy_per_work_j: Number
-    anomalies: list[AnomalyOut]
+    anomalies: list[AnomalyOut] | None
     log: str | None
 
 
@@ -127,6 +128,9 @@ class ArrayOut(ResponseModel):
     at_once: int | None
 
 
+JobAccess = Literal["listed", "read", "all"]
+
+
 class JobStateOut(ResponseModel):
     """Which job it is, whose, and where it stands; `id` is null for one that was only tried."""
 
@@ -134,16 +138,21 @@ class JobStateOut(ResponseModel):
     user: str
     state: State
     reason: ReasonOut | None
+    access: JobAccess = "all"
 
 
-class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut)):  # type: ignore[misc]  # made
+TOLD_TO_ALL = frozenset({"name", "project", "priority", "gpus", "gpu_model", "duration"})  # of another one's job
+
+
+class JobOut(response_model(JobSpec, {Dependency: AfterOut, ArrayPlace: ArrayOut}, JobStateOut, TOLD_TO_ALL)):  # type: ignore[misc]  # made
     """A job; `id` is null for a dry run (`dry_run`). Values of its environment are never returned.
 
-    What belongs to checkpoints is null where the job is not interruptible.
+    What belongs to checkpoints is null where the job is not interruptible. `access` says what the caller may do with
+    it: `listed` is another one's job of which only name, state, GPUs and times are told, and all else is null.
     """
 
-    power_source: PowerSource
-    env_names: list[str]
+    power_source: PowerSource | None
+    env_names: list[str] | None
     held: bool
     cancel_requested: bool
     progress_s: Seconds | None = Field(validation_alias="progress")
@@ -181,7 +190,7 @@ class ExplainOut(ResponseModel):
     sentences: list[str]
     planned: PlannedOut | None
     duration_s: float
-    duration_source: DurationSource
+    duration_source: DurationSource | None
     earliest_start: ResponseInstant
     latest_start: ResponseInstant
 
@@ -223,8 +232,19 @@ class WaitingOut(ResponseModel):
     reason: ReasonOut
 
 
+class OccupiedOut(ResponseModel):
+    """When a job that is hidden from the caller is planned to run, and on how many GPUs."""
+
+    start: ResponseInstant
+    end: ResponseInstant
+    gpus: int
+
+
 class PlanOut(ResponseModel):
-    """The latest plan, its bound, and what starting everything at once would emit."""
+    """The latest plan, its bound, and what starting everything at once would emit.
+
+    `others` is when jobs that are hidden from the caller occupy GPUs, `others_waiting` how many have no place.
+    """
 
     made_at: ResponseInstant
     horizon_end: ResponseInstant | None
@@ -234,6 +254,8 @@ class PlanOut(ResponseModel):
     start_at_once_g: Number
     placements: list[PlacementOut]
     waiting: list[WaitingOut]
+    others: list[OccupiedOut] = Field(default_factory=list)
+    others_waiting: int = 0
 
 
 _OF_CHECKPOINTS = ("progress", *(row.name for row in field_infos(JobSpec) if row.has(Trait.INTERRUPTIBLE_ONLY)))

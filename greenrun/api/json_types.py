@@ -4,7 +4,7 @@ The fields of a job are declared once, in `core/jobs/spec.py`; `request_model` a
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -110,18 +110,22 @@ def _request_field(row: FieldInfo, own: Mapping[Any, Any]) -> tuple[Any, Any]:
     return kind | None if optional else kind, field
 
 
-def response_model(job: type, own: Mapping[Any, Any], base: type[ResponseModel]) -> type[ResponseModel]:
+def response_model(
+    job: type, own: Mapping[Any, Any], base: type[ResponseModel], told_to_all: Collection[str]
+) -> type[ResponseModel]:
     """Return the model of a job in an answer: the fields of `base`, then the job's but for those that may be secret.
 
-    What means something for an interruptible job only may be None. `own` is as in `request_model`.
+    What means something for an interruptible job only may be None, and so may what is not `told_to_all`. `own` is as in
+    `request_model`.
     """
-    made: Any = {row.json_name: _response_field(row, own) for row in field_infos(job) if not row.has(Trait.WRITE_ONLY)}
+    rows = (row for row in field_infos(job) if not row.has(Trait.WRITE_ONLY))
+    made: Any = {row.json_name: _response_field(row, own, row.name in told_to_all) for row in rows}
     return create_model(f"{job.__name__}Out", __base__=base, **made)
 
 
-def _response_field(row: FieldInfo, own: Mapping[Any, Any]) -> tuple[Any, Any]:
+def _response_field(row: FieldInfo, own: Mapping[Any, Any], is_told: bool) -> tuple[Any, Any]:
     kind = _response_type(row.hint, own)
-    return kind | None if row.has(Trait.INTERRUPTIBLE_ONLY) else kind, Field(validation_alias=row.name)
+    return kind if is_told and not row.has(Trait.INTERRUPTIBLE_ONLY) else kind | None, Field(validation_alias=row.name)
 
 
 _REQUEST_TYPES: dict[Any, Any] = {

@@ -1,19 +1,19 @@
 """Orders of users for stored jobs: many at once, each done as far as it can be, with an answer of its own."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import Depends
 from pydantic import Field, ValidationInfo, field_validator
 
-from greenrun.api.identity import User, require_control
 from greenrun.api.job_models import JobOut, jobs_out
 from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestModel, ResponseModel
 from greenrun.api.problems import ProblemOut, problem_of
 from greenrun.api.service import Service
+from greenrun.api.visibility import control_of
 from greenrun.core.errors import AmbiguousJob, InputProblem, InvalidJob, JobError, JobNotFound
+from greenrun.core.jobs.access import Viewer
 from greenrun.core.jobs.job import MOST_TOGETHER, Job, State
 from greenrun.core.jobs.selection import PURPOSES, Selector
 from greenrun.core.jobs.transitions import Intent
@@ -86,7 +86,7 @@ class OrderOut(ResponseModel):
     problem: ProblemOut | None
 
 
-def order_job(daemon: Service, caller: User, intent: Intent, job_id: int) -> JobOut:
+def order_job(daemon: Service, caller: Viewer, intent: Intent, job_id: int) -> JobOut:
     """Do as asked with one job and return it; raise JobNotFound, NotPermitted, InvalidTransition, StoreError."""
     (outcome,) = outcomes_out(daemon, _intend(daemon, caller, intent, [job_id]))
     if isinstance(outcome, JobError):
@@ -94,7 +94,7 @@ def order_job(daemon: Service, caller: User, intent: Intent, job_id: int) -> Job
     return outcome
 
 
-def order_jobs(daemon: Service, caller: User, intent: Intent, asked: OrderIn) -> list[OrderOut]:
+def order_jobs(daemon: Service, caller: Viewer, intent: Intent, asked: OrderIn) -> list[OrderOut]:
     """Do as asked with each job that allows it, together; return what came of each, in this order; raise StoreError."""
     if asked.ids:
         outcomes = _intend(daemon, caller, intent, asked.ids)
@@ -105,21 +105,19 @@ def order_jobs(daemon: Service, caller: User, intent: Intent, asked: OrderIn) ->
         actor=caller.name,
         uid=caller.uid,
         now=daemon.now(),
-        permit=partial(require_control, caller),
+        permit=control_of(daemon, caller),
         origin=caller.origin,
     )
     return orders_out([None] * len(found), outcomes_out(daemon, found))
 
 
-def select_ids(daemon: Service, caller: User, selector: Selector, purpose: str) -> tuple[int, ...]:
+def select_ids(daemon: Service, caller: Viewer, selector: Selector, purpose: str) -> tuple[int, ...]:
     """Return the jobs that are meant; raise with all problems at once when a word names none, or several for one."""
     if selector.is_empty:
         raise _invalid("job", "no job is named: give its number or its name, a filter, or all")
     if selector.everything and selector.words:
         raise _invalid("all", f"all: {ALL_AND_SOME}")
-    found = daemon.store.jobs.select(
-        selector, PURPOSES[purpose], uid=caller.uid, permit=partial(require_control, caller)
-    )
+    found = daemon.store.jobs.select(selector, PURPOSES[purpose], uid=caller.uid, permit=control_of(daemon, caller))
     require_found(found.problems)
     return found.ids
 
@@ -157,12 +155,8 @@ def orders_out(ids: Sequence[int | None], outcomes: Sequence[JobOut | JobError])
     ]
 
 
-def _intend(daemon: Service, caller: User, intent: Intent, job_ids: Sequence[int]) -> Sequence[Job | JobError]:
+def _intend(daemon: Service, caller: Viewer, intent: Intent, job_ids: Sequence[int]) -> Sequence[Job | JobError]:
+    permit = control_of(daemon, caller)
     return daemon.store.jobs.intend(
-        intent,
-        job_ids,
-        actor=caller.name,
-        now=daemon.now(),
-        permit=partial(require_control, caller),
-        origin=caller.origin,
+        intent, job_ids, actor=caller.name, now=daemon.now(), permit=permit, origin=caller.origin
     )

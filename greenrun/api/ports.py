@@ -27,6 +27,7 @@ class ApiJobs(Protocol):
         *,
         project: str | None = None,
         user: str | None = None,
+        uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Sequence[Job]:
@@ -43,6 +44,9 @@ class ApiJobs(Protocol):
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         """Return the state of each of these jobs; one that does not exist is absent."""
+
+    def owners(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        """Return the uid of each of these jobs' submitters; a job that does not exist is absent."""
 
     def intend(
         self,

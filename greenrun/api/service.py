@@ -1,7 +1,7 @@
 """What the routes need of the rest of the daemon: the store, the scheduler, a few settings and the clock."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Protocol
 
@@ -12,6 +12,7 @@ from greenrun.api.ports import ApiStore
 from greenrun.core.carbon.fallback import ActiveForecast
 from greenrun.core.conditions import STALLED_AFTER, Condition
 from greenrun.core.energy.model import Device
+from greenrun.core.jobs.access import AccessRules
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.job import Job, JobSpec, Origin, RequestKey
 from greenrun.core.jobs.reasons import Reason
@@ -179,6 +180,7 @@ class ServiceSettings:
     stalled_after: timedelta = STALLED_AFTER
     body_limit_bytes: int = 32 << 20  # 10,000 jobs, each with an environment of its own
     body_limit_s: float = 30.0
+    access: AccessRules = field(default_factory=AccessRules)
     hosts: tuple[str, ...] = ()  # names of this host that the metrics may be asked by, beside those of loopback
     is_shared: bool = False  # by users of the machine, as whom their jobs run
     version: str = __version__

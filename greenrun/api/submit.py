@@ -10,14 +10,15 @@ from typing import TypeVar
 
 from greenrun.api.advice import of_shared_log, of_untold, warnings_of, warnings_of_repetition
 from greenrun.api.as_user import looking_as
-from greenrun.api.identity import User
 from greenrun.api.job_models import JobOut, SubmittedJobOut, job_out, jobs_out
 from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.orders import select_ids
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
+from greenrun.api.visibility import seen_refusal, visible_jobs
 from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.formatting import instant_text
+from greenrun.core.jobs.access import Viewer
 from greenrun.core.jobs.dependencies import ended_text, is_in_vain
 from greenrun.core.jobs.history import FinishedJob, learn_duration, learn_power
 from greenrun.core.jobs.job import MOST_TOGETHER, Dependency, DurationSource, Job, JobSpec, RequestKey, State
@@ -34,7 +35,7 @@ MAX_DEPENDENCIES = 10_000  # of the jobs of one submission for others: each of t
 
 
 def submit(
-    daemon: Service, caller: User, stated: Sequence[JobIn], request: RequestKey | None = None
+    daemon: Service, caller: Viewer, stated: Sequence[JobIn], request: RequestKey | None = None
 ) -> tuple[list[SubmittedJobOut], bool]:
     """Store the jobs; return them, and whether any is new. When one has a fault raise InvalidJob and store none.
 
@@ -62,7 +63,7 @@ def submit(
     except JobError as exc:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
-            raise _by_job(exc, daemon, caller, new_of_groups, now) from exc
+            raise _refusal(_by_job(exc, daemon, caller, new_of_groups, now), daemon, caller) from exc
         warnings = _warnings(daemon, caller, groups, known, now)
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     if meanwhile := {row.job.spec.unique_key: row.job for row in rows if not row.is_new and row.job.spec.unique_key}:
@@ -76,7 +77,7 @@ def submit(
     return _warned(ordered, warnings), any(row.is_new for row in rows)
 
 
-def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[SubmittedJobOut], bool]:
+def preview_jobs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tuple[list[SubmittedJobOut], bool]:
     """Return where each job would be placed, storing nothing; raise InvalidJob as `submit` does."""
     now = daemon.now()
     groups, unnamed = _specs(daemon, caller, stated)
@@ -86,7 +87,7 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
     try:
         previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob as exc:
-        raise _by_job(exc, daemon, caller, groups, now) from exc
+        raise _refusal(_by_job(exc, daemon, caller, groups, now), daemon, caller) from exc
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     tried = [row.model_copy(update={"id": None}) for row in outs]
@@ -94,7 +95,7 @@ def preview_jobs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tupl
 
 
 def _warnings(
-    daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime
+    daemon: Service, caller: Viewer, groups: Sequence[Sequence[JobSpec]], known: Mapping[str, Job], now: datetime
 ) -> list[list[str]]:
     """Return what is likely wrong with each job; those of an array share theirs."""
     found = []
@@ -127,7 +128,7 @@ def _unpromised(out: JobOut) -> Iterator[str]:
 
 
 def _known(
-    daemon: Service, caller: User, specs: Sequence[JobSpec], request: RequestKey | None
+    daemon: Service, caller: Viewer, specs: Sequence[JobSpec], request: RequestKey | None
 ) -> tuple[Mapping[str, Job], list[Job] | None]:
     """Return the jobs of unique keys that are known, and the whole answer where nothing has to be added for it."""
     before = None if request is None else daemon.store.jobs.submission(caller.name, request.key)
@@ -193,7 +194,7 @@ def _new_of(groups: Sequence[Sequence[JobSpec]], known: Container[str]) -> list[
     return found
 
 
-def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list[list[JobSpec]], list[InputProblem]]:
+def _specs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tuple[list[list[JobSpec]], list[InputProblem]]:
     """Return the jobs that each statement means, one or those of its array or grid, and which names mean no job.
 
     The latter are no reason yet to refuse a request that was accepted before.
@@ -210,7 +211,7 @@ def _specs(daemon: Service, caller: User, stated: Sequence[JobIn]) -> tuple[list
 
 
 def _dependencies_of(
-    daemon: Service, caller: User, job: JobIn, meant: Meant
+    daemon: Service, caller: Viewer, job: JobIn, meant: Meant
 ) -> tuple[list[Dependency], list[InputProblem]]:
     """Return the jobs that a statement names to come after, each once, and a problem for each name that means none.
 
@@ -229,21 +230,21 @@ def _dependencies_of(
     return list(found.values()), problems
 
 
-def _meant_by(daemon: Service, caller: User, word: str) -> Sequence[int] | JobError:
+def _meant_by(daemon: Service, caller: Viewer, word: str) -> Sequence[int] | JobError:
     try:
         return select_ids(daemon, caller, Selector(words=(word,)), "after")
     except JobError as exc:
         return exc
 
 
-def with_history(daemon: Service, caller: User, specs: Sequence[JobSpec]) -> list[JobSpec]:
+def with_history(daemon: Service, caller: Viewer, specs: Sequence[JobSpec]) -> list[JobSpec]:
     """Return the jobs with a learned duration and power where they state none and enough is known; raise StoreError."""
     known: dict[tuple[str, str], Sequence[FinishedJob]] = {}
     return [_with_history_of(daemon, caller, spec, known) for spec in specs]
 
 
 def _with_history_of(
-    daemon: Service, caller: User, spec: JobSpec, known: dict[tuple[str, str], Sequence[FinishedJob]]
+    daemon: Service, caller: Viewer, spec: JobSpec, known: dict[tuple[str, str], Sequence[FinishedJob]]
 ) -> JobSpec:
     if spec.duration_source is DurationSource.GIVEN and spec.power_w is not None:
         return spec
@@ -272,7 +273,7 @@ def _with_power(spec: JobSpec, past: Sequence[FinishedJob]) -> JobSpec:
 
 def _check(
     daemon: Service,
-    caller: User,
+    caller: Viewer,
     groups: Sequence[Sequence[JobSpec]],
     now: datetime,
     unnamed: Sequence[InputProblem] = (),
@@ -281,7 +282,9 @@ def _check(
     specs = list(chain.from_iterable(groups))
     _require_few_jobs(len(specs))
     _require_few_dependencies(sum(len(spec.after) for spec in specs))
-    states = daemon.store.jobs.job_states({row.job_id for spec in specs for row in spec.after})
+    for project in dict.fromkeys(spec.project for spec in specs):
+        daemon.settings.access.require_member(caller, project)
+    states = visible_states(daemon, caller, specs)
     here: Here = {}
     with looking_as(caller.uid, daemon.settings):
         found = [
@@ -291,15 +294,34 @@ def _check(
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     problems += unnamed
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
-        daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
+        _preview(daemon, caller, specs, now)
     if problems:
         problems += _all_lacking(daemon, caller, groups, now)
         raise InvalidJob("; ".join(map(str, problems)), problems)
     require_room(daemon.store.jobs.count_queued(), len(specs), daemon.settings.max_queued)
 
 
+def _preview(daemon: Service, caller: Viewer, specs: Sequence[JobSpec], now: datetime) -> None:
+    """Raise InvalidJob where a plan with these jobs would be refused."""
+    try:
+        daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
+    except InvalidJob as exc:
+        raise seen_refusal(daemon, caller, exc) from exc
+
+
+def _refusal(refusal: JobError, daemon: Service, caller: Viewer) -> JobError:
+    return seen_refusal(daemon, caller, refusal) if isinstance(refusal, InvalidJob) else refusal
+
+
+def visible_states(daemon: Service, caller: Viewer, specs: Sequence[JobSpec]) -> Mapping[int, State]:
+    """Return the states of the jobs that these wait for, without those that are hidden from the caller."""
+    wanted = {row.job_id for spec in specs for row in spec.after}
+    visible = visible_jobs(daemon, caller, wanted)
+    return daemon.store.jobs.job_states([job_id for job_id in wanted if job_id in visible])
+
+
 def _all_lacking(
-    daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime
+    daemon: Service, caller: Viewer, groups: Sequence[Sequence[JobSpec]], now: datetime
 ) -> Iterator[InputProblem]:
     """Yield which GPUs this machine has not for the first job of each group; what is alike is looked for once."""
     known: dict[object, list[InputProblem]] = {}
@@ -312,7 +334,7 @@ def _all_lacking(
 
 
 def _by_job(
-    refusal: JobError, daemon: Service, caller: User, groups: Sequence[Sequence[JobSpec]], now: datetime
+    refusal: JobError, daemon: Service, caller: Viewer, groups: Sequence[Sequence[JobSpec]], now: datetime
 ) -> JobError:
     """Return the refusal of a plan with every job of several that asks for GPUs which are not here, each by its place.
 
@@ -325,7 +347,7 @@ def _by_job(
     return InvalidJob("; ".join(map(str, found)), found) if found else refusal
 
 
-def lacking_gpus(daemon: Service, caller: User, spec: JobSpec, now: datetime) -> list[InputProblem]:
+def lacking_gpus(daemon: Service, caller: Viewer, spec: JobSpec, now: datetime) -> list[InputProblem]:
     """Return which GPUs this machine has not; where nothing else is wrong, the plan tells it."""
     try:
         daemon.scheduler.preview([replace(spec, finish_by=None)], user=caller.name, uid=caller.uid, now=now)
@@ -376,7 +398,7 @@ def require_room(queued: int, more: int, limit: int) -> None:
         )
 
 
-def _as_if_stored(spec: JobSpec, caller: User, now: datetime) -> Job:
+def _as_if_stored(spec: JobSpec, caller: Viewer, now: datetime) -> Job:
     return Job(id=0, spec=spec, user=caller.name, uid=caller.uid, state=State.QUEUED, submitted_at=now)
 
 

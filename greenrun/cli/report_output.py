@@ -55,7 +55,12 @@ def _parts(report: Report, width: int | None) -> Iterator[str]:
     if report.total.it_energy_kwh is None:
         yield "nothing is booked in this period"
     else:
-        rows = [*report.rows[:_MOST_ROWS], report.unattributed, report.total]
+        rows = [
+            *report.rows[:_MOST_ROWS],
+            *([report.others] if report.others else []),
+            report.unattributed,
+            report.total,
+        ]
         lines = [(text.printable(name(row)), cells(row)) for row in rows]
         shown = [*_COLUMNS, *(column for column in _MAYBE if any(line[column] for _, line in lines))]
         columns = [Column(report.by, least=12), *(Column(name, right=True, rank=_RANKS.get(name, 0)) for name in shown)]

@@ -151,9 +151,14 @@ def expected_end(job: Job, started: datetime) -> datetime:
     return started + timedelta(seconds=job["duration_s"] - (job.get("progress_s") or 0))
 
 
+def is_told(job: Job) -> bool:
+    """Whether all of a job is told to whoever asks, not only that another user has it; an earlier release tells all."""
+    return bool(job.get("access", "all") != "listed")
+
+
 def labels_text(job: Job) -> str:
     """Return a job's labels as options give them: `team=vision seed=1`."""
-    return " ".join(f"{key}={value}" for key, value in job["labels"].items())
+    return " ".join(f"{key}={value}" for key, value in (job["labels"] or {}).items())
 
 
 def reason_text(job: Job, now: datetime | None = None, zone: tzinfo | None = None) -> str:

@@ -25,6 +25,7 @@ from greenrun.config.electricity import ElectricitySettings
 from greenrun.config.notify import Hooks
 from greenrun.config.reports import ReportsSettings, UncertaintySettings
 from greenrun.config.server_mode import ServerSettings
+from greenrun.config.sharing import ProjectName, ProjectSettings, SharingSettings
 from greenrun.config.values import Address, Bytes, Names, OptionalAddress
 from greenrun.core.jobs.spec import GpuIds
 from greenrun.paths import DEFAULT_SOCKET, DEFAULT_STATE, JOB_ENVIRONMENT, find_locks
@@ -168,6 +169,8 @@ class Config(BaseSettings):
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     anomalies: AnomalySettings = Field(default_factory=AnomalySettings)
     events: EventsSettings = Field(default_factory=EventsSettings)
+    sharing: SharingSettings = Field(default_factory=SharingSettings)
+    project: dict[ProjectName, ProjectSettings] = Field(default_factory=dict)
     api: ApiSettings = Field(default_factory=ApiSettings)
     notify: Hooks = Field(default_factory=dict)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -420,7 +420,7 @@ class Daemon:
             engine=self._engine, store=self._store, meter=self._meter, quality=self.quality, monthly=self._monthly,
             webs=tuple(self._webs()), health=self.health, state=self._config.paths.state, pue=self._config.devices.pue,
             signals=known_signals(self._config),
-            conditions=lambda: self._watch.found,
+            conditions=lambda: self._watch.found, others=self._config.sharing.others,
         )  # fmt: skip
         collector = MetricsCollector(self._store, state.live_state())
         collector.warm()

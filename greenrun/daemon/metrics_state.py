@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from greenrun.clock import utc_now
 from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import Condition
+from greenrun.core.jobs.access import Sharing
 from greenrun.engine.engine import Engine
 from greenrun.grid.forecast_quality import ForecastQuality
 from greenrun.meters import OpenMeter
@@ -37,6 +38,7 @@ class MetricsState:
     pue: float
     signals: frozenset[Signal]
     conditions: Callable[[], Sequence[Condition]]
+    others: Sharing = Sharing.LISTED
 
     def live_state(self) -> LiveState:
         """Return the live values as functions that answer from memory."""
@@ -56,7 +58,7 @@ class MetricsState:
             examples=lambda: dict(self.store.runs.examples), write_failures=lambda: self.store.database.write_failures,
             report_failures=lambda: self.monthly.failures if self.monthly else 0,
             planning=lambda: engine.planning.durations, asking=lambda: dict(counts.seconds),
-            disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue,
+            disk_usage=partial(disk_usage, self.state), conditions=self.conditions, pue=self.pue, others=self.others,
         )  # fmt: skip
 
 

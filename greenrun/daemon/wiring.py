@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from greenrun.api.identity import operators
 from greenrun.api.service import ServiceSettings
 from greenrun.clock import utc_now
 from greenrun.config import Config
@@ -17,6 +18,7 @@ from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.merging import within
 from greenrun.core.energy.model import gpus
 from greenrun.core.errors import ConfigError, ProviderError
+from greenrun.core.jobs.access import AccessRules
 from greenrun.core.planning.model import Options
 from greenrun.daemon.accounting_bases import open_bases
 from greenrun.engine.engine import EngineSettings
@@ -117,8 +119,19 @@ def api_settings(config: Config) -> ServiceSettings:
         duration_quantile=config.planner.duration_quantile,
         max_queued=config.jobs.max_queued,
         told_of=tuple({topic.value for hook in config.notify.values() for topic in hook.events}),
+        access=access_rules(config),
         hosts=config.api.hosts,
         is_shared=config.server.is_system,
+    )
+
+
+def access_rules(config: Config) -> AccessRules:
+    """Return who may see and touch what."""
+    return AccessRules(
+        others=config.sharing.others,
+        admin_groups=config.sharing.admin_groups,
+        members={name: project.members for name, project in config.project.items() if project.members is not None},
+        operators=operators(),
     )
 
 

@@ -23,7 +23,8 @@ from greenrun.core.carbon.intensity import Signal
 from greenrun.core.energy.ledger import Total
 from greenrun.core.energy.mean_power import LATEST, OVER
 from greenrun.core.energy.model import BOOKED, Slice
-from greenrun.core.histogram import CounterKey
+from greenrun.core.histogram import CounterKey, JobExemplar
+from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.job import Anomaly, Job, Outcome, Run, State
 from greenrun.core.jobs.reasons import FORCED, ReasonCode
 from greenrun.core.planning.model import Placement, Plan, Waiting
@@ -232,7 +233,7 @@ class MetricsCollector(Collector):
             "devices": lambda: device_metrics(state, live(), totals()),
             "power": self._power,
             "totals": lambda: self._totals(totals()),
-            "histograms": lambda: chain(histogram_metrics(totals(), state.examples()), error_metrics(totals())),
+            "histograms": lambda: chain(histogram_metrics(totals(), self._examples()), error_metrics(totals())),
             "durations": lambda: duration_metrics(state),
             "grid": lambda: grid_metrics(state),
             "requests": lambda: request_metrics(state),
@@ -299,6 +300,9 @@ class MetricsCollector(Collector):
         self._projects.append(value)
         return value
 
+    def _examples(self) -> Mapping[tuple[str, float], JobExemplar]:
+        return {} if self._state.others is Sharing.PRIVATE else self._state.examples()
+
     def _jobs(self, live: Sequence[Run]) -> Iterator[Metric]:
         counts = self._store.jobs.job_counts()
         jobs = GaugeMetricFamily("greenrun_jobs", "Jobs in the store, by state.", labels=("state",))
@@ -320,7 +324,7 @@ class MetricsCollector(Collector):
         return sum(job.id in ids and job.has_limit and not job.held for job in queued)
 
     def _running(self, live: Sequence[Run]) -> Iterator[Metric]:
-        jobs, dropped = self._jobs_to_show()
+        jobs, dropped = ([], 0) if self._state.others is Sharing.PRIVATE else self._jobs_to_show()
         self._runs = {job.id: self._runs.get(job.id, 0) for job in jobs} | {run.job_id: run.id for run in live}
         totals = self._store.books.running_totals([self._runs[job.id] for job in jobs])
         info = InfoMetricFamily("greenrun_running_job", "A job that runs, or ended in the last minutes.")
@@ -330,7 +334,7 @@ class MetricsCollector(Collector):
         text = "CO2e of a running job's present run so far by a marginal signal, where that is the only one."
         marginal = _by_job("greenrun_running_job_marginal_emissions_grams", text)
         for job in jobs:
-            info.add_metric((), _job_labels(job))
+            info.add_metric((), _job_labels(job, shows_commands=self._state.others is Sharing.OPEN))
             total = totals.get(self._runs[job.id])
             if total and total.energy_j is not None:
                 energy.add_metric((str(job.id),), total.energy_j)
@@ -366,9 +370,9 @@ def _from_zero(labels: tuple[str, ...], projects: Iterable[str]) -> list[tuple[s
     return [(value,) for value in own]
 
 
-def _job_labels(job: Job) -> dict[str, str]:
+def _job_labels(job: Job, *, shows_commands: bool) -> dict[str, str]:
     # The whole command line stays out: it may hold secrets, and whoever scrapes keeps it for long.
-    name = job.spec.name or PurePath(job.spec.command[0]).name
+    name = job.spec.name or (PurePath(job.spec.command[0]).name if shows_commands else f"job {job.id}")
     return {"job_id": str(job.id), "job_name": name, "project": job.spec.project, "user": job.user}
 
 

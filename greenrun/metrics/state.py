@@ -10,6 +10,7 @@ from greenrun.core.carbon.intensity import Signal
 from greenrun.core.conditions import Condition
 from greenrun.core.energy.model import Device, MeterHealth
 from greenrun.core.histogram import PLAN_DURATION, Histogram, JobExemplar
+from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.availability import GpuState
 from greenrun.core.jobs.job import Anomaly
 from greenrun.core.planning.model import Plan
@@ -48,7 +49,8 @@ class LiveState:
     of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
     reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
-    None when that is not known, and `conditions` what was wrong when the daemon last looked.
+    None when that is not known, and `conditions` what was wrong when the daemon last looked. Who scrapes is nobody known,
+    so that jobs are shown to them as they are to `others`.
     """
 
     now: Callable[[], datetime]
@@ -75,6 +77,7 @@ class LiveState:
     gpu_state: Callable[[Device], GpuState] = lambda device: GpuState()
     disk_usage: Callable[[], DiskUsage | None] = lambda: None
     conditions: Callable[[], Sequence[Condition]] = tuple
+    others: Sharing = Sharing.LISTED
     pue: float = 1.0
     version: str = __version__
     revision: str = "unknown"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from greenrun.reports.model import By, HalfWidths, JobRow, Report, ReportBody, R
 from greenrun.reports.rows import grouped_rows as rows
 from greenrun.reports.rows.job_rows import by_job
 from greenrun.reports.rows.period_books import Books
+from greenrun.reports.rows.reader import EVERYTHING, Reader
 from greenrun.reports.timing import against_grid
 from greenrun.reports.trends import gpu_hours, previous, trends
 from greenrun.reports.uncertainty import Widths
@@ -87,23 +88,27 @@ class Reports:
         """Keep at hand what GPUs drew lately while nobody held them; raise StoreError."""
         self.idle_w = self._archive.idle_powers_w(now - IDLE_LEARNED_OVER, now)
 
-    def report(self, start: datetime, end: datetime, by: By, now: datetime) -> Report:
-        """Return the report of `[start, end)` with a row for each `by`; raise StoreError.
+    def report(
+        self, start: datetime, end: datetime, by: By, now: datetime, reader: Reader = EVERYTHING
+    ) -> Report:
+        """Return the report of `[start, end)` with a row for each `by`, as its reader may see it; raise StoreError.
 
         Missing values are None; `data_quality` says why.
         """
         # Asked before the books are read: what settles in between is in no figure.
         waits = self.waits(start, end)
-        books = self._books(start, end, now)
+        books = replace(self._books(start, end, now), reader=reader)
         return self._explained(self._body(books, by, rows.rows(books, by), waits=waits), books)
 
-    def written_by_job(self, start: datetime, end: datetime, now: datetime) -> Iterator[str]:
+    def written_by_job(
+        self, start: datetime, end: datetime, now: datetime, reader: Reader = EVERYTHING
+    ) -> Iterator[str]:
         """Return the same report by job as JSON text, a row at a time; raise StoreError before the first.
 
         Tens of thousands of rows and their text are never there at once.
         """
         waits = self.waits(start, end)
-        books = self._books(start, end, now)
+        books = replace(self._books(start, end, now), reader=reader)
         return self._written(self._body(books, "job", [], waits=waits), books)
 
     def _written(self, body: ReportBody, books: Books) -> Iterator[str]:
@@ -134,7 +139,7 @@ class Reports:
         yield "}"
 
     def _body(self, books: Books, by: By, listed: Sequence[JobRow] | Sequence[Row], *, waits: bool) -> ReportBody:
-        settings, now = self._settings, books.now
+        settings, now, names_all = self._settings, books.now, books.reader.is_told_all
         known = books.completeness
         grid, hours = against_grid(books.period.parts, known.since, known.until, self._archive.measured)
         span = previous_period(books.period.start, books.period.end)
@@ -157,6 +162,7 @@ class Reports:
             total=total,
             unattributed=rows.unattributed(books),
             rows=listed,
+            others=rows.of_others(books, by),
             days=rows.days(books.period.parts),
             series=by_series(books.period.parts),
             waste=rows.by_outcome(books),
@@ -164,8 +170,8 @@ class Reports:
             in_flight=in_flight(books.period, now),
             against_grid=grid,
             hours_of_day=hours,
-            by_project=trends(rows.rows(books, "project"), used, before, "project"),
-            by_user=trends(rows.rows(books, "user"), used, before, "user"),
+            by_project=trends(rows.rows(books, "project"), used, before, "project") if names_all else [],
+            by_user=trends(rows.rows(books, "user"), used, before, "user") if names_all else [],
             previous=before,
             instruments=books.rates.instruments(books.period.parts),
             gpu_hours=gpu_hours(books.period.parts, known, total.gpu_utilization_avg),

@@ -220,6 +220,8 @@ class ReportBody(ReportModel):
     total: Row
     unattributed: Unattributed
     rows: list[JobRow] | list[Row] = Field(union_mode="left_to_right")
+    others: Row | None = None
+    """What jobs of others used that this report may not tell its reader by themselves; null where that is nothing."""
     days: list[Day]
     series: list[SeriesRow]
     waste: list[OutcomeRow]

@@ -115,13 +115,14 @@ class JobRepository(JobTransitions):
         *,
         project: str | None = None,
         user: str | None = None,
+        uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Sequence[Job]:
         """Return jobs in these states (all when empty), by id; the newest first on request."""
         live = self._live() if states and UNFINISHED.issuperset(states) else None
         if live is not None:
-            wanted = [job for job in live.values() if job.state in states and _is_of(job, project, user)]
+            wanted = [job for job in live.values() if job.state in states and _is_of(job, project, user, uid)]
             return (wanted[::-1] if newest_first else wanted)[:limit]
         query = select(JobRecord).order_by(JOBS.c.id.desc() if newest_first else JOBS.c.id).limit(limit)
         if states:
@@ -130,6 +131,8 @@ class JobRepository(JobTransitions):
             query = query.where(JOBS.c.project == project)
         if user is not None:
             query = query.where(JOBS.c.user == user)
+        if uid is not None:
+            query = query.where(JOBS.c.uid == uid)
         with self._database.read() as session:
             return [job_of(record) for record in session.scalars(query)]
 
@@ -167,6 +170,17 @@ class JobRepository(JobTransitions):
         query = select(JOBS.c.id, JOBS.c.state).where(among(JOBS.c.id, others))
         with self._database.read() as session:
             return found | {job_id: State(state) for job_id, state in session.execute(query)}
+
+    def owners(self, job_ids: Collection[int]) -> dict[int, int]:
+        """Return the uid of each of these jobs' submitters; a job that does not exist is absent."""
+        live = self._live() or {} if job_ids else {}
+        found = {job_id: live[job_id].uid for job_id in job_ids if job_id in live}
+        others = [job_id for job_id in job_ids if job_id not in found]
+        if not others:
+            return found
+        query = select(JOBS.c.id, JOBS.c.uid).where(among(JOBS.c.id, others))
+        with self._database.read() as session:
+            return found | {job_id: int(uid) for job_id, uid in session.execute(query)}
 
     def submissions(self, since: datetime, limit: int) -> list[Job]:
         """Return the jobs submitted at or after `since`, whatever became of them, by id; the newest `limit` of them."""
@@ -254,5 +268,5 @@ def _known(request: JobRequest) -> KnownRequest:
     return KnownRequest(f"the request {named} was accepted before, so its jobs are not added again")
 
 
-def _is_of(job: Job, project: str | None, user: str | None) -> bool:
-    return (project is None or job.spec.project == project) and (user is None or job.user == user)
+def _is_of(job: Job, project: str | None, user: str | None, uid: int | None) -> bool:
+    return project in (None, job.spec.project) and user in (None, job.user) and uid in (None, job.uid)

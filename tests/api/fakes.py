@@ -186,7 +186,7 @@ class FakeJobs:
         if self.store.fault:
             raise self.store.fault
         if job_id not in self.store.kept:
-            raise JobNotFound(f"There is no job {job_id}.")
+            raise JobNotFound(f"there is no job {job_id}")
         return self.store.kept[job_id]
 
     def jobs_of(self, job_ids: Sequence[int]) -> list[Job]:
@@ -198,13 +198,17 @@ class FakeJobs:
         *,
         project: str | None = None,
         user: str | None = None,
+        uid: int | None = None,
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Sequence[Job]:
         found = [
             job
             for _, job in sorted(self.store.kept.items(), reverse=newest_first)
-            if (not states or job.state in states) and project in (None, job.spec.project) and user in (None, job.user)
+            if (not states or job.state in states)
+            and project in (None, job.spec.project)
+            and user in (None, job.user)
+            and uid in (None, job.uid)
         ]
         return found[:limit]
 
@@ -304,6 +308,9 @@ class FakeJobs:
 
     def job_states(self, job_ids: Collection[int]) -> Mapping[int, State]:
         return {job_id: self.store.kept[job_id].state for job_id in job_ids if job_id in self.store.kept}
+
+    def owners(self, job_ids: Collection[int]) -> Mapping[int, int]:
+        return {job_id: self.store.kept[job_id].uid for job_id in job_ids if job_id in self.store.kept}
 
     def job_counts(self) -> Mapping[State, int]:
         return Counter(job.state for job in self.store.kept.values())

@@ -23,6 +23,7 @@ ONLY_GB = "This daemon knows the zone GB only, not FR; to have more zones watche
 
 def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> None:
     why = because(ReasonCode.TOO_FEW_GPUS, gpus=4, have=1)
+    world.store.keep(stored(1), stored(2))
     world.scheduler.latest = Plan(
         made_at=NOW,
         horizon_end=NOW + 48 * HOUR,
@@ -57,6 +58,8 @@ def test_the_plan_tells_its_sums_its_placements_and_who_waits(world: World) -> N
             }
         ],
         "waiting": [{"job": 2, "reason": {"code": "too_few_gpus", "text": why.text}}],
+        "others": [],
+        "others_waiting": 0,
     }
 
 
@@ -164,6 +167,7 @@ def test_devices_tell_who_has_them_and_that_they_are_emulated(world: World) -> N
         "source": "emulated",
         "emulated": True,
         "memory_bytes": 1 << 30,
+        "leased": True,
         "leased_by_job": 3,
         "leased_by_run": "3.2",
         "held_elsewhere": None,
@@ -190,6 +194,7 @@ def test_the_ledger_tells_its_slices_booked_and_settled(world: World) -> None:
         intensity_g_per_kwh=200.0, emissions_g=240.0, kind=Kind.FORECAST, series=SeriesId(provider="uk", zone="GB")
     )
     entry = Entry(slice=piece, pue=1.2, booked=booked, id=1, job_id=3, project="p")
+    world.store.keep(stored(3), stored(4))
     world.store.booked = [entry, replace(entry, id=2, job_id=4, settled=replace(booked, kind=Kind.MEASURED))]
     first, second = world.ask("GET", "/v1/ledger").json()
     assert first == {

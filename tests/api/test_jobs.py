@@ -147,7 +147,7 @@ def test_a_job_that_is_not_there_is_not_found(world: World, path: str) -> None:
     assert (answer.status_code, answer.json()["title"], answer.json()["detail"]) == (
         404,
         "job not found",
-        "There is no job 9.",
+        "there is no job 9",
     )
 
 

@@ -95,7 +95,7 @@ def test_another_user_is_known_as_such_and_may_not_touch(world: World, server: S
         [sys.executable, "-I", "-c", program, str(path)], capture_output=True, text=True, timeout=HANGS_S, check=True
     ).stdout
     assert told.startswith("HTTP/1.1 403 ")
-    assert "Job 1 belongs to root: nobody may look at it but not touch it." in told
+    assert "Job 1 belongs to root: nobody may look at it but not touch it, nor read its log." in told
     assert world.store.log == []
 
 

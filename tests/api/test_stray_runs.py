@@ -12,7 +12,7 @@ STRAY = StrayRun(
 
 def test_stray_runs_are_listed_with_what_they_hold(world: World) -> None:
     world.scheduler.strays.there = [STRAY]
-    assert world.ask("GET", "/v1/stray-runs").json() == [
+    assert world.ask("GET", "/v1/stray-runs", who="uid:0").json() == [
         {
             "run": "12.1", "devices": ["GPU-1"], "folder": "/state/runs/12.1", "log": None,
             "started_at": NOW.isoformat().replace("+00:00", "Z"),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from greenrun.api.device_models import DeviceOut, DrainIn, DrainOut, ResumeIn, devices_out
-from greenrun.api.identity import Caller, require_operator
+from greenrun.api.identity import Caller
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
+from greenrun.api.visibility import seen_devices
 from greenrun.core.errors import InvalidTransition
 from greenrun.core.jobs.availability import MACHINE, Drain, gpus_named
 
@@ -19,7 +20,8 @@ def get_devices(daemon: ServiceDep, caller: Caller) -> list[DeviceOut]:
     """List the devices of this host, who has them, who else uses them, and on which nothing is started."""
     host = daemon.scheduler.host
     live, elsewhere = daemon.store.runs.live_runs(), host.held_elsewhere()
-    return devices_out(host.devices(), live, elsewhere, host.idle_powers_w(), host.powers_w(), host.gpu_state)
+    outs = devices_out(host.devices(), live, elsewhere, host.idle_powers_w(), host.powers_w(), host.gpu_state)
+    return seen_devices(daemon, caller, outs)
 
 
 @router.get("/drains")
@@ -34,7 +36,7 @@ def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[Drain
 
     What is drained already is so from now on for this reason. Answers with all that is drained then.
     """
-    require_operator(caller, "drain GPUs")
+    daemon.settings.access.require_role(caller, "drain GPUs")
     names = [device.id for device in gpus_named(asked.gpus, daemon.scheduler.host.devices())] or [MACHINE]
     now = daemon.now()
     drains = [Drain(device=name, user=caller.name, since=now, reason=asked.reason.strip()) for name in names]
@@ -44,7 +46,7 @@ def post_drain(asked: DrainIn, daemon: ServiceDep, caller: Caller) -> list[Drain
 @router.post("/resume")
 def post_resume(asked: ResumeIn, daemon: ServiceDep, caller: Caller) -> list[DrainOut]:
     """Let jobs be started again on drained GPUs, or on all that is drained. Answers with what is drained then."""
-    require_operator(caller, "resume GPUs")
+    daemon.settings.access.require_role(caller, "resume GPUs")
     drains = daemon.scheduler.host.drains()
     gone = [drain.device for drain in drains if drain.device in asked.gpus]  # it may be there no longer
     named = [name for name in asked.gpus if name not in gone]

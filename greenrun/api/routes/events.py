@@ -10,6 +10,7 @@ from greenrun.api.job_request import Word
 from greenrun.api.json_types import RequestInstant
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
+from greenrun.api.visibility import audience, seen_events
 from greenrun.core.jobs.trail import EventKind
 
 MAX_ROWS = 10_000
@@ -31,8 +32,8 @@ def get_all_events(
 ) -> list[EventOut]:
     """List what happened, in order: the latest `limit` events, or with `after` the first ones behind that one.
 
-    `user` did it, `kind` is what it is about. Who is not an operator sees what happened to their own jobs, what they
-    did themselves, and what is about no job.
+    `user` did it, `kind` is what it is about. Unless the site shows others all of a job, who is no admin sees what
+    happened to their own jobs, what they did themselves, and what is about no job.
     """
     found = daemon.store.jobs.events(
         job_ids=job or (),
@@ -42,6 +43,6 @@ def get_all_events(
         limit=limit,
         actor=user,
         kinds=kind or (),
-        visible_to=None if caller.is_operator else caller.uid,
+        visible_to=audience(daemon, caller),
     )
-    return [EventOut.model_validate(event) for event in found]
+    return seen_events(daemon, caller, found)

@@ -1,6 +1,7 @@
 """The routes of the plan, the grid's forecast and history, their sources and the ledger."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -22,10 +23,13 @@ from greenrun.api.grid_models import (
     forecast_out,
     quality_out,
 )
-from greenrun.api.identity import Caller, User, require_operator
+from greenrun.api.identity import Caller
 from greenrun.api.job_models import PlanOut
 from greenrun.api.service import Service, ServiceDep, ServiceSettings
 from greenrun.api.strict_route import StrictRoute
+from greenrun.api.visibility import readable_jobs, seen_plan
+from greenrun.core.errors import JobNotFound
+from greenrun.core.jobs.access import Viewer
 from greenrun.core.jobs.trail import EventKind, NewEvent
 from greenrun.grid.backfill import ImportedBlock, StatedSeries
 
@@ -37,7 +41,7 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute, tags=["grid"])
 @router.get("/plan")
 def get_plan(daemon: ServiceDep, caller: Caller) -> PlanOut:
     """Return the latest plan."""
-    return PlanOut.model_validate(daemon.scheduler.plan())
+    return seen_plan(daemon, caller, daemon.scheduler.plan())
 
 
 @router.get("/forecast")
@@ -82,8 +86,21 @@ def get_ledger(
     job: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 1000,
 ) -> list[EntryOut]:
-    """List the latest `limit` slices of energy in the books, in time order."""
-    return [entry_out(entry) for entry in daemon.store.books.entries(job_id=job, limit=limit)]
+    """List the latest `limit` slices of energy in the books, in time order.
+
+    Whose they are is null where the caller may not know it, and so is what is nobody's.
+    """
+    if job is not None:
+        _require_read(daemon, caller, job)
+    entries = daemon.store.books.entries(job_id=job, limit=limit)
+    told = readable_jobs(daemon, caller, (entry.job_id for entry in entries))
+    return [entry_out(entry, is_told=entry.job_id in told) for entry in entries if job is None or job in told]
+
+
+def _require_read(daemon: Service, caller: Viewer, job_id: int) -> None:
+    """Raise NotPermitted where a job is listed only; of one that is hidden there are no entries, as of an unknown."""
+    with suppress(JobNotFound):
+        daemon.settings.access.require_read(caller, daemon.store.jobs.job(job_id), "what it used")
 
 
 def _block(part: PartIn, step_s: float) -> ImportedBlock:
@@ -96,7 +113,7 @@ def _block(part: PartIn, step_s: float) -> ImportedBlock:
 @router.post("/history/import")
 def post_import(body: ImportIn, daemon: ServiceDep, caller: Caller) -> ImportOut:
     """Keep values of the past, all or none; what is known already changes nothing."""
-    require_operator(caller, "add to what this daemon knows of the past")
+    daemon.settings.access.require_role(caller, "add to what this daemon knows of the past")
     stated = StatedSeries(**body.model_dump(include={field.name for field in fields(StatedSeries)}))
     parts = [_block(row, body.step_s) for row in body.parts]
     done = daemon.scheduler.backfill.import_parts(stated, parts, daemon.now())
@@ -107,13 +124,13 @@ def post_import(body: ImportIn, daemon: ServiceDep, caller: Caller) -> ImportOut
 @router.post("/history/fetch")
 def post_fetch(body: FetchIn, daemon: ServiceDep, caller: Caller) -> FetchOut:
     """Ask a source for the last week of an interval, and keep it. It may take minutes and counts against its limits."""
-    require_operator(caller, "have this daemon's sources asked")
+    daemon.settings.access.require_role(caller, "have this daemon's sources asked")
     done = daemon.scheduler.backfill.fetch(body.zone, body.provider, body.start, body.end, daemon.now())
     _tell_of_history(daemon, caller, {"how": "fetch", "provider": body.provider, "zone": body.zone})
     return FetchOut.model_validate(done)
 
 
-def _tell_of_history(daemon: Service, caller: User, detail: Mapping[str, object]) -> None:
+def _tell_of_history(daemon: Service, caller: Viewer, detail: Mapping[str, object]) -> None:
     """Add to the audit trail who had values of the past kept."""
     kind, origin = EventKind.HISTORY_CHANGED, caller.origin
     daemon.store.jobs.note_event(NewEvent(kind=kind, at=daemon.now(), actor=caller.name, detail=detail, origin=origin))

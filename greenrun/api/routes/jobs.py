@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse
 from greenrun.api.as_user import looking_as
 from greenrun.api.editing import EditIn, RequeueIn, RequeueJobIn, edit_jobs, requeue_jobs
 from greenrun.api.explanation import gpu_sentences, sentences
-from greenrun.api.identity import Caller, require_control
+from greenrun.api.identity import Caller
 from greenrun.api.job_models import CostedJobOut, EventOut, ExplainOut, JobOut, SubmittedJobOut, jobs_out
 from greenrun.api.job_request import Jobs, RequestKeyDep, Word
 from greenrun.api.orders import (
@@ -28,11 +28,13 @@ from greenrun.api.orders import (
     order_jobs,
     select_ids,
 )
-from greenrun.api.service import Service, ServiceDep
+from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
 from greenrun.api.submit import preview_jobs, submit
+from greenrun.api.visibility import audience, hides_jobs, seen_events, seen_explanation, seen_jobs
 from greenrun.core.errors import JobNotFound, StoreError
-from greenrun.core.jobs.job import Job, State
+from greenrun.core.jobs.access import Access
+from greenrun.core.jobs.job import State
 from greenrun.core.jobs.selection import Selector
 from greenrun.core.jobs.transitions import Intent
 from greenrun.executors.log_file import MARK, PREVIOUS
@@ -83,9 +85,12 @@ def get_jobs(
     user: Word | None = None,
     limit: Rows = 1000,
 ) -> list[JobOut]:
-    """List the latest `limit` jobs, by id."""
-    jobs = daemon.store.jobs.jobs(tuple(state or ()), project=project, user=user, limit=limit, newest_first=True)
-    return jobs_out(sorted(jobs, key=lambda job: job.id), daemon.store, daemon.scheduler.plan())
+    """List the latest `limit` jobs, by id: of those that the caller may see, and of each as much as that."""
+    uid = caller.uid if hides_jobs(daemon, caller) else None
+    jobs = daemon.store.jobs.jobs(
+        tuple(state or ()), project=project, user=user, uid=uid, limit=limit, newest_first=True
+    )
+    return seen_jobs(daemon, caller, sorted(jobs, key=lambda job: job.id))
 
 
 @router.get("/select")
@@ -108,14 +113,16 @@ def get_selected_jobs(
         words=tuple(job or ()), everything=all, states=tuple(map(str, state or ())), project=project, name=name
     )
     ids = select_ids(daemon, caller, selector, purpose)
-    return jobs_out(daemon.store.jobs.jobs_of(ids), daemon.store, daemon.scheduler.plan())
+    return seen_jobs(daemon, caller, daemon.store.jobs.jobs_of(ids))
 
 
 @router.get("/{job_id}")
 def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
     """Return one job with its runs, and what their electricity cost."""
-    out = _stored_out(daemon, daemon.store.jobs.job(job_id))
-    cost = daemon.scheduler.reports.cost_of([run.id for run in out.runs])
+    job = daemon.settings.access.require_visible(caller, daemon.store.jobs.job(job_id))
+    (out,) = seen_jobs(daemon, caller, [job])
+    is_told = daemon.settings.access.access(caller, job.uid) >= Access.READ
+    cost = daemon.scheduler.reports.cost_of([run.id for run in out.runs] if is_told else [])
     costed: CostedJobOut = CostedJobOut.model_validate({**dict(out), **dict(cost)})
     return costed
 
@@ -123,10 +130,10 @@ def get_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> CostedJobOut:
 @router.get("/{job_id}/explain")
 def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut:
     """Say why the job is where it is."""
-    job = daemon.store.jobs.job(job_id)
-    out = _stored_out(daemon, job)
+    job = daemon.settings.access.require_visible(caller, daemon.store.jobs.job(job_id))
+    (out,) = jobs_out([job], daemon.store, daemon.scheduler.plan())
     max_delay, runs = daemon.settings.default_max_delay, daemon.store.runs.of_jobs([job.id])[job.id]
-    return ExplainOut(
+    told = ExplainOut(
         job=job.id,
         state=job.state,
         reason=out.reason,
@@ -144,14 +151,15 @@ def explain_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> ExplainOut
         earliest_start=job.earliest_start,
         latest_start=job.latest_start(max_delay),
     )
+    return seen_explanation(daemon, caller, job, told)
 
 
 @router.get("/{job_id}/events")
 def get_events(job_id: JobId, daemon: ServiceDep, caller: Caller, limit: Rows = 1000) -> list[EventOut]:
-    """List what happened to the job, in order; of somebody else's job, only what the caller did."""
-    job = daemon.store.jobs.job(job_id)
-    seen_by = None if caller.is_operator else caller.uid
-    return [EventOut.model_validate(event) for event in daemon.store.jobs.events(job.id, limit, visible_to=seen_by)]
+    """List what happened to the job, in order; of another one's job that is listed, only what the caller did."""
+    job = daemon.settings.access.require_visible(caller, daemon.store.jobs.job(job_id))
+    events = daemon.store.jobs.events(job.id, limit, visible_to=audience(daemon, caller))
+    return seen_events(daemon, caller, events)
 
 
 @router.get("/{job_id}/logs", response_class=PlainTextResponse)
@@ -163,7 +171,7 @@ def get_log(
     run: Annotated[int | None, Query(ge=1)] = None,
 ) -> Response:
     """Return the end of the log of the job's run number `run`, or of its latest run."""
-    job = require_control(caller, daemon.store.jobs.job(job_id))
+    job = daemon.settings.access.require_all(caller, daemon.store.jobs.job(job_id))
     runs = daemon.store.runs.of_jobs([job.id]).get(job.id, ())
     logs = [row.log for row in runs if row.log and run in (None, row.number)]
     if not logs:
@@ -252,10 +260,6 @@ def release_job(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
 def start_job_now(job_id: JobId, daemon: ServiceDep, caller: Caller) -> JobOut:
     """Start a queued job as soon as GPUs are free."""
     return order_job(daemon, caller, Intent.START_NOW, job_id)
-
-
-def _stored_out(daemon: Service, job: Job) -> JobOut:
-    return jobs_out([job], daemon.store, daemon.scheduler.plan())[0]
 
 
 def _tail(path: FilePath, limit_bytes: int) -> bytes:

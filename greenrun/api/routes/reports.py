@@ -10,6 +10,7 @@ from greenrun.api.grid_models import PastInstant
 from greenrun.api.identity import Caller
 from greenrun.api.service import ServiceDep
 from greenrun.api.strict_route import StrictRoute
+from greenrun.api.visibility import reader_of
 from greenrun.core.errors import InputProblem, InvalidInput
 from greenrun.reports.model import By, Report
 
@@ -29,7 +30,7 @@ def get_report(
 ) -> Report | StreamingResponse:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
 
-    What is null has its reason in `data_quality` or `missing`; docs/reports.md explains each field.
+    What jobs of others used that the caller may not be told of is one row, `others`. What is null has its reason in `data_quality` or `missing`; docs/reports.md explains each field.
     """
     now = daemon.now()
     until = end or now
@@ -37,6 +38,7 @@ def get_report(
     if not timedelta(0) < until - since <= LONGEST:
         message = f"must be before the end of the period, by at most {LONGEST.days} days"
         raise InvalidInput("This period cannot be reported.", [InputProblem(field="from", message=message)])
+    reader = reader_of(daemon, caller)
     if by == "job":
-        return StreamingResponse(daemon.scheduler.reports.written_by_job(since, until, now), media_type=JSON)
-    return daemon.scheduler.reports.report(since, until, by, now)
+        return StreamingResponse(daemon.scheduler.reports.written_by_job(since, until, now, reader), media_type=JSON)
+    return daemon.scheduler.reports.report(since, until, by, now, reader)

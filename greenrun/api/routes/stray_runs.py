@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from greenrun.api.identity import Caller, require_operator
+from greenrun.api.identity import Caller
 from greenrun.api.json_types import ResponseInstant, ResponseModel
 from greenrun.api.orders import WITHOUT_FIELDS
 from greenrun.api.service import ServiceDep
@@ -18,12 +18,13 @@ Label = Annotated[str, Path(max_length=100)]
 class StrayRunOut(ResponseModel):
     """A run that is alive here and that the database does not know; it keeps its devices, and a CPU slot without any.
 
-    `run` is its name in the database that it was started from; `log` is where its output goes.
+    `run` is its name in the database that it was started from; `log` is where its output goes. Where runs are is told
+    to those alone who may end them.
     """
 
     run: str
     devices: list[str]
-    folder: str
+    folder: str | None
     log: str | None
     started_at: ResponseInstant | None
 
@@ -31,13 +32,16 @@ class StrayRunOut(ResponseModel):
 @router.get("")
 def get_stray_runs(daemon: ServiceDep, caller: Caller) -> list[StrayRunOut]:
     """List the stray runs: those that are alive here and that the database does not know."""
-    return [_out(stray) for stray in daemon.scheduler.strays.current()]
+    outs = [_out(stray) for stray in daemon.scheduler.strays.current()]
+    if daemon.settings.access.may_all(caller):
+        return outs
+    return [out.model_copy(update={"folder": None, "log": None}) for out in outs]
 
 
 @router.post("/{run}/end", dependencies=[WITHOUT_FIELDS])
 def end_stray_run(run: Label, daemon: ServiceDep, caller: Caller) -> StrayRunOut:
     """Have a stray run stopped: TERM, its grace period, KILL; without a supervisor only KILL."""
-    require_operator(caller, "end stray runs")
+    daemon.settings.access.require_role(caller, "end stray runs")
     return _out(daemon.scheduler.strays.end(run, caller.name, caller.origin))
 
 

@@ -67,13 +67,14 @@ def gpu_notes(client: "Client", now: datetime) -> list[str]:
 def _row(device: "Answer", drains: "Sequence[Answer]", now: datetime) -> list[str]:
     away = list(_state(device, drains, now))
     job, is_gpu = device["leased_by_job"], device["kind"] == "gpu"
-    state = "in use" if job else "free"
+    is_leased = bool(job or device.get("leased"))
+    state = "in use" if is_leased else "free"
     return [
         _name(device),
         text.printable(device["model"]),
         "" if device["memory_bytes"] is None else memory_text(device["memory_bytes"]),
         str(job or ""),
-        ", ".join([*([state] if job else []), *away] or [state]) if is_gpu else "",
+        ", ".join([*([state] if is_leased else []), *away] or [state]) if is_gpu else "",
     ]
 
 

@@ -35,6 +35,7 @@ FIRST_COME = "first come, first served"  # in order of submission, as soon as GP
 _MAX_BARS = 40
 _WIDE = 120  # columns from which on there is room for whole reasons
 _MAX_PAUSES = 10  # jobs whose pauses are shown
+_MAX_HIDDEN = 10
 _ESTIMATED = "estimated"
 
 
@@ -52,16 +53,17 @@ def plan(ctx: click.Context, as_json: bool, socket: str | None, config: str | No
     if as_json:
         print_json(answer)
         return
-    if not answer["placements"] and not answer["waiting"]:
-        print("nothing waits to be started")
-        return
     now = utc_now()
+    hidden = list(_hidden(answer, now))
+    if not answer["placements"] and not answer["waiting"]:
+        print_wrapped(hidden or ["nothing waits to be started"])
+        return
     if answer["placements"]:
         forecast = client.forecast()
         _print_drawing(answer, forecast, now)
         print_table(_columns(answer, now), [_placement(row, now, output_width()) for row in answer["placements"]])
         print_wrapped(_notes(answer, forecast, now), "  ")
-    print_wrapped(map(text.printable, _waiting(answer["waiting"], now)), "  ")
+    print_wrapped([*map(text.printable, _waiting(answer["waiting"], now)), *hidden], "  ")
 
 
 def _waiting(rows: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
@@ -72,6 +74,18 @@ def _waiting(rows: Iterable[Mapping[str, Any]], now: datetime) -> Iterator[str]:
     for reason, ids in by_reason.items():
         who = f"job {ids[0]} waits" if len(ids) == 1 else f"jobs {ranges_text(ids)} wait"
         yield f"{who} without a place in the plan: {reason}"
+
+
+def _hidden(answer: Answer, now: datetime) -> Iterator[str]:
+    """Yield when jobs that the daemon does not name occupy GPUs; a daemon of an earlier release names all."""
+    rows = answer.get("others") or ()
+    for row in rows[:_MAX_HIDDEN]:
+        span = span_text(text.instant(row["start"]), text.instant(row["end"]), now)
+        yield f"a job of another user is planned on {count_text(row['gpus'], 'GPU')}, {span}"
+    if len(rows) > _MAX_HIDDEN:
+        yield f"{count_text(len(rows) - _MAX_HIDDEN, 'more job')} of other users are planned later"
+    if waiting := answer.get("others_waiting", 0):
+        yield f"{count_text(waiting, 'job')} of other users {'waits' if waiting == 1 else 'wait'} without a place"
 
 
 def _columns(answer: Answer, now: datetime) -> list[Column]:

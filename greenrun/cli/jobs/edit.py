@@ -163,7 +163,7 @@ def _values(
 ) -> tuple[dict[str, str], list[InputProblem]]:
     """Return the values of the variables of these jobs, as this shell has them or as given, and what is wrong."""
     problems = []
-    named = {name for job in jobs for name in job["env_names"]}
+    named = {name for job in jobs for name in job["env_names"] or ()}
     kept = environment.kept(context.environ, context.variables)
     values = {name: context.environ[name] for name in named if name in context.environ} | {
         name: value for name, value in kept.items() if name in named

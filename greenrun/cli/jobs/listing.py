@@ -284,7 +284,7 @@ def _emitted_g(job: Job) -> float | None:
 
 
 def _amount(job: Job, name: str, said: Callable[[float | None], str]) -> str:
-    return said(_sum(job, name)) if job["runs"] else ""
+    return said(_sum(job, name)) if job["runs"] and text.is_told(job) else ""
 
 
 def _instant_field(name: str, at: Callable[[Job], datetime | None]) -> _Field:
@@ -323,7 +323,7 @@ _FIELDS: dict[str, _Field] = {
     ),
     "co2e": _Field(
         Column("CO2e", right=True, rank=4),
-        lambda job, now: mass_text(_emitted_g(job)) if job["runs"] else "",
+        lambda job, now: mass_text(_emitted_g(job)) if job["runs"] and text.is_told(job) else "",
         lambda job: _emitted_g(job),
     ),
     "marginal": _Field(

@@ -134,6 +134,12 @@ class Finder:
             return None
 
     def _told(self, answer: "Answer") -> Log | None:
+        if answer.get("access", "all") != "all":
+            raise LocalError(
+                f"job {self._job} belongs to {answer['user']}, and a log is for its owner, root and admins alone; "
+                f"ask {answer['user']} for it",
+                NOT_PERMITTED,
+            )
         runs = [run for run in answer["runs"] if run["log"] and self._number in (None, run["number"])]
         if not runs:
             return None

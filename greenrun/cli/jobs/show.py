@@ -99,22 +99,24 @@ def card_lines(job: Mapping[str, Any], emulated: frozenset[str], now: datetime) 
     lines += [f"  {label + ':':<11} {value}" for label, value in facts]
     for run in job["runs"]:
         lines += _run_lines(job, run, emulated, now)
+    if not text.is_told(job):
+        lines.append(f"It is {text.printable(job['user'])}'s: what is not shown is for its owner, root and admins.")
     return lines
 
 
 def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
-    source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
-    commit = job.get("git_commit")
     yield "why", text.reason_text(job, now)
     if job.get("planned"):
         yield "planned", text.planned_text(job["planned"], now).removeprefix("planned ")
-    yield "command", text.printable(shlex.join(job["command"]))
-    yield "folder", text.printable(job.get("workdir") or "") + (f" (at commit {commit[:12]})" if commit else "")
+    if text.is_told(job):
+        yield from _what_runs(job)
     yield "project", job["project"]
     yield "user", job["user"]
     yield "labels", text.printable(text.labels_text(job))
     yield "gpus", ", ".join([str(job["gpus"]), *_gpu_kind(job)])
-    yield "duration", duration_text(job["duration_s"]) + _grounds(job.get("duration_note"), source)
+    source = _DURATION_SOURCES.get(job["duration_source"], job["duration_source"])
+    grounds = _grounds(job.get("duration_note"), source) if text.is_told(job) else ""
+    yield "duration", duration_text(job["duration_s"]) + grounds
     if job.get("power_w") is not None:
         yield "power", power_text(job["power_w"]) + _grounds(job.get("power_note"), "as given")
     yield "priority", str(job["priority"]) if job.get("priority") is not None else ""
@@ -131,6 +133,12 @@ def _facts(job: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
         missing_j = job["cost_missing_kwh"] * J_PER_KWH
         lacks = f", {energy_text(missing_j)} has no known price" if missing_j else ""
         yield "cost", f"{money_text(job['cost'], job['currency'])}{lacks}"
+
+
+def _what_runs(job: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    commit = job.get("git_commit")
+    yield "command", text.printable(shlex.join(job["command"]))
+    yield "folder", text.printable(job.get("workdir") or "") + (f" (at commit {commit[:12]})" if commit else "")
 
 
 def _grounds(note: str | None, source: str) -> str:
@@ -182,6 +190,8 @@ def _run_lines(
     yield f"run {job['id']}.{run['number']}  {ended}"
     yield f"  {'when:':<11} {_run_when(run, now)}"
     yield f"  {'devices:':<11} {', '.join(_device(device, emulated) for device in run['devices']) or 'no GPU'}"
+    if not text.is_told(job):
+        return
     yield f"  {'energy:':<11} {_energy(run)}"
     yield f"  {'emissions:':<11} {_emissions(run)}"
     if run.get("emissions_marginal_g") is not None:

@@ -39,7 +39,8 @@ class Observation:
     @property
     def waiting(self) -> int:
         """How many jobs wait, of those that the plan knows."""
-        return max(len(self.queued), len(self.plan["placements"]) + len(self.plan["waiting"]))
+        hidden = len(self.plan.get("others") or ()) + int(self.plan.get("others_waiting", 0))
+        return max(len(self.queued), len(self.plan["placements"]) + len(self.plan["waiting"]) + hidden)
 
     def power_w(self, job: Answer) -> float | None:
         """What the GPUs of a running job draw together; None when one of them cannot say, or it has none."""

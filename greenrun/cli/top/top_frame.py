@@ -134,6 +134,8 @@ def _gpu(device: Answer, drained: set[str]) -> str:
     power = "" if device.get("power_w") is None else f"{power_text(device['power_w']):>6}  "
     if device["leased_by_job"]:
         holder = f"job {device['leased_by_job']}"
+    elif device.get("leased"):
+        holder = "in use"
     elif device["id"] in drained:
         holder = "drained"
     else:
@@ -163,7 +165,7 @@ def _running_row(seen: Observation, job: Answer) -> list[str]:
         text.printable(job["name"]),
         str(job["gpus"]),
         "" if power_w is None else power_text(power_w),
-        mass_text(grams),
+        mass_text(grams) if text.is_told(job) else "",
         day_clock_text(started, seen.at) if started else "",
         why_text(job, seen.at) or state_text(job),
     ]

@@ -164,7 +164,8 @@ class JobTransitions(ABC):
     ) -> list[Job | JobError]:
         """Note what a user wants of jobs; return each as it is then, or why it was refused, in the order asked.
 
-        What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change.
+        What can be done is done, together. `permit` raises NotPermitted for a job that the user may not change,
+        and JobNotFound for one that is hidden from the user.
         """
         with self._transaction() as stored:
             return _intend(stored, intent, job_ids, _Act(actor=actor, now=now, permit=permit, origin=origin))
@@ -342,8 +343,9 @@ class StoredDirectory:
         self._known: dict[tuple[int, bool], Sequence[JobEntry]] = {}
 
     def of_ids(self, ids: Collection[int]) -> Mapping[int, JobEntry]:
-        """Return these jobs by id; one that does not exist is absent."""
-        return {job_id: entry_of(job) for job_id, job in self._stored.find_jobs(ids).items()}
+        """Return these jobs by id; one that does not exist, or is hidden from the caller, is absent."""
+        found = self._stored.find_jobs(ids).items()
+        return {job_id: entry_of(job) for job_id, job in found if self._is_visible(job)}
 
     def of_user(self, uid: int | None = None, *, unfinished_only: bool = False) -> Sequence[JobEntry]:
         """Return all jobs of a user, by id; of the caller where none is named."""
@@ -356,8 +358,17 @@ class StoredDirectory:
         """Whether the caller may change a job."""
         try:
             self._permit(_job(self._stored, job_id))
-        except NotPermitted:
+        except (NotPermitted, JobNotFound):
             return False
+        return True
+
+    def _is_visible(self, job: Job) -> bool:
+        try:
+            self._permit(job)
+        except JobNotFound:
+            return False
+        except NotPermitted:
+            pass  # it can be seen, but not changed
         return True
 
 

@@ -13,7 +13,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff
 def as_csv(report: Report) -> str:
     """Return one line per row, then those of nobody and of the total; numbers in full, lists joined with `; `."""
     head = report.model_dump(mode="json", include={"start", "end", "by"})
-    rows = [*report.rows, report.unattributed, report.total]
+    rows = [*report.rows, *([report.others] if report.others else []), report.unattributed, report.total]
     return table_of([{**head, **row.model_dump(mode="json", exclude={"slices"})} for row in rows])
 
 

@@ -63,7 +63,11 @@ def groups(report: Report) -> Groups:
     return Groups(
         heads=(report.by, *(_OF_JOBS if by_job else ()), *columns),
         lines=[line(name(row, " · "), row) for row in report.rows[:MOST_ROWS]],
-        foot=[line(UNALLOCATED, report.unattributed), line("total", report.total)],
+        foot=[
+            *([line("jobs of others", report.others)] if report.others else []),
+            line(UNALLOCATED, report.unattributed),
+            line("total", report.total),
+        ],
         more=max(0, len(report.rows) - MOST_ROWS),
     )
 

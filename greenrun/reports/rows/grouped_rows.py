@@ -18,6 +18,7 @@ from greenrun.reports.rows.groups import GroupedParts, ratios, rows_of
 from greenrun.reports.rows.job_rows import by_job
 from greenrun.reports.rows.members import ENDINGS, WASTED, Members
 from greenrun.reports.rows.period_books import Books
+from greenrun.reports.rows.reader import OTHERS, told_jobs
 
 NO_ZONE = "unknown"
 DAY_H = 24
@@ -36,7 +37,7 @@ def rows(books: Books, by: By) -> list[JobRow] | list[Row]:
             groups, group = books.period.jobs.projects
         case "user":
             groups, group = books.period.jobs.users
-    found = _of_jobs(books, groups, group)
+    found = _of_jobs(books, groups, np.where(told_jobs(books.period.jobs, books.reader.names), group, -1))
     return sorted(found, key=lambda row: (-(row.emissions_location_g or 0.0), row.group))
 
 
@@ -54,6 +55,16 @@ def _of_jobs(books: Books, groups: Sequence[str], group: Codes) -> list[Row]:
 def _of_condensed(books: Books, code_of_run: Codes, count: int) -> GroupedParts:
     parts = books.condensed
     return GroupedParts(parts, Grouping(books.by_run(code_of_run, parts), count))
+
+
+def of_others(books: Books, by: By) -> Row | None:
+    """Return what jobs used of which the reader may not be told one by one, or by name; None where that is nothing."""
+    if by not in ("job", "project", "user"):
+        return None
+    may_tell = books.reader.tells if by == "job" else books.reader.names
+    hidden = ~told_jobs(books.period.jobs, may_tell)
+    found = _of_jobs(books, [OTHERS], np.where(hidden, 0, -1)) if hidden.any() else []
+    return found[0] if found else None
 
 
 def unattributed(books: Books) -> Unattributed:

@@ -14,6 +14,7 @@ from greenrun.reports.model import Hour, JobRow
 from greenrun.reports.rows.groups import Figures, GroupedParts, JsonTexts, json_rows, rows_of
 from greenrun.reports.rows.members import Members
 from greenrun.reports.rows.period_books import Books
+from greenrun.reports.rows.reader import told_jobs
 
 AT_ONCE = 1000  # jobs whose rows are made together
 
@@ -97,6 +98,7 @@ def _some_jobs(books: Books, first: int, last: int, of_parts: Integers, of_runs:
     is_there = np.zeros(count, dtype=np.bool_)
     is_there[used.by.code] = True
     is_there[runs.by.code] = True
+    is_there &= told_jobs(books.period.jobs, books.reader.tells)[first:last]
     hours, begins = _hourly(used)
     everyone = of_runs[(books.runs.overlaps | books.runs.is_booked)[of_runs]]
     whose = Members(everyone, Grouping(table.job[everyone] - first, count))

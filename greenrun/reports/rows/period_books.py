@@ -21,6 +21,7 @@ from greenrun.reports.model import ForecastComparison
 from greenrun.reports.period_models import Completeness
 from greenrun.reports.rows.groups import Figures, GroupedParts
 from greenrun.reports.rows.members import Members, RunBooks, held_by_parts
+from greenrun.reports.rows.reader import EVERYTHING, Reader
 from greenrun.reports.uncertainty import Widths
 
 
@@ -37,6 +38,7 @@ class Books:
     zone: str | None = None
     widths: Widths = field(default_factory=Widths)
     rates: Rates = field(default_factory=Rates)
+    reader: Reader = EVERYTHING
 
     @cached_property
     def parts(self) -> Parts:
