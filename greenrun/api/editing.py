@@ -16,7 +16,7 @@ from greenrun.api.problems import field_problem
 from greenrun.api.service import Service
 from greenrun.api.submit import lacking_gpus, vain_dependencies, visible_states, with_history, with_noted_files
 from greenrun.api.validation import Here, problems_of
-from greenrun.api.visibility import seen_refusal
+from greenrun.api.visibility import as_seen
 from greenrun.core.errors import InputProblem, InvalidJob, InvalidTransition
 from greenrun.core.formatting import exact_duration_text, instant_text, iso_text
 from greenrun.core.jobs.access import Viewer
@@ -87,17 +87,16 @@ def _done(
             edits = _checked(daemon, caller, ids, asked.changes, env)
             _require_projects(daemon, caller, edits)
             who, now = caller.name, daemon.now()
-            jobs = (
-                daemon.scheduler.try_edit(edits, actor=who, now=now)
-                if dry_run
-                else daemon.scheduler.edit(edits, actor=who, now=now, origin=caller.origin)
-            )
+            with as_seen(daemon, caller):
+                jobs = (
+                    daemon.scheduler.try_edit(edits, actor=who, now=now)
+                    if dry_run
+                    else daemon.scheduler.edit(edits, actor=who, now=now, origin=caller.origin)
+                )
             return jobs_out(jobs, daemon.store, daemon.scheduler.plan())
         except InvalidTransition:
             if not tries_left:
                 raise
-        except InvalidJob as exc:
-            raise seen_refusal(daemon, caller, exc) from exc
     raise AssertionError("the last try returns or raises")
 
 

@@ -15,7 +15,7 @@ from greenrun.api.job_request import JobIn, to_spec, to_specs
 from greenrun.api.orders import select_ids
 from greenrun.api.service import Preview, Service
 from greenrun.api.validation import Here, problems_of
-from greenrun.api.visibility import seen_refusal, visible_jobs
+from greenrun.api.visibility import as_seen, visible_jobs
 from greenrun.core.errors import InputProblem, InvalidJob, JobError, KeyReused
 from greenrun.core.formatting import instant_text
 from greenrun.core.jobs.access import Viewer
@@ -57,13 +57,14 @@ def submit(
         _check(daemon, caller, new_of_groups, now, unnamed)
         with looking_as(caller.uid, daemon.settings):
             new = with_noted_files(chain.from_iterable(new_of_groups))
-        rows = daemon.scheduler.submit(
-            new, user=caller.name, uid=caller.uid, now=now, request=request, origin=caller.origin
-        )
+        with as_seen(daemon, caller):
+            rows = daemon.scheduler.submit(
+                new, user=caller.name, uid=caller.uid, now=now, request=request, origin=caller.origin
+            )
     except JobError as exc:
         known, answer = _known(daemon, caller, specs, request)  # the same may have been asked for twice at once
         if answer is None:
-            raise _refusal(_by_job(exc, daemon, caller, new_of_groups, now), daemon, caller) from exc
+            raise _by_job(exc, daemon, caller, new_of_groups, now) from exc
         warnings = _warnings(daemon, caller, groups, known, now)
         return _warned(jobs_out(answer, daemon.store, daemon.scheduler.plan()), warnings), False
     if meanwhile := {row.job.spec.unique_key: row.job for row in rows if not row.is_new and row.job.spec.unique_key}:
@@ -85,9 +86,10 @@ def preview_jobs(daemon: Service, caller: Viewer, stated: Sequence[JobIn]) -> tu
     known, _ = _known(daemon, caller, specs, None)
     _check(daemon, caller, groups, now, unnamed)
     try:
-        previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
+        with as_seen(daemon, caller):
+            previews = daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     except InvalidJob as exc:
-        raise _refusal(_by_job(exc, daemon, caller, groups, now), daemon, caller) from exc
+        raise _by_job(exc, daemon, caller, groups, now) from exc
     jobs = [_as_if_stored(spec, caller, now) for spec in specs]
     outs = [_new_job_out(job, preview) for job, preview in zip(jobs, previews, strict=True)]
     tried = [row.model_copy(update={"id": None}) for row in outs]
@@ -294,23 +296,12 @@ def _check(
     problems = [row for index, rows in enumerate(found) for row in _with_index(rows, index, groups)]
     problems += unnamed
     if [row.field for row in problems] == ["finish_by"]:  # a plan knows what else runs, so it has the better advice
-        _preview(daemon, caller, specs, now)
+        with as_seen(daemon, caller):
+            daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
     if problems:
         problems += _all_lacking(daemon, caller, groups, now)
         raise InvalidJob("; ".join(map(str, problems)), problems)
     require_room(daemon.store.jobs.count_queued(), len(specs), daemon.settings.max_queued)
-
-
-def _preview(daemon: Service, caller: Viewer, specs: Sequence[JobSpec], now: datetime) -> None:
-    """Raise InvalidJob where a plan with these jobs would be refused."""
-    try:
-        daemon.scheduler.preview(specs, user=caller.name, uid=caller.uid, now=now)
-    except InvalidJob as exc:
-        raise seen_refusal(daemon, caller, exc) from exc
-
-
-def _refusal(refusal: JobError, daemon: Service, caller: Viewer) -> JobError:
-    return seen_refusal(daemon, caller, refusal) if isinstance(refusal, InvalidJob) else refusal
 
 
 def visible_states(daemon: Service, caller: Viewer, specs: Sequence[JobSpec]) -> Mapping[int, State]:

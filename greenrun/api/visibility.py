@@ -3,7 +3,8 @@
 What is shown of a listed job is named here, so that a field which somebody adds is hidden until it is named, too.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -118,8 +119,16 @@ def seen_sentences(daemon: Service, caller: Viewer, sentences: Sequence[str]) ->
     return [without_jobs(text, is_visible) for text in sentences]
 
 
-def seen_refusal(daemon: Service, caller: Viewer, refusal: InvalidJob) -> InvalidJob:
-    """Return the refusal of a plan in which no hidden job is named."""
+@contextmanager
+def as_seen(daemon: Service, caller: Viewer) -> Iterator[None]:
+    """Let the refusal of a plan name no hidden job."""
+    try:
+        yield
+    except InvalidJob as exc:
+        raise _seen_refusal(daemon, caller, exc) from exc
+
+
+def _seen_refusal(daemon: Service, caller: Viewer, refusal: InvalidJob) -> InvalidJob:
     texts = [str(refusal), *(row.message for row in refusal.problems)]
     if not hides_jobs(daemon, caller) or not jobs_named(texts):
         return refusal

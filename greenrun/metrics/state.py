@@ -49,8 +49,8 @@ class LiveState:
     of the histograms by name and bucket, `planning` is how long making plans took, `asking` how long each provider
     took to answer, `write_failures` how often something could not be stored, `report_failures` how often monthly
     reports could not be written, `gpu_state` whether jobs may start on a GPU, `disk_usage` how full the disk is,
-    None when that is not known, and `conditions` what was wrong when the daemon last looked. Who scrapes is nobody known,
-    so that jobs are shown to them as they are to `others`.
+    None when that is not known, and `conditions` what was wrong when the daemon last looked. Nobody knows who scrapes,
+    so jobs are shown as they are to `others`.
     """
 
     now: Callable[[], datetime]

@@ -20,6 +20,7 @@ from greenrun.core.energy.ledger import Entry, Total
 from greenrun.core.energy.model import Component, Device, DeviceHealth, MeterHealth, Slice, Telemetry
 from greenrun.core.errors import JobError, JobNotFound, KnownRequest
 from greenrun.core.jobs import transitions
+from greenrun.core.jobs.access import Sharing
 from greenrun.core.jobs.availability import Drain, GpuState
 from greenrun.core.jobs.history import FinishedJob
 from greenrun.core.jobs.job import Event, Job, JobSpec, Origin, RequestKey, Run, State, Submission
@@ -457,7 +458,9 @@ class World:
         self.scheduler.store = self.store
         self.settings = ServiceSettings(**{"zone": "GB", **settings})
         self.scheduler.zone = self.settings.zone
-        self.metrics = registry_of(MetricsCollector(self.store, live_state(self.store, self.scheduler)))
+        self.metrics = registry_of(
+            MetricsCollector(self.store, live_state(self.store, self.scheduler, self.settings.access.others))
+        )
         self.app = create_app(self.store, self.scheduler, self.settings, self.metrics, now=lambda: NOW)
 
     def ask(self, method: str, path: str, *, who: str = ADA, app: FastAPI | None = None, **more: Any) -> httpx.Response:
@@ -475,9 +478,10 @@ class World:
         return self.ask("POST", f"/v1/jobs{query}", json={"command": ["/bin/true"], "workdir": "/", **parts})
 
 
-def live_state(store: FakeStore, scheduler: FakeScheduler) -> LiveState:
+def live_state(store: FakeStore, scheduler: FakeScheduler, others: Sharing = Sharing.LISTED) -> LiveState:
     """What the metrics need of the daemon, from the fakes."""
     return LiveState(
+        others=others,
         now=lambda: NOW,
         plan=scheduler.plan,
         health=scheduler.health,

@@ -113,7 +113,8 @@ def get_selected_jobs(
         words=tuple(job or ()), everything=all, states=tuple(map(str, state or ())), project=project, name=name
     )
     ids = select_ids(daemon, caller, selector, purpose)
-    return seen_jobs(daemon, caller, daemon.store.jobs.jobs_of(ids))
+    jobs = daemon.store.jobs.jobs_of(ids)
+    return seen_jobs(daemon, caller, [daemon.settings.access.require_visible(caller, row) for row in jobs])
 
 
 @router.get("/{job_id}")

@@ -30,7 +30,8 @@ def get_report(
 ) -> Report | StreamingResponse:
     """Report energy and emissions of `[from, to)`, with a row for each `by`; by default of this month (UTC) up to now.
 
-    What jobs of others used that the caller may not be told of is one row, `others`. What is null has its reason in `data_quality` or `missing`; docs/reports.md explains each field.
+    What jobs of others used of which the caller may not be told is one row, `others`. What is null has its reason in
+    `data_quality` or `missing`; docs/reports.md explains each field.
     """
     now = daemon.now()
     until = end or now
