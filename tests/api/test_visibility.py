@@ -284,7 +284,7 @@ def test_events_behind_hidden_ones_are_found(others: Sharing) -> None:
     world.store.keep(stored(5, uid=41002, user="bob"))
     world.store.log.append(replace(world.store.log[0], id=3, job_id=5))
     told = world.ask("GET", "/v1/events?after=0&limit=1", who=BOB).json()
-    assert [row["id"] for row in told] == ([3] if others is Sharing.PRIVATE else [1])
+    assert [row["id"] for row in told] == ([1] if others is Sharing.OPEN else [3])
 
 
 def test_the_slices_of_a_listed_job_are_not_told_as_its_own() -> None:
