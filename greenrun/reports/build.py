@@ -88,9 +88,7 @@ class Reports:
         """Keep at hand what GPUs drew lately while nobody held them; raise StoreError."""
         self.idle_w = self._archive.idle_powers_w(now - IDLE_LEARNED_OVER, now)
 
-    def report(
-        self, start: datetime, end: datetime, by: By, now: datetime, reader: Reader = EVERYTHING
-    ) -> Report:
+    def report(self, start: datetime, end: datetime, by: By, now: datetime, reader: Reader = EVERYTHING) -> Report:
         """Return the report of `[start, end)` with a row for each `by`, as its reader may see it; raise StoreError.
 
         Missing values are None; `data_quality` says why.

@@ -23,9 +23,13 @@ def query(**parts: str) -> dict[str, str]:
     return {"from": T0.isoformat(), "to": END.isoformat(), **parts}
 
 
-def test_everybody_may_read_a_report(world: World) -> None:
-    answer = world.ask("GET", "/v1/reports", who=BOB, params=query(by="job"))
-    assert (answer.status_code, answer.json()["by"], len(answer.json()["rows"])) == (200, "job", 12)
+def test_everybody_may_read_a_report_and_an_operator_of_each_job(world: World) -> None:
+    """Of the jobs of others the sum alone: `tests/reports/test_readers.py` looks at it."""
+    for who, rows, others in (("uid:0", 12, None), (BOB, 0, 12)):
+        answer = world.ask("GET", "/v1/reports", who=who, params=query(by="job"))
+        told = answer.json()
+        assert (answer.status_code, told["by"], len(told["rows"])) == (200, "job", rows)
+        assert (told["others"] and told["others"]["jobs"]) == others
 
 
 def test_by_default_it_is_of_this_month(world: World) -> None:
