@@ -7,7 +7,10 @@ import pytest
 
 from greenrun.core.energy.ledger import Total
 from greenrun.store import Store
-from tests.world import SLOT, T0, World, new_engine, open_store, run_until, spec
+from greenrun.store.ledger import merged_slices
+from greenrun.store.ledger.counters import EMISSIONS, JOB_ENERGY, SETTLED_EMISSIONS
+from tests.engine.day import counted
+from tests.world import SLOT, T0, WATTS, World, new_engine, open_store, run_until, spec
 
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
@@ -41,3 +44,37 @@ def test_the_day_before_keeps_its_figures_in_fewer_rows(tmp_path: Path) -> None:
             name: getattr(before, name) for name in ("quality", "gpu_energy_j", "utilization", "utilization_coverage")
         }
         assert {name: getattr(after, name) for name in same} == same
+
+
+def test_joules_and_grams_of_a_long_job_survive_restarts_and_merging(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the job itself, and of the counters of its project, while it goes on and once it has ended."""
+    monkeypatch.setattr(merged_slices, "AGED_AFTER", timedelta(hours=2))  # else it would take a week
+    world = World([310.0, 150.5, 87.25, 244.0] * 50, gpus=1)
+    long, kept = 41 * HOUR, None
+    job = 0
+    for hour in (5, 22, 38, 72):
+        with open_store(tmp_path) as store:
+            if not job:
+                job = store.jobs.add_job(spec(long.total_seconds(), start_now=True), user="ada", uid=1, now=T0)[0].id
+            else:
+                assert figures(store, job) == kept
+            engine = new_engine(world, store, world.meter(), tick=SLOT)
+            run_until(world, engine, T0 + hour * HOUR)
+            true_j = WATTS.busy * min(world.now - T0, long).total_seconds()
+            total = used(store, job)
+            assert total.energy_j == pytest.approx(true_j, rel=1e-9)
+            assert counted(store, JOB_ENERGY) == pytest.approx(true_j, rel=1e-9)
+            assert counted(store, EMISSIONS) == pytest.approx(total.emissions_g, rel=1e-9)
+            kept = figures(store, job)
+    with open_store(tmp_path) as store:
+        assert counted(store, SETTLED_EMISSIONS) == pytest.approx(used(store, job).settled_g, rel=1e-9)
+        assert len(store.books.entries(limit=100_000)) < 1.6 * 1440
+
+
+def figures(store: Store, job: int) -> tuple[object, ...]:
+    """All that is told of a job and its project."""
+    (run,) = store.runs.of_jobs([job])[job]
+    live = store.books.running_totals([run.id])[run.id]
+    return used(store, job), live.energy_j, live.emissions_g, store.books.counters()

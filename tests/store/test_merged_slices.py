@@ -17,6 +17,7 @@ from greenrun.core.accounting.condensed import condensed
 from greenrun.core.accounting.parts import COLUMNS, NO_SERIES, Parts
 from greenrun.core.carbon.intensity import Kind, Series, SeriesId, Signal, Slot
 from greenrun.core.energy.ledger import Entry, Priced, Stage, Total
+from greenrun.core.energy.merging import AGED_AFTER
 from greenrun.core.energy.model import Component, Mark, Quality
 from greenrun.core.jobs.job import Run
 from greenrun.engine.baselines import BaselineComparison
@@ -187,6 +188,52 @@ def test_what_still_waits_for_a_price_is_not_merged(store: Store, stages: Sequen
     before = store.books.entries(limit=10_000)
     merge_all(store)
     assert store.books.entries(limit=10_000) == before
+
+
+@pytest.mark.parametrize("stages", [(), (Stage.SETTLED,), (Stage.MARGINAL,)])
+def test_what_is_old_is_merged_by_quarters_also_while_it_waits_and_is_settled_as_ever(
+    store: Store, stages: Sequence[Stage], tmp_path: Path
+) -> None:
+    with Store(tmp_path / "unmerged.db") as other:
+        runs = []
+        for each in (store, other):
+            runs.append(run := running(each, "GPU-0"))
+            books(each, run)
+            close(each, run, ended_at=END, now=END)
+            settle(each, stages)
+        waited = [{row.slice.start for row in store.books.unsettled(LATER, stage=stage)} for stage in BOTH]
+        merge_all(store, before=LATER + AGED_AFTER)
+        assert len(store.books.entries(limit=10_000)) == 4 * 9
+        waits = [store.books.unsettled(LATER, stage=stage) for stage in BOTH]
+        assert [min((row.slice.start for row in rows), default=None) for rows in waits] == [
+            min(starts, default=None) for starts in waited
+        ]
+        rest = [stage for stage in BOTH if stage not in stages]
+        for each in (store, other):
+            settle(each, rest)
+            compare(each)
+        assert [store.books.unsettled(LATER, stage=stage) for stage in BOTH] == [[], []]
+        mine, theirs = (each.books.run_totals([run.id])[run.id] for each, run in zip((store, other), runs, strict=True))
+        assert mine.baseline_g == pytest.approx(theirs.baseline_g, rel=1e-3)  # which has only quarters to go by
+        assert (
+            differences(replace(mine, baseline_g=0.0, avoided_g=0.0), replace(theirs, baseline_g=0.0, avoided_g=0.0))
+            == []
+        )
+        assert differences(store.archive.hourly_kwh([runs[0].id]), other.archive.hourly_kwh([runs[1].id])) == []
+
+
+def test_the_old_minutes_of_a_run_that_goes_on_are_merged_by_quarters(store: Store) -> None:
+    run = running(store, "GPU-0")
+    books(store, run)
+    settle(store)
+    before = figures(store, run)
+    merge_all(store, before=LATER + AGED_AFTER)
+    assert len(store.books.entries(job_id=run.job_id, limit=10_000)) == 2 * 9
+    assert differences(before, figures(store, run)) == []
+    close(store, run, ended_at=END, now=END)
+    compare(store)
+    assert store.books.run_totals([run.id])[run.id].baseline_g is not None
+    assert merge_all(store, before=LATER + AGED_AFTER) == 1
 
 
 def test_a_run_that_goes_on_or_is_not_compared_keeps_its_minutes(store: Store) -> None:

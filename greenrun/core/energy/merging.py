@@ -22,6 +22,7 @@ from greenrun.core.energy.ledger import Priced, Stage
 from greenrun.core.energy.model import Quality, Slice
 
 MERGE_AFTER = timedelta(days=1)  # the last day keeps its minutes, for those who look at what happened just now
+AGED_AFTER = timedelta(days=6)  # ... more, when also those are merged, by quarters, that are not priced for good
 WITHIN = timedelta(hours=1)
 WITHIN_QUARTERS = timedelta(minutes=15)  # by which all time zones differ from UTC
 PEAK_S = 10.0  # the shortest slice whose mean power counts as a peak

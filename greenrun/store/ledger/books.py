@@ -24,13 +24,11 @@ from greenrun.store.ledger import counters
 from greenrun.store.ledger.baselines import compared_g
 from greenrun.store.ledger.booked_time import LONGEST_SLICE
 from greenrun.store.ledger.counters import count, counters_of
-from greenrun.store.ledger.merged_slices import SliceMerger, slice_columns, slice_of
+from greenrun.store.ledger.merged_slices import WAITING, SliceMerger, slice_columns, slice_of
 from greenrun.store.ledger.slice_prices import price_of, price_values
 from greenrun.store.ledger.totals import RunningTotals, totals_of
 from greenrun.store.runs import find_runs
-from greenrun.store.tables import JOBS, MARKS, RUNS, SLICES, UNSETTLED, UNSETTLED_MARGINAL
-
-WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price
+from greenrun.store.tables import JOBS, MARKS, RUNS, SLICES
 
 
 class BookRepository:

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from greenrun.core.carbon.intensity import SeriesId
 from greenrun.core.energy.ledger import Stage
-from greenrun.core.energy.merging import SettledSlice, groups, merged
+from greenrun.core.energy.merging import AGED_AFTER, WITHIN_QUARTERS, SettledSlice, groups, merged
 from greenrun.core.energy.model import Component, Quality, Slice
 from greenrun.store.columns import among
 from greenrun.store.database import Database
@@ -19,6 +19,7 @@ from greenrun.store.tables import BASELINES, RUNS, SLICES, UNSETTLED, UNSETTLED_
 
 PASSED_OVER = 100  # runs that may be found not to be ready in one transaction
 UNMERGED: ColumnElement[bool] = literal_column("slices.merged = 0")  # a parameter would keep SQLite from its index
+WAITING = {Stage.SETTLED: UNSETTLED, Stage.MARGINAL: UNSETTLED_MARGINAL}  # the slices that wait for such a price
 _NO_PRICES = {name: None for columns in PRICES.values() for name in columns.names}  # rows of one statement are alike
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -40,7 +41,7 @@ class SliceMerger:
 
         False once a round is over; what could not be merged by then is looked at again in the next one.
         """
-        end = _step_end(before, step) - step
+        end, aged_end = (_step_end(at, step) - step for at in (before, before - AGED_AFTER))
         with self._database.read() as session:
             if session.scalar(select(SLICES.c.id).where(UNMERGED).limit(1)) is None:
                 return False
@@ -49,13 +50,11 @@ class SliceMerger:
             place: _Place | None = self._next
             while place is not None and seen < limit and passed_over < PASSED_OVER:
                 run_id, after = place
-                if run_id is not None and not _is_ready(session, run_id, end):
-                    passed_over += 1
-                    place = _next_run(session, run_id)
-                    continue
-                rows = _window(session, run_id, after, end, limit, step)
+                is_ready = run_id is None or _is_ready(session, run_id, end)
+                rows = _window(session, run_id, after, end if is_ready else aged_end, limit, step)
                 seen += len(rows)
-                _merge(session, rows, step)
+                passed_over += not rows
+                _merge(session, rows, step, aged_end, is_ready=is_ready)
                 place = (run_id, _step_end(rows[-1].started_at, step)) if rows else _next_run(session, run_id)
         self._next = place or (None, EARLIEST)
         return place is not None
@@ -78,9 +77,9 @@ def _window(
     session: Session, run_id: int | None, after: datetime, end: datetime, limit: int, step: timedelta
 ) -> Sequence[Row[Any]]:
     """Return slices in the order of time, of whole steps: up to `limit`, but one step at least."""
-    waits = or_(*(exists().where(table.c.slice_id == SLICES.c.id) for table in (UNSETTLED, UNSETTLED_MARGINAL)))
+    waits = (exists().where(table.c.slice_id == SLICES.c.id).label(stage) for stage, table in WAITING.items())
     mine = SLICES.c.run_id == run_id if run_id is not None else SLICES.c.run_id.is_(None)
-    query = select(SLICES, waits.label("waits")).where(UNMERGED, mine).order_by(SLICES.c.started_at, SLICES.c.id)
+    query = select(SLICES, *waits).where(UNMERGED, mine).order_by(SLICES.c.started_at, SLICES.c.id)
     rows = session.execute(query.where(SLICES.c.started_at >= after, SLICES.c.started_at < end).limit(limit + 1)).all()
     if len(rows) <= limit:
         return rows
@@ -95,19 +94,38 @@ def _step_end(instant: datetime, step: timedelta) -> datetime:
     return datetime.fromtimestamp((instant.timestamp() // step_s + 1) * step_s, UTC)
 
 
-def _merge(session: Session, rows: Sequence[Row[Any]], step: timedelta) -> None:
-    """Merge those of these slices whose whole step is priced for good."""
-    still_open = {_step_end(row.started_at, step) for row in rows if row.waits}
+def _merge(session: Session, rows: Sequence[Row[Any]], step: timedelta, aged_end: datetime, *, is_ready: bool) -> None:
+    """Merge those of these slices whose whole step is priced for good, and by quarters of an hour those that are old.
+
+    Of a run that is not `is_ready`, none is priced for good. What waits for a price goes on waiting for it.
+    """
+    still_open = {_step_end(row.started_at, step) for row in rows if not is_ready or _waits(row)}
     closed = [row for row in rows if _step_end(row.started_at, step) not in still_open]
-    if not closed:
-        return
+    _merge_alike(session, closed, step)
+    aged: dict[tuple[Stage, ...], list[Row[Any]]] = {}
+    for row in rows:
+        if row.started_at < aged_end and _step_end(row.started_at, step) in still_open:
+            aged.setdefault(_waits(row), []).append(row)
+    for waits, alike in aged.items():
+        _merge_alike(session, alike, min(step, WITHIN_QUARTERS), waits)
+
+
+def _waits(row: Row[Any]) -> tuple[Stage, ...]:
+    """Return the prices that a slice waits for."""
+    return tuple(stage for stage in WAITING if getattr(row, stage))
+
+
+def _merge_alike(session: Session, rows: Sequence[Row[Any]], step: timedelta, waits: Sequence[Stage] = ()) -> None:
+    """Merge slices that wait for the same prices."""
     series = series_ids(session)
-    found = groups([_settled(row, series) for row in closed], step)
+    found = groups([_settled(row, series) for row in rows], step)
     several = [group for group in found if len(group) > 1]
     parts = [part.id for group in several for part in group]
+    for stage in waits:
+        session.execute(delete(WAITING[stage]).where(among(WAITING[stage].c.slice_id, parts)))
     session.execute(delete(SLICES).where(among(SLICES.c.id, parts)))
-    rows_by_id = {row.id: row for row in closed}
-    _add(session, [(merged(group), rows_by_id[group[-1].id]) for group in several], series)
+    rows_by_id = {row.id: row for row in rows}
+    _add(session, [(merged(group), rows_by_id[group[-1].id]) for group in several], series, waits)
     alone = [group[0].id for group in found if len(group) == 1]
     session.execute(update(SLICES).where(among(SLICES.c.id, alone)).values(merged=True))
 
@@ -117,7 +135,12 @@ def _settled(row: Row[Any], series: Mapping[int, SeriesId]) -> SettledSlice:
     return SettledSlice(id=row.id, slice=slice_of(row), pue=row.pue, prices=prices, peak_w=row.peak_w)
 
 
-def _add(session: Session, made: Sequence[tuple[SettledSlice, Row[Any]]], series: Mapping[int, SeriesId]) -> None:
+def _add(
+    session: Session,
+    made: Sequence[tuple[SettledSlice, Row[Any]]],
+    series: Mapping[int, SeriesId],
+    waits: Sequence[Stage],
+) -> None:
     """Add what slices have become, each with its last part, by which it was priced last.
 
     Their ids are new: left in their places, few would fill pages that once held many.
@@ -132,6 +155,9 @@ def _add(session: Session, made: Sequence[tuple[SettledSlice, Row[Any]]], series
         rows.append(row)
     if rows:
         session.connection().execute(insert(SLICES), rows)
+        for stage in waits:
+            waiting = [{"slice_id": row["id"], "ended_at": row["ended_at"]} for row in rows]
+            session.connection().execute(insert(WAITING[stage]), waiting)
 
 
 def slice_columns(key: int, piece: Slice, pue: float) -> dict[str, Any]:
